@@ -1,0 +1,46 @@
+# Everything runs from a virtual environment in .venv, made on first use; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help acceptance test lint format unit keywords bench clean
+
+help:  ## Say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
+	@touch $@
+
+acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/
+	$(BIN)/robot --outputdir results suites/
+
+test: lint unit keywords  ## Formatting, lint, types, unit tests and the keywords' own tests
+
+lint: $(INSTALLED)  ## Check formatting, lint, types and that each requirement tag is known
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/robocop format --check --no-overwrite suites resources tests/keywords
+	$(BIN)/robocop check suites resources tests/keywords
+	$(BIN)/python -m resilience.requirements check suites/
+
+format: $(INSTALLED)  ## Format Python and Robot Framework files
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/robocop format suites resources tests/keywords
+
+unit: $(INSTALLED)  ## Unit and server tests
+	$(BIN)/pytest
+
+keywords: $(INSTALLED)  ## The keywords' own acceptance tests
+	$(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
+
+bench: $(INSTALLED)  ## Measure the server against Redis itself; writes results/bench.json
+	$(BIN)/python benchmarks/bench.py --output results/bench.json
+
+clean:  ## Remove what the other targets made
+	rm -rf .venv results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache

@@ -1,0 +1,137 @@
+"""Wiring and life cycle of one server process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from server import api
+from server.config import Settings
+from server.metrics import Metrics
+from server.processor import Processor
+from server.queue import RequestQueue
+from server.redis_link import RedisLink
+from server.store.keys import Keys
+
+logger = structlog.get_logger()
+
+SHUTDOWN_SECONDS = 4.0
+"""What a shutdown may take before tasks are cancelled; a batch at hand is committed long before."""
+
+
+class BindError(OSError):
+    """A port cannot be had; the message names the address and why."""
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its own signal handling: the application decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class App:
+    """One server process: its parts, started together and stopped in order.
+
+    Args:
+        settings: see `Settings`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        keys = Keys(settings.key_prefix, settings.queue_name)
+        self.link = RedisLink(settings.redis_url)
+        self.metrics = Metrics()
+        # The random part makes the name new in each life: a process must never be taken for its predecessor.
+        consumer = f"{settings.server_id}.{secrets.token_hex(4)}"
+        queue = RequestQueue(
+            self.link.queue,
+            self.link.blocking,
+            keys,
+            consumer=consumer,
+            lease=settings.lease_seconds,
+            longest_message=settings.max_message_bytes,
+        )
+        self.processor = Processor(
+            self.link,
+            keys,
+            queue,
+            server_id=settings.server_id,
+            longest_message=settings.max_message_bytes,
+            require_boot=settings.require_boot,
+            metrics=self.metrics,
+        )
+        self.metrics.gauge("ocpp_queue_depth", "Messages waiting", lambda: queue.depth or 0)
+        self.metrics.gauge("ocpp_redis_connected", "1 while Redis answers", lambda: self.link.healthy)
+        self.metrics.gauge("ocpp_redis_reconnects", "Times Redis came back", lambda: self.link.reconnects)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`.
+
+        Raises:
+            BindError: the HTTP port cannot be had.
+        """
+        listener = _bind(self._settings.http_host, self._settings.http_port)
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, self.stop, signal_number.name)
+        http = _HttpServer(
+            uvicorn.Config(
+                api.create(self.link, self.processor, self.metrics, api_token=self._settings.api_token),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                serving = tasks.create_task(http.serve(sockets=[listener]), name="http")
+                processing = tasks.create_task(self.processor.run(), name="processor")
+                logger.info(
+                    "ready",
+                    role=self._settings.role,
+                    server_id=self._settings.server_id,
+                    http_host=self._settings.http_host,
+                    http_port=listener.getsockname()[1],
+                    ws_port=None,
+                )
+                await self._stop.wait()
+                self.processor.stop()
+                http.should_exit = True
+                _, late = await asyncio.wait([serving, processing], timeout=SHUTDOWN_SECONDS)
+                for task in late:
+                    logger.error("shutdown_late", task=task.get_name())
+                    task.cancel()
+        finally:
+            await self.link.close()
+            listener.close()
+        logger.info("stopped")
+
+    def stop(self, reason: str = "asked to") -> None:
+        """End `run`: no new batch, the one at hand committed, connections closed."""
+        if not self._stop.is_set():
+            logger.info("stopping", reason=reason)
+            self._stop.set()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        raise BindError(f"HTTP_HOST and HTTP_PORT: {host}:{port} cannot be bound: {error}") from None
+    listener.setblocking(False)
+    return listener

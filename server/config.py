@@ -1,0 +1,196 @@
+"""Settings from the environment, each checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from server.messages import usable_charge_point_id
+
+T = TypeVar("T")
+
+
+class SettingError(ValueError):
+    """A setting cannot be used; the message names it, its value and what is allowed, in one line."""
+
+
+class Role(StrEnum):
+    """Which parts of the server this process runs."""
+
+    ALL = "all"
+    PROCESSOR = "processor"
+
+
+class LogLevel(StrEnum):
+    """The lowest level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How log records are written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the server was told, one field a setting of the contract.
+
+    Attributes:
+        redis_url: where Redis is.
+        queue_name: the list that requests come from.
+        key_prefix: what every other key starts with.
+        http_host: the address that the HTTP API binds.
+        http_port: its port; 0 takes a free one.
+        role: which parts of the server run.
+        max_message_bytes: the longest message that is looked at.
+        api_token: what `/inspect` and commands ask for; none when empty.
+        require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
+        server_id: the name of this instance, unique among the instances of a system.
+        lease_seconds: how long a processor that stopped answering keeps the queue to itself.
+        log_level: the lowest level that is logged.
+        log_format: how log records are written.
+    """
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    queue_name: str = "ocpp:requests"
+    key_prefix: str = "ocpp"
+    http_host: str = "127.0.0.1"
+    http_port: int = 8081
+    role: Role = Role.ALL
+    max_message_bytes: int = 256 * 1024
+    api_token: str = ""
+    require_boot: bool = False
+    server_id: str = ""
+    lease_seconds: float = 3.0
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.JSON
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings.
+
+        Args:
+            environment: names to values; the process's own when left out. An empty value counts as not set.
+
+        Raises:
+            SettingError: a value cannot be used.
+        """
+        given = os.environ if environment is None else environment
+        values: dict[str, Any] = {"server_id": f"{platform.node() or 'server'}-{os.getpid()}"}
+        for name, (read, allowed) in _READERS.items():
+            text = given.get(name, "").strip()
+            if not text:
+                continue
+            try:
+                values[name.lower()] = read(text)
+            except ValueError:
+                shown = "(not shown)" if name == "API_TOKEN" else repr(_without_password(text))
+                raise SettingError(f"{name}: {shown} cannot be used, allowed is {allowed}") from None
+        return cls(**values)
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", text)
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme in {"redis", "rediss"}:
+        if not parts.hostname or parts.port == 0 or not re.fullmatch(r"(/\d*)?", parts.path):
+            raise ValueError(text)
+    elif parts.scheme != "unix" or not parts.path:
+        raise ValueError(text)
+    return text
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(text)
+    return port
+
+
+_UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "KB": 1000, "MB": 1000**2}
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)\s*([KM]?I?B?)", text.upper())
+    if match is None or match[2] not in _UNITS:
+        raise ValueError(text)
+    size = int(match[1]) * _UNITS[match[2]]
+    if not 1024 <= size <= 64 * 1024**2:
+        raise ValueError(text)
+    return size
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|)", text)
+    if match is None:
+        raise ValueError(text)
+    length = float(match[1]) * {"ms": 0.001, "s": 1, "": 1, "m": 60}[match[2]]
+    if not 1 <= length <= 3600:
+        raise ValueError(text)
+    return length
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+
+
+def _one_of(choices: Callable[[str], T]) -> Callable[[str], T]:
+    return lambda text: choices(text.lower())
+
+
+def _text(text: str) -> str:
+    if not text.isprintable() or " " in text or len(text) > 200:
+        raise ValueError(text)
+    return text
+
+
+def _key_part(text: str) -> str:
+    if not usable_charge_point_id(text):
+        raise ValueError(text)
+    return text
+
+
+def _raise_value_error(read: Callable[[str], T]) -> Callable[[str], T]:
+    def checked(text: str) -> T:
+        try:
+            return read(text)
+        except KeyError:
+            raise ValueError(text) from None
+
+    return checked
+
+
+_PORTS = "a port number from 0 to 65535 (0 takes a free one)"
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "REDIS_URL": (
+        _redis_url,
+        "redis://host:port/db, rediss://host:port/db or unix:///path, with a password where needed",
+    ),
+    "QUEUE_NAME": (_text, "a key name of up to 200 printable characters without spaces"),
+    "KEY_PREFIX": (_key_part, "1 to 48 printable characters without ':' and spaces"),
+    "HTTP_HOST": (_text, "a host name or address"),
+    "HTTP_PORT": (_port, _PORTS),
+    "ROLE": (_one_of(Role), " or ".join(Role)),
+    "MAX_MESSAGE_BYTES": (_size, "a size from 1 KiB to 64 MiB, in bytes or with KiB or MiB"),
+    "API_TOKEN": (_text, "up to 200 printable characters without spaces"),
+    "REQUIRE_BOOT": (_raise_value_error(_flag), "true or false"),
+    "SERVER_ID": (_key_part, "1 to 48 printable characters without ':' and spaces"),
+    "LEASE_SECONDS": (_duration, "a time from 1s to 3600s"),
+    "LOG_LEVEL": (_one_of(LogLevel), ", ".join(LogLevel)),
+    "LOG_FORMAT": (_one_of(LogFormat), " or ".join(LogFormat)),
+}

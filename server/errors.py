@@ -1,0 +1,73 @@
+"""What can be wrong with a message, in OCPP's words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Error codes of a CALLERROR, spelled as OCPP-J 1.6 section 4.2.3 spells them.
+
+    `MESSAGE_TYPE_NOT_SUPPORTED` is the one exception: OCPP-J 1.6 says to ignore such a message, so it is never sent;
+    the name, which OCPP-J 2.0.1 gives it, stands only in the log and the dead letters.
+    """
+
+    FORMATION_VIOLATION = "FormationViolation"
+    NOT_IMPLEMENTED = "NotImplemented"
+    NOT_SUPPORTED = "NotSupported"
+    OCCURENCE_CONSTRAINT_VIOLATION = "OccurenceConstraintViolation"
+    TYPE_CONSTRAINT_VIOLATION = "TypeConstraintViolation"
+    PROPERTY_CONSTRAINT_VIOLATION = "PropertyConstraintViolation"
+    SECURITY_ERROR = "SecurityError"
+    INTERNAL_ERROR = "InternalError"
+    MESSAGE_TYPE_NOT_SUPPORTED = "MessageTypeNotSupported"
+
+
+class InvalidMessage(Exception):
+    """A message that is set aside instead of processed.
+
+    Attributes:
+        code: what is wrong with it.
+        reason: the same in a sentence that names the field and what is allowed.
+        charge_point_id: whose message it is, where that can be read and is usable.
+        message_id: the message id as received, where one can be read.
+        answer_id: the message id for the CALLERROR; `None` where no answer can or may be sent.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        reason: str,
+        *,
+        charge_point_id: str | None = None,
+        message_id: str | None = None,
+        answer_id: str | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+        self.charge_point_id = charge_point_id
+        self.message_id = message_id
+        self.answer_id = answer_id if charge_point_id is not None else None
+
+
+class StateError(Exception):
+    """Base of what can go wrong with stored state."""
+
+
+class CorruptState(StateError):
+    """A stored value cannot be read as what its key says it is.
+
+    Attributes:
+        key: the Redis key.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"the value of {key} cannot be read: {why}")
+        self.key = key
+
+
+def shown(value: object, *, limit: int = 60) -> str:
+    """`value` as it may stand in a reason: quoted where it is text, cut after `limit` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"

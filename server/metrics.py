@@ -1,0 +1,37 @@
+"""Prometheus metrics of one server instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+
+class Metrics:
+    """Totals and gauges, in a registry of their own so that instances in one process do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._processed = Counter(
+            "ocpp_messages_processed", "Messages processed and answered", ["action"], registry=self._registry
+        )
+        self._invalid = Counter("ocpp_messages_invalid", "Messages set aside", ["code"], registry=self._registry)
+        self.unknown_answers = Counter(
+            "ocpp_answers_unknown", "Answers of charge points that nobody waits for", registry=self._registry
+        )
+
+    def processed(self, action: str, count: int) -> None:
+        """Count messages that were processed."""
+        self._processed.labels(action).inc(count)
+
+    def invalid(self, code: str) -> None:
+        """Count a message that was set aside."""
+        self._invalid.labels(code).inc()
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Add a gauge that is read when the metrics are."""
+        Gauge(name, text, registry=self._registry).set_function(value)
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)

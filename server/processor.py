@@ -1,0 +1,376 @@
+"""Takes batches off the request queue, handles them and commits what they come to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError
+
+from server import handlers, messages, schemas
+from server.errors import CorruptState, ErrorCode, InvalidMessage
+from server.messages import Call, Message
+from server.metrics import Metrics
+from server.queue import Batch, Committed, Conflict, Refused, RequestQueue
+from server.redis_link import RedisLink, now
+from server.store.keys import Keys
+from server.store.view import Changes, NotLoaded, Operation, StateCache, StateView
+
+logger = structlog.get_logger()
+
+STANDBY_SECONDS = 0.5
+"""How often a processor that does not own the queue looks whether it may."""
+RESPONSE_LIFETIME = 3600
+"""Seconds that an answer waits for its charge point (wire contract)."""
+DEAD_LETTERS = 1000
+"""How many dead letters are kept, newest first."""
+DEAD_LETTER_RAW = 4096
+"""Bytes of a message that its dead letter shows."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass
+class Effects:
+    """What is said about a batch once it is known to be committed: log records and totals."""
+
+    processed: Counter[str] = field(default_factory=Counter)
+    refused: list[InvalidMessage] = field(default_factory=list)
+    unknown_answers: list[Message] = field(default_factory=list)
+
+
+@dataclass
+class Work:
+    """A handled batch, ready to be committed."""
+
+    operations: list[Operation]
+    changes: Changes
+    effects: Effects
+
+
+class Processor:
+    """Drains the request queue while it owns it, and stands by while another does.
+
+    Args:
+        link: connections to Redis.
+        keys: key names.
+        queue: the queue.
+        server_id: the name that answers carry.
+        longest_message: `MAX_MESSAGE_BYTES`.
+        require_boot: refuse CALLs of charge points that were not accepted yet.
+        metrics: totals for `/metrics`.
+
+    Attributes:
+        owner: whether this processor drains the queue.
+        in_flight: messages of the batch that is being handled.
+        totals: what was processed and refused since the start.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        queue: RequestQueue,
+        *,
+        server_id: str,
+        longest_message: int,
+        require_boot: bool,
+        metrics: Metrics,
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self.queue = queue
+        self._server_id = server_id
+        self._longest = longest_message
+        self._require_boot = require_boot
+        self._metrics = metrics
+        self._cache = StateCache(link.client)
+        self._transaction_ids: deque[int] = deque()
+        self._uncertain: tuple[int, Effects] | None = None
+        self._corrupt: set[str] = set()
+        self._stopping = False
+        self._idle: asyncio.Future[Any] | None = None
+        self.owner = False
+        self.in_flight = 0
+        self.processed = 0
+        self.invalid: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        """End `run` after the batch at hand; a processor that waits stops at once."""
+        self._stopping = True
+        if self._idle is not None:
+            self._idle.cancel()
+
+    async def run(self) -> None:
+        """Work until `stop`. Redis being away is waited out; the queue is let go at the end."""
+        while not self._stopping:
+            try:
+                await self._claim()
+                if self.owner:
+                    await self._drain()
+                else:
+                    self._link.succeeded()
+                    await self._interruptible(asyncio.sleep(STANDBY_SECONDS))
+            except RedisError as error:
+                self._not_owner()
+                await self._interruptible(self._link.recover(error))
+        if self.owner:
+            try:
+                await self._claim()  # settles a commit whose reply was lost
+                await self.queue.release()
+            except RedisError as error:
+                self._link.failed(error)
+        self._settle(None)
+
+    def _not_owner(self) -> None:
+        self.owner = False
+        self.in_flight = 0
+        # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
+        # fresh start is cheaper.
+        self._cache.forget()
+
+    async def _interruptible(self, waiting: Any) -> Any:
+        """Await something that `stop` may cut short; `None` if it did."""
+        if self._stopping:
+            waiting.close()
+            return None
+        self._idle = asyncio.ensure_future(waiting)
+        try:
+            return await self._idle
+        except asyncio.CancelledError:
+            # Ours was cancelled by `stop`, or this whole task from outside.
+            current = asyncio.current_task()
+            if not self._stopping or (current is not None and current.cancelling()):
+                raise
+            return None
+        finally:
+            self._idle = None
+
+    async def _claim(self) -> None:
+        claim = await self.queue.claim()
+        if claim.owned and not self.owner:
+            logger.info("queue_owned", consumer=self.queue.consumer)
+        elif self.owner and not claim.owned:
+            logger.warning("queue_lost", consumer=self.queue.consumer)
+            self._not_owner()
+        self.owner = claim.owned
+        self._settle(claim.commit if claim.owned else None)
+
+    def _settle(self, last_commit: int | None) -> None:
+        """Say what a commit did whose reply was lost, now that the last commit's number is known.
+
+        With `None` nobody can tell any more. Its messages are then reported all the same: a message that was set aside
+        without a record would be worse than one with two.
+        """
+        if self._uncertain is not None:
+            number, effects = self._uncertain
+            self._uncertain = None
+            if last_commit is None or last_commit == number:
+                self._report(effects)
+
+    async def _drain(self) -> None:
+        batch = await self.queue.peek()
+        while not self._stopping:
+            if not batch.messages:
+                self.in_flight = 0
+                self._link.succeeded()
+                waited = await self._interruptible(self.queue.wait())
+                if waited is None:
+                    return
+                batch = waited
+                if not batch.messages:
+                    # Also renews the lease, once a second.
+                    await self._claim()
+                    if not self.owner:
+                        return
+                continue
+            result = await self._process(batch)
+            match result:
+                case Committed():
+                    batch = result.next
+                case Conflict():
+                    self._cache.forget(result.changed)
+                    for key in result.wrong_type:
+                        self._cache.unreadable(key, "it is not a string")
+                case Refused():
+                    self._not_owner()
+                    return
+
+    async def _process(self, batch: Batch) -> Committed | Conflict | Refused:
+        self.in_flight = len(batch.messages)
+        work = await self._handle(batch)
+        try:
+            result = await self.queue.commit(batch, work.changes.conditions, work.operations)
+        except (RedisError, asyncio.CancelledError):
+            self._uncertain = (self.queue.attempt, work.effects)
+            raise
+        if isinstance(result, Committed):
+            self._cache.written(work.changes.values)
+            # Somebody may mend it: the next message looks again.
+            self._cache.forget(self._corrupt)
+            self._corrupt.clear()
+            self._link.succeeded()
+            self._report(work.effects)
+            for failure in result.failed:
+                logger.error("operation_failed", error=failure)
+        return result
+
+    async def _handle(self, batch: Batch) -> Work:
+        parsed = [self._parse(raw) for raw in batch.messages]
+        await self._prepare(parsed)
+        view = StateView(self._cache, self._keys, now=now(), transaction_ids=self._transaction_ids)
+        answers: dict[str, list[str]] = {}
+        dead_letters: list[str] = []
+        effects = Effects()
+        for raw, message in zip(batch.messages, parsed, strict=True):
+            verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
+            if isinstance(verdict, InvalidMessage):
+                effects.refused.append(verdict)
+                dead_letters.append(_dead_letter(verdict, raw, view.now))
+                self._answer_refused(verdict, view.now, answers)
+            elif isinstance(message, Call):
+                effects.processed[message.action] += 1
+            else:
+                # Answers to commands: nobody in this process waits for one yet.
+                effects.unknown_answers.append(message)  # type: ignore[arg-type]
+        changes = view.changes()
+        operations = [
+            *self._answer_operations(answers),
+            *self._dead_letter_operations(dead_letters),
+            *changes.operations,
+        ]
+        return Work(operations, changes, effects)
+
+    def _parse(self, raw: bytes) -> Message | InvalidMessage:
+        try:
+            message = messages.parse(raw, longest=self._longest)
+            if type(message) is Call:
+                schemas.check(message)
+        except InvalidMessage as invalid:
+            return invalid
+        return message
+
+    async def _prepare(self, parsed: list[Message | InvalidMessage]) -> None:
+        """Read ahead what handling will ask for, and reserve transaction ids: one round trip each for a whole batch."""
+        wanted: dict[str, None] = {}
+        starts = 0
+        for message in parsed:
+            if type(message) is Call:
+                wanted.update(dict.fromkeys(handlers.reads(message, self._keys)))
+                starts += message.action == "StartTransaction"
+        await self._cache.load(wanted)
+        if starts > len(self._transaction_ids):
+            await self._reserve(starts - len(self._transaction_ids))
+
+    async def _reserve(self, count: int) -> None:
+        last = await self._link.client.incrby(self._keys.transaction_id, count)
+        self._transaction_ids.extend(range(last - count + 1, last + 1))
+
+    async def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
+        if type(message) is not Call:
+            return None
+        try:
+            outcome = await self._outcome(message, view)
+        except InvalidMessage as invalid:
+            return invalid
+        except CorruptState as error:
+            self._corrupt.add(error.key)
+            return _refusal(message, ErrorCode.INTERNAL_ERROR, str(error))
+        except RedisError:
+            raise
+        except Exception:
+            logger.exception("handler_failed", action=message.action, message_id=message.message_id)
+            return _refusal(message, ErrorCode.INTERNAL_ERROR, f"{message.action} could not be handled")
+        view.apply(message.charge_point_id, outcome.writes, outcome.operations)
+        answers.setdefault(message.charge_point_id, []).append(
+            messages.result(message, outcome.answer, timestamp=view.now, server_id=self._server_id)
+        )
+        return None
+
+    async def _outcome(self, call: Call, view: StateView) -> handlers.Outcome:
+        while True:
+            try:
+                charge_point = view.charge_point(call.charge_point_id)
+                if self._require_boot and charge_point.boot_time is None and call.action != "BootNotification":
+                    raise _refusal(call, ErrorCode.SECURITY_ERROR, "the charge point was not accepted: boot first")
+                return handlers.handle(call, view)
+            except NotLoaded as needed:
+                if needed.key == self._keys.transaction_id:
+                    await self._reserve(1)
+                else:
+                    await self._cache.load([needed.key])
+
+    def _answer_refused(self, invalid: InvalidMessage, timestamp: str, answers: dict[str, list[str]]) -> None:
+        if invalid.charge_point_id is not None and invalid.answer_id is not None:
+            answers.setdefault(invalid.charge_point_id, []).append(
+                messages.error(
+                    invalid.charge_point_id,
+                    invalid.answer_id,
+                    invalid.code,
+                    invalid.reason,
+                    timestamp=timestamp,
+                    server_id=self._server_id,
+                )
+            )
+
+    def _answer_operations(self, answers: dict[str, list[str]]) -> list[Operation]:
+        operations: list[Operation] = []
+        for charge_point_id, entries in answers.items():
+            key = self._keys.responses(charge_point_id)
+            operations.append(["LPUSH", key, *entries])
+            operations.append(["EXPIRE", key, RESPONSE_LIFETIME])
+        return operations
+
+    def _dead_letter_operations(self, dead_letters: list[str]) -> list[Operation]:
+        if not dead_letters:
+            return []
+        key = self._keys.dead_letters
+        return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, DEAD_LETTERS - 1]]
+
+    def _report(self, effects: Effects) -> None:
+        """Log and count what a commit has made true."""
+        for action, count in effects.processed.items():
+            self._metrics.processed(action, count)
+            self.processed += count
+        for message in effects.unknown_answers:
+            logger.warning("unknown_answer", charge_point_id=message.charge_point_id, message_id=message.message_id)
+            self._metrics.unknown_answers.inc()
+            self.processed += 1
+        for invalid in effects.refused:
+            logger.warning(
+                "invalid_message",
+                code=invalid.code,
+                reason=invalid.reason,
+                charge_point_id=invalid.charge_point_id,
+                message_id=invalid.message_id,
+            )
+            self._metrics.invalid(invalid.code)
+            self.invalid[invalid.code] += 1
+
+
+def _refusal(call: Call, code: ErrorCode, reason: str) -> InvalidMessage:
+    return InvalidMessage(
+        code,
+        reason,
+        charge_point_id=call.charge_point_id,
+        message_id=call.message_id,
+        answer_id=call.message_id,
+    )
+
+
+def _dead_letter(invalid: InvalidMessage, raw: bytes, received_at: str) -> str:
+    return _encode(
+        {
+            "received_at": received_at,
+            "code": invalid.code,
+            "reason": invalid.reason,
+            "charge_point_id": invalid.charge_point_id,
+            "message_id": invalid.message_id,
+            # Bytes that are no UTF-8 stay readable and distinguishable.
+            "raw": raw[:DEAD_LETTER_RAW].decode("utf-8", errors="backslashreplace"),
+        }
+    ).decode()

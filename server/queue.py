@@ -1,0 +1,307 @@
+"""The reliable queue: a Redis list that messages leave only together with their effects.
+
+How nothing is lost and nothing done twice, whatever dies when:
+
+- A message stays in the list while it is handled. One script (`commit`) checks that the batch still stands at the end
+  of the list, writes everything that handling it came to, and removes it: all of that or nothing.
+- One processor *owns* the queue at a time, which keeps the order per charge point. The owner's name and the number of
+  its last commit stand in a hash; every commit names the number that it follows. A commit that arrives late, from an
+  owner that was replaced or from a connection that was given up, follows nothing any more and is refused: the number is
+  the fencing token. The owner's liveness key, with a short lifetime, says when another processor may take over; it
+  decides how soon that happens, never whether it is safe.
+- A commit whose reply was lost has happened if, and only if, the hash names its number.
+
+Rejected alternatives are in docs/decisions/0001-messages-leave-the-queue-in-the-commit.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from redis.exceptions import NoScriptError
+
+from server.redis_link import RedisWire
+from server.store.keys import Keys
+from server.store.view import Operation
+
+BATCH_MESSAGES = 256
+BATCH_BYTES = 1024 * 1024
+"""A batch ends with the message that reaches this size, so one batch never holds more than this and one message."""
+WAIT_SECONDS = 1.0
+"""How long one blocking wait lasts at the server; the lease is renewed in between."""
+
+_PEEK = """
+-- The oldest messages of list `queue`, oldest first, behind the list's length and the batch's digest. Messages longer
+-- than `longest` are cut just above that: whoever reads them sees that they are too long without getting them whole.
+local function peek(queue, most, most_bytes, longest)
+    local batch, bytes, last = {}, 0, -1
+    while #batch < most and bytes < most_bytes do
+        local chunk = redis.call('LRANGE', queue, last - 15, last)
+        for i = #chunk, 1, -1 do
+            if #batch == most or bytes >= most_bytes then break end
+            batch[#batch + 1] = chunk[i]
+            bytes = bytes + #chunk[i]
+        end
+        if #chunk < 16 then break end
+        last = last - 16
+    end
+    local reply = {redis.call('LLEN', queue), redis.sha1hex(table.concat(batch, '\\n'))}
+    for i = 1, #batch do
+        local message = batch[i]
+        if #message > longest then message = string.sub(message, 1, longest + 1) end
+        reply[i + 2] = message
+    end
+    return reply
+end
+"""
+
+_CLAIM = """
+-- KEYS: owner, own liveness. ARGV: consumer, number of a first commit, liveness prefix, lifetime in ms, queue.
+-- Returns whether the consumer owns the queue, the number of its last commit, and the queue's length.
+local owner = redis.call('HMGET', KEYS[1], 'consumer', 'commit')
+local mine = owner[1] == ARGV[1]
+if not mine and owner[1] and redis.call('EXISTS', ARGV[3] .. owner[1]) == 1 then
+    redis.call('SET', KEYS[2], 'standby', 'PX', ARGV[4])
+    return {0, '', redis.call('LLEN', ARGV[5])}
+end
+redis.call('SET', KEYS[2], 'owner', 'PX', ARGV[4])
+if mine then return {1, owner[2], redis.call('LLEN', ARGV[5])} end
+redis.call('HSET', KEYS[1], 'consumer', ARGV[1], 'commit', ARGV[2])
+return {1, ARGV[2], redis.call('LLEN', ARGV[5])}
+"""
+
+_TAKE = (
+    _PEEK
+    + """
+-- KEYS: queue. ARGV: most messages, most bytes, longest message.
+return peek(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
+"""
+)
+
+_COMMIT = (
+    _PEEK
+    + """
+-- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
+-- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms, and what peek() takes.
+local owner = redis.call('HMGET', KEYS[2], 'consumer', 'commit')
+if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
+local count = tonumber(ARGV[4])
+local tail, batch = redis.call('LRANGE', KEYS[1], -count, -1), {}
+for i = #tail, 1, -1 do batch[#batch + 1] = tail[i] end
+if #tail ~= count or redis.sha1hex(table.concat(batch, '\\n')) ~= ARGV[5] then return {'moved'} end
+local work = cmsgpack.unpack(ARGV[6])
+local changed, wrong_type = {}, {}
+for _, condition in ipairs(work[1]) do
+    local value = redis.pcall('GET', condition[1])
+    if type(value) == 'table' then
+        wrong_type[#wrong_type + 1] = condition[1]
+    elseif value ~= condition[2] then
+        changed[#changed + 1] = condition[1]
+    end
+end
+if #changed + #wrong_type > 0 then return {'conflict', changed, wrong_type} end
+-- Whatever could refuse the whole (read-only, out of memory) refuses the first write, before anything is written.
+-- A key of the wrong type must not stop the queue: that one operation is reported, the rest goes on.
+local written, failed = false, {}
+for _, operation in ipairs(work[2]) do
+    local reply = redis.pcall(unpack(operation))
+    if type(reply) == 'table' and reply.err then
+        if not written and not string.find(reply.err, 'WRONGTYPE', 1, true) then return redis.error_reply(reply.err) end
+        failed[#failed + 1] = operation[1] .. ' ' .. tostring(operation[2]) .. ': ' .. reply.err
+    else
+        written = true
+    end
+end
+redis.call('LTRIM', KEYS[1], 0, -count - 1)
+redis.call('HSET', KEYS[2], 'commit', ARGV[3])
+redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7])
+return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]))}
+"""
+)
+
+_RELEASE = """
+-- KEYS: owner, own liveness. ARGV: consumer. The next processor need not wait for the lifetime to pass.
+if redis.call('HGET', KEYS[1], 'consumer') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return redis.call('DEL', KEYS[2])
+"""
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Batch(NamedTuple):
+    """Messages at the end of the queue, oldest first, still in it.
+
+    Attributes:
+        messages: as they stand there; one that is longer than the limit is cut one byte above it.
+        digest: recognises the batch when it is committed.
+    """
+
+    messages: list[bytes]
+    digest: str
+
+
+class Claim(NamedTuple):
+    """The answer to a claim: whether the queue is ours, and then the number of our last commit that took effect."""
+
+    owned: bool
+    commit: int
+
+
+class Committed(NamedTuple):
+    """The commit took effect; `next` is what waits now, `failed` the operations that met a key of the wrong type."""
+
+    next: Batch
+    failed: list[str]
+
+
+class Conflict(NamedTuple):
+    """Nothing was written: state under `changed` is not what was read, under `wrong_type` it is no string at all.
+
+    Handle the batch again.
+    """
+
+    changed: list[str]
+    wrong_type: list[str]
+
+
+class Refused(NamedTuple):
+    """Nothing was written: the queue is another's now, or the batch no longer stands at its end. Claim again."""
+
+    why: str
+
+
+class Script:
+    """A Lua script, sent by its digest and as text only where Redis does not know it yet (EVALSHA, EVAL)."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis' name for the script
+
+    async def __call__(self, wire: RedisWire, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run the script; raises as the wire does."""
+        try:
+            return await wire.execute("EVALSHA", self._digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await wire.execute("EVAL", self._text, len(keys), *keys, *arguments)
+
+
+_claim, _take, _commit, _release = Script(_CLAIM), Script(_TAKE), Script(_COMMIT), Script(_RELEASE)
+
+
+class RequestQueue:
+    """One consumer's view of the request queue.
+
+    Every method raises `redis.exceptions.RedisError` when Redis does not do its part; nothing is lost by that.
+
+    Args:
+        wire: connection for the scripts.
+        blocking: connection for `wait`.
+        keys: key names.
+        consumer: this consumer's name, unique among those that ever lived.
+        lease: seconds that the queue stays ours after the last sign of life.
+        longest_message: messages above this many bytes are handed out cut.
+
+    Attributes:
+        depth: messages in the queue when it was last looked at.
+    """
+
+    def __init__(
+        self, wire: RedisWire, blocking: RedisWire, keys: Keys, *, consumer: str, lease: float, longest_message: int
+    ) -> None:
+        self._wire = wire
+        self._blocking = blocking
+        self._keys = keys
+        self.consumer = consumer
+        self._lease_ms = int(lease * 1000)
+        self._peek_limits = (BATCH_MESSAGES, BATCH_BYTES, longest_message)
+        self._longest = longest_message
+        self._number = 0
+        self._last_commit = 0
+        self.depth: int | None = None
+
+    @property
+    def attempt(self) -> int:
+        """The number that the last commit carried, whether or not it took effect."""
+        return self._number
+
+    async def claim(self) -> Claim:
+        """Become the queue's owner if nobody alive is, and show that we are alive."""
+        self._number += 1
+        keys = self._keys
+        owned, commit, self.depth = await _claim(
+            self._wire,
+            [keys.owner, keys.consumer(self.consumer)],
+            [self.consumer, self._number, keys.consumer(""), self._lease_ms, keys.requests],
+        )
+        self._last_commit = int(commit or 0)
+        return Claim(bool(owned), self._last_commit)
+
+    async def peek(self) -> Batch:
+        """The oldest messages, up to a batch; none if the queue is empty."""
+        return self._batch(await _take(self._wire, [self._keys.requests], self._peek_limits))
+
+    async def wait(self) -> Batch:
+        """Wait up to a second for a message; returns the oldest, or an empty batch.
+
+        The list is rotated onto itself: the oldest message is taken and put back where it was in the same command, so
+        it never is in nobody's hands, whatever happens to this connection.
+        """
+        key = self._keys.requests
+        message = await self._blocking.execute("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT_SECONDS)
+        if not isinstance(message, bytes):
+            self.depth = 0
+            return Batch([], "")
+        return Batch([message[: self._longest + 1]], _digest([message]))
+
+    async def commit(
+        self, batch: Batch, conditions: Sequence[tuple[str, str | bool]], operations: Sequence[Operation]
+    ) -> Committed | Conflict | Refused:
+        """Write `operations` and take `batch` off the queue, provided that every condition holds.
+
+        Args:
+            batch: as `peek`, `wait` or the commit before returned it.
+            conditions: string keys and the values that they must still have, `False` for none.
+            operations: Redis commands, each with its arguments (text, not bytes: Redis' MessagePack knows no other).
+
+        Returns:
+            What came of it. With an exception, the next `claim` tells: the commit took effect if its number (`attempt`)
+            is the one returned there.
+        """
+        self._number += 1
+        number = self._number
+        names = self._keys
+        reply = await _commit(
+            self._wire,
+            [names.requests, names.owner, names.consumer(self.consumer)],
+            [
+                self.consumer,
+                self._last_commit,
+                number,
+                len(batch.messages),
+                batch.digest,
+                _pack((conditions, operations)),
+                self._lease_ms,
+                *self._peek_limits,
+            ],
+        )
+        if reply[0] == b"committed":
+            self._last_commit = number
+            return Committed(self._batch(reply[2]), [entry.decode(errors="replace") for entry in reply[1]])
+        if reply[0] == b"conflict":
+            return Conflict(*([key.decode() for key in keys] for keys in reply[1:]))
+        return Refused(reply[0].decode())
+
+    async def release(self) -> None:
+        """Let go of the queue, so that the next processor takes over at once."""
+        await _release(self._wire, [self._keys.owner, self._keys.consumer(self.consumer)], [self.consumer])
+
+    def _batch(self, reply: list[Any]) -> Batch:
+        self.depth = reply[0]
+        return Batch(reply[2:], reply[1].decode())
+
+
+def _digest(messages: list[bytes]) -> str:
+    return hashlib.sha1(b"\n".join(messages)).hexdigest()  # noqa: S324 - as Redis' own sha1hex

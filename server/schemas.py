@@ -1,0 +1,124 @@
+"""The official OCPP 1.6 schemas, compiled once, and their verdicts in OCPP's error codes.
+
+The schemas come with the `ocpp` package. They state types, lengths and enumerations, but not the ranges that the
+specification gives in prose; those are added here, each with its section.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jsonschema_rs
+
+from server.errors import ErrorCode, InvalidMessage
+from server.messages import Call
+
+LARGEST_INTEGER = 2**31 - 1
+
+ACTIONS = frozenset(
+    {
+        "Authorize",
+        "BootNotification",
+        "DataTransfer",
+        "DiagnosticsStatusNotification",
+        "FirmwareStatusNotification",
+        "Heartbeat",
+        "MeterValues",
+        "StartTransaction",
+        "StatusNotification",
+        "StopTransaction",
+    }
+)
+"""The CALLs of a charge point that this server handles (OCPP 1.6 section 4)."""
+
+_KINDS = jsonschema_rs.ValidationErrorKind
+# In the order of the contract's table: the first that applies to any error of a payload is its code.
+_PRECEDENCE: tuple[tuple[type, ErrorCode], ...] = (
+    (_KINDS.Required, ErrorCode.OCCURENCE_CONSTRAINT_VIOLATION),
+    (_KINDS.Type, ErrorCode.TYPE_CONSTRAINT_VIOLATION),
+    (object, ErrorCode.PROPERTY_CONSTRAINT_VIOLATION),
+    (_KINDS.AdditionalProperties, ErrorCode.FORMATION_VIOLATION),
+)
+
+
+@cache
+def known_actions() -> frozenset[str]:
+    """Every action that OCPP 1.6 and its security extension know, whoever may send it."""
+    names = (path.name for path in _folder().iterdir())
+    return frozenset(
+        name.removesuffix(".json") for name in names if name.endswith(".json") and not name.endswith("Response.json")
+    )
+
+
+def _folder() -> Any:
+    return files("ocpp") / "v16" / "schemas"
+
+
+@cache
+def validator(action: str, *, flat: bool) -> jsonschema_rs.Validator:
+    """The compiled schema of `action`'s request; in the flat form its top-level fields may all be missing."""
+    schema = json.loads((_folder() / f"{action}.json").read_text(encoding="utf-8-sig"))
+    for subschema in _walk(schema):
+        # Integers are 32 bits wide in OCPP; connector 0 is the charge point itself (section 3.8), and no transaction
+        # starts there (section 6.45).
+        if subschema.get("type") == "integer":
+            subschema["minimum"], subschema["maximum"] = -LARGEST_INTEGER - 1, LARGEST_INTEGER
+    if "connectorId" in schema["properties"]:
+        schema["properties"]["connectorId"]["minimum"] = 1 if action == "StartTransaction" else 0
+    if flat:
+        schema.pop("required", None)
+    return jsonschema_rs.validator_for(schema, validate_formats=True)
+
+
+def _walk(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        yield schema
+        for value in schema.values():
+            yield from _walk(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _walk(value)
+
+
+def check(call: Call) -> None:
+    """Let `call` pass if this server handles its action and its payload keeps to the schema.
+
+    Raises:
+        InvalidMessage: it does not; the code is the contract's, and the reason names the field.
+    """
+    if call.action not in ACTIONS:
+        if call.action in known_actions():
+            _refuse(call, ErrorCode.NOT_SUPPORTED, f"the action {call.action} is not supported by this server")
+        _refuse(call, ErrorCode.NOT_IMPLEMENTED, f"OCPP 1.6 has no action '{call.action[:50]}'")
+    compiled = validator(call.action, flat=call.flat)
+    if not compiled.is_valid(call.payload):
+        _refuse(call, *_verdict(compiled, call.payload))
+
+
+def _verdict(compiled: jsonschema_rs.Validator, payload: Any) -> tuple[ErrorCode, str]:
+    ranked = sorted(((_rank(error), error) for error in compiled.iter_errors(payload)), key=lambda pair: pair[0])
+    rank, error = ranked[0]
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path).lstrip(".")
+    message = error.message if len(error.message) <= 200 else f"{error.message[:200]}…"
+    return _PRECEDENCE[rank][1], f"{where}: {message}" if where else message
+
+
+def _rank(error: jsonschema_rs.ValidationError) -> int:
+    kind = type(error.kind)
+    if kind is _KINDS.AdditionalProperties:
+        return len(_PRECEDENCE) - 1
+    return next(rank for rank, (expected, _) in enumerate(_PRECEDENCE) if issubclass(kind, expected))
+
+
+def _refuse(call: Call, code: ErrorCode, reason: str) -> None:
+    raise InvalidMessage(
+        code,
+        reason,
+        charge_point_id=call.charge_point_id,
+        message_id=call.message_id,
+        answer_id=call.message_id,
+    )

@@ -1,0 +1,47 @@
+"""The names of the keys, in one place. The wire contract's tables say what stands in each."""
+
+from __future__ import annotations
+
+
+class Keys:
+    """Key names under a prefix and a queue name.
+
+    Args:
+        prefix: what every key starts with, without the colon.
+        queue: the list that requests come from.
+    """
+
+    def __init__(self, prefix: str = "ocpp", queue: str = "ocpp:requests") -> None:
+        self._prefix = prefix
+        self.requests = queue
+        self.owner = f"{queue}:owner"
+        self.dead_letters = f"{prefix}:dead-letters"
+        self.transaction_id = f"{prefix}:transaction-id"
+
+    def responses(self, charge_point_id: str) -> str:
+        """List: messages to one charge point."""
+        return f"{self._prefix}:responses:{charge_point_id}"
+
+    def consumer(self, consumer: str) -> str:
+        """String with a short lifetime: the consumer is alive."""
+        return f"{self._prefix}:consumer:{consumer}"
+
+    def charge_point(self, charge_point_id: str) -> str:
+        """String, JSON: a `ChargePoint`."""
+        return f"{self._prefix}:chargepoint:{charge_point_id}"
+
+    def connector(self, charge_point_id: str, connector_id: int) -> str:
+        """String, JSON: a `Connector`."""
+        return f"{self._prefix}:connector:{charge_point_id}:{connector_id}"
+
+    def transaction(self, transaction_id: int) -> str:
+        """String, JSON: a `Transaction`."""
+        return f"{self._prefix}:transaction:{transaction_id}"
+
+    def transactions(self, charge_point_id: str) -> str:
+        """Sorted set: a charge point's transaction ids by start time (Unix seconds)."""
+        return f"{self._prefix}:transactions:{charge_point_id}"
+
+    def active_transactions(self, charge_point_id: str) -> str:
+        """Set: ids of a charge point's transactions that have not stopped."""
+        return f"{self._prefix}:transactions:{charge_point_id}:active"

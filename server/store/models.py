@@ -1,0 +1,84 @@
+"""The records that state consists of, as they stand in Redis (JSON)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class TransactionStatus(StrEnum):
+    """Where a transaction is in its life."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+
+
+class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What is known of a charge point.
+
+    Attributes:
+        id: the charge point id.
+        vendor, model, serial, firmware: as its last BootNotification said (OCPP 1.6 section 6.3); `None` before it.
+        status: what StatusNotification said of connector 0, the charge point itself (section 4.9).
+        last_seen: when its last valid message was processed, RFC 3339.
+        is_online: whether it has been heard of since it disconnected.
+        boot_time: when its last BootNotification was accepted, RFC 3339.
+        firmware_status, diagnostics_status: as last notified (sections 4.5 and 4.4).
+        version: goes up by one with each write; a write names the version that it has seen.
+    """
+
+    id: str
+    vendor: str | None = None
+    model: str | None = None
+    serial: str | None = None
+    firmware: str | None = None
+    status: str | None = None
+    last_seen: str | None = None
+    is_online: bool = False
+    boot_time: str | None = None
+    firmware_status: str | None = None
+    diagnostics_status: str | None = None
+    version: int = 0
+
+
+class Connector(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a connector.
+
+    Attributes:
+        status, error_code: as the last StatusNotification said (OCPP 1.6 section 6.47).
+        transaction_id: the transaction that runs on it.
+        updated_at: when that last changed, RFC 3339.
+    """
+
+    status: str | None = None
+    error_code: str | None = None
+    transaction_id: int | None = None
+    updated_at: str | None = None
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """One charging session.
+
+    Attributes:
+        id: unique in the system; given by INCR on the transaction counter.
+        charge_point_id, connector_id, id_tag: where, and who pays.
+        start_time, stop_time: as the charge point said, RFC 3339.
+        meter_start, meter_stop, meter_current: energy register in Wh.
+        status: `active` until StopTransaction, then `completed`.
+        reason: why it stopped (OCPP 1.6 section 7.36).
+        version: goes up by one with each write.
+    """
+
+    id: int
+    charge_point_id: str
+    connector_id: int
+    id_tag: str
+    start_time: str
+    meter_start: int
+    stop_time: str | None = None
+    meter_stop: int | None = None
+    meter_current: int
+    status: TransactionStatus = TransactionStatus.ACTIVE
+    reason: str | None = None
+    version: int = 1

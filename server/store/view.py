@@ -1,0 +1,217 @@
+"""State as the processing of one batch sees it: what Redis held when it was read, overlaid with what was written since.
+
+Nothing here talks to Redis but `StateCache.load`. A batch is handled against a `StateView`; the view then says which
+values it relied on (`conditions`) and what is to be written (`operations`), and the commit does both or neither.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+
+from server.errors import CorruptState
+from server.store.keys import Keys
+from server.store.models import ChargePoint, Connector, Transaction
+
+Record = ChargePoint | Connector | Transaction
+R = TypeVar("R", ChargePoint, Connector, Transaction)
+Operation = list[Any]
+"""A Redis command and its arguments."""
+
+_encode = msgspec.json.Encoder().encode
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (ChargePoint, Connector, Transaction)
+}
+
+
+class NotLoaded(Exception):
+    """A handler asked for a key that has not been read yet; load it and call the handler again.
+
+    Attributes:
+        key: the Redis key.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class StateCache:
+    """Values as last read or written, least recently loaded first.
+
+    Stale entries do no harm: a commit that relied on one is refused, the entry is forgotten and the batch handled
+    again.
+
+    Args:
+        client: for `load`.
+        most: how many values are kept.
+    """
+
+    def __init__(self, client: Redis, *, most: int = 20_000) -> None:
+        self._client = client
+        self._most = most
+        self.values: dict[str, str | None] = {}
+        self.records: dict[str, Record | None] = {}
+        self._unreadable: dict[str, str] = {}
+
+    async def load(self, keys: Iterable[str]) -> None:
+        """Read those of `keys` that are not known yet, in one MGET.
+
+        Raises:
+            RedisError: Redis did not answer.
+        """
+        missing = [key for key in keys if key not in self.values and key not in self._unreadable]
+        if not missing:
+            return
+        # MGET gives nil for a value of another type; the commit's GET then finds it out.
+        for key, value in zip(missing, await self._client.mget(missing), strict=True):
+            try:
+                self.values[key] = value.decode() if isinstance(value, bytes) else None
+            except UnicodeDecodeError as error:
+                self.unreadable(key, str(error))
+
+    def record(self, key: str, kind: type[R]) -> R | None:
+        """The record under `key`, `None` where there is none.
+
+        Raises:
+            NotLoaded: the key was not read yet.
+            CorruptState: what stands there is not such a record.
+        """
+        try:
+            return self.records[key]  # type: ignore[return-value]
+        except KeyError:
+            pass
+        if key in self._unreadable:
+            raise CorruptState(key, self._unreadable[key])
+        if key not in self.values:
+            raise NotLoaded(key)
+        value = self.values[key]
+        record = None
+        if value is not None:
+            try:
+                record = _DECODERS[kind].decode(value)
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                raise CorruptState(key, str(error)) from None
+        self.records[key] = record
+        return record
+
+    def unreadable(self, key: str, why: str) -> None:
+        """Remember that `key` cannot be read, until it is forgotten."""
+        self._drop(key)
+        self._unreadable[key] = why
+
+    def written(self, values: Mapping[str, tuple[str, Record]]) -> None:
+        """Take over what a commit has written."""
+        for key, (value, record) in values.items():
+            self.values[key] = value
+            self.records[key] = record
+        while len(self.values) > self._most:
+            self._drop(next(iter(self.values)))
+
+    def forget(self, keys: Iterable[str] | None = None) -> None:
+        """Drop `keys`, or everything."""
+        if keys is None:
+            self.values.clear()
+            self.records.clear()
+            self._unreadable.clear()
+        else:
+            for key in keys:
+                self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        self.values.pop(key, None)
+        self.records.pop(key, None)
+        self._unreadable.pop(key, None)
+
+
+class Changes(NamedTuple):
+    """What a batch relied on and what it writes, for the commit.
+
+    Attributes:
+        conditions: key and value of everything that was read, as the commit has to find it; `False` where nothing was.
+        operations: the writes, in order.
+        values: key to the new value and its record, for the cache once the commit is through.
+    """
+
+    conditions: list[tuple[str, str | bool]]
+    operations: list[Operation]
+    values: dict[str, tuple[str, Record]]
+
+
+class StateView:
+    """What handlers read from, for one batch. They do not write: `apply` takes what they return.
+
+    Args:
+        cache: what is known of Redis.
+        keys: key names.
+        now: the time of the batch, RFC 3339.
+        transaction_ids: ids reserved for the batch; taken from the front.
+    """
+
+    def __init__(self, cache: StateCache, keys: Keys, *, now: str, transaction_ids: deque[int]) -> None:
+        self.now = now
+        self.keys = keys
+        self._cache = cache
+        self._transaction_ids = transaction_ids
+        self._read: set[str] = set()
+        self._written: dict[str, Record] = {}
+        self._operations: list[Operation] = []
+        self._seen: set[str] = set()
+
+    def charge_point(self, charge_point_id: str) -> ChargePoint:
+        """The charge point's record, a blank one where there is none yet; raises as `StateCache.record`."""
+        return self._get(self.keys.charge_point(charge_point_id), ChargePoint) or ChargePoint(id=charge_point_id)
+
+    def connector(self, charge_point_id: str, connector_id: int) -> Connector:
+        """The connector's record, a blank one where there is none yet; raises as `StateCache.record`."""
+        return self._get(self.keys.connector(charge_point_id, connector_id), Connector) or Connector()
+
+    def transaction(self, transaction_id: int) -> Transaction | None:
+        """The transaction's record; raises as `StateCache.record`."""
+        return self._get(self.keys.transaction(transaction_id), Transaction)
+
+    def _get(self, key: str, kind: type[R]) -> R | None:
+        if key in self._written:
+            return self._written[key]  # type: ignore[return-value]
+        record = self._cache.record(key, kind)
+        self._read.add(key)
+        return record
+
+    def new_transaction_id(self) -> int:
+        """An id that no other transaction has or will have.
+
+        Raises:
+            NotLoaded: none is left of those reserved.
+        """
+        if not self._transaction_ids:
+            raise NotLoaded(self.keys.transaction_id)
+        return self._transaction_ids.popleft()
+
+    def apply(self, charge_point_id: str, writes: dict[str, Record], operations: list[Operation]) -> None:
+        """Add the outcome of a message that `charge_point_id` sent; later messages of the batch see its writes."""
+        self._seen.add(charge_point_id)
+        if writes:
+            self._written.update(writes)
+            for key in writes:
+                # A key that is written unread must not be there: transaction ids are never given twice.
+                self._read.add(key)
+        self._operations += operations
+
+    def changes(self) -> Changes:
+        """Everything that the batch relied on and writes; the view is used up then."""
+        for charge_point_id in self._seen:
+            record = self.charge_point(charge_point_id)
+            self._written[self.keys.charge_point(charge_point_id)] = msgspec.structs.replace(
+                record, last_seen=self.now, is_online=True, version=record.version + 1
+            )
+        values = {key: (_encode(record).decode(), record) for key, record in self._written.items()}
+        known = self._cache.values
+        return Changes(
+            conditions=[(key, False if (value := known.get(key)) is None else value) for key in self._read],
+            operations=[["SET", key, value] for key, (value, _) in values.items()] + self._operations,
+            values=values,
+        )
