@@ -216,15 +216,16 @@ def _frame(frame: list[Any], charge_point_id: str) -> Message:
 
 
 def _call(frame: list[Any], charge_point_id: str) -> Call:
-    message_id = _message_id(frame[1] if len(frame) > 1 else None, charge_point_id)
     if len(frame) != _CALL_ELEMENTS:
+        readable = frame[1] if len(frame) > 1 and _usable_message_id(frame[1]) else None
         _refuse(
             ErrorCode.FORMATION_VIOLATION,
             f"the CALL has {len(frame)} elements, allowed are {_CALL_ELEMENTS}",
             charge_point_id=charge_point_id,
-            message_id=message_id,
-            answer_id=message_id,
+            message_id=readable,
+            answer_id=readable,
         )
+    message_id = _message_id(frame[1], charge_point_id)
     action = _action(frame[2], charge_point_id, message_id)
     return Call(charge_point_id, message_id, action, frame[3])
 
