@@ -25,6 +25,8 @@ LONGEST_PAUSE = 0.4
 """Seconds between attempts: short enough to be back well under a second after Redis, long enough to cost nothing."""
 LOG_EVERY = 10.0
 """Seconds between two records about the same outage."""
+LOG_CHANGES_EVERY = 1.0
+"""Seconds between two records about different outages."""
 
 
 _OPTIONS: dict[str, Any] = {
@@ -88,7 +90,9 @@ class RedisLink:
         self.last_error: str | None = None
         self._was_connected = False
         self._attempts = 0
+        self._last_log = -LOG_EVERY
         self._next_log = 0.0
+        self._announce = True
 
     def succeeded(self) -> None:
         """A round trip worked: Redis is there and takes our commands."""
@@ -100,7 +104,9 @@ class RedisLink:
         if self._was_connected:
             self.reconnects += 1
         self._was_connected = True
-        logger.info("redis_connected", reconnects=self.reconnects)
+        if self._announce:
+            self._announce = False
+            logger.info("redis_connected", reconnects=self.reconnects)
 
     async def recover(self, error: RedisError) -> None:
         """A round trip failed: take note, drop the connections, and wait until the next attempt is due."""
@@ -118,8 +124,11 @@ class RedisLink:
         if self.healthy or self.since is None:
             self.healthy = False
             self.since = now()
-            self._next_log = 0.0
+            # News, but a connection that comes and goes all the time must not fill the log.
+            self._next_log = min(self._next_log, self._last_log + LOG_CHANGES_EVERY)
         if clock >= self._next_log:
+            self._last_log = clock
+            self._announce = True
             self._next_log = clock + LOG_EVERY
             logger.error("redis_unavailable", error=self.last_error, since=self.since)
 
