@@ -1,0 +1,45 @@
+"""Keywords that compare measured values with the requirements, and keep them as evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from EvidenceLibrary.measurements import Measurements
+from resilience.library import KeywordLibrary
+from resilience.requirements import DEFAULT_FILE
+
+__all__ = ["EvidenceLibrary"]
+
+
+class EvidenceLibrary(KeywordLibrary):
+    """Measured values beside the requirements that they prove.
+
+    Thresholds are data: they are in `requirements.yaml`, by requirement id (`R13.3`) and name
+    (`health_response_time`), and no suite repeats them. A measured value is compared with
+    `Requirement Should Be Met`, which logs both in plain words, or only kept with `Record Measurement`.
+
+    Every value goes at once to `measurements.jsonl` in Robot's output folder, one JSON object on a line, so that a run
+    that is killed leaves what it had. Each line names its run: a later run into the same folder adds to the file.
+
+    Example:
+
+    ```robotframework
+    *** Settings ***
+    Library    EvidenceLibrary
+
+    *** Test Cases ***
+    An Empty Queue Leaves The Processor Idle
+        [Tags]    R13.3
+        ${cpu} =    Measure Idle CPU
+        Requirement Should Be Met    R13.3    idle_cpu    ${cpu}    samples=10
+    ```
+    """
+
+    def __init__(self, requirements: Path = DEFAULT_FILE, measurements: Path | None = None) -> None:
+        """Give other files than the usual ones.
+
+        Args:
+            requirements: the requirements and their thresholds; the project's own by default.
+            measurements: where measurements are written; `measurements.jsonl` in Robot's output folder by default.
+        """
+        super().__init__([Measurements(requirements, measurements)])

@@ -1,0 +1,190 @@
+"""Comparing measured values with thresholds, and keeping them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from robot.api import logger
+from robot.api.deco import keyword
+from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
+
+from resilience.errors import ExpectationFailed, UsageError
+from resilience.library import Component
+from resilience.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
+from resilience.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
+
+
+class Measurements(Component):
+    """Keywords for thresholds and measured values."""
+
+    def __init__(self, requirements: Path, measurements: Path | None) -> None:
+        self._requirements_file = requirements
+        self._measurements_file = measurements
+
+    @cached_property
+    def requirements(self) -> Requirements:
+        """The requirements file, read when it is needed first: a mistake in it fails a test, not the import."""
+        return load(self._requirements_file)
+
+    @keyword(tags=("evidence", "assertion"))
+    def requirement_should_be_met(
+        self,
+        requirement: str,
+        name: str,
+        measured: int | float | timedelta,
+        *,
+        samples: int | None = None,
+        method: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Compares a measured value with the threshold of a requirement, and fails when it is not met.
+
+        The requirement, its threshold, the measured value and the margin are logged as a table, and the measurement is
+        recorded as `Record Measurement` does, whether it is met or not.
+
+        Args:
+            requirement: the id, for example `R13.3`.
+            name: the name of the threshold, for example `health_response_time`.
+            measured: a number in the threshold's unit, or a length of time (`85 ms`, or a `timedelta`).
+            samples: how many single measurements the value is made from.
+            method: how it was measured, in words.
+            message: said in front of the failure.
+
+        Raises:
+            ExpectationFailed: the threshold is not met; the message says what was required and measured, and by how
+                much it was missed.
+            UsageError: unknown requirement or threshold, or a value that does not fit the threshold's unit.
+
+        Example:
+
+        ```robotframework
+        ${slowest} =    Get Slowest Health Answer    samples=200
+        Requirement Should Be Met    R13.3    health_response_time    ${slowest}    samples=200
+        ```
+        """
+        known = self.requirements.get(requirement)
+        judgement = self.requirements.threshold(requirement, name).judge(measured)
+        self._keep(
+            Measurement.of(
+                requirement,
+                name,
+                judgement.measured,
+                judgement.threshold.unit,
+                judgement=judgement,
+                samples=samples,
+                method=method,
+                suite=_variable("${SUITE NAME}"),
+                test=_variable("${TEST NAME}"),
+            )
+        )
+        logger.info(as_html(known, name, judgement, samples=samples, method=method), html=True)
+        if not judgement.met:
+            text = failure_text(known, name, judgement, samples=samples, method=method)
+            raise ExpectationFailed(f"{message} {text}" if message else text)
+
+    @keyword(tags=("evidence", "getter"))
+    def get_threshold(self, requirement: str, name: str) -> int | float | timedelta:
+        """Returns the limit that a requirement sets.
+
+        Args:
+            requirement: the id, for example `R13.3`.
+            name: the name of the threshold, for example `shutdown`.
+
+        Returns:
+            A `timedelta` for a length of time, so that it can be given as a `timeout`; else a number in the
+            threshold's unit.
+
+        Raises:
+            UsageError: unknown requirement or threshold; the message lists those that there are.
+
+        Example:
+
+        ```robotframework
+        ${limit} =    Get Threshold    R13.3    shutdown
+        Stop Server    timeout=${limit}
+        ```
+        """
+        threshold = self.requirements.threshold(requirement, name)
+        logger.info(f"{requirement} {name}: {threshold}")
+        return threshold.limit
+
+    @keyword(tags=("evidence",))
+    def record_measurement(
+        self,
+        requirement: str,
+        name: str,
+        value: int | float | timedelta,
+        *,
+        unit: str | None = None,
+        samples: int | None = None,
+        method: str | None = None,
+    ) -> None:
+        """Keeps a measured value for the report, without judging the test by it.
+
+        The value is written to `measurements.jsonl` at once. When the requirement has a threshold of that name, its
+        margin and verdict are kept beside the value.
+
+        Args:
+            requirement: the id, for example `R13.5`.
+            name: the name of a threshold, or another name for a value that has none.
+            value: a number, or a length of time.
+            unit: needed when there is no threshold of that name, for example `ms` or `messages`.
+            samples: how many single measurements the value is made from.
+            method: how it was measured, in words.
+
+        Raises:
+            UsageError: unknown requirement, no unit, another unit than the threshold's, or a value that does not fit.
+
+        Example:
+
+        ```robotframework
+        Record Measurement    R13.5    queue_depth_peak    ${peak}    unit=messages    method=sampled every 100 ms
+        ```
+        """
+        known = self.requirements.get(requirement)
+        threshold = known.thresholds.get(name)
+        if threshold is not None and unit not in {None, threshold.unit}:
+            raise UsageError(
+                f"The threshold {requirement} {name} is in {threshold.unit}, not in {unit}. Leave the unit out."
+            )
+        unit = threshold.unit if threshold else unit
+        if not unit:
+            raise UsageError(
+                f"{requirement} has no threshold '{name}', so the unit of the value has to be given, "
+                f"for example unit={next(iter(LENGTHS_OF_TIME))}. Thresholds: {', '.join(known.thresholds)}."
+            )
+        in_its_unit = in_unit(value, unit)
+        measurement = Measurement.of(
+            requirement,
+            name,
+            in_its_unit,
+            unit,
+            judgement=threshold.judge(in_its_unit) if threshold else None,
+            samples=samples,
+            method=method,
+            suite=_variable("${SUITE NAME}"),
+            test=_variable("${TEST NAME}"),
+        )
+        self._keep(measurement)
+        verdict = f" (required {threshold}: {measurement.verdict})" if threshold else ""
+        logger.info(f"{requirement} {name}: {with_unit(in_its_unit, unit)}{verdict}")
+
+    def _keep(self, measurement: Measurement) -> None:
+        path = self._measurements_file
+        if path is None and (folder := _variable("${OUTPUT DIR}")):
+            path = Path(folder) / FILE_NAME
+        if path is None:
+            raise UsageError(
+                "Outside Robot Framework there is no output folder: give the library a file, measurements=PATH."
+            )
+        MeasurementFile(path).append(measurement)
+
+
+def _variable(name: str) -> str | None:
+    try:
+        value = BuiltIn().get_variable_value(name)
+    except RobotNotRunningError:
+        return None
+    return str(value) if value else None

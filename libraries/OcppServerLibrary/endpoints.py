@@ -1,0 +1,194 @@
+"""Keywords that ask the server's HTTP API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from resilience.errors import ExpectationFailed, UsageError
+from resilience.library import Component
+from resilience.measure.times import ResponseTimes, response_times
+from resilience.ocpp_server import Health, OcppServer
+from resilience.registry import Registry
+
+
+class Endpoints(Component):
+    """Health, metrics, inspection."""
+
+    def __init__(self, servers: Registry[OcppServer]) -> None:
+        self._servers = servers
+
+    @keyword(tags=("server", "health", "getter"))
+    def get_health(self, *, alias: str = "server") -> dict[str, Any]:
+        """Returns the health document of the server.
+
+        Args:
+            alias: which server.
+
+        Returns:
+            The document as the server gives it, in the reference server's case with `status`, `redis` and `queue`.
+
+        Raises:
+            ExpectationFailed: the answer is not a 200 with a JSON object.
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        ${health}    Get Health
+        Log    ${health}[redis][reconnects] reconnects
+        ```
+        """
+        return self._servers.get(alias).health()
+
+    @keyword(tags=("server", "health", "check"))
+    def health_should_be(self, expected: Health, *, alias: str = "server") -> None:
+        """Fails unless the server says now that its health is as expected.
+
+        Args:
+            expected: `healthy` or `degraded`.
+            alias: which server.
+
+        Raises:
+            ExpectationFailed: it says something else.
+
+        Example:
+        ```robotframework
+        Health Should Be    healthy
+        ```
+        """
+        server = self._servers.get(alias)
+        seen = server.health_status()
+        if seen != expected.value:
+            raise ExpectationFailed(f"The health of {server.name} is '{seen}', expected '{expected.value}'.")
+
+    @keyword(tags=("server", "health", "check"))
+    def wait_until_health_is(
+        self, expected: Health, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)
+    ) -> float:
+        """Waits until the server says that its health is as expected, and returns the seconds that this took.
+
+        Args:
+            expected: `healthy` or `degraded`.
+            alias: which server.
+            timeout: the longest wait.
+
+        Raises:
+            WaitTimeout: it said something else until the end.
+            ServiceError: it exited; the end of its output is shown.
+
+        Example:
+        ```robotframework
+        Stop Redis
+        Wait Until Health Is    degraded
+        Start Redis
+        ${seconds}    Wait Until Health Is    healthy    timeout=30s
+        ```
+        """
+        return self._servers.get(alias).wait_for_health(expected, timeout)
+
+    @keyword(tags=("server", "health", "measurement"))
+    def measure_health_response_time(self, samples: int = 50, *, alias: str = "server") -> ResponseTimes:
+        """Asks for the server's health one time after the other, and returns how long the answers took.
+
+        Each request has a connection of its own; the time is counted from connecting until the whole answer is there.
+
+        Args:
+            samples: how many times.
+            alias: which server.
+
+        Returns:
+            A dictionary with `samples`, and `min`, `median`, `p95` and `max` in milliseconds.
+
+        Example:
+        ```robotframework
+        ${times}    Measure Health Response Time    samples=100
+        Should Be True    ${times}[max] < 100
+        ```
+        """
+        if samples < 1:
+            raise UsageError(f"samples is {samples}, at least 1 is needed.")
+        server = self._servers.get(alias)
+        times = response_times([server.time_health() for _ in range(samples)])
+        logger.info(
+            f"{samples} health answers of {server.name}: median {times['median']:.1f} ms, "
+            f"95 % within {times['p95']:.1f} ms, slowest {times['max']:.1f} ms."
+        )
+        return times
+
+    @keyword(tags=("server", "metrics", "getter"))
+    def get_metrics(self, *, alias: str = "server") -> dict[str, float]:
+        """Returns all metrics of the server.
+
+        Args:
+            alias: which server.
+
+        Returns:
+            Name to value; a name has its labels in alphabetical order: `messages_total{action="Heartbeat"}`.
+
+        Raises:
+            ExpectationFailed: the answer is not a 200 in Prometheus' text format.
+
+        Example:
+        ```robotframework
+        ${metrics}    Get Metrics
+        Log Many    &{metrics}
+        ```
+        """
+        return {sample.key: sample.value for sample in self._servers.get(alias).metrics()}
+
+    @keyword(tags=("server", "metrics", "getter"))
+    def get_metric(self, name: str, *, alias: str = "server", default: float | None = None, **labels: str) -> float:
+        """Returns the value of one metric.
+
+        Args:
+            name: the name.
+            alias: which server.
+            default: the value of a metric that is not there; without it that is a failure. A counter with labels often
+                appears only when it is first counted.
+            labels: labels that it must have. Where several fit, the sum of them is returned.
+
+        Raises:
+            ExpectationFailed: the server has no such metric, and there is no default.
+
+        Example:
+        ```robotframework
+        ${invalid}    Get Metric    ocpp_messages_invalid_total    default=0
+        ${unknown}    Get Metric    ocpp_messages_invalid_total    code=NotImplemented    default=0
+        ```
+        """
+        server = self._servers.get(alias)
+        samples = server.metrics()
+        values = [
+            sample.value
+            for sample in samples
+            if sample.name == name and all(sample.labels.get(label) == value for label, value in labels.items())
+        ]
+        if values:
+            return sum(values)
+        if default is not None:
+            return default
+        wanted = f"{name} with {', '.join(f'{label}={value}' for label, value in labels.items())}" if labels else name
+        names = ", ".join(sorted({sample.name for sample in samples})) or "none at all"
+        raise ExpectationFailed(f"{server.name} has no metric {wanted}. It has: {names}.")
+
+    @keyword(tags=("server", "inspection", "getter"))
+    def get_processor_inspection(self, *, alias: str = "server") -> dict[str, Any]:
+        """Returns what the server's processor says of itself.
+
+        Args:
+            alias: which server.
+
+        Returns:
+            For the reference server: `consumer`, `owner`, `in_flight`, `processed`, `invalid` (code to count),
+            `last_error` and `reconnects`.
+
+        Example:
+        ```robotframework
+        ${processor}    Get Processor Inspection
+        Should Be Equal As Integers    ${processor}[in_flight]    0
+        ```
+        """
+        return self._servers.get(alias).inspection()

@@ -1,0 +1,374 @@
+"""Keywords that start and end the server."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from resilience.library import Component
+from resilience.ocpp_server import OcppServer
+from resilience.processes import Exit
+from resilience.registry import Registry
+from resilience.services import RestartHow
+from resilience.target import Target
+from resilience.waiting import in_words
+
+Setting = str | int | float | bool | None
+
+
+class Lifecycle(Component):
+    """Starting, ending, pausing."""
+
+    def __init__(self, servers: Registry[OcppServer]) -> None:
+        self._servers = servers
+
+    @keyword(tags=("server", "lifecycle"))
+    def start_server(
+        self,
+        redis_url: str,
+        *,
+        target: str = "reference",
+        alias: str = "server",
+        timeout: timedelta | None = None,
+        **settings: Setting,
+    ) -> str:
+        """Starts the server under test and waits until it says where it listens.
+
+        Redis may be down: a server has to start without it. A server of this alias that has ended is started again; its
+        log goes on, everything else is as given now.
+
+        Args:
+            redis_url: the Redis that it works with.
+            target: what is started: a bundled target profile, or the path of one.
+            alias: the name of this server in the other keywords.
+            timeout: the longest wait until it listens; the profile's if not given.
+            settings: environment variables on top of the profile's, in capitals, for example `LOG_LEVEL=debug`;
+                `${None}` takes one out.
+
+        Returns:
+            The base URL of its HTTP API, for example `http://127.0.0.1:40123`.
+
+        Raises:
+            UsageError: it runs already, or the target or a setting cannot be used.
+            ServiceError: it ended while starting; the end of its output is shown.
+            WaitTimeout: it did not listen in time, and was killed.
+
+        Example:
+        ```robotframework
+        ${redis}    Get Redis Url
+        Start Server    ${redis}
+        Start Server    ${redis}    alias=second    LOG_LEVEL=debug    MAX_MESSAGE_BYTES=4096
+        ```
+        """
+        profile = Target.load(target)
+        for name in settings:
+            if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in profile.start.environment:
+                raise UsageError(
+                    f"`Start Server` has no argument '{name}'. A setting of the server is in capitals, as LOG_LEVEL."
+                )
+        server = self._servers.find(alias)
+        if server is not None and server.process.alive:
+            raise UsageError(f"{server.name} is running already. Another one needs an alias.")
+        if server is not None and server.target != profile:
+            self._servers.remove(alias, self.cleanup)
+            server = None
+        if server is None:
+            server = OcppServer(alias, profile)
+            self._servers.add(alias, server, self.cleanup)
+        server.configure(redis_url, settings)
+        return self._start(server, timeout)
+
+    def _start(self, server: OcppServer, timeout: timedelta | None) -> str:
+        took = server.start(timeout)
+        gateway = f", WebSocket port {server.ws_port}" if server.ws_port else ""
+        process = server.process
+        logger.info(
+            f"{server.name} (target {server.target.name}, process {process.pid}) listens at {server.url}{gateway}, "
+            f"after {in_words(took)}. Its output is in {process.directory}."
+        )
+        return server.url
+
+    @keyword(tags=("server", "lifecycle"))
+    def wait_until_server_is_ready(self, *, alias: str = "server", timeout: timedelta | None = None) -> None:
+        """Waits until the server says that it is ready for work.
+
+        Args:
+            alias: which server.
+            timeout: the longest wait; the profile's if not given.
+
+        Raises:
+            WaitTimeout: it did not become ready; says what it answered last.
+            ServiceError: it exited; the end of its output is shown.
+
+        Example:
+        ```robotframework
+        Start Server    ${redis}
+        Wait Until Server Is Ready    timeout=5s
+        ```
+        """
+        self._servers.get(alias).wait_until_ready(timeout)
+
+    @keyword(tags=("server", "lifecycle"))
+    def stop_server(self, *, alias: str = "server", timeout: timedelta | None = None) -> float:
+        """Ends the server with SIGTERM and returns the seconds that it took.
+
+        Args:
+            alias: which server.
+            timeout: the longest wait; the profile's if not given. After that the server is killed, and the keyword
+                fails.
+
+        Returns:
+            Seconds from the signal until the process had ended.
+
+        Raises:
+            WaitTimeout: it did not end in time.
+            ServiceError: it does not run.
+
+        Example:
+        ```robotframework
+        ${seconds}    Stop Server    timeout=2s
+        Server Should Have Exited    0
+        ```
+        """
+        server = self._servers.get(alias)
+        ended = server.stop(timeout)
+        self._report(server, "stopped", ended)
+        return ended.took
+
+    @keyword(tags=("server", "lifecycle", "fault"))
+    def kill_server(self, *, alias: str = "server") -> None:
+        """Ends the server at once (kill -9), paused or not, and returns when its port is closed.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        Kill Server
+        Restart Server
+        ```
+        """
+        server = self._servers.get(alias)
+        self._report(server, "killed", server.kill())
+
+    @keyword(tags=("server", "lifecycle", "fault"))
+    def restart_server(
+        self,
+        how: RestartHow = RestartHow.GRACEFUL,
+        *,
+        alias: str = "server",
+        timeout: timedelta | None = None,
+    ) -> str:
+        """Ends the server if it still runs, and starts it again with the settings that it had.
+
+        The ports can be others. Log records carry on.
+
+        Args:
+            how: `graceful` (SIGTERM) or `kill` (kill -9).
+            alias: which server.
+            timeout: the longest wait for its end, and until it listens; the profile's if not given.
+
+        Returns:
+            The base URL of its HTTP API.
+
+        Example:
+        ```robotframework
+        Restart Server    kill
+        Wait Until Server Is Ready
+        ```
+        """
+        server = self._servers.get(alias)
+        if server.process.alive:
+            graceful = how is RestartHow.GRACEFUL
+            ended = server.stop(timeout) if graceful else server.kill()
+            self._report(server, "stopped" if graceful else "killed", ended)
+        return self._start(server, timeout)
+
+    def _report(self, server: OcppServer, action: str, ended: Exit) -> None:
+        logger.info(f"{server.name} {action}: ended after {in_words(ended.took)} with status {ended.status}.")
+
+    @keyword(tags=("server", "fault"))
+    def pause_server(self, *, alias: str = "server") -> None:
+        """Makes the server stand still (SIGSTOP); its connections stay open.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        Pause Server
+        Resume Server
+        ```
+        """
+        self._servers.get(alias).pause()
+
+    @keyword(tags=("server", "fault"))
+    def resume_server(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)) -> None:
+        """Lets a paused server run on (SIGCONT) and waits until its HTTP API answers.
+
+        Args:
+            alias: which server.
+            timeout: the longest wait for the answer.
+
+        Example:
+        ```robotframework
+        Pause Server
+        Resume Server
+        ```
+        """
+        self._servers.get(alias).resume(timeout)
+
+    @keyword(tags=("server", "check"))
+    def server_should_be_running(self, *, alias: str = "server") -> None:
+        """Fails when the server has exited.
+
+        Args:
+            alias: which server.
+
+        Raises:
+            ExpectationFailed: it has; the end of its output is shown.
+
+        Example:
+        ```robotframework
+        Server Should Be Running
+        ```
+        """
+        server = self._servers.get(alias)
+        if not server.process.alive:
+            raise ExpectationFailed(server.exited())
+
+    @keyword(tags=("server", "getter"))
+    def get_server_crashes(self, *, alias: str = "server") -> int:
+        """Returns how many times the server has ended without having been told to.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        ${crashes}    Get Server Crashes
+        Should Be Equal    ${crashes}    ${0}
+        ```
+        """
+        return self._servers.get(alias).crashes
+
+    @keyword(tags=("server", "check"))
+    def server_should_have_exited(
+        self,
+        status: int | None = None,
+        *,
+        alias: str = "server",
+        timeout: timedelta = timedelta(seconds=5),
+    ) -> int:
+        """Waits until the server has exited, and checks its exit status.
+
+        Args:
+            status: the status that it should have, negative for a signal (-9 for kill -9); any if not given.
+            alias: which server.
+            timeout: the longest wait for its end.
+
+        Returns:
+            The exit status.
+
+        Raises:
+            WaitTimeout: it still runs.
+            ExpectationFailed: the status is another one.
+
+        Example:
+        ```robotframework
+        Run Keyword And Expect Error    *    Start Server    ${redis}    HTTP_PORT=none
+        Server Should Have Exited    2
+        ```
+        """
+        server = self._servers.get(alias)
+        try:
+            seen = server.process.wait_for_exit(timeout)
+        except WaitTimeout as late:
+            raise WaitTimeout(
+                f"{server.name} should have exited, but it still runs after {in_words(timeout)}.",
+                waited=late.waited,
+                last_seen="running",
+            ) from None
+        if status not in {None, seen}:
+            raise ExpectationFailed(
+                f"{server.name} exited with status {seen}, expected {status}. {server.process.output_tail()}"
+            )
+        return seen
+
+    @keyword(tags=("server", "lifecycle"))
+    def remove_server(self, *, alias: str = "server") -> None:
+        """Ends the server in whatever state it is, and removes its log; the alias is free then.
+
+        Not needed at the end of a suite, where this happens by itself.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        Remove Server    alias=second
+        ```
+        """
+        self._servers.remove(alias, self.cleanup)
+
+    @keyword(tags=("server", "lifecycle"))
+    def remove_all_servers(self) -> None:
+        """Ends every server that was started, and removes their logs; for the teardown of a test with its own servers.
+
+        Example:
+        ```robotframework
+        *** Settings ***
+        Test Teardown    Remove All Servers
+        ```
+        """
+        for alias in self._servers.aliases():
+            self._servers.remove(alias, self.cleanup)
+
+    @keyword(tags=("server", "getter"))
+    def get_server_start_time(self, *, alias: str = "server") -> float:
+        """Returns the seconds from the last start of the server until it said where it listens.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        ${seconds}    Get Server Start Time
+        ```
+        """
+        return self._servers.get(alias).start_time
+
+    @keyword(tags=("server", "getter"))
+    def get_server_url(self, *, alias: str = "server") -> str:
+        """Returns the base URL of the server's HTTP API, without a slash at the end.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        ${url}    Get Server Url
+        ```
+        """
+        return self._servers.get(alias).url
+
+    @keyword(tags=("server", "getter", "diagnosis"))
+    def get_server_process_id(self, *, alias: str = "server") -> int:
+        """Returns the process id of the server, also after its end.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        ${before}    Get Server Process Id
+        Restart Server    kill
+        ${after}    Get Server Process Id
+        Should Not Be Equal    ${before}    ${after}
+        ```
+        """
+        return self._servers.get(alias).process.pid

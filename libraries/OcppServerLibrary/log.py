@@ -1,0 +1,192 @@
+"""Keywords that read the server's log as data."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from resilience.errors import ExpectationFailed, WaitTimeout
+from resilience.library import Component
+from resilience.log_records import count_in_words, fields_in_words, shorten
+from resilience.ocpp_server import OcppServer
+from resilience.queue.messages import SentMessages
+from resilience.queue.records import RecordReport, wait_for_records
+from resilience.registry import Registry
+from resilience.waiting import in_words
+
+Field = str | int | float | bool | None
+
+
+class Log(Component):
+    """Log records."""
+
+    def __init__(self, servers: Registry[OcppServer]) -> None:
+        self._servers = servers
+
+    @keyword(tags=("server", "log", "getter"))
+    def mark_server_log(self, *, alias: str = "server") -> int:
+        """Returns the number of log records so far, for the `since` of the other keywords.
+
+        Args:
+            alias: which server.
+
+        Example:
+        ```robotframework
+        ${mark}    Mark Server Log
+        Stop Redis
+        Wait For Log Record    event=redis_unavailable    since=${mark}
+        ```
+        """
+        return self._servers.get(alias).records.position()
+
+    @keyword(tags=("server", "log", "getter"))
+    def get_server_log_records(self, *, alias: str = "server", since: int = 0, **fields: Field) -> list[dict[str, Any]]:
+        """Returns the log records that the server has written so far, of all its starts.
+
+        Args:
+            alias: which server.
+            since: only records behind this mark.
+            fields: values that fields must have, equal as text; `${None}` for a field that is null or not there. The
+                names and events are `event`, `level`, `code`, `reason`, `charge_point_id`, `message_id` and so on,
+                whatever the target calls them.
+
+        Returns:
+            A list of dictionaries. A line that is no JSON object is a record with `event` `None` and `text`.
+
+        Example:
+        ```robotframework
+        ${mark}    Mark Server Log
+        ${records}    Get Server Log Records    event=invalid_message    code=NotImplemented    since=${mark}
+        ```
+        """
+        return [dict(record) for record in self._servers.get(alias).records.matching(fields, since=since)]
+
+    @keyword(tags=("server", "log", "check"))
+    def log_record_count_should_be(
+        self,
+        expected: int,
+        *,
+        alias: str = "server",
+        since: int = 0,
+        timeout: timedelta = timedelta(seconds=5),
+        **fields: Field,
+    ) -> None:
+        """Fails unless the server has written exactly this many log records with these fields.
+
+        Waits until there are that many, since a record may be written a moment after the effect that a test saw. More
+        are a failure at once, but those that come later are not seen: check when the work is done.
+
+        Args:
+            expected: how many.
+            alias: which server.
+            since: only records behind this mark.
+            timeout: the longest wait for the last of them.
+            fields: values that fields must have, as for `Get Server Log Records`.
+
+        Raises:
+            ExpectationFailed: there are more, or were fewer until the end; shows the newest ones.
+
+        Example:
+        ```robotframework
+        Log Record Count Should Be    1    event=invalid_message    charge_point_id=CP-001    since=${mark}
+        ```
+        """
+        server = self._servers.get(alias)
+        try:
+            found = server.records.wait_for(fields, timeout=timeout, count=expected, since=since)
+        except WaitTimeout:
+            found = server.records.matching(fields, since=since)
+        if len(found) == expected:
+            return
+        waited = f" within {in_words(timeout)}" if len(found) < expected else ""
+        newest = "".join(f"\n{shorten(record)}" for record in found[-5:])
+        raise ExpectationFailed(
+            f"Expected {count_in_words(expected)} with {fields_in_words(fields)} in the log of {server.name}{waited}, "
+            f"found {len(found)}.{' The newest:' if newest else ''}{newest}"
+        )
+
+    @keyword(tags=("server", "log", "check"))
+    def wait_for_log_record(
+        self, *, alias: str = "server", since: int = 0, timeout: timedelta = timedelta(seconds=5), **fields: Field
+    ) -> dict[str, Any]:
+        """Waits until the server has written a log record with these fields, and returns the first of them.
+
+        Args:
+            alias: which server.
+            since: only records behind this mark.
+            timeout: the longest wait.
+            fields: values that fields must have, as for `Get Server Log Records`.
+
+        Raises:
+            WaitTimeout: there was none; shows the last record that was written.
+
+        Example:
+        ```robotframework
+        ${record}    Wait For Log Record    event=redis_unavailable    since=${mark}    timeout=10s
+        Log    ${record}[error]
+        ```
+        """
+        return dict(self._servers.get(alias).records.wait_for(fields, timeout=timeout, since=since)[0])
+
+    @keyword(tags=("server", "log", "getter"))
+    def match_log_records_to_invalid_messages(
+        self,
+        messages: Any,
+        *,
+        alias: str = "server",
+        since: int = 0,
+        timeout: timedelta = timedelta(seconds=5),
+    ) -> RecordReport:
+        """Returns how the log records about invalid messages agree with the invalid messages that were queued.
+
+        A message has its record when the code is the expected one and a reason is given; where the message can be
+        answered, charge point and message id have to be right as well.
+
+        Args:
+            messages: what a sending keyword of RedisQueueLibrary returned; valid ones among them are left out.
+            alias: which server.
+            since: only records behind this mark.
+            timeout: the longest wait for the last record. Surplus ones that come later are not seen: check when the
+                work is done.
+
+        Returns:
+            A report with `messages`, `missing` and `extra` (numbers), `percent` (of the messages that have their
+            record) and `summary` (one line with examples).
+
+        Example:
+        ```robotframework
+        ${mark}    Mark Server Log
+        ${sent}    Queue Cases From File    requirement=R17.2
+        ${records}    Match Log Records To Invalid Messages    ${sent}    since=${mark}
+        Should Be Equal    ${records.extra}    ${0}    msg=${records.summary}
+        ```
+        """
+        invalid = SentMessages(messages).invalid
+        records = self._servers.get(alias).records
+
+        report = wait_for_records(
+            invalid, lambda: records.matching({"event": "invalid_message"}, since=since), timeout=timeout
+        )
+        logger.info(report.summary)
+        return report
+
+    @keyword(tags=("server", "log", "diagnosis"))
+    def get_server_log(self, *, alias: str = "server", lines: int = 50) -> str:
+        """Returns the last lines of what the server wrote to standard output and standard error.
+
+        Args:
+            alias: which server.
+            lines: how many lines of each.
+
+        Example:
+        ```robotframework
+        ${text}    Get Server Log    lines=20
+        Log    ${text}
+        ```
+        """
+        text = self._servers.get(alias).process.output_tail(lines)
+        logger.debug(text)
+        return text

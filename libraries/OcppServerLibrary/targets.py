@@ -1,0 +1,36 @@
+"""Keywords that ask what a target can do."""
+
+from __future__ import annotations
+
+from robot.api import SkipExecution
+from robot.api.deco import keyword
+
+from resilience.library import Component
+from resilience.target import Capability, Target
+
+
+class Targets(Component):
+    """Target profiles."""
+
+    @keyword(tags=("target",))
+    def skip_unless_target_supports(self, capability: Capability, *, target: str = "reference") -> None:
+        """Skips the test, with the reason, when the target lacks a capability.
+
+        Args:
+            capability: what the test needs, for example `metrics` or `processor inspection`.
+            target: a bundled target profile, or the path of one.
+
+        Raises:
+            SkipExecution: the target does not have it.
+
+        Example:
+        ```robotframework
+        Skip Unless Target Supports    dead letters    target=${TARGET}
+        ```
+        """
+        profile = Target.load(target)
+        if not profile.has(capability):
+            wanted = capability.value.replace("_", " ")
+            raise SkipExecution(
+                f"Target '{profile.name}' does not support {wanted} (capabilities in {profile.source})."
+            )

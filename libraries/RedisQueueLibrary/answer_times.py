@@ -1,0 +1,119 @@
+"""Keywords that measure how long answers take."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from RedisQueueLibrary.base import QueueComponent
+from resilience.errors import UsageError, WaitTimeout
+from resilience.measure.times import ResponseTimes, response_times
+from resilience.queue import messages, waits
+from resilience.queue.client import QueueClient
+from resilience.waiting import in_words, seconds
+
+NORMAL_FACTOR = 2.0
+"""An answer time counts as normal up to this multiple of what it was before: R18.5 draws the line there too."""
+
+
+class Timing(QueueComponent):
+    """Answer times."""
+
+    @keyword(tags=("queue", "measurement"))
+    def measure_answer_time(
+        self, *, samples: int = 50, timeout: timedelta = timedelta(seconds=5), alias: str = "queue"
+    ) -> ResponseTimes:
+        """Queues Heartbeats one after the other and returns how long their answers took.
+
+        Args:
+            samples: how many.
+            timeout: the longest wait for one of them.
+            alias: which queue.
+
+        Returns:
+            A dictionary with `samples`, and `min`, `median`, `p95` and `max` in milliseconds.
+
+        Raises:
+            WaitTimeout: one was not answered in time.
+
+        Example:
+        ```robotframework
+        ${normal}    Measure Answer Time    samples=20
+        Log    ${normal}[median] ms
+        ```
+        """
+        if samples < 1:
+            raise UsageError(f"samples is {samples}; allowed is 1 or more.")
+        times = self._measure(self._queues.get(alias), samples, seconds(timeout))
+        logger.info(f"{samples} answers: median {times['median']:.1f} ms, slowest {times['max']:.1f} ms.")
+        return times
+
+    @keyword(tags=("queue", "measurement", "wait"))
+    def wait_until_answer_time_is_normal(
+        self,
+        normal: ResponseTimes,
+        *,
+        timeout: timedelta = timedelta(seconds=60),
+        samples: int = 20,
+        alias: str = "queue",
+    ) -> float:
+        """Waits until answers take no longer than twice what they took before, and returns the seconds until then.
+
+        Medians are compared, each of so many Heartbeats one after the other.
+
+        Args:
+            normal: what `Measure Answer Time` returned before the disturbance.
+            timeout: the longest wait.
+            samples: how many Heartbeats make one comparison.
+            alias: which queue.
+
+        Returns:
+            Seconds from the call to the beginning of the first series of Heartbeats with normal answer times.
+
+        Raises:
+            WaitTimeout: the answers still took longer; says how long.
+
+        Example:
+        ```robotframework
+        ${normal}    Measure Answer Time
+        Queue Generated Invalid Messages    10000
+        ${seconds}    Wait Until Answer Time Is Normal    ${normal}
+        ```
+        """
+        client = self._queues.get(alias)
+        limit = normal["median"] * NORMAL_FACTOR
+        began = time.monotonic()
+        while True:
+            series_began = time.monotonic() - began
+            left = seconds(timeout) - series_began
+            if left > 0:
+                times = self._measure(client, samples, left)
+                if times["median"] <= limit:
+                    logger.info(f"Normal after {in_words(series_began)}: median {times['median']:.1f} ms.")
+                    return series_began
+                continue
+            raise WaitTimeout(
+                f"Answers still take {times['median']:.1f} ms (median of {samples}), more than {NORMAL_FACTOR:g} x "
+                f"the {normal['median']:.1f} ms of before (waited {in_words(timeout)})",
+                waited=seconds(timeout),
+                last_seen=f"{times['median']:.1f} ms",
+            )
+
+    def _measure(self, client: QueueClient, samples: int, timeout: float) -> ResponseTimes:
+        charge_point = self._ids.charge_point()
+        taken = []
+        for _ in range(samples):
+            message = messages.build(
+                "Heartbeat",
+                {},
+                charge_point=charge_point,
+                message_id=self._ids.message(),
+                message_format=client.message_format,
+            )
+            client.send([message])
+            answer = waits.wait_for_answer(client, message, timeout, longest_pause=0.0005)
+            taken.append(answer.seconds or 0.0)
+        return response_times(taken)

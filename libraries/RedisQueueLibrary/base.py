@@ -1,0 +1,87 @@
+"""What the keyword components share."""
+
+from __future__ import annotations
+
+from robot.api import logger
+
+from resilience.errors import UsageError
+from resilience.library import Component
+from resilience.queue.client import QueueClient
+from resilience.queue.messages import Ids, SentMessage, SentMessages, counted, shortened
+from resilience.registry import Registry
+from resilience.waiting import in_words
+
+LOGGED_CHARACTERS = 2_000
+
+
+class QueueComponent(Component):
+    """A topic's keywords on the open queues.
+
+    Args:
+        queues: the open queues.
+        ids: gives ids that belong to this run.
+    """
+
+    def __init__(self, queues: Registry[QueueClient], ids: Ids) -> None:
+        self._queues = queues
+        self._ids = ids
+
+
+def log_sent(client: QueueClient, message: SentMessage) -> None:
+    """Log one message that was queued."""
+    logger.info(f"Queued {message} on '{client.keys.requests}': {shortened(message.text, LOGGED_CHARACTERS)}")
+
+
+def log_all_sent(client: QueueClient, sent: SentMessages) -> None:
+    """Log that many were."""
+    seed = "" if sent.seed is None else f" Seed: {sent.seed}."
+    what = f"{counted(sent.count, 'message')} of {counted(len(sent.charge_points), 'charge point')}"
+    logger.info(
+        f"Queued {what} on '{client.keys.requests}' in "
+        f"{in_words(sent.seconds)}: {sent.acknowledged} acknowledged, {sent.unknown} unknown, "
+        f"{sent.failed} failed.{seed}"
+    )
+
+
+def points(charge_points: int | list[str], ids: Ids) -> list[str]:
+    """The charge points that are meant: so many new ones, or these.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if isinstance(charge_points, int):
+        if charge_points < 1:
+            raise UsageError(f"charge_points is {charge_points}; allowed is 1 or more, or a list of ids.")
+        return [ids.charge_point() for _ in range(charge_points)]
+    return list(charge_points)
+
+
+def one_message(message: object) -> SentMessage:
+    """`message`, if it is one that was queued.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if isinstance(message, SentMessage):
+        return message
+    if isinstance(message, SentMessages):
+        raise UsageError(
+            f"This keyword takes one message, not {message.count}. Take one of them, such as ${{sent}}[0], or use "
+            f"`All Messages Should Be Answered`."
+        )
+    raise UsageError(f"Expected what `Queue Message` or another sending keyword returned, not {message!r}.")
+
+
+def several_messages(messages: object) -> SentMessages:
+    """`messages` as a collection, whether one was given or several.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    if isinstance(messages, SentMessages):
+        return messages
+    if isinstance(messages, SentMessage):
+        return SentMessages([messages])
+    if isinstance(messages, list | tuple):
+        return SentMessages(one_message(each) for each in messages)
+    raise UsageError(f"Expected what `Queue Messages` or another sending keyword returned, not {messages!r}.")

@@ -1,0 +1,171 @@
+"""Keywords that open and close queues, and make ids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+from robot.api.types import Secret
+
+from RedisQueueLibrary.base import QueueComponent
+from resilience.errors import UsageError
+from resilience.queue.client import QueueClient
+from resilience.queue.keys import QueueKeys
+from resilience.queue.link import QueueUnavailable
+from resilience.queue.messages import MessageFormat
+from resilience.target import Target
+from resilience.waiting import seconds
+
+REMOVAL_TIMEOUT = 5.0
+
+
+def close_queue(client: QueueClient) -> None:
+    """Remove what was written through `client`, and close its connections."""
+    try:
+        if client.wrote_something:
+            logger.info(f"Test data at the end: {client.remove_data(timeout=REMOVAL_TIMEOUT)}.")
+    except QueueUnavailable as unavailable:
+        if not client.local_and_refused:
+            raise
+        # A private Redis that has ended already took its data along.
+        logger.info(f"No test data was removed: {unavailable}")
+    finally:
+        client.close()
+
+
+class Connection(QueueComponent):
+    """Opening, closing, ids."""
+
+    @keyword(tags=("queue", "lifecycle"))
+    def open_queue(
+        self,
+        redis_url: str | Secret,
+        *,
+        target: str = "reference",
+        alias: str = "queue",
+        requests: str | None = None,
+        responses: str | None = None,
+        dead_letters: str | None = None,
+        message_format: MessageFormat | None = None,
+        socket_timeout: timedelta = timedelta(seconds=2),
+    ) -> None:
+        """Opens the request queue of a system under test.
+
+        A queue of this alias that is open already is closed first, and what was written through it is removed.
+
+        Args:
+            redis_url: where Redis is. A database in the URL is taken for the queue, else the profile's is.
+            target: the system under test: a bundled target profile, or the path of one. Key names, databases and
+                message format come from it.
+            alias: the name of this queue in the other keywords.
+            requests: the name of the list with the messages, in the place of the profile's.
+            responses: the pattern of the answer lists, with `{charge_point_id}`, in the place of the profile's.
+            dead_letters: the name of the list with the dead letters, in the place of the profile's.
+            message_format: the form of messages for which no other is asked: `envelope` or `flat`; the profile's if not
+                given, and `envelope` where the profile allows both.
+            socket_timeout: the longest wait for one reply of Redis.
+
+        Raises:
+            UsageError: the URL or the target cannot be used.
+            QueueUnavailable: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        ${redis}    Get Redis Url
+        Open Queue    ${redis}
+        Open Queue    ${redis}    alias=other    requests=other:requests    responses=other:answers:{charge_point_id}
+        ```
+        """
+        profile = Target.load(target)
+        given = {"requests": requests, "responses": responses, "dead_letters": dead_letters}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        databases = profile.redis.databases
+        client = QueueClient(
+            redis_url.value if isinstance(redis_url, Secret) else redis_url,
+            replace(QueueKeys.of(profile), **changes),
+            ids=self._ids,
+            message_format=message_format or _own_format(profile),
+            queue_database=databases.queue,
+            state_database=databases.state if databases.state != databases.queue else None,
+            socket_timeout=seconds(socket_timeout),
+        )
+        if self._queues.find(alias) is not None:
+            self._queues.remove(alias, self.cleanup)
+        self._queues.add(alias, client.open(), self.cleanup)
+        logger.info(
+            f"Opened queue '{client.keys.requests}' at {client.address}; the token of this run is {self._ids.token}."
+        )
+
+    @keyword(tags=("queue", "lifecycle"))
+    def close_queue(self, *, alias: str = "queue") -> None:
+        """Closes a queue and removes what was written through it.
+
+        Not needed at the end of a suite, where this happens by itself.
+
+        Args:
+            alias: which queue.
+
+        Raises:
+            UsageError: it is not open.
+
+        Example:
+        ```robotframework
+        Open Queue    ${redis}    alias=other
+        Close Queue    alias=other
+        ```
+        """
+        self._queues.remove(alias, self.cleanup)
+
+    @keyword(tags=("queue", "getter"))
+    def new_charge_point_id(self, prefix: str = "CP") -> str:
+        """Returns a charge point id that no other test and no other run uses.
+
+        Args:
+            prefix: how it begins.
+
+        Returns:
+            For example `CP-4k7x2mq-0001`; the middle part is the same for the whole run.
+
+        Raises:
+            UsageError: with this prefix the id would be invalid.
+
+        Example:
+        ```robotframework
+        ${charge_point}    New Charge Point Id
+        Queue Message    BootNotification    charge_point=${charge_point}
+        ```
+        """
+        return self._ids.charge_point(prefix)
+
+    @keyword(tags=("queue", "getter"))
+    def new_charge_point_ids(self, count: int, prefix: str = "CP") -> list[str]:
+        """Returns several charge point ids that no other test and no other run uses.
+
+        Args:
+            count: how many.
+            prefix: how they begin.
+
+        Raises:
+            UsageError: with this prefix the ids would be invalid.
+
+        Example:
+        ```robotframework
+        ${charge_points}    New Charge Point Ids    50
+        Queue Generated Messages    5000    charge_points=${charge_points}
+        ```
+        """
+        return [self._ids.charge_point(prefix) for _ in range(count)]
+
+
+def _own_format(profile: Target) -> MessageFormat:
+    try:
+        return MessageFormat(profile.message_format.value)
+    except ValueError:
+        if profile.message_format.value == "both":
+            return MessageFormat.ENVELOPE
+        raise UsageError(
+            f"The message format '{profile.message_format.value}' of target '{profile.name}' cannot be sent."
+        ) from None

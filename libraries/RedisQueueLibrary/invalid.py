@@ -1,0 +1,191 @@
+"""Keywords that put invalid messages on the queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robot.api.deco import keyword
+
+from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
+from resilience.errors import UsageError
+from resilience.queue.cases import InvalidCase, load_cases
+from resilience.queue.generate import MAX_MESSAGE_BYTES, generate_invalid
+from resilience.queue.messages import SentMessage, SentMessages, build
+from resilience.queue.volume import new_seed
+from resilience.target import PROFILES
+
+BUNDLED = PROFILES.parent
+
+
+class InvalidMessageKeywords(QueueComponent):
+    """Cases from files, and generated ones."""
+
+    @keyword(tags=("queue", "getter", "invalid"))
+    def load_invalid_messages(
+        self, file: str = "invalid_messages.json", *, requirement: str | None = None, kind: str | None = None
+    ) -> list[InvalidCase]:
+        """Reads a file of invalid messages and returns its cases.
+
+        Each case has fresh ids whenever the file is read. Its attributes: `id`, `title`, `requirement`, `kind`, `code`
+        (that it has to be refused with), `reason`, `raw`, `charge_point_id`, `message_id`, `answerable`,
+        `answer_message_id`.
+
+        Args:
+            file: the path of the file, or the name of one of the project's `resources`.
+            requirement: take only the cases of this requirement, for example `R17.1`.
+            kind: take only the cases of this kind, for example `malformed_json`.
+
+        Raises:
+            UsageError: the file cannot be used, or has no such case; names file, case and field.
+
+        Example:
+        ```robotframework
+        ${cases}    Load Invalid Messages    requirement=R17.1
+        FOR    ${case}    IN    @{cases}
+            ${sent}    Queue Invalid Message    ${case}
+            No Answer Should Arrive For    ${sent}    duration=0s
+        END
+        ```
+        """
+        return load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind)
+
+    @keyword(tags=("queue", "send", "invalid"))
+    def queue_invalid_message(self, case: InvalidCase, *, alias: str = "queue") -> SentMessage:
+        """Queues the message of a case exactly as it is, and returns a record of it.
+
+        Args:
+            case: one of those that `Load Invalid Messages` returned.
+            alias: which queue.
+
+        Returns:
+            The record; `answerable` and `expected_code` are those of the case.
+
+        Raises:
+            QueueUnavailable: Redis did not acknowledge it.
+
+        Example:
+        ```robotframework
+        ${cases}    Load Invalid Messages    requirement=R17.3
+        ${sent}    Queue Invalid Message    ${cases}[0]
+        Message Should Be Refused    ${sent}    code=NotImplemented
+        ```
+        """
+        if not isinstance(case, InvalidCase):
+            raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
+        client = self._queues.get(alias)
+        (sent,) = client.send([case.message()])
+        log_sent(client, sent)
+        return sent
+
+    @keyword(tags=("queue", "send", "invalid"))
+    def queue_cases_from_file(
+        self,
+        file: str = "invalid_messages.json",
+        *,
+        requirement: str | None = None,
+        kind: str | None = None,
+        valid_behind: bool = False,
+        alias: str = "queue",
+    ) -> SentMessages:
+        """Queues all cases of a file, in its order, and returns records of them.
+
+        Args:
+            file: the path of the file, or the name of one of the project's `resources`.
+            requirement: take only the cases of this requirement.
+            kind: take only the cases of this kind.
+            valid_behind: whether a valid Heartbeat follows each case: of the same charge point, or of a new one where
+                the case names none.
+            alias: which queue.
+
+        Returns:
+            All messages in the order queued; `invalid` and `valid` are the two parts.
+
+        Raises:
+            UsageError: the file cannot be used, or has no such case.
+            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Cases From File    requirement=R17.2
+        All Messages Should Be Refused    ${sent}    timeout=10s
+        ```
+        """
+        client = self._queues.get(alias)
+        cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind)
+        messages: list[SentMessage] = []
+        for case in cases:
+            messages.append(case.message())
+            if valid_behind:
+                messages.append(
+                    build(
+                        "Heartbeat",
+                        {},
+                        charge_point=case.charge_point_id or self._ids.charge_point(),
+                        message_id=self._ids.message(),
+                        message_format=client.message_format,
+                    )
+                )
+        sent = client.send(messages)
+        log_all_sent(client, sent)
+        return sent
+
+    @keyword(tags=("queue", "send", "invalid", "load"))
+    def queue_generated_invalid_messages(
+        self,
+        count: int = 1000,
+        *,
+        valid_between: int = 0,
+        charge_points: int | list[str] = 50,
+        seed: int | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        alias: str = "queue",
+    ) -> SentMessages:
+        """Queues many different invalid messages, with valid ones in between, and returns records of all of them.
+
+        Each invalid message is a valid one that was broken in one place: bytes that are not JSON, a missing field, a
+        wrong type, a value out of range, a frame of the wrong shape, too many bytes, and so on. The same seed breaks
+        the same places; ids and times differ.
+
+        Args:
+            count: how many invalid messages.
+            valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one
+                before it, and one comes last.
+            charge_points: how many new charge points they are of, or a list of ids.
+            seed: what they are made from; by chance if not given, and logged.
+            max_message_bytes: the size limit of the system under test; some messages are just above it.
+            alias: which queue.
+
+        Returns:
+            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` says how many have to be
+            refused with which code, `seed` is the seed.
+
+        Raises:
+            UsageError: a number cannot be used.
+            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Generated Invalid Messages    count=1000    valid_between=100    seed=7
+        All Messages Should Be Answered    ${sent.valid}    timeout=30s
+        All Messages Should Be Refused    ${sent.invalid}
+        ```
+        """
+        client = self._queues.get(alias)
+        chosen = new_seed() if seed is None else seed
+        made = generate_invalid(
+            count,
+            points(charge_points, self._ids),
+            seed=chosen,
+            new_message_id=self._ids.message,
+            valid_between=valid_between,
+            message_format=client.message_format,
+            max_message_bytes=max_message_bytes,
+        )
+        sent = client.send(made, seed=chosen)
+        log_all_sent(client, sent)
+        return sent
+
+
+def _find(file: str) -> Path:
+    path = Path(file).expanduser()
+    return path if path.is_absolute() or path.exists() else BUNDLED / path if (BUNDLED / path).exists() else path

@@ -1,0 +1,195 @@
+"""Keywords that judge the answers to many messages."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from RedisQueueLibrary.base import QueueComponent, several_messages
+from resilience.errors import ExpectationFailed
+from resilience.queue import waits
+from resilience.queue.matching import AnswerReport
+from resilience.queue.messages import SentMessage, SentMessages
+from resilience.queue.waits import DrainStatistics
+
+
+class Judgement(QueueComponent):
+    """Lost, twice, out of order."""
+
+    @keyword(tags=("queue", "getter"))
+    def join_messages(self, *messages: SentMessages | SentMessage | list[SentMessage]) -> SentMessages:
+        """Returns several collections of queued messages as one, so that they are judged together.
+
+        Args:
+            messages: what sending keywords returned, in the order queued.
+
+        Example:
+        ```robotframework
+        ${before}    Queue Generated Messages    1000
+        Restart Redis
+        ${after}    Queue Generated Messages    1000    charge_points=${before.charge_points}
+        ${sent}    Join Messages    ${before}    ${after}
+        All Messages Should Be Answered    ${sent}
+        ```
+        """
+        return SentMessages(each for part in messages for each in several_messages(part))
+
+    @keyword(tags=("queue", "getter", "answer"))
+    def get_answer_report(
+        self, messages: SentMessages | SentMessage | list[SentMessage], *, alias: str = "queue"
+    ) -> AnswerReport:
+        """Returns what became of messages up to now, without waiting and without judging.
+
+        Args:
+            messages: what a sending keyword returned.
+            alias: which queue.
+
+        Returns:
+            A report with `summary` (one line), `answered_percent`, and the lists `answered`, `lost`, `answered_twice`,
+            `unexpected`, `out_of_order`, `refused` (valid ones with a CALLERROR), `accepted` (invalid ones with a
+            CALLRESULT), `other_code`, and, for messages without an acknowledgement of Redis, `undecided` and
+            `recovered`.
+
+        Example:
+        ```robotframework
+        ${report}    Get Answer Report    ${sent}
+        Log    ${report.summary}
+        Length Should Be    ${report.lost}    0
+        ```
+        """
+        client = self._queues.get(alias)
+        judged = several_messages(messages)
+        client.refresh(judged.charge_points)
+        report = client.report(judged)
+        _log(report)
+        return report
+
+    @keyword(tags=("queue", "check", "answer"))
+    def all_messages_should_be_answered(
+        self,
+        messages: SentMessages | SentMessage | list[SentMessage],
+        *,
+        timeout: timedelta = timedelta(seconds=60),
+        settle: timedelta = timedelta(milliseconds=200),
+        refusals_allowed: bool = False,
+        alias: str = "queue",
+    ) -> DrainStatistics:
+        """Fails unless every message is answered exactly once, and those of each charge point in the order queued.
+
+        Messages that no answer can be addressed for are left out. Messages that Redis did not acknowledge may be
+        answered or not.
+
+        Args:
+            messages: what a sending keyword returned.
+            timeout: the longest wait until all are answered.
+            settle: how long to watch afterwards for answers too many.
+            refusals_allowed: whether a CALLERROR to a valid message counts as an answer.
+            alias: which queue.
+
+        Returns:
+            `messages`, `seconds` (from the acknowledgement of the first message until the last answer was seen),
+            `seconds_after_last` (from that of the last message), `rate` (messages per second over `seconds`), `summary`
+            and `report`.
+
+        Raises:
+            WaitTimeout: some were not answered in time; says how many and shows the first few.
+            ExpectationFailed: some were answered twice, out of order, with an error, or not asked for at all.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Generated Messages    5000    charge_points=50
+        ${drain}    All Messages Should Be Answered    ${sent}    timeout=60s
+        Log    ${drain.summary}
+        ```
+        """
+        judged = several_messages(messages)
+        drain = waits.wait_for_all(self._queues.get(alias), judged, timeout=timeout, settle=settle)
+        ignored = {"refused with another code"}
+        if refusals_allowed:
+            ignored |= {"valid but refused", "invalid but accepted"}
+        _log(drain.report, drain.summary)
+        _judge(drain.report, "Not every message was answered as it should be", ignored)
+        return drain
+
+    @keyword(tags=("queue", "check", "answer", "invalid"))
+    def all_messages_should_be_refused(
+        self,
+        messages: SentMessages | SentMessage | list[SentMessage],
+        *,
+        timeout: timedelta = timedelta(seconds=60),
+        settle: timedelta = timedelta(milliseconds=200),
+        check_codes: bool = True,
+        alias: str = "queue",
+    ) -> DrainStatistics:
+        """Fails unless every invalid message that can be answered is refused exactly once, with the right code.
+
+        Messages that no answer can be addressed for are left out.
+
+        Args:
+            messages: what a sending keyword returned; only the invalid ones among them are looked at.
+            timeout: the longest wait until all are answered.
+            settle: how long to watch afterwards for answers too many.
+            check_codes: whether the code has to be the expected one; else any CALLERROR will do.
+            alias: which queue.
+
+        Returns:
+            As `All Messages Should Be Answered`.
+
+        Raises:
+            WaitTimeout: some were not answered in time; says how many and shows the first few.
+            ExpectationFailed: some were accepted, refused with another code, or answered twice.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Generated Invalid Messages    count=1000    valid_between=100
+        All Messages Should Be Refused    ${sent}    check_codes=${False}
+        ```
+        """
+        judged = several_messages(messages).invalid
+        drain = waits.wait_for_all(self._queues.get(alias), judged, timeout=timeout, settle=settle)
+        _log(drain.report, drain.summary)
+        ignored = set() if check_codes else {"refused with another code"}
+        _judge(drain.report, "Not every invalid message was refused as it should be", ignored)
+        return drain
+
+    @keyword(tags=("queue", "check", "answer"))
+    def answers_should_be_in_order(
+        self, messages: SentMessages | SentMessage | list[SentMessage], *, alias: str = "queue"
+    ) -> int:
+        """Fails when answers that are there already are not in the order in which the messages were queued.
+
+        Only the order counts, for each charge point by itself; messages without an answer are left out.
+
+        Args:
+            messages: what a sending keyword returned.
+            alias: which queue.
+
+        Returns:
+            How many answers were looked at.
+
+        Raises:
+            ExpectationFailed: some are out of order; shows the first few.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Generated Messages    5000    charge_points=1
+        Wait Until Queue Is Empty    timeout=30s
+        Answers Should Be In Order    ${sent}
+        ```
+        """
+        report = self.get_answer_report(messages, alias=alias)
+        others = report.violations().keys() - {"out of order"}
+        _judge(report, "Not every answer is in its place", set(others))
+        return len(report.answered)
+
+
+def _log(report: AnswerReport, summary: str | None = None) -> None:
+    logger.info("\n".join([summary or report.summary, *report.details()]))
+
+
+def _judge(report: AnswerReport, failure: str, ignored: set[str]) -> None:
+    """Fail when there is a violation of another kind than those in `ignored`."""
+    if any(found for what, found in report.violations().items() if what not in ignored):
+        raise ExpectationFailed("\n".join([f"{failure}: {report.summary}", *report.details()]))

@@ -1,0 +1,91 @@
+"""Keywords that look at the queue itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from RedisQueueLibrary.base import QueueComponent
+from resilience.queue import waits
+from resilience.queue.messages import Message
+from resilience.waiting import in_words
+
+
+class Length(QueueComponent):
+    """Length and contents."""
+
+    @keyword(tags=("queue", "getter"))
+    def get_queue_length(self, *, alias: str = "queue") -> int:
+        """Returns how many messages are queued.
+
+        Args:
+            alias: which queue.
+
+        Example:
+        ```robotframework
+        Queue Message    Heartbeat
+        ${length}    Get Queue Length
+        Should Be Equal    ${length}    ${1}
+        ```
+        """
+        return self._queues.get(alias).length()
+
+    @keyword(tags=("queue", "check"))
+    def queue_should_be_empty(self, *, timeout: timedelta = timedelta(0), alias: str = "queue") -> None:
+        """Fails unless no message is queued.
+
+        Args:
+            timeout: how long it may take until the queue is empty.
+            alias: which queue.
+
+        Raises:
+            WaitTimeout: it was not; says how many messages there are, and which is the oldest.
+
+        Example:
+        ```robotframework
+        Queue Should Be Empty
+        ```
+        """
+        waits.wait_until_empty(self._queues.get(alias), timeout)
+
+    @keyword(tags=("queue", "wait"))
+    def wait_until_queue_is_empty(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> float:
+        """Waits until no message is queued, and returns the seconds that it took.
+
+        Args:
+            timeout: the longest wait.
+            alias: which queue.
+
+        Raises:
+            WaitTimeout: the queue was not empty in time; says how many messages there are, and which is the oldest.
+
+        Example:
+        ```robotframework
+        Queue Generated Messages    1000
+        Wait Until Queue Is Empty    timeout=30s
+        ```
+        """
+        took = waits.wait_until_empty(self._queues.get(alias), timeout)
+        logger.info(f"The queue was empty after {in_words(took)}.")
+        return took
+
+    @keyword(tags=("queue", "getter"))
+    def peek_queue(self, count: int = 1, *, alias: str = "queue") -> list[Message]:
+        """Returns the messages that are next, the oldest first; they stay on the queue.
+
+        Args:
+            count: how many at most.
+            alias: which queue.
+
+        Returns:
+            Messages with `charge_point`, `message_id`, `action` (as far as they can be read) and `text`.
+
+        Example:
+        ```robotframework
+        @{next}    Peek Queue    2
+        Should Be Equal    ${next[0].action}    BootNotification
+        ```
+        """
+        return self._queues.get(alias).oldest(count)

@@ -1,0 +1,177 @@
+"""Keywords that put messages on the queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robot.api.deco import keyword
+
+from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent
+from resilience.queue import messages
+from resilience.queue.client import QueueClient
+from resilience.queue.messages import MessageFormat, SentMessage, SentMessages
+
+
+class Sending(QueueComponent):
+    """One message, several, text as it is."""
+
+    @keyword(tags=("queue", "send"))
+    def queue_message(
+        self,
+        action: str,
+        *,
+        charge_point: str | None = None,
+        format: MessageFormat | None = None,  # noqa: A002 - what the argument is called in suites
+        message_id: str | None = None,
+        payload: dict[str, Any] | None = None,
+        alias: str = "queue",
+        **fields: Any,
+    ) -> SentMessage:
+        """Queues one message and returns a record of it.
+
+        For the ten actions that a back end has to handle, a valid payload is there by default: an action is enough. An
+        action that is none of them gets an empty payload.
+
+        Args:
+            action: the OCPP action.
+            charge_point: whose message it is; a new one if not given.
+            format: `envelope` or `flat`; that of the queue if not given.
+            message_id: its message id; a new one if not given.
+            payload: the whole payload, in the place of the default one.
+            alias: which queue.
+            fields: payload fields, in the place of the default ones or beside them.
+
+        Returns:
+            The record, which the keywords that look at answers take.
+
+        Raises:
+            UsageError: the payload cannot be sent in this form.
+            QueueUnavailable: Redis did not acknowledge it.
+
+        Example:
+        ```robotframework
+        ${boot}    Queue Message    BootNotification    chargePointVendor=ACME
+        Queue Message    StatusNotification    charge_point=${boot.charge_point}    connectorId=${2}    status=Faulted
+        Message Should Be Answered    ${boot}
+        ```
+        """
+        client = self._queues.get(alias)
+        message = self._built(
+            client,
+            action,
+            {**(messages.default_payload(action) if payload is None else payload), **fields},
+            charge_point=self._ids.charge_point() if charge_point is None else charge_point,
+            message_id=message_id,
+            message_format=format,
+        )
+        client.send([message])
+        log_sent(client, message)
+        return message
+
+    def _built(
+        self,
+        client: QueueClient,
+        action: str,
+        payload: dict[str, Any],
+        *,
+        charge_point: str,
+        message_format: MessageFormat | None,
+        message_id: str | None = None,
+    ) -> SentMessage:
+        return messages.build(
+            action,
+            payload,
+            charge_point=charge_point,
+            message_id=self._ids.message() if message_id is None else message_id,
+            message_format=message_format or client.message_format,
+        )
+
+    @keyword(tags=("queue", "send"))
+    def queue_messages(
+        self,
+        *actions: str,
+        charge_point: str | None = None,
+        format: MessageFormat | None = None,  # noqa: A002 - what the argument is called in suites
+        alias: str = "queue",
+    ) -> SentMessages:
+        """Queues several messages of one charge point, in this order, and returns records of them.
+
+        Args:
+            actions: the OCPP actions; each message has the default payload of its action.
+            charge_point: whose messages they are; a new one if not given.
+            format: `envelope` or `flat`; that of the queue if not given.
+            alias: which queue.
+
+        Raises:
+            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Messages    BootNotification    StatusNotification    Heartbeat
+        All Messages Should Be Answered    ${sent}    timeout=5s
+        ```
+        """
+        client = self._queues.get(alias)
+        point = self._ids.charge_point() if charge_point is None else charge_point
+        built = [
+            self._built(client, each, messages.default_payload(each), charge_point=point, message_format=format)
+            for each in actions
+        ]
+        sent = client.send(built)
+        log_all_sent(client, sent)
+        return sent
+
+    @keyword(tags=("queue", "send"))
+    def queue_raw_message(self, message: str | bytes, *, alias: str = "queue") -> SentMessage:
+        """Queues text or bytes exactly as they are, and returns a record of them.
+
+        What can be read of the message (charge point, message id, action) is in the record, so that its answer can be
+        waited for.
+
+        Args:
+            message: the message; text is sent as UTF-8.
+            alias: which queue.
+
+        Raises:
+            QueueUnavailable: Redis did not acknowledge it.
+
+        Example:
+        ```robotframework
+        Queue Raw Message    {"action": "Heartbeat", "chargePointId": "CP-001"}
+        Queue Raw Message    {"invalid": "malformed_json"
+        ```
+        """
+        client = self._queues.get(alias)
+        (sent,) = client.send([messages.raw(_as_bytes(message))])
+        log_sent(client, sent)
+        return sent
+
+    @keyword(tags=("queue", "send"))
+    def queue_raw_messages(self, *raw_messages: str | bytes, alias: str = "queue") -> SentMessages:
+        """Queues several texts or bytes exactly as they are, in this order, and returns records of them.
+
+        Args:
+            raw_messages: the messages; text is sent as UTF-8.
+            alias: which queue.
+
+        Raises:
+            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Raw Messages
+        ...    {"action": "BootNotification", "chargePointId": "CP-001"}
+        ...    {"invalid": "malformed_json"
+        ...    {"action": "Heartbeat", "chargePointId": "CP-001"}
+        Message Should Be Answered    ${sent}[2]
+        ```
+        """
+        client = self._queues.get(alias)
+        sent = client.send([messages.raw(_as_bytes(each)) for each in raw_messages])
+        for message in sent:
+            log_sent(client, message)
+        return sent
+
+
+def _as_bytes(message: str | bytes) -> bytes:
+    return message if isinstance(message, bytes) else messages.encode_text(message)

@@ -1,0 +1,102 @@
+"""Keywords about what a run leaves behind in Redis."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from RedisQueueLibrary.base import QueueComponent
+from resilience.queue import waits
+from resilience.queue.run_data import RemovedData
+from resilience.queue.snapshot import KeySnapshot
+
+
+class Traces(QueueComponent):
+    """Removing test data, and proving that nothing is left."""
+
+    @keyword(tags=("queue", "cleanup"))
+    def remove_test_data(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> RemovedData:
+        """Removes what this run wrote through a queue, and nothing else.
+
+        That is: its messages that are still queued; the answers to its charge points; what the system keeps about these
+        charge points, their connectors and their transactions, found through the indexes; its dead letters. Nothing is
+        searched for in the key space. A charge point that something was kept about before this run counts as foreign:
+        only the answers to this run are taken out, its other keys stay as they are. Counters of the system, such as
+        that of transaction ids, stay too.
+
+        At the end of the suite that opened the queue this happens by itself.
+
+        Args:
+            timeout: the longest wait for messages that are being processed at this moment.
+            alias: which queue.
+
+        Returns:
+            How much was removed: `keys`, `messages`, `answers`, `dead_letters`; `left` are the foreign charge points.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        ${before}    Take Key Snapshot
+        ${sent}    Queue Message    BootNotification
+        Message Should Be Answered    ${sent}
+        Remove Test Data
+        Keys Should Equal Snapshot    ${before}
+        ```
+        """
+        removed = self._queues.get(alias).remove_data(timeout=timeout.total_seconds())
+        logger.info(f"{removed}.")
+        if removed.left:
+            logger.info(f"Left alone, since they were there before this run: {', '.join(removed.left)}.")
+        return removed
+
+    @keyword(tags=("queue", "getter", "cleanup"))
+    def take_key_snapshot(self, *, values: bool = False, alias: str = "queue") -> KeySnapshot:
+        """Returns the names and types of all keys, to be compared with later.
+
+        This walks over the whole key space: it is a check of the tests themselves.
+
+        Args:
+            values: whether to remember the values too, so that a changed one is noticed.
+            alias: which queue.
+
+        Example:
+        ```robotframework
+        ${before}    Take Key Snapshot    values=True
+        ```
+        """
+        snapshot = self._queues.get(alias).snapshot(values=values)
+        logger.info(f"{snapshot.count} keys.")
+        return snapshot
+
+    @keyword(tags=("queue", "check", "cleanup"))
+    def keys_should_equal_snapshot(
+        self,
+        snapshot: KeySnapshot,
+        *,
+        ignore: list[str] | None = None,
+        timeout: timedelta = timedelta(0),
+        alias: str = "queue",
+    ) -> None:
+        """Fails when keys were added, removed, or have another type than in a snapshot.
+
+        Args:
+            snapshot: what `Take Key Snapshot` returned. If it has values, these have to be the same too.
+            ignore: further keys that do not count, as patterns with `*` and `?`. What the system keeps for itself, such
+                as its counters, never counts.
+            timeout: how long keys with a lifetime may take to vanish.
+            alias: which queue.
+
+        Raises:
+            WaitTimeout: they differ; names the keys.
+
+        Example:
+        ```robotframework
+        Keys Should Equal Snapshot    ${before}    timeout=5s
+        ```
+        """
+        client = self._queues.get(alias)
+        waits.keys_should_equal(client, snapshot, ignore=[*client.keys.own, *(ignore or [])], timeout=timeout)

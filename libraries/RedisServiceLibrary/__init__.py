@@ -1,0 +1,48 @@
+"""A Redis of the test's own, and what can happen to it."""
+
+from __future__ import annotations
+
+from RedisServiceLibrary.interruption import Interruption
+from RedisServiceLibrary.lifecycle import Lifecycle
+from RedisServiceLibrary.observation import Observation
+from resilience.library import KeywordLibrary
+from resilience.registry import Registry
+from resilience.services import RedisService
+
+__all__ = ["RedisServiceLibrary"]
+
+
+class RedisServiceLibrary(KeywordLibrary):
+    """Starts a Redis for the tests, takes it away and brings it back.
+
+    `Start Redis` starts a private server: a free port on 127.0.0.1, a temporary data directory, and an append-only file
+    that is flushed before each answer, so that not even `Kill Redis` loses a write that was acknowledged. Nothing has
+    to be installed; the environment variable `REDIS_SERVER` names another server program than the bundled one.
+
+    Port and data are kept while Redis is stopped and started again. Everything is removed when the suite ends that
+    started it, also after a failure, and also when Redis is paused.
+
+    Every action is proven before its keyword returns: after `Stop Redis` and `Kill Redis` connections are refused,
+    after `Pause Redis` PING stays unanswered, after `Start Redis` and `Resume Redis` PING is answered.
+
+    Several servers have an `alias` each; the keywords work on `redis` unless told otherwise.
+
+    ```robotframework
+    *** Settings ***
+    Library         RedisServiceLibrary
+    Suite Setup     Start Redis
+
+    *** Test Cases ***
+    An Acknowledged Write Survives Kill -9
+        Redis Command    SET    greeting    hello
+        Restart Redis    kill
+        ${greeting}    Redis Command    GET    greeting
+        Should Be Equal    ${greeting}    hello
+    ```
+    """
+
+    def __init__(self) -> None:
+        services: Registry[RedisService] = Registry(
+            "Redis", starter="Start Redis", close=lambda service: service.close()
+        )
+        super().__init__([Lifecycle(services), Interruption(services), Observation(services)])

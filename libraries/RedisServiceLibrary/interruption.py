@@ -1,0 +1,54 @@
+"""Keywords that make Redis stand still."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api.deco import keyword
+
+from RedisServiceLibrary.reporting import report
+from resilience.library import Component
+from resilience.registry import Registry
+from resilience.services import RedisService
+
+
+class Interruption(Component):
+    """Pausing and resuming."""
+
+    def __init__(self, services: Registry[RedisService]) -> None:
+        self._services = services
+
+    @keyword(tags=("redis", "fault"))
+    def pause_redis(self, alias: str = "redis") -> None:
+        """Makes Redis stand still (SIGSTOP) and returns when PING stays unanswered.
+
+        Connections stay open, and new ones are accepted by the operating system; nothing is answered.
+
+        Args:
+            alias: which Redis.
+
+        Example:
+        ```robotframework
+        Pause Redis
+        Redis Should Not Answer
+        Resume Redis
+        ```
+        """
+        report(self._services.get(alias).name, self._services.get(alias).pause())
+
+    @keyword(tags=("redis", "fault"))
+    def resume_redis(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=5)) -> None:
+        """Lets a paused Redis run on (SIGCONT) and waits until it answers PING.
+
+        Args:
+            alias: which Redis.
+            timeout: the longest wait for the answer.
+
+        Example:
+        ```robotframework
+        Pause Redis
+        Resume Redis
+        Redis Should Be Running
+        ```
+        """
+        report(self._services.get(alias).name, self._services.get(alias).resume(timeout))

@@ -1,0 +1,163 @@
+"""Keywords that start and end Redis."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from RedisServiceLibrary.reporting import report
+from resilience.errors import UsageError
+from resilience.library import Component
+from resilience.registry import Registry
+from resilience.services import AppendOnly, RedisService, RestartHow, ServiceKind, create_service
+
+
+class Lifecycle(Component):
+    """Starting and ending."""
+
+    def __init__(self, services: Registry[RedisService]) -> None:
+        self._services = services
+
+    @keyword(tags=("redis", "lifecycle"))
+    def start_redis(
+        self,
+        alias: str = "redis",
+        *,
+        service: ServiceKind = ServiceKind.EMBEDDED,
+        append_only: AppendOnly = AppendOnly.ALWAYS,
+        server: str | None = None,
+        timeout: timedelta = timedelta(seconds=10),
+        **settings: str | int | float,
+    ) -> str:
+        """Starts a Redis and waits until it answers PING.
+
+        A Redis that was stopped or killed before is started again, with the same port and data; the other arguments
+        cannot change then.
+
+        Args:
+            alias: the name of this Redis in the other keywords.
+            service: where it runs: `embedded` is a private process.
+            append_only: when writes reach the disk: `always` before each answer, `everysec` once a second (kill -9 can
+                lose acknowledged writes then), `off` never.
+            server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given.
+            timeout: the longest wait for its first answer.
+            settings: lines of its configuration, for example `maxmemory=10mb`.
+
+        Returns:
+            Its URL.
+
+        Raises:
+            UsageError: it runs already, or there is no such program.
+            ServiceError: it ended while starting; the end of its log is shown.
+
+        Example:
+        ```robotframework
+        ${url}    Start Redis
+        ${url}    Start Redis    small    append_only=off    maxmemory=10mb
+        ```
+        """
+        words = {name: str(value) for name, value in settings.items()}
+        found = self._services.find(alias)
+        if found is None:
+            found = create_service(
+                service, self._services.title(alias), append_only=append_only, binary=server, settings=words
+            )
+            self._services.add(alias, found, self.cleanup)
+            try:
+                effect = found.start(timeout)
+            except BaseException:
+                self._services.remove(alias, self.cleanup)
+                raise
+        else:
+            if found.is_there:
+                raise UsageError(f"{found.name} {found.state} already, at {found.url()}. Another one needs an alias.")
+            if words or server or append_only is not AppendOnly.ALWAYS:
+                raise UsageError(
+                    f"{found.name} is started again as it was: leave the settings out, or `Remove Redis` first."
+                )
+            effect = found.start(timeout)
+        logger.info(
+            f"{found.name} is {found.version}, process {found.pid}, port {found.port}, "
+            f"data directory {found.data_directory}, PING answered after {effect.took * 1000:.0f} ms."
+        )
+        return found.url()
+
+    @keyword(tags=("redis", "lifecycle"))
+    def stop_redis(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> None:
+        """Lets Redis end in order (SIGTERM) and returns when connections are refused.
+
+        `Start Redis` with the same alias starts it again with its port and data.
+
+        Args:
+            alias: which Redis.
+            timeout: the longest wait for its end; after that it is killed, and the keyword fails.
+
+        Example:
+        ```robotframework
+        Stop Redis
+        Redis Should Not Answer
+        Start Redis
+        ```
+        """
+        report(self._services.get(alias).name, self._services.get(alias).stop(timeout))
+
+    @keyword(tags=("redis", "lifecycle", "fault"))
+    def kill_redis(self, alias: str = "redis") -> None:
+        """Ends Redis at once (kill -9), paused or not, and returns when connections are refused.
+
+        `Start Redis` with the same alias starts it again with its port and data.
+
+        Args:
+            alias: which Redis.
+
+        Example:
+        ```robotframework
+        Kill Redis
+        Redis Should Not Answer
+        ```
+        """
+        report(self._services.get(alias).name, self._services.get(alias).kill())
+
+    @keyword(tags=("redis", "lifecycle", "fault"))
+    def restart_redis(
+        self,
+        how: RestartHow = RestartHow.GRACEFUL,
+        *,
+        alias: str = "redis",
+        timeout: timedelta = timedelta(seconds=10),
+    ) -> None:
+        """Ends Redis if it is there, proves that it is gone, starts it again and waits until it answers PING.
+
+        Port and data stay the same; what was changed with `CONFIG SET` is as at the first start again.
+
+        Args:
+            how: `graceful` (SIGTERM) or `kill` (kill -9).
+            alias: which Redis.
+            timeout: the longest wait for its end, and for its first answer.
+
+        Example:
+        ```robotframework
+        Restart Redis
+        Restart Redis    kill
+        ```
+        """
+        report(self._services.get(alias).name, self._services.get(alias).restart(how, timeout))
+
+    @keyword(tags=("redis", "lifecycle"))
+    def remove_redis(self, alias: str = "redis") -> None:
+        """Ends Redis in whatever state it is, and removes its data; the alias is free then.
+
+        Not needed at the end of a suite, where this happens by itself.
+
+        Args:
+            alias: which Redis.
+
+        Example:
+        ```robotframework
+        Remove Redis
+        Start Redis    append_only=off
+        ```
+        """
+        self._services.remove(alias, self.cleanup)

@@ -1,0 +1,39 @@
+"""The exceptions that keywords raise, one tree with clean text.
+
+Robot Framework leaves the class name out of the failure (`ROBOT_SUPPRESS_NAME`), so the message has to stand alone:
+what was expected, what was seen, how long it took and what to try.
+"""
+
+from __future__ import annotations
+
+
+class ResilienceError(Exception):
+    """Base of everything that the keyword libraries raise on purpose."""
+
+    ROBOT_SUPPRESS_NAME = True
+
+
+class ExpectationFailed(ResilienceError, AssertionError):
+    """The system under test did something else than the keyword expects."""
+
+
+class UsageError(ResilienceError, ValueError):
+    """A keyword was given something that it cannot use; the message names it and what is allowed."""
+
+
+class WaitTimeout(ExpectationFailed):
+    """What was waited for did not happen in time.
+
+    Attributes:
+        waited: how long was waited, in seconds.
+        last_seen: the last observation, as text.
+    """
+
+    def __init__(self, message: str, *, waited: float, last_seen: str) -> None:
+        super().__init__(message)
+        self.waited = waited
+        self.last_seen = last_seen
+
+
+class ServiceError(ResilienceError):
+    """A process that the library owns (Redis, the server) cannot be started, reached or stopped."""

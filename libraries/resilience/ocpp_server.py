@@ -1,0 +1,389 @@
+"""A server under test as a child process: started as its target profile says, seen through HTTP and its log."""
+
+from __future__ import annotations
+
+import enum
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from resilience import http_client
+from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from resilience.http_client import Reply
+from resilience.log_records import LogRecords
+from resilience.metrics import Sample, parse_metrics
+from resilience.ports import HOST, free_port, wait_until_refused
+from resilience.processes import ChildProcess, Exit
+from resilience.target import SettingValue, Stream, Target
+from resilience.waiting import wait_until
+
+T = TypeVar("T")
+
+
+class Health(enum.Enum):
+    """What a server says of itself: at work, or alive without Redis."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+
+
+class OcppServer:
+    """A server under test; it can be started again after it ended, and its log goes on then.
+
+    Args:
+        alias: the name that the test gave it.
+        target: what it is and how it is started.
+    """
+
+    def __init__(self, alias: str, target: Target) -> None:
+        self.alias = alias
+        self.target = target
+        self.name = f"Server '{alias}'"
+        self.process = ChildProcess(self.name)
+        log = target.log
+        self.records = LogRecords(
+            self.process.stdout if log.stream is Stream.STDOUT else self.process.stderr,
+            fields=msgspec.structs.asdict(log.fields),
+            events=msgspec.structs.asdict(log.events),
+        )
+        self._redis_url = ""
+        self._settings: dict[str, SettingValue] = {}
+        self._environment: dict[str, str] = {}
+        self._http_port: int | None = None
+        self._ws_port: int | None = None
+        self._start_time: float | None = None
+        self._ended_on_purpose = True
+        self._earlier_crashes = 0
+
+    def configure(self, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
+        """Say what the next start gets: the URL of Redis, and environment variables on top of the profile's."""
+        self._redis_url = redis_url
+        self._settings = dict(settings)
+
+    def start(self, timeout: timedelta | float | None = None) -> float:
+        """Start it and wait until it says where it listens; returns the seconds that this took.
+
+        Args:
+            timeout: the longest wait; the profile's if not given.
+
+        Raises:
+            ServiceError: it cannot be started, or ended while starting.
+            WaitTimeout: it did not listen in time; it was killed then.
+        """
+        self._http_port = self._ws_port = self._start_time = None
+        self._earlier_crashes = self.crashes
+        self._ended_on_purpose = False
+        values = self._placeholders()
+        self._environment = self.target.start_environment(values, self._settings, os.environ)
+        since = self.records.position()
+        began = time.monotonic()
+        self.process.start(
+            self.target.start_command(values),
+            environment=self._environment,
+            working_directory=self.target.start_directory(values),
+        )
+        try:
+            wait_until(
+                lambda: self._listens(since, values),
+                timeout=self.target.timeouts.start if timeout is None else timeout,
+                failure=lambda: f"{self.name} did not say that it listens",
+                longest_pause=0.01,
+            )
+        except WaitTimeout as late:
+            self.process.kill()
+            message = f"{late} and was killed. {self.process.output_tail()}"
+            raise WaitTimeout(message, waited=late.waited, last_seen=late.last_seen) from None
+        except BaseException:  # a test timeout is one
+            if self.process.alive:
+                self.process.kill()
+            raise
+        self._start_time = time.monotonic() - began
+        return self._start_time
+
+    def _placeholders(self) -> dict[str, str | int]:
+        parts = urlsplit(self._redis_url)
+        values: dict[str, str | int] = {
+            "alias": self.alias,
+            "redis_url": self._redis_url,
+            "redis_host": parts.hostname or "",
+            "redis_port": parts.port or 6379,
+        }
+        return values | {name: free_port() for name in ("http_port", "ws_port") if self.target.uses_placeholder(name)}
+
+    def _listens(self, since: int, values: Mapping[str, str | int]) -> bool | None:
+        ready = self.target.ready
+        if ready.record is None:
+            self._http_port = int(values["http_port"])
+            self._ws_port = int(values["ws_port"]) if "ws_port" in values else None
+            try:
+                self.get(self.target.http.health or "/", timeout=self.target.timeouts.http)
+            except ServiceError:
+                self._fail_if_exited("while starting")
+                return None
+            return True
+        found = self.records.matching({"event": self._event(ready.record)}, since=since)
+        if not found:
+            self._fail_if_exited("while starting")
+            return None
+        self._http_port = self._port(found[0], ready.http_port)
+        self._ws_port = self._port(found[0], ready.ws_port)
+        return True
+
+    def _event(self, theirs: str) -> str:
+        """The name that the records use for an event which the profile gives in the system's own words."""
+        events: dict[str, str] = msgspec.structs.asdict(self.target.log.events)
+        return next((ours for ours, name in events.items() if name == theirs), theirs)
+
+    def _port(self, record: dict[str, Any], field: str) -> int | None:
+        port = record.get(field)
+        if port is None:
+            return None
+        if not isinstance(port, int) or not 0 < port <= 65535:
+            raise ServiceError(f"{self.name} says that it is ready with {field}={port!r}, which is no port.")
+        return port
+
+    def _fail_if_exited(self, when: str = "") -> None:
+        if not self.process.alive:
+            raise ServiceError(self.exited(when))
+
+    def exited(self, when: str = "") -> str:
+        """That it exited, and the end of its output, for messages."""
+        what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
+        return f"{what}. {self.process.output_tail()}"
+
+    @property
+    def http_port(self) -> int:
+        """Where its HTTP API listens.
+
+        Raises:
+            ServiceError: it does not, or it does not say.
+        """
+        if self._http_port is None:
+            raise ServiceError(f"{self.name} has not said on which port its HTTP API listens.")
+        return self._http_port
+
+    @property
+    def url(self) -> str:
+        """The base of its HTTP API, without a slash at the end."""
+        return f"http://{HOST}:{self.http_port}"
+
+    @property
+    def ws_port(self) -> int | None:
+        """Where its WebSocket gateway listens, `None` without a gateway."""
+        return self._ws_port
+
+    @property
+    def start_time(self) -> float:
+        """Seconds from the last start until it listened.
+
+        Raises:
+            ServiceError: it does not listen.
+        """
+        if self._start_time is None:
+            raise ServiceError(f"{self.name} has not been started successfully.")
+        return self._start_time
+
+    @property
+    def crashes(self) -> int:
+        """How many times it ended without having been told to."""
+        crashed_now = self.process.started and not self.process.alive and not self._ended_on_purpose
+        return self._earlier_crashes + int(crashed_now)
+
+    def stop(self, timeout: timedelta | float | None = None) -> Exit:
+        """End it with SIGTERM.
+
+        Raises:
+            ServiceError: it does not run.
+            WaitTimeout: it did not end in time; it was killed then.
+        """
+        # What has ended already did so by itself.
+        self._ended_on_purpose = self.process.alive
+        return self.process.stop(self.target.timeouts.stop if timeout is None else timeout)
+
+    def kill(self) -> Exit:
+        """End it with SIGKILL and see that its port is closed."""
+        self._ended_on_purpose = self.process.alive
+        ended = self.process.kill()
+        if self._http_port is not None:
+            wait_until_refused(self.name, self._http_port)
+        return ended
+
+    def pause(self) -> None:
+        """Make it stand still (SIGSTOP)."""
+        self.process.pause()
+
+    def resume(self, timeout: timedelta | float) -> None:
+        """Let it run on and wait until its HTTP API answers.
+
+        Raises:
+            ServiceError: it is not paused.
+            WaitTimeout: it does not answer.
+        """
+        if not self.process.paused:
+            raise ServiceError(f"{self.name} is not paused.")
+        self.process.resume()
+        if self.target.http.health is not None and self._http_port is not None:
+            self.wait_for(
+                lambda: str(self.get(self._path("health")).status),
+                timeout,
+                lambda: "does not answer although it was resumed",
+            )
+
+    def close(self) -> None:
+        """End it and remove its log."""
+        self.process.close()
+
+    def get(self, path: str, *, timeout: float | None = None) -> Reply:
+        """GET a path of its HTTP API.
+
+        Raises:
+            ServiceError: there was no answer; says so if it exited.
+        """
+        limit = self.target.timeouts.http if timeout is None else timeout
+        try:
+            return http_client.get(HOST, self.http_port, path, timeout=limit, headers=self._headers())
+        except ServiceError:
+            if self.process.started:
+                self._fail_if_exited()
+            raise
+
+    def _headers(self) -> dict[str, str]:
+        setting = self.target.http.token_setting
+        token = self._environment.get(setting, "") if setting else ""
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def wait_until_ready(self, timeout: timedelta | float | None = None) -> None:
+        """Wait until it says that it is ready for work: by its ready check, else by its health.
+
+        A system that has neither is ready when it listens.
+
+        Args:
+            timeout: the longest wait; the profile's if not given.
+
+        Raises:
+            WaitTimeout: it did not become ready.
+            ServiceError: it exited.
+        """
+        http = self.target.http
+        limit = self.target.timeouts.ready if timeout is None else timeout
+        if http.ready is None:
+            if http.health is not None:
+                self.wait_for_health(Health.HEALTHY, limit)
+            return
+        path, seen = http.ready, ""
+
+        def probe() -> bool | None:
+            nonlocal seen
+            reply = self.get(path)
+            seen = f", {path} answered {reply.status}: {http_client.shorten(reply.body)}"
+            return True if reply.status == 200 else None
+
+        self.wait_for(probe, limit, lambda: f"is not ready for work{seen}")
+
+    def health(self) -> dict[str, Any]:
+        """Its health document.
+
+        Raises:
+            ExpectationFailed: the answer is something else.
+        """
+        return self._document("health")
+
+    def health_status(self) -> str:
+        """`healthy` or `degraded`, or what it says if that is neither."""
+        http = self.target.http
+        said = str(self.health().get(http.health_field))
+        return {http.healthy: Health.HEALTHY.value, http.degraded: Health.DEGRADED.value}.get(said, said)
+
+    def inspection(self) -> dict[str, Any]:
+        """What its processor says of itself."""
+        document = self._document("processor")
+        field = self.target.http.inspection_field
+        data = document if field is None else document.get(field)
+        if not isinstance(data, dict):
+            raise ExpectationFailed(f"The inspection of {self.name} has no object in '{field}': {document}")
+        return data
+
+    def metrics(self) -> list[Sample]:
+        """The samples of its metrics."""
+        reply = self._ok("metrics")
+        try:
+            return parse_metrics(reply.body.decode("utf-8", "replace"))
+        except ValueError as error:
+            raise ExpectationFailed(f"GET {reply.url} gives no Prometheus metrics: {error}") from None
+
+    def time_health(self) -> float:
+        """The seconds that its health document took.
+
+        Raises:
+            ExpectationFailed: the answer was not 200.
+        """
+        return self._ok("health").took
+
+    def wait_for_health(self, expected: Health, timeout: timedelta | float) -> float:
+        """Wait until its health is as expected; returns the seconds that this took."""
+        began = time.monotonic()
+        seen = ""
+
+        def probe() -> float | None:
+            nonlocal seen
+            seen = self.health_status()
+            return time.monotonic() - began if seen == expected.value else None
+
+        return self.wait_for(
+            probe, timeout, lambda: f"has not become {expected.value}{f', it is {seen}' if seen else ''}"
+        )
+
+    def wait_for(self, probe: Callable[[], T | None], timeout: timedelta | float, failure: Callable[[], str]) -> T:
+        """Wait until `probe` gets an answer from the server that is not `None`; an exit of the server ends the wait.
+
+        Args:
+            probe: looks once.
+            timeout: the longest wait.
+            failure: what did not happen, in words that follow the server's name.
+
+        Raises:
+            WaitTimeout: it did not happen in time.
+            ServiceError: the server exited.
+        """
+        unanswered = ""
+
+        def attempt() -> T | None:
+            nonlocal unanswered
+            try:
+                found = probe()
+            except (ServiceError, ExpectationFailed) as error:
+                self._fail_if_exited()
+                unanswered = f"; {error}".removesuffix(".")
+                return None
+            unanswered = ""
+            return found
+
+        return wait_until(attempt, timeout=timeout, failure=lambda: f"{self.name} {failure()}{unanswered}")
+
+    def _path(self, name: str) -> str:
+        path = getattr(self.target.http, name)
+        if path is None:
+            raise UsageError(
+                f"Target '{self.target.name}' has no HTTP path for '{name}' (http in {self.target.source})."
+            )
+        return str(path)
+
+    def _ok(self, name: str) -> Reply:
+        reply = self.get(self._path(name))
+        if reply.status != 200:
+            raise ExpectationFailed(
+                f"GET {reply.url} answered {reply.status} instead of 200: {http_client.shorten(reply.body)}"
+            )
+        return reply
+
+    def _document(self, name: str) -> dict[str, Any]:
+        reply = self._ok(name)
+        document = reply.json()
+        if not isinstance(document, dict):
+            raise ExpectationFailed(f"GET {reply.url} gives no JSON object: {http_client.shorten(reply.body)}")
+        return document

@@ -1,0 +1,228 @@
+"""One queue, from outside: sending, looking, reading answers, and removing what the run wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+from resilience.errors import UsageError
+from resilience.queue.answers import Answer, AnswerKind, AnswerLists
+from resilience.queue.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
+from resilience.queue.keys import QueueKeys
+from resilience.queue.link import (
+    AWAY,
+    SOCKET_TIMEOUT,
+    QueueUnavailable,
+    RedisClient,
+    RedisWatch,
+    connect,
+    database_in,
+    is_local,
+    shown_url,
+    was_refused,
+)
+from resilience.queue.matching import AnswerReport, ExpectedAnswers, match
+from resilience.queue.messages import Ids, Message, MessageFormat, SentMessage, SentMessages, counted, read
+from resilience.queue.run_data import RemovedData, RunData
+from resilience.queue.sending import push
+from resilience.queue.snapshot import KeySnapshot, take_snapshot
+
+
+class QueueClient:
+    """The way to one queue.
+
+    Args:
+        url: where Redis is.
+        keys: the names of the keys.
+        message_format: the form of messages for which no other is asked.
+        ids: gives message ids and charge point ids; several clients of one run share it.
+        queue_database: the database with the queue, where the URL names none.
+        state_database: the database with the state, where that is another one than the queue's.
+        socket_timeout: the longest wait for one reply, in seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: QueueKeys,
+        *,
+        ids: Ids,
+        message_format: MessageFormat = MessageFormat.ENVELOPE,
+        queue_database: int = 0,
+        state_database: int | None = None,
+        socket_timeout: float = SOCKET_TIMEOUT,
+    ) -> None:
+        keys.check()
+        named = database_in(url)
+        database = queue_database if named is None else named
+        self.keys = keys
+        self.address = shown_url(url)
+        self.message_format = message_format
+        self.ids = ids
+        self._redis = connect(url, database=database, socket_timeout=socket_timeout)
+        same = state_database is None or state_database == database
+        self._state = self._redis if same else connect(url, database=state_database, socket_timeout=socket_timeout)
+        self.lists = AnswerLists(self._redis, keys)
+        self.expected = ExpectedAnswers()
+        self._data = RunData(self._redis, self._state, keys, self.lists, self.expected)
+        self._sent = 0
+
+    def open(self) -> Self:
+        """Check that Redis is there, and note what is this run's from now on.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        try:
+            self._data.note_existing()
+            self._redis.ping()
+        except AWAY as error:
+            raise self._unavailable("Redis has to be running when a queue is opened", error) from None
+        return self
+
+    def close(self) -> None:
+        """Close the connections; nothing is removed."""
+        self._redis.close()
+        self._state.close()
+
+    def _unavailable(self, what: str, error: object) -> QueueUnavailable:
+        return QueueUnavailable(f"{what}, but Redis at {self.address} could not be reached: {error}")
+
+    def watch(self) -> RedisWatch:
+        """For waiting that outlives outages of Redis."""
+        return RedisWatch(self.address)
+
+    def send(self, messages: Iterable[SentMessage], *, seed: int | None = None, partial: bool = False) -> SentMessages:
+        """Put messages on the queue, in their order.
+
+        Args:
+            messages: what to send.
+            seed: what they were made from.
+            partial: whether it is no failure if Redis acknowledges only a part.
+
+        Returns:
+            The messages, each with what became of it.
+
+        Raises:
+            QueueUnavailable: Redis did not acknowledge everything; says how much.
+        """
+        sent = SentMessages(messages, seed=seed)
+        for message in sent:
+            self._sent += 1
+            message.number = self._sent
+        try:
+            self._data.begin(sent)
+        except AWAY as error:
+            raise self._unavailable(
+                f"{counted(sent.count, 'message')} {'was' if sent.count == 1 else 'were'} to be queued", error
+            ) from None
+        try:
+            problem = push(self._redis, self.keys.requests, list(sent))
+        finally:
+            self._data.took_place(each for each in sent if each.sent_at is not None)
+        if problem is not None and not partial:
+            raise QueueUnavailable(
+                f"Of {counted(sent.count, 'message')} for queue '{self.keys.requests}' Redis at {self.address} "
+                f"acknowledged {sent.acknowledged}; {sent.unknown} may be queued, {sent.failed} are not: {problem}"
+            )
+        return sent
+
+    def length(self) -> int:
+        """How many messages are queued."""
+        return self._redis.llen(self.keys.requests)
+
+    def oldest(self, count: int) -> list[Message]:
+        """The messages that are next, the oldest first; they stay where they are."""
+        if count <= 0:
+            return []
+        entries = self._redis.lrange(self.keys.requests, -count, -1)
+        return [read(entry) for entry in reversed(entries)]
+
+    def follow(self, charge_point: str) -> None:
+        """Follow a charge point's answers, all those included that are there already, if it is not followed yet."""
+        if not self.lists.known(charge_point):
+            self.lists.follow(charge_point, [])
+
+    def refresh(self, charge_points: Iterable[str]) -> None:
+        """Read what is new in the answer lists of these charge points."""
+        points = list(charge_points)
+        for point in points:
+            self.follow(point)
+        self.lists.refresh(points)
+
+    def answers_of(self, charge_point: str) -> list[Answer]:
+        """The answers to `charge_point` that were read so far, the oldest first; commands to it are left out."""
+        return [each for each in self.lists.of(charge_point) if each.kind is not AnswerKind.CALL]
+
+    def answer_to(self, message: SentMessage) -> Answer | None:
+        """The answer to `message`, if it was read already."""
+        if message.charge_point is None or message.answerable is False:
+            return None
+        point, wanted = message.charge_point, message.answer_message_id
+        readable = (each for each in self.answers_of(point) if each.kind is not AnswerKind.UNREADABLE)
+        if wanted is None:
+            found = [each for each in readable if not self.expected.count(point, each.message_id)]
+        else:
+            found = [each for each in readable if each.message_id == wanted]
+        return found[message.occurrence] if len(found) > message.occurrence else None
+
+    def unexpected_answers(self) -> list[Answer]:
+        """Answers, read so far, that belong to no message of this run."""
+        found: list[Answer] = []
+        for point in self.lists.charge_points:
+            unclaimed = [
+                each
+                for each in self.answers_of(point)
+                if each.kind is AnswerKind.UNREADABLE or not self.expected.count(point, each.message_id)
+            ]
+            found += unclaimed[self.expected.count(point, None) :]
+        return found
+
+    def report(self, messages: Iterable[SentMessage]) -> AnswerReport:
+        """What became of `messages`, as far as answers were read."""
+        judged = SentMessages(messages)
+        return match(judged, {point: self.lists.of(point) for point in judged.charge_points}, self.expected)
+
+    def _dead_letter_key(self) -> str:
+        if self.keys.dead_letters is None:
+            raise UsageError("This target has no list of dead letters (redis.keys.dead_letters in its profile).")
+        return self.keys.dead_letters
+
+    def mark_dead_letters(self) -> DeadLetterMark:
+        """The place in the dead letters now."""
+        return mark_of(self._redis.lrange(self._dead_letter_key(), 0, -1))
+
+    def dead_letters(self, mark: DeadLetterMark | None = None) -> list[DeadLetter]:
+        """The dead letters, the newest first; with `mark` only those that came after it."""
+        entries = self._redis.lrange(self._dead_letter_key(), 0, -1)
+        return [read_dead_letter(entry) for entry in (entries if mark is None else since(entries, mark))]
+
+    def remove_data(self, *, timeout: float) -> RemovedData:
+        """Remove what this run wrote.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        try:
+            return self._data.remove(timeout=timeout)
+        except AWAY as error:
+            raise self._unavailable("What this run wrote was to be removed", error) from None
+
+    @property
+    def local_and_refused(self) -> bool:
+        """Whether Redis ran on this machine and does not any more."""
+        try:
+            self._redis.ping()
+        except AWAY as error:
+            return is_local(self._redis) and was_refused(error)
+        return False
+
+    @property
+    def wrote_something(self) -> bool:
+        """Whether this run put something on the queue that was not removed again."""
+        return self._data.exists
+
+    def snapshot(self, *, values: bool) -> KeySnapshot:
+        """All keys of the databases in use, with their types."""
+        clients: list[RedisClient] = [self._redis] if self._state is self._redis else [self._redis, self._state]
+        return take_snapshot(clients, values=values)

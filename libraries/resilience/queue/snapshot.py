@@ -1,0 +1,124 @@
+"""What keys a Redis has at a moment, to prove later that nothing was left behind and nothing foreign was touched.
+
+This is the one place that walks over the key space: it is a check of the tests themselves, not a part of their work.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from resilience.queue.link import RedisClient
+
+SCAN_COUNT = 1000
+EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class KeySnapshot:
+    """Keys with their types, and digests of their values where these were asked for.
+
+    Attributes:
+        types: key to type; keys of a second database begin with its number in brackets.
+        values: key to a digest of its value; empty where values were not looked at.
+        count: how many keys there are.
+    """
+
+    types: dict[str, str]
+    values: dict[str, str]
+
+    @property
+    def count(self) -> int:
+        return len(self.types)
+
+    def __str__(self) -> str:
+        return f"<{self.count} keys{' with values' if self.values else ''}>"
+
+
+@dataclass(slots=True)
+class KeyDifference:
+    """How the keys changed between two snapshots.
+
+    Attributes:
+        added: keys that are new.
+        removed: keys that are gone.
+        changed: keys with another type, or with another value where values were looked at.
+    """
+
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+    def __str__(self) -> str:
+        parts = []
+        for what, keys in (("added", self.added), ("removed", self.removed), ("changed", self.changed)):
+            if keys:
+                more = f" and {len(keys) - EXAMPLES} more" if len(keys) > EXAMPLES else ""
+                parts.append(f"{len(keys)} {what} ({', '.join(keys[:EXAMPLES])}{more})")
+        return ", ".join(parts) or "no difference"
+
+
+def take_snapshot(clients: Sequence[RedisClient], *, values: bool) -> KeySnapshot:
+    """Look at every key.
+
+    Args:
+        clients: one for each database.
+        values: whether to look at the values too.
+    """
+    types: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    for place, client in enumerate(clients):
+        prefix = f"[{client.connection_pool.connection_kwargs.get('db', 0)}] " if place else ""
+        keys = sorted(set(client.scan_iter(count=SCAN_COUNT)))
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.type(key)
+        for key, kind in zip(keys, pipeline.execute(), strict=True):
+            # A key whose lifetime ended in between.
+            if kind != b"none":
+                name = prefix + key.decode("utf-8", "backslashreplace")
+                types[name] = kind.decode()
+                if values:
+                    digests[name] = _digest(client, key, kind.decode())
+    return KeySnapshot(types, digests)
+
+
+def _digest(client: RedisClient, key: bytes, kind: str) -> str:
+    read: dict[str, Callable[[], Any]] = {
+        "string": lambda: client.get(key),
+        "list": lambda: client.lrange(key, 0, -1),
+        "set": lambda: sorted(client.smembers(key)),
+        "zset": lambda: client.zrange(key, 0, -1, withscores=True),
+        "hash": lambda: sorted(client.hgetall(key).items()),
+        "stream": lambda: client.xrange(key),
+    }
+    value = read[kind]() if kind in read else None
+    return hashlib.blake2b(repr(value).encode(), digest_size=16).hexdigest()
+
+
+def compare(before: KeySnapshot, after: KeySnapshot, *, ignore: Iterable[str] = ()) -> KeyDifference:
+    """How the keys changed; those that match a pattern in `ignore` are left out."""
+    patterns = list(ignore)
+
+    def counts(name: str) -> bool:
+        return not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+    old, new = before.types, after.types
+    both_with_values = bool(before.values) and bool(after.values)
+    return KeyDifference(
+        added=[name for name in new if name not in old and counts(name)],
+        removed=[name for name in old if name not in new and counts(name)],
+        changed=[
+            name
+            for name in new
+            if name in old
+            and counts(name)
+            and (old[name] != new[name] or (both_with_values and before.values.get(name) != after.values.get(name)))
+        ],
+    )

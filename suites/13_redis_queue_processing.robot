@@ -1,0 +1,120 @@
+*** Settings ***
+Documentation     Test 13: what charge points send through the Redis queue is processed, in order, without loss.
+...
+...               Messages are put on the queue as a gateway would, and answers are read where a gateway would
+...               find them.
+
+Resource          ../resources/system_under_test.resource
+Resource          ../resources/queue.resource
+
+Suite Setup       Start The System Under Test
+Suite Teardown    Stop The System Under Test
+Test Setup        The System Should Be Idle And Well
+
+Test Tags         queue
+
+
+*** Test Cases ***
+Every Action In Every Message Format Is Answered In Time
+    [Documentation]    All ten actions that a charge point may send, in the flat form and in the envelope.
+    [Tags]    R13.1
+    [Template]    ${action} Is Answered In Both Formats
+    Authorize
+    BootNotification
+    DataTransfer
+    DiagnosticsStatusNotification
+    FirmwareStatusNotification
+    Heartbeat
+    MeterValues
+    StartTransaction
+    StatusNotification
+    StopTransaction
+
+A Thousand Mixed Messages Are All Answered In Time
+    [Documentation]    Whole charging sessions and notifications of 50 charge points at once.
+    [Tags]    R13.1
+    ${sent} =    Queue A Mix Of Messages    1000
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    Every Message Should Have Been Answered    R13.1    ${drain}
+    Requirement Should Be Met    R13.1    answer_time    ${drain.seconds}    samples=${sent.count}
+
+A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
+    [Documentation]    The example of the requirement, word for word.
+    [Tags]    R13.2
+    ${log} =    Mark Server Log
+    ${dead letters} =    Mark Dead Letters
+    ${sent} =    Queue Raw Messages
+    ...    {"action": "BootNotification", "chargePointId": "CP-001"}
+    ...    {"action": "Heartbeat", "chargePointId": "CP-001"}
+    ...    {"invalid": "malformed_json"
+    ...    {"action": "StatusNotification", "chargePointId": "CP-001"}
+    Three Messages Should Be Processed And One Set Aside    CP-001    ${dead letters}    ${log}
+    Dead Letter Should Exist    ${sent}[2]    code=FormationViolation    since=${dead letters}
+    Wait For Log Record    event=invalid_message    code=FormationViolation    since=${log}
+
+An Empty Queue Leaves The Server Idle And Quick To Answer
+    [Documentation]    Ten seconds without a message: little processor time, quick health checks, then a quick answer.
+    [Tags]    R13.3
+    ${silence} =    Get Threshold    R13.3    silence
+    ${cpu} =    Measure Server CPU    ${silence}
+    ${health} =    Measure Health Response Time    samples=100
+    ${sent} =    Queue Message    Heartbeat
+    ${answer} =    Message Should Be Answered    ${sent}
+    Requirement Should Be Met    R13.3    idle_cpu    ${cpu}    method=over ${silence}
+    Requirement Should Be Met    R13.3    health_response_time    ${health}[max]    samples=100
+    Requirement Should Be Met    R13.3    silence    ${silence}
+    Requirement Should Be Met    R13.3    answer_after_silence    ${answer.seconds}
+
+The Server Shuts Down Quickly While The Queue Is Empty
+    [Documentation]    SIGTERM to an idle server. It is started again for the tests behind this one.
+    [Tags]    R13.3
+    ${seconds} =    Stop Server
+    Server Should Have Exited    0
+    Requirement Should Be Met    R13.3    shutdown    ${seconds}
+    [Teardown]    Restart Server
+
+Messages Of One Charge Point Are Answered In The Order Queued
+    [Tags]    R13.4
+    5000 Messages Of 1 Charge Points Should Be Answered In The Order Queued
+
+Messages Of Fifty Charge Points Are Answered In The Order Of Each
+    [Tags]    R13.4
+    5000 Messages Of 50 Charge Points Should Be Answered In The Order Queued
+    Requirement Should Be Met    R13.4    charge_points    ${50}
+
+Several Processors Keep The Order Of Each Charge Point
+    [Documentation]    Three instances of the server on the same queue.
+    [Tags]    R13.4
+    [Setup]    A Second And A Third Processor Join
+    5000 Messages Of 1 Charge Points Should Be Answered In The Order Queued
+    5000 Messages Of 50 Charge Points Should Be Answered In The Order Queued
+    Requirement Should Be Met    R13.4    processors    ${3}
+    [Teardown]    The Second And The Third Processor Leave
+
+A Processor That Dies Is Replaced And The Order Is Kept
+    [Documentation]    The instance that drains the queue is held still, 5,000 messages are queued, and it is killed;
+    ...    another one takes over.
+    [Tags]    R13.4
+    [Setup]    A Second And A Third Processor Join
+    Pause Server
+    ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
+    Kill Server
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    ${disorder} =    Get Length    ${drain.report.out_of_order}
+    Requirement Should Be Met    R13.4    out_of_order    ${disorder}    samples=${drain.messages}
+    [Teardown]    Run Keywords    The Second And The Third Processor Leave    AND    Restart Server
+
+Twenty Thousand Messages Are Drained At The Required Rate
+    [Tags]    R13.5
+    ${sent} =    Queue Generated Messages    20000    charge_points=50    action=Heartbeat
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    Requirement Should Be Met    R13.5    messages    ${drain.messages}
+    Requirement Should Be Met    R13.5    drain_rate    ${drain.rate}    samples=${drain.messages}
+
+Messages Queued Before And After A Redis Restart Are All Answered Once
+    [Documentation]    The server is held still while messages are queued and Redis goes down, so that they are
+    ...    certainly waiting; then both come back, and more messages follow.
+    [Tags]    R13.6
+    [Template]    Messages Queued Before And After A Restart Of Redis Are All Answered Once
+    graceful
+    kill

@@ -1,0 +1,101 @@
+*** Settings ***
+Documentation     Test 17: no message, however broken, stops the server, vanishes without a trace, or delays others.
+...
+...               The cases are in ``resources/invalid_messages.json``, each with the error code that it has to
+...               get. Behind every invalid message stands a valid one that has to be answered.
+
+Resource          ../resources/system_under_test.resource
+Resource          ../resources/queue.resource
+
+Suite Setup       Start The System Under Test
+Suite Teardown    Stop The System Under Test
+Test Setup        The System Should Be Idle And Well
+Test Teardown     The Server Should Never Have Crashed
+
+Test Tags         invalid-messages
+
+
+*** Test Cases ***
+Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It
+    [Tags]    R17.1    R17.6    R17.7
+    [Template]    Invalid Messages Are Survived, Logged And Set Aside
+    R17.1    malformed_json
+    R17.1    duplicate_key
+    R17.1    lone_surrogate
+    R17.1    non_finite_number
+    R17.1    not_utf8
+    R17.1    nul_byte
+
+Messages With Missing Fields Are Refused
+    [Tags]    R17.2    R17.6    R17.7
+    [Template]    Invalid Messages Are Survived, Logged, Set Aside And Refused
+    R17.2    missing_field
+    R17.2    charge_point_id
+
+Unknown And Unsupported Actions Are Refused
+    [Tags]    R17.3    R17.6    R17.7
+    [Template]    Invalid Messages Are Refused
+    R17.3    unknown_action
+    R17.3    unsupported_action
+
+Wrong Types And Values Are Refused
+    [Tags]    R17.4    R17.6    R17.7
+    [Template]    Invalid Messages Are Survived, Logged, Set Aside And Refused
+    R17.4    wrong_type
+    R17.4    null_value
+    R17.4    not_an_object
+    R17.4    not_in_enumeration
+    R17.4    out_of_range
+    R17.4    too_long
+    R17.4    bad_date
+    R17.4    empty_list
+    R17.4    unknown_field
+
+Wrong Shapes And Ids Are Refused At Every Level
+    [Documentation]    JSON null, [], {}, numbers and text in the place of messages, frames, ids and payloads.
+    [Tags]    R17.4    R17.6    R17.7
+    [Template]    Invalid Messages Are Survived, Logged, Set Aside And Refused
+    R17.4    wrong_shape
+    R17.4    message_type
+    R17.4    message_id
+    R17.4    charge_point_id
+
+Oversized Messages Are Refused Before Work Is Done On Them
+    [Tags]    R17.5    R17.6    R17.7
+    [Template]    Invalid Messages Are Survived, Logged And Set Aside
+    R17.5    oversized
+    R17.5    deep_nesting
+    R17.5    too_long
+    R17.5    message_id
+    R17.5    unknown_action
+
+A Thousand Generated Invalid Messages Are Each Logged Once
+    [Documentation]    Valid messages broken in one place by chance; the seed in the log makes the same ones again.
+    [Tags]    R17.6    R17.7
+    ${log} =    Mark Server Log
+    ${sent} =    Queue Generated Invalid Messages    1000    valid_between=1000
+    ${drain} =    All Messages Should Be Answered    ${sent.valid}
+    All Messages Should Be Refused    ${sent}
+    Every Message Should Have Been Answered    R17.7    ${drain}
+    Each Invalid Message Should Have One Log Record    ${sent}    ${log}
+
+Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
+    [Documentation]    10,000 invalid messages with 1,000 valid ones among them.
+    [Tags]    R17.8
+    ${normal} =    Measure Answer Time    samples=50
+    ${sent} =    Queue Generated Invalid Messages    10000    valid_between=1000
+    ${drain} =    All Messages Should Be Answered    ${sent.valid}
+    ${recovered} =    Wait Until Answer Time Is Normal    ${normal}    timeout=60 s
+    Requirement Should Be Met    R17.8    invalid_messages    ${sent.invalid.count}
+    Requirement Should Be Met    R17.8    valid_messages    ${sent.valid.count}
+    Every Message Should Have Been Answered    R17.8    ${drain}    name=valid_answered
+    Requirement Should Be Met    R17.8    recovery_time    ${recovered}
+
+Memory Stays Stable Under Invalid Messages
+    [Documentation]    Growth between two bursts of equal size, the first of which is the warm-up.
+    [Tags]    R17.9
+    Queue Invalid Messages And Wait Until They Are Processed    10000
+    ${before} =    Get Server Memory
+    Queue Invalid Messages And Wait Until They Are Processed    20000
+    ${growth} =    Get Memory Growth    ${before}
+    Requirement Should Be Met    R17.9    memory_growth    ${growth}    samples=20000

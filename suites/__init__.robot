@@ -1,0 +1,8 @@
+*** Settings ***
+Documentation    Final validation of a charging back end with Redis transport: does it withstand the real world?
+...
+...              Each test carries the ids of the requirements that it proves as tags; thresholds are in
+...              ``resources/requirements.yaml``. Run everything with ``robot suites/``.
+Metadata         Version    0.1.0
+
+Test Timeout     2 minutes

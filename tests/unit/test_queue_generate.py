@@ -1,0 +1,113 @@
+"""Generated invalid messages: each is invalid, and what is expected of it is right.
+
+The oracle is the reference server's own parser and validator: other code, written from the same contract.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resilience.errors import UsageError
+from resilience.queue.generate import MAX_MESSAGE_BYTES, InvalidMessages, generate_invalid
+from resilience.queue.messages import Ids, SentMessage
+from server.errors import ErrorCode, InvalidMessage
+from server.messages import Call, parse
+from server.schemas import check
+
+POINTS = ["CP-1", "CP-2", "CP-3"]
+
+
+def verdict(message: SentMessage) -> InvalidMessage | None:
+    """What the reference server says of a message; `None` if it accepts it."""
+    try:
+        parsed = parse(message.data, longest=MAX_MESSAGE_BYTES)
+        assert isinstance(parsed, Call)
+        check(parsed)
+    except InvalidMessage as invalid:
+        return invalid
+    return None
+
+
+def made(count: int, *, seed: int, valid_between: int = 0, ids: Ids | None = None) -> list[SentMessage]:
+    new_id = (ids or Ids()).message
+    return generate_invalid(count, POINTS, seed=seed, valid_between=valid_between, new_message_id=new_id)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_every_generated_message_is_invalid_in_the_way_that_is_expected(seed: int) -> None:
+    maker = InvalidMessages(random.Random(seed), Ids().message)
+    for _ in range(50):
+        message = maker.make("CP-1")
+        found = verdict(message)
+        assert found is not None, f"{message.about} is accepted: {message.text}"
+        assert (found.code, found.answer_id) == (message.expected_code, message.answer_message_id), (
+            f"{message.about}: {found}: {message.text[:500]}"
+        )
+        assert message.answerable is (found.answer_id is not None), message.about
+        assert found.charge_point_id == message.charge_point, message.about
+        assert found.message_id == message.message_id, message.about
+        assert message.valid is False
+
+
+def test_an_oversized_message_is_invalid_for_its_size_only() -> None:
+    message = InvalidMessages(random.Random(1), Ids().message, max_message_bytes=1_000_000).make("CP-1", large=True)
+    assert len(message.data) == 1_000_001
+    parsed = parse(message.data, longest=1_000_001)
+    assert isinstance(parsed, Call)
+    check(parsed)
+    with pytest.raises(InvalidMessage, match="longer than"):
+        parse(message.data, longest=1_000_000)
+
+
+def test_all_kinds_of_breaks_come_up() -> None:
+    messages = made(3_000, seed=1)
+    assert {message.expected_code for message in messages} == {
+        code.value for code in ErrorCode if code not in {ErrorCode.SECURITY_ERROR, ErrorCode.INTERNAL_ERROR}
+    }
+    kinds = Counter(message.about.split(":")[0].split(" ")[0] for message in messages)
+    assert len(kinds) > 25, kinds
+    assert sum(len(message.data) > MAX_MESSAGE_BYTES for message in messages) == 10
+    assert 0.3 < sum(message.answerable is True for message in messages) / 3_000 < 0.8
+
+
+def test_the_same_seed_breaks_the_same_places() -> None:
+    one, other, different = made(300, seed=5), made(300, seed=5), made(300, seed=6)
+    assert [message.about for message in one] == [message.about for message in other]
+    assert [message.about for message in one] != [message.about for message in different]
+
+
+def test_every_message_has_an_id_of_its_own_where_it_can_have_one() -> None:
+    messages = made(1_000, seed=2, valid_between=100)
+    answers = Counter(message.answer_message_id for message in messages if message.answerable)
+    answers.pop("-1")
+    assert set(answers.values()) == {1}
+
+
+@pytest.mark.parametrize(("count", "valid"), [(1_000, 100), (10, 3), (7, 7), (1, 1), (10, 0)])
+def test_valid_messages_are_evenly_spread_and_the_last_comes_last(count: int, valid: int) -> None:
+    messages = made(count, seed=3, valid_between=valid)
+    places = [place for place, message in enumerate(messages) if message.valid]
+    assert (len(messages), len(places)) == (count + valid, valid)
+    if valid:
+        assert places[-1] == len(messages) - 1
+        gaps = [later - earlier for earlier, later in zip([-1, *places], places, strict=False)]
+        assert max(gaps) - min(gaps) <= 1
+    for place in places:
+        assert verdict(messages[place]) is None
+        before = messages[place - 1]
+        assert before.valid is False
+        assert before.charge_point in {None, messages[place].charge_point}
+
+
+@pytest.mark.parametrize(
+    ("count", "valid", "points"), [(0, 0, POINTS), (-1, 0, POINTS), (5, 6, POINTS), (5, -1, POINTS), (5, 0, [])]
+)
+def test_a_number_that_cannot_be_used_is_refused(count: int, valid: int, points: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"cannot be made|no charge point"):
+        generate_invalid(count, points, seed=1, valid_between=valid, new_message_id=Ids().message)

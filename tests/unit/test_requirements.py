@@ -1,0 +1,398 @@
+"""The requirements file, its loader, the judgement of measured values, and the check of the suites' tags."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+
+from resilience.errors import UsageError
+from resilience.requirements import (
+    DEFAULT_FILE,
+    RequirementsFileError,
+    Threshold,
+    UnknownRequirement,
+    in_unit,
+    load,
+    main,
+    with_unit,
+)
+
+GOOD = """
+counted: [messages]
+requirements:
+  - id: R13.3
+    test: 13
+    title: An empty queue blocks nothing.
+    thresholds:
+      shutdown: {comparison: "<", value: 2, unit: s, statistic: single, measures: "SIGTERM to the end"}
+  - id: R13.5
+    test: 13
+    title: A high volume is drained.
+    thresholds:
+      messages: {comparison: "==", value: 20000, unit: messages, statistic: count, measures: "messages answered"}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def _write(text: str) -> Path:
+        path = tmp_path / "requirements.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return _write
+
+
+def threshold(comparison: str, value: float, unit: str = "ms") -> Threshold:
+    return Threshold(comparison, value, unit, "maximum", "what was measured")  # type: ignore[arg-type]
+
+
+class TestTheFile:
+    def test_has_every_requirement_once(self) -> None:
+        numbers = {13: 6, 14: 7, 15: 8, 16: 9, 17: 10, 18: 8, 0: 4}
+        expected = [f"R{test}.{number}" for test, count in numbers.items() for number in range(1, count + 1)]
+        assert [requirement.id for requirement in load()] == expected
+
+    @pytest.mark.parametrize(
+        ("requirement", "name", "text"),
+        [
+            ("R13.1", "answer_time", "<= 5 s"),
+            ("R13.3", "health_response_time", "< 100 ms"),
+            ("R13.3", "idle_cpu", "< 2 %"),
+            ("R13.3", "answer_after_silence", "< 1 s"),
+            ("R13.3", "shutdown", "< 2 s"),
+            ("R13.5", "messages", "== 20,000 messages"),
+            ("R13.5", "drain_rate", ">= 100 msg/s"),
+            ("R14.3", "correlation_size", "<= 5 KB"),
+            ("R16.3", "reconnect_time", "<= 30 s"),
+            ("R17.8", "recovery_time", "<= 60 s"),
+            ("R18.4", "memory_growth", "< 100 MB"),
+            ("R0.1", "full_run", "<= 15 min"),
+        ],
+    )
+    def test_says_what_the_requirements_say(self, requirement: str, name: str, text: str) -> None:
+        assert str(load().threshold(requirement, name)) == text
+
+    def test_every_counted_thing_is_used(self) -> None:
+        used = {each.unit for requirement in load() for each in requirement.thresholds.values()}
+        raw = yaml.safe_load(DEFAULT_FILE.read_text(encoding="utf-8"))
+        assert set(raw["counted"]) <= used
+
+    def test_and_the_load_data_agree(self) -> None:
+        data = json.loads((DEFAULT_FILE.parent / "load_test_data.json").read_text(encoding="utf-8"))
+        known = load()
+        assert data["charge_points"]["count"] == known.threshold("R18.1", "charge_points").value
+        assert data["messages"]["rate_per_second"] == known.threshold("R18.3", "message_rate").value
+        burst = data["charge_points"]["count"] * data["messages"]["per_charge_point"]
+        assert burst == known.threshold("R18.3", "burst_messages").value
+        assert data["limits"]["memory_growth_mb"] == known.threshold("R18.4", "memory_growth").value
+        assert data["limits"]["response_time_ms"] == known.threshold("R18.5", "response_time").value
+        assert data["limits"]["recovery_s"] == known.threshold("R18.6", "recovery_time").value
+        assert data["charge_points"]["id_pattern"].format(7) == "LOAD-CP-007"
+
+
+class TestLoading:
+    def test_a_good_file(self, write: Callable[[str], Path]) -> None:
+        found = load(write(GOOD))
+        assert [each.id for each in found] == ["R13.3", "R13.5"]
+        assert found.get("R13.5").thresholds["messages"].value == 20000
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("requirements:", "requirement:", "expected the key 'requirements' with a list of requirements."),
+            ("counted: [messages]", "counted: messages", "'counted' has to be a list of words"),
+            ("counted:", "count:", "unknown key 'count'; allowed: counted, requirements."),
+            ("id: R13.5", "id: R13.3", "R13.3: there are two requirements with this id."),
+            ("id: R13.5", "id: X13", "X13: field 'id': expected a form such as R13.3, got 'X13'."),
+            ("id: R13.5", "name: R13.5", "requirement number 2: field 'name': Object contains unknown field `name`."),
+            ("  - id: R13.5\n    test", "  - test", "requirement number 2: field 'id': Object missing required field"),
+            ("id: R13.5\n    test: 13", "id: R13.5\n    test: 14", "R13.5: field 'test': expected 13 as the id says"),
+            ("test: 13", "test: thirteen", "R13.3: field 'test': Expected `int`, got `str`."),
+            ("nothing.", "nothing", "R13.3: field 'title': expected a sentence that ends in a full stop."),
+            ("title: A high", "titel: A high", "R13.5: field 'titel': Object contains unknown field `titel`."),
+            ("value: 2,", "value: two,", "R13.3: threshold 'shutdown': field 'value': Expected `int | float`, got"),
+            ("value: 2,", "value: .inf,", "R13.3: threshold 'shutdown': field 'value': expected a finite number"),
+            ("value: 2,", "", "R13.3: threshold 'shutdown': field 'value': Object missing required field `value`."),
+            (
+                'comparison: "<"',
+                'comparison: "=<"',
+                "threshold 'shutdown': field 'comparison': Invalid enum value '=<'",
+            ),
+            ("unit: s,", "unit: sec,", "R13.3: threshold 'shutdown': field 'unit': unknown unit 'sec'; allowed: "),
+            (
+                "statistic: single",
+                "statistic: p99",
+                "threshold 'shutdown': field 'statistic': Invalid enum value 'p99'",
+            ),
+            (
+                '"SIGTERM to the end"',
+                '" "',
+                "R13.3: threshold 'shutdown': field 'measures': expected what was measured",
+            ),
+            ("shutdown:", "Shut-Down:", "R13.3: threshold 'Shut-Down': a name has lower-case letters"),
+            ("  - id: R13.5", "  - 7\n  - id: R13.5", "requirement number 2: expected fields, got 7."),
+            ("    test: 13", "    test: 13\n    test: 13", "not valid YAML: key 'test' is there twice"),
+            ("counted: [", "counted: [[", "not valid YAML: "),
+        ],
+    )
+    def test_each_mistake_is_named(self, write: Callable[[str], Path], old: str, new: str, message: str) -> None:
+        assert old in GOOD
+        path = write(GOOD.replace(old, new, 1))
+        with pytest.raises(RequirementsFileError) as caught:
+            load(path)
+        text = str(caught.value)
+        assert text.startswith(f"{path}: ")
+        assert message in text
+        assert "\n" not in text
+
+    @pytest.mark.parametrize("text", ["", "[]", "requirements: []", "requirements: 5"])
+    def test_an_empty_file(self, write: Callable[[str], Path], text: str) -> None:
+        with pytest.raises(RequirementsFileError, match="expected the key 'requirements'"):
+            load(write(text))
+
+    def test_no_thresholds(self, write: Callable[[str], Path]) -> None:
+        text = "requirements: [{id: R1.1, test: 1, title: A., thresholds: {}}]"
+        with pytest.raises(RequirementsFileError, match=r"R1\.1: field 'thresholds': expected at least one\."):
+            load(write(text))
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(RequirementsFileError, match=r"nosuch\.yaml: cannot be read: .*No such file"):
+            load(tmp_path / "nosuch.yaml")
+
+    def test_unknown_names_list_the_known_ones(self) -> None:
+        known = load()
+        with pytest.raises(UnknownRequirement, match=r"no requirement 'R13\.9' in .*Known: R13\.1, R13\.2, .*R13\.6\."):
+            known.get("R13.9")
+        with pytest.raises(
+            UnknownRequirement, match=r"R13\.5 has no threshold 'rate' in .*Known: messages, drain_rate"
+        ):
+            known.threshold("R13.5", "rate")
+        assert "R13.1" in known
+        assert len(known) == 52
+
+
+class TestJudging:
+    @pytest.mark.parametrize(
+        ("comparison", "met", "missed"),
+        [
+            ("<", [-1, 99.999], [100, 101]),
+            ("<=", [0, 100], [100.001]),
+            ("==", [100, 100.0], [99, 101]),
+            (">=", [100, 1e9], [99.99]),
+            (">", [100.01], [100, 0]),
+        ],
+    )
+    def test_comparisons(self, comparison: str, met: list[float], missed: list[float]) -> None:
+        limit = threshold(comparison, 100)
+        assert [limit.judge(value).met for value in met] == [True] * len(met)
+        assert [limit.judge(value).verdict for value in missed] == ["not met"] * len(missed)
+
+    @pytest.mark.parametrize(
+        ("comparison", "measured", "margin", "words"),
+        [
+            ("<", 85, 15, "15 ms (15 %)"),
+            ("<", 99.7, 0.3, "0.3 ms (0.3 %)"),
+            (">=", 250, 150, "150 ms (150 %)"),
+            ("==", 100, 0, "0 ms"),
+            ("==", 98, -2, "-2 ms"),
+            ("<", 140, -40, "-40 ms (-40 %)"),
+        ],
+    )
+    def test_margins(self, comparison: str, measured: float, margin: float, words: str) -> None:
+        judgement = threshold(comparison, 100).judge(measured)
+        assert judgement.margin == margin
+        assert judgement.margin_in_words == words
+
+    @pytest.mark.parametrize(
+        ("comparison", "limit", "measured", "words"),
+        [
+            ("<", 100, 140, "missed by 40 ms (40 %)"),
+            ("<", 100, 100, "exactly the limit, which is not below it"),
+            (">", 100, 100, "exactly the limit, which is not above it"),
+            (">=", 100, 60.5, "missed by 39.5 ms (39.5 %)"),
+            ("==", 0, 3, "missed by 3 ms"),
+            ("<=", 0, 3, "missed by 3 ms"),
+        ],
+    )
+    def test_misses(self, comparison: str, limit: float, measured: float, words: str) -> None:
+        assert threshold(comparison, limit).judge(measured).miss_in_words == words
+
+    @pytest.mark.parametrize(
+        ("unit", "length", "number"),
+        [
+            ("ms", timedelta(milliseconds=85), 85),
+            ("ms", timedelta(microseconds=300), 0.3),
+            ("s", timedelta(minutes=1), 60),
+            ("min", timedelta(seconds=90), 1.5),
+        ],
+    )
+    def test_lengths_of_time_are_converted(self, unit: str, length: timedelta, number: float) -> None:
+        assert in_unit(length, unit) == number
+        assert threshold("==", number, unit).judge(length).met
+
+    def test_limits_of_time_are_lengths_of_time(self) -> None:
+        assert threshold("<", 100, "ms").limit == timedelta(milliseconds=100)
+        assert threshold("<", 15, "min").limit == timedelta(minutes=15)
+        assert threshold("<", 2, "%").limit == 2
+
+    def test_a_length_of_time_is_no_percentage(self) -> None:
+        with pytest.raises(UsageError, match=r"A length of time \(0:00:01\) cannot be given in '%'"):
+            in_unit(timedelta(seconds=1), "%")
+
+    @pytest.mark.parametrize("measured", [True, float("nan"), float("inf"), "85", None])
+    def test_what_is_no_number_is_refused(self, measured: float) -> None:
+        with pytest.raises(UsageError, match="has to be a finite number or a length of time, not "):
+            in_unit(measured, "ms")
+
+    @pytest.mark.parametrize(
+        ("value", "unit", "text"),
+        [
+            (20000, "messages", "20,000 messages"),
+            (1, "messages", "1 message"),
+            (1, "crashes", "1 crash"),
+            (-1, "writes", "-1 write"),
+            (5231.2345, "msg/s", "5,231 msg/s"),
+            (12.5, "%", "12.5 %"),
+            (2.0, "x", "2 x"),
+            (0.00004, "ms", "4e-05 ms"),
+            (0.25, "s", "0.25 s"),
+            (0, "keys", "0 keys"),
+        ],
+    )
+    def test_numbers_for_people(self, value: float, unit: str, text: str) -> None:
+        assert with_unit(value, unit) == text
+
+
+class TestTheCheck:
+    @pytest.fixture
+    def suites(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "suites"
+        folder.mkdir()
+        return folder
+
+    @pytest.fixture
+    def requirements_file(self, write: Callable[[str], Path]) -> Path:
+        return write(GOOD)
+
+    @pytest.fixture
+    def check(
+        self, suites: Path, requirements_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> Callable[..., tuple[int, str, list[str]]]:
+        def _check(*options: str) -> tuple[int, str, list[str]]:
+            status = main(["check", str(suites), "--requirements", str(requirements_file), *options])
+            out, err = capsys.readouterr()
+            return status, out, err.splitlines()
+
+        return _check
+
+    def put(self, suites: Path, tests: str, name: str = "one.robot") -> Path:
+        path = suites / name
+        path.write_text(dedent(tests), encoding="utf-8")
+        return path
+
+    def test_all_well(self, suites: Path, check: Callable[..., tuple[int, str, list[str]]]) -> None:
+        self.put(
+            suites,
+            """\
+            *** Settings ***
+            Test Tags    R13.5
+
+            *** Test Cases ***
+            First
+                No Operation
+
+            Second
+                [Tags]    r 13.3    slow    R13.5.1
+                No Operation
+            """,
+        )
+        status, out, problems = check("--complete")
+        assert (status, problems) == (0, [])
+        assert "R13.3            1  An empty queue blocks nothing." in out
+        assert "R13.5            2  A high volume is drained." in out
+        assert "2 of 2 requirements have a test." in out
+        assert "Note" not in out
+
+    def test_an_unknown_tag(self, suites: Path, check: Callable[..., tuple[int, str, list[str]]]) -> None:
+        path = self.put(suites, "*** Test Cases ***\nFirst\n    [Tags]    R13.3    R99.1\n    No Operation\n")
+        status, _, problems = check()
+        assert status == 1
+        assert problems == [f"{path}:2: Test 'First' has the tag R99.1, which requirements.yaml does not know."]
+
+    def test_a_test_without_a_tag(self, suites: Path, check: Callable[..., tuple[int, str, list[str]]]) -> None:
+        path = self.put(suites, "*** Test Cases ***\nFirst\n    [Tags]    slow\n    No Operation\n")
+        status, _, problems = check()
+        assert status == 1
+        assert problems == [f"{path}:2: Test 'First' has no requirement tag; add one such as R13.1."]
+
+    def test_a_requirement_without_a_test(self, suites: Path, check: Callable[..., tuple[int, str, list[str]]]) -> None:
+        self.put(suites, "*** Test Cases ***\nFirst\n    [Tags]    R13.3\n    No Operation\n")
+        status, out, problems = check()
+        assert (status, problems) == (0, [])
+        assert "Note: without a test so far: R13.5." in out
+        status, _, problems = check("--complete")
+        assert status == 1
+        assert problems == ["R13.5: no test proves it (A high volume is drained.)"]
+
+    def test_every_problem_has_its_own_line(
+        self, suites: Path, check: Callable[..., tuple[int, str, list[str]]]
+    ) -> None:
+        self.put(suites, "*** Test Cases ***\nFirst\n    [Tags]    R1.1    R2.2\n    No Operation\n")
+        self.put(suites, "*** Test Cases ***\nSecond\n    No Operation\n", "two.robot")
+        _, _, problems = check("--complete")
+        assert len(problems) == 5
+
+    def test_no_tests_at_all(self, suites: Path, check: Callable[..., tuple[int, str, list[str]]]) -> None:
+        status, _, problems = check()
+        assert status == 1
+        assert problems == [f"No tests in {suites}: nothing was checked."]
+
+    def test_a_broken_requirements_file(
+        self, suites: Path, requirements_file: Path, check: Callable[..., tuple[int, str, list[str]]]
+    ) -> None:
+        self.put(suites, "*** Test Cases ***\nFirst\n    [Tags]    R13.3\n    No Operation\n")
+        requirements_file.write_text("requirements: 5", encoding="utf-8")
+        status, _, problems = check()
+        assert status == 1
+        assert problems == [f"{requirements_file}: expected the key 'requirements' with a list of requirements."]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "the following arguments are required: command"),
+            (["check"], "the following arguments are required: suites"),
+            (["check", "no/such/folder"], "there is no no/such/folder"),
+            (["check", ".", "--requirements", "nosuch.yaml"], "there is no nosuch.yaml"),
+            (["check", ".", "--wrong"], "unrecognized arguments: --wrong"),
+        ],
+    )
+    def test_wrong_use(self, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err
+
+    def test_as_a_command(self, suites: Path) -> None:
+        self.put(suites, "*** Test Cases ***\nFirst\n    [Tags]    R13.3    R99.1\n    No Operation\n")
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "resilience.requirements", "check", "suites"],
+            cwd=suites.parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            "suites/one.robot:2: Test 'First' has the tag R99.1, which requirements.yaml does not know."
+        ]
+        assert "1 of 52 requirements have a test." in done.stdout

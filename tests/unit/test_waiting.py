@@ -1,0 +1,90 @@
+"""Bounded polling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from resilience.errors import ExpectationFailed, WaitTimeout
+from resilience.waiting import in_words, seconds, wait_until
+
+
+def test_returns_what_the_probe_found() -> None:
+    answers: Iterator[str | None] = iter([None, None, "found"])
+    assert wait_until(lambda: next(answers), timeout=5, failure=lambda: "") == "found"
+
+
+def test_values_that_are_false_count_as_found() -> None:
+    assert wait_until(lambda: 0, timeout=5, failure=lambda: "") == 0
+
+
+def test_does_not_pause_when_it_finds_at_once() -> None:
+    began = time.monotonic()
+    wait_until(lambda: True, timeout=timedelta(seconds=60), failure=lambda: "")
+    assert time.monotonic() - began < 1
+
+
+def test_fails_with_what_was_seen_and_how_long_it_waited() -> None:
+    with pytest.raises(WaitTimeout, match=r"^the list had 3 entries \(waited 50 ms\)$") as caught:
+        wait_until(lambda: None, timeout=timedelta(milliseconds=50), failure=lambda: "the list had 3 entries")
+    assert caught.value.waited == pytest.approx(0.05)
+    assert caught.value.last_seen == "the list had 3 entries"
+    assert isinstance(caught.value, ExpectationFailed)
+
+
+def test_looks_once_even_without_time() -> None:
+    assert wait_until(lambda: "there", timeout=0, failure=lambda: "") == "there"
+
+
+def test_looks_once_more_when_the_time_is_up() -> None:
+    began = time.monotonic()
+    assert wait_until(
+        lambda: True if time.monotonic() - began >= 0.2 else None,
+        timeout=0.2,
+        failure=lambda: "",
+        longest_pause=10,
+    )
+
+
+def test_pauses_grow_but_not_beyond_the_longest() -> None:
+    looks: list[float] = []
+
+    def probe() -> bool | None:
+        looks.append(time.monotonic())
+        return True if len(looks) == 8 else None
+
+    wait_until(probe, timeout=10, failure=lambda: "", longest_pause=0.02)
+    assert looks[-1] - looks[0] < 2
+    assert looks[1] - looks[0] < looks[-1] - looks[-2] + 0.01
+
+
+def test_what_the_probe_raises_ends_the_wait() -> None:
+    def probe() -> None:
+        raise KeyError("broken")
+
+    with pytest.raises(KeyError):
+        wait_until(probe, timeout=60, failure=lambda: "")
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        (0, "0 seconds"),
+        (0.85, "850 ms"),
+        (1, "1 second"),
+        (2.5, "2.5 seconds"),
+        (timedelta(seconds=5), "5 seconds"),
+        (timedelta(minutes=2), "120 seconds"),
+        (timedelta(milliseconds=1), "1 ms"),
+    ],
+)
+def test_lengths_of_time_in_words(length: timedelta | float, words: str) -> None:
+    assert in_words(length) == words
+
+
+def test_seconds_of_both_kinds() -> None:
+    assert seconds(timedelta(milliseconds=1500)) == 1.5
+    assert seconds(3) == 3.0
