@@ -38,10 +38,11 @@ class Lifecycle(Component):
 
         Args:
             alias: the name of this Redis in the other keywords.
-            service: where it runs: `embedded` is a private process.
+            service: where it runs: `embedded` is a private process, `container` a Docker container.
             append_only: when writes reach the disk: `always` before each answer, `everysec` once a second (kill -9 can
                 lose acknowledged writes then), `off` never.
-            server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given.
+            server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given. For
+                a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given.
             timeout: the longest wait for its first answer.
             settings: lines of its configuration, for example `maxmemory=10mb`.
 
@@ -49,7 +50,7 @@ class Lifecycle(Component):
             Its URL.
 
         Raises:
-            UsageError: it runs already, or there is no such program.
+            UsageError: it runs already, or there is no such program, image or no Docker.
             ServiceError: it ended while starting; the end of its log is shown.
 
         Example:

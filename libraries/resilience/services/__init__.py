@@ -21,9 +21,10 @@ __all__ = [
 
 
 class ServiceKind(enum.Enum):
-    """Where Redis runs: `embedded` is a private server process."""
+    """Where Redis runs: `embedded` is a private server process, `container` a Docker container."""
 
     EMBEDDED = "embedded"
+    CONTAINER = "container"
 
 
 def create_service(
@@ -40,9 +41,14 @@ def create_service(
         kind: where it runs.
         name: what it is called in messages.
         append_only: how it keeps its writes.
-        binary: the server program, for the kinds that start one.
+        binary: the server program of an embedded Redis, or the image of a container.
         settings: lines of its configuration, name to value.
     """
     match kind:
         case ServiceKind.EMBEDDED:
             return EmbeddedRedis(name, append_only=append_only, binary=binary, settings=settings)
+        case ServiceKind.CONTAINER:
+            # Docker's client is loaded only where it is needed: a run without containers starts sooner.
+            from resilience.services.container import ContainerRedis  # noqa: PLC0415
+
+            return ContainerRedis(name, append_only=append_only, image=binary, settings=settings)
