@@ -131,7 +131,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise BindError(f"HTTP_HOST and HTTP_PORT: {host}:{port} cannot be bound: {error}") from None
     listener.setblocking(False)
     return listener

@@ -96,21 +96,26 @@ class Settings:
             try:
                 values[name.lower()] = read(text)
             except ValueError:
-                shown = "(not shown)" if name == "API_TOKEN" else repr(_without_password(text))
+                shown = "(not shown)" if name == "API_TOKEN" else repr(_without_secrets(text))
                 raise SettingError(f"{name}: {shown} cannot be used, allowed is {allowed}") from None
         return cls(**values)
 
 
-def _without_password(text: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", text)
+def _without_secrets(text: str) -> str:
+    """`text` as it may be shown: without what could be a user or a password, wherever a slip has put it."""
+    scheme, _, rest = text.rpartition("@")[0].partition("://")
+    shown = f"{scheme}://***@{text.rpartition('@')[2]}" if rest else f"***@{text.rpartition('@')[2]}"
+    return re.sub(r"(pass\w*|user\w*)=[^&]*", r"\1=***", shown if "@" in text else text, flags=re.IGNORECASE)
 
 
 def _redis_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme in {"redis", "rediss"}:
-        if not parts.hostname or parts.port == 0 or not re.fullmatch(r"(/\d*)?", parts.path):
+        known = not parts.query and not parts.fragment and re.fullmatch(r"(/\d*)?", parts.path)
+        if not known or not parts.hostname or parts.port == 0:
             raise ValueError(text)
-    elif parts.scheme != "unix" or not parts.path:
+        parts.hostname.encode("idna")  # what connecting will do with it; raises a ValueError
+    elif parts.scheme != "unix" or parts.netloc or not re.fullmatch(r"/[^?]+(\?db=\d+)?", text[len("unix://") :]):
         raise ValueError(text)
     return text
 
@@ -179,7 +184,7 @@ _PORTS = "a port number from 0 to 65535 (0 takes a free one)"
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "REDIS_URL": (
         _redis_url,
-        "redis://host:port/db, rediss://host:port/db or unix:///path, with a password where needed",
+        "redis://host:port/db, rediss://host:port/db (with user:password@ before the host where needed) or unix:///path?db=0",
     ),
     "QUEUE_NAME": (_text, "a key name of up to 200 printable characters without spaces"),
     "KEY_PREFIX": (_key_part, "1 to 48 printable characters without ':' and spaces"),

@@ -32,11 +32,15 @@ LOG_CHANGES_EVERY = 1.0
 _OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT,
     "socket_timeout": REPLY_TIMEOUT,
-    "socket_keepalive": True,
     # redis-py would send a commit again whose reply was lost; see the queue for how that is settled.
     "retry": Retry(NoBackoff(), 0),
     "protocol": 2,
 }
+
+
+def _options(url: str) -> dict[str, Any]:
+    """A connection to a dead host is noticed by keep-alive; a Unix socket knows no such thing."""
+    return _OPTIONS if url.startswith("unix:") else _OPTIONS | {"socket_keepalive": True}
 
 
 class RedisWire:
@@ -47,7 +51,7 @@ class RedisWire:
     """
 
     def __init__(self, url: str) -> None:
-        self._connection = ConnectionPool.from_url(url, **_OPTIONS).make_connection()  # type: ignore[no-untyped-call]
+        self._connection = ConnectionPool.from_url(url, **_options(url)).make_connection()  # type: ignore[no-untyped-call]
 
     async def execute(self, *arguments: str | bytes | int | float) -> Any:
         """Send a command and return its reply; connects first where there is no connection.
@@ -80,7 +84,7 @@ class RedisLink:
     """
 
     def __init__(self, url: str) -> None:
-        pool: Any = BlockingConnectionPool.from_url(url, max_connections=4, timeout=REPLY_TIMEOUT, **_OPTIONS)
+        pool: Any = BlockingConnectionPool.from_url(url, max_connections=4, timeout=REPLY_TIMEOUT, **_options(url))
         self.client: Redis = Redis.from_pool(pool)
         self.queue = RedisWire(url)
         self.blocking = RedisWire(url)

@@ -55,12 +55,13 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
 An Empty Queue Leaves The Server Idle And Quick To Answer
     [Documentation]    Ten seconds without a message: little processor time, quick health checks, then a quick answer.
     [Tags]    R13.3
-    ${silence} =    Get Threshold    R13.3    silence
-    ${cpu} =    Measure Server CPU    ${silence}
+    ${required silence} =    Get Threshold    R13.3    silence
+    ${cpu} =    Measure Server CPU    ${required silence}
     ${health} =    Measure Health Response Time    samples=100
+    ${silence} =    Get Time Since Last Message
     ${sent} =    Queue Message    Heartbeat
     ${answer} =    Message Should Be Answered    ${sent}
-    Requirement Should Be Met    R13.3    idle_cpu    ${cpu}    method=over ${silence}
+    Requirement Should Be Met    R13.3    idle_cpu    ${cpu}
     Requirement Should Be Met    R13.3    health_response_time    ${health}[max]    samples=100
     Requirement Should Be Met    R13.3    silence    ${silence}
     Requirement Should Be Met    R13.3    answer_after_silence    ${answer.seconds}
@@ -79,8 +80,8 @@ Messages Of One Charge Point Are Answered In The Order Queued
 
 Messages Of Fifty Charge Points Are Answered In The Order Of Each
     [Tags]    R13.4
-    5000 Messages Of 50 Charge Points Should Be Answered In The Order Queued
-    Requirement Should Be Met    R13.4    charge_points    ${50}
+    ${points} =    5000 Messages Of 50 Charge Points Should Be Answered In The Order Queued
+    Requirement Should Be Met    R13.4    charge_points    ${points}
 
 Several Processors Keep The Order Of Each Charge Point
     [Documentation]    Three instances of the server on the same queue.
@@ -88,7 +89,8 @@ Several Processors Keep The Order Of Each Charge Point
     [Setup]    A Second And A Third Processor Join
     5000 Messages Of 1 Charge Points Should Be Answered In The Order Queued
     5000 Messages Of 50 Charge Points Should Be Answered In The Order Queued
-    Requirement Should Be Met    R13.4    processors    ${3}
+    ${processors} =    Get Running Server Count
+    Requirement Should Be Met    R13.4    processors    ${processors}
     [Teardown]    The Second And The Third Processor Leave
 
 A Processor That Dies Is Replaced And The Order Is Kept

@@ -241,12 +241,58 @@ class Lifecycle(Component):
         if not server.process.alive:
             raise ExpectationFailed(server.exited())
 
+    @keyword(tags=("server", "lifecycle"))
+    def ensure_server_is_running(self, *, alias: str = "server") -> bool:
+        """Starts the server again if it has ended, and waits until it is ready; crashes are counted anew from then on.
+
+        For setups: a test that brought the server down is not to take those behind it along.
+
+        Args:
+            alias: which server.
+
+        Returns:
+            Whether it had to be started.
+
+        Raises:
+            ServiceError: it ended again while starting.
+            WaitTimeout: it was not ready in time.
+
+        Example:
+        ```robotframework
+        Test Setup    Ensure Server Is Running
+        ```
+        """
+        server = self._servers.get(alias)
+        had_ended = not server.process.alive
+        if had_ended:
+            logger.warn(f"{server.exited()}\nIt is started again.")
+        server.forgive_crashes()
+        if had_ended:
+            self._start(server, None)
+            self.wait_until_server_is_ready(alias=alias)
+        return had_ended
+
+    @keyword(tags=("server", "getter"))
+    def get_running_server_count(self) -> int:
+        """Returns how many of the servers that this run started are running.
+
+        Example:
+        ```robotframework
+        Start Server    ${redis}
+        Start Server    ${redis}    alias=second
+        ${count}    Get Running Server Count
+        Should Be Equal    ${count}    ${2}
+        ```
+        """
+        servers = (self._servers.find(alias) for alias in self._servers.aliases())
+        return sum(1 for server in servers if server is not None and server.process.alive)
+
     @keyword(tags=("server", "getter"))
     def get_server_crashes(self, *, alias: str = "server") -> int:
         """Returns how many times the server has ended without having been told to.
 
         Args:
-            alias: which server.
+            alias: which server. What was before the last `Ensure Server Is Running` does not count.
 
         Example:
         ```robotframework

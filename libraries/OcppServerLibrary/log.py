@@ -168,7 +168,10 @@ class Log(Component):
         records = self._servers.get(alias).records
 
         report = wait_for_records(
-            invalid, lambda: records.matching({"event": "invalid_message"}, since=since), timeout=timeout
+            invalid,
+            lambda: records.matching({"event": "invalid_message"}, since=since),
+            kind="log record",
+            timeout=timeout,
         )
         logger.info(report.summary)
         return report

@@ -51,6 +51,27 @@ class Timing(QueueComponent):
         logger.info(f"{samples} answers: median {times['median']:.1f} ms, slowest {times['max']:.1f} ms.")
         return times
 
+    @keyword(tags=("queue", "measurement", "getter"))
+    def get_time_since_last_message(self, *, alias: str = "queue") -> timedelta:
+        """Returns how long this run has queued nothing.
+
+        Args:
+            alias: which queue.
+
+        Raises:
+            UsageError: it never queued anything.
+
+        Example:
+        ```robotframework
+        Measure Server CPU    10 s
+        ${silence}    Get Time Since Last Message
+        ```
+        """
+        silence = self._queues.get(alias).silence
+        if silence is None:
+            raise UsageError("No message was queued yet, so there is no last one.")
+        return timedelta(seconds=silence)
+
     @keyword(tags=("queue", "measurement", "wait"))
     def wait_until_answer_time_is_normal(
         self,

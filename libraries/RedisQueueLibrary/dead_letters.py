@@ -143,6 +143,7 @@ class DeadLetters(QueueComponent):
         report = wait_for_records(
             several_messages(messages).invalid,
             lambda: [letter.record for letter in client.dead_letters(since)],
+            kind="dead letter",
             timeout=timeout,
         )
         logger.info(report.summary)

@@ -194,6 +194,11 @@ class OcppServer:
         crashed_now = self.process.started and not self.process.alive and not self._ended_on_purpose
         return self._earlier_crashes + int(crashed_now)
 
+    def forgive_crashes(self) -> None:
+        """Count crashes anew."""
+        self._earlier_crashes = 0
+        self._ended_on_purpose = self._ended_on_purpose or not self.process.alive
+
     def stop(self, timeout: timedelta | float | None = None) -> Exit:
         """End it with SIGTERM.
 

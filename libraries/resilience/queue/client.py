@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Self
 
@@ -66,6 +67,7 @@ class QueueClient:
         self.expected = ExpectedAnswers()
         self._data = RunData(self._redis, self._state, keys, self.lists, self.expected)
         self._sent = 0
+        self._last_sent_at: float | None = None
 
     def open(self) -> Self:
         """Check that Redis is there, and note what is this run's from now on.
@@ -119,6 +121,8 @@ class QueueClient:
         try:
             problem = push(self._redis, self.keys.requests, list(sent))
         finally:
+            if times := [each.sent_at for each in sent if each.sent_at is not None]:
+                self._last_sent_at = max(times)
             self._data.took_place(each for each in sent if each.sent_at is not None)
         if problem is not None and not partial:
             raise QueueUnavailable(
@@ -126,6 +130,11 @@ class QueueClient:
                 f"acknowledged {sent.acknowledged}; {sent.unknown} may be queued, {sent.failed} are not: {problem}"
             )
         return sent
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds since a message was last handed to Redis; `None` if none ever was."""
+        return None if self._last_sent_at is None else time.monotonic() - self._last_sent_at
 
     def length(self) -> int:
         """How many messages are queued."""

@@ -27,12 +27,14 @@ class RecordReport:
 
     Attributes:
         messages: how many invalid messages there were.
+        kind: what a record is called, for example `log record`.
         unrecorded: those without a record that has the right code, a reason, and charge point and message id where the
             server knew them.
         surplus: records that belong to none of them, or to one that has its record already.
     """
 
     messages: int
+    kind: str = "record"
     unrecorded: list[SentMessage] = field(default_factory=list)
     surplus: list[Record] = field(default_factory=list)
 
@@ -54,8 +56,12 @@ class RecordReport:
     @property
     def summary(self) -> str:
         """The whole in one line, with the first few examples."""
-        parts = [f"{self.messages} invalid messages, {self.missing} without a record, {self.extra} records too many"]
-        parts += [f"no record {each.expected_code} of {each} ({each.about})" for each in self.unrecorded[:EXAMPLES]]
+        parts = [
+            f"{self.messages} invalid messages, {self.missing} without a {self.kind}, {self.extra} {self.kind}s too many"
+        ]
+        parts += [
+            f"no {self.kind} with {each.expected_code} of {each} ({each.about})" for each in self.unrecorded[:EXAMPLES]
+        ]
         parts += [f"too many: {_shown(each)}" for each in self.surplus[:EXAMPLES]]
         return "; ".join(parts)
 
@@ -63,7 +69,7 @@ class RecordReport:
         return self.summary
 
 
-def match_records(messages: Iterable[SentMessage], records: Iterable[Record]) -> RecordReport:
+def match_records(messages: Iterable[SentMessage], records: Iterable[Record], *, kind: str = "record") -> RecordReport:
     """Give each invalid message its record.
 
     A record belongs to a message if the code is the expected one and a reason is given; for a message that can be
@@ -72,9 +78,10 @@ def match_records(messages: Iterable[SentMessage], records: Iterable[Record]) ->
     Args:
         messages: the invalid messages, with the codes that they have to get.
         records: what the server kept since.
+        kind: what a record is called.
     """
     sent = list(messages)
-    report = RecordReport(len(sent))
+    report = RecordReport(len(sent), kind)
     known: defaultdict[tuple[object, object], list[Record]] = defaultdict(list)
     for record in records:
         if record.get("reason"):
@@ -99,21 +106,26 @@ def match_records(messages: Iterable[SentMessage], records: Iterable[Record]) ->
 
 
 def wait_for_records(
-    messages: Iterable[SentMessage], records: Callable[[], Iterable[Record]], *, timeout: timedelta | float
+    messages: Iterable[SentMessage],
+    records: Callable[[], Iterable[Record]],
+    *,
+    kind: str,
+    timeout: timedelta | float,
 ) -> RecordReport:
     """Match until each message has its record, at most for `timeout`; returns the last match, complete or not.
 
     Args:
         messages: the invalid messages, with the codes that they have to get.
         records: what the server kept so far.
+        kind: what a record is called.
         timeout: the longest wait for the last record.
     """
     sent = list(messages)
-    report = RecordReport(len(sent))
+    report = RecordReport(len(sent), kind)
 
     def complete() -> bool | None:
         nonlocal report
-        report = match_records(sent, records())
+        report = match_records(sent, records(), kind=kind)
         return None if report.missing else True
 
     with contextlib.suppress(WaitTimeout):
