@@ -264,8 +264,9 @@ class Lifecycle(Component):
         """
         server = self._servers.get(alias)
         had_ended = not server.process.alive
-        if had_ended:
-            logger.warn(f"{server.exited()}\nIt is started again.")
+        if server.crashes:
+            logger.warn(f"{server.name} had exited with status {server.process.exit_status}; it is started again.")
+            logger.info(server.exited())
         server.forgive_crashes()
         if had_ended:
             self._start(server, None)

@@ -56,9 +56,8 @@ class RecordReport:
     @property
     def summary(self) -> str:
         """The whole in one line, with the first few examples."""
-        parts = [
-            f"{self.messages} invalid messages, {self.missing} without a {self.kind}, {self.extra} {self.kind}s too many"
-        ]
+        missing, extra = f"{self.missing} without a {self.kind}", f"{self.extra} {self.kind}s too many"
+        parts = [f"{self.messages} invalid messages, {missing}, {extra}"]
         parts += [
             f"no {self.kind} with {each.expected_code} of {each} ({each.about})" for each in self.unrecorded[:EXAMPLES]
         ]
