@@ -73,7 +73,7 @@ def create(link: RedisLink, processor: Processor, metrics: Metrics, *, api_token
         }
         return Json({"success": True, "message": "", "data": data})
 
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/health", health),
             Route("/health/ready", ready),
@@ -82,6 +82,9 @@ def create(link: RedisLink, processor: Processor, metrics: Metrics, *, api_token
         ],
         exception_handlers={HTTPException: _failure, Exception: _crash},
     )
+    # `/health/` is not `/health`: unknown things are 404, not a redirect.
+    application.router.redirect_slashes = False
+    return application
 
 
 def _check_token(request: Request, api_token: str) -> None:

@@ -8,8 +8,8 @@ nothing. Sections are those of the OCPP 1.6 specification.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct, field
@@ -137,9 +137,9 @@ def _energy(meter_values: list[dict[str, Any]]) -> int | None:
                 continue
             try:
                 value = Decimal(sample["value"])
-            except InvalidOperation:
+            except ArithmeticError:
                 continue
-            if value.is_finite() and abs(value) < 2**31:
+            if value.is_finite() and value.adjusted() < 10 and abs(value) < 2**31:
                 energy = int(value * 1000 if sample.get("unit") == "kWh" else value)
     return energy
 
@@ -198,7 +198,10 @@ def _transaction_answer(transaction_id: int) -> dict[str, Any]:
 
 
 def _unix_seconds(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp.upper()).astimezone(UTC).timestamp()
+    try:
+        return datetime.fromisoformat(timestamp.upper().replace(":60", ":59")).timestamp()  # a leap second
+    except (ValueError, OverflowError):  # the years 0, 1 and 9999 do not all fit
+        return 0.0
 
 
 def _status_notification(call: Call, view: StateView) -> Outcome:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from server import handlers, messages, schemas
 from server.errors import CorruptState, ErrorCode, InvalidMessage
@@ -93,6 +94,7 @@ class Processor:
         self._uncertain: tuple[int, Effects] | None = None
         self._corrupt: set[str] = set()
         self._stopping = False
+        self._known_owner = False
         self._idle: asyncio.Future[Any] | None = None
         self.owner = False
         self.in_flight = 0
@@ -152,11 +154,12 @@ class Processor:
 
     async def _claim(self) -> None:
         claim = await self.queue.claim()
-        if claim.owned and not self.owner:
+        if claim.owned and not self._known_owner:
             logger.info("queue_owned", consumer=self.queue.consumer)
-        elif self.owner and not claim.owned:
+        elif self._known_owner and not claim.owned:
             logger.warning("queue_lost", consumer=self.queue.consumer)
             self._not_owner()
+        self._known_owner = claim.owned
         self.owner = claim.owned
         self._settle(claim.commit if claim.owned else None)
 
@@ -264,10 +267,16 @@ class Processor:
                 starts += message.action == "StartTransaction"
         await self._cache.load(wanted)
         if starts > len(self._transaction_ids):
-            await self._reserve(starts - len(self._transaction_ids))
+            with contextlib.suppress(CorruptState):
+                await self._reserve(starts - len(self._transaction_ids))
 
     async def _reserve(self, count: int) -> None:
-        last = await self._link.client.incrby(self._keys.transaction_id, count)
+        try:
+            last = await self._link.client.incrby(self._keys.transaction_id, count)
+        except ResponseError as error:
+            if type(error) is not ResponseError:
+                raise
+            raise CorruptState(self._keys.transaction_id, str(error)) from None
         self._transaction_ids.extend(range(last - count + 1, last + 1))
 
     async def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:

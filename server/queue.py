@@ -4,10 +4,10 @@ How nothing is lost and nothing done twice, whatever dies when:
 
 - A message stays in the list while it is handled. One script (`commit`) checks that the batch still stands at the end
   of the list, writes everything that handling it came to, and removes it: all of that or nothing.
-- One processor *owns* the queue at a time, which keeps the order per charge point. The owner's name and the number of
-  its last commit stand in a hash; every commit names the number that it follows. A commit that arrives late, from an
-  owner that was replaced or from a connection that was given up, follows nothing any more and is refused: the number is
-  the fencing token. The owner's liveness key, with a short lifetime, says when another processor may take over; it
+- One processor *owns* the queue at a time, which keeps the order per charge point. The owner's name, the number of
+  its last commit and a fencing token stand in a hash; each claim and each commit sets a new token, and each commit has
+  to show the one before it. A commit that arrives late, from an owner that was replaced or from a connection that was
+  given up, shows an old one and is refused. The owner's liveness key, with a short lifetime, says when another processor may take over; it
   decides how soon that happens, never whether it is safe.
 - A commit whose reply was lost has happened if, and only if, the hash names its number.
 
@@ -68,9 +68,10 @@ if not mine and owner[1] and redis.call('EXISTS', ARGV[3] .. owner[1]) == 1 then
     return {0, '', redis.call('LLEN', ARGV[5])}
 end
 redis.call('SET', KEYS[2], 'owner', 'PX', ARGV[4])
-if mine then return {1, owner[2], redis.call('LLEN', ARGV[5])} end
-redis.call('HSET', KEYS[1], 'consumer', ARGV[1], 'commit', ARGV[2])
-return {1, ARGV[2], redis.call('LLEN', ARGV[5])}
+-- From here on whatever was sent before this claim is refused, whether or not the owner changes.
+local commit = mine and owner[2] or '0'
+redis.call('HSET', KEYS[1], 'consumer', ARGV[1], 'commit', commit, 'fence', ARGV[2])
+return {1, commit, redis.call('LLEN', ARGV[5])}
 """
 
 _TAKE = (
@@ -86,7 +87,7 @@ _COMMIT = (
     + """
 -- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
 -- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms, and what peek() takes.
-local owner = redis.call('HMGET', KEYS[2], 'consumer', 'commit')
+local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 local count = tonumber(ARGV[4])
 local tail, batch = redis.call('LRANGE', KEYS[1], -count, -1), {}
@@ -105,18 +106,19 @@ end
 if #changed + #wrong_type > 0 then return {'conflict', changed, wrong_type} end
 -- Whatever could refuse the whole (read-only, out of memory) refuses the first write, before anything is written.
 -- A key of the wrong type must not stop the queue: that one operation is reported, the rest goes on.
-local written, failed = false, {}
+local written, failed, foreign = false, {}, {}
 for _, operation in ipairs(work[2]) do
-    local reply = redis.pcall(unpack(operation))
+    local reply = not foreign[operation[2]] and redis.pcall(unpack(operation))
     if type(reply) == 'table' and reply.err then
         if not written and not string.find(reply.err, 'WRONGTYPE', 1, true) then return redis.error_reply(reply.err) end
+        foreign[operation[2]] = true
         failed[#failed + 1] = operation[1] .. ' ' .. tostring(operation[2]) .. ': ' .. reply.err
     else
         written = true
     end
 end
 redis.call('LTRIM', KEYS[1], 0, -count - 1)
-redis.call('HSET', KEYS[2], 'commit', ARGV[3])
+redis.call('HSET', KEYS[2], 'commit', ARGV[3], 'fence', ARGV[3])
 redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7])
 return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]))}
 """
@@ -219,7 +221,8 @@ class RequestQueue:
         self._peek_limits = (BATCH_MESSAGES, BATCH_BYTES, longest_message)
         self._longest = longest_message
         self._number = 0
-        self._last_commit = 0
+        self._fence = 0
+        self._wait = min(WAIT_SECONDS, lease / 3)
         self.depth: int | None = None
 
     @property
@@ -236,8 +239,8 @@ class RequestQueue:
             [keys.owner, keys.consumer(self.consumer)],
             [self.consumer, self._number, keys.consumer(""), self._lease_ms, keys.requests],
         )
-        self._last_commit = int(commit or 0)
-        return Claim(bool(owned), self._last_commit)
+        self._fence = self._number
+        return Claim(bool(owned), int(commit or 0))
 
     async def peek(self) -> Batch:
         """The oldest messages, up to a batch; none if the queue is empty."""
@@ -250,7 +253,7 @@ class RequestQueue:
         it never is in nobody's hands, whatever happens to this connection.
         """
         key = self._keys.requests
-        message = await self._blocking.execute("BLMOVE", key, key, "RIGHT", "RIGHT", WAIT_SECONDS)
+        message = await self._blocking.execute("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
         if not isinstance(message, bytes):
             self.depth = 0
             return Batch([], "")
@@ -278,7 +281,7 @@ class RequestQueue:
             [names.requests, names.owner, names.consumer(self.consumer)],
             [
                 self.consumer,
-                self._last_commit,
+                self._fence,
                 number,
                 len(batch.messages),
                 batch.digest,
@@ -288,7 +291,7 @@ class RequestQueue:
             ],
         )
         if reply[0] == b"committed":
-            self._last_commit = number
+            self._fence = number
             return Committed(self._batch(reply[2]), [entry.decode(errors="replace") for entry in reply[1]])
         if reply[0] == b"conflict":
             return Conflict(*([key.decode() for key in keys] for keys in reply[1:]))

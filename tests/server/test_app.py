@@ -1,0 +1,187 @@
+"""The process as a whole: how it starts, what it says, how it refuses to start, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from conftest import StartRedis, StartServer
+from harness import ServerProcess, answered_ids, call, connect, push, until, wait_drained
+
+from resilience.errors import WaitTimeout
+from resilience.ports import free_port
+from resilience.processes import ChildProcess
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+def test_bad_settings_end_with_status_2_and_one_line() -> None:
+    cases: list[tuple[dict[str, str], list[str]]] = [
+        ({"REDIS_URL": "localhost:6379"}, ["REDIS_URL", "localhost:6379", "redis://"]),
+        ({"REDIS_URL": "redis://:hunter2@127.0.0.1:99999/0"}, ["REDIS_URL", "127.0.0.1:99999"]),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0?password=hunter2"}, ["REDIS_URL"]),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0?socket_timeout=soon"}, ["REDIS_URL"]),
+        ({"HTTP_PORT": "99999"}, ["HTTP_PORT", "99999", "65535"]),
+        ({"HTTP_HOST": "a..b"}, ["HTTP_HOST", "a..b"]),
+        ({"HTTP_HOST": "x" * 100}, ["HTTP_HOST", "x" * 20]),
+        ({"HTTP_HOST": "no.such.host.invalid"}, ["HTTP_HOST", "no.such.host.invalid"]),
+        ({"ROLE": "gateway"}, ["ROLE", "gateway", "processor"]),
+        ({"LEASE_SECONDS": "0"}, ["LEASE_SECONDS", "'0'", "1s"]),
+        ({"MAX_MESSAGE_BYTES": "much"}, ["MAX_MESSAGE_BYTES", "much", "KiB"]),
+        ({"LOG_LEVEL": "loud"}, ["LOG_LEVEL", "loud", "debug, info, warning, error"]),
+        ({"API_TOKEN": "hunter2 hunter2"}, ["API_TOKEN"]),
+    ]
+    started = []
+    try:
+        for number, (settings, _) in enumerate(cases):
+            server = ServerProcess(f"bad-{number}", settings.get("REDIS_URL", NOWHERE), **settings)
+            started.append(server)
+            server.launch()
+            if number % 4 == 3 or number == len(cases) - 1:
+                with contextlib.suppress(WaitTimeout):
+                    until(lambda: not any(one.process.alive for one in started), "", timeout=5)
+        problems = []
+        for server, (settings, shown) in zip(started, cases, strict=True):
+            status, text = server.process.exit_status, server.stderr
+            good = status == 2 and len(text.splitlines()) == 1 and all(part in text for part in shown)
+            if not good or "hunter2" in text or server.records():
+                problems.append((settings, status, text[-300:]))
+        assert not problems
+    finally:
+        for server in started:
+            server.process.close()
+
+
+def test_a_port_that_is_taken_is_a_bad_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = ServerProcess("taken", NOWHERE, HTTP_PORT=str(port))
+        try:
+            server.launch()
+            assert server.process.wait_for_exit(20) == 2
+            (line,) = server.stderr.splitlines()
+            assert str(port) in line
+            assert "HTTP_PORT" in line
+            assert not server.records()
+        finally:
+            server.process.close()
+
+
+def test_the_ready_record(redis_url: str, start_server: StartServer) -> None:
+    server = start_server(redis_url, "station", ROLE="processor", HTTP_HOST="localhost")
+    (ready,) = server.records("ready")
+    timestamp = ready.pop("timestamp")
+    assert timestamp.startswith("20")
+    assert timestamp.endswith("Z")
+    assert ready == {
+        "level": "info",
+        "event": "ready",
+        "role": "processor",
+        "server_id": "station",
+        "http_host": "localhost",
+        "http_port": server.http_port,
+        "ws_port": None,
+    }
+    assert server.http_port > 0
+    assert server.health()["service"]
+
+
+def test_a_port_of_ones_own(redis_url: str, start_server: StartServer) -> None:
+    port = free_port()
+    server = start_server(redis_url, HTTP_PORT=str(port))
+    assert server.http_port == port
+    server.process.stop(10)
+    assert server.start().http_port == port
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A path of a socket may have about 100 characters only; pytest's own directories can be longer."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        yield Path(directory)
+
+
+def test_redis_at_a_unix_socket(start_redis: StartRedis, start_server: StartServer, short_directory: Path) -> None:
+    path = short_directory / "redis.sock"
+    service = start_redis(unixsocket=str(path))
+    server = start_server(f"unix://{path}")
+    server.wait_healthy()
+    with connect(service.url()) as client:
+        push(client, [call("CP", "a")])
+        wait_drained(client)
+        assert answered_ids(client, "CP") == ["a"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_ends_quickly_when_idle(
+    client: redis.Redis, redis_url: str, start_server: StartServer, number: signal.Signals
+) -> None:
+    """R13.3, with a client that keeps its connection open and another that never finishes its request."""
+    server = start_server(redis_url)
+    server.wait_healthy()
+    idle = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=5)
+    idle.request("GET", "/health")
+    idle.getresponse().read()
+    with socket.create_connection(("127.0.0.1", server.http_port), 5) as half:
+        half.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        server.signal(number)
+        began = time.monotonic()
+        assert server.process.wait_for_exit(10) == 0
+        assert time.monotonic() - began < 2
+    idle.close()
+    assert [record["event"] for record in server.records()][-2:] == ["stopping", "stopped"]
+    assert server.records("stopping")[0]["reason"] == number.name
+    assert not client.keys("*")
+
+
+def test_ends_quickly_without_redis(start_server: StartServer) -> None:
+    server = start_server(NOWHERE)
+    until(lambda: server.records("redis_unavailable"), "nothing said")
+    server.signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert server.process.wait_for_exit(10) == 0
+    assert time.monotonic() - began < 2
+
+
+def test_signals_that_come_twice_or_at_once_after_the_start(redis_url: str, start_server: StartServer) -> None:
+    server = start_server(redis_url)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        server.signal(number)
+    assert server.process.wait_for_exit(10) == 0
+    assert len(server.records("stopping")) == 1
+
+
+def test_an_idle_server_costs_little_and_wakes_at_once(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    """R13.3: < 2 % of a core while the queue is empty; a message after the silence is answered < 1 s."""
+    server = start_server(redis_url)
+    server.wait_healthy()
+    assert server.process.cpu_share(2) < 0.02
+    began = time.monotonic()
+    push(client, [call("CP", "a")])
+    wait_drained(client)
+    assert time.monotonic() - began < 1
+    assert answered_ids(client, "CP") == ["a"]
+
+
+def test_the_log_for_people(redis_url: str) -> None:
+    process = ServerProcess("console", redis_url, LOG_FORMAT="console", LOG_LEVEL="debug")
+    try:
+        process.launch()
+        child: ChildProcess = process.process
+        until(lambda: child.stdout.exists() and "ready" in child.stdout.read_text("utf-8"), "not ready", timeout=20)
+        child.stop(10)
+        assert child.exit_status == 0
+        assert "{" not in child.stdout.read_text("utf-8").splitlines()[0]
+        assert process.stderr == ""
+    finally:
+        process.process.close()
