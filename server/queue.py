@@ -7,8 +7,8 @@ How nothing is lost and nothing done twice, whatever dies when:
 - One processor *owns* the queue at a time, which keeps the order per charge point. The owner's name, the number of
   its last commit and a fencing token stand in a hash; each claim and each commit sets a new token, and each commit has
   to show the one before it. A commit that arrives late, from an owner that was replaced or from a connection that was
-  given up, shows an old one and is refused. The owner's liveness key, with a short lifetime, says when another processor may take over; it
-  decides how soon that happens, never whether it is safe.
+  given up, shows an old one and is refused. The owner's liveness key, with a short lifetime, says when another
+  processor may take over; it decides how soon that happens, never whether it is safe.
 - A commit whose reply was lost has happened if, and only if, the hash names its number.
 
 Rejected alternatives are in docs/decisions/0001-messages-leave-the-queue-in-the-commit.md.
