@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance test lint format unit keywords bench clean
+.PHONY: help acceptance containers test lint format unit keywords bench clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,6 +17,10 @@ $(INSTALLED): pyproject.toml requirements.txt
 
 acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/
 	$(BIN)/robot --outputdir results suites/
+
+containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
+	$(BIN)/pytest -q tests/container
+	$(BIN)/robot --outputdir results/container --variable REDIS:container suites/
 
 test: lint unit keywords  ## Formatting, lint, types, unit tests and the keywords' own tests
 
