@@ -2,7 +2,7 @@
 
     python benchmarks/bench.py [--output results/bench.json] [--rounds 5]
 
-Machines are shared and change their speed within seconds. So each figure is a ratio to a reference that was measured
+Machines are shared and change their speed within seconds. So figures are ratios to a reference that was measured
 right beside it, in turn, several times; the median of the ratios counts.
 """
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from server.messages import usable_charge_point_id
+from server.store.keys import Keys
 
 T = TypeVar("T")
 
@@ -58,6 +59,8 @@ class Settings:
         api_token: what `/inspect` and commands ask for; none when empty.
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
+        ws_host, ws_port: where the gateway will listen; checked, not used yet.
+        correlation_timeout: seconds that a command will wait for its answer; checked, not used yet.
         lease_seconds: how long a processor that stopped answering keeps the queue to itself.
         log_level: the lowest level that is logged.
         log_format: how log records are written.
@@ -73,6 +76,9 @@ class Settings:
     api_token: str = ""
     require_boot: bool = False
     server_id: str = ""
+    ws_host: str = "127.0.0.1"
+    ws_port: int = 8080
+    correlation_timeout: float = 30.0
     lease_seconds: float = 3.0
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
@@ -98,7 +104,14 @@ class Settings:
             except ValueError:
                 shown = "(not shown)" if name == "API_TOKEN" else repr(_without_secrets(text))
                 raise SettingError(f"{name}: {shown} cannot be used, allowed is {allowed}") from None
-        return cls(**values)
+        settings = cls(**values)
+        taken = Keys(settings.key_prefix, settings.queue_name).reserved
+        if settings.queue_name in taken:
+            raise SettingError(
+                f"QUEUE_NAME: {settings.queue_name!r} cannot be used, allowed is a key that the server does not use"
+                f" for something else, as it does {', '.join(taken)}"
+            )
+        return settings
 
 
 def _without_secrets(text: str) -> str:
@@ -121,7 +134,7 @@ def _redis_url(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else -1
     if not 0 <= port <= 65535:
         raise ValueError(text)
     return port
@@ -159,7 +172,7 @@ def _one_of(choices: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def _text(text: str) -> str:
-    if not text.isprintable() or " " in text or len(text) > 200:
+    if not text.isascii() or not text.isprintable() or " " in text or len(text) > 200:
         raise ValueError(text)
     return text
 
@@ -184,15 +197,18 @@ _PORTS = "a port number from 0 to 65535 (0 takes a free one)"
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "REDIS_URL": (
         _redis_url,
-        "redis://host:port/db, rediss://host:port/db (with user:password@ before the host where needed) or unix:///path?db=0",
+        "redis://host:port/db or rediss://host:port/db, with user:password@ where needed, or unix:///path?db=0",
     ),
-    "QUEUE_NAME": (_text, "a key name of up to 200 printable characters without spaces"),
+    "QUEUE_NAME": (_text, "a key name of up to 200 printable ASCII characters without spaces"),
     "KEY_PREFIX": (_key_part, "1 to 48 printable characters without ':' and spaces"),
     "HTTP_HOST": (_text, "a host name or address"),
     "HTTP_PORT": (_port, _PORTS),
+    "WS_HOST": (_text, "a host name or address"),
+    "WS_PORT": (_port, _PORTS),
+    "CORRELATION_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "ROLE": (_one_of(Role), " or ".join(Role)),
     "MAX_MESSAGE_BYTES": (_size, "a size from 1 KiB to 64 MiB, in bytes or with KiB or MiB"),
-    "API_TOKEN": (_text, "up to 200 printable characters without spaces"),
+    "API_TOKEN": (_text, "up to 200 printable ASCII characters without spaces"),
     "REQUIRE_BOOT": (_raise_value_error(_flag), "true or false"),
     "SERVER_ID": (_key_part, "1 to 48 printable characters without ':' and spaces"),
     "LEASE_SECONDS": (_duration, "a time from 1s to 3600s"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 
@@ -31,7 +32,7 @@ def configure(level: LogLevel, form: LogFormat) -> None:
         structlog.configure(
             processors=[*shared, lambda _logger, _method, event: _encode(event)],
             wrapper_class=structlog.make_filtering_bound_logger(threshold),
-            logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+            logger_factory=_Output,
             cache_logger_on_first_use=True,
         )
     else:
@@ -41,6 +42,21 @@ def configure(level: LogLevel, form: LogFormat) -> None:
             cache_logger_on_first_use=True,
         )
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+class _Output(structlog.BytesLogger):
+    """Standard output. A reader that is gone must not end the server; one that does not read can hold it up."""
+
+    def __init__(self, *_arguments: object) -> None:
+        super().__init__(sys.stdout.buffer)
+
+    def msg(self, message: bytes) -> None:
+        """Write a record, or drop it where nobody can get it any more."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 class _Forward(logging.Handler):

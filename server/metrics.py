@@ -20,6 +20,12 @@ class Metrics:
             "ocpp_answers_unknown", "Answers of charge points that nobody waits for", registry=self._registry
         )
 
+        self.conflicts = Counter(
+            "ocpp_commit_conflicts",
+            "Batches handled again since somebody else wrote meanwhile",
+            registry=self._registry,
+        )
+
     def processed(self, action: str, count: int) -> None:
         """Count messages that were processed."""
         self._processed.labels(action).inc(count)

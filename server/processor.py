@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A004 - as redis-py calls it
 
 from server import handlers, messages, schemas
 from server.errors import CorruptState, ErrorCode, InvalidMessage
@@ -68,7 +68,8 @@ class Processor:
     Attributes:
         owner: whether this processor drains the queue.
         in_flight: messages of the batch that is being handled.
-        totals: what was processed and refused since the start.
+        processed: messages processed since the start.
+        invalid: messages set aside since the start, by code.
     """
 
     def __init__(
@@ -109,6 +110,12 @@ class Processor:
 
     async def run(self) -> None:
         """Work until `stop`. Redis being away is waited out; the queue is let go at the end."""
+        try:
+            await self._work()
+        finally:
+            self._settle(None)
+
+    async def _work(self) -> None:
         while not self._stopping:
             try:
                 await self._claim()
@@ -118,6 +125,9 @@ class Processor:
                     self._link.succeeded()
                     await self._interruptible(asyncio.sleep(STANDBY_SECONDS))
             except RedisError as error:
+                if isinstance(error, TimeoutError):
+                    # A slow link may carry a small batch where it does not carry a large one.
+                    self.queue.shrink()
                 self._not_owner()
                 await self._interruptible(self._link.recover(error))
         if self.owner:
@@ -126,7 +136,6 @@ class Processor:
                 await self.queue.release()
             except RedisError as error:
                 self._link.failed(error)
-        self._settle(None)
 
     def _not_owner(self) -> None:
         self.owner = False
@@ -194,11 +203,20 @@ class Processor:
             result = await self._process(batch)
             match result:
                 case Committed():
+                    self.queue.grow()
                     batch = result.next
                 case Conflict():
                     self._cache.forget(result.changed)
                     for key in result.wrong_type:
                         self._cache.unreadable(key, "it is not a string")
+                    # A busy key must not hold up the messages that have nothing to do with it: a smaller batch is
+                    # quicker than the writers of that key in the end. The lease is renewed meanwhile.
+                    self._metrics.conflicts.inc()
+                    self.queue.shrink()
+                    await self._claim()
+                    if not self.owner:
+                        return
+                    batch = await self.queue.peek()
                 case Refused():
                     self._not_owner()
                     return
@@ -255,6 +273,10 @@ class Processor:
                 schemas.check(message)
         except InvalidMessage as invalid:
             return invalid
+        except Exception:
+            # No input is known that leads here. If one is found, it costs itself and not the queue.
+            logger.exception("parsing_failed")
+            return InvalidMessage(ErrorCode.INTERNAL_ERROR, "the message could not be read")
         return message
 
     async def _prepare(self, parsed: list[Message | InvalidMessage]) -> None:

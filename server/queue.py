@@ -23,16 +23,13 @@ from typing import Any, NamedTuple
 import msgspec
 from redis.exceptions import NoScriptError
 
-from server.redis_link import RedisWire
+from server.redis_link import LONGEST_WAIT, RedisWire
 from server.store.keys import Keys
 from server.store.view import Operation
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 1024 * 1024
 """A batch ends with the message that reaches this size, so one batch never holds more than this and one message."""
-WAIT_SECONDS = 1.0
-"""How long one blocking wait lasts at the server; the lease is renewed in between."""
-
 _PEEK = """
 -- The oldest messages of list `queue`, oldest first, behind the list's length and the batch's digest. Messages longer
 -- than `longest` are cut just above that: whoever reads them sees that they are too long without getting them whole.
@@ -69,7 +66,7 @@ if not mine and owner[1] and redis.call('EXISTS', ARGV[3] .. owner[1]) == 1 then
 end
 redis.call('SET', KEYS[2], 'owner', 'PX', ARGV[4])
 -- From here on whatever was sent before this claim is refused, whether or not the owner changes.
-local commit = mine and owner[2] or '0'
+local commit = mine and tonumber(owner[2]) or 0
 redis.call('HSET', KEYS[1], 'consumer', ARGV[1], 'commit', commit, 'fence', ARGV[2])
 return {1, commit, redis.call('LLEN', ARGV[5])}
 """
@@ -108,13 +105,16 @@ if #changed + #wrong_type > 0 then return {'conflict', changed, wrong_type} end
 -- A key of the wrong type must not stop the queue: that one operation is reported, the rest goes on.
 local written, failed, foreign = false, {}, {}
 for _, operation in ipairs(work[2]) do
-    local reply = not foreign[operation[2]] and redis.pcall(unpack(operation))
-    if type(reply) == 'table' and reply.err then
-        if not written and not string.find(reply.err, 'WRONGTYPE', 1, true) then return redis.error_reply(reply.err) end
-        foreign[operation[2]] = true
-        failed[#failed + 1] = operation[1] .. ' ' .. tostring(operation[2]) .. ': ' .. reply.err
-    else
-        written = true
+    if not foreign[operation[2]] then
+        local reply = redis.pcall(unpack(operation))
+        if type(reply) == 'table' and reply.err then
+            local wrong_type = string.find(reply.err, 'WRONGTYPE', 1, true)
+            if not written and not wrong_type then return redis.error_reply(reply.err) end
+            foreign[operation[2]] = true
+            failed[#failed + 1] = operation[1] .. ' ' .. tostring(operation[2]) .. ': ' .. reply.err
+        else
+            written = true
+        end
     end
 end
 redis.call('LTRIM', KEYS[1], 0, -count - 1)
@@ -218,12 +218,27 @@ class RequestQueue:
         self._keys = keys
         self.consumer = consumer
         self._lease_ms = int(lease * 1000)
-        self._peek_limits = (BATCH_MESSAGES, BATCH_BYTES, longest_message)
+        self._most_messages, self._most_bytes = BATCH_MESSAGES, BATCH_BYTES
         self._longest = longest_message
         self._number = 0
         self._fence = 0
-        self._wait = min(WAIT_SECONDS, lease / 3)
+        # The lease is renewed between two waits.
+        self._wait = min(LONGEST_WAIT, lease / 3)
         self.depth: int | None = None
+
+    @property
+    def _peek_limits(self) -> tuple[int, int, int]:
+        return self._most_messages, self._most_bytes, self._longest
+
+    def shrink(self) -> None:
+        """Hand out batches of half the size: the last one met a conflict, or did not get through in time."""
+        self._most_messages = max(1, self._most_messages // 2)
+        self._most_bytes = max(1, self._most_bytes // 2)
+
+    def grow(self) -> None:
+        """Hand out batches of twice the size, up to the usual one."""
+        self._most_messages = min(BATCH_MESSAGES, self._most_messages * 2)
+        self._most_bytes = min(BATCH_BYTES, self._most_bytes * 2)
 
     @property
     def attempt(self) -> int:

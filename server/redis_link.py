@@ -19,7 +19,9 @@ logger = structlog.get_logger()
 
 CONNECT_TIMEOUT = 1.0
 REPLY_TIMEOUT = 2.0
-"""Seconds without an answer after which a command counts as failed. Also what a blocking command gets on top."""
+"""Seconds without an answer after which a command counts as failed; a blocking command gets them on top of its wait."""
+LONGEST_WAIT = 1.0
+"""Seconds that a blocking command may wait at the server."""
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.4
 """Seconds between attempts: short enough to be back well under a second after Redis, long enough to cost nothing."""
@@ -50,14 +52,15 @@ class RedisWire:
     whose commands are few and strictly in turn, does without them. Timeouts and errors are the client library's own.
     """
 
-    def __init__(self, url: str) -> None:
-        self._connection = ConnectionPool.from_url(url, **_options(url)).make_connection()  # type: ignore[no-untyped-call]
+    def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
+        options = _options(url) | {"socket_timeout": reply_timeout}
+        self._connection = ConnectionPool.from_url(url, **options).make_connection()  # type: ignore[no-untyped-call]
 
     async def execute(self, *arguments: str | bytes | int | float) -> Any:
         """Send a command and return its reply; connects first where there is no connection.
 
         Raises:
-            RedisError: no connection, no answer within `REPLY_TIMEOUT`, or Redis refused the command.
+            RedisError: no connection, no answer in time, or Redis refused the command.
         """
         await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
         return await self._connection.read_response()
@@ -87,7 +90,7 @@ class RedisLink:
         pool: Any = BlockingConnectionPool.from_url(url, max_connections=4, timeout=REPLY_TIMEOUT, **_options(url))
         self.client: Redis = Redis.from_pool(pool)
         self.queue = RedisWire(url)
-        self.blocking = RedisWire(url)
+        self.blocking = RedisWire(url, reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT)
         self.healthy = False
         self.since: str | None = None
         self.reconnects = 0

@@ -113,6 +113,19 @@ Twenty Thousand Messages Are Drained At The Required Rate
     Requirement Should Be Met    R13.5    messages    ${drain.messages}
     Requirement Should Be Met    R13.5    drain_rate    ${drain.rate}    samples=${drain.messages}
 
+A Running Server Survives An Outage Of Redis And Answers Everything Once
+    [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.
+    [Tags]    R13.6
+    ${before} =    Queue A Mix Of Messages    5000
+    Kill Redis
+    Wait Until Health Is    degraded    timeout=10 s
+    Start Redis
+    ${after} =    Queue A Mix Of Messages    1000
+    ${sent} =    Join Messages    ${before}    ${after}
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    Nothing Should Be Lost, Repeated Or Reordered    R13.6    ${drain}
+    [Teardown]    The Server Should Never Have Crashed
+
 Messages Queued Before And After A Redis Restart Are All Answered Once
     [Documentation]    The server is held still while messages are queued and Redis goes down, so that they are
     ...    certainly waiting; then both come back, and more messages follow.

@@ -92,7 +92,7 @@ Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
     Requirement Should Be Met    R17.8    recovery_time    ${recovered}
 
 Memory Stays Stable Under Invalid Messages
-    [Documentation]    Growth between two bursts of equal size, the first of which is the warm-up.
+    [Documentation]    Growth over 20,000 invalid messages, after a warm-up of 10,000.
     [Tags]    R17.9
     Queue Invalid Messages And Wait Until They Are Processed    10000
     ${before} =    Get Server Memory

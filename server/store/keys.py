@@ -18,6 +18,11 @@ class Keys:
         self.dead_letters = f"{prefix}:dead-letters"
         self.transaction_id = f"{prefix}:transaction-id"
 
+    @property
+    def reserved(self) -> list[str]:
+        """Whole key names that can be nothing else."""
+        return [self.dead_letters, self.transaction_id]
+
     def responses(self, charge_point_id: str) -> str:
         """List: messages to one charge point."""
         return f"{self._prefix}:responses:{charge_point_id}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -58,6 +61,27 @@ def test_bad_settings_end_with_status_2_and_one_line() -> None:
     finally:
         for server in started:
             server.process.close()
+
+
+def test_a_log_that_nobody_can_read_any_more_ends_nothing(start_redis: StartRedis) -> None:
+    service = start_redis()
+    reading, writing = os.pipe()
+    environment = {"PATH": os.environ.get("PATH", ""), "REDIS_URL": service.url(), "HTTP_PORT": "0"}
+    process = subprocess.Popen([sys.executable, "-m", "server"], stdout=writing, env=environment)
+    try:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as log:
+            assert b"ready" in log.readline()
+        with connect(service.url()) as client:
+            push(client, [b"null", call("CP-1", "behind")])
+            wait_drained(client)
+            assert answered_ids(client, "CP-1") == ["behind"]
+            push(client, [b"null", call("CP-1", "further behind")])
+            wait_drained(client)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_port_that_is_taken_is_a_bad_setting() -> None:

@@ -130,6 +130,13 @@ def test_taken(name: str, value: str, expected: object) -> None:
         ("KEY_PREFIX", "a b"),
         ("KEY_PREFIX", "x" * 49),
         ("QUEUE_NAME", "a b"),
+        ("QUEUE_NAME", "ocpp:dead-letters"),
+        ("QUEUE_NAME", "ocpp:transaction-id"),
+        ("CORRELATION_TIMEOUT", "abc"),
+        ("WS_PORT", "99999"),
+        ("WS_HOST", "not a host"),
+        ("HTTP_PORT", "８０８１"),  # noqa: RUF001 - digits, but not those of ASCII
+        ("HTTP_PORT", "8_081"),
         ("QUEUE_NAME", "a\x00b"),
         ("SERVER_ID", "a:b"),
         ("SERVER_ID", "\udcff"),

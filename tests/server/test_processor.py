@@ -333,6 +333,34 @@ class TestOrder:
 
 
 class TestConflict:
+    async def test_a_key_that_somebody_writes_all_the_time_does_not_hold_up_the_queue(
+        self, client: redis.Redis, redis_url: str
+    ) -> None:
+        """A full batch takes longer to handle than the writer waits; a small one does not."""
+        stop = threading.Event()
+        writes = 0
+
+        def write() -> None:
+            nonlocal writes
+            with connect(redis_url) as writer:
+                while not stop.wait(0.002):
+                    writer.set("ocpp:chargepoint:CP-7", json.dumps({"id": "CP-7", "version": writes}))
+                    writes += 1
+
+        sampled = [{"value": str(number)} for number in range(80)]
+        payload = {"connectorId": 1, "meterValue": [{"timestamp": NOW, "sampledValue": sampled}]}
+        push(client, [call(f"CP-{number % 10}", str(number), "MeterValues", payload) for number in range(1000)])
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            async with app(redis_url) as made, running(made):
+                await drained(client)
+        finally:
+            stop.set()
+            thread.join()
+        assert writes > 10
+        assert sum(client.llen(f"ocpp:responses:CP-{number}") for number in range(10)) == 1000
+
     async def test_a_concurrent_writer_of_the_same_record_loses_nothing_and_neither_do_we(
         self, client: redis.Redis, redis_url: str
     ) -> None:
