@@ -110,7 +110,7 @@ class Settings:
             raise SettingError(
                 f"QUEUE_NAME: {settings.queue_name!r} cannot be used, allowed is a key that the server does not use"
                 f" for something else, as it does {', '.join(taken)}"
-            )
+            ) from None
         return settings
 
 
