@@ -31,14 +31,14 @@ class Json(Response):
         return _encode(content)
 
 
-def create(link: RedisLink, processor: Processor, metrics: Metrics, *, api_token: str) -> Starlette:
+def create(link: RedisLink, processor: Processor | None, metrics: Metrics, *, api_token: str) -> Starlette:
     """The HTTP application of one instance.
 
     Nothing in here asks Redis: health must answer at once whatever state Redis is in, so it tells what the parts know.
 
     Args:
         link: for the state of the connection.
-        processor: for queue depth and totals.
+        processor: for queue depth and totals; `None` where this instance has none.
         metrics: for `/metrics`.
         api_token: what `Authorization: Bearer` has to carry for `/inspect`; none needed when empty.
     """
@@ -50,7 +50,7 @@ def create(link: RedisLink, processor: Processor, metrics: Metrics, *, api_token
                 "service": SERVICE,
                 "timestamp": now(),
                 "redis": {"connected": link.healthy, "since": link.since, "reconnects": link.reconnects},
-                "queue": {"depth": processor.queue.depth},
+                "queue": {"depth": processor.queue.depth if processor else None},
             }
         )
 
@@ -62,6 +62,8 @@ def create(link: RedisLink, processor: Processor, metrics: Metrics, *, api_token
 
     async def inspect_processor(request: Request) -> Response:
         _check_token(request, api_token)
+        if processor is None:
+            raise HTTPException(404, "this instance has no processor")
         data = {
             "consumer": processor.queue.consumer,
             "owner": processor.owner,

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Iterator
+from typing import Protocol
 
 import structlog
 import uvicorn
@@ -17,13 +18,23 @@ from server.config import Settings
 from server.metrics import Metrics
 from server.processor import Processor
 from server.queue import RequestQueue
-from server.redis_link import RedisLink
+from server.redis_link import LONGEST_WAIT, REPLY_TIMEOUT, RedisLink
 from server.store.keys import Keys
 
 logger = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 4.0
 """What a shutdown may take before tasks are cancelled; a batch at hand is committed long before."""
+
+
+class Part(Protocol):
+    """A part of the server that is at work until it is told to stop."""
+
+    async def run(self) -> None:
+        """Work until `stop`."""
+
+    def stop(self) -> None:
+        """End `run` soon, with everything at hand brought to its end."""
 
 
 class BindError(OSError):
@@ -51,16 +62,27 @@ class App:
         self.link = RedisLink(settings.redis_url)
         self.metrics = Metrics()
         # The random part makes the name new in each life: a process must never be taken for its predecessor.
-        consumer = f"{settings.server_id}.{secrets.token_hex(4)}"
+        self.instance = f"{settings.server_id}.{secrets.token_hex(4)}"
+        self.processor = self._make_processor(keys) if settings.has_processor else None
+        self._parts: dict[str, Part] = {}
+        if self.processor is not None:
+            self._parts["processor"] = self.processor
+        self.metrics.gauge("ocpp_redis_connected", "1 while Redis answers", lambda: self.link.healthy)
+        self.metrics.gauge("ocpp_redis_reconnects", "Times Redis came back", lambda: self.link.reconnects)
+        self._stop = asyncio.Event()
+
+    def _make_processor(self, keys: Keys) -> Processor:
+        settings = self._settings
         queue = RequestQueue(
-            self.link.queue,
-            self.link.blocking,
+            self.link.wire(),
+            self.link.wire(reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT),
             keys,
-            consumer=consumer,
+            consumer=self.instance,
             lease=settings.lease_seconds,
             longest_message=settings.max_message_bytes,
         )
-        self.processor = Processor(
+        self.metrics.gauge("ocpp_queue_depth", "Messages waiting", lambda: queue.depth or 0)
+        return Processor(
             self.link,
             keys,
             queue,
@@ -69,10 +91,6 @@ class App:
             require_boot=settings.require_boot,
             metrics=self.metrics,
         )
-        self.metrics.gauge("ocpp_queue_depth", "Messages waiting", lambda: queue.depth or 0)
-        self.metrics.gauge("ocpp_redis_connected", "1 while Redis answers", lambda: self.link.healthy)
-        self.metrics.gauge("ocpp_redis_reconnects", "Times Redis came back", lambda: self.link.reconnects)
-        self._stop = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or `stop`.
@@ -96,7 +114,7 @@ class App:
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(http.serve(sockets=[listener]), name="http")
-                processing = tasks.create_task(self.processor.run(), name="processor")
+                running = [tasks.create_task(part.run(), name=name) for name, part in self._parts.items()]
                 logger.info(
                     "ready",
                     role=self._settings.role,
@@ -106,9 +124,10 @@ class App:
                     ws_port=None,
                 )
                 await self._stop.wait()
-                self.processor.stop()
+                for part in self._parts.values():
+                    part.stop()
                 http.should_exit = True
-                _, late = await asyncio.wait([serving, processing], timeout=SHUTDOWN_SECONDS)
+                _, late = await asyncio.wait([serving, *running], timeout=SHUTDOWN_SECONDS)
                 for task in late:
                     logger.error("shutdown_late", task=task.get_name())
                     task.cancel()

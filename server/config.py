@@ -25,6 +25,7 @@ class Role(StrEnum):
     """Which parts of the server this process runs."""
 
     ALL = "all"
+    GATEWAY = "gateway"
     PROCESSOR = "processor"
 
 
@@ -54,7 +55,7 @@ class Settings:
         key_prefix: what every other key starts with.
         http_host: the address that the HTTP API binds.
         http_port: its port; 0 takes a free one.
-        role: which parts of the server run.
+        role: which parts of the server run: the gateway, the processor, or both.
         max_message_bytes: the longest message that is looked at.
         api_token: what `/inspect` and commands ask for; none when empty.
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
@@ -82,6 +83,16 @@ class Settings:
     lease_seconds: float = 3.0
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether this process takes charge points' connections."""
+        return self.role in {Role.ALL, Role.GATEWAY}
+
+    @property
+    def has_processor(self) -> bool:
+        """Whether this process takes messages off the request queue."""
+        return self.role in {Role.ALL, Role.PROCESSOR}
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -206,7 +217,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "WS_HOST": (_text, "a host name or address"),
     "WS_PORT": (_port, _PORTS),
     "CORRELATION_TIMEOUT": (_duration, "a time from 1s to 3600s"),
-    "ROLE": (_one_of(Role), " or ".join(Role)),
+    "ROLE": (_one_of(Role), ", ".join(Role)),
     "MAX_MESSAGE_BYTES": (_size, "a size from 1 KiB to 64 MiB, in bytes or with KiB or MiB"),
     "API_TOKEN": (_text, "up to 200 printable ASCII characters without spaces"),
     "REQUIRE_BOOT": (_raise_value_error(_flag), "true or false"),

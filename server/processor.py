@@ -23,6 +23,8 @@ from server.store.view import Changes, NotLoaded, Operation, StateCache, StateVi
 
 logger = structlog.get_logger()
 
+NAME = "processor"
+"""What the processor reports to the link as."""
 STANDBY_SECONDS = 0.5
 """How often a processor that does not own the queue looks whether it may."""
 RESPONSE_LIFETIME = 3600
@@ -57,7 +59,7 @@ class Processor:
     """Drains the request queue while it owns it, and stands by while another does.
 
     Args:
-        link: connections to Redis.
+        link: for state, and to report how Redis is.
         keys: key names.
         queue: the queue.
         server_id: the name that answers carry.
@@ -122,20 +124,20 @@ class Processor:
                 if self.owner:
                     await self._drain()
                 else:
-                    self._link.succeeded()
+                    self._link.succeeded(NAME)
                     await self._interruptible(asyncio.sleep(STANDBY_SECONDS))
             except RedisError as error:
                 if isinstance(error, TimeoutError):
                     # A slow link may carry a small batch where it does not carry a large one.
                     self.queue.shrink()
                 self._not_owner()
-                await self._interruptible(self._link.recover(error))
+                await self._interruptible(self._link.recover(error, NAME, *self.queue.wires))
         if self.owner:
             try:
                 await self._claim()  # settles a commit whose reply was lost
                 await self.queue.release()
             except RedisError as error:
-                self._link.failed(error)
+                self._link.failed(error, NAME)
 
     def _not_owner(self) -> None:
         self.owner = False
@@ -189,7 +191,7 @@ class Processor:
         while not self._stopping:
             if not batch.messages:
                 self.in_flight = 0
-                self._link.succeeded()
+                self._link.succeeded(NAME)
                 waited = await self._interruptible(self.queue.wait())
                 if waited is None:
                     return
@@ -234,7 +236,7 @@ class Processor:
             # Somebody may mend it: the next message looks again.
             self._cache.forget(self._corrupt)
             self._corrupt.clear()
-            self._link.succeeded()
+            self._link.succeeded(NAME)
             self._report(work.effects)
             for failure in result.failed:
                 logger.error("operation_failed", error=failure)

@@ -227,6 +227,11 @@ class RequestQueue:
         self.depth: int | None = None
 
     @property
+    def wires(self) -> tuple[RedisWire, RedisWire]:
+        """The connections, to be dropped after an error."""
+        return self._wire, self._blocking
+
+    @property
     def _peek_limits(self) -> tuple[int, int, int]:
         return self._most_messages, self._most_bytes, self._longest
 

@@ -73,14 +73,19 @@ class RedisWire:
 class RedisLink:
     """Connections to Redis and what is known of their health.
 
-    Whoever uses Redis reports: `succeeded` after a round trip, `recover` after an error, which waits for the next
-    attempt. Retrying is never left to the client library: only the caller knows what may be done twice.
+    Each part of the server that is at work with Redis all the time reports under its name: `succeeded` after a round
+    trip, `recover` after an error, which waits for the next attempt. The link is healthy while no part is failing: a
+    Redis that answers one and refuses the other (read-only, say) is not. A part that reported a failure goes on trying
+    until it can report a success. Who asks Redis only now and then handles its errors itself and does not report.
+
+    Retrying is never left to the client library: only the caller knows what may be done twice.
+
+    Args:
+        url: where Redis is.
 
     Attributes:
         client: for commands of any part of the server, side by side.
-        queue: for the queue's scripts.
-        blocking: for the one command of the queue that waits at the server, at most for a second.
-        healthy: whether the last round trip succeeded.
+        healthy: whether Redis answers every part.
         since: when `healthy` last changed, RFC 3339; `None` before the first round trip.
         reconnects: how many times Redis came back.
         last_error: the last failure, as text.
@@ -89,8 +94,9 @@ class RedisLink:
     def __init__(self, url: str) -> None:
         pool: Any = BlockingConnectionPool.from_url(url, max_connections=4, timeout=REPLY_TIMEOUT, **_options(url))
         self.client: Redis = Redis.from_pool(pool)
-        self.queue = RedisWire(url)
-        self.blocking = RedisWire(url, reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT)
+        self._url = url
+        self._wires: list[RedisWire] = []
+        self._failing: set[str] = set()
         self.healthy = False
         self.since: str | None = None
         self.reconnects = 0
@@ -101,9 +107,23 @@ class RedisLink:
         self._next_log = 0.0
         self._announce = True
 
-    def succeeded(self) -> None:
-        """A round trip worked: Redis is there and takes our commands."""
+    def wire(self, *, reply_timeout: float = REPLY_TIMEOUT) -> RedisWire:
+        """A connection of the caller's own, opened with its first command; closed with the link at the latest.
+
+        Args:
+            reply_timeout: seconds without an answer after which a command counts as failed; for a command that waits at
+                the server, `LONGEST_WAIT + REPLY_TIMEOUT`.
+        """
+        wire = RedisWire(self._url, reply_timeout=reply_timeout)
+        self._wires.append(wire)
+        return wire
+
+    def succeeded(self, by: str) -> None:
+        """A round trip of the part `by` worked: Redis is there and takes its commands."""
         if self.healthy:
+            return
+        self._failing.discard(by)
+        if self._failing:
             return
         self.healthy = True
         self.since = now()
@@ -115,17 +135,27 @@ class RedisLink:
             self._announce = False
             logger.info("redis_connected", reconnects=self.reconnects)
 
-    async def recover(self, error: RedisError) -> None:
-        """A round trip failed: take note, drop the connections, and wait until the next attempt is due."""
-        self.failed(error)
-        await self._disconnect()
+    async def recover(self, error: RedisError, by: str, *wires: RedisWire) -> None:
+        """A round trip of the part `by` failed: take note, and wait until the next attempt is due.
+
+        Args:
+            error: what came in the place of the reply.
+            by: the part's name.
+            wires: the part's own connections; they are dropped, so that the next attempt has fresh ones.
+        """
+        self.failed(error, by)
+        for wire in wires:
+            await wire.close()
+        # Those in use belong to others, who find out for themselves.
+        await self.client.connection_pool.disconnect(inuse_connections=False)
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._attempts, 10))
         self._attempts += 1
         # Jitter, so that many instances do not come back at the same instant.
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
 
-    def failed(self, error: RedisError) -> None:
-        """A round trip failed: one record when that is news, then one every 10 seconds."""
+    def failed(self, error: RedisError, by: str) -> None:
+        """A round trip of the part `by` failed: one record when that is news, then one every 10 seconds."""
+        self._failing.add(by)
         self.last_error = f"{type(error).__name__}: {error}"
         clock = time.monotonic()
         if self.healthy or self.since is None:
@@ -141,13 +171,10 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._disconnect()
-        await self.client.aclose()
-
-    async def _disconnect(self) -> None:
+        for wire in self._wires:
+            await wire.close()
         await self.client.connection_pool.disconnect()
-        await self.queue.close()
-        await self.blocking.close()
+        await self.client.aclose()
 
 
 def now() -> str:

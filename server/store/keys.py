@@ -17,15 +17,39 @@ class Keys:
         self.owner = f"{queue}:owner"
         self.dead_letters = f"{prefix}:dead-letters"
         self.transaction_id = f"{prefix}:transaction-id"
+        self.charge_points = f"{prefix}:chargepoints"
+        self.connected = f"{prefix}:active"
+        self.control_connect = f"{prefix}:control:connect"
+        self.control_disconnect = f"{prefix}:control:disconnect"
 
     @property
     def reserved(self) -> list[str]:
         """Whole key names that can be nothing else."""
-        return [self.dead_letters, self.transaction_id]
+        return [self.dead_letters, self.transaction_id, self.charge_points, self.connected]
 
     def responses(self, charge_point_id: str) -> str:
         """List: messages to one charge point."""
         return f"{self._prefix}:responses:{charge_point_id}"
+
+    def session(self, charge_point_id: str) -> str:
+        """Hash with a lifetime: a charge point's connection and the gateway that holds it."""
+        return f"{self._prefix}:session:{charge_point_id}"
+
+    def gateway(self, instance: str) -> str:
+        """Hash with a lifetime: number and fence of a gateway's last push to the request queue."""
+        return f"{self._prefix}:gateway:{instance}"
+
+    def wake(self, server_id: str) -> str:
+        """Channel: something waits for charge points of this server, or for the server itself."""
+        return f"{self._prefix}:wake:{server_id}"
+
+    def correlation(self, message_id: str) -> str:
+        """String that lives as long as the timeout: the instance that waits for this answer."""
+        return f"{self._prefix}:correlation:{message_id}"
+
+    def answers(self, instance: str) -> str:
+        """List with a lifetime: charge points' answers to commands that an instance waits for."""
+        return f"{self._prefix}:answers:{instance}"
 
     def consumer(self, consumer: str) -> str:
         """String with a short lifetime: the consumer is alive."""
@@ -34,6 +58,14 @@ class Keys:
     def charge_point(self, charge_point_id: str) -> str:
         """String, JSON: a `ChargePoint`."""
         return f"{self._prefix}:chargepoint:{charge_point_id}"
+
+    def connectors(self, charge_point_id: str) -> str:
+        """Set: ids of a charge point's connectors."""
+        return f"{self._prefix}:connectors:{charge_point_id}"
+
+    def configuration(self, charge_point_id: str) -> str:
+        """Hash: configuration key to JSON of value and readonly."""
+        return f"{self._prefix}:config:{charge_point_id}"
 
     def connector(self, charge_point_id: str, connector_id: int) -> str:
         """String, JSON: a `Connector`."""

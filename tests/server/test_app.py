@@ -36,7 +36,7 @@ def test_bad_settings_end_with_status_2_and_one_line() -> None:
         ({"HTTP_HOST": "a..b"}, ["HTTP_HOST", "a..b"]),
         ({"HTTP_HOST": "x" * 100}, ["HTTP_HOST", "x" * 20]),
         ({"HTTP_HOST": "no.such.host.invalid"}, ["HTTP_HOST", "no.such.host.invalid"]),
-        ({"ROLE": "gateway"}, ["ROLE", "gateway", "processor"]),
+        ({"ROLE": "both"}, ["ROLE", "both", "gateway", "processor"]),
         ({"LEASE_SECONDS": "0"}, ["LEASE_SECONDS", "'0'", "1s"]),
         ({"MAX_MESSAGE_BYTES": "much"}, ["MAX_MESSAGE_BYTES", "much", "KiB"]),
         ({"LOG_LEVEL": "loud"}, ["LOG_LEVEL", "loud", "debug, info, warning, error"]),

@@ -82,7 +82,8 @@ def test_every_dependency_is_explained() -> None:
     to_develop = {re.split(r"[\[<>=]", each)[0] for each in project["optional-dependencies"]["dev"]}
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     tables = [
-        set(re.findall(r"^\| ([a-z][a-z0-9-]*)(?: \(.*?\))? \|", part, re.MULTILINE)) for part in text.split("\n## ")[1:]
+        set(re.findall(r"^\| ([a-z][a-z0-9-]*)(?: \(.*?\))? \|", part, re.MULTILINE))
+        for part in text.split("\n## ")[1:]
     ]
     assert [table - {"package"} for table in tables] == [required, to_develop]
 
