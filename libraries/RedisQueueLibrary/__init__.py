@@ -8,6 +8,7 @@ from RedisQueueLibrary.connection import Connection, close_queue
 from RedisQueueLibrary.dead_letters import DeadLetters
 from RedisQueueLibrary.invalid import InvalidMessageKeywords
 from RedisQueueLibrary.judgement import Judgement
+from RedisQueueLibrary.ledger import LedgerKeywords
 from RedisQueueLibrary.length import Length
 from RedisQueueLibrary.sending import Sending
 from RedisQueueLibrary.traces import Traces
@@ -85,5 +86,6 @@ class RedisQueueLibrary(KeywordLibrary):
                 Timing(queues, ids),
                 DeadLetters(queues, ids),
                 Traces(queues, ids),
+                LedgerKeywords(queues, ids),
             ]
         )

@@ -136,9 +136,10 @@ class LedgerReport:
         lines = []
         for kind, count in Counter(each.kind for each in self.violations).items():
             found = [each for each in self.violations if each.kind == kind]
-            lines += [f"{kind.replace('_', ' ')}: {each}" for each in found[:examples]]
+            name = {"reordered": "out of order"}.get(kind, kind.replace("_", " "))
+            lines += [f"{name}: {each}" for each in found[:examples]]
             if count > examples:
-                lines.append(f"{kind.replace('_', ' ')}: … and {count - examples} more")
+                lines.append(f"{name}: … and {count - examples} more")
         lines += [f"inconclusive: {each}" for each in self.open_ended]
         if not self.invoked:
             lines.append("inconclusive: no message was sent")

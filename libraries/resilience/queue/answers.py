@@ -6,7 +6,7 @@ import enum
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,8 @@ class AnswerLists:
         self._lists: dict[str, _AnswerList] = {}
         self.changed: Counter[str] = Counter()
         """How often the list of a charge point had lost entries that were seen before."""
+        self.observer: Callable[[Answer], None] | None = None
+        """Told of each entry once, when it is read, those of one charge point in their order."""
 
     def known(self, charge_point: str) -> bool:
         """Whether the list of `charge_point` is followed."""
@@ -183,6 +185,9 @@ class AnswerLists:
             kept.entries += new
         answers = [read_answer(charge_point, entry, seen_at=seen_at) for entry in new]
         kept.answers += answers
+        if self.observer is not None:
+            for answer in answers:
+                self.observer(answer)
         return answers
 
     def of(self, charge_point: str) -> list[Answer]:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from typing import Self
 
 from resilience.errors import UsageError
+from resilience.ledger import Ledger
 from resilience.queue.answers import Answer, AnswerKind, AnswerLists
 from resilience.queue.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
 from resilience.queue.keys import QueueKeys
+from resilience.queue.ledger import QueueLedger
 from resilience.queue.link import (
     AWAY,
     SOCKET_TIMEOUT,
@@ -68,6 +70,7 @@ class QueueClient:
         self._data = RunData(self._redis, self._state, keys, self.lists, self.expected)
         self._sent = 0
         self._last_sent_at: float | None = None
+        self.ledger: QueueLedger | None = None
 
     def open(self) -> Self:
         """Check that Redis is there, and note what is this run's from now on.
@@ -83,7 +86,9 @@ class QueueClient:
         return self
 
     def close(self) -> None:
-        """Close the connections; nothing is removed."""
+        """Close the connections, and a ledger that was not ended; nothing is removed."""
+        if self.ledger is not None:
+            self.ledger.close()
         self._redis.close()
         self._state.close()
 
@@ -118,9 +123,13 @@ class QueueClient:
             raise self._unavailable(
                 f"{counted(sent.count, 'message')} {'was' if sent.count == 1 else 'were'} to be queued", error
             ) from None
+        if self.ledger is not None:
+            self.ledger.sending(sent)
         try:
             problem = push(self._redis, self.keys.requests, list(sent))
         finally:
+            if self.ledger is not None:
+                self.ledger.sent(sent)
             if times := [each.sent_at for each in sent if each.sent_at is not None]:
                 self._last_sent_at = max(times)
             self._data.took_place(each for each in sent if each.sent_at is not None)
@@ -130,6 +139,30 @@ class QueueClient:
                 f"acknowledged {sent.acknowledged}; {sent.unknown} may be queued, {sent.failed} are not: {problem}"
             )
         return sent
+
+    def keep_ledger(self, ledger: Ledger) -> None:
+        """Write down in `ledger` what is sent from now on, and the answers; one that is kept already is closed."""
+        if self.ledger is not None:
+            self.ledger.close()
+        self.ledger = QueueLedger(ledger, self.expected)
+        self.lists.observer = self.ledger.seen
+
+    def end_ledger(self) -> QueueLedger:
+        """Look for everything that there is to be seen, and end the ledger.
+
+        Raises:
+            UsageError: none is kept.
+            QueueUnavailable: Redis cannot be reached; the ledger goes on.
+        """
+        if self.ledger is None:
+            raise UsageError(f"No ledger of queue '{self.keys.requests}' is kept; `Keep Ledger` starts one.")
+        try:
+            self.refresh(self.ledger.charge_points)
+        except AWAY as error:
+            raise self._unavailable("The last answers were to be read for the ledger", error) from None
+        ended, self.ledger, self.lists.observer = self.ledger, None, None
+        ended.end()
+        return ended
 
     @property
     def silence(self) -> float | None:

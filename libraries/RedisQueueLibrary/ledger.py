@@ -1,0 +1,95 @@
+"""Keywords that keep a ledger of a queue and judge it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from robot.api import logger
+from robot.api.deco import keyword
+from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
+
+from RedisQueueLibrary.base import QueueComponent
+from resilience.errors import ExpectationFailed, UsageError
+from resilience.ledger import Ledger, LedgerReport, Verdict, check
+
+
+class LedgerKeywords(QueueComponent):
+    """The ledger of a queue."""
+
+    @keyword(tags=("queue", "ledger"))
+    def keep_ledger(self, file: Path | None = None, *, seed: int | None = None, alias: str = "queue") -> str:
+        """Writes down every valid message that is queued from now on, and every answer, until the ledger is judged.
+
+        A line is written before a message is handed to Redis, and another one when its fate is known, so that the file
+        says something true whenever the run is cut off. It is kept beside Robot's output, and can be judged again:
+        `python -m resilience.ledger check FILE`.
+
+        Args:
+            file: the file to append to; if not given a new one in Robot's output folder, `ledger-<alias>-<n>.jsonl`.
+            seed: the seed of whatever chance there is in the run, kept in the file.
+            alias: which queue.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            UsageError: the queue is not open, or there is no output folder.
+
+        Example:
+        ```robotframework
+        Keep Ledger
+        ${sent}    Queue Generated Messages    1000
+        Restart Redis    kill
+        All Messages Should Be Answered    ${sent}
+        Ledger Should Be Clean
+        ```
+        """
+        client = self._queues.get(alias)
+        path = file or _first_free(_output_folder(), f"ledger-{alias.replace(' ', '-')}")
+        client.keep_ledger(Ledger(path, seed=seed))
+        return str(path)
+
+    @keyword(tags=("queue", "ledger", "check"))
+    def ledger_should_be_clean(self, *, alias: str = "queue") -> LedgerReport:
+        """Ends the ledger of a queue and fails unless nothing was lost, duplicated, reordered or unexpected.
+
+        Answers are read once more first; wait for them before (`All Messages Should Be Answered`,
+        `Wait Until Queue Is Empty`), since what is still missing now counts as lost. The whole file is judged.
+
+        Args:
+            alias: which queue.
+
+        Returns:
+            The judgement, with `summary`, the counts `invoked`, `acknowledged`, `failed`, `undecided`, `recovered`, and
+            the lists `lost`, `duplicated`, `reordered`, `unexpected`, `refused_and_applied`.
+
+        Raises:
+            ExpectationFailed: something was; shows the first few of each kind.
+            UsageError: no ledger is kept.
+            QueueUnavailable: Redis cannot be reached, so that the last answers cannot be read; the ledger goes on.
+
+        Example:
+        ```robotframework
+        ${ledger}    Ledger Should Be Clean
+        Log    ${ledger.summary}
+        ```
+        """
+        ended = self._queues.get(alias).end_ledger()
+        report = check([ended.path])
+        text = "\n".join([f"Ledger {ended.path.name} is {report.verdict}: {report.summary}", *report.details()])
+        if report.verdict is not Verdict.CLEAN:
+            raise ExpectationFailed(text)
+        logger.info(text)
+        return report
+
+
+def _first_free(folder: Path, stem: str) -> Path:
+    return next(path for number in itertools.count(1) if not (path := folder / f"{stem}-{number}.jsonl").exists())
+
+
+def _output_folder() -> Path:
+    try:
+        return Path(BuiltIn().get_variable_value("${OUTPUT DIR}"))
+    except RobotNotRunningError:
+        raise UsageError("Outside Robot Framework there is no output folder: name the ledger's file.") from None
