@@ -161,31 +161,6 @@ What Was Answered Twice Is Named
     ...    GLOB:Expected 3 answers to *, but there are 4: CALLRESULT to message *
     ...    Charge Point Should Have Answers    ${sent[0].charge_point}    3
 
-A Ledger Of A Sound Queue Is Clean, And Can Be Judged Again From Its File
-    [Documentation]    What was queued before it was kept, and what is invalid, is not in it.
-    Start Processor
-    Queue Message    Heartbeat
-    ${file}    Keep Ledger    seed=7
-    ${sent}    Queue Generated Messages    100    charge_points=5
-    Queue Raw Messages    {"invalid": "malformed_json"
-    All Messages Should Be Answered    ${sent}    timeout=20s
-    ${ledger}    Ledger Should Be Clean
-    Should Be Equal    ${ledger.invoked}    ${100}
-    Should Be Equal    ${ledger.acknowledged}    ${100}
-    ${again}    Run Process    ${{sys.executable}}    -m    resilience.ledger    check    ${file}
-    Should Be Equal    ${again.rc}    ${0}
-    Should Be Equal    ${again.stdout}    clean: ${ledger.summary}
-    Run Keyword And Expect Error    EQUALS:No ledger of queue 'ocpp:requests' is kept; `Keep Ledger` starts one.
-    ...    Ledger Should Be Clean
-
-What A Defect Does To A Queue Is In The Ledger
-    [Documentation]    Each kind, with the message named.
-    [Template]    The Ledger Of A Processor With A Defect Should Say
-    lose    lost: Heartbeat '*' of CP-* was acknowledged, but has no answer
-    twice    duplicated: Heartbeat '*' of CP-* was answered 2 times
-    swap    out of order: Heartbeat '*' of CP-* was answered after Heartbeat '*' of CP-*, which was sent behind it
-    stray    unexpected: result for message '*' of CP-*, which was never sent
-
 What Is Out Of Order Is Named
     [Documentation]    Both by the check of everything and by that of the order alone.
     Start Processor    swap
@@ -392,18 +367,6 @@ Start The Reference Server
     ${url}    Get Redis Url
     Start Server    ${url}
     Wait Until Server Is Ready
-
-The Ledger Of A Processor With A Defect Should Say
-    [Documentation]    Queues messages behind which the defect shows, and compares the judgement.
-    [Arguments]    ${defect}    ${violation}
-    ${url}    Get Redis Url
-    Keep Ledger    ${OUTPUT DIR}/ledger-${defect}.jsonl
-    ${processor}    Start Process    ${{sys.executable}}    ${PROCESSOR}    ${url}    ${defect}    stdin=PIPE
-    Queue Messages    Heartbeat    Heartbeat    Heartbeat    Heartbeat
-    Wait Until Queue Is Empty    timeout=20s
-    Terminate Process    ${processor}
-    Run Keyword And Expect Error    GLOB:Ledger ledger-${defect}.jsonl is violated: 4 messages: *\n${violation}
-    ...    Ledger Should Be Clean
 
 Write What Somebody Else Keeps In Redis
     [Documentation]    A charge point, an answer to it, a message and a dead letter.
