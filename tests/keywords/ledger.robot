@@ -24,11 +24,11 @@ A Ledger Of A Sound Queue Is Clean, And Can Be Judged Again From Its File
     Queue Raw Messages    {"invalid": "malformed_json"
     All Messages Should Be Answered    ${sent}    timeout=20s
     ${ledger}    Ledger Should Be Clean
-    Should Be Equal    ${ledger.invoked}    ${100}
-    Should Be Equal    ${ledger.acknowledged}    ${100}
-    ${again}    Run Process    ${{sys.executable}}    -m    resilience.ledger    check    ${file}
-    Should Be Equal    ${again.rc}    ${0}
-    Should Be Equal    ${again.stdout}    clean: ${ledger.summary}
+    Should Start With    ${ledger.summary}    100 messages: 100 acknowledged, 0 refused
+    Judging The File Again Should Say    ${file}    clean: ${ledger.summary}
+
+A Ledger That Is Not Kept Cannot Be Judged
+    [Documentation]    The failure says how to keep one.
     Run Keyword And Expect Error    EQUALS:No ledger of queue 'ocpp:requests' is kept; `Keep Ledger` starts one.
     ...    Ledger Should Be Clean
 
@@ -63,3 +63,10 @@ The Ledger Of A Processor With A Defect Should Say
     Terminate All Processes
     Run Keyword And Expect Error    GLOB:Ledger ledger-queue-*.jsonl is violated: 4 messages: *\n${violation}
     ...    Ledger Should Be Clean
+
+Judging The File Again Should Say
+    [Documentation]    From the command line, in a process of its own.
+    [Arguments]    ${file}    ${expected}
+    ${again}    Run Process    ${{sys.executable}}    -m    resilience.ledger    check    ${file}
+    Should Be Equal    ${again.rc}    ${0}
+    Should Be Equal    ${again.stdout}    ${expected}
