@@ -52,19 +52,31 @@ class InvalidMessage(Exception):
 
 
 class StateError(Exception):
-    """Base of what can go wrong with stored state."""
-
-
-class CorruptState(StateError):
-    """A stored value cannot be read as what its key says it is.
+    """Base of what can go wrong with stored state.
 
     Attributes:
         key: the Redis key.
+        operation: what was to be done with it, for example `update charge point`.
     """
 
-    def __init__(self, key: str, why: str) -> None:
-        super().__init__(f"the value of {key} cannot be read: {why}")
+    def __init__(self, key: str, why: str, operation: str = "read") -> None:
+        super().__init__(self.sentence(key, why, operation))
         self.key = key
+        self.operation = operation
+        self.why = why
+
+    def sentence(self, key: str, why: str, operation: str) -> str:
+        """The error in words."""
+        return f"{operation} {key}: {why}"
+
+
+class CorruptState(StateError):
+    """A stored value cannot be read as what its key says it is."""
+
+    def sentence(self, key: str, why: str, operation: str) -> str:
+        """The error in words."""
+        prefix = "" if operation == "read" else f"{operation}: "
+        return f"{prefix}the value of {key} cannot be read: {why}"
 
 
 def shown(value: object, *, limit: int = 60) -> str:

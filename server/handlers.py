@@ -8,7 +8,6 @@ nothing. Sections are those of the OCPP 1.6 specification.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 
 from server.messages import Call
 from server.store.keys import Keys
-from server.store.models import Connector, Transaction, TransactionStatus
+from server.store.models import Connector, Transaction, TransactionStatus, unix_seconds
 from server.store.view import Operation, Record, StateView
 
 HEARTBEAT_INTERVAL = 300
@@ -176,6 +175,7 @@ def _start_transaction(call: Call, view: StateView) -> Outcome:
         start_time=start_time,
         meter_start=meter_start,
         meter_current=meter_start,
+        version=1,
     )
     keys = view.keys
     return Outcome(
@@ -183,11 +183,11 @@ def _start_transaction(call: Call, view: StateView) -> Outcome:
         {
             keys.transaction(transaction.id): transaction,
             keys.connector(charge_point_id, connector_id): replace(
-                connector, transaction_id=transaction.id, updated_at=view.now
+                connector, transaction_id=transaction.id, updated_at=view.now, version=connector.version + 1
             ),
         },
         [
-            ["ZADD", keys.transactions(charge_point_id), _unix_seconds(start_time), transaction.id],
+            ["ZADD", keys.transactions(charge_point_id), unix_seconds(start_time), transaction.id],
             ["SADD", keys.active_transactions(charge_point_id), transaction.id],
         ],
     )
@@ -195,13 +195,6 @@ def _start_transaction(call: Call, view: StateView) -> Outcome:
 
 def _transaction_answer(transaction_id: int) -> dict[str, Any]:
     return {"transactionId": transaction_id, "idTagInfo": {"status": "Accepted"}}
-
-
-def _unix_seconds(timestamp: str) -> float:
-    try:
-        return datetime.fromisoformat(timestamp.upper().replace(":60", ":59")).timestamp()  # a leap second
-    except (ValueError, OverflowError):  # the years 0, 1 and 9999 do not all fit
-        return 0.0
 
 
 def _status_notification(call: Call, view: StateView) -> Outcome:
@@ -212,11 +205,13 @@ def _status_notification(call: Call, view: StateView) -> Outcome:
     connector_id = payload.get("connectorId", _default_connector(call))
     if connector_id == 0:
         return _charge_point_field(call, view, "status", payload["status"])
+    connector = view.connector(charge_point_id, connector_id)
     record = replace(
-        view.connector(charge_point_id, connector_id),
+        connector,
         status=payload["status"],
         error_code=payload.get("errorCode"),
         updated_at=payload.get("timestamp", view.now),
+        version=connector.version + 1,
     )
     return Outcome({}, {view.keys.connector(charge_point_id, connector_id): record})
 
@@ -243,7 +238,7 @@ def _stop_transaction(call: Call, view: StateView) -> Outcome:
         )
     }
     if connector.transaction_id == transaction.id:
-        freed: Connector = replace(connector, transaction_id=None, updated_at=view.now)
+        freed: Connector = replace(connector, transaction_id=None, updated_at=view.now, version=connector.version + 1)
         writes[keys.connector(call.charge_point_id, transaction.connector_id)] = freed
     return Outcome(answer, writes, [["SREM", keys.active_transactions(call.charge_point_id), transaction.id]])
 

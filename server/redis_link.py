@@ -40,7 +40,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def _options(url: str) -> dict[str, Any]:
+def connection_options(url: str) -> dict[str, Any]:
     """A connection to a dead host is noticed by keep-alive; a Unix socket knows no such thing."""
     return _OPTIONS if url.startswith("unix:") else _OPTIONS | {"socket_keepalive": True}
 
@@ -53,7 +53,7 @@ class RedisWire:
     """
 
     def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
-        options = _options(url) | {"socket_timeout": reply_timeout}
+        options = connection_options(url) | {"socket_timeout": reply_timeout}
         self._connection = ConnectionPool.from_url(url, **options).make_connection()  # type: ignore[no-untyped-call]
 
     async def execute(self, *arguments: str | bytes | int | float) -> Any:
@@ -92,7 +92,9 @@ class RedisLink:
     """
 
     def __init__(self, url: str) -> None:
-        pool: Any = BlockingConnectionPool.from_url(url, max_connections=4, timeout=REPLY_TIMEOUT, **_options(url))
+        pool: Any = BlockingConnectionPool.from_url(
+            url, max_connections=4, timeout=REPLY_TIMEOUT, **connection_options(url)
+        )
         self.client: Redis = Redis.from_pool(pool)
         self._url = url
         self._wires: list[RedisWire] = []

@@ -55,7 +55,9 @@ KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "connected": (),
     "correlation": ("message_id",),
     "charge_point": ("charge_point_id",),
+    "charge_points": (),
     "connector": ("charge_point_id", "connector_id"),
+    "connectors": ("charge_point_id",),
     "transaction": ("transaction_id",),
     "transactions": ("charge_point_id",),
     "active_transactions": ("charge_point_id",),
@@ -233,7 +235,9 @@ class Keys(_Section, frozen=True):
     connected: str | None = None
     correlation: str | None = None
     charge_point: str | None = None
+    charge_points: str | None = None
     connector: str | None = None
+    connectors: str | None = None
     transaction: str | None = None
     transactions: str | None = None
     active_transactions: str | None = None

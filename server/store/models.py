@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -49,12 +50,14 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
         status, error_code: as the last StatusNotification said (OCPP 1.6 section 6.47).
         transaction_id: the transaction that runs on it.
         updated_at: when that last changed, RFC 3339.
+        version: goes up by one with each write.
     """
 
     status: str | None = None
     error_code: str | None = None
     transaction_id: int | None = None
     updated_at: str | None = None
+    version: int = 0
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +70,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         meter_start, meter_stop, meter_current: energy register in Wh.
         status: `active` until StopTransaction, then `completed`.
         reason: why it stopped (OCPP 1.6 section 7.36).
-        version: goes up by one with each write.
+        version: goes up by one with each write; 0 before the first.
     """
 
     id: int
@@ -81,4 +84,24 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     meter_current: int
     status: TransactionStatus = TransactionStatus.ACTIVE
     reason: str | None = None
-    version: int = 1
+    version: int = 0
+
+
+class ConfigurationKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One configuration key of a charge point (OCPP 1.6 section 7.29, without the key itself).
+
+    Attributes:
+        value: its value as text; `None` where it is known without one.
+        readonly: whether ChangeConfiguration is refused.
+    """
+
+    value: str | None = None
+    readonly: bool = False
+
+
+def unix_seconds(timestamp: str) -> float:
+    """An RFC 3339 time in seconds since 1970, for sorting; 0 where it cannot be had."""
+    try:
+        return datetime.fromisoformat(timestamp.upper().replace(":60", ":59")).timestamp()  # a leap second
+    except (ValueError, OverflowError):  # the years 0, 1 and 9999 do not all fit
+        return 0.0

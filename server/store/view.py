@@ -161,6 +161,7 @@ class StateView:
         self._written: dict[str, Record] = {}
         self._operations: list[Operation] = []
         self._seen: set[str] = set()
+        self._owners: dict[str, str] = {}
 
     def charge_point(self, charge_point_id: str) -> ChargePoint:
         """The charge point's record, a blank one where there is none yet; raises as `StateCache.record`."""
@@ -199,6 +200,7 @@ class StateView:
             for key in writes:
                 # A key that is written unread must not be there: transaction ids are never given twice.
                 self._read.add(key)
+                self._owners[key] = charge_point_id
         self._operations += operations
 
     def changes(self) -> Changes:
@@ -212,6 +214,24 @@ class StateView:
         known = self._cache.values
         return Changes(
             conditions=[(key, False if (value := known.get(key)) is None else value) for key in self._read],
-            operations=[["SET", key, value] for key, (value, _) in values.items()] + self._operations,
+            operations=[
+                *(["SET", key, value] for key, (value, _) in values.items()),
+                *self._index(key for key in values if known.get(key) is None),
+                *self._operations,
+            ],
             values=values,
         )
+
+    def _index(self, new: Iterable[str]) -> list[Operation]:
+        """Entries in the indexes for records that were not there before; handlers index transactions themselves."""
+        points: list[str] = []
+        connectors: dict[str, list[str]] = {}
+        for key in new:
+            record = self._written[key]
+            if type(record) is ChargePoint:
+                points.append(record.id)
+            elif type(record) is Connector:
+                connectors.setdefault(self._owners[key], []).append(key.rpartition(":")[2])
+        operations: list[Operation] = [["SADD", self.keys.charge_points, *points]] if points else []
+        operations += [["SADD", self.keys.connectors(owner), *ids] for owner, ids in connectors.items()]
+        return operations

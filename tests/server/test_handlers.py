@@ -27,7 +27,14 @@ from server.store.view import NotLoaded, StateCache, StateView
 KEYS = Keys()
 ACTIONS = sorted(schemas.ACTIONS)
 RUNNING = Transaction(
-    id=7, charge_point_id="CP", connector_id=1, id_tag="T", start_time=NOW, meter_start=100, meter_current=100
+    id=7,
+    charge_point_id="CP",
+    connector_id=1,
+    id_tag="T",
+    start_time=NOW,
+    meter_start=100,
+    meter_current=100,
+    version=1,
 )
 
 
@@ -117,7 +124,7 @@ class TestChargePoint:
         assert outcome.answer == {}
         assert outcome.writes == {
             "ocpp:connector:CP:2": Connector(
-                status="Faulted", error_code="GroundFailure", transaction_id=7, updated_at=NOW
+                status="Faulted", error_code="GroundFailure", transaction_id=7, updated_at=NOW, version=1
             )
         }
 

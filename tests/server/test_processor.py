@@ -174,6 +174,8 @@ class TestActions:
             "ocpp:transactions:CP": "zset",
             "ocpp:transactions:CP:active": "set",
             "ocpp:transaction-id": "string",
+            "ocpp:chargepoints": "set",
+            "ocpp:connectors:CP": "set",
             "ocpp:responses:CP": "list",
             "ocpp:dead-letters": "list",
         }
@@ -184,6 +186,7 @@ class TestActions:
             await soon(lambda: client.llen("inbox") == 0, "not drained")
         assert {key.decode() for key in client.keys("*")} == {
             "tenant:chargepoint:CP",
+            "tenant:chargepoints",
             "tenant:responses:CP",
             "tenant:dead-letters",
         }

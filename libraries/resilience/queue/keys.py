@@ -18,7 +18,9 @@ class QueueKeys:
         responses: the list with the answers to one charge point, oldest at the right end.
         dead_letters: the list of messages that were set aside, newest at the left end.
         charge_point: what the system keeps about a charge point.
+        charge_points: the index of charge points.
         connector: what it keeps about one of its connectors.
+        connectors: the index of a charge point's connectors.
         transaction: what it keeps about a transaction.
         transactions: the index of a charge point's transactions.
         active_transactions: the index of those that are not over.
@@ -30,7 +32,9 @@ class QueueKeys:
     responses: str
     dead_letters: str | None = None
     charge_point: str | None = None
+    charge_points: str | None = None
     connector: str | None = None
+    connectors: str | None = None
     transaction: str | None = None
     transactions: str | None = None
     active_transactions: str | None = None
@@ -46,7 +50,9 @@ class QueueKeys:
             responses=keys.responses,
             dead_letters=keys.dead_letters,
             charge_point=keys.charge_point,
+            charge_points=keys.charge_points,
             connector=keys.connector,
+            connectors=keys.connectors,
             transaction=keys.transaction,
             transactions=keys.transactions,
             active_transactions=keys.active_transactions,
@@ -75,7 +81,13 @@ class QueueKeys:
 
     def state_of(self, charge_point: str) -> list[str]:
         """The keys that exist once for a charge point, connectors and transactions not among them."""
-        patterns = (self.charge_point, self.transactions, self.active_transactions, self.configuration)
+        patterns = (
+            self.charge_point,
+            self.connectors,
+            self.transactions,
+            self.active_transactions,
+            self.configuration,
+        )
         return [pattern.replace("{charge_point_id}", charge_point) for pattern in patterns if pattern is not None]
 
     def connector_of(self, charge_point: str, connector: int) -> str | None:

@@ -216,6 +216,8 @@ class RunData:
             key = self._keys.transaction_key(transaction)
             if key is not None:
                 keys.append(key)
+        if self._keys.charge_points is not None and self._state.type(self._keys.charge_points) == b"set":
+            self._state.srem(self._keys.charge_points, point)
         return self._state.delete(*keys) if keys else 0
 
     def _transactions(self, point: str) -> set[str]:
