@@ -42,6 +42,9 @@ START_PLACEHOLDERS = (
 )
 """What may stand in braces in the start command and environment; `http_port` and `ws_port` are free ports."""
 
+ANNOUNCEMENT_PLACEHOLDERS = ("charge_point_id", "gateway", "remote_address", "timestamp")
+"""What may stand in braces in what a gateway writes when a charge point connects."""
+
 KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "requests": (),
     "responses": ("charge_point_id",),
@@ -67,6 +70,7 @@ KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
 """Every key that a profile can name, with the placeholders that its pattern has to contain."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_TEMPLATE_FIELD = re.compile(r"\{([A-Za-z_]+)\}")
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
@@ -162,6 +166,7 @@ class Http(_Section, frozen=True):
         ready: 200 when the system is ready for work.
         metrics: Prometheus metrics.
         processor: the inspection of the processor.
+        correlations: the inspection of the commands that wait for their answers.
         health_field: the field of the health document with its state.
         healthy: the state with Redis.
         degraded: the state without.
@@ -173,11 +178,91 @@ class Http(_Section, frozen=True):
     ready: str | None = None
     metrics: str | None = None
     processor: str | None = None
+    correlations: str | None = None
     health_field: str = "status"
     healthy: str = "healthy"
     degraded: str = "degraded"
     inspection_field: str | None = "data"
     token_setting: str | None = None
+
+
+class CommandRequest(_Section, frozen=True):
+    """The HTTP request that makes the system send one command; texts may hold placeholders.
+
+    `{charge_point_id}` and `{timeout}` (seconds) are filled in for every command, the others with the fields that the
+    caller gives. An entry of `query` or `body` whose value is a placeholder alone takes the type of what is given, and
+    is left out when nothing is.
+
+    Attributes:
+        path: the path.
+        method: the HTTP method.
+        query: parameters of the query.
+        body: the fields of the JSON body; none is sent if this is `null`.
+        mark: the field that a text of the caller's own fits in, by which its answer is told from others.
+        echo: where the answer's data carry that text again: names, separated by dots.
+    """
+
+    path: str
+    method: Literal["GET", "POST", "PUT", "DELETE"] = "POST"
+    query: dict[str, str] = {}
+    body: dict[str, Any] | None = None
+    mark: str | None = None
+    echo: str | None = None
+
+
+class Inspection(_Section, frozen=True):
+    """Where the inspection of correlations says what: names, separated by dots.
+
+    Attributes:
+        pending: how many commands wait for their answers.
+        oldest: a list of those that wait longest.
+        totals: the counters, by name.
+        message_id: the message id of an entry of that list.
+        charge_point_id: its charge point.
+        age: how long it waits, in seconds.
+    """
+
+    pending: str = "pending"
+    oldest: str = "oldest"
+    totals: str = "totals"
+    message_id: str = "message_id"
+    charge_point_id: str = "charge_point_id"
+    age: str = "age"
+
+
+class Commands(_Section, frozen=True):
+    """Commands to charge points.
+
+    Attributes:
+        requests: OCPP action to the request that sends it.
+        data: the field of the answer to a request with what the charge point said.
+        message: the field with the reason of a failure.
+        default_timeout: seconds that the system waits for an answer when nothing else is asked for.
+        inspection: where `http.correlations` says what.
+    """
+
+    requests: dict[str, CommandRequest] = {}
+    data: str = "data"
+    message: str = "message"
+    default_timeout: float = 30
+    inspection: Inspection = Inspection()
+
+
+class Announcement(_Section, frozen=True):
+    """What a gateway writes when a charge point connects; texts may hold placeholders.
+
+    The placeholders are `{charge_point_id}`, `{gateway}` (the id of the gateway), `{remote_address}` and `{timestamp}`
+    (RFC 3339, UTC).
+
+    Attributes:
+        session: the fields of the hash `redis.keys.session`.
+        connect: the event on the channel `redis.keys.control_connect`, as JSON.
+        disconnect: the event on the channel `redis.keys.control_disconnect`, as JSON.
+    """
+
+    session: dict[str, str] = {}
+    connect: dict[str, str] = {}
+    disconnect: dict[str, str] = {}
 
 
 class LogFields(_Section, frozen=True):
@@ -198,6 +283,8 @@ class LogEvents(_Section, frozen=True):
     ready: str = "ready"
     invalid_message: str = "invalid_message"
     unknown_answer: str = "unknown_answer"
+    late_answer: str = "late_answer"
+    duplicate_answer: str = "duplicate_answer"
     redis_connected: str = "redis_connected"
     redis_unavailable: str = "redis_unavailable"
     stopping: str = "stopping"
@@ -267,6 +354,8 @@ class Target(_Section, frozen=True):
     ready: Ready = Ready()
     timeouts: Timeouts = Timeouts()
     http: Http = Http()
+    commands: Commands = Commands()
+    announcement: Announcement = Announcement()
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     capabilities: list[Capability] = []
@@ -313,10 +402,24 @@ class Target(_Section, frozen=True):
         for field in msgspec.structs.fields(Timeouts):
             if getattr(self.timeouts, field.name) <= 0:
                 self._refuse(f"timeouts.{field.name}", "is not above 0", "seconds above 0")
-        for name in ("health", "ready", "metrics", "processor"):
+        for name in ("health", "ready", "metrics", "processor", "correlations"):
             path = getattr(self.http, name)
             if path is not None and not path.startswith("/"):
                 self._refuse(f"http.{name}", f"is {path!r}", "a path that starts with '/'")
+        for action, request in self.commands.requests.items():
+            if not request.path.startswith("/"):
+                self._refuse(f"commands.requests.{action}.path", f"is {request.path!r}", "a path that starts with '/'")
+            if (request.mark is None) != (request.echo is None):
+                self._refuse(f"commands.requests.{action}.mark", "goes with echo", "both or neither")
+        if self.commands.default_timeout <= 0:
+            self._refuse("commands.default_timeout", "is not above 0", "seconds above 0")
+        for name in ("session", "connect", "disconnect"):
+            for field_name, text in getattr(self.announcement, name).items():
+                for placeholder in _PLACEHOLDER.findall(text):
+                    if placeholder not in ANNOUNCEMENT_PLACEHOLDERS:
+                        where = f"announcement.{name}.{field_name}"
+                        problem = f"has the unknown placeholder '{{{placeholder}}}'"
+                        self._refuse(where, problem, _listed(ANNOUNCEMENT_PLACEHOLDERS))
         for key, expected in KEY_PLACEHOLDERS.items():
             pattern = getattr(self.redis.keys, key)
             if pattern is not None and sorted(_PLACEHOLDER.findall(pattern)) != sorted(expected):
@@ -418,6 +521,40 @@ class Target(_Section, frozen=True):
 
     def _with_own(self, values: Mapping[str, str | int]) -> dict[str, str | int]:
         return {"python": sys.executable, "profile_directory": str(Path(self.source).parent), **values}
+
+
+def fill(text: str, values: Mapping[str, str | int]) -> str:
+    """`text` with the placeholders that `values` has filled in; other braces stay as they are."""
+    return _fill(text, values)
+
+
+def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
+    """A template of a profile (text, list or mapping) filled in.
+
+    A text that is one placeholder alone becomes the value itself, whatever its type; where `values` has none, the entry
+    of the mapping or list that it stands in is left out.
+
+    Example: `fill_template({"key": "{key}", "timeout": "{timeout}"}, {"key": ["a"]})` gives `{"key": ["a"]}`.
+    """
+    filled = _fill_value(template, values)
+    return None if filled is _ABSENT else filled
+
+
+_ABSENT = object()
+
+
+def _fill_value(template: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(template, str):
+        if whole := _TEMPLATE_FIELD.fullmatch(template):
+            return values.get(whole[1], _ABSENT)
+        return _TEMPLATE_FIELD.sub(lambda match: str(values.get(match[1], match[0])), template)
+    if isinstance(template, dict):
+        filled = {name: _fill_value(part, values) for name, part in template.items()}
+        return {name: part for name, part in filled.items() if part is not _ABSENT}
+    if isinstance(template, list):
+        parts = [_fill_value(part, values) for part in template]
+        return [part for part in parts if part is not _ABSENT]
+    return template
 
 
 def bundled_targets() -> list[str]:

@@ -1,0 +1,75 @@
+"""Commands to charge points and their answers: whether each caller gets its own, and what is left behind."""
+
+from __future__ import annotations
+
+from CorrelationLibrary.answers import AnswerKeywords
+from CorrelationLibrary.base import Line
+from CorrelationLibrary.connection import Connection
+from CorrelationLibrary.counting import Counting
+from CorrelationLibrary.direct import Direct
+from CorrelationLibrary.sending import Sending
+from resilience.library import KeywordLibrary
+from resilience.queue.messages import Ids
+from resilience.registry import Registry
+
+__all__ = ["CorrelationLibrary"]
+
+
+class CorrelationLibrary(KeywordLibrary):
+    """Sends commands through the HTTP API of a system under test, and stands in for the charge points behind it.
+
+    `Open Commands` is told where Redis and the HTTP API are; paths, key names and what a gateway announces come from
+    the target profile. Several of these have an `alias` each; the keywords work on `commands` unless told otherwise.
+
+    # Charge points
+
+    `Announce Charge Points` lets charge points appear as a gateway would: a session, an entry in the set of connected
+    charge points, an event. What they are sent is held until `Answer Commands` answers it, in any order, twice, with
+    an error, with an id that nobody knows, after the caller was told that the time is up, or never. With
+    `answering=at once` each command is answered when it arrives.
+
+    # Commands
+
+    `Start Commands` sends any number at the same time and goes on, `Send Command` sends one and waits. A command has
+    `charge_point`, `action`, `status` (HTTP), `reason`, `data`, `seconds` (until the caller was told) and
+    `own_answer`. A collection of them has `count`, `done`, `waiting`, `answered`, `own_answers`, `mixed_up`,
+    `percent_answered`, `statuses`, `quickest`, `slowest`, `summary`, and can be indexed. A GetConfiguration asks for a
+    key that exists nowhere else, and a charge point names unknown keys in its answer: so each caller can tell its own
+    answer from all others.
+
+    # What is left behind
+
+    When the suite ends that opened them, what still waits is broken off, and charge points and whatever belongs to them
+    are removed from Redis.
+
+    ```robotframework
+    *** Settings ***
+    Library         RedisServiceLibrary
+    Library         OcppServerLibrary
+    Library         CorrelationLibrary
+
+    *** Test Cases ***
+    Answers In Another Order Reach Their Callers
+        ${redis}    Start Redis
+        Start Server    ${redis}
+        ${server}    Get Server Url
+        Open Commands    ${redis}    ${server}
+        Announce Charge Points    50
+        ${commands}    Start Commands    1000
+        Answer Commands    ${commands}    order=random
+        Commands Should Be Answered    ${commands}
+    ```
+    """
+
+    def __init__(self) -> None:
+        lines: Registry[Line] = Registry("commands", starter="Open Commands", close=lambda line: line.close())
+        ids = Ids()
+        super().__init__(
+            [
+                Connection(lines, ids),
+                Sending(lines, ids),
+                AnswerKeywords(lines, ids),
+                Counting(lines, ids),
+                Direct(),
+            ]
+        )

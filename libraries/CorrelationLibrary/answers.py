@@ -1,0 +1,138 @@
+"""Keywords that answer for charge points."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from CorrelationLibrary.base import LineComponent, several
+from resilience.correlation.commands import Command, Commands
+from resilience.correlation.gateway_stand_in import Given, Order, Received, Way
+from resilience.errors import ExpectationFailed
+from resilience.waiting import seconds
+
+
+class AnswerKeywords(LineComponent):
+    """What charge points were sent, and what they say."""
+
+    @keyword(tags=("commands", "getter", "charge_point"))
+    def wait_for_received_commands(
+        self,
+        commands: Commands | Command | list[Command] | None = None,
+        *,
+        count: int | None = None,
+        timeout: timedelta = timedelta(seconds=10),
+        alias: str = "commands",
+    ) -> list[Received]:
+        """Waits until charge points have received commands, and returns those without an answer, the oldest first.
+
+        Args:
+            commands: which ones; any if not given.
+            count: how many at least; all of `commands`, or 1, if not given.
+            timeout: the longest wait.
+            alias: which commands.
+
+        Returns:
+            What was received, with `charge_point`, `message_id`, `action` and `payload`.
+
+        Raises:
+            WaitTimeout: there were fewer.
+
+        Example:
+        ```robotframework
+        ${command}    Start Commands    1
+        @{received}    Wait For Received Commands    ${command}
+        Log    ${received}[0].message_id
+        ```
+        """
+        line = self._lines.get(alias)
+        batch = None if commands is None else several(commands)
+        wanted = count if count is not None else (1 if batch is None else batch.count)
+        points = None if batch is None else set(batch.charge_points)
+        marks = None
+        if batch is not None and all(each.mark is not None for each in batch):
+            marks = {str(each.mark) for each in batch}
+        return line.stand_in.wait_for_held(
+            lambda: line.stand_in.held(marks=marks, charge_points=points), wanted, timeout=seconds(timeout)
+        )
+
+    @keyword(tags=("commands", "answer", "charge_point"))
+    def answer_commands(
+        self,
+        commands: Commands | Command | list[Command] | None = None,
+        *,
+        way: Way = Way.RESULT,
+        order: Order = Order.RECEIVED,
+        most: int | None = None,
+        count: int | None = None,
+        seed: int | None = None,
+        payload: dict[str, Any] | None = None,
+        timeout: timedelta = timedelta(seconds=10),
+        alias: str = "commands",
+    ) -> list[Given]:
+        """Has charge points answer the commands that they hold. Waits first until they have received them.
+
+        Called after the callers were told that the time is up, these are late answers.
+
+        Args:
+            commands: which ones; all that are held if not given.
+            way: `result` answers; `error` answers with a CALLERROR; `twice` answers each two times; `unknown` answers
+                with ids that nobody waits for, and holds the commands further.
+            order: `received`, `reversed` or `random`.
+            most: no more than so many of them, the first in that order (`received`, `reversed`).
+            count: how many have to be there; all of `commands`, or 1, if not given.
+            seed: makes a random order again.
+            payload: what the answers say, in the place of what fits the action.
+            timeout: the longest wait for the commands.
+            alias: which commands.
+
+        Returns:
+            The answers, in the order in which they were given, with `charge_point`, `message_id` and `payload`.
+
+        Raises:
+            WaitTimeout: there were fewer commands.
+            ServiceError: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        ${commands}    Start Commands    100
+        Answer Commands    ${commands}    order=random
+        Answer Commands    ${others}    way=twice
+        ```
+        """
+        received = self.wait_for_received_commands(commands, count=count, timeout=timeout, alias=alias)
+        if most is not None:
+            received = received[-most:] if order is Order.REVERSED else received[:most]
+        given = self._lines.get(alias).stand_in.answer(received, way=way, order=order, seed=seed, payload=payload)
+        logger.info(f"Gave {len(given)} answers to {len(received)} commands ({way.value}, {order.value}).")
+        return given
+
+    @keyword(tags=("commands", "check"))
+    def command_should_have_answer(self, command: Command | Commands, answer: Given | list[Given]) -> None:
+        """Fails unless the caller got exactly this answer of the charge point.
+
+        Two equal commands can be told apart by it: the answer that a charge point gives by itself to GetConfiguration
+        names the message id that it answers.
+
+        Args:
+            command: one command that is done.
+            answer: one answer that `Answer Commands` gave.
+
+        Raises:
+            ExpectationFailed: it got another answer, or none.
+
+        Example:
+        ```robotframework
+        ${command}    Start Commands    1
+        ${answer}    Answer Commands    ${command}
+        Wait For Commands    ${command}
+        Command Should Have Answer    ${command}    ${answer}
+        ```
+        """
+        one = several(command)[0]
+        given = answer if isinstance(answer, Given) else answer[0]
+        if not one.answered or one.data != given.payload:
+            raise ExpectationFailed(f"Expected the answer {given.payload} for {one}; it got {one.data}.")

@@ -1,0 +1,69 @@
+"""What the keyword components share."""
+
+from __future__ import annotations
+
+from resilience.correlation.commands import Command, CommandClient, Commands
+from resilience.correlation.gateway_stand_in import GatewayStandIn
+from resilience.correlation.inspection import Correlations, inspect_correlations
+from resilience.errors import UsageError
+from resilience.library import Component
+from resilience.queue.messages import Ids
+from resilience.registry import Registry
+from resilience.target import Target
+
+
+class Line:
+    """Both ends of the way of a command: the caller at the HTTP API, and the charge points behind Redis.
+
+    Args:
+        target: the system under test.
+        client: sends commands.
+        stand_in: stands in for the gateway.
+        token: the API token; empty for none.
+    """
+
+    def __init__(self, target: Target, client: CommandClient, stand_in: GatewayStandIn, token: str) -> None:
+        self.target = target
+        self.client = client
+        self.stand_in = stand_in
+        self.charge_points: list[str] = []
+        self._token = token
+
+    def inspect(self) -> Correlations:
+        """What the system says of its correlations."""
+        return inspect_correlations(self.client.url, self.target, token=self._token)
+
+    def close(self) -> None:
+        """Break off what waits, and remove the charge points."""
+        try:
+            self.client.close()
+        finally:
+            self.stand_in.close()
+
+
+class LineComponent(Component):
+    """A topic's keywords.
+
+    Args:
+        lines: what `Open Commands` opened.
+        ids: gives ids that belong to this run.
+    """
+
+    def __init__(self, lines: Registry[Line], ids: Ids) -> None:
+        self._lines = lines
+        self._ids = ids
+
+
+def several(commands: object) -> Commands:
+    """`commands` as a collection, whether one was given or several.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    if isinstance(commands, Commands):
+        return commands
+    if isinstance(commands, Command):
+        return Commands([commands])
+    if isinstance(commands, list | tuple) and all(isinstance(each, Command | Commands) for each in commands):
+        return Commands(command for each in commands for command in several(each))
+    raise UsageError(f"Expected what `Start Commands` or `Send Command` returned, not {commands!r}.")

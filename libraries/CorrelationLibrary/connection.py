@@ -1,0 +1,139 @@
+"""Keywords that open commands, and let charge points come and go."""
+
+from __future__ import annotations
+
+from robot.api import logger
+from robot.api.deco import keyword
+from robot.api.types import Secret
+
+from CorrelationLibrary.base import Line, LineComponent
+from resilience.correlation.commands import CommandClient
+from resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
+from resilience.errors import UsageError
+from resilience.target import Target
+
+
+class Connection(LineComponent):
+    """Opening, closing, charge points."""
+
+    @keyword(tags=("commands", "lifecycle"))
+    def open_commands(
+        self,
+        redis_url: str | Secret,
+        server_url: str,
+        *,
+        target: str = "reference",
+        alias: str = "commands",
+        token: str | Secret = "",
+    ) -> None:
+        """Makes ready for sending commands to one system under test; nothing is sent yet.
+
+        What was opened under this alias is closed first.
+
+        Args:
+            redis_url: where Redis is.
+            server_url: the base of the HTTP API, as `Get Server Url` gives it.
+            target: the system under test: a bundled target profile, or the path of one.
+            alias: the name in the other keywords.
+            token: the API token, where the system asks for one.
+
+        Raises:
+            UsageError: the target cannot be used.
+
+        Example:
+        ```robotframework
+        ${redis}    Get Redis Url
+        ${server}    Get Server Url
+        Open Commands    ${redis}    ${server}
+        ```
+        """
+        profile = Target.load(target)
+        secret = token.value if isinstance(token, Secret) else token
+        redis = redis_url.value if isinstance(redis_url, Secret) else redis_url
+        client = CommandClient(server_url, profile, token=secret, run=self._ids.token)
+        if self._lines.find(alias) is not None:
+            self._lines.remove(alias, self.cleanup)
+        self._lines.add(alias, Line(profile, client, GatewayStandIn(redis, profile), secret), self.cleanup)
+        logger.info(f"Commands go to {client.url}.")
+
+    @keyword(tags=("commands", "lifecycle"))
+    def close_commands(self, *, alias: str = "commands") -> None:
+        """Breaks off the commands that still wait, and removes the charge points that were announced.
+
+        Not needed at the end of a suite, where this happens by itself.
+
+        Args:
+            alias: which ones.
+
+        Raises:
+            UsageError: they are not open.
+
+        Example:
+        ```robotframework
+        Open Commands    ${redis}    ${server}    alias=other
+        Close Commands    alias=other
+        ```
+        """
+        self._lines.remove(alias, self.cleanup)
+
+    @keyword(tags=("commands", "charge_point"))
+    def announce_charge_points(
+        self,
+        charge_points: int | list[str] = 1,
+        *,
+        answering: Answering = Answering.HELD,
+        alias: str = "commands",
+    ) -> list[str]:
+        """Lets charge points connect, as far as Redis shows it: session, set of connected ones, connect event.
+
+        Args:
+            charge_points: how many new ones, or their ids. Those that are connected already only change how they
+                answer.
+            answering: `held` keeps commands until `Answer Commands`, `at once` answers each when it arrives.
+            alias: which commands.
+
+        Returns:
+            The ids.
+
+        Raises:
+            UsageError: there is none, or the target does not say how a charge point is announced.
+            ServiceError: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        @{points}    Announce Charge Points    50
+        Announce Charge Points    ${points}    answering=at once
+        ```
+        """
+        line = self._lines.get(alias)
+        if isinstance(charge_points, int):
+            if charge_points < 1:
+                raise UsageError(f"charge_points is {charge_points}; allowed is 1 or more, or a list of ids.")
+            charge_points = [self._ids.charge_point() for _ in range(charge_points)]
+        line.stand_in.announce(charge_points, answering=answering)
+        line.charge_points += [each for each in charge_points if each not in line.charge_points]
+        logger.info(f"Connected, answering {answering.value}: {', '.join(charge_points)}")
+        return charge_points
+
+    @keyword(tags=("commands", "charge_point"))
+    def disconnect_charge_points(self, *charge_points: str, alias: str = "commands") -> None:
+        """Lets announced charge points go: sessions are removed, the event is published.
+
+        Args:
+            charge_points: which; all that were announced if none is given.
+            alias: which commands.
+
+        Raises:
+            ServiceError: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        @{points}    Announce Charge Points    2
+        Disconnect Charge Points    @{points}
+        ```
+        """
+        line = self._lines.get(alias)
+        gone = list(charge_points) or list(line.charge_points)
+        line.stand_in.disconnect(gone)
+        line.charge_points = [each for each in line.charge_points if each not in gone]
+        logger.info(f"Disconnected: {', '.join(gone)}")

@@ -1,0 +1,163 @@
+"""Keywords that look at what the system counts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from CorrelationLibrary.base import LineComponent, several
+from resilience.correlation.commands import Command, Commands
+from resilience.correlation.inspection import Correlations
+from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from resilience.waiting import in_words, wait_until
+
+
+class Counting(LineComponent):
+    """Pending commands and totals."""
+
+    @keyword(tags=("commands", "inspection", "getter"))
+    def get_correlations(self, *, alias: str = "commands") -> Correlations:
+        """Returns which commands wait for their answers, and how many ended in which way; also a mark for `since`.
+
+        Args:
+            alias: which commands.
+
+        Returns:
+            An object with `pending` (a number), `oldest` (those that wait longest, with `message_id`, `charge_point`
+            and `age` in seconds) and `totals` (`registered`, `resolved`, `failed`, `expired`, `cancelled`, `late`,
+            `duplicate`, `unknown`).
+
+        Raises:
+            UsageError: the target has no such inspection.
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        ${mark}    Get Correlations
+        Answer Commands    way=unknown
+        Correlation Totals Should Be    since=${mark}    unknown=1
+        ```
+        """
+        return self._lines.get(alias).inspect()
+
+    @keyword(tags=("commands", "inspection", "check"))
+    def pending_correlations_should_be(
+        self,
+        expected: int,
+        *,
+        besides: Commands | Command | list[Command] | None = None,
+        timeout: timedelta = timedelta(seconds=5),
+        alias: str = "commands",
+    ) -> int:
+        """Fails unless exactly so many commands wait for their answers; waits until that is so.
+
+        Args:
+            expected: how many.
+            besides: commands that still wait and do not count.
+            timeout: the longest wait.
+            alias: which commands.
+
+        Returns:
+            The number.
+
+        Raises:
+            WaitTimeout: it was another number until the end.
+
+        Example:
+        ```robotframework
+        ${commands}    Start Commands    100
+        Pending Correlations Should Be    100
+        Answer Commands    ${commands}
+        Pending Correlations Should Be    0
+        ```
+        """
+        line = self._lines.get(alias)
+        seen = -1
+
+        def as_expected() -> int | None:
+            nonlocal seen
+            others = 0 if besides is None else several(besides).waiting
+            seen = line.inspect().pending - others
+            return seen if seen == expected else None
+
+        wait_until(
+            as_expected,
+            timeout=timeout,
+            failure=lambda: f"Expected {expected} pending commands, the system has {seen}",
+        )
+        return seen
+
+    @keyword(tags=("commands", "inspection", "getter"))
+    def get_pending_correlations(
+        self, *, besides: Commands | Command | list[Command] | None = None, alias: str = "commands"
+    ) -> int:
+        """Returns how many commands wait for their answers now.
+
+        Args:
+            besides: commands that still wait and do not count.
+            alias: which commands.
+
+        Example:
+        ```robotframework
+        ${left}    Get Pending Correlations
+        Requirement Should Be Met    R14.5    left_over    ${left}
+        ```
+        """
+        others = 0 if besides is None else several(besides).waiting
+        return self._lines.get(alias).inspect().pending - others
+
+    @keyword(tags=("commands", "inspection", "check"))
+    def correlation_totals_should_be(
+        self,
+        *,
+        since: Correlations,
+        timeout: timedelta = timedelta(seconds=5),
+        alias: str = "commands",
+        **totals: int,
+    ) -> dict[str, int]:
+        """Fails unless these counters have grown by exactly so much; waits until they have.
+
+        Args:
+            since: what `Get Correlations` returned before.
+            timeout: the longest wait.
+            alias: which commands.
+            totals: counter to number: `registered`, `resolved`, `failed`, `expired`, `cancelled`, `late`, `duplicate`,
+                `unknown`.
+
+        Returns:
+            By how much each counter has grown.
+
+        Raises:
+            UsageError: the system has no such counter.
+            ExpectationFailed: a counter grew by more, or by less until the end.
+
+        Example:
+        ```robotframework
+        ${mark}    Get Correlations
+        Answer Commands    ${commands}    way=twice
+        Correlation Totals Should Be    since=${mark}    resolved=1    duplicate=1
+        ```
+        """
+        line = self._lines.get(alias)
+        grown: dict[str, int] = {}
+
+        def as_expected() -> bool | None:
+            nonlocal grown
+            grown = line.inspect().since(since)
+            if missing := sorted(totals.keys() - grown.keys()):
+                raise UsageError(f"The system has no counter {', '.join(missing)} (it has: {', '.join(grown)}).")
+            return True if all(grown[name] >= count for name, count in totals.items()) else None
+
+        late = ""
+        try:
+            wait_until(as_expected, timeout=timeout, failure=lambda: "")
+        except WaitTimeout:
+            late = f" within {in_words(timeout)}"
+        if odd := {name: count for name, count in totals.items() if grown[name] != count}:
+            expected = ", ".join(f"{name} {count}" for name, count in odd.items())
+            found = ", ".join(f"{name} {grown[name]}" for name in odd)
+            raise ExpectationFailed(f"Expected the counters to grow by {expected}{late}; they grew by {found}.")
+        logger.info(f"The counters grew by {grown}.")
+        return grown

@@ -1,0 +1,91 @@
+"""Keywords that drive the correlation manager of the reference server alone, in a process of its own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from resilience.correlation import direct
+from resilience.correlation.direct import MemoryReport, WorkersReport
+from resilience.library import Component
+
+
+class Direct(Component):
+    """The manager alone."""
+
+    @keyword(tags=("correlation", "measurement"))
+    def measure_correlation_memory(
+        self, pending: int, *, end: str = "mixed", timeout: timedelta = timedelta(seconds=60)
+    ) -> MemoryReport:
+        """Has so many requests pending at once in the reference server's manager, ends them all, and measures memory.
+
+        The manager runs in a process of its own, whose memory is read from the system.
+
+        Args:
+            pending: how many.
+            end: how they end: `resolve`, `fail`, `cancel`, `expire`, or `mixed` for each a quarter.
+            timeout: the longest that it may take.
+
+        Returns:
+            A report with `pending`, `bytes_each`, `kilobytes_each`, `percent_left`, `left_over`, `ended` and `seconds`.
+
+        Raises:
+            UsageError: a value cannot be used.
+            ServiceError: the process failed or took too long.
+
+        Example:
+        ```robotframework
+        ${memory}    Measure Correlation Memory    1000
+        Should Be True    ${memory.kilobytes_each} < 5
+        ```
+        """
+        report = direct.measure_memory(pending, end=end, timeout=timeout)
+        logger.info(
+            f"{report.pending} pending requests: {report.bytes_each:.0f} bytes each, {report.percent_left:.1f} % left "
+            f"afterwards, {report.left_over} requests left over, {report.seconds:.2f} seconds; {report.ended}"
+        )
+        return report
+
+    @keyword(tags=("correlation", "measurement"))
+    def run_correlation_workers(
+        self,
+        workers: int = 50,
+        operations: int = 1000,
+        *,
+        seed: int | None = None,
+        timeout: timedelta = timedelta(seconds=60),
+    ) -> WorkersReport:
+        """Has many workers use the reference server's manager at once: register, answer, refuse, cancel, expire.
+
+        Each request is ended by somebody else than the one that waits for it, in another order; a fifth of them are
+        answered at about the instant at which they expire. The manager runs in a process of its own.
+
+        Args:
+            workers: how many.
+            operations: how many requests each of them registers.
+            seed: makes the same operations again.
+            timeout: the longest that it may take.
+
+        Returns:
+            A report with `workers`, `operations`, `lost`, `mixed_up`, `left_over`, `miscounted`, `outcomes`, `totals`
+            and `seconds`.
+
+        Raises:
+            UsageError: a value cannot be used.
+            ServiceError: the process failed or took too long.
+
+        Example:
+        ```robotframework
+        ${report}    Run Correlation Workers    50    1000
+        Should Be Equal As Integers    ${report.lost}    0
+        ```
+        """
+        report = direct.run_workers(workers, operations, seed=seed, timeout=timeout)
+        logger.info(
+            f"{report.workers} workers with {report.operations} operations each: {report.lost} lost, "
+            f"{report.mixed_up} mixed up, {report.left_over} left over, {report.miscounted} miscounted; "
+            f"{report.outcomes}, {report.seconds:.2f} seconds."
+        )
+        return report

@@ -1,0 +1,368 @@
+"""Commands and answers against a small server with known defects, on a real Redis and real sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from CorrelationLibrary import CorrelationLibrary
+from resilience import background
+from resilience.correlation.commands import Command, Commands, pick
+from resilience.correlation.gateway_stand_in import Answering, Order, Way, default_payload, read_command
+from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from resilience.ocpp_server import OcppServer
+from resilience.services import AppendOnly, RedisService, ServiceKind, create_service
+from resilience.target import Target, fill_template
+
+PROFILE = str(Path(__file__).parents[1] / "fakes" / "fake_commands.yaml")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RedisService]:
+    made = create_service(ServiceKind.EMBEDDED, "Redis", append_only=AppendOnly.OFF, settings={})
+    made.start(10)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def keys(service: RedisService) -> Iterator[redis.Redis]:
+    """The database that the profile names."""
+    client = redis.Redis.from_url(service.url(), db=3, decode_responses=True)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def start(service: RedisService, keys: redis.Redis) -> Iterator[Callable[..., CorrelationLibrary]]:
+    """Starts the server with a defect and opens commands to it."""
+    opened: list[CorrelationLibrary | OcppServer] = []
+
+    def start(mode: str = "right", *, token: str = "", sent_token: str | None = None) -> CorrelationLibrary:
+        server = OcppServer("fake", Target.load(PROFILE))
+        server.configure(service.url(), {"MODE": mode, "TOKEN": token or None})
+        opened.append(server)
+        server.start()
+        library = CorrelationLibrary()
+        opened.append(library)
+        given = token if sent_token is None else sent_token
+        library.open_commands(service.url(), server.url, target=PROFILE, token=given)
+        return library
+
+    yield start
+    for each in reversed(opened):
+        each.close_all() if isinstance(each, CorrelationLibrary) else each.close()
+
+
+Start = Callable[..., CorrelationLibrary]
+
+
+def test_a_charge_point_is_announced_and_taken_back_as_the_profile_says(start: Start, keys: redis.Redis) -> None:
+    events = keys.pubsub(ignore_subscribe_messages=True)
+    events.subscribe("came", "left")
+    events.get_message(timeout=1)
+    events.get_message(timeout=1)
+    library = start()
+    (point,) = library.announce_charge_points(1)
+    session = keys.hgetall(f"who:{point}")
+    assert session["id"] == point
+    assert session["at"].startswith("stand-in-")
+    assert session["since"].endswith("Z")
+    assert keys.smembers("here") == {point}
+    came = events.get_message(timeout=5)
+    assert came is not None
+    assert (came["channel"], json.loads(came["data"])) == ("came", {"what": "here", "who": point})
+    library.disconnect_charge_points(point)
+    left = events.get_message(timeout=5)
+    assert left is not None
+    assert (left["channel"], json.loads(left["data"])) == ("left", {"what": "gone", "who": point})
+    assert keys.keys() == []
+    events.close()
+
+
+def test_nothing_is_left_behind(start: Start, keys: redis.Redis) -> None:
+    library = start()
+    library.announce_charge_points(3)
+    library.start_commands(6, timeout=10)
+    library.wait_for_received_commands(count=6)
+    keys.lpush(f"to:{library.announce_charge_points(1)[0]}", "{}")
+    library.close_all()
+    assert keys.keys() == []
+
+
+def test_commands_of_many_callers_get_their_own_answers_in_any_order(start: Start) -> None:
+    library = start()
+    library.announce_charge_points(10)
+    commands = library.start_commands(200, timeout=10)
+    library.pending_correlations_should_be(200)
+    assert commands.waiting == 200
+    given = library.answer_commands(commands, order=Order.RANDOM, seed=1)
+    assert [each.message_id for each in given] != sorted((each.message_id for each in given), key=lambda m: int(m[1:]))
+    library.commands_should_be_answered(commands)
+    assert (commands.own_answers, commands.mixed_up, commands.percent_answered) == (200, 0, 100)
+    assert library.pending_correlations_should_be(0) == 0
+
+
+def test_an_answer_to_another_command_is_seen(start: Start) -> None:
+    library = start("action")
+    library.announce_charge_points(1)
+    commands = library.start_commands(3, timeout=5)
+    library.answer_commands(commands, order=Order.REVERSED)
+    with pytest.raises(ExpectationFailed, match="1 with their own answer, 2 mixed up"):
+        library.commands_should_be_answered(commands)
+
+
+def test_two_equal_commands_are_told_apart_by_their_answers(start: Start) -> None:
+    library = start()
+    library.announce_charge_points(1)
+    first = library.start_commands(1, key="same", timeout=5)
+    library.wait_for_received_commands(first)
+    second = library.start_commands(1, key="same", timeout=5)
+    answer = library.answer_commands(order=Order.REVERSED, most=1, count=2)
+    library.commands_should_be_answered(second)
+    library.command_should_have_answer(second, answer)
+    assert first.waiting == 1
+    other = library.answer_commands()
+    library.commands_should_be_answered(first)
+    library.command_should_have_answer(first, other)
+    with pytest.raises(ExpectationFailed, match=r"Expected the answer .* for GetConfiguration to .* it got"):
+        library.command_should_have_answer(first, answer)
+
+
+def test_equal_commands_that_are_mixed_up_are_seen(start: Start) -> None:
+    library = start("action")
+    library.announce_charge_points(1)
+    first = library.start_commands(1, key="same", timeout=5)
+    library.wait_for_received_commands(first)
+    second = library.start_commands(1, key="same", timeout=5)
+    answer = library.answer_commands(order=Order.REVERSED, most=1, count=2)
+    library.commands_should_be_answered(first)
+    assert second.waiting == 1
+    library.command_should_have_answer(first, answer)
+
+
+def test_a_command_can_be_answered_when_it_arrives(start: Start) -> None:
+    library = start()
+    (point,) = library.announce_charge_points(1, answering=Answering.AT_ONCE)
+    reset = library.send_command("Reset", point, type="Soft")
+    assert (reset.status, reset.data) == (200, {"status": "Accepted"})
+    assert reset.own_answer
+    assert 0 < reset.seconds < 2
+    library.announce_charge_points([point], answering=Answering.HELD)
+    assert library.send_command("Reset", point, type="Soft", timeout=0.1).status == 408
+
+
+def test_a_command_without_an_answer_times_out(start: Start) -> None:
+    library = start()
+    library.announce_charge_points(1)
+    told = library.command_should_time_out(library.start_commands(5, timeout=0.3))
+    assert 0.3 <= told.quickest <= told.slowest < 1.5
+    commands = library.start_commands(1, timeout=5)
+    library.answer_commands(commands)
+    with pytest.raises(ExpectationFailed, match="Expected HTTP status 408 for each of 1 commands, 1 have another"):
+        library.command_should_time_out(commands)
+
+
+def test_another_status_than_408_is_seen(start: Start) -> None:
+    library = start("wrong status")
+    library.announce_charge_points(1)
+    with pytest.raises(ExpectationFailed, match=r"Expected HTTP status 408 .*: 500 time is up"):
+        library.command_should_time_out(library.start_commands(1, timeout=0.1))
+
+
+def test_answers_late_twice_unknown_and_with_an_error_are_counted(start: Start) -> None:
+    library = start()
+    library.announce_charge_points(1)
+    mark = library.get_correlations()
+    late = library.start_commands(2, timeout=0.1)
+    library.command_should_time_out(late)
+    library.answer_commands(late)
+    twice = library.start_commands(3, timeout=5)
+    library.answer_commands(twice, way=Way.TWICE)
+    library.commands_should_be_answered(twice)
+    refused = library.start_commands(1, timeout=5)
+    library.answer_commands(refused, way=Way.UNKNOWN)
+    library.answer_commands(refused, way=Way.ERROR)
+    library.commands_should_have_status(502, refused)
+    assert refused[0].reason == "GenericError"
+    grown = library.correlation_totals_should_be(since=mark, resolved=3, failed=1, expired=2, duplicate=5, unknown=1)
+    assert grown["registered"] == 6
+    with pytest.raises(
+        ExpectationFailed, match=r"Expected the counters to grow by unknown 2 .*; they grew by unknown 1"
+    ):
+        library.correlation_totals_should_be(since=mark, unknown=2, timeout=0.1)
+    with pytest.raises(ExpectationFailed, match=r"Expected the counters to grow by unknown 0; they grew by unknown 1"):
+        library.correlation_totals_should_be(since=mark, unknown=0)
+    with pytest.raises(UsageError, match=r"The system has no counter lost \(it has: registered, "):
+        library.correlation_totals_should_be(since=mark, lost=0)
+
+
+def test_counters_that_stand_still_are_seen(start: Start) -> None:
+    library = start("blind")
+    library.announce_charge_points(1, answering=Answering.AT_ONCE)
+    mark = library.get_correlations()
+    library.commands_should_be_answered(library.start_commands(1))
+    with pytest.raises(ExpectationFailed, match="Expected the counters to grow by resolved 1 within 200 ms"):
+        library.correlation_totals_should_be(since=mark, resolved=1, timeout=0.2)
+
+
+def test_what_stays_pending_is_seen(start: Start) -> None:
+    library = start("forgetful")
+    library.announce_charge_points(1, answering=Answering.AT_ONCE)
+    library.commands_should_be_answered(library.start_commands(4))
+    with pytest.raises(WaitTimeout, match="Expected 0 pending commands, the system has 4"):
+        library.pending_correlations_should_be(0, timeout=0.2)
+    assert library.get_pending_correlations() == 4
+
+
+def test_commands_that_wait_elsewhere_do_not_count(start: Start) -> None:
+    library = start()
+    (silent,) = library.announce_charge_points(1)
+    slow = library.start_commands(1, charge_points=silent, timeout=10)
+    library.pending_correlations_should_be(1)
+    assert library.pending_correlations_should_be(0, besides=slow) == 0
+    (oldest,) = library.get_correlations().oldest
+    assert oldest.charge_point == silent
+    assert 0 <= oldest.age < 5
+
+
+def test_a_charge_point_that_is_not_there_is_told_at_once(start: Start) -> None:
+    library = start()
+    commands = library.start_commands(1, charge_points="nobody")
+    library.commands_should_have_status(503, commands)
+    assert commands[0].reason == "offline"
+
+
+def test_the_token_is_sent(start: Start) -> None:
+    library = start(token="secret")
+    library.announce_charge_points(1, answering=Answering.AT_ONCE)
+    library.commands_should_be_answered(library.start_commands(1))
+    library.pending_correlations_should_be(0)
+    other = start(token="secret", sent_token="wrong")
+    other.commands_should_have_status(401, other.start_commands(1, charge_points="any"))
+    with pytest.raises(ExpectationFailed, match="answered 401 instead of 200"):
+        other.get_correlations()
+
+
+def test_callers_of_a_server_that_dies_are_told_why(start: Start, service: RedisService) -> None:
+    library = CorrelationLibrary()
+    server = OcppServer("fake", Target.load(PROFILE))
+    server.configure(service.url(), {})
+    server.start()
+    try:
+        library.open_commands(service.url(), server.url, target=PROFILE)
+        library.announce_charge_points(1)
+        commands = library.start_commands(2, timeout=10)
+        library.wait_for_received_commands(commands)
+        server.kill()
+        library.wait_for_commands(commands, timeout=5)
+        assert all("no HTTP answer" in str(each.problem) for each in commands)
+        with pytest.raises(ServiceError):
+            library.get_correlations()
+    finally:
+        library.close_all()
+        server.close()
+
+
+def test_closing_breaks_off_what_waits(start: Start) -> None:
+    library = start()
+    library.announce_charge_points(1)
+    commands = library.start_commands(2, timeout=60)
+    library.wait_for_received_commands(commands)
+    library.close_commands()
+    assert commands.waiting == 0
+    assert commands[0].problem == "the client was closed"
+    with pytest.raises(UsageError, match="There is no commands 'commands'"):
+        library.start_commands(1)
+
+
+def test_the_stand_in_goes_on_when_its_connections_were_cut(start: Start, keys: redis.Redis) -> None:
+    library = start()
+    (point,) = library.announce_charge_points(1)
+    keys.client_kill_filter(_type="normal", skipme=True)
+    keys.lpush(f"to:{point}", '{"payload":[2,"after","Reset",{"type":"Soft"}]}')
+    (received,) = library.wait_for_received_commands()
+    assert received.message_id == "after"
+    library.answer_commands()
+    assert json.loads(keys.lrange("in", 0, 0)[0])["payload"] == [3, "after", {"status": "Accepted"}]
+
+
+def test_what_does_not_exist_is_refused(start: Start, service: RedisService) -> None:
+    library = start()
+    with pytest.raises(UsageError, match=r"has no command 'Fly' \(allowed: GetConfiguration, Reset; "):
+        library.start_commands(1, action="Fly", charge_points="CP")
+    with pytest.raises(UsageError, match="There are 1 commands for 0 charge points"):
+        library.start_commands(1)
+    with pytest.raises(UsageError, match="charge_points is 0"):
+        library.announce_charge_points(0)
+    with pytest.raises(UsageError, match="Expected what `Start Commands` or `Send Command` returned, not 'x'"):
+        library.wait_for_commands("x")
+    with pytest.raises(WaitTimeout, match="Expected 1 unanswered commands at the charge points, found 0"):
+        library.answer_commands(timeout=0.1)
+    library.open_commands(service.url(), "http://127.0.0.1:1", target=str(Path(PROFILE).with_name("fake.yaml")))
+    with pytest.raises(UsageError, match="has no announcement"):
+        library.announce_charge_points(1)
+    with pytest.raises(UsageError, match="has no HTTP path for 'correlations'"):
+        library.get_correlations()
+
+
+def test_templates_keep_types_and_leave_out_what_is_not_given() -> None:
+    template = {"a": "{a}", "b": "{b}", "c": "<{a}>", "d": ["{b}", "{a}"], "e": {"f": "{b}"}, "n": 1}
+    assert fill_template(template, {"a": 7}) == {"a": 7, "c": "<7>", "d": [7], "e": {}, "n": 1}
+    assert fill_template("{a}", {"a": None}) is None
+    assert fill_template(None, {}) is None
+
+
+def test_requests_are_made_as_the_reference_profile_says() -> None:
+    from resilience.correlation.commands import CommandClient
+
+    client = CommandClient("http://127.0.0.1:1", Target.load("reference"), run="run")
+    got = client.make("GetConfiguration", "CP/1 ü", timeout=2.0)
+    assert got.path == "/api/v1/chargepoints/CP%2F1%20%C3%BC/configuration/live"
+    assert (got.method, got.query, got.body, got.mark) == ("GET", {"keys": "run-1", "timeout": "2"}, None, "run-1")
+    reset = client.make("Reset", "CP", fields={"type": "Soft"}, timeout=0.5)
+    assert (reset.method, reset.query, reset.body, reset.mark) == ("POST", {}, {"type": "Soft", "timeout": 0.5}, None)
+    stop = client.make("RemoteStopTransaction", "CP", fields={"transactionId": 7})
+    assert stop.body == {"chargePointId": "CP", "transactionId": 7}
+
+
+def test_only_calls_are_commands() -> None:
+    assert read_command("CP", b'{"payload":[3,"a",{}]}') is None
+    assert read_command("CP", b"no json") is None
+    assert read_command("CP", b'{"payload":[2,"a","Reset",[]]}') is None
+    call = read_command("CP", b'{"payload":[2,"a","UnlockConnector",{"connectorId":1}]}')
+    assert call is not None
+    assert (call.message_id, call.action) == ("a", "UnlockConnector")
+    assert default_payload(call) == {"status": "Unlocked"}
+
+
+def test_an_own_answer_carries_the_mark_and_nothing_else() -> None:
+    command = Command(
+        charge_point="CP", action="A", mark="m", timeout=1, method="GET", path="/", echo="a.b", status=200
+    )
+    for echoed, own in ((["m"], True), ("m", True), (["m", "n"], False), ([], False), (None, False)):
+        command.data = {"a": {"b": echoed}}
+        assert command.own_answer is own
+    assert pick([], "a") is None
+    command.status = 202
+    assert not command.own_answer
+    assert Commands([]).percent_answered == 100
+
+
+def test_the_loop_is_left_with_nothing_of_ours(start: Start) -> None:
+    import asyncio
+
+    library = start()
+    library.announce_charge_points(1, answering=Answering.AT_ONCE)
+    library.commands_should_be_answered(library.start_commands(3))
+    library.close_all()
+
+    async def names() -> list[str]:
+        return [str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    assert not [name for name in background.run(names) if "_take_all" in name or "_send" in name]
