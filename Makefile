@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance containers test lint format unit keywords bench clean
+.PHONY: help acceptance containers test lint format unit keywords bench grade clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 
 bench: $(INSTALLED)  ## Measure the server against Redis itself; writes results/bench.json
 	$(BIN)/python benchmarks/bench.py --output results/bench.json
+
+grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
+	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(SOUND),--sound $(SOUND))
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache

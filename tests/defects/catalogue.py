@@ -1,0 +1,66 @@
+"""The register of defects: what each breaks, and which tests must catch it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+Patch = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One way in which a server is broken.
+
+    Attributes:
+        name: of the function that breaks it.
+        requirement: the id that it violates.
+        caught_by: names of tests, each of which must fail.
+        about: what is wrong, in a sentence.
+        patch: breaks the server in this process.
+        stops_start: whether the server does not even start, so that a failing setup is what has to happen.
+    """
+
+    name: str
+    requirement: str
+    caught_by: tuple[str, ...]
+    about: str
+    patch: Patch
+    stops_start: bool = False
+
+
+_DEFECTS: dict[str, Defect] = {}
+
+
+def defect(requirement: str, *caught_by: str, stops_start: bool = False) -> Callable[[Patch], Patch]:
+    """Register the decorated function, whose docstring says what is wrong."""
+
+    def register(patch: Patch) -> Patch:
+        name = patch.__name__
+        if name in _DEFECTS or not caught_by or not patch.__doc__:
+            raise ValueError(f"Defect {name} needs a name of its own, a docstring, and the tests that catch it.")
+        _DEFECTS[name] = Defect(name, requirement, caught_by, patch.__doc__.strip(), patch, stops_start)
+        return patch
+
+    return register
+
+
+def defects() -> dict[str, Defect]:
+    """All defects by name, in the order of the tests that they belong to."""
+    for file in sorted(Path(__file__).parent.glob("*_defects.py")):
+        importlib.import_module(file.stem)
+    return dict(_DEFECTS)
+
+
+def apply(name: str) -> None:
+    """Break the server in this process.
+
+    Raises:
+        LookupError: there is no such defect.
+    """
+    known = defects()
+    if name not in known:
+        raise LookupError(f"There is no defect '{name}'; there are {', '.join(known)}.")
+    known[name].patch()

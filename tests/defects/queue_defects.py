@@ -1,0 +1,160 @@
+"""Test 13: the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+from catalogue import defect
+
+from server import queue
+from server.processor import Processor
+from server.queue import Batch, RequestQueue, Script
+
+ONE_ORDER = "Messages Of One Charge Point Are Answered In The Order Queued"
+FIFTY_ORDERS = "Messages Of Fifty Charge Points Are Answered In The Order Of Each"
+OUTAGE = "A Running Server Survives An Outage Of Redis And Answers Everything Once"
+IDLE = "An Empty Queue Leaves The Server Idle And Quick To Answer"
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    """`text` with `old` replaced; a defect that would change nothing must not go unnoticed."""
+    if old not in text:
+        raise ValueError(f"The server has changed: there is no {old!r} to break.")
+    return text.replace(old, new)
+
+
+def take_at_most_once() -> None:
+    """What a processor takes is off the list at once."""
+    untrimmed = "    local reply = {redis.call('LLEN', queue)"
+    trim = "    if #batch > 0 then redis.call('LTRIM', queue, 0, -#batch - 1) end\n"
+    peek = replaced(queue._PEEK, untrimmed, trim + untrimmed)
+    commit = replaced(queue._COMMIT, queue._PEEK, peek)
+    commit = replaced(commit, "if #tail ~= count or", "if false and")
+    commit = replaced(commit, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", "")
+    queue._take = Script(replaced(queue._TAKE, queue._PEEK, peek))
+    queue._commit = Script(commit)
+
+    async def wait(self: RequestQueue) -> Batch:
+        reply = await self._blocking.execute("BRPOP", self._keys.requests, self._wait)
+        message = reply[1] if reply else None
+        return Batch([message[: self._longest + 1]], queue._digest([message])) if message else Batch([], "")
+
+    RequestQueue.wait = wait
+
+
+def reorder(order: Any) -> None:
+    """Handle the messages of a batch in another order."""
+    sound = Processor._handle
+
+    async def handle(self: Processor, batch: Batch) -> Any:
+        return await sound(self, Batch(order(batch.messages), batch.digest))
+
+    Processor._handle = handle
+
+
+@defect("R13.6", OUTAGE)
+def lost_when_the_connection_drops_after_the_take() -> None:
+    """Messages leave the list when they are taken (BRPOP), and are lost when Redis dies before the commit."""
+    take_at_most_once()
+    sound = Processor._handle
+
+    async def handle(self: Processor, batch: Batch) -> Any:
+        await asyncio.sleep(0.02)
+        return await sound(self, batch)
+
+    Processor._handle = handle
+
+
+@defect("R13.4", ONE_ORDER, FIFTY_ORDERS)
+def last_in_first_out() -> None:
+    """The newest message of a batch is handled first."""
+    reorder(lambda messages: messages[::-1])
+
+
+@defect("R13.4", FIFTY_ORDERS)
+def order_kept_only_without_concurrency() -> None:
+    """Messages of several charge points are handled side by side, without keeping each one's own apart."""
+    chance = random.Random(1)
+
+    def shuffled(messages: list[bytes]) -> list[bytes]:
+        points = {message[message.find(b"CP-") :][:20] for message in messages}
+        return chance.sample(messages, len(messages)) if len(points) > 1 else messages
+
+    reorder(shuffled)
+
+
+@defect("R13.3", IDLE)
+def blocks_on_an_empty_queue() -> None:
+    """Waiting for a message holds up the whole process, health answers included."""
+
+    async def wait(self: RequestQueue) -> Batch:
+        time.sleep(0.4)  # noqa: ASYNC251 - that is the defect
+        return await self.peek()
+
+    RequestQueue.wait = wait
+
+
+@defect("R13.3", IDLE)
+def spins_on_an_empty_queue() -> None:
+    """An empty queue is polled without a pause."""
+
+    async def wait(self: RequestQueue) -> Batch:
+        return await self.peek()
+
+    RequestQueue.wait = wait
+
+
+@defect("R13.3", IDLE)
+def falls_asleep_on_an_empty_queue() -> None:
+    """The longer the silence, the longer the pause between two looks."""
+    pauses: list[float] = []
+
+    async def wait(self: RequestQueue) -> Batch:
+        batch = await self.peek()
+        if batch.messages:
+            pauses.clear()
+        else:
+            pauses.append(min(8.0, 2.0 ** len(pauses)))
+            await asyncio.sleep(pauses[-1])
+        return batch
+
+    RequestQueue.wait = wait
+
+
+@defect("R13.3", "The Server Shuts Down Quickly While The Queue Is Empty")
+def sigterm_hangs() -> None:
+    """A processor that waits for a message does not hear that it shall stop."""
+    Processor.stop = lambda self: None
+
+
+@defect("R13.5", "Twenty Thousand Messages Are Drained At The Required Rate")
+def one_message_at_a_time() -> None:
+    """Each message costs a pause of 15 ms."""
+    sound = Processor._process
+
+    async def process(self: Processor, batch: Batch) -> Any:
+        await asyncio.sleep(0.015 * len(batch.messages))
+        return await sound(self, batch)
+
+    Processor._process = process
+
+
+@defect("R13.1", "Every Action In Every Message Format Is Answered In Time")
+def flat_messages_are_not_understood() -> None:
+    """Only the envelope is read."""
+    from server import messages
+    from server.errors import ErrorCode, InvalidMessage
+
+    def refuse(_flat: Any) -> Any:
+        raise InvalidMessage(ErrorCode.FORMATION_VIOLATION, "not an envelope")
+
+    messages._flat = refuse
+
+
+@defect("R13.2", "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed")
+def malformed_messages_are_not_set_aside() -> None:
+    """There is no list of dead letters."""
+    Processor._dead_letter_operations = lambda self, dead_letters: []
