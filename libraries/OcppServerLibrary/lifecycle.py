@@ -403,6 +403,24 @@ class Lifecycle(Component):
         """
         return self._servers.get(alias).url
 
+    @keyword(tags=("server", "gateway", "getter"))
+    def get_gateway_url(self, *, alias: str = "server") -> str:
+        """Returns the base URL of the server's WebSocket gateway, `ws://host:port`, without a path.
+
+        Args:
+            alias: which server.
+
+        Raises:
+            ServiceError: the server has not said on which port its gateway listens.
+
+        Example:
+        ```robotframework
+        ${url}    Get Gateway Url
+        Use Gateway    ${url}
+        ```
+        """
+        return self._servers.get(alias).gateway_url
+
     @keyword(tags=("server", "getter", "diagnosis"))
     def get_server_process_id(self, *, alias: str = "server") -> int:
         """Returns the process id of the server, also after its end.

@@ -178,6 +178,17 @@ class OcppServer:
         return self._ws_port
 
     @property
+    def gateway_url(self) -> str:
+        """The base of its WebSocket gateway, without a path.
+
+        Raises:
+            ServiceError: it does not say on which port its gateway listens.
+        """
+        if self._ws_port is None:
+            raise ServiceError(f"{self.name} has not said on which port its WebSocket gateway listens.")
+        return f"ws://{HOST}:{self._ws_port}"
+
+    @property
     def start_time(self) -> float:
         """Seconds from the last start until it listened.
 

@@ -19,6 +19,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 import yaml
@@ -265,6 +266,18 @@ class Announcement(_Section, frozen=True):
     disconnect: dict[str, str] = {}
 
 
+class Gateway(_Section, frozen=True):
+    """How charge points connect.
+
+    Attributes:
+        path: the path of the WebSocket endpoint, with the percent-encoded id in it; `null` without a gateway.
+        subprotocol: the WebSocket subprotocol that is offered, and that has to be chosen.
+    """
+
+    path: str | None = None
+    subprotocol: str = "ocpp1.6"
+
+
 class LogFields(_Section, frozen=True):
     """The names of the fields of a log record."""
 
@@ -356,6 +369,8 @@ class Target(_Section, frozen=True):
     http: Http = Http()
     commands: Commands = Commands()
     announcement: Announcement = Announcement()
+
+    gateway: Gateway = Gateway()
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     capabilities: list[Capability] = []
@@ -420,6 +435,10 @@ class Target(_Section, frozen=True):
                         where = f"announcement.{name}.{field_name}"
                         problem = f"has the unknown placeholder '{{{placeholder}}}'"
                         self._refuse(where, problem, _listed(ANNOUNCEMENT_PLACEHOLDERS))
+
+        path = self.gateway.path
+        if path is not None and (not path.startswith("/") or _PLACEHOLDER.findall(path) != ["charge_point_id"]):
+            self._refuse("gateway.path", f"is {path!r}", "a path that starts with '/', with {charge_point_id} in it")
         for key, expected in KEY_PLACEHOLDERS.items():
             pattern = getattr(self.redis.keys, key)
             if pattern is not None and sorted(_PLACEHOLDER.findall(pattern)) != sorted(expected):
@@ -486,6 +505,16 @@ class Target(_Section, frozen=True):
         if pattern is None:
             raise UsageError(f"Target '{self.name}' has no key '{key}' (redis.keys in {self.source}).")
         return str(pattern)
+
+    def gateway_path(self, charge_point_id: str) -> str:
+        """The path of the WebSocket endpoint for a charge point; its id is percent-encoded.
+
+        Raises:
+            UsageError: the system has no gateway.
+        """
+        if self.gateway.path is None:
+            raise UsageError(f"Target '{self.name}' has no gateway (gateway.path in {self.source}).")
+        return _fill(self.gateway.path, {"charge_point_id": quote(charge_point_id, safe="")})
 
     def start_command(self, values: Mapping[str, str | int]) -> list[str]:
         """The command that starts the system; `values` are the placeholders' values but `python`'s."""

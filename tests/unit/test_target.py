@@ -239,3 +239,17 @@ def test_every_field_of_the_reference_profile_is_written_out(reference: Target) 
     for section in ("ready", "timeouts", "http", "log", "redis"):
         assert set(given[section]) == set(type(getattr(reference, section)).__struct_fields__), section
     assert set(given["redis"]["keys"]) == set(Keys.__struct_fields__)
+
+
+def test_the_path_of_the_gateway_has_the_id_percent_encoded(reference: Target, tmp_path: Path) -> None:
+    assert reference.gateway_path("CP 1/{alias}") == "/ocpp/CP%201%2F%7Balias%7D"
+    assert reference.gateway.subprotocol == "ocpp1.6"
+    with pytest.raises(UsageError, match=r"^Target 'small' has no gateway \(gateway\.path in "):
+        Target.load(profile(tmp_path)).gateway_path("CP-1")
+
+
+@pytest.mark.parametrize("path", ["ocpp/{charge_point_id}", "/ocpp", "/{alias}"])
+def test_a_path_of_the_gateway_that_cannot_be_used_is_refused(tmp_path: Path, path: str) -> None:
+    text = f'{SMALL}gateway:\n  path: "{path}"\n'
+    with pytest.raises(UsageError, match=r"gateway\.path is '.*' \(allowed: a path that starts with '/', with "):
+        Target.load(profile(tmp_path, text))

@@ -1,0 +1,88 @@
+"""Simulated charge points on real WebSockets, and what they see."""
+
+from __future__ import annotations
+
+from ChargePointLibrary.commands import Commands
+from ChargePointLibrary.connection import Connection
+from ChargePointLibrary.frames import Frames
+from ChargePointLibrary.messages import Messages
+from ChargePointLibrary.volume import Volume
+from resilience.charge_points.gateway import Gateway
+from resilience.charge_points.many import ChargePoints
+from resilience.library import KeywordLibrary
+from resilience.queue.messages import Ids
+from resilience.registry import Registry
+
+__all__ = ["ChargePointLibrary"]
+
+
+class ChargePointLibrary(KeywordLibrary):
+    """Charge points that connect to the WebSocket gateway of a system under test, OCPP 1.6.
+
+    `Use Gateway` says where they connect; path and subprotocol come from the target profile. `Connect Charge Point`
+    makes one, by default with an id that no other test uses. It is disconnected when the suite ends that made it, also
+    after a failure.
+
+    Several charge points have an `alias` each; the keywords work on `charge point` unless told otherwise. In the place
+    of an alias the charge point id can stand too. Keywords with `charge_points` take a list of them, and have all of
+    them act at the same time.
+
+    # Messages
+
+    `Boot`, `Send Heartbeat` and so on send one CALL, wait for its answer and return its payload; a CALLERROR or no
+    answer is a failure that says what came instead. A charge point has one CALL outstanding at a time. `Send Call`
+    returns the answer whatever it is, as an object with `charge_point`, `message_id`, `action`, `kind.name` (CALLRESULT
+    or CALLERROR), `payload`, `code`, `description`, `details` and `seconds`.
+
+    Fields are sent with the type that they have in Robot Framework: `connectorId=${2}` is a number, `connectorId=2` is
+    text.
+
+    # Commands
+
+    While Robot Framework runs other keywords, each charge point answers the commands that it gets: sensibly, with its
+    own configuration for GetConfiguration and ChangeConfiguration, or as `Answer Commands` says: rejected, with a
+    CALLERROR, late, never, twice, or by hanging up.
+
+    # What went over the wire
+
+    Everything that was sent and received is kept, the newest 10,000 frames of each charge point. A frame has
+    `direction.value` (sent or received), `text`, `number`, `timestamp`, `kind`, `message_id`, `action`, `payload`,
+    `code` and `description`.
+
+    ```robotframework
+    *** Settings ***
+    Library         RedisServiceLibrary
+    Library         OcppServerLibrary
+    Library         ChargePointLibrary
+    Suite Setup     Start Everything
+
+    *** Test Cases ***
+    A Charge Point Boots And Charges
+        Connect Charge Point
+        ${answer}    Boot
+        Should Be Equal    ${answer}[status]    Accepted
+        ${session}    Charge Whole Session    energy=2500
+        Should Be True    ${session.transaction_id} > 0
+
+    *** Keywords ***
+    Start Everything
+        ${redis}    Start Redis
+        Start Server    ${redis}
+        ${url}    Get Gateway Url
+        Use Gateway    ${url}
+    ```
+    """
+
+    def __init__(self) -> None:
+        gateways: Registry[Gateway] = Registry("gateway", starter="Use Gateway", close=lambda _: None)
+        self.points = points = ChargePoints()
+        ids = Ids()
+        super().__init__(
+            [
+                Connection(points, gateways, ids),
+                Messages(points),
+                Volume(points, gateways, ids),
+                Commands(points),
+                Frames(points),
+            ]
+        )

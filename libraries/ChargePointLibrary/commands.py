@@ -1,0 +1,268 @@
+"""Keywords about the commands that a charge point gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from ChargePointLibrary.base import ALIAS, PointComponent
+from resilience import background
+from resilience.charge_points.behaviour import ANY, How, Script, Setting, check_can_reject
+from resilience.charge_points.frames import Direction, Frame, in_short
+from resilience.errors import UsageError
+from resilience.queue.messages import MessageType, counted
+from resilience.waiting import wait_until
+
+
+class Commands(PointComponent):
+    """Answering them, and seeing that they came."""
+
+    @keyword(tags=("charge point", "command"))
+    def answer_commands(
+        self,
+        action: str = ANY,
+        how: How = How.ACCEPT,
+        *,
+        delay: timedelta = timedelta(0),
+        spread: timedelta = timedelta(0),
+        payload: Mapping[str, Any] | None = None,
+        code: str = "GenericError",
+        description: str = "Scripted by the test.",
+        times: int | None = None,
+        charge_points: Sequence[str] | None = None,
+    ) -> None:
+        """Says how charge points answer the commands of an action from now on.
+
+        Args:
+            action: the action; `*` for all.
+            how: `accept` sensibly; `reject` (status Rejected and the like); `callerror`; `silence` (no answer);
+                `disconnect` (hangs up instead); `twice` (the same answer two times); `unknown id` (with a message id
+                that nobody waits for).
+            delay: how long it takes.
+            spread: up to how much longer, by chance, so that answers come in random order.
+            payload: the payload of the answer, in the place of the sensible one.
+            code: the error code of a CALLERROR.
+            description: the description of a CALLERROR.
+            times: for how many commands; after them, what was said before holds again. For all by default.
+            charge_points: their aliases or ids; all that there are now by default.
+
+        Raises:
+            UsageError: OCPP has no answer to this action that says no.
+
+        Example:
+        ```robotframework
+        Answer Commands    Reset    reject
+        Answer Commands    GetConfiguration    callerror    code=InternalError    times=1
+        Answer Commands    delay=1s    spread=2s
+        Answer Commands    RemoteStartTransaction    silence
+        ```
+        """
+        if how is How.REJECT:
+            check_can_reject(action)
+        if times is not None and times < 1:
+            raise UsageError(f"times is {times}, at least 1 is needed.")
+        for point in self.chosen(charge_points):
+            script = Script(
+                how=how,
+                delay=delay.total_seconds(),
+                spread=spread.total_seconds(),
+                payload=payload,
+                code=code,
+                description=description,
+                times=times,
+            )
+            background.call(point.behaviour.follow, action, script)
+
+    @keyword(tags=("charge point", "command"))
+    def answer_commands_sensibly(self, charge_points: Sequence[str] | None = None) -> None:
+        """Undoes all that `Answer Commands` said.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+
+        Example:
+        ```robotframework
+        Answer Commands    how=silence
+        Answer Commands Sensibly
+        ```
+        """
+        for point in self.chosen(charge_points):
+            background.call(point.behaviour.forget)
+
+    @keyword(tags=("charge point", "command"))
+    def set_charge_point_configuration(
+        self, key: str, value: str, *, readonly: bool = False, alias: str = ALIAS
+    ) -> None:
+        """Gives a charge point a configuration key, as GetConfiguration and ChangeConfiguration see it.
+
+        Args:
+            key: the key.
+            value: its value.
+            readonly: whether ChangeConfiguration is rejected.
+            alias: which charge point.
+
+        Example:
+        ```robotframework
+        Set Charge Point Configuration    SerialNumber    S-1    readonly=True
+        ```
+        """
+        configuration = self._points.get(alias).behaviour.configuration
+        background.call(configuration.__setitem__, key, Setting(value, readonly=readonly))
+
+    @keyword(tags=("charge point", "command", "getter"))
+    def get_charge_point_configuration(self, alias: str = ALIAS) -> dict[str, str]:
+        """Returns the configuration of a charge point, as changed by the commands that it got.
+
+        Args:
+            alias: which charge point.
+
+        Example:
+        ```robotframework
+        ${configuration}    Get Charge Point Configuration
+        Should Be Equal    ${configuration}[HeartbeatInterval]    60
+        ```
+        """
+        configuration = self._points.get(alias).behaviour.configuration
+        return {key: setting.value for key, setting in sorted(configuration.items())}
+
+    @keyword(tags=("charge point", "command", "check"))
+    def command_should_be_received(
+        self,
+        action: str,
+        *,
+        count: int = 1,
+        since: int | Frame = 0,
+        alias: str = ALIAS,
+        timeout: timedelta = timedelta(seconds=5),
+        **fields: Any,
+    ) -> Frame:
+        """Waits until a charge point has received a command, and returns it.
+
+        Args:
+            action: the action of the command.
+            count: at least so many that fit.
+            since: only what came after: what `Mark Frames` returned, or a frame.
+            alias: which charge point.
+            timeout: the longest wait.
+            fields: fields that its payload has to have.
+
+        Returns:
+            The newest that fits; `payload` and `message_id` are its own.
+
+        Raises:
+            WaitTimeout: it did not come; says what came.
+
+        Example:
+        ```robotframework
+        ${command}    Command Should Be Received    ChangeConfiguration    key=HeartbeatInterval
+        Should Be Equal    ${command.payload}[value]    60
+        ```
+        """
+        point = self._points.get(alias)
+        number = since.number if isinstance(since, Frame) else since
+
+        def commands(name: str | None = None) -> list[Frame]:
+            return point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=name, since=number)
+
+        def fits(frame: Frame) -> bool:
+            payload = frame.payload if isinstance(frame.payload, dict) else {}
+            return all(name in payload and payload[name] == value for name, value in fields.items())
+
+        def probe() -> Frame | None:
+            found = [frame for frame in commands(action) if fits(frame)]
+            return found[-1] if len(found) >= count else None
+
+        def failure() -> str:
+            wanted = f" with {fields}" if fields else ""
+            how_many = "" if count == 1 else f" {count} times"
+            same = [frame for frame in commands(action) if not fits(frame)]
+            near = f" {action} came with {same[-1].payload}." if same else ""
+            state = "" if point.connected else f" It {point.state()}."
+            return (
+                f"{point.id} should have received {action}{wanted}{how_many}. Of commands it received "
+                f"{in_short(commands())}.{near}{state}"
+            )
+
+        frame = wait_until(probe, timeout=timeout, failure=failure)
+        logger.info(f"{point.id} received {frame.text} at {frame.timestamp}.")
+        return frame
+
+    @keyword(tags=("charge point", "command", "check"))
+    def no_command_should_be_received(
+        self, action: str | None = None, *, since: int | Frame = 0, alias: str = ALIAS
+    ) -> None:
+        """Fails if a charge point has received a command.
+
+        It looks once: have something happen first that would come after the command, such as a Heartbeat's answer.
+
+        Args:
+            action: the action; any by default.
+            since: only what came after: what `Mark Frames` returned, or a frame.
+            alias: which charge point.
+
+        Raises:
+            ExpectationFailed: it has; says which.
+
+        Example:
+        ```robotframework
+        Send Heartbeat
+        No Command Should Be Received    Reset
+        ```
+        """
+        point = self._points.get(alias)
+        number = since.number if isinstance(since, Frame) else since
+        found = point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=action, since=number)
+        wait_until(
+            lambda: None if found else True,
+            timeout=0,
+            failure=lambda: (
+                f"{point.id} should have received no {action or 'command'}, but it received {in_short(found)}"
+            ),
+        )
+
+    @keyword(tags=("charge point", "command", "getter"))
+    def count_commands(
+        self,
+        action: str | None = None,
+        *,
+        charge_points: Sequence[str] | None = None,
+        expected: int | None = None,
+        timeout: timedelta = timedelta(seconds=5),
+    ) -> int:
+        """Returns how many commands charge points have received.
+
+        Args:
+            action: the action; any by default.
+            charge_points: their aliases or ids; all by default.
+            expected: waits until it is so many; more is a failure.
+            timeout: the longest wait.
+
+        Raises:
+            WaitTimeout: it was another number until the end.
+
+        Example:
+        ```robotframework
+        ${count}    Count Commands    GetConfiguration    expected=200    timeout=10s
+        ```
+        """
+        points = self.chosen(charge_points)
+
+        def count() -> int:
+            return sum(
+                len(point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=action)) for point in points
+            )
+
+        if expected is None:
+            return count()
+        return wait_until(
+            lambda: expected if count() == expected else None,
+            timeout=timeout,
+            failure=lambda: (
+                f"{counted(len(points), 'charge point')} should have received {expected} "
+                f"{action or 'command'}s, but it is {count()}"
+            ),
+        )

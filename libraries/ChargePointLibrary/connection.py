@@ -1,0 +1,392 @@
+"""Keywords about connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from robot.api import logger
+from robot.api.deco import keyword
+from robot.api.types import Secret
+
+from ChargePointLibrary.base import ALIAS, ConnectingComponent, plain
+from resilience import background
+from resilience.charge_points.errors import ConnectFailed
+from resilience.charge_points.gateway import Gateway, Login
+from resilience.charge_points.many import close_all, connect_all
+from resilience.charge_points.point import ChargePoint, End
+from resilience.errors import ExpectationFailed, UsageError
+from resilience.queue.messages import counted
+from resilience.target import Target
+from resilience.waiting import in_words, wait_until
+
+CONNECT_TIMEOUT = timedelta(seconds=10)
+
+
+class Connection(ConnectingComponent):
+    """Connecting, disconnecting, and what became of it."""
+
+    @keyword(tags=("charge point", "connection"))
+    def use_gateway(self, url: str, *, target: str = "reference", alias: str = "gateway") -> None:
+        """Says where charge points connect from now on.
+
+        Args:
+            url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns: `ws://host:port`, or
+                `wss://host:port` with TLS.
+            target: the target profile that has the path and the subprotocol: a name, or the path of a file.
+            alias: the name of this gateway in the keywords that connect.
+
+        Raises:
+            UsageError: the URL cannot be used, or the target has no gateway.
+
+        Example:
+        ```robotframework
+        ${url}    Get Gateway Url
+        Use Gateway    ${url}
+        ```
+        """
+        gateway = Gateway(url, Target.load(target))
+        if self._gateways.find(alias) is not None:
+            self._gateways.remove(alias, self.cleanup)
+        self._gateways.add(alias, gateway, self.cleanup)
+
+    @keyword(tags=("charge point", "connection"))
+    def connect_charge_point(
+        self,
+        charge_point_id: str | None = None,
+        *,
+        alias: str = ALIAS,
+        password: str | Secret | None = None,
+        user: str | None = None,
+        ca: Path | None = None,
+        subprotocols: Sequence[str] | None = None,
+        gateway: str = "gateway",
+        timeout: timedelta = CONNECT_TIMEOUT,
+    ) -> str:
+        """Connects a new charge point, and returns its id.
+
+        An alias whose charge point is not connected any more is given to the new one; `Reconnect Charge Point` connects
+        the same again.
+
+        Args:
+            charge_point_id: its id; by default one that no other test uses.
+            alias: the name of this charge point in the other keywords.
+            password: sent with Basic authentication (OCPP security profile 1); without it, none is sent.
+            user: the user name; by default the charge point id.
+            ca: the file with the certificates that the gateway's is trusted by, for a gateway with TLS.
+            subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            gateway: which gateway, if there are several.
+            timeout: the longest wait until the connection is there.
+
+        Raises:
+            ConnectFailed: the gateway refused it; says with which HTTP status.
+            UsageError: a charge point is connected under this alias, or `Use Gateway` was not called.
+
+        Example:
+        ```robotframework
+        ${id}    Connect Charge Point
+        Connect Charge Point    CP-007    alias=second    password=secret
+        ```
+        """
+        where = self._gateways.get(gateway)
+        login = Login(password=plain(password), user=user, ca=ca, subprotocols=subprotocols)
+        known = self._points.find(alias)
+        if known is not None and known.connected and alias in self._points:
+            raise UsageError(f"{known.id} is connected already under the alias '{alias}'. Another one needs an alias.")
+        point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
+        background.run(point.connect, limit=timeout.total_seconds())
+        self.keep({alias: point})
+        logger.info(f"{point.id} is connected to {where.url_of(point.id)}.")
+        return point.id
+
+    @keyword(tags=("charge point", "connection"))
+    def reconnect_charge_point(
+        self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+    ) -> None:
+        """Connects a charge point that was connected before; its configuration and what it received stay.
+
+        Args:
+            alias: which charge point.
+            gateway: which gateway; by default the same.
+            timeout: the longest wait until the connection is there.
+
+        Raises:
+            ConnectFailed: the gateway refused it; says with which HTTP status.
+            UsageError: it is connected.
+
+        Example:
+        ```robotframework
+        Cut Off Charge Point
+        Reconnect Charge Point
+        ```
+        """
+        point = self._points.get(alias)
+        if gateway is not None:
+            point.gateway = self._gateways.get(gateway)
+        background.run(point.connect, limit=timeout.total_seconds())
+
+    @keyword(tags=("charge point", "connection", "load"))
+    def connect_charge_points(
+        self,
+        count: int = 50,
+        *,
+        prefix: str = "CP",
+        gateway: str = "gateway",
+        timeout: timedelta = CONNECT_TIMEOUT,
+    ) -> list[str]:
+        """Connects many new charge points, up to 100 at the same time, and returns their ids.
+
+        Their ids are their aliases.
+
+        Args:
+            count: how many.
+            prefix: what their ids begin with.
+            gateway: which gateway, if there are several.
+            timeout: the longest wait for each connection.
+
+        Raises:
+            ExpectationFailed: some could not connect; says how many and why. None of them stays connected then.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    1000
+        Boot All    ${ids}
+        ```
+        """
+        if count < 1:
+            raise UsageError(f"count is {count}, at least 1 is needed.")
+        where = self._gateways.get(gateway)
+        made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
+        try:
+            background.run(connect_all, made, limit=timeout.total_seconds())
+        except BaseException:
+            background.run(close_all, made, timeout=30)
+            raise
+        self.keep({point.id: point for point in made})
+        logger.info(f"{counted(count, 'charge point')} connected to {where.url}: {made[0].id} to {made[-1].id}.")
+        return [point.id for point in made]
+
+    @keyword(tags=("charge point", "connection"))
+    def disconnect_charge_point(self, alias: str = ALIAS, *, code: int = 1000, reason: str = "") -> None:
+        """Ends the connection of a charge point with a closing handshake.
+
+        Args:
+            alias: which charge point.
+            code: the close code.
+            reason: the reason that goes with it.
+
+        Example:
+        ```robotframework
+        Connect Charge Point
+        Disconnect Charge Point
+        Reconnect Charge Point
+        ```
+        """
+        background.run(self._points.get(alias).disconnect, code, reason)
+
+    @keyword(tags=("charge point", "connection"))
+    def disconnect_charge_points(self, charge_points: Sequence[str] | None = None) -> None:
+        """Ends the connections of many charge points at the same time.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    1000
+        Disconnect Charge Points    ${ids}
+        ```
+        """
+        background.run(close_all, self.chosen(charge_points))
+
+    @keyword(tags=("charge point", "connection"))
+    def remove_charge_points(self, charge_points: Sequence[str] | None = None) -> None:
+        """Disconnects charge points and forgets them and all that they saw.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+
+        Example:
+        ```robotframework
+        Remove Charge Points
+        ```
+        """
+        points = self.chosen(charge_points)
+        background.run(close_all, points)
+        self._points.forget(points)
+
+    @keyword(tags=("charge point", "connection", "fault"))
+    def cut_off_charge_point(self, alias: str = ALIAS) -> None:
+        """Cuts the connection of a charge point without a closing handshake, as when its power fails.
+
+        Args:
+            alias: which charge point.
+
+        Example:
+        ```robotframework
+        Cut Off Charge Point
+        Charge Point Should Be Disconnected    code=1006
+        ```
+        """
+        background.run(self._points.get(alias).abort)
+
+    @keyword(tags=("charge point", "connection", "check"))
+    def connection_should_be_refused(
+        self,
+        charge_point_id: str | None = None,
+        *,
+        status: int | None = None,
+        password: str | Secret | None = None,
+        user: str | None = None,
+        ca: Path | None = None,
+        subprotocols: Sequence[str] | None = None,
+        gateway: str = "gateway",
+        timeout: timedelta = CONNECT_TIMEOUT,
+    ) -> int | None:
+        """Fails if the gateway accepts a connection; returns the HTTP status with which it refused it.
+
+        Args:
+            charge_point_id: who connects; a new charge point by default.
+            status: the HTTP status that it has to be refused with; any by default.
+            password: sent with Basic authentication; without it, none is sent.
+            user: the user name; by default the charge point id.
+            ca: the file with the certificates that the gateway's is trusted by.
+            subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            gateway: which gateway, if there are several.
+            timeout: the longest wait for the refusal.
+
+        Returns:
+            The status, `None` if there was no HTTP answer.
+
+        Raises:
+            ExpectationFailed: it was accepted, or refused with another status.
+
+        Example:
+        ```robotframework
+        VAR    @{foreign}    ocpp2.0.1
+        Connection Should Be Refused    subprotocols=${foreign}
+        Connection Should Be Refused    CP-007    password=wrong    status=401
+        ```
+        """
+        where = self._gateways.get(gateway)
+        login = Login(password=plain(password), user=user, ca=ca, subprotocols=subprotocols)
+        point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
+        try:
+            background.run(point.connect, limit=timeout.total_seconds())
+        except ConnectFailed as refused:
+            if status is not None and refused.status != status:
+                raise ExpectationFailed(f"Expected a refusal with HTTP {status}. {refused}") from None
+            logger.info(str(refused))
+            return refused.status
+        background.run(point.disconnect)
+        expected = "" if status is None else f" with HTTP {status}"
+        raise ExpectationFailed(f"{point.id} should have been refused{expected}, but it was connected.")
+
+    @keyword(tags=("charge point", "connection", "check"))
+    def charge_point_should_be_connected(self, alias: str = ALIAS) -> None:
+        """Fails unless a charge point is connected now.
+
+        Args:
+            alias: which charge point.
+
+        Raises:
+            ExpectationFailed: it is not; says how the connection ended.
+
+        Example:
+        ```robotframework
+        Charge Point Should Be Connected
+        ```
+        """
+        point = self._points.get(alias)
+        if not point.connected:
+            raise ExpectationFailed(f"{point.id} should be connected, but it {point.state()}.")
+
+    @keyword(tags=("charge point", "connection", "check"))
+    def all_charge_points_should_be_connected(self, charge_points: Sequence[str] | None = None) -> int:
+        """Fails unless all of these charge points are connected now; returns how many they are.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+
+        Raises:
+            ExpectationFailed: some are not; says how many and how their connections ended.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    1000
+        All Charge Points Should Be Connected    ${ids}
+        ```
+        """
+        points = self.chosen(charge_points)
+        away = [point for point in points if not point.connected]
+        if away:
+            shown = "; ".join(f"{point.id} {point.state()}" for point in away[:5])
+            raise ExpectationFailed(f"{len(away)} of {len(points)} charge points are not connected. {shown}.")
+        return len(points)
+
+    @keyword(tags=("charge point", "connection", "check"))
+    def charge_point_should_be_disconnected(
+        self, alias: str = ALIAS, *, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
+    ) -> int:
+        """Waits until a charge point has no connection any more, and returns the close code.
+
+        Args:
+            alias: which charge point.
+            code: the close code that its last connection has to have ended with; any by default. 1006 stands for an
+                end without a closing handshake.
+            timeout: the longest wait.
+
+        Raises:
+            WaitTimeout: it is still connected.
+            ExpectationFailed: the code is another one.
+
+        Example:
+        ```robotframework
+        Charge Point Should Be Disconnected    code=1001    timeout=10s
+        ```
+        """
+        point = self._points.get(alias)
+
+        def probe() -> End | None:
+            return None if point.connected or not point.ends else point.ends[-1]
+
+        end = wait_until(
+            probe,
+            timeout=timeout,
+            failure=lambda: f"{point.id} should have been disconnected, but it {point.state()}",
+        )
+        if code is not None and end.code != code:
+            raise ExpectationFailed(
+                f"{point.id} should have been disconnected with code {code}, but it was ended {end}."
+            )
+        logger.info(f"The connection of {point.id} was ended {end}.")
+        return end.code
+
+    @keyword(tags=("charge point", "connection", "getter"))
+    def get_connected_charge_points(self) -> list[str]:
+        """Returns the ids of the charge points that are connected now.
+
+        Example:
+        ```robotframework
+        @{ids}    Get Connected Charge Points
+        ```
+        """
+        return [point.id for point in self._points.all() if point.connected]
+
+    @keyword(tags=("charge point", "connection", "getter"))
+    def get_connection_time(self, alias: str = ALIAS) -> timedelta:
+        """Returns how long the last connection of a charge point lasted, or has lasted up to now.
+
+        Args:
+            alias: which charge point.
+
+        Example:
+        ```robotframework
+        ${time}    Get Connection Time
+        ```
+        """
+        point = self._points.get(alias)
+        lasted: float = background.call(point.connection_seconds)
+        logger.info(f"The connection of {point.id} lasted {in_words(lasted)}.")
+        return timedelta(seconds=lasted)

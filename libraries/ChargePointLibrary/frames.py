@@ -1,0 +1,149 @@
+"""Keywords about what went over the wire."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from ChargePointLibrary.base import ALIAS, PointComponent
+from resilience.charge_points.frames import Direction, Frame, in_short
+from resilience.queue.messages import MessageType
+from resilience.waiting import wait_until
+
+
+class Frames(PointComponent):
+    """Reading the frames."""
+
+    @keyword(tags=("charge point", "frames", "getter"))
+    def mark_frames(self, alias: str = ALIAS) -> int:
+        """Returns the number of the newest frame of a charge point, for `since` of other keywords.
+
+        Args:
+            alias: which charge point.
+
+        Example:
+        ```robotframework
+        ${mark}    Mark Frames
+        Send Heartbeat
+        @{frames}    Received Frames    since=${mark}
+        ```
+        """
+        return self._points.get(alias).last_number
+
+    @keyword(tags=("charge point", "frames", "getter"))
+    def received_frames(
+        self,
+        alias: str = ALIAS,
+        *,
+        kind: MessageType | None = None,
+        action: str | None = None,
+        since: int | Frame = 0,
+    ) -> list[Frame]:
+        """Returns what a charge point received, oldest first.
+
+        Args:
+            alias: which charge point.
+            kind: only CALL, CALLRESULT or CALLERROR.
+            action: only CALLs with this action.
+            since: only what came after: what `Mark Frames` returned, or a frame.
+
+        Example:
+        ```robotframework
+        @{errors}    Received Frames    kind=CALLERROR
+        Should Be Empty    ${errors}
+        ```
+        """
+        return self._frames(alias, Direction.RECEIVED, kind, action, since)
+
+    @keyword(tags=("charge point", "frames", "getter"))
+    def sent_frames(
+        self,
+        alias: str = ALIAS,
+        *,
+        kind: MessageType | None = None,
+        action: str | None = None,
+        since: int | Frame = 0,
+    ) -> list[Frame]:
+        """Returns what a charge point sent, oldest first.
+
+        Args:
+            alias: which charge point.
+            kind: only CALL, CALLRESULT or CALLERROR.
+            action: only CALLs with this action.
+            since: only what was sent after: what `Mark Frames` returned, or a frame.
+
+        Example:
+        ```robotframework
+        @{answers}    Sent Frames    kind=CALLRESULT
+        ```
+        """
+        return self._frames(alias, Direction.SENT, kind, action, since)
+
+    def _frames(
+        self, alias: str, direction: Direction, kind: MessageType | None, action: str | None, since: int | Frame
+    ) -> list[Frame]:
+        number = since.number if isinstance(since, Frame) else since
+        found = self._points.get(alias).seen(direction=direction, kind=kind, action=action, since=number)
+        for frame in found[-100:]:
+            logger.debug(f"{frame.timestamp} {frame.direction.value} {frame.text[:2000]}")
+        return found
+
+    @keyword(tags=("charge point", "frames", "check"))
+    def answer_should_be_received(
+        self,
+        message_id: str,
+        *,
+        code: str | None = None,
+        since: int | Frame = 0,
+        alias: str = ALIAS,
+        timeout: timedelta = timedelta(seconds=5),
+    ) -> Frame:
+        """Waits until a charge point has received an answer with this message id, and returns it.
+
+        This is for frames sent with `Send Raw Frame`; the keywords that send a CALL wait by themselves.
+
+        Args:
+            message_id: the message id.
+            code: the error code of the CALLERROR that it has to be; either kind of answer by default.
+            since: only what came after: what `Mark Frames` returned, or a frame.
+            alias: which charge point.
+            timeout: the longest wait.
+
+        Raises:
+            WaitTimeout: it did not come; says what came.
+
+        Example:
+        ```robotframework
+        ${sent}    Send Raw Frame    [2,"id-1","MakeCoffee",{}]
+        Answer Should Be Received    id-1    code=NotImplemented    since=${sent}
+        ```
+        """
+        point = self._points.get(alias)
+        number = since.number if isinstance(since, Frame) else since
+
+        def received() -> list[Frame]:
+            return point.seen(direction=Direction.RECEIVED, since=number)
+
+        def probe() -> Frame | None:
+            return next(
+                (
+                    frame
+                    for frame in received()
+                    if frame.kind in (MessageType.CALLRESULT, MessageType.CALLERROR)
+                    and frame.message_id == message_id
+                    and (code is None or frame.code == code)
+                ),
+                None,
+            )
+
+        wanted = "an answer" if code is None else f"the CALLERROR {code}"
+        return wait_until(
+            probe,
+            timeout=timeout,
+            failure=lambda: (
+                f"{point.id} should have received {wanted} to {message_id}. It received "
+                f"{in_short(received())}, and it {point.state()}"
+            ),
+        )

@@ -1,0 +1,388 @@
+"""Keywords for a charge point's own messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from ChargePointLibrary.base import ALIAS, ANSWER_TIMEOUT, PointComponent, call
+from resilience import background
+from resilience.charge_points.frames import Frame
+from resilience.charge_points.many import Session, charge
+from resilience.charge_points.point import Answer
+from resilience.queue.messages import default_payload, now_rfc3339, shortened
+
+
+class Messages(PointComponent):
+    """CALLs, a whole session, and frames as they are."""
+
+    @keyword(tags=("charge point", "send"))
+    def boot(
+        self,
+        alias: str = ALIAS,
+        *,
+        vendor: str = "Acceptance",
+        model: str = "Test",
+        timeout: timedelta = ANSWER_TIMEOUT,
+        **fields: Any,
+    ) -> Any:
+        """Sends a BootNotification and returns the payload of the answer.
+
+        Args:
+            alias: which charge point.
+            vendor: the vendor.
+            model: the model.
+            timeout: the longest wait for the answer.
+            fields: further fields of the payload.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+            NotConnected: there is no connection.
+
+        Example:
+        ```robotframework
+        ${answer}    Boot    firmwareVersion=1.2
+        Should Be Equal    ${answer}[status]    Accepted
+        ```
+        """
+        payload = {"chargePointVendor": vendor, "chargePointModel": model, **fields}
+        return call(self._points.get(alias), "BootNotification", payload, timeout).accepted()
+
+    @keyword(tags=("charge point", "send"))
+    def send_heartbeat(self, alias: str = ALIAS, *, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
+        """Sends a Heartbeat and returns the payload of the answer.
+
+        Args:
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        ${answer}    Send Heartbeat
+        Log    ${answer}[currentTime]
+        ```
+        """
+        return call(self._points.get(alias), "Heartbeat", {}, timeout).accepted()
+
+    @keyword(tags=("charge point", "send"))
+    def send_status(
+        self,
+        status: str = "Available",
+        *,
+        connector: int = 1,
+        error_code: str = "NoError",
+        alias: str = ALIAS,
+        timeout: timedelta = ANSWER_TIMEOUT,
+        **fields: Any,
+    ) -> Any:
+        """Sends a StatusNotification and returns the payload of the answer.
+
+        Args:
+            status: the status.
+            connector: the number of the connector; 0 is the charge point itself.
+            error_code: the error code.
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+            fields: further fields of the payload.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        Send Status    Faulted    connector=2    error_code=GroundFailure
+        ```
+        """
+        payload = {"connectorId": connector, "errorCode": error_code, "status": status, **fields}
+        return call(self._points.get(alias), "StatusNotification", payload, timeout).accepted()
+
+    @keyword(tags=("charge point", "send"))
+    def send_authorize(
+        self, id_tag: str = "TEST-TAG", *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT
+    ) -> Any:
+        """Sends an Authorize and returns the payload of the answer.
+
+        Args:
+            id_tag: who wants to charge.
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        ${answer}    Send Authorize    TAG-1
+        Should Be Equal    ${answer}[idTagInfo][status]    Accepted
+        ```
+        """
+        return call(self._points.get(alias), "Authorize", {"idTag": id_tag}, timeout).accepted()
+
+    @keyword(tags=("charge point", "send", "transaction"))
+    def start_transaction(
+        self,
+        connector: int = 1,
+        *,
+        id_tag: str = "TEST-TAG",
+        meter: int = 1000,
+        alias: str = ALIAS,
+        timeout: timedelta = ANSWER_TIMEOUT,
+        **fields: Any,
+    ) -> Any:
+        """Sends a StartTransaction and returns the payload of the answer.
+
+        Args:
+            connector: the number of the connector.
+            id_tag: who charges.
+            meter: the meter, in Wh.
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+            fields: further fields of the payload.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        ${answer}    Start Transaction    meter=${1500}
+        Stop Transaction    ${answer}[transactionId]    meter=${2500}
+        ```
+        """
+        payload = {"connectorId": connector, "idTag": id_tag, "meterStart": meter, "timestamp": now_rfc3339(), **fields}
+        return call(self._points.get(alias), "StartTransaction", payload, timeout).accepted()
+
+    @keyword(tags=("charge point", "send", "transaction"))
+    def send_meter_values(
+        self,
+        transaction_id: int | None = None,
+        *,
+        meter: int = 1500,
+        connector: int = 1,
+        alias: str = ALIAS,
+        timeout: timedelta = ANSWER_TIMEOUT,
+        **fields: Any,
+    ) -> Any:
+        """Sends a MeterValues with one reading and returns the payload of the answer.
+
+        Args:
+            transaction_id: the transaction that it belongs to, if any.
+            meter: the meter, in Wh.
+            connector: the number of the connector.
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+            fields: further fields of the payload.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        ${answer}    Start Transaction
+        Send Meter Values    ${answer}[transactionId]    meter=1700
+        ```
+        """
+        sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
+        payload: dict[str, Any] = {
+            "connectorId": connector,
+            "meterValue": [{"timestamp": now_rfc3339(), "sampledValue": [sample]}],
+        }
+        if transaction_id is not None:
+            payload["transactionId"] = transaction_id
+        return call(self._points.get(alias), "MeterValues", payload | fields, timeout).accepted()
+
+    @keyword(tags=("charge point", "send", "transaction"))
+    def stop_transaction(
+        self,
+        transaction_id: int,
+        *,
+        meter: int = 2000,
+        reason: str = "Local",
+        alias: str = ALIAS,
+        timeout: timedelta = ANSWER_TIMEOUT,
+        **fields: Any,
+    ) -> Any:
+        """Sends a StopTransaction and returns the payload of the answer.
+
+        Args:
+            transaction_id: which transaction.
+            meter: the meter, in Wh.
+            reason: why it ends.
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+            fields: further fields of the payload.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        ${answer}    Start Transaction
+        Stop Transaction    ${answer}[transactionId]    meter=2500    reason=EVDisconnected
+        ```
+        """
+        payload = {
+            "transactionId": transaction_id,
+            "meterStop": meter,
+            "timestamp": now_rfc3339(),
+            "reason": reason,
+            **fields,
+        }
+        return call(self._points.get(alias), "StopTransaction", payload, timeout).accepted()
+
+    @keyword(tags=("charge point", "send"))
+    def send_data_transfer(
+        self,
+        data: str | None = None,
+        *,
+        vendor: str = "org.example.acceptance",
+        message: str | None = None,
+        alias: str = ALIAS,
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> Any:
+        """Sends a DataTransfer and returns the payload of the answer.
+
+        Args:
+            data: the data.
+            vendor: the vendor id.
+            message: the vendor's own message id.
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+
+        Raises:
+            CallRefused: the answer is a CALLERROR.
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        ${answer}    Send Data Transfer    hello    message=greeting
+        Log    ${answer}[status]
+        ```
+        """
+        given = {"vendorId": vendor, "messageId": message, "data": data}
+        payload = {name: value for name, value in given.items() if value is not None}
+        return call(self._points.get(alias), "DataTransfer", payload, timeout).accepted()
+
+    @keyword(tags=("charge point", "send"))
+    def send_call(
+        self,
+        action: str,
+        *,
+        payload: Mapping[str, Any] | None = None,
+        alias: str = ALIAS,
+        timeout: timedelta = ANSWER_TIMEOUT,
+        **fields: Any,
+    ) -> Answer:
+        """Sends any CALL, valid or not, and returns the answer, whatever it is.
+
+        Args:
+            action: the action; it need not exist.
+            payload: the payload; a small valid one by default.
+            alias: which charge point.
+            timeout: the longest wait for the answer.
+            fields: fields on top of the payload.
+
+        Returns:
+            The answer: `kind.name` is CALLRESULT or CALLERROR, with `payload`, or `code` and `description`.
+
+        Raises:
+            NoAnswer: there was none; says what came instead.
+
+        Example:
+        ```robotframework
+        ${answer}    Send Call    MakeCoffee
+        Should Be Equal    ${answer.code}    NotImplemented
+        ```
+        """
+        chosen = default_payload(action) if payload is None else payload
+        return call(self._points.get(alias), action, {**chosen, **fields}, timeout)
+
+    @keyword(tags=("charge point", "send", "transaction"))
+    def charge_whole_session(
+        self,
+        alias: str = ALIAS,
+        *,
+        connector: int = 1,
+        id_tag: str = "TEST-TAG",
+        meter_start: int = 1000,
+        energy: int = 1000,
+        meter_values: int = 3,
+        boot: bool = True,
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> Session:
+        """Goes through a whole charging session: boot, authorize, start, meter values, stop, and the status in between.
+
+        Args:
+            alias: which charge point.
+            connector: the number of the connector.
+            id_tag: who charges.
+            meter_start: the meter at the start, in Wh.
+            energy: what is charged, in Wh.
+            meter_values: how many MeterValues are sent.
+            boot: whether it begins with a BootNotification.
+            timeout: the longest wait for each answer.
+
+        Returns:
+            The session: `charge_point`, `connector`, `id_tag`, `transaction_id`, `meter_start`, `meter_stop`,
+            `answers` and `seconds`.
+
+        Raises:
+            ExpectationFailed: a message was not answered, or not accepted; says which.
+
+        Example:
+        ```robotframework
+        ${session}    Charge Whole Session    energy=2500    meter_values=10
+        Log    Transaction ${session.transaction_id} took ${session.seconds} s
+        ```
+        """
+        session: Session = background.run(
+            charge,
+            self._points.get(alias),
+            connector=connector,
+            id_tag=id_tag,
+            meter_start=meter_start,
+            energy=energy,
+            meter_values=meter_values,
+            boot=boot,
+            limit=timeout.total_seconds(),
+        )
+        logger.info(f"{session}")
+        return session
+
+    @keyword(tags=("charge point", "send", "invalid"))
+    def send_raw_frame(self, data: str | bytes, alias: str = ALIAS) -> Frame:
+        """Sends a WebSocket frame exactly as it is, whatever is outstanding, and returns at once.
+
+        Args:
+            data: text is sent as a text frame, bytes as a binary one.
+            alias: which charge point.
+
+        Returns:
+            The frame; its `number` is what `since` of other keywords takes.
+
+        Raises:
+            NotConnected: there is no connection.
+
+        Example:
+        ```robotframework
+        ${sent}    Send Raw Frame    [2,"id-1","Heartbeat",{}
+        ${answer}    Send Heartbeat
+        ```
+        """
+        point = self._points.get(alias)
+        frame: Frame = background.run(point.send, data)
+        logger.info(f"{point.id} sent {shortened(frame.text)}")
+        return frame

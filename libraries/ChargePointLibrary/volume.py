@@ -1,0 +1,154 @@
+"""Keywords with which many charge points act at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
+from resilience import background
+from resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
+from resilience.errors import ExpectationFailed, UsageError
+from resilience.queue.messages import counted
+
+
+class Volume(ConnectingComponent):
+    """Messages and sessions of many charge points."""
+
+    @keyword(tags=("charge point", "send", "load"))
+    def send_from_all(
+        self,
+        action: str,
+        charge_points: Sequence[str] | None = None,
+        *,
+        each: int = 1,
+        payload: Mapping[str, Any] | None = None,
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> Exchange:
+        """Has many charge points send a message at the same time, and returns what became of all of them.
+
+        Nothing is judged here; `All Should Be Answered` does that.
+
+        Args:
+            action: the action.
+            charge_points: their aliases or ids; all by default.
+            each: how many messages each sends, one after the answer to the one before.
+            payload: fields of the payload, on top of sensible ones.
+            timeout: the longest wait for each answer.
+
+        Returns:
+            `sent`, `answered`, `refused`, `unanswered`, `codes`, `problems`, `seconds`, `rate` (answers per second),
+            `median`, `p99` and `slowest` (milliseconds), `answers` and `summary`.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    1000
+        ${exchange}    Send From All    Heartbeat    ${ids}    each=10
+        All Should Be Answered    ${exchange}
+        ```
+        """
+        points = self.chosen(charge_points)
+        if not points or each < 1:
+            raise UsageError("There is nothing to send: at least one charge point and each=1 are needed.")
+        made: Exchange = background.run(exchange, points, action, payload, each=each, limit=timeout.total_seconds())
+        logger.info(f"{action} of {counted(len(points), 'charge point')}: {made.summary}.")
+        return made
+
+    @keyword(tags=("charge point", "check", "load"))
+    def all_should_be_answered(self, exchange: Exchange) -> None:
+        """Fails unless every message of an exchange was answered with a CALLRESULT.
+
+        Args:
+            exchange: what `Send From All` returned.
+
+        Raises:
+            ExpectationFailed: some were not; says how many and what happened to the first.
+
+        Example:
+        ```robotframework
+        ${exchange}    Send From All    Heartbeat
+        All Should Be Answered    ${exchange}
+        ```
+        """
+        if exchange.answered != exchange.sent:
+            shown = " ".join(exchange.problems[:5])
+            raise ExpectationFailed(f"{exchange.summary}. The first: {shown}")
+
+    @keyword(tags=("charge point", "send", "load"))
+    def boot_all(self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT) -> Exchange:
+        """Has many charge points send a BootNotification at the same time; all have to be answered.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+            timeout: the longest wait for each answer.
+
+        Returns:
+            As `Send From All`.
+
+        Raises:
+            ExpectationFailed: some were not answered; says how many and what happened to the first.
+
+        Example:
+        ```robotframework
+        Connect Charge Points    1000
+        ${boots}    Boot All
+        ```
+        """
+        made: Exchange = self.send_from_all("BootNotification", charge_points, timeout=timeout)
+        self.all_should_be_answered(made)
+        return made
+
+    @keyword(tags=("charge point", "send", "load", "transaction"))
+    def charge_whole_sessions(
+        self,
+        charge_points: Sequence[str] | None = None,
+        *,
+        energy: int = 1000,
+        meter_values: int = 3,
+        boot: bool = True,
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> list[Session]:
+        """Has many charge points go through a whole charging session at the same time, and returns the sessions.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+            energy: what each charges, in Wh.
+            meter_values: how many MeterValues each sends.
+            boot: whether each begins with a BootNotification.
+            timeout: the longest wait for each answer.
+
+        Returns:
+            The sessions, as `Charge Whole Session` returns them.
+
+        Raises:
+            ExpectationFailed: some sessions did not come to their end; says how many and why.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    50
+        ${sessions}    Charge Whole Sessions    ${ids}    meter_values=10
+        ```
+        """
+        limit = timeout.total_seconds()
+        points = self.chosen(charge_points)
+        results = background.run(
+            together,
+            points,
+            lambda point: charge(
+                point,
+                connector=1,
+                id_tag="TEST-TAG",
+                meter_start=1000,
+                energy=energy,
+                meter_values=meter_values,
+                boot=boot,
+                limit=limit,
+            ),
+        )
+        sessions: list[Session] = all_succeeded(results, "charging sessions did not come to their end")
+        logger.info(f"{counted(len(sessions), 'session')} charged, slowest {max(s.seconds for s in sessions):.2f} s.")
+        return sessions

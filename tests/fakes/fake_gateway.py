@@ -1,0 +1,121 @@
+"""A stand-in for a gateway: it answers as a test says, sends commands, and hangs up when told to."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from resilience import background
+
+ACCEPTED = {
+    "Authorize": {"idTagInfo": {"status": "Accepted"}},
+    "BootNotification": {"currentTime": "2026-01-15T10:30:00Z", "interval": 300, "status": "Accepted"},
+    "Heartbeat": {"currentTime": "2026-01-15T10:30:00Z"},
+    "StartTransaction": {"transactionId": 7, "idTagInfo": {"status": "Accepted"}},
+}
+
+
+class FakeGateway:
+    """Answers every CALL on `/ocpp/{id}`.
+
+    Attributes:
+        silent: actions that are not answered.
+        refused: actions that are answered with the CALLERROR NotSupported.
+        password: what Basic authentication has to bring, if not `None`.
+        received: what each charge point sent.
+        connections: the connection of each charge point.
+    """
+
+    def __init__(self) -> None:
+        self.silent: set[str] = set()
+        self.refused: set[str] = set()
+        self.answers: dict[str, Any] = dict(ACCEPTED)
+        self.password: str | None = None
+        self.received: dict[str, list[Any]] = {}
+        self.connections: dict[str, ServerConnection] = {}
+        self.outstanding = 0
+        self.most_outstanding = 0
+        self._server: Server | None = None
+
+    async def _open(self) -> None:
+        self._server = await serve(
+            self._serve,
+            "127.0.0.1",
+            0,
+            subprotocols=[Subprotocol("ocpp1.6")],
+            process_request=self._check,
+            max_size=256 * 1024,
+            close_timeout=1,
+        )
+
+    async def _close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def _check(self, connection: ServerConnection, request: Request) -> Response | None:
+        if not request.path.startswith("/ocpp/"):
+            return connection.respond(HTTPStatus.NOT_FOUND, "no such path\n")
+        if self.password is not None:
+            point = unquote(request.path.rpartition("/")[2])
+            token = base64.b64encode(f"{point}:{self.password}".encode()).decode()
+            if request.headers.get("Authorization") != f"Basic {token}":
+                return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong password\n")
+        return None
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        point = unquote(connection.request.path.rpartition("/")[2])
+        self.connections[point] = connection
+        async for data in connection:
+            self.received.setdefault(point, []).append(data)
+            with contextlib.suppress(ValueError):
+                await self._answer(connection, json.loads(data))
+
+    async def _answer(self, connection: ServerConnection, frame: Any) -> None:
+        if not isinstance(frame, list) or len(frame) != 4 or frame[0] != 2:
+            return
+        _, message_id, action, _ = frame
+        if action in self.silent:
+            return
+        if action in self.refused:
+            await connection.send(json.dumps([4, message_id, "NotSupported", "not here", {}]))
+        else:
+            await connection.send(json.dumps([3, message_id, self.answers.get(action, {})]))
+
+    def send(self, point: str, frame: Any) -> None:
+        """Send a frame to a charge point: text or bytes as they are, anything else as JSON."""
+        background.run(self.connections[point].send, frame if isinstance(frame, str | bytes) else json.dumps(frame))
+
+    def hang_up(self, point: str, code: int = 1000, reason: str = "") -> None:
+        """End the connection of a charge point."""
+        background.run(self.connections[point].close, code, reason)
+
+    def frames(self, point: str) -> list[Any]:
+        """What a charge point sent, read as JSON."""
+        return [json.loads(data) for data in list(self.received.get(point, []))]
+
+
+@contextlib.contextmanager
+def fake_gateway() -> Iterator[FakeGateway]:
+    """A gateway on a free port of 127.0.0.1."""
+    gateway = FakeGateway()
+    background.run(gateway._open)
+    try:
+        yield gateway
+    finally:
+        background.run(gateway._close)

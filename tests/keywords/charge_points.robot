@@ -1,0 +1,165 @@
+*** Settings ***
+Documentation     The keywords of ChargePointLibrary, on a stand-in of a gateway that obeys the tests.
+
+Library           ChargePointLibrary
+Library           ../fakes/GatewayFake.py
+
+Suite Setup       Start And Use The Fake
+Suite Teardown    Stop Fake Gateway
+Test Teardown     Be Good Again
+
+
+*** Test Cases ***
+A Charge Point Boots And Charges
+    [Documentation]    Out of nothing but defaults, with an id that no other test uses.
+    ${id}    Connect Charge Point
+    Should Match Regexp    ${id}    ^CP-[0-9a-z]{7}-\\d{4}$
+    ${answer}    Boot    firmwareVersion=1.2
+    Should Be Equal    ${answer}[status]    Accepted
+    ${session}    Charge Whole Session    energy=2500    meter_values=2
+    Should Be Equal    ${session.transaction_id}    ${7}
+    Should Be Equal    ${session.meter_stop}    ${3500}
+
+Each Message Has A Keyword
+    [Documentation]    They return the payload of the answer.
+    Connect Charge Point
+    Send Status    Faulted    connector=2    error_code=GroundFailure
+    ${answer}    Send Authorize    TAG-1
+    Should Be Equal    ${answer}[idTagInfo][status]    Accepted
+    Send Data Transfer    hello    message=greeting
+    @{sent}    Sent Frames    kind=CALL
+    Length Should Be    ${sent}    3
+    Should Be Equal    ${sent[0].payload}[status]    Faulted
+    Should Be Equal    ${sent[2].payload}[data]    hello
+
+A Transaction Is Made Of Three Messages
+    [Documentation]    Numbers are sent as numbers.
+    Connect Charge Point
+    ${started}    Start Transaction    meter=1500
+    Send Meter Values    ${started}[transactionId]    meter=1700
+    Stop Transaction    ${started}[transactionId]    meter=2500    reason=EVDisconnected
+    @{sent}    Sent Frames    kind=CALL
+    Should Be Equal    ${sent[1].payload}[transactionId]    ${7}
+    Should Be Equal    ${sent[2].payload}[meterStop]    ${2500}
+
+What Is Not Answered Is Told With What Came Instead
+    [Documentation]    No answer, and a CALLERROR.
+    Connect Charge Point    CP-7
+    Fake Should Ignore    Heartbeat
+    VAR    ${expected}    REGEXP:Heartbeat of CP-7 \\(message id [0-9a-f]+-1\\) was not answered within 100 ms\\.
+    ...    Since then it received nothing\\.    separator=${SPACE}
+    Run Keyword And Expect Error    ${expected}    Send Heartbeat    timeout=100ms
+    Fake Should Refuse    Authorize
+    Run Keyword And Expect Error
+    ...    REGEXP:Authorize of CP-7 \\(message id .*\\) was answered with the CALLERROR NotSupported: not here\\.
+    ...    Send Authorize
+    ${answer}    Send Call    Authorize
+    Should Be Equal    ${answer.kind.name}    CALLERROR
+    Should Be Equal    ${answer.code}    NotSupported
+
+A Wrong Password Is Refused
+    [Documentation]    And the refusal can be asserted on.
+    Fake Should Ask For    secret
+    Connection Should Be Refused    CP-1    password=wrong    status=401
+    Run Keyword And Expect Error    STARTS:CP-1 was refused at    Connect Charge Point    CP-1
+    Connect Charge Point    CP-1    password=secret
+    Run Keyword And Expect Error    EQUALS:CP-1 should have been refused, but it was connected.
+    ...    Connection Should Be Refused    CP-1    password=secret
+
+A Subprotocol That The Gateway Does Not Have Is Refused
+    [Documentation]    Whatever is offered in the place of the target's own.
+    VAR    @{foreign}    ocpp2.0.1
+    Connection Should Be Refused    subprotocols=${foreign}    status=400
+
+The End Of A Connection Is Known
+    [Documentation]    Its close code, and who ended it.
+    ${id}    Connect Charge Point
+    Charge Point Should Be Connected
+    Fake Hangs Up    ${id}    1012
+    Charge Point Should Be Disconnected    code=1012
+    Run Keyword And Expect Error
+    ...    STARTS:${id} should be connected, but it is not connected: the connection was ended by the gateway
+    ...    Charge Point Should Be Connected
+    Reconnect Charge Point
+    Cut Off Charge Point
+    ${code}    Charge Point Should Be Disconnected
+    Should Be Equal    ${code}    ${1006}
+
+Commands Are Answered Sensibly
+    [Documentation]    ChangeConfiguration changes the configuration.
+    ${id}    Connect Charge Point
+    Fake Sends    ${id}    ChangeConfiguration    key=HeartbeatInterval    value=60
+    ${command}    Command Should Be Received    ChangeConfiguration    key=HeartbeatInterval
+    Should Be Equal    ${command.payload}[value]    60
+    Send Heartbeat
+    ${configuration}    Get Charge Point Configuration
+    Should Be Equal    ${configuration}[HeartbeatInterval]    60
+
+Commands Are Answered As The Test Says
+    [Documentation]    Each action can have its own way.
+    ${id}    Connect Charge Point
+    Answer Commands    Reset    reject
+    Answer Commands    ClearCache    callerror    code=InternalError
+    Fake Sends    ${id}    Reset    type=Soft
+    Fake Sends    ${id}    ClearCache
+    Command Should Be Received    ClearCache
+    @{answers}    Sent Frames    kind=CALLRESULT
+    Should Be Equal    ${answers[0].payload}[status]    Rejected
+    @{errors}    Sent Frames    kind=CALLERROR
+    Should Be Equal    ${errors[0].code}    InternalError
+
+A Command That Did Not Come Is Told With Those That Did
+    [Documentation]    And how the connection is.
+    ${id}    Connect Charge Point    CP-9
+    Fake Sends    ${id}    Reset    type=Soft
+    Command Should Be Received    Reset
+    VAR    ${expected}    EQUALS:CP-9 should have received Reset with {'type': 'Hard'}. Of commands it received
+    ...    Reset (message id Reset-1). Reset came with {'type': 'Soft'}. (waited 100 ms)    separator=${SPACE}
+    Run Keyword And Expect Error    ${expected}    Command Should Be Received    Reset    type=Hard    timeout=100ms
+    No Command Should Be Received    ClearCache
+    Run Keyword And Expect Error    STARTS:CP-9 should have received no Reset, but it received Reset
+    ...    No Command Should Be Received    Reset
+
+A Raw Frame Is Sent As It Is
+    [Documentation]    And its answer, if there is one, can be waited for.
+    Connect Charge Point
+    Send Raw Frame    not json
+    ${sent}    Send Raw Frame    [2,"id-1","Heartbeat",{}]
+    Answer Should Be Received    id-1    since=${sent}
+
+Many Charge Points Act At The Same Time
+    [Documentation]    In one keyword each.
+    @{ids}    Connect Charge Points    50
+    ${count}    All Charge Points Should Be Connected    ${ids}
+    Should Be Equal    ${count}    ${50}
+    Boot All    ${ids}
+    ${exchange}    Send From All    Heartbeat    ${ids}    each=10
+    All Should Be Answered    ${exchange}
+    Should Be Equal    ${exchange.answered}    ${500}
+    ${sessions}    Charge Whole Sessions    ${ids}
+    Length Should Be    ${sessions}    50
+
+What Some Of Many Did Not Get Is Told
+    [Documentation]    How many, and why.
+    @{ids}    Connect Charge Points    3
+    Fake Should Ignore    Heartbeat
+    ${exchange}    Send From All    Heartbeat    ${ids}    timeout=100ms
+    Run Keyword And Expect Error    STARTS:0 of 3 messages answered, 0 refused, 3 unanswered
+    ...    All Should Be Answered    ${exchange}
+    Disconnect Charge Points    ${ids}
+    Run Keyword And Expect Error    STARTS:3 of 3 charge points are not connected.
+    ...    All Charge Points Should Be Connected    ${ids}
+
+
+*** Keywords ***
+Start And Use The Fake
+    [Documentation]    One gateway for all tests.
+    ${url}    Start Fake Gateway
+    Use Gateway    ${url}
+
+Be Good Again
+    [Documentation]    The gateway answers everything and asks for nothing; nobody is connected.
+    Fake Should Ignore
+    Fake Should Refuse
+    Fake Should Ask For    ${None}
+    Remove Charge Points
