@@ -369,7 +369,6 @@ class Target(_Section, frozen=True):
     http: Http = Http()
     commands: Commands = Commands()
     announcement: Announcement = Announcement()
-
     gateway: Gateway = Gateway()
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
