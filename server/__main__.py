@@ -23,7 +23,7 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(_serve(settings))
-    except BindError as error:
+    except (BindError, SettingError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return CANNOT_START
     return 0

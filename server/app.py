@@ -15,6 +15,8 @@ import uvicorn
 
 from server import api
 from server.config import Settings
+from server.gateway import Gateway
+from server.mailbox import Mailbox
 from server.metrics import Metrics
 from server.processor import Processor
 from server.queue import RequestQueue
@@ -67,6 +69,16 @@ class App:
         self._parts: dict[str, Part] = {}
         if self.processor is not None:
             self._parts["processor"] = self.processor
+        self.gateway = self._make_gateway(keys) if settings.has_gateway else None
+        if self.gateway is not None:
+            self._parts["gateway"] = self.gateway
+        self._parts["mailbox"] = self.mailbox = Mailbox(
+            self.link,
+            keys,
+            server_id=settings.server_id,
+            on_wake=self.gateway.wake if self.gateway is not None else lambda _woken: None,
+            on_answers=lambda: None,
+        )
         self.metrics.gauge("ocpp_redis_connected", "1 while Redis answers", lambda: self.link.healthy)
         self.metrics.gauge("ocpp_redis_reconnects", "Times Redis came back", lambda: self.link.reconnects)
         self._stop = asyncio.Event()
@@ -92,13 +104,35 @@ class App:
             metrics=self.metrics,
         )
 
+    def _make_gateway(self, keys: Keys) -> Gateway:
+        settings = self._settings
+        return Gateway(
+            self.link,
+            keys,
+            instance=self.instance,
+            server_id=settings.server_id,
+            longest_message=settings.max_message_bytes,
+            ping_interval=settings.ping_interval,
+            credentials=settings.credentials(),
+            tls=settings.tls(),
+            metrics=self.metrics,
+        )
+
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or `stop`.
 
         Raises:
-            BindError: the HTTP port cannot be had.
+            BindError: the HTTP or the WebSocket port cannot be had.
         """
-        listener = _bind(self._settings.http_host, self._settings.http_port)
+        settings = self._settings
+        listener = _bind("HTTP_HOST and HTTP_PORT", settings.http_host, settings.http_port)
+        ws_port = None
+        if self.gateway is not None:
+            try:
+                ws_port = self.gateway.bind(_bind("WS_HOST and WS_PORT", settings.ws_host, settings.ws_port))
+            except BindError:
+                listener.close()
+                raise
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, self.stop, signal_number.name)
@@ -121,7 +155,7 @@ class App:
                     server_id=self._settings.server_id,
                     http_host=self._settings.http_host,
                     http_port=listener.getsockname()[1],
-                    ws_port=None,
+                    ws_port=ws_port,
                 )
                 await self._stop.wait()
                 for part in self._parts.values():
@@ -143,14 +177,14 @@ class App:
             self._stop.set()
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(setting: str, host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(128)
+        listener.listen(1024)
     except (OSError, UnicodeError) as error:
-        raise BindError(f"HTTP_HOST and HTTP_PORT: {host}:{port} cannot be bound: {error}") from None
+        raise BindError(f"{setting}: {host}:{port} cannot be bound: {error}") from None
     listener.setblocking(False)
     return listener

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -60,7 +62,11 @@ class Settings:
         api_token: what `/inspect` and commands ask for; none when empty.
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
-        ws_host, ws_port: where the gateway will listen; checked, not used yet.
+        ws_host, ws_port: where the gateway listens; port 0 takes a free one.
+        ping_interval: seconds of silence after which a charge point is pinged; after the same again it is closed.
+        ws_credentials: file with a line for each charge point, its id, a colon and the SHA-256 of its password in hex;
+            with it charge points must show their password (HTTP Basic authentication). None when empty.
+        tls_certificate, tls_key: PEM files; with them the gateway speaks `wss` only. None when empty.
         correlation_timeout: seconds that a command will wait for its answer; checked, not used yet.
         lease_seconds: how long a processor that stopped answering keeps the queue to itself.
         log_level: the lowest level that is logged.
@@ -79,6 +85,10 @@ class Settings:
     server_id: str = ""
     ws_host: str = "127.0.0.1"
     ws_port: int = 8080
+    ping_interval: float = 30.0
+    ws_credentials: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
     correlation_timeout: float = 30.0
     lease_seconds: float = 3.0
     log_level: LogLevel = LogLevel.INFO
@@ -122,7 +132,57 @@ class Settings:
                 f"QUEUE_NAME: {settings.queue_name!r} cannot be used, allowed is a key that the server does not use"
                 f" for something else, as it does {', '.join(taken)}"
             ) from None
+        for one, other in (("TLS_CERTIFICATE", "TLS_KEY"), ("TLS_KEY", "TLS_CERTIFICATE")):
+            if getattr(settings, one.lower()) and not getattr(settings, other.lower()):
+                raise SettingError(f"{other}: '' cannot be used, allowed is a file that can be read: {one} is set")
         return settings
+
+    def credentials(self) -> dict[str, bytes] | None:
+        """Charge point ids and the SHA-256 digests of their passwords; `None` where none are asked for.
+
+        Raises:
+            SettingError: the file cannot be used; names the line, and shows nothing of it.
+        """
+        if not self.ws_credentials:
+            return None
+        found: dict[str, bytes] = {}
+        allowed = "lines of charge point id, colon and SHA-256 of the password in hex"
+        try:
+            lines = Path(self.ws_credentials).read_text("utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            why = type(error).__name__
+            raise SettingError(
+                f"WS_CREDENTIALS: {self.ws_credentials!r} cannot be read ({why}), allowed are {allowed}"
+            ) from None
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            charge_point_id, _, digest = line.strip().partition(":")
+            if not usable_charge_point_id(charge_point_id) or not re.fullmatch("[0-9a-fA-F]{64}", digest):
+                raise SettingError(
+                    f"WS_CREDENTIALS: line {number} of {self.ws_credentials!r} cannot be used, allowed are {allowed}"
+                )
+            found[charge_point_id] = bytes.fromhex(digest)
+        return found
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What the gateway shows to charge points; `None` where it does not speak TLS.
+
+        Raises:
+            SettingError: certificate and key cannot be used.
+        """
+        if not self.tls_certificate:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.tls_certificate, self.tls_key)
+        except (OSError, ValueError) as error:
+            raise SettingError(
+                f"TLS_CERTIFICATE: {self.tls_certificate!r} with TLS_KEY {self.tls_key!r} cannot be used"
+                f" ({error}), allowed are a certificate and its key in PEM"
+            ) from None
+        return context
 
 
 def _without_secrets(text: str) -> str:
@@ -188,6 +248,14 @@ def _text(text: str) -> str:
     return text
 
 
+def _file(text: str) -> str:
+    try:
+        with Path(text).open("rb"):
+            return text
+    except OSError:
+        raise ValueError(text) from None
+
+
 def _key_part(text: str) -> str:
     if not usable_charge_point_id(text):
         raise ValueError(text)
@@ -216,6 +284,10 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "HTTP_PORT": (_port, _PORTS),
     "WS_HOST": (_text, "a host name or address"),
     "WS_PORT": (_port, _PORTS),
+    "PING_INTERVAL": (_duration, "a time from 1s to 3600s"),
+    "WS_CREDENTIALS": (_file, "a file that can be read"),
+    "TLS_CERTIFICATE": (_file, "a file that can be read"),
+    "TLS_KEY": (_file, "a file that can be read"),
     "CORRELATION_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "ROLE": (_one_of(Role), ", ".join(Role)),
     "MAX_MESSAGE_BYTES": (_size, "a size from 1 KiB to 64 MiB, in bytes or with KiB or MiB"),

@@ -32,6 +32,7 @@ class InvalidMessage(Exception):
         charge_point_id: whose message it is, where that can be read and is usable.
         message_id: the message id as received, where one can be read.
         answer_id: the message id for the CALLERROR; `None` where no answer can or may be sent.
+        ws_server_id: the gateway that the message came through, where that can be read.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class InvalidMessage(Exception):
         charge_point_id: str | None = None,
         message_id: str | None = None,
         answer_id: str | None = None,
+        ws_server_id: str = "",
     ) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
@@ -49,6 +51,7 @@ class InvalidMessage(Exception):
         self.charge_point_id = charge_point_id
         self.message_id = message_id
         self.answer_id = answer_id if charge_point_id is not None else None
+        self.ws_server_id = ws_server_id
 
 
 class StateError(Exception):

@@ -23,6 +23,10 @@ CALL, CALLRESULT, CALLERROR = 2, 3, 4
 LONGEST_CHARGE_POINT_ID = 48
 LONGEST_MESSAGE_ID = 36
 DEEPEST_NESTING = 32
+DEAD_LETTERS = 1000
+"""How many dead letters are kept, newest first."""
+DEAD_LETTER_RAW = 4096
+"""Bytes of a message that its dead letter shows."""
 UNREADABLE_ID = "-1"
 """What OCPP-J's errata put in the place of a message id that cannot be echoed."""
 
@@ -43,6 +47,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         action: the OCPP action, not yet known to be one that exists.
         payload: the action's fields, not yet validated; `None`, a list or a scalar where the sender put that there.
         flat: came in the flat form, in which required fields may be missing.
+        ws_server_id: the gateway that it came through; empty where it names none.
     """
 
     charge_point_id: str
@@ -50,6 +55,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     action: str
     payload: Any
     flat: bool = False
+    ws_server_id: str = ""
 
 
 class CallResult(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +101,29 @@ def parse(raw: bytes, *, longest: int) -> Message:
     if "payload" in value or "charge_point_id" in value:
         return _envelope(value)
     return _flat(value)
+
+
+def parse_frame(raw: bytes, charge_point_id: str) -> Message:
+    """Read a frame as it comes from a charge point's WebSocket: an OCPP-J array (section 4.2).
+
+    Args:
+        raw: the frame's text.
+        charge_point_id: whose connection it came over.
+
+    Returns:
+        The message; the payload of a `Call` is not validated yet.
+
+    Raises:
+        InvalidMessage: the frame is not a message; says what is wrong and whether an answer can be addressed.
+    """
+    value = _json(raw)
+    if type(value) is not list:
+        _refuse(
+            ErrorCode.FORMATION_VIOLATION,
+            f"the frame is {shown(value)}, allowed is an OCPP-J array",
+            charge_point_id=charge_point_id,
+        )
+    return _frame(value, charge_point_id)
 
 
 def _json(raw: bytes) -> Any:
@@ -149,6 +178,16 @@ def _refuse_repeated_keys(raw: bytes) -> None:
 
 
 def _envelope(envelope: dict[str, Any]) -> Message:
+    server_id = envelope.get("ws_server_id")
+    gateway = server_id if type(server_id) is str and usable_charge_point_id(server_id) else ""
+    try:
+        return _envelope_from(envelope, gateway)
+    except InvalidMessage as invalid:
+        invalid.ws_server_id = gateway
+        raise
+
+
+def _envelope_from(envelope: dict[str, Any], gateway: str) -> Message:
     charge_point_id = _charge_point_id(
         envelope.get("charge_point_id"), "charge_point_id" in envelope, "charge_point_id"
     )
@@ -165,7 +204,7 @@ def _envelope(envelope: dict[str, Any]) -> Message:
     frame = envelope["payload"]
     if type(frame) is not list:
         refuse(ErrorCode.FORMATION_VIOLATION, f"the field 'payload' is {shown(frame)}, allowed is an OCPP-J array")
-    message = _frame(frame, charge_point_id)
+    message = _frame(frame, charge_point_id, gateway)
     if "timestamp" in envelope:
         _check_timestamp(envelope["timestamp"], message, refuse)
     return message
@@ -200,7 +239,7 @@ def is_rfc3339(text: str) -> bool:
         return False
 
 
-def _frame(frame: list[Any], charge_point_id: str) -> Message:
+def _frame(frame: list[Any], charge_point_id: str, gateway: str = "") -> Message:
     """An OCPP-J array (section 4.2), from a charge point whose id is known to be usable."""
     kind = frame[0] if frame else None
     if type(kind) is not int or kind not in {CALL, CALLRESULT, CALLERROR}:
@@ -213,11 +252,11 @@ def _frame(frame: list[Any], charge_point_id: str) -> Message:
             message_id=message_id,
         )
     if kind == CALL:
-        return _call(frame, charge_point_id)
+        return _call(frame, charge_point_id, gateway)
     return _response(frame, charge_point_id)
 
 
-def _call(frame: list[Any], charge_point_id: str) -> Call:
+def _call(frame: list[Any], charge_point_id: str, gateway: str) -> Call:
     if len(frame) != _CALL_ELEMENTS:
         readable = frame[1] if len(frame) > 1 and _usable_message_id(frame[1]) else None
         _refuse(
@@ -229,7 +268,7 @@ def _call(frame: list[Any], charge_point_id: str) -> Call:
         )
     message_id = _message_id(frame[1], charge_point_id)
     action = _action(frame[2], charge_point_id, message_id)
-    return Call(charge_point_id, message_id, action, frame[3])
+    return Call(charge_point_id, message_id, action, frame[3], ws_server_id=gateway)
 
 
 def _response(frame: list[Any], charge_point_id: str) -> CallResult | CallError:
@@ -344,6 +383,58 @@ def _refuse(
     raise InvalidMessage(
         code, reason, charge_point_id=charge_point_id, message_id=message_id, answer_id=answer_id
     ) from None
+
+
+def enveloped(raw: bytes, message: Message, *, timestamp: str, server_id: str) -> bytes:
+    """The envelope in which a gateway queues a frame; the frame stands in it byte for byte.
+
+    Args:
+        raw: the frame.
+        message: what `parse_frame` made of it.
+        timestamp: when it came, RFC 3339.
+        server_id: the gateway.
+    """
+    if type(message) is Call:
+        kind, action = CALL, b',"action":' + _encode(message.action)
+    else:
+        kind, action = CALLRESULT if type(message) is CallResult else CALLERROR, b""
+    return (
+        b'{"charge_point_id":%b,"message_type":%d,"message_id":%b%b,"payload":%b,"timestamp":"%b","ws_server_id":%b}'
+        % (
+            _encode(message.charge_point_id),
+            kind,
+            _encode(message.message_id),
+            action,
+            raw,
+            timestamp.encode(),
+            _encode(server_id),
+        )
+    )
+
+
+def result_frame(message_id: str, payload: dict[str, Any]) -> bytes:
+    """A CALLRESULT as it goes over a WebSocket."""
+    return _encode([CALLRESULT, message_id, payload])
+
+
+def error_frame(message_id: str, code: ErrorCode, description: str) -> bytes:
+    """A CALLERROR as it goes over a WebSocket; the description is cut at OCPP-J's 255 characters."""
+    return _encode([CALLERROR, message_id, code.value, description[:255], {}])
+
+
+def dead_letter(invalid: InvalidMessage, raw: bytes, received_at: str) -> str:
+    """The entry under which a message that was set aside is kept (wire contract)."""
+    return _encode(
+        {
+            "received_at": received_at,
+            "code": invalid.code,
+            "reason": invalid.reason,
+            "charge_point_id": invalid.charge_point_id,
+            "message_id": invalid.message_id,
+            # Bytes that are no UTF-8 stay readable and distinguishable.
+            "raw": raw[:DEAD_LETTER_RAW].decode("utf-8", errors="backslashreplace"),
+        }
+    ).decode()
 
 
 def result(call: Call, payload: dict[str, Any], *, timestamp: str, server_id: str) -> str:

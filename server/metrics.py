@@ -19,7 +19,9 @@ class Metrics:
         self.unknown_answers = Counter(
             "ocpp_answers_unknown", "Answers of charge points that nobody waits for", registry=self._registry
         )
-
+        self._refused = Counter(
+            "ocpp_gateway_refused", "CALLs that the gateway refused", ["why"], registry=self._registry
+        )
         self.conflicts = Counter(
             "ocpp_commit_conflicts",
             "Batches handled again since somebody else wrote meanwhile",
@@ -33,6 +35,10 @@ class Metrics:
     def invalid(self, code: str) -> None:
         """Count a message that was set aside."""
         self._invalid.labels(code).inc()
+
+    def refused(self, why: str) -> None:
+        """Count a CALL that the gateway refused."""
+        self._refused.labels(why).inc()
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Add a gauge that is read when the metrics are."""

@@ -29,10 +29,6 @@ STANDBY_SECONDS = 0.5
 """How often a processor that does not own the queue looks whether it may."""
 RESPONSE_LIFETIME = 3600
 """Seconds that an answer waits for its charge point (wire contract)."""
-DEAD_LETTERS = 1000
-"""How many dead letters are kept, newest first."""
-DEAD_LETTER_RAW = 4096
-"""Bytes of a message that its dead letter shows."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -112,6 +108,7 @@ class Processor:
 
     async def run(self) -> None:
         """Work until `stop`. Redis being away is waited out; the queue is let go at the end."""
+        self._link.expect(NAME)
         try:
             await self._work()
         finally:
@@ -247,16 +244,21 @@ class Processor:
         await self._prepare(parsed)
         view = StateView(self._cache, self._keys, now=now(), transaction_ids=self._transaction_ids)
         answers: dict[str, list[str]] = {}
+        wake: dict[str, dict[str, None]] = {}
         dead_letters: list[str] = []
         effects = Effects()
         for raw, message in zip(batch.messages, parsed, strict=True):
             verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
             if isinstance(verdict, InvalidMessage):
                 effects.refused.append(verdict)
-                dead_letters.append(_dead_letter(verdict, raw, view.now))
+                dead_letters.append(messages.dead_letter(verdict, raw, view.now))
                 self._answer_refused(verdict, view.now, answers)
+                if verdict.ws_server_id and verdict.charge_point_id and verdict.answer_id:
+                    wake.setdefault(verdict.ws_server_id, {})[verdict.charge_point_id] = None
             elif isinstance(message, Call):
                 effects.processed[message.action] += 1
+                if message.ws_server_id:
+                    wake.setdefault(message.ws_server_id, {})[message.charge_point_id] = None
             else:
                 # Answers to commands: nobody in this process waits for one yet.
                 effects.unknown_answers.append(message)  # type: ignore[arg-type]
@@ -265,6 +267,8 @@ class Processor:
             *self._answer_operations(answers),
             *self._dead_letter_operations(dead_letters),
             *changes.operations,
+            # Last, so that who is woken finds everything; a wake-up that is lost costs a gateway's next sweep.
+            *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
         ]
         return Work(operations, changes, effects)
 
@@ -362,7 +366,7 @@ class Processor:
         if not dead_letters:
             return []
         key = self._keys.dead_letters
-        return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, DEAD_LETTERS - 1]]
+        return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, messages.DEAD_LETTERS - 1]]
 
     def _report(self, effects: Effects) -> None:
         """Log and count what a commit has made true."""
@@ -392,18 +396,5 @@ def _refusal(call: Call, code: ErrorCode, reason: str) -> InvalidMessage:
         charge_point_id=call.charge_point_id,
         message_id=call.message_id,
         answer_id=call.message_id,
+        ws_server_id=call.ws_server_id,
     )
-
-
-def _dead_letter(invalid: InvalidMessage, raw: bytes, received_at: str) -> str:
-    return _encode(
-        {
-            "received_at": received_at,
-            "code": invalid.code,
-            "reason": invalid.reason,
-            "charge_point_id": invalid.charge_point_id,
-            "message_id": invalid.message_id,
-            # Bytes that are no UTF-8 stay readable and distinguishable.
-            "raw": raw[:DEAD_LETTER_RAW].decode("utf-8", errors="backslashreplace"),
-        }
-    ).decode()

@@ -65,6 +65,27 @@ class RedisWire:
         await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
         return await self._connection.read_response()
 
+    async def connect(self) -> None:
+        """Connect where there is no connection: whatever fails in here, no command was sent.
+
+        Raises:
+            RedisError: no connection can be had.
+        """
+        if not self._connection.is_connected:
+            await self._connection.connect()
+
+    async def send(self, *arguments: str | bytes | int | float) -> None:
+        """Send a command whose reply comes with `read`, on a connection that has subscribed; raises as `execute`."""
+        await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
+
+    async def read(self, timeout: float) -> Any:  # noqa: ASYNC109 - the client's own
+        """The next message of a connection that has subscribed; `None` after `timeout` seconds without one.
+
+        Raises:
+            RedisError: the connection is broken.
+        """
+        return await self._connection.read_response(timeout=timeout)
+
     async def close(self) -> None:
         """Drop the connection; the next command opens a new one."""
         await self._connection.disconnect(nowait=True)
@@ -119,6 +140,11 @@ class RedisLink:
         wire = RedisWire(self._url, reply_timeout=reply_timeout)
         self._wires.append(wire)
         return wire
+
+    def expect(self, by: str) -> None:
+        """The part `by` is about to begin: the link is not healthy before it has reported a success."""
+        if not self.healthy:
+            self._failing.add(by)
 
     def succeeded(self, by: str) -> None:
         """A round trip of the part `by` worked: Redis is there and takes its commands."""

@@ -139,4 +139,5 @@ def _refuse(call: Call, code: ErrorCode, reason: str) -> None:
         charge_point_id=call.charge_point_id,
         message_id=call.message_id,
         answer_id=call.message_id,
+        ws_server_id=call.ws_server_id,
     )

@@ -126,6 +126,7 @@ class ServerProcess:
         self.redis_url = redis_url
         self.settings = {"SERVER_ID": name, **settings}
         self.http_port = 0
+        self.ws_port: int | None = None
         self._offset = 0
         self._records: list[dict[str, Any]] = []
 
@@ -137,6 +138,7 @@ class ServerProcess:
                 **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
                 "REDIS_URL": self.redis_url,
                 "HTTP_PORT": "0",
+                "WS_PORT": "0",
                 **self.settings,
             },
         )
@@ -157,6 +159,7 @@ class ServerProcess:
 
         until(look, lambda: f"no ready record. {self.process.output_tail()}", timeout=START_SECONDS)
         self.http_port = self.records("ready")[-1]["http_port"]
+        self.ws_port = self.records("ready")[-1]["ws_port"]
 
     def records(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log records so far, or those of one event; a line that is no JSON object fails."""

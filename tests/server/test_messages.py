@@ -59,7 +59,7 @@ class TestValid:
             }
         )
         payload = {"chargePointVendor": "V", "chargePointModel": "M"}
-        assert message == Call("CP-001", "b1", "BootNotification", payload, flat=False)
+        assert message == Call("CP-001", "b1", "BootNotification", payload, ws_server_id="gateway-1")
 
     def test_the_payload_decides_over_the_envelopes_other_fields(self) -> None:
         frame = [2, "b1", "Heartbeat", {}]

@@ -34,6 +34,7 @@ from harness import (
     stop_transaction,
 )
 
+from server import messages
 from server import processor as processor_module
 
 pytestmark = pytest.mark.anyio
@@ -699,5 +700,5 @@ async def test_shutdown_under_traffic_commits_the_batch_at_hand_and_lets_go(
 
 def test_the_limits_are_the_contracts() -> None:
     assert processor_module.RESPONSE_LIFETIME == 3600
-    assert processor_module.DEAD_LETTERS == 1000
-    assert processor_module.DEAD_LETTER_RAW == 4096
+    assert messages.DEAD_LETTERS == 1000
+    assert messages.DEAD_LETTER_RAW == 4096

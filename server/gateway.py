@@ -1,0 +1,569 @@
+"""Charge points' WebSockets: OCPP-J frames to the request queue, and what waits for a charge point back to it.
+
+No task, timer or Redis connection belongs to a single charge point beyond what `websockets` itself needs: one outbox,
+one delivery, one registry of sessions and one sweeper serve all of an instance's connections. Frames are sent without
+waiting; how much may pile up for a slow reader is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import socket
+import ssl
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+
+from server import messages
+from server.delivery import Delivery
+from server.errors import ErrorCode, InvalidMessage, shown
+from server.messages import Call
+from server.metrics import Metrics
+from server.outbox import Entry, Outbox
+from server.redis_link import RedisLink, now
+from server.sessions import Session, Sessions
+from server.store.keys import Keys
+
+logger = structlog.get_logger()
+
+PATH = "/ocpp/"
+SUBPROTOCOL = Subprotocol("ocpp1.6")
+HELD_CALLS = 8
+"""CALLs of a charge point that wait for the answer to the one before; OCPP-J 1.6 section 4.1.1 allows it none."""
+CALL_SECONDS = 60.0
+"""Seconds after which a CALL without an answer no longer holds up the charge point's next one."""
+WAITING_COMMANDS = 100
+"""CALLs to a charge point that wait for its answer to the one before."""
+COMMAND_SECONDS = 60.0
+"""Seconds after which a CALL to a charge point is given up, where its sender did not say until when it waits."""
+HOLD_SECONDS = 5.0
+"""Seconds that a CALL is held while Redis is away; then it is refused, and never processed."""
+MOST_UNSENT = 1024 * 1024
+"""Bytes that may wait for a slow reader, on top of what the operating system takes; then it is closed."""
+OPEN_SECONDS = 5.0
+"""What TLS and opening handshake may take."""
+CLOSE_SECONDS = 1.5
+"""What a closing handshake may take."""
+STOP_SECONDS = 2.0
+"""What closing all connections may take at the end."""
+SWEEP_EVERY = 0.25
+"""Seconds between two looks at what is due: pings, overdue CALLs and commands, connections that do not close."""
+TRY_AGAIN = "Redis is unavailable: the message was not taken and may be sent again"
+
+_ENDED = (State.CLOSING, State.CLOSED)
+
+
+class _Response(msgspec.Struct):
+    """What counts of an entry in a list of responses."""
+
+    payload: msgspec.Raw
+    expires_at: Any = None
+
+
+_read_response = msgspec.json.Decoder(_Response).decode
+_read = msgspec.json.Decoder().decode
+
+
+class _Socket(ServerConnection):
+    """A WebSocket that knows when something last came over it."""
+
+    heard = 0.0
+    session: Session | None = None
+    gateway_id = ""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
+        super().data_received(data)
+
+    def push(self, frame: bytes) -> bool:
+        """Send a text frame without waiting; `False` if the connection is no longer open."""
+        if self.protocol.state is not State.OPEN:
+            return False
+        broadcast((self,), frame, text=True)
+        return True
+
+    def ping_now(self) -> None:
+        """Send a ping; whatever comes back counts as a sign of life."""
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_ping(b"")
+            self.send_data()
+
+    def begin_close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake."""
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_close(code, reason)
+            self.send_data()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return self.transport.get_write_buffer_size()
+
+
+class Gateway:
+    """Serves charge points until it is told to stop.
+
+    Args:
+        link: for Redis, and to know how it is.
+        keys: key names.
+        instance: the name of this process in this life.
+        server_id: the name of this gateway.
+        longest_message: `MAX_MESSAGE_BYTES`.
+        ping_interval: seconds of silence after which a charge point is pinged; after the same again it is closed.
+        credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
+        tls: the certificate and key for `wss`; `None` for `ws`.
+        metrics: totals for `/metrics`.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        *,
+        instance: str,
+        server_id: str,
+        longest_message: int,
+        ping_interval: float,
+        credentials: Mapping[str, bytes] | None,
+        tls: ssl.SSLContext | None,
+        metrics: Metrics,
+    ) -> None:
+        self._link = link
+        self._listener: socket.socket | None = None
+        self._server_id = server_id
+        self._longest = longest_message
+        self._ping_interval = ping_interval
+        self._credentials = credentials
+        self._tls = tls
+        self._metrics = metrics
+        self._sessions: dict[str, Session] = {}
+        self._closing: set[Session] = set()
+        self._stop = asyncio.Event()
+        self._outbox = Outbox(link, keys, instance=instance, on_refused=self._refused, patience=HOLD_SECONDS)
+        self._delivery = Delivery(
+            link, keys, live=self._live, deliver=self._deliver, on_missing=self._unknown, on_lost=self._replaced
+        )
+        self._registry = Sessions(
+            link,
+            keys,
+            server_id=server_id,
+            live=self._live,
+            on_announced=self._delivery.wake,
+            on_lost=self._replaced,
+        )
+        self.refused: Counter[str] = Counter()
+        metrics.gauge("ocpp_connections", "Charge points that are connected", lambda: len(self._sessions))
+        metrics.gauge("ocpp_gateway_waiting", "Messages that wait for the request queue", lambda: len(self._outbox))
+
+    def _live(self) -> Iterable[Session]:
+        return list(self._sessions.values())
+
+    def wake(self, charge_point_ids: list[str]) -> None:
+        """Something waits for these charge points; those that are not connected here are passed over."""
+        for charge_point_id in charge_point_ids:
+            session = self._sessions.get(charge_point_id)
+            if session is not None:
+                self._delivery.wake(session)
+
+    def bind(self, listener: socket.socket) -> int:
+        """Serve on this socket, which listens already; returns its port."""
+        self._listener = listener
+        return int(listener.getsockname()[1])
+
+    def stop(self) -> None:
+        """End `run`: no new connection, those that are open closed with 1001."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        server = await serve(
+            self._serve,
+            sock=self._listener,
+            ssl=self._tls,
+            subprotocols=[SUBPROTOCOL],
+            process_request=self._check_request,
+            compression=None,
+            server_header=None,
+            open_timeout=OPEN_SECONDS,
+            ping_interval=None,
+            close_timeout=CLOSE_SECONDS,
+            max_size=self._longest,
+            max_queue=4,
+            write_limit=MOST_UNSENT,
+            logger=logging.getLogger("websockets.server"),
+            create_connection=_Socket,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._outbox.run(), name="outbox")
+            tasks.create_task(self._delivery.run(), name="delivery")
+            tasks.create_task(self._registry.run(), name="sessions")
+            tasks.create_task(self._sweep(), name="sweep")
+            try:
+                await self._stop.wait()
+            finally:
+                await self._close(server)
+                self._outbox.stop()
+                self._delivery.stop()
+                self._registry.stop()
+
+    async def _close(self, server: Server) -> None:
+        server.close(code=CloseCode.GOING_AWAY)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await server.wait_closed()
+        except TimeoutError:
+            for connection in server.all_connections:
+                connection.transport.abort()
+            await server.wait_closed()
+
+    # --- opening ------------------------------------------------------------------------------------------------------
+
+    def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        path = request.path.partition("?")[0]
+        if not path.startswith(PATH) or "/" in path[len(PATH) :]:
+            return self._deny(connection, HTTPStatus.NOT_FOUND, f"There is nothing here. Connect to {PATH}{{id}}.\n")
+        try:
+            charge_point_id = unquote(path[len(PATH) :], errors="strict")
+        except UnicodeDecodeError:
+            charge_point_id = ""
+        if not messages.usable_charge_point_id(charge_point_id):
+            return self._deny(
+                connection,
+                HTTPStatus.BAD_REQUEST,
+                f"A charge point id has 1 to {messages.LONGEST_CHARGE_POINT_ID} printable characters"
+                " without ':' and white space.\n",
+            )
+        if self._credentials is not None and not self._authentic(charge_point_id, request):
+            response = self._deny(connection, HTTPStatus.UNAUTHORIZED, "Wrong credentials.\n", charge_point_id)
+            response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
+            return response
+        assert isinstance(connection, _Socket)  # noqa: S101 - for the type checker
+        connection.gateway_id = charge_point_id
+        return None
+
+    def _deny(
+        self, connection: ServerConnection, status: HTTPStatus, text: str, charge_point_id: str | None = None
+    ) -> Response:
+        logger.warning(
+            "connection_refused",
+            status=int(status),
+            remote_addr=_address(connection),
+            charge_point_id=charge_point_id,
+        )
+        return connection.respond(status, text)
+
+    def _authentic(self, charge_point_id: str, request: Request) -> bool:
+        """HTTP Basic authentication, OCPP security profile 1: the user is the charge point id."""
+        scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+        try:
+            user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        except (binascii.Error, ValueError):
+            return False
+        expected = (self._credentials or {}).get(charge_point_id, b"")
+        # Both are looked at in any case, so that the time taken tells nothing.
+        right = hmac.compare_digest(hashlib.sha256(password).digest(), expected)
+        return hmac.compare_digest(user, charge_point_id.encode()) and right and scheme.lower() == "basic"
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, _Socket)  # noqa: S101
+        session = self._open(connection)
+        try:
+            while True:
+                self._received(session, await connection.recv(decode=False))
+        except ConnectionClosed:
+            pass
+        finally:
+            self._ended(session)
+
+    def _open(self, connection: _Socket) -> Session:
+        session = Session(connection.gateway_id, connection, _address(connection))
+        before = self._sessions.get(session.charge_point_id)
+        self._sessions[session.charge_point_id] = session
+        if before is not None:
+            self._replaced(before)
+        self._registry.connected(session)
+        logger.info("connected", charge_point_id=session.charge_point_id, remote_addr=session.remote_addr)
+        return session
+
+    def _ended(self, session: Session) -> None:
+        self._drop(session)
+        self._closing.discard(session)
+        connection: _Socket = session.connection
+        logger.info(
+            "disconnected",
+            charge_point_id=session.charge_point_id,
+            code=connection.close_code,
+            reason=connection.close_reason,
+        )
+
+    def _drop(self, session: Session) -> None:
+        """The session is over, whatever still becomes of its connection."""
+        if session.closed:
+            return
+        session.closed = True
+        if self._sessions.get(session.charge_point_id) is session:
+            del self._sessions[session.charge_point_id]
+        session.held = session.commands = None
+        self._registry.disconnected(session)
+
+    def _close_session(self, session: Session, code: int, reason: str) -> None:
+        self._drop(session)
+        session.closing = time.monotonic()
+        self._closing.add(session)
+        session.connection.begin_close(code, reason)
+
+    def _replaced(self, session: Session) -> None:
+        if not session.closed:
+            logger.info("connection_replaced", charge_point_id=session.charge_point_id)
+            self._close_session(session, CloseCode.NORMAL_CLOSURE, "replaced by a newer connection")
+
+    def _unknown(self, session: Session) -> None:
+        self._registry.connected(session)
+
+    # --- from the charge point ----------------------------------------------------------------------------------------
+
+    def _received(self, session: Session, raw: bytes) -> None:
+        if session.closed:
+            return
+        try:
+            message = messages.parse_frame(raw, session.charge_point_id)
+        except InvalidMessage as invalid:
+            if invalid.charge_point_id is None:
+                invalid.charge_point_id = session.charge_point_id
+            self._set_aside(session, invalid, raw)
+            return
+        except Exception:
+            logger.exception("parsing_failed")
+            self._set_aside(
+                session,
+                InvalidMessage(
+                    ErrorCode.INTERNAL_ERROR, "the frame could not be read", charge_point_id=session.charge_point_id
+                ),
+                raw,
+            )
+            return
+        envelope = messages.enveloped(raw, message, timestamp=now(), server_id=self._server_id)
+        if len(envelope) > self._longest:
+            reason = f"the message is longer than {self._longest} bytes"
+            self._set_aside(session, _invalid(message, reason, answer=isinstance(message, Call)), raw)
+        elif not isinstance(message, Call):
+            self._answered(session, message.message_id)
+            if self._outbox.full:
+                self._metrics.refused("full")
+                logger.warning("answer_dropped", charge_point_id=session.charge_point_id)
+            else:
+                self._outbox.put(Entry(envelope, session, None))
+        elif message.message_id == session.call or (
+            session.held and any(entry.message_id == message.message_id for entry in session.held)
+        ):
+            # The id is the first one's: an answer that echoed it would be taken for the answer to that.
+            twice = _invalid(message, "a CALL with this message id is under way", answer=False)
+            twice.answer_id = messages.UNREADABLE_ID
+            self._set_aside(session, twice, raw)
+        elif not self._link.healthy and message.action == "Heartbeat":
+            session.connection.push(messages.result_frame(message.message_id, {"currentTime": now()}))
+        elif session.call is None:
+            self._submit(session, Entry(envelope, session, message.message_id))
+        elif session.held is not None and len(session.held) >= HELD_CALLS:
+            self._refuse(
+                session, message.message_id, f"{HELD_CALLS} CALLs wait for the answer to the one before", "held"
+            )
+        else:
+            if session.held is None:
+                session.held = deque()
+            session.held.append(Entry(envelope, session, message.message_id))
+
+    def _submit(self, session: Session, entry: Entry) -> None:
+        if self._outbox.full:
+            self._refuse(session, entry.message_id or "", TRY_AGAIN, "full")
+            return
+        session.call = entry.message_id
+        entry.since = session.call_since = time.monotonic()
+        self._outbox.put(entry)
+
+    def _call_done(self, session: Session) -> None:
+        session.call = None
+        while session.held and session.call is None and not session.closed:
+            self._submit(session, session.held.popleft())
+
+    def _refuse(self, session: Session, message_id: str, description: str, why: str) -> None:
+        self._metrics.refused(why)
+        self.refused[why] += 1
+        session.connection.push(messages.error_frame(message_id, ErrorCode.INTERNAL_ERROR, description))
+
+    def _refused(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            session = entry.session
+            if session is not None and entry.message_id is not None:
+                self._refuse(session, entry.message_id, TRY_AGAIN, "unavailable")
+                if session.call == entry.message_id:
+                    self._call_done(session)
+
+    def _set_aside(self, session: Session, invalid: InvalidMessage, raw: bytes) -> None:
+        logger.warning(
+            "invalid_message",
+            code=invalid.code,
+            reason=invalid.reason,
+            charge_point_id=invalid.charge_point_id,
+            message_id=invalid.message_id,
+        )
+        self._metrics.invalid(invalid.code)
+        if not self._outbox.full:
+            self._outbox.put(Entry(messages.dead_letter(invalid, raw, now()), None, None))
+        if invalid.answer_id is not None:
+            session.connection.push(messages.error_frame(invalid.answer_id, invalid.code, invalid.reason))
+
+    # --- to the charge point ------------------------------------------------------------------------------------------
+
+    def _deliver(self, session: Session, entries: list[bytes]) -> bool:
+        connection: _Socket = session.connection
+        if connection.protocol.state in _ENDED:
+            return False
+        if connection.unsent > MOST_UNSENT:
+            logger.warning("slow_reader", charge_point_id=session.charge_point_id, unsent=connection.unsent)
+            self._drop(session)
+            connection.transport.abort()
+            return False
+        for entry in entries:
+            try:
+                response = _read_response(entry)
+                frame = _read(response.payload)
+                kind, message_id = frame[0], frame[1]
+                if type(message_id) is not str:
+                    raise ValueError("no message id")
+                due = _time_left(response.expires_at)
+            except (msgspec.MsgspecError, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+                logger.warning(
+                    "invalid_response",
+                    charge_point_id=session.charge_point_id,
+                    error=str(error),
+                    raw=shown(entry, limit=200),
+                )
+                continue
+            if kind == messages.CALL:
+                self._command(session, message_id, bytes(response.payload), due)
+            else:
+                connection.push(bytes(response.payload))
+                if message_id == session.call:
+                    self._call_done(session)
+        return True
+
+    def _command(self, session: Session, message_id: str, frame: bytes, due: float | None) -> None:
+        until = time.monotonic() + (COMMAND_SECONDS if due is None else due)
+        if session.command is None:
+            self._send_command(session, message_id, frame, until)
+            return
+        if session.commands is None:
+            session.commands = deque()
+        if len(session.commands) < WAITING_COMMANDS:
+            session.commands.append((message_id, frame, until))
+            return
+        description = f"{WAITING_COMMANDS} commands wait for this charge point"
+        refusal = messages.CallError(
+            session.charge_point_id, message_id, ErrorCode.INTERNAL_ERROR.value, description, {}
+        )
+        raw = messages.error_frame(message_id, ErrorCode.INTERNAL_ERROR, description)
+        self._metrics.refused("commands")
+        self._outbox.put(
+            Entry(messages.enveloped(raw, refusal, timestamp=now(), server_id=self._server_id), session, None)
+        )
+
+    def _send_command(self, session: Session, message_id: str, frame: bytes, until: float) -> None:
+        if until <= time.monotonic():
+            logger.info("command_expired", charge_point_id=session.charge_point_id, message_id=message_id)
+            return
+        if session.connection.push(frame):
+            session.command, session.command_until = message_id, until
+
+    def _answered(self, session: Session, message_id: str) -> None:
+        if session.command == message_id:
+            self._command_done(session)
+
+    def _command_done(self, session: Session) -> None:
+        session.command = None
+        while session.commands and session.command is None and not session.closed:
+            self._send_command(session, *session.commands.popleft())
+
+    # --- what is due --------------------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        position = 0
+        while not self._stop.is_set():
+            try:
+                async with asyncio.timeout(SWEEP_EVERY):
+                    await self._stop.wait()
+            except TimeoutError:
+                pass
+            if not self._link.healthy:
+                self._outbox.expire()
+            clock = time.monotonic()
+            for session in list(self._closing):
+                if clock - session.closing > CLOSE_SECONDS:
+                    self._closing.discard(session)
+                    session.connection.transport.abort()
+            # Each connection is looked at once a second.
+            position = (position + 1) % 4
+            for number, session in enumerate(self._live()):
+                if number % 4 == position:
+                    self._look(session, clock)
+
+    def _look(self, session: Session, clock: float) -> None:
+        if session.command is not None and clock > session.command_until:
+            self._command_done(session)
+        if session.call is not None and clock - session.call_since > CALL_SECONDS:
+            # The charge point has given it up long ago; its answer is delivered all the same if it still comes.
+            self._call_done(session)
+        connection: _Socket = session.connection
+        if clock - connection.heard > self._ping_interval:
+            if session.pinged > connection.heard:
+                if clock - session.pinged > self._ping_interval:
+                    logger.warning("silent_peer", charge_point_id=session.charge_point_id)
+                    self._drop(session)
+                    connection.transport.abort()
+            else:
+                session.pinged = clock
+                connection.ping_now()
+
+
+def _invalid(message: messages.Message, reason: str, *, answer: bool) -> InvalidMessage:
+    return InvalidMessage(
+        ErrorCode.FORMATION_VIOLATION,
+        reason,
+        charge_point_id=message.charge_point_id,
+        message_id=message.message_id,
+        answer_id=message.message_id if answer else None,
+    )
+
+
+def _address(connection: ServerConnection) -> str:
+    address = connection.remote_address
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) and len(address) > 1 else str(address or "")
+
+
+def _time_left(expires_at: Any) -> float | None:
+    """Seconds until a command expires, given as RFC 3339 or as Unix time in ms; `None` where it does not."""
+    if expires_at is None:
+        return None
+    if isinstance(expires_at, str):
+        if not messages.is_rfc3339(expires_at):
+            raise ValueError(f"expires_at is {shown(expires_at)}")
+        return datetime.fromisoformat(expires_at.upper()).timestamp() - time.time()
+    return float(expires_at) / 1000 - time.time()

@@ -1,0 +1,197 @@
+"""What a gateway pushes to the request queue: everything of an instance through one task, each entry exactly once.
+
+A push whose reply was lost has happened if, and only if, the number of the instance's last push in Redis says so. So a
+batch keeps its number until its fate is known: sent again under the same number it takes effect once, whichever of the
+two comes first and however late the other one comes. The consequence for refusals: only what certainly was never sent
+may be refused; what may have been pushed is held until it certainly has been.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from server.messages import DEAD_LETTERS
+from server.queue import BATCH_BYTES, BATCH_MESSAGES, Script
+from server.redis_link import RedisLink
+from server.sessions import Session
+from server.store.keys import Keys
+
+logger = structlog.get_logger()
+
+NAME = "outbox"
+"""What the outbox reports to the link as."""
+NUMBER_LIFETIME = 24 * 3600
+"""Seconds that the number of the last push is kept: far longer than any push may be on its way."""
+MOST_WAITING = 10_000
+"""Entries that may wait; more are refused at once."""
+LAST_PUSH_SECONDS = 1.0
+"""What pushing the rest may take at the end."""
+
+_PUSH = """
+-- KEYS: request queue, the instance's hash, dead letters. ARGV: number of this push, lifetime in s, how many dead
+-- letters are kept, number of dead letters, the dead letters, the requests. Returns 1, or 0 if this push had already
+-- happened.
+local last = tonumber(redis.call('HGET', KEYS[2], 'number') or 0)
+if last >= tonumber(ARGV[1]) then return 0 end
+local letters = tonumber(ARGV[4])
+-- What can refuse the whole refuses the first write.
+for i = 5 + letters, #ARGV do redis.call('LPUSH', KEYS[1], ARGV[i]) end
+redis.call('HSET', KEYS[2], 'number', ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+for i = 5, 4 + letters do redis.pcall('LPUSH', KEYS[3], ARGV[i]) end
+if letters > 0 then redis.pcall('LTRIM', KEYS[3], 0, ARGV[3] - 1) end
+return 1
+"""
+
+_push = Script(_PUSH)
+
+
+class Entry:
+    """Something to be pushed.
+
+    Attributes:
+        raw: the envelope, or the dead letter.
+        session: whose message it is; `None` for a dead letter.
+        message_id: of a CALL, which is refused when it cannot be pushed; `None` for anything else.
+        since: when it came, on the monotonic clock.
+    """
+
+    __slots__ = ("message_id", "raw", "session", "since")
+
+    def __init__(self, raw: bytes | str, session: Session | None, message_id: str | None) -> None:
+        self.raw = raw
+        self.session = session
+        self.message_id = message_id
+        self.since = time.monotonic()
+
+
+class Outbox:
+    """Pushes in the order of `put`, one batch at a time.
+
+    Args:
+        link: for the connection, and to report how Redis is.
+        keys: key names.
+        instance: the name of this process in this life.
+        on_refused: gets CALLs that were given up; they will never be processed.
+        patience: seconds after which an entry that was not sent is given up while Redis is away.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        *,
+        instance: str,
+        on_refused: Callable[[list[Entry]], None],
+        patience: float,
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._wire = link.wire()
+        self._instance = instance
+        self._on_refused = on_refused
+        self._patience = patience
+        self._waiting: deque[Entry] = deque()
+        self._batch: list[Entry] = []
+        self._uncertain = False
+        self._doubted = False
+        self._number = 0
+        self._wanted = asyncio.Event()
+        self._stopping = False
+        self._deadline = float("inf")
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._batch)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be put in."""
+        return len(self._waiting) >= MOST_WAITING
+
+    def put(self, entry: Entry) -> None:
+        """Push it, soon."""
+        self._waiting.append(entry)
+        self._wanted.set()
+
+    def expire(self) -> None:
+        """Give up what has waited too long for Redis to come back, and certainly was not pushed."""
+        limit = time.monotonic() - self._patience
+        refused = []
+        while self._waiting and self._waiting[0].since < limit:
+            refused.append(self._waiting.popleft())
+        if refused:
+            logger.warning("messages_given_up", count=len(refused))
+            self._on_refused([entry for entry in refused if entry.message_id is not None])
+
+    def stop(self) -> None:
+        """End `run` once everything is pushed, or after a second."""
+        self._stopping = True
+        self._deadline = time.monotonic() + LAST_PUSH_SECONDS
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Redis being away is waited out."""
+        self._link.expect(NAME)
+        failing = True  # until the first push, which is an empty one: it shows that Redis takes writes
+        while not self._stopping or (len(self) and time.monotonic() < self._deadline):
+            if not (failing or len(self)):
+                self._wanted.clear()
+                await self._wanted.wait()
+                continue
+            try:
+                await self._push()
+                failing = False
+                self._link.succeeded(NAME)
+            except RedisError as error:
+                failing = True
+                await self._link.recover(error, NAME, self._wire)
+        if not self._doubted:
+            # No push is on its way any more: nobody will ask for the number.
+            try:
+                await self._wire.execute("DEL", self._keys.gateway(self._instance))
+            except RedisError as error:
+                self._link.failed(error, NAME)
+        if len(self):
+            logger.error("messages_not_pushed", count=len(self), uncertain=len(self._batch))
+
+    async def _push(self) -> None:
+        if not self._uncertain:
+            # Nothing of the batch has been sent: it is still free to be refused, until this very moment.
+            self._waiting.extendleft(reversed(self._batch))
+            self._batch = []
+            await self._wire.connect()
+            self._batch = self._take()
+            self._number += 1
+        letters = [entry.raw for entry in self._batch if entry.session is None]
+        requests = [entry.raw for entry in self._batch if entry.session is not None]
+        arguments: list[Any] = [self._number, NUMBER_LIFETIME, DEAD_LETTERS, len(letters), *letters, *requests]
+        uncertain, doubted = self._uncertain, self._doubted
+        self._uncertain = self._doubted = True
+        try:
+            await _push(
+                self._wire,
+                [self._keys.requests, self._keys.gateway(self._instance), self._keys.dead_letters],
+                arguments,
+            )
+        except ResponseError:
+            # Redis refused this attempt as a whole. That says nothing of an earlier one.
+            self._uncertain, self._doubted = uncertain, doubted
+            raise
+        self._uncertain, self._doubted = False, doubted
+        self._batch = []
+
+    def _take(self) -> list[Entry]:
+        batch: list[Entry] = []
+        size = 0
+        while self._waiting and len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
+            entry = self._waiting.popleft()
+            size += len(entry.raw)
+            batch.append(entry)
+        return batch
