@@ -1,0 +1,125 @@
+"""Redis' protocol as the fault proxy needs it: where a request or a reply ends, which words a request has."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+_END = b"\r\n"
+_LONGEST_LINE = 64 * 1024
+
+
+class NotResp(ValueError):
+    """The bytes are not Redis' protocol, so that nothing can be told about them."""
+
+
+class _Incomplete(Exception):
+    """More bytes are needed."""
+
+
+class Splitter:
+    """Cuts a stream of bytes into whole RESP values (RESP2 and RESP3), whatever pieces it arrives in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._needed = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes; returns the values that they complete.
+
+        Raises:
+            NotResp: the bytes are no RESP; `rest` still has them.
+        """
+        self._buffer += data
+        values = []
+        start = 0
+        try:
+            while start < len(self._buffer) and len(self._buffer) >= self._needed:
+                end = self._end(start)
+                values.append(bytes(self._buffer[start:end]))
+                start = end
+                self._needed = 0
+        except _Incomplete:
+            self._needed -= start
+        del self._buffer[:start]
+        return values
+
+    @property
+    def rest(self) -> bytes:
+        """What came of the value that is not complete yet."""
+        return bytes(self._buffer)
+
+    def _line(self, start: int) -> tuple[bytes, int]:
+        end = self._buffer.find(_END, start)
+        if end < 0:
+            if len(self._buffer) - start > _LONGEST_LINE:
+                raise NotResp("a line does not end")
+            raise _Incomplete
+        return bytes(self._buffer[start:end]), end + 2
+
+    def _end(self, start: int) -> int:
+        """Where the value that begins at `start` ends."""
+        line, end = self._line(start)
+        kind, rest = line[:1], line[1:]
+        if kind in {b"+", b"-", b":", b"_", b"#", b",", b"("}:
+            return end
+        try:
+            size = int(rest)
+        except ValueError:
+            if kind.isalpha():  # an inline command, as a person types it
+                return end
+            raise NotResp(f"{line[:20]!r}") from None
+        if kind in {b"$", b"=", b"!"}:
+            if size < 0:
+                return end
+            end += size + 2
+            if end > len(self._buffer):
+                self._needed = end
+                raise _Incomplete
+            return end
+        if kind in {b"*", b"~", b">"}:
+            values = size
+        elif kind in {b"%", b"|"}:
+            values = 2 * size
+        elif kind.isalpha():
+            return end
+        else:
+            raise NotResp(f"{line[:20]!r}")
+        for _ in range(max(values, 0)):
+            end = self._end(end)
+        # An attribute stands before the value that it describes.
+        return self._end(end) if kind == b"|" else end
+
+
+def words_of(request: bytes) -> list[bytes]:
+    """The words of one whole request."""
+    if not request.startswith(b"*"):
+        return request.split()
+    words = []
+    position = request.index(_END) + 2
+    while position < len(request):
+        line_end = request.index(_END, position)
+        size = int(request[position + 1 : line_end])
+        words.append(request[line_end + 2 : line_end + 2 + size])
+        position = line_end + 2 + size + 2
+    return words
+
+
+def keys_of(words: Sequence[bytes]) -> Sequence[bytes]:
+    """What may be a key in a request: the keys of a script, else every argument."""
+    if words[0].upper() in {b"EVAL", b"EVALSHA", b"FCALL", b"EVAL_RO", b"EVALSHA_RO", b"FCALL_RO"} and len(words) > 2:
+        try:
+            return words[3 : 3 + int(words[2])]
+        except ValueError:
+            return ()
+    return words[1:]
+
+
+def matches(words: Sequence[bytes], command: str, keys: Sequence[str]) -> bool:
+    """Whether a request is of a command (`*` for any) and has, for each of the glob patterns `keys`, such a key."""
+    if not words or (command != "*" and words[0].decode("utf-8", "replace").upper() != command.upper()):
+        return False
+    if not keys:
+        return True
+    there = [key.decode("utf-8", "replace") for key in keys_of(words)]
+    return all(any(fnmatch.fnmatchcase(key, pattern) for key in there) for pattern in keys)

@@ -1,0 +1,438 @@
+"""The fault proxy as a process: Toxiproxy's API driven by its published client, every toxic measured, RESP faults."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from toxiproxy import Toxiproxy
+from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
+from toxiproxy.proxy import Proxy
+
+from resilience.faults.client import FaultProxyProcess, ProxyApi
+from resilience.faults.resp import NotResp, Splitter, keys_of, matches, words_of
+from resilience.services import AppendOnly, EmbeddedRedis
+from resilience.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[EmbeddedRedis]:
+    made = EmbeddedRedis("Redis", append_only=AppendOnly.OFF)
+    try:
+        made.start(20)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ProxyApi]:
+    process = FaultProxyProcess("Fault proxy", seed=7)
+    try:
+        yield process.start()
+        assert process.process.stderr.read_text() == ""
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def toxiproxy(api: ProxyApi) -> Iterator[Toxiproxy]:
+    client = Toxiproxy()
+    client.update_api_consumer(api.host, api.port)
+    yield client
+    client.destroy_all()
+
+
+@pytest.fixture
+def proxy(toxiproxy: Toxiproxy, service: EmbeddedRedis) -> Proxy:
+    return toxiproxy.create(upstream=f"127.0.0.1:{service.port}", name="redis")
+
+
+def port_of(proxy: Proxy) -> int:
+    return int(proxy.listen.rpartition(":")[2])
+
+
+@pytest.fixture
+def connection(proxy: Proxy) -> Iterator[socket.socket]:
+    """One raw connection through the proxy that has been used already."""
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), 5) as made:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert ping(made) == b"+PONG\r\n"
+        yield made
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Iterator[redis.Redis]:
+    made = redis.Redis(port=port_of(proxy), socket_timeout=1, retry=Retry(NoBackoff(), 0), protocol=2)
+    assert made.ping()
+    made.flushall()
+    yield made
+    made.close()
+
+
+def ping(made: socket.socket) -> bytes:
+    made.sendall(b"PING\r\n")
+    return made.recv(100)
+
+
+def took(action: Any, *arguments: Any) -> float:
+    began = time.perf_counter()
+    action(*arguments)
+    return time.perf_counter() - began
+
+
+def test_the_published_client_manages_proxies(toxiproxy: Toxiproxy, proxy: Proxy) -> None:
+    assert toxiproxy.running()
+    assert b"2." in toxiproxy.version()
+    assert toxiproxy.get_proxy("redis").listen == proxy.listen
+    with pytest.raises(ProxyExists):
+        toxiproxy.create(upstream="127.0.0.1:1", name="redis")
+    with pytest.raises(InvalidToxic):
+        proxy.add_toxic(type="unheard_of")
+    with pytest.raises(NotFound):
+        Proxy(name="absent", upstream="", enabled=True, listen="").toxics()
+    populated = toxiproxy.populate([{"name": "other", "upstream": "127.0.0.1:1", "listen": "127.0.0.1:0"}])
+    assert [each.name for each in populated] == ["other"]
+    proxy.add_toxic(type="latency", attributes={"latency": 5, "jitter": 1}, toxicity=0.5)
+    toxic = proxy.get_toxic("latency_downstream")
+    assert (toxic.type, toxic.stream, toxic.toxicity) == ("latency", "downstream", 0.5)
+    assert toxic.attributes == {"latency": 5, "jitter": 1}
+    proxy.destroy_toxic("latency_downstream")
+    assert proxy.toxics() == {}
+    proxy.add_toxic(type="slicer")
+    proxy.disable()
+    toxiproxy.reset()
+    assert toxiproxy.get_proxy("redis").enabled
+    assert proxy.toxics() == {}
+    assert toxiproxy.destroy(toxiproxy.get_proxy("other"))
+    assert toxiproxy.get_proxy("other") is None
+
+
+def test_populate_in_one_request(api: ProxyApi, toxiproxy: Toxiproxy) -> None:
+    wanted = [{"name": "a", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}]
+    made = api.ask("POST", "/populate", wanted)["proxies"]
+    assert [(each["name"], each["enabled"]) for each in made] == [("a", True)]
+    changed = api.ask("POST", "/proxies/a", {"upstream": "127.0.0.1:2"})
+    assert changed["upstream"] == "127.0.0.1:2"
+    assert changed["listen"] == made[0]["listen"]
+
+
+def test_a_disabled_proxy_refuses_and_closes_and_listens_again_on_the_same_port(
+    proxy: Proxy, connection: socket.socket
+) -> None:
+    with proxy.down():
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port_of(proxy)), 1)
+        assert closed(connection)
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), 1) as again:
+        assert ping(again) == b"+PONG\r\n"
+
+
+def closed(made: socket.socket) -> bool:
+    try:
+        return made.recv(100) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+def test_latency_is_accurate_and_works_on_an_open_connection(
+    proxy: Proxy, connection: socket.socket, stream: str
+) -> None:
+    plain = statistics.median(took(ping, connection) for _ in range(20))
+    proxy.add_toxic(type="latency", stream=stream, attributes={"latency": 40})
+    delayed = [took(ping, connection) for _ in range(15)]
+    assert min(delayed) >= 0.040
+    assert statistics.median(delayed) - plain <= 0.040 + 0.001 + 0.0008 + 0.002
+    proxy.destroy_toxic(f"latency_{stream}")
+    assert statistics.median(took(ping, connection) for _ in range(5)) < 0.02
+
+
+def test_removing_latency_lets_what_is_held_back_go_at_once(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="latency", attributes={"latency": 60_000})
+    connection.sendall(b"PING\r\n")
+    proxy.destroy_toxic("latency_downstream")
+    assert connection.recv(100) == b"+PONG\r\n"
+
+
+def test_latency_does_not_limit_the_rate(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="latency", attributes={"latency": 100})
+    began = time.perf_counter()
+    for _ in range(20):
+        connection.sendall(b"PING\r\n")
+        time.sleep(0.002)
+    received = b""
+    while len(received) < 20 * 7:
+        received += connection.recv(1000)
+    assert 0.1 <= time.perf_counter() - began < 0.4
+
+
+def test_bandwidth(proxy: Proxy, client: redis.Redis) -> None:
+    client.set("big", b"x" * 100_000)
+    proxy.add_toxic(type="bandwidth", attributes={"rate": 400})
+    assert 0.22 <= took(client.get, "big") < 0.6
+
+
+def test_slow_close(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="slow_close", attributes={"delay": 200})
+    began = time.perf_counter()
+    connection.sendall(b"QUIT\r\n")
+    assert connection.recv(100) == b"+OK\r\n"
+    assert closed(connection)
+    assert 0.2 <= time.perf_counter() - began < 1
+
+
+def test_timeout_drops_and_then_closes(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="timeout", attributes={"timeout": 200})
+    began = time.perf_counter()
+    connection.sendall(b"PING\r\n")
+    assert closed(connection)
+    assert 0.15 <= time.perf_counter() - began < 1
+
+
+def test_a_black_hole_keeps_the_connection_open_until_it_is_removed(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="timeout", attributes={"timeout": 0})
+    connection.sendall(b"PING\r\n")
+    connection.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        connection.recv(100)
+    proxy.destroy_toxic("timeout_downstream")
+    assert closed(connection)
+
+
+def test_reset_peer(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="reset_peer", attributes={"timeout": 50})
+    with pytest.raises(ConnectionResetError):
+        connection.recv(100)
+
+
+def test_slicer(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="slicer", attributes={"average_size": 1, "size_variation": 0, "delay": 20_000})
+    connection.sendall(b"PING\r\n")
+    pieces = []
+    began = time.perf_counter()
+    while sum(map(len, pieces)) < 7:
+        pieces.append(connection.recv(100))
+    assert b"".join(pieces) == b"+PONG\r\n"
+    assert len(pieces) >= 5
+    assert time.perf_counter() - began >= 6 * 0.020
+
+
+def test_limit_data(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="limit_data", attributes={"bytes": 10})
+    assert ping(connection) == b"+PONG\r\n"
+    connection.sendall(b"PING\r\n")
+    assert connection.recv(100) == b"+PO"
+    assert closed(connection)
+
+
+def test_toxicity_falls_on_the_same_connections_with_the_same_seed(
+    proxy: Proxy, toxiproxy: Toxiproxy, service: EmbeddedRedis
+) -> None:
+    def slow_ones(name: str) -> list[bool]:
+        fresh = toxiproxy.create(upstream=f"127.0.0.1:{service.port}", name=name)
+        fresh.add_toxic(type="latency", attributes={"latency": 40}, toxicity=0.5)
+        seen = []
+        for _ in range(16):
+            with socket.create_connection(("127.0.0.1", port_of(fresh)), 5) as made:
+                seen.append(took(ping, made) >= 0.04)
+        toxiproxy.destroy(fresh)
+        return seen
+
+    first = slow_ones("drawn")
+    assert first == slow_ones("drawn")
+    assert 0 < sum(first) < 16
+
+
+def test_toxicity_0_never_falls(proxy: Proxy, connection: socket.socket) -> None:
+    proxy.add_toxic(type="timeout", toxicity=0.0)
+    assert ping(connection) == b"+PONG\r\n"
+
+
+def test_big_values_pass_unchanged_with_and_without_toxics(proxy: Proxy, client: redis.Redis) -> None:
+    value = bytes(range(256)) * 40_000
+    client.set("big", value)
+    assert client.get("big") == value
+    proxy.add_toxic(type="latency", attributes={"latency": 1, "jitter": 1})
+    proxy.add_toxic(type="latency", stream="upstream", attributes={"latency": 1, "jitter": 1})
+    client.set("big", value)
+    assert client.get("big") == value
+
+
+def test_connections_can_be_reset_and_left_half_open(api: ProxyApi, proxy: Proxy, connection: socket.socket) -> None:
+    assert api.act("redis", "half_open") == 1
+    connection.settimeout(0.2)
+    connection.sendall(b"PING\r\n")
+    with pytest.raises(TimeoutError):
+        connection.recv(100)
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), 5) as fresh:
+        assert ping(fresh) == b"+PONG\r\n"
+        assert api.connections("redis")["half_open"] == 1
+        api.reset()
+        connection.settimeout(2)
+        assert closed(connection)
+        assert api.act("redis", "reset") == 1
+        with pytest.raises(ConnectionResetError):
+            fresh.recv(100)
+
+
+def test_a_connection_to_a_server_that_is_away_is_closed(toxiproxy: Toxiproxy) -> None:
+    nobody = toxiproxy.create(upstream="127.0.0.1:1", name="nobody")
+    with socket.create_connection(("127.0.0.1", port_of(nobody)), 5) as made:
+        assert closed(made)
+
+
+# --- faults at chosen commands ----------------------------------------------------------------------------------------
+
+
+def test_the_reply_to_the_third_incr_is_lost_after_it_ran(api: ProxyApi, client: redis.Redis) -> None:
+    api.add_resp("redis", {"name": "lost", "command": "incrby", "keys": ["count*"], "occurrence": 3})
+    assert client.incr("other") == 1
+    assert [client.incr("counter"), client.incr("counter")] == [1, 2]
+    with pytest.raises(redis.ConnectionError):
+        client.incr("counter")
+    assert client.get("counter") == b"3"
+    fault = api.resp("redis", "lost")
+    assert (fault["seen"], fault["hits"]) == (3, 1)
+
+
+def test_a_cut_before_the_request_reaches_redis(api: ProxyApi, client: redis.Redis) -> None:
+    api.add_resp("redis", {"name": "cut", "command": "INCRBY", "when": "before"})
+    with pytest.raises(redis.ConnectionError):
+        client.incr("counter")
+    assert client.get("counter") is None
+
+
+def test_an_error_in_the_place_of_the_request_or_of_the_reply(api: ProxyApi, client: redis.Redis) -> None:
+    api.add_resp(
+        "redis", {"name": "before", "command": "INCRBY", "when": "before", "action": "error", "error": "OOM no"}
+    )
+    api.add_resp("redis", {"name": "after", "command": "SET", "action": "error", "error": "READONLY no"})
+    with pytest.raises(redis.ResponseError, match="no"):
+        client.incr("counter")
+    with pytest.raises(redis.exceptions.ReadOnlyError):
+        client.set("text", "there")
+    assert client.get("counter") is None
+    assert client.get("text") == b"there"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_delayed_and_a_dropped_exchange(api: ProxyApi, client: redis.Redis, when: str) -> None:
+    api.add_resp("redis", {"name": "late", "command": "ECHO", "when": when, "action": "delay", "delay": 150})
+    assert took(client.echo, "x") >= 0.15
+    assert took(client.echo, "x") < 0.1
+    api.add_resp("redis", {"name": "gone", "command": "INCRBY", "when": when, "action": "drop"})
+    with pytest.raises(redis.TimeoutError):
+        client.incr("counter")
+    assert client.get("counter") == (b"1" if when == "after" else None)
+
+
+def test_a_cut_in_the_middle_of_a_reply(api: ProxyApi, client: redis.Redis, connection: socket.socket) -> None:
+    client.set("text", "0123456789")
+    api.add_resp("redis", {"name": "half", "command": "GET", "cut_after": 0.5})
+    connection.sendall(b"GET text\r\n")
+    received = connection.recv(100)
+    assert received == b"$10\r\n0123456789\r\n"[: len(received)]
+    assert 0 < len(received) < 17
+    assert closed(connection)
+
+
+def test_in_a_pipeline_the_error_stands_where_its_reply_belongs(api: ProxyApi, client: redis.Redis) -> None:
+    api.add_resp("redis", {"name": "e", "command": "INCRBY", "occurrence": 2, "when": "before", "action": "error"})
+    pipeline = client.pipeline(transaction=False)
+    for _ in range(3):
+        pipeline.incr("counter")
+    first, second, third = pipeline.execute(raise_on_error=False)
+    assert (first, third) == (1, 2)
+    assert isinstance(second, redis.ResponseError)
+
+
+def test_a_fault_that_begins_while_a_reply_is_due_falls_on_the_right_one(
+    api: ProxyApi, proxy: Proxy, client: redis.Redis, connection: socket.socket
+) -> None:
+    connection.sendall(b"BLPOP list 5\r\n*2\r\n$4\r\nEC")
+    wait_until(
+        lambda: True if client.info("clients")["blocked_clients"] == 1 else None, timeout=2, failure=lambda: "no wait"
+    )
+    api.add_resp("redis", {"name": "e", "command": "ECHO", "action": "error"})
+    connection.sendall(b"HO\r\n$1\r\nx\r\n")
+    client.rpush("list", "value")
+    expected = b"*2\r\n$4\r\nlist\r\n$5\r\nvalue\r\n-ERR injected fault\r\n"
+    received = b""
+    while len(received) < len(expected):
+        received += connection.recv(1000)
+    assert received == expected
+    api.remove_resp("redis", "e")
+    assert ping(connection) == b"+PONG\r\n"
+
+
+def test_a_subscriber_goes_on_under_protocol_faults(api: ProxyApi, client: redis.Redis) -> None:
+    api.add_resp("redis", {"name": "none", "command": "INCRBY", "action": "error", "times": 0})
+    with client.pubsub(ignore_subscribe_messages=True) as subscriber:
+        subscriber.subscribe("news")
+        wait_until(lambda: client.publish("news", "0") or None, timeout=2, failure=lambda: "nobody listens")
+        assert client.publish("news", "1") == client.publish("news", "2") == 1
+        texts: list[bytes] = []
+        wait_until(
+            lambda: (
+                (texts.extend(m["data"] for m in [subscriber.get_message(timeout=0.05)] if m), len(texts) >= 3)[1]
+                or None
+            ),
+            timeout=3,
+            failure=lambda: f"{texts}",
+        )
+        assert texts == [b"0", b"1", b"2"]
+
+
+def test_without_faults_any_protocol_passes(toxiproxy: Toxiproxy, api: ProxyApi) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = toxiproxy.create(upstream=f"127.0.0.1:{listener.getsockname()[1]}", name="bytes")
+        api.add_resp("bytes", {"name": "x", "command": "INCRBY"})
+        with socket.create_connection(("127.0.0.1", port_of(made)), 5) as one:
+            other, _ = listener.accept()
+            with other:
+                one.sendall(b"\x00\x01binary\r\n")
+                assert other.recv(100) == b"\x00\x01binary\r\n"
+                other.sendall(b"\xff\xfe\r\n")
+                assert one.recv(100) == b"\xff\xfe\r\n"
+                one.shutdown(socket.SHUT_WR)
+                assert other.recv(100) == b""
+                other.sendall(b"still")
+                assert one.recv(100) == b"still"
+
+
+# --- the protocol -----------------------------------------------------------------------------------------------------
+
+
+def test_values_are_cut_wherever_the_pieces_end() -> None:
+    values = [b"+OK\r\n", b"$3\r\na\r\n\r\n", b"*2\r\n:1\r\n*1\r\n$-1\r\n", b"%1\r\n+a\r\n_\r\n", b"PING\r\n"]
+    stream = b"".join(values)
+    for size in range(1, len(stream) + 1):
+        splitter = Splitter()
+        found = []
+        for start in range(0, len(stream), size):
+            found += splitter.feed(stream[start : start + size])
+        assert found == values
+        assert splitter.rest == b""
+
+
+def test_what_is_no_resp_is_said_so() -> None:
+    with pytest.raises(NotResp):
+        Splitter().feed(b"\x00\r\n")
+
+
+def test_words_and_keys() -> None:
+    assert words_of(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n") == [b"GET", b"a"]
+    assert words_of(b"get a\r\n") == [b"get", b"a"]
+    script = [b"EVALSHA", b"digest", b"2", b"queue", b"owner:1", b"argument"]
+    assert keys_of(script) == [b"queue", b"owner:1"]
+    assert matches(script, "evalsha", ["queue", "owner:*"])
+    assert not matches(script, "evalsha", ["argument"])
+    assert matches(script, "*", [])
