@@ -244,22 +244,27 @@ class Side(asyncio.Protocol):
         self.target: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is connected."""
         made = cast(asyncio.Transport, transport)
         self.pipe.source = made
         self.back.target = made
         self.connection.made(self)
 
     def eof_received(self) -> bool:
+        """The other end sends no more; it may still read."""
         self.pipe.feed_end()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The socket is closed."""
         self.connection.lost(self, error)
 
     def pause_writing(self) -> None:
+        """Its buffer is full."""
         self.back.block(True)
 
     def resume_writing(self) -> None:
+        """Its buffer is empty again."""
         self.back.block(False)
 
 
@@ -267,6 +272,7 @@ class ClientSide(Side):
     """The socket to the client."""
 
     def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
         connection = self.connection
         if connection.special:
             connection.from_client(data)
@@ -285,6 +291,7 @@ class ServerSide(Side):
     """The socket to the server behind the proxy."""
 
     def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
         connection = self.connection
         if connection.special:
             connection.from_server(data)
