@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from robot.api import logger
@@ -11,9 +12,14 @@ from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
 from resilience import background
+from resilience.charge_points.frame_cases import FrameReport, load_frames, send_frames
 from resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
+from resilience.charge_points.point import ChargePoint
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.queue.messages import counted
+from resilience.target import PROFILES
+
+BUNDLED = PROFILES.parent
 
 
 class Volume(ConnectingComponent):
@@ -102,6 +108,51 @@ class Volume(ConnectingComponent):
         self.all_should_be_answered(made)
         return made
 
+    @keyword(tags=("charge point", "send", "invalid"))
+    def send_invalid_frames(
+        self,
+        file: str = "invalid_frames.json",
+        *,
+        kind: str | None = None,
+        gateway: str = "gateway",
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> FrameReport:
+        """Sends all invalid frames of a file, each on a connection of its own, and returns what became of them.
+
+        In front of each frame and behind it, a valid Heartbeat is sent; where the connection was closed, after a new
+        connection. Nothing is judged here but that a sound charge point is served.
+
+        Args:
+            file: the path of the file, or the name of one of the project's `resources`.
+            kind: take only the cases of this kind, for example `websocket`.
+            gateway: which gateway, if there are several.
+            timeout: the longest wait for a connection and for an answer.
+
+        Returns:
+            `count`, `wrong` (those with another reaction than the file says, or whose next valid message was not
+            answered), `intolerable` (those that not even a tolerant judge would let pass), `unanswered`, `reactions`
+            and `summary`.
+
+        Raises:
+            ExpectationFailed: a charge point could not connect, or its first message was not answered.
+            UsageError: the file cannot be used; names case and field.
+
+        Example:
+        ```robotframework
+        ${report}    Send Invalid Frames    kind=websocket
+        Should Be Empty    ${report.wrong}    ${report.summary}
+        ```
+        """
+        where = self._gateways.get(gateway)
+        cases = load_frames(_find(file), kind=kind)
+        points = [ChargePoint(self._ids.charge_point(), where) for _ in cases]
+        made: FrameReport = background.run(send_frames, points, cases, limit=timeout.total_seconds())
+        for reaction in made.reactions:
+            right = reaction.right and reaction.answered_behind
+            logger.info(f"{reaction}") if right else logger.warn(f"{reaction}. {reaction.case.reason}")
+        logger.info(f"{made.summary}.")
+        return made
+
     @keyword(tags=("charge point", "send", "load", "transaction"))
     def charge_whole_sessions(
         self,
@@ -152,3 +203,8 @@ class Volume(ConnectingComponent):
         sessions: list[Session] = all_succeeded(results, "charging sessions did not come to their end")
         logger.info(f"{counted(len(sessions), 'session')} charged, slowest {max(s.seconds for s in sessions):.2f} s.")
         return sessions
+
+
+def _find(file: str) -> Path:
+    path = Path(file).expanduser()
+    return path if path.is_absolute() or path.exists() else BUNDLED / path

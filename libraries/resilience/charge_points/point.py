@@ -12,7 +12,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -314,6 +314,18 @@ class ChargePoint:
         socket = self._connection()
         self._note(Direction.SENT, data)
         socket.transport.write(data)
+
+    async def send_together(self, texts: Sequence[str]) -> None:
+        """Send text frames in one packet, so that the gateway has the last of them before it has answered the first.
+
+        Raises:
+            NotConnected: there is no connection.
+        """
+        socket = self._connection()
+        for text in texts:
+            self._note(Direction.SENT, text)
+            socket.protocol.send_text(text.encode())
+        socket.transport.write(b"".join(socket.protocol.data_to_send()))
 
     async def send_as_text(self, data: bytes) -> Frame:
         """Send bytes in a text frame, UTF-8 or not."""
