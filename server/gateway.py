@@ -349,6 +349,9 @@ class Gateway:
             if invalid.charge_point_id is None:
                 invalid.charge_point_id = session.charge_point_id
             self._set_aside(session, invalid, raw)
+            if not _is_utf8(raw):
+                # RFC 6455 section 8.1; frames are taken undecoded, so that `websockets` does not look.
+                self._close_session(session, CloseCode.INVALID_DATA, "the text is not UTF-8")
             return
         except Exception:
             logger.exception("parsing_failed")
@@ -551,6 +554,14 @@ def _invalid(message: messages.Message, reason: str, *, answer: bool) -> Invalid
         message_id=message.message_id,
         answer_id=message.message_id if answer else None,
     )
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _address(connection: ServerConnection) -> str:

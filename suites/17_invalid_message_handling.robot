@@ -6,6 +6,7 @@ Documentation     Test 17: no message, however broken, stops the server, vanishe
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
+Resource          ../resources/charge_points.resource
 
 Suite Setup       Start The System Under Test
 Suite Teardown    Stop The System Under Test
@@ -68,6 +69,34 @@ Oversized Messages Are Refused Before Work Is Done On Them
     R17.5    too_long
     R17.5    message_id
     R17.5    unknown_action
+
+Invalid Messages On The WebSocket Are Answered As OCPP-J Says
+    [Documentation]    The frames are in ``resources/invalid_frames.json``, each with what has to become of it. Behind
+    ...    each, its charge point sends a valid message that has to be answered.
+    [Tags]    R17.10
+    [Setup]    The System Is Well And Charge Points Can Connect
+    [Template]    Invalid Frames Get The Reactions Of The Table
+    R17.10    message_id
+    R17.10    elements
+    R17.10    action
+    R17.10    payload
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+Frames That Nobody Can Answer Are Ignored Or Cost The Connection
+    [Documentation]    After a connection that was closed as RFC 6455 says, the charge point connects again.
+    [Tags]    R17.10
+    [Setup]    The System Is Well And Charge Points Can Connect
+    [Template]    Invalid Frames Get The Reactions Of The Table
+    R17.10    malformed_json
+    R17.10    not_a_frame
+    R17.10    message_type
+    R17.10    answer
+    R17.10    deep_nesting
+    R17.10    oversized
+    R17.10    not_utf8
+    R17.10    binary
+    R17.10    websocket
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Thousand Generated Invalid Messages Are Each Logged Once
     [Documentation]    Valid messages broken in one place by chance; the seed in the log makes the same ones again.

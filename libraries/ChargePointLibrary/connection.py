@@ -374,6 +374,19 @@ class Connection(ConnectingComponent):
         """
         return [point.id for point in self._points.all() if point.connected]
 
+    @keyword(tags=("charge point", "getter", "cleanup"))
+    def get_made_charge_points(self) -> list[str]:
+        """Returns all ids that this library made up in this run, connected or not; not those that a test gave.
+
+        Example:
+        ```robotframework
+        @{ids}    Get Made Charge Points
+        Adopt Charge Points    ${ids}
+        Remove Test Data
+        ```
+        """
+        return self._ids.charge_points
+
     @keyword(tags=("charge point", "connection", "getter"))
     def get_connection_time(self, alias: str = ALIAS) -> timedelta:
         """Returns how long the last connection of a charge point lasted, or has lasted up to now.

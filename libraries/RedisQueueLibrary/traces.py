@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from robot.api import logger
@@ -52,6 +53,26 @@ class Traces(QueueComponent):
         if removed.left:
             logger.info(f"Left alone, since they were there before this run: {', '.join(removed.left)}.")
         return removed
+
+    @keyword(tags=("queue", "cleanup"))
+    def adopt_charge_points(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
+        """Has `Remove Test Data` also remove what the system keeps about charge points that the run invented.
+
+        This is for charge points whose messages did not come through the queue, but over a WebSocket. They must have
+        ids that nobody else uses: nothing of theirs counts as foreign.
+
+        Args:
+            charge_points: their ids.
+            alias: which queue.
+
+        Example:
+        ```robotframework
+        @{ids}    Get Made Charge Points
+        Adopt Charge Points    ${ids}
+        Remove Test Data
+        ```
+        """
+        self._queues.get(alias).adopt(charge_points)
 
     @keyword(tags=("queue", "getter", "cleanup"))
     def take_key_snapshot(self, *, values: bool = False, alias: str = "queue") -> KeySnapshot:

@@ -30,6 +30,7 @@ class FakeGateway:
     Attributes:
         silent: actions that are not answered.
         refused: actions that are answered with the CALLERROR NotSupported.
+        deaf_after: a frame after which a connection is not answered any more.
         password: what Basic authentication has to bring, if not `None`.
         received: what each charge point sent.
         connections: the connection of each charge point.
@@ -42,8 +43,7 @@ class FakeGateway:
         self.password: str | None = None
         self.received: dict[str, list[Any]] = {}
         self.connections: dict[str, ServerConnection] = {}
-        self.outstanding = 0
-        self.most_outstanding = 0
+        self.deaf_after: str | None = None
         self._server: Server | None = None
 
     async def _open(self) -> None:
@@ -83,6 +83,8 @@ class FakeGateway:
         self.connections[point] = connection
         async for data in connection:
             self.received.setdefault(point, []).append(data)
+            if self.deaf_after is not None and self.deaf_after in self.received[point]:
+                continue
             with contextlib.suppress(ValueError):
                 await self._answer(connection, json.loads(data))
 

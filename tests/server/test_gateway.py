@@ -18,6 +18,7 @@ from ocpp.v16 import call as request
 from ocpp.v16 import call_result, enums
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
+from websockets.exceptions import ConnectionClosedError
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +167,14 @@ async def test_plain_frames_charge_and_obey(server: ServerProcess, client: redis
             assert await receive(socket) == [2, f"c{number}", action, payload]
             await send(socket, 3, f"c{number}", {"status": "Accepted"})
     assert json.loads(client.get(f"ocpp:transaction:{transaction}"))["status"] == "completed"
+
+
+async def test_text_that_is_not_utf8_costs_the_connection(server: ServerProcess) -> None:
+    async with plugged(server, "CP-utf8") as socket:
+        await socket.send(b'["\xff"]', text=True)
+        with pytest.raises(ConnectionClosedError):
+            await receive(socket)
+        assert (socket.close_code, socket.close_reason) == (1007, "the text is not UTF-8")
+    assert [each["charge_point_id"] for each in server.records("invalid_message")] == ["CP-utf8"]
+    async with plugged(server, "CP-utf8") as socket:
+        await ask(socket, "h1", "Heartbeat")

@@ -48,7 +48,7 @@ def test_the_reference_profile_says_what_the_contract_says(reference: Target) ->
     assert reference.message_format is MessageFormat.BOTH
     assert reference.log.stream is Stream.STDOUT
     assert reference.has("dead_letters")
-    assert not reference.has(Capability.GATEWAY)
+    assert reference.has(Capability.GATEWAY)
 
 
 def test_bundled_profiles_are_found_from_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -239,6 +239,10 @@ class QueueClient:
         entries = self._redis.lrange(self._dead_letter_key(), 0, -1)
         return [read_dead_letter(entry) for entry in (entries if mark is None else since(entries, mark))]
 
+    def adopt(self, charge_points: Iterable[str]) -> None:
+        """Have `remove_data` also remove what the system keeps about these charge points, which are this run's."""
+        self._data.adopt(charge_points)
+
     def remove_data(self, *, timeout: float) -> RemovedData:
         """Remove what this run wrote.
 

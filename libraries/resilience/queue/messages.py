@@ -58,7 +58,7 @@ class Ids:
 
     def __init__(self) -> None:
         self.token = "".join(secrets.choice(_TOKEN_CHARACTERS) for _ in range(7))
-        self._charge_points = 0
+        self._given: list[str] = []
         self._messages = 0
 
     def charge_point(self, prefix: str = "CP") -> str:
@@ -67,14 +67,19 @@ class Ids:
         Raises:
             UsageError: with this prefix the id would not be a valid one.
         """
-        self._charge_points += 1
-        made = f"{prefix}-{self.token}-{self._charge_points:04d}"
+        made = f"{prefix}-{self.token}-{len(self._given) + 1:04d}"
         if not usable_charge_point_id(made):
             raise UsageError(
                 f"The charge point id '{made}' would be invalid: allowed are 1 to 48 printable characters without ':' "
                 f"and white space. Choose a shorter or plainer prefix."
             )
+        self._given.append(made)
         return made
+
+    @property
+    def charge_points(self) -> list[str]:
+        """All charge point ids that were given, oldest first."""
+        return list(self._given)
 
     def message(self) -> str:
         """A new message id, such as `4k7x2mq-1`."""

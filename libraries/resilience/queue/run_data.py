@@ -83,12 +83,13 @@ class RunData:
         self._points: dict[str, _ChargePoint] = {}
         self._messages: set[bytes] = set()
         self._beginnings: set[bytes] = set()
+        self._adopted = False
         self._foreign_letters = mark_of(())
 
     @property
     def exists(self) -> bool:
         """Whether something was written and not removed again."""
-        return bool(self._messages)
+        return bool(self._messages or self._adopted)
 
     def note_existing(self) -> None:
         """Remember the dead letters that are there already: they are not this run's."""
@@ -113,6 +114,12 @@ class RunData:
         self._look(new)
         for point, connectors in named.items():
             self._points[point].connectors |= connectors
+
+    def adopt(self, points: Iterable[str]) -> None:
+        """Count charge points as this run's although their messages did not come through the queue client."""
+        for point in points:
+            self._points.setdefault(point, _ChargePoint(foreign=False))
+            self._adopted = True
 
     def _follow(self, points: Sequence[str]) -> None:
         pipeline = self._queue.pipeline(transaction=False)
@@ -166,6 +173,7 @@ class RunData:
             self._lists.forget(point)
             self._expected.forget(point)
         self._points.clear()
+        self._adopted = False
         self._messages.clear()
         self._beginnings.clear()
         return removed

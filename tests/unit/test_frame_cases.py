@@ -1,0 +1,227 @@
+"""The file of invalid frames, its reading, and the judgement of what becomes of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ChargePointLibrary import ChargePointLibrary
+from resilience import background
+from resilience.charge_points.frame_cases import FrameReport, load_frames
+from resilience.errors import ExpectationFailed, UsageError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
+
+from fake_gateway import FakeGateway, fake_gateway
+
+PATH = Path(__file__).resolve().parents[2] / "resources" / "invalid_frames.json"
+CASES = load_frames(PATH)
+KINDS = {
+    "malformed_json",
+    "not_a_frame",
+    "message_type",
+    "message_id",
+    "elements",
+    "action",
+    "payload",
+    "answer",
+    "deep_nesting",
+    "oversized",
+    "not_utf8",
+    "binary",
+    "websocket",
+}
+GOOD: dict[str, Any] = {
+    "id": "one",
+    "title": "One.",
+    "kind": "k",
+    "reason": "Because.",
+    "json": [2, "{message_id}"],
+    "expect": {"callerror": "FormationViolation", "message_id": "{message_id}"},
+}
+
+
+def write(folder: Path, *cases: Any) -> Path:
+    file = folder / "frames.json"
+    file.write_text(json.dumps({"description": "", "cases": cases}), encoding="utf-8")
+    return file
+
+
+class TestTheFile:
+    def test_has_the_cases_that_were_promised(self) -> None:
+        assert len(CASES) >= 90
+        assert {case.kind for case in CASES} == KINDS
+        assert {case.code for case in CASES} >= {
+            "FormationViolation",
+            "NotImplemented",
+            "NotSupported",
+            "OccurenceConstraintViolation",
+            "TypeConstraintViolation",
+            "PropertyConstraintViolation",
+        }
+        assert {code for case in CASES for code in case.closed} >= {1002, 1007, 1009}
+
+    def test_every_kind_is_in_the_suite(self) -> None:
+        suite = (PATH.parents[1] / "suites" / "17_invalid_message_handling.robot").read_text(encoding="utf-8")
+        assert all(f"R17.10    {kind}\n" in suite for kind in KINDS)
+
+    def test_has_no_title_and_no_frame_twice(self) -> None:
+        titles = [case.title for case in CASES]
+        frames = [(case.form, str(case.data).replace(case.answer_id or "-", "")) for case in CASES]
+        assert len(set(titles)) == len(titles)
+        assert len(set(frames)) == len(frames)
+
+    def test_gives_fresh_ids_whenever_it_is_loaded(self) -> None:
+        again = {case.id: case for case in load_frames(PATH)}
+        for case in CASES:
+            assert "{message_id}" not in str(case.data)
+            if case.answer_id is not None and case.answer_id.startswith("frame-"):
+                assert again[case.id].data != case.data
+
+
+class TestReading:
+    def test_a_case(self, tmp_path: Path) -> None:
+        [case] = load_frames(write(tmp_path, GOOD))
+        assert case.data == f'[2,"{case.answer_id}"]'
+        assert case.expected() == f"the CALLERROR FormationViolation to {case.answer_id}"
+        assert (case.closed, case.ignored, str(case)) == ((), False, "one")
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            ({"title": ""}, "field 'title' has to be text"),
+            ({"colour": "red"}, "field 'colour' is unknown"),
+            ({"id": "One"}, "field 'id' is not in kebab-case"),
+            ({"text": "x"}, "exactly one, not 2"),
+            ({"json": ..., "text": 1}, "field 'text' has to be text"),
+            ({"json": ..., "wire_hex": "0g"}, "field 'wire_hex' is not hexadecimal"),
+            ({"json": ..., "build": {"prefix": ""}}, "has to be an object with prefix, repeat, times and suffix"),
+            (
+                {"json": ..., "build": {"prefix": "", "repeat": "x", "times": -1, "suffix": ""}},
+                "and a 'times' of 0 or more",
+            ),
+            (
+                {"json": ..., "build": {"prefix": "", "repeat": "x", "times": 10**9, "suffix": ""}},
+                "makes more than 67108864",
+            ),
+            ({"expect": {}}, "has to be an object with callerror and message_id, closed, or ignored"),
+            ({"expect": {"ignored": True, "colour": 1}}, "has the unknown 'colour'"),
+            ({"expect": {"callerror": "Nonsense", "message_id": "x"}}, "needs a known code"),
+            ({"expect": {"callerror": "GenericError"}}, "needs a known code and a message_id"),
+            ({"expect": {"closed": [7]}}, "is not a list of close codes"),
+        ],
+    )
+    def test_what_cannot_be_used_is_named(self, tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+        data = {name: value for name, value in {**GOOD, **change}.items() if value is not ...}
+        with pytest.raises(UsageError, match=r"frames\.json: case '") as seen:
+            load_frames(write(tmp_path, data))
+        assert problem in str(seen.value)
+
+    def test_a_file_that_cannot_be_used_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"cannot be read: No such file"):
+            load_frames(tmp_path / "none.json")
+        file = tmp_path / "bad.json"
+        for text, problem in (
+            ("{", "is not JSON"),
+            ("[]", "expected an object with"),
+            ('{"cases":[1]}', "number 1: ex"),
+        ):
+            file.write_text(text)
+            with pytest.raises(UsageError, match=problem):
+                load_frames(file)
+        with pytest.raises(UsageError, match="field 'id' stands twice"):
+            load_frames(write(tmp_path, GOOD, GOOD))
+        with pytest.raises(UsageError, match=r"no case of kind z \(there are: k\)"):
+            load_frames(write(tmp_path, GOOD), kind="z")
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    with fake_gateway() as made:
+        yield made
+    background.close()
+
+
+class TestJudgement:
+    """The small gateway ignores what is not a CALL and answers every CALL, whatever its action."""
+
+    def run(self, gateway: FakeGateway, tmp_path: Path, frame: Any, expect: Any) -> FrameReport:
+        form, value = next(iter(frame.items()))
+        data = {name: value for name, value in GOOD.items() if name != "json"} | {form: value, "expect": expect}
+        with ChargePointLibrary() as library:
+            library.use_gateway(gateway.url)
+            report: FrameReport = library.send_invalid_frames(str(write(tmp_path, data)))
+        assert report.count == 1
+        return report
+
+    @pytest.mark.parametrize(
+        ("frame", "expect"),
+        [
+            ({"text": "not json"}, {"ignored": True}),
+            ({"binary_hex": "00ff"}, {"ignored": True, "closed": [1003]}),
+            ({"build": {"prefix": "", "repeat": "x", "times": 300_000, "suffix": ""}}, {"closed": [1009]}),
+            ({"text_hex": "ff"}, {"closed": [1007]}),
+            ({"wire_hex": "810568656c6c6f"}, {"closed": [1002]}),
+            ({"wire_hex": "838000000000"}, {"closed": [1002, 1003]}),
+        ],
+    )
+    def test_the_right_reaction_is_right(self, gateway: FakeGateway, tmp_path: Path, frame: Any, expect: Any) -> None:
+        report = self.run(gateway, tmp_path, frame, expect)
+        assert report.wrong == [], report.summary
+        assert report.summary.startswith("1 frame: 0 with another reaction than expected, 0 ")
+
+    @pytest.mark.parametrize(
+        ("frame", "expect", "seen"),
+        [
+            ({"text": "not json"}, {"closed": [1007]}, "expected a close with 1007, seen nothing"),
+            ({"text_hex": "ff"}, {"ignored": True}, "expected nothing, seen a close with 1007"),
+            (
+                {"json": [2, "{message_id}", "MakeCoffee", {}]},
+                {"callerror": "NotImplemented", "message_id": "{message_id}"},
+                "seen the answer to frame-",
+            ),
+            ({"json": [2, "id", "MakeCoffee", {}]}, {"ignored": True}, "expected nothing, seen the answer to id"),
+        ],
+    )
+    def test_another_reaction_is_wrong(
+        self, gateway: FakeGateway, tmp_path: Path, frame: Any, expect: Any, seen: str
+    ) -> None:
+        report = self.run(gateway, tmp_path, frame, expect)
+        [wrong] = report.wrong
+        assert seen in str(wrong)
+        assert seen in report.summary
+        assert len(report.intolerable) == ("json" in frame), "a CALLRESULT is not tolerable, anything else is"
+
+    def test_a_callerror_with_another_code_is_wrong_but_tolerable(self, gateway: FakeGateway, tmp_path: Path) -> None:
+        gateway.refused.add("MakeCoffee")
+        frame = {"json": [2, "id", "MakeCoffee", {}]}
+        right = self.run(gateway, tmp_path, frame, {"callerror": "NotSupported", "message_id": "id"})
+        assert right.wrong == []
+        for expect in (
+            {"callerror": "NotImplemented", "message_id": "id"},
+            {"callerror": "NotSupported", "message_id": "-1"},
+        ):
+            report = self.run(gateway, tmp_path, frame, expect)
+            assert (len(report.wrong), len(report.intolerable)) == (1, 0)
+
+    def test_a_next_message_without_an_answer_is_wrong(self, gateway: FakeGateway, tmp_path: Path) -> None:
+        gateway.deaf_after = "stop"
+        with ChargePointLibrary() as library:
+            library.use_gateway(gateway.url)
+            stop = GOOD | {"json": "x", "expect": {"ignored": True}}
+            del stop["json"]
+            file = write(tmp_path, stop | {"text": "stop"})
+            report = library.send_invalid_frames(str(file), timeout=timedelta(milliseconds=200))
+        assert (report.unanswered, len(report.wrong)) == (1, 1)
+        assert str(report.wrong[0]).endswith("seen nothing, and the next message was not answered")
+
+    def test_a_gateway_that_does_not_serve_anybody_is_a_failure(self, gateway: FakeGateway, tmp_path: Path) -> None:
+        gateway.refused.add("Heartbeat")
+        with pytest.raises(ExpectationFailed, match=r"Heartbeat of CP-.* was answered with the CALLERROR NotSupported"):
+            self.run(gateway, tmp_path, {"text": "x"}, {"ignored": True})
