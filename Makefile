@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance containers test lint format unit keywords bench grade clean
+.PHONY: help acceptance baseline containers test lint format unit keywords bench grade clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ $(INSTALLED): pyproject.toml requirements.txt
 
 acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/
 	$(BIN)/robot --outputdir results suites/
+
+baseline: $(INSTALLED)  ## Accept the last run of the suites as the one that later runs are compared with
+	$(BIN)/python -m resilience.report results/output.xml --accept
 
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container

@@ -5,4 +5,6 @@ Documentation    Final validation of a charging back end with Redis transport: d
 ...              ``resources/requirements.yaml``. Run everything with ``robot suites/``.
 Metadata         Version    0.1.0
 
+Library          EvidenceLibrary
+
 Test Timeout     2 minutes

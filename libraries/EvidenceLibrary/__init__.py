@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from EvidenceLibrary.measurements import Measurements
 from resilience.library import KeywordLibrary
+from resilience.report.listener import RunReporter
 from resilience.requirements import DEFAULT_FILE
 
 __all__ = ["EvidenceLibrary"]
@@ -20,6 +22,11 @@ class EvidenceLibrary(KeywordLibrary):
 
     Every value goes at once to `measurements.jsonl` in Robot's output folder, one JSON object on a line, so that a run
     that is killed leaves what it had. Each line names its run: a later run into the same folder adds to the file.
+
+    A suite that imports this library also gets the page for whoever decides, `resilience.html` beside `log.html`, and
+    the same for machines, `resilience.json`. Import it in `__init__.robot`, too, so that it sees the end of the whole
+    run. Variables set what is not usual: `HISTORY` and `BASELINE` (files), `REGRESSION TOLERANCE` (a share, 0.3) and
+    `FAIL ON REGRESSION` (`yes`: a test fails when a value that it measures is worse than the accepted baseline).
 
     Example:
 
@@ -43,3 +50,11 @@ class EvidenceLibrary(KeywordLibrary):
             measurements: where measurements are written; `measurements.jsonl` in Robot's output folder by default.
         """
         super().__init__([Measurements(requirements, measurements)])
+        self._reporter = RunReporter()
+
+    def _end_test(self, _data: Any, result: Any) -> None:
+        self._reporter.end_test(result)
+
+    def _end_suite(self, data: Any, result: Any) -> None:
+        super()._end_suite(data, result)
+        self._reporter.end_suite(result)

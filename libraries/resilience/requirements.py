@@ -398,7 +398,7 @@ def check_suite(suite: TestSuite, requirements: Requirements) -> Coverage:
     """Compare the tags of all tests of a suite with the requirements; nothing is run."""
     coverage = Coverage(Counter(dict.fromkeys(requirements.by_id, 0)), [])
     for test in suite.all_tests:
-        ids = sorted({each for tag in test.tags if (each := _id_in(str(tag)))})
+        ids = sorted({each for tag in test.tags if (each := requirement_id(str(tag)))})
         for each in ids:
             if each in requirements:
                 coverage.tests[each] += 1
@@ -414,7 +414,7 @@ def check_suite(suite: TestSuite, requirements: Requirements) -> Coverage:
     return coverage
 
 
-def _id_in(tag: str) -> str | None:
+def requirement_id(tag: str) -> str | None:
     """The requirement id that a tag is, as Robot Framework compares tags: without regard to case and spaces."""
     plain = normalize(tag, ignore="_").upper()
     return plain if REQUIREMENT_ID.fullmatch(plain) else None

@@ -1,0 +1,152 @@
+"""Writing the page while a run goes on and when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from robot.api import ExecutionResult, logger
+from robot.errors import DataError
+from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
+
+from resilience.errors import ResilienceError, UsageError
+from resilience.measurements import FILE_NAME, RUN
+from resilience.report import evidence, history
+from resilience.report.build import TOLERANCE, Settings, build, past, surroundings
+from resilience.report.files import write
+
+SECONDS_BETWEEN = 5.0
+"""A page in the middle of a suite is not written more often than this."""
+
+
+class RunReporter:
+    """Follows a run by the events that a library listener gets.
+
+    A library listener hears of the suites that import its library only, so the last event may be that of a file while
+    the folder above it goes on. Then the page still says that the run has not ended, and is written again from
+    `output.xml` when the process ends.
+    """
+
+    def __init__(self) -> None:
+        self._written = 0.0
+        self._settings: Settings | None = None
+        self._output: Path | None = None
+        self._complete = False
+        self._at_exit = False
+
+    def end_test(self, result: Any) -> None:
+        """A test ended: fail it for a regression if that is wanted, and bring the page up to date."""
+        settings = self._find_settings()
+        if settings is None:
+            return
+        if result.passed and _flag("FAIL ON REGRESSION"):
+            self._judge(result, settings)
+        if time.monotonic() - self._written >= SECONDS_BETWEEN:
+            self._write(result.parent, settings, complete=False)
+
+    def end_suite(self, result: Any) -> None:
+        """A suite ended, perhaps the last."""
+        settings = self._find_settings()
+        if settings is None:
+            return
+        root = _root(result)
+        for name, value in surroundings().items():
+            root.metadata.setdefault(name, value)
+        self._write(result, settings, complete=root is result)
+
+    def _write(self, result: Any, settings: Settings, *, complete: bool) -> None:
+        try:
+            report = build(_root(result), settings, complete=complete, environment=surroundings())
+            if complete:
+                history.append(settings.history_file, past(report))
+            page = write(report, settings.output)
+        except (ResilienceError, OSError) as error:
+            logger.warn(f"The page could not be written: {error}")
+            return
+        self._written = time.monotonic()
+        self._complete = complete
+        if complete:
+            logger.debug(f"{report.sentence} Page: {page}")
+
+    def _find_settings(self) -> Settings | None:
+        """The settings of this run; `None` where no page is wanted: no output, a process of pabot, a dry run."""
+        output = _variable("OUTPUT FILE")
+        if output in {None, "NONE"} or _variable("PABOTISLASTEXECUTIONINPOOL") is not None:
+            return None
+        self._output = Path(str(output))
+        log = _variable("LOG FILE")
+        given = _variable("HISTORY")
+        accepted = _variable("BASELINE")
+        folder = self._output.parent
+        self._settings = Settings(
+            output=folder,
+            history=Path(given) if given else None,
+            baseline=Path(accepted) if accepted else None,
+            tolerance=_number(_variable("REGRESSION TOLERANCE"), TOLERANCE),
+            log=os.path.relpath(log, folder) if log and log != "NONE" else None,
+        )
+        if not self._at_exit:
+            self._at_exit = True
+            atexit.register(self._finish)
+        return self._settings
+
+    def _finish(self) -> None:
+        """At the end of the process: complete what the events left open."""
+        if self._complete or self._settings is None or self._output is None:
+            return
+        try:
+            result = ExecutionResult(self._output, include_keywords=False)
+            report = build(result.suite, self._settings)
+            history.append(self._settings.history_file, past(report))
+            write(report, self._settings.output)
+        except (DataError, ResilienceError, OSError) as error:
+            sys.stderr.write(f"The page could not be written: {error}\n")
+
+    def _judge(self, result: Any, settings: Settings) -> None:
+        try:
+            accepted = history.baseline(settings.baseline_file)
+        except UsageError as error:
+            logger.warn(str(error))
+            return
+        if accepted is None:
+            return
+        regressions = []
+        kept = evidence.read_measurements(settings.output / FILE_NAME)
+        for each in kept:
+            name = history.key(each.requirement, each.name)
+            if (each.run, each.suite, each.test) != (RUN, result.parent.full_name, result.name):
+                continue
+            if name in accepted.values and history.regressed(each, accepted.values[name], settings.tolerance):
+                regressions.append(f"{name} is {each.value:g} {each.unit}, was {accepted.values[name]:g} {each.unit}")
+        if regressions:
+            result.status = "FAIL"
+            result.message = f"Worse than the accepted baseline: {'; '.join(dict.fromkeys(regressions))}."
+
+
+def _root(suite: Any) -> Any:
+    while suite.parent is not None:
+        suite = suite.parent
+    return suite
+
+
+def _variable(name: str) -> str | None:
+    try:
+        value = BuiltIn().get_variable_value(f"${{{name}}}")
+    except RobotNotRunningError:
+        return None
+    return None if value is None or value == "" else str(value)
+
+
+def _flag(name: str) -> bool:
+    return (_variable(name) or "").lower() in {"true", "yes", "1", "on"}
+
+
+def _number(text: str | None, usual: float) -> float:
+    try:
+        return float(text) if text else usual
+    except ValueError:
+        return usual

@@ -1,0 +1,352 @@
+"""The page of a run: from child runs of Robot Framework, every verdict, killed, merged, in parallel."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import msgspec
+import pytest
+from robot.api import ExecutionResult
+
+from resilience.report import Report, charts
+from resilience.report.__main__ import main
+from resilience.report.model import Fault, Series
+
+EVIL = "<script>alert(1)</script>"
+
+SUITE = """
+    *** Settings ***
+    Library    EvidenceLibrary
+
+    *** Test Cases ***
+    Rate Is Kept
+        [Tags]    R13.5
+        Requirement Should Be Met    R13.5    messages    20000
+        Requirement Should Be Met    R13.5    drain_rate    5000    samples=20000
+        Record Measurement    R13.5    queue_depth_peak    1500    unit=messages    method=<script>alert(1)</script>
+
+    Shutdown Is Slow <script>alert(1)</script>
+        [Tags]    R13.3
+        Requirement Should Be Met    R13.3    idle_cpu    0.5
+        Requirement Should Be Met    R13.3    shutdown    3    message=<script>alert(1)</script>
+
+    Fault Had No Effect
+        [Tags]    R16.3
+        Fail    Inconclusive: the connection was never cut. <script>alert(1)</script>
+
+    Needs A Gateway
+        [Tags]    R17.10
+        Skip    The target has no gateway.
+
+    Order Is Kept In Part
+        [Tags]    R13.4
+        Requirement Should Be Met    R13.4    messages    5000
+"""
+
+VERDICTS = {
+    "R13.5": "met",
+    "R13.3": "not met",
+    "R16.3": "inconclusive",
+    "R17.10": "not applicable",
+    "R13.4": "inconclusive",
+    "R18.1": "inconclusive",
+}
+
+
+def robot(folder: Path, *arguments: str, module: str = "robot") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, "--outputdir", str(folder / "out"), *arguments]
+    # pabot starts `robot` by its name.
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def suite(folder: Path, text: str = SUITE, name: str = "own.robot") -> Path:
+    path = folder / name
+    path.write_text(dedent(text))
+    return path
+
+
+def report(folder: Path) -> Report:
+    """What `resilience.json` holds; decoding checks that it keeps its schema."""
+    return msgspec.json.decode((folder / "out" / "resilience.json").read_bytes(), type=Report)
+
+
+def verdicts(found: Report) -> dict[str, str]:
+    return {each.id: each.verdict.value for each in found.requirements if each.id in VERDICTS}
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: its elements, ids, links and text."""
+
+    VOID = frozenset({"meta", "link", "br", "rect", "line", "circle", "polyline", "img"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attributes in self.elements for key, value in attributes.items() if key == name and value]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with every verdict."""
+    folder = tmp_path_factory.mktemp("run")
+    suite(folder)
+    done = robot(folder, "own.robot")
+    assert done.returncode == 2, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Page:
+    return Page((run / "out" / "resilience.html").read_text())
+
+
+def test_every_verdict_is_given_for_its_reason(run: Path) -> None:
+    found = report(run)
+    assert verdicts(found) == VERDICTS
+    assert found.complete
+    assert found.verdict == "not met"
+    assert found.sentence.startswith("Not ready: 1 requirement is not met (R13.3), 1 of ")
+    reasons = {each.id: each.reason for each in found.requirements}
+    assert reasons["R13.3"] == "Missed: shutdown."
+    assert reasons["R16.3"].startswith("Fault Had No Effect: Inconclusive: the connection was never cut.")
+    assert reasons["R17.10"] == "The target has no gateway."
+    assert reasons["R13.4"] == "Not measured: charge_points, processors, out_of_order."
+    assert reasons["R18.1"] == "No test of this run is about it."
+    [rate] = [each for each in found.requirements if each.id == "R13.5"]
+    assert [(each.name, each.measured, each.margin, each.samples) for each in rate.thresholds] == [
+        ("messages", 20000, 0, None),
+        ("drain_rate", 5000, 4900, 20000),
+    ]
+    assert [(each.name, each.value, each.unit) for each in rate.values] == [("queue_depth_peak", 1500, "messages")]
+
+
+def test_json_and_page_agree_with_output_xml(run: Path, page: Page) -> None:
+    found = report(run)
+    result = ExecutionResult(run / "out" / "output.xml")
+    expected = [(each.id, each.name, each.status, each.message) for each in result.suite.all_tests]
+    assert [(each.id, each.name, each.status, each.message) for each in found.tests] == expected
+    assert found.environment["Robot Framework"] == result.suite.metadata["Robot Framework"]
+    assert sum(found.counts.values()) == len(found.requirements)
+    text = " ".join(" ".join(page.texts).split())
+    for each in found.requirements:
+        assert each.id in page.values("id")
+        assert each.title in text
+        for threshold in each.thresholds:
+            assert threshold.measures in text
+    assert found.sentence in text
+
+
+def test_links_lead_to_tests_in_the_log(run: Path, page: Page) -> None:
+    links = [each for each in page.values("href") if each.startswith("log.html#")]
+    ids = {each.id for each in ExecutionResult(run / "out" / "output.xml").suite.all_tests}
+    assert {each.partition("#")[2] for each in links} == ids
+    assert (run / "out" / "log.html").is_file()
+    assert {each[1:] for each in page.values("href") if each.startswith("#")} <= set(page.values("id"))
+
+
+def test_text_from_outside_stays_text_and_nothing_is_loaded(run: Path, page: Page) -> None:
+    assert EVIL in " ".join(page.texts)
+    html = (run / "out" / "resilience.html").read_text()
+    assert len(html) < 2_000_000
+    assert not re.search(r"<script|@import|url\(|\bsrc=|\bon\w+=", html)
+    assert {tag for tag, _ in page.elements} & {"script", "iframe", "img", "object"} == set()
+    assert not [each for each in page.values("href") if re.match(r"[a-z]+:", each) and each != "data:,"]
+
+
+def test_a_verdict_is_never_said_by_colour_alone(page: Page) -> None:
+    for tag, attributes in page.elements:
+        if tag == "svg":
+            assert attributes.get("role") == "img"
+            assert attributes.get("aria-label")
+    for word in ("met", "not met", "inconclusive", "not applicable"):
+        assert any(each.strip() == word for each in page.texts)
+
+
+def test_a_killed_run_leaves_a_page_that_says_so(tmp_path: Path) -> None:
+    suite(
+        tmp_path,
+        """
+        *** Settings ***
+        Library    EvidenceLibrary
+        *** Test Cases ***
+        First
+            [Tags]    R13.5
+            Requirement Should Be Met    R13.5    messages    20000
+            Requirement Should Be Met    R13.5    drain_rate    5000
+        Second
+            [Tags]    R13.3
+            Create File    ${CURDIR}/reached
+            Sleep    60 s
+        *** Settings ***
+        Library    OperatingSystem
+        """,
+    )
+    command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path / "out"), "own.robot"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "reached").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    found = report(tmp_path)
+    assert not found.complete
+    assert [(each.name, each.status) for each in found.tests] == [("First", "PASS")]
+    assert verdicts(found)["R13.5"] == "met"
+    assert "Incomplete" in " ".join(Page((tmp_path / "out" / "resilience.html").read_text()).texts)
+
+
+def test_a_folder_whose_end_the_library_does_not_see_gets_a_complete_page(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    for number in (1, 2):
+        suite(tmp_path / "suites", SUITE, f"{number}.robot")
+    robot(tmp_path, "suites")
+    found = report(tmp_path)
+    assert found.complete
+    assert len(found.tests) == 10
+    assert {each.id for each in found.tests} == {
+        each.id for each in ExecutionResult(tmp_path / "out" / "output.xml").suite.all_tests
+    }
+
+
+def test_pabot_gives_the_same_verdicts_and_one_page(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    for number in (1, 2):
+        suite(tmp_path / "suites", SUITE, f"{number}.robot")
+    robot(tmp_path, "suites")
+    plain = report(tmp_path)
+    parallel = tmp_path / "parallel"
+    parallel.mkdir()
+    done = robot(parallel, "--processes", "2", "--no-pabotlib", str(tmp_path / "suites"), module="pabot.pabot")
+    assert (parallel / "out" / "output.xml").is_file(), done.stdout + done.stderr
+    assert main([str(parallel / "out" / "output.xml")]) == 0
+    assert verdicts(report(parallel)) == verdicts(plain)
+    assert len(list(parallel.rglob("resilience.html"))) == 1
+    measured = [[each.measurements for each in found.thresholds] for found in plain.requirements]
+    assert [[each.measurements for each in found.thresholds] for found in report(parallel).requirements] == measured
+
+
+def test_a_merged_run_counts_the_tests_that_were_run_again(tmp_path: Path) -> None:
+    path = suite(tmp_path)
+    robot(tmp_path, "own.robot")
+    (tmp_path / "out" / "output.xml").rename(tmp_path / "first.xml")
+    path.write_text(path.read_text().replace("shutdown    3", "shutdown    1"))
+    robot(tmp_path, "--output", "second.xml", "--test", "Shutdown*", "own.robot")
+    out = tmp_path / "out"
+    merge = ["--merge", "--output", "output.xml", str(tmp_path / "first.xml"), str(out / "second.xml")]
+    robot(tmp_path, *merge, module="robot.rebot")
+    assert main([str(out / "output.xml")]) == 0
+    [again] = [each for each in report(tmp_path).requirements if each.id == "R13.3"]
+    assert again.reason.startswith("Not measured")
+    assert [each.measured for each in again.thresholds if each.name == "shutdown"] == [1]
+
+
+def test_history_grows_and_a_regression_is_shown_and_can_fail_the_run(tmp_path: Path) -> None:
+    path = suite(tmp_path)
+    robot(tmp_path, "own.robot")
+    output = str(tmp_path / "out" / "output.xml")
+    assert main([output, "--accept"]) == 0
+    assert len((tmp_path / "out" / "history.jsonl").read_text().splitlines()) == 1
+    path.write_text(path.read_text().replace("drain_rate    5000", "drain_rate    2000"))
+    robot(tmp_path, "own.robot")
+    found = report(tmp_path)
+    assert len(found.history) == 1
+    assert found.comparison is not None
+    [regression] = found.comparison.regressions
+    assert (regression.name, regression.baseline, regression.measured, regression.worse) == (
+        "drain_rate",
+        5000,
+        2000,
+        0.6,
+    )
+    assert "60 % worse" in (tmp_path / "out" / "resilience.html").read_text()
+    assert found.tests[0].status == "PASS"
+    assert main([output, "--fail-on-regression"]) == 3
+    robot(tmp_path, "--variable", "FAIL ON REGRESSION:yes", "own.robot")
+    first = next(iter(ExecutionResult(output).suite.all_tests))
+    assert first.status == "FAIL"
+    assert first.message == "Worse than the accepted baseline: R13.5 drain_rate is 2000 msg/s, was 5000 msg/s."
+
+
+def test_what_cannot_be_read_is_said_and_does_not_stop_the_page(tmp_path: Path) -> None:
+    suite(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "faults.jsonl").write_text('{"half a li\n')
+    (tmp_path / "out" / "ledger-x-1.jsonl").write_text("no ledger\n")
+    robot(tmp_path, "own.robot")
+    output = tmp_path / "out" / "output.xml"
+    found = report(tmp_path)
+    assert found.problems == ["faults.jsonl: 1 line could not be read."]
+    assert main([str(tmp_path / "nosuch.xml")]) == 1
+    assert output.is_file()
+
+
+def test_schema_in_the_documentation_is_that_of_the_file() -> None:
+    from resilience.report.model import schema
+
+    kept = Path(__file__).resolve().parents[2] / "docs" / "resilience.schema.json"
+    assert json.loads(kept.read_text()) == json.loads(json.dumps(schema())), (
+        "python -m resilience.report --schema > docs/resilience.schema.json"
+    )
+
+
+def series(**changes: Any) -> Series:
+    points = [(float(at), float(at % 7) + 1) for at in range(1000)]
+    return msgspec.structs.replace(Series(title=f"p99 {EVIL}", unit="ms", lines={f"p99 {EVIL}": points}), **changes)
+
+
+@pytest.mark.parametrize("changes", [{}, {"logarithmic": True, "limit": 100.0}, {"lines": {"one": [(1.0, 2.0)]}}])
+def test_a_chart_is_svg_without_anything_from_outside(changes: dict[str, Any]) -> None:
+    faults = [Fault(name=f"Redis killed {EVIL}", begin=100, end=200), Fault(name="latency", begin=900)]
+    svg = charts.chart(series(**changes), faults)
+    drawn = Page(svg)
+    assert "script" not in {tag for tag, _ in drawn.elements}
+    assert not re.search(r"href|class=|<style|url\(|nan|inf", svg)
+    if not changes:
+        assert any("Redis killed" in text for text in drawn.texts)
+
+
+def test_a_chart_keeps_its_peaks_and_stays_small() -> None:
+    points = [(float(at), 1.0) for at in range(100_000)]
+    points[54_321] = (54_321.0, 900.0)
+    svg = charts.chart(series(lines={"depth": points}))
+    assert len(svg) < 20_000
+    assert max(value for _, value in charts.thin(points)) == 900
+
+
+def test_a_chart_without_values_says_so() -> None:
+    assert "no values" in charts.chart(series(lines={"empty": []}))
