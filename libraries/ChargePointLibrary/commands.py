@@ -39,9 +39,10 @@ class Commands(PointComponent):
 
         Args:
             action: the action; `*` for all.
-            how: `accept` sensibly; `reject` (status Rejected and the like); `callerror`; `silence` (no answer);
-                `disconnect` (hangs up instead); `twice` (the same answer two times); `unknown id` (with a message id
-                that nobody waits for).
+            how: `accept` sensibly; `obey` (accepts, then does it: sends the message that TriggerMessage asks for,
+                starts or stops the transaction, hangs up for a Reset); `reject` (status Rejected and the like);
+                `callerror`; `silence` (no answer); `disconnect` (hangs up instead); `twice` (the same answer two
+                times); `unknown id` (with a message id that nobody waits for).
             delay: how long it takes.
             spread: up to how much longer, by chance, so that answers come in random order.
             payload: the payload of the answer, in the place of the sensible one.

@@ -91,6 +91,48 @@ class Frames(PointComponent):
         return found
 
     @keyword(tags=("charge point", "frames", "check"))
+    def frame_should_be_sent(
+        self,
+        action: str,
+        *,
+        since: int | Frame = 0,
+        alias: str = ALIAS,
+        timeout: timedelta = timedelta(seconds=5),
+    ) -> Frame:
+        """Waits until a charge point has sent a CALL with this action by itself, and returns it.
+
+        Args:
+            action: the action.
+            since: only what was sent after: what `Mark Frames` returned, or a frame.
+            alias: which charge point.
+            timeout: the longest wait.
+
+        Raises:
+            WaitTimeout: it did not send it; says what it sent.
+
+        Example:
+        ```robotframework
+        Answer Commands    TriggerMessage    obey
+        ${frame}    Frame Should Be Sent    StatusNotification
+        ```
+        """
+        point = self._points.get(alias)
+        number = since.number if isinstance(since, Frame) else since
+
+        def probe() -> Frame | None:
+            found = point.seen(direction=Direction.SENT, kind=MessageType.CALL, action=action, since=number)
+            return found[-1] if found else None
+
+        return wait_until(
+            probe,
+            timeout=timeout,
+            failure=lambda: (
+                f"{point.id} should have sent {action}. It sent "
+                f"{in_short(point.seen(direction=Direction.SENT, since=number))}, and it {point.state()}"
+            ),
+        )
+
+    @keyword(tags=("charge point", "frames", "check"))
     def answer_should_be_received(
         self,
         message_id: str,

@@ -149,7 +149,7 @@ class Volume(ConnectingComponent):
         made: FrameReport = background.run(send_frames, points, cases, limit=timeout.total_seconds())
         for reaction in made.reactions:
             right = reaction.right and reaction.answered_behind
-            logger.info(f"{reaction}") if right else logger.warn(f"{reaction}. {reaction.case.reason}")
+            logger.info(f"{reaction}" if right else f"WRONG: {reaction}. {reaction.case.reason}")
         logger.info(f"{made.summary}.")
         return made
 

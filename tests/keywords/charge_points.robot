@@ -108,6 +108,14 @@ Commands Are Answered As The Test Says
     @{errors}    Sent Frames    kind=CALLERROR
     Should Be Equal    ${errors[0].code}    InternalError
 
+A Charge Point Can Do What It Was Told
+    [Documentation]    And not only accept it.
+    ${id}    Connect Charge Point
+    Answer Commands    TriggerMessage    obey
+    Fake Sends    ${id}    TriggerMessage    requestedMessage=MeterValues
+    Command Should Be Received    TriggerMessage
+    Frame Should Be Sent    MeterValues
+
 A Command That Did Not Come Is Told With Those That Did
     [Documentation]    And how the connection is.
     ${id}    Connect Charge Point    CP-9
@@ -126,6 +134,21 @@ A Raw Frame Is Sent As It Is
     Send Raw Frame    not json
     ${sent}    Send Raw Frame    [2,"id-1","Heartbeat",{}]
     Answer Should Be Received    id-1    since=${sent}
+
+Invalid Frames Are Sent From A File
+    [Documentation]    The stand-in leaves it to websockets what costs the connection.
+    ${report}    Send Invalid Frames    kind=oversized
+    Should Be Empty    ${report.wrong}    ${report.summary}
+    Should Be Equal    ${report.unanswered}    ${0}
+    ${report}    Send Invalid Frames    kind=websocket
+    Should Be Empty    ${report.wrong}    ${report.summary}
+
+Wrong Reactions To Invalid Frames Are Told
+    [Documentation]    The stand-in answers every CALL, whatever its action.
+    ${report}    Send Invalid Frames    kind=action
+    Should Not Be Empty    ${report.wrong}
+    Should Not Be Empty    ${report.intolerable}
+    Should Contain    ${report.summary}    unknown-action: expected the CALLERROR NotImplemented to
 
 Many Charge Points Act At The Same Time
     [Documentation]    In one keyword each.

@@ -373,6 +373,25 @@ class TestCommands:
         background.run(gateway.connections[point].wait_closed)
         assert gateway.connections[point].close_code == 1001
 
+    def test_a_charge_point_can_do_what_it_accepted(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+        point = library.connect_charge_point()
+        library.answer_commands(how=How.OBEY)
+        for action, payload in (
+            ("TriggerMessage", {"requestedMessage": "StatusNotification", "connectorId": 2}),
+            ("RemoteStartTransaction", {"connectorId": 3, "idTag": "TAG"}),
+            ("RemoteStopTransaction", {"transactionId": 7}),
+        ):
+            before = len(gateway.frames(point))
+            assert command(gateway, point, action, payload)[2] == {"status": "Accepted"}
+            until_sent(gateway, point, before + 2)
+        sent = [frame for frame in gateway.frames(point) if frame[0] == 2]
+        assert [frame[2] for frame in sent] == ["StatusNotification", "StartTransaction", "StopTransaction"]
+        assert sent[0][3]["connectorId"] == 2
+        assert (sent[1][3]["connectorId"], sent[1][3]["idTag"]) == (3, "TAG")
+        assert (sent[2][3]["transactionId"], sent[2][3]["reason"]) == (7, "Remote")
+        assert command(gateway, point, "Reset")[2] == {"status": "Accepted"}
+        library.charge_point_should_be_disconnected(code=1000)
+
     def test_what_came_can_be_asserted_on(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point("CP-1")
         mark = library.mark_frames()

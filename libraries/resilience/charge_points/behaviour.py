@@ -17,6 +17,7 @@ class How(enum.Enum):
     """What a charge point does with a command."""
 
     ACCEPT = "accept"
+    OBEY = "obey"
     REJECT = "reject"
     CALLERROR = "callerror"
     SILENCE = "silence"

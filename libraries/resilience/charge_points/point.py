@@ -24,11 +24,13 @@ from resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
 from resilience.charge_points.frames import Direction, Frame, in_short, read_frame
 from resilience.charge_points.gateway import Gateway, Login
 from resilience.errors import UsageError
-from resilience.queue.messages import MessageType
+from resilience.queue.messages import MessageType, default_payload
 from resilience.waiting import in_words
 
 KEPT_FRAMES = 10_000
 """So many frames of a charge point are kept, the newest."""
+OBEYING_SECONDS = 30.0
+"""How long a charge point that obeys a command waits for the answer to the message that it sends then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,6 +391,28 @@ class ChargePoint:
                 await self._send(text)
                 if script.how is How.TWICE:
                     await self._send(text)
+                elif script.how is How.OBEY:
+                    await self._obey(action, payload)
+
+    async def _obey(self, action: str, payload: Mapping[str, Any]) -> None:
+        """Do what was accepted (OCPP 1.6 sections 5.11, 5.12, 5.14 and 5.17); there is nothing to do for the others."""
+        message: tuple[str, dict[str, Any]] | None = None
+        if action == "TriggerMessage":
+            requested = str(payload.get("requestedMessage"))
+            message = requested, default_payload(requested)
+            if "connectorId" in payload and "connectorId" in message[1]:
+                message[1]["connectorId"] = payload["connectorId"]
+        elif action == "RemoteStartTransaction":
+            started = {"connectorId": payload.get("connectorId", 1), "idTag": payload.get("idTag")}
+            message = "StartTransaction", default_payload("StartTransaction") | started
+        elif action == "RemoteStopTransaction":
+            stopped = {"transactionId": payload.get("transactionId"), "reason": "Remote"}
+            message = "StopTransaction", default_payload("StopTransaction") | stopped
+        elif action == "Reset":
+            await self.disconnect(1000, "reset")
+        if message is not None:
+            with contextlib.suppress(NoAnswer):
+                await self.call(*message, limit=OBEYING_SECONDS)
 
     def _reply(self, script: Script, action: str, message_id: str, payload: Mapping[str, Any]) -> str:
         if script.how is How.CALLERROR:
