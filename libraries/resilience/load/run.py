@@ -1,0 +1,175 @@
+"""A load as the test run sees it: start it, watch it, await it, end it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.errors import ServiceError, WaitTimeout
+from resilience.load.plan import Plan
+from resilience.load.result import LoadResult, Part, together
+from resilience.processes import ChildProcess
+from resilience.waiting import seconds, wait_until
+
+
+class LoadRun:
+    """A load in processes of its own.
+
+    Args:
+        name: what it is called in messages, for example `Load 'load'`.
+        plan: what it does; a `ledger` in it gets the number of the process where there are several.
+        processes: how many processes generate it.
+    """
+
+    def __init__(self, name: str, plan: Plan, *, processes: int = 1) -> None:
+        plan.check()
+        self.name = name
+        self.plan = plan
+        self.directory = Path(tempfile.mkdtemp(prefix="resilience-load-"))
+        self._children = [ChildProcess(f"{name}, process {number + 1}") for number in range(processes)]
+        self._files = [self.directory / f"{number}.plan" for number in range(processes)]
+        self._result: LoadResult | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether one of its processes runs."""
+        return any(child.alive for child in self._children)
+
+    @property
+    def result(self) -> LoadResult | None:
+        """The result, once it was awaited."""
+        return self._result
+
+    def start(self) -> None:
+        """Start the processes, wait until the charge points are connected, and let all begin at the same moment.
+
+        Charge points that cannot be connected within the plan's `connect_timeout` go on trying while the load runs.
+
+        Raises:
+            ServiceError: a process ended; its output is shown.
+            WaitTimeout: it did not come so far.
+        """
+        count = len(self._children)
+        for number, (child, file) in enumerate(zip(self._children, self._files, strict=True)):
+            ledger = self.plan.ledger
+            if ledger is not None and count > 1:
+                path = Path(ledger)
+                ledger = str(path.with_name(f"{path.stem}.{number + 1}{path.suffix}"))
+            part = msgspec.structs.replace(self.plan, own=(number, count), ledger=ledger)
+            file.write_bytes(msgspec.json.encode(part))
+            command = [sys.executable, "-m", "resilience.load", str(file), "--wait", "--parent", str(os.getpid())]
+            child.start(command, environment=os.environ)
+        wait_until(
+            self._connected,
+            timeout=self.plan.connect_timeout + self.plan.timeout + 30,
+            failure=lambda: f"{self.name} has not connected its charge points: {self.progress()}",
+            longest_pause=0.02,
+        )
+        start_at = time.monotonic() + 0.1
+        for file in self._files:
+            waiting = file.with_suffix(".waiting")
+            waiting.write_text(repr(start_at))
+            waiting.replace(file.with_suffix(".go"))
+
+    def _connected(self) -> bool | None:
+        for child, lines in zip(self._children, self._last_lines(), strict=True):
+            if not child.alive:
+                raise ServiceError(
+                    f"{child.name} ended with status {child.exit_status} while connecting. {child.output_tail()}"
+                )
+            if lines.get("phase") in {None, "connecting"}:
+                return None
+        return True
+
+    def _last_lines(self) -> list[dict[str, Any]]:
+        found = []
+        for file in self._files:
+            progress = file.with_suffix(".progress")
+            lines = progress.read_bytes().splitlines(keepends=True) if progress.exists() else []
+            whole = [line for line in lines[-2:] if line.endswith(b"\n")]
+            found.append(msgspec.json.decode(whole[-1]) if whole else {})
+        return found
+
+    def progress(self) -> dict[str, Any]:
+        """How far it is, all processes together: `phase`, `seconds`, `connected`, `charging`, `sent`, `answered`,
+        `refused`, `failures`, `last_second` (answers in it) and `p99` of that second in milliseconds."""
+        lines = [line for line in self._last_lines() if line]
+        if not lines:
+            return {"phase": "starting"}
+        whole = dict(lines[0])
+        for line in lines[1:]:
+            for name in ("connected", "charging", "sent", "answered", "refused", "last_second"):
+                whole[name] += line[name]
+            for kind, number in line["failures"].items():
+                whole["failures"][kind] = whole["failures"].get(kind, 0) + number
+            whole["p99"] = max(whole["p99"], line["p99"])
+            whole["seconds"] = max(whole["seconds"], line["seconds"])
+        return whole
+
+    def wait(self, timeout: timedelta | float) -> LoadResult:
+        """Wait for its end and return what it measured.
+
+        Raises:
+            WaitTimeout: it still runs; it goes on.
+            ServiceError: it was broken off; says why.
+        """
+        if self._result is None:
+            try:
+                wait_until(
+                    lambda: True if not self.running else None, timeout=timeout, failure=lambda: "", longest_pause=0.05
+                )
+            except WaitTimeout:
+                limit = seconds(timeout)
+                state = self.progress()
+                raise WaitTimeout(
+                    f"{self.name} still runs after {limit:g} s: {state}", waited=limit, last_seen=str(state)
+                ) from None
+            self._result = self._collect()
+        return self._result
+
+    def stop(self, timeout: timedelta | float = 10) -> LoadResult:
+        """End it in order: nothing new is begun, what was begun is brought to its end; returns what it measured.
+
+        Raises:
+            ServiceError: it did not end in order; it was killed then.
+        """
+        for child in self._children:
+            if child.alive:
+                os.kill(child.pid, signal.SIGTERM)
+        try:
+            return self.wait(timeout)
+        except WaitTimeout as late:
+            self.kill()
+            raise ServiceError(f"{late} It was killed.") from None
+
+    def kill(self) -> None:
+        """End it at once."""
+        for child in self._children:
+            if child.alive:
+                child.kill()
+
+    def close(self) -> None:
+        """End it at once and remove its files; the ledger stays."""
+        for child in self._children:
+            child.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _collect(self) -> LoadResult:
+        parts = []
+        for child, file in zip(self._children, self._files, strict=True):
+            result = file.with_suffix(".result")
+            if child.exit_status or not result.exists():
+                raise ServiceError(
+                    f"{child.name} was broken off with status {child.exit_status}. {child.output_tail()}"
+                )
+            parts.append(msgspec.json.decode(result.read_bytes(), type=Part))
+        return together(parts, profile=self.plan.profile.value, model=self.plan.model.value)

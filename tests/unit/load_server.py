@@ -1,0 +1,81 @@
+"""A small OCPP server over WebSocket for the tests of the load engine: `load_server.py OPTIONS-AS-JSON`.
+
+Prints its port. Options: `stall_at` and `stall` (seconds after the first message, and how long everything stands
+still), `silent` (every so many messages without an answer), `refuse` (every so many messages get a CALLERROR),
+`drop` (every so many messages the connection is cut), `leak` (bytes kept for each message), `delay` (seconds).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from typing import Any
+
+import uvloop
+from picows import (
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
+
+OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
+COUNT = itertools.count(1)
+TRANSACTIONS = itertools.count(1)
+KEPT: list[bytes] = []
+
+
+class Peer(WSListener):
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code(), frame.get_close_message())
+            transport.disconnect()
+            return
+        number = next(COUNT)
+        if number == 1 and OPTIONS.get("stall"):
+            asyncio.get_running_loop().call_later(OPTIONS["stall_at"], time.sleep, OPTIONS["stall"])
+        message = json.loads(frame.get_payload_as_bytes())
+        if OPTIONS.get("leak"):
+            KEPT.append(bytes(OPTIONS["leak"]))
+        if delay := OPTIONS.get("delay"):
+            asyncio.get_running_loop().call_later(delay, answer, transport, number, message)
+        else:
+            answer(transport, number, message)
+
+
+def answer(transport: WSTransport, number: int, message: list[Any]) -> None:
+    if due("drop", number):
+        transport.disconnect(graceful=False)
+    elif due("refuse", number):
+        transport.send(WSMsgType.TEXT, json.dumps([4, message[1], "InternalError", "so asked", {}]).encode())
+    elif not due("silent", number):
+        found: dict[str, Any] = {}
+        if message[2] == "StartTransaction":
+            found = {"transactionId": next(TRANSACTIONS), "idTagInfo": {"status": "Accepted"}}
+        transport.send(WSMsgType.TEXT, json.dumps([3, message[1], found]).encode())
+
+
+def due(name: str, number: int) -> bool:
+    return bool(OPTIONS.get(name)) and number % OPTIONS[name] == 0
+
+
+def accept(_: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+    response = WSUpgradeResponse.create_101_response(extra_headers={"Sec-WebSocket-Protocol": "ocpp1.6"})
+    return WSUpgradeResponseWithListener(response, Peer())
+
+
+async def main() -> None:
+    server = await ws_create_server(accept, "127.0.0.1", 0, backlog=1000)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+uvloop.run(main())

@@ -1,0 +1,276 @@
+"""The load engine is honest: it counts what was sent, from when it was due, and says when it was the limit itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from resilience.errors import ServiceError, UsageError
+from resilience.ledger import Verdict, check
+from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
+from resilience.load.plan import Arrivals
+from resilience.load.result import Part, Times, together
+from resilience.waiting import wait_until
+
+SERVER = Path(__file__).with_name("load_server.py")
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., str]]:
+    """Start the small server and give its URL."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(**options: Any) -> str:
+        process = subprocess.Popen(
+            [sys.executable, str(SERVER), json.dumps(options)], stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        return f"ws://127.0.0.1:{int(process.stdout.readline())}/ocpp/"
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Callable[..., LoadResult]]:
+    """Run a load to its end, with a ledger that is judged."""
+    runs: list[LoadRun] = []
+
+    def run(url: str, *, processes: int = 1, seconds_to_wait: float = 60, **plan: Any) -> LoadResult:
+        ledger = str(tmp_path / f"ledger-{len(runs)}.jsonl")
+        runs.append(LoadRun("Load 'load'", Plan(url=url, ledger=ledger, **plan), processes=processes))
+        runs[-1].start()
+        return runs[-1].wait(seconds_to_wait)
+
+    yield run
+    for each in runs:
+        each.close()
+
+
+def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+    for plan in ({"messages": 400}, {"messages": 60, "pause": 0.01}):
+        result = load(server(), **plan)
+        assert result.little == pytest.approx(1, abs=0.05)
+        assert result.answered == result.due == 50 * plan["messages"]
+        assert result.problems == "none"
+        assert check(result.ledgers).verdict is Verdict.CLEAN
+
+
+def test_a_stall_counts_from_when_messages_were_due(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    """The server stands still for 1 s of 15 at 500 msg/s: 1 of 15 messages waits, half a second on average."""
+    url = server(stall_at=7, stall=1)
+    result = load(url, model=Model.OPEN, stages=[Stage(15, 500)])
+    assert result.due == result.answered == 7500
+    undisturbed = result.latency.p50
+    assert result.latency.mean == pytest.approx(1000 * 0.5 / 15 + undisturbed, rel=0.05), str(result.latency)
+    assert result.latency.p95 == pytest.approx(250, rel=0.05)
+    assert result.latency.p99 == pytest.approx(850, rel=0.05)
+    assert result.latency.max == pytest.approx(1000, rel=0.05)
+    assert result.service.p99 < result.latency.p99, "most of it is waiting for one's turn"
+    assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
+
+
+def test_several_processes_add_up_and_share_one_schedule(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    result = load(server(), processes=2, model=Model.OPEN, stages=[Stage(2, 200)], charge_points=11)
+    assert result.due == result.answered == result.latency.samples == 400
+    assert result.processes == 2
+    assert result.connected_at_start == 11
+    assert sum(second.answered for second in result.seconds) == 400
+    report = check(result.ledgers)
+    assert (len(result.ledgers), report.verdict, report.acknowledged) == (2, Verdict.CLEAN, 400)
+
+
+def test_errors_are_counted_by_kind_and_written_down(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    result = load(server(refuse=10, silent=25, drop=33), messages=10, charge_points=20, timeout=0.5)
+    lost = result.failures["unanswered: connection lost"]
+    silent = result.failures["unanswered: timeout"]
+    assert (result.sent, lost, silent) == (200, 6, 4)
+    assert set(result.refused) == {"InternalError"}
+    assert result.unanswered == lost + silent
+    assert result.answered + result.refusals + result.unanswered == 200
+    report = check(result.ledgers)
+    assert (report.verdict, report.failed, report.undecided) == (Verdict.CLEAN, result.refusals, result.unanswered)
+
+
+def test_sessions_are_whole_and_wait_for_each_other(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    result = load(server(), profile=Profile.SESSION, sessions=1, together=True, charge_points=30, meter_values=3)
+    assert result.most_charging == 30
+    assert len({session.transaction_id for session in result.sessions}) == 30
+    assert all(session.stopped and session.meter_values == 3 for session in result.sessions)
+    assert all((session.meter_stop or 0) > session.meter_start for session in result.sessions)
+
+
+def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tmp_path: Path) -> None:
+    run = LoadRun("Load 'load'", Plan(url=server(delay=0.01), profile=Profile.SESSION, seconds=60))
+    try:
+        run.start()
+        wait_until(lambda: run.progress().get("charging") or None, timeout=10, failure=lambda: "nobody charges")
+        result = run.stop()
+        assert result.sessions
+        assert all(session.stopped for session in result.sessions)
+        assert result.duration < 10
+    finally:
+        run.close()
+
+
+def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+    result = load(server(), model=Model.OPEN, stages=[Stage(2, 200)], blackout_at=0.5)
+    assert result.recovered_after is not None
+    assert 0 < result.recovered_after < 5
+    assert (result.connections, result.fewest_connected, result.reconnecting.samples) == (100, 0, 50)
+    assert result.answered + result.unanswered == 400
+
+
+def test_churn_connects_again_and_again(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+    result = load(server(), profile=Profile.CHURN, per_connection=3, messages=12, charge_points=10)
+    assert result.answered == 120
+    assert result.connections >= 40
+    assert result.problems == "none"
+
+
+def test_the_schedule_slips_where_the_server_is_too_slow(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    """10 charge points with 20 ms a message can have 500 messages answered a second."""
+    stages = [Stage(1, 250), Stage(1, 1000), Stage(10, 2000)]
+    result = load(server(delay=0.02), model=Model.OPEN, stages=stages, slip=0.3, charge_points=10)
+    assert result.slipped_at is not None
+    assert 1 <= result.slipped_at < 2.5
+    assert result.slip_rate == pytest.approx(470, rel=0.15)
+    assert result.failures["not sent"] > 0
+    assert result.due < 1250 + 10 * 2000
+
+
+def test_a_generator_that_is_late_says_so(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+    url = server()
+    run = LoadRun("Load 'load'", Plan(url=url, model=Model.OPEN, stages=[Stage(3, 200)]))
+    try:
+        run.start()
+        wait_until(lambda: run.progress().get("sent") or None, timeout=10, failure=lambda: "nothing is sent")
+        generator = run._children[0]
+        generator.pause()
+        with pytest.raises(AssertionError):
+            wait_until(lambda: None, timeout=0.5, failure=lambda: "half a second is over")
+        generator.resume()
+        result = run.wait(20)
+    finally:
+        run.close()
+    assert not result.conclusive
+    assert result.summary.endswith(result.saturated[0])
+    assert "INCONCLUSIVE: the generator was late by" in result.summary
+
+
+def test_nothing_is_left_running(server: Callable[..., str]) -> None:
+    run = LoadRun("Load 'load'", Plan(url=server(), seconds=60))
+    run.start()
+    generator = psutil.Process(run._children[0].pid)
+    run.close()
+    assert not generator.is_running()
+    assert not run.directory.exists()
+
+
+def test_a_generator_ends_when_its_starter_is_gone(server: Callable[..., str], tmp_path: Path) -> None:
+    plan = tmp_path / "0.plan"
+    plan.write_bytes(json.dumps({"url": server(), "seconds": 60, "messages": None}).encode())
+    starter = (
+        "import os, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-m', 'resilience.load', {str(plan)!r}, '--parent', str(os.getpid())])\n"
+        "print(child.pid, flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        generator = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+        wait_until(
+            lambda: True if not generator.is_running() or generator.status() == psutil.STATUS_ZOMBIE else None,
+            timeout=10,
+            failure=lambda: f"process {generator.pid} still runs",
+        )
+
+
+def test_without_a_server_the_load_says_why(load: Callable[..., LoadResult]) -> None:
+    result = load("ws://127.0.0.1:1/ocpp/", model=Model.OPEN, stages=[Stage(1, 20)], connect_timeout=0.2, timeout=0.3)
+    assert (result.connected_at_start, result.sent) == (0, 0)
+    assert result.failures["not sent"] == 20
+    assert result.failures["connection refused: ConnectionRefusedError"] > 0
+
+
+def test_a_plan_that_cannot_be_run_is_refused() -> None:
+    with pytest.raises(UsageError, match="starts with ws://"):
+        LoadRun("Load", Plan(url="http://127.0.0.1/"))
+    with pytest.raises(UsageError, match="never end"):
+        LoadRun("Load", Plan(url="ws://127.0.0.1/"))
+    with pytest.raises(UsageError, match="needs one place for the number"):
+        LoadRun("Load", Plan(url="ws://127.0.0.1/", messages=1, id_pattern="CP"))
+
+
+def test_a_process_that_breaks_off_is_an_error(server: Callable[..., str]) -> None:
+    run = LoadRun("Load 'load'", Plan(url=server(), seconds=60))
+    try:
+        run.start()
+        run._children[0].kill()
+        with pytest.raises(ServiceError, match="broken off with status -9"):
+            run.wait(10)
+    finally:
+        run.close()
+
+
+def test_schedules_have_the_messages_that_their_rates_say() -> None:
+    def times(**plan: Any) -> list[float]:
+        return list(Plan(url="ws://x", model=Model.OPEN, **plan).schedule())
+
+    assert times(stages=[Stage(1, 4)]) == [0, 0.25, 0.5, 0.75]
+    ramp = times(stages=[Stage(10, 0, 100)])
+    assert len(ramp) == 500
+    assert sum(each < 5 for each in ramp) == 125
+    spike = times(stages=[Stage(1, 10), Stage(1, 100), Stage(1, 10)])
+    assert [sum(int(each) == second for each in spike) for second in range(3)] == [10, 100, 10]
+    chance = times(stages=[Stage(100, 50)], arrivals=Arrivals.POISSON, seed=7)
+    assert chance == times(stages=[Stage(100, 50)], arrivals=Arrivals.POISSON, seed=7)
+    assert len(chance) == pytest.approx(5000, rel=0.06)
+    gaps = [after - before for before, after in itertools.pairwise(chance)]
+    mean = sum(gaps) / len(gaps)
+    deviation = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
+    assert deviation == pytest.approx(mean, rel=0.1), "exponential gaps deviate by their mean"
+
+
+def test_percentiles_are_taken_of_the_merged_histograms() -> None:
+    """The p99 of two processes is not the mean of their p99s."""
+
+    def part(slow: int) -> Part:
+        times = Times()
+        for number in range(1000):
+            times.add(1.0 if number < slow else 0.001)
+        return Part(
+            charge_points=1, answered=1000, due=1000, ended=1.0, times={"latency": (times.encode(), times.total)}
+        )
+
+    result = together([part(0), part(100)], profile="heartbeat", model="open")
+    assert result.latency.samples == 2000
+    assert result.latency.p99 == pytest.approx(1000, rel=0.001)
+    assert result.latency.p90 == pytest.approx(1, rel=0.001)
+    assert result.latency.mean == pytest.approx(50.95, rel=0.001)
