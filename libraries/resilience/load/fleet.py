@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
@@ -79,7 +78,7 @@ class ChargePoint(WSListener, Actor):
         self.fleet = fleet
         self.number = number
         self.id = cp
-        self.url = fleet.plan.url.rstrip("/") + "/" + quote(cp, safe="")
+        self.url = fleet.plan.url_of(cp)
         self.transport: WSTransport | None = None
         self.script: Script = SCRIPTS[fleet.plan.profile](
             self,

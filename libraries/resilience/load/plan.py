@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from enum import StrEnum
+from urllib.parse import quote
 
 import msgspec
 
@@ -72,7 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A load.
 
     Attributes:
-        url: of the gateway, `ws://host:port/path/`; the charge point id is appended.
+        url: of the gateway, `ws://host:port/path/{charge_point_id}`.
         charge_points: how many.
         id_pattern: their ids; `{}` or `{:03d}` takes the number.
         first_number: the number of the first one.
@@ -135,6 +136,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         if not self.url.startswith(("ws://", "wss://")):
             raise UsageError(f"The load needs a URL that starts with ws:// or wss://, not '{self.url}'.")
+        if "{charge_point_id}" not in self.url:
+            raise UsageError(f"The load needs a URL with {{charge_point_id}} in it, not '{self.url}'.")
         if self.charge_points < 1:
             raise UsageError(f"charge_points is {self.charge_points}; allowed is 1 or more.")
         try:
@@ -156,6 +159,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def length(self) -> float:
         """The length of the schedule in seconds."""
         return sum(stage.seconds for stage in self.stages)
+
+    def url_of(self, cp: str) -> str:
+        """Where a charge point connects; its id is percent-encoded."""
+        return self.url.replace("{charge_point_id}", quote(cp, safe=""))
 
     def ids(self) -> list[str]:
         """The ids of the whole fleet."""
