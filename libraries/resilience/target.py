@@ -56,6 +56,8 @@ KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "control_connect": (),
     "control_disconnect": (),
     "session": ("charge_point_id",),
+    "gateway": ("instance",),
+    "answers": ("instance",),
     "connected": (),
     "correlation": ("message_id",),
     "charge_point": ("charge_point_id",),
@@ -332,6 +334,8 @@ class Keys(_Section, frozen=True):
     control_connect: str | None = None
     control_disconnect: str | None = None
     session: str | None = None
+    gateway: str | None = None
+    answers: str | None = None
     connected: str | None = None
     correlation: str | None = None
     charge_point: str | None = None

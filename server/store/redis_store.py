@@ -554,6 +554,10 @@ class RedisStateStore:
         # Too large is too large, whatever stands there.
         self._encoded(key, record, operation)
 
+        async def read() -> bytes | None:
+            # What was never stored is not looked for: the script finds out.
+            return await self._client.get(key) if record.version else None  # type: ignore[return-value]
+
         async def attempt(value: bytes | None) -> R | _Changed:
             if value is not None and (known := _decode(key, value, type(record), operation)).version != record.version:
                 raise StateConflict(
@@ -561,7 +565,7 @@ class RedisStateStore:
                 )
             return await self._put(key, value, record, operation, work_of)
 
-        return await self._in_turn(key, operation, lambda: self._client.get(key), attempt)
+        return await self._in_turn(key, operation, read, attempt)
 
     async def _update(  # noqa: PLR0917
         self,

@@ -163,11 +163,9 @@ class RunData:
         removed = RemovedData()
         removed.messages = self._remove_messages(timeout)
         removed.dead_letters = self._remove_dead_letters()
-        for point, record in self._points.items():
-            if record.foreign:
-                removed.left.append(point)
-            else:
-                removed.keys += self._remove_state(point, record)
+        removed.left = [point for point, record in self._points.items() if record.foreign]
+        own = {point: record for point, record in self._points.items() if not record.foreign}
+        removed.keys += self._remove_state(own)
         self._remove_answers(removed)
         for point in self._points:
             self._lists.forget(point)
@@ -218,26 +216,40 @@ class RunData:
         beginning = letter.raw[:RECOGNISED_CHARACTERS].encode("utf-8", "surrogatepass")
         return digest(beginning) in self._beginnings
 
-    def _remove_state(self, point: str, record: _ChargePoint) -> int:
-        keys = [*self._keys.state_of(point), *self._connector_keys(point, record.connectors)]
-        for transaction in self._transactions(point):
-            key = self._keys.transaction_key(transaction)
-            if key is not None:
-                keys.append(key)
-        if self._keys.charge_points is not None and self._state.type(self._keys.charge_points) == b"set":
-            self._state.srem(self._keys.charge_points, point)
-        return self._state.delete(*keys) if keys else 0
+    def _remove_state(self, points: dict[str, _ChargePoint]) -> int:
+        transactions = self._transactions(points)
+        pipeline = self._state.pipeline(transaction=False)
+        for point, record in points.items():
+            keys = [*self._keys.state_of(point), *self._connector_keys(point, record.connectors)]
+            for transaction in transactions[point]:
+                key = self._keys.transaction_key(transaction)
+                if key is not None:
+                    keys.append(key)
+            if keys:
+                pipeline.delete(*keys)
+        removed = int(sum(pipeline.execute()))
+        if points and self._keys.charge_points is not None and self._state.type(self._keys.charge_points) == b"set":
+            self._state.srem(self._keys.charge_points, *points)
+        return removed
 
-    def _transactions(self, point: str) -> set[str]:
-        found: set[str] = set()
-        for index in self._keys.transaction_indexes(point):
-            kind = self._state.type(index)
-            members: Iterable[bytes] = ()
+    def _transactions(self, points: Iterable[str]) -> dict[str, set[str]]:
+        indexes = [(point, index) for point in points for index in self._keys.transaction_indexes(point)]
+        pipeline = self._state.pipeline(transaction=False)
+        for _, index in indexes:
+            pipeline.type(index)
+        kinds = pipeline.execute()
+        asked: list[str] = []
+        for (point, index), kind in zip(indexes, kinds, strict=True):
             if kind == b"zset":
-                members = self._state.zrange(index, 0, -1)
+                pipeline.zrange(index, 0, -1)
             elif kind == b"set":
-                members = self._state.smembers(index)
-            found |= {each.decode("utf-8", "backslashreplace") for each in members}
+                pipeline.smembers(index)
+            else:
+                continue
+            asked.append(point)
+        found: dict[str, set[str]] = {point: set() for point in points}
+        for point, members in zip(asked, pipeline.execute(), strict=True):
+            found[point] |= {each.decode("utf-8", "backslashreplace") for each in members}
         return found
 
     def _remove_answers(self, removed: RemovedData) -> None:

@@ -79,27 +79,42 @@ def take_snapshot(clients: Sequence[RedisClient], *, values: bool) -> KeySnapsho
         pipeline = client.pipeline(transaction=False)
         for key in keys:
             pipeline.type(key)
-        for key, kind in zip(keys, pipeline.execute(), strict=True):
-            # A key whose lifetime ended in between.
-            if kind != b"none":
-                name = prefix + key.decode("utf-8", "backslashreplace")
-                types[name] = kind.decode()
-                if values:
-                    digests[name] = _digest(client, key, kind.decode())
+        # A key whose lifetime ended in between has no type.
+        kinds = {key: kind.decode() for key, kind in zip(keys, pipeline.execute(), strict=True) if kind != b"none"}
+        names = {key: prefix + key.decode("utf-8", "backslashreplace") for key in kinds}
+        types.update({names[key]: kind for key, kind in kinds.items()})
+        if values:
+            digests.update({names[key]: digest for key, digest in _digests(client, kinds)})
     return KeySnapshot(types, digests)
 
 
-def _digest(client: RedisClient, key: bytes, kind: str) -> str:
-    read: dict[str, Callable[[], Any]] = {
-        "string": lambda: client.get(key),
-        "list": lambda: client.lrange(key, 0, -1),
-        "set": lambda: sorted(client.smembers(key)),
-        "zset": lambda: client.zrange(key, 0, -1, withscores=True),
-        "hash": lambda: sorted(client.hgetall(key).items()),
-        "stream": lambda: client.xrange(key),
-    }
-    value = read[kind]() if kind in read else None
-    return hashlib.blake2b(repr(value).encode(), digest_size=16).hexdigest()
+def _digests(client: RedisClient, kinds: dict[bytes, str]) -> Iterable[tuple[bytes, str]]:
+    keys = list(kinds)
+    for start in range(0, len(keys), SCAN_COUNT):
+        some = keys[start : start + SCAN_COUNT]
+        pipeline = client.pipeline(transaction=False)
+        for key in some:
+            read = _READ.get(kinds[key], _exists)
+            read(pipeline, key)
+        # A key may have got another type in between; that is a difference, not an error.
+        for key, value in zip(some, pipeline.execute(raise_on_error=False), strict=True):
+            unordered = kinds[key] in {"set", "hash"} and not isinstance(value, Exception)
+            text = repr(sorted(value.items() if isinstance(value, dict) else value) if unordered else value)
+            yield key, hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _exists(pipe: Any, key: bytes) -> Any:
+    return pipe.exists(key)
+
+
+_READ: dict[str, Callable[[Any, bytes], Any]] = {
+    "string": lambda pipe, key: pipe.get(key),
+    "list": lambda pipe, key: pipe.lrange(key, 0, -1),
+    "set": lambda pipe, key: pipe.smembers(key),
+    "zset": lambda pipe, key: pipe.zrange(key, 0, -1, withscores=True),
+    "hash": lambda pipe, key: pipe.hgetall(key),
+    "stream": lambda pipe, key: pipe.xrange(key),
+}
 
 
 def compare(before: KeySnapshot, after: KeySnapshot, *, ignore: Iterable[str] = ()) -> KeyDifference:

@@ -1,0 +1,67 @@
+"""The state that a charging back end keeps: records of charge points, connectors, transactions and configuration."""
+
+from __future__ import annotations
+
+from resilience.library import KeywordLibrary
+from resilience.registry import Registry
+from StateStoreLibrary.charge_points import ChargePoints
+from StateStoreLibrary.comparison import Comparison
+from StateStoreLibrary.concurrency import Concurrency
+from StateStoreLibrary.configuration import Configuration
+from StateStoreLibrary.connection import Connection
+from StateStoreLibrary.errors import Errors
+from StateStoreLibrary.keys import KeyKeywords
+from StateStoreLibrary.session import StateSession
+from StateStoreLibrary.transactions import Transactions
+
+__all__ = ["StateStoreLibrary"]
+
+
+class StateStoreLibrary(KeywordLibrary):
+    """Reads and writes the state of a back end as its own programs do, and looks at the keys behind it.
+
+    `Open State Store` connects to the Redis of a system under test; key names come from its target profile. Several
+    stores have an `alias` each; the keywords work on `state` unless told otherwise. What is read and written are
+    records with fields, compared field by field by `Records Should Be Equal`.
+
+    A failure of the store begins with the name of its error: `StateNotFound: read ocpp:chargepoint:CP-1: there is no
+    such record`. `State Error Should Be Raised` checks the kind.
+
+    When the suite ends that opened a store, the charge points that were written through it are removed, with all that
+    they have.
+
+    ```robotframework
+    *** Settings ***
+    Library         RedisServiceLibrary
+    Library         StateStoreLibrary
+    Suite Setup     Open A Store
+
+    *** Test Cases ***
+    What Is Read Is What Was Written
+        ${saved}    Save Charge Point    CP-1    vendor=V    model=M
+        ${read}    Get Charge Point    CP-1
+        Records Should Be Equal    ${read}    ${saved}
+
+    *** Keywords ***
+    Open A Store
+        ${redis}    Start Redis
+        Open State Store    ${redis}
+    ```
+    """
+
+    def __init__(self) -> None:
+        stores: Registry[StateSession] = Registry(
+            "state store", starter="Open State Store", close=lambda session: session.close()
+        )
+        super().__init__(
+            [
+                Connection(stores),
+                ChargePoints(stores),
+                Transactions(stores),
+                Configuration(stores),
+                Comparison(stores),
+                Concurrency(stores),
+                KeyKeywords(stores),
+                Errors(stores),
+            ]
+        )

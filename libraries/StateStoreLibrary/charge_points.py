@@ -1,0 +1,254 @@
+"""Keywords for charge points and connectors."""
+
+from __future__ import annotations
+
+from robot.api.deco import keyword
+
+from server.store.models import ChargePoint, Connector
+from StateStoreLibrary.base import FieldValue, StateComponent, record_of, with_changes
+
+
+class ChargePoints(StateComponent):
+    """Charge points and their connectors: save, get, update, delete, list."""
+
+    @keyword(tags=("state", "charge point", "write"))
+    def save_charge_point(self, charge_point: str, *, alias: str = "state", **fields: FieldValue) -> ChargePoint:
+        """Creates a charge point, or replaces it.
+
+        Args:
+            charge_point: its id.
+            alias: which store.
+            **fields: its fields: `vendor`, `model`, `serial`, `firmware`, `status`, `last_seen`, `is_online`,
+                `boot_time`, `firmware_status`, `diagnostics_status`, and `version`, that of the record to replace.
+
+        Returns:
+            The record as it was written, its version one higher.
+
+        Raises:
+            StateFailure: the store refused it; the message begins with the name of the error.
+            UsageError: a field is unknown or of the wrong type.
+
+        Example:
+        ```robotframework
+        ${saved}    Save Charge Point    CP-1    vendor=V    model=M    is_online=true
+        ${read}    Get Charge Point    CP-1
+        Records Should Be Equal    ${read}    ${saved}
+        ```
+        """
+        session = self._stores.get(alias)
+        record = record_of(ChargePoint, {"id": charge_point, **fields})
+        session.points.add(charge_point)
+        return session.run(session.store.save_charge_point, record)
+
+    @keyword(tags=("state", "charge point", "getter"))
+    def get_charge_point(self, charge_point: str, *, alias: str = "state") -> ChargePoint:
+        """Returns a charge point.
+
+        Args:
+            charge_point: its id.
+            alias: which store.
+
+        Returns:
+            The record, with the fields named at `Save Charge Point`.
+
+        Raises:
+            StateFailure: there is none, or the store refused it; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        ${record}    Get Charge Point    CP-1
+        Should Be Equal    ${record.vendor}    V
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(session.store.get_charge_point, charge_point)
+
+    @keyword(tags=("state", "charge point", "write"))
+    def update_charge_point(self, charge_point: str, *, alias: str = "state", **fields: FieldValue) -> ChargePoint:
+        """Changes fields of a charge point; the others stay, whoever else writes at the same time.
+
+        Args:
+            charge_point: its id.
+            alias: which store.
+            **fields: the fields to change, as at `Save Charge Point`.
+
+        Returns:
+            The record as it was written.
+
+        Raises:
+            StateFailure: there is none, or the store refused it; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        ${record}    Update Charge Point    CP-1    firmware=2.0
+        Should Be Equal As Integers    ${record.version}    2
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(session.store.update_charge_point, charge_point, lambda known: with_changes(known, fields))
+
+    @keyword(tags=("state", "charge point", "write"))
+    def delete_charge_point(self, charge_point: str, *, alias: str = "state") -> bool:
+        """Deletes a charge point with its connectors, transactions and configuration.
+
+        Args:
+            charge_point: its id.
+            alias: which store.
+
+        Returns:
+            Whether there was anything to delete.
+
+        Raises:
+            StateFailure: the store refused it; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        ${there}    Delete Charge Point    CP-1
+        Should Be True    ${there}
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(session.store.delete_charge_point, charge_point)
+
+    @keyword(tags=("state", "charge point", "getter"))
+    def list_charge_points(self, *, alias: str = "state") -> list[ChargePoint]:
+        """Returns all charge points, by id.
+
+        Args:
+            alias: which store.
+
+        Raises:
+            StateFailure: one of them is corrupt, or the store refused it; the message begins with the error's name.
+
+        Example:
+        ```robotframework
+        @{records}    List Charge Points
+        Log    ${records}[0].id
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(session.store.list_charge_points)
+
+    @keyword(tags=("state", "connector", "write"))
+    def save_connector(
+        self, charge_point: str, connector: int, *, alias: str = "state", **fields: FieldValue
+    ) -> Connector:
+        """Creates a connector of a charge point, or replaces it.
+
+        Args:
+            charge_point: the charge point's id.
+            connector: the connector's number.
+            alias: which store.
+            **fields: its fields: `status`, `error_code`, `transaction_id`, `updated_at`, and `version`, that of the
+                record to replace.
+
+        Returns:
+            The record as it was written.
+
+        Raises:
+            StateFailure: the store refused it; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        Save Connector    CP-1    1    status=Available    error_code=NoError
+        ```
+        """
+        session = self._stores.get(alias)
+        record = record_of(Connector, dict(fields))
+        session.points.add(charge_point)
+        return session.run(session.store.save_connector, charge_point, connector, record)
+
+    @keyword(tags=("state", "connector", "getter"))
+    def get_connector(self, charge_point: str, connector: int, *, alias: str = "state") -> Connector:
+        """Returns a connector of a charge point.
+
+        Args:
+            charge_point: the charge point's id.
+            connector: the connector's number.
+            alias: which store.
+
+        Raises:
+            StateFailure: there is none, or the store refused it; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        ${record}    Get Connector    CP-1    1
+        Should Be Equal    ${record.status}    Available
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(session.store.get_connector, charge_point, connector)
+
+    @keyword(tags=("state", "connector", "write"))
+    def update_connector(
+        self, charge_point: str, connector: int, *, alias: str = "state", **fields: FieldValue
+    ) -> Connector:
+        """Changes fields of a connector; the others stay.
+
+        Args:
+            charge_point: the charge point's id.
+            connector: the connector's number.
+            alias: which store.
+            **fields: the fields to change, as at `Save Connector`.
+
+        Returns:
+            The record as it was written.
+
+        Raises:
+            StateFailure: there is none, or the store refused it; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        Update Connector    CP-1    1    status=Charging
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(
+            session.store.update_connector, charge_point, connector, lambda known: with_changes(known, fields)
+        )
+
+    @keyword(tags=("state", "connector", "write"))
+    def delete_connector(self, charge_point: str, connector: int, *, alias: str = "state") -> bool:
+        """Deletes a connector.
+
+        Args:
+            charge_point: the charge point's id.
+            connector: the connector's number.
+            alias: which store.
+
+        Returns:
+            Whether there was anything to delete.
+
+        Raises:
+            StateFailure: the store refused it; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        Delete Connector    CP-1    1
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(session.store.delete_connector, charge_point, connector)
+
+    @keyword(tags=("state", "connector", "getter"))
+    def list_connectors(self, charge_point: str, *, alias: str = "state") -> dict[int, Connector]:
+        """Returns the connectors of a charge point.
+
+        Args:
+            charge_point: the charge point's id.
+            alias: which store.
+
+        Returns:
+            Number to record, by number.
+
+        Raises:
+            StateFailure: one of them is corrupt, or the store refused it; the message begins with the error's name.
+
+        Example:
+        ```robotframework
+        &{connectors}    List Connectors    CP-1
+        Log    ${connectors}[${1}]
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(session.store.list_connectors, charge_point)

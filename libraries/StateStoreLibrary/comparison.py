@@ -1,0 +1,126 @@
+"""Keywords that compare records, and make large ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from robot.api import logger
+from robot.api.deco import keyword
+
+from resilience.errors import ExpectationFailed, UsageError
+from StateStoreLibrary.base import StateComponent
+
+SHOWN = 80
+EXAMPLES = 10
+_CHARACTERS = 'abcdefghijklmnopqrstuvwxyz0123456789 äöüß€"\\/{}[]:,\n\t'
+
+
+def fields_of(record: Any, where: str = "") -> dict[str, Any]:
+    """The fields of a record, a list or a mapping of them, by their path."""
+    if isinstance(record, msgspec.Struct):
+        parts: list[tuple[str, Any]] = [(f".{name}", value) for name, value in msgspec.structs.asdict(record).items()]
+    elif isinstance(record, Mapping):
+        parts = [(f"[{name}]", value) for name, value in record.items()]
+    elif isinstance(record, Sequence) and not isinstance(record, str):
+        parts = [(f"[{index}]", value) for index, value in enumerate(record)]
+    else:
+        return {where: record}
+    found: dict[str, Any] = {}
+    for name, value in parts:
+        found.update(fields_of(value, where + name))
+    return found
+
+
+def differences(first: Any, second: Any, ignore: Sequence[str] = ()) -> list[str]:
+    """The fields that are not equal, each with both values."""
+    one, other = fields_of(first), fields_of(second)
+    missing = object()
+    found = []
+    for name in [*one, *(name for name in other if name not in one)]:
+        here, there = one.get(name, missing), other.get(name, missing)
+        if name.rpartition(".")[2] in ignore or (type(here) is type(there) and here == there):
+            continue
+        shown = ["nothing" if value is missing else _shown(value) for value in (here, there)]
+        found.append(f"{name.lstrip('.')}: {shown[0]} and {shown[1]}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+
+
+class Comparison(StateComponent):
+    """Comparing field by field."""
+
+    @keyword(tags=("state", "assertion"))
+    def records_should_be_equal(self, first: object, second: object, *, ignore: list[str] | None = None) -> None:
+        """Fails when two records, or lists or mappings of records, differ in any field, value or type.
+
+        Args:
+            first: a record, or several.
+            second: what it should be equal to.
+            ignore: fields that do not count, for example `version`.
+
+        Raises:
+            ExpectationFailed: they differ; names each field with both values.
+
+        Example:
+        ```robotframework
+        ${saved}    Save Charge Point    CP-1    vendor=V
+        ${read}    Get Charge Point    CP-1
+        Records Should Be Equal    ${read}    ${saved}
+        ```
+        """
+        found = differences(first, second, ignore or ())
+        if found:
+            more = f"; and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
+            raise ExpectationFailed(f"{len(found)} fields differ: {'; '.join(found[:EXAMPLES])}{more}.")
+
+    @keyword(tags=("state", "getter"))
+    def count_differing_fields(self, first: object, second: object, *, ignore: list[str] | None = None) -> int:
+        """Returns in how many fields two records, or lists or mappings of records, differ; they are logged.
+
+        Args:
+            first: a record, or several.
+            second: what it is compared with.
+            ignore: fields that do not count, for example `version`.
+
+        Example:
+        ```robotframework
+        ${count}    Count Differing Fields    ${read}    ${saved}
+        ```
+        """
+        found = differences(first, second, ignore or ())
+        for each in found[:EXAMPLES]:
+            logger.info(each)
+        return len(found)
+
+    @keyword(tags=("state", "data"))
+    def make_text(self, size: int, *, seed: int = 1) -> str:
+        """Returns text of exactly so many bytes as UTF-8, some of its characters beyond ASCII or escaped in JSON.
+
+        Args:
+            size: how many bytes.
+            seed: the same seed gives the same text.
+
+        Raises:
+            UsageError: the size is negative.
+
+        Example:
+        ```robotframework
+        ${large}    Make Text    ${1024 * 1024}
+        Save Charge Point    CP-1    vendor=${large}
+        ```
+        """
+        if size < 0:
+            raise UsageError(f"A text of {size} bytes cannot be made.")
+        rng = random.Random(seed)  # noqa: S311 - not for secrets
+        block = "".join(rng.choice(_CHARACTERS) for _ in range(2000))
+        data = (block.encode() * (size // len(block) + 1))[:size]
+        text = data.decode("utf-8", "ignore")
+        # A character that was cut off is made up for.
+        return text + "x" * (size - len(text.encode()))

@@ -1,0 +1,261 @@
+"""Keywords for many writers at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from resilience import background
+from resilience.errors import UsageError
+from resilience.registry import Registry
+from resilience.waiting import wait_until
+from server.store.models import Transaction
+from StateStoreLibrary.base import StateComponent
+from StateStoreLibrary.session import StateSession
+from StateStoreLibrary.writers import (
+    WritersResult,
+    Writing,
+    WritingReport,
+    complete_at_once,
+    start_at_once,
+    update_by_many,
+)
+
+END_SECONDS = 20.0
+
+
+class Concurrency(StateComponent):
+    """Concurrent starts, concurrent updates, writers in the background."""
+
+    def __init__(self, stores: Registry[StateSession]) -> None:
+        super().__init__(stores)
+        self._writing: tuple[Writing, Future[None], StateSession] | None = None
+
+    @keyword(tags=("state", "transaction", "concurrency"))
+    def start_transactions_at_once(
+        self, count: int, charge_points: list[str], *, alias: str = "state"
+    ) -> list[Transaction]:
+        """Starts so many transactions at the same time: each gets an id and is saved.
+
+        Args:
+            count: how many.
+            charge_points: the charge points, which take turns.
+            alias: which store.
+
+        Returns:
+            The records as they were written.
+
+        Raises:
+            StateFailure: the store refused one; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        @{charge points}    Create List    CP-1    CP-2
+        ${started}    Start Transactions At Once    5000    ${charge points}
+        ```
+        """
+        if count < 1 or not charge_points:
+            raise UsageError(f"{count} transactions of {len(charge_points)} charge points cannot be started.")
+        session = self._stores.get(alias)
+        session.points.update(charge_points)
+        return session.run(start_at_once, session.store, count, charge_points)
+
+    @keyword(tags=("state", "transaction", "concurrency"))
+    def complete_transactions_at_once(self, records: list[Transaction], *, alias: str = "state") -> list[Transaction]:
+        """Completes transactions, all at the same time.
+
+        Args:
+            records: the transactions.
+            alias: which store.
+
+        Returns:
+            The records as they were written.
+
+        Raises:
+            StateFailure: the store refused one; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        ${completed}    Complete Transactions At Once    ${started}
+        ```
+        """
+        session = self._stores.get(alias)
+        return session.run(complete_at_once, session.store, records)
+
+    @keyword(tags=("state", "transaction", "getter"))
+    def count_repeated_ids(self, records: list[Transaction]) -> int:
+        """Returns how many of these transactions have an id that another one in front of them has.
+
+        Args:
+            records: the transactions.
+
+        Example:
+        ```robotframework
+        ${repeated}    Count Repeated Ids    ${started}
+        Should Be Equal As Integers    ${repeated}    0
+        ```
+        """
+        return len(records) - len({each.id for each in records})
+
+    @keyword(tags=("state", "transaction", "getter"))
+    def count_transactions_not(self, status: str, records: list[Transaction], *, alias: str = "state") -> int:
+        """Returns how many of these transactions are not stored with a status, in the record and in the indexes.
+
+        Args:
+            status: `active` or `completed`.
+            records: the transactions.
+            alias: which store.
+
+        Raises:
+            StateFailure: the store refused to list them; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        ${wrong}    Count Transactions Not    active    ${started}
+        ```
+        """
+        session = self._stores.get(alias)
+        active = {each.id for each in session.run(session.store.list_transactions, active=True)}
+        others = {each.id for each in session.run(session.store.list_transactions, active=False)}
+        right = active - others if status == "active" else others - active
+        return sum(1 for each in records if each.id not in right)
+
+    @keyword(tags=("state", "transaction", "concurrency"))
+    def update_with_concurrent_writers(
+        self,
+        transaction: int,
+        *,
+        writers: int = 50,
+        updates: int = 100,
+        programs: int = 5,
+        alias: str = "state",
+    ) -> WritersResult:
+        """Has many writers change the same transaction at the same time, each adding 1 to its meter again and again.
+
+        Args:
+            transaction: its id.
+            writers: how many write at the same time.
+            updates: how many updates each of them makes.
+            programs: over how many stores, with connections of their own, the writers are spread; those of different
+                stores know nothing of each other, as if they were in different programs.
+            alias: which store.
+
+        Returns:
+            `writers`, `acknowledged`, `visible` (updates that are in the record) and `seconds`.
+
+        Raises:
+            StateFailure: an update failed; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        ${result}    Update With Concurrent Writers    ${saved.id}    writers=50    updates=100
+        Should Be Equal As Integers    ${result.visible}    5000
+        ```
+        """
+        if min(writers, updates, programs) < 1:
+            raise UsageError("Writers, updates and programs have to be at least 1.")
+        session = self._stores.get(alias)
+        result = session.run(update_by_many, session, transaction, writers=writers, updates=updates, programs=programs)
+        logger.info(f"{result}.")
+        return result
+
+    @keyword(tags=("state", "concurrency"))
+    def start_writing_state(
+        self,
+        charge_points: list[str],
+        *,
+        at_least: int = 100,
+        timeout: timedelta = timedelta(seconds=10),
+        alias: str = "state",
+    ) -> None:
+        """Starts writers that go on in the background until `Stop Writing State`, also while Redis is away.
+
+        Each writes to one charge point: it starts a transaction, completes it, replaces the whole configuration, and
+        again.
+
+        Args:
+            charge_points: the charge points.
+            at_least: the keyword returns when so many records were acknowledged.
+            timeout: the longest wait for that.
+            alias: which store.
+
+        Raises:
+            UsageError: writers are at work already.
+            WaitTimeout: too few records were acknowledged in time.
+
+        Example:
+        ```robotframework
+        @{charge points}    Create List    CP-1    CP-2
+        Start Writing State    ${charge points}
+        Restart Redis    kill
+        ${report}    Stop Writing State
+        Should Be Empty    ${report.lost}
+        ```
+        """
+        if self._writing is not None:
+            raise UsageError("Writers are at work already: `Stop Writing State` ends them.")
+        session = self._stores.get(alias)
+        session.points.update(charge_points)
+        writing = Writing(session.store, charge_points)
+        self._writing = (writing, background.start(writing.run), session)
+        self.cleanup.add("the writers of state", self._end)
+        try:
+            self._wait_for(writing, at_least, timeout)
+        except BaseException:
+            self._end()
+            raise
+
+    @keyword(tags=("state", "concurrency"))
+    def stop_writing_state(self, *, further: int = 100, timeout: timedelta = timedelta(seconds=10)) -> WritingReport:
+        """Ends the writers that `Start Writing State` has started, reads everything back and compares.
+
+        Args:
+            further: before that, so many more records have to be acknowledged: Redis is back.
+            timeout: the longest wait for that.
+
+        Returns:
+            `acknowledged` (a number), `failed` (operations by kind of error), `lost` and `changed` (a sentence each).
+
+        Raises:
+            UsageError: no writers are at work.
+            WaitTimeout: too few records were acknowledged in time.
+
+        Example:
+        ```robotframework
+        ${report}    Stop Writing State
+        Should Be Empty    ${report.lost}
+        ```
+        """
+        if self._writing is None:
+            raise UsageError("No writers are at work: `Start Writing State` starts them.")
+        writing, _, session = self._writing
+        try:
+            self._wait_for(writing, writing.acknowledged + further, timeout)
+        finally:
+            self._end()
+        report = session.run(writing.report)
+        logger.info(f"{report}.")
+        return report
+
+    @staticmethod
+    def _wait_for(writing: Writing, count: int, timeout: timedelta) -> None:
+        wait_until(
+            lambda: True if writing.acknowledged >= count else None,
+            timeout=timeout,
+            failure=lambda: f"{count} records should be acknowledged, but {writing.acknowledged} are",
+        )
+
+    def _end(self) -> None:
+        if self._writing is None:
+            return
+        writing, future, _ = self._writing
+        self._writing = None
+        self.cleanup.discard(self._end)
+        writing.stop()
+        try:
+            future.result(END_SECONDS)
+        finally:
+            future.cancel()

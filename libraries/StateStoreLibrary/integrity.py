@@ -1,0 +1,87 @@
+"""Whether records and the indexes that name them belong together; looks at every key."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from resilience.queue.snapshot import SCAN_COUNT
+from StateStoreLibrary.session import StateSession
+
+
+def find_partial_writes(session: StateSession) -> list[str]:
+    """A sentence for each record without its index entries, each entry without its record, and each broken value."""
+    return _Look(session).problems()
+
+
+class _Look:
+    def __init__(self, session: StateSession) -> None:
+        self._session = session
+        self._names = session.keys
+        client: Any = session.client
+        self._client = client
+        keys = sorted(set(client.scan_iter(count=SCAN_COUNT)))
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.type(key)
+        kinds = [kind.decode() for kind in pipeline.execute()]
+        self._kinds = {key.decode("utf-8", "backslashreplace"): kind for key, kind in zip(keys, kinds, strict=True)}
+        self._values = self._read("string", lambda pipe, key: pipe.get(key))
+        self._sets = self._read("set", lambda pipe, key: pipe.smembers(key))
+        self._sorted = self._read("zset", lambda pipe, key: pipe.zrange(key, 0, -1))
+        self._found: list[str] = []
+
+    def _read(self, kind: str, command: Any) -> dict[str, Any]:
+        keys = [key for key, found in self._kinds.items() if found == kind]
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            command(pipeline, key)
+        return dict(zip(keys, pipeline.execute(), strict=True))
+
+    def problems(self) -> list[str]:
+        names = self._names
+        points = {each.decode() for each in self._sets.get(names.charge_points, ())}
+        transactions = self._records("transaction")
+        for number, record in transactions.items():
+            owner = str(record.get("charge_point_id"))
+            self._expect(number in self._members(self._sorted, names.transactions(owner)), "transaction", number)
+            active = number in self._members(self._sets, names.active_transactions(owner))
+            self._expect(active is (record.get("status") == "active"), "transaction in the active ones", number)
+            self._expect(owner in points, "transaction's charge point", owner)
+        for point in points:
+            indexed = self._members(self._sorted, names.transactions(point))
+            for number in indexed | self._members(self._sets, names.active_transactions(point)):
+                self._expect(number in transactions, "record of an indexed transaction", number)
+            for number in self._members(self._sets, names.connectors(point)):
+                self._expect(names.connector(point, int(number)) in self._values, "indexed connector of", point)
+        for point in self._records("charge_point"):
+            self._expect(point in points, "charge point", point)
+        for key in self._records("connector"):
+            point, _, number = key.rpartition(":")
+            self._expect(number in self._members(self._sets, names.connectors(point)), "connector", key)
+        return self._found
+
+    def _expect(self, fine: bool, what: str, which: str) -> None:
+        if not fine:
+            self._found.append(f"{what} {which}: record and index do not belong together")
+
+    @staticmethod
+    def _members(indexes: dict[str, Any], key: str) -> set[str]:
+        return {each.decode() for each in indexes.get(key, ())}
+
+    def _records(self, name: str) -> dict[str, dict[str, Any]]:
+        """The records of one kind, by the part of their key that tells them apart."""
+        pattern = str(getattr(self._session.target.redis.keys, name))
+        prefix = pattern[: pattern.index("{")]
+        found = {}
+        for key, value in self._values.items():
+            if key.startswith(prefix):
+                try:
+                    record = json.loads(value)
+                except ValueError:
+                    record = None
+                if isinstance(record, dict):
+                    found[key.removeprefix(prefix)] = record
+                else:
+                    self._found.append(f"the value of {key} is broken")
+        return found

@@ -1,0 +1,134 @@
+"""An open state store, and what was written through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from robot.api import logger
+
+from resilience import background
+from resilience.errors import UsageError
+from resilience.queue.link import RedisClient, connect, is_local, shown_url
+from resilience.target import Target
+from server.store.base import StateError, StateUnavailable
+from server.store.keys import Keys
+from server.store.redis_store import Limits, RedisStateStore
+from StateStoreLibrary.failures import StateFailure
+
+T = TypeVar("T")
+
+LONGEST = 60.0
+"""Seconds that one keyword may take on the background loop."""
+
+
+class TargetKeys(Keys):
+    """Key names of the state as a target profile gives them."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._target = target
+        self.transaction_id = target.key("transaction_id")
+        self.charge_points = target.key("charge_points")
+        for name in ("connector", "transaction"):
+            if not str(getattr(target.redis.keys, name)).endswith(":{" + name + "_id}"):
+                raise UsageError(f"Target '{target.name}': key '{name}' has to end with ':{{{name}_id}}'.")
+
+    def charge_point(self, charge_point_id: str) -> str:
+        return self._target.key("charge_point", charge_point_id=charge_point_id)
+
+    def connectors(self, charge_point_id: str) -> str:
+        return self._target.key("connectors", charge_point_id=charge_point_id)
+
+    def configuration(self, charge_point_id: str) -> str:
+        return self._target.key("configuration", charge_point_id=charge_point_id)
+
+    def connector(self, charge_point_id: str, connector_id: int) -> str:
+        return self._target.key("connector", charge_point_id=charge_point_id, connector_id=connector_id)
+
+    def transaction(self, transaction_id: int) -> str:
+        return self._target.key("transaction", transaction_id=transaction_id)
+
+    def transactions(self, charge_point_id: str) -> str:
+        return self._target.key("transactions", charge_point_id=charge_point_id)
+
+    def active_transactions(self, charge_point_id: str) -> str:
+        return self._target.key("active_transactions", charge_point_id=charge_point_id)
+
+
+class StateSession:
+    """One store for the keywords, a plain connection for looking at keys, and the ids of what was written.
+
+    Args:
+        url: where Redis is.
+        target: names the keys and databases.
+        reply_timeout: seconds without an answer after which an operation counts as failed.
+        limits: what the store takes.
+    """
+
+    def __init__(self, url: str, target: Target, *, reply_timeout: float, limits: Limits) -> None:
+        self.url = url
+        self.target = target
+        self.keys = TargetKeys(target)
+        self._reply_timeout = reply_timeout
+        self._limits = limits
+        databases = target.redis.databases
+        self.client: RedisClient = connect(url, database=databases.state)
+        self.clients = [self.client]
+        if databases.queue != databases.state:
+            self.clients.append(connect(url, database=databases.queue))
+        self.points: set[str] = set()
+        self.last_failure: StateFailure | None = None
+        self.store = background.call(self.another_store)
+
+    @property
+    def address(self) -> str:
+        """Where Redis is, without password."""
+        return shown_url(self.url)
+
+    def another_store(self, *, connections: int = 8) -> RedisStateStore:
+        """A store of its own, as another program would have; to be called on the background loop."""
+        return RedisStateStore.open(
+            self.url, self.keys, self._limits, reply_timeout=self._reply_timeout, connections=connections
+        )
+
+    def run(self, operation: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **named: Any) -> T:
+        """Carry out an operation of the store.
+
+        Raises:
+            StateFailure: the store refused it.
+            UsageError: what was given cannot be used.
+        """
+        try:
+            return background.run(operation, *arguments, timeout=LONGEST, **named)
+        except StateError as error:
+            self.last_failure = StateFailure(error)
+            raise self.last_failure from None
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+    def close(self) -> None:
+        """Remove what was written through the store, and close its connections."""
+        try:
+            self._remove_data()
+        finally:
+            background.run(self.store.close)
+            for client in self.clients:
+                client.close()
+
+    def _remove_data(self) -> None:
+        async def remove() -> None:
+            for point in sorted(self.points):
+                await self.store.delete_charge_point(point)
+
+        try:
+            background.run(remove, timeout=LONGEST)
+        except StateUnavailable as error:
+            if not is_local(self.client):
+                raise
+            # A private Redis that has ended already took its data along.
+            logger.info(f"No state was removed: {error}")
+        else:
+            if self.points:
+                logger.info(f"Removed the state of {len(self.points)} charge points.")
+            self.points.clear()

@@ -1,0 +1,220 @@
+"""Many writers at once, and writers that go on while Redis comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+from msgspec.structs import replace
+
+from server.store.base import StateError, StateStore
+from server.store.models import ConfigurationKey, Transaction, TransactionStatus
+from StateStoreLibrary.failures import kind_of
+from StateStoreLibrary.session import StateSession
+
+PAUSE_AFTER_ERROR = 0.02
+CONFIGURATION_KEYS = 50
+STARTED = datetime(2026, 1, 15, 10, 30, tzinfo=UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritersResult:
+    """What concurrent writers came to.
+
+    Attributes:
+        writers: how many wrote at the same time.
+        acknowledged: updates that the store acknowledged.
+        visible: updates that are in the record.
+        seconds: how long it took.
+    """
+
+    writers: int
+    acknowledged: int
+    visible: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.writers} writers: {self.acknowledged} updates acknowledged, {self.visible} visible, "
+            f"in {self.seconds:.2f} s"
+        )
+
+
+def transaction(number: int, point: str) -> Transaction:
+    """A transaction that starts now."""
+    return Transaction(
+        id=number,
+        charge_point_id=point,
+        connector_id=1,
+        id_tag="TEST-TAG",
+        start_time=STARTED,
+        meter_start=number,
+        meter_current=number,
+    )
+
+
+def completed(record: Transaction) -> Transaction:
+    """The same, stopped."""
+    return replace(
+        record,
+        status=TransactionStatus.COMPLETED,
+        stop_time=STARTED,
+        meter_stop=record.meter_start + 10,
+        meter_current=record.meter_start + 10,
+        reason="Local",
+    )
+
+
+async def start_at_once(store: StateStore, count: int, points: list[str]) -> list[Transaction]:
+    """Start so many transactions at the same time, the charge points taking turns."""
+
+    async def start(index: int) -> Transaction:
+        return await store.save_transaction(transaction(await store.new_transaction_id(), points[index % len(points)]))
+
+    return list(await asyncio.gather(*(start(index) for index in range(count))))
+
+
+async def complete_at_once(store: StateStore, records: list[Transaction]) -> list[Transaction]:
+    """Stop all of these transactions at the same time."""
+    return list(await asyncio.gather(*(store.update_transaction(each.id, completed) for each in records)))
+
+
+async def update_by_many(
+    session: StateSession, number: int, *, writers: int, updates: int, programs: int
+) -> WritersResult:
+    """Have writers, spread over stores that do not know of each other, add 1 to a meter again and again."""
+    stores = [session.another_store(connections=2) for _ in range(programs)]
+    began, acknowledged = monotonic(), 0
+    before = (await session.store.get_transaction(number)).meter_current
+
+    async def write(store: StateStore) -> None:
+        nonlocal acknowledged
+        for _ in range(updates):
+            await store.update_transaction(number, lambda known: replace(known, meter_current=known.meter_current + 1))
+            acknowledged += 1
+
+    try:
+        await asyncio.gather(*(write(stores[index % programs]) for index in range(writers)))
+    finally:
+        for store in stores:
+            await store.close()
+    visible = (await session.store.get_transaction(number)).meter_current - before
+    return WritersResult(writers=writers, acknowledged=acknowledged, visible=visible, seconds=monotonic() - began)
+
+
+@dataclass(slots=True, kw_only=True)
+class WritingReport:
+    """What became of writes that went on while Redis came and went.
+
+    Attributes:
+        acknowledged: records whose writing was acknowledged.
+        failed: operations that failed, by the kind of the error.
+        lost: acknowledged records that are gone.
+        changed: acknowledged records that read differently.
+    """
+
+    acknowledged: int
+    failed: dict[str, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        failures = ", ".join(f"{count} {kind}" for kind, count in self.failed.items()) or "none"
+        return (
+            f"{self.acknowledged} records acknowledged, {len(self.lost)} lost, {len(self.changed)} changed; "
+            f"failed operations: {failures}"
+        )
+
+
+class Writing:
+    """Writers at work: each starts and stops transactions, and replaces a configuration, until it is told to end.
+
+    Args:
+        store: where to.
+        points: the charge points to write to, one writer each.
+    """
+
+    def __init__(self, store: StateStore, points: list[str]) -> None:
+        self._store = store
+        self._points = points
+        self._stopping = False
+        self._records: dict[int, Transaction] = {}
+        self._pending: set[int] = set()
+        self._generations: dict[str, int] = dict.fromkeys(points, 0)
+        self._attempted: dict[str, int] = dict.fromkeys(points, 0)
+        self._failed: Counter[str] = Counter()
+
+    @property
+    def acknowledged(self) -> int:
+        """Records whose writing was acknowledged so far."""
+        return len(self._records)
+
+    def stop(self) -> None:
+        """Let the writers end."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Write until `stop`."""
+        await asyncio.gather(*(self._write(point) for point in self._points))
+
+    async def _write(self, point: str) -> None:
+        while not self._stopping:
+            try:
+                await self._transaction(point)
+                await self._configuration(point)
+            except StateError as error:
+                self._failed[kind_of(error)] += 1
+                await asyncio.sleep(PAUSE_AFTER_ERROR)
+
+    async def _transaction(self, point: str) -> None:
+        saved = await self._store.save_transaction(transaction(await self._store.new_transaction_id(), point))
+        self._records[saved.id] = saved
+        self._pending.add(saved.id)
+        self._records[saved.id] = await self._store.update_transaction(saved.id, completed)
+        self._pending.discard(saved.id)
+
+    async def _configuration(self, point: str) -> None:
+        self._attempted[point] += 1
+        generation = self._attempted[point]
+        value = ConfigurationKey(value=str(generation))
+        await self._store.save_configuration(point, {f"Key{each}": value for each in range(CONFIGURATION_KEYS)})
+        self._generations[point] = generation
+
+    async def report(self) -> WritingReport:
+        """Read everything back and compare."""
+        report = WritingReport(
+            acknowledged=len(self._records) + sum(1 for each in self._generations.values() if each),
+            failed=dict(self._failed),
+        )
+        for point in self._points:
+            there = {each.id: each for each in await self._store.list_transactions(point)}
+            for record in self._records.values():
+                if record.charge_point_id == point:
+                    self._compare(record, there.get(record.id), report)
+            if self._generations[point]:
+                await self._compare_configuration(point, report)
+        return report
+
+    def _compare(self, record: Transaction, found: Transaction | None, report: WritingReport) -> None:
+        if found is None:
+            report.lost.append(f"transaction {record.id}")
+        # An update whose answer was lost may have been carried out.
+        elif found != record and not (
+            record.id in self._pending and found == replace(completed(record), version=record.version + 1)
+        ):
+            report.changed.append(f"transaction {record.id}: {record} was acknowledged, {found} is there")
+
+    async def _compare_configuration(self, point: str, report: WritingReport) -> None:
+        try:
+            found: Any = await self._store.get_configuration(point)
+        except StateError as error:
+            report.lost.append(f"configuration of {point}: {error}")
+            return
+        values = {each.value for each in found.values()}
+        allowed = range(self._generations[point], self._attempted[point] + 1)
+        if len(found) != CONFIGURATION_KEYS or len(values) != 1 or int(values.pop() or 0) not in allowed:
+            report.changed.append(f"configuration of {point}")

@@ -1,0 +1,203 @@
+*** Settings ***
+Documentation     Test 15: what is known of charge points, connectors, transactions and configuration is kept, whole,
+...               for any number of writers, whatever happens to Redis.
+...
+...               The store is used as the programs of a back end use it, and the keys behind it are looked at.
+
+Resource          ../resources/system_under_test.resource
+Resource          ../resources/state.resource
+
+Suite Setup       Start The System Under Test With Its State Store
+Suite Teardown    Stop The System Under Test With Its State Store
+Test Setup        The System Should Be Idle And Well
+Test Teardown     The Server Should Never Have Crashed
+
+Test Tags         state
+
+
+*** Test Cases ***
+A Charge Point Is Read As It Was Written And Deleted Without A Trace
+    [Tags]    R15.1
+    ${before} =    Take State Snapshot
+    ${point} =    New Charge Point Id
+    ${saved} =    Save A Full Charge Point    ${point}
+    The Charge Point Should Be Stored As    ${saved}
+    ${updated} =    Update Charge Point    ${point}    firmware=2.0    is_online=False
+    Records Should Be Equal    ${updated}    ${saved}    ignore=["firmware", "is_online", "version"]
+    The Charge Point Should Be Stored As    ${updated}
+    Delete Charge Point    ${point}
+    State Error Should Be Raised    not_found    Get Charge Point    ${point}
+    Nothing Should Be Left Since    R15.1    ${before}
+
+All Charge Points Are Listed
+    [Tags]    R15.1
+    ${first} =    New Charge Point Id
+    ${second} =    New Charge Point Id
+    ${one} =    Save A Full Charge Point    ${first}
+    ${other} =    Save A Full Charge Point    ${second}
+    @{listed} =    List Charge Points
+    List Should Contain Value    ${listed}    ${one}
+    List Should Contain Value    ${listed}    ${other}
+
+A Connector Is Read As It Was Written And Deleted Without A Trace
+    [Tags]    R15.1
+    ${before} =    Take State Snapshot
+    ${point} =    New Charge Point Id
+    ${saved} =    Save Connector    ${point}    2    status=Charging    error_code=NoError    transaction_id=7
+    &{listed} =    List Connectors    ${point}
+    The Records Should Be As Written    R15.1    ${listed}[${2}]    ${saved}
+    ${updated} =    Update Connector    ${point}    2    status=Finishing
+    ${read} =    Get Connector    ${point}    2
+    The Records Should Be As Written    R15.1    ${read}    ${updated}
+    Delete Connector    ${point}    2
+    Nothing Should Be Left Since    R15.1    ${before}
+
+Deleting A Charge Point Takes Everything With It
+    [Tags]    R15.1
+    ${before} =    Take State Snapshot
+    ${point} =    New Charge Point Id
+    A Charge Point With Everything    ${point}
+    Delete Charge Point    ${point}
+    Nothing Should Be Left Since    R15.1    ${before}
+
+A Transaction That Messages Start And Stop Is Active And Then Completed
+    [Documentation]    The store reads what the server has made of the messages.
+    [Tags]    R15.1    R15.2
+    ${boot} =    Queue Message    BootNotification    chargePointVendor=V    chargePointModel=M
+    Message Should Be Answered    ${boot}
+    ${record} =    Get Charge Point    ${boot.charge_point}
+    Should Be Equal    ${record.vendor} ${record.model}    V M
+    ${id} =    Start A Transaction By Message    ${boot.charge_point}    meterStart=${100}
+    The Transaction Should Be    ${id}    active    meter_start=${100}
+    Stop A Transaction By Message    ${boot.charge_point}    ${id}    meterStop=${900}
+    The Transaction Should Be    ${id}    completed    meter_stop=${900}
+
+A Transaction Is Read As It Was Written And Deleted Without A Trace
+    [Tags]    R15.2
+    ${before} =    Take State Snapshot
+    ${point} =    New Charge Point Id
+    ${saved} =    Save Transaction    ${point}    connector_id=2    meter_start=1000    id_tag=TAG-ü
+    ${read} =    Get Transaction    ${saved.id}
+    Records Should Be Equal    ${read}    ${saved}
+    ${updated} =    Update Transaction    ${saved.id}    status=completed    meter_stop=2000    reason=EVDisconnected
+    Transactions Should Be    ${point}    active=True
+    Transactions Should Be    ${point}    ${updated}    active=False
+    Delete Transaction    ${saved.id}
+    State Should Equal Snapshot    ${before}
+
+A Configuration Is Read As It Was Written And Deleted Without A Trace
+    [Tags]    R15.3
+    ${before} =    Take State Snapshot
+    ${point} =    New Charge Point Id
+    ${written} =    Save Generated Configuration    ${point}    keys=20
+    The Configuration Should Be Stored As    ${point}    ${written}
+    ${updated} =    Update Configuration Key    ${point}    Key00007    changed
+    Set To Dictionary    ${written}    Key00007=${updated}
+    The Configuration Should Be Stored As    ${point}    ${written}
+    Delete Configuration    ${point}
+    Nothing Should Be Left Since    R15.3    ${before}
+
+Fifty Concurrent Writers Of One Record Lose No Update
+    [Tags]    R15.4
+    ${point} =    New Charge Point Id
+    ${saved} =    Save Transaction    ${point}
+    ${result} =    Update With Concurrent Writers    ${saved.id}    writers=50    updates=100
+    Requirement Should Be Met    R15.4    writers    ${result.writers}
+    Requirement Should Be Met    R15.4    updates    ${result.visible}    message=${result}.
+
+Every Acknowledged Write Survives A Restart Of Redis
+    [Documentation]    Redis is restarted under twenty writers.
+    [Tags]    R15.5    R15.7
+    [Template]    Acknowledged Writes Survive A Restart Of Redis
+    graceful
+    kill
+
+State That Nobody Writes Survives A Restart Of Redis
+    [Tags]    R15.5
+    [Template]    Settled State Survives A Restart Of Redis
+    graceful
+    kill
+
+A Value Of A Mebibyte Survives Unchanged
+    [Tags]    R15.6
+    ${point} =    New Charge Point Id
+    ${large} =    Make Text    ${MEBIBYTE}
+    ${saved} =    Save Charge Point    ${point}    vendor=${large}
+    ${read} =    Get Charge Point    ${point}
+    Records Should Be Equal    ${read}    ${saved}
+    The Size Should Be As Required    ${read.vendor}
+
+A Configuration Of A Thousand Keys Survives Unchanged
+    [Tags]    R15.6
+    ${point} =    New Charge Point Id
+    ${written} =    Save Generated Configuration    ${point}    keys=1000
+    ${read} =    Get Configuration    ${point}
+    Records Should Be Equal    ${read}    ${written}
+    ${keys} =    Get Length    ${read}
+    Requirement Should Be Met    R15.6    configuration_keys    ${keys}
+
+A Value Over The Limit Is Refused And Nothing Is Written
+    [Tags]    R15.6
+    ${before} =    Take State Snapshot
+    ${point} =    New Charge Point Id
+    ${large} =    Make Text    ${OVER THE LIMIT}
+    State Error Should Be Raised    too_large    Save Charge Point    ${point}    vendor=${large}
+    State Error Should Be Raised    too_large    Save Connector    ${point}    1    status=${large}
+    State Error Should Be Raised    too_large    Save Transaction    ${point}    id=999999999    id_tag=${large}
+    VAR    &{values} =    Small=1    Large=${large}
+    State Error Should Be Raised    too_large    Save Configuration    ${point}    ${values}
+    Nothing Should Have Been Written Since    R15.6    ${before}
+
+Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done
+    [Documentation]    Five writes, most of them to several keys at once, under each of four failures. Those that were
+    ...    refused have changed nothing; those without an answer are there as a whole or not at all.
+    [Tags]    R15.7
+    ${known} =    New Charge Point Id
+    A Charge Point With Everything    ${known}
+    ${before} =    Take State Snapshot
+    Writing While Redis Is Down Should Fail    ${known}
+    Writing While Redis Is A Replica Should Fail    ${known}
+    Writing While Redis Is Full Should Fail    ${known}
+    State Should Equal Snapshot    ${before}
+    Writing While Redis Stands Still Should Fail    ${known}
+    The Four Failures Should Have Their Own Errors
+    Everything Should Be Whole
+
+A Corrupt Record Is Reported And Not Half Read
+    [Documentation]    The record of a charge point was cut.
+    [Tags]    R15.7
+    ${point} =    New Charge Point Id
+    Save A Full Charge Point    ${point}
+    ${key} =    Cut Stored Charge Point    ${point}
+    ${error} =    State Error Should Be Raised    corrupt    Get Charge Point    ${point}
+    Should Be Equal    ${error.key}    ${key}
+    State Error Should Be Raised    corrupt    Update Charge Point    ${point}    vendor=W
+    Delete Charge Point    ${point}
+
+Only Documented Keys Exist, Each With Its Type And Lifetime
+    [Tags]    R15.8
+    A Full Key Space
+    ${report} =    Get Key Report
+    Findings Should Be As Required    undocumented    ${report.undocumented}    ${report.count}
+    Findings Should Be As Required    wrong_type    ${report.wrong_type}    ${report.count}
+    Findings Should Be As Required    wrong_lifetime    ${report.wrong_lifetime}    ${report.count}
+    Keys Should Have Documented Types And Lifetimes
+
+Five Thousand Transactions Saved At Once Have Distinct Ids
+    [Documentation]    Through the store; each is active, and completed once it was stopped.
+    [Tags]    R15.2
+    @{points} =    New Charge Points    50
+    ${started} =    Start Transactions At Once    5000    ${points}
+    The Transactions Should Have Distinct Ids    ${started}
+    The Transactions Should Be Stored As    active    ${started}
+    ${completed} =    Complete Transactions At Once    ${started}
+    The Transactions Should Be Stored As    completed    ${completed}
+
+Five Thousand Charge Points That Start At Once Get Distinct Ids
+    [Documentation]    Through the server: 5,000 messages of as many charge points.
+    [Tags]    R15.2
+    ${sent} =    Queue Generated Messages    5000    charge_points=5000    action=StartTransaction
+    All Messages Should Be Answered    ${sent}    timeout=30 s
+    @{ids} =    Get Answer Values    ${sent}    transactionId
+    The Ids Should Be Distinct    ${ids}
+    The Transactions Should Be Active    ${ids}
