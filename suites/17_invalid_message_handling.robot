@@ -98,6 +98,13 @@ Frames That Nobody Can Answer Are Ignored Or Cost The Connection
     R17.10    websocket
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
+A Thousand Generated Invalid Frames Get The Right Reactions
+    [Documentation]    100 charge points send them at the same time, and behind each frame a valid message.
+    [Tags]    R17.10
+    [Setup]    The System Is Well And Charge Points Can Connect
+    1000 Generated Invalid Frames Of 100 Charge Points Get The Right Reactions
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
 A Thousand Generated Invalid Messages Are Each Logged Once
     [Documentation]    Valid messages broken in one place by chance; the seed in the log makes the same ones again.
     [Tags]    R17.6    R17.7

@@ -16,6 +16,9 @@ from resilience.charge_points.many import Session, charge
 from resilience.charge_points.point import Answer
 from resilience.queue.messages import default_payload, now_rfc3339, shortened
 
+SEND_SECONDS = 10.0
+"""How long a gateway that does not read may hold up a frame."""
+
 
 class Messages(PointComponent):
     """CALLs, a whole session, and frames as they are."""
@@ -383,6 +386,6 @@ class Messages(PointComponent):
         ```
         """
         point = self._points.get(alias)
-        frame: Frame = background.run(point.send, data)
+        frame: Frame = background.run(point.send, data, timeout=SEND_SECONDS)
         logger.info(f"{point.id} sent {shortened(frame.text)}")
         return frame

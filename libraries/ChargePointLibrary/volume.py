@@ -12,11 +12,13 @@ from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
 from resilience import background
-from resilience.charge_points.frame_cases import FrameReport, load_frames, send_frames
+from resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
 from resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
 from resilience.charge_points.point import ChargePoint
 from resilience.errors import ExpectationFailed, UsageError
-from resilience.queue.messages import counted
+from resilience.queue.generate import MAX_MESSAGE_BYTES
+from resilience.queue.messages import counted, shortened
+from resilience.queue.volume import new_seed
 from resilience.target import PROFILES
 
 BUNDLED = PROFILES.parent
@@ -114,6 +116,7 @@ class Volume(ConnectingComponent):
         file: str = "invalid_frames.json",
         *,
         kind: str | None = None,
+        repeat: int = 1,
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
@@ -125,6 +128,7 @@ class Volume(ConnectingComponent):
         Args:
             file: the path of the file, or the name of one of the project's `resources`.
             kind: take only the cases of this kind, for example `websocket`.
+            repeat: how many times each is sent, at the same time.
             gateway: which gateway, if there are several.
             timeout: the longest wait for a connection and for an answer.
 
@@ -143,15 +147,67 @@ class Volume(ConnectingComponent):
         Should Be Empty    ${report.wrong}    ${report.summary}
         ```
         """
+        if repeat < 1:
+            raise UsageError(f"repeat is {repeat}, at least 1 is needed.")
+        cases = [case for _ in range(repeat) for case in load_frames(_find(file), kind=kind)]
+        return self._send_frames(cases, len(cases), gateway, timeout)
+
+    @keyword(tags=("charge point", "send", "invalid", "load"))
+    def send_generated_invalid_frames(
+        self,
+        count: int = 1000,
+        *,
+        charge_points: int = 50,
+        seed: int | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        gateway: str = "gateway",
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> FrameReport:
+        """Sends many different invalid frames from many charge points at once, and returns what became of them.
+
+        Each is a valid message that was broken in one place by chance, as `Queue Generated Invalid Messages` of
+        RedisQueueLibrary breaks them. Behind each frame its charge point sends a valid Heartbeat, after a new
+        connection where it was closed. The same seed breaks the same places.
+
+        Args:
+            count: how many frames.
+            charge_points: how many new charge points send them, taking turns.
+            seed: what they are made from; by chance if not given, and logged.
+            max_message_bytes: the size limit of the system under test; some frames are just above it.
+            gateway: which gateway, if there are several.
+            timeout: the longest wait for a connection and for an answer.
+
+        Returns:
+            As `Send Invalid Frames`.
+
+        Raises:
+            ExpectationFailed: a charge point could not connect, or its first message was not answered.
+
+        Example:
+        ```robotframework
+        ${report}    Send Generated Invalid Frames    1000    charge_points=100    seed=7
+        Should Be Empty    ${report.wrong}    ${report.summary}
+        ```
+        """
+        if count < 1 or charge_points < 1:
+            raise UsageError(f"{count} frames of {charge_points} charge points: at least 1 of each is needed.")
+        chosen = new_seed() if seed is None else seed
+        logger.info(f"Seed: {chosen}.")
+        cases = generated_frames(count, seed=chosen, ids=self._ids, max_message_bytes=max_message_bytes)
+        return self._send_frames(cases, min(count, charge_points), gateway, timeout)
+
+    def _send_frames(self, cases: list[FrameCase], points: int, gateway: str, timeout: timedelta) -> FrameReport:
         where = self._gateways.get(gateway)
-        cases = load_frames(_find(file), kind=kind)
-        points = [ChargePoint(self._ids.charge_point(), where) for _ in cases]
-        made: FrameReport = background.run(send_frames, points, cases, limit=timeout.total_seconds())
-        for reaction in made.reactions:
+        made = [ChargePoint(self._ids.charge_point(), where) for _ in range(points)]
+        report: FrameReport = background.run(send_frames, made, cases, limit=timeout.total_seconds())
+        for reaction in report.reactions:
             right = reaction.right and reaction.answered_behind
-            logger.info(f"{reaction}" if right else f"WRONG: {reaction}. {reaction.case.reason}")
-        logger.info(f"{made.summary}.")
-        return made
+            if right:
+                logger.debug(f"{reaction}")
+            else:
+                logger.info(f"WRONG: {reaction}. {reaction.case.reason} {shortened(str(reaction.case.data))}")
+        logger.info(f"{report.summary}.")
+        return report
 
     @keyword(tags=("charge point", "send", "load", "transaction"))
     def charge_whole_sessions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import ssl
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -46,11 +47,13 @@ class FakeGateway:
         self.deaf_after: str | None = None
         self._server: Server | None = None
 
-    async def _open(self) -> None:
+    async def _open(self, tls: ssl.SSLContext | None) -> None:
+        self._scheme = "ws" if tls is None else "wss"
         self._server = await serve(
             self._serve,
             "127.0.0.1",
             0,
+            ssl=tls,
             subprotocols=[Subprotocol("ocpp1.6")],
             process_request=self._check,
             max_size=256 * 1024,
@@ -65,7 +68,7 @@ class FakeGateway:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def _check(self, connection: ServerConnection, request: Request) -> Response | None:
         if not request.path.startswith("/ocpp/"):
@@ -113,10 +116,10 @@ class FakeGateway:
 
 
 @contextlib.contextmanager
-def fake_gateway() -> Iterator[FakeGateway]:
+def fake_gateway(tls: ssl.SSLContext | None = None) -> Iterator[FakeGateway]:
     """A gateway on a free port of 127.0.0.1."""
     gateway = FakeGateway()
-    background.run(gateway._open)
+    background.run(gateway._open, tls)
     try:
         yield gateway
     finally:

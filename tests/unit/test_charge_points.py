@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from websockets.utils import accept_key
 
 from ChargePointLibrary import ChargePointLibrary
 from resilience import background
@@ -41,6 +46,19 @@ def library(gateway: FakeGateway) -> Iterator[ChargePointLibrary]:
     with ChargePointLibrary() as made:
         made.use_gateway(gateway.url)
         yield made
+
+
+def accept_and_say_nothing_more(server: socket.socket, enough: threading.Event) -> None:
+    """Open one WebSocket by hand, and read nothing of what comes over it."""
+    connection, _ = server.accept()
+    with connection:
+        request = connection.recv(65536).decode()
+        key = next(line.split(": ")[1] for line in request.split("\r\n") if line.startswith("Sec-WebSocket-Key"))
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Protocol: ocpp1.6\r\nSec-WebSocket-Accept: " + accept_key(key).encode() + b"\r\n\r\n"
+        )
+        enough.wait(30)
 
 
 def until_sent(gateway: FakeGateway, point: str, count: int) -> list[Any]:
@@ -86,6 +104,22 @@ class TestConnecting:
     def test_a_refusal_that_does_not_come_is_a_failure(self, library: ChargePointLibrary) -> None:
         with pytest.raises(ExpectationFailed, match=r"^CP-1 should have been refused with HTTP 401, but it was conn"):
             library.connection_should_be_refused("CP-1", status=401)
+
+    def test_the_gateways_certificate_is_checked(self, tmp_path: Path) -> None:
+        authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(tls)
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        with fake_gateway(tls) as gateway, ChargePointLibrary() as library:
+            library.use_gateway(gateway.url)
+            library.connect_charge_point("CP-1", ca=tmp_path / "ca.pem")
+            assert library.send_heartbeat()
+            with pytest.raises(ConnectFailed, match="certificate verify failed"):
+                library.connect_charge_point("CP-2", alias="second")
+            assert library.connection_should_be_refused() is None
+            library.use_gateway(gateway.url.replace("wss:", "ws:"), alias="plain")
+            assert library.connection_should_be_refused(gateway="plain") is None
+            with pytest.raises(UsageError, match=r"There are no certificates in .*none\.pem"):
+                library.connect_charge_point("CP-3", alias="third", ca=tmp_path / "none.pem")
 
     def test_a_foreign_subprotocol_is_refused(self, library: ChargePointLibrary) -> None:
         assert library.connection_should_be_refused(subprotocols=["ocpp2.0.1"]) == 400
@@ -237,6 +271,30 @@ class TestMessages:
         assert answer.payload["status"] == "Accepted"
         assert [frame.action for frame in made.seen(direction=Direction.SENT)] == ["Heartbeat", "BootNotification"]
         assert made.seen(direction=Direction.SENT)[1].at - made.seen(direction=Direction.SENT)[0].at >= 0.2
+
+    def test_what_cannot_be_written_is_refused(self, library: ChargePointLibrary) -> None:
+        points = library.connect_charge_points(3)
+        with pytest.raises(UsageError, match=r"^The message cannot be written as JSON: "):
+            library.send_call("Heartbeat", value=object(), alias=points[0])
+        with pytest.raises(UsageError, match=r"^The message cannot be written as JSON: "):
+            library.send_from_all("Heartbeat", points, payload={"value": float("nan")})
+        with pytest.raises(UsageError, match="at least one charge point"):
+            library.send_from_all("Heartbeat", [])
+
+    def test_a_gateway_that_does_not_read_holds_nobody_up(self, library: ChargePointLibrary) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            library.use_gateway(f"ws://127.0.0.1:{server.getsockname()[1]}", alias="deaf")
+            enough = threading.Event()
+            serving = threading.Thread(target=accept_and_say_nothing_more, args=(server, enough))
+            serving.start()
+            library.connect_charge_point("CP-1", alias="deaf", gateway="deaf")
+            with pytest.raises(NoAnswer, match="was not answered within 200 ms"):
+                library.send_call("DataTransfer", data="x" * 20_000_000, alias="deaf", timeout=SHORT)
+            began = time.monotonic()
+            library.remove_charge_points()
+            assert time.monotonic() - began < 5
+            enough.set()
+            serving.join()
 
     def test_a_raw_frame_is_sent_as_it_is(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()

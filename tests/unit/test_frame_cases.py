@@ -13,8 +13,9 @@ import pytest
 
 from ChargePointLibrary import ChargePointLibrary
 from resilience import background
-from resilience.charge_points.frame_cases import FrameReport, load_frames
+from resilience.charge_points.frame_cases import FrameReport, generated_frames, load_frames
 from resilience.errors import ExpectationFailed, UsageError
+from resilience.queue.messages import Ids
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
 
@@ -139,6 +140,34 @@ class TestReading:
             load_frames(write(tmp_path, GOOD, GOOD))
         with pytest.raises(UsageError, match=r"no case of kind z \(there are: k\)"):
             load_frames(write(tmp_path, GOOD), kind="z")
+
+
+class TestGenerating:
+    def test_the_same_seed_makes_the_same_breaks(self) -> None:
+        one, other = (generated_frames(300, seed=7, ids=Ids()) for _ in range(2))
+        assert [case.title for case in one] == [case.title for case in other]
+        assert one[0].data != other[0].data or one[0].code is None, "but with ids of their own"
+        assert len(one) == 300
+
+    def test_each_has_exactly_one_reaction(self) -> None:
+        cases = generated_frames(3000, seed=11, ids=Ids())
+        for case in cases:
+            assert (case.code is not None) + bool(case.closed) + case.ignored == 1, case.title
+            assert "GENERATED" not in str(case.data) or case.ignored or case.closed, case.title
+        assert {case.closed for case in cases} == {(), (1007,), (1009,)}
+        assert len({case.code for case in cases}) >= 7
+        assert all(len(str(case.data).encode()) > 256 * 1024 for case in cases if case.closed == (1009,))
+
+    def test_an_answer_is_expected_only_for_a_call_that_can_be_read(self) -> None:
+        for case in generated_frames(1000, seed=3, ids=Ids()):
+            if case.code is not None:
+                frame = json.loads(case.data)
+                assert frame[0] == 2
+                assert case.answer_id in ("-1", str(frame[1])[:36])
+
+    def test_none_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="0 invalid messages"):
+            generated_frames(0, seed=1, ids=Ids())
 
 
 @pytest.fixture

@@ -28,12 +28,15 @@ from resilience.charge_points.many import together
 from resilience.charge_points.point import ChargePoint
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.queue.cases import CODES, LARGEST_BUILT
-from resilience.queue.messages import MessageType, counted
+from resilience.queue.generate import MAX_MESSAGE_BYTES, generate_invalid
+from resilience.queue.messages import Ids, MessageType, SentMessage, counted
 
 FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
 EXPECTATIONS = ("callerror", "message_id", "closed", "ignored", "answers")
-AT_ONCE = 25
+AT_ONCE = 100
+GENERATED_FOR = "GENERATED"
+"""The charge point id in the envelopes that generated frames are taken out of; it is never sent."""
 _ID = "{message_id}"
 _CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -269,48 +272,122 @@ def _compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def generated_frames(count: int, *, seed: int, ids: Ids, max_message_bytes: int = MAX_MESSAGE_BYTES) -> list[FrameCase]:
+    """Invalid frames made by chance: valid messages broken in one place, as on the queue.
+
+    What is wrong inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. What
+    is wrong with the envelope itself is sent as it is: on a WebSocket an object is no message, whatever is in it.
+
+    Args:
+        count: how many.
+        seed: what they are made from.
+        ids: gives the message ids.
+        max_message_bytes: the size limit of the system under test; some frames are just above it.
+
+    Raises:
+        UsageError: `count` is below 1.
+    """
+    made: list[FrameCase] = []
+    while not made or len(made) < count:
+        for message in generate_invalid(
+            count,
+            [GENERATED_FOR],
+            seed=seed + len(made),
+            new_message_id=ids.message,
+            max_message_bytes=max_message_bytes,
+        ):
+            case = _from_queue(message, len(made) + 1, max_message_bytes)
+            if case is not None:
+                made.append(case)
+    return made[:count]
+
+
+def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> FrameCase | None:
+    """The frame that a message for the queue corresponds to; `None` if it would be a valid one."""
+    data: str | bytes = message.data
+    form, code, answer_id = "text", None, None
+    closed: tuple[int, ...] = ()
+    try:
+        data = message.data.decode()
+        value = json.loads(data)
+    except UnicodeDecodeError:
+        form, closed = "text_hex", (1007,)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        if isinstance(value, list) and value and value[0] in tuple(MessageType):
+            return None
+        whole = isinstance(value, dict) and value.keys() == {"charge_point_id", "payload"}
+        if whole and value["charge_point_id"] == GENERATED_FOR and isinstance(value["payload"], list):
+            if _compact(value) != data:
+                return None  # a key that stands twice: which of the two is the frame?
+            data = _compact(value["payload"])
+            if message.answerable:
+                code, answer_id = message.expected_code, message.answer_message_id
+    if len(message.data) > max_message_bytes:
+        form, data, closed, code = "text", message.data.decode("utf-8", "replace"), (1009,), None
+    return FrameCase(
+        id=f"generated-{number}",
+        title=f"{message.about}.",
+        kind="generated",
+        reason=f"{message.about}.",
+        form=form,
+        data=data,
+        code=code,
+        answer_id=answer_id,
+        closed=closed,
+        ignored=code is None and not closed,
+    )
+
+
 async def send_frames(points: Sequence[ChargePoint], cases: Sequence[FrameCase], *, limit: float) -> FrameReport:
-    """Send each frame on a connection of its own, up to 25 at once, and see what becomes of it.
+    """Send the frames, the charge points taking turns, all at the same time, and see what becomes of each.
 
     Behind each, a Heartbeat is sent, after a new connection if it was closed. What comes before its answer belongs to
     the frame: the messages of one charge point are answered in order.
 
     Args:
-        points: charge points that are not connected, one for each case.
+        points: charge points that are not connected.
         cases: the frames.
         limit: the longest wait for a connection and for an answer, in seconds.
 
     Raises:
         ExpectationFailed: a charge point could not connect, or its first Heartbeat was not answered.
     """
-    case_of = dict(zip(points, cases, strict=True))
-    results = await together(points, lambda point: _send(point, case_of[point], limit), at_once=AT_ONCE)
+    share = {point: cases[number :: len(points)] for number, point in enumerate(points)}
+    results = await together(points, lambda point: _send_all(point, share[point], limit), at_once=AT_ONCE)
     reactions: list[Reaction] = []
     for result in results:
         if isinstance(result, ExpectationFailed):
             raise result
-        reactions.append(result)
+        reactions.extend(result)
     return FrameReport(reactions=reactions)
 
 
-async def _send(point: ChargePoint, case: FrameCase, limit: float) -> Reaction:
+async def _send_all(point: ChargePoint, cases: Sequence[FrameCase], limit: float) -> list[Reaction]:
     await point.connect(limit=limit)
     try:
         (await point.call("Heartbeat", {}, limit=limit)).accepted()
-        since, ends = point.last_number, len(point.ends)
-        await _put(point, case)
-        behind = await _heartbeat(point, limit)
-        received = point.seen(direction=Direction.RECEIVED, since=since)
-        if len(point.ends) > ends:
-            code: int | None = point.ends[ends].code
-            await point.connect(limit=limit)
-            behind = await _heartbeat(point, limit)
-        else:
-            code = None
-            received = [frame for frame in received if frame.message_id != behind]
-        return _judge(case, received, code, answered_behind=behind is not None)
+        return [await _send(point, case, limit) for case in cases]
     finally:
         await point.disconnect()
+
+
+async def _send(point: ChargePoint, case: FrameCase, limit: float) -> Reaction:
+    if not point.connected:
+        await point.connect(limit=limit)
+    since, ends = point.last_number, len(point.ends)
+    await _put(point, case)
+    behind = await _heartbeat(point, limit)
+    received = point.seen(direction=Direction.RECEIVED, since=since)
+    if len(point.ends) > ends:
+        code: int | None = point.ends[ends].code
+        await point.connect(limit=limit)
+        behind = await _heartbeat(point, limit)
+    else:
+        code = None
+        received = [frame for frame in received if frame.message_id != behind]
+    return _judge(case, received, code, answered_behind=behind is not None)
 
 
 async def _put(point: ChargePoint, case: FrameCase) -> None:

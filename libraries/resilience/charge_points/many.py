@@ -133,6 +133,9 @@ async def together(
         points: the charge points.
         act: what each does.
         at_once: so many at a time at most.
+
+    Raises:
+        UsageError: they cannot act in this way.
     """
     gate = asyncio.Semaphore(at_once or max(1, len(points)))
 
@@ -143,8 +146,12 @@ async def together(
             except ExpectationFailed as error:
                 return error
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(point)) for point in points]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(point)) for point in points]
+    except* UsageError as refused:
+        # What cannot be used is the same for all of them.
+        raise refused.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
@@ -172,7 +179,7 @@ async def connect_all(points: Sequence[ChargePoint], *, limit: float) -> None:
 
 
 async def close_all(points: Sequence[ChargePoint]) -> None:
-    """Disconnect all of them at once; a gateway that does not take part has 1 s."""
+    """Disconnect all of them at once; a gateway that does not take part has 1.5 s."""
     await together(points, lambda point: point.disconnect(), at_once=CONNECTING_AT_ONCE)
 
 

@@ -29,6 +29,8 @@ from resilience.waiting import in_words
 
 KEPT_FRAMES = 10_000
 """So many frames of a charge point are kept, the newest."""
+CLOSING_SECONDS = 1.5
+"""What a closing handshake may take."""
 OBEYING_SECONDS = 30.0
 """How long a charge point that obeys a command waits for the answer to the message that it sends then."""
 
@@ -194,11 +196,15 @@ class ChargePoint:
         self._reader = asyncio.create_task(self._read(socket), name=f"charge point {self.id}")
 
     async def disconnect(self, code: int = 1000, reason: str = "") -> None:
-        """End the connection with a closing handshake, of at most 1 s."""
-        if self._socket is not None:
+        """End the connection with a closing handshake of at most 1.5 s; after that it is cut."""
+        socket = self._socket
+        if socket is not None:
             self._ending = True
-            with contextlib.suppress(ConnectionClosed):
-                await self._socket.close(code, reason)
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                # A gateway that reads nothing holds up `close` for longer than its own time limit.
+                async with asyncio.timeout(CLOSING_SECONDS):
+                    await socket.close(code, reason)
+            socket.transport.abort()
         await self._ended()
 
     async def abort(self) -> None:
@@ -263,7 +269,7 @@ class ChargePoint:
         Args:
             action: the action; it need not exist.
             payload: its fields; they need not be valid.
-            limit: the longest wait for the answer once the CALL is sent, in seconds.
+            limit: the longest wait for the answer once it is this CALL's turn, in seconds.
             message_id: the message id; a new one if not given.
 
         Raises:
@@ -275,9 +281,10 @@ class ChargePoint:
             future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
             self._waiting[chosen] = future
             since = self._frames
+            text = _text([MessageType.CALL, chosen, action, payload])
             try:
-                sent = await self._send(_text([MessageType.CALL, chosen, action, payload]))
                 async with asyncio.timeout(limit):
+                    sent = await self._send(text)
                     frame = await future
             except TimeoutError:
                 seen = self.seen(direction=Direction.RECEIVED, since=since)
