@@ -78,6 +78,7 @@ class App:
             server_id=settings.server_id,
             on_wake=self.gateway.wake if self.gateway is not None else lambda _woken: None,
             on_answers=lambda: None,
+            on_subscribed=self.gateway.check if self.gateway is not None else lambda: None,
         )
         self.metrics.gauge("ocpp_redis_connected", "1 while Redis answers", lambda: self.link.healthy)
         self.metrics.gauge("ocpp_redis_reconnects", "Times Redis came back", lambda: self.link.reconnects)

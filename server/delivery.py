@@ -32,7 +32,7 @@ MOST_BYTES = 1024 * 1024
 SWEEP_EVERY = 1.0
 """Seconds between two looks at the lists of all sessions, for what no wake-up told of."""
 SWEEP_CHUNK = 500
-TIDY_AFTER = 0.02
+TIDY_AFTER = 0.002
 """Seconds after which what was sent leaves its list, where no next look comes sooner."""
 
 _TAKE = """

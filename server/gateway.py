@@ -54,21 +54,21 @@ WAITING_COMMANDS = 100
 """CALLs to a charge point that wait for its answer to the one before."""
 COMMAND_SECONDS = 60.0
 """Seconds after which a CALL to a charge point is given up, where its sender did not say until when it waits."""
+LONGEST_COMMAND = 3600.0
+"""Seconds that the next CALL to a charge point waits for the answer to the one before, at the very most."""
 HOLD_SECONDS = 5.0
 """Seconds that a CALL is held while Redis is away; then it is refused, and never processed."""
 MOST_UNSENT = 1024 * 1024
 """Bytes that may wait for a slow reader, on top of what the operating system takes; then it is closed."""
 OPEN_SECONDS = 5.0
 """What TLS and opening handshake may take."""
-CLOSE_SECONDS = 1.5
+CLOSE_SECONDS = 1.0
 """What a closing handshake may take."""
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.5
 """What closing all connections may take at the end."""
 SWEEP_EVERY = 0.25
 """Seconds between two looks at what is due: pings, overdue CALLs and commands, connections that do not close."""
 TRY_AGAIN = "Redis is unavailable: the message was not taken and may be sent again"
-
-_ENDED = (State.CLOSING, State.CLOSED)
 
 
 class _Response(msgspec.Struct):
@@ -86,7 +86,6 @@ class _Socket(ServerConnection):
     """A WebSocket that knows when something last came over it."""
 
     heard = 0.0
-    session: Session | None = None
     gateway_id = ""
 
     def data_received(self, data: bytes) -> None:
@@ -96,6 +95,10 @@ class _Socket(ServerConnection):
     def push(self, frame: bytes) -> bool:
         """Send a text frame without waiting; `False` if the connection is no longer open."""
         if self.protocol.state is not State.OPEN:
+            return False
+        if self.transport.get_write_buffer_size() > MOST_UNSENT:
+            logger.warning("slow_reader", charge_point_id=self.gateway_id)
+            self.transport.abort()
             return False
         broadcast((self,), frame, text=True)
         return True
@@ -111,11 +114,6 @@ class _Socket(ServerConnection):
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(code, reason)
             self.send_data()
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait to be sent."""
-        return self.transport.get_write_buffer_size()
 
 
 class Gateway:
@@ -187,6 +185,10 @@ class Gateway:
         """Serve on this socket, which listens already; returns its port."""
         self._listener = listener
         return int(listener.getsockname()[1])
+
+    def check(self) -> None:
+        """Redis is there, perhaps again: see that it knows of everybody who is connected."""
+        self._registry.check()
 
     def stop(self) -> None:
         """End `run`: no new connection, those that are open closed with 1001."""
@@ -297,9 +299,13 @@ class Gateway:
         session = Session(connection.gateway_id, connection, _address(connection))
         before = self._sessions.get(session.charge_point_id)
         self._sessions[session.charge_point_id] = session
-        if before is not None:
-            self._replaced(before)
+        # Told before the end of the one before: that ends nothing then.
         self._registry.connected(session)
+        if before is not None:
+            # What waits for the charge point waits for it still; what it was sent and did not answer is lost with it.
+            session.commands = before.commands
+            self._replaced(before)
+        self._command_done(session)
         logger.info("connected", charge_point_id=session.charge_point_id, remote_addr=session.remote_addr)
         return session
 
@@ -382,9 +388,9 @@ class Gateway:
             twice.answer_id = messages.UNREADABLE_ID
             self._set_aside(session, twice, raw)
         elif not self._link.healthy and message.action == "Heartbeat":
-            session.connection.push(messages.result_frame(message.message_id, {"currentTime": now()}))
+            self._heartbeat(session, message.message_id)
         elif session.call is None:
-            self._submit(session, Entry(envelope, session, message.message_id))
+            self._submit(session, self._entry(session, envelope, message))
         elif session.held is not None and len(session.held) >= HELD_CALLS:
             self._refuse(
                 session, message.message_id, f"{HELD_CALLS} CALLs wait for the answer to the one before", "held"
@@ -392,15 +398,23 @@ class Gateway:
         else:
             if session.held is None:
                 session.held = deque()
-            session.held.append(Entry(envelope, session, message.message_id))
+            session.held.append(self._entry(session, envelope, message))
+
+    @staticmethod
+    def _entry(session: Session, envelope: bytes, call: Call) -> Entry:
+        return Entry(envelope, session, call.message_id, heartbeat=call.action == "Heartbeat")
 
     def _submit(self, session: Session, entry: Entry) -> None:
         if self._outbox.full:
             self._refuse(session, entry.message_id or "", TRY_AGAIN, "full")
             return
         session.call = entry.message_id
-        entry.since = session.call_since = time.monotonic()
+        session.call_since = time.monotonic()
         self._outbox.put(entry)
+
+    @staticmethod
+    def _heartbeat(session: Session, message_id: str) -> None:
+        session.connection.push(messages.result_frame(message_id, {"currentTime": now()}))
 
     def _call_done(self, session: Session) -> None:
         session.call = None
@@ -416,7 +430,10 @@ class Gateway:
         for entry in entries:
             session = entry.session
             if session is not None and entry.message_id is not None:
-                self._refuse(session, entry.message_id, TRY_AGAIN, "unavailable")
+                if entry.heartbeat:
+                    self._heartbeat(session, entry.message_id)
+                else:
+                    self._refuse(session, entry.message_id, TRY_AGAIN, "unavailable")
                 if session.call == entry.message_id:
                     self._call_done(session)
 
@@ -438,12 +455,7 @@ class Gateway:
 
     def _deliver(self, session: Session, entries: list[bytes]) -> bool:
         connection: _Socket = session.connection
-        if connection.protocol.state in _ENDED:
-            return False
-        if connection.unsent > MOST_UNSENT:
-            logger.warning("slow_reader", charge_point_id=session.charge_point_id, unsent=connection.unsent)
-            self._drop(session)
-            connection.transport.abort()
+        if connection.protocol.state is not State.OPEN:
             return False
         for entry in entries:
             try:
@@ -464,7 +476,9 @@ class Gateway:
             if kind == messages.CALL:
                 self._command(session, message_id, bytes(response.payload), due)
             else:
-                connection.push(bytes(response.payload))
+                if not connection.push(bytes(response.payload)):
+                    self._drop(session)
+                    return False
                 if message_id == session.call:
                     self._call_done(session)
         return True
@@ -534,6 +548,11 @@ class Gateway:
         if session.call is not None and clock - session.call_since > CALL_SECONDS:
             # The charge point has given it up long ago; its answer is delivered all the same if it still comes.
             self._call_done(session)
+        if session.held and not self._link.healthy:
+            overdue = []
+            while session.held and clock - session.held[0].since > HOLD_SECONDS:
+                overdue.append(session.held.popleft())
+            self._refused(overdue)
         connection: _Socket = session.connection
         if clock - connection.heard > self._ping_interval:
             if session.pinged > connection.heard:
@@ -576,5 +595,6 @@ def _time_left(expires_at: Any) -> float | None:
     if isinstance(expires_at, str):
         if not messages.is_rfc3339(expires_at):
             raise ValueError(f"expires_at is {shown(expires_at)}")
-        return datetime.fromisoformat(expires_at.upper()).timestamp() - time.time()
-    return float(expires_at) / 1000 - time.time()
+        due = datetime.fromisoformat(expires_at.upper())
+        return min(due.timestamp() - time.time(), LONGEST_COMMAND)
+    return min(float(expires_at) / 1000 - time.time(), LONGEST_COMMAND)

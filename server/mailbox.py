@@ -35,6 +35,7 @@ class Mailbox:
         on_wake: gets the ids of charge points whose list of responses has something, never an empty list.
         on_answers: called when something may stand in the instance's list of answers; also after each subscription,
             since what was published before it is lost.
+        on_subscribed: called after each subscription: Redis is there, perhaps again.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Mailbox:
         server_id: str,
         on_wake: Callable[[list[str]], None],
         on_answers: Callable[[], None],
+        on_subscribed: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
         self._wire = link.wire()
         self._channel = keys.wake(server_id)
         self._on_wake = on_wake
         self._on_answers = on_answers
+        self._on_subscribed = on_subscribed
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -81,6 +84,7 @@ class Mailbox:
             try:
                 await self._wire.execute("SUBSCRIBE", self._channel)
                 self._link.succeeded(NAME)
+                self._on_subscribed()
                 self._on_answers()
                 await self._hear()
             except RedisError as error:

@@ -60,12 +60,16 @@ class Entry:
         raw: the envelope, or the dead letter.
         session: whose message it is; `None` for a dead letter.
         message_id: of a CALL, which is refused when it cannot be pushed; `None` for anything else.
+        heartbeat: whether it is a Heartbeat, which the gateway can answer itself.
         since: when it came, on the monotonic clock.
     """
 
-    __slots__ = ("message_id", "raw", "session", "since")
+    __slots__ = ("heartbeat", "message_id", "raw", "session", "since")
 
-    def __init__(self, raw: bytes | str, session: Session | None, message_id: str | None) -> None:
+    def __init__(
+        self, raw: bytes | str, session: Session | None, message_id: str | None, *, heartbeat: bool = False
+    ) -> None:
+        self.heartbeat = heartbeat
         self.raw = raw
         self.session = session
         self.message_id = message_id
@@ -79,7 +83,7 @@ class Outbox:
         link: for the connection, and to report how Redis is.
         keys: key names.
         instance: the name of this process in this life.
-        on_refused: gets CALLs that were given up; they will never be processed.
+        on_refused: gets CALLs that were given up; they will never be pushed.
         patience: seconds after which an entry that was not sent is given up while Redis is away.
     """
 
@@ -163,9 +167,6 @@ class Outbox:
 
     async def _push(self) -> None:
         if not self._uncertain:
-            # Nothing of the batch has been sent: it is still free to be refused, until this very moment.
-            self._waiting.extendleft(reversed(self._batch))
-            self._batch = []
             await self._wire.connect()
             self._batch = self._take()
             self._number += 1
@@ -183,6 +184,9 @@ class Outbox:
         except ResponseError:
             # Redis refused this attempt as a whole. That says nothing of an earlier one.
             self._uncertain, self._doubted = uncertain, doubted
+            if not uncertain:
+                self._waiting.extendleft(reversed(self._batch))
+                self._batch = []
             raise
         self._uncertain, self._doubted = False, doubted
         self._batch = []

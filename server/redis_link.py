@@ -71,6 +71,10 @@ class RedisWire:
         Raises:
             RedisError: no connection can be had.
         """
+        reader = getattr(self._connection, "_reader", None)
+        if reader is not None and (reader.at_eof() or reader.exception() is not None):
+            # The other end has closed it meanwhile: what would be sent over it would get nowhere.
+            await self.close()
         if not self._connection.is_connected:
             await self._connection.connect()
 

@@ -94,7 +94,8 @@ return reply
 _MEND = """
 -- KEYS: set of the active, channel of disconnects. ARGV: cursor, how many, prefix of session keys, time.
 -- Takes out who has no session any more: a gateway that was killed could not. Returns the next cursor and who it was.
-local scanned = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local scanned = redis.pcall('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+if scanned.err then return {'0', {}} end
 local gone = {}
 for _, id in ipairs(scanned[2]) do
     if redis.call('EXISTS', ARGV[3] .. id) == 0 then
@@ -215,8 +216,8 @@ class Sessions:
         self._live = live
         self._on_announced = on_announced
         self._on_lost = on_lost
-        self._connects: dict[Session, None] = {}
-        self._events: deque[tuple[str, Session]] = deque()
+        self._events: dict[tuple[str, Session], None] = {}
+        self._due = 0.0
         self._wanted = asyncio.Event()
         self._cursor: bytes | int = 0
         self._stopping = False
@@ -224,16 +225,22 @@ class Sessions:
 
     def connected(self, session: Session) -> None:
         """Tell Redis, soon."""
-        if session not in self._connects and not session.closed:
-            self._connects[session] = None
-            self._events.append(("connect", session))
+        if not session.closed:
+            self._events[("connect", session)] = None
             self._wanted.set()
 
     def disconnected(self, session: Session) -> None:
         """Tell Redis, soon, unless it never heard of the session."""
         if session.tried:
-            self._events.append(("disconnect", session))
+            self._events[("disconnect", session)] = None
             self._wanted.set()
+        else:
+            self._events.pop(("connect", session), None)
+
+    def check(self) -> None:
+        """See soon whether Redis still knows of every session: it was away."""
+        self._due = 0.0
+        self._wanted.set()
 
     def stop(self) -> None:
         """End `run` once everything is told, or after a second."""
@@ -244,24 +251,23 @@ class Sessions:
     async def run(self) -> None:
         """Work until `stop`. Redis being away is waited out."""
         self._link.expect(NAME)
-        due = time.monotonic()
         while not self._stopping or (self._events and time.monotonic() < self._deadline):
             try:
                 while self._events:
                     await self._announce()
-                if time.monotonic() >= due and not self._stopping:
+                if time.monotonic() >= self._due and not self._stopping:
+                    self._due = time.monotonic() + RENEW_EVERY
                     await self._renew()
                     await self._mend()
                     self._link.succeeded(NAME)
-                    due = time.monotonic() + RENEW_EVERY
             except RedisError as error:
-                due = 0.0
+                self._due = 0.0
                 await self._link.recover(error, NAME, self._wire)
                 continue
             self._wanted.clear()
-            if not self._events and not self._stopping:
+            if not self._events and not self._stopping and self._due > time.monotonic():
                 try:
-                    async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                    async with asyncio.timeout(self._due - time.monotonic()):
                         await self._wanted.wait()
                 except TimeoutError:
                     pass
@@ -273,10 +279,8 @@ class Sessions:
             if len(chunk) == CHUNK:
                 break
             chunk.append((kind, session))
-            # A session that ended before Redis heard of it is never told of.
-            skipped = kind == "connect" and session.closed and not session.tried
             arguments += [
-                "skip" if skipped else kind,
+                kind,
                 self._keys.session(session.charge_point_id),
                 session.charge_point_id,
                 session.connection_id,
@@ -285,14 +289,13 @@ class Sessions:
                 0 if session.tried else 1,
                 self._event(kind, session),
             ]
-        for kind, session in chunk:
-            session.tried = session.tried or (kind == "connect" and not session.closed)
+        for _, session in chunk:
+            session.tried = True
         keys = self._keys
         taken = await _announce(self._wire, [keys.connected, keys.control_connect, keys.control_disconnect], arguments)
         for (kind, session), took in zip(chunk, taken, strict=True):
-            self._events.popleft()
+            self._events.pop((kind, session), None)
             if kind == "connect":
-                self._connects.pop(session, None)
                 if took:
                     session.announced = True
                     self._on_announced(session)

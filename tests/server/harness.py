@@ -351,6 +351,12 @@ class Relay:
                         self._carry_out(cut, raw, words, client, upstream, back)
                         return
                     upstream.sendall(raw)
+                    if words[0].upper() == b"SUBSCRIBE":
+                        # From here on Redis speaks whenever it likes.
+                        self._start(self._pass_on, back, client)
+                        while (request := _read_value(requests)) is not None:
+                            upstream.sendall(request[0])
+                        return
                     reply = _read_value(back)
                     if reply is None:
                         return
@@ -364,6 +370,12 @@ class Relay:
                 _shut(one)
             with self._lock:
                 self._sockets -= {client, upstream}
+
+    @staticmethod
+    def _pass_on(back: Any, client: socket.socket) -> None:
+        with suppress(OSError, ValueError):
+            while (message := _read_value(back)) is not None:
+                client.sendall(message[0])
 
     def _take_plan(self, words: list[bytes]) -> Cut | None:
         with self._lock:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,13 +14,13 @@ import ocpp.v16
 import pytest
 import redis
 from conftest import StartServer
-from harness import NOW, ServerProcess, soon
+from harness import NOW, ServerProcess, dead_letters, soon
 from ocpp.routing import on
 from ocpp.v16 import call as request
 from ocpp.v16 import call_result, enums
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
-from websockets.exceptions import ConnectionClosedError
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +77,9 @@ def wake(client: redis.Redis, server_id: str, *charge_point_ids: str) -> None:
 
 @pytest.fixture
 def server(redis_url: str, start_server: StartServer) -> ServerProcess:
-    return start_server(redis_url, "gw")
+    server = start_server(redis_url, "gw")
+    server.wait_healthy()
+    return server
 
 
 class Point(ocpp.v16.ChargePoint):
@@ -178,3 +182,377 @@ async def test_text_that_is_not_utf8_costs_the_connection(server: ServerProcess)
     assert [each["charge_point_id"] for each in server.records("invalid_message")] == ["CP-utf8"]
     async with plugged(server, "CP-utf8") as socket:
         await ask(socket, "h1", "Heartbeat")
+
+
+# --- connecting -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "offered", "status"),
+    [
+        ("/ocpp/CP-1", None, 400),
+        ("/ocpp/CP-1", ["ocpp2.0.1"], 400),
+        ("/ocpp/", SUBPROTOCOLS, 400),
+        ("/ocpp/A%3AB", SUBPROTOCOLS, 400),
+        ("/ocpp/A%20B", SUBPROTOCOLS, 400),
+        ("/ocpp/%FF", SUBPROTOCOLS, 400),
+        ("/ocpp/" + 49 * "x", SUBPROTOCOLS, 400),
+        ("/ocpp/A/B", SUBPROTOCOLS, 404),
+        ("/other/CP-1", SUBPROTOCOLS, 404),
+        ("/", SUBPROTOCOLS, 404),
+    ],
+)
+async def test_what_is_refused_at_the_door(
+    server: ServerProcess, client: redis.Redis, path: str, offered: Any, status: int
+) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with dial(f"ws://127.0.0.1:{server.ws_port}{path}", subprotocols=offered, proxy=None):
+            pass
+    assert refused.value.response.status_code == status
+    assert not client.exists("ocpp:active")
+
+
+async def test_the_subprotocol_is_chosen_among_several(server: ServerProcess) -> None:
+    async with plugged(server, 48 * "x", subprotocols=["ocpp2.0.1", "ocpp1.6"]) as socket:
+        assert socket.subprotocol == "ocpp1.6"
+
+
+async def test_a_session_and_its_events(server: ServerProcess, client: redis.Redis) -> None:
+    with client.pubsub(ignore_subscribe_messages=True) as events:
+        events.subscribe("ocpp:control:connect", "ocpp:control:disconnect")
+        events.get_message(timeout=1)
+        events.get_message(timeout=1)
+        async with plugged(server, "CP-1") as socket:
+            await soon(lambda: client.hgetall("ocpp:session:CP-1"), "no session")
+            session = {name.decode(): value.decode() for name, value in client.hgetall("ocpp:session:CP-1").items()}
+            own = "{}:{}".format(*socket.local_address[:2])
+            assert session["charge_point_id"] == "CP-1"
+            assert session["remote_addr"] == own
+            assert session["ws_server_id"] == "gw"
+            assert session["connected_at"].endswith("Z")
+            assert session["last_activity"] >= session["connected_at"]
+            assert 0 < client.ttl("ocpp:session:CP-1") <= 30
+            assert client.smembers("ocpp:active") == {b"CP-1"}
+        await soon(lambda: not client.exists("ocpp:session:CP-1"), "the session stays")
+        assert not client.exists("ocpp:active")
+        told = []
+        while (event := events.get_message(timeout=0.5)) is not None:
+            told.append((event["channel"].decode(), json.loads(event["data"])))
+    assert [channel for channel, _ in told] == ["ocpp:control:connect", "ocpp:control:disconnect"]
+    for (channel, event), name in zip(told, ["connect", "disconnect"], strict=True):
+        assert event.pop("timestamp").endswith("Z")
+        assert event == {"event": name, "charge_point_id": "CP-1", "ws_server_id": "gw", "remote_addr": own}, channel
+
+
+async def test_a_second_connection_replaces_the_first(server: ServerProcess, client: redis.Redis) -> None:
+    with client.pubsub(ignore_subscribe_messages=True) as events:
+        events.subscribe("ocpp:control:disconnect")
+        events.get_message(timeout=1)
+        async with plugged(server, "CP-1") as first:
+            await ask(first, "1", "Heartbeat")
+            before = client.hget("ocpp:session:CP-1", "connection")
+            async with plugged(server, "CP-1") as second:
+                with pytest.raises(ConnectionClosed) as closed:
+                    await receive(first)
+                assert closed.value.rcvd.code == 1000
+                assert "replaced" in closed.value.rcvd.reason
+                assert await ask(second, "1", "Heartbeat")
+                command(client, "CP-1", "c", "ClearCache", {})
+                wake(client, "gw", "CP-1")
+                assert (await receive(second))[1] == "c"
+                await soon(lambda: len(server.records("disconnected")) == 1, "the first one stays")
+                assert client.hget("ocpp:session:CP-1", "connection") not in {before, None}
+                assert client.smembers("ocpp:active") == {b"CP-1"}
+                assert events.get_message(timeout=0.3) is None
+
+
+async def test_a_connection_to_another_gateway_replaces_the_first(
+    server: ServerProcess, client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    other = start_server(redis_url, "other", ROLE="gateway")
+    async with plugged(server, "CP-1") as first:
+        await ask(first, "1", "Heartbeat")
+        await soon(lambda: not client.llen("ocpp:responses:CP-1"), "the answer is not taken out")
+        async with plugged(other, "CP-1") as second:
+            with pytest.raises(ConnectionClosed) as closed:
+                await receive(first)
+            assert closed.value.rcvd.code == 1000
+            assert await ask(second, "2", "Heartbeat")
+            assert client.hget("ocpp:session:CP-1", "ws_server_id") == b"other"
+            assert client.smembers("ocpp:active") == {b"CP-1"}
+            await soon(lambda: not client.llen("ocpp:responses:CP-1"), "something is left")
+    await soon(lambda: not client.exists("ocpp:active"), "the second one stays")
+
+
+async def test_waiting_commands_go_to_the_connection_that_replaces(server: ServerProcess, client: redis.Redis) -> None:
+    async with plugged(server, "CP-1") as first:
+        await ask(first, "1", "Heartbeat")
+        for number in range(3):
+            command(client, "CP-1", f"c{number}", "ClearCache", {})
+        wake(client, "gw", "CP-1")
+        assert (await receive(first))[1] == "c0"
+        await soon(lambda: not client.llen("ocpp:responses:CP-1"), "not taken")
+        async with plugged(server, "CP-1") as second:
+            for number in (1, 2):
+                assert (await receive(second))[1] == f"c{number}"
+                await send(second, 3, f"c{number}", {"status": "Accepted"})
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frame", "answer"),
+    [
+        ("no JSON", None),
+        ("{}", None),
+        ("[]", None),
+        ("null", None),
+        ('[5,"m","Heartbeat",{}]', None),
+        ('["2","m","Heartbeat",{}]', None),
+        ('[2,"m","Heartbeat"]', [4, "m", "FormationViolation"]),
+        ('[2,"m","Heartbeat",{},1]', [4, "m", "FormationViolation"]),
+        ('[2,5,"Heartbeat",{}]', [4, "-1", "FormationViolation"]),
+        ('[2,"","Heartbeat",{}]', [4, "-1", "FormationViolation"]),
+        (json.dumps([2, 37 * "m", "Heartbeat", {}]), [4, 36 * "m", "FormationViolation"]),
+        ('[2,"m",7,{}]', [4, "m", "TypeConstraintViolation"]),
+        ('[2,"m","Heartbeat",{"a":1,"a":2}]', None),
+        ('[2,"m","Nonsense",{}]', [4, "m", "NotImplemented"]),
+        ('[2,"m","Reset",{}]', [4, "m", "NotSupported"]),
+        ('[2,"m","Authorize",{}]', [4, "m", "OccurenceConstraintViolation"]),
+        ('[2,"m","Authorize",{"idTag":1}]', [4, "m", "TypeConstraintViolation"]),
+        ('[2,"m","Heartbeat",{"x":1}]', [4, "m", "FormationViolation"]),
+        ('[2,"m","Heartbeat",[]]', [4, "m", "TypeConstraintViolation"]),
+        ('[3,"m"]', None),
+        ('[3,"m",5]', None),
+        ('[4,"m","GenericError","",{},1]', None),
+        ('[4,"m",1,"",{}]', None),
+        (200 * "[" + 200 * "]", None),
+    ],
+)
+async def test_a_bad_frame_is_answered_logged_and_kept_and_the_next_is_served(
+    server: ServerProcess, client: redis.Redis, frame: str, answer: list[Any] | None
+) -> None:
+    async with plugged(server, "CP-1") as socket:
+        await socket.send(frame)
+        if answer is not None:
+            got = await receive(socket)
+            assert got[:3] == answer
+            assert len(got) == 5
+        assert await ask(socket, "next", "Heartbeat")
+    (letter,) = dead_letters(client)
+    assert letter["charge_point_id"] == "CP-1"
+    raw = letter["raw"]
+    # The processor's letters show the envelope.
+    assert frame in raw
+    (record,) = server.records("invalid_message")
+    assert record["code"] == letter["code"]
+    assert record["charge_point_id"] == "CP-1"
+
+
+async def test_a_message_id_in_use_is_refused_and_the_first_call_is_answered(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw", ROLE="gateway")
+    server.wait_healthy()
+    async with plugged(server, "CP-1") as socket:
+        await send(socket, 2, "m", "Heartbeat", {})
+        await send(socket, 2, "m", "Authorize", {"idTag": "TAG"})
+        refused = await receive(socket)
+        assert refused[:3] == [4, "-1", "FormationViolation"]
+        await soon(lambda: client.llen("ocpp:requests") == 1, "not queued")
+        start_server(redis_url, "processor", ROLE="processor")
+        assert (await receive(socket))[:2] == [3, "m"]
+    assert not client.llen("ocpp:requests")
+
+
+async def test_a_second_call_waits_for_the_answer_to_the_first_and_too_many_are_refused(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw", ROLE="gateway")
+    server.wait_healthy()
+    async with plugged(server, "CP-1") as socket:
+        for number in range(11):
+            await send(socket, 2, f"m{number}", "Heartbeat", {})
+        for number in (9, 10):
+            assert (await receive(socket))[:3] == [4, f"m{number}", "InternalError"]
+        await soon(lambda: client.llen("ocpp:requests") == 1, "not one is queued")
+        start_server(redis_url, "processor", ROLE="processor")
+        for number in range(9):
+            assert (await receive(socket))[:2] == [3, f"m{number}"]
+
+
+async def test_a_frame_that_is_too_long_closes_the_connection(redis_url: str, start_server: StartServer) -> None:
+    server = start_server(redis_url, "gw", MAX_MESSAGE_BYTES="2KiB")
+    async with plugged(server, "CP-1") as socket:
+        await socket.send(3000 * "x")
+        with pytest.raises(ConnectionClosed) as closed:
+            await receive(socket)
+        assert closed.value.rcvd.code == 1009
+    async with plugged(server, "CP-1") as socket:
+        # Short enough for the WebSocket, too long for the queue once it is in its envelope.
+        await send(socket, 2, "m", "DataTransfer", {"vendorId": "V", "data": 1950 * "x"})
+        assert (await receive(socket))[:3] == [4, "m", "FormationViolation"]
+        assert await ask(socket, "next", "Heartbeat")
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+async def test_what_waited_before_the_connection_is_delivered(server: ServerProcess, client: redis.Redis) -> None:
+    command(client, "CP-1", "c1", "ClearCache", {})
+    async with plugged(server, "CP-1") as socket:
+        assert (await receive(socket))[1] == "c1"
+
+
+async def test_a_lost_wake_up_costs_a_second(server: ServerProcess, client: redis.Redis) -> None:
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "Heartbeat")
+        command(client, "CP-1", "c1", "ClearCache", {})
+        began = time.monotonic()
+        assert (await receive(socket))[1] == "c1"
+        assert time.monotonic() - began < 2
+
+
+async def test_one_command_is_outstanding_and_answers_overtake(server: ServerProcess, client: redis.Redis) -> None:
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "Heartbeat")
+        for number in range(40):
+            command(client, "CP-1", f"c{number}", "ClearCache", {})
+        wake(client, "gw", "CP-1")
+        assert (await receive(socket))[1] == "c0"
+        # CALLs of both sides may cross; nothing but this answer comes before c0 is answered.
+        assert await ask(socket, "2", "Heartbeat")
+        for number in range(40):
+            if number:
+                assert (await receive(socket))[1] == f"c{number}"
+            if number % 2:
+                await send(socket, 4, f"c{number}", "GenericError", "", {})
+            else:
+                await send(socket, 3, f"c{number}", {"status": "Accepted"})
+        await soon(lambda: server.inspect()["processed"] == 42, lambda: f"{server.inspect()}")
+
+
+async def test_too_many_commands_are_refused_towards_their_sender(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw", ROLE="gateway")
+    server.wait_healthy()
+    async with plugged(server, "CP-1") as socket:
+        await soon(lambda: client.exists("ocpp:session:CP-1"), "no session")
+        for number in range(103):
+            command(client, "CP-1", f"c{number}", "ClearCache", {})
+        wake(client, "gw", "CP-1")
+        assert (await receive(socket))[1] == "c0"
+        await soon(lambda: client.llen("ocpp:requests") == 2, "not two are refused")
+        refusals = [json.loads(raw) for raw in client.lrange("ocpp:requests", 0, -1)]
+        assert {entry["message_id"] for entry in refusals} == {"c101", "c102"}
+        assert all(entry["payload"][0] == 4 and entry["payload"][2] == "InternalError" for entry in refusals)
+
+
+@pytest.mark.parametrize("expired", ["2020-01-01T00:00:00Z", 1_600_000_000_000], ids=["text", "number"])
+async def test_an_expired_command_is_not_delivered(server: ServerProcess, client: redis.Redis, expired: Any) -> None:
+    command(client, "CP-1", "old", "ClearCache", {}, expires_at=expired)
+    command(client, "CP-1", "new", "ClearCache", {}, expires_at=int(time.time() * 1000) + 30_000)
+    async with plugged(server, "CP-1") as socket:
+        assert (await receive(socket))[1] == "new"
+    await soon(lambda: not client.llen("ocpp:responses:CP-1"), "something is left")
+
+
+async def test_a_command_that_is_never_answered_holds_up_the_next_until_it_expires(
+    server: ServerProcess, client: redis.Redis
+) -> None:
+    async with plugged(server, "CP-1") as socket:
+        soon_over = int(time.time() * 1000) + 1500
+        command(client, "CP-1", "silent", "ClearCache", {}, expires_at=soon_over)
+        command(client, "CP-1", "late", "ClearCache", {}, expires_at=soon_over)
+        command(client, "CP-1", "next", "ClearCache", {})
+        assert (await receive(socket))[1] == "silent"
+        assert (await receive(socket))[1] == "next"
+        assert time.time() * 1000 >= soon_over
+
+
+async def test_rubbish_in_a_list_of_responses_costs_itself_only(server: ServerProcess, client: redis.Redis) -> None:
+    for rubbish in ("no JSON", "{}", "[]", '{"payload":5}', '{"payload":[]}', '{"payload":[2,3]}', '{"payload":[3]}'):
+        client.lpush("ocpp:responses:CP-1", rubbish)
+    command(client, "CP-1", "c1", "ClearCache", {}, expires_at="never")
+    command(client, "CP-1", "c2", "ClearCache", {})
+    client.set("ocpp:responses:CP-2", "no list")
+    async with plugged(server, "CP-2"), plugged(server, "CP-1") as socket:
+        assert (await receive(socket))[1] == "c2"
+        await soon(lambda: not client.llen("ocpp:responses:CP-1"), "something is left")
+    assert len(server.records("invalid_response")) == 8
+
+
+# --- peers ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_silent_peer_is_pinged_and_closed(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw", PING_INTERVAL="1s")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
+    async with plugged(server, "CP-ALIVE") as alive:
+        writer.write(
+            b"GET /ocpp/CP-DEAD HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+        )
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        await soon(lambda: client.scard("ocpp:active") == 2, "not both are connected")
+        async with asyncio.timeout(10):
+            assert (await reader.readexactly(2)) == b"\x89\x00"  # a ping
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(1)
+        await soon(lambda: client.smembers("ocpp:active") == {b"CP-ALIVE"}, "the dead one stays")
+        assert await ask(alive, "1", "Heartbeat")
+        assert [record["charge_point_id"] for record in server.records("silent_peer")] == ["CP-DEAD"]
+    writer.close()
+
+
+async def test_a_slow_reader_is_closed(server: ServerProcess, client: redis.Redis) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port, limit=1024)
+    writer.write(
+        b"GET /ocpp/CP-SLOW HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    await soon(lambda: client.exists("ocpp:session:CP-SLOW"), "not connected")
+    answer = json.dumps({"payload": [3, "m", {"data": 100_000 * "x"}]})
+    for _ in range(30):
+        client.lpush("ocpp:responses:CP-SLOW", *(10 * [answer]))
+    wake(client, "gw", "CP-SLOW")
+    await soon(lambda: server.records("slow_reader"), "it is still served")
+    await soon(lambda: not client.exists("ocpp:session:CP-SLOW"), "the session stays")
+    assert client.llen("ocpp:responses:CP-SLOW") > 0
+    writer.close()
+
+
+async def test_active_is_mended_after_a_gateway_was_killed(
+    server: ServerProcess, client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    other = start_server(redis_url, "other", ROLE="gateway")
+    async with plugged(other, "CP-1"):
+        await soon(lambda: client.exists("ocpp:session:CP-1"), "not connected")
+        other.process.kill()
+    client.pexpire("ocpp:session:CP-1", 50)
+    await soon(lambda: not client.exists("ocpp:active"), "it is still in the set", within=15)
+
+
+async def test_stopping_closes_with_1001_and_takes_the_sessions_away(
+    server: ServerProcess, client: redis.Redis
+) -> None:
+    async with plugged(server, "CP-1") as socket, plugged(server, "CP-2") as other:
+        await ask(socket, "1", "Heartbeat")
+        await ask(other, "1", "Heartbeat")
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            await receive(socket)
+        assert closed.value.rcvd.code == 1001
+        assert await asyncio.to_thread(server.process.wait_for_exit, 10) == 0
+        assert time.monotonic() - began < 5
+    assert not client.keys("ocpp:session:*")
+    assert not client.exists("ocpp:active")
+    assert not client.keys("ocpp:gateway:*")

@@ -1,0 +1,218 @@
+"""The gateway while Redis is away, slow or loses a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import redis
+from conftest import StartRedis, StartServer
+from harness import NOW, QUEUE, Cut, Relay, connect, soon
+from test_gateway import BOOT, ask, command, plugged, receive, send, wake
+
+from resilience.services import EmbeddedRedis
+
+pytestmark = pytest.mark.anyio
+
+
+def is_push(words: list[bytes], frame: bytes = b"") -> bool:
+    """Whether a request runs the gateway's push script, with `frame` in it."""
+    return (
+        words[0].upper() in {b"EVALSHA", b"EVAL"}
+        and words[2:4] == [b"3", QUEUE.encode()]
+        and words[4].startswith(b"ocpp:gateway:")
+        and (not frame or any(frame in word for word in words[6:]))
+    )
+
+
+def is_take(words: list[bytes], charge_point_id: bytes) -> bool:
+    """Whether a request takes from a charge point's list, or takes out what was sent."""
+    return words[0].upper() in {b"EVALSHA", b"EVAL"} and b"ocpp:responses:" + charge_point_id in words[5:]
+
+
+async def test_degraded_heartbeats_are_answered_and_other_calls_are_held_and_refused(
+    start_redis: StartRedis, start_server: StartServer
+) -> None:
+    private = start_redis()
+    server = start_server(private.url(), "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        private.kill()
+        await soon(lambda: server.health()["status"] == "degraded", "healthy without Redis")
+        assert "currentTime" in await ask(socket, "2", "Heartbeat")
+        began = time.monotonic()
+        start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
+        await send(socket, 2, "3", "StartTransaction", start)
+        # While that one is held, too.
+        assert "currentTime" in await ask(socket, "4", "Heartbeat")
+        answer = await receive(socket, within=10)
+        held = time.monotonic() - began
+        assert answer[:3] == [4, "3", "InternalError"]
+        assert "may be sent again" in answer[3]
+        assert 4 < held < 8
+        private.start(20)
+        await soon(lambda: server.health()["status"] == "healthy", "not healthy again")
+        # What was refused is never processed; the next one is.
+        transaction = (await ask(socket, "5", "StartTransaction", start))["transactionId"]
+        with connect(private.url()) as client:
+            assert client.zcard("ocpp:transactions:CP-1") == 1
+            assert client.get(f"ocpp:transaction:{transaction}")
+
+
+async def test_a_call_that_is_held_is_taken_when_redis_is_back_in_time(
+    start_redis: StartRedis, start_server: StartServer
+) -> None:
+    private = start_redis()
+    server = start_server(private.url(), "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        private.kill()
+        await soon(lambda: server.health()["status"] == "degraded", "healthy without Redis")
+        start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
+        await send(socket, 2, "2", "StartTransaction", start)
+        private.start(20)
+        assert (await receive(socket, within=10))[:2] == [3, "2"]
+        with connect(private.url()) as client:
+            assert client.zcard("ocpp:transactions:CP-1") == 1
+            await soon(lambda: client.exists("ocpp:session:CP-1"), "the session did not come back")
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["reply lost", "request lost"])
+async def test_a_push_whose_reply_is_lost_is_neither_lost_nor_repeated(
+    client: redis.Redis,
+    shared_redis: EmbeddedRedis,
+    start_relay: Callable[[int], Relay],
+    start_server: StartServer,
+    after: bool,
+) -> None:
+    relay = start_relay(shared_redis.port)
+    server = start_server(relay.url, "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        for number in range(10):
+            marker = f"s{number}-{after}"
+            cut = relay.plan(Cut(lambda words, marker=marker: is_push(words, marker.encode()), after=after))
+            start = {"connectorId": 1, "idTag": "TAG", "meterStart": number, "timestamp": NOW}
+            assert "transactionId" in await ask(socket, marker, "StartTransaction", start)
+            assert cut.done.is_set()
+    assert client.zcard("ocpp:transactions:CP-1") == 10
+    # Nobody takes the number away while a push may still be on its way.
+    assert len(client.keys("ocpp:gateway:*")) == 1
+
+
+async def test_a_push_that_arrives_late_is_not_done_again(
+    client: redis.Redis,
+    shared_redis: EmbeddedRedis,
+    start_relay: Callable[[int], Relay],
+    start_server: StartServer,
+) -> None:
+    """The connection is given up, the push sent again, and only then the first one reaches Redis."""
+    relay = start_relay(shared_redis.port)
+    server = start_server(relay.url, "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        cut = relay.plan(Cut(lambda words: is_push(words, b'"late"'), after=False, hold=True))
+        start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
+        await ask(socket, "late", "StartTransaction", start)
+        cut.release.set()
+        await soon(cut.delivered.is_set, "the late push did not arrive")
+        assert cut.reply == b":0\r\n"
+        await ask(socket, "2", "Heartbeat")
+    assert client.zcard("ocpp:transactions:CP-1") == 1
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["reply lost", "request lost"])
+async def test_a_look_whose_reply_is_lost_delivers_each_message_once(
+    client: redis.Redis,
+    shared_redis: EmbeddedRedis,
+    start_relay: Callable[[int], Relay],
+    start_server: StartServer,
+    after: bool,
+) -> None:
+    relay = start_relay(shared_redis.port)
+    server = start_server(relay.url, "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        for number in range(10):
+            # Of the looks that a message costs (take, take out) every second round loses the other one.
+            cut = relay.plan(Cut(lambda words: is_take(words, b"CP-1"), after=after))
+            command(client, "CP-1", f"c{number}", "ClearCache", {})
+            wake(client, "gw", "CP-1")
+            assert (await receive(socket))[1] == f"c{number}"
+            await send(socket, 3, f"c{number}", {"status": "Accepted"})
+            await soon(cut.done.is_set, "nothing was cut")
+        await ask(socket, "2", "Heartbeat")
+        await soon(lambda: not client.llen("ocpp:responses:CP-1"), "something is left")
+
+
+async def test_lost_replies_under_traffic_cost_no_call_and_double_none(
+    client: redis.Redis,
+    shared_redis: EmbeddedRedis,
+    start_relay: Callable[[int], Relay],
+    start_server: StartServer,
+) -> None:
+    relay = start_relay(shared_redis.port)
+    server = start_server(relay.url, "gw")
+    answers: Counter[str] = Counter()
+
+    async def charge(number: int) -> None:
+        async with plugged(server, f"CP-{number}") as socket:
+            for turn in range(20):
+                start = {"connectorId": 1, "idTag": "TAG", "meterStart": turn, "timestamp": NOW}
+                await ask(socket, f"m{turn}", "StartTransaction", start)
+                answers[f"CP-{number}"] += 1
+
+    pushes = itertools.count()
+
+    async def cut() -> None:
+        for number in itertools.count():
+            # Not the one that repeats it as well: that must get through some time.
+            planned = relay.plan(Cut(lambda words: is_push(words) and next(pushes) % 4 == 3, after=number % 2 == 0))
+            await soon(planned.done.is_set, "no push was seen")
+
+    async with asyncio.TaskGroup() as tasks:
+        cutting = tasks.create_task(cut())
+        await asyncio.gather(*(charge(number) for number in range(8)))
+        cutting.cancel()
+    assert next(pushes) > 40
+    assert all(client.zcard(f"ocpp:transactions:CP-{number}") == 20 for number in range(8))
+    assert answers == {f"CP-{number}": 20 for number in range(8)}
+
+
+async def test_a_redis_that_refuses_writes_makes_calls_wait_and_be_refused(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        client.config_set("maxmemory", 1)
+        await send(socket, 2, "2", "Authorize", {"idTag": "TAG"})
+        answer = await receive(socket, within=10)
+        assert answer[:3] == [4, "2", "InternalError"]
+        client.config_set("maxmemory", 0)
+        await soon(lambda: server.health()["status"] == "healthy", "not healthy again")
+        assert await ask(socket, "3", "Authorize", {"idTag": "TAG"})
+
+
+async def test_who_connects_while_redis_is_away_is_known_once_it_is_back(
+    start_redis: StartRedis, start_server: StartServer
+) -> None:
+    private = start_redis()
+    server = start_server(private.url(), "gw")
+    server.wait_healthy()
+    private.kill()
+    await soon(lambda: server.health()["status"] == "degraded", "healthy without Redis")
+    async with plugged(server, "CP-1") as socket, plugged(server, "CP-2"):
+        async with plugged(server, "CP-GONE"):
+            pass
+        assert "currentTime" in await ask(socket, "1", "Heartbeat")
+        private.start(20)
+        with connect(private.url()) as client:
+            await soon(lambda: client.smembers("ocpp:active") == {b"CP-1", b"CP-2"}, "not both are known")
+            assert json.loads(json.dumps(client.hget("ocpp:session:CP-1", "ws_server_id").decode())) == "gw"
+            assert not client.exists("ocpp:session:CP-GONE")
