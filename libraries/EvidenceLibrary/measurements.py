@@ -10,6 +10,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
+from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.library import Component
 from resilience.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
@@ -170,6 +171,42 @@ class Measurements(Component):
         self._keep(measurement)
         verdict = f" (required {threshold}: {measurement.verdict})" if threshold else ""
         logger.info(f"{requirement} {name}: {with_unit(in_its_unit, unit)}{verdict}")
+
+    @keyword(tags=("evidence",))
+    def record_chart(
+        self,
+        title: str,
+        unit: str,
+        lines: dict[str, list[tuple[float, float]]],
+        *,
+        requirement: str | None = None,
+        limit: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Draws values over time in the log and on the page, with the faults of that time shaded.
+
+        Args:
+            title: what the chart shows.
+            unit: of the values.
+            lines: by name, the points: seconds since 1970 and a value, in the order of time.
+            requirement: the id of the requirement that it belongs to.
+            limit: a threshold to draw.
+            seed: of whatever chance was in it; said beside the chart.
+
+        Raises:
+            UsageError: unknown requirement.
+
+        Example:
+
+        ```robotframework
+        VAR    @{memory}    ${{ (1700000000.0, 51.2) }}    ${{ (1700000001.0, 51.9) }}
+        VAR    &{lines}    server=${memory}
+        Record Chart    Memory of the server    MB    ${lines}    requirement=R18.4    limit=${100}
+        ```
+        """
+        if requirement is not None:
+            self.requirements.get(requirement)
+        series.keep(title, unit, lines, requirement=requirement, limit=limit, seed=seed)
 
     def _keep(self, measurement: Measurement) -> None:
         path = self._measurements_file

@@ -8,6 +8,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent, several_messages
+from resilience import series
 from resilience.errors import ExpectationFailed
 from resilience.queue import waits
 from resilience.queue.matching import AnswerReport
@@ -150,6 +151,10 @@ class Judgement(QueueComponent):
         judged = several_messages(messages).invalid
         drain = waits.wait_for_all(self._queues.get(alias), judged, timeout=timeout, settle=settle)
         _log(drain.report, drain.summary)
+        series.keep_divergences(
+            (each.message.about or str(each.message), str(each.message.expected_code), str(each.answer.code))
+            for each in drain.report.other_code
+        )
         ignored = set() if check_codes else {"refused with another code"}
         _judge(drain.report, "Not every invalid message was refused as it should be", ignored)
         return drain

@@ -302,6 +302,60 @@ def test_history_grows_and_a_regression_is_shown_and_can_fail_the_run(tmp_path: 
     assert first.message == "Worse than the accepted baseline: R13.5 drain_rate is 2000 msg/s, was 5000 msg/s."
 
 
+def test_charts_and_faults_are_in_the_log_and_on_the_page(tmp_path: Path) -> None:
+    suite(
+        tmp_path,
+        """
+        *** Settings ***
+        Library    EvidenceLibrary
+        Library    own.py
+        *** Test Cases ***
+        Memory Is Watched
+            [Tags]    R18.4
+            ${lines} =    Watch And Disturb
+            Record Chart    Memory <script>alert(1)</script>    MB    ${lines}    requirement=R18.4    limit=${100}
+            ...    seed=${42}
+        Unknown
+            Record Chart    Memory    MB    ${{{}}}    requirement=R99.1
+        """,
+    )
+    fault = {"run": "1", "number": 1, "fault": "killed", "target": f"Redis {EVIL}", "parameters": {"how": EVIL}}
+    (tmp_path / "own.py").write_text(
+        dedent(f"""
+        import datetime, json, time
+        from pathlib import Path
+        from robot.libraries.BuiltIn import BuiltIn
+        def watch_and_disturb():
+            now = time.time()
+            def at(seconds):
+                return datetime.datetime.fromtimestamp(now + seconds, datetime.timezone.utc).isoformat()
+            folder = Path(BuiltIn().get_variable_value("${{OUTPUT DIR}}"))
+            begun = {fault!r} | {{"op": "begin", "began": at(0.2), "test": "Memory Is Watched"}}
+            ended = begun | {{"op": "end", "ended": at(0.5), "proven": True, "proof": "connection refused"}}
+            lines = json.dumps(begun) + "\\n" + json.dumps(ended) + "\\n" + json.dumps(begun | {{"number": 2}}) + "\\n"
+            (folder / "faults.jsonl").write_text(lines)
+            return {{"server": [(now + n / 10, 50.0 + n) for n in range(10)]}}
+        """)
+    )
+    done = robot(tmp_path, "--pythonpath", ".", "own.robot")
+    assert done.returncode == 1, done.stdout
+    found = report(tmp_path)
+    assert found.tests[1].message.startswith("There is no requirement 'R99.1'")
+    [drawn] = found.series
+    assert (drawn.test, drawn.requirement, len(drawn.lines["server"])) == ("Memory Is Watched", "R18.4", 10)
+    ended, lasting = found.faults
+    assert (ended.proof, lasting.proof, lasting.end) == ("connection refused", "", None)
+    assert ended.end is not None
+    assert ended.end - ended.begin == pytest.approx(0.3, abs=0.001)
+    page = Page((tmp_path / "out" / "resilience.html").read_text())
+    assert any(each.startswith(f"Redis {EVIL} killed") for each in page.texts)
+    assert "script" not in {tag for tag, _ in page.elements}
+    [message] = re.findall(r'html="true"[^>]*>(.*?)</msg>', (tmp_path / "out" / "output.xml").read_text(), re.DOTALL)
+    assert "seed 42" in message
+    assert "&lt;svg" in message
+    assert "&lt;script&gt;" not in message
+
+
 def test_what_cannot_be_read_is_said_and_does_not_stop_the_page(tmp_path: Path) -> None:
     suite(tmp_path)
     (tmp_path / "out").mkdir()

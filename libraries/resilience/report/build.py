@@ -302,8 +302,8 @@ def _undecided(test: TestResult) -> bool:
 
 
 def _short(text: str) -> str:
-    first = text.strip().splitlines()[0] if text.strip() else ""
-    return first if len(first) <= 300 else f"{first[:299]}…"
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:299]}…"
 
 
 def _whole(results: Sequence[RequirementResult], tests: Sequence[TestResult]) -> Verdict:

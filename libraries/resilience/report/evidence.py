@@ -65,7 +65,11 @@ def read(where: Iterable[Path], page: Path, began: float | None, ended: float | 
             for each in _decoded(folder / SERIES, Series, evidence.problems)
             if any(inside(points[-1][0]) for points in each.lines.values() if points)
         ]
-        evidence.divergences += _decoded(folder / DIVERGENCES, Divergence, evidence.problems)
+        evidence.divergences += [
+            each
+            for each in _decoded(folder / DIVERGENCES, Divergence, evidence.problems)
+            if each.at is None or inside(each.at)
+        ]
         evidence.faults += [each for each in _faults(folder / FAULTS, evidence.problems) if inside(each.begin)]
         for path in sorted(folder.glob(LEDGERS)):
             if inside(path.stat().st_mtime):
@@ -77,6 +81,11 @@ def read(where: Iterable[Path], page: Path, began: float | None, ended: float | 
 def read_measurements(path: Path) -> list[Measurement]:
     """The measurements in one file, of every run in it."""
     return _decoded(path, Measurement, [])
+
+
+def read_faults(path: Path) -> list[Fault]:
+    """The faults in one file, of every run in it."""
+    return _faults(path, [])
 
 
 def _lines(path: Path, problems: list[str]) -> Iterator[bytes]:
@@ -109,41 +118,48 @@ def _decoded(path: Path, kind: type[T], problems: list[str]) -> list[T]:
     return _decode(path, problems, msgspec.json.Decoder(kind).decode)
 
 
+class _FaultRecord(msgspec.Struct, kw_only=True):
+    """A line of `faults.jsonl`: a fault when it began, and the same one again when it was over."""
+
+    run: str
+    number: int
+    fault: str
+    target: str
+    began: str
+    parameters: dict[str, Any] = {}
+    suite: str | None = None
+    test: str | None = None
+    ended: str | None = None
+    proven: bool = False
+    proof: str = ""
+    healed: str = ""
+
+
 def _faults(path: Path, problems: list[str]) -> list[Fault]:
-    """Faults from records of their beginning, end and proof, which carry the same `id`."""
-    records: list[dict[str, Any]] = _decode(path, problems, msgspec.json.Decoder(dict[str, Any]).decode)
-    faults: dict[str, Fault] = {}
-    for number, record in enumerate(records):
-        event = str(record.get("event", "begin"))
-        at = _seconds(record.get("t", record.get("at", record.get("recorded_at"))))
-        name = str(record.get("fault", record.get("name", "fault")))
-        identity = str(record.get("id", f"{name}{'' if event != 'begin' else number}"))
-        known = faults.get(identity)
-        if event == "begin" and at is not None:
-            label = str(record.get("label") or name)
-            faults[identity] = Fault(
-                name=label,
-                begin=at,
-                proof=str(record.get("proof") or ""),
-                suite=record.get("suite"),
-                test=record.get("test"),
-            )
-        elif known is not None:
-            proof = str(record.get("proof") or known.proof)
-            end = at if event == "end" else known.end
-            faults[identity] = msgspec.structs.replace(known, end=end, proof=proof)
+    """Every fault once, as its last line says."""
+    faults: dict[tuple[str, int], Fault] = {}
+    for record in _decoded(path, _FaultRecord, problems):
+        began = _seconds(record.began)
+        if began is None:
+            continue
+        values = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
+        faults[record.run, record.number] = Fault(
+            name=f"{record.target} {record.fault}{f' ({values})' if values else ''}",
+            begin=began,
+            end=_seconds(record.ended),
+            proof=record.proof if record.proven else "",
+            suite=record.suite,
+            test=record.test,
+        )
     return list(faults.values())
 
 
-def _seconds(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value).timestamp()
-        except ValueError:
-            return None
-    return None
+def _seconds(moment: str | None) -> float | None:
+    """A moment, RFC 3339, in seconds since 1970; `None` for what is none."""
+    try:
+        return datetime.fromisoformat(moment).timestamp() if moment else None
+    except ValueError:
+        return None
 
 
 def _ledger(path: Path, page: Path) -> LedgerResult:

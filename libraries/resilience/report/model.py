@@ -258,12 +258,14 @@ class Divergence(msgspec.Struct, kw_only=True, frozen=True):
         expected: the strict code.
         actual: the code that came.
         test: the test that saw it.
+        at: when, in seconds since 1970.
     """
 
     case: str
     expected: str
     actual: str
     test: str | None = None
+    at: float | None = None
 
 
 class Report(msgspec.Struct, kw_only=True, frozen=True):
