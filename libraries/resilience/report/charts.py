@@ -13,7 +13,7 @@ from html import escape
 from resilience.report.model import Fault, Series
 from resilience.requirements import with_unit
 
-COLOURS = ("#2f7ed8", "#d9480f", "#2b8a3e", "#a347ba", "#b8860b", "#5f6b7a")
+COLOURS = ("#2f7ed8", "#e8590c", "#2f9e44", "#b05cc6", "#b8860b", "#7a8694")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 4")
 
 WIDTH = 720
@@ -38,10 +38,13 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
         return f'<p class="chart-empty">{escape(series.title)}: no values.</p>'
     begin, end = min(at for at, _ in every), max(at for at, _ in every)
     end = max(end, begin + 1e-3)
-    scale = _Scale(
-        [value for _, value in every] + ([series.limit] if series.limit is not None else []),
-        logarithmic=series.logarithmic,
-    )
+    shown = [each for each in faults if each.begin <= end and (each.end or end) >= begin]
+    values = [value for _, value in every]
+    # A limit that is far off would press the lines flat; it is said then, not drawn.
+    near = series.limit is not None and (series.logarithmic or abs(series.limit) <= 2.5 * max(map(abs, values)))
+    scale = _Scale(values + ([series.limit] if near and series.limit is not None else []), series.logarithmic)
+    if shown:
+        scale.make_room()
 
     def x(at: float) -> float:
         return LEFT + (at - begin) / (end - begin) * (WIDTH - LEFT - RIGHT)
@@ -49,7 +52,6 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - scale.share(value) * (HEIGHT - TOP - BOTTOM)
 
-    shown = [each for each in faults if each.begin <= end and (each.end or end) >= begin]
     parts = [_frame(series.title, _described(series, shown))]
     for number, fault in enumerate(shown):
         left, right = max(x(fault.begin), LEFT), min(x(fault.end or end), WIDTH - RIGHT)
@@ -71,12 +73,14 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
     parts.append(_text(LEFT - 6, TOP - 10, series.unit, anchor="end"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "time since the start of the measurement"))
     if series.limit is not None:
-        level = y(series.limit)
-        parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}" stroke="#c92a2a" '
-            'stroke-width="1.5" stroke-dasharray="10 4"/>'
-        )
-        parts.append(_text(WIDTH - RIGHT, level - 4, f"limit {with_unit(series.limit, series.unit)}", anchor="end"))
+        level = y(series.limit) if near else TOP
+        if near:
+            parts.append(
+                f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}" stroke="#e03131" '
+                'stroke-width="1.5" stroke-dasharray="10 4"/>'
+            )
+        words = f"limit {with_unit(series.limit, series.unit)}{'' if near else ', beyond this chart'}"
+        parts.append(_text(WIDTH - RIGHT, level - 5, words, anchor="end"))
     legend = LEFT
     for number, (name, points) in enumerate(series.lines.items()):
         colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
@@ -102,7 +106,9 @@ def trend(title: str, values: Sequence[float], unit: str, *, limit: float | None
     if len(known) < 2:
         return ""
     low, high = min(known), max(known)
-    spread = (high - low) or abs(high) or 1
+    if low == high:
+        low, high = low - 1, high + 1
+    spread = high - low
     step = (width - 2 * pad) / (len(known) - 1)
     points = [(pad + n * step, height - pad - (v - low) / spread * (height - 2 * pad)) for n, v in enumerate(known)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -131,7 +137,7 @@ def timeline(faults: Sequence[Fault], begin: float, end: float) -> str:
     for number, fault in enumerate(faults):
         top = 6 + row * number
         until = fault.end or end
-        parts.append(_text(left - 8, top + 11, _cut(fault.name, 30), anchor="end", size=12))
+        parts.append(_text(left - 8, top + 11, _cut(fault.name, 32), anchor="end", size=11))
         parts.append(
             f'<line x1="{left}" x2="{WIDTH - right}" y1="{top + row - 4}" y2="{top + row - 4}" '
             'stroke="currentColor" stroke-opacity=".12"/>'
@@ -157,7 +163,7 @@ def thin(points: Sequence[tuple[float, float]], most: int = POINTS) -> list[tupl
 class _Scale:
     """The value axis."""
 
-    def __init__(self, values: Sequence[float], *, logarithmic: bool) -> None:
+    def __init__(self, values: Sequence[float], logarithmic: bool) -> None:
         self.logarithmic = logarithmic and min(values) > 0
         if self.logarithmic:
             self.low = 10.0 ** math.floor(math.log10(min(values)))
@@ -166,6 +172,10 @@ class _Scale:
             self.low = min(0.0, *values)
             self.high = max(*values, self.low) if max(values) > self.low else self.low + 1
             self.high += (self.high - self.low) * 0.06
+
+    def make_room(self) -> None:
+        """Leave room above the lines for the names of faults."""
+        self.high += (self.high - self.low) * 0.25 if not self.logarithmic else self.high * 2
 
     def share(self, value: float) -> float:
         if self.logarithmic:

@@ -73,7 +73,14 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        measure=_measure, moment=_moment, length=len, duration=_duration, cut=_cut, slug=_slug, percent=_percent
+        measure=_measure,
+        moment=_moment,
+        length=len,
+        duration=_duration,
+        cut=_cut,
+        slug=_slug,
+        percent=_percent,
+        share=_share,
     )
     return environment.get_template("page.html.j2")
 
@@ -104,6 +111,10 @@ def _slug(verdict: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{share * 100:+.0f} %"
+
+
+def _share(share: float) -> str:
+    return f"{share * 100:.0f} %"
 
 
 def _during(series: Series, faults: Sequence[Fault]) -> list[Fault]:
