@@ -12,6 +12,7 @@ from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
+from resilience.faults.journal import JOURNAL
 from resilience.library import Component
 from resilience.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
 from resilience.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
@@ -45,6 +46,9 @@ class Measurements(Component):
         The requirement, its threshold, the measured value and the margin are logged as a table, and the measurement is
         recorded as `Record Measurement` does, whether it is met or not.
 
+        A value that keeps its threshold is inconclusive, which fails too, when a fault that began in the same test was
+        not proven to have taken effect.
+
         Args:
             requirement: the id, for example `R13.3`.
             name: the name of the threshold, for example `health_response_time`.
@@ -55,7 +59,7 @@ class Measurements(Component):
 
         Raises:
             ExpectationFailed: the threshold is not met; the message says what was required and measured, and by how
-                much it was missed.
+                much it was missed. Or it is inconclusive; the message says which fault is not proven.
             UsageError: unknown requirement or threshold, or a value that does not fit the threshold's unit.
 
         Example:
@@ -67,6 +71,8 @@ class Measurements(Component):
         """
         known = self.requirements.get(requirement)
         judgement = self.requirements.threshold(requirement, name).judge(measured)
+        suite, test = _variable("${SUITE NAME}"), _variable("${TEST NAME}")
+        unproven = JOURNAL.unproven(suite, test)
         self._keep(
             Measurement.of(
                 requirement,
@@ -76,14 +82,18 @@ class Measurements(Component):
                 judgement=judgement,
                 samples=samples,
                 method=method,
-                suite=_variable("${SUITE NAME}"),
-                test=_variable("${TEST NAME}"),
+                suite=suite,
+                test=test,
+                inconclusive=bool(unproven),
             )
         )
         logger.info(as_html(known, name, judgement, samples=samples, method=method), html=True)
         if not judgement.met:
             text = failure_text(known, name, judgement, samples=samples, method=method)
             raise ExpectationFailed(f"{message} {text}" if message else text)
+        if unproven:
+            faults = "; ".join(f"{fault}: {fault.proof or 'nothing was seen'}" for fault in unproven)
+            raise ExpectationFailed(f"{requirement} {name} is inconclusive, since not every fault is proven: {faults}.")
 
     @keyword(tags=("evidence", "getter"))
     def get_threshold(self, requirement: str, name: str) -> int | float | timedelta:

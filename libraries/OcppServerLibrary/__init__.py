@@ -47,4 +47,5 @@ class OcppServerLibrary(KeywordLibrary):
 
     def __init__(self) -> None:
         servers: Registry[OcppServer] = Registry("Server", starter="Start Server", close=lambda server: server.close())
+        self.servers = servers
         super().__init__([Lifecycle(servers), Endpoints(servers), Log(servers), Usage(servers), Targets()])

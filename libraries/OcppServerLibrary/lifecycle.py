@@ -9,6 +9,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from resilience.faults.journal import JOURNAL
 from resilience.library import Component
 from resilience.ocpp_server import OcppServer
 from resilience.processes import Exit
@@ -84,6 +85,7 @@ class Lifecycle(Component):
 
     def _start(self, server: OcppServer, timeout: timedelta | None) -> str:
         took = server.start(timeout)
+        JOURNAL.end_of(server.name, f"listens at {server.url}")
         gateway = f", WebSocket port {server.ws_port}" if server.ws_port else ""
         process = server.process
         logger.info(
@@ -189,6 +191,7 @@ class Lifecycle(Component):
         return self._start(server, timeout)
 
     def _report(self, server: OcppServer, action: str, ended: Exit) -> None:
+        JOURNAL.begin(action, server.name, proof=f"ended with status {ended.status}")
         logger.info(f"{server.name} {action}: ended after {in_words(ended.took)} with status {ended.status}.")
 
     @keyword(tags=("server", "fault"))
@@ -204,7 +207,9 @@ class Lifecycle(Component):
         Resume Server
         ```
         """
-        self._servers.get(alias).pause()
+        server = self._servers.get(alias)
+        server.pause()
+        JOURNAL.begin("paused", server.name, proof=f"process {server.process.pid} is stopped")
 
     @keyword(tags=("server", "fault"))
     def resume_server(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)) -> None:
@@ -220,7 +225,9 @@ class Lifecycle(Component):
         Resume Server
         ```
         """
-        self._servers.get(alias).resume(timeout)
+        server = self._servers.get(alias)
+        server.resume(timeout)
+        JOURNAL.end_of(server.name, "its HTTP API answers")
 
     @keyword(tags=("server", "check"))
     def server_should_be_running(self, *, alias: str = "server") -> None:

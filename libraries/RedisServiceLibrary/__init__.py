@@ -45,4 +45,5 @@ class RedisServiceLibrary(KeywordLibrary):
         services: Registry[RedisService] = Registry(
             "Redis", starter="Start Redis", close=lambda service: service.close()
         )
+        self.services = services
         super().__init__([Lifecycle(services), Interruption(services), Observation(services)])

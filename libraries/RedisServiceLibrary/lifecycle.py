@@ -9,6 +9,7 @@ from robot.api.deco import keyword
 
 from RedisServiceLibrary.reporting import report
 from resilience.errors import UsageError
+from resilience.faults.journal import JOURNAL
 from resilience.library import Component
 from resilience.registry import Registry
 from resilience.services import AppendOnly, RedisService, RestartHow, ServiceKind, create_service
@@ -79,6 +80,7 @@ class Lifecycle(Component):
                     f"{found.name} is started again as it was: leave the settings out, or `Remove Redis` first."
                 )
             effect = found.start(timeout)
+        JOURNAL.end_of(found.name, effect.proof)
         logger.info(
             f"{found.name} is {found.version}, process {found.pid}, port {found.port}, "
             f"data directory {found.data_directory}, PING answered after {effect.took * 1000:.0f} ms."

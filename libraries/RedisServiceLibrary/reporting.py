@@ -1,13 +1,21 @@
-"""How an action on Redis is logged."""
+"""How an action on Redis is logged, and noted where it is a fault."""
 
 from __future__ import annotations
 
 from robot.api import logger
 
+from resilience.faults.journal import JOURNAL
 from resilience.services import Effect
 from resilience.waiting import in_words
 
 
 def report(name: str, effect: Effect) -> None:
-    """Log what was done to `name` and what proves it."""
+    """Log what was done to `name` and what proves it, and note it as the beginning or the end of a fault."""
+    match effect.action.split()[0]:
+        case "stopped" | "killed" | "paused":
+            JOURNAL.begin(effect.action.split()[0], name, proof=effect.proof)
+        case "restarted":
+            JOURNAL.now(effect.action, name, effect.proof, seconds=round(effect.took, 3))
+        case _:
+            JOURNAL.end_of(name, effect.proof)
     logger.info(f"{name} {effect.action} in {in_words(effect.took)}. {effect.proof}.")

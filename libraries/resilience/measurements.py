@@ -14,6 +14,7 @@ from resilience.errors import ResilienceError
 from resilience.requirements import Judgement, Requirement, with_unit
 
 FILE_NAME = "measurements.jsonl"
+INCONCLUSIVE = "inconclusive"
 
 RUN = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
 """The name of this run: start and process id. A file may hold several runs, since it is only ever appended to."""
@@ -34,7 +35,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         comparison: of the threshold: `<`, `<=`, `==`, `>=`, `>`; `None` without one.
         threshold: the limit in `unit`, `None` without one.
         margin: how far the value is on the good side of the limit in `unit`, below 0 when missed; `None` without one.
-        verdict: `met` or `not met`, `None` without a threshold.
+        verdict: `met`, `not met`, or `inconclusive` when it would be met but a fault of the test was not proven to have
+            taken effect; `None` without a threshold.
         samples: how many single measurements the value is made from, where known.
         method: how it was measured, in words.
     """
@@ -67,8 +69,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         method: str | None = None,
         suite: str | None = None,
         test: str | None = None,
+        inconclusive: bool = False,
     ) -> Self:
-        """A measurement of this run, made now; `judgement` gives threshold, margin and verdict."""
+        """A measurement of this run, made now; `judgement` gives threshold, margin and verdict.
+
+        With `inconclusive`, a value that keeps its threshold proves nothing all the same.
+        """
         return cls(
             run=RUN,
             recorded_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -81,7 +87,11 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
             comparison=judgement.threshold.comparison if judgement else None,
             threshold=judgement.threshold.value if judgement else None,
             margin=judgement.margin if judgement else None,
-            verdict=judgement.verdict if judgement else None,
+            verdict=None
+            if judgement is None
+            else INCONCLUSIVE
+            if inconclusive and judgement.met
+            else judgement.verdict,
             samples=samples,
             method=method,
         )

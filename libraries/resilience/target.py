@@ -349,11 +349,24 @@ class Keys(_Section, frozen=True):
     configuration: str | None = None
 
 
+class Commit(_Section, frozen=True):
+    """How the system's commit can be told from its other commands, for faults that fall on it.
+
+    Attributes:
+        command: the Redis command that makes the effects of messages last.
+        keys: names in `redis.keys`; the command has such a key for each of them.
+    """
+
+    command: str
+    keys: list[str] = []
+
+
 class Redis(_Section, frozen=True):
     """What the system keeps in Redis."""
 
     keys: Keys
     databases: Databases = Databases()
+    commit: Commit | None = None
 
 
 class Target(_Section, frozen=True):

@@ -5,7 +5,7 @@ Its own beyond that, and absent in a real Toxiproxy:
 
 - `GET /fault-proxy`: that it is this proxy, and its seed.
 - `GET`, `POST /proxies/{proxy}/resp`, `DELETE /proxies/{proxy}/resp/{name}`: faults at chosen Redis commands.
-- `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{reset|close|half_open}`.
+- `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{reset|close|half_open|close_half_open}`.
 """
 
 from __future__ import annotations
@@ -247,6 +247,7 @@ class FaultProxy:
             "reset": Connection.reset,
             "close": Connection.close,
             "half_open": Connection.leave_half_open,
+            "close_half_open": lambda connection: connection.close() if connection.half_open else None,
         }
         action = actions.get(request.path_params["action"])
         if action is None:

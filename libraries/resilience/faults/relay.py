@@ -79,7 +79,7 @@ class Pipe:
 
     def feed(self, data: bytes, delay: float = 0) -> None:
         """Send `data` on, not before `delay` seconds have passed."""
-        if not self.toxics and self._task is None and not delay and self.target is not None:
+        if not self.toxics and self._task is None and not delay and self.connection.ready and self.target is not None:
             self.target.write(data)
             return
         self._queued += len(data)
@@ -123,6 +123,9 @@ class Pipe:
 
     async def _pump(self) -> None:
         try:
+            # What came before there was a way on is not spared the toxics.
+            while not self.connection.ready and not self.connection.closed:
+                await self._sleep(None)
             while self._queue:
                 arrived, data, delay = self._queue[0]
                 if delay:
@@ -213,7 +216,7 @@ class Pipe:
                 await self._through(index + 1, data, arrived)
 
     async def _write(self, data: bytes) -> None:
-        while (self._blocked or self.target is None) and not self.connection.closed:
+        while self._blocked and not self.connection.closed:
             await self._sleep(None)
         if self.target is not None and not self.target.is_closing():
             self.target.write(data)
@@ -224,8 +227,6 @@ class Pipe:
                 await self._sleep(time.monotonic() + toxic.attributes["delay"] / 1000)
             if toxic.type == "timeout":  # the end does not get through either
                 await self._sleep(None)
-        while self.target is None and not self.connection.closed:
-            await self._sleep(None)
         self.ended = True
         if self.target is not None and not self.target.is_closing() and self.target.can_write_eof():
             with contextlib.suppress(OSError):
@@ -319,6 +320,7 @@ class Connection:
         self.turn_up: list[bytes] = []
         self.turn_down: list[bytes] = []
         self.closed = False
+        self.ready = False
         self.half_open = False
         self._resp: _Dialogue | None = None
         self._dice: dict[str, random.Random] = {}
@@ -349,6 +351,7 @@ class Connection:
         if client is None or server is None:
             return
         self.client.target, self.server.target = server, client
+        self.ready = True
         self.draw()
 
     def lost(self, side: Side, error: Exception | None) -> None:

@@ -1,0 +1,53 @@
+"""Faults on Redis, on the way to it and on the server, each proven by measuring its effect."""
+
+from __future__ import annotations
+
+from FaultLibrary.commands import Commands
+from FaultLibrary.lifecycle import Lifecycle
+from FaultLibrary.network import Network
+from FaultLibrary.redis_itself import RedisItself
+from FaultLibrary.schedules import Schedules
+from FaultLibrary.state import FaultState
+from resilience.library import KeywordLibrary
+
+__all__ = ["FaultLibrary"]
+
+
+class FaultLibrary(KeywordLibrary):
+    """Hurts Redis, its network and the server as production does, and proves that it did.
+
+    `Start Fault Proxy` puts a proxy before a Redis; give its URL to the server instead of Redis' own. Faults on the way
+    (`Add Latency`, `Black Hole`, `Half Open`, …) and at chosen commands (`Lose The Reply To`) work on it, faults of
+    Redis itself (`Make Redis Read-Only`, …) on the Redis behind it. The test's own libraries keep the direct URL, so
+    that they go on seeing what happens.
+
+    Each fault lasts until `Heal Fault`, `Heal All` or the end of the suite. Its effect is measured when it begins (PING
+    refused, a round trip that takes longer, …) and written with begin and end to `faults.jsonl` in Robot's output
+    folder, as is what `Kill Redis`, `Pause Server` and their like do. A fault whose effect was not seen does not fail
+    by itself: it makes every requirement that is then to be shown in the same test inconclusive.
+
+    The proxy speaks Toxiproxy's HTTP API; `proxy=` or the environment variable `FAULT_PROXY` names a real Toxiproxy to
+    use instead. What only the proxy of this project can do says so in its documentation.
+
+    ```robotframework
+    *** Settings ***
+    Library         RedisServiceLibrary
+    Library         OcppServerLibrary
+    Library         FaultLibrary
+
+    *** Test Cases ***
+    The Server Notices That Redis Does Not Answer
+        ${redis}    Start Redis
+        ${through proxy}    Start Fault Proxy    ${redis}
+        Start Server    ${through proxy}
+        Wait Until Server Is Ready
+        Black Hole
+        Wait Until Health Is    degraded    timeout=10 s
+        Heal All
+        Wait Until Health Is    healthy    timeout=30 s
+    ```
+    """
+
+    def __init__(self) -> None:
+        state = FaultState()
+        super().__init__([Lifecycle(state), Network(state), Commands(state), RedisItself(state), Schedules(state)])

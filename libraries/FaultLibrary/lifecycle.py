@@ -1,0 +1,195 @@
+"""Keywords that start the fault proxy, heal, and ask for proof."""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from FaultLibrary.state import FaultState
+from resilience.errors import ExpectationFailed, UsageError
+from resilience.faults.client import FaultProxyProcess, ProxyApi
+from resilience.faults.journal import FaultRecord
+from resilience.faults.network import FaultyPath
+from resilience.library import Component
+from resilience.waiting import in_words, wait_until
+
+PROXY_VARIABLE = "FAULT_PROXY"
+
+
+class Lifecycle(Component):
+    """Proxies, healing, proofs."""
+
+    def __init__(self, state: FaultState) -> None:
+        self._state = state
+
+    @keyword(tags=("fault", "lifecycle"))
+    def start_fault_proxy(
+        self,
+        redis_url: str,
+        *,
+        alias: str = "faults",
+        proxy: str | None = None,
+        seed: int | None = None,
+        timeout: timedelta = timedelta(seconds=15),
+    ) -> str:
+        """Puts a fault proxy before a Redis and returns the URL that leads through it.
+
+        The proxy is a process of its own and keeps its port until it is removed.
+
+        Args:
+            redis_url: where Redis is.
+            alias: the name of this proxy in the other keywords.
+            proxy: the HTTP address of a fault proxy that runs already, ours or a real Toxiproxy; the environment
+                variable `FAULT_PROXY` if not given, and without that one is started.
+            seed: what its chance (jitter, toxicity) comes from; by chance if not given, and logged.
+            timeout: the longest wait until it listens.
+
+        Returns:
+            For example `redis://127.0.0.1:23457/0`; user, password and database are those of `redis_url`.
+
+        Raises:
+            UsageError: the alias is taken, or the URL cannot be used.
+            ServiceError: the proxy cannot be started or reached.
+
+        Example:
+        ```robotframework
+        ${redis}    Start Redis
+        ${through proxy}    Start Fault Proxy    ${redis}    seed=42
+        Start Server    ${through proxy}
+        ```
+        """
+        if self._state.paths.find(alias) is not None:
+            raise UsageError(f"{self._state.paths.title(alias)} is there already; another one needs an alias.")
+        name = self._state.paths.title(alias)
+        address = proxy or os.environ.get(PROXY_VARIABLE)
+        process = None
+        chosen = random.randrange(2**32) if seed is None else seed  # noqa: S311 - not secret
+        if address:
+            api = ProxyApi(address)
+        else:
+            process = FaultProxyProcess(name, seed=chosen)
+            try:
+                api = process.start(timeout)
+            except BaseException:
+                process.close()
+                raise
+        try:
+            path = FaultyPath(name, redis_url, api, process=process)
+        except BaseException:
+            if process is not None:
+                process.close()
+            raise
+        self._state.paths.add(alias, path, self.cleanup)
+        what = "a proxy that runs already" if address else f"seed {chosen}"
+        logger.info(
+            f"{name} listens on {path.host}:{path.port}, before {path.address.host}:{path.address.port} ({what})."
+        )
+        return path.url
+
+    @keyword(tags=("fault", "getter"))
+    def get_fault_proxy_url(self, alias: str = "faults") -> str:
+        """Returns the URL of Redis through a fault proxy.
+
+        Args:
+            alias: which proxy.
+
+        Example:
+        ```robotframework
+        ${through proxy}    Get Fault Proxy Url
+        ```
+        """
+        return self._state.paths.get(alias).url
+
+    @keyword(tags=("fault", "lifecycle"))
+    def remove_fault_proxy(self, alias: str = "faults") -> None:
+        """Heals everything and ends a fault proxy; the alias is free then.
+
+        Not needed at the end of a suite, where this happens by itself.
+
+        Args:
+            alias: which proxy.
+
+        Example:
+        ```robotframework
+        Remove Fault Proxy
+        ```
+        """
+        self._state.paths.remove(alias, self.cleanup)
+
+    @keyword(tags=("fault", "lifecycle"))
+    def heal_all(self) -> int:
+        """Ends every fault that lasts, breaks off a schedule that runs, and returns how many faults there were.
+
+        For teardowns: it does nothing where there is nothing to heal.
+
+        Raises:
+            ResilienceError: a fault could not be ended; the others were.
+
+        Example:
+        ```robotframework
+        [Teardown]    Heal All
+        ```
+        """
+        return self._state.heal()
+
+    @keyword(tags=("fault", "lifecycle"))
+    def heal_fault(self, fault: FaultRecord) -> None:
+        """Ends one fault.
+
+        Args:
+            fault: what the keyword that began it returned.
+
+        Example:
+        ```robotframework
+        ${slow}    Add Latency    100 ms
+        Heal Fault    ${slow}
+        ```
+        """
+        self._state.injector.heal(fault)
+
+    @keyword(tags=("fault", "getter"))
+    def get_faults(self) -> list[FaultRecord]:
+        """Returns all faults of this run so far, oldest first.
+
+        Returns:
+            Records with `fault`, `target`, `parameters`, `began`, `ended`, `proven`, `proof` and `healed`.
+
+        Example:
+        ```robotframework
+        ${faults}    Get Faults
+        Log    ${faults[-1].proof}
+        ```
+        """
+        return list(self._state.injector.journal.records)
+
+    @keyword(tags=("fault", "check"))
+    def fault_should_take_effect(self, fault: FaultRecord, *, timeout: timedelta = timedelta(seconds=10)) -> None:
+        """Waits until a fault has taken effect; for those that wait for their occasion, as `Lose The Reply To` does.
+
+        Args:
+            fault: what the keyword that began it returned.
+            timeout: the longest wait.
+
+        Raises:
+            WaitTimeout: it has not.
+            ExpectationFailed: it has ended without.
+
+        Example:
+        ```robotframework
+        ${lost}    Lose The Reply To    commit
+        Fault Should Take Effect    ${lost}
+        ```
+        """
+        journal = self._state.injector.journal
+        if fault.ended is not None and not fault.proven:
+            raise ExpectationFailed(f"{fault} has ended and never took effect: {fault.proof}.")
+        wait_until(
+            lambda: None if fault in journal.unproven(fault.suite, fault.test) else True,
+            timeout=timeout,
+            failure=lambda: f"{fault} has not taken effect: {fault.proof}",
+        )
+        logger.info(f"{fault}: proven, {fault.proof} (limit {in_words(timeout)}).")

@@ -1,0 +1,126 @@
+"""Faults that last until they are healed: begun, proven by measuring, noted, ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from robot.api import logger
+
+from resilience.errors import ResilienceError
+from resilience.faults.journal import JOURNAL, FaultJournal, FaultRecord
+
+Proof = tuple[bool, str]
+"""Whether an effect was seen, and what was seen."""
+
+
+@dataclass
+class Fault:
+    """Something that can be done and undone.
+
+    Attributes:
+        name: what it is, for example `latency`.
+        target: whom it is done to, for example `Redis 'redis'`.
+        begin: does it.
+        prove: measures its effect.
+        end: undoes it; has to work whatever state the target is in.
+        recovered: measures that the effect is gone.
+        parameters: its values, for the journal.
+        waits: it takes effect only when its occasion comes, so that the proof is looked for later.
+    """
+
+    name: str
+    target: str
+    begin: Callable[[], object]
+    prove: Callable[[], Proof]
+    end: Callable[[], object] = lambda: None
+    recovered: Callable[[], str] = lambda: ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
+
+
+class Injector:
+    """Begins faults and keeps them until they are healed.
+
+    Args:
+        journal: where they are noted.
+    """
+
+    def __init__(self, journal: FaultJournal = JOURNAL) -> None:
+        self.journal = journal
+        self.active: list[tuple[FaultRecord, Fault]] = []
+
+    def inject(self, fault: Fault) -> FaultRecord:
+        """Begin a fault and measure its effect.
+
+        A fault that cannot be proven stays, is noted as unproven and warned of: whatever is to be shown under it is
+        inconclusive.
+
+        Raises:
+            ResilienceError: it could not be begun; what was begun of it is undone.
+        """
+        began = datetime.now(UTC)
+        try:
+            fault.begin()
+        except BaseException:
+            with contextlib.suppress(ResilienceError):
+                fault.end()
+            raise
+        proven, proof = (False, "not yet") if fault.waits else fault.prove()
+        record = self.journal.begin(
+            fault.name,
+            fault.target,
+            parameters=fault.parameters,
+            proof=proof if proven else "",
+            later=fault.prove if fault.waits else None,
+            since=began,
+        )
+        self.active.append((record, fault))
+        if proven:
+            logger.info(f"{record}: proven, {proof}.")
+        elif fault.waits:
+            logger.info(f"{record}: waits for its occasion.")
+        else:
+            record.proof = proof
+            logger.warn(f"{record} is not proven, so that nothing is shown by it: {proof}.")
+        return record
+
+    def heal(self, record: FaultRecord) -> None:
+        """End one fault, and look whether its effect is gone."""
+        for entry in list(self.active):
+            if entry[0] is record:
+                # First noted as proven or not, since the proof may go with the fault.
+                self.journal.unproven(record.suite, record.test)
+                self.active.remove(entry)
+                entry[1].end()
+                healed = entry[1].recovered()
+                self.journal.end(record, healed)
+                logger.info(f"{record}: ended{f', {healed}' if healed else ''}.")
+
+    def heal_named(self, name: str) -> int:
+        """End every fault of that name; returns how many there were."""
+        found = [record for record, _ in self.active if record.fault == name]
+        for record in found:
+            self.heal(record)
+        return len(found)
+
+    def heal_all(self) -> int:
+        """End every fault, newest first; returns how many there were. What cannot be ended is warned of.
+
+        Raises:
+            ResilienceError: one of them could not be ended; the others were.
+        """
+        found = [record for record, _ in reversed(self.active)]
+        failed: ResilienceError | None = None
+        for record in found:
+            try:
+                self.heal(record)
+            except ResilienceError as error:
+                logger.warn(f"{record} could not be ended: {error}")
+                failed = error
+        if failed is not None:
+            raise failed
+        return len(found)

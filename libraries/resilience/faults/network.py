@@ -1,0 +1,255 @@
+"""Faults on the way to Redis, each with the measurement that proves it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from resilience.errors import ServiceError, WaitTimeout
+from resilience.faults.client import FaultProxyProcess, ProxyApi
+from resilience.faults.injection import Fault, Proof
+from resilience.faults.probe import Address, Probe, Seen, look
+from resilience.waiting import wait_until
+
+HEALED_LIMIT = 5.0
+
+
+class FaultyPath:
+    """A way to Redis on which faults can be put: one proxy of a fault proxy.
+
+    Args:
+        name: what it is called in messages.
+        redis_url: the Redis behind it.
+        api: the fault proxy.
+        process: the process to end with it, when it is ours.
+        proxy_name: the name of the proxy in the fault proxy's API; made from `name` if not given.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(
+        self,
+        name: str,
+        redis_url: str,
+        api: ProxyApi,
+        *,
+        process: FaultProxyProcess | None = None,
+        proxy_name: str | None = None,
+    ) -> None:
+        self.name = name
+        self.address = Address(redis_url)
+        self.api = api
+        self._process = process
+        self.proxy = proxy_name or f"{name}-{next(self._numbers)}".replace(" ", "-").replace("'", "")
+        made = api.create(self.proxy, f"{self.address.host}:{self.address.port}")
+        listen = str(made["listen"]).rpartition(":")
+        self.host = listen[0].strip("[]") if listen[0] not in {"", "[::]", "0.0.0.0"} else api.host  # noqa: S104
+        self.port = int(listen[2])
+        self.url = self.address.at(self.host, self.port)
+
+    def close(self) -> None:
+        """Remove the proxy, and end its process if it is ours."""
+        try:
+            if self._process is None:
+                self.api.delete(self.proxy)
+        finally:
+            if self._process is not None:
+                self._process.close()
+
+    def heal(self) -> None:
+        """Remove every fault from the way, also those of others."""
+        self.api.reset()
+
+    def ping(self, *, limit: float = 0.3) -> Seen:
+        """PING on a connection of its own, through the proxy."""
+        return look(self.address, self.host, self.port, limit=limit)
+
+    def probe(self, *, limit: float = 0.3) -> Probe:
+        """A connection through the proxy.
+
+        Raises:
+            ServiceError: there is none to be had.
+        """
+        try:
+            return Probe(self.address, self.host, self.port, limit=limit)
+        except OSError as error:
+            raise ServiceError(f"{self.name} accepts no connection: {error}.") from None
+
+    def healed(self) -> str:
+        """Wait until PING is answered at once, and say so; says also when it is not."""
+        try:
+            return wait_until(
+                lambda: f"PING: {seen}" if (seen := self.ping()).what == "reply" and seen.took < 0.1 else None,
+                timeout=HEALED_LIMIT,
+                failure=lambda: f"PING: {self.ping()}",
+            )
+        except WaitTimeout as error:
+            return str(error)
+
+    # --- toxics ---
+
+    def _toxic(
+        self, name: str, kind: str, streams: tuple[str, ...], prove: Callable[[], Proof], **values: Any
+    ) -> Fault:
+        toxicity = float(values.pop("toxicity", 1.0))
+        names = {stream: f"{name.replace(' ', '_')}_{stream}" for stream in streams}
+
+        def begin() -> None:
+            for stream, toxic in names.items():
+                self.api.remove_toxic(self.proxy, toxic)
+                self.api.add_toxic(self.proxy, toxic, kind, stream, toxicity=toxicity, **values)
+
+        def end() -> None:
+            for toxic in names.values():
+                self.api.remove_toxic(self.proxy, toxic)
+
+        shown = values | ({"toxicity": toxicity} if toxicity < 1 else {})
+        return Fault(name, self.name, begin, prove, end, self.healed, shown)
+
+    def latency(self, latency: float, jitter: float, stream: str, toxicity: float) -> Fault:
+        """Each chunk takes longer, in milliseconds; proven by round trips that are at least that long."""
+        least = max(0.0, latency - jitter) / 1000
+
+        def prove() -> Proof:
+            # With a toxicity below 1 only some connections are slow: one of several has to be.
+            seen = [self.ping(limit=least + (latency + jitter) / 1000 + 1) for _ in range(3 if toxicity == 1 else 16)]
+            slow = [each for each in seen if each.what == "reply" and each.took >= least > 0]
+            enough = len(slow) == len(seen) if toxicity == 1 else bool(slow)
+            return enough, f"{len(slow)} of {len(seen)} round trips took at least {least * 1000:.0f} ms ({seen[0]})"
+
+        return self._toxic("latency", "latency", (stream,), prove, latency=latency, jitter=jitter, toxicity=toxicity)
+
+    def bandwidth(self, rate: int, stream: str, toxicity: float) -> Fault:
+        """At most so many KB (1,000 bytes) a second; proven by the time that an ECHO takes."""
+        size = max(200, rate * 200)
+
+        def prove() -> Proof:
+            with self.probe(limit=5) as probe:
+                seen = probe.ask("ECHO", b"x" * size)
+            least = size / (rate * 1000) * 0.8
+            return (
+                seen.what == "reply" and seen.took >= least,
+                f"{size} bytes: {seen.what} after {seen.took * 1000:.0f} ms (at least {least * 1000:.0f} ms)",
+            )
+
+        return self._toxic("bandwidth", "bandwidth", (stream,), prove, rate=rate, toxicity=toxicity)
+
+    def black_hole(self, toxicity: float) -> Fault:
+        """Connections are accepted and open ones stay open, and nothing gets through in either direction."""
+
+        def prove() -> Proof:
+            seen = [self.ping() for _ in range(1 if toxicity == 1 else 8)]
+            silent = [each for each in seen if each.what == "silence"]
+            return bool(silent), f"PING: {(silent or seen)[0]}"
+
+        return self._toxic("black hole", "timeout", ("upstream", "downstream"), prove, timeout=0, toxicity=toxicity)
+
+    def slow_drip(self, size: int, pause: float) -> Fault:
+        """Replies arrive a few bytes at a time, with a pause (seconds) after each piece."""
+        payload = size * 12
+
+        def prove() -> Proof:
+            with self.probe(limit=12 * pause + 5) as probe:
+                seen = probe.ask("ECHO", b"x" * payload)
+            least = 11 * pause
+            return (
+                seen.what == "reply" and seen.took >= least,
+                f"{payload} bytes took {seen.took * 1000:.0f} ms (at least {least * 1000:.0f} ms)",
+            )
+
+        values = {"average_size": size, "size_variation": 0, "delay": int(pause * 1_000_000)}
+        return self._toxic("slow drip", "slicer", ("downstream",), prove, **values)
+
+    def reset_peer(self, after: float) -> Fault:
+        """Each connection, open or new, is reset after so many milliseconds."""
+
+        def prove() -> Proof:
+            with self.probe(limit=after / 1000 + 1) as probe:
+                seen = probe.ending(after / 1000 + 1)
+            return seen.what == "reset", f"{seen}"
+
+        return self._toxic("resets", "reset_peer", ("downstream",), prove, timeout=after)
+
+    def disconnected(self) -> Fault:
+        """The proxy does not listen and its connections are closed."""
+
+        def prove() -> Proof:
+            seen = self.ping()
+            return seen.what == "refused", f"PING: {seen}"
+
+        return Fault(
+            "disconnected",
+            self.name,
+            lambda: self.api.enable(self.proxy, False),
+            prove,
+            lambda: self.api.enable(self.proxy, True),
+            self.healed,
+        )
+
+    # --- open connections ---
+
+    def half_open(self) -> Fault:
+        """The connections that are open now are dead without a word; new ones work."""
+        probes: list[Probe] = []
+
+        def begin() -> None:
+            probes.append(self.probe())
+            probes[0].ask("PING")
+            self.api.act(self.proxy, "half_open")
+
+        def prove() -> Proof:
+            old, new = probes[0].ask("PING"), self.ping()
+            dead = self.api.connections(self.proxy)["half_open"]
+            return (
+                old.what == "silence" and new.what == "reply",
+                f"{dead} connections dead; PING on an old one: {old}, on a new one: {new}",
+            )
+
+        def end() -> None:
+            for probe in probes:
+                probe.close()
+            # What was left half-open is closed with the reset, which must not take other faults along.
+            if self.api.connections(self.proxy)["half_open"]:
+                self.api.act(self.proxy, "close_half_open")
+
+        return Fault("half-open", self.name, begin, prove, end, self.healed)
+
+    def reset_connections(self) -> Fault:
+        """The connections that are open now are reset, once."""
+        probes: list[Probe] = []
+        counts: list[int] = []
+
+        def begin() -> None:
+            probes.append(self.probe())
+            probes[0].ask("PING")
+            counts.append(self.api.act(self.proxy, "reset"))
+
+        def prove() -> Proof:
+            with probes[0]:
+                seen = probes[0].ending()
+            return seen.what == "reset", f"{counts[0]} connections; ours: {seen}"
+
+        return Fault("connections reset", self.name, begin, prove, parameters={})
+
+    # --- chosen commands ---
+
+    def at_command(self, name: str, **values: Any) -> Fault:
+        """A fault at chosen commands; proven when it has hit one."""
+        fault_name = f"{name}-{next(self._numbers)}".replace(" ", "-")
+
+        def prove() -> Proof:
+            seen = self.api.resp(self.proxy, fault_name)
+            hits = int(seen.get("hits", 0))
+            return hits > 0, f"{hits} of {seen.get('seen', 0)} matching commands were hit"
+
+        return Fault(
+            name,
+            self.name,
+            lambda: self.api.add_resp(self.proxy, {"name": fault_name, **values}),
+            prove,
+            lambda: self.api.remove_resp(self.proxy, fault_name),
+            self.healed,
+            values,
+            waits=True,
+        )
