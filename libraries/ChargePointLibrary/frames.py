@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from robot.api import logger
 from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ALIAS, PointComponent
+from resilience.charge_points.conformance import violations
 from resilience.charge_points.frames import Direction, Frame, in_short
-from resilience.queue.messages import MessageType
+from resilience.errors import ExpectationFailed
+from resilience.queue.messages import MessageType, counted
 from resilience.waiting import wait_until
 
 
@@ -131,6 +134,49 @@ class Frames(PointComponent):
                 f"{in_short(point.seen(direction=Direction.SENT, since=number))}, and it {point.state()}"
             ),
         )
+
+    @keyword(tags=("charge point", "frames", "check"))
+    def protocol_should_have_been_kept(
+        self, charge_points: Sequence[str] | None = None, *, command_timeout: timedelta = timedelta(seconds=30)
+    ) -> int:
+        """Fails if the system under test broke a rule of OCPP-J in anything that charge points received.
+
+        Each frame has to be an OCPP-J message; commands and answers have to be as the official schemas say; a command
+        has a message id of its own, and only one is outstanding at a time; each CALL is answered once at most, and
+        nothing is answered that was not sent. Of each charge point, the newest 10,000 frames are looked at.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+            command_timeout: after so long, a command that was not answered is no longer outstanding.
+
+        Returns:
+            How many received frames were looked at.
+
+        Raises:
+            ExpectationFailed: rules were broken; says how often, and shows the first.
+
+        Example:
+        ```robotframework
+        Charge Whole Session
+        Protocol Should Have Been Kept
+        ```
+        """
+        looked_at, found = 0, []
+        for point in self.chosen(charge_points):
+            frames = list(point.frames.copy())
+            looked_at += sum(1 for frame in frames if frame.direction is Direction.RECEIVED)
+            broken = violations(frames, command_timeout=command_timeout.total_seconds())
+            found += [f"{point.id}: {each}" for each in broken]
+        if found:
+            for each in found[:100]:
+                logger.info(each)
+            raise ExpectationFailed(
+                f"The rules of OCPP-J were broken {counted(len(found), 'time')} "
+                f"in {counted(looked_at, 'received frame')}. "
+                f"The first: {' '.join(found[:3])}"
+            )
+        logger.info(f"{counted(looked_at, 'received frame')} looked at.")
+        return looked_at
 
     @keyword(tags=("charge point", "frames", "check"))
     def answer_should_be_received(

@@ -128,6 +128,17 @@ A Command That Did Not Come Is Told With Those That Did
     Run Keyword And Expect Error    STARTS:CP-9 should have received no Reset, but it received Reset
     ...    No Command Should Be Received    Reset
 
+Broken Rules Of OCPP-J Are Found
+    [Documentation]    The stand-in answers DataTransfer without a status.
+    Connect Charge Point    CP-11
+    Charge Whole Session
+    ${count}    Protocol Should Have Been Kept
+    Should Be Equal    ${count}    ${10}
+    Send Data Transfer
+    VAR    ${expected}    STARTS:The rules of OCPP-J were broken 1 time in 11 received frames.
+    ...    The first: CP-11: Frame 22, '[3,    separator=${SPACE}
+    Run Keyword And Expect Error    ${expected}    Protocol Should Have Been Kept
+
 A Raw Frame Is Sent As It Is
     [Documentation]    And its answer, if there is one, can be waited for.
     Connect Charge Point

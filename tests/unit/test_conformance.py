@@ -1,0 +1,85 @@
+"""The judge of OCPP-J: what it lets pass and what it finds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from resilience.charge_points.conformance import violations
+from resilience.charge_points.frames import Direction, Frame, read_frame
+
+NOW = "2026-01-15T10:30:00Z"
+HEARTBEAT = [2, "h1", "Heartbeat", {}]
+ANSWER = [3, "h1", {"currentTime": NOW}]
+RESET = [2, "c1", "Reset", {"type": "Soft"}]
+OBEYED = [3, "c1", {"status": "Accepted"}]
+
+
+def wire(*frames: Any, seconds: float = 1.0) -> list[Frame]:
+    """Frames `seconds` apart: `>` in front of what the charge point sends, `<` of what it receives."""
+    made = []
+    for number, (arrow, data) in enumerate(frames, start=1):
+        text = data if isinstance(data, str | bytes) else json.dumps(data)
+        direction = Direction.SENT if arrow == ">" else Direction.RECEIVED
+        made.append(read_frame(text, direction=direction, number=number, at=number * seconds, time=0))
+    return made
+
+
+def judge(*frames: Any, seconds: float = 1.0) -> list[str]:
+    return violations(wire(*frames, seconds=seconds), command_timeout=30)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [(">", HEARTBEAT), ("<", ANSWER)],
+        [(">", HEARTBEAT), ("<", [4, "h1", "InternalError", "", {}])],
+        [(">", HEARTBEAT)],
+        [("<", RESET), (">", OBEYED), ("<", [2, "c2", "ClearCache", {}]), (">", [3, "c2", {"status": "Accepted"}])],
+        [("<", RESET), (">", [4, "c1", "NotSupported", "", {}]), ("<", [2, "c2", "ClearCache", {}])],
+        [(">", HEARTBEAT), ("<", RESET), (">", OBEYED), ("<", ANSWER)],
+        [(">", "not json"), (">", HEARTBEAT), ("<", ANSWER)],
+        [(">", "[2,7,8,9]"), ("<", [4, "-1", "FormationViolation", "", {}])],
+        [(">", HEARTBEAT), (">", HEARTBEAT), ("<", [4, "-1", "FormationViolation", "", {}]), ("<", ANSWER)],
+        [(">", [2, "x" * 37, "Heartbeat", {}]), ("<", [4, "x" * 36, "FormationViolation", "", {}])],
+    ],
+)
+def test_what_is_right_passes(frames: list[Any]) -> None:
+    assert judge(*frames) == []
+
+
+@pytest.mark.parametrize(
+    ("frames", "problem"),
+    [
+        ([("<", "not json")], "Frame 1, 'not json', is no OCPP-J message."),
+        ([("<", b"\x00")], "is no OCPP-J message."),
+        ([("<", [2, "c1", "Reset"])], "is no OCPP-J message."),
+        ([("<", [2, "c1", "Reset", {"type": "Gentle"}])], "is no valid Reset: type: "),
+        ([("<", [2, "c1", "MakeCoffee", {}])], "is a MakeCoffee, which OCPP 1.6 does not have."),
+        ([("<", [2, "", "ClearCache", {}])], "has a message id of 0 characters."),
+        ([("<", [2, "x" * 37, "ClearCache", {}])], "has a message id of 37 characters."),
+        ([("<", RESET), (">", OBEYED), ("<", RESET)], "has the message id of an earlier command, c1."),
+        (
+            [("<", RESET), ("<", [2, "c2", "ClearCache", {}])],
+            "came while the answer to Reset (message id c1) was outst",
+        ),
+        ([(">", HEARTBEAT), ("<", ANSWER), ("<", ANSWER)], "is the second answer to h1."),
+        ([(">", HEARTBEAT), ("<", [3, "h2", {}])], "answers h2, which was not sent."),
+        ([("<", [4, "-1", "FormationViolation", "", {}])], "answers -1, which was not sent."),
+        ([(">", HEARTBEAT), ("<", [3, "h1", {}])], "is no valid HeartbeatResponse: its payload: "),
+        ([(">", HEARTBEAT), ("<", [3, "h1", {"currentTime": "now"}])], "HeartbeatResponse: currentTime: "),
+        ([(">", [2, "a", "MakeCoffee", {}]), ("<", [3, "a", {}])], "is a MakeCoffeeResponse, which OCPP 1.6 does not"),
+    ],
+)
+def test_each_violation_is_found_once_and_named(frames: list[Any], problem: str) -> None:
+    [found] = judge(*frames)
+    assert problem in found
+
+
+def test_a_command_that_nobody_answers_is_not_outstanding_for_ever() -> None:
+    frames = [("<", RESET), ("<", [2, "c2", "ClearCache", {}])]
+    assert judge(*frames, seconds=31) == []
+    assert len(judge(*frames, seconds=29)) == 1
