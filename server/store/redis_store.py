@@ -553,10 +553,13 @@ class RedisStateStore:
     async def _save(self, key: str, record: R, operation: str, work_of: Callable[[str, R], _Work]) -> R:
         # Too large is too large, whatever stands there.
         self._encoded(key, record, operation)
+        # What was never stored is not looked for at first: the script finds out.
+        known_absent = record.version == 0
 
-        async def read() -> bytes | None:
-            # What was never stored is not looked for: the script finds out.
-            return await self._client.get(key) if record.version else None  # type: ignore[return-value]
+        async def read() -> Any:
+            nonlocal known_absent
+            look, known_absent = not known_absent, False
+            return await self._client.get(key) if look else None
 
         async def attempt(value: bytes | None) -> R | _Changed:
             if value is not None and (known := _decode(key, value, type(record), operation)).version != record.version:
