@@ -12,6 +12,7 @@ from robot.api.types import Secret
 
 from RedisQueueLibrary.base import QueueComponent
 from resilience.errors import UsageError
+from resilience.queue.announcements import Announcements
 from resilience.queue.client import QueueClient
 from resilience.queue.keys import QueueKeys
 from resilience.queue.link import QueueUnavailable
@@ -91,6 +92,7 @@ class Connection(QueueComponent):
             queue_database=databases.queue,
             state_database=databases.state if databases.state != databases.queue else None,
             socket_timeout=seconds(socket_timeout),
+            announcements=Announcements.of(profile),
         )
         if self._queues.find(alias) is not None:
             self._queues.remove(alias, self.cleanup)

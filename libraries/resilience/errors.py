@@ -21,6 +21,15 @@ class UsageError(ResilienceError, ValueError):
     """A keyword was given something that it cannot use; the message names it and what is allowed."""
 
 
+class LacksCapability(UsageError):
+    """The target has not got what a keyword needs, as its profile says: the test is skipped with this reason.
+
+    A requirement that could not be tried is not applicable; it is neither met nor missed.
+    """
+
+    ROBOT_SKIP_EXECUTION = True
+
+
 class WaitTimeout(ExpectationFailed):
     """What was waited for did not happen in time.
 

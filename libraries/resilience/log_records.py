@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,21 @@ class LogRecords:
         file: the log; it need not exist yet.
         fields: the keywords' field names to the log's.
         events: the keywords' event names to the log's.
+        patterns: for a text log: event and regular expression, whose named groups become fields.
     """
 
     def __init__(
-        self, file: Path, *, fields: Mapping[str, str] | None = None, events: Mapping[str, str] | None = None
+        self,
+        file: Path,
+        *,
+        fields: Mapping[str, str] | None = None,
+        events: Mapping[str, str] | None = None,
+        patterns: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._file = file
         self._fields = {theirs: ours for ours, theirs in (fields or {}).items() if ours != theirs}
         self._events = {theirs: ours for ours, theirs in (events or {}).items() if ours != theirs}
+        self._patterns = [(event, re.compile(pattern)) for event, pattern in patterns]
         self._records: list[Record] = []
         self._offset = 0
         self._rest = b""
@@ -92,13 +100,19 @@ class LogRecords:
         except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict):
-            return {"event": None, "text": text}
+            return self._recognise(text)
         record: Record = _without_surrogates(parsed) if "\\u" in text else parsed
         if self._fields:
             record = {self._fields.get(name, name): value for name, value in record.items()}
         if self._events and isinstance(event := record.get("event"), str):
             record["event"] = self._events.get(event, event)
         return record
+
+    def _recognise(self, text: str) -> Record:
+        for event, pattern in self._patterns:
+            if found := pattern.search(text):
+                return {"event": event, **found.groupdict(), "text": text}
+        return {"event": None, "text": text}
 
 
 def matches(record: Record, fields: Mapping[str, Any]) -> bool:

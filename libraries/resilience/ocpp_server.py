@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from resilience import http_client
-from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from resilience.errors import ExpectationFailed, LacksCapability, ServiceError, WaitTimeout
 from resilience.http_client import Reply
 from resilience.log_records import LogRecords
 from resilience.metrics import Sample, parse_metrics
@@ -50,6 +50,7 @@ class OcppServer:
             self.process.stdout if log.stream is Stream.STDOUT else self.process.stderr,
             fields=msgspec.structs.asdict(log.fields),
             events=msgspec.structs.asdict(log.events),
+            patterns=[(record.event, record.pattern) for record in log.records],
         )
         self._redis_url = ""
         self._settings: dict[str, SettingValue] = {}
@@ -384,7 +385,7 @@ class OcppServer:
     def _path(self, name: str) -> str:
         path = getattr(self.target.http, name)
         if path is None:
-            raise UsageError(
+            raise LacksCapability(
                 f"Target '{self.target.name}' has no HTTP path for '{name}' (http in {self.target.source})."
             )
         return str(path)

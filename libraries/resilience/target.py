@@ -24,7 +24,7 @@ from urllib.parse import quote
 import msgspec
 import yaml
 
-from resilience.errors import UsageError
+from resilience.errors import LacksCapability, UsageError
 
 PROFILES = Path(__file__).resolve().parents[2] / "resources" / "targets"
 
@@ -258,11 +258,14 @@ class Announcement(_Section, frozen=True):
     (RFC 3339, UTC).
 
     Attributes:
+        required: whether the system listens to a charge point only once it was announced; what is put on the queue is
+            then announced first.
         session: the fields of the hash `redis.keys.session`.
         connect: the event on the channel `redis.keys.control_connect`, as JSON.
         disconnect: the event on the channel `redis.keys.control_disconnect`, as JSON.
     """
 
+    required: bool = False
     session: dict[str, str] = {}
     connect: dict[str, str] = {}
     disconnect: dict[str, str] = {}
@@ -306,13 +309,35 @@ class LogEvents(_Section, frozen=True):
     stopped: str = "stopped"
 
 
-class Log(_Section, frozen=True):
-    """The log: one JSON object a line."""
+class LogPattern(_Section, frozen=True):
+    """How a line of a text log is recognised.
 
-    format: Literal["json"] = "json"
+    Attributes:
+        event: what such a line means, one of the names in `LogEvents`.
+        pattern: a regular expression that is found in the line; its named groups, such as `(?P<code>\\S+)`, become
+            the record's fields `code`, `reason`, `charge_point_id`, `message_id` and `level`.
+    """
+
+    event: str
+    pattern: str
+
+
+class Log(_Section, frozen=True):
+    """The log: one JSON object a line, or text.
+
+    Attributes:
+        format: `json` or `text`.
+        stream: where it is written.
+        fields: of a JSON log: what its fields are called.
+        events: of a JSON log: what its events are called.
+        records: of a text log: which lines are records of which event; the first pattern that fits counts.
+    """
+
+    format: Literal["json", "text"] = "json"
     stream: Stream = Stream.STDOUT
     fields: LogFields = LogFields()
     events: LogEvents = LogEvents()
+    records: list[LogPattern] = []
 
 
 class Databases(_Section, frozen=True):
@@ -452,6 +477,7 @@ class Target(_Section, frozen=True):
                         problem = f"has the unknown placeholder '{{{placeholder}}}'"
                         self._refuse(where, problem, _listed(ANNOUNCEMENT_PLACEHOLDERS))
 
+        self._check_log()
         path = self.gateway.path
         if path is not None and (not path.startswith("/") or _PLACEHOLDER.findall(path) != ["charge_point_id"]):
             self._refuse("gateway.path", f"is {path!r}", "a path that starts with '/', with {charge_point_id} in it")
@@ -460,6 +486,21 @@ class Target(_Section, frozen=True):
             if pattern is not None and sorted(_PLACEHOLDER.findall(pattern)) != sorted(expected):
                 wanted = _listed(f"{{{name}}}" for name in expected) if expected else "no placeholder"
                 self._refuse(f"redis.keys.{key}", f"is {pattern!r}", f"a key with {wanted}")
+
+    def _check_log(self) -> None:
+        if self.log.records and self.log.format != "text":
+            self._refuse("log.records", "goes with a text log", "log.format: text")
+        for index, record in enumerate(self.log.records):
+            where = f"log.records[{index}]"
+            if record.event not in LogEvents.__struct_fields__:
+                self._refuse(f"{where}.event", f"is {record.event!r}", _listed(LogEvents.__struct_fields__))
+            try:
+                groups = re.compile(record.pattern).groupindex
+            except re.error as error:
+                self._refuse(f"{where}.pattern", f"is no regular expression ({error})", "Python's syntax")
+            allowed = [name for name in LogFields.__struct_fields__ if name != "event"]
+            if unknown := sorted(set(groups) - set(allowed)):
+                self._refuse(f"{where}.pattern", f"has the unknown group '{unknown[0]}'", _listed(allowed))
 
     def _refuse(self, field: str, problem: str, allowed: str) -> typing.NoReturn:
         raise UsageError(f"Target profile {self.source}: {field} {problem} (allowed: {allowed}).")
@@ -492,7 +533,8 @@ class Target(_Section, frozen=True):
         Example: `target.key("connector", charge_point_id="CP-001", connector_id=1)`.
 
         Raises:
-            UsageError: the profile has no such key, or `values` are not those that its pattern needs.
+            LacksCapability: the profile has no such key.
+            UsageError: `values` are not those that its pattern needs.
         """
         pattern = self._key_pattern(key)
         expected = KEY_PLACEHOLDERS[key]
@@ -519,17 +561,17 @@ class Target(_Section, frozen=True):
             raise UsageError(f"Unknown key '{key}' (allowed: {_listed(KEY_PLACEHOLDERS)}).")
         pattern = getattr(self.redis.keys, key)
         if pattern is None:
-            raise UsageError(f"Target '{self.name}' has no key '{key}' (redis.keys in {self.source}).")
+            raise LacksCapability(f"Target '{self.name}' has no key '{key}' (redis.keys in {self.source}).")
         return str(pattern)
 
     def gateway_path(self, charge_point_id: str) -> str:
         """The path of the WebSocket endpoint for a charge point; its id is percent-encoded.
 
         Raises:
-            UsageError: the system has no gateway.
+            LacksCapability: the system has no gateway.
         """
         if self.gateway.path is None:
-            raise UsageError(f"Target '{self.name}' has no gateway (gateway.path in {self.source}).")
+            raise LacksCapability(f"Target '{self.name}' has no gateway (gateway.path in {self.source}).")
         return _fill(self.gateway.path, {"charge_point_id": quote(charge_point_id, safe="")})
 
     def start_command(self, values: Mapping[str, str | int]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from typing import Self
 
-from resilience.errors import UsageError
+from resilience.errors import LacksCapability, UsageError
 from resilience.ledger import Ledger
+from resilience.queue.announcements import Announcements
 from resilience.queue.answers import Answer, AnswerKind, AnswerLists
 from resilience.queue.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
 from resilience.queue.keys import QueueKeys
@@ -42,6 +44,7 @@ class QueueClient:
         queue_database: the database with the queue, where the URL names none.
         state_database: the database with the state, where that is another one than the queue's.
         socket_timeout: the longest wait for one reply, in seconds.
+        announcements: how charge points are announced before their first message, where the system wants that.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class QueueClient:
         queue_database: int = 0,
         state_database: int | None = None,
         socket_timeout: float = SOCKET_TIMEOUT,
+        announcements: Announcements | None = None,
     ) -> None:
         keys.check()
         named = database_in(url)
@@ -70,6 +74,7 @@ class QueueClient:
         self._data = RunData(self._redis, self._state, keys, self.lists, self.expected)
         self._sent = 0
         self._last_sent_at: float | None = None
+        self._announcements = announcements
         self.ledger: QueueLedger | None = None
 
     def open(self) -> Self:
@@ -89,6 +94,9 @@ class QueueClient:
         """Close the connections, and a ledger that was not ended; nothing is removed."""
         if self.ledger is not None:
             self.ledger.close()
+        if self._announcements is not None:
+            with contextlib.suppress(*AWAY):
+                self._announcements.disconnect(self._redis)
         self._redis.close()
         self._state.close()
 
@@ -123,6 +131,11 @@ class QueueClient:
             raise self._unavailable(
                 f"{counted(sent.count, 'message')} {'was' if sent.count == 1 else 'were'} to be queued", error
             ) from None
+        if self._announcements is not None:
+            try:
+                self._announcements.connect(self._redis, sent.charge_points)
+            except AWAY as error:
+                raise self._unavailable("Charge points were to be announced", error) from None
         if self.ledger is not None:
             self.ledger.sending(sent)
         try:
@@ -227,7 +240,7 @@ class QueueClient:
 
     def _dead_letter_key(self) -> str:
         if self.keys.dead_letters is None:
-            raise UsageError("This target has no list of dead letters (redis.keys.dead_letters in its profile).")
+            raise LacksCapability("This target has no list of dead letters (redis.keys.dead_letters in its profile).")
         return self.keys.dead_letters
 
     def mark_dead_letters(self) -> DeadLetterMark:
