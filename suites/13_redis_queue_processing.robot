@@ -18,7 +18,7 @@ Test Tags         queue
 Every Action In Every Message Format Is Answered In Time
     [Documentation]    All ten actions that a charge point may send, in the flat form and in the envelope.
     [Tags]    R13.1
-    [Template]    ${action} Is Answered In Both Formats
+    [Template]    ${action} Is Answered In Every Format
     Authorize
     BootNotification
     DataTransfer
@@ -55,12 +55,12 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
 An Empty Queue Leaves The Server Idle And Quick To Answer
     [Documentation]    Ten seconds without a message: little processor time, quick health checks, then a quick answer.
     [Tags]    R13.3
+    A Heartbeat Is Answered
     ${required silence} =    Get Threshold    R13.3    silence
     ${cpu} =    Measure Server CPU    ${required silence}
     ${health} =    Measure Health Response Time    samples=100
     ${silence} =    Get Time Since Last Message
-    ${sent} =    Queue Message    Heartbeat
-    ${answer} =    Message Should Be Answered    ${sent}
+    ${answer} =    A Heartbeat Is Answered
     Requirement Should Be Met    R13.3    idle_cpu    ${cpu}
     Requirement Should Be Met    R13.3    health_response_time    ${health}[max]    samples=100
     Requirement Should Be Met    R13.3    silence    ${silence}

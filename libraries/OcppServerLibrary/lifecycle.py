@@ -354,19 +354,26 @@ class Lifecycle(Component):
         return seen
 
     @keyword(tags=("server", "lifecycle"))
-    def remove_server(self, *, alias: str = "server") -> None:
+    def remove_server(self, *, alias: str = "server", missing_ok: bool = False) -> None:
         """Ends the server in whatever state it is, and removes its log; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
             alias: which server.
+            missing_ok: whether it is all right that there is none, as in the teardown of a test that may have been
+                skipped before it started one.
+
+        Raises:
+            UsageError: there is none.
 
         Example:
         ```robotframework
         Remove Server    alias=second
         ```
         """
+        if missing_ok and self._servers.find(alias) is None:
+            return
         self._servers.remove(alias, self.cleanup)
 
     @keyword(tags=("server", "lifecycle"))

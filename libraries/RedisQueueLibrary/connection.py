@@ -89,6 +89,7 @@ class Connection(QueueComponent):
             replace(QueueKeys.of(profile), **changes),
             ids=self._ids,
             message_format=message_format or _own_format(profile),
+            message_formats=list(MessageFormat) if profile.message_format.value == "both" else [_own_format(profile)],
             queue_database=databases.queue,
             state_database=databases.state if databases.state != databases.queue else None,
             socket_timeout=seconds(socket_timeout),
@@ -141,6 +142,24 @@ class Connection(QueueComponent):
         ```
         """
         return self._ids.charge_point(prefix)
+
+    @keyword(tags=("queue", "getter"))
+    def get_message_formats(self, *, alias: str = "queue") -> list[str]:
+        """Returns the forms of messages that the target takes, as its profile says.
+
+        Args:
+            alias: which queue.
+
+        Returns:
+            `envelope`, `flat` or both, to be given as `format`.
+
+        Example:
+        ```robotframework
+        @{formats}    Get Message Formats
+        Queue Message    Heartbeat    format=${formats}[0]
+        ```
+        """
+        return [each.value for each in self._queues.get(alias).message_formats]
 
     @keyword(tags=("queue", "getter"))
     def new_charge_point_ids(self, count: int, prefix: str = "CP") -> list[str]:

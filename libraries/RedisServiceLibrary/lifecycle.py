@@ -88,6 +88,35 @@ class Lifecycle(Component):
         return found.url()
 
     @keyword(tags=("redis", "lifecycle"))
+    def ensure_redis_is_running(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> bool:
+        """Starts Redis again if it was stopped or killed, lets it run on if it was paused, and else does nothing.
+
+        Meant for setups: whatever the test before has left behind, the next one finds Redis at work.
+
+        Args:
+            alias: which Redis; it was started once by `Start Redis`.
+            timeout: the longest wait for its first answer.
+
+        Returns:
+            Whether there was something to do.
+
+        Raises:
+            UsageError: there is no such Redis.
+            ServiceError: it cannot be started.
+
+        Example:
+        ```robotframework
+        Test Setup    Ensure Redis Is Running
+        ```
+        """
+        service = self._services.get(alias)
+        if service.is_running:
+            return False
+        effect = service.resume(timeout) if service.is_there else service.start(timeout)
+        logger.warn(f"{service.name} was not at work; it was {effect.action}.")
+        return True
+
+    @keyword(tags=("redis", "lifecycle"))
     def stop_redis(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> None:
         """Lets Redis end in order (SIGTERM) and returns when connections are refused.
 

@@ -72,15 +72,15 @@ class Observation(Component):
         logger.info(f"{service.name} {service.state}. {proof}.")
 
     @keyword(tags=("redis", "getter"))
-    def get_redis_url(self, alias: str = "redis", *, database: int = 0) -> str:
+    def get_redis_url(self, alias: str = "redis", *, database: int | None = None) -> str:
         """Returns the URL of Redis, for the server and the other libraries.
 
         Args:
             alias: which Redis.
-            database: the number of the database in the URL.
+            database: the number of the database in the URL; without one the profile of a target says which it is.
 
         Returns:
-            For example `redis://127.0.0.1:23456/0`; the same for the whole life of this Redis.
+            For example `redis://127.0.0.1:23456`; the same for the whole life of this Redis.
 
         Example:
         ```robotframework

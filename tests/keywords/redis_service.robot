@@ -11,7 +11,7 @@ Test Teardown    Redis Should Be Running
 
 
 *** Variables ***
-${CONNECTED}    redis://127\\.0\\.0\\.1:\\d{5}/0
+${CONNECTED}    redis://127\\.0\\.0\\.1:\\d{5}
 
 
 *** Test Cases ***

@@ -28,7 +28,7 @@ ACTIONS = {
     "FirmwareStatusNotification": lambda state, call: {},
     "Heartbeat": lambda state, call: {"currentTime": now()},
     "MeterValues": lambda state, call: {},
-    "StartTransaction": lambda state, call: start(state, call),
+    "StartTransaction": lambda state, call: start(state, call),  # noqa: PLW0108 - defined below
     "StatusNotification": lambda state, call: {},
     "StopTransaction": lambda state, call: {},
 }
@@ -68,9 +68,9 @@ class Backend:
                 self.hear()
                 self.handle(taken[1])
 
-    def hear(self) -> None:
+    def hear(self, wait: float = 0) -> None:
         """Take note of stations that came and went."""
-        while (event := self.subscription.get_message(timeout=0)) is not None:
+        while (event := self.subscription.get_message(timeout=wait)) is not None:
             document = json.loads(event["data"])
             if document["what"] == "up":
                 self.announced.add(document["station"])
@@ -85,6 +85,10 @@ class Backend:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             log("ERROR", f"rejected station=? id=? code=BadMessage reason={type(error).__name__}")
             return
+        # The event comes on another connection than the message and may be a little behind.
+        latest = time.monotonic() + 1
+        while station not in self.announced and time.monotonic() < latest:
+            self.hear(wait=0.01)
         if station not in self.announced:
             log("WARN", f"dropped station={station}: not announced")
             return

@@ -55,7 +55,7 @@ def test_start_returns_when_ping_is_answered(make: Make) -> None:
     assert service.ping().pong
     assert service.is_running
     assert service.state == "is running"
-    assert service.url() == f"redis://127.0.0.1:{service.port}/0"
+    assert service.url() == f"redis://127.0.0.1:{service.port}"
     assert service.url(3).endswith("/3")
     assert service.port in PORTS
     assert re.fullmatch(r"(valkey|redis) \d+\.\d+\.\d+.*", service.version)
@@ -211,7 +211,7 @@ def test_settings_hold_at_each_start(make: Make) -> None:
     service = make(settings={"maxmemory": "10mb", "requirepass": "s3cret/@"})
     service.start(START)
     assert config(service, "maxmemory") == str(10 * 1024**2)
-    assert service.url() == f"redis://:s3cret%2F%40@127.0.0.1:{service.port}/0"
+    assert service.url(0) == f"redis://:s3cret%2F%40@127.0.0.1:{service.port}/0"
     with redis.Redis.from_url(service.url(), protocol=2) as client:
         assert client.ping()
     service.restart(RestartHow.GRACEFUL, START)

@@ -164,7 +164,27 @@ REFUSED = {
     "no such log format": (
         "name: small",
         "name: small\nlog: {format: xml}",
-        r"field 'log\.format': invalid enum value 'xml' \(allowed: json\)\.",
+        r"field 'log\.format': invalid enum value 'xml' \(allowed: json, text\)\.",
+    ),
+    "no such log record": (
+        "name: small",
+        "name: small\nlog: {format: text, records: [{event: crashed, pattern: x}]}",
+        r"log\.records\[0\]\.event is 'crashed' \(allowed: ready, invalid_message, .*\)\.",
+    ),
+    "no such pattern": (
+        "name: small",
+        "name: small\nlog: {format: text, records: [{event: ready, pattern: '('}]}",
+        r"log\.records\[0\]\.pattern is no regular expression \(.*\) \(allowed: Python's syntax\)\.",
+    ),
+    "no such group": (
+        "name: small",
+        "name: small\nlog: {format: text, records: [{event: ready, pattern: '(?P<port>.)'}]}",
+        r"log\.records\[0\]\.pattern has the unknown group 'port' \(allowed: level, timestamp, .*\)\.",
+    ),
+    "patterns of a JSON log": (
+        "name: small",
+        "name: small\nlog: {records: [{event: ready, pattern: x}]}",
+        r"log\.records goes with a text log \(allowed: log\.format: text\)\.",
     ),
     "no such capability": (
         "name: small",

@@ -55,6 +55,9 @@ class Announcements:
                 "remote_address": REMOTE_ADDRESS,
                 "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
             }
-            event = {name: _PLACEHOLDER.sub(lambda found: values[found[1]], text) for name, text in shape.items()}
-            pipeline.publish(self._target.key(channel), json.dumps(event))
+            pipeline.publish(self._target.key(channel), json.dumps(_filled(shape, values)))
         pipeline.execute()
+
+
+def _filled(shape: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    return {name: _PLACEHOLDER.sub(lambda found: values[found[1]], text) for name, text in shape.items()}

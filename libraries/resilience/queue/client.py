@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from resilience.errors import LacksCapability, UsageError
@@ -40,6 +40,7 @@ class QueueClient:
         url: where Redis is.
         keys: the names of the keys.
         message_format: the form of messages for which no other is asked.
+        message_formats: the forms that the system takes.
         ids: gives message ids and charge point ids; several clients of one run share it.
         queue_database: the database with the queue, where the URL names none.
         state_database: the database with the state, where that is another one than the queue's.
@@ -54,6 +55,7 @@ class QueueClient:
         *,
         ids: Ids,
         message_format: MessageFormat = MessageFormat.ENVELOPE,
+        message_formats: Sequence[MessageFormat] = tuple(MessageFormat),
         queue_database: int = 0,
         state_database: int | None = None,
         socket_timeout: float = SOCKET_TIMEOUT,
@@ -65,6 +67,7 @@ class QueueClient:
         self.keys = keys
         self.address = shown_url(url)
         self.message_format = message_format
+        self.message_formats = list(message_formats)
         self.ids = ids
         self._redis = connect(url, database=database, socket_timeout=socket_timeout)
         same = state_database is None or state_database == database

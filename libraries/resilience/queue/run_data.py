@@ -234,6 +234,8 @@ class RunData:
 
     def _transactions(self, points: Iterable[str]) -> dict[str, set[str]]:
         indexes = [(point, index) for point in points for index in self._keys.transaction_indexes(point)]
+        if not indexes:
+            return self._answered_transactions(list(points))
         pipeline = self._state.pipeline(transaction=False)
         for _, index in indexes:
             pipeline.type(index)
@@ -251,6 +253,18 @@ class RunData:
         for point, members in zip(asked, pipeline.execute(), strict=True):
             found[point] |= {each.decode("utf-8", "backslashreplace") for each in members}
         return found
+
+    def _answered_transactions(self, points: Sequence[str]) -> dict[str, set[str]]:
+        """The ids in the answers to StartTransaction, for systems that keep no index."""
+        self._lists.refresh(point for point in points if self._lists.known(point))
+        return {
+            point: {
+                str(number)
+                for answer in self._lists.of(point)
+                if isinstance(number := answer.payload.get("transactionId"), int)
+            }
+            for point in points
+        }
 
     def _remove_answers(self, removed: RemovedData) -> None:
         """Delete the answer lists; of those that were there before, take out only the answers to this run."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from resilience.queue.link import RedisClient
 
 SCAN_COUNT = 1000
 EXAMPLES = 10
+
+
+_DATABASE = re.compile(r"^\[\d+\] ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ def compare(before: KeySnapshot, after: KeySnapshot, *, ignore: Iterable[str] = 
     patterns = list(ignore)
 
     def counts(name: str) -> bool:
-        return not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        plain = _DATABASE.sub("", name)
+        return not any(fnmatch.fnmatchcase(plain, pattern) for pattern in patterns)
 
     old, new = before.types, after.types
     both_with_values = bool(before.values) and bool(after.values)

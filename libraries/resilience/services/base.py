@@ -165,10 +165,11 @@ class RedisService(abc.ABC):
         up = self.start(timeout)
         return Effect("restarted", down.took + up.took, f"{down.action}: {down.proof}; {up.action}: {up.proof}")
 
-    def url(self, database: int = 0) -> str:
-        """The URL for clients."""
+    def url(self, database: int | None = None) -> str:
+        """The URL for clients; without a database it leaves the choice to them, as a target profile makes it."""
         user = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis://{user}{self.host}:{self.port}/{database}"
+        path = "" if database is None else f"/{database}"
+        return f"redis://{user}{self.host}:{self.port}{path}"
 
     def ping(self, limit: float = PING_LIMIT) -> Ping:
         """Send PING on a connection of its own and say what came of it, within `limit` seconds per step."""
