@@ -14,7 +14,9 @@ import structlog
 import uvicorn
 
 from server import api
+from server.commands import Commands
 from server.config import Settings
+from server.correlation import CorrelationManager
 from server.gateway import Gateway
 from server.mailbox import Mailbox
 from server.metrics import Metrics
@@ -22,6 +24,7 @@ from server.processor import Processor
 from server.queue import RequestQueue
 from server.redis_link import LONGEST_WAIT, REPLY_TIMEOUT, RedisLink
 from server.store.keys import Keys
+from server.store.redis_store import RedisStateStore
 
 logger = structlog.get_logger()
 
@@ -65,6 +68,17 @@ class App:
         self.metrics = Metrics()
         # The random part makes the name new in each life: a process must never be taken for its predecessor.
         self.instance = f"{settings.server_id}.{secrets.token_hex(4)}"
+        self.commands = Commands(
+            self.link,
+            keys,
+            CorrelationManager(),
+            instance=self.instance,
+            server_id=settings.server_id,
+            timeout=settings.correlation_timeout,
+            metrics=self.metrics,
+        )
+        self.store = RedisStateStore.open(settings.redis_url, keys, connections=4)
+        self._keys = keys
         self.processor = self._make_processor(keys) if settings.has_processor else None
         self._parts: dict[str, Part] = {}
         if self.processor is not None:
@@ -77,11 +91,14 @@ class App:
             keys,
             server_id=settings.server_id,
             on_wake=self.gateway.wake if self.gateway is not None else lambda _woken: None,
-            on_answers=lambda: None,
             on_subscribed=self.gateway.check if self.gateway is not None else lambda: None,
+            on_answers=self.commands.look,
+            on_session=self.commands.session_changed,
         )
         self.metrics.gauge("ocpp_redis_connected", "1 while Redis answers", lambda: self.link.healthy)
         self.metrics.gauge("ocpp_redis_reconnects", "Times Redis came back", lambda: self.link.reconnects)
+        # After the mailbox: commands are refused before the answers of the others stop coming.
+        self._parts["commands"] = self.commands
         self._stop = asyncio.Event()
 
     def _make_processor(self, keys: Keys) -> Processor:
@@ -103,6 +120,7 @@ class App:
             longest_message=settings.max_message_bytes,
             require_boot=settings.require_boot,
             metrics=self.metrics,
+            commands=self.commands,
         )
 
     def _make_gateway(self, keys: Keys) -> Gateway:
@@ -139,7 +157,10 @@ class App:
             loop.add_signal_handler(signal_number, self.stop, signal_number.name)
         http = _HttpServer(
             uvicorn.Config(
-                api.create(self.link, self.processor, self.metrics, api_token=self._settings.api_token),
+                api.create(
+                    api.Parts(self.link, self._keys, self.processor, self.metrics, self.store, self.commands),
+                    api_token=self._settings.api_token,
+                ),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -167,6 +188,7 @@ class App:
                     logger.error("shutdown_late", task=task.get_name())
                     task.cancel()
         finally:
+            await self.store.close()
             await self.link.close()
             listener.close()
         logger.info("stopped")

@@ -67,7 +67,7 @@ class Settings:
         ws_credentials: file with a line for each charge point, its id, a colon and the SHA-256 of its password in hex;
             with it charge points must show their password (HTTP Basic authentication). None when empty.
         tls_certificate, tls_key: PEM files; with them the gateway speaks `wss` only. None when empty.
-        correlation_timeout: seconds that a command will wait for its answer; checked, not used yet.
+        correlation_timeout: seconds that a command waits for its answer where it does not say how long.
         lease_seconds: how long a processor that stopped answering keeps the queue to itself.
         log_level: the lowest level that is logged.
         log_format: how log records are written.

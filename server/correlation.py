@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -320,9 +320,19 @@ class CorrelationManager:
         self._drop(correlation, CorrelationCancelled)
         return True
 
-    def disconnect(self, charge_point_id: str) -> int:
-        """Fail what waits for this charge point, with `ChargePointDisconnected`; returns how many."""
-        ids = list(self._by_charge_point.get(charge_point_id, ()))
+    def disconnect(self, charge_point_id: str, message_ids: Iterable[str] | None = None) -> int:
+        """Fail what waits for this charge point, with `ChargePointDisconnected`.
+
+        Args:
+            charge_point_id: who is gone.
+            message_ids: the commands that went over the connection that is gone; all of this charge point's when left
+                out.
+
+        Returns:
+            How many were failed.
+        """
+        waiting = self._by_charge_point.get(charge_point_id, set())
+        ids = list(waiting if message_ids is None else waiting.intersection(message_ids))
         for message_id in ids:
             self._drop(self._pending[message_id], ChargePointDisconnected)
         return len(ids)
@@ -342,6 +352,10 @@ class CorrelationManager:
     def waits(self, message_id: str) -> bool:
         """Whether an answer with this id is waited for."""
         return message_id in self._pending
+
+    def knows(self, message_id: str) -> bool:
+        """Whether this id is waited for, or was and is still remembered."""
+        return message_id in self._pending or self._memory(message_id) is not None
 
     def oldest(self, most: int = 100) -> list[Pending]:
         """What has waited longest, oldest first, at most this many."""

@@ -22,6 +22,15 @@ QUIET_SECONDS = 2.0
 _read = msgspec.json.Decoder(list[str]).decode
 
 
+class _Event(msgspec.Struct):
+    """What is needed of a connect or disconnect event."""
+
+    charge_point_id: str
+
+
+_read_event = msgspec.json.Decoder(_Event).decode
+
+
 class Mailbox:
     """Listens on the channel of one server.
 
@@ -36,6 +45,7 @@ class Mailbox:
         on_answers: called when something may stand in the instance's list of answers; also after each subscription,
             since what was published before it is lost.
         on_subscribed: called after each subscription: Redis is there, perhaps again.
+        on_session: gets the id of a charge point that has connected or disconnected, on whatever server.
     """
 
     def __init__(
@@ -46,14 +56,17 @@ class Mailbox:
         server_id: str,
         on_wake: Callable[[list[str]], None],
         on_answers: Callable[[], None],
+        on_session: Callable[[str], None],
         on_subscribed: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
         self._wire = link.wire()
         self._channel = keys.wake(server_id)
+        self._channels = [self._channel, keys.control_connect, keys.control_disconnect]
         self._on_wake = on_wake
         self._on_answers = on_answers
         self._on_subscribed = on_subscribed
+        self._on_session = on_session
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -82,7 +95,7 @@ class Mailbox:
     async def _listen(self) -> None:
         while True:
             try:
-                await self._wire.execute("SUBSCRIBE", self._channel)
+                await self._wire.execute("SUBSCRIBE", *self._channels)
                 self._link.succeeded(NAME)
                 self._on_subscribed()
                 self._on_answers()
@@ -102,7 +115,10 @@ class Mailbox:
                 continue
             asked = False
             if reply[0] == b"message":
-                self._take(reply[2])
+                if reply[1] == self._channel.encode():
+                    self._take(reply[2])
+                else:
+                    self._changed(reply[2])
 
     def _take(self, payload: bytes) -> None:
         try:
@@ -114,3 +130,11 @@ class Mailbox:
             self._on_wake(woken)
         else:
             self._on_answers()
+
+    def _changed(self, payload: bytes) -> None:
+        try:
+            event = _read_event(payload)
+        except msgspec.MsgspecError as error:
+            logger.warning("event_unreadable", error=str(error))
+            return
+        self._on_session(event.charge_point_id)

@@ -422,6 +422,60 @@ def error_frame(message_id: str, code: ErrorCode, description: str) -> bytes:
     return _encode([CALLERROR, message_id, code.value, description[:255], {}])
 
 
+def command(call: Call, *, timestamp: str, server_id: str, expires_at: int) -> str:
+    """A CALL to a charge point in its envelope.
+
+    Args:
+        call: the command.
+        timestamp: when it was sent, RFC 3339.
+        server_id: who sends it.
+        expires_at: when nobody waits for its answer any more, Unix time in ms; a gateway does not send it after that.
+    """
+    return _encode(
+        {
+            "charge_point_id": call.charge_point_id,
+            "message_type": CALL,
+            "message_id": call.message_id,
+            "action": call.action,
+            "payload": [CALL, call.message_id, call.action, call.payload],
+            "timestamp": timestamp,
+            "ws_server_id": server_id,
+            "expires_at": expires_at,
+        }
+    ).decode()
+
+
+def forwarded(message: CallResult | CallError) -> str:
+    """A charge point's answer as it is passed on to the instance that waits for it; `parse_forwarded` reads it."""
+    if type(message) is CallResult:
+        frame: list[Any] = [CALLRESULT, message.message_id, message.payload]
+    else:
+        error_message: Any = message
+        frame = [
+            CALLERROR,
+            message.message_id,
+            error_message.code,
+            error_message.description,
+            error_message.details,
+        ]
+    return _encode([message.charge_point_id, frame]).decode()
+
+
+def parse_forwarded(raw: bytes) -> CallResult | CallError:
+    """Read what `forwarded` has written.
+
+    Raises:
+        InvalidMessage: it is not that.
+    """
+    value = _json(raw)
+    if type(value) is not list or len(value) != 2 or type(value[0]) is not str or type(value[1]) is not list:
+        _refuse(ErrorCode.FORMATION_VIOLATION, f"a forwarded answer is {shown(value)}")
+    message = _frame(value[1], value[0])
+    if type(message) is Call:
+        _refuse(ErrorCode.FORMATION_VIOLATION, "a forwarded answer is a CALL")
+    return message  # type: ignore[return-value]
+
+
 def dead_letter(invalid: InvalidMessage, raw: bytes, received_at: str) -> str:
     """The entry under which a message that was set aside is kept (wire contract)."""
     return _encode(

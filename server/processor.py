@@ -13,8 +13,9 @@ import structlog
 from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A004 - as redis-py calls it
 
 from server import handlers, messages, schemas
+from server.commands import Commands, server_of
 from server.errors import CorruptState, ErrorCode, InvalidMessage
-from server.messages import Call, Message
+from server.messages import Call, CallError, CallResult, Message
 from server.metrics import Metrics
 from server.queue import Batch, Committed, Conflict, Refused, RequestQueue
 from server.redis_link import RedisLink, now
@@ -27,6 +28,8 @@ NAME = "processor"
 """What the processor reports to the link as."""
 STANDBY_SECONDS = 0.5
 """How often a processor that does not own the queue looks whether it may."""
+FORWARDED_LIFETIME = 120
+"""Seconds that an answer waits for the instance that waits for it: it is read at once, or the instance is dead."""
 RESPONSE_LIFETIME = 3600
 """Seconds that an answer waits for its charge point (wire contract)."""
 
@@ -39,7 +42,8 @@ class Effects:
 
     processed: Counter[str] = field(default_factory=Counter)
     refused: list[InvalidMessage] = field(default_factory=list)
-    unknown_answers: list[Message] = field(default_factory=list)
+    answers: list[CallResult | CallError] = field(default_factory=list)
+    forwarded: int = 0
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Processor:
         longest_message: `MAX_MESSAGE_BYTES`.
         require_boot: refuse CALLs of charge points that were not accepted yet.
         metrics: totals for `/metrics`.
+        commands: what this process waits for.
 
     Attributes:
         owner: whether this processor drains the queue.
@@ -80,6 +85,7 @@ class Processor:
         longest_message: int,
         require_boot: bool,
         metrics: Metrics,
+        commands: Commands,
     ) -> None:
         self._link = link
         self._keys = keys
@@ -88,6 +94,7 @@ class Processor:
         self._longest = longest_message
         self._require_boot = require_boot
         self._metrics = metrics
+        self._commands = commands
         self._cache = StateCache(link.client)
         self._transaction_ids: deque[int] = deque()
         self._uncertain: tuple[int, Effects] | None = None
@@ -242,10 +249,12 @@ class Processor:
     async def _handle(self, batch: Batch) -> Work:
         parsed = [self._parse(raw) for raw in batch.messages]
         await self._prepare(parsed)
+        elsewhere = await self._waiting_elsewhere(parsed)
         view = StateView(self._cache, self._keys, now=now(), transaction_ids=self._transaction_ids)
         answers: dict[str, list[str]] = {}
         wake: dict[str, dict[str, None]] = {}
         dead_letters: list[str] = []
+        forwarded: dict[str, list[str]] = {}
         effects = Effects()
         for raw, message in zip(batch.messages, parsed, strict=True):
             verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
@@ -259,14 +268,19 @@ class Processor:
                 effects.processed[message.action] += 1
                 if message.ws_server_id:
                     wake.setdefault(message.ws_server_id, {})[message.charge_point_id] = None
-            else:
-                # Answers to commands: nobody in this process waits for one yet.
-                effects.unknown_answers.append(message)  # type: ignore[arg-type]
+            elif isinstance(message, CallResult | CallError):
+                instance = elsewhere.get(message.message_id)
+                if instance is None:
+                    effects.answers.append(message)
+                else:
+                    forwarded.setdefault(instance, []).append(messages.forwarded(message))
+                    effects.forwarded += 1
         changes = view.changes()
         operations = [
             *self._answer_operations(answers),
             *self._dead_letter_operations(dead_letters),
             *changes.operations,
+            *self._forward_operations(forwarded),
             # Last, so that who is woken finds everything; a wake-up that is lost costs a gateway's next sweep.
             *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
         ]
@@ -297,6 +311,23 @@ class Processor:
         if starts > len(self._transaction_ids):
             with contextlib.suppress(CorruptState):
                 await self._reserve(starts - len(self._transaction_ids))
+
+    async def _waiting_elsewhere(self, parsed: list[Message | InvalidMessage]) -> dict[str, str]:
+        """Message ids of answers that another instance waits for, and which."""
+        ids = [
+            message.message_id
+            for message in parsed
+            if isinstance(message, CallResult | CallError) and not self._commands.knows(message.message_id)
+        ]
+        if not ids:
+            return {}
+        values: list[Any] = await self._link.client.mget([self._keys.correlation(each) for each in ids])
+        found = {}
+        for message_id, value in zip(ids, values, strict=True):
+            instance = value.decode(errors="replace") if value else ""
+            if server_of(instance) and instance != self._commands.instance:
+                found[message_id] = instance
+        return found
 
     async def _reserve(self, count: int) -> None:
         try:
@@ -362,6 +393,15 @@ class Processor:
             operations.append(["EXPIRE", key, RESPONSE_LIFETIME])
         return operations
 
+    def _forward_operations(self, forwarded: dict[str, list[str]]) -> list[Operation]:
+        operations: list[Operation] = []
+        for instance, entries in forwarded.items():
+            key = self._keys.answers(instance)
+            operations.append(["LPUSH", key, *entries])
+            operations.append(["EXPIRE", key, FORWARDED_LIFETIME])
+            operations.append(["PUBLISH", self._keys.wake(server_of(instance)), "[]"])
+        return operations
+
     def _dead_letter_operations(self, dead_letters: list[str]) -> list[Operation]:
         if not dead_letters:
             return []
@@ -373,10 +413,9 @@ class Processor:
         for action, count in effects.processed.items():
             self._metrics.processed(action, count)
             self.processed += count
-        for message in effects.unknown_answers:
-            logger.warning("unknown_answer", charge_point_id=message.charge_point_id, message_id=message.message_id)
-            self._metrics.unknown_answers.inc()
-            self.processed += 1
+        for message in effects.answers:
+            self._commands.answered(message)
+        self.processed += len(effects.answers) + effects.forwarded
         for invalid in effects.refused:
             logger.warning(
                 "invalid_message",

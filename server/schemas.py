@@ -37,6 +37,24 @@ ACTIONS = frozenset(
 )
 """The CALLs of a charge point that this server handles (OCPP 1.6 section 4)."""
 
+COMMANDS = frozenset(
+    {
+        "ChangeAvailability",
+        "ChangeConfiguration",
+        "ClearCache",
+        "GetConfiguration",
+        "RemoteStartTransaction",
+        "RemoteStopTransaction",
+        "Reset",
+        "TriggerMessage",
+        "UnlockConnector",
+    }
+)
+"""The CALLs that this server sends to charge points (OCPP 1.6 section 5)."""
+
+# Where connector 0, the charge point itself, is not allowed (OCPP 1.6 sections 6.45, 6.33, 6.51 and 6.53).
+_FROM_CONNECTOR_1 = frozenset({"StartTransaction", "RemoteStartTransaction", "TriggerMessage", "UnlockConnector"})
+
 _KINDS = jsonschema_rs.ValidationErrorKind
 # In the order of the contract's table: the first that applies to any error of a payload is its code.
 _PRECEDENCE: tuple[tuple[type, ErrorCode], ...] = (
@@ -63,17 +81,30 @@ def _folder() -> Any:
 @cache
 def validator(action: str, *, flat: bool) -> jsonschema_rs.Validator:
     """The compiled schema of `action`'s request; in the flat form its top-level fields may all be missing."""
-    schema = json.loads((_folder() / f"{action}.json").read_text(encoding="utf-8-sig"))
+    schema = request_schema(action)
+    if flat:
+        schema.pop("required", None)
+    return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
+
+
+@cache
+def answer_validator(action: str) -> jsonschema_rs.Validator:
+    """The compiled schema of what a charge point answers to the command `action`."""
+    schema = json.loads((_folder() / f"{action}Response.json").read_text(encoding="utf-8-sig"))
+    return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
+
+
+def request_schema(action: str) -> dict[str, Any]:
+    """The schema of `action`'s request, with the ranges that the specification gives in prose."""
+    schema: dict[str, Any] = json.loads((_folder() / f"{action}.json").read_text(encoding="utf-8-sig"))
     for subschema in _walk(schema):
         # Integers are 32 bits wide in OCPP; connector 0 is the charge point itself (section 3.8), and no transaction
         # starts there (section 6.45).
         if subschema.get("type") == "integer":
             subschema["minimum"], subschema["maximum"] = -LARGEST_INTEGER - 1, LARGEST_INTEGER
     if "connectorId" in schema["properties"]:
-        schema["properties"]["connectorId"]["minimum"] = 1 if action == "StartTransaction" else 0
-    if flat:
-        schema.pop("required", None)
-    return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
+        schema["properties"]["connectorId"]["minimum"] = 1 if action in _FROM_CONNECTOR_1 else 0
+    return schema
 
 
 def _walk(schema: Any) -> Iterator[dict[str, Any]]:
@@ -99,6 +130,11 @@ def check(call: Call) -> None:
     compiled = validator(call.action, flat=call.flat)
     if not compiled.is_valid(call.payload):
         _refuse(call, *_verdict(compiled, call.payload))
+
+
+def complaint(compiled: jsonschema_rs.Validator, value: Any) -> str | None:
+    """What is wrong with `value`, the field first; `None` if it keeps to the schema."""
+    return None if compiled.is_valid(value) else _verdict(compiled, value)[1]
 
 
 def _size(value: Any) -> int:

@@ -1,0 +1,71 @@
+"""The HTTP API: one table of operations, from which the routes and the OpenAPI description are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.api import control, openapi, service, state
+from server.api.http import Given, Json, Operation, Parts, answer, crash, failure
+
+__all__ = ["Parts", "create"]
+
+_PACKAGE = "robotframework-ocpp-resilience"
+
+
+def create(parts: Parts, *, api_token: str) -> ASGIApp:
+    """The HTTP application of one instance.
+
+    Args:
+        parts: what the endpoints work with.
+        api_token: what `Authorization: Bearer` has to carry for `/inspect`, commands and writes; none needed when
+            empty.
+    """
+    operations = [*service.operations(parts), *state.operations(parts), *control.operations(parts)]
+    description = openapi.describe(operations, version(_PACKAGE))
+
+    async def describe(_given: Given) -> Response:
+        return Json(description)
+
+    operations.append(Operation("GET", "/openapi.json", "This description", describe, plain=True))
+    by_path: dict[str, dict[str, Operation]] = {}
+    # A fixed path before one with a parameter that would take its place.
+    for operation in sorted(operations, key=lambda each: re.sub(r"{\w+}", "~", each.path)):
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    application = Starlette(
+        routes=[Route(path, _endpoint(methods, api_token), methods=list(methods)) for path, methods in by_path.items()],
+        exception_handlers={HTTPException: failure, Exception: crash},
+    )
+    # `/health/` is not `/health`: unknown things are 404, not a redirect.
+    application.router.redirect_slashes = False
+    return _RawPaths(application)
+
+
+def _endpoint(methods: dict[str, Operation], api_token: str) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await answer(methods[method], request, api_token)
+
+    return endpoint
+
+
+class _RawPaths:
+    """Routes by the path as it was sent: a charge point id may have a slash in it, percent-encoded."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            raw: Any = scope.get("raw_path") or b""
+            scope = {**scope, "path": raw.decode("latin-1") or scope["path"]}
+        await self._application(scope, receive, send)

@@ -1,0 +1,273 @@
+"""What all endpoints share: operations, requests that are read and checked, and answers in the contract's form."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+import jsonschema_rs
+import msgspec
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from server.commands import Commands
+from server.errors import shown
+from server.messages import usable_charge_point_id
+from server.metrics import Metrics
+from server.processor import Processor
+from server.redis_link import RedisLink
+from server.schemas import complaint
+from server.store.base import CorruptState, StateConflict, StateError, StateNotFound, StateStore, StateTooLarge
+from server.store.keys import Keys
+
+T = TypeVar("T")
+Schema = dict[str, Any]
+
+MOST_BODY_BYTES = 64 * 1024
+"""The longest request body that is read; the largest command is far below it."""
+LARGEST_INTEGER = 2**31 - 1
+
+CHARGE_POINT_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 48, "pattern": r"^[^:\s]+$"}
+CONNECTOR_ID: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}
+TRANSACTION_ID: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}
+PATH_SCHEMAS: dict[str, Schema] = {"id": CHARGE_POINT_ID, "n": CONNECTOR_ID, "tx": TRANSACTION_ID}
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Parts(NamedTuple):
+    """What the endpoints work with.
+
+    Attributes:
+        link: for the state of the connection, and for what has no other place.
+        keys: key names.
+        processor: for queue depth and totals; `None` where this instance has none.
+        metrics: for `/metrics`.
+        store: charge points, connectors, transactions, configuration.
+        commands: to charge points.
+    """
+
+    link: RedisLink
+    keys: Keys
+    processor: Processor | None
+    metrics: Metrics
+    store: StateStore
+    commands: Commands
+
+
+class Json(Response):
+    """A JSON response."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return _encode(content)
+
+
+class Given(NamedTuple):
+    """What a request gives, checked.
+
+    Attributes:
+        request: the request.
+        path: the path's parameters.
+        query: the query's parameters, those that are given.
+        body: the body's fields.
+    """
+
+    request: Request
+    path: dict[str, Any]
+    query: dict[str, Any]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path: what it takes and who handles it; the OpenAPI description is made of this, too.
+
+    Attributes:
+        method: GET, PUT or POST.
+        path: with the parameters of `PATH_SCHEMAS` in braces.
+        summary: what it does, in one line.
+        handle: gets what was given; returns the `data` of the answer, or a whole response.
+        query: name to schema.
+        body: schema of the body; no body is read without one.
+        token: whether the API token is needed when one is set.
+        statuses: what it may answer besides 200, and 400, 401 and 404 where they follow from the above.
+        plain: answers with a form of its own, and takes any query.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handle: Callable[[Given], Awaitable[Any]]
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    body: Schema | None = None
+    token: bool = False
+    statuses: tuple[int, ...] = ()
+    plain: bool = False
+
+    @cached_property
+    def validator(self) -> jsonschema_rs.Validator:
+        """The body's schema, compiled."""
+        return jsonschema_rs.validator_for(self.body or {}, validate_formats=True, mask="the value")
+
+    @cached_property
+    def query_validators(self) -> dict[str, jsonschema_rs.Validator]:
+        """The query parameters' schemas, compiled."""
+        return {name: jsonschema_rs.validator_for(schema, mask="the value") for name, schema in self.query.items()}
+
+
+async def answer(operation: Operation, request: Request, api_token: str) -> Response:
+    """Handle one request."""
+    if operation.token:
+        _check_token(request, api_token)
+    given = Given(
+        request,
+        _path(request),
+        {} if operation.plain else _query(operation, request),
+        await _body(operation, request),
+    )
+    try:
+        data = await operation.handle(given)
+    except StateNotFound:
+        raise HTTPException(404, _nothing(given.path)) from None
+    except StateTooLarge as error:
+        raise HTTPException(400, str(error)) from None
+    except StateConflict as error:
+        raise HTTPException(409, str(error)) from None
+    except CorruptState as error:
+        raise HTTPException(500, str(error)) from None
+    except (StateError, RedisError) as error:
+        raise HTTPException(503, f"Redis: {error}") from None
+    if isinstance(data, Response):
+        return data
+    return Json({"success": True, "message": "", "data": data})
+
+
+def need_redis(link: RedisLink) -> None:
+    """Refuse at once while Redis is away, rather than after a timeout."""
+    if not link.healthy:
+        raise HTTPException(503, "Redis is not available")
+
+
+def _nothing(path: Mapping[str, Any]) -> str:
+    names = {"id": "charge point", "n": "connector", "tx": "transaction"}
+    return "there is no such " + ", ".join(f"{names[name]} ({shown(value)})" for name, value in path.items())
+
+
+def _check_token(request: Request, api_token: str) -> None:
+    given = request.headers.get("authorization", "")
+    if api_token and not hmac.compare_digest(given.encode(), f"Bearer {api_token}".encode()):
+        raise HTTPException(401, "the API token is missing or wrong", headers={"WWW-Authenticate": "Bearer"})
+
+
+def _path(request: Request) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, raw in request.path_params.items():
+        # What a path cannot name is not there.
+        try:
+            text = unquote(raw, errors="strict")
+        except UnicodeDecodeError:
+            raise HTTPException(404, f"there is no {shown(raw)}") from None
+        if name == "id":
+            values[name] = text
+            usable = usable_charge_point_id(text)
+        else:
+            usable = text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST_INTEGER
+            values[name] = int(text) if usable else text
+        if not usable:
+            raise HTTPException(404, _nothing({name: text}))
+    return values
+
+
+def _query(operation: Operation, request: Request) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in request.query_params:
+        if name not in operation.query:
+            allowed = ", ".join(operation.query) or "none"
+            raise HTTPException(400, f"{shown(name)}: there is no such parameter (allowed: {allowed})")
+        texts = request.query_params.getlist(name)
+        schema = operation.query[name]
+        value: Any
+        if schema["type"] == "array":
+            value = [part for text in texts for part in text.split(",") if part]
+        elif len(texts) > 1:
+            raise HTTPException(400, f"{name}: given {len(texts)} times")
+        else:
+            value = texts[0] if schema["type"] == "string" else _number(texts[0])
+        if what := complaint(operation.query_validators[name], value):
+            raise HTTPException(400, f"{name}: {what}")
+        values[name] = value
+    return values
+
+
+def _number(text: str) -> Any:
+    """A number as JSON writes it; the text itself where it is none, for the schema to refuse."""
+    try:
+        value = _decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return text
+    return value if type(value) in {int, float} else text
+
+
+async def _body(operation: Operation, request: Request) -> dict[str, Any]:
+    if operation.body is None:
+        return {}
+    raw = b""
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > MOST_BODY_BYTES:
+                raise HTTPException(413, f"the body is longer than {MOST_BODY_BYTES} bytes")
+    except ClientDisconnect:
+        raise HTTPException(400, "the body is not complete") from None
+    try:
+        value = _decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not JSON: {error}") from None
+    if what := complaint(operation.validator, value):
+        raise HTTPException(400, what)
+    return dict(value)
+
+
+async def while_listened_to(request: Request, work: Awaitable[T]) -> T:
+    """Await `work` for as long as the client is there; it is cancelled when the client goes away."""
+    working = asyncio.ensure_future(work)
+    listening = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise HTTPException(499, "the client has gone")
+        return working.result()
+    finally:
+        for task in (working, listening):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(working, listening, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def failure(_request: Request, error: Exception) -> Response:
+    """The answer to what was refused."""
+    if not isinstance(error, HTTPException):
+        raise error
+    body = {"success": False, "message": error.detail, "data": getattr(error, "data", None)}
+    return Json(body, status_code=error.status_code, headers=error.headers)
+
+
+async def crash(_request: Request, _error: Exception) -> Response:
+    """The answer where this server has a defect."""
+    return Json({"success": False, "message": "internal error", "data": None}, status_code=500)

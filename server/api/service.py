@@ -1,0 +1,76 @@
+"""Health, metrics and inspection. Nothing in here asks Redis: it must answer at once whatever state Redis is in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from server.api.http import Given, Json, Operation, Parts
+from server.redis_link import now
+
+SERVICE = "ocpp-reference-server"
+
+
+def operations(parts: Parts) -> list[Operation]:
+    """The operations of this module."""
+    link, processor, metrics, correlation = parts.link, parts.processor, parts.metrics, parts.commands.correlation
+
+    async def health(_given: Given) -> Response:
+        return Json(
+            {
+                "status": "healthy" if link.healthy else "degraded",
+                "service": SERVICE,
+                "timestamp": now(),
+                "redis": {"connected": link.healthy, "since": link.since, "reconnects": link.reconnects},
+                "queue": {"depth": processor.queue.depth if processor else None},
+            }
+        )
+
+    async def ready(_given: Given) -> Response:
+        return Json({"ready": link.healthy}, status_code=200 if link.healthy else 503)
+
+    async def expose_metrics(_given: Given) -> Response:
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+    async def inspect_processor(_given: Given) -> Any:
+        if processor is None:
+            raise HTTPException(404, "this instance has no processor")
+        return {
+            "consumer": processor.queue.consumer,
+            "owner": processor.owner,
+            "in_flight": processor.in_flight,
+            "processed": processor.processed,
+            "invalid": dict(processor.invalid),
+            "last_error": link.last_error,
+            "reconnects": link.reconnects,
+        }
+
+    async def inspect_correlations(_given: Given) -> Any:
+        return {
+            "pending": {
+                "count": len(correlation),
+                "oldest": [
+                    {
+                        "id": one.message_id,
+                        "charge_point": one.charge_point_id,
+                        "action": one.action,
+                        "age": round(one.age, 3),
+                        "timeout": one.timeout,
+                    }
+                    for one in correlation.oldest()
+                ],
+            },
+            "totals": correlation.totals.as_dict(),
+        }
+
+    return [
+        Operation("GET", "/health", "How this instance is", health, plain=True),
+        Operation("GET", "/health/ready", "Whether it can work", ready, plain=True, statuses=(503,)),
+        Operation("GET", "/metrics", "Totals and gauges for Prometheus", expose_metrics, plain=True),
+        Operation(
+            "GET", "/inspect/processor", "What the processor does", inspect_processor, token=True, statuses=(404,)
+        ),
+        Operation("GET", "/inspect/correlations", "Which commands wait", inspect_correlations, token=True),
+    ]

@@ -1,0 +1,125 @@
+"""What is stored: connected charge points, charge points, connectors, transactions, configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from server.api.http import CHARGE_POINT_ID, Given, Operation, Parts, need_redis
+from server.store.base import StateNotFound
+from server.store.models import ConfigurationKey
+
+SESSIONS_AT_ONCE = 500
+
+STORED_KEY = {
+    "type": "object",
+    "properties": {
+        "key": {"type": "string", "minLength": 1, "maxLength": 50},
+        "value": {"type": ["string", "null"], "maxLength": 500},
+        "readonly": {"type": "boolean"},
+    },
+    "required": ["key", "value"],
+    "additionalProperties": False,
+}
+"""A configuration key as OCPP 1.6 section 7.29 has it."""
+
+
+def operations(parts: Parts) -> list[Operation]:
+    """The operations of this module."""
+    store, link, keys = parts.store, parts.link, parts.keys
+
+    async def clients(_given: Given) -> Any:
+        need_redis(link)
+        members: Any = await link.client.smembers(keys.connected)
+        ids = sorted(member.decode(errors="replace") for member in members)
+        found = []
+        for start in range(0, len(ids), SESSIONS_AT_ONCE):
+            async with link.client.pipeline(transaction=False) as pipeline:
+                for each in ids[start : start + SESSIONS_AT_ONCE]:
+                    pipeline.hmget(keys.session(each), ["remote_addr", "ws_server_id", "connected_at", "last_activity"])
+                sessions = await pipeline.execute(raise_on_error=False)
+            for each, values in zip(ids[start : start + SESSIONS_AT_ONCE], sessions, strict=True):
+                # Without a session it is no longer connected, and the set has not heard of it yet.
+                if isinstance(values, list) and any(values):
+                    names = ("remote_addr", "ws_server_id", "connected_at", "last_activity")
+                    texts = (value.decode(errors="replace") if value is not None else None for value in values)
+                    found.append({"charge_point_id": each, **dict(zip(names, texts, strict=True))})
+        return found
+
+    async def charge_points(_given: Given) -> Any:
+        need_redis(link)
+        return await store.list_charge_points()
+
+    async def charge_point(given: Given) -> Any:
+        need_redis(link)
+        return await store.get_charge_point(given.path["id"])
+
+    async def connectors(given: Given) -> Any:
+        need_redis(link)
+        found = await store.list_connectors(given.path["id"])
+        if not found:
+            await store.get_charge_point(given.path["id"])
+        return [{"id": number, **msgspec.to_builtins(each)} for number, each in found.items()]
+
+    async def connector(given: Given) -> Any:
+        need_redis(link)
+        found = await store.get_connector(given.path["id"], given.path["n"])
+        return {"id": given.path["n"], **msgspec.to_builtins(found)}
+
+    async def transactions(given: Given) -> Any:
+        need_redis(link)
+        status = given.query.get("status")
+        return await store.list_transactions(
+            given.query.get("chargePointId"), active=None if status is None else status == "active"
+        )
+
+    async def transaction(given: Given) -> Any:
+        need_redis(link)
+        return await store.get_transaction(given.path["tx"])
+
+    async def configuration(given: Given) -> Any:
+        need_redis(link)
+        found = await store.get_configuration(given.path["id"])
+        if not found:
+            await store.get_charge_point(given.path["id"])
+        return found
+
+    async def set_configuration(given: Given) -> Any:
+        need_redis(link)
+        charge_point_id, body = given.path["id"], given.body
+        await store.get_charge_point(charge_point_id)
+        readonly = body.get("readonly")
+        if readonly is None:
+            try:
+                readonly = (await store.get_configuration_key(charge_point_id, body["key"])).readonly
+            except StateNotFound:
+                readonly = False
+        record = ConfigurationKey(value=body["value"], readonly=readonly)
+        await store.save_configuration_key(charge_point_id, body["key"], record)
+        return {"key": body["key"], **msgspec.to_builtins(record)}
+
+    base = "/api/v1/chargepoints"
+    filters = {"chargePointId": CHARGE_POINT_ID, "status": {"type": "string", "enum": ["active", "completed"]}}
+    reading = (500, 503)
+    return [
+        Operation("GET", "/clients", "The connected charge points", clients, statuses=(503,)),
+        Operation("GET", base, "Every charge point", charge_points, statuses=reading),
+        Operation("GET", f"{base}/{{id}}", "A charge point", charge_point, statuses=reading),
+        Operation("GET", f"{base}/{{id}}/connectors", "Its connectors", connectors, statuses=reading),
+        Operation("GET", f"{base}/{{id}}/connectors/{{n}}", "One of them", connector, statuses=reading),
+        Operation("GET", f"{base}/{{id}}/configuration", "Its stored configuration", configuration, statuses=reading),
+        Operation(
+            "PUT",
+            f"{base}/{{id}}/configuration",
+            "Store one configuration key",
+            set_configuration,
+            body=STORED_KEY,
+            token=True,
+            statuses=(409, *reading),
+        ),
+        Operation(
+            "GET", "/api/v1/transactions", "Transactions, oldest first", transactions, query=filters, statuses=reading
+        ),
+        Operation("GET", "/api/v1/transactions/{tx}", "A transaction", transaction, statuses=reading),
+    ]
