@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -37,12 +37,16 @@ ENDS = ("resolve", "fail", "cancel", "expire")
 
 NO_ANSWER = ("fail", "cancel", "expire")
 EXPIRY_SECONDS = 0.5
+LONGEST_OUTCOME_SECONDS = 3.0
+MOST_WITHOUT_OUTCOME = 50
+"""After so many the workers stop: what they have not done counts as lost."""
+
 IN_FLIGHT = 20
 """Requests that one worker has pending at the same time."""
 
 
 class MemoryReport(msgspec.Struct, kw_only=True):
-    """What many pending requests cost.
+    """What many pending requests cost, each with a task that waits for its answer.
 
     Attributes:
         pending: how many were pending at once.
@@ -165,7 +169,8 @@ def _in_child(words: list[str], timeout: float) -> bytes:
 
 
 def _server() -> Any:
-    """The module with the manager; only this process knows the server."""
+    """The module with the manager, within all that a server has loaded; only this process knows the server."""
+    importlib.import_module("server.app")
     return importlib.import_module("server.correlation")
 
 
@@ -179,32 +184,40 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     unhandled: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     manager: Any = _server().CorrelationManager()
+    ways = ENDS if end == "mixed" else (end,)
+
+    def plan() -> Iterator[tuple[str, str, str]]:
+        """Way, message id and charge point of each, made anew each time: that texts are kept is the manager's cost.
+
+        Those that expire come last and do so at the same instant, well after the last was registered.
+        """
+        for index, way in enumerate(ways):
+            for number in range(index, pending, len(ways)):
+                yield way, f"{way}-{number:08d}", f"CP-{number % 50:03d}"
+
     before = _resident()
     began = time.perf_counter()
-    ways = ENDS if end == "mixed" else (end,)
-    expiring = any(way == "expire" for way in ways)
-    registered = loop.time()
-    waiting = []
-    for number in range(pending):
-        way = ways[number % len(ways)]
-        # All that expire do so at the same instant, well after the last was registered.
-        limit = _expiry(pending) + registered - loop.time() if way == "expire" else 600.0
-        waiting.append(manager.register(f"{number:08d}", f"CP-{number % 50:03d}", "GetConfiguration", timeout=limit))
-    peak = _resident()
-    seen = len(manager)
-    for number in range(pending):
-        _end(manager, ways[number % len(ways)], f"{number:08d}", f"CP-{number % 50:03d}")
-    ended: Counter[str] = Counter()
-    for number, correlation in enumerate(waiting):
-        outcome, _ = await _outcome(correlation)
-        ended[outcome] += 1
-        waiting[number] = None
+    deadline = 0.0
+    waiting: list[asyncio.Task[str]] = []
+    for way, message_id, charge_point in plan():
+        limit = 600.0
+        if way == "expire":
+            deadline = deadline or loop.time() + EXPIRY_SECONDS + pending / 50_000
+            limit = deadline - loop.time()
+        correlation = manager.register(message_id, charge_point, "GetConfiguration", timeout=limit)
+        waiting.append(asyncio.ensure_future(_how_it_ends(correlation)))
     del correlation
-    if expiring:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)  # now every one of them waits
+    seen = len(manager)
+    peak = _resident()
+    for way, message_id, charge_point in plan():
+        _end(manager, way, message_id, charge_point)
+    ended: Counter[str] = Counter()
+    while waiting:
+        ended[await waiting.pop()] += 1
     took = time.perf_counter() - began
     left_over = len(manager)
-    waiting.clear()
+    await asyncio.sleep(0.05)  # the loop's own turn: it lets go of timers that were cancelled
     after = _resident()
     # What is kept on purpose (ids that were answered already, for telling duplicates) is part of `after`.
     del manager
@@ -224,10 +237,6 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     )
 
 
-def _expiry(pending: int) -> float:
-    return EXPIRY_SECONDS + pending / 20_000
-
-
 def _end(manager: Any, way: str, message_id: str, charge_point: str) -> Any:
     if way == "resolve":
         return manager.resolve(message_id, charge_point, {"unknownKey": [message_id]})
@@ -236,6 +245,11 @@ def _end(manager: Any, way: str, message_id: str, charge_point: str) -> Any:
     if way == "cancel":
         return manager.cancel(message_id)
     return None
+
+
+async def _how_it_ends(correlation: Any) -> str:
+    outcome, _ = await _outcome(correlation)
+    return outcome
 
 
 async def _outcome(correlation: Any) -> tuple[str, Any]:
@@ -264,12 +278,14 @@ class _Tally:
     """What the workers saw."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
+    without_outcome: int = 0
     lost: int = 0
     mixed_up: int = 0
 
     def note(self, way: str, message_id: str, outcome: str, result: Any, *, delivered: bool) -> None:
         """Count a request that was to end in some way; one without an outcome is missing in `outcomes`."""
         if outcome == "none":
+            self.without_outcome += 1
             return
         self.outcomes[outcome] += 1
         allowed = {"resolve", "expire"} if way == "race" else {way}
@@ -297,7 +313,7 @@ async def _workers(workers: int, operations: int, seed: int) -> WorkersReport:
         ender.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await ender
-    totals = _totals(manager)
+    totals = manager.totals.as_dict()
     happened = {
         "registered": workers * operations,
         "resolved": tally.outcomes["resolve"],
@@ -316,13 +332,6 @@ async def _workers(workers: int, operations: int, seed: int) -> WorkersReport:
         totals=totals,
         seconds=time.perf_counter() - began,
     )
-
-
-def _totals(manager: Any) -> dict[str, int]:
-    totals = manager.totals
-    if callable(totals):
-        totals = totals()
-    return dict(totals) if isinstance(totals, dict) else dict(msgspec.to_builtins(totals))
 
 
 class _Ending:
@@ -365,7 +374,7 @@ async def _worker(
     point = f"CP-{worker:03d}"
     started = 0
     open_requests: deque[tuple[str, str, Any]] = deque()
-    while started < operations or open_requests:
+    while (started < operations or open_requests) and tally.without_outcome < MOST_WITHOUT_OUTCOME:
         while started < operations and len(open_requests) < IN_FLIGHT:
             way = chance.choice((*ENDS, "race"))
             message_id = f"{worker}-{started}"
@@ -390,14 +399,14 @@ async def _worker(
 
 async def _outcome_in_time(correlation: Any) -> tuple[str, Any]:
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LONGEST_OUTCOME_SECONDS):
             return await _outcome(correlation)
     except TimeoutError:
         return "none", None
 
 
 def _delivered(verdict: Any) -> bool:
-    return "delivered" in str(getattr(verdict, "value", verdict)).lower()
+    return bool(verdict == "delivered")
 
 
 def main(arguments: list[str] | None = None) -> int:
