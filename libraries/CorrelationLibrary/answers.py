@@ -45,7 +45,7 @@ class AnswerKeywords(LineComponent):
         ```robotframework
         ${command}    Start Commands    1
         @{received}    Wait For Received Commands    ${command}
-        Log    ${received}[0].message_id
+        Log    ${received[0].message_id}
         ```
         """
         line = self._lines.get(alias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 from robot.api import logger
@@ -109,6 +110,85 @@ class Counting(LineComponent):
         return self._lines.get(alias).inspect().pending - others
 
     @keyword(tags=("commands", "inspection", "check"))
+    def noted_correlations_should_be(
+        self,
+        expected: int,
+        *,
+        besides: Commands | Command | list[Command] | None = None,
+        timeout: timedelta = timedelta(seconds=5),
+        alias: str = "commands",
+    ) -> int:
+        """Fails unless so many commands are noted in Redis as waited for; waits until that is so.
+
+        Args:
+            expected: how many.
+            besides: commands that still wait and do not count.
+            timeout: the longest wait.
+            alias: which commands.
+
+        Returns:
+            The number.
+
+        Raises:
+            UsageError: the target has no such key.
+            WaitTimeout: it was another number until the end.
+            ServiceError: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        Commands Should Be Answered    ${commands}
+        Noted Correlations Should Be    0
+        ```
+        """
+        stand_in = self._lines.get(alias).stand_in
+        seen = -1
+
+        def as_expected() -> int | None:
+            nonlocal seen
+            seen = stand_in.noted() - (0 if besides is None else several(besides).waiting)
+            return seen if seen == expected else None
+
+        wait_until(
+            as_expected,
+            timeout=timeout,
+            failure=lambda: f"Expected {expected} commands noted in Redis as waited for, there are {seen}",
+        )
+        return seen
+
+    @keyword(tags=("commands", "inspection", "getter"))
+    def wait_for_correlation_totals(
+        self,
+        *,
+        since: Correlations,
+        timeout: timedelta = timedelta(seconds=5),
+        alias: str = "commands",
+        **totals: int,
+    ) -> dict[str, int]:
+        """Waits until these counters have grown by at least so much, or the time is up, and does not judge.
+
+        Args:
+            since: what `Get Correlations` returned before.
+            timeout: the longest wait.
+            alias: which commands.
+            totals: counter to number, as for `Correlation Totals Should Be`.
+
+        Returns:
+            By how much each counter has grown.
+
+        Raises:
+            UsageError: the system has no such counter.
+
+        Example:
+        ```robotframework
+        ${mark}    Get Correlations
+        Answer Commands    ${commands}    way=twice
+        ${grown}    Wait For Correlation Totals    since=${mark}    duplicate=10
+        Log    ${grown}[duplicate] of 10
+        ```
+        """
+        return self._grown(since, totals, timeout, alias)
+
+    @keyword(tags=("commands", "inspection", "check"))
     def correlation_totals_should_be(
         self,
         *,
@@ -140,24 +220,28 @@ class Counting(LineComponent):
         Correlation Totals Should Be    since=${mark}    resolved=1    duplicate=1
         ```
         """
+        grown = self._grown(since, totals, timeout, alias)
+        if odd := {name: count for name, count in totals.items() if grown[name] != count}:
+            late = f" within {in_words(timeout)}" if any(grown[name] < count for name, count in odd.items()) else ""
+            expected = ", ".join(f"{name} {count}" for name, count in odd.items())
+            found = ", ".join(f"{name} {grown[name]}" for name in odd)
+            raise ExpectationFailed(f"Expected the counters to grow by {expected}{late}; they grew by {found}.")
+        return grown
+
+    def _grown(
+        self, since: Correlations, totals: dict[str, int], timeout: timedelta | float, alias: str
+    ) -> dict[str, int]:
         line = self._lines.get(alias)
         grown: dict[str, int] = {}
 
-        def as_expected() -> bool | None:
+        def enough() -> bool | None:
             nonlocal grown
             grown = line.inspect().since(since)
             if missing := sorted(totals.keys() - grown.keys()):
                 raise UsageError(f"The system has no counter {', '.join(missing)} (it has: {', '.join(grown)}).")
             return True if all(grown[name] >= count for name, count in totals.items()) else None
 
-        late = ""
-        try:
-            wait_until(as_expected, timeout=timeout, failure=lambda: "")
-        except WaitTimeout:
-            late = f" within {in_words(timeout)}"
-        if odd := {name: count for name, count in totals.items() if grown[name] != count}:
-            expected = ", ".join(f"{name} {count}" for name, count in odd.items())
-            found = ", ".join(f"{name} {grown[name]}" for name in odd)
-            raise ExpectationFailed(f"Expected the counters to grow by {expected}{late}; they grew by {found}.")
+        with suppress(WaitTimeout):
+            wait_until(enough, timeout=timeout, failure=lambda: "")
         logger.info(f"The counters grew by {grown}.")
         return grown

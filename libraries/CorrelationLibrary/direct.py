@@ -21,7 +21,8 @@ class Direct(Component):
     ) -> MemoryReport:
         """Has so many requests pending at once in the reference server's manager, ends them all, and measures memory.
 
-        The manager runs in a process of its own, whose memory is read from the system.
+        The manager runs in a process of its own. Memory is what Python's objects take up; the process gives free memory
+        back to the system in large pieces only.
 
         Args:
             pending: how many.
@@ -29,7 +30,8 @@ class Direct(Component):
             timeout: the longest that it may take.
 
         Returns:
-            A report with `pending`, `bytes_each`, `kilobytes_each`, `percent_left`, `left_over`, `ended` and `seconds`.
+            A report with `pending`, `bytes_each`, `kilobytes_each`, `percent_left` (what is used more than before, in
+            percent of the process), `left_over`, `ended` and `seconds`.
 
         Raises:
             UsageError: a value cannot be used.

@@ -239,6 +239,27 @@ class Sending(LineComponent):
         """
         return _with_status(status, self._wait(commands, timeout, alias))
 
+    @keyword(tags=("commands", "send"))
+    def abandon_commands(self, commands: Commands, *, alias: str = "commands") -> None:
+        """Lets the callers go away before they are told anything: their connections are closed.
+
+        Args:
+            commands: what `Start Commands` returned, all of it.
+            alias: which commands.
+
+        Raises:
+            UsageError: it is something else.
+
+        Example:
+        ```robotframework
+        ${commands}    Start Commands    10
+        Wait For Received Commands    ${commands}
+        Abandon Commands    ${commands}
+        Pending Correlations Should Be    0
+        ```
+        """
+        self._lines.get(alias).client.abandon(commands)
+
     def _wait(self, commands: object, timeout: timedelta | None, alias: str) -> Commands:
         batch = several(commands)
         limit = self._patience(batch, alias) if timeout is None else seconds(timeout)

@@ -92,6 +92,7 @@ class Capability(enum.StrEnum):
     GATEWAY = "gateway"
     COMMANDS = "commands"
     CORRELATION_INSPECTION = "correlation_inspection"
+    CORRELATION_MANAGER = "correlation_manager"
 
 
 class MessageFormat(enum.StrEnum):

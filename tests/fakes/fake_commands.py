@@ -46,6 +46,7 @@ class Server:
             ("registered", "resolved", "failed", "expired", "cancelled", "late", "duplicate", "unknown"), 0
         )
         self.number = 0
+        self.lock = asyncio.Lock()
 
     def count(self, name: str) -> None:
         if MODE != "blind":
@@ -57,8 +58,6 @@ class Server:
         point = request.match_info["point"]
         if not await self.redis.exists(f"who:{point}"):
             return web.json_response({"why": "offline"}, status=503)
-        self.number += 1
-        message_id = f"m{self.number}"
         if request.method == "GET":
             action, payload = "GetConfiguration", {"key": [request.query["wanted"]]}
             wait = float(request.query.get("wait", 2))
@@ -66,12 +65,13 @@ class Server:
             body = await request.json()
             wait = float(body.pop("wait", 2))
             action, payload = "Reset", body
-        mine = Pending(point, asyncio.get_running_loop().create_future())
-        self.pending[message_id] = mine
+        self.number += 1
+        message_id = f"m{self.number}"
+        mine = self.pending[message_id] = Pending(point, asyncio.get_running_loop().create_future())
         self.count("registered")
         frame = {"payload": [2, message_id, action, payload]}
-        await self.redis.lpush(f"to:{point}", json.dumps(frame))
         try:
+            await asyncio.shield(self.push(point, message_id, json.dumps(frame), wait))
             async with asyncio.timeout(wait):
                 kind, answer = await mine.future
         except TimeoutError:
@@ -81,9 +81,15 @@ class Server:
             self.ended.add(message_id)
             if MODE != "forgetful":
                 self.pending.pop(message_id, None)
+                await asyncio.shield(self.redis.delete(f"note:{message_id}"))
         if kind == 4:
             return web.json_response({"why": answer[0]}, status=502)
         return web.json_response({"answer": answer[0]})
+
+    async def push(self, point: str, message_id: str, text: str, wait: float) -> None:
+        async with self.lock:  # the order in the lists is that of the ids
+            await self.redis.set(f"note:{message_id}", "me", px=int(wait * 1000))
+            await self.redis.lpush(f"to:{point}", text)
 
     async def inspect(self, request: web.Request) -> web.Response:
         if TOKEN and request.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -125,7 +131,7 @@ async def main() -> None:
             web.get("/open", server.inspect),
         ]
     )
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

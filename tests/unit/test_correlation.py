@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import redis
 
 from CorrelationLibrary import CorrelationLibrary
 from resilience import background
+from resilience.correlation import direct
 from resilience.correlation.commands import Command, Commands, pick
 from resilience.correlation.gateway_stand_in import Answering, Order, Way, default_payload, read_command
 from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
@@ -92,7 +94,7 @@ def test_nothing_is_left_behind(start: Start, keys: redis.Redis) -> None:
     library.wait_for_received_commands(count=6)
     keys.lpush(f"to:{library.announce_charge_points(1)[0]}", "{}")
     library.close_all()
-    assert keys.keys() == []
+    assert [key for key in keys.scan_iter() if not key.startswith("note:")] == []  # those are the server's own
 
 
 def test_commands_of_many_callers_get_their_own_answers_in_any_order(start: Start) -> None:
@@ -276,7 +278,7 @@ def test_closing_breaks_off_what_waits(start: Start) -> None:
     library.wait_for_received_commands(commands)
     library.close_commands()
     assert commands.waiting == 0
-    assert commands[0].problem == "the client was closed"
+    assert commands[0].problem == "the caller went away"
     with pytest.raises(UsageError, match="There is no commands 'commands'"):
         library.start_commands(1)
 
@@ -366,3 +368,92 @@ def test_the_loop_is_left_with_nothing_of_ours(start: Start) -> None:
         return [str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
     assert not [name for name in background.run(names) if "_take_all" in name or "_send" in name]
+
+
+def defective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+    """Have the child process import a correlation manager with a defect."""
+    import server
+
+    source = Path(server.__file__).parent
+    folder = tmp_path / "server"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    module = folder / "correlation.py"
+    text = module.read_text("utf-8")
+    assert old in text
+    module.write_text(text.replace(old, new), "utf-8")
+    monkeypatch.chdir(tmp_path)  # `python -m` looks there first
+
+
+def test_the_manager_alone_holds_many_and_keeps_none() -> None:
+    report = direct.measure_memory(5000)
+    assert report.pending == 5000
+    assert report.ended == dict.fromkeys(("resolve", "fail", "cancel", "expire"), 1250)
+    assert report.left_over == 0
+    assert 100 < report.bytes_each < 5000
+    assert report.percent_left < 10
+
+
+def test_many_workers_get_what_is_theirs() -> None:
+    report = direct.run_workers(20, 200, seed=4)
+    assert (report.lost, report.mixed_up, report.left_over, report.miscounted) == (0, 0, 0, 0)
+    assert sum(report.outcomes.values()) == 4000
+    assert report.totals["registered"] == 4000
+
+
+def test_a_manager_that_keeps_what_has_ended_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    defective(
+        tmp_path, monkeypatch, "        del self._pending[correlation.message_id]\n", "        kept.append([0] * 600)\n"
+    )
+    module = tmp_path / "server" / "correlation.py"
+    module.write_text(module.read_text("utf-8") + "\n\nkept: list[object] = []\n", "utf-8")
+    report = direct.measure_memory(2000, end="resolve")
+    assert report.left_over == 2000
+    assert report.percent_left > 10
+
+
+def test_a_manager_that_mixes_up_answers_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    defective(
+        tmp_path,
+        monkeypatch,
+        "        correlation = self._pending.get(message_id)\n        if correlation is None:\n            verdict",
+        "        correlation = next(iter(self._pending.values()), None)\n"
+        "        if correlation is not None:\n"
+        "            message_id, charge_point_id = correlation.message_id, correlation.charge_point_id\n"
+        "        if correlation is None:\n            verdict",
+    )
+    report = direct.run_workers(5, 100, seed=4)
+    assert report.mixed_up > 0
+
+
+def test_a_manager_that_loses_answers_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    defective(
+        tmp_path,
+        monkeypatch,
+        "        correlation._settle(outcome)  # noqa: SLF001 - the manager's own\n",
+        "        if not message_id.endswith('9'):\n            correlation._settle(outcome)\n",
+    )
+    report = direct.run_workers(3, 20, seed=4)
+    assert report.lost > 0
+
+
+def test_a_manager_that_counts_wrongly_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    defective(tmp_path, monkeypatch, "            self.totals.resolved += 1\n", "            pass\n")
+    report = direct.run_workers(3, 50, seed=4)
+    assert report.lost == 0
+    assert report.miscounted > 0
+
+
+def test_a_child_that_fails_or_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"end is 'bang' \(allowed: resolve, fail, cancel, expire, mixed\)"):
+        direct.measure_memory(1, end="bang")
+    with pytest.raises(UsageError, match="pending is 0"):
+        direct.measure_memory(0)
+    with pytest.raises(UsageError, match="workers is 0"):
+        direct.run_workers(0, 1)
+    with pytest.raises(ServiceError, match="was not done within 10 ms"):
+        direct.run_workers(1, 1, timeout=0.01)
+    defective(
+        tmp_path, monkeypatch, "class CorrelationManager:\n", "class CorrelationManager:\n    register = None\n    x"
+    )
+    with pytest.raises(ServiceError, match=r"ended with status 1\. (.|\n)*Error"):
+        direct.run_workers(1, 1)

@@ -285,7 +285,7 @@ class CommandClient:
         finally:
             for command in batch:
                 if not command.done:
-                    command.problem, command.done = "the client was closed", True
+                    command.problem, command.done = "the caller went away", True
 
     async def _send(self, session: aiohttp.ClientSession, command: Command) -> None:
         timeout = self.target.commands.default_timeout if command.timeout is None else command.timeout
@@ -319,6 +319,17 @@ class CommandClient:
             command.success = document.get("success")
             command.reason = str(document.get(names.message) or "")
             command.data = document.get(names.data)
+
+    def abandon(self, batch: Commands) -> None:
+        """Let the callers of `batch` go away: their connections are closed.
+
+        Raises:
+            UsageError: it was not started here.
+        """
+        if batch.future is None:
+            raise UsageError("Only what was started together can be abandoned together.")
+        batch.future.cancel()
+        self.collect(batch, timeout=5)
 
     def close(self) -> None:
         """Break off what still waits and close the connections."""

@@ -20,8 +20,9 @@ import random
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -37,8 +38,8 @@ ENDS = ("resolve", "fail", "cancel", "expire")
 
 NO_ANSWER = ("fail", "cancel", "expire")
 EXPIRY_SECONDS = 0.5
-LONGEST_OUTCOME_SECONDS = 3.0
-MOST_WITHOUT_OUTCOME = 50
+LONGEST_OUTCOME_SECONDS = 2.0
+MOST_WITHOUT_OUTCOME = 10
 """After so many the workers stop: what they have not done counts as lost."""
 
 IN_FLIGHT = 20
@@ -46,16 +47,19 @@ IN_FLIGHT = 20
 
 
 class MemoryReport(msgspec.Struct, kw_only=True):
-    """What many pending requests cost, each with a task that waits for its answer.
+    """What many pending requests cost, each with somebody who waits for its answer.
+
+    Memory is what Python's objects take up (`tracemalloc`). The process itself gives memory back to the system in
+    pieces of a megabyte, and only those with no object left in them, so its size says little about what is still held.
 
     Attributes:
         pending: how many were pending at once.
-        bytes_each: memory of one, in bytes: what the process has grown by, divided by the number.
+        bytes_each: memory of one, in bytes.
         kilobytes_each: the same in KB (1,000 bytes).
-        peak_bytes: the process with all of them pending, in bytes.
-        before_bytes: before the first.
-        after_bytes: when all had ended.
-        percent_left: by how much the process is larger afterwards than before, in percent.
+        used_bytes: memory of all of them, in bytes.
+        left_bytes: what of it is still used when all have ended.
+        resident_bytes: the size of the process before, with all of them pending, and afterwards.
+        percent_left: by how much more is used afterwards than before, in percent of the size of the process before.
         left_over: requests that are still pending afterwards.
         ended: how many ended in which way.
         seconds: from the first registration until all had ended.
@@ -64,9 +68,9 @@ class MemoryReport(msgspec.Struct, kw_only=True):
     pending: int
     bytes_each: float
     kilobytes_each: float
-    peak_bytes: int
-    before_bytes: int
-    after_bytes: int
+    used_bytes: int
+    left_bytes: int
+    resident_bytes: list[int]
     percent_left: float
     left_over: int
     ended: dict[str, int]
@@ -195,46 +199,79 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
             for number in range(index, pending, len(ways)):
                 yield way, f"{way}-{number:08d}", f"CP-{number % 50:03d}"
 
-    before = _resident()
+    resident = [_resident()]
+    tracemalloc.start(1)
+    used = [_used()]
     began = time.perf_counter()
     deadline = 0.0
-    waiting: list[asyncio.Task[str]] = []
+    waiting: list[Generator[Any, None, Any]] = []
     for way, message_id, charge_point in plan():
         limit = 600.0
         if way == "expire":
-            deadline = deadline or loop.time() + EXPIRY_SECONDS + pending / 50_000
-            limit = deadline - loop.time()
-        correlation = manager.register(message_id, charge_point, "GetConfiguration", timeout=limit)
-        waiting.append(asyncio.ensure_future(_how_it_ends(correlation)))
-    del correlation
-    await asyncio.sleep(0)  # now every one of them waits
+            deadline = deadline or loop.time() + EXPIRY_SECONDS + pending / len(ways) / 15_000
+            limit = max(0.001, deadline - loop.time())
+        waiter = manager.register(message_id, charge_point, "GetConfiguration", timeout=limit).__await__()
+        next(waiter)  # as a task does: from here on it waits
+        waiting.append(waiter)
+    del waiter
     seen = len(manager)
-    peak = _resident()
+    resident.append(_resident())
+    used.append(_used())
     for way, message_id, charge_point in plan():
         _end(manager, way, message_id, charge_point)
+    for _ in range(round(100 * (deadline - loop.time() + LONGEST_OUTCOME_SECONDS)) if deadline else 0):
+        if len(manager) == 0:
+            break
+        await asyncio.sleep(0.01)
     ended: Counter[str] = Counter()
     while waiting:
-        ended[await waiting.pop()] += 1
+        ended[_ended(waiting.pop())] += 1
     took = time.perf_counter() - began
     left_over = len(manager)
     await asyncio.sleep(0.05)  # the loop's own turn: it lets go of timers that were cancelled
-    after = _resident()
-    # What is kept on purpose (ids that were answered already, for telling duplicates) is part of `after`.
+    resident.append(_resident())
+    used.append(_used())
+    tracemalloc.stop()
+    # What is kept on purpose (ids that ended, for telling late answers from unknown ones) is part of what is left.
     del manager
     if unhandled:
         raise RuntimeError(f"{len(unhandled)} exceptions were left to the loop: {unhandled[0]}")
     return MemoryReport(
         pending=seen,
-        bytes_each=(peak - before) / pending,
-        kilobytes_each=(peak - before) / pending / 1000,
-        peak_bytes=peak,
-        before_bytes=before,
-        after_bytes=after,
-        percent_left=100 * (after - before) / before,
+        bytes_each=(used[1] - used[0]) / pending,
+        kilobytes_each=(used[1] - used[0]) / pending / 1000,
+        used_bytes=used[1] - used[0],
+        left_bytes=used[2] - used[0],
+        resident_bytes=resident,
+        percent_left=100 * (used[2] - used[0]) / resident[0],
         left_over=left_over,
         ended=dict(ended),
         seconds=took,
     )
+
+
+def _ended(waiter: Generator[Any, None, Any]) -> str:
+    """How the request that `waiter` waits for has ended."""
+    module = _server()
+    try:
+        waiter.send(None)
+    except StopIteration:
+        return "resolve"
+    except module.CorrelationTimeout:
+        return "expire"
+    except module.CallErrorReceived:
+        return "fail"
+    except module.CorrelationCancelled:
+        return "cancel"
+    except RuntimeError:  # it waits still
+        waiter.close()
+    return "none"
+
+
+def _used() -> int:
+    """The memory that Python's objects take up, in bytes."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
 
 
 def _end(manager: Any, way: str, message_id: str, charge_point: str) -> Any:
@@ -245,11 +282,6 @@ def _end(manager: Any, way: str, message_id: str, charge_point: str) -> Any:
     if way == "cancel":
         return manager.cancel(message_id)
     return None
-
-
-async def _how_it_ends(correlation: Any) -> str:
-    outcome, _ = await _outcome(correlation)
-    return outcome
 
 
 async def _outcome(correlation: Any) -> tuple[str, Any]:

@@ -211,6 +211,15 @@ class GatewayStandIn:
             random.Random(seed).shuffle(chosen)  # noqa: S311 - no secret
         return self._run(self._answer, chosen, way, payload)
 
+    def noted(self) -> int:
+        """How many correlations are noted in Redis: waited for, by whichever instance.
+
+        Raises:
+            UsageError: the target has no such key.
+            ServiceError: Redis cannot be reached.
+        """
+        return self._run(self._count, self.target.key_glob("correlation"))
+
     def close(self) -> None:
         """Remove the charge points and everything of theirs from Redis, and end the connections.
 
@@ -374,6 +383,9 @@ class GatewayStandIn:
                 "ws_server_id": self.gateway,
             }
         )
+
+    async def _count(self, pattern: str) -> int:
+        return len([key async for key in self._redis().scan_iter(match=pattern, count=1000)])
 
     async def _remove(self) -> None:
         client = self._redis()
