@@ -51,6 +51,7 @@ browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; scre
 
 bench: $(INSTALLED)  ## Measure the server against Redis itself; writes results/bench.json
 	$(BIN)/python benchmarks/bench.py --output results/bench.json
+	$(BIN)/python benchmarks/gateway.py --output results/bench-gateway.json
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \

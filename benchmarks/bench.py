@@ -70,9 +70,9 @@ def main() -> int:
     options = arguments.parse_args()
     figures: list[Figure] = []
     for append_only, mode in ((AppendOnly.OFF, "append-only off"), (AppendOnly.ALWAYS, "fsync always")):
-        with _running(append_only) as (url, server):
+        with running(append_only) as (url, server):
             figures += _all(url, server, mode, options.rounds)
-    _print(figures)
+    print_figures(figures)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n", encoding="utf-8")
@@ -80,7 +80,8 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def _running(append_only: AppendOnly) -> Iterator[tuple[str, OcppServer]]:
+def running(append_only: AppendOnly) -> Iterator[tuple[str, OcppServer]]:
+    """A server on a Redis of its own."""
     service = EmbeddedRedis("bench", append_only=append_only)
     server = OcppServer("bench", Target.load("reference"))
     try:
@@ -293,7 +294,8 @@ def _idle(server: OcppServer) -> Iterator[Figure]:
     yield Figure("memory after the load", server.process.memory().resident_bytes / 2**20, "MiB")
 
 
-def _print(figures: list[Figure]) -> None:
+def print_figures(figures: list[Figure]) -> None:
+    """The figures as a table."""
     rows = [("figure", "value", "unit", "reference", "ratio", "target", "met")]
     for figure in figures:
         ratio = "" if figure.ratio is None else f"{figure.ratio:.3f}"

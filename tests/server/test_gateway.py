@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import signal
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import ocpp.v16
 import pytest
 import redis
+import trustme
 from conftest import StartServer
 from harness import NOW, ServerProcess, dead_letters, soon
 from ocpp.routing import on
@@ -20,7 +25,9 @@ from ocpp.v16 import call as request
 from ocpp.v16 import call_result, enums
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidMessage, InvalidStatus
+
+from server.config import SettingError, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -556,3 +563,98 @@ async def test_stopping_closes_with_1001_and_takes_the_sessions_away(
     assert not client.keys("ocpp:session:*")
     assert not client.exists("ocpp:active")
     assert not client.keys("ocpp:gateway:*")
+
+
+# --- security profiles 1 and 2 ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> str:
+    digest = hashlib.sha256("sesám".encode()).hexdigest()
+    path = tmp_path / "credentials"
+    path.write_text(
+        f"# who may connect\n\nCP-1:{digest}\nCP-2:{digest.upper()}\nCP-3:{hashlib.sha256(b'').hexdigest()}\n"
+    )
+    return str(path)
+
+
+def basic(user: str, password: str, scheme: str = "Basic") -> dict[str, str]:
+    return {"Authorization": f"{scheme} {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+async def test_who_shows_the_right_password_is_let_in(
+    redis_url: str, start_server: StartServer, credentials: str
+) -> None:
+    server = start_server(redis_url, "gw", WS_CREDENTIALS=credentials)
+    for charge_point_id in ("CP-1", "CP-2"):
+        async with plugged(server, charge_point_id, additional_headers=basic(charge_point_id, "sesám")) as socket:
+            assert await ask(socket, "1", "Heartbeat")
+    for headers in (
+        {},
+        basic("CP-1", "wrong"),
+        basic("CP-1", ""),
+        basic("CP-2", "sesám"),
+        basic("", "sesám"),
+        basic("CP-1", "sesám", "Bearer"),
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic ???"},
+    ):
+        with pytest.raises(InvalidStatus) as refused:
+            async with plugged(server, "CP-1", additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == 401
+        assert refused.value.response.headers["WWW-Authenticate"].startswith("Basic ")
+    with pytest.raises(InvalidStatus):
+        async with plugged(server, "CP-UNKNOWN", additional_headers=basic("CP-UNKNOWN", "")):
+            pass
+    with pytest.raises(InvalidStatus):
+        async with plugged(server, "CP-UNKNOWN", additional_headers=basic("CP-1", "sesám")):
+            pass
+    # Nothing of it stands in a log.
+    assert "ses" not in json.dumps(server.records(), ensure_ascii=False)
+
+
+@pytest.mark.parametrize("line", ["CP-1", "CP-1:5", ":" + 64 * "0", "A B:" + 64 * "0", "CP-1:" + 65 * "0"])
+def test_credentials_that_cannot_be_used_stop_the_start(
+    redis_url: str, make_server: StartServer, tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "credentials"
+    path.write_text(line)
+    with pytest.raises(SettingError, match=r"WS_CREDENTIALS: line 1 of .* allowed are lines"):
+        Settings(ws_credentials=str(path)).credentials()
+
+
+async def test_tls_is_spoken_and_nothing_else(redis_url: str, start_server: StartServer, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(b"".join(one.bytes() for one in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    server = start_server(redis_url, "gw", TLS_CERTIFICATE=str(certificate), TLS_KEY=str(key))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    secure = f"wss://localhost:{server.ws_port}/ocpp/CP-1"
+    async with dial(secure, ssl=trusting, subprotocols=SUBPROTOCOLS, proxy=None, host="127.0.0.1") as socket:
+        assert (await ask(socket, "1", "BootNotification", BOOT))["status"] == "Accepted"
+    with pytest.raises((InvalidMessage, OSError)):
+        async with plugged(server, "CP-2"):
+            pass
+    with pytest.raises(ssl.SSLCertVerificationError):
+        async with dial(secure, subprotocols=SUBPROTOCOLS, proxy=None, host="127.0.0.1"):
+            pass
+    async with dial(secure, ssl=trusting, subprotocols=SUBPROTOCOLS, proxy=None, host="127.0.0.1") as socket:
+        assert await ask(socket, "2", "Heartbeat")
+
+
+def test_tls_needs_both_files_and_they_must_fit(tmp_path: Path) -> None:
+    file = tmp_path / "file.pem"
+    file.write_text("no certificate")
+    with pytest.raises(SettingError, match="TLS_KEY: '' cannot be used"):
+        Settings.from_environment({"TLS_CERTIFICATE": str(file)})
+    with pytest.raises(SettingError, match="TLS_CERTIFICATE: '' cannot be used"):
+        Settings.from_environment({"TLS_KEY": str(file)})
+    with pytest.raises(SettingError, match="WS_CREDENTIALS"):
+        Settings.from_environment({"WS_CREDENTIALS": str(tmp_path / "nothing")})
+    settings = Settings.from_environment({"TLS_CERTIFICATE": str(file), "TLS_KEY": str(file)})
+    with pytest.raises(SettingError, match="TLS_CERTIFICATE"):
+        settings.tls()
