@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance baseline containers test lint format unit keywords browser bench grade clean
+.PHONY: help acceptance baseline docs containers test lint format unit keywords browser bench grade clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ unit: $(INSTALLED)  ## Unit and server tests
 
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 	$(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
+
+docs: $(INSTALLED)  ## The keyword documentation with an index, in results/docs
+	$(BIN)/python docs/make_keyword_docs.py results/docs
 
 browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; screenshots in results/page
 	$(BIN)/pytest -q tests/browser

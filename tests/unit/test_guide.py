@@ -1,0 +1,129 @@
+"""What the guide shows works: its suites pass, its YAML is accepted, its commands and links exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import yaml
+
+from resilience.requirements import load
+from resilience.target import Capability, Target
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "guide"
+PAGES = sorted(GUIDE.glob("*.md"))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+SUITES = [
+    (page, number) for page in [ROOT / "README.md", *PAGES] for number, _ in enumerate(blocks(page, "robotframework"))
+]
+
+
+@pytest.mark.parametrize(("page", "number"), SUITES, ids=[f"{page.name}-{number}" for page, number in SUITES])
+def test_suite_passes(page: Path, number: int, tmp_path: Path) -> None:
+    (tmp_path / "example.robot").write_text(blocks(page, "robotframework")[number])
+    for name, text in re.findall(r"`([\w-]+\.yaml)`:\n\n```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "robot", "--outputdir", "out", "--console", "dotted", "example.robot"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no such" not in done.stderr.lower()
+
+
+def test_the_profile_is_a_profile(tmp_path: Path) -> None:
+    [profile] = blocks(GUIDE / "own-target.md", "yaml")
+    (tmp_path / "my-system.yaml").write_text(profile)
+    target = Target.load(str(tmp_path / "my-system.yaml"))
+    assert target.name == "my-system"
+    named = set(re.findall(r"^\| `([a-z_]+)` \|", (GUIDE / "own-target.md").read_text(), re.MULTILINE))
+    assert named == {each.value for each in Capability}
+
+
+def test_the_requirement_is_a_requirement(tmp_path: Path) -> None:
+    [text] = blocks(GUIDE / "own-requirements.md", "yaml")
+    (tmp_path / "own.yaml").write_text(text)
+    assert load(tmp_path / "own.yaml").threshold("R20.1", "drain_rate").value == 500
+
+
+def test_pipelines_are_yaml() -> None:
+    for text in blocks(GUIDE / "pipelines.md", "yaml"):
+        assert isinstance(yaml.safe_load(text), dict)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_and_pictures_exist(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (GUIDE / "README.md").read_text()))
+    assert listed == {page.name for page in PAGES} - {"README.md"}
+
+
+def test_commands_of_the_guide_know_their_options() -> None:
+    seen = set()
+    for page in PAGES:
+        for module, rest in re.findall(r"python -m (resilience[.\w]*)([^\n`|]*)", page.read_text()):
+            helped = [module, "check"] if module in {"resilience.requirements", "resilience.ledger"} else [module]
+            text = subprocess.run(
+                [sys.executable, "-m", *helped, "--help"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+                env=os.environ | {"COLUMNS": "200"},
+            ).stdout
+            for option in re.findall(r"--[a-z-]+", rest):
+                assert option in text, f"{page.name}: {module} has no {option}"
+            seen.add(module)
+    assert "resilience.report" in seen
+
+
+def test_make_targets_of_the_guide_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for page in PAGES:
+        for target in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name}: make {target}"
+
+
+def test_pictures_are_wellformed_and_titled() -> None:
+    pictures = sorted((GUIDE / "pictures").glob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        root = ET.fromstring(picture.read_text())
+        title = root.find("{http://www.w3.org/2000/svg}title")
+        assert title is not None, picture.name
+        assert title.text, picture.name
+
+
+def test_the_settings_for_editors_name_what_is_there() -> None:
+    settings = tomllib.loads((ROOT / "robot.toml").read_text())
+    profiles = [settings, *settings["profiles"].values()]
+    for path in [each for profile in profiles for key in ("paths", "python-path") for each in profile.get(key, [])]:
+        assert (ROOT / path).is_dir(), path
+
+
+def test_keyword_documentation_is_made_without_a_warning(tmp_path: Path) -> None:
+    script = ROOT / "docs" / "make_keyword_docs.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    index = (tmp_path / "index.html").read_text()
+    for name in set(re.findall(r'href="([^"#]+)', index)):
+        assert (tmp_path / name).is_file(), name
+    assert "EvidenceLibrary.html#Requirement%20Should%20Be%20Met" in index
