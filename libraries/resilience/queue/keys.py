@@ -59,7 +59,7 @@ class QueueKeys:
             configuration=keys.configuration,
             own=tuple(
                 target.key_glob(name)
-                for name in ("owner", "consumer", "transaction_id")
+                for name in ("owner", "consumer", "transaction_id", "gateway", "answers")
                 if getattr(keys, name) is not None
             ),
         )
