@@ -84,9 +84,11 @@ class FakeGateway:
         assert connection.request is not None
         point = unquote(connection.request.path.rpartition("/")[2])
         self.connections[point] = connection
+        deaf = False
         async for data in connection:
             self.received.setdefault(point, []).append(data)
-            if self.deaf_after is not None and self.deaf_after in self.received[point]:
+            deaf = deaf or data == self.deaf_after
+            if deaf:
                 continue
             with contextlib.suppress(ValueError):
                 await self._answer(connection, json.loads(data))

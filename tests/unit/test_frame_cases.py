@@ -13,9 +13,12 @@ import pytest
 
 from ChargePointLibrary import ChargePointLibrary
 from resilience import background
-from resilience.charge_points.frame_cases import FrameReport, generated_frames, load_frames
+from resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
+from resilience.charge_points.gateway import Gateway
+from resilience.charge_points.point import ChargePoint
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.queue.messages import Ids
+from resilience.target import Target
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
 
@@ -249,6 +252,15 @@ class TestJudgement:
             report = library.send_invalid_frames(str(file), timeout=timedelta(milliseconds=200))
         assert (report.unanswered, len(report.wrong)) == (1, 1)
         assert str(report.wrong[0]).endswith("seen nothing, and the next message was not answered")
+
+    def test_each_frame_has_a_sound_connection_until_too_many_went_unanswered(self, gateway: FakeGateway) -> None:
+        gateway.deaf_after = "stop"
+        expected = {"title": "t", "kind": "k", "reason": "r", "form": "text", "ignored": True}
+        cases = [FrameCase(id=f"c-{text}", data=text, **expected) for text in ("stop", "fine", "stop", "stop", "fine")]
+        point = ChargePoint("CP-1", Gateway(gateway.url, Target.load("reference")))
+        report: FrameReport = background.run(send_frames, [point], cases, limit=0.1)
+        assert [each.answered_behind for each in report.reactions] == [False, True, False, False, False]
+        assert report.reactions[4].seen.startswith("nothing: it was not sent")
 
     def test_a_gateway_that_does_not_serve_anybody_is_a_failure(self, gateway: FakeGateway, tmp_path: Path) -> None:
         gateway.refused.add("Heartbeat")

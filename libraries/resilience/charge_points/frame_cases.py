@@ -35,6 +35,8 @@ FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
 EXPECTATIONS = ("callerror", "message_id", "closed", "ignored", "answers")
 AT_ONCE = 100
+MOST_UNANSWERED = 3
+"""After so many valid messages without an answer, a charge point gives up: each costs the whole time limit."""
 GENERATED_FOR = "GENERATED"
 """The charge point id in the envelopes that generated frames are taken out of; it is never sent."""
 _ID = "{message_id}"
@@ -368,7 +370,16 @@ async def _send_all(point: ChargePoint, cases: Sequence[FrameCase], limit: float
     await point.connect(limit=limit)
     try:
         (await point.call("Heartbeat", {}, limit=limit)).accepted()
-        return [await _send(point, case, limit) for case in cases]
+        reactions: list[Reaction] = []
+        for case in cases:
+            if sum(1 for each in reactions if not each.answered_behind) < MOST_UNANSWERED:
+                reactions.append(await _send(point, case, limit))
+            else:
+                not_sent = f"nothing: it was not sent, since {MOST_UNANSWERED} messages before went unanswered"
+                reactions.append(
+                    Reaction(case=case, seen=not_sent, right=False, tolerable=False, answered_behind=False)
+                )
+        return reactions
     finally:
         await point.disconnect()
 
@@ -387,6 +398,8 @@ async def _send(point: ChargePoint, case: FrameCase, limit: float) -> Reaction:
     else:
         code = None
         received = [frame for frame in received if frame.message_id != behind]
+    if behind is None:
+        await point.disconnect()  # what is wrong with this connection is not to be blamed on the next frame
     return _judge(case, received, code, answered_behind=behind is not None)
 
 

@@ -1,0 +1,130 @@
+"""Test 17, on the WebSocket: invalid frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from catalogue import defect
+
+from server import gateway, messages
+from server.errors import ErrorCode, InvalidMessage
+from server.gateway import Gateway
+from server.sessions import Session
+
+ANSWERED = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"
+NOBODY = "Frames That Nobody Can Answer Are Ignored Or Cost The Connection"
+GENERATED = "A Thousand Generated Invalid Frames Get The Right Reactions"
+
+
+def set_aside_as(change: Callable[[Gateway, Session, InvalidMessage], None]) -> None:
+    """Change what becomes of a frame that is set aside, before it is."""
+    sound = Gateway._set_aside
+
+    def set_aside(self: Gateway, session: Session, invalid: InvalidMessage, raw: bytes) -> None:
+        change(self, session, invalid)
+        sound(self, session, invalid, raw)
+
+    Gateway._set_aside = set_aside
+
+
+@defect("R17.10", NOBODY, GENERATED)
+def answers_frames_that_nobody_can_answer() -> None:
+    """Text that is not JSON gets a CALLERROR to -1."""
+
+    def answer(_: Gateway, __: Session, invalid: InvalidMessage) -> None:
+        invalid.answer_id = invalid.answer_id or messages.UNREADABLE_ID
+
+    set_aside_as(answer)
+
+
+@defect("R17.10", ANSWERED, GENERATED)
+def never_answers_invalid_frames() -> None:
+    """A CALL that cannot be read in full is dropped without a CALLERROR."""
+
+    def drop(_: Gateway, __: Session, invalid: InvalidMessage) -> None:
+        invalid.answer_id = None
+
+    set_aside_as(drop)
+
+
+@defect("R17.10", ANSWERED)
+def echoes_an_id_that_is_under_way() -> None:
+    """The second of two CALLs with one message id is refused with that id: the first is taken for refused."""
+
+    def echo(_: Gateway, __: Session, invalid: InvalidMessage) -> None:
+        if "under way" in invalid.reason:
+            invalid.answer_id = invalid.message_id
+
+    set_aside_as(echo)
+
+
+@defect("R17.10", NOBODY, GENERATED)
+def takes_text_that_is_not_utf8() -> None:
+    """A text frame that is not UTF-8 does not cost the connection."""
+    gateway._is_utf8 = lambda _: True
+
+
+@defect("R17.10", NOBODY, ANSWERED, GENERATED)
+def hangs_up_on_every_invalid_frame() -> None:
+    """A frame with any fault costs the connection."""
+
+    def hang_up(self: Gateway, session: Session, _: InvalidMessage) -> None:
+        self._close_session(session, 1002, "invalid frame")
+
+    set_aside_as(hang_up)
+
+
+@defect("R17.10", NOBODY, ANSWERED, GENERATED)
+def hears_nothing_behind_an_invalid_frame() -> None:
+    """A connection over which an invalid frame came is not listened to any more."""
+    deaf: list[Session] = []
+    sound = Gateway._received
+
+    def note(_: Gateway, session: Session, __: InvalidMessage) -> None:
+        deaf.append(session)
+
+    def received(self: Gateway, session: Session, raw: bytes) -> None:
+        if not any(session is other for other in deaf):
+            sound(self, session, raw)
+
+    set_aside_as(note)
+    Gateway._received = received
+
+
+@defect("R17.10", NOBODY)
+def answers_answers() -> None:
+    """A CALLRESULT to a message that was never sent is answered with a CALLERROR."""
+    sound = Gateway._answered
+
+    def answered(self: Gateway, session: Session, message_id: str) -> None:
+        if session.command != message_id:
+            session.connection.push(messages.error_frame(message_id, ErrorCode.INTERNAL_ERROR, "nobody waits for it"))
+        sound(self, session, message_id)
+
+    Gateway._answered = answered
+
+
+@defect("R17.10", NOBODY, GENERATED)
+def reads_frames_of_any_size() -> None:
+    """A frame beyond the size limit is read."""
+    sound = gateway.serve
+
+    def serve(*arguments: Any, **options: Any) -> Any:
+        return sound(*arguments, **(options | {"max_size": None}))
+
+    gateway.serve = serve
+
+
+@defect("R17.10", NOBODY)
+def dies_on_deeply_nested_frames() -> None:
+    """A frame of a thousand opening brackets ends the process."""
+    sound = messages.parse_frame
+
+    def parse_frame(raw: bytes, charge_point_id: str) -> Any:
+        if b"[" * 1000 in raw:
+            os._exit(2)
+        return sound(raw, charge_point_id)
+
+    messages.parse_frame = parse_frame
