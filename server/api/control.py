@@ -18,7 +18,7 @@ from server.commands import (
 )
 from server.correlation import CallErrorReceived, ChargePointDisconnected, CorrelationClosed, CorrelationTimeout
 
-TIMEOUT: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 3600}
+TIMEOUT: Schema = {"type": "number", "minimum": 0.1, "maximum": 3600}
 """Seconds that the answer is waited for."""
 STATUSES = (408, 502, 503)
 

@@ -236,7 +236,16 @@ async def _body(operation: Operation, request: Request) -> dict[str, Any]:
         raise HTTPException(400, f"the body is not JSON: {error}") from None
     if what := complaint(operation.validator, value):
         raise HTTPException(400, what)
-    return dict(value)
+    return dict(_whole(value))
+
+
+def _whole(value: Any) -> Any:
+    """`value` with its whole numbers as integers: JSON knows one kind of number, and OCPP's integers have no point."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 async def while_listened_to(request: Request, work: Awaitable[T]) -> T:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from server.api.http import CHARGE_POINT_ID, Given, Operation, Parts, need_redis
+from server.messages import usable_charge_point_id
 from server.store.base import StateNotFound
 from server.store.models import ConfigurationKey
 
@@ -69,10 +70,10 @@ def operations(parts: Parts) -> list[Operation]:
 
     async def transactions(given: Given) -> Any:
         need_redis(link)
-        status = given.query.get("status")
-        return await store.list_transactions(
-            given.query.get("chargePointId"), active=None if status is None else status == "active"
-        )
+        status, charge_point_id = given.query.get("status"), given.query.get("chargePointId")
+        if charge_point_id is not None and not usable_charge_point_id(charge_point_id):
+            return []  # nobody can be called that
+        return await store.list_transactions(charge_point_id, active=None if status is None else status == "active")
 
     async def transaction(given: Given) -> Any:
         need_redis(link)

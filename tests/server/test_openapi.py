@@ -1,0 +1,216 @@
+"""Requests made from the OpenAPI description against a running server: what is described is what happens."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+import requests
+import schemathesis
+from conftest import StartServer
+from harness import NOW, QUEUE, ServerProcess, connect
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+EXAMPLES = 20
+"""Requests for each operation and kind of data."""
+ANSWERS: dict[str, dict[str, Any]] = {
+    "GetConfiguration": {"unknownKey": []},
+    "UnlockConnector": {"status": "Unlocked"},
+}
+
+
+def _fill(client: redis.Redis) -> None:
+    """A charge point that is connected, with one of everything."""
+    client.set("ocpp:chargepoint:CP-1", json.dumps({"id": "CP-1"}))
+    client.sadd("ocpp:chargepoints", "CP-1")
+    client.set("ocpp:connector:CP-1:1", json.dumps({"status": "Charging", "transaction_id": 1}))
+    client.sadd("ocpp:connectors:CP-1", 1)
+    transaction = {"id": 1, "charge_point_id": "CP-1", "connector_id": 1, "id_tag": "T", "start_time": NOW}
+    client.set("ocpp:transaction:1", json.dumps(transaction | {"meter_start": 0, "meter_current": 5}))
+    client.zadd("ocpp:transactions:CP-1", {"1": 1.0})
+    client.sadd("ocpp:transactions:CP-1:active", 1)
+    client.hset("ocpp:config:CP-1", "A", json.dumps({"value": "1", "readonly": False}))
+    client.sadd("ocpp:active", "CP-1")
+    client.hset("ocpp:session:CP-1", mapping={"charge_point_id": "CP-1", "ws_server_id": "nobody"})
+
+
+@contextmanager
+def _charge_point(url: str) -> Iterator[Counter[str]]:
+    """A stand-in for CP-1 that accepts every command; counts them."""
+    stop, seen = threading.Event(), Counter[str]()
+
+    def serve() -> None:
+        with connect(url) as client:
+            while not stop.is_set():
+                entry = client.brpop(["ocpp:responses:CP-1"], timeout=0.2)
+                if entry is not None:
+                    _, message_id, action, _ = json.loads(entry[1])["payload"]
+                    seen[action] += 1
+                    frame = [3, message_id, ANSWERS.get(action, {"status": "Accepted"})]
+                    client.lpush(QUEUE, json.dumps({"charge_point_id": "CP-1", "payload": frame}))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def _direct(case: schemathesis.Case, *, known: bool) -> None:
+    """Let a valid request name things that are there, where told to, and give an answer time to come."""
+    for given_fields in (case.body, case.query):
+        if isinstance(given_fields, dict) and "timeout" in given_fields:
+            given_fields["timeout"] = 10
+    if not known:
+        return
+    for name, value in {"id": "CP-1", "n": 1, "tx": 1}.items():
+        if name in case.path_parameters:
+            case.path_parameters[name] = value
+    if isinstance(case.body, dict) and "chargePointId" in case.body:
+        case.body["chargePointId"] = "CP-1"
+
+
+def test_every_operation_does_as_it_is_described(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    _fill(client)
+    server = start_server(redis_url, "openapi")
+    server.wait_healthy()
+    statuses: Counter[tuple[str, int]] = Counter()
+    with requests.Session() as session, _charge_point(redis_url) as seen:
+        session.trust_env = False
+        schema = schemathesis.openapi.from_dict(_description(server))
+        base = f"http://127.0.0.1:{server.http_port}"
+        operations = [found.ok() for found in schema.get_all_operations()]
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            for operation in operations:
+                if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
+                    continue  # a path that cannot be is not there: 404, as with a valid one
+                _exercise(operation, mode, base, session, statuses)
+    # Each operation also worked, and each command reached the charge point.
+    assert {label for label, status in statuses if status == 200} == {each.label for each in operations}, statuses
+    assert len(seen) == 9, seen
+    assert not [entry for entry in statuses if entry[1] == 500]
+    assert server.health()["status"] == "healthy"
+    assert server.get("/inspect/correlations")[1]["data"]["pending"]["count"] == 0
+
+
+def _description(server: ServerProcess) -> Any:
+    status, body, _ = server.get("/openapi.json")
+    assert status == 200
+    return body
+
+
+def _exercise(
+    operation: Any, mode: GenerationMode, base: str, session: requests.Session, statuses: Counter[tuple[str, int]]
+) -> None:
+    checks = [status_code_conformance, content_type_conformance, response_schema_conformance]
+    checks.append(positive_data_acceptance if mode is GenerationMode.POSITIVE else negative_data_rejection)
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(case: schemathesis.Case) -> None:
+        if mode is GenerationMode.POSITIVE:
+            _direct(case, known=statuses.total() % 2 == 0)
+        response = case.call(base_url=base, session=session, timeout=10)
+        statuses[operation.label, response.status_code] += 1
+        case.validate_response(response, checks=checks)
+
+    ask()
+
+
+def test_the_description_names_every_path_of_the_contract(redis_url: str, start_server: StartServer) -> None:
+    described = _description(start_server(redis_url))
+    point = "/api/v1/chargepoints/{id}"
+    assert {(method, path) for path, methods in described["paths"].items() for method in methods} == {
+        ("get", "/health"),
+        ("get", "/health/ready"),
+        ("get", "/metrics"),
+        ("get", "/clients"),
+        ("get", "/inspect/correlations"),
+        ("get", "/inspect/processor"),
+        ("get", "/api/v1/chargepoints"),
+        ("get", point),
+        ("get", f"{point}/connectors"),
+        ("get", f"{point}/connectors/{{n}}"),
+        ("get", f"{point}/configuration"),
+        ("put", f"{point}/configuration"),
+        ("get", f"{point}/configuration/live"),
+        ("put", f"{point}/configuration/live"),
+        ("post", f"{point}/trigger"),
+        ("post", f"{point}/availability"),
+        ("post", f"{point}/reset"),
+        ("post", f"{point}/unlock"),
+        ("post", f"{point}/clear-cache"),
+        ("get", "/api/v1/transactions"),
+        ("get", "/api/v1/transactions/{tx}"),
+        ("post", "/api/v1/transactions/remote-start"),
+        ("post", "/api/v1/transactions/remote-stop"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/clients", ["CP-1"]),
+        ("/api/v1/chargepoints", ["CP-1"]),
+        ("/api/v1/chargepoints/CP-1", "CP-1"),
+        ("/api/v1/chargepoints/CP-1/connectors", [1]),
+        ("/api/v1/chargepoints/CP-1/connectors/1", 1),
+        ("/api/v1/chargepoints/CP-1/configuration", {"A": {"value": "1", "readonly": False}}),
+        ("/api/v1/transactions", [1]),
+        ("/api/v1/transactions?chargePointId=CP-1&status=active", [1]),
+        ("/api/v1/transactions?status=completed", []),
+        ("/api/v1/transactions?chargePointId=CP-2", []),
+        ("/api/v1/transactions/1", 1),
+        ("/api/v1/chargepoints/CP-2", None),
+        ("/api/v1/chargepoints/CP-2/connectors", None),
+        ("/api/v1/chargepoints/CP-2/configuration", None),
+        ("/api/v1/chargepoints/CP-1/connectors/2", None),
+        ("/api/v1/chargepoints/CP-1/connectors/x", None),
+        ("/api/v1/chargepoints/C%20P", None),
+        ("/api/v1/chargepoints/CP%FF", None),
+        ("/api/v1/transactions/2", None),
+    ],
+)
+def test_stored_state_is_read(
+    client: redis.Redis, redis_url: str, start_server: StartServer, path: str, expected: Any
+) -> None:
+    _fill(client)
+    server = start_server(redis_url)
+    server.wait_healthy()
+    status, body, _ = server.get(path)
+    if expected is None:
+        assert (status, body["success"], body["data"]) == (404, False, None)
+        assert body["message"].startswith("there is no ")
+        return
+
+    def id_of(record: Any) -> Any:
+        return record.get("id", record.get("charge_point_id", record)) if isinstance(record, dict) else record
+
+    assert status == 200
+    data = body["data"]
+    assert ([id_of(each) for each in data] if isinstance(data, list) else id_of(data)) == expected
