@@ -38,6 +38,9 @@ ENDS = ("resolve", "fail", "cancel", "expire")
 
 NO_ANSWER = ("fail", "cancel", "expire")
 EXPIRY_SECONDS = 0.5
+EXPIRY_LOOKS = 1_000
+"""How often it is looked, ten milliseconds apart, whether all have expired."""
+
 LONGEST_OUTCOME_SECONDS = 2.0
 MOST_WITHOUT_OUTCOME = 10
 """After so many the workers stop: what they have not done counts as lost."""
@@ -193,7 +196,8 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     def plan() -> Iterator[tuple[str, str, str]]:
         """Way, message id and charge point of each, made anew each time: that texts are kept is the manager's cost.
 
-        Those that expire come last and do so at the same instant, well after the last was registered.
+        Those that expire come last and do so at the same instant. The loop has no turn before the last is registered,
+        so that all of them are pending at once on a slow machine too.
         """
         for index, way in enumerate(ways):
             for number in range(index, pending, len(ways)):
@@ -208,7 +212,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     for way, message_id, charge_point in plan():
         limit = 600.0
         if way == "expire":
-            deadline = deadline or loop.time() + EXPIRY_SECONDS + pending / len(ways) / 15_000
+            deadline = deadline or loop.time() + EXPIRY_SECONDS
             limit = max(0.001, deadline - loop.time())
         waiter = manager.register(message_id, charge_point, "GetConfiguration", timeout=limit).__await__()
         next(waiter)  # as a task does: from here on it waits
@@ -219,7 +223,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     used.append(_used())
     for way, message_id, charge_point in plan():
         _end(manager, way, message_id, charge_point)
-    for _ in range(round(100 * (deadline - loop.time() + LONGEST_OUTCOME_SECONDS)) if deadline else 0):
+    for _ in range(EXPIRY_LOOKS if deadline else 0):
         if len(manager) == 0:
             break
         await asyncio.sleep(0.01)

@@ -124,6 +124,8 @@ class GatewayStandIn:
         self._known: set[str] = set()
         self._held: dict[str, Received] = {}
         self._client: Any = None
+        self._blocking: Any = None
+        self._blocked: int | None = None
         self._taker: Future[None] | None = None
         self._changed: asyncio.Event | None = None
         self._payload: Callable[[Received], dict[str, Any]] = default_payload
@@ -245,13 +247,20 @@ class GatewayStandIn:
 
     def _redis(self) -> Any:
         if self._client is None:
-            client = cast("Any", redis.asyncio.Redis).from_url(
-                self._url, protocol=2, socket_timeout=SOCKET_SECONDS, client_name=self.gateway
-            )
-            if database_in(self._url) is None:
-                client.connection_pool.connection_kwargs["db"] = self.target.redis.databases.queue
-            self._client = client
+            self._client = self._connect()
         return self._client
+
+    def _connect(self, *, single: bool = False) -> Any:
+        client = cast("Any", redis.asyncio.Redis).from_url(
+            self._url,
+            protocol=2,
+            socket_timeout=SOCKET_SECONDS,
+            client_name=self.gateway,
+            single_connection_client=single,
+        )
+        if database_in(self._url) is None:
+            client.connection_pool.connection_kwargs["db"] = self.target.redis.databases.queue
+        return client
 
     async def _announce(self, charge_points: list[str], answering: Answering) -> None:
         announcement = self.target.announcement
@@ -273,6 +282,9 @@ class GatewayStandIn:
         await pipeline.execute()
         if self._changed is not None:
             self._changed.set()
+        if self._blocked is not None:
+            # What waits at the lists of before begins anew, with the new ones.
+            await self._redis().execute_command("CLIENT", "UNBLOCK", self._blocked)
 
     async def _disconnect(self, charge_points: list[str]) -> None:
         announcement = self.target.announcement
@@ -300,14 +312,15 @@ class GatewayStandIn:
 
     async def _take_all(self) -> None:
         self._changed = asyncio.Event()
-        client = self._redis()
+        client = self._blocking = self._connect(single=True)
         while True:
             self._changed.clear()
-            lists = {self.target.key("responses", charge_point_id=point): point for point in self._charge_points}
-            if not lists:
+            if not self._charge_points:
                 await self._changed.wait()
                 continue
             try:
+                self._blocked = int(await client.client_id())
+                lists = {self.target.key("responses", charge_point_id=point): point for point in self._charge_points}
                 entries = await self._take(client, lists)
                 await self._look_at(entries)
                 self.problem = None
@@ -395,10 +408,11 @@ class GatewayStandIn:
         self._known.clear()
 
     async def _disconnect_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(RedisError, OSError):
-                await client.aclose()
+        clients, self._client, self._blocking = (self._client, self._blocking), None, None
+        for client in clients:
+            if client is not None:
+                with suppress(RedisError, OSError):
+                    await client.aclose()
 
 
 def read_command(charge_point: str, entry: bytes) -> Received | None:

@@ -1,0 +1,134 @@
+*** Settings ***
+Documentation     Test 14: each command's answer reaches the caller that waits for it, and nothing is left behind.
+...
+...               Commands go through the HTTP API. Their charge points are stood in for behind Redis, where a gateway
+...               would be, and answer as each test wants it: in any order, late, twice, not at all. One command waits
+...               for the default timeout while the other tests run.
+
+Resource          ../resources/system_under_test.resource
+Resource          ../resources/correlation.resource
+
+Suite Setup       Start The System And A Command That Nobody Answers
+Suite Teardown    Close Commands And Stop The System
+Test Setup        The System Should Be Idle And Well
+Test Teardown     The Server Should Never Have Crashed
+
+Test Tags         correlation
+
+
+*** Test Cases ***
+A Thousand Commands Answered In Random Order Reach Their Callers
+    [Documentation]    All 1,000 wait at the same time, 20 at each of 50 charge points, before the first is answered.
+    [Tags]    R14.1
+    Announce Charge Points    50
+    ${commands} =    Start Commands    1000    timeout=20 s
+    Commands Should Be Pending    1000
+    Answer Commands    ${commands}    order=random
+    Every Caller Should Get Its Own Answer    R14.1    ${commands}
+    Nothing Should Be Pending
+
+Two Equal Commands At One Charge Point Each Get Their Own Answer
+    [Documentation]    Same action, same fields, same charge point. The later one is answered first.
+    [Tags]    R14.1
+    ${point} =    Announce A Charge Point
+    ${first}    ${second} =    Start Two Equal Commands    ${point}
+    ${answer to second} =    Answer Commands    order=reversed    most=1    count=2
+    ${told second} =    Wait For Commands    ${second}
+    Should Be Equal    ${first.waiting}    ${1}    msg=The answer to the second command has reached the first one too.
+    ${answer to first} =    Answer Commands    ${first}
+    ${told first} =    Wait For Commands    ${first}
+    Command Should Have Answer    ${first}    ${answer to first}
+    Command Should Have Answer    ${second}    ${answer to second}
+    Both Should Have Been Answered    R14.1    ${told first}    ${told second}
+
+An Unanswered Command Expires When Its Time Is Up
+    [Documentation]    The caller chooses the timeout; the default one is waited for at the end of this suite.
+    [Tags]    R14.2
+    Announce Charge Points    5
+    ${commands} =    Start Commands    50    timeout=1 s
+    ${told} =    Command Should Time Out    ${commands}
+    Expiry Should Be Prompt    ${told}    1
+    Nothing Should Be Pending
+
+A Thousand Commands Expire At Once And The Next One Is Answered
+    [Tags]    R14.5
+    Announce Charge Points    50
+    ${commands} =    Start Commands    1000    timeout=3 s
+    Commands Should Be Pending    1000
+    ${told} =    Command Should Time Out    ${commands}
+    ${expired} =    Get From Dictionary    ${told.statuses}    ${408}
+    Requirement Should Be Met    R14.5    mass_expiry    ${expired}
+    Nothing Should Be Pending
+    The Next Command Should Be Answered    R14.5
+
+Every Way In Which A Command Ends Cleans Up
+    [Tags]    R14.5
+    [Template]    Nothing Should Be Left After Commands That End By
+    an answer
+    a CALLERROR
+    a timeout
+    a disconnect
+    a caller who goes away
+
+A Shutdown Tells The Callers And Leaves Nothing
+    [Documentation]    A second server goes down while commands wait there.
+    [Tags]    R14.5
+    [Setup]    A Second Server Joins
+    Announce Charge Points    2    alias=second
+    ${commands} =    Start Commands    20    timeout=20 s    alias=second
+    Wait For Received Commands    ${commands}    alias=second
+    Stop Server    alias=second
+    Server Should Have Exited    0    alias=second
+    Commands Should Have Status    503    ${commands}    alias=second
+    No Waiting Should Be Noted In Redis
+    [Teardown]    The Second Server Leaves
+
+Late, Duplicate And Unknown Answers Are Counted, Logged And Harmless
+    [Documentation]    Ten of each.
+    [Tags]    R14.6
+    ${log} =    Mark Server Log
+    ${mark} =    Get Correlations
+    Give Late Answers    10
+    Give Answers Twice    10
+    Give Answers To Unknown Commands    10
+    Surplus Answers Should Be Counted    ${mark}    late=10    duplicate=10    unknown=10
+    Surplus Answers Should Be Logged    ${log}    late=10    duplicate=10    unknown=10
+    Nothing Should Be Pending
+    The Next Command Should Be Answered    R14.6
+
+Answers That Another Server Consumed Reach Their Callers
+    [Documentation]    Two servers on one queue, of which one at a time takes messages off it. 200 commands through
+    ...    each: so one of them gets all of its answers from the other.
+    [Tags]    R14.7
+    [Setup]    A Second Server Joins
+    Commands Through Each Of Two Servers Should Be Answered    200
+    [Teardown]    The Second Server Leaves
+
+A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
+    [Documentation]    The reference server's manager in a process of its own, first with 1,000 pending.
+    [Tags]    R14.3    R14.5
+    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    [Template]    Pending Commands Should Cost Little And Leave Nothing
+    1000
+    100000
+
+Fifty Workers At Once Lose, Mix Up And Leave Nothing
+    [Documentation]    Each registers 1,000 requests, which others answer, refuse, cancel or let expire.
+    [Tags]    R14.4
+    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    ${report} =    Run Correlation Workers    50    1000
+    Requirement Should Be Met    R14.4    workers    ${report.workers}
+    Requirement Should Be Met    R14.4    operations    ${report.operations}
+    Requirement Should Be Met    R14.4    lost    ${report.lost}
+    Requirement Should Be Met    R14.4    mixed_up    ${report.mixed_up}
+    Requirement Should Be Met    R14.4    left_over    ${report.left_over}
+    Should Be Equal    ${report.miscounted}    ${0}    msg=Totals and outcomes differ.
+
+The Default Timeout Is Thirty Seconds
+    [Documentation]    Started with the suite, collected here.
+    [Tags]    R14.2
+    ${told} =    Wait For Commands    ${THE SLOW ONE}
+    Requirement Should Be Met    R14.2    timeout    ${told.quickest}
+    Requirement Should Be Met    R14.2    http_status    ${told[0].status}
+    Expiry Should Be Prompt    ${told}    30
+    Nothing Should Be Pending
