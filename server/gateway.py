@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import logging
+import resource
 import socket
 import ssl
 import time
@@ -50,6 +52,8 @@ HELD_CALLS = 8
 """CALLs of a charge point that wait for the answer to the one before; OCPP-J 1.6 section 4.1.1 allows it none."""
 CALL_SECONDS = 60.0
 """Seconds after which a CALL without an answer no longer holds up the charge point's next one."""
+MOST_HELD_BYTES = 32 * 1024 * 1024
+"""Bytes of such CALLs of all charge points."""
 WAITING_COMMANDS = 100
 """CALLs to a charge point that wait for its answer to the one before."""
 COMMAND_SECONDS = 60.0
@@ -154,6 +158,7 @@ class Gateway:
         self._metrics = metrics
         self._sessions: dict[str, Session] = {}
         self._closing: set[Session] = set()
+        self._held_bytes = 0
         self._stop = asyncio.Event()
         self._outbox = Outbox(link, keys, instance=instance, on_refused=self._refused, patience=HOLD_SECONDS)
         self._delivery = Delivery(
@@ -195,7 +200,11 @@ class Gateway:
         self._stop.set()
 
     async def run(self) -> None:
-        """Serve until `stop`."""
+        """Serve until `stop`. The process may open as many connections as the system lets it."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         server = await serve(
             self._serve,
             sock=self._listener,
@@ -327,6 +336,8 @@ class Gateway:
         session.closed = True
         if self._sessions.get(session.charge_point_id) is session:
             del self._sessions[session.charge_point_id]
+        while session.held:
+            self._next_held(session.held)
         session.held = session.commands = None
         self._registry.disconnected(session)
 
@@ -391,7 +402,7 @@ class Gateway:
             self._heartbeat(session, message.message_id)
         elif session.call is None:
             self._submit(session, self._entry(session, envelope, message))
-        elif session.held is not None and len(session.held) >= HELD_CALLS:
+        elif self._held_bytes >= MOST_HELD_BYTES or (session.held is not None and len(session.held) >= HELD_CALLS):
             self._refuse(
                 session, message.message_id, f"{HELD_CALLS} CALLs wait for the answer to the one before", "held"
             )
@@ -399,6 +410,7 @@ class Gateway:
             if session.held is None:
                 session.held = deque()
             session.held.append(self._entry(session, envelope, message))
+            self._held_bytes += len(envelope)
 
     @staticmethod
     def _entry(session: Session, envelope: bytes, call: Call) -> Entry:
@@ -419,7 +431,12 @@ class Gateway:
     def _call_done(self, session: Session) -> None:
         session.call = None
         while session.held and session.call is None and not session.closed:
-            self._submit(session, session.held.popleft())
+            self._submit(session, self._next_held(session.held))
+
+    def _next_held(self, held: deque[Entry]) -> Entry:
+        entry = held.popleft()
+        self._held_bytes -= len(entry.raw)
+        return entry
 
     def _refuse(self, session: Session, message_id: str, description: str, why: str) -> None:
         self._metrics.refused(why)
@@ -551,7 +568,7 @@ class Gateway:
         if session.held and not self._link.healthy:
             overdue = []
             while session.held and clock - session.held[0].since > HOLD_SECONDS:
-                overdue.append(session.held.popleft())
+                overdue.append(self._next_held(session.held))
             self._refused(overdue)
         connection: _Socket = session.connection
         if clock - connection.heard > self._ping_interval:

@@ -31,6 +31,8 @@ NUMBER_LIFETIME = 24 * 3600
 """Seconds that the number of the last push is kept: far longer than any push may be on its way."""
 MOST_WAITING = 10_000
 """Entries that may wait; more are refused at once."""
+MOST_BYTES_WAITING = 64 * 1024 * 1024
+"""Bytes that may wait in them."""
 LAST_PUSH_SECONDS = 1.0
 """What pushing the rest may take at the end."""
 
@@ -103,6 +105,7 @@ class Outbox:
         self._on_refused = on_refused
         self._patience = patience
         self._waiting: deque[Entry] = deque()
+        self._bytes = 0
         self._batch: list[Entry] = []
         self._uncertain = False
         self._doubted = False
@@ -117,11 +120,12 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether nothing more may be put in."""
-        return len(self._waiting) >= MOST_WAITING
+        return len(self._waiting) >= MOST_WAITING or self._bytes >= MOST_BYTES_WAITING
 
     def put(self, entry: Entry) -> None:
         """Push it, soon."""
         self._waiting.append(entry)
+        self._bytes += len(entry.raw)
         self._wanted.set()
 
     def expire(self) -> None:
@@ -130,6 +134,7 @@ class Outbox:
         refused = []
         while self._waiting and self._waiting[0].since < limit:
             refused.append(self._waiting.popleft())
+            self._bytes -= len(refused[-1].raw)
         if refused:
             logger.warning("messages_given_up", count=len(refused))
             self._on_refused([entry for entry in refused if entry.message_id is not None])
@@ -186,6 +191,7 @@ class Outbox:
             self._uncertain, self._doubted = uncertain, doubted
             if not uncertain:
                 self._waiting.extendleft(reversed(self._batch))
+                self._bytes += sum(len(entry.raw) for entry in self._batch)
                 self._batch = []
             raise
         self._uncertain, self._doubted = False, doubted
@@ -198,4 +204,5 @@ class Outbox:
             entry = self._waiting.popleft()
             size += len(entry.raw)
             batch.append(entry)
+        self._bytes -= size
         return batch

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import resource
 import signal
 import ssl
 import time
@@ -545,6 +546,20 @@ async def test_active_is_mended_after_a_gateway_was_killed(
         other.process.kill()
     client.pexpire("ocpp:session:CP-1", 50)
     await soon(lambda: not client.exists("ocpp:active"), "it is still in the set", within=15)
+
+
+def test_the_gateway_may_open_as_many_connections_as_the_system_lets_it(
+    redis_url: str, make_server: StartServer
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = make_server(redis_url)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    server.wait_healthy()
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[0] == hard
 
 
 async def test_stopping_closes_with_1001_and_takes_the_sessions_away(

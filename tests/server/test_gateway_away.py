@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import redis
 from conftest import StartRedis, StartServer
 from harness import NOW, QUEUE, Cut, Relay, connect, soon
 from test_gateway import BOOT, ask, command, plugged, receive, send, wake
+from websockets.exceptions import ConnectionClosed
 
 from resilience.services import EmbeddedRedis
 
@@ -216,3 +218,57 @@ async def test_who_connects_while_redis_is_away_is_known_once_it_is_back(
             await soon(lambda: client.smembers("ocpp:active") == {b"CP-1", b"CP-2"}, "not both are known")
             assert json.loads(json.dumps(client.hget("ocpp:session:CP-1", "ws_server_id").decode())) == "gw"
             assert not client.exists("ocpp:session:CP-GONE")
+
+
+async def test_stopping_while_redis_stands_still_takes_less_than_five_seconds(
+    start_redis: StartRedis, start_server: StartServer
+) -> None:
+    private = start_redis()
+    server = start_server(private.url(), "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        private.pause()
+        try:
+            await send(socket, 2, "2", "Authorize", {"idTag": "TAG"})
+            began = time.monotonic()
+            server.signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                await receive(socket)
+            assert closed.value.rcvd.code == 1001
+            assert await asyncio.to_thread(server.process.wait_for_exit, 10) == 0
+            assert time.monotonic() - began < 5
+        finally:
+            private.resume(5)
+
+
+async def test_a_session_that_redis_forgot_comes_back_and_the_answer_with_it(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw")
+    server.wait_healthy()
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        client.flushall()
+        assert await ask(socket, "2", "Heartbeat")
+        assert client.hget("ocpp:session:CP-1", "ws_server_id") == b"gw"
+        assert client.smembers("ocpp:active") == {b"CP-1"}
+
+
+async def test_no_charge_point_waits_longer_than_it_must_where_many_are_held(
+    start_redis: StartRedis, start_server: StartServer
+) -> None:
+    """What one connection holds is bounded: the ninth CALL behind the first is refused at once, the others in time."""
+    private = start_redis()
+    server = start_server(private.url(), "gw")
+    async with plugged(server, "CP-1") as socket:
+        await ask(socket, "1", "BootNotification", BOOT)
+        private.kill()
+        await soon(lambda: server.health()["status"] == "degraded", "healthy without Redis")
+        began = time.monotonic()
+        for number in range(10):
+            await send(socket, 2, f"m{number}", "Authorize", {"idTag": "TAG"})
+        assert (await receive(socket))[:3] == [4, "m9", "InternalError"]
+        assert time.monotonic() - began < 2
+        refused = [(await receive(socket, within=10))[1] for _ in range(9)]
+        assert sorted(refused) == [f"m{number}" for number in range(9)]
+        assert time.monotonic() - began < 9
