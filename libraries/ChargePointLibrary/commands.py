@@ -22,7 +22,7 @@ class Commands(PointComponent):
     """Answering them, and seeing that they came."""
 
     @keyword(tags=("charge point", "command"))
-    def answer_commands(
+    def let_charge_points_answer(
         self,
         action: str = ANY,
         how: How = How.ACCEPT,
@@ -56,10 +56,10 @@ class Commands(PointComponent):
 
         Example:
         ```robotframework
-        Answer Commands    Reset    reject
-        Answer Commands    GetConfiguration    callerror    code=InternalError    times=1
-        Answer Commands    delay=1s    spread=2s
-        Answer Commands    RemoteStartTransaction    silence
+        Let Charge Points Answer    Reset    reject
+        Let Charge Points Answer    GetConfiguration    callerror    code=InternalError    times=1
+        Let Charge Points Answer    delay=1s    spread=2s
+        Let Charge Points Answer    RemoteStartTransaction    silence
         ```
         """
         if how is How.REJECT:
@@ -79,16 +79,16 @@ class Commands(PointComponent):
             background.call(point.behaviour.follow, action, script)
 
     @keyword(tags=("charge point", "command"))
-    def answer_commands_sensibly(self, charge_points: Sequence[str] | None = None) -> None:
-        """Undoes all that `Answer Commands` said.
+    def let_charge_points_answer_sensibly(self, charge_points: Sequence[str] | None = None) -> None:
+        """Undoes all that `Let Charge Points Answer` said.
 
         Args:
             charge_points: their aliases or ids; all by default.
 
         Example:
         ```robotframework
-        Answer Commands    how=silence
-        Answer Commands Sensibly
+        Let Charge Points Answer    how=silence
+        Let Charge Points Answer Sensibly
         ```
         """
         for point in self.chosen(charge_points):

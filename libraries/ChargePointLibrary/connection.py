@@ -186,7 +186,7 @@ class Connection(ConnectingComponent):
         background.run(self._points.get(alias).disconnect, code, reason)
 
     @keyword(tags=("charge point", "connection"))
-    def disconnect_charge_points(self, charge_points: Sequence[str] | None = None) -> None:
+    def disconnect_all_charge_points(self, charge_points: Sequence[str] | None = None) -> None:
         """Ends the connections of many charge points at the same time.
 
         Args:
@@ -195,7 +195,7 @@ class Connection(ConnectingComponent):
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    1000
-        Disconnect Charge Points    ${ids}
+        Disconnect All Charge Points    ${ids}
         ```
         """
         background.run(close_all, self.chosen(charge_points))

@@ -115,7 +115,7 @@ class Frames(PointComponent):
 
         Example:
         ```robotframework
-        Answer Commands    TriggerMessage    obey
+        Let Charge Points Answer    TriggerMessage    obey
         ${frame}    Frame Should Be Sent    StatusNotification
         ```
         """

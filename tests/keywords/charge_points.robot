@@ -98,8 +98,8 @@ Commands Are Answered Sensibly
 Commands Are Answered As The Test Says
     [Documentation]    Each action can have its own way.
     ${id}    Connect Charge Point
-    Answer Commands    Reset    reject
-    Answer Commands    ClearCache    callerror    code=InternalError
+    Let Charge Points Answer    Reset    reject
+    Let Charge Points Answer    ClearCache    callerror    code=InternalError
     Fake Sends    ${id}    Reset    type=Soft
     Fake Sends    ${id}    ClearCache
     Command Should Be Received    ClearCache
@@ -111,7 +111,7 @@ Commands Are Answered As The Test Says
 A Charge Point Can Do What It Was Told
     [Documentation]    And not only accept it.
     ${id}    Connect Charge Point
-    Answer Commands    TriggerMessage    obey
+    Let Charge Points Answer    TriggerMessage    obey
     Fake Sends    ${id}    TriggerMessage    requestedMessage=MeterValues
     Command Should Be Received    TriggerMessage
     Frame Should Be Sent    MeterValues
@@ -180,7 +180,7 @@ What Some Of Many Did Not Get Is Told
     ${exchange}    Send From All    Heartbeat    ${ids}    timeout=100ms
     Run Keyword And Expect Error    STARTS:0 of 3 messages answered, 0 refused, 3 unanswered
     ...    All Should Be Answered    ${exchange}
-    Disconnect Charge Points    ${ids}
+    Disconnect All Charge Points    ${ids}
     Run Keyword And Expect Error    STARTS:3 of 3 charge points are not connected.
     ...    All Charge Points Should Be Connected    ${ids}
 

@@ -392,31 +392,31 @@ class TestCommands:
 
     def test_answers_follow_the_script(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
-        library.answer_commands("Reset", How.REJECT)
+        library.let_charge_points_answer("Reset", How.REJECT)
         assert command(gateway, point, "Reset")[2] == {"status": "Rejected"}
         assert command(gateway, point, "ClearCache")[2] == {"status": "Accepted"}
-        library.answer_commands("Reset", How.CALLERROR, code="InternalError", description="no", times=1)
+        library.let_charge_points_answer("Reset", How.CALLERROR, code="InternalError", description="no", times=1)
         assert command(gateway, point, "Reset") == [4, "c1", "InternalError", "no", {}]
         assert command(gateway, point, "Reset")[2] == {"status": "Rejected"}
-        library.answer_commands("Reset", payload={"status": "Scheduled"})
+        library.let_charge_points_answer("Reset", payload={"status": "Scheduled"})
         assert command(gateway, point, "Reset")[2] == {"status": "Scheduled"}
-        library.answer_commands("Reset", How.UNKNOWN_ID)
+        library.let_charge_points_answer("Reset", How.UNKNOWN_ID)
         assert command(gateway, point, "Reset")[1].startswith("unknown-")
-        library.answer_commands_sensibly()
+        library.let_charge_points_answer_sensibly()
         assert command(gateway, point, "Reset")[2] == {"status": "Accepted"}
         with pytest.raises(UsageError, match="'GetDiagnostics' has no answer that says no"):
-            library.answer_commands("GetDiagnostics", How.REJECT)
+            library.let_charge_points_answer("GetDiagnostics", How.REJECT)
 
     def test_answers_can_come_late_or_twice_or_never(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
-        library.answer_commands(delay=timedelta(milliseconds=300))
+        library.let_charge_points_answer(delay=timedelta(milliseconds=300))
         began = time.monotonic()
         command(gateway, point, "Reset", message_id="late")
         assert time.monotonic() - began >= 0.3
-        library.answer_commands(how=How.TWICE)
+        library.let_charge_points_answer(how=How.TWICE)
         gateway.send(point, [2, "twice", "Reset", {}])
         assert [frame[1] for frame in until_sent(gateway, point, 3)] == ["late", "twice", "twice"]
-        library.answer_commands(how=How.SILENCE)
+        library.let_charge_points_answer(how=How.SILENCE)
         gateway.send(point, [2, "never", "Reset", {}])
         library.command_should_be_received("Reset", count=3)
         library.send_heartbeat()
@@ -425,7 +425,7 @@ class TestCommands:
 
     def test_a_charge_point_can_hang_up_instead(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
-        library.answer_commands("Reset", How.DISCONNECT)
+        library.let_charge_points_answer("Reset", How.DISCONNECT)
         gateway.send(point, [2, "c1", "Reset", {}])
         library.charge_point_should_be_disconnected(code=1001)
         background.run(gateway.connections[point].wait_closed)
@@ -433,7 +433,7 @@ class TestCommands:
 
     def test_a_charge_point_can_do_what_it_accepted(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
-        library.answer_commands(how=How.OBEY)
+        library.let_charge_points_answer(how=How.OBEY)
         for action, payload in (
             ("TriggerMessage", {"requestedMessage": "StatusNotification", "connectorId": 2}),
             ("RemoteStartTransaction", {"connectorId": 3, "idTag": "TAG"}),
