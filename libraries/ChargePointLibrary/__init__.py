@@ -40,8 +40,8 @@ class ChargePointLibrary(KeywordLibrary):
     # Commands
 
     While Robot Framework runs other keywords, each charge point answers the commands that it gets: sensibly, with its
-    own configuration for GetConfiguration and ChangeConfiguration, or as `Let Charge Points Answer` says: rejected, with
-    a CALLERROR, late, never, twice, or by hanging up.
+    own configuration for GetConfiguration and ChangeConfiguration, or as `Let Charge Points Answer` says: rejected,
+    with a CALLERROR, late, never, twice, or by hanging up.
 
     # What went over the wire
 
