@@ -15,7 +15,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -192,7 +192,7 @@ class RedisStateStore:
         self._keys = keys or Keys()
         self._limits = limits or Limits()
         # Writers of this process take turns at a record instead of outdoing each other.
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._turns: dict[str, _Turn] = {}
 
     @classmethod
     def open(
@@ -490,7 +490,7 @@ class RedisStateStore:
         """Change one configuration key."""
         name, operation = self._keys.configuration(_usable(charge_point_id)), "update configuration key"
 
-        async def attempt(value: bytes | None) -> ConfigurationKey | _Changed:
+        async def attempt(value: bytes | None) -> _Done[ConfigurationKey] | _Changed:
             if value is None:
                 raise StateNotFound(name, f"there is no key {key}", operation)
             changed = function(_decode(name, value, ConfigurationKey, operation, field=key))
@@ -498,9 +498,10 @@ class RedisStateStore:
             work = self._field_work(charge_point_id, name, key, text)
             work.conditions.append((name, key, _sha1(value)))
             reply = await self._send(name, operation, work)
-            return reply if isinstance(reply, _Changed) else changed
+            return reply if isinstance(reply, _Changed) else _Done(changed, text.encode())
 
-        return await self._in_turn(name, operation, lambda: self._client.hget(name, key), attempt)
+        # Not the hash: each field has its own queue.
+        return await self._in_turn(name, operation, lambda: self._client.hget(name, key), attempt, field=key)
 
     async def delete_configuration_key(self, charge_point_id: str, key: str) -> bool:
         """Remove one configuration key."""
@@ -561,14 +562,14 @@ class RedisStateStore:
             look, known_absent = not known_absent, False
             return await self._client.get(key) if look else None
 
-        async def attempt(value: bytes | None) -> R | _Changed:
+        async def attempt(value: bytes | None) -> _Done[R] | _Changed:
             if value is not None and (known := _decode(key, value, type(record), operation)).version != record.version:
                 raise StateConflict(
                     key, f"the record has version {known.version}, not {record.version} as the one to save", operation
                 )
             return await self._put(key, value, record, operation, work_of)
 
-        return await self._in_turn(key, operation, read, attempt)
+        return await self._in_turn(key, operation, read, attempt, afresh=True)
 
     async def _update(  # noqa: PLR0917
         self,
@@ -579,7 +580,7 @@ class RedisStateStore:
         work_of: Callable[[str, R], _Work],
         own_id: str | int | None = None,
     ) -> R:
-        async def attempt(value: bytes | None) -> R | _Changed:
+        async def attempt(value: bytes | None) -> _Done[R] | _Changed:
             if value is None:
                 raise StateNotFound(key, operation=operation)
             known = _decode(key, value, kind, operation, own_id)
@@ -592,13 +593,14 @@ class RedisStateStore:
 
     async def _put(
         self, key: str, value: bytes | None, record: R, operation: str, work_of: Callable[[str, R], _Work]
-    ) -> R | _Changed:
+    ) -> _Done[R] | _Changed:
         written = replace(record, version=record.version + 1)
         work = work_of(key, written)
         work.conditions.append((key, False, False if value is None else _sha1(value)))
-        work.operations.insert(0, ["SET", key, self._encoded(key, written, operation)])
+        text = self._encoded(key, written, operation)
+        work.operations.insert(0, ["SET", key, text])
         reply = await self._send(key, operation, work)
-        return reply if isinstance(reply, _Changed) else written
+        return reply if isinstance(reply, _Changed) else _Done(written, text.encode())
 
     def _encoded(self, key: str, record: R, operation: str) -> str:
         value = _encode(record)
@@ -611,18 +613,29 @@ class RedisStateStore:
         key: str,
         operation: str,
         read: Callable[[], Any],
-        attempt: Callable[[bytes | None], Awaitable[V | _Changed]],
+        attempt: Callable[[bytes | None], Awaitable[_Done[V] | _Changed]],
+        *,
+        field: str | None = None,
+        afresh: bool = False,
     ) -> V:
-        """Read, and attempt until the value is still the one that was read."""
-        lock, users = self._turns.get(key, (asyncio.Lock(), 0))
-        self._turns[key] = (lock, users + 1)
+        """Read, and attempt until the value is still the one that was read.
+
+        Who waited for a turn begins with what the one before has written, unless it wants to read `afresh`.
+        """
+        name = key if field is None else f"{key} {field}"
+        turn = self._turns.setdefault(name, _Turn())
+        turn.users += 1
         try:
-            async with lock:
-                value = await self._run(operation, key, read())
+            async with turn.lock:
+                value, turn.written = turn.written, None
+                if value is None or afresh:
+                    value = await self._run(operation, key, read())
                 for number in range(self._limits.attempts):
                     result = await attempt(value)
-                    if not isinstance(result, _Changed):
-                        return result
+                    if isinstance(result, _Done):
+                        turn.written = result.value
+                        record: V = result.record
+                        return record
                     # Writers elsewhere: whoever waits longest has the least chance, so all wait at random.
                     value = result.value
                     if number > 0:
@@ -630,9 +643,9 @@ class RedisStateStore:
                         value = await self._run(operation, key, read())
                 raise StateConflict(key, f"it changed through {self._limits.attempts} attempts", operation)
         finally:
-            lock, users = self._turns.pop(key)
-            if users > 1:
-                self._turns[key] = (lock, users - 1)
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[name]
 
     async def _send(self, key: str, operation: str, work: _Work) -> Any:
         reply = await self._run(operation, key, _write.run(self._client, [], [_pack(work)]))
@@ -652,6 +665,7 @@ class RedisStateStore:
             names.transactions(charge_point_id),
             names.configuration(charge_point_id),
         ]
+        work.types.append((names.charge_points, "set"))
         rest = (names.charge_points, charge_point_id, kept_by)
         reply = await self._run(operation, key, _delete.run(self._client, [], [_pack(work), _pack(rest)]))
         return bool(_removed(reply, operation))
@@ -708,6 +722,22 @@ class RedisStateStore:
             return await awaitable
         except RedisError as error:
             raise _state_error(error, key, operation) from error
+
+
+class _Turn:
+    """The writers of this process that want one record."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.written: bytes | None = None
+
+
+class _Done(NamedTuple, Generic[V]):
+    """The record was written, as `value`."""
+
+    record: V
+    value: bytes
 
 
 class _Changed(NamedTuple):

@@ -236,6 +236,38 @@ class TestConcurrentWriters:
         assert (record.vendor, record.version) == ("400", 401)
         assert (await store.get_configuration("CP"))["a"].value == "400"
 
+    async def test_who_waited_for_a_turn_notices_a_foreign_write(
+        self, store: RedisStateStore, client: redis.Redis
+    ) -> None:
+        await store.save_charge_point(FULL)
+        raw = client.get("ocpp:chargepoint:CP")
+        seen = []
+
+        def first(record: ChargePoint) -> ChargePoint:
+            return replace(record, vendor="first")
+
+        def second(record: ChargePoint) -> ChargePoint:
+            seen.append(record.vendor)
+            if len(seen) == 1:
+                client.set("ocpp:chargepoint:CP", raw.replace(b'"version":1', b'"version":7'))
+            return replace(record, model="second")
+
+        await asyncio.gather(store.update_charge_point("CP", first), store.update_charge_point("CP", second))
+        assert seen == ["first", FULL.vendor]
+        record = await store.get_charge_point("CP")
+        assert (record.vendor, record.model, record.version) == (FULL.vendor, "second", 8)
+        assert not store._turns
+
+    async def test_saving_waits_for_its_turn_and_then_reads(self, store: RedisStateStore, client: redis.Redis) -> None:
+        saved = await store.save_charge_point(FULL)
+        results = await asyncio.gather(
+            store.update_charge_point("CP", lambda record: replace(record, vendor="first")),
+            store.save_charge_point(replace(saved, version=2, vendor="second")),
+        )
+        assert [each.version for each in results] == [2, 3]
+        with pytest.raises(StateConflict):
+            await store.save_charge_point(replace(saved, version=0))
+
     async def test_attempts_are_bounded(self, redis_url: str, client: redis.Redis) -> None:
         store = RedisStateStore.open(redis_url, limits=Limits(attempts=3))
         await store.save_charge_point(FULL)
@@ -351,8 +383,12 @@ class TestErrors:
         await each_fails(store, WRITES, StateOutOfMemory)
         for read in READS.values():
             await read(store)
-        client.config_set("maxmemory", 0)
         assert content(client) == before
+        # What makes room is never refused.
+        for name in ("connector", "transaction", "configuration key", "charge point"):
+            assert await DELETES[f"delete {name}"](store)
+        client.config_set("maxmemory", 0)
+        assert client.keys("*") == []
 
     async def test_down(self, start_redis: StartRedis) -> None:
         service = start_redis()
@@ -419,6 +455,22 @@ class TestErrors:
             await store.save_transaction(transaction(1))
         assert caught.value.key == "ocpp:transactions:CP:active"
         assert content(client) == before
+
+    async def test_an_index_of_another_type_refuses_the_whole_delete(
+        self, store: RedisStateStore, client: redis.Redis
+    ) -> None:
+        await fill(store)
+        for index in ("ocpp:chargepoints", "ocpp:connectors:CP", "ocpp:transactions:CP:active"):
+            kept = client.dump(index)
+            client.delete(index)
+            client.lpush(index, "x")
+            before = content(client)
+            with pytest.raises(CorruptState, match=index):
+                await store.delete_charge_point("CP")
+            if index == "ocpp:chargepoints":
+                await each_fails(store, DELETES, CorruptState)
+            assert content(client) == before
+            client.restore(index, 0, kept, replace=True)
 
     async def test_a_corrupt_configuration_key(self, store: RedisStateStore, client: redis.Redis) -> None:
         await store.save_configuration("CP", {"a": ConfigurationKey(), "b": ConfigurationKey()})
