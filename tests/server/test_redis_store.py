@@ -268,6 +268,15 @@ class TestConcurrentWriters:
         with pytest.raises(StateConflict):
             await store.save_charge_point(replace(saved, version=0))
 
+        async def update_and_then_somebody_else_writes() -> None:
+            await store.update_charge_point("CP", lambda record: record)
+            client.set("ocpp:chargepoint:CP", msgspec.json.encode(replace(saved, version=9)))
+
+        _, saved = await asyncio.gather(
+            update_and_then_somebody_else_writes(), store.save_charge_point(replace(saved, version=9))
+        )
+        assert saved.version == 10
+
     async def test_attempts_are_bounded(self, redis_url: str, client: redis.Redis) -> None:
         store = RedisStateStore.open(redis_url, limits=Limits(attempts=3))
         await store.save_charge_point(FULL)
