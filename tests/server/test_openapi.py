@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import redis
 import requests
 import schemathesis
@@ -172,45 +171,84 @@ def test_the_description_names_every_path_of_the_contract(redis_url: str, start_
     }
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/clients", ["CP-1"]),
-        ("/api/v1/chargepoints", ["CP-1"]),
-        ("/api/v1/chargepoints/CP-1", "CP-1"),
-        ("/api/v1/chargepoints/CP-1/connectors", [1]),
-        ("/api/v1/chargepoints/CP-1/connectors/1", 1),
-        ("/api/v1/chargepoints/CP-1/configuration", {"A": {"value": "1", "readonly": False}}),
-        ("/api/v1/transactions", [1]),
-        ("/api/v1/transactions?chargePointId=CP-1&status=active", [1]),
-        ("/api/v1/transactions?status=completed", []),
-        ("/api/v1/transactions?chargePointId=CP-2", []),
-        ("/api/v1/transactions/1", 1),
-        ("/api/v1/chargepoints/CP-2", None),
-        ("/api/v1/chargepoints/CP-2/connectors", None),
-        ("/api/v1/chargepoints/CP-2/configuration", None),
-        ("/api/v1/chargepoints/CP-1/connectors/2", None),
-        ("/api/v1/chargepoints/CP-1/connectors/x", None),
-        ("/api/v1/chargepoints/C%20P", None),
-        ("/api/v1/chargepoints/CP%FF", None),
-        ("/api/v1/transactions/2", None),
-    ],
-)
-def test_stored_state_is_read(
-    client: redis.Redis, redis_url: str, start_server: StartServer, path: str, expected: Any
-) -> None:
+STORED: list[tuple[str, Any]] = [
+    ("/clients", ["CP-1"]),
+    ("/api/v1/chargepoints", ["CP-1"]),
+    ("/api/v1/chargepoints/CP-1", "CP-1"),
+    ("/api/v1/chargepoints/CP-1/connectors", [1]),
+    ("/api/v1/chargepoints/CP-1/connectors/1", 1),
+    ("/api/v1/chargepoints/CP-1/configuration", {"A": {"value": "1", "readonly": False}}),
+    ("/api/v1/transactions", [1]),
+    ("/api/v1/transactions?chargePointId=CP-1&status=active", [1]),
+    ("/api/v1/transactions?status=completed", []),
+    ("/api/v1/transactions?chargePointId=CP-2", []),
+    ("/api/v1/transactions/1", 1),
+    ("/api/v1/chargepoints/CP-2", None),
+    ("/api/v1/chargepoints/CP-2/connectors", None),
+    ("/api/v1/chargepoints/CP-2/configuration", None),
+    ("/api/v1/chargepoints/CP-1/connectors/2", None),
+    ("/api/v1/chargepoints/CP-1/connectors/x", None),
+    ("/api/v1/chargepoints/C%20P", None),
+    ("/api/v1/chargepoints/CP%FF", None),
+    ("/api/v1/transactions/2", None),
+]
+
+
+def test_stored_state_is_read(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
     _fill(client)
     server = start_server(redis_url)
     server.wait_healthy()
-    status, body, _ = server.get(path)
-    if expected is None:
-        assert (status, body["success"], body["data"]) == (404, False, None)
-        assert body["message"].startswith("there is no ")
-        return
 
     def id_of(record: Any) -> Any:
         return record.get("id", record.get("charge_point_id", record)) if isinstance(record, dict) else record
 
-    assert status == 200
-    data = body["data"]
-    assert ([id_of(each) for each in data] if isinstance(data, list) else id_of(data)) == expected
+    for path, expected in STORED:
+        status, body, _ = server.get(path)
+        data = body["data"]
+        if expected is None:
+            assert (path, status, body["success"], data) == (path, 404, False, None)
+            assert body["message"].startswith("there is no ")
+        else:
+            assert (path, status) == (path, 200)
+            assert ([id_of(each) for each in data] if isinstance(data, list) else id_of(data)) == expected, path
+
+
+def test_configuration_is_stored_and_what_cannot_be_is_named(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    _fill(client)
+    server = start_server(redis_url)
+    server.wait_healthy()
+    base, path = f"http://127.0.0.1:{server.http_port}", "/api/v1/chargepoints/CP-1/configuration"
+    with requests.Session() as session:
+        session.trust_env = False
+
+        def put(body: Any, path: str = path) -> tuple[int, Any]:
+            data = body if isinstance(body, bytes) else json.dumps(body)
+            reply = session.put(base + path, data=data, timeout=5)
+            return reply.status_code, reply.json()
+
+        assert put({"key": "B", "value": "2", "readonly": True})[0] == 200
+        # What is not given stays.
+        assert put({"key": "B", "value": "3"})[1]["data"] == {"key": "B", "value": "3", "readonly": True}
+        assert json.loads(client.hget("ocpp:config:CP-1", "B")) == {"value": "3", "readonly": True}
+        assert put({"key": "B", "value": "3"}, "/api/v1/chargepoints/CP-2/configuration")[0] == 404
+        for body, field in [
+            ({"value": "3"}, "key"),
+            ({"key": "x" * 51, "value": "3"}, "key"),
+            ({"key": "B", "value": 3}, "value"),
+            ({"key": "B", "value": "3", "readonly": "yes"}, "readonly"),
+            (b"{", "JSON"),
+            (b"[" * 60_000, "JSON"),
+            (b'{"key":"B","value":"\xff"}', "JSON"),
+        ]:
+            status, reply = put(body)
+            assert (field, status) == (field, 400)
+            assert field in reply["message"]
+        status, reply = put(b'{"key":"B","value":"' + b"x" * 70_000 + b'"}')
+        assert status == 413
+        assert "65536 bytes" in reply["message"]
+    client.set("ocpp:chargepoint:CP-1", "{")
+    status, reply, _ = server.get("/api/v1/chargepoints/CP-1")
+    assert status == 500
+    assert "ocpp:chargepoint:CP-1" in reply["message"]
