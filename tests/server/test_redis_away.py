@@ -102,6 +102,7 @@ def test_killed_and_started_again_under_traffic(start_redis: StartRedis, start_s
                 service.start(10)
             work.feed(client, 1500)
             wait_drained(client)
+        server.wait_healthy()  # every part of it, not the processor alone
     with connect(service.url()) as client:
         work.check(client)
     until(lambda: len(server.records("invalid_message")) >= len(work.invalid), "records are missing")
