@@ -11,7 +11,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
-from resilience import background
+from resilience import background, series
 from resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
 from resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
 from resilience.charge_points.point import ChargePoint
@@ -206,6 +206,9 @@ class Volume(ConnectingComponent):
                 logger.debug(f"{reaction}")
             else:
                 logger.info(f"WRONG: {reaction}. {reaction.case.reason} {shortened(str(reaction.case.data))}")
+        series.keep_divergences(
+            (each.case.id, each.case.expected(), each.seen) for each in report.wrong if each.tolerable
+        )
         logger.info(f"{report.summary}.")
         return report
 
