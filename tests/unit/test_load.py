@@ -73,19 +73,33 @@ def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callabl
 def test_a_stall_counts_from_when_messages_were_due(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
-    """The server stands still for 1 s of 15 at 500 msg/s: 1 of 15 messages waits, half a second on average."""
-    for _ in range(3):
-        result = load(server(stall_at=7, stall=1), model=Model.OPEN, stages=[Stage(15, 500)])
-        if result.latency.p90 < 5:  # else the machine itself stood still for a while, too
+    """The server stands still for 1 s of 15 at 500 msg/s: 1 of 15 messages waits, half a second on average.
+
+    With 500 charge points nobody has to wait for a message of their own before.
+    """
+    expected = {"mean": 1000 * 0.5 / 15, "p95": 250, "p99": 850, "max": 1000}
+    for attempt in range(3):
+        result = load(server(stall_at=7, stall=1), model=Model.OPEN, stages=[Stage(15, 500)], charge_points=500)
+        assert result.due == result.answered == 7500
+        seen = {name: getattr(result.latency, name) for name in expected}
+        seen["mean"] -= result.latency.p50  # what an undisturbed message takes
+        # A machine that is busy with other things needs time of its own to answer what has piled up: try again.
+        if attempt == 2 or seen == pytest.approx(expected, rel=0.05):
             break
-    assert result.due == result.answered == 7500
-    undisturbed = result.latency.p50
-    assert result.latency.mean == pytest.approx(1000 * 0.5 / 15 + undisturbed, rel=0.05), str(result.latency)
-    assert result.latency.p95 == pytest.approx(250, rel=0.05)
-    assert result.latency.p99 == pytest.approx(850, rel=0.05)
-    assert result.latency.max == pytest.approx(1000, rel=0.05)
-    assert result.service.p99 < result.latency.p99, "most of it is waiting for one's turn"
+    assert seen == pytest.approx(expected, rel=0.05)
     assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
+
+
+def test_waiting_for_ones_turn_is_told_from_the_answer_time(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    """5 charge points have one message on the wire while 250 fall due; all wait as long as they would have alone."""
+    result = load(server(stall_at=1, stall=0.5), model=Model.OPEN, stages=[Stage(3, 500)], charge_points=5)
+    assert result.due == result.answered == 1500
+    assert result.latency.max == pytest.approx(500, rel=0.1)
+    assert sum(second.answered for second in result.seconds) == 1500
+    assert result.queueing.p90 > 50
+    assert result.service.p99 < 50 < result.service.max, "the five that were sent"
 
 
 def test_several_processes_add_up_and_share_one_schedule(
