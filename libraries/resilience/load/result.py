@@ -202,6 +202,9 @@ class LoadResult(msgspec.Struct, kw_only=True):
         slipped_at, slip_rate, connections, …: see `Part`.
         saturated: why the generator itself was the limit; empty where it was not.
         processes: how many generated the load.
+        files: where all of this is kept.
+        scheduled: open model: length of the schedule in seconds.
+        ended: when the last answer came, by the machine's monotonic clock, in seconds.
     """
 
     profile: str
@@ -240,6 +243,24 @@ class LoadResult(msgspec.Struct, kw_only=True):
     sessions: list[Session]
     ledgers: list[str]
     files: list[str] = []
+    ended: float = 0.0
+
+    scheduled: float = 0.0
+
+    @property
+    def rate_on_schedule(self) -> float:
+        """Open model: answers a second of the schedule; messages that came late make it no longer."""
+        return self.answered / self.scheduled if self.scheduled else self.rate
+
+    @property
+    def offered_on_schedule(self) -> float:
+        """Open model: messages due a second of the schedule."""
+        return self.due / self.scheduled if self.scheduled else self.offered
+
+    @property
+    def capacity(self) -> float:
+        """The most that was answered: answers a second before the schedule slipped, or in the best second."""
+        return max(self.slip_rate or 0.0, float(self.best_second))
 
     @property
     def answered_percent(self) -> float:
@@ -350,6 +371,7 @@ def together(parts: Sequence[Part], *, profile: str, model: str) -> LoadResult:
         processes=len(parts),
         seconds=_seconds(parts),
         sessions=[session for part in parts for session in part.sessions],
+        ended=max(part.ended for part in parts),
         ledgers=[ledger for part in parts for ledger in part.ledgers],
     )
 

@@ -38,6 +38,8 @@ class LoadRun:
         self._children = [ChildProcess(f"{name}, process {number + 1}") for number in range(processes)]
         self._files = [self.directory / f"{number}.plan" for number in range(processes)]
         self._result: LoadResult | None = None
+        self.stem = ""
+        """What its files are called."""
 
     @property
     def running(self) -> bool:
@@ -172,4 +174,6 @@ class LoadRun:
                     f"{child.name} was broken off with status {child.exit_status}. {child.output_tail()}"
                 )
             parts.append(msgspec.json.decode(result.read_bytes(), type=Part))
-        return together(parts, profile=self.plan.profile.value, model=self.plan.model.value)
+        result = together(parts, profile=self.plan.profile.value, model=self.plan.model.value)
+        result.scheduled = self.plan.length
+        return result

@@ -1,0 +1,79 @@
+"""Load: a fleet of charge points in processes of its own, and what it measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from LoadLibrary.capacity import Capacity
+from LoadLibrary.loads import Loads
+from LoadLibrary.sampling import Sampling
+from LoadLibrary.state import State
+from LoadLibrary.workshop import Workshop
+from resilience.library import KeywordLibrary
+
+__all__ = ["LoadLibrary"]
+
+DATA = Path(__file__).resolve().parents[2] / "resources" / "load_test_data.json"
+
+
+class LoadLibrary(KeywordLibrary):
+    """Loads the gateway of a system under test with charge points on real WebSockets, OCPP 1.6.
+
+    `Aim Load At` says where the load goes. `Run Load` sends one and returns what it measured; `Start Load` starts one
+    in the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives
+    the suite that started it.
+
+    # Models
+
+    Without a `rate` the load is *closed*: each charge point sends its next message a `pause` after the answer to the
+    last one. Numbers that are not given come from `load_test_data.json`: 50 charge points x 100 messages, 10 ms apart.
+
+    With a `rate` it is *open*: messages are due on a schedule, whatever the answers do, and latency counts from when a
+    message was due. A charge point has one CALL outstanding (OCPP-J 1.6 section 4.1.1), so that a message may have to
+    wait for its turn; `queueing` and `service` are that wait and the time on the wire.
+
+    # Profiles
+
+    `heartbeat`; `session`: boot, authorize, start, meter values, stop, again and again; `mix`: a working day of both;
+    `churn`: a few messages on each connection. `blackout_at` cuts all connections at once; all come back at once.
+
+    # Results
+
+    An object with `due`, `sent`, `answered`, `refused` (code to number), `failures` (kind to number), `unanswered`,
+    `answered_percent`, `rate` (answers a second), `latency`, `queueing`, `service`, `connecting`, `reconnecting` (each
+    with `samples`, `min`, `mean`, `p50`, `p90`, `p95`, `p99`, `p99_9`, `max`, in milliseconds), `seconds` (the same
+    second by second), `connected_at_start`, `most_charging`, `sessions`, `ledgers`, `saturated` and `summary`. It is
+    kept as `load-*.json` in Robot's output folder, and every message in a ledger `load-*.jsonl` beside it.
+
+    A generator that could not keep its own schedule says so: `saturated` holds the reasons, and `Load Should Be
+    Conclusive` fails.
+
+    ```robotframework
+    *** Settings ***
+    Library         RedisServiceLibrary
+    Library         OcppServerLibrary
+    Library         LoadLibrary
+    Suite Setup     Start Everything
+
+    *** Test Cases ***
+    A Hundred Messages A Second Are Answered
+        ${load}    Run Load    rate=100    duration=10s
+        Load Should Be Answered    ${load}
+
+    *** Keywords ***
+    Start Everything
+        ${redis}    Start Redis
+        Start Server    ${redis}
+        ${url}    Get Gateway Url
+        Aim Load At    ${url}    redis=${redis}
+    ```
+    """
+
+    def __init__(self, data: Path = DATA) -> None:
+        """Give another file than the usual one.
+
+        Args:
+            data: charge points, messages and limits of the default load.
+        """
+        workshop = Workshop(data)
+        super().__init__([Loads(workshop), Capacity(workshop), State(workshop), Sampling()])

@@ -1,0 +1,172 @@
+"""Keywords that look for the limit, and for the way back from beyond it."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from LoadLibrary.workshop import Workshop
+from resilience.errors import UsageError, WaitTimeout
+from resilience.library import Component
+from resilience.load import LoadResult, LoadRun, Model, Profile, Stage
+from resilience.waiting import in_words, seconds
+
+SERIES = 20
+"""Heartbeats one after the other that make one look at the response time."""
+
+
+class Capacity(Component):
+    """Capacity and recovery."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+
+    @keyword(tags=("load", "measurement"))
+    def find_capacity(
+        self,
+        alias: str = "capacity",
+        *,
+        profile: Profile = Profile.HEARTBEAT,
+        charge_points: int | None = None,
+        start: float = 200,
+        factor: float = 1.5,
+        most: float = 50_000,
+        step: timedelta = timedelta(seconds=1),
+        slip: timedelta = timedelta(milliseconds=500),
+        timeout: timedelta = timedelta(seconds=30),
+    ) -> LoadResult:
+        """Raises the rate step by step until the schedule slips, and returns what that load measured.
+
+        Args:
+            alias: the name of this load.
+            profile: what charge points do.
+            charge_points: how many; by default the number in the data file.
+            start: the first rate, in messages a second.
+            factor: each step has so many times the rate of the one before.
+            most: the last rate.
+            step: how long a rate is offered.
+            slip: a message that is overdue by so much ends it.
+            timeout: after which an answer does not count any more.
+
+        Returns:
+            The result; its `capacity` are the answers a second in the last second before the schedule slipped.
+
+        Raises:
+            ServiceError: the load was broken off.
+            UsageError: the steps cannot be used.
+
+        Example:
+        ```robotframework
+        ${capacity}    Find Capacity    charge_points=200
+        Log    ${capacity.capacity} messages a second
+        ```
+        """
+        if factor <= 1 or start <= 0 or most < start:
+            raise UsageError("The rate has to go up: factor above 1, start above 0, most at least start.")
+        stages, rate = [], start
+        while rate <= most:
+            stages.append(Stage(seconds(step), rate))
+            rate *= factor
+        plan = self._shop.plan(
+            profile=profile,
+            model=Model.OPEN,
+            charge_points=charge_points,
+            stages=stages,
+            slip=seconds(slip),
+            timeout=seconds(timeout),
+        )
+        run = self._shop.start(alias, plan, self.cleanup)
+        result = self._shop.ended(run, None)
+        slipped = "did not slip" if result.slipped_at is None else f"slipped after {result.slipped_at:.1f} s"
+        logger.info(
+            f"The schedule {slipped}, at {result.capacity:.0f} answers a second. {result.summary}; by second: "
+            f"{', '.join(str(second.answered) for second in result.seconds)}."
+        )
+        if result.saturated:
+            logger.warn(f"The capacity is a lower bound: {'; '.join(result.saturated)}.")
+        return result
+
+    @keyword(tags=("load", "measurement"))
+    def measure_response_time(self, samples: int = 200) -> LoadResult:
+        """Sends Heartbeats of one charge point one after the other: the response time without load.
+
+        Args:
+            samples: how many.
+
+        Returns:
+            The result; `latency` has the times.
+
+        Raises:
+            UsageError: it is less than one.
+
+        Example:
+        ```robotframework
+        ${normal}    Measure Response Time
+        Log    ${normal.latency.p50} ms
+        ```
+        """
+        if samples < 1:
+            raise UsageError(f"samples is {samples}; allowed is 1 or more.")
+        result = self._series(samples, 30)
+        logger.info(f"Response time: {result.latency}.")
+        return result
+
+    @keyword(tags=("load", "measurement", "wait"))
+    def wait_until_response_time_is_normal(
+        self,
+        normal: LoadResult,
+        *,
+        after: LoadResult | None = None,
+        factor: float = 2.0,
+        timeout: timedelta = timedelta(seconds=60),
+    ) -> float:
+        """Waits until the median response time is no more than `factor` times what it was before the load.
+
+        Args:
+            normal: what `Measure Response Time` returned before.
+            after: the load that it has to recover from; the time counts from its end, and from now if it is not given.
+            factor: up to which multiple of before it is normal.
+            timeout: the longest wait.
+
+        Returns:
+            Seconds until the first series of 20 Heartbeats with a normal median began.
+
+        Raises:
+            WaitTimeout: it did not become normal; says what it was.
+
+        Example:
+        ```robotframework
+        ${normal}    Measure Response Time
+        ${load}    Run Load    rate=1000    duration=5s
+        ${seconds}    Wait Until Response Time Is Normal    ${normal}    after=${load}
+        ```
+        """
+        began = time.monotonic() if after is None else after.ended
+        limit = seconds(timeout)
+        while True:
+            asked = max(0.0, time.monotonic() - began)
+            result = self._series(SERIES, max(1.0, limit - asked))
+            median = result.latency.p50
+            if result.answered == result.due and median <= factor * normal.latency.p50:
+                logger.info(f"Normal after {in_words(asked)}: median {median:.2f} ms.")
+                return asked
+            if asked >= limit:
+                seen = f"{median:.2f} ms" if result.answered else "no answer"
+                raise WaitTimeout(
+                    f"Heartbeats still take {seen} (median of {SERIES}), more than {factor:g} x the "
+                    f"{normal.latency.p50:.2f} ms of before (waited {in_words(limit)})",
+                    waited=limit,
+                    last_seen=seen,
+                )
+
+    def _series(self, samples: int, timeout: float) -> LoadResult:
+        plan = self._shop.plan(model=Model.CLOSED, charge_points=1, messages=samples, timeout=timeout, seconds=timeout)
+        run = LoadRun("The response time measurement", plan)
+        try:
+            run.start()
+            return run.wait(2 * timeout + 30)
+        finally:
+            run.close()

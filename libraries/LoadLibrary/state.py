@@ -1,0 +1,118 @@
+"""Keywords that compare what a load did with what the system kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from LoadLibrary.workshop import Aim, Workshop
+from resilience.errors import ExpectationFailed, UsageError
+from resilience.ledger import LedgerReport, Verdict, check
+from resilience.library import Component
+from resilience.load import LoadResult
+from resilience.load.state import Reader, StateReport, read_state, wait_until_gone
+from resilience.queue.link import RedisClient, connect, database_in
+
+SESSIONS_GONE_SECONDS = 5.0
+
+
+class State(Component):
+    """Transactions and the ledger."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+
+    @keyword(tags=("load", "state"))
+    def compare_state_with_load(self, result: LoadResult) -> StateReport:
+        """Compares the transactions that are kept with what the load's charge points know of them.
+
+        Owner, connector, id tag, start and stop of the meter, and the status have to be the same; no transaction id is
+        given twice; indexes and transactions belong together, nothing that is over is active, and no charge point that
+        has left has a session. What was found of each start and stop goes to a ledger file beside the load's.
+
+        Args:
+            result: what `Run Load` or `Wait For Load` returned, of the profile `session` or `mix`.
+
+        Returns:
+            An object with `transactions` (how many were compared), `inconsistent` and `orphans` (lists of texts),
+            `effects` (the ledger file) and `summary`.
+
+        Raises:
+            UsageError: `Aim Load At` was not told the Redis, or the load kept no ledger.
+
+        Example:
+        ```robotframework
+        ${load}    Run Load    profile=session    sessions=2
+        ${state}    Compare State With Load    ${load}
+        Should Be Empty    ${state.inconsistent}
+        ```
+        """
+        if not result.ledgers:
+            raise UsageError("The load kept no ledger.")
+        aim = self._shop.aimed()
+        client = self._connect(aim)
+        try:
+            points = self._ids(result)
+            if aim.target.redis.keys.session is not None:
+                wait_until_gone(cast(Reader, client), aim.target, points, SESSIONS_GONE_SECONDS)
+            effects = Path(result.ledgers[0]).with_suffix(".effects.jsonl")
+            effects.unlink(missing_ok=True)
+            report = read_state(cast(Reader, client), aim.target, result.sessions, points, effects)
+        finally:
+            client.close()
+        logger.info(report.summary)
+        return report
+
+    @keyword(tags=("load", "ledger"))
+    def judge_load_ledger(self, results: LoadResult | Sequence[LoadResult], *, fail: bool = True) -> LedgerReport:
+        """Judges from the ledgers of loads what was lost, answered twice or out of order, or applied although refused.
+
+        The state is read first, so that starts and stops of transactions that were acknowledged have to be found in it.
+        The files can be judged again: `python -m resilience.ledger check FILE…`.
+
+        Args:
+            results: what `Run Load` or `Wait For Load` returned, one or several.
+            fail: whether anything but a clean ledger is a failure.
+
+        Returns:
+            The report, with `summary`, the numbers `invoked`, `acknowledged`, `failed`, `undecided`, `recovered`, and
+            the lists `lost`, `duplicated`, `reordered`, `unexpected`, `refused_and_applied`.
+
+        Raises:
+            ExpectationFailed: something was; shows the first few of each kind.
+            UsageError: a load kept no ledger.
+
+        Example:
+        ```robotframework
+        ${load}    Run Load    profile=mix    rate=100    duration=10s
+        ${ledger}    Judge Load Ledger    ${load}
+        Should Be Empty    ${ledger.lost}
+        ```
+        """
+        files: list[str] = []
+        for result in [results] if isinstance(results, LoadResult) else results:
+            if not result.ledgers:
+                raise UsageError("A load kept no ledger.")
+            files += result.ledgers
+            if self._shop.aimed().redis is not None:
+                files.append(self.compare_state_with_load(result).effects)
+        report = check(files)
+        text = "\n".join([f"{report.verdict}: {report.summary}", *report.details()])
+        if fail and report.verdict is not Verdict.CLEAN:
+            raise ExpectationFailed(f"The ledger of the load is {text}")
+        logger.info(text)
+        return report
+
+    def _connect(self, aim: Aim) -> RedisClient:
+        if aim.redis is None:
+            raise UsageError("To look into the state, `Aim Load At` needs redis=URL.")
+        named = database_in(aim.redis)
+        return connect(aim.redis, database=aim.target.redis.databases.state if named is None else named)
+
+    def _ids(self, result: LoadResult) -> list[str]:
+        points = self._shop.data.charge_points
+        return [points.id_pattern.format(points.first_number + number) for number in range(result.charge_points)]

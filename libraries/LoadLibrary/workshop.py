@@ -1,0 +1,156 @@
+"""Where the load goes, what it is by default, and the loads that were started."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
+
+from resilience.errors import UsageError
+from resilience.library import Cleanup
+from resilience.load import LoadResult, LoadRun, Plan
+from resilience.registry import Registry
+from resilience.target import Target
+from resilience.waiting import seconds
+
+
+class ChargePoints(msgspec.Struct, frozen=True):
+    """The fleet of the default load."""
+
+    count: int
+    largest_count: int
+    id_pattern: str
+    first_number: int
+
+
+class Messages(msgspec.Struct, frozen=True):
+    """The messages of the default load."""
+
+    per_charge_point: int
+    pause_ms: float
+    rate_per_second: float
+
+
+class LoadData(msgspec.Struct, frozen=True):
+    """`load_test_data.json`, as far as the loads need it."""
+
+    charge_points: ChargePoints
+    messages: Messages
+
+
+class Aim(msgspec.Struct, frozen=True):
+    """Where the load goes."""
+
+    url: str
+    target: Target
+    redis: str | None
+
+
+class Workshop:
+    """What the components share.
+
+    Args:
+        data: file with the default load.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._numbers = itertools.count(1)
+        self.aim: Aim | None = None
+        self.loads: Registry[LoadRun] = Registry("load", starter="Start Load", close=lambda run: run.close())
+
+    @cached_property
+    def data(self) -> LoadData:
+        """The default load.
+
+        Raises:
+            UsageError: the file cannot be used.
+        """
+        try:
+            return msgspec.json.decode(self._data.read_bytes(), type=LoadData)
+        except (OSError, msgspec.DecodeError) as error:
+            raise UsageError(f"{self._data} cannot be used: {error}") from None
+
+    def aimed(self) -> Aim:
+        """Where the load goes.
+
+        Raises:
+            UsageError: nobody said.
+        """
+        if self.aim is None:
+            raise UsageError("Nobody has said where the load goes; `Aim Load At` does.")
+        return self.aim
+
+    def plan(self, **fields: Any) -> Plan:
+        """A plan with the defaults of the data for what is not given (`None`)."""
+        aim = self.aimed()
+        points = self.data.charge_points
+        given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+        defaults: dict[str, Any] = {
+            "url": aim.url + str(aim.target.gateway.path),
+            "subprotocol": aim.target.gateway.subprotocol,
+            "charge_points": points.count,
+            "id_pattern": points.id_pattern,
+            "first_number": points.first_number,
+        }
+        return Plan(**(defaults | given))
+
+    def start(self, alias: str, plan: Plan, cleanup: Cleanup, *, processes: int = 1, ledger: bool = True) -> LoadRun:
+        """Start a load of this name; one of that name that has ended makes way."""
+        found = self.loads.find(alias)
+        if found is not None:
+            if found.running:
+                raise UsageError(f"{found.name} still runs; `Wait For Load` or `Stop Load` first, or another alias.")
+            self.loads.remove(alias, cleanup)
+        folder = output_folder()
+        stem = f"load-{_file_name(alias)}-{next(self._numbers)}"
+        if ledger and folder is not None:
+            file = folder / f"{stem}.jsonl"
+            for earlier in folder.glob(f"{stem}*.json*"):
+                earlier.unlink()
+            plan = msgspec.structs.replace(plan, ledger=str(file), effects=self.aimed().redis is not None)
+        run = LoadRun(self.loads.title(alias), plan, processes=processes)
+        run.stem = stem
+        self.loads.add(alias, run, cleanup)
+        try:
+            run.start()
+        except BaseException:
+            self.loads.remove(alias, cleanup)
+            raise
+        return run
+
+    def ended(self, run: LoadRun, timeout: timedelta | float | None, *, stop: bool = False) -> LoadResult:
+        """Wait for the end of a load, or end it, and keep its result in the output folder."""
+        plan = run.plan
+        length = plan.length or plan.seconds or 0.0
+        if not length and plan.messages:
+            length = plan.messages * (plan.pause + 0.1)
+        limit = seconds(timeout) if timeout is not None else length + 3 * plan.timeout + 30
+        result = run.stop(limit) if stop else run.wait(limit)
+        folder = output_folder()
+        if folder is not None:
+            file = folder / f"{run.stem}.json"
+            data = result.to_json() | {"plan": msgspec.to_builtins(plan)}
+            for name in ("seconds", "sessions"):
+                data[name] = [{key: value for key, value in each.items() if key != "histogram"} for each in data[name]]
+            file.write_bytes(msgspec.json.encode(data))
+            result.files = [str(file), *result.ledgers]
+        return result
+
+
+def output_folder() -> Path | None:
+    """Robot's output folder, `None` outside Robot Framework."""
+    try:
+        folder = BuiltIn().get_variable_value("${OUTPUT DIR}")
+    except RobotNotRunningError:
+        return None
+    return Path(str(folder)) if folder else None
+
+
+def _file_name(alias: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in alias)

@@ -1,0 +1,175 @@
+"""What a load left in the state: do the transactions add up, and does anything hang in the air?"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from resilience.errors import UsageError, WaitTimeout
+from resilience.ledger import Ledger
+from resilience.load.scripts import Session
+from resilience.target import Target
+from resilience.waiting import wait_until
+
+BATCH = 1000
+
+
+class Reader(Protocol):
+    """What is needed of redis-py."""
+
+    def pipeline(self, transaction: bool) -> Any: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class StateReport:
+    """What was found.
+
+    Attributes:
+        transactions: transactions that were compared with what their charge point knows.
+        inconsistent: what does not fit, a line each.
+        orphans: keys that nothing refers to, or that refer to nothing, a line each.
+        effects: the ledger file with what was found of each start and stop.
+    """
+
+    transactions: int = 0
+    inconsistent: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    effects: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The whole in words."""
+        text = (
+            f"{self.transactions} transactions compared, {len(self.inconsistent)} do not add up, "
+            f"{len(self.orphans)} keys hang in the air"
+        )
+        return "\n".join([text, *self.inconsistent[:10], *self.orphans[:10]])
+
+
+def read_state(
+    client: Reader, target: Target, sessions: Sequence[Session], charge_points: Iterable[str], effects: Path
+) -> StateReport:
+    """Compare what the charge points know with what is kept.
+
+    Args:
+        client: the state's database.
+        target: names its keys.
+        sessions: what the charge points know.
+        charge_points: all of the load.
+        effects: the ledger file to write what was found to.
+
+    Raises:
+        UsageError: the target does not say where its transactions are.
+    """
+    points = list(dict.fromkeys(charge_points))
+    report = StateReport(effects=str(effects))
+    by_id = {session.transaction_id: session for session in sessions}
+    if len(by_id) != len(sessions):
+        report.inconsistent.append(f"{len(sessions) - len(by_id)} transaction ids were given more than once")
+    stored = _get(client, [target.key("transaction", transaction_id=number or 0) for number in by_id])
+    with Ledger(effects) as ledger:
+        for (number, session), text in zip(by_id.items(), stored, strict=True):
+            report.transactions += 1
+            if text is None:
+                report.inconsistent.append(f"transaction {number} of {session.cp} is not kept")
+                continue
+            record = msgspec.json.decode(text)
+            ledger.effect(session.cp, session.start_id, f"transaction {number}")
+            if record.get("status") == "completed" and session.stop_id:
+                ledger.effect(session.cp, session.stop_id, f"end of transaction {number}")
+            report.inconsistent += [
+                f"transaction {number} of {session.cp}: {each}" for each in _differences(record, session)
+            ]
+        ledger.end()
+    _indexes(client, target, points, by_id, report)
+    return report
+
+
+def _differences(record: dict[str, Any], session: Session) -> list[str]:
+    expected: dict[str, Any] = {
+        "charge_point_id": session.cp,
+        "connector_id": session.connector,
+        "id_tag": session.id_tag,
+        "meter_start": session.meter_start,
+    }
+    if session.stopped:
+        expected |= {"status": "completed", "meter_stop": session.meter_stop, "meter_current": session.meter_stop}
+    elif session.meter_stop is None:
+        expected |= {"status": "active"}
+    return [
+        f"{name} is {record.get(name)!r}, the charge point knows {value!r}"
+        for name, value in expected.items()
+        if record.get(name) != value
+    ]
+
+
+def _indexes(
+    client: Reader, target: Target, points: list[str], by_id: dict[int | None, Session], report: StateReport
+) -> None:
+    """Each index entry has its key, each transaction its index entry, and what is over is not active."""
+    keys = target.redis.keys
+    if keys.transactions is None or keys.active_transactions is None:
+        return
+    for start in range(0, len(points), BATCH):
+        batch = points[start : start + BATCH]
+        pipe = client.pipeline(transaction=False)
+        for cp in batch:
+            pipe.zrange(target.key("transactions", charge_point_id=cp), 0, -1)
+            pipe.smembers(target.key("active_transactions", charge_point_id=cp))
+            if keys.session is not None:
+                pipe.exists(target.key("session", charge_point_id=cp))
+        found = pipe.execute()
+        step = len(found) // len(batch)
+        for number, cp in enumerate(batch):
+            indexed = {int(each) for each in found[number * step]}
+            active = {int(each) for each in found[number * step + 1]}
+            known = {each for each, session in by_id.items() if session.cp == cp and each is not None}
+            ended = {each for each in known if by_id[each].stopped}
+            report.orphans += [f"transaction {each} of {cp} is in no index" for each in sorted(known - indexed)]
+            report.orphans += [
+                f"transaction {each} of {cp} is over and still active" for each in sorted(active & ended)
+            ]
+            report.orphans += [
+                f"transaction {each} of {cp} is active and not indexed" for each in sorted(active - indexed)
+            ]
+            if step == 3 and found[number * step + 2]:
+                report.orphans.append(f"{cp} has a session and is not connected")
+
+
+def _get(client: Reader, keys: Sequence[str]) -> list[bytes | None]:
+    values: list[bytes | None] = []
+    for start in range(0, len(keys), BATCH):
+        pipe = client.pipeline(transaction=False)
+        for key in keys[start : start + BATCH]:
+            pipe.get(key)
+        values += pipe.execute()
+    return values
+
+
+def wait_until_gone(client: Reader, target: Target, charge_points: Iterable[str], timeout: float) -> int:
+    """Wait until the sessions of disconnected charge points are gone; returns how many are left after `timeout` s.
+
+    Raises:
+        UsageError: the target has no sessions.
+    """
+    if target.redis.keys.session is None:
+        raise UsageError(f"Target '{target.name}' has no sessions.")
+    names = [target.key("session", charge_point_id=cp) for cp in charge_points]
+    left = 0
+
+    def look() -> bool | None:
+        nonlocal left
+        pipe = client.pipeline(transaction=False)
+        for name in names:
+            pipe.exists(name)
+        left = int(sum(pipe.execute()))
+        return None if left else True
+
+    with contextlib.suppress(WaitTimeout):
+        wait_until(look, timeout=timeout, failure=lambda: "")
+    return left

@@ -1,0 +1,72 @@
+*** Settings ***
+Documentation     Test 18: the system bears the load that it was built for, and more than that in good order.
+...
+...               Charge points on real WebSockets, in processes of their own. The soak runs as long as
+...               ``--variable SOAK:10min`` says; a shorter one than required is inconclusive, and says so.
+
+Resource          ../resources/load.resource
+
+Suite Setup       Start The System Under Load
+Suite Teardown    Stop The System Under Test
+Test Setup        The System Is Well And Loads Find It
+Test Teardown     The Server Should Never Have Crashed
+Test Timeout      40 minutes
+
+Test Tags         load
+
+
+*** Test Cases ***
+Fifty Charge Points Charge At The Same Time
+    [Documentation]    Everybody has a transaction before anybody goes on; start, meter values and stop are compared.
+    [Tags]    R18.1    R18.2    R18.7
+    ${load} =    Run Load    profile=session    sessions=2    together=True    charge_points=${FLEET}
+    Load Should Be Answered    ${load}
+    Everybody Should Have Been Connected    ${load}
+    Transactions Should Add Up    ${load}
+    The Load Should Have Corrupted Nothing    ${load}
+
+The Default Burst Is Answered Whole
+    [Documentation]    50 charge points x 100 messages, 10 ms apart, as the data file says.
+    [Tags]    R18.3    R18.6    R18.7
+    ${normal} =    Measure Response Time
+    ${load} =    Run Load
+    The Burst Should Be Answered Whole    ${load}
+    The Server Should Recover    R18.6    ${normal}    ${load}
+    The Load Should Have Corrupted Nothing    ${load}
+
+The Required Rate Is Sustained At A Normal Response Time
+    [Documentation]    On schedule, whatever the answers do; the same fleet nearly idle is what it is compared with.
+    [Tags]    R18.3    R18.5
+    ${unloaded} =    Run Load    rate=10    duration=5 s
+    ${load} =    Run Load    rate=105    duration=10 s
+    The Required Rate Should Have Been Sustained    ${load}    ${unloaded}
+
+Everybody Connects Again At Once After A Blackout
+    [Documentation]    All connections are cut under load; the fleet comes back as one, and nothing is corrupted.
+    [Tags]    R18.1    R18.6    R18.7
+    ${normal} =    Measure Response Time
+    ${load} =    Run Load    profile=mix    rate=100    duration=4 s    blackout_at=2 s
+    Record Measurement    R18.1    reconnected_after_blackout    ${load.recovered_after}    unit=s
+    The Server Should Recover    R18.6    ${normal}    ${load}
+    The Load Should Have Corrupted Nothing    ${load}
+
+Beyond Its Capacity The Server Refuses Or Answers But Never Goes Silent
+    [Documentation]    The capacity is found first; then twice as much is offered by 500 charge points.
+    [Tags]    R18.6    R18.8
+    ${normal} =    Measure Response Time
+    ${capacity} =    Find Capacity    charge_points=${OVERLOAD FLEET}
+    ${before} =    Get Server Memory
+    ${rate} =    Evaluate    2.1 * $capacity.capacity
+    ${load} =    Run Load    overload    rate=${rate}    duration=5 s    charge_points=${OVERLOAD FLEET}    drain=False
+    The Overload Should Have Been Borne    ${load}    ${capacity}    ${before}
+    The Server Should Recover    R18.8    ${normal}    ${load}
+    The Server Should Recover    R18.6    ${normal}    ${load}
+
+Memory Stays Bounded Under Extended Operation
+    [Documentation]    A working day of 50 charge points at the required rate, for as long as the soak is to last.
+    [Tags]    R18.4    R18.7
+    Start Watching The Memory Of The Server
+    ${load} =    Run Load    profile=mix    rate=100    duration=${SOAK}    arrivals=poisson    seed=18
+    Load Should Be Answered    ${load}
+    The Load Should Have Corrupted Nothing    ${load}
+    Memory Should Have Stayed Bounded    ${load}    warm up=15 s

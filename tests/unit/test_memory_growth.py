@@ -1,0 +1,88 @@
+"""Memory verdicts: a leak is found early, a sound process is never accused."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from itertools import accumulate
+
+import pytest
+
+from resilience.errors import ServiceError, UsageError
+from resilience.measure.memory import Bound, memory_growth, theil_sen
+from resilience.measure.sampling import Sampler
+from resilience.waiting import wait_until
+
+EVERY = 0.5
+
+
+def verdict(sizes: list[float], *, warm_up: float = 10.0) -> Bound:
+    times = [EVERY * number for number in range(len(sizes))]
+    growth = memory_growth(times, sizes, warm_up=warm_up, required_seconds=600)
+    return growth.bound(most_mb=100, most_percent=10)
+
+
+def steps(chance: random.Random, count: int, *, leak: float = 0.0) -> list[float]:
+    """80 MB that settle in the first seconds, then jump up and down in pages, as resident memory does."""
+    jumps = accumulate(chance.choice((0, 0, 0, 0, 0, 0, 0, 0, 4096 * 20, -4096 * 20)) for _ in range(count))
+    return [
+        8e7 + 5e6 * min(1.0, number * EVERY / 8) + jump + leak * number * EVERY for number, jump in enumerate(jumps)
+    ]
+
+
+def test_a_leak_of_a_kilobyte_a_message_is_found_within_a_minute() -> None:
+    """At 100 messages a second."""
+    for seed in range(20):
+        assert verdict(steps(random.Random(seed), 120, leak=100_000)) is Bound.BEYOND
+
+
+def test_sound_memory_is_never_accused() -> None:
+    seen = [verdict(steps(random.Random(seed), 240)) for seed in range(100)]
+    assert Bound.BEYOND not in seen
+
+
+def test_a_single_jump_is_no_slope() -> None:
+    flat = [8e7] * 60 + [8.3e7] * 60
+    times = [EVERY * number for number in range(120)]
+    growth = memory_growth(times, flat, warm_up=0, required_seconds=600)
+    assert growth.plain_mb == pytest.approx(3)
+    assert growth.slope_low <= 0
+
+
+def test_the_slope_is_that_of_the_line_and_outliers_do_not_move_it() -> None:
+    times = [float(number) for number in range(60)]
+    values = [5 * at + (1e6 if at % 10 == 0 else 0) for at in times]
+    slope, low, high = theil_sen(times, values)
+    assert slope == pytest.approx(5, abs=0.1)
+    assert low <= slope <= high
+
+
+def test_too_few_samples_are_refused() -> None:
+    with pytest.raises(UsageError, match="Only 1 memory samples after a warm-up of 5 s; 10 are needed"):
+        memory_growth([0, 1, 6], [1, 1, 1], warm_up=5, required_seconds=600)
+
+
+def test_a_real_process_that_leaks_is_found_and_its_growth_is_right() -> None:
+    leaking = "import time\nkept=[]\nwhile True:\n kept.append(bytearray(b'x'*1_000_000))\n time.sleep(0.1)"
+    with subprocess.Popen([sys.executable, "-c", leaking]) as process:
+        try:
+            sampler = Sampler({"leaking": process.pid}, every=0.05)
+            series = sampler.get("leaking")
+            wait_until(lambda: True if len(series.times) > 60 else None, timeout=20, failure=lambda: "too few samples")
+            sampler.stop()
+        finally:
+            process.kill()
+    growth = sampler.growth("leaking", warm_up=0.5, required_seconds=600)
+    assert growth.slope == pytest.approx(10_000, rel=0.3)
+    assert growth.slope_low < growth.slope < growth.slope_high
+    assert growth.bound(most_mb=100, most_percent=10) is Bound.BEYOND
+
+
+def test_a_process_that_is_not_there_is_an_error() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+    with pytest.raises(ServiceError, match="is not there"):
+        Sampler({"gone": process.pid})
+    with pytest.raises(UsageError, match="no process to sample"):
+        Sampler({})
