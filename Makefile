@@ -21,6 +21,9 @@ acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an emb
 baseline: $(INSTALLED)  ## Accept the last run of the suites as the one that later runs are compared with
 	$(BIN)/python -m resilience.report results/output.xml --accept
 
+soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more than 10 minutes; leaves results/soak
+	$(BIN)/robot --outputdir results/soak --variable SOAK:605s suites/
+
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container
 	$(BIN)/robot --outputdir results/container --variable REDIS:container suites/

@@ -37,15 +37,15 @@ The Default Burst Is Answered Whole
 The Required Rate Is Sustained At A Normal Response Time
     [Documentation]    On schedule, whatever the answers do; the same fleet nearly idle is what it is compared with.
     [Tags]    R18.3    R18.5
-    ${unloaded} =    Run Load    rate=10    duration=5 s
-    ${load} =    Run Load    rate=105    duration=10 s
+    ${unloaded} =    Run Load    rate=20    duration=3 s
+    ${load} =    Run Load    rate=100    duration=10 s
     The Required Rate Should Have Been Sustained    ${load}    ${unloaded}
 
 Everybody Connects Again At Once After A Blackout
     [Documentation]    All connections are cut under load; the fleet comes back as one, and nothing is corrupted.
     [Tags]    R18.1    R18.6    R18.7
     ${normal} =    Measure Response Time
-    ${load} =    Run Load    profile=mix    rate=100    duration=4 s    blackout_at=2 s
+    ${load} =    Run Load    profile=mix    rate=100    duration=3 s    blackout_at=1 s
     Record Measurement    R18.1    reconnected_after_blackout    ${load.recovered_after}    unit=s
     The Server Should Recover    R18.6    ${normal}    ${load}
     The Load Should Have Corrupted Nothing    ${load}
@@ -54,10 +54,10 @@ Beyond Its Capacity The Server Refuses Or Answers But Never Goes Silent
     [Documentation]    The capacity is found first; then twice as much is offered by 500 charge points.
     [Tags]    R18.6    R18.8
     ${normal} =    Measure Response Time
-    ${capacity} =    Find Capacity    charge_points=${OVERLOAD FLEET}
+    ${capacity} =    Find Capacity    charge_points=${OVERLOAD FLEET}    start=400    factor=2
     ${before} =    Get Server Memory
     ${rate} =    Evaluate    2.1 * $capacity.capacity
-    ${load} =    Run Load    overload    rate=${rate}    duration=5 s    charge_points=${OVERLOAD FLEET}    drain=False
+    ${load} =    Run Load    overload    rate=${rate}    duration=3 s    charge_points=${OVERLOAD FLEET}    drain=False
     The Overload Should Have Been Borne    ${load}    ${capacity}    ${before}
     The Server Should Recover    R18.8    ${normal}    ${load}
     The Server Should Recover    R18.6    ${normal}    ${load}
@@ -69,4 +69,4 @@ Memory Stays Bounded Under Extended Operation
     ${load} =    Run Load    profile=mix    rate=100    duration=${SOAK}    arrivals=poisson    seed=18
     Load Should Be Answered    ${load}
     The Load Should Have Corrupted Nothing    ${load}
-    Memory Should Have Stayed Bounded    ${load}    warm up=15 s
+    Memory Should Have Stayed Bounded    ${load}    warm up=10 s

@@ -90,7 +90,7 @@ class Capacity(Component):
         return result
 
     @keyword(tags=("load", "measurement"))
-    def measure_response_time(self, samples: int = 200) -> LoadResult:
+    def measure_response_time(self, samples: int = 100) -> LoadResult:
         """Sends Heartbeats of one charge point one after the other: the response time without load.
 
         Args:

@@ -1,0 +1,78 @@
+*** Settings ***
+Documentation    Keywords that load the gateway, on the reference server.
+
+Library          LoadLibrary
+Library          OcppServerLibrary
+Library          RedisQueueLibrary
+Library          RedisServiceLibrary
+
+Suite Setup      Start The Reference Server
+
+
+*** Test Cases ***
+Without Arguments The Load Is That Of The Data File
+    Run Keyword And Expect Error    STARTS:load 'load' still runs    Two Loads Of The Same Name
+    ${load}    Wait For Load
+    Should Be Equal    ${load.sent}    ${5000}
+    Load Should Be Answered    ${load}
+    ${ledger}    Judge Load Ledger    ${load}
+    Should Be Equal    ${ledger.acknowledged}    ${5000}
+
+A Load With A Rate Is Sent On Schedule
+    ${load}    Run Load    rate=100    duration=2 s    arrivals=poisson    seed=7    charge_points=5    processes=2
+    Load Should Be Answered    ${load}
+    Should Be True    150 < ${load.due} < 250
+    Should Be Equal    ${load.processes}    ${2}
+
+What The State Kept Is Compared With What Charge Points Know
+    ${load}    Run Load    profile=session    sessions=1    charge_points=5    together=yes
+    ${state}    Compare State With Load    ${load}
+    Should Be Equal    ${state.transactions}    ${5}
+    Should Be Empty    ${state.inconsistent}
+    Should Be Empty    ${state.orphans}
+    Evaluate    setattr($load.sessions[0], 'meter_stop', -1)
+    ${state}    Compare State With Load    ${load}
+    Should Contain    ${state.inconsistent}[0]    the charge point knows -1
+
+A Load Can Be Stopped And Watched
+    Start Load    background    duration=1 minute    profile=mix    charge_points=5
+    ${progress}    Get Load Progress    background
+    Should Be Equal    ${progress}[connected]    ${5}
+    ${load}    Stop Load    background
+    Should Be True    ${load.duration} < 30
+
+Arguments That Do Not Go Together Are Refused
+    Run Keyword And Expect Error    A load with a rate needs a duration.    Run Load    rate=10
+    Run Keyword And Expect Error    to_rate and spike need a rate.    Run Load    spike=10
+    Run Keyword And Expect Error    `Start Load` has no argument 'rates' (allowed: *    Run Load    rates=10
+
+The Capacity Is Where The Schedule Slips
+    ${capacity}    Find Capacity    charge_points=2    start=1000    factor=4    most=64000
+    Should Be True    ${capacity.capacity} > 10
+    Should Be True    $capacity.slipped_at is not None
+    ${normal}    Measure Response Time    samples=20
+    ${seconds}    Wait Until Response Time Is Normal    ${normal}    after=${capacity}    factor=10
+    Should Be True    0 <= ${seconds} < 60
+
+Memory Is Watched Meanwhile
+    ${process}    Get Server Process Id
+    Start Sampling    every=50 ms    server=${process}
+    Run Load    messages=20
+    ${memory}    Stop Sampling    server    warm_up=0 s
+    Should Be True    10 < ${memory.base_mb} < 500
+    Run Keyword And Expect Error    'redis' was not sampled; server was.    Stop Sampling    redis
+
+
+*** Keywords ***
+Start The Reference Server
+    [Documentation]    With a Redis of its own, and loads that go to it.
+    ${redis}    Start Redis    append_only=off
+    Start Server    ${redis}
+    Wait Until Server Is Ready
+    ${gateway}    Get Gateway Url
+    Aim Load At    ${gateway}    redis=${redis}
+
+Two Loads Of The Same Name
+    [Documentation]    The second one has to be refused.
+    Start Load
+    Start Load
