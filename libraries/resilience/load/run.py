@@ -174,6 +174,6 @@ class LoadRun:
                     f"{child.name} was broken off with status {child.exit_status}. {child.output_tail()}"
                 )
             parts.append(msgspec.json.decode(result.read_bytes(), type=Part))
-        result = together(parts, profile=self.plan.profile.value, model=self.plan.model.value)
-        result.scheduled = self.plan.length
-        return result
+        whole = together(parts, profile=self.plan.profile.value, model=self.plan.model.value)
+        whole.scheduled = self.plan.length
+        return whole
