@@ -1,0 +1,97 @@
+"""Test 15: state."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from catalogue import defect
+from queue_defects import replaced
+
+from server.processor import Processor
+from server.store import redis_store
+from server.store.redis_store import RedisStateStore
+from server.store.view import StateView
+
+WRITERS = "Fifty Concurrent Writers Of One Record Lose No Update"
+FAILURES = "Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done"
+KEYS = "Only Documented Keys Exist, Each With Its Type And Lifetime"
+STARTS = "Five Thousand Charge Points That Start At Once Get Distinct Ids"
+SAVED = "Five Thousand Transactions Saved At Once Have Distinct Ids"
+DELETED = "A Charge Point Is Read As It Was Written And Deleted Without A Trace"
+CASCADE = "Deleting A Charge Point Takes Everything With It"
+STOPPED = "A Transaction That Messages Start And Stop Is Active And Then Completed"
+OVER_LIMIT = "A Value Over The Limit Is Refused And Nothing Is Written"
+CORRUPT = "A Corrupt Record Is Reported And Not Half Read"
+
+
+@defect("R15.2", STARTS)
+def transaction_id_from_the_clock() -> None:
+    """Transactions are numbered by the second."""
+    StateView.new_transaction_id = lambda self: int(time.time())
+
+
+@defect("R15.2", SAVED)
+def transaction_ids_of_the_store_are_guessed() -> None:
+    """The store takes milliseconds for ids."""
+
+    async def new_transaction_id(self: RedisStateStore) -> int:
+        return int(time.time() * 1000)
+
+    RedisStateStore.new_transaction_id = new_transaction_id
+
+
+@defect("R15.4", WRITERS)
+def lost_update() -> None:
+    """A write does not look whether the record is still what was read."""
+    text = replaced(redis_store._WRITE, "~= each[3] then return {'conflict'", "== 0 then return {'conflict'")
+    redis_store._write = redis_store._Script(text)
+
+
+@defect("R15.8", KEYS)
+def answers_without_a_lifetime() -> None:
+    """Lists of answers stay for ever."""
+    sound = Processor._answer_operations
+
+    def operations(self: Processor, answers: Any) -> list[Any]:
+        return [each for each in sound(self, answers) if each[0] != "EXPIRE"]
+
+    Processor._answer_operations = operations
+
+
+@defect("R15.1", DELETED)
+def delete_leaves_the_record() -> None:
+    """Deleting a charge point takes it out of the index only."""
+    text = replaced(
+        redis_store._DELETE_CHARGE_POINT,
+        "removed = removed + redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])",
+        "removed = removed + 1",
+    )
+    redis_store._delete_charge_point = redis_store._Script(text)
+
+
+@defect("R15.1", CASCADE)
+def delete_does_not_cascade() -> None:
+    """Connectors and transactions of a deleted charge point stay."""
+    text = replaced(redis_store._DELETE_CHARGE_POINT, "for _, member in ipairs(members) do", "for _ = 1, 0 do")
+    text = replaced(text, "redis.call('DEL', prefix .. member)", "0")
+    redis_store._delete_charge_point = redis_store._Script(text)
+
+
+@defect("R15.2", STOPPED)
+def stopped_transactions_stay_active() -> None:
+    """StopTransaction is answered and not recorded."""
+    from server import handlers
+
+    handlers._HANDLERS["StopTransaction"] = lambda call, view: handlers.Outcome({})
+
+
+@defect("R15.6", OVER_LIMIT)
+def no_limit_for_values() -> None:
+    """Values of any size are written."""
+    sound = RedisStateStore.__init__
+
+    def init(self: RedisStateStore, client: Any, keys: Any = None, limits: Any = None) -> None:
+        sound(self, client, keys, redis_store.Limits(value_bytes=2**40, write_bytes=2**40))
+
+    RedisStateStore.__init__ = init
