@@ -26,7 +26,7 @@ soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more 
 
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container
-	$(BIN)/robot --outputdir results/container --variable REDIS:container suites/
+	$(BIN)/robot --outputdir results/container --variable REDIS:container --variable HISTORY:results/history.jsonl suites/
 
 test: lint unit keywords  ## Formatting, lint, types, unit tests and the keywords' own tests
 

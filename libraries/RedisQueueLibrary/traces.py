@@ -11,7 +11,7 @@ from robot.api.deco import keyword
 from RedisQueueLibrary.base import QueueComponent
 from resilience.queue import waits
 from resilience.queue.run_data import RemovedData
-from resilience.queue.snapshot import KeySnapshot
+from resilience.queue.snapshot import KeyDifference, KeySnapshot, compare
 
 
 class Traces(QueueComponent):
@@ -92,6 +92,31 @@ class Traces(QueueComponent):
         snapshot = self._queues.get(alias).snapshot(values=values)
         logger.info(f"{snapshot.count} keys.")
         return snapshot
+
+    @keyword(tags=("queue", "getter", "cleanup"))
+    def get_key_changes(self, snapshot: KeySnapshot, *, alias: str = "queue") -> KeyDifference:
+        """Returns how the keys differ from a snapshot, without judging.
+
+        Args:
+            snapshot: what `Take Key Snapshot` returned. If it has values, these are compared too.
+            alias: which queue.
+
+        Returns:
+            The lists `added`, `removed` and `changed`. What the system keeps for itself, such as its counters, is in
+            none of them.
+
+        Example:
+        ```robotframework
+        ${before}    Take Key Snapshot    values=True
+        Remove Test Data
+        ${changes}    Get Key Changes    ${before}
+        Length Should Be    ${changes.changed}    0
+        ```
+        """
+        client = self._queues.get(alias)
+        difference = compare(snapshot, client.snapshot(values=bool(snapshot.values)), ignore=client.keys.own)
+        logger.info(f"{difference}.")
+        return difference
 
     @keyword(tags=("queue", "check", "cleanup"))
     def keys_should_equal_snapshot(

@@ -356,6 +356,58 @@ def test_charts_and_faults_are_in_the_log_and_on_the_page(tmp_path: Path) -> Non
     assert "&lt;script&gt;" not in message
 
 
+WHOLE = """
+    *** Settings ***
+    Metadata    Redis    ${REDIS}
+    Metadata    Target    reference
+    Library    EvidenceLibrary
+    *** Variables ***
+    ${REDIS}    embedded
+    ${SOAK}    1
+    *** Test Cases ***
+    One Of Each
+        [Tags]    R13.1    R14.1    R15.1    R16.1    R17.1    R18.4
+        Record Measurement    R18.4    duration    ${SOAK}
+    Depends
+        [Tags]    R13.1
+        Should Be Equal    ${REDIS}    embedded
+"""
+
+
+def test_what_only_the_run_as_a_whole_can_say(tmp_path: Path) -> None:
+    suite(tmp_path, WHOLE)
+    robot(tmp_path, "own.robot")
+
+    def whole() -> dict[str, tuple[str, str, list[str]]]:
+        return {
+            each.id: (each.verdict.value, each.reason, [found.verdict.value for found in each.thresholds])
+            for each in report(tmp_path).requirements
+            if each.id in {"R0.1", "R0.2", "R0.3"}
+        }
+
+    first = whole()
+    assert first["R0.1"] == ("met", "", ["not applicable", "met"])
+    assert first["R0.2"][:2] == (
+        "inconclusive",
+        "There is no run with another kind of Redis in the history to compare with.",
+    )
+    assert first["R0.3"][0] == "inconclusive"
+    assert main([str(tmp_path / "out" / "output.xml"), "--accept"]) == 0
+    assert whole()["R0.3"][0] == "met"
+    robot(tmp_path, "--variable", "REDIS:container", "--variable", "SOAK:10", "own.robot")
+    second = whole()
+    assert second["R0.1"] == ("met", "", ["met", "not applicable"])
+    assert second["R0.2"][:2] == ("not met", "Missed: differing_results.")
+    robot(tmp_path, "--test", "One*", "own.robot")
+    assert whole()["R0.2"][0] == "met"
+
+
+def test_a_run_of_some_suites_does_not_prove_the_length_of_all(run: Path) -> None:
+    [length] = [each for each in report(run).requirements if each.id == "R0.1"]
+    assert length.verdict.value == "inconclusive"
+    assert length.reason.startswith("Not all suites ran: nothing of test 14, 15, ")
+
+
 def test_what_cannot_be_read_is_said_and_does_not_stop_the_page(tmp_path: Path) -> None:
     suite(tmp_path)
     (tmp_path / "out").mkdir()

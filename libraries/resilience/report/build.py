@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from robot.version import get_version
 
 from resilience.errors import UsageError
 from resilience.measurements import Measurement
 from resilience.report import evidence, history
+from resilience.report import whole as whole_run
 from resilience.report.model import (
     FORMAT,
     Comparison,
@@ -27,7 +29,16 @@ from resilience.report.model import (
     Value,
     Verdict,
 )
-from resilience.requirements import DEFAULT_FILE, Requirement, Requirements, Threshold, load, requirement_id
+from resilience.report.whole import Whole, outcomes
+from resilience.requirements import (
+    DEFAULT_FILE,
+    Judgement,
+    Requirement,
+    Requirements,
+    Threshold,
+    load,
+    requirement_id,
+)
 
 TOLERANCE = 0.3
 """The share of the baseline by which a value may be worse, unless told otherwise."""
@@ -87,19 +98,19 @@ def build(
     tests = [_test(each, requirements) for each in suite.all_tests]
     measured = _by_test(suite, found.measurements)
     results = [_requirement(each, tests, measured, complete) for each in requirements]
+    run = _iso(began)
+    surroundings = _environment(suite) | (environment or {})
+    seconds = round((ended or datetime.now(UTC).timestamp()) - began, 3) if began else 0.0
+    earlier = history.read(settings.history_file, before=run)
+    problems = list(found.problems)
+    comparison = _compared(settings, results, problems)
+    if complete:
+        known = whole_run.judge(
+            results, tests, seconds=seconds, comparison=comparison, environment=surroundings, history=earlier
+        )
+        results = [_as_a_whole(requirements.get(each.id), each, known) for each in results]
     counts = {verdict.value: 0 for verdict in Verdict} | Counter(each.verdict.value for each in results)
     whole = _whole(results, tests)
-    run = _iso(began)
-    surroundings = _environment(suite, found.ledgers) | (environment or {})
-    problems = list(found.problems)
-    comparison: Comparison | None = None
-    try:
-        accepted = history.baseline(settings.baseline_file)
-    except UsageError as error:
-        problems.append(str(error))
-    else:
-        if accepted is not None:
-            comparison = history.compare(accepted, results, settings.tolerance)
     return Report(
         format=FORMAT,
         run=run,
@@ -109,7 +120,7 @@ def build(
         sentence=_sentence(whole, counts, results, complete),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),
-        seconds=round((ended or datetime.now(UTC).timestamp()) - began, 3) if began else 0,
+        seconds=seconds,
         log=settings.log,
         requirements=results,
         tests=tests,
@@ -119,9 +130,60 @@ def build(
         divergences=found.divergences,
         environment=surroundings,
         comparison=comparison,
-        history=history.read(settings.history_file, before=run)[-history.KEPT :],
+        history=[msgspec.structs.replace(each, tests={}) for each in earlier[-history.KEPT :]],
         problems=problems,
     )
+
+
+def _compared(settings: Settings, results: Sequence[RequirementResult], problems: list[str]) -> Comparison | None:
+    try:
+        accepted = history.baseline(settings.baseline_file)
+    except UsageError as error:
+        problems.append(str(error))
+        return None
+    return None if accepted is None else history.compare(accepted, results, settings.tolerance)
+
+
+def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whole) -> RequirementResult:
+    """A requirement that no test is about, with what the run as a whole says of it."""
+    found = {name: value for (each, name), value in known.values.items() if each == requirement.id}
+    if result.tests or not (found or requirement.id in known.lacking):
+        return result
+    thresholds = []
+    for each in result.thresholds:
+        if each.name in found:
+            value, method = found[each.name]
+            judgement = requirement.thresholds[each.name].judge(value)
+            thresholds.append(
+                msgspec.structs.replace(
+                    each,
+                    measured=judgement.measured,
+                    margin=judgement.margin,
+                    share=_share(judgement),
+                    verdict=Verdict(judgement.verdict),
+                    measurements=1,
+                    method=method,
+                )
+            )
+        elif (requirement.id, each.name) in known.inapplicable:
+            thresholds.append(_not_applicable(each))
+        else:
+            thresholds.append(each)
+    missed = [each.name for each in thresholds if each.verdict is Verdict.NOT_MET]
+    if missed:
+        verdict, reason = Verdict.NOT_MET, f"Missed: {', '.join(missed)}."
+    elif any(each.verdict is Verdict.INCONCLUSIVE for each in thresholds):
+        verdict, reason = Verdict.INCONCLUSIVE, known.lacking.get(requirement.id, "Not everything was measured.")
+    else:
+        verdict, reason = Verdict.MET, ""
+    return msgspec.structs.replace(result, thresholds=thresholds, verdict=verdict, reason=reason)
+
+
+def _share(judgement: Judgement) -> float | None:
+    threshold = judgement.threshold
+    if not threshold.value or threshold.comparison == "==":
+        return None
+    return max(-1.0, min(1.0, judgement.margin / abs(threshold.value)))
 
 
 def past(report: Report) -> Past:
@@ -138,6 +200,7 @@ def past(report: Report) -> Past:
             for found in each.thresholds
             if found.measured is not None
         },
+        tests=outcomes(report.tests),
     )
 
 
@@ -229,17 +292,7 @@ def _requirement(
 
 
 def _not_applicable(found: ThresholdResult) -> ThresholdResult:
-    if found.measured is not None:
-        return found
-    return ThresholdResult(
-        name=found.name,
-        measures=found.measures,
-        statistic=found.statistic,
-        comparison=found.comparison,
-        limit=found.limit,
-        unit=found.unit,
-        verdict=Verdict.NOT_APPLICABLE,
-    )
+    return found if found.measured is not None else msgspec.structs.replace(found, verdict=Verdict.NOT_APPLICABLE)
 
 
 def _threshold(name: str, threshold: Threshold, found: Sequence[tuple[str, Measurement]]) -> ThresholdResult:
@@ -254,7 +307,6 @@ def _threshold(name: str, threshold: Threshold, found: Sequence[tuple[str, Measu
             unit=threshold.unit,
         )
     judgement, measurement, test = min(judged, key=lambda each: (each[0].met, each[0].margin))
-    comparable = threshold.value and threshold.comparison != "=="
     return ThresholdResult(
         name=name,
         measures=threshold.measures,
@@ -264,7 +316,7 @@ def _threshold(name: str, threshold: Threshold, found: Sequence[tuple[str, Measu
         unit=threshold.unit,
         measured=judgement.measured,
         margin=judgement.margin,
-        share=max(-1.0, min(1.0, judgement.margin / abs(threshold.value))) if comparable else None,
+        share=_share(judgement),
         verdict=Verdict(judgement.verdict),
         measurements=len(judged),
         samples=measurement.samples,
@@ -343,7 +395,7 @@ def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids) if len(ids) <= 6 else f"{', '.join(ids[:6])} and {len(ids) - 6} more"
 
 
-def _environment(suite: Any, ledgers: Iterable[Any]) -> dict[str, str]:
+def _environment(suite: Any) -> dict[str, str]:
     """The suites' metadata, each name once; what differs between suites is listed."""
     found: dict[str, list[str]] = {}
     pending = [suite]
@@ -354,7 +406,6 @@ def _environment(suite: Any, ledgers: Iterable[Any]) -> dict[str, str]:
             values = found.setdefault(str(name), [])
             if str(value) not in values:
                 values.append(str(value))
-    del ledgers
     return {name: "; ".join(values) for name, values in found.items()}
 
 

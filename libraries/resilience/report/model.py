@@ -180,6 +180,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
         seconds: how long it took.
         environment: as in the report.
         values: the worst value of each threshold, by `R13.5 drain_rate`.
+        tests: status of each test by its full name; in the history file only.
     """
 
     run: str
@@ -188,6 +189,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
     seconds: float
     environment: dict[str, str]
     values: dict[str, float]
+    tests: dict[str, str] = {}
 
 
 class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):

@@ -1,0 +1,28 @@
+*** Settings ***
+Documentation     What holds for all tests together: they leave nothing behind and touch nothing that is not theirs.
+...
+...               The length of the run, the comparison with the accepted baseline and with another kind of Redis
+...               belong to the run as a whole: the page at its end has them.
+
+Resource          ../resources/system_under_test.resource
+Resource          ../resources/queue.resource
+
+Suite Setup       Start The System Under Test
+Suite Teardown    Stop The System Under Test
+Test Setup        The System Should Be Idle And Well
+
+Test Tags         whole
+
+
+*** Test Cases ***
+Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
+    [Documentation]    Somebody else uses the same system: charge points, transactions, answers that are not ours.
+    [Tags]    R0.4
+    Somebody Else Has Data In The System
+    ${before} =    Take Key Snapshot    values=True
+    ${sent} =    Queue A Mix Of Messages    1000
+    All Messages Should Be Answered    ${sent}
+    Remove Test Data
+    ${changes} =    Get Key Changes    ${before}
+    Keys Left And Foreign Keys Changed Should Be Known    ${changes}
+    [Teardown]    Remove Test Data    alias=somebody else
