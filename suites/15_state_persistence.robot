@@ -112,6 +112,16 @@ Every Acknowledged Write Survives A Restart Of Redis
     graceful
     kill
 
+Transactions Whose Start Was Answered Survive Kill -9
+    [Documentation]    Redis is killed while the server works off 2,000 messages; every id that was answered is stored.
+    [Tags]    R15.5    R15.2
+    ${sent} =    Queue Generated Messages    2000    charge_points=2000    action=StartTransaction
+    Restart Redis    kill
+    All Messages Should Be Answered    ${sent}    timeout=30 s
+    @{ids} =    Get Answer Values    ${sent}    transactionId
+    Answered Transactions Should Be Stored    ${ids}
+    Everything Should Be Whole    samples=${sent.count}
+
 State That Nobody Writes Survives A Restart Of Redis
     [Tags]    R15.5
     [Template]    Settled State Survives A Restart Of Redis
