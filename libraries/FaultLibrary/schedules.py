@@ -18,6 +18,7 @@ from resilience.faults.journal import FaultRecord
 from resilience.faults.schedule import Maker, Row, Run, by_chance, read
 from resilience.faults.services import redis_fault, server_fault
 from resilience.library import Component
+from resilience.waiting import wait_until
 
 LONGEST = timedelta(minutes=10)
 NOT_BY_CHANCE = ("start redis", "stop server")
@@ -193,6 +194,38 @@ class Schedules(Component):
                 proof = record.proof or "nothing was seen"
                 logger.info(f"{record}: {'proven' if record.proven else 'NOT PROVEN'}, {proof}; {record.healed}")
         return run.records
+
+    @keyword(tags=("fault", "schedule"))
+    def wait_for_next_fault(self, *, timeout: timedelta = timedelta(seconds=30)) -> FaultRecord:
+        """Waits until the next fault of the schedule that runs has begun, and returns it.
+
+        What began since this keyword was called last, or since the start, counts too: no fault is missed.
+
+        Args:
+            timeout: the longest wait.
+
+        Raises:
+            UsageError: no schedule was started.
+            WaitTimeout: none has begun; says what went wrong, if something did.
+
+        Example:
+        ```robotframework
+        Start Fault Schedule    at 1 s    disconnect for 0.5 s
+        Wait For Next Fault
+        Queue Generated Messages    100
+        Fault Schedule Should End
+        ```
+        """
+        run = self._state.run
+        if run is None:
+            raise UsageError("No fault schedule was started; `Start Fault Schedule` starts one.")
+        wait_until(
+            lambda: True if len(run.records) > run.awaited else None,
+            timeout=timeout,
+            failure=lambda: f"No fault has begun after the {run.awaited} that there were. {' '.join(run.errors)}",
+        )
+        run.awaited += 1
+        return run.records[run.awaited - 1]
 
     @keyword(tags=("fault", "redis", "schedule"))
     def flap_redis(

@@ -129,6 +129,7 @@ class Run:
         faults: the faults by name.
         records: what was done.
         errors: what could not be done.
+        awaited: how many of `records` somebody has waited for.
     """
 
     rows: Sequence[Row]
@@ -136,6 +137,7 @@ class Run:
     faults: Mapping[str, Maker]
     records: list[FaultRecord] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    awaited: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 

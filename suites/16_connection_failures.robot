@@ -1,0 +1,142 @@
+*** Settings ***
+Documentation     Test 16: Redis fails, its network fails, the server is killed; nothing is lost and everything comes
+...               back by itself.
+...
+...               Every fault is proven by measuring its effect; what is shown under a fault that is not proven is
+...               inconclusive, which is a failure. All faults with begin and end are in ``faults.jsonl``.
+
+Resource          ../resources/faults.resource
+
+Suite Setup       Start The System Behind A Fault Proxy
+Suite Teardown    Stop The System Behind A Fault Proxy
+Test Setup        The System Should Be Idle And Well
+Test Teardown     Everything Is Healed And The Server Has Never Crashed
+
+Test Tags         faults
+
+
+*** Test Cases ***
+The Server Starts Without Redis And Connects When It Appears
+    [Documentation]    It runs, says that it is degraded, does not flood its log, and works as soon as Redis is there.
+    [Tags]    R16.1    R16.2
+    ${url} =    A Redis Of Its Own Is Down
+    Start Server    ${url}    target=${TARGET}    alias=early
+    The Server Should Say That It Is Degraded    R16.1    early
+    The Log Should Say So Once And Then Seldom    early
+    Start Redis    alias=late
+    The Server Connects When Redis Appears    early    ${url}
+    [Teardown]    The Late Redis And Its Server Leave    early
+
+The Server Starts While Redis Hangs And Connects When It Answers
+    [Documentation]    Connections are accepted and nothing is answered, until Redis runs on.
+    [Tags]    R16.1    R16.2
+    ${url} =    A Redis Of Its Own Hangs
+    Start Server    ${url}    target=${TARGET}    alias=patient
+    The Server Should Say That It Is Degraded    R16.1    patient
+    The Log Should Say So Once And Then Seldom    patient
+    Resume Redis    alias=late
+    The Server Connects When Redis Appears    patient    ${url}
+    [Teardown]    The Late Redis And Its Server Leave    patient
+
+A Connection That Is Lost In Operation Is Made Again
+    [Documentation]    Redis ends under traffic, in order or by kill -9, and comes back.
+    [Tags]    R16.3
+    [Template]    The Connection Is Made Again After
+    Stop Redis
+    Kill Redis
+
+Five Short Outages Under Traffic Lose Nothing
+    [Documentation]    Half a second each, two seconds apart; messages are queued all the time.
+    [Tags]    R16.4
+    Start Fault Schedule
+    ...    at 0 s    disconnect for 0.5 s
+    ...    at 2.5 s    disconnect for 0.5 s
+    ...    at 5 s    disconnect for 0.5 s
+    ...    at 7.5 s    disconnect for 0.5 s
+    ...    at 10 s    disconnect for 0.5 s
+    ${sent} =    Messages Are Queued In Each Of 5 Outages
+    ${outages} =    Fault Schedule Should End
+    ${count} =    Get Length    ${outages}
+    Requirement Should Be Met    R16.4    outages    ${count}
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    Every Message Should Have Been Answered    R16.4    ${drain}
+
+After Outages Of Every Kind Everything Works And The Ledger Is Clean
+    [Documentation]    Redis is killed, paused and cut off under traffic. The ledger of all messages is kept and judged.
+    [Tags]    R16.5
+    Keep Ledger
+    Start Fault Schedule
+    ...    at 0 s    disconnect for 0.5 s
+    ...    at 1 s    pause redis for 0.5 s
+    ...    at 2 s    kill redis for 0.5 s
+    ${sent} =    Messages Are Queued In Each Of 3 Outages
+    Fault Schedule Should End
+    All Messages Should Be Answered    ${sent}
+    Every Operation Should Work    R16.5
+    ${ledger} =    Ledger Should Be Clean
+    ${lost} =    Get Length    ${ledger.lost}
+    ${twice} =    Get Length    ${ledger.duplicated}
+    Requirement Should Be Met    R16.5    lost    ${lost}    samples=${ledger.invoked}
+    Requirement Should Be Met    R16.5    applied_twice    ${twice}    samples=${ledger.invoked}
+
+Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
+    [Documentation]    Fifty charge points; Redis ends, is missed, and comes back.
+    [Tags]    R16.6
+    [Setup]    The System Is Well And Charge Points Can Connect
+    ${charge points} =    50 Charge Points Have Booted
+    Kill Redis
+    Wait Until Health Is    degraded    timeout=10 s
+    A Heartbeat Of Each Should Be Answered    R16.6    ${charge points}
+    Start Redis
+    Wait Until Health Is    healthy    timeout=30 s
+    A Heartbeat Of Each Should Be Answered    R16.6    ${charge points}
+    No Charge Point Should Have Been Disconnected    R16.6    ${charge points}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+Every Partial Failure Is Survived And Recovered From
+    [Documentation]    Each under traffic: before it, while it lasts, after it.
+    [Tags]    R16.7
+    [Template]    Is Survived And Recovered From
+    latency 300 ms for 1 s
+    bandwidth 20 for 1 s
+    black hole for 3 s
+    half-open for 3 s
+    reset connections
+    keep resetting for 1 s
+    slow drip for 1 s
+    cut mid-reply for 0.5 s
+    pause redis for 2.5 s
+    read-only for 1 s
+    out of memory for 1 s
+    busy for 1 s
+    too many clients for 1 s
+    kill clients
+    wrong password for 1 s
+
+The Server Is Killed Under Traffic And Loses Nothing
+    [Documentation]    kill -9 while the queue is being drained.
+    [Tags]    R16.8
+    ${sent} =    Queue A Mix Of Messages    5000
+    Kill Server
+    Restart Server
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    Nothing Should Be Lost Or Applied Twice    R16.8    ${drain}
+
+The Server Is Stopped Under Traffic And Loses Nothing
+    [Documentation]    SIGTERM while the queue is being drained.
+    [Tags]    R16.8
+    ${sent} =    Queue A Mix Of Messages    5000
+    ${seconds} =    Stop Server
+    Requirement Should Be Met    R16.8    shutdown    ${seconds}
+    Restart Server
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    Nothing Should Be Lost Or Applied Twice    R16.8    ${drain}
+
+A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
+    [Documentation]    Redis runs the commit, and the connection is cut before the server has its reply; three times.
+    [Tags]    R16.9
+    ${fault} =    Lose The Reply To    commit    times=3    target=${TARGET}
+    ${sent} =    Queue A Mix Of Messages    3000
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    Fault Should Take Effect    ${fault}
+    Nothing Should Be Lost Or Applied Twice    R16.9    ${drain}
