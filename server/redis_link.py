@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - the client's own
 
 logger = structlog.get_logger()
 
@@ -45,6 +45,34 @@ def connection_options(url: str) -> dict[str, Any]:
     return _OPTIONS if url.startswith("unix:") else _OPTIONS | {"socket_keepalive": True}
 
 
+class _SteadyConnection:
+    """A reset connection is a `ConnectionError` like any other.
+
+    uvloop raises a plain RuntimeError for a write to a transport that the reset has closed meanwhile, which the client
+    library lets through.
+    """
+
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        """Send; raises `redis.exceptions.ConnectionError` where there is no connection any more."""
+        try:
+            await super().send_packed_command(*arguments, **options)  # type: ignore[misc]
+        except RuntimeError as error:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise ConnectionError(f"the connection is closed: {error}") from error
+
+
+_steady_classes: dict[type, type] = {}
+
+
+def steady(pool: Any) -> Any:
+    """Have the connections of a pool report a reset as the client library reports every other lost connection."""
+    kind = pool.connection_class
+    if kind not in _steady_classes:
+        _steady_classes[kind] = type(f"Steady{kind.__name__}", (_SteadyConnection, kind), {})
+    pool.connection_class = _steady_classes[kind]
+    return pool
+
+
 class RedisWire:
     """One connection that carries one command after the other.
 
@@ -54,7 +82,7 @@ class RedisWire:
 
     def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
         options = connection_options(url) | {"socket_timeout": reply_timeout}
-        self._connection = ConnectionPool.from_url(url, **options).make_connection()  # type: ignore[no-untyped-call]
+        self._connection: Any = steady(ConnectionPool.from_url(url, **options)).make_connection()
 
     async def execute(self, *arguments: str | bytes | int | float) -> Any:
         """Send a command and return its reply; connects first where there is no connection.
@@ -120,7 +148,7 @@ class RedisLink:
         pool: Any = BlockingConnectionPool.from_url(
             url, max_connections=4, timeout=REPLY_TIMEOUT, **connection_options(url)
         )
-        self.client: Redis = Redis.from_pool(pool)
+        self.client: Redis = Redis.from_pool(steady(pool))
         self._url = url
         self._wires: list[RedisWire] = []
         self._failing: set[str] = set()

@@ -32,7 +32,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.errors import CorruptState, StateError
 from server.messages import usable_charge_point_id
-from server.redis_link import REPLY_TIMEOUT, connection_options
+from server.redis_link import REPLY_TIMEOUT, connection_options, steady
 from server.store.base import (
     StateConflict,
     StateNotFound,
@@ -215,7 +215,7 @@ class RedisStateStore:
         """
         options = connection_options(url) | {"socket_timeout": reply_timeout}
         pool: Any = BlockingConnectionPool.from_url(url, max_connections=connections, timeout=60, **options)
-        return cls(Redis.from_pool(pool), keys, limits)
+        return cls(Redis.from_pool(steady(pool)), keys, limits)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Self
 
+import redis
+
 from resilience.errors import LacksCapability, UsageError
 from resilience.ledger import Ledger
 from resilience.queue.announcements import Announcements
@@ -22,6 +24,7 @@ from resilience.queue.link import (
     RedisWatch,
     connect,
     database_in,
+    is_away,
     is_local,
     shown_url,
     was_refused,
@@ -29,7 +32,7 @@ from resilience.queue.link import (
 from resilience.queue.matching import AnswerReport, ExpectedAnswers, match
 from resilience.queue.messages import Ids, Message, MessageFormat, SentMessage, SentMessages, counted, read
 from resilience.queue.run_data import RemovedData, RunData
-from resilience.queue.sending import push
+from resilience.queue.sending import push, settle_unsent
 from resilience.queue.snapshot import KeySnapshot, take_snapshot
 
 
@@ -130,7 +133,12 @@ class QueueClient:
             message.number = self._sent
         try:
             self._data.begin(sent)
-        except AWAY as error:
+        except (*AWAY, redis.ResponseError) as error:
+            if not is_away(error):
+                raise
+            if partial:
+                settle_unsent(sent)
+                return sent
             raise self._unavailable(
                 f"{counted(sent.count, 'message')} {'was' if sent.count == 1 else 'were'} to be queued", error
             ) from None

@@ -107,6 +107,11 @@ def was_refused(error: BaseException | None) -> bool:
     return False
 
 
+def is_away(error: redis.RedisError) -> bool:
+    """Whether Redis cannot be reached, does not answer, or answers BUSY to everything while a script runs."""
+    return isinstance(error, AWAY) or "BUSY " in str(error)
+
+
 class RedisWatch:
     """Looks at Redis again and again, and remembers how often it could not be reached."""
 
@@ -121,7 +126,9 @@ class RedisWatch:
         def look() -> T | None:
             try:
                 found = probe()
-            except AWAY as error:
+            except (*AWAY, redis.ResponseError) as error:
+                if not is_away(error):
+                    raise
                 self._error = str(error) or type(error).__name__
                 self.failures += 1
                 return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import redis
 
@@ -31,6 +31,11 @@ def push(client: RedisClient, key: str, messages: Sequence[SentMessage]) -> str 
         else:
             _settle(chunk, Delivery.FAILED)
     return problem
+
+
+def settle_unsent(messages: Iterable[SentMessage]) -> None:
+    """Note that none of `messages` was handed to Redis."""
+    _settle(list(messages), Delivery.FAILED)
 
 
 def _chunks(messages: Sequence[SentMessage]) -> Iterator[list[SentMessage]]:
