@@ -32,6 +32,8 @@ MOST_BYTES = 1024 * 1024
 SWEEP_EVERY = 1.0
 """Seconds between two looks at the lists of all sessions, for what no wake-up told of."""
 SWEEP_CHUNK = 500
+SWEEP_RATE = 5000
+"""Lists that are looked at in a second at most: with more of them than that a sweep comes less often."""
 TIDY_AFTER = 0.002
 """Seconds after which what was sent leaves its list, where no next look comes sooner."""
 
@@ -130,8 +132,8 @@ class Delivery:
                 if self._dirty or (self._sent and not await self._woken(TIDY_AFTER)):
                     await self._round()
                 if time.monotonic() >= due:
-                    await self._sweep()
-                    due = time.monotonic() + SWEEP_EVERY
+                    looked_at = await self._sweep()
+                    due = time.monotonic() + max(SWEEP_EVERY, looked_at / SWEEP_RATE)
                 self._link.succeeded(NAME)
             except RedisError as error:
                 due = 0.0
@@ -196,10 +198,11 @@ class Delivery:
                 if len(reply[1]) == MOST_MESSAGES:
                     self._dirty[session] = None
 
-    async def _sweep(self) -> None:
+    async def _sweep(self) -> int:
         live = [session for session in self._live() if session.announced and session.sent is None]
         for start in range(0, len(live), SWEEP_CHUNK):
             chunk = live[start : start + SWEEP_CHUNK]
             found = await _look(self._wire, [], [self._keys.responses(one.charge_point_id) for one in chunk])
             for number in found:
                 self.wake(chunk[number - 1])
+        return len(live)

@@ -72,6 +72,8 @@ STOP_SECONDS = 1.5
 """What closing all connections may take at the end."""
 SWEEP_EVERY = 0.25
 """Seconds between two looks at what is due: pings, overdue CALLs and commands, connections that do not close."""
+PARTS = 4
+"""Such looks until each connection was looked at."""
 TRY_AGAIN = "Redis is unavailable: the message was not taken and may be sent again"
 
 
@@ -311,10 +313,7 @@ class Gateway:
         # Told before the end of the one before: that ends nothing then.
         self._registry.connected(session)
         if before is not None:
-            # What waits for the charge point waits for it still; what it was sent and did not answer is lost with it.
-            session.commands = before.commands
             self._replaced(before)
-        self._command_done(session)
         logger.info("connected", charge_point_id=session.charge_point_id, remote_addr=session.remote_addr)
         return session
 
@@ -338,6 +337,9 @@ class Gateway:
             del self._sessions[session.charge_point_id]
         while session.held:
             self._next_held(session.held)
+        if session.commands:
+            # Who sent them is told of the disconnect (server.commands): they must not be carried out later.
+            logger.info("commands_dropped", charge_point_id=session.charge_point_id, count=len(session.commands))
         session.held = session.commands = None
         self._registry.disconnected(session)
 
@@ -539,7 +541,7 @@ class Gateway:
     # --- what is due --------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        position = 0
+        position, live = 0, list[Session]()
         while not self._stop.is_set():
             try:
                 async with asyncio.timeout(SWEEP_EVERY):
@@ -554,10 +556,12 @@ class Gateway:
                     self._closing.discard(session)
                     session.connection.transport.abort()
             # Each connection is looked at once a second.
-            position = (position + 1) % 4
-            for number, session in enumerate(self._live()):
-                if number % 4 == position:
+            if position == 0:
+                live = list(self._sessions.values())
+            for session in live[position::PARTS]:
+                if not session.closed:
                     self._look(session, clock)
+            position = (position + 1) % PARTS
 
     def _look(self, session: Session, clock: float) -> None:
         if session.command is not None and clock > session.command_until:

@@ -292,7 +292,8 @@ async def test_a_connection_to_another_gateway_replaces_the_first(
     await soon(lambda: not client.exists("ocpp:active"), "the second one stays")
 
 
-async def test_waiting_commands_go_to_the_connection_that_replaces(server: ServerProcess, client: redis.Redis) -> None:
+async def test_waiting_commands_end_with_their_connection(server: ServerProcess, client: redis.Redis) -> None:
+    """Their sender is told that the charge point disconnected: carried out later, they would be a surprise."""
     async with plugged(server, "CP-1") as first:
         await ask(first, "1", "Heartbeat")
         for number in range(3):
@@ -301,9 +302,10 @@ async def test_waiting_commands_go_to_the_connection_that_replaces(server: Serve
         assert (await receive(first))[1] == "c0"
         await soon(lambda: not client.llen("ocpp:responses:CP-1"), "not taken")
         async with plugged(server, "CP-1") as second:
-            for number in (1, 2):
-                assert (await receive(second))[1] == f"c{number}"
-                await send(second, 3, f"c{number}", {"status": "Accepted"})
+            command(client, "CP-1", "new", "ClearCache", {})
+            assert (await receive(second))[1] == "new"
+    (dropped,) = server.records("commands_dropped")
+    assert dropped["count"] == 2
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------

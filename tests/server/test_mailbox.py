@@ -1,0 +1,117 @@
+"""The mailbox with a real Redis: who is woken by what, and what becomes of it when the subscription breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+from harness import soon
+
+from server.mailbox import Mailbox
+from server.redis_link import RedisLink
+from server.store.keys import Keys
+
+pytestmark = pytest.mark.anyio
+
+CHANNEL = "ocpp:wake:one"
+
+
+class Woken:
+    """What a mailbox has called."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.answers = 0
+        self.subscribed = 0
+        self.changed: list[str] = []
+
+    def wake(self, ids: list[str]) -> None:
+        self.ids += ids
+
+    def answer(self) -> None:
+        self.answers += 1
+
+    def change(self, charge_point_id: str) -> None:
+        self.changed.append(charge_point_id)
+
+    def subscribe(self) -> None:
+        self.subscribed += 1
+
+
+@asynccontextmanager
+async def listening(url: str, woken: Woken) -> AsyncIterator[RedisLink]:
+    link = RedisLink(url)
+    mailbox = Mailbox(
+        link,
+        Keys(),
+        server_id="one",
+        on_wake=woken.wake,
+        on_answers=woken.answer,
+        on_subscribed=woken.subscribe,
+        on_session=woken.change,
+    )
+    task = asyncio.create_task(mailbox.run())
+    try:
+        await soon(lambda: woken.subscribed, "no subscription")
+        yield link
+    finally:
+        mailbox.stop()
+        await asyncio.wait_for(task, 1)
+        await link.close()
+
+
+async def test_charge_points_and_answers_are_told_apart(client: redis.Redis, redis_url: str) -> None:
+    woken = Woken()
+    async with listening(redis_url, woken) as link:
+        assert link.healthy
+        # What was published before nobody has heard.
+        assert woken.answers == 1
+        client.publish(CHANNEL, '["CP-1","CPä"]')
+        client.publish(CHANNEL, "[]")
+        client.publish("ocpp:wake:two", '["CP-2"]')
+        client.publish("ocpp:control:connect", '{"event":"connect","charge_point_id":"CP-4"}')
+        client.publish("ocpp:control:disconnect", '{"event":"disconnect","charge_point_id":"CP-5"}')
+        client.publish(CHANNEL, '["CP-3"]')
+        await soon(lambda: len(woken.ids) == 3, lambda: f"woken: {woken.ids}")
+        assert woken.ids == ["CP-1", "CPä", "CP-3"]
+        assert woken.answers == 2
+        assert woken.changed == ["CP-4", "CP-5"]
+    assert client.pubsub_numsub(CHANNEL) == [(CHANNEL.encode(), 0)]
+
+
+async def test_rubbish_costs_itself_only(client: redis.Redis, redis_url: str) -> None:
+    woken = Woken()
+    async with listening(redis_url, woken):
+        for rubbish in ("", "no JSON", "{}", "[5]", b"\xff"):
+            client.publish(CHANNEL, rubbish)
+            client.publish("ocpp:control:connect", rubbish)
+        client.publish(CHANNEL, '["CP-1"]')
+        await soon(lambda: woken.ids == ["CP-1"], lambda: f"woken: {woken.ids}")
+
+
+async def test_a_broken_subscription_is_made_again(client: redis.Redis, redis_url: str) -> None:
+    woken = Woken()
+    async with listening(redis_url, woken) as link:
+        client.client_kill_filter(_type="pubsub")
+        await soon(lambda: woken.subscribed == 2, "no new subscription")
+        assert woken.answers == 2
+        assert link.healthy
+        client.publish(CHANNEL, '["CP-1"]')
+        await soon(lambda: woken.ids == ["CP-1"], lambda: f"woken: {woken.ids}")
+
+
+async def test_silence_is_no_failure_and_a_redis_that_stands_still_is_one(client: redis.Redis, redis_url: str) -> None:
+    woken = Woken()
+    async with listening(redis_url, woken) as link:
+        # Longer than silence may last without a sign of life.
+        with pytest.raises(AssertionError):
+            await soon(lambda: not link.healthy or woken.subscribed > 1, "as it should be", within=5)
+        client.client_pause(6000)
+        await soon(lambda: not link.healthy, "healthy without a sign of life", within=8)
+        client.client_unpause()
+        await soon(lambda: link.healthy, "not healthy again")
+        client.publish(CHANNEL, '["CP-1"]')
+        await soon(lambda: woken.ids == ["CP-1"], lambda: f"woken: {woken.ids}")
