@@ -1,0 +1,137 @@
+"""Test 15: the state store under failures of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from catalogue import defect
+
+from server.store import redis_store
+from server.store.base import StateError, StateUnavailable
+from server.store.models import ChargePoint
+from server.store.redis_store import RedisStateStore
+from server.store.view import StateView
+
+RESTART = "Every Acknowledged Write Survives A Restart Of Redis"
+FAILURES = "Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done"
+CORRUPT = "A Corrupt Record Is Reported And Not Half Read"
+CONFIGURATION = "A Configuration Is Read As It Was Written And Deleted Without A Trace"
+DELETED = "A Charge Point Is Read As It Was Written And Deleted Without A Trace"
+ANSWERED = "Transactions Whose Start Was Answered Survive Kill -9"
+MEBIBYTE = "A Value Of A Mebibyte Survives Unchanged"
+
+
+@defect("R15.5", RESTART)
+def acknowledged_before_it_is_written() -> None:
+    """Writes are acknowledged at once and written a tenth of a second later."""
+    sound = RedisStateStore._send
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def later(self: RedisStateStore, key: str, operation: str, work: Any) -> None:
+        await asyncio.sleep(0.1)
+        with contextlib.suppress(StateError):
+            await sound(self, key, operation, work._replace(conditions=[]))
+
+    async def send(self: RedisStateStore, key: str, operation: str, work: Any) -> Any:
+        if operation != "save transaction":
+            return await sound(self, key, operation, work)
+        task = asyncio.ensure_future(later(self, key, operation, work))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return None
+
+    RedisStateStore._send = send
+
+
+@defect("R15.7", FAILURES)
+def every_failure_is_one_error() -> None:
+    """Whatever Redis says, the store says that it is unavailable."""
+    redis_store._state_error = lambda error, key, operation: StateUnavailable(key, str(error), operation)
+
+
+@defect("R15.7", FAILURES)
+def errors_do_not_name_the_operation() -> None:
+    """An error names the key only."""
+    sound = redis_store._state_error
+    redis_store._state_error = lambda error, key, operation: sound(error, key, "use")
+
+
+@defect("R15.7", RESTART)
+def multi_key_writes_in_several_steps() -> None:
+    """The indexes are written before the record, in a step of their own: they stay when the second step fails."""
+    sound = RedisStateStore._send
+
+    async def send(self: RedisStateStore, key: str, operation: str, work: Any) -> Any:
+        for each in work.operations if operation == "save transaction" else ():
+            if each[0] in {"SADD", "ZADD"}:
+                await self._run(operation, key, self._client.execute_command(*each))
+        await asyncio.sleep(0.01)
+        return await sound(self, key, operation, work)
+
+    RedisStateStore._send = send
+
+
+@defect("R15.7", CORRUPT)
+def corrupt_records_are_read_as_blank_ones() -> None:
+    """What cannot be read is taken for a record without values."""
+    sound = redis_store._decode
+
+    def decode(key: str, value: bytes, kind: Any, *rest: Any, **more: Any) -> Any:
+        try:
+            return sound(key, value, kind, *rest, **more)
+        except redis_store.CorruptState:
+            if kind is ChargePoint:
+                return ChargePoint(id=key.rpartition(":")[2])
+            raise
+
+    redis_store._decode = decode
+
+
+@defect("R15.3", CONFIGURATION)
+def updating_one_key_drops_the_others() -> None:
+    """A configuration key is updated by replacing the whole configuration."""
+    sound = RedisStateStore._field_work
+
+    def field_work(self: RedisStateStore, charge_point_id: str, key: str, name: str, value: str) -> Any:
+        work = sound(self, charge_point_id, key, name, value)
+        work.operations.insert(0, ["DEL", key])
+        return work
+
+    RedisStateStore._field_work = field_work
+
+
+@defect("R15.1", DELETED)
+def an_update_forgets_a_field() -> None:
+    """Serial numbers are lost when a charge point is updated."""
+    sound = RedisStateStore.update_charge_point
+
+    async def update(self: RedisStateStore, charge_point_id: str, function: Any) -> Any:
+        return await sound(self, charge_point_id, lambda known: redis_store.replace(function(known), serial=None))
+
+    RedisStateStore.update_charge_point = update
+
+
+@defect("R15.6", MEBIBYTE)
+def long_values_are_cut() -> None:
+    """Text is cut at 64 KiB."""
+    sound = RedisStateStore.save_charge_point
+
+    async def save(self: RedisStateStore, record: ChargePoint) -> Any:
+        short = redis_store.replace(record, vendor=record.vendor and record.vendor[:65536])
+        return redis_store.replace(await sound(self, short), vendor=record.vendor)
+
+    RedisStateStore.save_charge_point = save
+
+
+@defect("R15.5", ANSWERED)
+def every_hundredth_start_is_not_indexed() -> None:
+    """A transaction is answered and stored, and missing among those of its charge point."""
+    sound = StateView.apply
+
+    def apply(self: StateView, charge_point_id: str, writes: Any, operations: Any) -> None:
+        numbers = [each[-1] for each in operations if each[0] == "ZADD"]
+        sound(self, charge_point_id, writes, [] if numbers and numbers[0] % 100 == 0 else operations)
+
+    StateView.apply = apply
