@@ -361,6 +361,8 @@ class Commands:
         self.correlation.cancel(sending.call.message_id)
 
     async def _round(self) -> None:
+        # A failure in here has sent nothing, and a connection that has died while idle is no failure at all.
+        await self._wire.connect()
         chunk, commands = self._take()
         notes = [self._notes.popleft() for _ in range(min(len(self._notes), CHUNK))]
         changed = list(self._changed)[:CHUNK]

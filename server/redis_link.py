@@ -90,6 +90,7 @@ class RedisWire:
         Raises:
             RedisError: no connection, no answer in time, or Redis refused the command.
         """
+        await self.connect()
         await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
         return await self._connection.read_response()
 
