@@ -55,8 +55,9 @@ docs: $(INSTALLED)  ## The keyword documentation with an index, in results/docs
 browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; screenshots in results/page
 	$(BIN)/pytest -q tests/browser
 
-bench: $(INSTALLED)  ## Measure the server against Redis itself; writes results/bench.json
+bench: $(INSTALLED)  ## Measure the server against Redis itself, and the load generator; writes results/bench*.json
 	$(BIN)/python benchmarks/bench.py --output results/bench.json
+	$(BIN)/python benchmarks/load_generator.py --output results/bench-load.json
 	$(BIN)/python benchmarks/gateway.py --output results/bench-gateway.json
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -19,6 +20,8 @@ from resilience.ledger import Verdict, check
 from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from resilience.load.plan import Arrivals
 from resilience.load.result import Part, Times, together
+from resilience.measure.memory import Bound
+from resilience.measure.sampling import Sampler
 from resilience.waiting import wait_until
 
 SERVER = Path(__file__).with_name("load_server.py")
@@ -294,3 +297,32 @@ def test_percentiles_are_taken_of_the_merged_histograms() -> None:
     assert result.latency.p99 == pytest.approx(1000, rel=0.001)
     assert result.latency.p90 == pytest.approx(1, rel=0.001)
     assert result.latency.mean == pytest.approx(50.95, rel=0.001)
+
+
+def test_a_leak_of_a_kilobyte_a_message_is_found_under_load(server: Callable[..., str], tmp_path: Path) -> None:
+    """And the same server without the leak is not accused."""
+    seen = {}
+    for leak in (0, 1024):
+        run = LoadRun("Load 'load'", Plan(url=server(leak=leak), model=Model.OPEN, stages=[Stage(12, 500)]))
+        try:
+            run.start()
+            sampler = Sampler({"server": _listening_process(run.plan.url)}, every=0.1)
+            result = run.wait(40)
+            sampler.stop()
+        finally:
+            run.close()
+        assert result.answered == 6000
+        growth = sampler.growth("server", warm_up=3, required_seconds=600)
+        seen[leak] = growth.bound(most_mb=100, most_percent=10), growth.summary
+    assert seen[1024][0] is Bound.BEYOND, seen
+    assert seen[0][0] is not Bound.BEYOND, seen
+
+
+def _listening_process(url: str) -> int:
+    """The child of this process that listens there."""
+    port = urlsplit(url).port
+    return next(
+        child.pid
+        for child in psutil.Process().children()
+        if any(each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in child.net_connections())
+    )
