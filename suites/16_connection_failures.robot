@@ -89,6 +89,20 @@ Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     No Charge Point Should Have Been Disconnected    R16.6    ${charge points}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
+Commands Are Refused Clearly And At Once Without Redis
+    [Documentation]    The callers of commands to connected charge points are told so, and need not wait.
+    [Tags]    R16.6
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Commands To The System Can Be Sent
+    ${charge points} =    10 Charge Points Have Booted
+    Kill Redis
+    Wait Until Health Is    degraded    timeout=10 s
+    Commands Should Be Refused Clearly And At Once    R16.6    ${charge points}
+    Start Redis
+    Wait Until Health Is    healthy    timeout=30 s
+    Commands Should Be Answered Again    ${charge points}[0]
+    [Teardown]    Run Keywords    Close Commands    AND    The Charge Points Leave And The Server Has Never Crashed
+
 Every Partial Failure Is Survived And Recovered From    # robocop: off=LEN06
     [Documentation]    Each under traffic: before it, while it lasts, after it.
     [Tags]    R16.7

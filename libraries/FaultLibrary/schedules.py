@@ -21,7 +21,6 @@ from resilience.library import Component
 from resilience.waiting import wait_until
 
 LONGEST = timedelta(minutes=10)
-NOT_BY_CHANCE = ("start redis", "stop server")
 
 
 class Schedules(Component):
@@ -158,7 +157,7 @@ class Schedules(Component):
             chosen, count, names, lasting=lengths, pause=(pause.total_seconds() / 2, pause.total_seconds())
         )
         logger.info(f"The seed of the fault schedule is {chosen}.", also_console=True)
-        self._start(rows, makers)
+        self._start(rows, makers, in_turn=True)
         return chosen
 
     @keyword(tags=("fault", "schedule", "check"))
@@ -261,11 +260,11 @@ class Schedules(Component):
         self._start([Row(number * step, "disconnect", "", down.total_seconds()) for number in range(times)], makers)
         return self._end(LONGEST)
 
-    def _start(self, rows: list[Row], makers: dict[str, Maker]) -> None:
+    def _start(self, rows: list[Row], makers: dict[str, Maker], *, in_turn: bool = False) -> None:
         if self._state.run is not None:
             raise UsageError("A fault schedule runs already; `Fault Schedule Should End` waits for its end.")
         logger.info("\n".join(str(row) for row in rows))
-        self._state.run = Run(rows, self._state.injector, makers)
+        self._state.run = Run(rows, self._state.injector, makers, in_turn=in_turn)
         self._state.run.start()
 
     def _makers(self, alias: str, redis: str, server: str, target: str) -> dict[str, Maker]:

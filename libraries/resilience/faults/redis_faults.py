@@ -43,11 +43,19 @@ class RedisFaults:
 
     def _run(self, *words: str | int) -> Any:
         try:
-            if self._admin is None:
-                self._admin = self._client()
-            return self._admin.execute_command(*words)
+            try:
+                return self._connected().execute_command(*words)
+            except redis.ConnectionError:
+                # Redis was away since the connection was used last.
+                self.close()
+                return self._connected().execute_command(*words)
         except redis.RedisError as error:
             raise ServiceError(f"{self.name} did not run {words[0]}: {error}") from None
+
+    def _connected(self) -> Any:
+        if self._admin is None:
+            self._admin = self._client()
+        return self._admin
 
     def _client(self) -> Any:
         client: Any = redis.Redis.from_url(

@@ -129,6 +129,7 @@ class Run:
         faults: the faults by name.
         records: what was done.
         errors: what could not be done.
+        in_turn: whether a fault waits until the one before it is healed, however long that takes.
         awaited: how many of `records` somebody has waited for.
     """
 
@@ -137,6 +138,7 @@ class Run:
     faults: Mapping[str, Maker]
     records: list[FaultRecord] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    in_turn: bool = False
     awaited: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -179,11 +181,12 @@ class Run:
                 self._attempt(lambda record=entry[1]: self.injector.heal(record))  # type: ignore[misc]
 
         for row in [*self.rows, None]:
-            while row is None or time.monotonic() < began + row.at:
+            while row is None or time.monotonic() < began + row.at or (self.in_turn and mine):
                 due = min((until for _, _, until in mine if until is not None), default=None)
-                if due is None and row is None:
+                if due is None and (row is None or time.monotonic() >= began + row.at):
                     break
-                moments = [moment for moment in (due, None if row is None else began + row.at) if moment is not None]
+                start = None if row is None or (self.in_turn and due is not None) else began + row.at
+                moments = [moment for moment in (due, start) if moment is not None]
                 if self._stop.wait(max(0.0, min(moments) - time.monotonic())):
                     break
                 heal([entry for entry in mine if entry[2] is not None and entry[2] <= time.monotonic()])
@@ -193,6 +196,8 @@ class Run:
                 ended = ENDS[row.action] or [name for name, _, _ in mine]
                 heal([entry for entry in mine if entry[0] in ended])
                 continue
+            if self.in_turn:  # what took longer than planned moves the rest
+                began = time.monotonic() - row.at
             # Only one fault of a kind at a time.
             heal([entry for entry in mine if entry[0] == row.action])
 
