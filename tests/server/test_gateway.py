@@ -418,6 +418,8 @@ async def test_what_waited_before_the_connection_is_delivered(server: ServerProc
 async def test_a_lost_wake_up_costs_a_second(server: ServerProcess, client: redis.Redis) -> None:
     async with plugged(server, "CP-1") as socket:
         await ask(socket, "1", "Heartbeat")
+        # Not before the look that takes the answer out: that would find the command too.
+        await soon(lambda: not client.llen("ocpp:responses:CP-1"), "the answer stays")
         command(client, "CP-1", "c1", "ClearCache", {})
         began = time.monotonic()
         assert (await receive(socket))[1] == "c1"

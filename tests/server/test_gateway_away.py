@@ -201,6 +201,30 @@ async def test_a_redis_that_refuses_writes_makes_calls_wait_and_be_refused(
         assert await ask(socket, "3", "Authorize", {"idTag": "TAG"})
 
 
+async def test_what_may_have_been_pushed_is_never_refused(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw")
+    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
+    async with plugged(server, "CP-1") as unknown, plugged(server, "CP-2") as held:
+        for socket in (unknown, held):
+            await ask(socket, "1", "BootNotification", BOOT)
+        # Redis takes the push and does not say what became of it.
+        client.client_pause(20_000, all=False)
+        try:
+            await send(unknown, 2, "2", "StartTransaction", start)
+            await soon(lambda: server.health()["status"] == "degraded", "healthy without a reply")
+            await send(held, 2, "2", "StartTransaction", start)
+            assert (await receive(held, within=10))[:3] == [4, "2", "InternalError"]
+        finally:
+            client.client_unpause()
+        # The first thing that it hears, though it waited longer than the one that was refused.
+        assert (await receive(unknown, within=10))[:2] == [3, "2"]
+        assert await ask(held, "3", "Heartbeat")
+        assert client.zcard("ocpp:transactions:CP-1") == 1
+        assert client.zcard("ocpp:transactions:CP-2") == 0
+
+
 async def test_who_connects_while_redis_is_away_is_known_once_it_is_back(
     start_redis: StartRedis, start_server: StartServer
 ) -> None:
