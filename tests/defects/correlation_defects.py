@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from typing import Any
 
 from catalogue import defect
 
+from server import commands
 from server.commands import Commands
-from server.correlation import Correlation, CorrelationManager, CorrelationTimeout, Verdict
+from server.correlation import Correlation, CorrelationManager, CorrelationTimeout, Totals, Verdict
 
 RANDOM_ORDER = "A Thousand Commands Answered In Random Order Reach Their Callers"
 EQUAL = "Two Equal Commands At One Charge Point Each Get Their Own Answer"
@@ -19,6 +21,7 @@ SURPLUS = "Late, Duplicate And Unknown Answers Are Counted, Logged And Harmless"
 OTHER_SERVER = "Answers That Another Server Consumed Reach Their Callers"
 MEMORY = "A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind"
 WORKERS = "Fifty Workers At Once Lose, Mix Up And Leave Nothing"
+DEFAULT = "The Default Timeout Is Thirty Seconds"
 SHUTDOWN = "A Shutdown Tells The Callers And Leaves Nothing"
 
 
@@ -160,3 +163,130 @@ def a_cancelled_correlation_is_left_over() -> None:
         return True
 
     CorrelationManager.cancel = cancel
+
+
+@defect("R14.1", EQUAL)
+def equal_commands_share_an_answer() -> None:
+    """The first answer to one of several equal commands is handed to all of them."""
+    sound = CorrelationManager._end
+
+    def end(self: CorrelationManager, message_id: str, charge_point_id: str, outcome: Any) -> Verdict:
+        answered = self._pending.get(message_id)
+        verdict = sound(self, message_id, charge_point_id, outcome)
+        if answered is not None and isinstance(outcome, dict):
+            for each in list(self._by_charge_point.get(charge_point_id, ())):
+                if self._pending[each].action == answered.action:
+                    sound(self, each, charge_point_id, outcome)
+        return verdict
+
+    CorrelationManager._end = end
+
+
+@defect("R14.2", EXPIRES)
+def looks_for_expired_ones_every_few_seconds() -> None:
+    """What has expired is looked for at long intervals."""
+    sound = CorrelationManager._schedule
+
+    def schedule(self: CorrelationManager) -> None:
+        sound(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            later = max(2.5, self._timer_due - self._clock() + 2.5)
+            self._timer = asyncio.get_running_loop().call_later(later, self._turn)
+
+    CorrelationManager._schedule = schedule
+
+
+@defect("R14.2", DEFAULT)
+def default_timeout_of_twenty_seconds() -> None:
+    """The default timeout is shorter than it has to be."""
+    sound = Commands.__init__
+
+    def init(self: Commands, *args: Any, timeout: float, **named: Any) -> None:
+        sound(self, *args, timeout=20.0, **named)
+
+    Commands.__init__ = init
+
+
+@defect("R14.5", MEMORY, AT_ONCE)
+def expired_ones_stay() -> None:
+    """The caller is told that the time is up, but the entry stays."""
+    sound = CorrelationManager.expire
+
+    def expire(self: CorrelationManager, most: int = 250) -> int:
+        due = [each for deadline, _, each in self._heap if deadline <= self._clock() and each.pending]
+        ended = sound(self, most)
+        for each in due:
+            if not each.pending:
+                self._pending[each.message_id] = each
+                self._by_charge_point.setdefault(each.charge_point_id, set()).add(each.message_id)
+        return ended
+
+    CorrelationManager.expire = expire
+
+
+@defect("R14.4", WORKERS)
+def race_of_answer_and_expiry() -> None:
+    """An answer that comes just before the time is up counts as delivered, and the caller is told of a timeout."""
+    sound = CorrelationManager.resolve
+
+    def resolve(self: CorrelationManager, message_id: str, charge_point_id: str, payload: dict[str, Any]) -> Verdict:
+        waiting = self._pending.get(message_id)
+        if waiting is not None and waiting.deadline - self._clock() < 0.003:
+            self.totals.resolved += 1
+            return Verdict.DELIVERED
+        return sound(self, message_id, charge_point_id, payload)
+
+    CorrelationManager.resolve = resolve
+
+
+@defect("R14.5", CLEANS_UP)
+def disconnects_are_not_noticed() -> None:
+    """Commands to a charge point that is gone wait for their timeout."""
+    Commands._compare = lambda *_: None
+
+
+@defect("R14.5", CLEANS_UP)
+def callers_that_went_away_are_waited_for() -> None:
+    """A caller that has closed its connection keeps its command pending."""
+    from server.api import control
+
+    async def regardless(_request: Any, work: Any) -> Any:
+        return await work
+
+    control.while_listened_to = regardless
+
+
+@defect("R14.5", CLEANS_UP)
+def notes_stay_in_redis() -> None:
+    """What is noted in Redis of a command stays until its timeout."""
+    sound = Commands._ended
+
+    def ended(self: Commands, sending: Any) -> None:
+        sending.sent = False
+        sound(self, sending)
+
+    Commands._ended = ended
+
+
+@defect("R14.6", SURPLUS)
+def surplus_answers_are_not_logged() -> None:
+    """Surplus answers are counted, but nobody can read of them."""
+
+    class Silent:
+        def __getattr__(self, _name: str) -> Any:
+            return lambda *_, **__: None
+
+    commands.logger = Silent()
+
+
+@defect("R14.6", SURPLUS)
+def duplicates_count_as_unknown() -> None:
+    """A second answer to one command counts as unknown."""
+    sound = Totals.as_dict
+
+    def as_dict(self: Totals) -> dict[str, int]:
+        totals = sound(self)
+        return {**totals, "duplicate": 0, "unknown": totals["unknown"] + totals["duplicate"]}
+
+    Totals.as_dict = as_dict

@@ -38,11 +38,11 @@ ENDS = ("resolve", "fail", "cancel", "expire")
 
 NO_ANSWER = ("fail", "cancel", "expire")
 EXPIRY_SECONDS = 0.5
-EXPIRY_LOOKS = 1_000
-"""How often it is looked, ten milliseconds apart, whether all have expired."""
+EXPIRY_LOOKS = 100
+"""Looks, ten milliseconds apart, at which no other request has expired, after which no more are expected to."""
 
 LONGEST_OUTCOME_SECONDS = 2.0
-MOST_WITHOUT_OUTCOME = 10
+MOST_WITHOUT_OUTCOME = 5
 """After so many the workers stop: what they have not done counts as lost."""
 
 IN_FLIGHT = 20
@@ -223,10 +223,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     used.append(_used())
     for way, message_id, charge_point in plan():
         _end(manager, way, message_id, charge_point)
-    for _ in range(EXPIRY_LOOKS if deadline else 0):
-        if len(manager) == 0:
-            break
-        await asyncio.sleep(0.01)
+    await _expired(manager)
     ended: Counter[str] = Counter()
     while waiting:
         ended[_ended(waiting.pop())] += 1
@@ -252,6 +249,15 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
         ended=dict(ended),
         seconds=took,
     )
+
+
+async def _expired(manager: Any) -> None:
+    """Wait until nothing is pending any more, or nothing more expires."""
+    pending, idle = len(manager), 0
+    while pending and idle < EXPIRY_LOOKS:
+        await asyncio.sleep(0.01)
+        idle = idle + 1 if len(manager) == pending else 0
+        pending = len(manager)
 
 
 def _ended(waiter: Generator[Any, None, Any]) -> str:

@@ -126,6 +126,7 @@ class GatewayStandIn:
         self._client: Any = None
         self._blocking: Any = None
         self._blocked: int | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._taker: Future[None] | None = None
         self._changed: asyncio.Event | None = None
         self._payload: Callable[[Received], dict[str, Any]] = default_payload
@@ -228,14 +229,11 @@ class GatewayStandIn:
         Raises:
             ServiceError: Redis cannot be reached, so that something may be left.
         """
-        taker, self._taker = self._taker, None
-        if taker is not None:
-            taker.cancel()
         try:
             if self._known:
                 self._run(self._remove)
         finally:
-            background.run(self._disconnect_client, timeout=SOCKET_SECONDS)
+            background.run(self._end, timeout=2 * SOCKET_SECONDS)
 
     def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         try:
@@ -311,6 +309,7 @@ class GatewayStandIn:
         }
 
     async def _take_all(self) -> None:
+        self._task = asyncio.current_task()
         self._changed = asyncio.Event()
         client = self._blocking = self._connect(single=True)
         while True:
@@ -407,7 +406,12 @@ class GatewayStandIn:
         await client.delete(*(self.target.key(name, charge_point_id=point) for point in self._known for name in names))
         self._known.clear()
 
-    async def _disconnect_client(self) -> None:
+    async def _end(self) -> None:
+        self._taker = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=SOCKET_SECONDS)
         clients, self._client, self._blocking = (self._client, self._blocking), None, None
         for client in clients:
             if client is not None:
