@@ -11,12 +11,16 @@ from robot.api.deco import keyword
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import Aim, Workshop
+from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.library import Component
 from resilience.load import LoadResult, Model, Plan, Profile, Stage
 from resilience.load.plan import Arrivals
 from resilience.target import Target
 from resilience.waiting import seconds
+
+DRAWN = 5
+"""A load is drawn from so many seconds on."""
 
 
 class Loads(Component):
@@ -343,6 +347,32 @@ def _report(name: str, result: LoadResult) -> LoadResult:
         f"Queueing {result.queueing}\nOn the wire {result.service}\nConnecting {result.connecting}\n"
         f"Generator late by {result.lag}; {100 * result.cpu_share:.0f} % of a core"
     )
+    _draw(name, result)
     if result.saturated:
         logger.warn(f"{name} is inconclusive: {'; '.join(result.saturated)}.")
     return result
+
+
+def _draw(name: str, result: LoadResult) -> None:
+    """Charts of a load of some length, second by second."""
+    if len(result.seconds) < DRAWN:
+        return
+    began = result.ended - result.duration
+    sent: list[tuple[float, float]] = []
+    answered: list[tuple[float, float]] = []
+    median: list[tuple[float, float]] = []
+    p99: list[tuple[float, float]] = []
+    longest: list[tuple[float, float]] = []
+    # The last second is not a whole one; as a rate it would look like a drop.
+    for each in result.seconds[:-1]:
+        at = began + each.second + 0.5
+        sent.append((at, float(each.sent)))
+        answered.append((at, float(each.answered)))
+        if each.answered:
+            median.append((at, each.p50))
+            p99.append((at, each.p99))
+            longest.append((at, each.max))
+    much = f"{name}, {result.charge_points} charge points"
+    series.keep(f"Messages a second: {much}", "msg/s", {"sent": sent, "answered": answered}, monotonic=True)
+    times = {"median": median, "p99": p99, "maximum": longest}
+    series.keep(f"Response time: {much}", "ms", times, logarithmic=True, monotonic=True)

@@ -9,6 +9,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from LoadLibrary.workshop import output_folder
+from resilience import series
 from resilience.errors import ExpectationFailed
 from resilience.library import Component
 from resilience.measure.memory import Bound, MemoryGrowth
@@ -101,6 +102,9 @@ class Sampling(Component):
         sampler.stop()
         growth = sampler.growth(name, warm_up=seconds(warm_up), required_seconds=seconds(required))
         logger.info(f"Memory of {name}: {growth.summary}.")
+        samples = sampler.get(name)
+        memory = [(at, size / 1_000_000) for at, size in zip(samples.times, samples.bytes, strict=False)]
+        series.keep(f"Memory of {name}", "MB", {"resident": memory}, monotonic=True)
         return growth
 
     @keyword(tags=("load", "check"))

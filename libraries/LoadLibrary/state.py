@@ -10,6 +10,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from LoadLibrary.workshop import Aim, Workshop
+from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.ledger import LedgerReport, Verdict, check
 from resilience.library import Component
@@ -101,6 +102,7 @@ class State(Component):
             if self._shop.aimed().redis is not None:
                 files.append(self.compare_state_with_load(result).effects)
         report = check(files)
+        series.keep_judgement(files[0], report)
         text = "\n".join([f"{report.verdict}: {report.summary}", *report.details()])
         if fail and report.verdict is not Verdict.CLEAN:
             raise ExpectationFailed(f"The ledger of the load is {text}")

@@ -10,6 +10,7 @@ from robot.api.deco import keyword
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from RedisQueueLibrary.base import QueueComponent
+from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.ledger import Ledger, LedgerReport, Verdict, check
 
@@ -77,6 +78,7 @@ class LedgerKeywords(QueueComponent):
         """
         ended = self._queues.get(alias).end_ledger()
         report = check([ended.path])
+        series.keep_judgement(ended.path, report)
         text = "\n".join([f"Ledger {ended.path.name} is {report.verdict}: {report.summary}", *report.details()])
         if report.verdict is not Verdict.CLEAN:
             raise ExpectationFailed(text)

@@ -13,6 +13,7 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience.errors import ResilienceError
+from resilience.ledger import LedgerReport
 from resilience.report import charts, evidence
 from resilience.report.model import Divergence, Series
 from resilience.requirements import with_unit
@@ -78,6 +79,15 @@ def keep_divergences(found: Iterable[tuple[str, str, str]]) -> None:
     kept = [Divergence(case=what, expected=code, actual=came, test=test, at=now) for what, code, came in found]
     if kept:
         _append(folder / evidence.DIVERGENCES, kept)
+
+
+def keep_judgement(file: Path | str, report: LedgerReport) -> None:
+    """Keep the judgement of a ledger for the page; `file` is the (first) file of it."""
+    if folder := _folder():
+        judged = evidence.judgement(Path(file).name, report)
+        _append(
+            folder / evidence.JUDGEMENTS, [msgspec.structs.replace(judged, test=_variable("TEST NAME"), at=time.time())]
+        )
 
 
 def _table(series: Series) -> str:

@@ -402,6 +402,69 @@ def test_what_only_the_run_as_a_whole_can_say(tmp_path: Path) -> None:
     assert whole()["R0.2"][0] == "met"
 
 
+@pytest.mark.parametrize(
+    ("text", "verdict", "reason"),
+    [
+        ("Requirement Should Be Met    R13.5    messages    20000", "inconclusive", "Not measured: drain_rate. Long: "),
+        ("Requirement Should Be Met    R13.5    drain_rate    5000", "met", "Skipped in part: Long: Inconclusive: "),
+        ("Skip    The target has no queue.", "inconclusive", "Not measured: drain_rate. Long: Inconclusive: "),
+    ],
+)
+def test_a_skipped_test_that_decides_nothing(tmp_path: Path, text: str, verdict: str, reason: str) -> None:
+    suite(
+        tmp_path,
+        f"""
+        *** Settings ***
+        Library    EvidenceLibrary
+        *** Test Cases ***
+        Long
+            [Tags]    R13.5
+            Requirement Should Be Met    R13.5    messages    20000
+            Skip    Inconclusive: too short.
+        Short
+            [Tags]    R13.5
+            {text}
+        """,
+    )
+    robot(tmp_path, "own.robot")
+    [found] = [each for each in report(tmp_path).requirements if each.id == "R13.5"]
+    assert (found.verdict.value, found.reason[: len(reason)]) == (verdict, reason)
+
+
+def test_a_judged_ledger_is_shown_with_its_test(tmp_path: Path) -> None:
+    suite(
+        tmp_path,
+        """
+        *** Settings ***
+        Library    EvidenceLibrary
+        Library    own.py
+        *** Test Cases ***
+        Nothing Is Lost
+            Judge
+        """,
+    )
+    (tmp_path / "own.py").write_text(
+        dedent("""
+        from pathlib import Path
+        from resilience import series
+        from resilience.ledger import Ledger, check
+        from robot.libraries.BuiltIn import BuiltIn
+        def judge():
+            folder = Path(BuiltIn().get_variable_value("${OUTPUT DIR}"))
+            for name in ("ledger-queue-1.jsonl", "ledger-queue-2.jsonl"):
+                with Ledger(folder / name) as ledger:
+                    ledger.invoke("CP-1", "1")
+                    ledger.acknowledged("CP-1", "1")
+                    ledger.end()
+            series.keep_judgement(folder / "ledger-queue-1.jsonl", check([folder / "ledger-queue-1.jsonl"]))
+        """)
+    )
+    robot(tmp_path, "--pythonpath", ".", "own.robot")
+    judged, by_itself = report(tmp_path).ledgers
+    assert (judged.file, judged.test, judged.counts["lost"]) == ("ledger-queue-1.jsonl", "Nothing Is Lost", 1)
+    assert (by_itself.file, by_itself.test, by_itself.counts["lost"]) == ("ledger-queue-2.jsonl", None, 1)
+
+
 def test_a_run_of_some_suites_does_not_prove_the_length_of_all(run: Path) -> None:
     [length] = [each for each in report(run).requirements if each.id == "R0.1"]
     assert length.verdict.value == "inconclusive"

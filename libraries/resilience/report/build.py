@@ -333,20 +333,26 @@ def _verdict(thresholds: Sequence[ThresholdResult], tests: Sequence[TestResult],
     failed = [each for each in tests if each.status == "FAIL" and each not in undecided]
     if failed:
         return Verdict.NOT_MET, f"Failed: {failed[0].name}: {_short(failed[0].message)}"
-    if undecided:
-        return Verdict.INCONCLUSIVE, f"{undecided[0].name}: {_short(undecided[0].message)}"
+    doubtful = [each for each in undecided if each.status == "FAIL"]
+    if doubtful:
+        return Verdict.INCONCLUSIVE, _said(doubtful[0])
     if not tests:
         return Verdict.INCONCLUSIVE, "No test of this run is about it." if complete else "Not tested yet."
     if any(each.status == "NOT RUN" for each in tests):
         return Verdict.INCONCLUSIVE, "Its tests have not ended."
     skipped = [each for each in tests if each.status == "SKIP"]
-    if len(skipped) == len(tests):
+    if len(skipped) == len(tests) and not undecided:
         return Verdict.NOT_APPLICABLE, _short(skipped[0].message) or "Its tests were skipped."
     unmeasured = [each.name for each in thresholds if each.measured is None]
-    if unmeasured:
-        why = f" Skipped: {_short(skipped[0].message)}" if skipped else ""
-        return Verdict.INCONCLUSIVE, f"Not measured: {', '.join(unmeasured)}.{why}"
-    return Verdict.MET, f"Skipped in part: {_short(skipped[0].message)}" if skipped else ""
+    if unmeasured or len(skipped) == len(tests):
+        what = f"Not measured: {', '.join(unmeasured)}. " if unmeasured else ""
+        why = [*undecided, *skipped]
+        return Verdict.INCONCLUSIVE, f"{what}{_said(why[0]) if why else ''}".strip()
+    return Verdict.MET, f"Skipped in part: {_said(skipped[0])}" if skipped else ""
+
+
+def _said(test: TestResult) -> str:
+    return f"{test.name}: {_short(test.message)}"
 
 
 def _undecided(test: TestResult) -> bool:
@@ -378,10 +384,11 @@ def _sentence(whole: Verdict, counts: dict[str, int], results: Sequence[Requirem
         what = "requirement is" if len(missed) == 1 else "requirements are"
         return f"Not ready: {len(missed)} {what} not met ({_some(missed)}), {met} of {total} are met."
     if whole is Verdict.INCONCLUSIVE:
-        left = counts["inconclusive"]
+        open_ones = [each.id for each in results if each.verdict is Verdict.INCONCLUSIVE]
+        left = len(open_ones)
         return (
             f"No verdict: nothing was missed, but {left} of {total} requirements {'is' if left == 1 else 'are'} "
-            f"undecided; {met} are met."
+            f"undecided ({_some(open_ones)}); {met} are met."
         )
     lacking = counts["not applicable"]
     if whole is Verdict.MET and not lacking:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from resilience.ledger import check
+from resilience.ledger import LedgerReport, check
 from resilience.ledger.records import LedgerError
 from resilience.measurements import FILE_NAME, Measurement
 from resilience.report.model import Divergence, Fault, LedgerResult, Series
@@ -21,6 +21,7 @@ FAULTS = "faults.jsonl"
 SERIES = "series.jsonl"
 DIVERGENCES = "divergences.jsonl"
 LEDGERS = "ledger-*.jsonl"
+JUDGEMENTS = "ledgers.jsonl"
 
 _judged: dict[tuple[str, int, int], LedgerResult] = {}
 """Judgements by path, size and time of change: a page is written after every test, most ledgers do not change."""
@@ -71,8 +72,15 @@ def read(where: Iterable[Path], page: Path, began: float | None, ended: float | 
             if each.at is None or inside(each.at)
         ]
         evidence.faults += [each for each in _faults(folder / FAULTS, evidence.problems) if inside(each.begin)]
+        judged = [
+            each
+            for each in _decoded(folder / JUDGEMENTS, LedgerResult, evidence.problems)
+            if each.at is None or inside(each.at)
+        ]
+        evidence.ledgers += judged
+        names = {each.file for each in judged}
         for path in sorted(folder.glob(LEDGERS)):
-            if inside(path.stat().st_mtime):
+            if path.name not in names and inside(path.stat().st_mtime):
                 evidence.ledgers.append(_ledger(path, page))
     evidence.faults.sort(key=lambda each: each.begin)
     return evidence
@@ -176,5 +184,10 @@ def _judge(path: Path, page: Path) -> LedgerResult:
         report = check([path])
     except LedgerError as error:
         return LedgerResult(file=name, verdict="unreadable", summary=str(error), counts={})
+    return judgement(name, report)
+
+
+def judgement(name: str, report: LedgerReport) -> LedgerResult:
+    """A judgement as the page shows it."""
     counts = {kind: value for kind, value in report.to_json().items() if type(value) is int}
     return LedgerResult(file=name, verdict=report.verdict.value, summary=report.summary, counts=counts)

@@ -193,19 +193,23 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
-    """A ledger file and its judgement.
+    """A ledger and its judgement: one line of `ledgers.jsonl`.
 
     Attributes:
-        file: its name, relative to the page.
+        file: its name, relative to the page; of the first one where several were judged together.
         verdict: `clean`, `violated` or `inconclusive`; `unreadable` with the reason in `summary`.
         summary: in one sentence.
         counts: messages invoked, acknowledged, lost, duplicated and so on.
+        test: the test that judged it; `null` for one that no test judged.
+        at: when, in seconds since 1970.
     """
 
     file: str
     verdict: str
     summary: str
     counts: dict[str, int]
+    test: str | None = None
+    at: float | None = None
 
 
 class Fault(msgspec.Struct, kw_only=True, frozen=True):
