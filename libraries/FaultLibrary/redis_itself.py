@@ -15,6 +15,10 @@ class RedisItself(Component):
     def __init__(self, state: FaultState) -> None:
         self._state = state
 
+    def _inject(self, fault: str, alias: str) -> FaultRecord:
+        self._state.refuse_external(alias, fault.replace("_", " "))
+        return self._state.injector.inject(getattr(self._state.redis(alias), fault)())
+
     @keyword("Make Redis Read-Only", tags=("fault", "redis"))
     def make_redis_read_only(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis refuse writes, as a replica does.
@@ -36,7 +40,7 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._state.injector.inject(self._state.redis(alias).read_only())
+        return self._inject("read_only", alias)
 
     @keyword("Make Redis Run Out Of Memory", tags=("fault", "redis"))
     def make_redis_run_out_of_memory(self, *, alias: str = "faults") -> FaultRecord:
@@ -59,7 +63,7 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._state.injector.inject(self._state.redis(alias).out_of_memory())
+        return self._inject("out_of_memory", alias)
 
     @keyword("Make Redis Busy", tags=("fault", "redis"))
     def make_redis_busy(self, *, alias: str = "faults") -> FaultRecord:
@@ -82,7 +86,7 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._state.injector.inject(self._state.redis(alias).busy())
+        return self._inject("busy", alias)
 
     @keyword("Let No More Clients In", tags=("fault", "redis"))
     def let_no_more_clients_in(self, *, alias: str = "faults") -> FaultRecord:
@@ -105,7 +109,7 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._state.injector.inject(self._state.redis(alias).max_clients())
+        return self._inject("max_clients", alias)
 
     @keyword("Change Redis Password", tags=("fault", "redis"))
     def change_redis_password(self, *, alias: str = "faults") -> FaultRecord:
@@ -129,7 +133,7 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._state.injector.inject(self._state.redis(alias).wrong_password())
+        return self._inject("wrong_password", alias)
 
     @keyword(tags=("fault", "redis"))
     def kill_redis_clients(self, *, alias: str = "faults") -> FaultRecord:
@@ -151,6 +155,6 @@ class RedisItself(Component):
         Kill Redis Clients
         ```
         """
-        record = self._state.injector.inject(self._state.redis(alias).kill_clients())
+        record = self._inject("kill_clients", alias)
         self._state.injector.heal(record)
         return record

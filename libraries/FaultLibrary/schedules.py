@@ -21,6 +21,20 @@ from resilience.library import Component
 from resilience.waiting import wait_until
 
 LONGEST = timedelta(minutes=10)
+OF_REDIS = frozenset(
+    {
+        "stop redis",
+        "kill redis",
+        "pause redis",
+        "read-only",
+        "out of memory",
+        "busy",
+        "too many clients",
+        "wrong password",
+        "kill clients",
+    }
+)
+"""Faults of Redis itself, which are not done to a Redis of somebody else."""
 
 
 class Schedules(Component):
@@ -105,7 +119,11 @@ class Schedules(Component):
         ```
         """
         makers = self._makers(alias, redis, server, target)
-        self._start(read(schedule, makers), makers)
+        rows = read(schedule, makers)
+        for row in rows:
+            if row.action in OF_REDIS:
+                self._state.refuse_external(alias, row.action)
+        self._start(rows, makers)
 
     @keyword(tags=("fault", "schedule"))
     def start_random_fault_schedule(
@@ -149,6 +167,8 @@ class Schedules(Component):
         """
         makers = self._makers(alias, redis, server, target)
         names = [" ".join(name.lower().split()) for name in faults] if faults else list(makers)
+        if self._state.external(alias):
+            names = [name for name in names if name not in OF_REDIS]
         if unknown := [name for name in names if name not in makers]:
             raise UsageError(f"'{unknown[0]}' is no fault. There are {', '.join(sorted(makers))}.")
         chosen = random.randrange(2**32) if seed is None else seed  # noqa: S311 - not secret

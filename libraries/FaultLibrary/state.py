@@ -6,12 +6,13 @@ from typing import Any
 
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
-from resilience.errors import UsageError
+from resilience.errors import LacksCapability, UsageError
 from resilience.faults.injection import Injector
 from resilience.faults.network import FaultyPath
 from resilience.faults.redis_faults import RedisFaults
 from resilience.faults.schedule import Run
 from resilience.registry import Registry
+from resilience.services import ExternalRedis
 
 
 class FaultState:
@@ -29,6 +30,29 @@ class FaultState:
         if alias not in self._redis:
             self._redis[alias] = RedisFaults(f"Redis behind {path.name}", path.address.url)
         return self._redis[alias]
+
+    def external(self, alias: str) -> str | None:
+        """The name of the Redis behind a proxy, if it is somebody else's: only the way to it may be disturbed."""
+        address = self.paths.get(alias).address
+        try:
+            services = registry_of("RedisServiceLibrary", "services")
+        except UsageError:
+            return None
+        for service in (services.get(name) for name in services.aliases()):
+            if isinstance(service, ExternalRedis) and (service.host, service.port) == (address.host, address.port):
+                return service.name
+        return None
+
+    def refuse_external(self, alias: str, what: str) -> None:
+        """Skip what would be done to a Redis of somebody else.
+
+        Raises:
+            LacksCapability: the Redis behind the proxy is external.
+        """
+        if name := self.external(alias):
+            raise LacksCapability(
+                f"{name} is external: '{what}' is not done to it, only the way to it can be disturbed."
+            )
 
     def heal(self) -> int:
         """End whatever lasts; returns how many faults that were."""

@@ -39,11 +39,13 @@ class Lifecycle(Component):
 
         Args:
             alias: the name of this Redis in the other keywords.
-            service: where it runs: `embedded` is a private process, `container` a Docker container.
+            service: where it runs: `embedded` is a private process, `container` a Docker container, `external` is
+                elsewhere: it is used as it is, and what would stop, kill or pause it is skipped.
             append_only: when writes reach the disk: `always` before each answer, `everysec` once a second (kill -9 can
                 lose acknowledged writes then), `off` never.
             server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given. For
-                a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given.
+                a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. For
+                an external one its URL; the environment variable `REDIS_URL` if not given.
             timeout: the longest wait for its first answer.
             settings: lines of its configuration, for example `maxmemory=10mb`.
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 from resilience.services.base import AppendOnly, Effect, Ping, RedisService, RestartHow
 from resilience.services.embedded import EmbeddedRedis
+from resilience.services.external import ExternalRedis
 
 __all__ = [
     "AppendOnly",
     "Effect",
     "EmbeddedRedis",
+    "ExternalRedis",
     "Ping",
     "RedisService",
     "RestartHow",
@@ -21,10 +23,11 @@ __all__ = [
 
 
 class ServiceKind(enum.Enum):
-    """Where Redis runs: `embedded` is a private server process, `container` a Docker container."""
+    """Where Redis runs: `embedded` is a private process, `container` a Docker container, `external` is elsewhere."""
 
     EMBEDDED = "embedded"
     CONTAINER = "container"
+    EXTERNAL = "external"
 
 
 def create_service(
@@ -41,7 +44,7 @@ def create_service(
         kind: where it runs.
         name: what it is called in messages.
         append_only: how it keeps its writes.
-        binary: the server program of an embedded Redis, or the image of a container.
+        binary: the server program of an embedded Redis, or the image of a container, the URL of an external one.
         settings: lines of its configuration, name to value.
     """
     match kind:
@@ -52,3 +55,5 @@ def create_service(
             from resilience.services.container import ContainerRedis  # noqa: PLC0415
 
             return ContainerRedis(name, append_only=append_only, image=binary, settings=settings)
+        case ServiceKind.EXTERNAL:
+            return ExternalRedis(name, url=binary, settings=settings)

@@ -1,0 +1,115 @@
+"""A Redis that is there already: used, never touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from robot.api import ExecutionResult
+
+from resilience.errors import LacksCapability, UsageError, WaitTimeout
+from resilience.services import AppendOnly, EmbeddedRedis, ExternalRedis, RestartHow, ServiceKind, create_service
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[EmbeddedRedis]:
+    made = EmbeddedRedis("Redis elsewhere", append_only=AppendOnly.OFF, settings={"requirepass": "s3cret%"})
+    try:
+        made.start(20)
+        yield made
+    finally:
+        made.close()
+
+
+def test_it_is_used_by_its_url(elsewhere: EmbeddedRedis) -> None:
+    made = create_service(ServiceKind.EXTERNAL, "Redis 'redis'", binary=elsewhere.url(3))
+    assert not made.is_there
+    assert made.start(5).proof == "PING: PONG"
+    assert made.is_running
+    assert made.url() == elsewhere.url(3)
+    assert made.url(5) == elsewhere.url(5)
+    assert made.version == elsewhere.version
+    assert made.command("SET", "key", "value", timeout=2) == "OK"
+    made.close()
+    assert elsewhere.command("GET", "key", timeout=2) == "value"
+
+
+def test_the_url_can_come_from_the_environment(elsewhere: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", elsewhere.url())
+    assert ExternalRedis("Redis").port == elsewhere.port
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda service: service.stop(1),
+        lambda service: service.kill(),
+        lambda service: service.pause(),
+        lambda service: service.resume(1),
+        lambda service: service.restart(RestartHow.KILL, 1),
+    ],
+)
+def test_nothing_is_done_to_it(elsewhere: EmbeddedRedis, action: Callable[[ExternalRedis], object]) -> None:
+    made = ExternalRedis("Redis", url=elsewhere.url())
+    made.start(5)
+    with pytest.raises(LacksCapability, match="external"):
+        action(made)
+    assert elsewhere.ping().pong
+
+
+def test_what_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with pytest.raises(UsageError, match="REDIS_URL"):
+        ExternalRedis("Redis")
+    with pytest.raises(UsageError, match="redis://"):
+        ExternalRedis("Redis", url="http://example.org")
+    with pytest.raises(UsageError, match="as it is"):
+        ExternalRedis("Redis", url="redis://127.0.0.1:1/0", settings={"maxmemory": "1"})
+
+
+def test_one_that_is_not_there_is_waited_for() -> None:
+    with pytest.raises(WaitTimeout, match="does not answer PING"):
+        ExternalRedis("Redis", url="redis://127.0.0.1:1/0").start(0.1)
+
+
+SUITE = """
+*** Settings ***
+Library           FaultLibrary
+Library           RedisServiceLibrary
+Suite Setup       Use It Through A Proxy
+Test Teardown     Heal All
+
+*** Test Cases ***
+Read-Only
+    Make Redis Read-Only
+
+Kill
+    Kill Redis
+
+Schedule
+    Run Fault Schedule    at 0 s    kill redis
+
+On The Way
+    ${fault}    Add Latency    50 ms
+    Should Be True    ${fault.proven}
+
+*** Keywords ***
+Use It Through A Proxy
+    ${url}    Start Redis    service=external    server=%s
+    Start Fault Proxy    ${url}
+"""
+
+
+def test_in_a_suite_what_would_be_done_to_it_is_skipped(elsewhere: EmbeddedRedis, tmp_path: Path) -> None:
+    suite = tmp_path / "external.robot"
+    suite.write_text(SUITE % elsewhere.url().replace("%", "\\%"))
+    command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = ExecutionResult(str(tmp_path / "output.xml"))
+    found = {test.name: (test.status, test.message) for test in result.suite.tests}
+    assert [status for status, _ in found.values()] == ["SKIP", "SKIP", "SKIP", "PASS"], (found, run.stderr)
+    assert all("external" in message for status, message in found.values() if status == "SKIP")
+    assert elsewhere.ping().pong
