@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ChargePointLibrary.commands import Commands
 from ChargePointLibrary.connection import Connection
 from ChargePointLibrary.frames import Frames
@@ -16,7 +18,16 @@ from resilience.registry import Registry
 __all__ = ["ChargePointLibrary"]
 
 
-class ChargePointLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(KeywordLibrary, Commands, Connection, Frames, Messages, Volume):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class ChargePointLibrary(_Keywords):
     """Charge points that connect to the WebSocket gateway of a system under test, OCPP 1.6.
 
     `Use Gateway` says where they connect; path and subprotocol come from the target profile. `Connect Charge Point`

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from CorrelationLibrary.answers import AnswerKeywords
 from CorrelationLibrary.base import Line
 from CorrelationLibrary.connection import Connection
@@ -15,7 +17,16 @@ from resilience.registry import Registry
 __all__ = ["CorrelationLibrary"]
 
 
-class CorrelationLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(KeywordLibrary, AnswerKeywords, Connection, Counting, Direct, Sending):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class CorrelationLibrary(_Keywords):
     """Sends commands through the HTTP API of a system under test, and stands in for the charge points behind it.
 
     `Open Commands` is told where Redis and the HTTP API are; paths, key names and what a gateway announces come from

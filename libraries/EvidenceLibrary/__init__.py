@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from EvidenceLibrary.measurements import Measurements
 from resilience.library import KeywordLibrary
@@ -13,7 +13,16 @@ from resilience.requirements import DEFAULT_FILE
 __all__ = ["EvidenceLibrary"]
 
 
-class EvidenceLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(KeywordLibrary, Measurements):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class EvidenceLibrary(_Keywords):
     """Measured values beside the requirements that they prove.
 
     Thresholds are data: they are in `requirements.yaml`, by requirement id (`R13.3`) and name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from FaultLibrary.commands import Commands
 from FaultLibrary.lifecycle import Lifecycle
 from FaultLibrary.network import Network
@@ -13,7 +15,16 @@ from resilience.library import KeywordLibrary
 __all__ = ["FaultLibrary"]
 
 
-class FaultLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(KeywordLibrary, Commands, Lifecycle, Network, RedisItself, Schedules):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class FaultLibrary(_Keywords):
     """Hurts Redis, its network and the server as production does, and proves that it did.
 
     `Start Fault Proxy` puts a proxy before a Redis; give its URL to the server instead of Redis' own. Faults on the way

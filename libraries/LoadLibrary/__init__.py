@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from LoadLibrary.capacity import Capacity
 from LoadLibrary.loads import Loads
@@ -16,7 +17,16 @@ __all__ = ["LoadLibrary"]
 DATA = Path(__file__).resolve().parents[2] / "resources" / "load_test_data.json"
 
 
-class LoadLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(KeywordLibrary, Capacity, Loads, Sampling, State):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class LoadLibrary(_Keywords):
     """Loads the gateway of a system under test with charge points on real WebSockets, OCPP 1.6.
 
     `Aim Load At` says where the load goes. `Run Load` sends one and returns what it measured; `Start Load` starts one

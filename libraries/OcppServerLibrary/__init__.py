@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from OcppServerLibrary.endpoints import Endpoints
 from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
@@ -14,7 +16,16 @@ from resilience.registry import Registry
 __all__ = ["OcppServerLibrary"]
 
 
-class OcppServerLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(KeywordLibrary, Endpoints, Lifecycle, Log, Targets, Usage):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class OcppServerLibrary(_Keywords):
     """Runs a server under test and looks at it from outside.
 
     What a server looks like (how it is started, its ports, HTTP paths, log) is in a target profile: `reference` is the

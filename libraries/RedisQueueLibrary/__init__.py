@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from RedisQueueLibrary.answer_times import Timing
 from RedisQueueLibrary.answers import Answers
 from RedisQueueLibrary.connection import Connection, close_queue
@@ -21,7 +23,29 @@ from resilience.registry import Registry
 __all__ = ["RedisQueueLibrary"]
 
 
-class RedisQueueLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(
+        KeywordLibrary,
+        Answers,
+        Connection,
+        DeadLetters,
+        InvalidMessageKeywords,
+        Judgement,
+        LedgerKeywords,
+        Length,
+        Sending,
+        Timing,
+        Traces,
+        Volume,
+    ):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class RedisQueueLibrary(_Keywords):
     """Puts messages of charge points on the request queue, and follows what becomes of them.
 
     `Open Queue` connects to the Redis of a system under test; key names and message format come from its target

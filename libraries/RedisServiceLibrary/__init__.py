@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from RedisServiceLibrary.interruption import Interruption
 from RedisServiceLibrary.lifecycle import Lifecycle
 from RedisServiceLibrary.observation import Observation
@@ -12,7 +14,16 @@ from resilience.services import RedisService
 __all__ = ["RedisServiceLibrary"]
 
 
-class RedisServiceLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(KeywordLibrary, Interruption, Lifecycle, Observation):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class RedisServiceLibrary(_Keywords):
     """Starts a Redis for the tests, takes it away and brings it back.
 
     `Start Redis` starts a private server: a free port on 127.0.0.1, a temporary data directory, and an append-only file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from resilience.library import KeywordLibrary
 from resilience.registry import Registry
 from StateStoreLibrary.charge_points import ChargePoints
@@ -17,7 +19,26 @@ from StateStoreLibrary.transactions import Transactions
 __all__ = ["StateStoreLibrary"]
 
 
-class StateStoreLibrary(KeywordLibrary):
+if TYPE_CHECKING:
+
+    class _Keywords(
+        KeywordLibrary,
+        ChargePoints,
+        Comparison,
+        Concurrency,
+        Configuration,
+        Connection,
+        Errors,
+        KeyKeywords,
+        Transactions,
+    ):
+        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+
+else:
+    _Keywords = KeywordLibrary
+
+
+class StateStoreLibrary(_Keywords):
     """Reads and writes the state of a back end as its own programs do, and looks at the keys behind it.
 
     `Open State Store` connects to the Redis of a system under test; key names come from its target profile. Several

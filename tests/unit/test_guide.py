@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
 import subprocess
@@ -127,3 +129,15 @@ def test_keyword_documentation_is_made_without_a_warning(tmp_path: Path) -> None
     for name in set(re.findall(r'href="([^"#]+)', index)):
         assert (tmp_path / name).is_file(), name
     assert "EvidenceLibrary.html#Requirement%20Should%20Be%20Met" in index
+
+
+LIBRARIES = sorted(path.parent for path in (ROOT / "libraries").glob("*Library/__init__.py"))
+
+
+@pytest.mark.parametrize("folder", LIBRARIES, ids=[folder.name for folder in LIBRARIES])
+def test_editors_know_every_keyword_of_a_library_in_python(folder: Path) -> None:
+    library = getattr(importlib.import_module(folder.name), folder.name)()
+    topics = {type(method.__self__).__name__ for method in library.keywords.values()} - {folder.name}
+    tree = ast.parse((folder / "__init__.py").read_text())
+    [told] = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "_Keywords"]
+    assert {ast.unparse(base) for base in told.bases} == topics | {"KeywordLibrary"}
