@@ -265,10 +265,19 @@ async def test_a_disconnect_tells_the_callers_at_once_and_a_new_connection_is_no
             assert "disconnected" in body["message"]
         await soon(lambda: not note(client), "the notes stay")
         client.delete("ocpp:responses:CP-1")
-        async with answering(server, "CP-1", lambda _action, _payload: {"status": "Accepted"}):
-            # An event of the connection before, that comes late.
+        async with plugged(server, "CP-1") as socket, plugged(server, "CP-2") as other:
+            told, asking = (
+                asyncio.ensure_future(ask("POST", f"/api/v1/chargepoints/{name}/reset", {"type": "Soft"}))
+                for name in ("CP-2", "CP-1")
+            )
+            await receive(other)
+            message_id = (await receive(socket))[1]
+            # An event of the connection before, that comes late; CP-2, which comes after it, shows that it was heard.
             client.publish("ocpp:control:disconnect", json.dumps({"charge_point_id": "CP-1"}))
-            assert (await ask("POST", f"{POINT}/reset", {"type": "Soft"}))[0] == 200
+            await other.close()
+            assert (await told)[0] == 503
+            await send(socket, 3, message_id, {"status": "Accepted"})
+            assert (await asking)[0] == 200
 
 
 async def test_a_caller_that_goes_away_leaves_nothing(server: ServerProcess, client: redis.Redis) -> None:

@@ -137,6 +137,15 @@ async def test_a_deadline_that_comes_first_ends_first_in_whatever_order_they_wer
     assert ended == ["short", "middle", "long"]
 
 
+async def test_a_later_command_with_less_time_does_not_wait_for_an_earlier_one() -> None:
+    manager = CorrelationManager()
+    manager.register("long", "CP", "Reset", timeout=60)
+    async with asyncio.timeout(5):
+        with pytest.raises(CorrelationTimeout):
+            await manager.register("short", "CP", "Reset", timeout=0.02)
+    assert manager.close() == 1
+
+
 async def test_cancelling_the_waiting_task_cancels_the_correlation() -> None:
     manager = CorrelationManager()
     task = asyncio.create_task(outcome(manager.register("m", "CP", "Reset", timeout=5)))
@@ -286,7 +295,7 @@ def step(manager: CorrelationManager, clock: Clock, name: str, number: int, char
     if name in actions:
         return actions[name]()
     try:
-        return manager.register(message_id, charge_point_id, "Reset", timeout=1 + number).deadline
+        return manager.register(message_id, charge_point_id, "Reset", timeout=0.7 + 0.7 * number).deadline
     except DuplicateMessageId:
         return None
 
