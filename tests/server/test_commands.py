@@ -16,6 +16,7 @@ import pytest
 import redis
 from conftest import StartRedis, StartServer
 from harness import QUEUE, ServerProcess, soon
+from test_gateway import Point
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
 
@@ -177,6 +178,45 @@ async def test_a_command_reaches_its_charge_point_and_the_answer_its_caller(  # 
         assert await asking == (200, {"success": True, "message": "", "data": answer})
         await soon(lambda: not note(client), "the note stays")
         assert (await correlations(ask))["pending"] == {"count": 0, "oldest": []}
+
+
+async def test_the_ocpp_packages_charge_point_does_what_http_asks(server: ServerProcess) -> None:
+    async with http(server) as ask, plugged(server, "CP-1") as socket:
+        point = Point("CP-1", socket)
+        reading = asyncio.create_task(point.start())
+        try:
+            for method, path, body, action, expected in [
+                ("GET", f"{POINT}/configuration/live", None, "GetConfiguration", {"unknownKey": ["Nothing"]}),
+                (
+                    "PUT",
+                    f"{POINT}/configuration/live",
+                    {"key": "A", "value": "1"},
+                    "ChangeConfiguration",
+                    {"status": "Accepted"},
+                ),
+                (
+                    "POST",
+                    "/api/v1/transactions/remote-start",
+                    {"chargePointId": "CP-1", "idTag": "T"},
+                    "RemoteStartTransaction",
+                    {"status": "Accepted"},
+                ),
+                (
+                    "POST",
+                    f"{POINT}/trigger",
+                    {"requestedMessage": "Heartbeat"},
+                    "TriggerMessage",
+                    {"status": "Accepted"},
+                ),
+                ("POST", f"{POINT}/reset", {"type": "Soft"}, "Reset", {"status": "Accepted"}),
+            ]:
+                status, reply = await ask(method, path, body)
+                assert (action, status) == (action, 200), reply
+                assert reply["data"].items() >= expected.items()
+                assert point.told[-1] == action
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
 
 
 async def test_what_is_wrong_is_refused_with_the_field_and_nothing_is_sent(
