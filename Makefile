@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance baseline docs containers test lint format unit keywords browser bench chaos grade clean
+.PHONY: help acceptance baseline docs containers test lint format unit keywords browser bench chaos recovery grade clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,10 +59,14 @@ bench: $(INSTALLED)  ## Measure the server against Redis itself, and the load ge
 	$(BIN)/python benchmarks/bench.py --output results/bench.json
 	$(BIN)/python benchmarks/load_generator.py --output results/bench-load.json
 	$(BIN)/python benchmarks/gateway.py --output results/bench-gateway.json
+	$(BIN)/python benchmarks/fault_proxy.py --output results/bench-fault-proxy.json
 
 chaos: $(INSTALLED)  ## Faults by chance under traffic, judged by the ledger (SEED=42 FAULTS=100)
 	$(BIN)/robot --outputdir results/chaos $(if $(SEED),--variable SEED:$(SEED)) $(if $(FAULTS),--variable FAULTS:$(FAULTS)) \
 	  benchmarks/chaos.robot
+
+recovery: $(INSTALLED)  ## How soon the system answers again after outages of Redis (OUTAGES=20)
+	$(BIN)/robot --outputdir results/recovery $(if $(OUTAGES),--variable OUTAGES:$(OUTAGES)) benchmarks/recovery.robot
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
