@@ -79,13 +79,16 @@ def test_keyword_names_no_argument_in_its_documentation_that_it_does_not_have(ke
 def test_every_dependency_is_explained() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {re.split(r"[\[<>=]", each)[0] for each in project["dependencies"]}
-    to_develop = {re.split(r"[\[<>=]", each)[0] for each in project["optional-dependencies"]["dev"]}
+    extras = {
+        extra: {re.split(r"[\[<>=]", each)[0] for each in packages}
+        for extra, packages in project["optional-dependencies"].items()
+    }
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     tables = [
         set(re.findall(r"^\| ([a-z][a-z0-9-]*)(?: \(.*?\))? \|", part, re.MULTILINE))
         for part in text.split("\n## ")[1:]
     ]
-    assert [table - {"package"} for table in tables] == [required, to_develop]
+    assert [table - {"package"} for table in tables] == [required, extras["locust"], extras["dev"]]
 
 
 def test_every_decision_is_in_the_index() -> None:

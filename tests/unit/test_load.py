@@ -312,7 +312,7 @@ def test_a_leak_of_a_kilobyte_a_message_is_found_under_load(server: Callable[...
         finally:
             run.close()
         assert result.answered == 6000
-        growth = sampler.growth("server", warm_up=3, required_seconds=600)
+        growth = sampler.growth("server", warm_up=3, required_seconds=120)
         seen[leak] = growth.bound(most_mb=100, most_percent=10), growth.summary
     assert seen[1024][0] is Bound.BEYOND, seen
     assert seen[0][0] is not Bound.BEYOND, seen

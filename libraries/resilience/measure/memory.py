@@ -21,6 +21,8 @@ FEWEST = 10
 NORMAL_95 = 1.959964
 """Two-sided 95 % of the normal distribution."""
 MB = 1_000_000
+LONGEST_EXTRAPOLATION = 20
+"""How many times the sampled time a leak may be extrapolated to."""
 
 
 class Bound(StrEnum):
@@ -80,9 +82,13 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
         return 100 * self.growth_low_mb / self.base_mb
 
     def bound(self, *, most_mb: float, most_percent: float) -> Bound:
-        """Whether growth over the required time stays below both limits, with the certainty of the interval."""
+        """Whether growth over the required time stays below both limits, with the certainty of the interval.
+
+        A process that has just started still grows into its work: less than a twentieth of the required time accuses
+        nobody.
+        """
         if self.growth_low_mb >= most_mb or self.growth_low_percent >= most_percent:
-            return Bound.BEYOND
+            return Bound.BEYOND if self.seconds >= self.required_seconds / LONGEST_EXTRAPOLATION else Bound.OPEN
         if self.growth_high_mb < most_mb and self.growth_high_percent < most_percent:
             return Bound.WITHIN
         return Bound.OPEN
