@@ -94,11 +94,16 @@ class Chromium:
         self.requests.clear()
         self._events.clear()
         self._call("Page.navigate", url=url)
-        while (
-            not any(event["method"] == "Page.loadEventFired" for event in self._events)
-            or self.evaluate("location.href") == "about:blank"
+        while not any(event["method"] == "Page.loadEventFired" for event in self._events) or (
+            self.evaluate("location.href") == "about:blank"
         ):
             self._receive()
+        # Loaded is not laid out yet: a screenshot too early is refused.
+        deadline = time.monotonic() + 30
+        while not self.evaluate(
+            "new Promise(done => requestAnimationFrame(() => done(document.documentElement.clientWidth)))"
+        ):
+            assert time.monotonic() < deadline
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression in the page."""
@@ -117,7 +122,9 @@ class Chromium:
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """A PNG of the window, or of the whole page."""
-        data = self._call("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
+        size = self._call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"clip": {**size, "scale": 1}} if whole else {}
+        data = self._call("Page.captureScreenshot", captureBeyondViewport=whole, format="png", **clip)
         path.write_bytes(base64.b64decode(data["data"]))
 
     def pdf(self, path: Path) -> None:

@@ -243,6 +243,13 @@ def test_a_folder_whose_end_the_library_does_not_see_gets_a_complete_page(tmp_pa
     }
 
 
+def test_a_dry_run_and_a_run_without_output_leave_no_page(tmp_path: Path) -> None:
+    suite(tmp_path)
+    for options in (["--dryrun"], ["--output", "NONE"]):
+        robot(tmp_path, *options, "own.robot")
+        assert not list(tmp_path.rglob("resilience.*"))
+
+
 def test_pabot_gives_the_same_verdicts_and_one_page(tmp_path: Path) -> None:
     (tmp_path / "suites").mkdir()
     for number in (1, 2):

@@ -12,12 +12,13 @@ from typing import Any
 from robot.api import ExecutionResult, logger
 from robot.errors import DataError
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
+from robot.running.context import EXECUTION_CONTEXTS
 
 from resilience.errors import ResilienceError, UsageError
 from resilience.measurements import FILE_NAME, RUN
 from resilience.report import evidence, history
 from resilience.report.build import TOLERANCE, Settings, build, past, surroundings
-from resilience.report.files import write
+from resilience.report.files import HTML_NAME, write
 
 SECONDS_BETWEEN = 5.0
 """A page in the middle of a suite is not written more often than this."""
@@ -75,6 +76,9 @@ class RunReporter:
     def _find_settings(self) -> Settings | None:
         """The settings of this run; `None` where no page is wanted: no output, a process of pabot, a dry run."""
         output = _variable("OUTPUT FILE")
+        context = EXECUTION_CONTEXTS.current
+        if context is None or context.dry_run:
+            return None
         if output in {None, "NONE"} or _variable("PABOTISLASTEXECUTIONINPOOL") is not None:
             return None
         self._output = Path(str(output))
@@ -96,15 +100,20 @@ class RunReporter:
 
     def _finish(self) -> None:
         """At the end of the process: complete what the events left open."""
-        if self._complete or self._settings is None or self._output is None:
+        if self._settings is None or self._output is None:
             return
-        try:
-            result = ExecutionResult(self._output, include_keywords=False)
-            report = build(result.suite, self._settings)
-            history.append(self._settings.history_file, past(report))
-            write(report, self._settings.output)
-        except (DataError, ResilienceError, OSError) as error:
-            sys.stderr.write(f"The page could not be written: {error}\n")
+        if not self._complete:
+            try:
+                result = ExecutionResult(self._output, include_keywords=False)
+                report = build(result.suite, self._settings)
+                history.append(self._settings.history_file, past(report))
+                write(report, self._settings.output)
+            except (DataError, ResilienceError, OSError) as error:
+                sys.stderr.write(f"The page could not be written: {error}\n")
+                return
+        if sys.stdout.isatty():
+            # Below the files that Robot Framework lists; a program that reads its output is not bothered.
+            sys.stdout.write(f"Page:    {self._settings.output / HTML_NAME}\n")
 
     def _judge(self, result: Any, settings: Settings) -> None:
         try:
