@@ -55,8 +55,9 @@ class Schedules(Component):
     ) -> list[FaultRecord]:
         """Carries out faults at set times and returns when the last one is healed.
 
-        The schedule is a table of times and faults. A fault that says `for` how long is healed then; another lasts
-        until something ends it (`start redis`, `resume server`, `heal all`) or the schedule is over. Faults: `latency
+        The schedule is a table of times and faults. A fault that says `for` how long is healed then (one that waits for
+        its occasion, as `lose commit reply`, gets up to 10 s more when it has not had it); another lasts until
+        something ends it (`start redis`, `resume server`, `heal all`) or the schedule is over. Faults: `latency
         100 ms`, `bandwidth 50`, `black hole`, `half-open`, `slow drip`, `disconnect`, `reset connections`, `keep
         resetting`, `cut mid-reply`, `lose commit reply`, `read-only`, `out of memory`, `busy`, `too many clients`,
         `wrong password`, `kill clients`; `stop redis`, `kill redis`, `pause redis`; `stop server`, `kill server`,

@@ -10,8 +10,9 @@ from typing import Any
 
 from robot.api import logger
 
-from resilience.errors import ResilienceError
+from resilience.errors import ResilienceError, WaitTimeout
 from resilience.faults.journal import JOURNAL, FaultJournal, FaultRecord
+from resilience.waiting import wait_until
 
 Proof = tuple[bool, str]
 """Whether an effect was seen, and what was seen."""
@@ -87,6 +88,16 @@ class Injector:
             record.proof = proof
             logger.warn(f"{record} is not proven, so that nothing is shown by it: {proof}.")
         return record
+
+    def wait_for_occasion(self, record: FaultRecord, limit: float) -> None:
+        """Give a fault that waits for its occasion some time more, when it has not had it yet."""
+        if any(record is each and fault.waits for each, fault in self.active):
+            with contextlib.suppress(WaitTimeout):  # it is noted as not proven then
+                wait_until(
+                    lambda: None if record in self.journal.unproven(record.suite, record.test) else True,
+                    timeout=limit,
+                    failure=lambda: "",
+                )
 
     def heal(self, record: FaultRecord) -> None:
         """End one fault, and look whether its effect is gone."""

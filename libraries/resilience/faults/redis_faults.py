@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from resilience.errors import ServiceError
+from resilience.errors import ServiceError, WaitTimeout
 from resilience.faults.injection import Fault, Proof
 from resilience.faults.probe import Address, look
 from resilience.waiting import wait_until
@@ -19,6 +19,8 @@ from resilience.waiting import wait_until
 PROBE_KEY = "acceptance-test:fault-probe"
 OWN_CLIENTS = "acceptance-test"
 """How the names of the test's own connections begin; they are left alone."""
+CLIENTS_LIMIT = 3.0
+"""Seconds in which there have to be clients whose connections can be closed."""
 _BUSY = "local n = tonumber(ARGV[1]) local i = 0 while true do i = i + 1 end return n"
 
 
@@ -198,12 +200,22 @@ class RedisFaults:
     def kill_clients(self) -> Fault:
         """Redis closes the connections of its clients (CLIENT KILL), those of the test excepted, once."""
         counts: list[int] = []
+
+        def begin() -> None:
+            # After another fault they may only be on their way back.
+            with contextlib.suppress(WaitTimeout):
+                wait_until(lambda: self._kill_once(counts), timeout=CLIENTS_LIMIT, failure=lambda: "")
+
         return Fault(
             "clients killed",
             self.name,
-            lambda: counts.append(self._kill_others()),
+            begin,
             lambda: (counts[0] > 0, f"{counts[0]} connections closed"),
         )
+
+    def _kill_once(self, counts: list[int]) -> bool | None:
+        counts[:] = [self._kill_others()]
+        return True if counts[0] else None
 
     def _kill_others(self) -> int:
         killed = 0

@@ -46,6 +46,9 @@ class Row:
         return f"at {self.at:.2f} s  {self.action}{value}{until}"
 
 
+OCCASION_LIMIT = 10.0
+"""Seconds that a fault that waits for its occasion gets beyond its time."""
+
 ENDS: Mapping[str, tuple[str, ...]] = {
     "start redis": ("stop redis", "kill redis"),
     "resume redis": ("pause redis",),
@@ -178,6 +181,8 @@ class Run:
         def heal(entries: Sequence[tuple[str, FaultRecord, float | None]]) -> None:
             for entry in entries:
                 mine.remove(entry)
+                if not self._stop.is_set():
+                    self.injector.wait_for_occasion(entry[1], OCCASION_LIMIT)
                 self._attempt(lambda record=entry[1]: self.injector.heal(record))  # type: ignore[misc]
 
         for row in [*self.rows, None]:
