@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -175,6 +176,7 @@ def _in_child(words: list[str], timeout: float) -> bytes:
 # ---------------------------------------------------------------- in the child
 
 
+@functools.cache
 def _server() -> Any:
     """The module with the manager, within all that a server has loaded; only this process knows the server."""
     importlib.import_module("server.app")
