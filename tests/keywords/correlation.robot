@@ -106,7 +106,7 @@ What Is Left Is Seen
     [Documentation]    The server forgets to forget.
     Start Server With Commands    MODE=forgetful
     Announce Charge Points    1    answering=at once
-    ${commands}    Start Commands    2    timeout=5s
+    ${commands}    Start Commands    2    timeout=1s
     Commands Should Be Answered    ${commands}
     Run Keyword And Expect Error    EQUALS:Expected 0 pending commands, the system has 2 (waited 100 ms)
     ...    Pending Correlations Should Be    0    timeout=100ms
@@ -123,6 +123,7 @@ Callers Can Go Away
     Start Server With Commands
     Announce Charge Points
     ${commands}    Start Commands    2    timeout=30s
+    Wait For Received Commands    ${commands}
     Noted Correlations Should Be    2
     Abandon Commands    ${commands}
     Should Be Equal    ${commands.waiting}    ${0}
