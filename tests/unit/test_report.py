@@ -355,7 +355,7 @@ def test_charts_and_faults_are_in_the_log_and_on_the_page(tmp_path: Path) -> Non
     assert ended.end is not None
     assert ended.end - ended.begin == pytest.approx(0.3, abs=0.001)
     page = Page((tmp_path / "out" / "resilience.html").read_text())
-    assert any(each.startswith(f"Redis {EVIL} killed") for each in page.texts)
+    assert any(each.startswith(f"killed: Redis {EVIL}") for each in page.texts)
     assert "script" not in {tag for tag, _ in page.elements}
     [message] = re.findall(r'html="true"[^>]*>(.*?)</msg>', (tmp_path / "out" / "output.xml").read_text(), re.DOTALL)
     assert "seed 42" in message

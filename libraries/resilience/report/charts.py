@@ -69,7 +69,7 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
             'stroke-opacity=".18"/>'
         )
         parts.append(_text(LEFT - 6, level + 4, _plain(value), anchor="end"))
-    parts += [_text(x(begin + at), HEIGHT - BOTTOM + 16, _clock(at, end - begin)) for at in _nice(0, end - begin, 6)]
+    parts += [_text(x(begin + at), HEIGHT - BOTTOM + 16, _clock(at, end - begin)) for at in _moments(end - begin)]
     parts.append(_text(LEFT - 6, TOP - 10, series.unit, anchor="end"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "time since the start of the measurement"))
     if series.limit is not None:
@@ -148,7 +148,7 @@ def timeline(faults: Sequence[Fault], begin: float, end: float) -> str:
             f'rx="2" fill="#e8590c" fill-opacity="{".85" if fault.proof else ".35"}"{dashes}>'
             f"<title>{escape(fault.name)}</title></rect>"
         )
-    parts += [_text(x(begin + at), height - 6, _clock(at, end - begin)) for at in _nice(0, end - begin, 6)]
+    parts += [_text(x(begin + at), height - 6, _clock(at, end - begin)) for at in _moments(end - begin)]
     return "".join([*parts, "</svg>"])
 
 
@@ -200,6 +200,13 @@ def _nice(low: float, high: float, about: int) -> list[float]:
         round(number * step, 9)
         for number in itertools.takewhile(lambda number: number * step <= high * (1 + 1e-9), itertools.count(first))
     ]
+
+
+def _moments(whole: float) -> list[float]:
+    """Ticks of a time axis, in seconds: round seconds, or round minutes."""
+    if whole < 120:
+        return _nice(0, whole, 6)
+    return [60 * minutes for minutes in _nice(0, whole / 60, 6)]
 
 
 def _plain(value: float) -> str:

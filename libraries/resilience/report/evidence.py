@@ -152,7 +152,7 @@ def _faults(path: Path, problems: list[str]) -> list[Fault]:
             continue
         values = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
         faults[record.run, record.number] = Fault(
-            name=f"{record.target} {record.fault}{f' ({values})' if values else ''}",
+            name=f"{record.fault}: {record.target}{f' ({values})' if values else ''}",
             begin=began,
             end=_seconds(record.ended),
             proof=record.proof if record.proven else "",
