@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-EXAMPLES = 20
+EXAMPLES = 12
 """Requests for each operation and kind of data."""
 ANSWERS: dict[str, dict[str, Any]] = {
     "GetConfiguration": {"unknownKey": []},
