@@ -106,7 +106,7 @@ What Is Left Is Seen
     [Documentation]    The server forgets to forget.
     Start Server With Commands    MODE=forgetful
     Announce Charge Points    1    answering=at once
-    ${commands}    Start Commands    2    timeout=1s
+    ${commands}    Start Commands    2    timeout=3s
     Commands Should Be Answered    ${commands}
     Run Keyword And Expect Error    EQUALS:Expected 0 pending commands, the system has 2 (waited 100 ms)
     ...    Pending Correlations Should Be    0    timeout=100ms
