@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from robot import api
 
 from resilience.requirements import load
 from resilience.target import Capability, Target
@@ -141,3 +142,10 @@ def test_editors_know_every_keyword_of_a_library_in_python(folder: Path) -> None
     tree = ast.parse((folder / "__init__.py").read_text())
     [told] = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "_Keywords"]
     assert {ast.unparse(base) for base in told.bases} == topics | {"KeywordLibrary"}
+
+
+def test_pabot_runs_every_suite_and_the_load_alone() -> None:
+    order = (ROOT / "resources" / "pabot-order.txt").read_text().splitlines()
+    names = sorted(each.name for each in api.TestSuite.from_file_system(ROOT / "suites").suites)
+    assert sorted(line.removeprefix("--suite Suites.") for line in order if line != "#WAIT") == names
+    assert order[-2:] == ["#WAIT", "--suite Suites.18 System Load"]
