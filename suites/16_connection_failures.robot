@@ -38,6 +38,17 @@ The Server Starts While Redis Hangs And Connects When It Answers
     The Server Connects When Redis Appears    patient    ${url}
     [Teardown]    The Late Redis And Its Server Leave    patient
 
+The Server Starts With The Wrong Password And Connects When It Is Right
+    [Documentation]    Redis asks for another password than the server has, until it is changed back.
+    [Tags]    R16.1    R16.2
+    ${url} =    A Redis Of Its Own Refuses The Password
+    Start Server    ${url}    target=${TARGET}    alias=stranger
+    The Server Should Say That It Is Degraded    R16.1    stranger
+    The Log Should Say So Once And Then Seldom    stranger
+    Heal All
+    The Server Connects When Redis Appears    stranger    ${url}
+    [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND    Remove Fault Proxy    late
+
 A Connection That Is Lost In Operation Is Made Again
     [Documentation]    Redis ends under traffic, in order or by kill -9, and comes back.
     [Tags]    R16.3
