@@ -79,7 +79,7 @@ def test_every_page_is_in_the_index() -> None:
 def test_commands_of_the_guide_know_their_options() -> None:
     seen = set()
     for page in PAGES:
-        for module, rest in re.findall(r"python -m (resilience[.\w]*)([^\n`|]*)", page.read_text()):
+        for module, rest in re.findall(r"python -m (resilience[.\w]*)([^\n`|)]*)", page.read_text()):
             helped = [module, "check"] if module in {"resilience.requirements", "resilience.ledger"} else [module]
             text = subprocess.run(
                 [sys.executable, "-m", *helped, "--help"],
