@@ -34,15 +34,26 @@ async def resetting_url() -> AsyncIterator[str]:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
-async def test_a_wire_reports_the_reset(resetting_url: str) -> None:
+async def test_a_wire_that_was_reset_meanwhile_connects_again(resetting_url: str) -> None:
     wire = RedisWire(resetting_url)
     try:
         assert await wire.execute("PING") == b"OK"
-        writer = wire._connection._writer
-        await soon(writer.transport.is_closing, "the reset was not noticed")
-        with pytest.raises(LostConnection):
-            await wire.execute("PING")
+        before = wire._connection._writer
+        reader = wire._connection._reader
+        await soon(lambda: reader.at_eof() or reader.exception() is not None, "the reset was not noticed")
         assert await wire.execute("PING") == b"OK"
+        assert wire._connection._writer is not before
+    finally:
+        await wire.close()
+
+
+async def test_a_command_that_meets_the_reset_is_reported(resetting_url: str) -> None:
+    wire = RedisWire(resetting_url)
+    try:
+        assert await wire.execute("PING") == b"OK"
+        await soon(wire._connection._writer.transport.is_closing, "the reset was not noticed")
+        with pytest.raises(LostConnection):
+            await wire.send("PING")
     finally:
         await wire.close()
 
