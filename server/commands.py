@@ -22,8 +22,8 @@ from server.correlation import Correlation, CorrelationCancelled, CorrelationMan
 from server.errors import InvalidMessage, shown
 from server.messages import Call, CallError, CallResult
 from server.metrics import Metrics
-from server.queue import Script
 from server.redis_link import RedisLink, now
+from server.script import Script
 from server.store.keys import Keys
 
 logger = structlog.get_logger()

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from server.queue import Script
 from server.redis_link import RedisLink
+from server.script import Script
 from server.sessions import Session
 from server.store.keys import Keys
 

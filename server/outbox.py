@@ -18,8 +18,9 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from server.messages import DEAD_LETTERS
-from server.queue import BATCH_BYTES, BATCH_MESSAGES, Script
+from server.queue import BATCH_BYTES, BATCH_MESSAGES
 from server.redis_link import RedisLink
+from server.script import Script
 from server.sessions import Session
 from server.store.keys import Keys
 

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from redis.exceptions import NoScriptError
 
 from server.redis_link import LONGEST_WAIT, RedisWire
+from server.script import Script
 from server.store.keys import Keys
 from server.store.view import Operation
 
@@ -173,21 +173,6 @@ class Refused(NamedTuple):
     """Nothing was written: the queue is another's now, or the batch no longer stands at its end. Claim again."""
 
     why: str
-
-
-class Script:
-    """A Lua script, sent by its digest and as text only where Redis does not know it yet (EVALSHA, EVAL)."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._digest = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis' name for the script
-
-    async def __call__(self, wire: RedisWire, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run the script; raises as the wire does."""
-        try:
-            return await wire.execute("EVALSHA", self._digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await wire.execute("EVAL", self._text, len(keys), *keys, *arguments)
 
 
 _claim, _take, _commit, _release = Script(_CLAIM), Script(_TAKE), Script(_COMMIT), Script(_RELEASE)

@@ -14,8 +14,8 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
-from server.queue import Script
 from server.redis_link import RedisLink, now
+from server.script import Script
 from server.store.keys import Keys
 
 logger = structlog.get_logger()

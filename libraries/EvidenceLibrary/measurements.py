@@ -8,7 +8,6 @@ from pathlib import Path
 
 from robot.api import logger
 from robot.api.deco import keyword
-from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
@@ -16,6 +15,7 @@ from resilience.faults.journal import JOURNAL
 from resilience.library import Component
 from resilience.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
 from resilience.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
+from resilience.robot_variables import output_folder, robot_variable
 
 
 class Measurements(Component):
@@ -71,7 +71,7 @@ class Measurements(Component):
         """
         known = self.requirements.get(requirement)
         judgement = self.requirements.threshold(requirement, name).judge(measured)
-        suite, test = _variable("${SUITE NAME}"), _variable("${TEST NAME}")
+        suite, test = robot_variable("SUITE NAME"), robot_variable("TEST NAME")
         unproven = JOURNAL.unproven(suite, test)
         self._keep(
             Measurement.of(
@@ -175,8 +175,8 @@ class Measurements(Component):
             judgement=threshold.judge(in_its_unit) if threshold else None,
             samples=samples,
             method=method,
-            suite=_variable("${SUITE NAME}"),
-            test=_variable("${TEST NAME}"),
+            suite=robot_variable("SUITE NAME"),
+            test=robot_variable("TEST NAME"),
         )
         self._keep(measurement)
         verdict = f" (required {threshold}: {measurement.verdict})" if threshold else ""
@@ -220,18 +220,10 @@ class Measurements(Component):
 
     def _keep(self, measurement: Measurement) -> None:
         path = self._measurements_file
-        if path is None and (folder := _variable("${OUTPUT DIR}")):
-            path = Path(folder) / FILE_NAME
+        if path is None and (folder := output_folder()):
+            path = folder / FILE_NAME
         if path is None:
             raise UsageError(
                 "Outside Robot Framework there is no output folder: give the library a file, measurements=PATH."
             )
         MeasurementFile(path).append(measurement)
-
-
-def _variable(name: str) -> str | None:
-    try:
-        value = BuiltIn().get_variable_value(name)
-    except RobotNotRunningError:
-        return None
-    return str(value) if value else None

@@ -8,13 +8,13 @@ from datetime import timedelta
 from robot.api import logger
 from robot.api.deco import keyword
 
-from LoadLibrary.workshop import output_folder
 from resilience import series
 from resilience.errors import ExpectationFailed
 from resilience.library import Component
 from resilience.measure.memory import Bound, MemoryGrowth
 from resilience.measure.sampling import Sampler
 from resilience.registry import Registry
+from resilience.robot_variables import output_folder
 from resilience.waiting import seconds
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience.errors import UsageError
 from resilience.library import Cleanup
 from resilience.load import LoadResult, LoadRun, Plan
 from resilience.registry import Registry
+from resilience.robot_variables import output_folder
 from resilience.target import Target
 from resilience.waiting import seconds
 
@@ -141,15 +141,6 @@ class Workshop:
             file.write_bytes(msgspec.json.encode(data))
             result.files = [str(file), *result.ledgers]
         return result
-
-
-def output_folder() -> Path | None:
-    """Robot's output folder, `None` outside Robot Framework."""
-    try:
-        folder = BuiltIn().get_variable_value("${OUTPUT DIR}")
-    except RobotNotRunningError:
-        return None
-    return Path(str(folder)) if folder else None
 
 
 def _file_name(alias: str) -> str:

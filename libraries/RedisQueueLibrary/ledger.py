@@ -7,12 +7,12 @@ from pathlib import Path
 
 from robot.api import logger
 from robot.api.deco import keyword
-from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from RedisQueueLibrary.base import QueueComponent
 from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.ledger import Ledger, LedgerReport, Verdict, check
+from resilience.robot_variables import output_folder
 
 
 class LedgerKeywords(QueueComponent):
@@ -47,7 +47,12 @@ class LedgerKeywords(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        path = file or _first_free(_output_folder(), f"ledger-{alias.replace(' ', '-')}")
+        path = file
+        if path is None:
+            folder = output_folder()
+            if folder is None:
+                raise UsageError("Outside Robot Framework there is no output folder: name the ledger's file.")
+            path = _first_free(folder, f"ledger-{alias.replace(' ', '-')}")
         client.keep_ledger(Ledger(path, seed=seed))
         return str(path)
 
@@ -88,10 +93,3 @@ class LedgerKeywords(QueueComponent):
 
 def _first_free(folder: Path, stem: str) -> Path:
     return next(path for number in itertools.count(1) if not (path := folder / f"{stem}-{number}.jsonl").exists())
-
-
-def _output_folder() -> Path:
-    try:
-        return Path(BuiltIn().get_variable_value("${OUTPUT DIR}"))
-    except RobotNotRunningError:
-        raise UsageError("Outside Robot Framework there is no output folder: name the ledger's file.") from None

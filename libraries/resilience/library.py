@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, Self
 
 from robot.api import logger
-from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 from robotlibcore import DynamicCore
+
+from resilience.robot_variables import robot_variable
 
 
 class Cleanup:
@@ -23,7 +23,7 @@ class Cleanup:
 
     def add(self, what: str, close: Callable[[], None]) -> None:
         """Have `close` called when the running suite ends; `what` names the thing in a warning if that fails."""
-        self._entries.append((_running_suite(), what, close))
+        self._entries.append(((robot_variable("SUITE NAME") or ""), what, close))
 
     def discard(self, close: Callable[[], None]) -> None:
         """Forget a thing that was closed already."""
@@ -43,12 +43,6 @@ class Cleanup:
                 logger.warn(f"Cleaning up {what} failed: {type(error).__name__}: {error}")
             if entry in self._entries:
                 self._entries.remove(entry)
-
-
-def _running_suite() -> str:
-    with contextlib.suppress(RobotNotRunningError):
-        return str(BuiltIn().get_variable_value("${SUITE NAME}", ""))
-    return ""
 
 
 class KeywordLibrary(DynamicCore):

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 from robot.api import logger
-from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience.errors import ResilienceError
 from resilience.ledger import LedgerReport
 from resilience.report import charts, evidence
 from resilience.report.model import Divergence, Series
 from resilience.requirements import with_unit
+from resilience.robot_variables import robot_variable
 
 Points = Sequence[tuple[float, float]]
 """Seconds since 1970, or of `time.monotonic`, and a value."""
@@ -55,8 +55,8 @@ def keep(
         unit=unit,
         lines=kept,
         requirement=requirement,
-        suite=_variable("SUITE NAME"),
-        test=_variable("TEST NAME"),
+        suite=robot_variable("SUITE NAME"),
+        test=robot_variable("TEST NAME"),
         limit=limit,
         logarithmic=logarithmic,
     )
@@ -74,7 +74,7 @@ def keep_divergences(found: Iterable[tuple[str, str, str]]) -> None:
     folder = _folder()
     if folder is None:
         return
-    test = _variable("TEST NAME")
+    test = robot_variable("TEST NAME")
     now = time.time()
     kept = [Divergence(case=what, expected=code, actual=came, test=test, at=now) for what, code, came in found]
     if kept:
@@ -86,7 +86,8 @@ def keep_judgement(file: Path | str, report: LedgerReport) -> None:
     if folder := _folder():
         judged = evidence.judgement(Path(file).name, report)
         _append(
-            folder / evidence.JUDGEMENTS, [msgspec.structs.replace(judged, test=_variable("TEST NAME"), at=time.time())]
+            folder / evidence.JUDGEMENTS,
+            [msgspec.structs.replace(judged, test=robot_variable("TEST NAME"), at=time.time())],
         )
 
 
@@ -118,13 +119,5 @@ def _append(path: Path, items: Iterable[msgspec.Struct]) -> None:
 
 
 def _folder() -> Path | None:
-    folder = _variable("OUTPUT DIR")
-    return Path(folder) if folder and _variable("OUTPUT FILE") != "NONE" else None
-
-
-def _variable(name: str) -> str | None:
-    try:
-        value = BuiltIn().get_variable_value(f"${{{name}}}")
-    except RobotNotRunningError:
-        return None
-    return str(value) if value else None
+    folder = robot_variable("OUTPUT DIR")
+    return Path(folder) if folder and robot_variable("OUTPUT FILE") != "NONE" else None

@@ -17,6 +17,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -42,6 +43,9 @@ START_PLACEHOLDERS = (
     "ws_port",
 )
 """What may stand in braces in the start command and environment; `http_port` and `ws_port` are free ports."""
+
+REMOTE_ADDRESS = "127.0.0.1:0"
+"""The address that an announced charge point is said to have."""
 
 ANNOUNCEMENT_PLACEHOLDERS = ("charge_point_id", "gateway", "remote_address", "timestamp")
 """What may stand in braces in what a gateway writes when a charge point connects."""
@@ -565,6 +569,18 @@ class Target(_Section, frozen=True):
             raise LacksCapability(f"Target '{self.name}' has no key '{key}' (redis.keys in {self.source}).")
         return str(pattern)
 
+    def announced(
+        self, what: Literal["session", "connect", "disconnect"], charge_point_id: str, *, gateway: str
+    ) -> dict[str, str]:
+        """The session's fields or the event with which a gateway of this name announces a charge point."""
+        values = {
+            "charge_point_id": charge_point_id,
+            "gateway": gateway,
+            "remote_address": REMOTE_ADDRESS,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+        return {name: _fill(text, values) for name, text in getattr(self.announcement, what).items()}
+
     def gateway_path(self, charge_point_id: str) -> str:
         """The path of the WebSocket endpoint for a charge point; its id is percent-encoded.
 
@@ -609,11 +625,6 @@ class Target(_Section, frozen=True):
 
     def _with_own(self, values: Mapping[str, str | int]) -> dict[str, str | int]:
         return {"python": sys.executable, "profile_directory": str(Path(self.source).parent), **values}
-
-
-def fill(text: str, values: Mapping[str, str | int]) -> str:
-    """`text` with the placeholders that `values` has filled in; other braces stay as they are."""
-    return _fill(text, values)
 
 
 def fill_template(template: Any, values: Mapping[str, Any]) -> Any:

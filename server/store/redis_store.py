@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
@@ -22,7 +22,6 @@ from msgspec.structs import replace
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -33,6 +32,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from server.errors import CorruptState, StateError
 from server.messages import usable_charge_point_id
 from server.redis_link import REPLY_TIMEOUT, connection_options, steady
+from server.script import Script
 from server.store.base import (
     StateConflict,
     StateNotFound,
@@ -148,26 +148,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 500
 
 
-class _Script:
-    """A Lua script, sent by its digest and as text only where Redis does not know it yet (EVALSHA, EVAL)."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._digest = _sha1(text)
-
-    async def run(self, client: Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        try:
-            return await client.execute_command("EVALSHA", self._digest, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
-        except NoScriptError:
-            return await client.execute_command("EVAL", self._text, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
-
-
 def _sha1(value: str | bytes) -> str:
     data = value.encode() if isinstance(value, str) else value
     return hashlib.sha1(data).hexdigest()  # noqa: S324 - Redis' own sha1hex
 
 
-_write, _delete, _delete_charge_point = _Script(_WRITE), _Script(_DELETE), _Script(_DELETE_CHARGE_POINT)
+_write, _delete, _delete_charge_point = Script(_WRITE), Script(_DELETE), Script(_DELETE_CHARGE_POINT)
 
 
 class _Work(NamedTuple):
@@ -257,7 +243,7 @@ class RedisStateStore:
         ]
         arguments = [charge_point_id, _prefix(names.connector(charge_point_id, 0)), _prefix(names.transaction(0))]
         operation = "delete charge point"
-        reply = await self._run(operation, key, _delete_charge_point.run(self._client, keys, arguments))
+        reply = await self._run(operation, key, _delete_charge_point.run(self._client.execute_command, keys, arguments))
         return bool(_removed(reply, operation))
 
     async def list_charge_points(self, *, problems: list[CorruptState] | None = None) -> list[ChargePoint]:
@@ -648,7 +634,7 @@ class RedisStateStore:
                 del self._turns[name]
 
     async def _send(self, key: str, operation: str, work: _Work) -> Any:
-        reply = await self._run(operation, key, _write.run(self._client, [], [_pack(work)]))
+        reply = await self._run(operation, key, _write.run(self._client.execute_command, [], [_pack(work)]))
         return _outcome(reply, operation)
 
     async def _apply(self, key: str, operation: str, work: _Work) -> Any:
@@ -667,7 +653,9 @@ class RedisStateStore:
         ]
         work.types.append((names.charge_points, "set"))
         rest = (names.charge_points, charge_point_id, kept_by)
-        reply = await self._run(operation, key, _delete.run(self._client, [], [_pack(work), _pack(rest)]))
+        reply = await self._run(
+            operation, key, _delete.run(self._client.execute_command, [], [_pack(work), _pack(rest)])
+        )
         return bool(_removed(reply, operation))
 
     async def _all(

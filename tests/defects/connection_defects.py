@@ -12,8 +12,9 @@ from redis.exceptions import RedisError
 
 from server import queue, redis_link
 from server.processor import Processor
-from server.queue import Committed, RequestQueue, Script
+from server.queue import Committed, RequestQueue
 from server.redis_link import RedisLink
+from server.script import Script
 
 RESTARTS = "Messages Queued Before And After A Redis Restart Are All Answered Once"
 

@@ -11,7 +11,8 @@ from catalogue import defect
 
 from server import queue
 from server.processor import Processor
-from server.queue import Batch, RequestQueue, Script
+from server.queue import Batch, RequestQueue
+from server.script import Script
 
 ONE_ORDER = "Messages Of One Charge Point Are Answered In The Order Queued"
 FIFTY_ORDERS = "Messages Of Fifty Charge Points Are Answered In The Order Of Each"

@@ -9,6 +9,7 @@ from catalogue import defect
 from queue_defects import replaced
 
 from server.processor import Processor
+from server.script import Script
 from server.store import redis_store
 from server.store.redis_store import RedisStateStore
 from server.store.view import StateView
@@ -45,7 +46,7 @@ def transaction_ids_of_the_store_are_guessed() -> None:
 def lost_update() -> None:
     """A write does not look whether the record is still what was read."""
     text = replaced(redis_store._WRITE, "~= each[3] then return {'conflict'", "== 0 then return {'conflict'")
-    redis_store._write = redis_store._Script(text)
+    redis_store._write = Script(text)
 
 
 @defect("R15.8", KEYS)
@@ -67,7 +68,7 @@ def delete_leaves_the_record() -> None:
         "removed = removed + redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])",
         "removed = removed + 1",
     )
-    redis_store._delete_charge_point = redis_store._Script(text)
+    redis_store._delete_charge_point = Script(text)
 
 
 @defect("R15.1", CASCADE)
@@ -75,7 +76,7 @@ def delete_does_not_cascade() -> None:
     """Connectors and transactions of a deleted charge point stay."""
     text = replaced(redis_store._DELETE_CHARGE_POINT, "for _, member in ipairs(members) do", "for _ = 1, 0 do")
     text = replaced(text, "redis.call('DEL', prefix .. member)", "0")
-    redis_store._delete_charge_point = redis_store._Script(text)
+    redis_store._delete_charge_point = Script(text)
 
 
 @defect("R15.2", STOPPED)

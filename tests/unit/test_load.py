@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -82,16 +83,16 @@ def test_a_stall_counts_from_when_messages_were_due(
     With 500 charge points nobody has to wait for a message of their own before.
     """
     expected = {"mean": 1000 * 0.5 / 15, "p95": 250, "p99": 850, "max": 1000}
-    for attempt in range(3):
+    runs: dict[str, list[float]] = {name: [] for name in expected}
+    for _ in range(3):
         result = load(server(stall_at=7, stall=1), model=Model.OPEN, stages=[Stage(15, 500)], charge_points=500)
         assert result.due == result.answered == 7500
-        seen = {name: getattr(result.latency, name) for name in expected}
-        seen["mean"] -= result.latency.p50  # what an undisturbed message takes
-        # A machine that is busy with other things needs time of its own to answer what has piled up: try again.
-        if attempt == 2 or seen == pytest.approx(expected, rel=0.05):
-            break
-    assert seen == pytest.approx(expected, rel=0.05)
-    assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
+        assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
+        for name, values in runs.items():
+            values.append(getattr(result.latency, name))
+        runs["mean"][-1] -= result.latency.p50  # what an undisturbed message takes
+    # The machine is shared: what one run in three took for other things is not the generator's.
+    assert {name: statistics.median(values) for name, values in runs.items()} == pytest.approx(expected, rel=0.05)
 
 
 def test_waiting_for_ones_turn_is_told_from_the_answer_time(

@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 from resilience import background
 from resilience.errors import ServiceError, UsageError
 from resilience.queue.link import database_in, shown_url
-from resilience.target import Target, fill
+from resilience.target import Target
 from resilience.waiting import wait_until
 
 T = TypeVar("T")
@@ -34,7 +34,6 @@ MOST_AT_ONCE = 500
 BLOCK_SECONDS = 1
 SOCKET_SECONDS = 5.0
 KEYS_OF_CHARGE_POINTS = ("session", "responses", "charge_point", "configuration", "transactions")
-REMOTE_ADDRESS = "127.0.0.1:0"
 
 
 class Answering(enum.Enum):
@@ -266,14 +265,13 @@ class GatewayStandIn:
         pipeline = self._redis().pipeline(transaction=False)
         for point in charge_points:
             if point not in self._charge_points:
-                values = self._values(point)
-                session = {name: fill(text, values) for name, text in announcement.session.items()}
+                session = self.target.announced("session", point, gateway=self.gateway)
                 if keys.session is not None:
                     pipeline.hset(self.target.key("session", charge_point_id=point), mapping=session)
                 if keys.connected is not None:
                     pipeline.sadd(keys.connected, point)
                 if keys.control_connect is not None and announcement.connect:
-                    event = {name: fill(text, values) for name, text in announcement.connect.items()}
+                    event = self.target.announced("connect", point, gateway=self.gateway)
                     pipeline.publish(keys.control_connect, json.dumps(event))
             self._charge_points[point] = answering
         self._known.update(charge_points)
@@ -295,18 +293,9 @@ class GatewayStandIn:
             if keys.connected is not None:
                 pipeline.srem(keys.connected, point)
             if keys.control_disconnect is not None and announcement.disconnect:
-                values = self._values(point)
-                event = {name: fill(text, values) for name, text in announcement.disconnect.items()}
+                event = self.target.announced("disconnect", point, gateway=self.gateway)
                 pipeline.publish(keys.control_disconnect, json.dumps(event))
         await pipeline.execute()
-
-    def _values(self, point: str) -> dict[str, str | int]:
-        return {
-            "charge_point_id": point,
-            "gateway": self.gateway,
-            "remote_address": REMOTE_ADDRESS,
-            "timestamp": _now(),
-        }
 
     async def _take_all(self) -> None:
         self._task = asyncio.current_task()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience.measurements import RUN
+from resilience.robot_variables import robot_variable
 
 FILE_NAME = "faults.jsonl"
 
@@ -96,8 +96,8 @@ class FaultJournal:
                 fault=fault,
                 target=target,
                 parameters=dict(parameters or {}),
-                suite=_variable("${SUITE NAME}"),
-                test=_variable("${TEST NAME}"),
+                suite=robot_variable("SUITE NAME"),
+                test=robot_variable("TEST NAME"),
                 began=_stamp(since),
                 proven=bool(proof),
                 proof=proof,
@@ -144,7 +144,7 @@ class FaultJournal:
             record.proven, record.proof = look()
 
     def _write(self, op: str, record: FaultRecord) -> None:
-        folder = _variable("${OUTPUT DIR}")
+        folder = robot_variable("OUTPUT DIR")
         path = self.path or (Path(folder) / FILE_NAME if folder and folder != "NONE" else None)
         if path is None:
             return
@@ -159,11 +159,3 @@ JOURNAL = FaultJournal()
 
 def _stamp(moment: datetime | None = None) -> str:
     return (moment or datetime.now(UTC)).isoformat(timespec="milliseconds")
-
-
-def _variable(name: str) -> str | None:
-    try:
-        value = BuiltIn().get_variable_value(name)
-    except RobotNotRunningError:
-        return None
-    return str(value) if value else None

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from typing import Literal
 
 from resilience.queue.link import RedisClient
 from resilience.target import Target
 
 GATEWAY = "acceptance-tests"
-REMOTE_ADDRESS = "127.0.0.1"
-
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 class Announcements:
@@ -35,29 +31,26 @@ class Announcements:
     def connect(self, client: RedisClient, charge_points: Iterable[str]) -> None:
         """Announce those that were not announced yet, in one round trip; raises as the client does."""
         new = [each for each in charge_points if each not in self._connected]
-        self._publish(client, "control_connect", self._target.announcement.connect, new)
+        self._publish(client, "control_connect", "connect", new)
         self._connected |= dict.fromkeys(new)
 
     def disconnect(self, client: RedisClient) -> None:
         """Take back what was announced; raises as the client does."""
         gone = list(self._connected)
         self._connected.clear()
-        self._publish(client, "control_disconnect", self._target.announcement.disconnect, gone)
+        self._publish(client, "control_disconnect", "disconnect", gone)
 
-    def _publish(self, client: RedisClient, channel: str, shape: Mapping[str, str], charge_points: list[str]) -> None:
+    def _publish(
+        self,
+        client: RedisClient,
+        channel: str,
+        what: Literal["connect", "disconnect"],
+        charge_points: list[str],
+    ) -> None:
         if not charge_points:
             return
         pipeline = client.pipeline(transaction=False)
         for each in charge_points:
-            values = {
-                "charge_point_id": each,
-                "gateway": GATEWAY,
-                "remote_address": REMOTE_ADDRESS,
-                "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            }
-            pipeline.publish(self._target.key(channel), json.dumps(_filled(shape, values)))
+            event = self._target.announced(what, each, gateway=GATEWAY)
+            pipeline.publish(self._target.key(channel), json.dumps(event))
         pipeline.execute()
-
-
-def _filled(shape: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-    return {name: _PLACEHOLDER.sub(lambda found: values[found[1]], text) for name, text in shape.items()}

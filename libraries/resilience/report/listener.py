@@ -11,7 +11,6 @@ from typing import Any
 
 from robot.api import ExecutionResult, logger
 from robot.errors import DataError
-from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 from robot.running.context import EXECUTION_CONTEXTS
 
 from resilience.errors import ResilienceError, UsageError
@@ -19,6 +18,7 @@ from resilience.measurements import FILE_NAME, RUN
 from resilience.report import evidence, history
 from resilience.report.build import TOLERANCE, Settings, build, past, surroundings
 from resilience.report.files import HTML_NAME, write
+from resilience.robot_variables import robot_variable
 
 SECONDS_BETWEEN = 5.0
 """A page in the middle of a suite is not written more often than this."""
@@ -75,22 +75,22 @@ class RunReporter:
 
     def _find_settings(self) -> Settings | None:
         """The settings of this run; `None` where no page is wanted: no output, a process of pabot, a dry run."""
-        output = _variable("OUTPUT FILE")
+        output = robot_variable("OUTPUT FILE")
         context = EXECUTION_CONTEXTS.current
         if context is None or context.dry_run:
             return None
-        if output in {None, "NONE"} or _variable("PABOTISLASTEXECUTIONINPOOL") is not None:
+        if output in {None, "NONE"} or robot_variable("PABOTISLASTEXECUTIONINPOOL") is not None:
             return None
         self._output = Path(str(output))
-        log = _variable("LOG FILE")
-        given = _variable("HISTORY")
-        accepted = _variable("BASELINE")
+        log = robot_variable("LOG FILE")
+        given = robot_variable("HISTORY")
+        accepted = robot_variable("BASELINE")
         folder = self._output.parent
         self._settings = Settings(
             output=folder,
             history=Path(given) if given else None,
             baseline=Path(accepted) if accepted else None,
-            tolerance=_number(_variable("REGRESSION TOLERANCE"), TOLERANCE),
+            tolerance=_number(robot_variable("REGRESSION TOLERANCE"), TOLERANCE),
             log=os.path.relpath(log, folder) if log and log != "NONE" else None,
         )
         if not self._at_exit:
@@ -142,16 +142,8 @@ def _root(suite: Any) -> Any:
     return suite
 
 
-def _variable(name: str) -> str | None:
-    try:
-        value = BuiltIn().get_variable_value(f"${{{name}}}")
-    except RobotNotRunningError:
-        return None
-    return None if value is None or value == "" else str(value)
-
-
 def _flag(name: str) -> bool:
-    return (_variable(name) or "").lower() in {"true", "yes", "1", "on"}
+    return (robot_variable(name) or "").lower() in {"true", "yes", "1", "on"}
 
 
 def _number(text: str | None, usual: float) -> float:
