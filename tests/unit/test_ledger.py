@@ -64,6 +64,23 @@ def test_lost_effect(ledger: Ledger) -> None:
     assert [each.id for each in judged(ledger).lost] == ["m1"]
 
 
+def test_an_effect_that_nobody_looked_for_is_not_called_lost(tmp_path: Path) -> None:
+    """The sender's file alone says nothing about the state; the observer's, even without an effect, does."""
+    with Ledger(tmp_path / "sender.jsonl") as sender:
+        sender.invoke("CP-1", "m1", "StartTransaction", expect=Expect.BOTH)
+        sender.acknowledged("CP-1", "m1")
+        sender.answered("CP-1", "m1")
+        sender.end()
+    with Ledger(tmp_path / "observer.jsonl", observes=Expect.EFFECT) as observer:
+        observer.end()
+    alone = check([tmp_path / "sender.jsonl"])
+    assert (alone.verdict, alone.lost) == (Verdict.INCONCLUSIVE, [])
+    [why] = alone.details()
+    assert why.startswith("inconclusive: nobody looked at the state, where 1 of the messages have to leave a trace")
+    both = check([tmp_path / "sender.jsonl", tmp_path / "observer.jsonl"])
+    assert both.details() == ["lost: StartTransaction 'm1' of CP-1 was acknowledged, but has no effect"]
+
+
 def test_a_message_that_was_answered_with_an_error_need_not_have_an_effect(ledger: Ledger) -> None:
     ledger.invoke("CP-1", "m1", "StartTransaction", expect=Expect.BOTH)
     ledger.acknowledged("CP-1", "m1")
@@ -177,7 +194,7 @@ def test_several_files_are_one_history_in_any_order(tmp_path: Path) -> None:
         observer.end()
     paths = [tmp_path / "observer.jsonl", tmp_path / "sender.jsonl"]
     assert check(paths).verdict is check(paths[::-1]).verdict is Verdict.CLEAN
-    assert len(check(paths[1:]).lost) == 1
+    assert len(check(paths[1:]).lost) == 1, "the answer"
 
 
 @pytest.mark.parametrize(

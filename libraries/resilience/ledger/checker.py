@@ -49,6 +49,11 @@ class Message:
         return self.results + len(self.errors)
 
     @property
+    def needs_effect(self) -> bool:
+        """Whether a trace in the state is due: it was acknowledged, and its answer, if any, was no refusal."""
+        return self.expect is not Expect.ANSWER and self.outcome is Op.OK and not self.errors
+
+    @property
     def came_to_something(self) -> bool:
         """Whether the system acted on it; a refusal is no such thing."""
         return bool(self.results or self.effects)
@@ -91,8 +96,9 @@ class LedgerReport:
         duplicated: messages with more than one answer or more than one effect.
         reordered: messages that were answered after a later one of their charge point.
         refused_and_applied: messages that the system refused and acted on nevertheless.
-        open_ended: writers that did not say that they had looked for everything (a killed run): nothing that they
-            sent counts as lost, and the verdict can't be `clean`.
+        open_ended: what was not looked for: writers that did not say that they had looked for everything (a killed
+            run), or effects without anybody who looked at the state. Nothing of that counts as lost, and the verdict
+            can't be `clean`.
         seeds: the seeds in the files.
     """
 
@@ -175,6 +181,7 @@ class Checker:
         self._answer_order: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._open: dict[str, str] = {}
         self._seeds: list[int] = []
+        self._state_observed = False
 
     def add(self, where: str, record: Record) -> None:
         """Take in a record; `where` names its place in messages.
@@ -186,6 +193,7 @@ class Checker:
             self._open[record.writer or where] = where
             if record.seed is not None:
                 self._seeds.append(record.seed)
+            self._state_observed |= record.expect is not Expect.ANSWER
             return
         if record.op is Op.END:
             self._open.pop(record.writer or where, None)
@@ -197,6 +205,7 @@ class Checker:
                 raise LedgerError(where, 0, f"message '{record.id}' of {record.cp} was invoked before; ids are unique.")
             self._invoke(key, record)
         elif record.op in {Op.ANSWER, Op.EFFECT}:
+            self._state_observed |= record.op is Op.EFFECT
             if record.op is Op.ANSWER:
                 source = where.rpartition(", line ")[0]
                 self._answer_order.setdefault((source, key[0]), []).append(key)
@@ -234,6 +243,12 @@ class Checker:
         report.open_ended = [f"the writer that began at {where} did not end" for where in self._open.values()]
         for message in self._messages.values():
             self._judge(message, report)
+        unseen = sum(each.needs_effect for each in self._messages.values())
+        if unseen and not self._state_observed:
+            report.open_ended.append(
+                f"nobody looked at the state, where {unseen} of the messages have to leave a trace: judge it with "
+                "the file of effects too"
+            )
         for (cp, message_id), records in self._seen_early.items():
             for record in records:
                 what = f"effect {record.what}" if record.op is Op.EFFECT else f"{record.kind or 'answer'}"
@@ -250,7 +265,7 @@ class Checker:
         report.invoked += 1
         if message.outcome is Op.OK:
             report.acknowledged += 1
-            missing = _missing(message)
+            missing = _missing(message, state_observed=self._state_observed)
             if missing and not self._open:
                 report.lost.append(violation("lost", f"was acknowledged, but has no {missing}"))
         elif message.outcome is Op.FAIL:
@@ -306,11 +321,10 @@ def _see(message: Message, record: Record) -> None:
         message.results += 1
 
 
-def _missing(message: Message) -> str:
+def _missing(message: Message, *, state_observed: bool) -> str:
     missing = []
     if message.expect is not Expect.EFFECT and not message.answers:
         missing.append("answer")
-    # A message that was answered with an error was not applied, and says so.
-    if message.expect is not Expect.ANSWER and not message.effects and not message.errors:
+    if state_observed and message.needs_effect and not message.effects:
         missing.append("effect")
     return " and no ".join(missing)

@@ -73,7 +73,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             does not matter (commands).
         action: OCPP action, for people.
         via: the way that it went: `queue`, `websocket` or `command`.
-        expect: what it has to come to once it is acknowledged.
+        expect: what it has to come to once it is acknowledged; of a `begin`: `effect` if this writer looks for traces
+            in the state.
         kind: of an answer: `result` or `error`.
         what: of an effect: what was found, for example `transaction 17`; of an error answer its code; of a failure or
             an unknown outcome the reason.

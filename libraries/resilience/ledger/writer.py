@@ -24,10 +24,18 @@ class Ledger:
     Args:
         path: the file; made with its folder where it is not there, appended to where it is.
         seed: the seed of whatever chance there is in the run, for the `begin` record.
+        observes: `effect` if this writer looks for traces in the state; only then can a missing one be lost.
         clock: seconds since 1970.
     """
 
-    def __init__(self, path: Path | str, *, seed: int | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        seed: int | None = None,
+        observes: Expect = Expect.ANSWER,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
@@ -36,7 +44,7 @@ class Ledger:
         self._lines: list[bytes] = []
         self._bytes = 0
         self._file = self.path.open("ab", buffering=0)
-        self._add(Record(op=Op.BEGIN, t=clock(), writer=self._writer, format=FORMAT, seed=seed))
+        self._add(Record(op=Op.BEGIN, t=clock(), writer=self._writer, format=FORMAT, seed=seed, expect=observes))
         self.flush()
 
     def invoke(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from resilience.errors import UsageError, WaitTimeout
-from resilience.ledger import Ledger
+from resilience.ledger import Expect, Ledger
 from resilience.load.scripts import Session
 from resilience.target import Target
 from resilience.waiting import wait_until
@@ -72,7 +72,7 @@ def read_state(
     if len(by_id) != len(sessions):
         report.inconsistent.append(f"{len(sessions) - len(by_id)} transaction ids were given more than once")
     stored = _get(client, [target.key("transaction", transaction_id=number or 0) for number in by_id])
-    with Ledger(effects) as ledger:
+    with Ledger(effects, observes=Expect.EFFECT) as ledger:
         for (number, session), text in zip(by_id.items(), stored, strict=True):
             report.transactions += 1
             if text is None:
