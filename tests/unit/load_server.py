@@ -2,7 +2,8 @@
 
 Prints its port. Options: `stall_at` and `stall` (seconds after the first message, and how long everything stands
 still), `silent` (every so many messages without an answer), `refuse` (every so many messages get a CALLERROR),
-`drop` (every so many messages the connection is cut), `leak` (bytes kept for each message), `delay` (seconds).
+`drop` (every so many messages the connection is cut), `leak` (bytes kept for each message), `delay` (seconds), `times`
+(file that the times of all answers are written to when the server is ended, in seconds of one clock).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -30,6 +33,7 @@ OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 COUNT = itertools.count(1)
 TRANSACTIONS = itertools.count(1)
 KEPT: list[bytes] = []
+ANSWERED: list[float] = []
 
 
 class Peer(WSListener):
@@ -55,6 +59,8 @@ class Peer(WSListener):
 
 
 def answer(transport: WSTransport, number: int, message: list[Any]) -> None:
+    if OPTIONS.get("times"):
+        ANSWERED.append(time.monotonic())
     if due("drop", number):
         transport.disconnect(graceful=False)
     elif due("refuse", number):
@@ -79,7 +85,12 @@ async def main() -> None:
     server = await ws_create_server(accept, "127.0.0.1", 0, backlog=1000)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
-    await server.serve_forever()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await ended.wait()
+    server.close()
 
 
 uvloop.run(main())
+if OPTIONS.get("times"):
+    Path(OPTIONS["times"]).write_text(json.dumps(ANSWERED))

@@ -29,9 +29,26 @@ SERVER = Path(__file__).with_name("load_server.py")
 
 
 @pytest.fixture
-def server() -> Iterator[Callable[..., str]]:
+def started() -> list[subprocess.Popen[str]]:
+    """The small servers that run."""
+    return []
+
+
+@pytest.fixture
+def end_servers(started: list[subprocess.Popen[str]]) -> Callable[[], None]:
+    """Ends the servers now, so that they write down what they have seen."""
+
+    def end() -> None:
+        for process in started:
+            process.terminate()
+            process.wait(10)
+
+    return end
+
+
+@pytest.fixture
+def server(started: list[subprocess.Popen[str]], end_servers: Callable[[], None]) -> Iterator[Callable[..., str]]:
     """Start the small server and give its URL."""
-    started: list[subprocess.Popen[str]] = []
 
     def start(**options: Any) -> str:
         process = subprocess.Popen(
@@ -42,9 +59,8 @@ def server() -> Iterator[Callable[..., str]]:
         return f"ws://127.0.0.1:{int(process.stdout.readline())}/ocpp/{{charge_point_id}}"
 
     yield start
+    end_servers()
     for process in started:
-        process.terminate()
-        process.wait(10)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -76,23 +92,37 @@ def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callabl
 
 
 def test_a_stall_counts_from_when_messages_were_due(
-    server: Callable[..., str], load: Callable[..., LoadResult]
+    server: Callable[..., str], load: Callable[..., LoadResult], end_servers: Callable[[], None], tmp_path: Path
 ) -> None:
     """The server stands still for 1 s of 15 at 500 msg/s: 1 of 15 messages waits, half a second on average.
 
-    With 500 charge points nobody has to wait for a message of their own before.
+    With 500 charge points nobody has to wait for a message of their own before. What the engine reports is compared
+    with what the server itself saw in the same run, message by message of the schedule: however busy the machine was
+    with other things, both were there.
     """
-    expected = {"mean": 1000 * 0.5 / 15, "p95": 250, "p99": 850, "max": 1000}
-    runs: dict[str, list[float]] = {name: [] for name in expected}
-    for _ in range(3):
-        result = load(server(stall_at=7, stall=1), model=Model.OPEN, stages=[Stage(15, 500)], charge_points=500)
-        assert result.due == result.answered == 7500
-        assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
-        for name, values in runs.items():
-            values.append(getattr(result.latency, name))
-        runs["mean"][-1] -= result.latency.p50  # what an undisturbed message takes
-    # The machine is shared: what one run in three took for other things is not the generator's.
-    assert {name: statistics.median(values) for name, values in runs.items()} == pytest.approx(expected, rel=0.05)
+    times = tmp_path / "times.json"
+    result = load(
+        server(stall_at=7, stall=1, times=str(times)),
+        model=Model.OPEN,
+        stages=[Stage(15, 500)],
+        charge_points=500,
+    )
+    assert result.due == result.answered == 7500
+    end_servers()
+    answered = sorted(json.loads(times.read_text()))
+    seen = sorted(1000 * (at - answered[0] - number / 500) for number, at in enumerate(answered))
+    truth = {
+        "mean": statistics.fmean(seen),
+        "p95": seen[int(0.95 * len(seen))],
+        "p99": seen[int(0.99 * len(seen))],
+        "max": seen[-1],
+    }
+    arithmetic = {"mean": 1000 * 0.5 / 15, "p95": 250, "p99": 850, "max": 1000}
+    assert all(truth[name] >= 0.95 * least for name, least in arithmetic.items()), "the server did not stand still"
+    reported = {name: getattr(result.latency, name) for name in arithmetic}
+    # Beside the server's own time there is the way to it and back.
+    assert reported == pytest.approx(truth, rel=0.05, abs=2 * result.latency.p50)
+    assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
 
 
 def test_waiting_for_ones_turn_is_told_from_the_answer_time(
