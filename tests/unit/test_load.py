@@ -91,21 +91,26 @@ def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callabl
         assert check(result.ledgers).verdict is Verdict.CLEAN
 
 
+@pytest.mark.parametrize("charge_points", [50, 500])
 def test_a_stall_counts_from_when_messages_were_due(
-    server: Callable[..., str], load: Callable[..., LoadResult], end_servers: Callable[[], None], tmp_path: Path
+    server: Callable[..., str],
+    load: Callable[..., LoadResult],
+    end_servers: Callable[[], None],
+    tmp_path: Path,
+    charge_points: int,
 ) -> None:
     """The server stands still for 1 s of 15 at 500 msg/s: 1 of 15 messages waits, half a second on average.
 
-    With 500 charge points nobody has to wait for a message of their own before. What the engine reports is compared
-    with what the server itself saw in the same run, message by message of the schedule: however busy the machine was
-    with other things, both were there.
+    50 charge points cannot even send what falls due meanwhile; of 500 nobody waits for a message of their own before.
+    What the engine reports is compared with what the server itself saw in the same run, message by message of the
+    schedule: however busy the machine was with other things, both were there.
     """
     times = tmp_path / "times.json"
     result = load(
         server(stall_at=7, stall=1, times=str(times)),
         model=Model.OPEN,
         stages=[Stage(15, 500)],
-        charge_points=500,
+        charge_points=charge_points,
     )
     assert result.due == result.answered == 7500
     end_servers()
