@@ -22,6 +22,10 @@ LONGEST = 60.0
 """Seconds that one keyword may take on the background loop."""
 
 
+CONNECTIONS = 32
+"""Redis writes to disk once for all commands that arrived together: many at once are quicker over many connections."""
+
+
 class TargetKeys(Keys):
     """Key names of the state as a target profile gives them."""
 
@@ -86,7 +90,7 @@ class StateSession:
         """Where Redis is, without password."""
         return shown_url(self.url)
 
-    def another_store(self, *, connections: int = 8) -> RedisStateStore:
+    def another_store(self, *, connections: int = CONNECTIONS) -> RedisStateStore:
         """A store of its own, as another program would have; to be called on the background loop."""
         return RedisStateStore.open(
             self.url, self.keys, self._limits, reply_timeout=self._reply_timeout, connections=connections
