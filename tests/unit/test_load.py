@@ -115,7 +115,9 @@ def test_a_stall_counts_from_when_messages_were_due(
     assert result.due == result.answered == 7500
     end_servers()
     answered = sorted(json.loads(times.read_text()))
-    seen = sorted(1000 * (at - answered[0] - number / 500) for number, at in enumerate(answered))
+    behind = [at - number / 500 for number, at in enumerate(answered)]
+    # The schedule began when the message that waited least was due, not when the first one got its answer.
+    seen = sorted(1000 * (each - min(behind)) for each in behind)
     truth = {
         "mean": statistics.fmean(seen),
         "p95": seen[int(0.95 * len(seen))],
@@ -125,8 +127,13 @@ def test_a_stall_counts_from_when_messages_were_due(
     arithmetic = {"mean": 1000 * 0.5 / 15, "p95": 250, "p99": 850, "max": 1000}
     assert all(truth[name] >= 0.95 * least for name, least in arithmetic.items()), "the server did not stand still"
     reported = {name: getattr(result.latency, name) for name in arithmetic}
-    # Beside the server's own time there is the way to it and back.
-    assert reported == pytest.approx(truth, rel=0.05, abs=2 * result.latency.p50)
+    # Beside the server's own time is the way to it and back, as long as in the seconds without a stall.
+    way = statistics.fmean(second.p99 for second in [*result.seconds[:6], *result.seconds[9:15]])
+    assert all(0.95 * truth[name] <= reported[name] <= 1.05 * truth[name] + way for name in truth), (
+        reported,
+        truth,
+        way,
+    )
     assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
 
 
