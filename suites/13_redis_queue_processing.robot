@@ -108,10 +108,14 @@ A Processor That Dies Is Replaced And The Order Is Kept
 
 Twenty Thousand Messages Are Drained At The Required Rate
     [Tags]    R13.5
+    [Setup]    The System Is Well And Watched
     ${sent} =    Queue Generated Messages    20000    charge_points=50    action=Heartbeat
     ${drain} =    All Messages Should Be Answered    ${sent}
     Requirement Should Be Met    R13.5    messages    ${drain.messages}
     Requirement Should Be Met    R13.5    drain_rate    ${drain.rate}    samples=${drain.messages}
+    ${peak} =    Get Highest Sample    queue depth
+    Record Measurement    R13.5    queue_depth_peak    ${peak}    unit=messages    method=sampled every 250 ms
+    [Teardown]    Stop Sampling
 
 A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.

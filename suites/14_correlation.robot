@@ -52,6 +52,7 @@ An Unanswered Command Expires When Its Time Is Up
 
 A Thousand Commands Expire At Once And The Next One Is Answered
     [Tags]    R14.5
+    [Setup]    The System Is Well And Watched
     Announce Charge Points    50
     ${commands} =    Start Commands    1000    timeout=3 s
     Commands Should Be Pending    1000
@@ -60,6 +61,7 @@ A Thousand Commands Expire At Once And The Next One Is Answered
     Requirement Should Be Met    R14.5    mass_expiry    ${expired}
     Nothing Should Be Pending
     The Next Command Should Be Answered    R14.5
+    [Teardown]    Run Keywords    Stop Sampling    AND    The Server Should Never Have Crashed
 
 Every Way In Which A Command Ends Cleans Up
     [Tags]    R14.5

@@ -75,6 +75,7 @@ Five Short Outages Under Traffic Lose Nothing
 After Outages Of Every Kind Everything Works And The Ledger Is Clean
     [Documentation]    Redis is killed, paused and cut off under traffic. The ledger of all messages is kept and judged.
     [Tags]    R16.5
+    [Setup]    The System Is Well And Watched
     Keep Ledger
     Start Fault Schedule
     ...    at 0 s    disconnect for 0.5 s
@@ -85,6 +86,7 @@ After Outages Of Every Kind Everything Works And The Ledger Is Clean
     All Messages Should Be Answered    ${sent}
     Every Operation Should Work    R16.5
     The Ledger Should Show Nothing Lost Or Applied Twice    R16.5
+    [Teardown]    Run Keywords    Stop Sampling    AND    Everything Is Healed And The Server Has Never Crashed
 
 Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     [Documentation]    Fifty charge points; Redis ends, is missed, and comes back.

@@ -118,6 +118,7 @@ A Thousand Generated Invalid Messages Are Each Logged Once
 Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
     [Documentation]    10,000 invalid messages with 1,000 valid ones among them.
     [Tags]    R17.8
+    [Setup]    The System Is Well And Watched
     ${normal} =    Measure Answer Time    samples=50
     ${sent} =    Queue Generated Invalid Messages    10000    valid_between=1000
     ${recovered} =    Wait Until Answer Time Is Normal    ${normal}    timeout=60 s
@@ -126,6 +127,7 @@ Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
     Requirement Should Be Met    R17.8    valid_messages    ${sent.valid.count}
     Every Message Should Have Been Answered    R17.8    ${drain}    name=valid_answered
     Requirement Should Be Met    R17.8    recovery_time    ${recovered}
+    [Teardown]    Run Keywords    Stop Sampling    AND    The Server Should Never Have Crashed
 
 Memory Stays Stable Under Invalid Messages
     [Documentation]    Growth over 20,000 invalid messages, after a warm-up of 10,000.

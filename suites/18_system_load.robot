@@ -78,7 +78,7 @@ Beyond Its Capacity The Server Refuses Or Answers But Never Goes Silent
 Memory Stays Bounded Under Extended Operation
     [Documentation]    A working day of 50 charge points at the required rate, for as long as the soak is to last.
     [Tags]    R18.4    R18.7
-    Start Watching The Memory Of The Server
+    Watch The System
     ${load} =    Run Load    profile=mix    rate=100    duration=${SOAK}    arrivals=poisson    seed=18
     Load Should Be Answered    ${load}
     The Load Should Have Corrupted Nothing    ${load}

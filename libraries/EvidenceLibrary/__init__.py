@@ -1,4 +1,4 @@
-"""Keywords that compare measured values with the requirements, and keep them as evidence."""
+"""Keywords that sample a system, compare measured values with the requirements, and keep them as evidence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from EvidenceLibrary.measurements import Measurements
+from EvidenceLibrary.sampling import Sampling
 from resilience.library import KeywordLibrary
 from resilience.report.listener import RunReporter
 from resilience.requirements import DEFAULT_FILE
@@ -15,7 +16,7 @@ __all__ = ["EvidenceLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Measurements):
+    class _Keywords(KeywordLibrary, Measurements, Sampling):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -31,6 +32,9 @@ class EvidenceLibrary(_Keywords):
 
     Every value goes at once to `measurements.jsonl` in Robot's output folder, one JSON object on a line, so that a run
     that is killed leaves what it had. Each line names its run: a later run into the same folder adds to the file.
+
+    `Start Sampling` watches memory, processor time, the depth of the queue, connections and pending correlations while
+    something else goes on; `Stop Sampling` draws them, with the faults of that time shaded.
 
     A suite that imports this library also gets the page for whoever decides, `resilience.html` beside `log.html`, and
     the same for machines, `resilience.json`. Import it in `__init__.robot`, too, so that it sees the end of the whole
@@ -58,7 +62,7 @@ class EvidenceLibrary(_Keywords):
             requirements: the requirements and their thresholds; the project's own by default.
             measurements: where measurements are written; `measurements.jsonl` in Robot's output folder by default.
         """
-        super().__init__([Measurements(requirements, measurements)])
+        super().__init__([Measurements(requirements, measurements), Sampling()])
         self._reporter = RunReporter()
 
     def _end_test(self, _data: Any, result: Any) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from LoadLibrary.capacity import Capacity
 from LoadLibrary.loads import Loads
-from LoadLibrary.sampling import Sampling
 from LoadLibrary.state import State
 from LoadLibrary.workshop import Workshop
 from resilience.library import KeywordLibrary
@@ -19,7 +18,7 @@ DATA = Path(__file__).resolve().parents[2] / "resources" / "load_test_data.json"
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Capacity, Loads, Sampling, State):
+    class _Keywords(KeywordLibrary, Capacity, Loads, State):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -86,4 +85,4 @@ class LoadLibrary(_Keywords):
             data: charge points, messages and limits of the default load.
         """
         workshop = Workshop(data)
-        super().__init__([Loads(workshop), Capacity(workshop), State(workshop), Sampling()])
+        super().__init__([Loads(workshop), Capacity(workshop), State(workshop)])

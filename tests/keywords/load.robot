@@ -54,14 +54,6 @@ The Capacity Is Where The Schedule Slips
     ${seconds}    Wait Until Response Time Is Normal    ${normal}    after=${capacity}    factor=10
     Should Be True    0 <= ${seconds} < 60
 
-Memory Is Watched Meanwhile
-    ${process}    Get Server Process Id
-    Start Sampling    every=50 ms    server=${process}
-    Run Load    messages=20
-    ${memory}    Stop Sampling    server    warm_up=0 s
-    Should Be True    10 < ${memory.base_mb} < 500
-    Run Keyword And Expect Error    'redis' was not sampled; server was.    Stop Sampling    redis
-
 
 *** Keywords ***
 Start The Reference Server

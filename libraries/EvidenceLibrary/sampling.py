@@ -1,0 +1,238 @@
+"""Keywords that watch what a system uses and holds while something else goes on."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import overload
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from resilience import series
+from resilience.errors import ExpectationFailed
+from resilience.library import Component
+from resilience.measure.memory import Bound, MemoryGrowth
+from resilience.measure.sampling import Sampler
+from resilience.measure.sources import (
+    CLIENTS,
+    CONNECTED,
+    PENDING,
+    QUEUE,
+    CorrelationSource,
+    RedisSource,
+    Source,
+    why_not_inspected,
+)
+from resilience.registry import Registry
+from resilience.robot_variables import output_folder
+from resilience.target import Target
+from resilience.waiting import seconds
+
+CHARTS = {
+    "Queue depth": ("messages", {QUEUE}),
+    "Open connections": ("connections", {CLIENTS, CONNECTED}),
+    "Pending correlations": ("commands", {PENDING}),
+}
+"""Title of a chart to its unit and the samples in it; memory and processor time have charts of their own."""
+
+
+class Sampling(Component):
+    """Memory, processor time, queue depth, connections and pending correlations over time."""
+
+    def __init__(self) -> None:
+        self._samplers: Registry[Sampler] = Registry(
+            "sampling", starter="Start Sampling", close=lambda sampler: sampler.stop()
+        )
+        self._numbers = itertools.count(1)
+
+    @keyword(tags=("load", "measurement"))
+    def start_sampling(
+        self,
+        alias: str = "sampling",
+        *,
+        every: timedelta = timedelta(milliseconds=500),
+        redis_url: str | None = None,
+        server_url: str | None = None,
+        target: str = "reference",
+        queues: list[str] | None = None,
+        token: str = "",
+        **processes: int,
+    ) -> None:
+        """Takes samples of what a system uses and holds, in the background.
+
+        Of processes, and of those under them: memory and processor time. Of Redis, by its own word, so that it may run
+        in a container or elsewhere: `redis`, its memory and processor time; `queue depth`; `Redis clients`; and `charge
+        points`, those connected, where the target keeps a set of them. Of the server: `pending correlations`, where the
+        target has an inspection of them; where not, the log says so. A source that cannot be reached leaves a gap.
+
+        The samples are kept as `samples-*.jsonl` in Robot's output folder.
+
+        Args:
+            alias: the name of this sampling in the other keywords.
+            every: the time between two samples.
+            redis_url: the Redis to look at, such as what `Get Redis Url` returns.
+            server_url: the base of the HTTP API, such as what `Get Server Url` returns.
+            target: the target profile: a name, or the path of a file.
+            queues: the lists whose lengths together are the queue depth; the target's request queue if not given.
+            token: sent to the server as bearer token, where it wants one.
+            processes: names and process ids, such as `server=${pid}`.
+
+        Raises:
+            ServiceError: there is no such process.
+            UsageError: there is nothing to sample, or the target or an address cannot be used.
+
+        Example:
+        ```robotframework
+        ${pid}      Get Server Process Id
+        ${redis}    Get Redis Url
+        Start Sampling    server=${pid}    redis_url=${redis}
+        Run Load    rate=100    duration=30s
+        ${memory}    Stop Sampling    server
+        ```
+        """
+        profile = Target.load(target)
+        sources: list[Source] = []
+        if redis_url is not None:
+            sources.append(RedisSource(redis_url, profile, queues or ()))
+        if server_url is not None:
+            if why := why_not_inspected(profile):
+                logger.info(f"Pending correlations are not sampled. {why}")
+            else:
+                sources.append(CorrelationSource(server_url, profile, token))
+        folder = output_folder()
+        file = None if folder is None else folder / f"samples-{alias}-{next(self._numbers)}.jsonl"
+        if file is not None:
+            file.unlink(missing_ok=True)
+        if self._samplers.find(alias) is not None:
+            self._samplers.remove(alias, self.cleanup)
+        pids = {name: int(pid) for name, pid in processes.items()}
+        sampler = Sampler(pids, sources=sources, every=seconds(every), file=file)
+        self._samplers.add(alias, sampler, self.cleanup)
+
+    @overload
+    def stop_sampling(
+        self, name: str, *, alias: str = ..., warm_up: timedelta = ..., required: timedelta = ...
+    ) -> MemoryGrowth: ...
+    @overload
+    def stop_sampling(self, name: None = ..., *, alias: str = ...) -> None: ...
+    @keyword(tags=("load", "measurement"))
+    def stop_sampling(
+        self,
+        name: str | None = None,
+        *,
+        alias: str = "sampling",
+        warm_up: timedelta = timedelta(seconds=10),
+        required: timedelta = timedelta(minutes=10),
+    ) -> MemoryGrowth | None:
+        """Ends a sampling, draws what was seen with the faults shaded, and returns how the memory of a process grew.
+
+        The slope after the warm-up is Theil and Sen's, with its 95 % confidence interval, and extrapolated to the
+        required time.
+
+        Args:
+            name: which process, or `redis`; without one, nothing is judged.
+            alias: which sampling.
+            warm_up: what does not count at the beginning.
+            required: the time that growth is extrapolated to.
+
+        Returns:
+            An object with `base_mb`, `plain_mb`, `plain_percent` (first tenth to last), `slope`, `slope_low`,
+            `slope_high` (KB a second), `growth_mb`, `growth_low_mb`, `growth_high_mb`, `growth_low_percent`,
+            `growth_high_percent` (over the required time), `seconds`, `samples` and `summary`.
+
+        Raises:
+            UsageError: there are too few samples, or the process ended.
+
+        Example:
+        ```robotframework
+        ${pid}    Get Server Process Id
+        Start Sampling    server=${pid}
+        Run Load    rate=100    duration=30s
+        ${memory}    Stop Sampling    server    warm_up=5s
+        Log    ${memory.summary}
+        ```
+        """
+        sampler = self._samplers.get(alias)
+        sampler.stop()
+        growth = None
+        if name is not None:
+            growth = sampler.growth(name, warm_up=seconds(warm_up), required_seconds=seconds(required))
+            logger.info(f"Memory of {name}: {growth.summary}.")
+        _draw(sampler)
+        for what, (count, error) in sampler.missed.items():
+            logger.info(f"{what} could not be seen at {count} looks, at the last of them: {error}")
+        return growth
+
+    @keyword(tags=("measurement", "getter"))
+    def get_highest_sample(self, name: str = QUEUE, *, alias: str = "sampling") -> float:
+        """Returns the highest value that a sampling has seen so far.
+
+        Args:
+            name: `queue depth`, `Redis clients`, `charge points` or `pending correlations`.
+            alias: which sampling; it may go on or have ended.
+
+        Raises:
+            UsageError: there are no samples of this name.
+
+        Example:
+        ```robotframework
+        ${redis}    Get Redis Url
+        Start Sampling    every=100 ms    redis_url=${redis}
+        Queue Generated Messages    1000
+        Wait Until Queue Is Empty
+        Stop Sampling
+        ${peak}    Get Highest Sample    queue depth
+        ```
+        """
+        value = max(value for _, value in self._samplers.get(alias).value(name))
+        logger.info(f"Highest {name}: {value:g}.")
+        return value
+
+    @keyword(tags=("load", "check"))
+    def memory_should_be_stable(self, memory: MemoryGrowth, *, most_mb: float, most_percent: float) -> Bound:
+        """Fails when memory certainly grows beyond a limit.
+
+        Certain is what the lower bound of the confidence interval says: a growth that could be chance accuses nobody.
+
+        Args:
+            memory: what `Stop Sampling` returned.
+            most_mb: the limit over the required time, in MB (1,000,000 bytes).
+            most_percent: the limit over the required time, in percent.
+
+        Returns:
+            `within`, when even the upper bound stays below both limits; else `inconclusive`.
+
+        Raises:
+            ExpectationFailed: it grows beyond a limit.
+
+        Example:
+        ```robotframework
+        ${memory}    Stop Sampling    server
+        Memory Should Be Stable    ${memory}    most_mb=100    most_percent=10
+        ```
+        """
+        bound = memory.bound(most_mb=most_mb, most_percent=most_percent)
+        if bound is Bound.BEYOND:
+            raise ExpectationFailed(
+                f"Memory grows beyond {most_mb:g} MB or {most_percent:g} % in {memory.required_seconds:.0f} s: "
+                f"{memory.summary}."
+            )
+        logger.info(f"{bound.value}: {memory.summary}.")
+        return bound
+
+
+def _draw(sampler: Sampler) -> None:
+    """A chart of each kind of sample that there is."""
+    memory, cpu = {}, {}
+    for name, each in sampler.series.items():
+        memory[name] = [(at, size / 1_000_000) for at, size in zip(each.times, each.bytes, strict=False)]
+        cpu[name] = each.cpu_share()
+    if any(memory.values()):
+        series.keep(f"Memory: {', '.join(memory)}", "MB", memory, monotonic=True)
+    if any(cpu.values()):
+        series.keep(f"Processor time: {', '.join(cpu)}", "% of a core", cpu, monotonic=True)
+    for title, (unit, names) in CHARTS.items():
+        lines = {name: sampler.values[name] for name in sorted(names) if name in sampler.values}
+        if lines:
+            series.keep(title, unit, lines, monotonic=True)

@@ -1,0 +1,78 @@
+*** Settings ***
+Documentation    Keywords that watch a system while something else goes on, on the reference server.
+
+Library          EvidenceLibrary
+Library          OcppServerLibrary
+Library          RedisQueueLibrary
+Library          RedisServiceLibrary
+
+Suite Setup      Start The Reference Server
+
+
+*** Test Cases ***
+Memory Of The Server And Of Redis Is Watched Meanwhile
+    Watch    server=${SERVER}    redis_url=${REDIS}
+    Answer Messages    2000
+    ${memory}    Stop Sampling    server    warm_up=0 s
+    Should Be True    10 < ${memory.base_mb} < 500
+    ${memory}    Stop Sampling    redis    warm_up=0 s
+    Should Be True    1 < ${memory.base_mb} < 500
+
+The Depth Of The Queue Is Seen
+    Pause Server
+    Watch    redis_url=${REDIS}
+    ${sent}    Queue Generated Messages    100
+    Wait Until Keyword Succeeds    10 s    50 ms    Highest Sample Should Be    queue depth    100
+    Resume Server
+    All Messages Should Be Answered    ${sent}
+    Stop Sampling
+    Highest Sample Should Be    queue depth    100
+
+Pending Correlations Are Seen Where The Target Has An Inspection
+    Watch    server_url=${URL}
+    Wait Until Keyword Succeeds    10 s    50 ms    Highest Sample Should Be    pending correlations    0
+    Stop Sampling
+    Run Keyword And Expect Error    'queue depth' was not sampled; pending correlations was.    Get Highest Sample
+
+Without An Inspection They Are Left Out
+    Watch    server_url=${URL}    target=${CURDIR}/../other_server/profile.yaml    server=${SERVER}
+    Run Keyword And Expect Error    'pending correlations' was not sampled; nothing was.
+    ...    Get Highest Sample    pending correlations
+    Stop Sampling
+
+What Cannot Be Sampled Is Refused
+    Run Keyword And Expect Error    There is no process to sample; *    Start Sampling
+    Run Keyword And Expect Error    The Redis URL 'nowhere' cannot be used: *    Start Sampling    redis_url=nowhere
+    Watch    server=${SERVER}
+    Run Keyword And Expect Error    'redis' was not sampled; server was.    Stop Sampling    redis
+
+
+*** Keywords ***
+Start The Reference Server
+    [Documentation]    With a Redis of its own.
+    ${redis}    Start Redis    append_only=off
+    Start Server    ${redis}
+    Wait Until Server Is Ready
+    Open Queue    ${redis}
+    ${process}    Get Server Process Id
+    ${url}    Get Server Url
+    VAR    ${SERVER}    ${process}    scope=SUITE    # robocop: off=VAR05
+    VAR    ${REDIS}    ${redis}    scope=SUITE    # robocop: off=VAR05
+    VAR    ${URL}    ${url}    scope=SUITE    # robocop: off=VAR05
+
+Watch
+    [Documentation]    Twenty looks a second.
+    [Arguments]    &{what}
+    Start Sampling    every=50 ms    &{what}
+
+Answer Messages
+    [Documentation]    Something to do meanwhile.
+    [Arguments]    ${count}
+    ${sent}    Queue Generated Messages    ${count}
+    All Messages Should Be Answered    ${sent}
+
+Highest Sample Should Be
+    [Documentation]    So far.
+    [Arguments]    ${name}    ${expected}
+    ${highest}    Get Highest Sample    ${name}
+    Should Be Equal As Numbers    ${highest}    ${expected}
