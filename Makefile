@@ -70,7 +70,7 @@ recovery: $(INSTALLED)  ## How soon the system answers again after outages of Re
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(ONLY),--only $(ONLY)) $(if $(SOUND),--sound $(SOUND))
+	  $(addprefix --only ,$(ONLY)) $(if $(SOUND),--sound $(SOUND)) $(if $(BURNERS),--burners $(BURNERS))
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache

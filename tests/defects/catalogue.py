@@ -9,6 +9,9 @@ from pathlib import Path
 
 Patch = Callable[[], None]
 
+LONGEST_WAIT = 12.0
+"""Seconds that a keyword waits at most for something that a broken server may never do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Defect:
@@ -20,6 +23,8 @@ class Defect:
         caught_by: names of tests, each of which must fail.
         about: what is wrong, in a sentence.
         patch: breaks the server in this process.
+        longest_wait: seconds that keywords wait at most, however long they are told to; more than the usual where the
+            length of the wait is what finds the defect.
         stops_start: whether the server does not even start, so that a failing setup is what has to happen.
     """
 
@@ -28,20 +33,31 @@ class Defect:
     caught_by: tuple[str, ...]
     about: str
     patch: Patch
+    longest_wait: float = LONGEST_WAIT
     stops_start: bool = False
 
 
 _DEFECTS: dict[str, Defect] = {}
 
 
-def defect(requirement: str, *caught_by: str, stops_start: bool = False) -> Callable[[Patch], Patch]:
+def defect(
+    requirement: str, *caught_by: str, longest_wait: float = LONGEST_WAIT, stops_start: bool = False
+) -> Callable[[Patch], Patch]:
     """Register the decorated function, whose docstring says what is wrong."""
 
     def register(patch: Patch) -> Patch:
         name = patch.__name__
         if name in _DEFECTS or not caught_by or not patch.__doc__:
             raise ValueError(f"Defect {name} needs a name of its own, a docstring, and the tests that catch it.")
-        _DEFECTS[name] = Defect(name, requirement, caught_by, patch.__doc__.strip(), patch, stops_start)
+        _DEFECTS[name] = Defect(
+            name,
+            requirement,
+            caught_by,
+            patch.__doc__.strip(),
+            patch,
+            longest_wait=longest_wait,
+            stops_start=stops_start,
+        )
         return patch
 
     return register

@@ -16,7 +16,7 @@ from robot.version import get_version
 
 from resilience.errors import UsageError
 from resilience.measurements import Measurement
-from resilience.report import evidence, history
+from resilience.report import evidence, grade, history
 from resilience.report import whole as whole_run
 from resilience.report.model import (
     FORMAT,
@@ -131,6 +131,7 @@ def build(
         environment=surroundings,
         comparison=comparison,
         history=[msgspec.structs.replace(each, tests={}) for each in earlier[-history.KEPT :]],
+        grade=_graded(settings, problems),
         problems=problems,
     )
 
@@ -142,6 +143,14 @@ def _compared(settings: Settings, results: Sequence[RequirementResult], problems
         problems.append(str(error))
         return None
     return None if accepted is None else history.compare(accepted, results, settings.tolerance)
+
+
+def _graded(settings: Settings, problems: list[str]) -> grade.Grade | None:
+    try:
+        return grade.read(settings.history_file.with_name(grade.FILE_NAME))
+    except ValueError as error:
+        problems.append(str(error))
+        return None
 
 
 def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whole) -> RequirementResult:

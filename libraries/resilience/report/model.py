@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from resilience.report.grade import Grade
+
 FORMAT = 1
 """Version of the format, in the field `format`."""
 
@@ -297,6 +299,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
         environment: versions, target, Redis kind, cores, seed, by name.
         comparison: with the accepted baseline; `null` without one.
         history: earlier runs, oldest first, at most 50.
+        grade: how the suites fared against broken servers, when `make grade` last ran; `null` if it did not.
         problems: files that could not be read, with the reason.
     """
 
@@ -319,6 +322,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
     environment: dict[str, str]
     comparison: Comparison | None
     history: list[Past]
+    grade: Grade | None
     problems: list[str]
 
 

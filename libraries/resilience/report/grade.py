@@ -1,0 +1,120 @@
+"""What `grade.json` holds: broken servers, the tests that had to notice, and whether they did.
+
+The file is written by the defect catalogue's `make grade` beside the history, and shown at the end of the page.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+FILE_NAME = "grade.json"
+FORMAT = 1
+"""Version of the format, in the field `format`."""
+
+SEVERAL = "Several failures occurred:"
+"""Robot's heading of the message of a test that has failed more than once."""
+SETUPS = ("Setup failed:", "Parent suite setup failed:")
+
+
+class Failure(msgspec.Struct, kw_only=True, frozen=True):
+    """A test that failed.
+
+    Attributes:
+        test: its name.
+        message: all that it said.
+    """
+
+    test: str
+    message: str
+
+    @property
+    def line(self) -> str:
+        """The line that says what is wrong."""
+        lines = (line.strip().removeprefix("1) ") for line in self.message.splitlines())
+        return next((line for line in lines if line and line not in {SEVERAL, *SETUPS}), "")
+
+
+class GradedDefect(msgspec.Struct, kw_only=True, frozen=True):
+    """A defect, and what became of the tests that had to fail for it.
+
+    Attributes:
+        name: of the defect in the catalogue.
+        requirement: the id that it violates.
+        about: what is wrong with the server, in a sentence.
+        caught: the tests that had to fail and did.
+        missed: those that had to and did not, each with what it did instead.
+        seconds: how long the run took.
+        problem: why the run says nothing; `null` if it does.
+    """
+
+    name: str
+    requirement: str
+    about: str
+    caught: list[Failure] = []
+    missed: list[Failure] = []
+    seconds: float = 0.0
+    problem: str | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether every test that had to fail did."""
+        return bool(self.caught) and not self.missed and self.problem is None
+
+
+class Grade(msgspec.Struct, kw_only=True, frozen=True):
+    """The suites, graded.
+
+    Attributes:
+        format: version of the format.
+        began: when, RFC 3339.
+        seconds: how long it took.
+        seed: of the choice of defects.
+        fraction: the part of the catalogue that was chosen; less than 1 says nothing of the rest.
+        catalogue: how many defects there are.
+        defects: those that were chosen.
+        false_alarms: tests that failed with the sound server.
+        sound_runs: how many times the sound server ran these tests.
+        sound_tests: how many tests it ran, all runs together.
+        burners: processes that kept the processor busy beside the sound server.
+    """
+
+    format: int = FORMAT
+    began: str
+    seconds: float
+    seed: int
+    fraction: float
+    catalogue: int
+    defects: list[GradedDefect]
+    false_alarms: list[Failure]
+    sound_runs: int
+    sound_tests: int
+    burners: int
+
+    @property
+    def caught(self) -> int:
+        """How many defects were caught."""
+        return sum(each.found for each in self.defects)
+
+    @property
+    def missed(self) -> int:
+        """How many were not."""
+        return len(self.defects) - self.caught
+
+
+def read(path: Path) -> Grade | None:
+    """The grade in a file, `None` where there is none.
+
+    Raises:
+        ValueError: the file is there and cannot be read; says why.
+    """
+    try:
+        grade = msgspec.json.decode(path.read_bytes(), type=Grade)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"The grade {path} cannot be read: {error}. `make grade` writes a new one.") from None
+    if grade.format != FORMAT:
+        raise ValueError(f"The grade {path} has format {grade.format}, not {FORMAT}. `make grade` writes a new one.")
+    return grade

@@ -1,0 +1,218 @@
+"""The defect catalogue and the program that grades the suites with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from resilience.report.grade import Failure, Grade, GradedDefect
+from resilience.requirements import DEFAULT_FILE, load
+
+FOLDER = Path(__file__).resolve().parents[1] / "defects"
+
+SUITE = """
+*** Settings ***
+Library    ResilienceWaits.py
+
+*** Test Cases ***
+Rows
+    [Template]    Never
+    1
+    2
+
+Other
+    No Operation
+"""
+
+WAITS = """
+from resilience.waiting import wait_until
+
+def never(row):
+    wait_until(lambda: None, timeout=60, failure=lambda: f"Row {row} has not come")
+"""
+
+
+@pytest.fixture(scope="module")
+def tools() -> Iterator[SimpleNamespace]:
+    """The modules of the catalogue, as its program sees them."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(FOLDER))
+    names = ("catalogue", "grade", "matrix", "runs")
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    sys.path.remove(str(FOLDER))
+    for name in set(sys.modules) - before:
+        if str(FOLDER) in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
+
+
+def make(tools: Any, name: str = "broken", *tests: str, **options: Any) -> Any:
+    return tools.catalogue.Defect(name, "R13.4", tests or ("A",), "Broken.", lambda: None, **options)
+
+
+def test_every_defect_names_a_requirement_that_there_is(tools: Any) -> None:
+    known = {each.id for each in load(DEFAULT_FILE)}
+    wrong = {
+        name: each.requirement for name, each in tools.catalogue.defects().items() if each.requirement not in known
+    }
+    assert not wrong
+
+
+def test_a_defect_is_caught_when_each_of_its_tests_fails(tools: Any) -> None:
+    graded = tools.grade.judge(make(tools, "broken", "A", "B"), {"A": ("FAIL", "no"), "B": ("FAIL", "never")})
+    assert graded.found
+    assert [each.message for each in graded.caught] == ["no", "never"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (("PASS", ""), "PASS"),
+        (("SKIP", "no gateway"), "SKIP no gateway"),
+        (None, "not run"),
+        (("FAIL", "Setup failed:\nNo Redis."), "Setup failed:\nNo Redis."),
+        (("FAIL", "Parent suite setup failed:\nNo server."), "Parent suite setup failed:\nNo server."),
+    ],
+)
+def test_a_defect_is_missed_when_one_does_not(tools: Any, outcome: tuple[str, str] | None, said: str) -> None:
+    outcomes = {"A": ("FAIL", "no")} | ({"B": outcome} if outcome else {})
+    graded = tools.grade.judge(make(tools, "broken", "A", "B"), outcomes)
+    assert not graded.found
+    assert graded.missed == [Failure(test="B", message=said)]
+
+
+def test_a_server_that_does_not_start_is_caught_by_a_setup(tools: Any) -> None:
+    outcomes = {"A": ("FAIL", "Setup failed:\nNo server.")}
+    assert tools.grade.judge(make(tools, "broken", "A", stops_start=True), outcomes).found
+
+
+def test_a_seed_chooses_the_same_defects_again(tools: Any) -> None:
+    known = {f"d{number:02}": make(tools, f"d{number:02}") for number in range(20)}
+
+    def chosen(seed: int, fraction: float = 0.5) -> list[str]:
+        return [each.name for each in tools.grade.choose(known, only=[], fraction=fraction, seed=seed)]
+
+    assert len(chosen(7)) == 10
+    assert chosen(7) == chosen(7) != chosen(8)
+    assert chosen(7, 1.0) == list(known)
+    assert len(chosen(7, 0.01)) == 1
+    with pytest.raises(LookupError, match="There is no defect x; there are d00"):
+        tools.grade.choose(known, only=["x"], fraction=1, seed=1)
+
+
+def test_the_sound_server_runs_tests_as_with_the_defects_and_then_by_suite(tools: Any) -> None:
+    chosen = [
+        make(tools, "a", "A", "B"),
+        make(tools, "b", "C", longest_wait=60),
+        make(tools, "c", "C"),
+        make(tools, "d"),
+    ]
+    assert tools.grade.as_with_the_defects(chosen) == [(("A", "B"), 12.0), (("C",), 60), (("A",), 12.0)]
+    homes = {"A": "one", "B": "two", "C": "one"}
+    assert tools.grade.by_suite(chosen, homes) == [(["A", "C"], 60), (["B"], 12.0)]
+
+
+@pytest.fixture
+def suites(tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """`runs`, with a folder of suites of its own."""
+    folder = tmp_path / "suites"
+    folder.mkdir()
+    (folder / "small.robot").write_text(SUITE)
+    (folder / "ResilienceWaits.py").write_text(WAITS)
+    monkeypatch.setattr(tools.runs, "ROOT", tmp_path)
+    runs: ModuleType = tools.runs
+    return runs
+
+
+def test_a_run_waits_no_longer_than_it_may_and_only_runs_what_it_shall(suites: Any, tmp_path: Path) -> None:
+    outcomes = asyncio.run(suites.run_suites(["Rows"], tmp_path / "out", longest_wait=0.01))
+    assert list(outcomes) == ["Rows"]
+    status, message = outcomes["Rows"]
+    assert status == "FAIL"
+    assert "Row 1 has not come (waited 10 ms)" in message
+    assert "Row 2 has not come (waited 10 ms)" in message
+
+
+def test_with_a_defect_the_first_failure_of_a_template_decides(suites: Any, tmp_path: Path) -> None:
+    run = suites.run_suites(["Rows"], tmp_path / "out", longest_wait=0.01, defect="last_in_first_out")
+    assert "Row 2" not in asyncio.run(run)["Rows"][1]
+
+
+def test_a_run_without_a_result_says_what_robot_said(suites: Any, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"no result; .*contains no tests matching name 'Nowhere'"):
+        asyncio.run(suites.run_suites(["Nowhere"], tmp_path / "out", longest_wait=1))
+
+
+def test_a_run_that_is_given_up_leaves_no_process(suites: Any, tmp_path: Path) -> None:
+    async def give_up() -> None:
+        running = asyncio.create_task(suites.run_suites(["Rows"], tmp_path / "out", longest_wait=60))
+        while not (tmp_path / "out").exists():  # noqa: ASYNC110 - a folder has no event
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(give_up())
+    assert not [each for each in psutil.Process().children() if str(tmp_path) in " ".join(each.cmdline())]
+
+
+def test_burners_burn_and_end_also_after_a_failure(tools: Any) -> None:
+    async def burn() -> list[psutil.Process]:
+        known = {each.pid for each in psutil.Process().children()}
+        burners: list[psutil.Process] = []
+        with contextlib.suppress(ZeroDivisionError):
+            async with tools.runs.burning(2):
+                burners = [each for each in psutil.Process().children() if each.pid not in known]
+                raise ZeroDivisionError
+        return burners
+
+    burners = asyncio.run(burn())
+    assert len(burners) == 2
+    assert not any(each.is_running() for each in burners)
+
+
+def test_the_matrix_shows_what_was_caught_missed_and_alarmed(tools: Any) -> None:
+    grade = Grade(
+        began="2026-01-15T10:30:00+00:00",
+        seconds=75.0,
+        seed=7,
+        fraction=0.5,
+        catalogue=4,
+        defects=[
+            GradedDefect(name="a", requirement="R13.4", about="A.", caught=[Failure(test="T", message="x | y")]),
+            GradedDefect(name="b", requirement="R13.6", about="B.", missed=[Failure(test="U", message="PASS")]),
+            GradedDefect(name="c", requirement="R13.3", about="C.", problem="no result"),
+        ],
+        false_alarms=[Failure(test="V", message="busy")],
+        sound_runs=1,
+        sound_tests=3,
+        burners=0,
+    )
+    text = tools.matrix.as_markdown(grade)
+    assert "1 of 3 defects caught, 2 missed; 1 false alarms in 3 tests" in text
+    assert "| R13.4 | a: A. | caught | T | x \\| y |" in text
+    assert "| R13.6 | b: B. | **missed** | U | PASS |" in text
+    assert "| R13.3 | c: C. | **missed** | | no result |" in text
+    assert "- False alarm: V: busy" in text
+
+
+def test_waits_of_other_programs_are_not_capped() -> None:
+    environment = os.environ | {"PYTHONPATH": str(FOLDER / "inject"), "GRADE_LONGEST_WAIT": "1"}
+    program = "from resilience.waiting import wait_until; print(wait_until.__module__)"
+
+    async def printed() -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        return (await process.communicate())[0]
+
+    assert asyncio.run(printed()).strip() == b"resilience.waiting"
