@@ -158,7 +158,6 @@ The Server Is Stopped Under Traffic And Loses Nothing
 A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     [Documentation]    Redis runs the commit, and the connection is cut before the server has its reply; three times.
     [Tags]    R16.9
-    A Heartbeat Is Answered    # Redis knows the commit's script from here on: what is cut off is no "no such script"
     ${fault} =    Lose The Reply To    commit    times=3    target=${TARGET}
     ${sent} =    Queue A Mix Of Messages    3000
     ${drain} =    All Messages Should Be Answered    ${sent}

@@ -19,7 +19,11 @@ COMMIT = "commit"
 
 
 class When(enum.Enum):
-    """`before` the request reaches Redis, or `after` Redis ran it and before the client has its reply."""
+    """`before` the request reaches Redis, or `after` Redis ran it and before the client has its reply.
+
+    `after` passes over what Redis did not run: an error reply (NOSCRIPT, EXECABORT, OOM, …) goes through to the client
+    and does not count. What is queued in a MULTI is not run either; name EXEC there.
+    """
 
     BEFORE = "before"
     AFTER = "after"
@@ -81,8 +85,9 @@ class Commands(Component):
     ) -> FaultRecord:
         """Lets Redis run a command and cuts the connection before the client has its reply.
 
-        The client cannot know then whether it happened. Proven when it has happened (`Fault Should Take Effect`). Only
-        the proxy of this project can do this.
+        The client cannot know then whether it happened. A command that Redis did not run, as its error reply says
+        (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count. Proven when it has happened (`Fault Should
+        Take Effect`). Only the proxy of this project can do this.
 
         Args:
             command: the command, for example `EXEC`, or `commit` for that which the target profile names so.

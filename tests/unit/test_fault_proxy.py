@@ -17,7 +17,7 @@ from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 from toxiproxy.proxy import Proxy
 
 from resilience.faults.client import FaultProxyProcess, ProxyApi
-from resilience.faults.resp import NotResp, Splitter, keys_of, matches, words_of
+from resilience.faults.resp import NotResp, Splitter, keys_of, matches, was_run, words_of
 from resilience.services import AppendOnly, EmbeddedRedis
 from resilience.waiting import wait_until
 
@@ -303,6 +303,79 @@ def test_the_reply_to_the_third_incr_is_lost_after_it_ran(api: ProxyApi, client:
     assert (fault["seen"], fault["hits"]) == (3, 1)
 
 
+def test_a_reply_that_says_that_nothing_was_run_is_not_the_one_that_is_lost(api: ProxyApi, client: redis.Redis) -> None:
+    client.script_flush()
+    api.add_resp("redis", {"name": "lost", "command": "EVALSHA"})
+    script = client.register_script("return redis.call('INCR', KEYS[1])")
+    with pytest.raises(redis.exceptions.NoScriptError):
+        client.evalsha(script.sha, 1, "counter")
+    client.script_load(script.script)
+    with pytest.raises(redis.ConnectionError):
+        client.evalsha(script.sha, 1, "counter")
+    assert client.get("counter") == b"1"
+    fault = api.resp("redis", "lost")
+    assert (fault["seen"], fault["hits"], fault["not_run"]) == (1, 1, 1)
+
+
+def test_a_transaction_counts_when_it_is_run_and_not_before(api: ProxyApi, client: redis.Redis) -> None:
+    api.add_resp("redis", {"name": "exec", "command": "EXEC"})
+    api.add_resp("redis", {"name": "queued", "command": "INCRBY"})
+    aborted = client.pipeline()
+    aborted.incr("counter").execute_command("GET")
+    with pytest.raises(redis.ResponseError):
+        aborted.execute()
+    client.set("watched", "1")
+    with client.pipeline() as stopped:
+        stopped.watch("watched")
+        client.set("watched", "2")
+        stopped.multi()
+        stopped.incr("counter")
+        with pytest.raises(redis.WatchError):
+            stopped.execute()
+    assert client.get("counter") is None
+    run = client.pipeline()
+    run.incr("counter")
+    with pytest.raises(redis.ConnectionError):
+        run.execute()
+    assert client.get("counter") == b"1"
+    fault, queued = api.resp("redis", "exec"), api.resp("redis", "queued")
+    assert (fault["seen"], fault["hits"], fault["not_run"]) == (1, 1, 2)
+    assert (queued["seen"], queued["hits"]) == (0, 0)
+
+
+def test_a_command_that_redis_refuses_is_not_the_occurrence_that_is_asked_for(
+    api: ProxyApi, client: redis.Redis
+) -> None:
+    api.add_resp("redis", {"name": "third", "command": "INCRBY", "occurrence": 3})
+    client.set("text", "no number")
+    for _ in range(3):
+        with pytest.raises(redis.ResponseError, match="integer"):
+            client.incr("text")
+    assert [client.incr("counter"), client.incr("counter")] == [1, 2]
+    with pytest.raises(redis.ConnectionError):
+        client.incr("counter")
+    assert client.get("counter") == b"3"
+
+
+def test_a_script_that_breaks_off_has_been_run(api: ProxyApi, client: redis.Redis) -> None:
+    api.add_resp("redis", {"name": "lost", "command": "EVAL"})
+    with pytest.raises(redis.ConnectionError):
+        client.eval("redis.call('SET', KEYS[1], 'half') error('broken')", 1, "text")
+    assert client.get("text") == b"half"
+
+
+def test_a_fault_before_a_command_leaves_the_one_after_it_to_those_that_are_run(
+    api: ProxyApi, client: redis.Redis
+) -> None:
+    api.add_resp("redis", {"name": "before", "command": "INCRBY", "when": "before", "action": "error"})
+    api.add_resp("redis", {"name": "after", "command": "INCRBY", "action": "error", "error": "ERR after"})
+    with pytest.raises(redis.ResponseError, match="injected"):
+        client.incr("counter")
+    with pytest.raises(redis.ResponseError, match="after"):
+        client.incr("counter")
+    assert client.get("counter") == b"1"
+
+
 def test_a_cut_before_the_request_reaches_redis(api: ProxyApi, client: redis.Redis) -> None:
     api.add_resp("redis", {"name": "cut", "command": "INCRBY", "when": "before"})
     with pytest.raises(redis.ConnectionError):
@@ -426,6 +499,34 @@ def test_values_are_cut_wherever_the_pieces_end() -> None:
 def test_what_is_no_resp_is_said_so() -> None:
     with pytest.raises(NotResp):
         Splitter().feed(b"\x00\r\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "reply", "run"),
+    [
+        (b"SET", b"+OK\r\n", True),
+        (b"GET", b"$-1\r\n", True),
+        (b"SET", b"+QUEUED\r\n", False),
+        (b"EXEC", b"*1\r\n-WRONGTYPE of one of them\r\n", True),
+        (b"EXEC", b"-EXECABORT Transaction discarded\r\n", False),
+        (b"exec", b"*-1\r\n", False),
+        (b"EXEC", b"_\r\n", False),
+        (b"BLPOP", b"*-1\r\n", True),
+        (b"LPUSH", b"-WRONGTYPE Operation against a key\r\n", False),
+        (b"SET", b"-MOVED 3999 127.0.0.1:6381\r\n", False),
+        (b"SET", b"!11\r\nREADONLY no\r\n", False),
+        (b"evalsha", b"-NOSCRIPT No matching script\r\n", False),
+        (b"EVAL", b"-BUSY Redis is busy\r\n", False),
+        (b"EVAL", b"-OOM allow-oom flag is not set script: 1, on @user_script:1.\r\n", False),
+        (b"EVAL", b"-READONLY You can't write script: 1, on @user_script:1.\r\n", False),
+        (b"EVAL", b"-ERR user_script:1: broken script: 1, on @user_script:1.\r\n", True),
+        (b"FCALL", b"-WRONGTYPE Operation script: f, on @user_function:2.\r\n", True),
+        (b"EVAL", b"!9\r\nERR wrong\r\n", True),
+        (b"EVAL", b"-\r\n", True),
+    ],
+)
+def test_what_redis_ran_is_told_by_its_reply(command: bytes, reply: bytes, run: bool) -> None:
+    assert was_run(command, reply) is run
 
 
 def test_words_and_keys() -> None:

@@ -241,7 +241,10 @@ class FaultyPath:
         def prove() -> Proof:
             seen = self.api.resp(self.proxy, fault_name)
             hits = int(seen.get("hits", 0))
-            return hits > 0, f"{hits} of {seen.get('seen', 0)} matching commands were hit"
+            text = f"{hits} of {seen.get('seen', 0)} matching commands were hit"
+            if not_run := seen.get("not_run", 0):
+                text += f"; Redis did not run {not_run} more"
+            return hits > 0, text
 
         return Fault(
             name,

@@ -8,230 +8,22 @@ effect at once, on open connections too: a chunk that is being held back is look
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
 import os
 import random
 import socket
 import struct
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from resilience.faults.resp import NotResp, Splitter, matches, words_of
+from resilience.faults.dialogue import Dialogue
+from resilience.faults.pipe import Pipe
+from resilience.faults.resp import matches
 from resilience.faults.toxics import Refused, RespFault, Stream, Toxic
 
-LONGEST_QUEUE = 8 * 1024 * 1024
-"""Bytes that one direction holds back before it stops reading: a long line has much under way."""
 TURN_CHUNKS = 64
 """Chunks of one exchange that are kept, so that a fault can begin in the middle of it."""
 CONNECT_LIMIT = 5.0
 _RESET = struct.pack("ii", 1, 0)
-
-
-class Pipe:
-    """One direction of a connection."""
-
-    def __init__(self, connection: Connection, stream: Stream) -> None:
-        self.connection = connection
-        self.stream: Stream = stream
-        self.source: asyncio.Transport | None = None
-        self.target: asyncio.Transport | None = None
-        self.toxics: list[Toxic] = []
-        self.dropped = 0
-        self._queue: deque[tuple[float, bytes | None, float]] = deque()
-        self._queued = 0
-        self._task: asyncio.Task[None] | None = None
-        self._version = 0
-        self._sleeper: asyncio.Future[None] | None = None
-        self._blocked = False
-        self._paused = False
-        self._passed: dict[str, int] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self.ended = False
-
-    @property
-    def busy(self) -> bool:
-        """Whether a chunk cannot simply be written."""
-        return bool(self.toxics) or self._task is not None
-
-    def use(self, toxics: Sequence[Toxic]) -> None:
-        """Have these toxics from now on."""
-        gone = {toxic.name for toxic in self.toxics} - {toxic.name for toxic in toxics}
-        # A stream with a hole in it is of no use to anybody.
-        if self.dropped and any(toxic.name in gone and toxic.type == "timeout" for toxic in self.toxics):
-            self.connection.close()
-            return
-        self.toxics = list(toxics)
-        for name in gone:
-            self._passed.pop(name, None)
-            if timer := self._timers.pop(name, None):
-                timer.cancel()
-        for toxic in toxics:
-            if toxic.type in {"timeout", "reset_peer"} and toxic.name not in self._timers:
-                end = self.connection.reset if toxic.type == "reset_peer" else self.connection.close
-                limit = toxic.attributes["timeout"]
-                if limit or toxic.type == "reset_peer":
-                    self._timers[toxic.name] = asyncio.get_running_loop().call_later(limit / 1000, end)
-        self._version += 1
-        self._wake()
-
-    def feed(self, data: bytes, delay: float = 0) -> None:
-        """Send `data` on, not before `delay` seconds have passed."""
-        if not self.toxics and self._task is None and not delay and self.connection.ready and self.target is not None:
-            self.target.write(data)
-            return
-        self._queued += len(data)
-        self._enqueue(data, delay)
-        self._throttle()
-
-    def feed_end(self) -> None:
-        """The source has ended its stream."""
-        self._enqueue(None, 0)
-
-    def _enqueue(self, data: bytes | None, delay: float) -> None:
-        self._queue.append((time.monotonic(), data, delay))
-        if self._task is None:
-            self._task = asyncio.create_task(self._pump())
-            self.connection.update()
-
-    def block(self, blocked: bool) -> None:
-        """The target's buffer is full, or is empty again."""
-        self._blocked = blocked
-        self._throttle()
-        self._wake()
-
-    def stop(self) -> None:
-        """Nothing passes any more."""
-        self._queue.clear()
-        for timer in self._timers.values():
-            timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _throttle(self) -> None:
-        pause = self._blocked or self._queued > LONGEST_QUEUE
-        if pause == self._paused or self.source is None or self.source.is_closing():
-            return
-        self._paused = pause
-        (self.source.pause_reading if pause else self.source.resume_reading)()
-
-    def _wake(self) -> None:
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
-
-    async def _pump(self) -> None:
-        try:
-            # What came before there was a way on is not spared the toxics.
-            while not self.connection.ready and not self.connection.closed:
-                await self._sleep(None)
-            while self._queue:
-                arrived, data, delay = self._queue[0]
-                if delay:
-                    until = arrived + delay
-                    while time.monotonic() < until:
-                        await self._sleep(until)
-                self._queue.popleft()
-                if data is None:
-                    await self._end()
-                else:
-                    await self._through(0, data, arrived)
-                    self._queued -= len(data)
-                    self._throttle()
-        finally:
-            self._task = None
-            self.connection.update()
-
-    async def _sleep(self, until: float | None) -> bool:
-        """Wait until then, or until something is changed; says whether it was."""
-        version = self._version
-        loop = asyncio.get_running_loop()
-        while version == self._version:
-            left = math.inf if until is None else until - time.monotonic()
-            if left <= 0:
-                return False
-            self._sleeper = loop.create_future()
-            # The loop's clock has whole milliseconds: rounded up, nothing passes too early.
-            timer = None if until is None else loop.call_later(math.ceil(left * 1000) / 1000, self._wake)
-            try:
-                await self._sleeper
-            finally:
-                if timer is not None:
-                    timer.cancel()
-                self._sleeper = None
-            if until is None:
-                break
-        return version != self._version
-
-    async def _through(self, index: int, data: bytes, arrived: float) -> None:
-        """Take a chunk through the toxics from `index` on; after a change, through the new ones from the first on."""
-        if not data:
-            return
-        if index >= len(self.toxics):
-            await self._write(data)
-            return
-        toxic = self.toxics[index]
-        values = toxic.attributes
-        match toxic.type:
-            case "latency":
-                jitter = values["jitter"]
-                extra = self.connection.dice(toxic).uniform(-jitter, jitter) if jitter else 0
-                if await self._sleep(arrived + max(0, values["latency"] + extra) / 1000):
-                    await self._through(0, data, arrived)
-                else:
-                    await self._through(index + 1, data, arrived)
-            case "bandwidth":
-                rate = values["rate"] * 1000
-                # Ten pieces a second, and none longer than what may pass in that time.
-                size = max(1, int(rate / 10)) if rate else 1
-                for start in range(0, len(data), size):
-                    piece = data[start : start + size]
-                    if await self._sleep(time.monotonic() + len(piece) / rate if rate else None):
-                        await self._through(0, data[start:], arrived)
-                        return
-                    await self._through(index + 1, piece, arrived)
-            case "slicer":
-                dice = self.connection.dice(toxic)
-                start = 0
-                while start < len(data):
-                    variation = values["size_variation"]
-                    size = max(1, int(values["average_size"] + dice.uniform(-variation, variation)))
-                    piece = data[start : start + size]
-                    start += size
-                    await self._through(index + 1, piece, arrived)
-                    if values["delay"] and await self._sleep(time.monotonic() + values["delay"] / 1_000_000):
-                        await self._through(0, data[start:], arrived)
-                        return
-            case "timeout":
-                self.dropped += len(data)
-            case "limit_data":
-                before = self._passed.get(toxic.name, 0)
-                passes = data[: max(0, int(values["bytes"]) - before)]
-                self._passed[toxic.name] = before + len(passes)
-                await self._through(index + 1, passes, arrived)
-                if self._passed[toxic.name] >= values["bytes"]:
-                    self.connection.close()
-            case _:
-                await self._through(index + 1, data, arrived)
-
-    async def _write(self, data: bytes) -> None:
-        while self._blocked and not self.connection.closed:
-            await self._sleep(None)
-        if self.target is not None and not self.target.is_closing():
-            self.target.write(data)
-
-    async def _end(self) -> None:
-        for toxic in list(self.toxics):
-            if toxic.type == "slow_close":
-                await self._sleep(time.monotonic() + toxic.attributes["delay"] / 1000)
-            if toxic.type == "timeout":  # the end does not get through either
-                await self._sleep(None)
-        self.ended = True
-        if self.target is not None and not self.target.is_closing() and self.target.can_write_eof():
-            with contextlib.suppress(OSError):
-                self.target.write_eof()
-        self.connection.maybe_close()
 
 
 class Side(asyncio.Protocol):
@@ -322,7 +114,7 @@ class Connection:
         self.closed = False
         self.ready = False
         self.half_open = False
-        self._resp: _Dialogue | None = None
+        self._resp: Dialogue | None = None
         self._dice: dict[str, random.Random] = {}
         self._drawn: dict[str, bool] = {}
         self._connecting: asyncio.Task[None] | None = None
@@ -421,7 +213,7 @@ class Connection:
         for pipe in (self.up, self.down):
             pipe.use([toxic for toxic in chosen if toxic.stream == pipe.stream])
         if self.proxy.resp and self._resp is None:
-            self._resp = _Dialogue(self)
+            self._resp = Dialogue(self)
         elif not self.proxy.resp and self._resp is not None:
             ended, self._resp = self._resp, None
             ended.finish()
@@ -465,136 +257,6 @@ class Connection:
             if len(self.turn_down) > TURN_CHUNKS:
                 self.lose_track()
             self.down.feed(data)
-
-
-class _Dialogue:
-    """Requests and replies of one connection, so that a fault can fall on a chosen one."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._up = Splitter()
-        self._down = Splitter()
-        # What is to happen to the replies that are due, oldest first; bytes are a reply of our own.
-        self._due: deque[RespFault | bytes | None] = deque()
-        self._plain = False
-        self._waiting = connection.untracked
-        if not connection.untracked:
-            # The exchange that was under way: requests without a reply yet, and whatever is not complete.
-            try:
-                for _ in self._up.feed(b"".join(connection.turn_up)):
-                    self._due.append(None)
-                for _ in self._down.feed(b"".join(connection.turn_down)):
-                    if self._due:
-                        self._due.popleft()
-            except NotResp:
-                self._plain = True
-        self._sent_up, self._sent_down = len(self._up.rest), len(self._down.rest)
-        connection.turn_up.clear()
-        connection.turn_down.clear()
-
-    def requests(self, data: bytes) -> None:
-        connection = self._connection
-        if self._waiting and connection.answered:
-            self._waiting = False
-        if self._plain or self._waiting:
-            connection.up.feed(data)
-            return
-        try:
-            whole = self._up.feed(data)
-        except NotResp:
-            self._give_up()
-            return
-        passing = bytearray()
-        for index, raw in enumerate(whole):
-            words = words_of(raw)
-            if words and words[0].upper() in {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR"}:
-                # From here on replies and messages cannot be told apart.
-                self._plain = True
-                connection.up.feed(bytes(passing) + b"".join(whole[index:]) + self._up.rest)
-                if self._down.rest:
-                    connection.down.feed(self._down.rest[self._sent_down :])
-                return
-            fault = connection.proxy.fault_for(words)
-            sent, self._sent_up = self._sent_up, 0
-            if fault is None or fault.when == "after":
-                self._due.append(fault)
-                passing += raw[sent:]
-                continue
-            if passing:
-                connection.up.feed(bytes(passing))
-                passing.clear()
-            match fault.action:
-                case "cut":
-                    connection.close()
-                    return
-                case "delay":
-                    self._due.append(None)
-                    connection.up.feed(raw[sent:], fault.delay / 1000)
-                case "error":
-                    self._due.append(b"-%s\r\n" % fault.error.encode())
-                    self._flush_own()
-                case "drop":
-                    pass
-        if passing:
-            connection.up.feed(bytes(passing))
-
-    def replies(self, data: bytes) -> None:
-        connection = self._connection
-        connection.answered = True
-        if self._plain or self._waiting:
-            connection.down.feed(data)
-            return
-        try:
-            whole = self._down.feed(data)
-        except NotResp:
-            self._give_up()
-            return
-        for raw in whole:
-            self._flush_own()
-            if raw.startswith(b">"):  # a push message of RESP3 is no reply
-                connection.down.feed(raw[self._sent_down :])
-                self._sent_down = 0
-                continue
-            fault = cast(RespFault | None, self._due.popleft()) if self._due else None
-            sent, self._sent_down = self._sent_down, 0
-            rest = raw[sent:]
-            if fault is None:
-                connection.down.feed(rest)
-                continue
-            match fault.action:
-                case "cut":
-                    connection.down.feed(rest[: int(len(rest) * fault.cut_after)])
-                    connection.close()
-                    return
-                case "delay":
-                    connection.down.feed(rest, fault.delay / 1000)
-                case "error":
-                    connection.down.feed(b"-%s\r\n" % fault.error.encode())
-                case "drop":
-                    pass
-        self._flush_own()
-
-    def finish(self) -> None:
-        """No faults any more: what is held back of an incomplete value goes on."""
-        if not self._plain:
-            self._release()
-
-    def _flush_own(self) -> None:
-        while self._due and isinstance(self._due[0], bytes):
-            self._connection.down.feed(cast(bytes, self._due.popleft()))
-
-    def _give_up(self) -> None:
-        """This is not Redis' protocol: everything passes as it is."""
-        self._plain = True
-        self._release()
-
-    def _release(self) -> None:
-        for pipe, splitter, sent in (
-            (self._connection.up, self._up, self._sent_up),
-            (self._connection.down, self._down, self._sent_down),
-        ):
-            if rest := splitter.rest[sent:]:
-                pipe.feed(rest)
 
 
 class Proxy:
@@ -683,11 +345,17 @@ class Proxy:
         self.resp.clear()
         self.each(lambda connection: connection.close() if connection.half_open else connection.draw())
 
-    def fault_for(self, words: Sequence[bytes]) -> RespFault | None:
-        """The fault that falls on this request; the first that matches and is due."""
+    def faults_for(self, words: Sequence[bytes], when: str) -> list[RespFault]:
+        """The faults that may fall on this request, `before` it is run or `after`."""
+        return [
+            fault for fault in self.resp.values() if fault.when == when and matches(words, fault.command, fault.keys)
+        ]
+
+    def choose(self, candidates: Sequence[RespFault]) -> RespFault | None:
+        """Count a request for the faults that may fall on it; returns the first that is due."""
         found = None
-        for fault in self.resp.values():
-            if not matches(words, fault.command, fault.keys):
+        for fault in candidates:
+            if self.resp.get(fault.name) is not fault:  # removed meanwhile
                 continue
             fault.seen += 1
             if found is not None or fault.seen < fault.occurrence or (fault.times and fault.hits >= fault.times):

@@ -105,9 +105,49 @@ def words_of(request: bytes) -> list[bytes]:
     return words
 
 
+_SCRIPTS = {b"EVAL", b"EVALSHA", b"FCALL", b"EVAL_RO", b"EVALSHA_RO", b"FCALL_RO"}
+_NO_SCRIPT_BEGAN = {
+    b"ASK",
+    b"BUSY",
+    b"CLUSTERDOWN",
+    b"LOADING",
+    b"MASTERDOWN",
+    b"MISCONF",
+    b"MOVED",
+    b"NOAUTH",
+    b"NOREPLICAS",
+    b"NOSCRIPT",
+    b"OOM",
+    b"READONLY",
+    b"TRYAGAIN",
+}
+"""Codes of errors with which a script has written nothing: it was refused as a whole, or at its first write."""
+
+
+def was_run(command: bytes, reply: bytes) -> bool:
+    """Whether Redis ran the request that it gave this reply to.
+
+    An error reply says that it did not: one command is done whole or not at all (EXECABORT, MOVED, NOSCRIPT, OOM,
+    READONLY, WRONGTYPE, BUSY, …). A script is the exception, since what it wrote before its error stays: it counts as
+    run, except with an error that leaves no room for that. A command that is only queued for EXEC (`+QUEUED`) is not
+    run, and neither is an EXEC that WATCH stopped (a null reply).
+
+    Args:
+        command: the first word of the request.
+        reply: the whole reply.
+    """
+    command = command.upper()
+    if reply.startswith((b"-", b"!")):
+        text = reply[1:] if reply.startswith(b"-") else reply.partition(_END)[2]
+        return command in _SCRIPTS and not _NO_SCRIPT_BEGAN.intersection(text.split(maxsplit=1)[:1])
+    if reply == b"+QUEUED\r\n":
+        return False
+    return not (command == b"EXEC" and reply in {b"*-1\r\n", b"_\r\n"})
+
+
 def keys_of(words: Sequence[bytes]) -> Sequence[bytes]:
     """What may be a key in a request: the keys of a script, else every argument."""
-    if words[0].upper() in {b"EVAL", b"EVALSHA", b"FCALL", b"EVAL_RO", b"EVALSHA_RO", b"FCALL_RO"} and len(words) > 2:
+    if words[0].upper() in _SCRIPTS and len(words) > 2:
         try:
             return words[3 : 3 + int(words[2])]
         except ValueError:

@@ -1,0 +1,37 @@
+"""The rows of R16.7: one test has many of them, so that what goes wrong has to say in which."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from robot.api import ExecutionResult
+
+RESOURCE = Path(__file__).parents[2] / "resources" / "faults.resource"
+SUITE = f"""
+*** Settings ***
+Resource    {RESOURCE}
+
+*** Test Cases ***
+One Row
+    [Template]    Is Survived And Recovered From
+    half-open for 3 s
+
+Two Rows
+    [Template]    Is Survived And Recovered From
+    latency 300 ms for 1 s
+    reset connections
+"""
+
+
+def test_a_failing_row_names_itself_whatever_it_fails_with(tmp_path: Path) -> None:
+    """Nothing was started: the rows fail long before there is a value to compare with a threshold."""
+    suite = tmp_path / "rows.robot"
+    suite.write_text(SUITE)
+    command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
+    subprocess.run(command, capture_output=True, timeout=60, check=False)
+    one, two = (test.message for test in ExecutionResult(str(tmp_path / "output.xml")).suite.tests)
+    assert one.startswith("half-open for 3 s: There is no queue")
+    assert "1) latency 300 ms for 1 s: There is no queue" in two
+    assert "2) reset connections: There is no queue" in two
