@@ -8,11 +8,11 @@ from datetime import timedelta
 from robot.api import logger
 from robot.api.deco import keyword
 
-from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
 from resilience.faults.journal import JOURNAL
 from resilience.library import Component
 from resilience.ocpp_server import OcppServer
-from resilience.processes import Exit
+from resilience.processes import ChildProcess, Exit
 from resilience.registry import Registry
 from resilience.services import RestartHow
 from resilience.target import Target
@@ -40,7 +40,8 @@ class Lifecycle(Component):
         """Starts the server under test and waits until it says where it listens.
 
         Redis may be down: a server has to start without it. A server of this alias that has ended is started again; its
-        log goes on, everything else is as given now.
+        log goes on, everything else is as given now. A system that runs already, as its profile says, is looked for and
+        used as it is; keywords that would end it or start another one skip the test.
 
         Args:
             redis_url: the Redis that it works with.
@@ -66,8 +67,9 @@ class Lifecycle(Component):
         ```
         """
         profile = Target.load(target)
+        known = profile.start.environment if profile.start else {}
         for name in settings:
-            if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in profile.start.environment:
+            if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in known:
                 raise UsageError(
                     f"`Start Server` has no argument '{name}'. A setting of the server is in capitals, as LOG_LEVEL."
                 )
@@ -78,6 +80,8 @@ class Lifecycle(Component):
             self._servers.remove(alias, self.cleanup)
             server = None
         if server is None:
+            if profile.running is not None and self._servers.aliases():
+                raise LacksCapability(f"Target '{profile.name}' runs already: there is one of it, and no '{alias}'.")
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)
         server.configure(redis_url, settings)
@@ -88,8 +92,9 @@ class Lifecycle(Component):
         JOURNAL.end_of(server.name, f"listens at {server.url}")
         gateway = f", WebSocket port {server.ws_port}" if server.ws_port else ""
         process = server.process
+        process_id = f", process {process.pid}" if isinstance(process, ChildProcess) else ""
         logger.info(
-            f"{server.name} (target {server.target.name}, process {process.pid}) listens at {server.url}{gateway}, "
+            f"{server.name} (target {server.target.name}{process_id}) listens at {server.url}{gateway}, "
             f"after {in_words(took)}. Its output is in {process.directory}."
         )
         return server.url
@@ -209,7 +214,7 @@ class Lifecycle(Component):
         """
         server = self._servers.get(alias)
         server.pause()
-        JOURNAL.begin("paused", server.name, proof=f"process {server.process.pid} is stopped")
+        JOURNAL.begin("paused", server.name, proof=f"{server.name} is stopped")
 
     @keyword(tags=("server", "fault"))
     def resume_server(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)) -> None:
@@ -450,4 +455,4 @@ class Lifecycle(Component):
         Should Not Be Equal    ${before}    ${after}
         ```
         """
-        return self._servers.get(alias).process.pid
+        return self._servers.get(alias).measured.pid

@@ -34,3 +34,25 @@ class Targets(Component):
             raise SkipExecution(
                 f"Target '{profile.name}' does not support {wanted} (capabilities in {profile.source})."
             )
+
+    @keyword(tags=("target",))
+    def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
+        """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Raises:
+            SkipExecution: the target runs already.
+
+        Example:
+        ```robotframework
+        Skip Unless Target Can Be Started    target=${TARGET}
+        ```
+        """
+        profile = Target.load(target)
+        if profile.running is not None:
+            raise SkipExecution(
+                f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "
+                f"(running in {profile.source})."
+            )

@@ -50,7 +50,7 @@ class Usage(Component):
         ```
         """
         server = self._servers.get(alias)
-        memory = server.process.memory()
+        memory = server.measured.memory()
         logger.info(f"{server.name} holds {memory.mib:.1f} MiB.")
         return MemoryUse(bytes=memory.resident_bytes, mib=memory.mib, processes=memory.processes)
 
@@ -97,6 +97,6 @@ class Usage(Component):
         if duration <= timedelta(0):
             raise UsageError(f"duration is {in_words(duration)}, it has to be above 0.")
         server = self._servers.get(alias)
-        percent = server.process.cpu_share(duration) * 100
+        percent = server.measured.cpu_share(duration) * 100
         logger.info(f"{server.name} used {percent:.2f} % of a core over {in_words(duration)}.")
         return percent

@@ -13,13 +13,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from resilience import http_client
-from resilience.errors import ExpectationFailed, LacksCapability, ServiceError, WaitTimeout
+from resilience.container_process import ContainerProcess
+from resilience.errors import ExpectationFailed, LacksCapability, ServiceError, UsageError, WaitTimeout
 from resilience.http_client import Reply
 from resilience.log_records import LogRecords
 from resilience.metrics import Sample, parse_metrics
 from resilience.ports import HOST, free_port, wait_until_refused
 from resilience.processes import ChildProcess, Exit
+from resilience.running_system import RunningSystem
 from resilience.target import SettingValue, Stream, Target
+from resilience.target.sections import Running
 from resilience.waiting import wait_until
 
 T = TypeVar("T")
@@ -44,7 +47,7 @@ class OcppServer:
         self.alias = alias
         self.target = target
         self.name = f"Server '{alias}'"
-        self.process = ChildProcess(self.name)
+        self.process = _process_of(self.name, target)
         log = target.log
         self.records = LogRecords(
             self.process.stdout if log.stream is Stream.STDOUT else self.process.stderr,
@@ -55,6 +58,7 @@ class OcppServer:
         self._redis_url = ""
         self._settings: dict[str, SettingValue] = {}
         self._environment: dict[str, str] = {}
+        self._host = HOST
         self._http_port: int | None = None
         self._ws_port: int | None = None
         self._start_time: float | None = None
@@ -63,6 +67,8 @@ class OcppServer:
 
     def configure(self, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
         """Say what the next start gets: the URL of Redis, and environment variables on top of the profile's."""
+        if self.target.running is not None:
+            self._check_use(self.target.running, redis_url, settings)
         self._redis_url = redis_url
         self._settings = dict(settings)
 
@@ -79,10 +85,16 @@ class OcppServer:
         self._http_port = self._ws_port = self._start_time = None
         self._earlier_crashes = self.crashes
         self._ended_on_purpose = False
-        values = self._placeholders()
-        self._environment = self.target.start_environment(values, self._settings, os.environ)
-        since = self.records.position()
         began = time.monotonic()
+        if isinstance(self.process, RunningSystem):
+            self._find_running(self.process)
+            self._start_time = time.monotonic() - began
+            return self._start_time
+        values = self._placeholders()
+        # A container starts from the variables of its image.
+        inherited = {} if isinstance(self.process, ContainerProcess) else os.environ
+        self._environment = self.target.start_environment(values, self._settings, inherited)
+        since = self.records.position()
         self.process.start(
             self.target.start_command(values),
             environment=self._environment,
@@ -105,6 +117,42 @@ class OcppServer:
             raise
         self._start_time = time.monotonic() - began
         return self._start_time
+
+    def _check_use(self, running: Running, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
+        if settings:
+            raise LacksCapability(
+                f"Target '{self.target.name}' runs already, it cannot be given settings: {', '.join(sorted(settings))}."
+            )
+        if _address(redis_url) != _address(running.redis_url):
+            raise UsageError(
+                f"Target '{self.target.name}' runs already and works with {running.redis_url}, not with {redis_url}. "
+                f"Let the suites use the same Redis: --variable REDIS:{running.redis_url}"
+            )
+
+    def _find_running(self, system: RunningSystem) -> None:
+        """See that it is where the profile says.
+
+        Raises:
+            ServiceError: its HTTP port takes no connection.
+        """
+        system.started = True
+        if not system.alive:
+            system.started = False
+            raise ServiceError(f"{self.name} does not run: nothing listens at {system.http.geturl()}.")
+        if system.http.hostname:
+            self._host, self._http_port = system.http.hostname, system.http_port
+
+    @property
+    def measured(self) -> ChildProcess:
+        """The process whose memory and processor time can be measured.
+
+        Raises:
+            LacksCapability: it is not a child of the test run.
+        """
+        if isinstance(self.process, (ContainerProcess, RunningSystem)):
+            how = "in a container" if isinstance(self.process, ContainerProcess) else "already"
+            raise LacksCapability(f"{self.name} runs {how}: its memory and processor time are not measured.")
+        return self.process
 
     def _placeholders(self) -> dict[str, str | int]:
         parts = urlsplit(self._redis_url)
@@ -171,7 +219,7 @@ class OcppServer:
     @property
     def url(self) -> str:
         """The base of its HTTP API, without a slash at the end."""
-        return f"http://{HOST}:{self.http_port}"
+        return f"http://{self._host}:{self.http_port}"
 
     @property
     def ws_port(self) -> int | None:
@@ -185,6 +233,8 @@ class OcppServer:
         Raises:
             ServiceError: it does not say on which port its gateway listens.
         """
+        if isinstance(self.process, RunningSystem) and self.process.gateway_url is not None:
+            return self.process.gateway_url.rstrip("/")
         if self._ws_port is None:
             raise ServiceError(f"{self.name} has not said on which port its WebSocket gateway listens.")
         return f"ws://{HOST}:{self._ws_port}"
@@ -263,7 +313,7 @@ class OcppServer:
         """
         limit = self.target.timeouts.http if timeout is None else timeout
         try:
-            return http_client.get(HOST, self.http_port, path, timeout=limit, headers=self._headers())
+            return http_client.get(self._host, self.http_port, path, timeout=limit, headers=self._headers())
         except ServiceError:
             if self.process.started:
                 self._fail_if_exited()
@@ -404,3 +454,19 @@ class OcppServer:
         if not isinstance(document, dict):
             raise ExpectationFailed(f"GET {reply.url} gives no JSON object: {http_client.shorten(reply.body)}")
         return document
+
+
+def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:
+    """How the system is run, as its profile says."""
+    if target.running is not None:
+        return RunningSystem(name, target.running, target.directory)
+    if target.start is not None and target.start.image is not None:
+        return ContainerProcess(name, target.start.image)
+    return ChildProcess(name)
+
+
+def _address(redis_url: str) -> tuple[str, int]:
+    """Which Redis a URL means; `localhost` is 127.0.0.1."""
+    parts = urlsplit(redis_url)
+    host = parts.hostname or ""
+    return HOST if host == "localhost" else host, parts.port or 6379

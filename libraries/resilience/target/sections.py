@@ -1,0 +1,487 @@
+"""The parts of a target profile: one structure each, with every field that a profile can have explained.
+
+Field names that are not in the structures are refused: a typing error in a profile must not turn into a test that looks
+at the wrong thing. The explanations are also those of the JSON Schema (`resources/targets/target.schema.json`).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+"""A time; 0 would be no wait at all."""
+
+Path = Annotated[str, msgspec.Meta(pattern="^/")]
+"""A path of the system's HTTP API."""
+
+SettingValue = str | int | float | bool | None
+"""A setting as a profile or a keyword gives it; `None` takes the variable out of the environment."""
+
+
+START_PLACEHOLDERS = (
+    "python",
+    "profile_directory",
+    "alias",
+    "redis_url",
+    "redis_host",
+    "redis_port",
+    "http_port",
+    "ws_port",
+)
+"""What may stand in braces in the start command and environment; `http_port` and `ws_port` are free ports."""
+
+REMOTE_ADDRESS = "127.0.0.1:0"
+"""The address that an announced charge point is said to have."""
+
+ANNOUNCEMENT_PLACEHOLDERS = ("charge_point_id", "gateway", "remote_address", "timestamp")
+"""What may stand in braces in what a gateway writes when a charge point connects."""
+
+KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
+    "requests": (),
+    "responses": ("charge_point_id",),
+    "dead_letters": (),
+    "processing": ("consumer",),
+    "consumer": ("consumer",),
+    "owner": (),
+    "control_connect": (),
+    "control_disconnect": (),
+    "session": ("charge_point_id",),
+    "gateway": ("instance",),
+    "answers": ("instance",),
+    "connected": (),
+    "correlation": ("message_id",),
+    "charge_point": ("charge_point_id",),
+    "charge_points": (),
+    "connector": ("charge_point_id", "connector_id"),
+    "connectors": ("charge_point_id",),
+    "transaction": ("transaction_id",),
+    "transactions": ("charge_point_id",),
+    "active_transactions": ("charge_point_id",),
+    "transaction_id": (),
+    "configuration": ("charge_point_id",),
+}
+"""Every key that a profile can name, with the placeholders that its pattern has to contain."""
+
+
+class Capability(enum.StrEnum):
+    """What a system under test can do. What it lacks is skipped with the reason, never passed."""
+
+    QUEUE = "queue"
+    SEVERAL_PROCESSORS = "several_processors"
+    DEAD_LETTERS = "dead_letters"
+    LOG_RECORDS = "log_records"
+    HEALTH = "health"
+    METRICS = "metrics"
+    PROCESSOR_INSPECTION = "processor_inspection"
+    STATE_KEYS = "state_keys"
+    STATE = "state"
+    GATEWAY = "gateway"
+    COMMANDS = "commands"
+    CORRELATION_INSPECTION = "correlation_inspection"
+    CORRELATION_MANAGER = "correlation_manager"
+
+
+class MessageFormat(enum.StrEnum):
+    """The form of the messages that the system takes off its request queue."""
+
+    FLAT = "flat"
+    ENVELOPE = "envelope"
+    BOTH = "both"
+
+
+class Stream(enum.StrEnum):
+    """Where the system writes its log."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of a profile."""
+
+
+class Start(Section, frozen=True):
+    """How the system is started: a program, or a container.
+
+    Attributes:
+        command: program and arguments; with an image, the arguments that the container gets.
+        image: the image of a container that is run on the network of the host, with `docker`.
+        environment: variables: a program's on top of those of the test run (`null` takes one out), a container's own.
+        directory: the working directory, relative to the profile; a private temporary one if not given.
+    """
+
+    command: list[str] = []
+    image: str | None = None
+    environment: dict[str, SettingValue] = {}
+    directory: str | None = None
+
+
+class Running(Section, frozen=True):
+    """Where a system is that runs already: it is neither started nor stopped, and what needs that is skipped.
+
+    Attributes:
+        redis_url: its Redis, `redis://host:port/0`; the suites have to be given the same one (`REDIS:redis://…`).
+        http_url: the base of its HTTP API, `http://host:port`; `null` without one.
+        gateway_url: the base of its WebSocket gateway, `ws://host:port`; `null` without one.
+        log_file: the file that it writes its log to, relative to the profile; `null` if there is none to read.
+    """
+
+    redis_url: str
+    http_url: str | None = None
+    gateway_url: str | None = None
+    log_file: str | None = None
+
+
+class Ready(Section, frozen=True):
+    """How a started system tells where it listens.
+
+    Attributes:
+        record: the log event that says so; `null` if there is none: then HTTP has to answer at `{http_port}`.
+        http_port: the field of that record with the HTTP port.
+        ws_port: the field of that record with the WebSocket port.
+    """
+
+    record: str | None = "ready"
+    http_port: str = "http_port"
+    ws_port: str = "ws_port"
+
+
+class Timeouts(Section, frozen=True):
+    """The longest waits, in seconds.
+
+    Attributes:
+        start: from the start of the process until it listens.
+        ready: until it says that it is ready for work.
+        stop: from SIGTERM until the process has ended.
+        http: for one HTTP answer.
+        answer: for the answer to a queued message.
+        reconnect: until it works again after Redis is back.
+    """
+
+    start: Seconds = 15
+    ready: Seconds = 30
+    stop: Seconds = 5
+    http: Seconds = 2
+    answer: Seconds = 5
+    reconnect: Seconds = 30
+
+
+class Http(Section, frozen=True):
+    """HTTP paths, and where in the documents the answer stands; `null` for what the system has not got.
+
+    Attributes:
+        health: says whether the system is healthy or degraded; 200 in both cases.
+        ready: 200 when the system is ready for work.
+        metrics: Prometheus metrics.
+        processor: the inspection of the processor.
+        correlations: the inspection of the commands that wait for their answers.
+        health_field: the field of the health document with its state.
+        healthy: the state with Redis.
+        degraded: the state without.
+        inspection_field: the field with an inspection's data; `null` if the document itself is it.
+        token_setting: the setting whose value has to be sent as bearer token, if it is set.
+    """
+
+    health: Path | None = None
+    ready: Path | None = None
+    metrics: Path | None = None
+    processor: Path | None = None
+    correlations: Path | None = None
+    health_field: str = "status"
+    healthy: str = "healthy"
+    degraded: str = "degraded"
+    inspection_field: str | None = "data"
+    token_setting: str | None = None
+
+
+class CommandRequest(Section, frozen=True):
+    """The HTTP request that makes the system send one command; texts may hold placeholders.
+
+    `{charge_point_id}` and `{timeout}` (seconds) are filled in for every command, the others with the fields that the
+    caller gives. An entry of `query` or `body` whose value is a placeholder alone takes the type of what is given, and
+    is left out when nothing is.
+
+    Attributes:
+        path: the path.
+        method: the HTTP method.
+        query: parameters of the query.
+        body: the fields of the JSON body; none is sent if this is `null`.
+        mark: the field that a text of the caller's own fits in, by which its answer is told from others.
+        echo: where the answer's data carry that text again: names, separated by dots.
+    """
+
+    path: Path
+    method: Literal["GET", "POST", "PUT", "DELETE"] = "POST"
+    query: dict[str, str] = {}
+    body: dict[str, Any] | None = None
+    mark: str | None = None
+    echo: str | None = None
+
+
+class Inspection(Section, frozen=True):
+    """Where the inspection of correlations says what: names, separated by dots.
+
+    Attributes:
+        pending: how many commands wait for their answers.
+        oldest: a list of those that wait longest.
+        totals: the counters, by name.
+        message_id: the message id of an entry of that list.
+        charge_point_id: its charge point.
+        age: how long it waits, in seconds.
+    """
+
+    pending: str = "pending"
+    oldest: str = "oldest"
+    totals: str = "totals"
+    message_id: str = "message_id"
+    charge_point_id: str = "charge_point_id"
+    age: str = "age"
+
+
+class Commands(Section, frozen=True):
+    """Commands to charge points.
+
+    Attributes:
+        requests: OCPP action to the request that sends it.
+        data: the field of the answer to a request with what the charge point said.
+        message: the field with the reason of a failure.
+        default_timeout: seconds that the system waits for an answer when nothing else is asked for.
+        inspection: where `http.correlations` says what.
+    """
+
+    requests: dict[str, CommandRequest] = {}
+    data: str = "data"
+    message: str = "message"
+    default_timeout: Seconds = 30
+    inspection: Inspection = Inspection()
+
+
+class Announcement(Section, frozen=True):
+    """What a gateway writes when a charge point connects; texts may hold placeholders.
+
+    The placeholders are `{charge_point_id}`, `{gateway}` (the id of the gateway), `{remote_address}` and `{timestamp}`
+    (RFC 3339, UTC).
+
+    Attributes:
+        required: whether the system listens to a charge point only once it was announced; what is put on the queue is
+            then announced first.
+        session: the fields of the hash `redis.keys.session`.
+        connect: the event on the channel `redis.keys.control_connect`, as JSON.
+        disconnect: the event on the channel `redis.keys.control_disconnect`, as JSON.
+    """
+
+    required: bool = False
+    session: dict[str, str] = {}
+    connect: dict[str, str] = {}
+    disconnect: dict[str, str] = {}
+
+
+class Gateway(Section, frozen=True):
+    """How charge points connect.
+
+    Attributes:
+        path: the path of the WebSocket endpoint, with the percent-encoded id in it; `null` without a gateway.
+        subprotocol: the WebSocket subprotocol that is offered, and that has to be chosen.
+    """
+
+    path: Path | None = None
+    subprotocol: str = "ocpp1.6"
+
+
+class LogFields(Section, frozen=True):
+    """The names of the fields of a log record.
+
+    Attributes:
+        event: what happened.
+        level: how bad it is.
+        timestamp: when it was written.
+        code: the OCPP error code of an invalid message.
+        reason: why a message is invalid.
+        charge_point_id: the charge point that it is about.
+        message_id: the message that it is about.
+    """
+
+    event: str = "event"
+    level: str = "level"
+    timestamp: str = "timestamp"
+    code: str = "code"
+    reason: str = "reason"
+    charge_point_id: str = "charge_point_id"
+    message_id: str = "message_id"
+
+
+class LogEvents(Section, frozen=True):
+    """What the system calls its events.
+
+    Attributes:
+        ready: it listens; its ports are fields of the record.
+        invalid_message: a message was refused.
+        unknown_answer: a charge point answered a command that nobody knows.
+        late_answer: a charge point answered after the time was up.
+        duplicate_answer: a charge point answered for the second time.
+        redis_connected: Redis is there (again).
+        redis_unavailable: Redis is missed.
+        stopping: it was told to end.
+        stopped: it has ended.
+    """
+
+    ready: str = "ready"
+    invalid_message: str = "invalid_message"
+    unknown_answer: str = "unknown_answer"
+    late_answer: str = "late_answer"
+    duplicate_answer: str = "duplicate_answer"
+    redis_connected: str = "redis_connected"
+    redis_unavailable: str = "redis_unavailable"
+    stopping: str = "stopping"
+    stopped: str = "stopped"
+
+
+class LogPattern(Section, frozen=True):
+    """How a line of a text log is recognised.
+
+    Attributes:
+        event: what such a line means, one of the names in `LogEvents`.
+        pattern: a regular expression that is found in the line; its named groups, such as `(?P<code>\\S+)`, become
+            the record's fields `code`, `reason`, `charge_point_id`, `message_id` and `level`.
+    """
+
+    event: str
+    pattern: str
+
+
+class Log(Section, frozen=True):
+    """The log: one JSON object a line, or text.
+
+    Attributes:
+        format: `json` or `text`.
+        stream: where it is written.
+        fields: of a JSON log: what its fields are called.
+        events: of a JSON log: what its events are called.
+        records: of a text log: which lines are records of which event; the first pattern that fits counts.
+    """
+
+    format: Literal["json", "text"] = "json"
+    stream: Stream = Stream.STDOUT
+    fields: LogFields = LogFields()
+    events: LogEvents = LogEvents()
+    records: list[LogPattern] = []
+
+
+class Databases(Section, frozen=True):
+    """The numbers of the Redis databases.
+
+    Attributes:
+        queue: the one with the messages, the answers, and the connections.
+        state: the one with charge points, connectors, transactions and configuration.
+    """
+
+    queue: int = 0
+    state: int = 0
+
+
+class Keys(Section, frozen=True):
+    """Patterns of the Redis keys; `null` for what the system has not got. Use them through `Target.key`."""
+
+    requests: str
+    responses: str
+    dead_letters: str | None = None
+    processing: str | None = None
+    consumer: str | None = None
+    owner: str | None = None
+    control_connect: str | None = None
+    control_disconnect: str | None = None
+    session: str | None = None
+    gateway: str | None = None
+    answers: str | None = None
+    connected: str | None = None
+    correlation: str | None = None
+    charge_point: str | None = None
+    charge_points: str | None = None
+    connector: str | None = None
+    connectors: str | None = None
+    transaction: str | None = None
+    transactions: str | None = None
+    active_transactions: str | None = None
+    transaction_id: str | None = None
+    configuration: str | None = None
+
+
+class Commit(Section, frozen=True):
+    """How the system's commit can be told from its other commands, for faults that fall on it.
+
+    Attributes:
+        command: the Redis command that makes the effects of messages last.
+        keys: names in `redis.keys`; the command has such a key for each of them.
+    """
+
+    command: str
+    keys: list[str] = []
+
+
+class Redis(Section, frozen=True):
+    """What the system keeps in Redis.
+
+    Attributes:
+        keys: patterns of its keys.
+        databases: which are where.
+        commit: how its commit can be told from its other commands; `null` if it cannot.
+    """
+
+    keys: Keys
+    databases: Databases = Databases()
+    commit: Commit | None = None
+
+
+class StateRecord(Section, frozen=True):
+    """Where one kind of record is read, and how it has to be understood.
+
+    Attributes:
+        path: the HTTP path that gives it, with the placeholders of its key; without one it is read from its key in
+            `redis.keys`, which holds a JSON text or a hash.
+        data: the field of the HTTP answer with the record, names separated by dots; `null` if the answer is it.
+        fields: our field names to theirs, which may be names separated by dots; what is not listed is not kept. All
+            names are ours if there is no list.
+        values: our field names to a list of their values with ours, such as `status: {running: active}`.
+    """
+
+    path: Path | None = None
+    data: str | None = None
+    fields: dict[str, str] = {}
+    values: dict[str, dict[str, str]] = {}
+
+
+class State(Section, frozen=True):
+    """How what the system keeps can be read; `null` for what cannot.
+
+    Attributes:
+        charge_point: what is known of a charge point.
+        connector: what is known of a connector.
+        transaction: a charging session.
+    """
+
+    charge_point: StateRecord | None = None
+    connector: StateRecord | None = None
+    transaction: StateRecord | None = None
+
+
+STATE_FIELDS: dict[str, tuple[str, ...]] = {
+    "charge_point": ("id", "vendor", "model", "serial", "firmware", "status", "last_seen", "is_online", "boot_time"),
+    "connector": ("status", "error_code", "transaction_id", "updated_at"),
+    "transaction": (
+        "id",
+        "charge_point_id",
+        "connector_id",
+        "id_tag",
+        "start_time",
+        "stop_time",
+        "meter_start",
+        "meter_stop",
+        "meter_current",
+        "status",
+        "reason",
+    ),
+}
+"""What is read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then `completed`."""
