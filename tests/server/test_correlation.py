@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -220,11 +219,11 @@ async def test_a_mass_expiry_leaves_the_loop_free_and_the_next_command_is_answer
     for number in range(20_000):
         manager.register(str(number), f"CP-{number % 50}", "Reset", timeout=0.05)
     clock.now += 0.05
-    longest, last = 0.0, time.perf_counter()
-    while len(manager):
+    most = 0
+    while left := len(manager):
         await asyncio.sleep(0)
-        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
-    assert longest < 0.15, f"the loop was blocked for {longest:.3f} s"
+        most = max(most, left - len(manager))
+    assert most <= EXPIRIES_PER_TURN, f"{most} expired before others had a turn"
     assert manager.totals.expired == 20_000
     correlation = manager.register("next", "CP-1", "Reset", timeout=5)
     manager.resolve("next", "CP-1", {"status": "Accepted"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -146,13 +145,14 @@ def closed(made: socket.socket) -> bool:
 def test_latency_is_accurate_and_works_on_an_open_connection(
     proxy: Proxy, connection: socket.socket, stream: str
 ) -> None:
-    plain = statistics.median(took(ping, connection) for _ in range(20))
+    """The shortest of each counts: it has the least of what else the machine did meanwhile."""
+    plain = min(took(ping, connection) for _ in range(20))
     proxy.add_toxic(type="latency", stream=stream, attributes={"latency": 40})
     delayed = [took(ping, connection) for _ in range(15)]
     assert min(delayed) >= 0.040
-    assert statistics.median(delayed) - plain <= 0.040 + 0.001 + 0.0008 + 0.002
+    assert min(delayed) - plain <= 0.040 + 0.001 + 0.0008
     proxy.destroy_toxic(f"latency_{stream}")
-    assert statistics.median(took(ping, connection) for _ in range(5)) < 0.02
+    assert min(took(ping, connection) for _ in range(5)) < 0.02
 
 
 def test_removing_latency_lets_what_is_held_back_go_at_once(proxy: Proxy, connection: socket.socket) -> None:
@@ -171,13 +171,14 @@ def test_latency_does_not_limit_the_rate(proxy: Proxy, connection: socket.socket
     received = b""
     while len(received) < 20 * 7:
         received += connection.recv(1000)
-    assert 0.1 <= time.perf_counter() - began < 0.4
+    # One after the other they would take 20 x 100 ms.
+    assert 0.1 <= time.perf_counter() - began < 1
 
 
 def test_bandwidth(proxy: Proxy, client: redis.Redis) -> None:
     client.set("big", b"x" * 100_000)
     proxy.add_toxic(type="bandwidth", attributes={"rate": 400})
-    assert 0.22 <= took(client.get, "big") < 0.6
+    assert 0.22 <= min(took(client.get, "big") for _ in range(3)) < 0.4
 
 
 def test_slow_close(proxy: Proxy, connection: socket.socket) -> None:
