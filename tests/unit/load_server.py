@@ -2,8 +2,9 @@
 
 Prints its port. Options: `stall_at` and `stall` (seconds after the first message, and how long everything stands
 still), `silent` (every so many messages without an answer), `refuse` (every so many messages get a CALLERROR),
-`drop` (every so many messages the connection is cut), `leak` (bytes kept for each message), `delay` (seconds), `times`
-(file that the times of all answers are written to when the server is ended, in seconds of one clock).
+`drop` (every so many messages the connection is cut), `leak` (bytes kept for each message), `delay` (seconds), `slow`
+(the end of a path: only such charge points have to wait that long), `times` (file that the times of all answers are
+written to when the server is ended, in seconds of one clock).
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ ANSWERED: list[float] = []
 
 
 class Peer(WSListener):
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
@@ -52,8 +56,8 @@ class Peer(WSListener):
             message = json.loads(data)
         if OPTIONS.get("leak"):
             KEPT.append(bytes(OPTIONS["leak"]))
-        if delay := OPTIONS.get("delay"):
-            asyncio.get_running_loop().call_later(delay, answer, transport, number, message)
+        if self.delay:
+            asyncio.get_running_loop().call_later(self.delay, answer, transport, number, message)
         else:
             answer(transport, number, message)
 
@@ -76,9 +80,10 @@ def due(name: str, number: int) -> bool:
     return bool(OPTIONS.get(name)) and number % OPTIONS[name] == 0
 
 
-def accept(_: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
     response = WSUpgradeResponse.create_101_response(extra_headers={"Sec-WebSocket-Protocol": "ocpp1.6"})
-    return WSUpgradeResponseWithListener(response, Peer())
+    slow = request.path.endswith(tuple(each.encode() for each in OPTIONS.get("slow", [""])))
+    return WSUpgradeResponseWithListener(response, Peer(OPTIONS.get("delay", 0) if slow else 0))
 
 
 async def main() -> None:
