@@ -137,9 +137,9 @@ class Sampling(Component):
             required: the time that growth is extrapolated to.
 
         Returns:
-            An object with `base_mb`, `plain_mb`, `plain_percent` (first tenth to last), `slope`, `slope_low`,
-            `slope_high` (KB a second), `growth_mb`, `growth_low_mb`, `growth_high_mb`, `growth_low_percent`,
-            `growth_high_percent` (over the required time), `seconds`, `samples` and `summary`.
+            An object with `base_mb`, `plain_mb`, `plain_percent` (first tenth to last), `lowest_mb` (first third to
+            last), `slope`, `slope_low`, `slope_high` (KB a second), `growth_mb`, `growth_low_mb`, `growth_high_mb`,
+            `growth_low_percent`, `growth_high_percent` (over the required time), `seconds`, `samples` and `summary`.
 
         Raises:
             UsageError: there are too few samples, or the process ended.
@@ -189,11 +189,57 @@ class Sampling(Component):
         logger.info(f"Highest {name}: {value:g}.")
         return value
 
+    @keyword(tags=("load", "measurement"))
+    def get_time_to_accusation(
+        self,
+        name: str,
+        *,
+        alias: str = "sampling",
+        warm_up: timedelta = timedelta(seconds=10),
+        required: timedelta = timedelta(minutes=10),
+        most_mb: float,
+        most_percent: float,
+    ) -> float | None:
+        """Judges the memory of a process at each sample, as `Memory Should Be Stable` would have judged it then.
+
+        Args:
+            name: which process.
+            alias: which sampling.
+            warm_up: what does not count at the beginning.
+            required: the time that growth is extrapolated to.
+            most_mb: the limit over the required time, in MB (1,000,000 bytes).
+            most_percent: the limit over the required time, in percent.
+
+        Returns:
+            Seconds from the first sample to the one at which memory was first found to grow beyond a limit; `None` if
+            it was at none.
+
+        Raises:
+            UsageError: the process was not sampled, or it ended.
+
+        Example:
+        ```robotframework
+        ${memory}    Stop Sampling    server
+        ${seconds}    Get Time To Accusation    server    most_mb=100    most_percent=10
+        ```
+        """
+        after = self._samplers.get(alias).accused_after(
+            name,
+            warm_up=seconds(warm_up),
+            required_seconds=seconds(required),
+            most_mb=most_mb,
+            most_percent=most_percent,
+        )
+        logger.info(f"Memory of {name}: {'not accused' if after is None else f'accused after {after:.1f} s'}.")
+        return after
+
     @keyword(tags=("load", "check"))
     def memory_should_be_stable(self, memory: MemoryGrowth, *, most_mb: float, most_percent: float) -> Bound:
         """Fails when memory certainly grows beyond a limit.
 
         Certain is what the lower bound of the confidence interval says: a growth that could be chance accuses nobody.
+        A twentieth of the required time has to be sampled, a fifth of the limit lost, and the lowest memory has to have
+        risen too: a process that grows into its work, or a garbage collector, is no leak.
 
         Args:
             memory: what `Stop Sampling` returned.

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from server.errors import CorruptState
 from server.store.keys import Keys
-from server.store.models import ChargePoint, Connector, Transaction
+from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 
 Record = ChargePoint | Connector | Transaction
 R = TypeVar("R", ChargePoint, Connector, Transaction)
@@ -105,8 +105,11 @@ class StateCache:
         self._unreadable[key] = why
 
     def written(self, values: Mapping[str, tuple[str, Record]]) -> None:
-        """Take over what a commit has written."""
+        """Take over what a commit has written, but for transactions that are over: nobody asks for them again."""
         for key, (value, record) in values.items():
+            if type(record) is Transaction and record.status is TransactionStatus.COMPLETED:
+                self._drop(key)
+                continue
             self.values[key] = value
             self.records[key] = record
         while len(self.values) > self._most:

@@ -26,6 +26,7 @@ class Defect:
         longest_wait: seconds that keywords wait at most, however long they are told to; more than the usual where the
             length of the wait is what finds the defect.
         stops_start: whether the server does not even start, so that a failing setup is what has to happen.
+        variables: of the suites, as `NAME:value`, where a test needs other settings than the usual to see the defect.
     """
 
     name: str
@@ -35,13 +36,18 @@ class Defect:
     patch: Patch
     longest_wait: float = LONGEST_WAIT
     stops_start: bool = False
+    variables: tuple[str, ...] = ()
 
 
 _DEFECTS: dict[str, Defect] = {}
 
 
 def defect(
-    requirement: str, *caught_by: str, longest_wait: float = LONGEST_WAIT, stops_start: bool = False
+    requirement: str,
+    *caught_by: str,
+    longest_wait: float = LONGEST_WAIT,
+    stops_start: bool = False,
+    variables: tuple[str, ...] = (),
 ) -> Callable[[Patch], Patch]:
     """Register the decorated function, whose docstring says what is wrong."""
 
@@ -57,6 +63,7 @@ def defect(
             patch,
             longest_wait=longest_wait,
             stops_start=stops_start,
+            variables=variables,
         )
         return patch
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import matrix
 import msgspec
@@ -58,6 +59,14 @@ def _graded(defect: Defect, **found) -> GradedDefect:
     return GradedDefect(name=defect.name, requirement=defect.requirement, about=defect.about, **found)
 
 
+class Group(NamedTuple):
+    """Tests that run together, the longest wait of their keywords in seconds, and variables of the suites."""
+
+    tests: tuple[str, ...]
+    longest_wait: float
+    variables: tuple[str, ...]
+
+
 class Grader:
     """Runs what the chosen defects need.
 
@@ -83,7 +92,11 @@ class Grader:
             folder = self._scratch / defect.name
             try:
                 outcomes = await run_suites(
-                    defect.caught_by, folder, longest_wait=defect.longest_wait, defect=defect.name
+                    defect.caught_by,
+                    folder,
+                    longest_wait=defect.longest_wait,
+                    defect=defect.name,
+                    variables=defect.variables,
                 )
                 graded = judge(defect, outcomes)
             except RuntimeError as error:
@@ -93,18 +106,20 @@ class Grader:
         matrix.say(graded)
         return graded
 
-    async def try_sound(self, groups: Iterable[tuple[Sequence[str], float]], run: int) -> None:
-        """Run groups of tests, each with its longest wait, against the sound server."""
+    async def try_sound(self, groups: Iterable[Group], run: int) -> None:
+        """Run groups of tests against the sound server."""
         async with asyncio.TaskGroup() as tasks:
-            for number, (tests, longest_wait) in enumerate(groups, 1):
-                tasks.create_task(self._sound(self._scratch / f"sound-{run}-{number}", tests, longest_wait))
+            for number, group in enumerate(groups, 1):
+                tasks.create_task(self._sound(self._scratch / f"sound-{run}-{number}", group))
 
-    async def _sound(self, folder: Path, tests: Sequence[str], longest_wait: float) -> None:
+    async def _sound(self, folder: Path, group: Group) -> None:
         async with self._turn:
             try:
-                outcomes = await run_suites(tests, folder, longest_wait=longest_wait)
+                outcomes = await run_suites(
+                    group.tests, folder, longest_wait=group.longest_wait, variables=group.variables
+                )
             except RuntimeError as error:
-                outcomes = {test: ("FAIL", str(error)) for test in tests}
+                outcomes = {test: ("FAIL", str(error)) for test in group.tests}
             shutil.rmtree(folder, ignore_errors=True)
         alarms = [Failure(test=test, message=said) for test, (status, said) in outcomes.items() if status == "FAIL"]
         self.alarms += alarms
@@ -112,25 +127,27 @@ class Grader:
             print(f"FALSE ALARM {alarm.test}: {alarm.message}", flush=True)
 
 
-def as_with_the_defects(chosen: Iterable[Defect]) -> list[tuple[Sequence[str], float]]:
+def as_with_the_defects(chosen: Iterable[Defect]) -> list[Group]:
     """The tests in the company that they have with a defect: one that fails alone without any has caught nothing."""
-    groups: dict[tuple[str, ...], float] = {}
+    waits: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = {}
     for each in chosen:
-        groups[each.caught_by] = max(groups.get(each.caught_by, LONGEST_WAIT), each.longest_wait)
-    return list(groups.items())
+        company = each.caught_by, each.variables
+        waits[company] = max(waits.get(company, LONGEST_WAIT), each.longest_wait)
+    return [Group(tests, wait, variables) for (tests, variables), wait in waits.items()]
 
 
-def by_suite(chosen: Iterable[Defect], homes: dict[str, str]) -> list[tuple[Sequence[str], float]]:
+def by_suite(chosen: Iterable[Defect], homes: dict[str, str]) -> list[Group]:
     """The same tests, each once, those of one suite in one run."""
-    groups: dict[str, list[str]] = {}
-    waits: dict[str, float] = {}
+    groups: dict[str, Group] = {}
     for each in chosen:
         for test in each.caught_by:
-            home = homes[test]
-            waits[home] = max(waits.get(home, LONGEST_WAIT), each.longest_wait)
-            if test not in groups.setdefault(home, []):
-                groups[home].append(test)
-    return [(tests, waits[home]) for home, tests in groups.items()]
+            known = groups.get(homes[test], Group((), LONGEST_WAIT, ()))
+            groups[homes[test]] = Group(
+                tuple(dict.fromkeys((*known.tests, test))),
+                max(known.longest_wait, each.longest_wait),
+                tuple(dict.fromkeys((*known.variables, *each.variables))),
+            )
+    return list(groups.values())
 
 
 async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse.Namespace, catalogue: int) -> Grade:
@@ -145,7 +162,7 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
             for number in range(1, options.sound + 1):
                 groups = as_with_the_defects(chosen) if number == 1 else by_suite(chosen, homes)
                 await grader.try_sound(groups, number)
-                tests += sum(len(each) for each, _ in groups)
+                tests += sum(len(each.tests) for each in groups)
                 print(f"sound server, run {number}: {len(grader.alarms)} false alarms so far", flush=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

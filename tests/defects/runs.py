@@ -30,7 +30,14 @@ class _Outcomes(ResultVisitor):
         self.outcomes[test.name] = (test.status, test.message)
 
 
-async def run_suites(tests: Iterable[str], folder: Path, *, longest_wait: float, defect: str | None = None) -> Outcomes:
+async def run_suites(
+    tests: Iterable[str],
+    folder: Path,
+    *,
+    longest_wait: float,
+    defect: str | None = None,
+    variables: Iterable[str] = (),
+) -> Outcomes:
     """Run these tests.
 
     Args:
@@ -38,6 +45,7 @@ async def run_suites(tests: Iterable[str], folder: Path, *, longest_wait: float,
         folder: for the output of the run.
         longest_wait: seconds that a keyword waits at most, whatever it was told.
         defect: which one the server has; none for the sound server.
+        variables: of the suites, as `NAME:value`.
 
     Raises:
         RuntimeError: the run left no result.
@@ -50,6 +58,8 @@ async def run_suites(tests: Iterable[str], folder: Path, *, longest_wait: float,
     options = ["--settag", "robot:stop-on-failure"] if defect else []
     for test in tests:
         options += ["--test", test]
+    for variable in variables:
+        options += ["--variable", variable]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "quiet", "--log", "NONE"),
         *("--report", "NONE", *options, str(ROOT / "suites")),

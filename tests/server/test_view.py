@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from server.errors import CorruptState
 from server.messages import usable_charge_point_id
 from server.store.keys import Keys
-from server.store.models import ChargePoint, Connector, Transaction
+from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import NotLoaded, StateCache, StateView
 
 KEYS = Keys()
@@ -96,6 +96,18 @@ class TestCache:
             cache.forget(["a"])
             await cache.load(["a", "b"])
             assert (cache.values["a"], cache.values["b"]) == ("2", None)
+
+    def test_a_transaction_that_is_over_is_not_kept(self) -> None:
+        """Nobody asks for it again, and there is no end of them."""
+        active = Transaction(
+            id=7, charge_point_id="CP", connector_id=1, id_tag="T", start_time=NOW, meter_start=0, meter_current=0
+        )
+        over = msgspec.structs.replace(active, status=TransactionStatus.COMPLETED)
+        cache = known({})
+        for record in (active, over):
+            cache.written({"ocpp:transaction:7": (msgspec.json.encode(record).decode(), record)})
+            assert ("ocpp:transaction:7" in cache.values) is (record is active)
+        assert not cache.records
 
     def test_a_record_is_decoded_once(self) -> None:
         cache = known({"k": '{"id":"CP","vendor":"V"}'})

@@ -32,6 +32,9 @@ Rows
 
 Other
     No Operation
+
+Told
+    Should Be Equal    ${SOAK}    45s
 """
 
 WAITS = """
@@ -115,10 +118,16 @@ def test_the_sound_server_runs_tests_as_with_the_defects_and_then_by_suite(tools
         make(tools, "b", "C", longest_wait=60),
         make(tools, "c", "C"),
         make(tools, "d"),
+        make(tools, "e", "C", variables=("SOAK:45s",)),
     ]
-    assert tools.grade.as_with_the_defects(chosen) == [(("A", "B"), 12.0), (("C",), 60), (("A",), 12.0)]
+    assert tools.grade.as_with_the_defects(chosen) == [
+        (("A", "B"), 12.0, ()),
+        (("C",), 60, ()),
+        (("A",), 12.0, ()),
+        (("C",), 12.0, ("SOAK:45s",)),
+    ]
     homes = {"A": "one", "B": "two", "C": "one"}
-    assert tools.grade.by_suite(chosen, homes) == [(["A", "C"], 60), (["B"], 12.0)]
+    assert tools.grade.by_suite(chosen, homes) == [(("A", "C"), 60, ("SOAK:45s",)), (("B",), 12.0, ())]
 
 
 @pytest.fixture
@@ -140,6 +149,11 @@ def test_a_run_waits_no_longer_than_it_may_and_only_runs_what_it_shall(suites: A
     assert status == "FAIL"
     assert "Row 1 has not come (waited 10 ms)" in message
     assert "Row 2 has not come (waited 10 ms)" in message
+
+
+def test_a_run_has_the_variables_that_it_is_given(suites: Any, tmp_path: Path) -> None:
+    run = suites.run_suites(["Told"], tmp_path / "out", longest_wait=1, variables=("SOAK:45s",))
+    assert asyncio.run(run) == {"Told": ("PASS", "")}
 
 
 def test_with_a_defect_the_first_failure_of_a_template_decides(suites: Any, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from itertools import accumulate
 import pytest
 
 from resilience.errors import ServiceError, UsageError
-from resilience.measure.memory import Bound, memory_growth, theil_sen
+from resilience.measure.memory import Bound, accused_after, memory_growth, theil_sen
 from resilience.measure.sampling import Sampler
 from resilience.waiting import wait_until
 
@@ -47,6 +47,70 @@ def test_a_few_seconds_accuse_nobody() -> None:
     growing = [8e7 + 50_000 * number for number in range(60)]
     assert verdict(growing) is Bound.OPEN
     assert verdict(growing + [growing[-1] + 50_000 * number for number in range(60)]) is Bound.BEYOND
+
+
+def accused(sizes: list[float], *, warm_up: float = 8.0) -> float | None:
+    """When somebody who looks at each sample would accuse first."""
+    times = [EVERY * number for number in range(len(sizes))]
+    return accused_after(times, sizes, warm_up=warm_up, required_seconds=600, most_mb=100, most_percent=10)
+
+
+def test_a_steady_process_is_never_accused_at_any_sample() -> None:
+    assert accused([6e7] * 240) is None
+
+
+def test_a_leak_is_accused_as_soon_as_there_is_enough_of_it() -> None:
+    """100 KB a second after the warm-up of 8 s: a twentieth of the required time has passed at 38 s."""
+    leaking = [6e7 + 100_000 * EVERY * number for number in range(240)]
+    assert accused(leaking) == pytest.approx(38, abs=EVERY)
+    # A fifth of 10 % of 60 MB has to have been lost in two thirds of the time: 12 KB a second take 150 s for that.
+    slow = [6e7 + 12_000 * EVERY * number for number in range(480)]
+    assert accused(slow) == pytest.approx(8 + 150, abs=2)
+
+
+def test_a_leak_that_will_not_reach_the_limit_is_not_accused() -> None:
+    """9 KB a second are 5.4 MB in 10 minutes, less than 10 % of 60 MB."""
+    assert accused([6e7 + 9_000 * EVERY * number for number in range(480)]) is None
+
+
+@pytest.mark.parametrize("at", [0, 4, 9, 20, 40, 60])
+def test_a_step_is_not_accused_whether_before_or_after_the_end_of_the_warm_up(at: int) -> None:
+    """A process that takes 4 MB once, on a machine that is slower than the warm-up expects."""
+    chance = random.Random(at)
+    sizes = [5.6e7 + (4e6 if EVERY * number >= at else 0) + chance.gauss(0, 20_000) for number in range(240)]
+    assert accused(sizes) is None
+
+
+@pytest.mark.parametrize("filling", [5_000, 12_000])
+def test_a_process_that_fills_its_caches_and_is_then_steady_is_not_accused(filling: int) -> None:
+    """3.7 MB in the first two seconds, as the reference server, and bytes a second in the next 80."""
+    times = [number * EVERY for number in range(240)]
+    assert accused([5.63e7 + 3.7e6 * min(1.0, at / 2) + filling * min(80.0, at) for at in times]) is None
+
+
+@pytest.mark.parametrize("period", [3, 10, 17, 30])
+def test_the_teeth_of_a_garbage_collector_are_not_accused(period: int) -> None:
+    """Memory that rises by 20 MB and falls back, for the first time before anybody may be accused."""
+    assert accused([6e7 + 2e7 * (number * EVERY % period) / period for number in range(240)], warm_up=0) is None
+
+
+def test_a_leak_under_the_teeth_of_a_garbage_collector_is_found() -> None:
+    sizes = [
+        6e7 + 100_000 * number * EVERY + chance * 5e6
+        for number, chance in ((each, each * EVERY % 10 / 10) for each in range(240))
+    ]
+    assert accused(sizes) is not None
+
+
+def test_noise_is_never_accused_at_any_sample() -> None:
+    """Also of neighbouring samples that say nearly the same, which an interval for independent ones takes for more."""
+    for seed in range(5):
+        chance = random.Random(seed)
+        level, sizes = 0.0, []
+        for _ in range(160):
+            level = 0.98 * level + chance.gauss(0, 100_000)
+            sizes.append(6e7 + level)
+        assert accused(sizes) is None
 
 
 def test_a_single_jump_is_no_slope() -> None:

@@ -3,10 +3,14 @@
 The slope is Theil and Sen's: the median of the slopes between all pairs of samples, which single jumps do not move.
 Its confidence interval is Sen's (1968), from the ranks. Resident memory changes in steps and stays for a while, so that
 neighbouring samples say the same: they are put together in at most 60 blocks, each the median of its samples.
+
+A garbage collector lets memory rise and fall: within a tooth everything grows. What is really kept shows in the lowest
+memory, so that it has to have risen too before anybody is accused.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -20,9 +24,13 @@ BLOCKS = 60
 FEWEST = 10
 NORMAL_95 = 1.959964
 """Two-sided 95 % of the normal distribution."""
+MOST_ALIKE = 0.9
+"""Beyond this autocorrelation the interval is not widened any more: a leak that is not quite a line has it too."""
 MB = 1_000_000
 LONGEST_EXTRAPOLATION = 20
 """How many times the sampled time a leak may be extrapolated to."""
+LEAST_SEEN = 0.2
+"""The part of a limit that has to have been lost already: a process fills its caches slower than this for a while."""
 
 
 class Bound(StrEnum):
@@ -43,6 +51,7 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
         base_mb: memory after the warm-up, in MB (1,000,000 bytes).
         plain_mb, plain_percent: growth from the first tenth of the samples to the last, as it was.
         slope, slope_low, slope_high: KB (1,000 bytes) a second, and its 95 % confidence interval.
+        lowest_mb: by how much the lowest memory of the last third is above that of the first third.
         growth_mb, growth_low_mb, growth_high_mb: the slope over `required_seconds`, in MB.
     """
 
@@ -55,6 +64,7 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
     slope: float
     slope_low: float
     slope_high: float
+    lowest_mb: float
 
     @property
     def growth_mb(self) -> float:
@@ -84,14 +94,26 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
     def bound(self, *, most_mb: float, most_percent: float) -> Bound:
         """Whether growth over the required time stays below both limits, with the certainty of the interval.
 
-        A process that has just started still grows into its work: less than a twentieth of the required time accuses
-        nobody.
+        A process that has just started still grows into its work. So nobody is accused after less than a twentieth of
+        the required time, nor before a fifth of a limit is lost, nor when the lowest memory has not risen as well.
         """
-        if self.growth_low_mb >= most_mb or self.growth_low_percent >= most_percent:
-            return Bound.BEYOND if self.seconds >= self.required_seconds / LONGEST_EXTRAPOLATION else Bound.OPEN
+        long_enough = self.seconds >= self.required_seconds / LONGEST_EXTRAPOLATION
+        beyond = [limit for limit in (most_mb, most_percent * self.base_mb / 100) if self._breaks(limit)]
+        if beyond and long_enough:
+            return Bound.BEYOND
         if self.growth_high_mb < most_mb and self.growth_high_percent < most_percent:
             return Bound.WITHIN
         return Bound.OPEN
+
+    def _breaks(self, limit: float) -> bool:
+        """Whether a limit, in MB, is certainly broken in the required time."""
+        # From the beginning of the first third to that of the last: where a steady growth is lowest.
+        apart = self.seconds * 2 / 3
+        return (
+            self.growth_low_mb >= limit
+            and self.lowest_mb >= LEAST_SEEN * limit
+            and self.lowest_mb * self.required_seconds / apart >= limit
+        )
 
     @property
     def summary(self) -> str:
@@ -128,7 +150,9 @@ def memory_growth(
     tenth = max(1, len(kept) // 10)
     first = statistics.median(size for _, size in kept[:tenth])
     last = statistics.median(size for _, size in kept[-tenth:])
-    slope, low, high = theil_sen(*_blocks(kept))
+    at, levels = _blocks(kept)
+    slope, low, high = theil_sen(at, levels)
+    third = max(1, len(levels) // 3)
     return MemoryGrowth(
         samples=len(kept),
         seconds=seconds,
@@ -139,11 +163,41 @@ def memory_growth(
         slope=slope / 1000,
         slope_low=low / 1000,
         slope_high=high / 1000,
+        lowest_mb=(min(levels[-third:]) - min(levels[:third])) / MB,
     )
 
 
+def accused_after(
+    times: Sequence[float],
+    sizes: Sequence[float],
+    *,
+    warm_up: float,
+    required_seconds: float,
+    most_mb: float,
+    most_percent: float,
+) -> float | None:
+    """After how many seconds a verdict at each of the samples would first have been `beyond`; `None`: at none.
+
+    Args:
+        times, sizes, warm_up, required_seconds: as for `memory_growth`.
+        most_mb, most_percent: as for `MemoryGrowth.bound`.
+    """
+    for count, at in enumerate(times, 1):
+        try:
+            growth = memory_growth(times[:count], sizes[:count], warm_up=warm_up, required_seconds=required_seconds)
+        except UsageError:  # too early to say anything
+            continue
+        if growth.bound(most_mb=most_mb, most_percent=most_percent) is Bound.BEYOND:
+            return at - times[0]
+    return None
+
+
 def theil_sen(times: Sequence[float], values: Sequence[float]) -> tuple[float, float, float]:
-    """The slope of `values` over `times` (Theil and Sen), and its 95 % confidence interval (Sen 1968)."""
+    """The slope of `values` over `times` (Theil and Sen), and its 95 % confidence interval (Sen 1968).
+
+    The interval is widened where neighbouring values are alike, since such a sample says less than its number does: by
+    the lag-one autocorrelation about the line, as for a first-order autoregression.
+    """
     count = len(times)
     slopes = sorted(
         (values[later] - values[earlier]) / (times[later] - times[earlier])
@@ -151,11 +205,24 @@ def theil_sen(times: Sequence[float], values: Sequence[float]) -> tuple[float, f
         for later in range(earlier + 1, count)
     )
     pairs = len(slopes)
+    slope = statistics.median(slopes)
+    alike = _autocorrelation([value - slope * at for at, value in zip(times, values, strict=True)])
     # Kendall's variance; ties in the values make it smaller, so that this is the careful side.
-    half = NORMAL_95 * math.sqrt(count * (count - 1) * (2 * count + 5) / 18) / 2
+    variance = count * (count - 1) * (2 * count + 5) / 18 * (1 + alike) / (1 - alike)
+    half = NORMAL_95 * math.sqrt(variance) / 2
     low = slopes[max(0, math.floor(pairs / 2 - half))]
     high = slopes[min(pairs - 1, math.ceil(pairs / 2 + half))]
-    return statistics.median(slopes), low, high
+    return slope, low, high
+
+
+def _autocorrelation(rests: Sequence[float]) -> float:
+    """Lag-one autocorrelation, between 0 and `MOST_ALIKE`."""
+    middle = statistics.median(rests)
+    apart = [rest - middle for rest in rests]
+    total = sum(each * each for each in apart)
+    if not total:
+        return 0.0
+    return min(MOST_ALIKE, max(0.0, sum(one * other for one, other in itertools.pairwise(apart)) / total))
 
 
 def _blocks(kept: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from resilience.errors import ResilienceError, ServiceError, UsageError
-from resilience.measure.memory import MemoryGrowth, memory_growth
+from resilience.measure.memory import MemoryGrowth, accused_after, memory_growth
 from resilience.measure.sources import Look, Source, Usage
 
 SHORTEST_CPU = 1.0
@@ -162,11 +162,28 @@ class Sampler:
         Raises:
             UsageError: there is no such process, or too few samples.
         """
+        return memory_growth(*self._memory(name), warm_up=warm_up, required_seconds=required_seconds)
+
+    def accused_after(
+        self, name: str, *, warm_up: float, required_seconds: float, most_mb: float, most_percent: float
+    ) -> float | None:
+        """When the memory of a process would first have been judged to grow beyond a limit; see `accused_after`.
+
+        Raises:
+            UsageError: there is no such process.
+        """
+        return accused_after(
+            *self._memory(name),
+            warm_up=warm_up,
+            required_seconds=required_seconds,
+            most_mb=most_mb,
+            most_percent=most_percent,
+        )
+
+    def _memory(self, name: str) -> tuple[list[float], list[int]]:
         series = self.get(name)
         count = min(len(series.times), len(series.bytes))
-        return memory_growth(
-            series.times[:count], series.bytes[:count], warm_up=warm_up, required_seconds=required_seconds
-        )
+        return series.times[:count], series.bytes[:count]
 
     def get(self, name: str) -> Series:
         """The memory and processor time of a process, or of Redis.
