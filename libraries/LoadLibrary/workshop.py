@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from resilience.console import CONSOLE, Describe, Rate, time_left
 from resilience.errors import UsageError
+from resilience.faults.journal import JOURNAL
 from resilience.library import Cleanup
 from resilience.load import LoadResult, LoadRun, Plan
 from resilience.registry import Registry
@@ -118,7 +120,8 @@ class Workshop:
         run.stem = stem
         self.loads.add(alias, run, cleanup)
         try:
-            run.start()
+            with CONSOLE.showing(progress_of(run)):
+                run.start()
         except BaseException:
             self.loads.remove(alias, cleanup)
             raise
@@ -131,7 +134,8 @@ class Workshop:
         if not length and plan.messages:
             length = plan.messages * (plan.pause + 0.1)
         limit = seconds(timeout) if timeout is not None else length + 3 * plan.timeout + 30
-        result = run.stop(limit) if stop else run.wait(limit)
+        with CONSOLE.showing(progress_of(run)):
+            result = run.stop(limit) if stop else run.wait(limit)
         folder = output_folder()
         if folder is not None:
             file = folder / f"{run.stem}.json"
@@ -141,6 +145,33 @@ class Workshop:
             file.write_bytes(msgspec.json.encode(data))
             result.files = [str(file), *result.ledgers]
         return result
+
+
+def progress_of(run: LoadRun) -> Describe:
+    """Says how far a load is: messages, rate, the last second's p99, what is wrong with the system, time left."""
+    rate = Rate()
+    plan = run.plan
+    length = plan.length or plan.seconds
+    total = plan.messages * plan.charge_points if plan.messages and not plan.length else None
+
+    def describe() -> str:
+        now = run.progress()
+        if now["phase"] in {"starting", "connecting", "connected"}:
+            return f"{run.name}: {now.get('connected', 0):,} of {plan.charge_points:,} charge points connected"
+        answers = rate.of(now["answered"])
+        of_all = f" of {total:,}" if total else ""
+        parts = [f"{now['answered']:,}{of_all} messages answered", f"{answers:,.0f}/s", f"p99 {now['p99']:.0f} ms"]
+        if wrong := now["refused"] + sum(now["failures"].values()):
+            parts.append(f"{wrong:,} refused or failed")
+        if length:
+            parts.append(time_left(length - now["seconds"]))
+        elif total and answers:
+            parts.append(time_left((total - now["answered"]) / answers))
+        if faults := JOURNAL.lasting():
+            parts.append(f"fault: {', '.join(f'{each.fault} of {each.target}' for each in faults)}")
+        return f"{run.name}: {', '.join(parts)}"
+
+    return describe
 
 
 def _file_name(alias: str) -> str:

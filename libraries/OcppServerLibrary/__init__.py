@@ -9,6 +9,7 @@ from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
 from OcppServerLibrary.targets import Targets
 from OcppServerLibrary.usage import Usage
+from resilience.faults.journal import JOURNAL
 from resilience.library import KeywordLibrary
 from resilience.ocpp_server import OcppServer
 from resilience.registry import Registry
@@ -57,6 +58,14 @@ class OcppServerLibrary(_Keywords):
     """
 
     def __init__(self) -> None:
-        servers: Registry[OcppServer] = Registry("Server", starter="Start Server", close=lambda server: server.close())
+        servers: Registry[OcppServer] = Registry("Server", starter="Start Server", close=_close)
         self.servers = servers
         super().__init__([Lifecycle(servers), Endpoints(servers), Log(servers), Usage(servers), Targets()])
+
+
+def _close(server: OcppServer) -> None:
+    """What was done to a server lasts no longer than the server."""
+    try:
+        server.close()
+    finally:
+        JOURNAL.end_of(server.name, "the server was removed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from RedisServiceLibrary.interruption import Interruption
 from RedisServiceLibrary.lifecycle import Lifecycle
 from RedisServiceLibrary.observation import Observation
+from resilience.faults.journal import JOURNAL
 from resilience.library import KeywordLibrary
 from resilience.registry import Registry
 from resilience.services import RedisService
@@ -53,8 +54,14 @@ class RedisServiceLibrary(_Keywords):
     """
 
     def __init__(self) -> None:
-        services: Registry[RedisService] = Registry(
-            "Redis", starter="Start Redis", close=lambda service: service.close()
-        )
+        services: Registry[RedisService] = Registry("Redis", starter="Start Redis", close=_close)
         self.services = services
         super().__init__([Lifecycle(services), Interruption(services), Observation(services)])
+
+
+def _close(service: RedisService) -> None:
+    """What was done to a Redis lasts no longer than that Redis."""
+    try:
+        service.close()
+    finally:
+        JOURNAL.end_of(service.name, "this Redis was removed")

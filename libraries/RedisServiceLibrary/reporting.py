@@ -15,7 +15,7 @@ def report(name: str, effect: Effect) -> None:
         case "stopped" | "killed" | "paused":
             JOURNAL.begin(effect.action.split()[0], name, proof=effect.proof)
         case "restarted":
-            JOURNAL.now(effect.action, name, effect.proof, seconds=round(effect.took, 3))
+            JOURNAL.now(effect.action, name, effect.proof, took=effect.took)
         case _:
             JOURNAL.end_of(name, effect.proof)
     logger.info(f"{name} {effect.action} in {in_words(effect.took)}. {effect.proof}.")

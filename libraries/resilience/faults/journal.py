@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +125,16 @@ class FaultJournal:
                 if record.target == target and record.ended is None and record.number not in self._later:
                     self.end(record, healed)
 
-    def now(self, fault: str, target: str, proof: str, **parameters: Any) -> FaultRecord:
-        """Note a fault that is over as soon as it has happened."""
-        record = self.begin(fault, target, parameters=parameters, proof=proof)
+    def now(self, fault: str, target: str, proof: str, *, took: float = 0.0) -> FaultRecord:
+        """Note a fault that is over, and took that many seconds."""
+        record = self.begin(fault, target, proof=proof, since=datetime.now(UTC) - timedelta(seconds=took))
         self.end(record)
         return record
+
+    def lasting(self) -> list[FaultRecord]:
+        """The faults that have not ended."""
+        with self._lock:
+            return [record for record in self.records if record.ended is None]
 
     def unproven(self, suite: str | None = None, test: str | None = None) -> list[FaultRecord]:
         """The faults of a test that nothing proves."""

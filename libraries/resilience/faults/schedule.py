@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from robot.utils import timestr_to_secs
 
+from resilience.console import CONSOLE, time_left
 from resilience.errors import ResilienceError, UsageError, WaitTimeout
 from resilience.faults.injection import Fault, Injector
 from resilience.faults.journal import FaultRecord
@@ -145,10 +146,12 @@ class Run:
     awaited: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _began: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
         """Begin now."""
-        self._thread = threading.Thread(target=self._run, name="fault-schedule", daemon=True)
+        self._thread = threading.Thread(target=self._run_and_show, name="fault-schedule", daemon=True)
+        CONSOLE.add(self._progress)
         self._thread.start()
 
     def stop(self) -> None:
@@ -173,6 +176,20 @@ class Run:
             raise WaitTimeout(text, waited=seconds(timeout), last_seen="running")
         if self.errors:
             raise ResilienceError("The fault schedule could not be carried out: " + " ".join(self.errors))
+
+    def _run_and_show(self) -> None:
+        try:
+            self._run()
+        finally:
+            CONSOLE.remove(self._progress)
+
+    def _progress(self) -> str:
+        done, lasting = len(self.records), [str(record) for record in self.records if record.ended is None]
+        end = max(row.at + (row.lasting or 0) for row in self.rows)
+        # In turn, the clock moves with the faults; the plan between here and the end does not.
+        passed = self.rows[done - 1].at if self.in_turn and done else time.monotonic() - self._began
+        now = f"now {', '.join(lasting)}" if lasting else "none now"
+        return f"Fault {done} of {sum(row.action not in ENDS for row in self.rows)}, {now}, {time_left(end - passed)}"
 
     def _run(self) -> None:
         began = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from resilience.console import CONSOLE, Rate, time_left
 from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
 from resilience.queue.answers import Answer, AnswerKind
 from resilience.queue.client import QueueClient
@@ -207,10 +208,17 @@ def wait_for_all(
     missing = sum(1 for each in messages if each.answerable and each.delivery is Delivery.ACKNOWLEDGED)
     first_look = True
     complete_at = 0.0
+    total, seen, rate = missing, 0, Rate()
+
+    def progress() -> str:
+        fast = rate.of(seen)
+        left = f", {time_left((total - seen) / fast)}" if fast else ""
+        return f"Queue: {seen:,} of {total:,} messages answered, {fast:,.0f}/s{left}"
 
     def look() -> bool | None:
-        nonlocal missing, first_look, complete_at
+        nonlocal missing, first_look, complete_at, seen
         grown = client.lists.grown(points)
+        seen = total - missing + grown
         counted_at = time.monotonic()
         if grown < missing and not first_look:
             return None
@@ -226,7 +234,8 @@ def wait_for_all(
         return _judged_again(client, messages).summary + _queue_note(client)
 
     try:
-        watch.wait(look, timeout=timeout, failure=failure, longest_pause=DRAIN_PAUSE)
+        with CONSOLE.showing(progress):
+            watch.wait(look, timeout=timeout, failure=failure, longest_pause=DRAIN_PAUSE)
     except WaitTimeout as late:
         lines = [str(late), *client.report(messages).details()]
         raise WaitTimeout("\n".join(lines), waited=late.waited, last_seen=late.last_seen) from None
