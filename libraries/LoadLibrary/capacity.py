@@ -37,8 +37,12 @@ class Capacity(Component):
         step: timedelta = timedelta(seconds=1),
         slip: timedelta = timedelta(milliseconds=500),
         timeout: timedelta = timedelta(seconds=30),
+        processes: int = 1,
     ) -> LoadResult:
-        """Raises the rate step by step until the schedule slips, and returns what that load measured.
+        """Raises the rate step by step until the answers slip, and returns what that load measured.
+
+        A schedule can slip because the server does not answer, or because the generator does not send and read; the
+        last second before says which (round trips against the generator's own lateness, and its processor time).
 
         Args:
             alias: the name of this load.
@@ -50,9 +54,12 @@ class Capacity(Component):
             step: how long a rate is offered.
             slip: a message that is overdue by so much ends it.
             timeout: after which an answer does not count any more.
+            processes: how many generate the load; the first one whose schedule slips ends it for all.
 
         Returns:
-            The result; its `capacity` are the answers a second in the last second before the schedule slipped.
+            The result; its `capacity` are the answers a second in the last second before the schedule slipped, and
+            `capacity_unknown` says why that is only a lower bound, where it is: the generator was the limit, or there
+            was none.
 
         Raises:
             ServiceError: the load was broken off.
@@ -77,16 +84,17 @@ class Capacity(Component):
             stages=stages,
             slip=seconds(slip),
             timeout=seconds(timeout),
+            drain=False,
         )
-        run = self._shop.start(alias, plan, self.cleanup)
+        run = self._shop.start(alias, plan, self.cleanup, processes=processes)
         result = self._shop.ended(run, None)
         slipped = "did not slip" if result.slipped_at is None else f"slipped after {result.slipped_at:.1f} s"
         logger.info(
             f"The schedule {slipped}, at {result.capacity:.0f} answers a second. {result.summary}; by second: "
             f"{', '.join(str(second.answered) for second in result.seconds)}."
         )
-        if result.saturated:
-            logger.warn(f"The capacity is a lower bound: {'; '.join(result.saturated)}.")
+        if result.capacity_unknown:
+            logger.warn(f"The capacity is a lower bound: {result.capacity_unknown}.")
         return result
 
     @keyword(tags=("load", "measurement"))

@@ -286,19 +286,22 @@ class Lifecycle(Component):
         return had_ended
 
     @keyword(tags=("server", "getter"))
-    def get_running_server_count(self) -> int:
+    def get_running_server_count(self, redis_url: str | None = None) -> int:
         """Returns how many of the servers that this run started are running.
+
+        Args:
+            redis_url: only those that work with this Redis; all if not given.
 
         Example:
         ```robotframework
         Start Server    ${redis}
         Start Server    ${redis}    alias=second
-        ${count}    Get Running Server Count
+        ${count}    Get Running Server Count    ${redis}
         Should Be Equal    ${count}    ${2}
         ```
         """
-        servers = (self._servers.find(alias) for alias in self._servers.aliases())
-        return sum(1 for server in servers if server is not None and server.process.alive)
+        servers = [server for alias in self._servers.aliases() if (server := self._servers.find(alias)) is not None]
+        return sum(server.process.alive and redis_url in {None, server.redis_url} for server in servers)
 
     @keyword(tags=("server", "getter"))
     def get_server_crashes(self, *, alias: str = "server") -> int:

@@ -35,6 +35,25 @@ class Targets(Component):
                 f"Target '{profile.name}' does not support {wanted} (capabilities in {profile.source})."
             )
 
+    @keyword(tags=("target", "getter"))
+    def target_can_run_twice(self, *, target: str = "reference") -> bool:
+        """Returns whether another one of the target can run beside, with a Redis of its own, and be measured.
+
+        That is so when it is started by a command, as a process of the test run, and supports several processors.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Example:
+        ```robotframework
+        ${beside} =    Target Can Run Twice    target=${TARGET}
+        IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
+        ```
+        """
+        profile = Target.load(target)
+        started = profile.start is not None and profile.start.image is None
+        return started and profile.has(Capability.SEVERAL_PROCESSORS)
+
     @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
         """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.

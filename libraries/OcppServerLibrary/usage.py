@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from robot.api import logger
 from robot.api.deco import keyword
 
-from resilience.errors import UsageError
+from resilience.errors import ServiceError, UsageError
 from resilience.library import Component
 from resilience.ocpp_server import OcppServer
 from resilience.registry import Registry
-from resilience.waiting import in_words
+from resilience.waiting import in_words, seconds
 
 
 class MemoryUse(TypedDict):
@@ -23,11 +24,20 @@ class MemoryUse(TypedDict):
     processes: int
 
 
+class _Watch(NamedTuple):
+    """Processor time when a watch began."""
+
+    pid: int
+    cpu: float
+    began: float
+
+
 class Usage(Component):
     """Memory and processor time."""
 
     def __init__(self, servers: Registry[OcppServer]) -> None:
         self._servers = servers
+        self._watched: dict[str, _Watch] = {}
 
     @keyword(tags=("server", "measurement"))
     def get_server_memory(self, *, alias: str = "server") -> MemoryUse:
@@ -99,4 +109,57 @@ class Usage(Component):
         server = self._servers.get(alias)
         percent = server.measured.cpu_share(duration) * 100
         logger.info(f"{server.name} used {percent:.2f} % of a core over {in_words(duration)}.")
+        return percent
+
+    @keyword(name="Start Watching Server CPU", tags=("server", "measurement"))
+    def start_watching_server_cpu(self, *, alias: str = "server") -> None:
+        """Notes the processor time that the server has used so far; `Get Watched Server CPU` says what came since.
+
+        Nothing runs in the background, so that other keywords can go on meanwhile.
+
+        Args:
+            alias: which server. One that was watched already is watched anew.
+
+        Raises:
+            ServiceError: it does not run.
+
+        Example:
+        ```robotframework
+        Start Watching Server CPU    alias=quiet
+        ```
+        """
+        process = self._servers.get(alias).measured
+        self._watched[alias] = _Watch(process.pid, process.cpu_seconds(), time.monotonic())
+
+    @keyword(name="Get Watched Server CPU", tags=("server", "measurement", "wait"))
+    def get_watched_server_cpu(self, *, at_least: timedelta = timedelta(0), alias: str = "server") -> float:
+        """Returns the processor time used since `Start Watching Server CPU`, in percent of one core.
+
+        Args:
+            at_least: the shortest time that it has to have been watched; what is left of that is waited for.
+            alias: which server.
+
+        Raises:
+            UsageError: it is not watched.
+            ServiceError: it exited meanwhile, or was started again.
+
+        Example:
+        ```robotframework
+        Start Watching Server CPU
+        ${percent}    Get Watched Server CPU    at_least=10 s
+        Should Be True    ${percent} < 2
+        ```
+        """
+        server = self._servers.get(alias)
+        watch = self._watched.get(alias)
+        if watch is None:
+            raise UsageError(f"{server.name} is not watched; `Start Watching Server CPU` comes first.")
+        left = watch.began + seconds(at_least) - time.monotonic()
+        if left > 0:
+            server.measured.cpu_share(left)
+        used, length = server.measured.cpu_seconds() - watch.cpu, time.monotonic() - watch.began
+        if server.measured.pid != watch.pid:
+            raise ServiceError(f"{server.name} was started again while it was watched.")
+        percent = 100 * max(0.0, used) / length
+        logger.info(f"{server.name} used {percent:.2f} % of a core over {in_words(length)}.")
         return percent

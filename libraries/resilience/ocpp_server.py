@@ -72,6 +72,11 @@ class OcppServer:
         self._redis_url = redis_url
         self._settings = dict(settings)
 
+    @property
+    def redis_url(self) -> str:
+        """The Redis that it was last configured for."""
+        return self._redis_url
+
     def start(self, timeout: timedelta | float | None = None) -> float:
         """Start it and wait until it says where it listens; returns the seconds that this took.
 

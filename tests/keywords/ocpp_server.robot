@@ -277,6 +277,32 @@ Processor Time Is A Share Of One Core
     Run Keyword And Expect Error    EQUALS:duration is 0 seconds, it has to be above 0.
     ...    Measure Server CPU    0s    alias=fake
 
+Processor Time Is Watched While Other Things Are Done
+    [Documentation]    What is left of the time is waited for at the end.
+    Start Fake
+    Run Keyword And Expect Error
+    ...    EQUALS:Server 'fake' is not watched; `Start Watching Server CPU` comes first.
+    ...    Get Watched Server CPU    alias=fake
+    Start Watching Server CPU    alias=fake
+    ${percent}    Get Watched Server CPU    at_least=500ms    alias=fake
+    Should Be True    0 <= ${percent} < 20
+    Restart Server    alias=fake
+    Run Keyword And Expect Error    EQUALS:Server 'fake' was started again while it was watched.
+    ...    Get Watched Server CPU    alias=fake
+
+A Target Can Run Twice When It Is Started As A Process
+    [Documentation]    And when it knows several instances, which the stand-in does not.
+    ${reference}    Target Can Run Twice
+    ${fake}    Target Can Run Twice    target=${FAKE}
+    Should Be Equal    ${{[$reference, $fake]}}    ${{[True, False]}}
+
+Running Servers Are Counted By Their Redis
+    Start Fake
+    ${all}    Get Running Server Count
+    ${own}    Get Running Server Count    ${REDIS}
+    ${other}    Get Running Server Count    redis://127.0.0.1:7778/0
+    Should Be Equal    ${{[$all, $own, $other]}}    ${{[1, 1, 0]}}
+
 What Cannot Be Done Is Said
     [Documentation]    Wrong aliases, targets, settings.
     Run Keyword And Expect Error    EQUALS:There is no Server 'fake'; `Start Server` starts one.

@@ -20,7 +20,7 @@ from resilience.errors import ServiceError, UsageError
 from resilience.ledger import Verdict, check
 from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from resilience.load.plan import Arrivals
-from resilience.load.result import Part, Times, together
+from resilience.load.result import Part, Spent, Times, cause_of_slip, together
 from resilience.measure.memory import Bound
 from resilience.measure.sampling import Sampler
 from resilience.waiting import wait_until
@@ -226,6 +226,78 @@ def test_the_schedule_slips_where_the_server_is_too_slow(
     assert 200 < result.slip_rate <= 501
     assert result.failures["not sent"] > 0
     assert result.due < 1250 + 10 * 2000
+    assert result.capacity_unknown == ""
+
+
+def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Callable[..., str]) -> None:
+    plan = Plan(url=server(), model=Model.OPEN, stages=[Stage(300, 20)], slip=5, charge_points=2, drain=False)
+    run = LoadRun("Load 'load'", plan, processes=2)
+    try:
+        run.start()
+        run._children[1].stop(10)
+        result = run.wait(20)
+    finally:
+        run.close()
+    assert result.processes == 2
+    assert result.capacity_unknown == "all that was offered was answered in time"
+
+
+@pytest.mark.parametrize(
+    ("own_lag", "trip", "cpu", "cause"),
+    [
+        (0.002, 0.080, 0.2, None),
+        (0.019, 0.080, 0.2, None),
+        (0.021, 0.080, 0.2, "the generator was late by 21 ms (mean) when the schedule slipped, which is too much for "),
+        (0.002, 0.080, 0.97, "a generating process used 97 % of its core when the schedule slipped"),
+    ],
+)
+def test_a_slip_is_told_apart_by_what_the_round_trips_were_made_of(
+    own_lag: float, trip: float, cpu: float, cause: str | None
+) -> None:
+    """Only the last second counts: what was before it in the totals must not."""
+    before = Spent(at=10.0, answered=500, lag=5.0, lags=50, service=0.5, services=500, cpu=3.0)
+    after = Spent(
+        at=11.0,
+        answered=1500,
+        lag=5.0 + 1000 * own_lag,
+        lags=1050,
+        service=0.5 + 1000 * trip,
+        services=1500,
+        cpu=3.0 + cpu,
+    )
+    seen = cause_of_slip(before, after)
+    assert seen is None if cause is None else str(seen).startswith(cause)
+
+
+def test_a_generator_that_stood_still_has_found_no_capacity(server: Callable[..., str]) -> None:
+    """The server is quick, and the generator is stopped for longer than a message may be overdue."""
+    plan = Plan(url=server(), model=Model.OPEN, stages=[Stage(3, 200)], slip=0.3, drain=False)
+    result = _held_still(LoadRun("Load 'load'", plan), "running")
+    assert result.slipped_at is not None
+    assert result.capacity_unknown.startswith("the generator was late by")
+
+
+def test_what_is_handed_out_after_the_end_was_not_offered_in_time(server: Callable[..., str]) -> None:
+    plan = Plan(url=server(), model=Model.OPEN, stages=[Stage(0.6, 200)])
+    result = _held_still(LoadRun("Load 'load'", plan), "connected")
+    assert result.due == 120
+    assert result.due_in_time < 100
+    assert result.offered_on_schedule < 170
+
+
+def _held_still(run: LoadRun, phase: str) -> LoadResult:
+    """The result of a load whose generator was stopped for most of a second in this phase."""
+    try:
+        run.start()
+        wait_until(lambda: run.progress()["phase"] == phase or None, timeout=10, failure=lambda: f"it is not {phase}")
+        generator = run._children[0]
+        generator.pause()
+        with pytest.raises(AssertionError):
+            wait_until(lambda: None, timeout=0.9, failure=lambda: "it was stopped for long enough")
+        generator.resume()
+        return run.wait(20)
+    finally:
+        run.close()
 
 
 def test_a_generator_that_is_late_says_so(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:

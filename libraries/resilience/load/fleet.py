@@ -21,7 +21,7 @@ from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType
 
 from resilience.ledger.records import FORMAT
 from resilience.load.plan import Model, Plan, Profile
-from resilience.load.result import Part, Second, Spread, Times
+from resilience.load.result import LAG_LIMIT_MS, Part, Second, Spent, Spread, Times, cause_of_slip
 from resilience.load.scripts import HOLD, RECONNECT, SCRIPTS, Actor, Script, Session
 
 SPIN_BELOW = 300.0
@@ -416,6 +416,7 @@ class Fleet:
         self._arrivals: Iterator[float] = iter(())
         self._next: tuple[int, float] | None = None
         self._number = 0
+        self._in_time = 0.0
 
     def owned(self, coroutine: Any) -> None:
         """Run a coroutine as a task of the fleet, which is cancelled at the end."""
@@ -485,6 +486,7 @@ class Fleet:
         if self.plan.blackout_at is not None:
             self.loop.call_later(self.plan.blackout_at, self.black_out)
         if self.open:
+            self._in_time = began + self.plan.length + LAG_LIMIT_MS / 1000
             self._arrivals = self.plan.schedule()
             self._take()
             self._tick()
@@ -519,6 +521,7 @@ class Fleet:
         while self._next is not None and self._next[1] <= at:
             owner, due = self._next
             self.part.due += 1
+            self.part.due_in_time += at <= self._in_time
             lag(at - due)
             self._mine[owner].arrival(due, at)
             self._take()
@@ -628,7 +631,7 @@ class Fleet:
         """Find what is unanswered for too long, what is overdue, and the end."""
         slip = self.plan.slip
         expected = now() + SWEEP_SECONDS
-        answered: deque[tuple[float, int]] = deque(maxlen=round(CAPACITY_SECONDS / SWEEP_SECONDS) + 1)
+        spent: deque[Spent] = deque(maxlen=round(CAPACITY_SECONDS / SWEEP_SECONDS) + 1)
         while True:
             await asyncio.sleep(max(0.0, expected - now()))
             at = now()
@@ -639,15 +642,31 @@ class Fleet:
             for point in self.points:
                 if point.waiting_for is not None and point.sent_at < limit:
                     point.unknown("timeout")
-            answered.append((at, self.part.answered))
             if slip is not None and not self.stopping:
+                spent.append(self._spent(at))
                 oldest = min((point.backlog[0] for point in self.points if point.backlog), default=at)
                 if at - oldest > slip:
                     self.part.slipped_at = oldest - self.part.began
-                    (since, before), (until, after) = answered[0], answered[-1]
-                    self.part.slip_rate = (after - before) / max(until - since, SWEEP_SECONDS)
+                    first, last = spent[0], spent[-1]
+                    self.part.slip_rate = (last.answered - first.answered) / max(last.at - first.at, SWEEP_SECONDS)
+                    self.part.slip_cause = cause_of_slip(first, last)
                     self.stop()
             self._check_end()
+
+    def _spent(self, at: float) -> Spent:
+        """What went where so far; two of these say what went where in between."""
+        lag, service, newest = self.times["lag"], self.times["service"], self._now_times["service"]
+        for times in (lag, newest):
+            times.count()
+        return Spent(
+            at=at,
+            answered=self.part.answered,
+            lag=lag.total,
+            lags=int(lag.histogram.get_total_count()),
+            service=service.total + newest.total,
+            services=int(service.histogram.get_total_count() + newest.histogram.get_total_count()),
+            cpu=time.process_time(),
+        )
 
     async def _every_second(self, began: float, progress: Callable[[Fleet, float], None]) -> None:
         number = 0

@@ -127,12 +127,52 @@ class Second(msgspec.Struct, kw_only=True):
     histogram: str = ""
 
 
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generating process has come to at one moment; all but `at` add up from its start.
+
+    Attributes:
+        at: when, by the machine's monotonic clock, in seconds.
+        answered: messages.
+        lag, lags: by how much the generator was late, in seconds, and how often that was looked at.
+        service, services: time from sending to the answer, in seconds, of so many messages.
+        cpu: its processor time in seconds.
+    """
+
+    at: float
+    answered: int
+    lag: float
+    lags: int
+    service: float
+    services: int
+    cpu: float
+
+
+def cause_of_slip(before: Spent, after: Spent) -> str | None:
+    """Why it is the generator's fault that a schedule slipped, from the last second before; `None` if it is not.
+
+    An overdue message waits for an answer. The generator can be late twice in a round trip, when it sends and when it
+    reads; where that could be more than half of the round trip, it is not the server that was measured.
+    """
+    lag = (after.lag - before.lag) / max(after.lags - before.lags, 1)
+    trip = (after.service - before.service) / max(after.services - before.services, 1)
+    busy = (after.cpu - before.cpu) / max(after.at - before.at, 1e-9)
+    if busy > CPU_LIMIT:
+        return f"a generating process used {100 * busy:.0f} % of its core when the schedule slipped"
+    if 2 * lag > trip / 2:
+        return (
+            f"the generator was late by {1000 * lag:.0f} ms (mean) when the schedule slipped, which is too much for "
+            f"round trips of {1000 * trip:.0f} ms"
+        )
+    return None
+
+
 class Part(msgspec.Struct, kw_only=True):
     """What one process measured; times as encoded histograms with their exact sums, so that parts add up.
 
     Attributes:
         charge_points: how many it had.
         due: messages that were due before the end (open model), or sent (closed).
+        due_in_time: open model: those of them that the generator handed out before the end of the schedule.
         sent, answered: messages; answered are CALLRESULTs in time.
         refused: CALLERRORs by code.
         failures: what else went wrong, by kind: `timeout`, `connection lost`, `connection refused: …`, `not sent`.
@@ -143,6 +183,7 @@ class Part(msgspec.Struct, kw_only=True):
         thought: closed model: seconds that charge points paused, all together.
         slipped_at: seconds after the start at which the schedule slipped, if that ended the run.
         slip_rate: answers a second in the last second before the schedule slipped.
+        slip_cause: why it was the generator that made it slip; `None` if it was not.
         connections: opened.
         connected_at_start, most_connected, fewest_connected: charge points.
         most_charging: transactions active at once.
@@ -157,6 +198,7 @@ class Part(msgspec.Struct, kw_only=True):
 
     charge_points: int = 0
     due: int = 0
+    due_in_time: int = 0
     sent: int = 0
     answered: int = 0
     refused: dict[str, int] = {}
@@ -169,6 +211,7 @@ class Part(msgspec.Struct, kw_only=True):
     thought: float = 0.0
     slipped_at: float | None = None
     slip_rate: float | None = None
+    slip_cause: str | None = None
     connections: int = 0
     connected_at_start: int = 0
     most_connected: int = 0
@@ -188,7 +231,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
 
     Attributes:
         profile, model: of the load.
-        charge_points, due, sent, answered, refused, failures, late, unexpected, commands: see `Part`.
+        charge_points, due, due_in_time, sent, answered, refused, failures, late, unexpected, commands: see `Part`.
         duration: seconds from the start to the last answer.
         rate: answers a second.
         offered: messages due a second (open model), or sent (closed).
@@ -200,6 +243,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
         little: closed model: mean latency and pause by charge points / rate; 1 where nothing was left out
             (Little's law). `None` for churn, where connecting takes its time too.
         slipped_at, slip_rate, connections, …: see `Part`.
+        slip_causes: why it was the generator that made the schedule slip; empty if it was not.
         saturated: why the generator itself was the limit; empty where it was not.
         processes: how many generated the load.
         files: where all of this is kept.
@@ -211,6 +255,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
     model: str
     charge_points: int
     due: int
+    due_in_time: int
     sent: int
     answered: int
     refused: dict[str, int]
@@ -230,6 +275,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
     little: float | None
     slipped_at: float | None
     slip_rate: float | None
+    slip_causes: list[str]
     connections: int
     connected_at_start: int
     most_connected: int
@@ -254,13 +300,20 @@ class LoadResult(msgspec.Struct, kw_only=True):
 
     @property
     def offered_on_schedule(self) -> float:
-        """Open model: messages due a second of the schedule."""
-        return self.due / self.scheduled if self.scheduled else self.offered
+        """Open model: messages that the generator did hand out, a second of the schedule."""
+        return self.due_in_time / self.scheduled if self.scheduled else self.offered
 
     @property
     def capacity(self) -> float:
         """The most that was answered: answers a second before the schedule slipped, or in the best second."""
         return max(self.slip_rate or 0.0, float(self.best_second))
+
+    @property
+    def capacity_unknown(self) -> str:
+        """Why `capacity` is only a lower bound; empty where it is what the server can do."""
+        if self.slipped_at is None:
+            return "all that was offered was answered in time"
+        return "; ".join(self.slip_causes)
 
     @property
     def answered_percent(self) -> float:
@@ -341,6 +394,7 @@ def together(parts: Sequence[Part], *, profile: str, model: str) -> LoadResult:
         model=model,
         charge_points=charge_points,
         due=due,
+        due_in_time=sum(part.due_in_time for part in parts),
         sent=sum(part.sent for part in parts),
         answered=answered,
         refused=dict(refused),
@@ -360,6 +414,7 @@ def together(parts: Sequence[Part], *, profile: str, model: str) -> LoadResult:
         little=little,
         slipped_at=min(slipped, default=None),
         slip_rate=sum(part.slip_rate or 0.0 for part in parts) if slipped else None,
+        slip_causes=[part.slip_cause for part in parts if part.slip_cause],
         connections=sum(part.connections for part in parts),
         connected_at_start=sum(part.connected_at_start for part in parts),
         most_connected=sum(part.most_connected for part in parts),

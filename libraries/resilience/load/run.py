@@ -38,6 +38,7 @@ class LoadRun:
         self._children = [ChildProcess(f"{name}, process {number + 1}") for number in range(processes)]
         self._files = [self.directory / f"{number}.plan" for number in range(processes)]
         self._result: LoadResult | None = None
+        self._ending = False
         self.stem = ""
         """What its files are called."""
 
@@ -126,9 +127,7 @@ class LoadRun:
         """
         if self._result is None:
             try:
-                wait_until(
-                    lambda: True if not self.running else None, timeout=timeout, failure=lambda: "", longest_pause=0.05
-                )
+                wait_until(self._over, timeout=timeout, failure=lambda: "", longest_pause=0.05)
             except WaitTimeout:
                 limit = seconds(timeout)
                 state = self.progress()
@@ -138,15 +137,25 @@ class LoadRun:
             self._result = self._collect()
         return self._result
 
+    def _over(self) -> bool | None:
+        """Whether all processes have ended. Where the capacity is looked for, the first to end is the end for all."""
+        if self.plan.slip is not None and not self._ending and not all(child.alive for child in self._children):
+            self._end_in_order()
+        return None if self.running else True
+
+    def _end_in_order(self) -> None:
+        self._ending = True
+        for child in self._children:
+            if child.alive:
+                os.kill(child.pid, signal.SIGTERM)
+
     def stop(self, timeout: timedelta | float = 10) -> LoadResult:
         """End it in order: nothing new is begun, what was begun is brought to its end; returns what it measured.
 
         Raises:
             ServiceError: it did not end in order; it was killed then.
         """
-        for child in self._children:
-            if child.alive:
-                os.kill(child.pid, signal.SIGTERM)
+        self._end_in_order()
         try:
             return self.wait(timeout)
         except WaitTimeout as late:
@@ -169,7 +178,8 @@ class LoadRun:
         parts = []
         for child, file in zip(self._children, self._files, strict=True):
             result = file.with_suffix(".result")
-            if child.exit_status or not result.exists():
+            # A result is whole where there is one; SIGTERM can still meet the process on its way out.
+            if child.exit_status not in {0, -signal.SIGTERM} or not result.exists():
                 raise ServiceError(
                     f"{child.name} was broken off with status {child.exit_status}. {child.output_tail()}"
                 )
