@@ -61,7 +61,7 @@ bench: $(INSTALLED)  ## Measure the server against Redis itself, and the load ge
 	$(BIN)/python benchmarks/gateway.py --output results/bench-gateway.json
 	$(BIN)/python benchmarks/fault_proxy.py --output results/bench-fault-proxy.json
 
-chaos: $(INSTALLED)  ## Faults by chance under traffic, judged by the ledger (SEED=42 FAULTS=100)
+chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100)
 	$(BIN)/robot --outputdir results/chaos $(if $(SEED),--variable SEED:$(SEED)) $(if $(FAULTS),--variable FAULTS:$(FAULTS)) \
 	  benchmarks/chaos.robot
 

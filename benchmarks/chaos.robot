@@ -1,50 +1,76 @@
 *** Settings ***
 Documentation     Faults by chance under traffic, judged by the ledger: ``make chaos SEED=42 FAULTS=100``.
 ...
-...               The same seed makes the same faults in the same order; without one it is made by chance and shown.
-...               Messages are queued in each fault. At the end nothing may be lost, answered twice or out of order,
-...               and the server may not have ended by itself.
+...               Fifty charge points charge on WebSockets, commands go to each of them, and messages of others are
+...               queued in each fault. Servers and Redis are killed, stopped and paused, the way between them is
+...               disturbed, replies to commits are lost. The same seed makes the same faults in the same order; without
+...               one it is made by chance. Seed and schedule are shown.
+...
+...               Charge points connect again by themselves, and send again what starts or stops a transaction until it
+...               is answered. At the end nothing may be lost, applied or answered twice, or out of order; what was
+...               refused may never have been done; and the system has to be as well as before.
 
+Library           LoadLibrary
 Resource          ../resources/faults.resource
 
-Suite Setup       Start The System Behind A Fault Proxy
+Suite Setup       Start The System With Traffic Behind A Fault Proxy
 Suite Teardown    Stop The System Behind A Fault Proxy
 
 Test Tags         chaos
 
 
 *** Variables ***
-${SEED}        ${EMPTY}
-${FAULTS}      100
-${MESSAGES}    1000
+${SEED}               ${EMPTY}
+${FAULTS}             100
+${MESSAGES}           1000
+${CHARGE POINTS}      50
+${LONGEST FAULT}      1 s
+${LONGEST PAUSE}      2 s
+${SMALLEST SHARE}     0.8
 
 
 *** Tasks ***
 Faults By Chance Lose, Repeat And Reorder Nothing
     [Documentation]    All kinds of faults that there are, one after the other.
-    Wait Until Health Is    healthy
-    ${seed} =    Start Faults By Chance
-    Keep Ledger    seed=${seed}
+    ${seed} =    Start Traffic And Faults By Chance
     Queue Messages In Each Fault    ${FAULTS}    ${MESSAGES}
     ${happened} =    Fault Schedule Should End    timeout=30 minutes
-    Wait Until Health Is    healthy    timeout=30 s
-    Wait Until Queue Is Empty    timeout=5 minutes
-    ${ledger} =    Ledger Should Be Clean
-    ${crashes} =    Get Server Crashes
-    Should Be Equal    ${crashes}    ${0}
-    Log To Console    \nSeed ${seed}, ${FAULTS} faults. ${ledger.summary}.
+    Everything Should Work As Before
+    ${commands}    ${load} =    End The Traffic
+    The Ledgers Should Be Clean    ${commands}    ${load}
+    Nothing Should Be Left Over    ${load}
+    The Server Should Never Have Crashed
+    Log To Console    Seed ${seed}, ${FAULTS} faults.
     Every Fault Should Be Proven    ${happened}
-    [Teardown]    Heal All
+    [Teardown]    Heal All And End The Traffic
 
 
 *** Keywords ***
-Start Faults By Chance
-    [Documentation]    From the seed that was given, or from a new one. Returns the seed.
-    IF    $SEED
-        ${seed} =    Start Random Fault Schedule    ${FAULTS}    seed=${SEED}    target=${TARGET}
-    ELSE
-        ${seed} =    Start Random Fault Schedule    ${FAULTS}    target=${TARGET}
-    END
+Start The System With Traffic Behind A Fault Proxy
+    [Documentation]    A server that is started again has to listen where it did, or nobody finds it.
+    Skip Unless Target Supports    gateway    target=${TARGET}
+    ${http} =    Get Free Port
+    ${ws} =    Get Free Port
+    Start The System Behind A Fault Proxy    HTTP_PORT=${http}    WS_PORT=${ws}
+    Commands To The System Can Be Sent
+    ${gateway} =    Get Gateway Url
+    ${redis} =    Get Redis Url
+    Aim Load At    ${gateway}    target=${TARGET}    redis=${redis}
+    @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
+    Adopt Charge Points    ${ids}
+
+Start Traffic And Faults By Chance
+    [Documentation]    Returns the seed, which was given, or is made now.
+    Wait Until Health Is    healthy
+    ${seed} =    Evaluate    int($SEED) if $SEED else random.randrange(2**32)    modules=random
+    Keep Ledger    seed=${seed}
+    Start Load    profile=mix    charge_points=${CHARGE POINTS}    duration=2 hours    pause=50 ms    seed=${seed}
+    ...    persistent=True    commands=True
+    @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
+    Start Command Traffic    ${ids}    every=500 ms    seed=${seed}
+    Command Traffic Should Reach Everybody
+    Start Random Fault Schedule    ${FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
+    ...    target=${TARGET}
     RETURN    ${seed}
 
 Queue Messages In Each Fault
@@ -52,8 +78,59 @@ Queue Messages In Each Fault
     [Arguments]    ${count}    ${messages}
     FOR    ${_}    IN RANGE    ${count}
         Wait For Next Fault    timeout=60 s
+        The Charge Points Should Be At Work
         Queue Generated Messages    ${messages}    mix=${TYPICAL MIX}    allow_partial=True
     END
+
+The Charge Points Should Be At Work
+    [Documentation]    The load goes on, whatever becomes of its messages.
+    ${progress} =    Get Load Progress
+    Should Be Equal    ${progress}[phase]    running
+
+Everything Should Work As Before
+    [Documentation]    Health, connections, commands and the queue, while charge points still charge.
+    Wait Until Health Is    healthy    timeout=30 s
+    Command Traffic Should Reach Everybody    timeout=30 s
+    ${progress} =    Get Load Progress
+    Should Be Equal As Integers    ${progress}[connected]    ${CHARGE POINTS}
+    A Heartbeat Is Answered
+
+Heal All And End The Traffic
+    [Documentation]    Whatever has happened: nothing sends any more when the keys are compared.
+    Heal All
+    Run Keyword And Ignore Error    Stop Load
+
+End The Traffic
+    [Documentation]    Nothing new is begun, what was begun is ended. Returns what became of commands and messages.
+    ${commands} =    Stop Command Traffic
+    ${load} =    Stop Load
+    Wait Until Queue Is Empty    timeout=5 minutes
+    Log To Console    \n${commands.summary}\n${load.summary}
+    RETURN    ${commands}    ${load}
+
+The Ledgers Should Be Clean
+    [Documentation]    All messages, of all ways, judged as one history; and callers of commands were told what is true.
+    [Arguments]    ${commands}    ${load}
+    ${state} =    Compare State With Load    ${load}    all_known=True
+    ${ledger} =    Ledger Should Be Clean
+    ...    together_with=${{[*$load.ledgers, $state.effects, $commands.ledger]}}
+    Log To Console    ${ledger.summary}.
+    Should Be Empty    ${state.inconsistent}
+    Should Be Equal As Integers    ${commands.mixed_up}    0    msg=${commands.summary}    values=False
+    Should Be Equal As Integers    ${commands.unclear}    0    msg=${commands.summary}    values=False
+    ${silence} =    Evaluate    $load.failures.get('unanswered: timeout', 0)
+    Should Be Equal As Integers    ${silence}    0    msg=CALLs were neither answered nor refused.
+    Should Be True    $ledger.acknowledged >= int($FAULTS) * int($MESSAGES) * float($SMALLEST_SHARE)
+    ...    msg=Too few messages to show anything: ${ledger.summary}.
+
+Nothing Should Be Left Over
+    [Documentation]    No command waits, no note of one is left in Redis, and no key hangs in the air.
+    [Arguments]    ${load}
+    Queue Should Be Empty
+    Pending Correlations Should Be    0
+    Noted Correlations Should Be    0    timeout=15 s
+    ${state} =    Compare State With Load    ${load}
+    Should Be Empty    ${state.orphans}
 
 Every Fault Should Be Proven
     [Documentation]    A run whose faults had no effect shows nothing.

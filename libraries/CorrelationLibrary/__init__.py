@@ -10,6 +10,7 @@ from CorrelationLibrary.connection import Connection
 from CorrelationLibrary.counting import Counting
 from CorrelationLibrary.direct import Direct
 from CorrelationLibrary.sending import Sending
+from CorrelationLibrary.traffic import Traffic
 from resilience.library import KeywordLibrary
 from resilience.queue.messages import Ids
 from resilience.registry import Registry
@@ -19,7 +20,7 @@ __all__ = ["CorrelationLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, AnswerKeywords, Connection, Counting, Direct, Sending):
+    class _Keywords(KeywordLibrary, AnswerKeywords, Connection, Counting, Direct, Sending, Traffic):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -82,5 +83,6 @@ class CorrelationLibrary(_Keywords):
                 AnswerKeywords(lines, ids),
                 Counting(lines, ids),
                 Direct(),
+                Traffic(lines, ids),
             ]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from resilience.correlation.commands import Command, CommandClient, Commands
 from resilience.correlation.gateway_stand_in import GatewayStandIn
 from resilience.correlation.inspection import Correlations, inspect_correlations
+from resilience.correlation.traffic import CommandTraffic
 from resilience.errors import UsageError
 from resilience.library import Component
 from resilience.queue.messages import Ids
@@ -27,6 +28,7 @@ class Line:
         self.client = client
         self.stand_in = stand_in
         self.charge_points: list[str] = []
+        self.traffic: CommandTraffic | None = None
         self._token = token
 
     def inspect(self) -> Correlations:
@@ -36,6 +38,8 @@ class Line:
     def close(self) -> None:
         """Break off what waits, and remove the charge points."""
         try:
+            if self.traffic is not None:
+                self.traffic.close()
             self.client.close()
         finally:
             self.stand_in.close()

@@ -9,11 +9,9 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from CorrelationLibrary.base import LineComponent, several
-from resilience.correlation.commands import MARGIN_SECONDS, Command, Commands
+from resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.waiting import in_words, seconds
-
-TIMED_OUT = 408
 
 
 class Sending(LineComponent):

@@ -68,6 +68,8 @@ class Loads(Component):
         sessions: int | None = None,
         meter_values: int = 4,
         together: bool = False,
+        persistent: bool = False,
+        commands: bool = False,
         per_connection: int = 5,
         blackout_at: timedelta | None = None,
         timeout: timedelta = timedelta(seconds=30),
@@ -96,6 +98,9 @@ class Loads(Component):
             sessions: charging sessions of each charge point, for the profile `session`.
             meter_values: of each session.
             together: without a `rate`, profile `session`: nobody goes on before everybody has a transaction.
+            persistent: what starts or stops a transaction is sent again, under another message id, until answered.
+            commands: charge points answer commands, and write each GetConfiguration that they carry out into the
+                ledger, by its key.
             per_connection: messages on one connection, for the profile `churn`.
             blackout_at: when all connections are cut at once.
             timeout: after which an answer does not count any more.
@@ -136,6 +141,8 @@ class Loads(Component):
             sessions=sessions,
             meter_values=meter_values,
             together=together,
+            persistent=persistent,
+            commands=commands,
             per_connection=per_connection,
             blackout_at=None if blackout_at is None else seconds(blackout_at),
             timeout=seconds(timeout),

@@ -28,7 +28,7 @@ class State(Component):
         self._shop = workshop
 
     @keyword(tags=("load", "state"))
-    def compare_state_with_load(self, result: LoadResult) -> StateReport:
+    def compare_state_with_load(self, result: LoadResult, *, all_known: bool = False) -> StateReport:
         """Compares the transactions that are kept with what the load's charge points know of them.
 
         Owner, connector, id tag, start and stop of the meter, and the status have to be the same; no transaction id is
@@ -37,6 +37,8 @@ class State(Component):
 
         Args:
             result: what `Run Load` or `Wait For Load` returned, of the profile `session` or `mix`.
+            all_known: a transaction that no charge point knows is inconsistent too; for a `persistent` load, on charge
+                points that had none before.
 
         Returns:
             An object with `transactions` (how many were compared), `inconsistent` and `orphans` (lists of texts),
@@ -62,7 +64,7 @@ class State(Component):
                 wait_until_gone(cast(Reader, client), aim.target, points, SESSIONS_GONE_SECONDS)
             effects = Path(result.ledgers[0]).with_suffix(".effects.jsonl")
             effects.unlink(missing_ok=True)
-            report = read_state(cast(Reader, client), aim.target, result.sessions, points, effects)
+            report = read_state(cast(Reader, client), aim.target, result.sessions, points, effects, all_known=all_known)
         finally:
             client.close()
         logger.info(report.summary)

@@ -13,6 +13,7 @@ from resilience.errors import ExpectationFailed, ResilienceError, ServiceError, 
 from resilience.library import Component
 from resilience.measure.times import ResponseTimes, response_times
 from resilience.ocpp_server import Health, OcppServer
+from resilience.ports import free_port
 from resilience.registry import Registry
 from resilience.waiting import wait_until
 
@@ -22,6 +23,23 @@ class Endpoints(Component):
 
     def __init__(self, servers: Registry[OcppServer]) -> None:
         self._servers = servers
+
+    @keyword(tags=("server", "getter"))
+    def get_free_port(self) -> int:
+        """Returns a port of 127.0.0.1 that nobody uses, for a server that has to listen on the same one in each life.
+
+        Raises:
+            ServiceError: there is none.
+
+        Example:
+        ```robotframework
+        ${port}    Get Free Port
+        Start Server    ${redis}    WS_PORT=${port}
+        Kill Server
+        Start Server    ${redis}    WS_PORT=${port}
+        ```
+        """
+        return free_port()
 
     @keyword(tags=("server", "health", "getter"))
     def get_health(self, *, alias: str = "server") -> dict[str, Any]:

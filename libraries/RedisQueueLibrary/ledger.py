@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 from robot.api import logger
@@ -57,13 +58,14 @@ class LedgerKeywords(QueueComponent):
         return str(path)
 
     @keyword(tags=("queue", "ledger", "check"))
-    def ledger_should_be_clean(self, *, alias: str = "queue") -> LedgerReport:
+    def ledger_should_be_clean(self, *, together_with: Sequence[str] = (), alias: str = "queue") -> LedgerReport:
         """Ends the ledger of a queue and fails unless nothing was lost, duplicated, reordered or unexpected.
 
         Answers are read once more first; wait for them before (`All Messages Should Be Answered`,
         `Wait Until Queue Is Empty`), since what is still missing now counts as lost. The whole file is judged.
 
         Args:
+            together_with: further files of ledgers, which have ended; all are judged as one history.
             alias: which queue.
 
         Returns:
@@ -82,9 +84,10 @@ class LedgerKeywords(QueueComponent):
         ```
         """
         ended = self._queues.get(alias).end_ledger()
-        report = check([ended.path])
+        report = check([ended.path, *together_with])
         series.keep_judgement(ended.path, report)
-        text = "\n".join([f"Ledger {ended.path.name} is {report.verdict}: {report.summary}", *report.details()])
+        names = ", ".join(Path(each).name for each in [str(ended.path), *together_with])
+        text = "\n".join([f"Ledger {names} is {report.verdict}: {report.summary}", *report.details()])
         if report.verdict is not Verdict.CLEAN:
             raise ExpectationFailed(text)
         logger.info(text)

@@ -1,6 +1,7 @@
 *** Settings ***
 Documentation    Keywords that load the gateway, on the reference server.
 
+Library          CorrelationLibrary
 Library          LoadLibrary
 Library          OcppServerLibrary
 Library          RedisQueueLibrary
@@ -41,6 +42,27 @@ A Load Can Be Stopped And Watched
     ${load}    Stop Load    background
     Should Be True    ${load.duration} < 30
 
+Commands Go On While Charge Points Charge, And Complete Each Other's Ledger
+    Open Commands To The Reference Server
+    @{points}    Get Load Charge Points    5
+    Start Load    profile=session    charge_points=5    duration=1 minute    persistent=yes    commands=yes
+    Start Command Traffic    ${points}    every=20 ms
+    Command Traffic Should Reach Everybody    timeout=10 s
+    ${traffic}    Stop Command Traffic
+    ${load}    Stop Load
+    Should Be Equal    ${traffic.answered}    ${traffic.sent}
+    The Ledgers Should Be Clean Together    ${load}    ${traffic}
+
+Command Traffic Runs Once At A Time
+    Open Commands To The Reference Server
+    Run Keyword And Expect Error    No command traffic runs; *    Stop Command Traffic
+    Start Command Traffic    ${{['LOAD-CP-001']}}
+    Run Keyword And Expect Error    Command traffic runs already; *    Start Command Traffic    ${{['LOAD-CP-001']}}
+    Run Keyword And Expect Error    No command was answered by LOAD-CP-001*
+    ...    Command Traffic Should Reach Everybody    timeout=50 ms
+    ${traffic}    Stop Command Traffic
+    Should Be Equal    ${traffic.answered}    ${0}
+
 Arguments That Do Not Go Together Are Refused
     Run Keyword And Expect Error    A load with a rate needs a duration.    Run Load    rate=10
     Run Keyword And Expect Error    to_rate and spike need a rate.    Run Load    spike=10
@@ -63,6 +85,22 @@ Start The Reference Server
     Wait Until Server Is Ready
     ${gateway}    Get Gateway Url
     Aim Load At    ${gateway}    redis=${redis}
+
+Open Commands To The Reference Server
+    [Documentation]    And a ledger to judge the others with.
+    ${redis}    Get Redis Url
+    ${server}    Get Server Url
+    Open Commands    ${redis}    ${server}
+    Open Queue    ${redis}
+    Keep Ledger
+
+The Ledgers Should Be Clean Together
+    [Documentation]    That of the load alone says nothing of commands that it never sent; all of them know each other.
+    [Arguments]    ${load}    ${traffic}
+    Run Keyword And Expect Error    *never sent*    Judge Load Ledger    ${load}
+    ${state}    Compare State With Load    ${load}
+    ${ledger}    Ledger Should Be Clean    together_with=${{[*$load.ledgers, $state.effects, $traffic.ledger]}}
+    Should Be Equal As Integers    ${ledger.acknowledged}    ${{$load.answered + $traffic.answered}}
 
 Two Loads Of The Same Name
     [Documentation]    The second one has to be refused.

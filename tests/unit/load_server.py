@@ -2,9 +2,11 @@
 
 Prints its port. Options: `stall_at` and `stall` (seconds after the first message, and how long everything stands
 still), `silent` (every so many messages without an answer), `refuse` (every so many messages get a CALLERROR),
-`drop` (every so many messages the connection is cut), `leak` (bytes kept for each message), `delay` (seconds), `slow`
-(the end of a path: only such charge points have to wait that long), `times` (file that the times of all answers are
-written to when the server is ended, in seconds of one clock).
+`drop` (every so many messages the connection is cut), `slam` (every so many connections are cut as soon as they are
+open), `ask` (every so many messages are followed by a command), `leak` (bytes kept for each message), `delay`
+(seconds), `slow` (the end of a path: only such charge points have to wait that long), `record` (file that all that
+came is written to when the server is ended), `times` (file that the times of all answers are written to then, in
+seconds of one clock).
 """
 
 from __future__ import annotations
@@ -32,14 +34,20 @@ from picows import (
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 COUNT = itertools.count(1)
+CONNECTIONS = itertools.count(1)
 TRANSACTIONS = itertools.count(1)
 KEPT: list[bytes] = []
 ANSWERED: list[float] = []
+RECORD: list[Any] = []
 
 
 class Peer(WSListener):
     def __init__(self, delay: float) -> None:
         self.delay = delay
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        if due("slam", next(CONNECTIONS)):
+            transport.disconnect(graceful=False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is WSMsgType.CLOSE:
@@ -50,10 +58,17 @@ class Peer(WSListener):
         if number == 1 and OPTIONS.get("stall"):
             asyncio.get_running_loop().call_later(OPTIONS["stall_at"], time.sleep, OPTIONS["stall"])
         data = frame.get_payload_as_bytes()
-        if not OPTIONS.get("refuse") and data.endswith(b"{}]"):
+        if not OPTIONS.get("refuse") and data.startswith(b"[2") and data.endswith(b"{}]"):
             message: list[Any] = [2, data.split(b'"')[1].decode(), "Heartbeat"]  # what piled up is answered quickly
         else:
             message = json.loads(data)
+        if OPTIONS.get("record"):
+            RECORD.append(message)
+        if message[0] != 2:
+            return
+        if due("ask", number):
+            command = [2, f"ask-{number}", "GetConfiguration", {"key": [f"key-{number}"]}]
+            transport.send(WSMsgType.TEXT, json.dumps(command).encode())
         if OPTIONS.get("leak"):
             KEPT.append(bytes(OPTIONS["leak"]))
         if self.delay:
@@ -99,3 +114,5 @@ async def main() -> None:
 uvloop.run(main())
 if OPTIONS.get("times"):
     Path(OPTIONS["times"]).write_text(json.dumps(ANSWERED))
+if OPTIONS.get("record"):
+    Path(OPTIONS["record"]).write_text(json.dumps(RECORD))

@@ -81,6 +81,23 @@ def test_an_effect_that_nobody_looked_for_is_not_called_lost(tmp_path: Path) -> 
     assert both.details() == ["lost: StartTransaction 'm1' of CP-1 was acknowledged, but has no effect"]
 
 
+def test_traces_are_missed_only_of_what_went_the_way_that_was_looked_at(tmp_path: Path) -> None:
+    """Charge points see the commands that they carry out, and nothing of the transactions that the system keeps."""
+    with Ledger(tmp_path / "sender.jsonl") as sender:
+        for name, via in (("m1", "websocket"), ("c1", "command"), ("c2", "command")):
+            sender.invoke("CP-1", name, "StartTransaction", via=via, expect=Expect.BOTH)
+            sender.acknowledged("CP-1", name)
+            sender.answered("CP-1", name)
+        sender.end()
+    with Ledger(tmp_path / "point.jsonl", observes=Expect.EFFECT, observes_via="command") as point:
+        point.effect("CP-1", "c1", "carried out")
+        point.end()
+    report = check([tmp_path / "sender.jsonl", tmp_path / "point.jsonl"])
+    assert [each.id for each in report.lost] == ["c2"]
+    [why] = report.open_ended
+    assert why.startswith("nobody looked at the state, where 1 of the messages")
+
+
 def test_a_message_that_was_answered_with_an_error_need_not_have_an_effect(ledger: Ledger) -> None:
     ledger.invoke("CP-1", "m1", "StartTransaction", expect=Expect.BOTH)
     ledger.acknowledged("CP-1", "m1")
@@ -222,6 +239,26 @@ def test_contradictions_are_named(ledger: Ledger) -> None:
     ledger.failed("CP-1", "m1", "refused")
     with pytest.raises(LedgerError, match=r"line 4: message 'm1' of CP-1 is 'fail', but was 'ok' before\.$"):
         judged(ledger)
+
+
+def test_a_gateway_may_answer_heartbeats_before_what_their_sender_gave_up(ledger: Ledger) -> None:
+    """Only Heartbeats on a WebSocket, and only before what nobody waits for any more."""
+    for cp, action, given_up, via in (
+        ("CP-1", "Heartbeat", True, "websocket"),
+        ("CP-2", "Authorize", True, "websocket"),
+        ("CP-3", "Heartbeat", False, "websocket"),
+        ("CP-4", "Heartbeat", True, "queue"),
+    ):
+        ledger.invoke(cp, "first", "StatusNotification", seq=1, via=via)
+        if given_up:
+            ledger.unknown(cp, "first", "connection lost")
+        else:
+            ledger.acknowledged(cp, "first")
+        ledger.invoke(cp, "second", action, seq=2, via=via)
+        ledger.acknowledged(cp, "second")
+        ledger.answered(cp, "second")
+        ledger.answered(cp, "first")
+    assert [each.cp for each in judged(ledger).reordered] == ["CP-2", "CP-3", "CP-4"]
 
 
 def test_message_ids_are_used_once(ledger: Ledger) -> None:

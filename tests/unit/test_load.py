@@ -186,6 +186,75 @@ def test_sessions_are_whole_and_wait_for_each_other(
     assert all((session.meter_stop or 0) > session.meter_start for session in result.sessions)
 
 
+def test_starts_and_stops_are_sent_until_they_are_answered(
+    server: Callable[..., str],
+    load: Callable[..., LoadResult],
+    end_servers: Callable[[], None],
+    tmp_path: Path,
+) -> None:
+    """The same again where nobody knows what became of it, a new start where it was refused."""
+    record = tmp_path / "record.json"
+    url = server(drop=5, refuse=7, record=str(record))
+    result = load(url, profile=Profile.SESSION, sessions=8, charge_points=3, meter_values=0, persistent=True)
+    end_servers()
+    assert result.failures["unanswered: connection lost"]
+    assert result.refusals
+    assert len(result.sessions) == 24
+    assert all(session.stopped for session in result.sessions)
+    sent = [message for message in json.loads(record.read_text()) if message[0] == 2]
+    assert len(sent) == result.sent
+    starts = [message[3]["meterStart"] for message in sent if message[2] == "StartTransaction"]
+    known = [session.meter_start for session in result.sessions]
+    assert set(known) < set(starts), "none was refused"
+    assert len(starts) > len(set(starts)), "none was repeated"
+    assert {session.start_id for session in result.sessions} < {message[1] for message in sent}
+
+
+def test_without_persistence_nothing_is_sent_twice(
+    server: Callable[..., str], load: Callable[..., LoadResult], end_servers: Callable[[], None], tmp_path: Path
+) -> None:
+    record = tmp_path / "record.json"
+    load(server(drop=5, record=str(record)), profile=Profile.SESSION, sessions=8, charge_points=3, meter_values=0)
+    end_servers()
+    sent = [message[3] for message in json.loads(record.read_text()) if message[2] == "StartTransaction"]
+    assert len({(each["meterStart"], each["timestamp"]) for each in sent}) == len(sent) == 24
+
+
+def test_commands_are_carried_out_and_written_down(
+    server: Callable[..., str],
+    load: Callable[..., LoadResult],
+    end_servers: Callable[[], None],
+    tmp_path: Path,
+) -> None:
+    record = tmp_path / "record.json"
+    result = load(server(ask=10, record=str(record)), messages=10, charge_points=5, commands=True)
+    end_servers()
+    assert result.commands == 5
+    answers = [message for message in json.loads(record.read_text()) if message[0] != 2]
+    assert sorted((kind, name, payload["unknownKey"]) for kind, name, payload in answers) == [
+        (3, f"ask-{number}", [f"key-{number}"]) for number in (10, 20, 30, 40, 50)
+    ]
+    report = check(result.ledgers)
+    assert sorted(each.about[:38] for each in report.unexpected) == [
+        f"effect carried out for message 'key-{number}'"[:38] for number in (10, 20, 30, 40, 50)
+    ]
+
+
+def test_without_being_told_charge_points_carry_out_nothing(
+    server: Callable[..., str],
+    load: Callable[..., LoadResult],
+    end_servers: Callable[[], None],
+    tmp_path: Path,
+) -> None:
+    record = tmp_path / "record.json"
+    result = load(server(ask=10, record=str(record)), messages=10, charge_points=5)
+    end_servers()
+    assert result.commands == 5
+    codes = [message[2] for message in json.loads(record.read_text()) if message[0] == 4]
+    assert codes == ["NotImplemented"] * 5
+    assert check(result.ledgers).verdict is Verdict.CLEAN
+
+
 def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tmp_path: Path) -> None:
     run = LoadRun("Load 'load'", Plan(url=server(delay=0.01), profile=Profile.SESSION, seconds=60))
     try:
@@ -205,6 +274,16 @@ def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Ca
     assert 0 < result.recovered_after < 5
     assert (result.connections, result.fewest_connected, result.reconnecting.samples) == (100, 0, 50)
     assert result.answered + result.unanswered == 400
+
+
+def test_a_connection_that_is_cut_as_soon_as_it_is_open_is_opened_again(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    """As by a server that is killed just then. Nobody connects twice at the same time."""
+    result = load(server(slam=2, drop=7), messages=50, charge_points=10)
+    assert result.answered + result.unanswered == 500
+    assert result.connections > 100
+    assert result.most_connected <= 10
 
 
 def test_churn_connects_again_and_again(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter
@@ -26,6 +27,9 @@ MARGIN_SECONDS = 15.0
 """How long after a command's own timeout the system may take before the client gives up."""
 
 
+TIMED_OUT = 408
+
+
 @dataclass(eq=False, kw_only=True)
 class Command:
     """One command and what became of it.
@@ -45,6 +49,7 @@ class Command:
         reason: why it failed, in the system's words.
         data: what the charge point answered.
         problem: why there was no HTTP answer.
+        connected: whether the system could be asked at all.
         seconds: from sending until the caller had the answer.
         done: whether the caller has been told something.
     """
@@ -63,6 +68,7 @@ class Command:
     success: bool | None = None
     data: Any = None
     problem: str | None = None
+    connected: bool = True
     seconds: float | None = None
     done: bool = False
     sent_at: float | None = None
@@ -81,6 +87,15 @@ class Command:
             return True
         echoed = pick(self.data, self.echo)
         return echoed == self.mark or (isinstance(echoed, list) and echoed == [self.mark])
+
+    def certainly_not_sent(self, target: Target) -> bool:
+        """Whether the caller can be sure that the charge point has not got it and never will."""
+        if not self.connected:
+            return True
+        if self.status is None or self.answered:
+            return False
+        wrong = 400 <= self.status < 500 and self.status != TIMED_OUT
+        return wrong or any(text in self.reason for text in target.commands.not_sent)
 
     def __str__(self) -> str:
         outcome = self.problem or (f"{self.status} {self.reason}".strip() if self.done else "no answer yet")
@@ -197,7 +212,7 @@ class CommandClient:
         self.target = target
         self._token = token
         self._run = run
-        self._made = 0
+        self._made = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
         self._running: list[Commands] = []
 
@@ -220,8 +235,7 @@ class CommandClient:
         mark: str | None = None
         if request.mark is not None:
             if request.mark not in values:
-                self._made += 1
-                values[request.mark] = f"{self._run}-{self._made}"
+                values[request.mark] = f"{self._run}-{next(self._made)}"
             mark = str(values[request.mark])
         values["charge_point_id"] = charge_point
         if timeout is not None:
@@ -272,22 +286,29 @@ class CommandClient:
 
     async def _send_all(self, batch: Commands) -> None:
         if self._session is None:
-            headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-            # What is set in the environment of the test run (a proxy) has no say here.
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, keepalive_timeout=3), headers=headers, trust_env=False
-            )
+            self._session = self.session(_Connector(limit=0, keepalive_timeout=3))
         session = self._session
         try:
             async with asyncio.TaskGroup() as tasks:
                 for command in batch:
-                    tasks.create_task(self._send(session, command))
+                    tasks.create_task(self.send(session, command))
         finally:
             for command in batch:
                 if not command.done:
                     command.problem, command.done = "the caller went away", True
 
-    async def _send(self, session: aiohttp.ClientSession, command: Command) -> None:
+    def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+        """A session to the system over this connector, with the token; whoever makes it closes it."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        # What is set in the environment of the test run (a proxy) has no say here.
+        session = aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False)
+        # A GET whose connection broke is sent a second time otherwise: the charge point would get two commands. aiohttp
+        # has no public setting for that.
+        session._retry_connection = False  # noqa: SLF001
+        return session
+
+    async def send(self, session: aiohttp.ClientSession, command: Command) -> None:
+        """Send a command over a session and wait until its caller was told something; never raises for that."""
         timeout = self.target.commands.default_timeout if command.timeout is None else command.timeout
         began = command.sent_at = time.monotonic()
         try:
@@ -303,6 +324,7 @@ class CommandClient:
         except TimeoutError:
             command.problem = f"no HTTP answer within {in_words(timeout + MARGIN_SECONDS)}"
         except (aiohttp.ClientError, OSError) as error:
+            command.connected = not isinstance(error, aiohttp.ClientConnectorError)
             command.problem = f"no HTTP answer: {error or type(error).__name__}"
         command.seconds = time.monotonic() - began
         command.done = True

@@ -181,7 +181,7 @@ class Checker:
         self._answer_order: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._open: dict[str, str] = {}
         self._seeds: list[int] = []
-        self._state_observed = False
+        self._observed: set[str | None] = set()
 
     def add(self, where: str, record: Record) -> None:
         """Take in a record; `where` names its place in messages.
@@ -193,7 +193,8 @@ class Checker:
             self._open[record.writer or where] = where
             if record.seed is not None:
                 self._seeds.append(record.seed)
-            self._state_observed |= record.expect is not Expect.ANSWER
+            if record.expect is not Expect.ANSWER:
+                self._observed.add(record.via)
             return
         if record.op is Op.END:
             self._open.pop(record.writer or where, None)
@@ -205,7 +206,6 @@ class Checker:
                 raise LedgerError(where, 0, f"message '{record.id}' of {record.cp} was invoked before; ids are unique.")
             self._invoke(key, record)
         elif record.op in {Op.ANSWER, Op.EFFECT}:
-            self._state_observed |= record.op is Op.EFFECT
             if record.op is Op.ANSWER:
                 source = where.rpartition(", line ")[0]
                 self._answer_order.setdefault((source, key[0]), []).append(key)
@@ -237,14 +237,19 @@ class Checker:
         for early in self._seen_early.pop(key, ()):
             _see(message, early)
 
+    def _looked_for(self, message: Message) -> bool:
+        """Whether anybody has looked for traces of what went this way."""
+        return None in self._observed or message.via in self._observed
+
     def report(self) -> LedgerReport:
         """Judge what was taken in so far."""
+        self._observed.update(each.via for each in self._messages.values() if each.effects)
         report = LedgerReport(seeds=self._seeds)
         report.open_ended = [f"the writer that began at {where} did not end" for where in self._open.values()]
         for message in self._messages.values():
             self._judge(message, report)
-        unseen = sum(each.needs_effect for each in self._messages.values())
-        if unseen and not self._state_observed:
+        unseen = sum(each.needs_effect and not self._looked_for(each) for each in self._messages.values())
+        if unseen:
             report.open_ended.append(
                 f"nobody looked at the state, where {unseen} of the messages have to leave a trace: judge it with "
                 "the file of effects too"
@@ -265,7 +270,7 @@ class Checker:
         report.invoked += 1
         if message.outcome is Op.OK:
             report.acknowledged += 1
-            missing = _missing(message, state_observed=self._state_observed)
+            missing = _missing(message, looked_for=self._looked_for(message))
             if missing and not self._open:
                 report.lost.append(violation("lost", f"was acknowledged, but has no {missing}"))
         elif message.outcome is Op.FAIL:
@@ -286,17 +291,23 @@ class Checker:
 
     def _judge_order(self, keys: list[tuple[str, str]], report: LedgerReport) -> None:
         latest: Message | None = None
+        queued: Message | None = None
         seen: set[tuple[str, str]] = set()
         for key in keys:
             message = self._messages.get(key)
             if message is None or message.seq is None or key in seen:
                 continue
             seen.add(key)
-            if latest is not None and latest.seq is not None and message.seq < latest.seq:
-                about = f"{message} was answered after {latest}, which was sent behind it"
+            # What its sender has given up waits for Redis, while a gateway answers the Heartbeats behind it itself.
+            before = queued if message.outcome is Op.UNKNOWN else latest
+            if before is not None and before.seq is not None and message.seq < before.seq:
+                about = f"{message} was answered after {before}, which was sent behind it"
                 report.reordered.append(Violation("reordered", about, message.cp, message.id))
-            else:
+                continue
+            if latest is None or latest.seq is None or message.seq > latest.seq:
                 latest = message
+            if not _is_answered_on_the_way(message):
+                queued = message
 
 
 def check(paths: Iterable[Path | str]) -> LedgerReport:
@@ -321,10 +332,15 @@ def _see(message: Message, record: Record) -> None:
         message.results += 1
 
 
-def _missing(message: Message, *, state_observed: bool) -> str:
+def _is_answered_on_the_way(message: Message) -> bool:
+    """Whether a gateway may answer it without the processors, while Redis is away."""
+    return message.via == "websocket" and message.action == "Heartbeat"
+
+
+def _missing(message: Message, *, looked_for: bool) -> str:
     missing = []
     if message.expect is not Expect.EFFECT and not message.answers:
         missing.append("answer")
-    if state_observed and message.needs_effect and not message.effects:
+    if looked_for and message.needs_effect and not message.effects:
         missing.append("effect")
     return " and no ".join(missing)

@@ -72,7 +72,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         seq: the message's place among those of its charge point that have to keep their order; `None` where order
             does not matter (commands).
         action: OCPP action, for people.
-        via: the way that it went: `queue`, `websocket` or `command`.
+        via: the way that it went: `queue`, `websocket` or `command`; of a `begin` that looks for traces: of what went
+            which way, all of it where left out.
         expect: what it has to come to once it is acknowledged; of a `begin`: `effect` if this writer looks for traces
             in the state.
         kind: of an answer: `result` or `error`.

@@ -25,6 +25,7 @@ class Ledger:
         path: the file; made with its folder where it is not there, appended to where it is.
         seed: the seed of whatever chance there is in the run, for the `begin` record.
         observes: `effect` if this writer looks for traces in the state; only then can a missing one be lost.
+        observes_via: it looks for traces of what went this way only.
         clock: seconds since 1970.
     """
 
@@ -34,6 +35,7 @@ class Ledger:
         *,
         seed: int | None = None,
         observes: Expect = Expect.ANSWER,
+        observes_via: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = Path(path)
@@ -44,7 +46,17 @@ class Ledger:
         self._lines: list[bytes] = []
         self._bytes = 0
         self._file = self.path.open("ab", buffering=0)
-        self._add(Record(op=Op.BEGIN, t=clock(), writer=self._writer, format=FORMAT, seed=seed, expect=observes))
+        self._add(
+            Record(
+                op=Op.BEGIN,
+                t=clock(),
+                via=observes_via,
+                writer=self._writer,
+                format=FORMAT,
+                seed=seed,
+                expect=observes,
+            )
+        )
         self.flush()
 
     def invoke(

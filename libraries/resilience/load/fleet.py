@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
 
+from resilience.charge_points.behaviour import Behaviour
 from resilience.ledger.records import FORMAT
 from resilience.load.plan import Model, Plan, Profile
 from resilience.load.result import LAG_LIMIT_MS, Part, Second, Spent, Spread, Times, cause_of_slip
@@ -43,14 +44,17 @@ _EXPECT_BOTH = {"StartTransaction", "StopTransaction"}
 class LedgerLines:
     """Ledger lines (see `resilience.ledger`) made as cheaply as they can be."""
 
-    def __init__(self, path: str | None, seed: int) -> None:
+    def __init__(self, path: str | None, seed: int, *, commands: bool) -> None:
         self._file = Path(path).open("ab", buffering=0) if path else None  # noqa: SIM115 - closed by `close`
         self._writer = f"load.{secrets.token_hex(4)}"
         self.lines: list[str] = []
         self.on = self._file is not None
         if self.on:
+            # Charge points see every command that is carried out, and so whether one is missing.
+            looks = ',"expect":"effect","via":"command"' if commands else ""
             self.lines.append(
-                f'{{"op":"begin","t":{time.time():.6f},"writer":"{self._writer}","format":{FORMAT},"seed":{seed}}}\n'
+                f'{{"op":"begin","t":{time.time():.6f},"writer":"{self._writer}","format":{FORMAT},"seed":{seed}'
+                f"{looks}}}\n"
             )
             self.flush()
 
@@ -96,10 +100,13 @@ class ChargePoint(WSListener, Actor):
         self.sequence = 0
         self.last_message_id = ""
         self.stopping = False
+        self.refused = False
+        self.behaviour = Behaviour() if fleet.plan.commands else None
         self.finished = False
         self.held = False
         self.ready = False
         self.planned_close = False
+        self.connecting = False
         self.fragments: list[bytes] = []
 
     # --- the connection
@@ -126,11 +133,13 @@ class ChargePoint(WSListener, Actor):
             fleet.failures[f"connection refused: {type(error).__name__}"] += 1
             return False
         times.add(now() - began)
+        if transport.is_disconnected or transport.response is None:
+            return False  # it was lost as soon as it was open
         if transport.response.headers.get("Sec-WebSocket-Protocol") != fleet.plan.subprotocol:
             fleet.failures["connection refused: other subprotocol"] += 1
             transport.disconnect()
             return False
-        return not transport.is_disconnected
+        return True
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The WebSocket is open."""
@@ -157,17 +166,23 @@ class ChargePoint(WSListener, Actor):
 
     async def stay_connected(self, at_once: bool) -> None:
         """Connect again until that works, with pauses that grow and are drawn by chance."""
+        if self.connecting:  # a connection that was lost before `connect` returned
+            return
+        self.connecting = True
         fleet = self.fleet
         pause = RETRY_SECONDS[0]
-        if not at_once and fleet.blackout_began is None:
-            await asyncio.sleep(fleet.chance.uniform(0, pause))
-        while not fleet.closing and self.transport is None:
-            if await self.connect(fleet.times["reconnecting"]):
-                fleet.all_back()
-                self.resume()
-                return
-            await asyncio.sleep(fleet.chance.uniform(pause / 2, pause))
-            pause = min(2 * pause, RETRY_SECONDS[1])
+        try:
+            if not at_once and fleet.blackout_began is None:
+                await asyncio.sleep(fleet.chance.uniform(0, pause))
+            while not fleet.closing and self.transport is None:
+                if await self.connect(fleet.times["reconnecting"]):
+                    fleet.all_back()
+                    self.resume()
+                    return
+                await asyncio.sleep(fleet.chance.uniform(pause / 2, pause))
+                pause = min(2 * pause, RETRY_SECONDS[1])
+        finally:
+            self.connecting = False
 
     def resume(self) -> None:
         """Go on where the connection was lost."""
@@ -207,10 +222,7 @@ class ChargePoint(WSListener, Actor):
             fleet.part.unexpected += 1
             return
         if kind == 2:
-            fleet.part.commands += 1
-            reply = msgspec.json.encode([4, message_id, "NotImplemented", "A simulated charge point.", {}])
-            if self.transport is not None:
-                self.transport.send(WSMsgType.TEXT, reply)
+            self.commanded(message)
             return
         if message_id != self.waiting_for:
             self.not_waited_for(message, message_id)
@@ -238,7 +250,28 @@ class ChargePoint(WSListener, Actor):
                 fleet.line(f'{{"op":"fail",{t},"what":{what}}}\n')
                 fleet.line(f'{{"op":"answer",{t},"kind":"error","what":{what}}}\n')
         self.waiting_for = None
+        self.refused = kind != 3
         self.done(answer, at)
+
+    def commanded(self, message: list[Any]) -> None:
+        """Answer a command of the server, and write down that it was carried out."""
+        fleet = self.fleet
+        fleet.part.commands += 1
+        message_id, action, payload = (*message[1:4], None, None)[:3]
+        answer = None
+        if self.behaviour is not None and isinstance(payload, dict):
+            answer = self.behaviour.accept(action, payload)
+            if fleet.ledger_on and action == "GetConfiguration":
+                for key in payload.get("key", ()):
+                    name, what = msgspec.json.encode(key).decode(), '"carried out"'
+                    t = f'"t":{time.time():.6f},"cp":"{self.id}"'
+                    fleet.line(f'{{"op":"effect",{t},"id":{name},"what":{what}}}\n')
+        if answer is not None:
+            reply = msgspec.json.encode([3, message_id, answer])
+        else:
+            reply = msgspec.json.encode([4, message_id, "NotImplemented", "A simulated charge point.", {}])
+        if self.transport is not None:
+            self.transport.send(WSMsgType.TEXT, reply)
 
     def not_waited_for(self, message: list[Any], message_id: Any) -> None:
         """An answer that is late, or belongs to nothing."""
@@ -261,6 +294,7 @@ class ChargePoint(WSListener, Actor):
         if message_id is None:
             return
         self.waiting_for = None
+        self.refused = False
         self.late.add(message_id)
         fleet.failures[f"unanswered: {reason}"] += 1
         fleet.second_errors += 1
@@ -391,7 +425,7 @@ class Fleet:
         self.service = self._now_times["service"].add
         self.latency = self._now_times["latency"].add
         self.queueing = self.times["queueing"].add
-        self.ledger = LedgerLines(plan.ledger, plan.seed)
+        self.ledger = LedgerLines(plan.ledger, plan.seed, commands=plan.commands)
         self.ledger_on = self.ledger.on
         self.line = self.ledger.lines.append
         self.second_sent = self.second_answered = self.second_errors = 0

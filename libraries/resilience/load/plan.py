@@ -89,6 +89,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         sessions: profile session: charging sessions of each charge point; `None` as many as there is time for.
         meter_values: profile session: MeterValues of each session.
         together: profile session, closed model: nobody goes on charging before everybody has a transaction.
+        persistent: profiles session and mix: what starts or stops a transaction is sent again, under another message
+            id, until it was answered (OCPP 1.6, section 3.7.1); as the same transaction unless it was refused.
+        commands: charge points answer commands, and write down in the ledger which were carried out: each key that a
+            GetConfiguration asks for is a trace.
         per_connection: profile churn: messages on one connection.
         blackout_at: seconds after the start at which all connections are cut, for all to connect again at once.
         timeout: seconds after which an answer no longer counts.
@@ -117,6 +121,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sessions: int | None = None
     meter_values: int = 4
     together: bool = False
+    persistent: bool = False
+    commands: bool = False
     per_connection: int = 5
     blackout_at: float | None = None
     timeout: float = 30.0

@@ -69,6 +69,8 @@ class Actor:
     id: str
     last_message_id: str = ""
     stopping: bool = False
+    refused: bool = False
+    """Whether the message before was answered with a CALLERROR."""
 
     def charging(self, session: Session) -> None:
         """A transaction is active."""
@@ -102,8 +104,15 @@ def one_session(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     yield AUTHORIZE
     if actor.stopping:
         return
-    start = {"connectorId": 1, "idTag": ID_TAG, "meterStart": meter, "timestamp": _now()}
-    answer = yield "StartTransaction", msgspec.json.encode(start)
+    start = _start(meter)
+    answer = yield start
+    while answer is None and plan.persistent:
+        if actor.refused:
+            # That start must never come to anything: what is sent now is told from it by its meter.
+            meter += 1
+            session.meter_start = meter
+            start = _start(meter)
+        answer = yield start
     session.start_id = actor.last_message_id
     transaction = answer.get("transactionId") if answer else None
     if not isinstance(transaction, int):
@@ -127,9 +136,16 @@ def one_session(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     actor.charged()
     stop = {"transactionId": transaction, "idTag": ID_TAG, "meterStop": meter, "timestamp": _now(), "reason": "Local"}
     answer = yield "StopTransaction", msgspec.json.encode(stop)
+    while answer is None and plan.persistent:
+        answer = yield "StopTransaction", msgspec.json.encode(stop)
     session.stop_id = actor.last_message_id
     session.stopped = answer is not None
     yield STATUS["Available"]
+
+
+def _start(meter: int) -> Step:
+    start = {"connectorId": 1, "idTag": ID_TAG, "meterStart": meter, "timestamp": _now()}
+    return "StartTransaction", msgspec.json.encode(start)
 
 
 def sessions(actor: Actor, plan: Plan, chance: random.Random) -> Script:

@@ -52,7 +52,13 @@ class StateReport:
 
 
 def read_state(
-    client: Reader, target: Target, sessions: Sequence[Session], charge_points: Iterable[str], effects: Path
+    client: Reader,
+    target: Target,
+    sessions: Sequence[Session],
+    charge_points: Iterable[str],
+    effects: Path,
+    *,
+    all_known: bool = False,
 ) -> StateReport:
     """Compare what the charge points know with what is kept.
 
@@ -62,6 +68,8 @@ def read_state(
         sessions: what the charge points know.
         charge_points: all of the load.
         effects: the ledger file to write what was found to.
+        all_known: each start was repeated until its charge point knew the transaction: one that nobody knows is one
+            too many.
 
     Raises:
         UsageError: the target does not say where its transactions are.
@@ -72,7 +80,7 @@ def read_state(
     if len(by_id) != len(sessions):
         report.inconsistent.append(f"{len(sessions) - len(by_id)} transaction ids were given more than once")
     stored = _get(client, [target.key("transaction", transaction_id=number or 0) for number in by_id])
-    with Ledger(effects, observes=Expect.EFFECT) as ledger:
+    with Ledger(effects, observes=Expect.EFFECT, observes_via="websocket") as ledger:
         for (number, session), text in zip(by_id.items(), stored, strict=True):
             report.transactions += 1
             if text is None:
@@ -86,7 +94,7 @@ def read_state(
                 f"transaction {number} of {session.cp}: {each}" for each in _differences(record, session)
             ]
         ledger.end()
-    _indexes(client, target, points, by_id, report)
+    _indexes(client, target, points, by_id, report, all_known=all_known)
     return report
 
 
@@ -109,7 +117,13 @@ def _differences(record: dict[str, Any], session: Session) -> list[str]:
 
 
 def _indexes(
-    client: Reader, target: Target, points: list[str], by_id: dict[int | None, Session], report: StateReport
+    client: Reader,
+    target: Target,
+    points: list[str],
+    by_id: dict[int | None, Session],
+    report: StateReport,
+    *,
+    all_known: bool,
 ) -> None:
     """Each index entry has its key, each transaction its index entry, and what is over is not active."""
     keys = target.redis.keys
@@ -137,6 +151,11 @@ def _indexes(
             report.orphans += [
                 f"transaction {each} of {cp} is active and not indexed" for each in sorted(active - indexed)
             ]
+            if all_known:
+                report.inconsistent += [
+                    f"transaction {each} of {cp} is kept, and the charge point knows nothing of it"
+                    for each in sorted(indexed - known)
+                ]
             if step == 3 and found[number * step + 2]:
                 report.orphans.append(f"{cp} has a session and is not connected")
 

@@ -249,6 +249,8 @@ class Commands(Section, frozen=True):
         data: the field of the answer to a request with what the charge point said.
         message: the field with the reason of a failure.
         default_timeout: seconds that the system waits for an answer when nothing else is asked for.
+        not_sent: texts in the reason of a failure with which the system promises that the charge point has not got the
+            command and never will; after any other reason but bad input that counts as unknown.
         inspection: where `http.correlations` says what.
     """
 
@@ -256,6 +258,7 @@ class Commands(Section, frozen=True):
     data: str = "data"
     message: str = "message"
     default_timeout: Seconds = 30
+    not_sent: list[str] = []
     inspection: Inspection = Inspection()
 
 

@@ -1,0 +1,151 @@
+"""Keywords for commands that go on while something else happens."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from datetime import timedelta
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword
+
+from CorrelationLibrary.base import LineComponent
+from resilience.correlation.traffic import CommandTraffic, TrafficReport
+from resilience.errors import UsageError
+from resilience.ledger import Ledger
+from resilience.robot_variables import output_folder
+from resilience.waiting import seconds, wait_until
+
+
+class Traffic(LineComponent):
+    """Commands on and on."""
+
+    def __init__(self, *shared: Any) -> None:
+        super().__init__(*shared)
+        self._numbers = itertools.count(1)
+
+    @keyword(tags=("commands", "send", "ledger"))
+    def start_command_traffic(
+        self,
+        charge_points: list[str],
+        *,
+        every: timedelta = timedelta(seconds=1),
+        timeout: timedelta = timedelta(seconds=10),
+        seed: int = 1,
+        alias: str = "commands",
+    ) -> str:
+        """Sends GetConfiguration commands to charge points from now on, one after the other to each, until stopped.
+
+        Each command asks for a key of its own and is written down in a ledger, `<alias>-<n>.jsonl` beside Robot's
+        output: answered, refused, or unknown. Charge points that write down what they carry out (`Start Load` with
+        `commands=True`) complete it: judged together, an answered command has to have been carried out once, and a
+        refused one never.
+
+        Args:
+            charge_points: whom they are for.
+            every: the time between two commands to a charge point, on average.
+            timeout: how long the system is to wait for each answer.
+            seed: of the pauses, which are drawn by chance.
+            alias: which commands.
+
+        Returns:
+            The path of the ledger.
+
+        Raises:
+            UsageError: traffic runs already, there is no charge point, or the target's answers cannot be told apart.
+
+        Example:
+        ```robotframework
+        Start Load    duration=1 minute    commands=True
+        @{points}    Get Load Charge Points
+        Start Command Traffic    ${points}
+        Restart Redis    kill
+        ${traffic}    Stop Command Traffic
+        Log    ${traffic.summary}
+        ```
+        """
+        line = self._lines.get(alias)
+        if line.traffic is not None:
+            raise UsageError("Command traffic runs already; `Stop Command Traffic` ends it.")
+        if not charge_points:
+            raise UsageError("Command traffic needs at least one charge point.")
+        folder = output_folder()
+        if folder is None:
+            raise UsageError("Outside Robot Framework there is no output folder for the ledger of the commands.")
+        file = folder / f"{alias.replace(' ', '-')}-{next(self._numbers)}.jsonl"
+        file.unlink(missing_ok=True)
+        line.traffic = CommandTraffic(
+            line.client,
+            charge_points,
+            Ledger(file, seed=seed),
+            pause=seconds(every),
+            timeout=seconds(timeout),
+            seed=seed,
+        )
+        line.traffic.start()
+        return str(file)
+
+    @keyword(tags=("commands", "check", "wait"))
+    def command_traffic_should_reach_everybody(
+        self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "commands"
+    ) -> None:
+        """Waits until each charge point has answered a command of the traffic that is sent from now on.
+
+        Args:
+            timeout: the longest wait.
+            alias: which commands.
+
+        Raises:
+            UsageError: no traffic runs.
+            WaitTimeout: some charge points have not; names them.
+
+        Example:
+        ```robotframework
+        Start Command Traffic    ${points}
+        Restart Server
+        Command Traffic Should Reach Everybody
+        ```
+        """
+        traffic, since = self._traffic(alias), time.monotonic()
+        wait_until(
+            lambda: None if traffic.unanswered(since) else True,
+            timeout=timeout,
+            failure=lambda: f"No command was answered by {', '.join(traffic.unanswered(since))}",
+        )
+
+    def _traffic(self, alias: str) -> CommandTraffic:
+        traffic = self._lines.get(alias).traffic
+        if traffic is None:
+            raise UsageError("No command traffic runs; `Start Command Traffic` begins it.")
+        return traffic
+
+    @keyword(tags=("commands", "send", "ledger"))
+    def stop_command_traffic(self, *, alias: str = "commands") -> TrafficReport:
+        """Ends what `Start Command Traffic` began, once every caller was told something.
+
+        Args:
+            alias: which commands.
+
+        Returns:
+            An object with `sent`, `answered`, `refused`, `undecided`, `timed_out` (of the undecided), `mixed_up`,
+            `unclear` (told that it failed, not why), `slowest_refusal` (seconds), `ledger` (the file) and `summary`.
+
+        Raises:
+            UsageError: none runs.
+            WaitTimeout: some callers were told nothing.
+
+        Example:
+        ```robotframework
+        ${traffic}    Stop Command Traffic
+        Should Be Equal    ${traffic.mixed_up}    ${0}
+        ```
+        """
+        traffic = self._traffic(alias)
+        self._lines.get(alias).traffic = None
+        try:
+            report = traffic.stop()
+        finally:
+            traffic.close()
+        logger.info(report.summary)
+        return report

@@ -1,0 +1,35 @@
+"""`make chaos` works: a short one, whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from resilience.ledger import Verdict, check
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_few_faults_by_chance(tmp_path: Path) -> None:
+    variables = {
+        "SEED": "12",
+        "FAULTS": "6",
+        "MESSAGES": "50",
+        "CHARGE POINTS": "5",
+        "LONGEST FAULT": "0.4 s",
+        "LONGEST PAUSE": "0.2 s",
+    }
+    options = [part for name, value in variables.items() for part in ("--variable", f"{name}:{value}")]
+    command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), *options, "benchmarks/chaos.robot"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Seed 12, 6 faults." in done.stdout
+    faults = [json.loads(line) for line in (tmp_path / "faults.jsonl").read_text().splitlines()]
+    assert sum(each["op"] == "end" and each["proven"] for each in faults) >= 6
+    ledgers = sorted(tmp_path.glob("*.jsonl"))
+    judged = check([file for file in ledgers if file.name.startswith(("ledger-", "load-", "commands-"))])
+    assert (judged.verdict, set(judged.seeds)) == (Verdict.CLEAN, {12})
+    ways = {json.loads(line).get("via") for file in ledgers for line in file.read_text().splitlines()}
+    assert {"queue", "websocket", "command"} <= ways
