@@ -17,12 +17,14 @@ Test Tags         faults
 
 *** Test Cases ***
 The Server Starts Without Redis And Connects When It Appears
-    [Documentation]    It runs, says that it is degraded, does not flood its log, and works as soon as Redis is there.
+    [Documentation]    It runs, says that it is degraded, neither floods its log nor spins, and works as soon as Redis
+    ...    is there.
     [Tags]    R16.1    R16.2
     ${url} =    A Redis Of Its Own Is Down
     Start Server    ${url}    target=${TARGET}    alias=early
     The Server Should Say That It Is Degraded    R16.1    early
     The Log Should Say So Once And Then Seldom    early
+    The Server Should Not Spin    R16.1    early
     Start Redis    alias=late
     The Server Connects When Redis Appears    early    ${url}
     [Teardown]    The Late Redis And Its Server Leave    early
@@ -55,6 +57,13 @@ A Connection That Is Lost In Operation Is Made Again
     [Template]    The Connection Is Made Again After
     Stop Redis
     Kill Redis
+
+A Connection That Is Half-Open Is Given Up And Made Again
+    [Documentation]    The other end of each connection is gone without a word, and stays so; new ones work.
+    [Tags]    R16.3    R16.7
+    Half Open
+    The First Answer After Redis Is There    R16.3    reconnect_time    queue    server
+    No Server Should Have Crashed For    R16.3
 
 Five Short Outages Under Traffic Lose Nothing
     [Documentation]    Half a second each, two seconds apart; messages are queued all the time.

@@ -6,6 +6,7 @@ Documentation     Test 18: the system bears the load that it was built for, and 
 ...               inconclusive, and says so.
 
 Resource          ../resources/load.resource
+Resource          ../resources/charge_points.resource
 
 Suite Setup       Start The System Under Load And A Soak Beside It
 Suite Teardown    Stop The System Under Test
@@ -51,6 +52,17 @@ Everybody Connects Again At Once After A Blackout
     Record Measurement    R18.1    reconnected_after_blackout    ${load.recovered_after}    unit=s
     The Server Should Recover    R18.6    ${normal}    ${load}
     The Load Should Have Corrupted Nothing    ${load}
+
+Memory Stays Stable While Charge Points Come And Go
+    [Documentation]    Growth over 1,600 connections, after a warm-up of 800.
+    [Tags]    R18.4
+    [Setup]    The System Is Well And Charge Points Can Connect
+    400 Charge Points Come And Go 2 Times
+    ${before} =    Get Server Memory
+    400 Charge Points Come And Go 4 Times
+    ${growth} =    Get Memory Growth    ${before}
+    Requirement Should Be Met    R18.4    memory_growth_share    ${growth}    samples=1600
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost
     [Documentation]    Two processors behind a gateway; the one that works is killed in the middle of the load.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Any
 
 from catalogue import defect
 from queue_defects import OUTAGE, replaced, take_at_most_once
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 
-from server import queue, redis_link
+from server import handlers, queue, redis_link
+from server.api import control
+from server.commands import Commands
+from server.delivery import Delivery
+from server.gateway import TRY_AGAIN, Gateway
+from server.mailbox import Mailbox
 from server.processor import Processor
 from server.queue import Committed, RequestQueue
 from server.redis_link import RedisLink
@@ -18,30 +24,48 @@ from server.script import Script
 
 LOST_CONNECTION = "A Connection That Is Lost In Operation Is Made Again"
 KILLED = "The Server Is Killed Under Traffic And Loses Nothing"
+NO_REDIS = "The Server Starts Without Redis And Connects When It Appears"
+WRONG_PASSWORD = "The Server Starts With The Wrong Password And Connects When It Is Right"
+CONNECTED = "Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis"
+REFUSED = "Commands Are Refused Clearly And At Once Without Redis"
+HALF_OPEN = "A Connection That Is Half-Open Is Given Up And Made Again"
+PARTIAL = "Every Partial Failure Is Survived And Recovered From"
+
+
+def at_failure(act: Callable[[RedisLink, RedisError], None]) -> None:
+    """Do something more when a round trip has failed."""
+    sound = RedisLink.failed
+
+    def failed(self: RedisLink, error: RedisError, by: str) -> None:
+        sound(self, error, by)
+        act(self, error)
+
+    RedisLink.failed = failed
+
+
+def give_up(when: Callable[[RedisLink, RedisError], bool]) -> None:
+    """Never try again after such a failure."""
+    sound = RedisLink.recover
+
+    async def recover(self: RedisLink, error: RedisError, by: str, *wires: Any) -> None:
+        if when(self, error):
+            self.failed(error, by)
+            await asyncio.Event().wait()
+        await sound(self, error, by, *wires)
+
+    RedisLink.recover = recover
 
 
 @defect("R16.3", OUTAGE)
 def exits_when_redis_goes() -> None:
     """The first error of Redis ends the process."""
-    sound = RedisLink.failed
-
-    def failed(self: RedisLink, error: RedisError, by: str) -> None:
-        sound(self, error, by)
-        if self._was_connected:
-            os._exit(1)
-
-    RedisLink.failed = failed
+    at_failure(lambda link, _: os._exit(1) if link._was_connected else None)
 
 
 @defect("R16.3", OUTAGE)
 def never_reconnects() -> None:
     """After an error the processor waits for ever."""
-
-    async def recover(self: RedisLink, error: RedisError, by: str, *wires: Any) -> None:
-        self.failed(error, by)
-        await asyncio.Event().wait()
-
-    RedisLink.recover = recover
+    give_up(lambda _link, _error: True)
 
 
 @defect("R16.3", LOST_CONNECTION, longest_wait=60)
@@ -83,3 +107,129 @@ def sigterm_loses() -> None:
     """SIGTERM ends the process in the middle of a batch that is off the list already."""
     take_at_most_once()
     Processor.stop = lambda self: os._exit(0)
+
+
+@defect("R16.1", NO_REDIS)
+def exits_at_start_without_redis() -> None:
+    """A server that finds no Redis when it starts ends at once."""
+    at_failure(lambda link, _: None if link._was_connected else os._exit(1))
+
+
+@defect("R16.1", NO_REDIS)
+def spins_without_redis() -> None:
+    """There is no pause between two attempts to connect."""
+    redis_link.FIRST_PAUSE = redis_link.LONGEST_PAUSE = 0.0
+
+
+@defect("R16.1", NO_REDIS)
+def floods_its_log_without_redis() -> None:
+    """Every attempt to connect is logged."""
+    redis_link.LOG_EVERY = redis_link.LOG_CHANGES_EVERY = 0.0
+
+
+@defect("R16.2", NO_REDIS)
+def tries_to_connect_once() -> None:
+    """A server that finds no Redis when it starts stays up, and never tries again."""
+    give_up(lambda link, _error: not link._was_connected)
+
+
+@defect("R16.1", WRONG_PASSWORD)
+def gives_up_at_a_wrong_password() -> None:
+    """A password that is refused once is not tried again."""
+    give_up(lambda _link, error: isinstance(error, AuthenticationError))
+
+
+@defect("R16.4", "Five Short Outages Under Traffic Lose Nothing")
+def survives_three_outages() -> None:
+    """After the third outage the server does not connect again."""
+    give_up(lambda link, _error: link.reconnects >= 3)
+
+
+@defect("R16.5", "After Outages Of Every Kind Everything Works And The Ledger Is Clean")
+def one_operation_stays_broken() -> None:
+    """After an outage, DataTransfer is not answered as before."""
+    broken: list[bool] = []
+    at_failure(lambda link, _: broken.append(True) if link._was_connected else None)
+    sound = handlers._HANDLERS["DataTransfer"]
+
+    def transfer(call: Any, view: Any) -> Any:
+        if broken:
+            raise RuntimeError("stale")
+        return sound(call, view)
+
+    handlers._HANDLERS["DataTransfer"] = transfer
+
+
+@defect("R16.5", CONNECTED)
+def reconnects_and_no_longer_subscribes() -> None:
+    """After an outage nobody is told of answers any more, and nobody looks for them."""
+
+    async def listen(self: Mailbox) -> None:
+        try:
+            await self._wire.execute("SUBSCRIBE", *self._channels)
+            self._link.succeeded("mailbox")
+            self._on_subscribed()
+            self._on_answers()
+            await self._hear()
+        except RedisError:
+            await asyncio.Event().wait()
+
+    async def sweep(self: Delivery) -> int:
+        await self._wire.execute("PING")
+        return 0
+
+    Mailbox._listen, Delivery._sweep = listen, sweep
+
+
+@defect("R16.6", CONNECTED)
+def heartbeats_are_refused_while_degraded() -> None:
+    """Without Redis a Heartbeat gets a CALLERROR like any other message."""
+    Gateway._heartbeat = lambda self, session, message_id: self._refuse(session, message_id, TRY_AGAIN, "unavailable")
+
+
+@defect("R16.6", CONNECTED)
+def hangs_up_when_redis_goes() -> None:
+    """Without Redis every charge point is disconnected."""
+    sound = Gateway.__init__
+
+    def init(self: Gateway, *arguments: Any, **options: Any) -> None:
+        sound(self, *arguments, **options)
+
+        def hang_up(link: RedisLink, _error: RedisError) -> None:
+            for session in self._live() if link._was_connected else ():
+                self._close_session(session, 1013, "try again later")
+
+        at_failure(hang_up)
+
+    Gateway.__init__ = init
+
+
+@defect("R16.6", REFUSED)
+def commands_wait_for_redis() -> None:
+    """Without Redis the caller of a command waits until its time is up."""
+    sound = Commands.send
+
+    async def send(self: Commands, *arguments: Any, **options: Any) -> Any:
+        while not self._link.healthy:  # noqa: ASYNC110 - the link has no event
+            await asyncio.sleep(0.1)
+        return await sound(self, *arguments, **options)
+
+    Commands.send = send
+    control.need_redis = lambda _link: None
+
+
+@defect("R16.7", HALF_OPEN)
+def waits_for_a_reply_for_ever() -> None:
+    """A connection that has gone silent is never given up."""
+    sound = redis_link.RedisWire.__init__
+
+    def init(self: Any, url: str, **_: Any) -> None:
+        sound(self, url, reply_timeout=3600.0)
+
+    redis_link.RedisWire.__init__ = init
+
+
+@defect("R16.7", PARTIAL)
+def dies_when_redis_is_read_only() -> None:
+    """A write that is refused ends the process."""
+    at_failure(lambda _, error: os._exit(1) if isinstance(error, ReadOnlyError) else None)

@@ -106,7 +106,7 @@ def answers_answers() -> None:
     Gateway._answered = answered
 
 
-@defect("R17.10", NOBODY, GENERATED)
+@defect("R17.10", NOBODY)
 def reads_frames_of_any_size() -> None:
     """A frame beyond the size limit is read."""
     sound = gateway.serve

@@ -1,14 +1,71 @@
-"""Test 18: load over time."""
+"""Test 18: load."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from http import HTTPStatus
 from typing import Any
 
 from catalogue import defect
+from msgspec.structs import replace
+from queue_defects import slow_down, take_at_most_once
 
-from server import messages
+from server import handlers, messages
+from server.errors import InvalidMessage
+from server.gateway import TRY_AGAIN, Gateway
+from server.processor import Effects, Processor
+from server.sessions import Session
 
+CHARGE = "Fifty Charge Points Charge At The Same Time"
+BURST = "The Default Burst Is Answered Whole"
+RATE = "The Required Rate Is Sustained At A Normal Response Time"
+KILLED = "A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost"
+COME_AND_GO = "Memory Stays Stable While Charge Points Come And Go"
 SOAK = "Memory Stays Bounded Under Extended Operation"
+OVERLOAD = "Beyond Its Capacity The Server Refuses Or Answers But Never Goes Silent"
+
+
+@defect("R18.1", CHARGE)
+def refuses_the_fortieth_connection() -> None:
+    """No more than 39 charge points may be connected."""
+    sound = Gateway._check_request
+
+    def check(self: Gateway, connection: Any, request: Any) -> Any:
+        if len(self._sessions) >= 39:
+            return self._deny(connection, HTTPStatus.SERVICE_UNAVAILABLE, "Full.\n")
+        return sound(self, connection, request)
+
+    Gateway._check_request = check
+
+
+@defect("R18.2", CHARGE)
+def takes_the_meter_of_another() -> None:
+    """A transaction is completed with the meter reading of the one that was completed before it."""
+    sound = handlers._HANDLERS["StopTransaction"]
+    before: list[int] = [0]
+
+    def stop(call: Any, view: Any) -> Any:
+        outcome = sound(call, view)
+        for key, record in outcome.writes.items():
+            if getattr(record, "meter_stop", None) is not None:
+                outcome.writes[key] = replace(record, meter_stop=before[0])
+                before[0] = record.meter_stop
+        return outcome
+
+    handlers._HANDLERS["StopTransaction"] = stop
+
+
+@defect("R18.7", CHARGE)
+def stopped_transactions_stay_in_the_index() -> None:
+    """A transaction is completed, and still listed among those that run."""
+    sound = handlers._HANDLERS["StopTransaction"]
+
+    def stop(call: Any, view: Any) -> Any:
+        outcome = sound(call, view)
+        return handlers.Outcome(outcome.answer, outcome.writes)
+
+    handlers._HANDLERS["StopTransaction"] = stop
 
 
 @defect("R18.4", SOAK, longest_wait=120, variables=("SOAK:45s",))
@@ -22,3 +79,128 @@ def leaks_a_kilobyte_a_message() -> None:
         return sound(raw, **options)
 
     messages.parse = parse
+
+
+@defect("R18.4", COME_AND_GO)
+def leaks_each_connection() -> None:
+    """What was known of a connection that is over is kept."""
+    kept: list[Any] = []
+    sound = Gateway._ended
+
+    def ended(self: Gateway, session: Session) -> None:
+        sound(self, session)
+        kept.append((session, bytearray(20_000)))
+
+    Gateway._ended = ended
+
+
+@defect("R18.3", BURST)
+def refuses_one_in_five_hundred() -> None:
+    """Now and then a message is refused, although there is room for it."""
+    sound = Gateway._submit
+    count = [0]
+
+    def submit(self: Gateway, session: Session, entry: Any) -> None:
+        count[0] += 1
+        if count[0] % 500 == 0:
+            self._refuse(session, entry.message_id, TRY_AGAIN, "full")
+        else:
+            sound(self, session, entry)
+
+    Gateway._submit = submit
+
+
+@defect("R18.3", RATE)
+def sixty_messages_a_second() -> None:
+    """Each message takes 16 ms, and one is handled after the other."""
+    slow_down(0.016)
+
+
+@defect("R18.5", RATE)
+def answers_in_bunches() -> None:
+    """As soon as there is something to do, answers are collected for 100 ms."""
+    sound = Processor._process
+    last = [0.0]
+
+    async def process(self: Processor, batch: Any) -> Any:
+        if time.monotonic() - last[0] < 0.02:
+            await asyncio.sleep(0.1)
+            batch = await self.queue.peek()
+        last[0] = time.monotonic()
+        return await sound(self, batch)
+
+    Processor._process = process
+
+
+@defect("R18.6", BURST)
+def slower_with_every_message() -> None:
+    """The longer the server runs, the longer an answer takes: it looks through all that it has ever handled."""
+    sound = Processor._process
+    handled = [0]
+
+    async def process(self: Processor, batch: Any) -> Any:
+        handled[0] += len(batch.messages)
+        await asyncio.sleep(handled[0] * 2e-5)
+        return await sound(self, batch)
+
+    Processor._process = process
+
+
+@defect("R18.7", KILLED)
+def lost_with_the_processor() -> None:
+    """What a processor has taken dies with it."""
+    take_at_most_once()
+
+
+@defect("R18.8", OVERLOAD)
+def goes_silent_beyond_its_capacity() -> None:
+    """When many messages wait, further ones are thrown away without a word."""
+    sound = Gateway._submit
+
+    def submit(self: Gateway, session: Session, entry: Any) -> None:
+        if len(self._outbox) < 50:
+            sound(self, session, entry)
+
+    Gateway._submit = submit
+
+
+@defect("R18.8", OVERLOAD)
+def memory_without_a_bound_at_overload() -> None:
+    """What has to wait is kept twice, and never given back."""
+    kept: list[bytearray] = []
+    sound = Gateway._submit
+
+    def submit(self: Gateway, session: Session, entry: Any) -> None:
+        if len(self._outbox) > 5:
+            kept.append(bytearray(50_000))
+        sound(self, session, entry)
+
+    Gateway._submit = submit
+
+
+def _after_refusals(change: Any) -> None:
+    sound = Processor._report
+
+    def report(self: Processor, effects: Effects) -> None:
+        change(effects.refused)
+        sound(self, effects)
+
+    Processor._report = report
+
+
+@defect("R17.8", "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones")
+def slower_with_every_invalid_message() -> None:
+    """What was set aside is searched for each message that comes."""
+    seen = [0]
+
+    def count(refused: list[InvalidMessage]) -> None:
+        seen[0] += len(refused)
+
+    _after_refusals(count)
+    sound = Processor._process
+
+    async def process(self: Processor, batch: Any) -> Any:
+        await asyncio.sleep(seen[0] * 1e-5)
+        return await sound(self, batch)
+
+    Processor._process = process

@@ -56,6 +56,17 @@ def reorder(order: Any) -> None:
     Processor._handle = handle
 
 
+def slow_down(seconds: float) -> None:
+    """Have each message take so long."""
+    sound = Processor._process
+
+    async def process(self: Processor, batch: Batch) -> Any:
+        await asyncio.sleep(seconds * len(batch.messages))
+        return await sound(self, batch)
+
+    Processor._process = process
+
+
 @defect("R13.6", OUTAGE)
 def lost_when_the_connection_drops_after_the_take() -> None:
     """Messages leave the list when they are taken (BRPOP), and are lost when Redis dies before the commit."""
@@ -134,13 +145,7 @@ def sigterm_hangs() -> None:
 @defect("R13.5", "Twenty Thousand Messages Are Drained At The Required Rate", longest_wait=25)
 def one_message_at_a_time() -> None:
     """Each message costs a pause of 15 ms."""
-    sound = Processor._process
-
-    async def process(self: Processor, batch: Batch) -> Any:
-        await asyncio.sleep(0.015 * len(batch.messages))
-        return await sound(self, batch)
-
-    Processor._process = process
+    slow_down(0.015)
 
 
 @defect("R13.1", "Every Action In Every Message Format Is Answered In Time")
@@ -159,3 +164,23 @@ def flat_messages_are_not_understood() -> None:
 def malformed_messages_are_not_set_aside() -> None:
     """There is no list of dead letters."""
     Processor._dead_letter_operations = lambda self, dead_letters: []
+
+
+@defect("R13.4", "Several Processors Keep The Order Of Each Charge Point")
+def processors_do_not_know_of_each_other() -> None:
+    """Every processor takes what it finds, whoever handles the message before it."""
+    take_at_most_once()
+    queue._claim = Script(replaced(queue._CLAIM, "if not mine and owner[1] and", "if false and"))
+    queue._commit = Script(replaced(queue._commit._text, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false"))
+
+
+@defect("R13.4", "A Processor That Dies Is Replaced And The Order Is Kept")
+def a_dead_processor_keeps_the_queue() -> None:
+    """Who has the queue keeps it for a day, dead or alive."""
+    sound = RequestQueue.__init__
+
+    def init(self: RequestQueue, *arguments: Any, **options: Any) -> None:
+        sound(self, *arguments, **options)
+        self._lease_ms = 24 * 3600 * 1000
+
+    RequestQueue.__init__ = init

@@ -9,6 +9,7 @@ from catalogue import defect
 from queue_defects import replaced
 
 from server.processor import Processor
+from server.queue import RequestQueue
 from server.script import Script
 from server.store import redis_store
 from server.store.redis_store import RedisStateStore
@@ -96,3 +97,42 @@ def no_limit_for_values() -> None:
         sound(self, client, keys, redis_store.Limits(value_bytes=2**40, write_bytes=2**40))
 
     RedisStateStore.__init__ = init
+
+
+@defect("R15.8", KEYS)
+def writes_keys_that_nobody_knows_of() -> None:
+    """A copy of each answer is kept under a key that the contract does not have."""
+    sound = Processor._answer_operations
+
+    def operations(self: Processor, answers: Any) -> list[Any]:
+        copies = [["SET", f"ocpp:last-answer:{point}", "kept", "EX", 60] for point in answers]
+        return [*sound(self, answers), *copies]
+
+    Processor._answer_operations = operations
+
+
+@defect("R15.5", "State That Nobody Writes Survives A Restart Of Redis")
+def state_is_lost_on_a_restart() -> None:
+    """Redis is told to keep nothing on disk, since that is quicker."""
+    sound = RequestQueue.claim
+
+    async def claim(self: RequestQueue) -> Any:
+        await self._wire.execute("CONFIG", "SET", "appendonly", "no", "save", "")
+        return await sound(self)
+
+    RequestQueue.claim = claim
+
+
+@defect("R0.4", "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign")
+def foreign_keys_are_flushed() -> None:
+    """The server tidies up when it starts: it flushes the whole database."""
+    sound = RequestQueue.claim
+    flushed: list[bool] = []
+
+    async def claim(self: RequestQueue) -> Any:
+        if not flushed:
+            await self._wire.execute("FLUSHDB")
+            flushed.append(True)
+        return await sound(self)
+
+    RequestQueue.claim = claim
