@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import signal
 import socket
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 import uvicorn
@@ -21,8 +22,10 @@ from server.gateway import Gateway
 from server.mailbox import Mailbox
 from server.metrics import Metrics
 from server.processor import Processor
-from server.queue import RequestQueue
-from server.redis_link import LONGEST_WAIT, REPLY_TIMEOUT, RedisLink
+from server.queue import Kind, RequestQueue
+from server.redis_link import LONGEST_WAIT, REPLY_TIMEOUT, RedisLink, RedisWire
+from server.router import Router, UnshardedQueue
+from server.shards import ShardedProcessor, Share
 from server.store.keys import Keys
 from server.store.redis_store import RedisStateStore
 
@@ -101,26 +104,64 @@ class App:
         self._parts["commands"] = self.commands
         self._stop = asyncio.Event()
 
-    def _make_processor(self, keys: Keys) -> Processor:
+    def _make_processor(self, keys: Keys) -> Processor | ShardedProcessor:
         settings = self._settings
-        queue = RequestQueue(
-            self.link.wire(),
-            self.link.wire(reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT),
-            keys,
-            consumer=self.instance,
-            lease=settings.lease_seconds,
-            longest_message=settings.max_message_bytes,
-        )
-        self.metrics.gauge("ocpp_queue_depth", "Messages waiting", lambda: queue.depth or 0)
+        processor: Processor | ShardedProcessor
+        if settings.queue_shards == 1:
+            processor = self._processor_of(RequestQueue(*self._wires(), keys, **self._queue_options()))
+        else:
+            share = Share(
+                self.link.wire(),
+                keys,
+                consumer=self.instance,
+                shards=settings.queue_shards,
+                lease=settings.lease_seconds,
+            )
+            unsharded = UnshardedQueue(*self._wires(), keys, shards=settings.queue_shards, **self._queue_options())
+            processor = ShardedProcessor(self.link, share, Router(self.link, unsharded), self._processor_of_shard)
+            for number in range(settings.queue_shards):
+                self.metrics.gauge(
+                    "ocpp_shard_owned",
+                    "1 while this instance owns the shard of the request queue",
+                    functools.partial(processor.owns, number),
+                    labels={"shard": str(number)},
+                )
+            self.metrics.gauge(
+                "ocpp_router_owned",
+                "1 while this instance moves what waits on the request queue to the shards",
+                lambda: processor.router.owner,
+            )
+        self.metrics.gauge("ocpp_queue_depth", "Messages waiting", lambda: processor.depth or 0)
+        return processor
+
+    def _processor_of_shard(self, number: int) -> Processor:
+        name = self._keys.shard(number)
+        queue = RequestQueue(*self._wires(), self._keys, name=name, kind=Kind.SHARD, **self._queue_options())
+        return self._processor_of(queue, number)
+
+    def _wires(self) -> tuple[RedisWire, RedisWire]:
+        return self.link.wire(), self.link.wire(reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT)
+
+    def _queue_options(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "consumer": self.instance,
+            "lease": settings.lease_seconds,
+            "longest_message": settings.max_message_bytes,
+        }
+
+    def _processor_of(self, queue: RequestQueue, shard: int | None = None) -> Processor:
+        settings = self._settings
         return Processor(
             self.link,
-            keys,
+            self._keys,
             queue,
             server_id=settings.server_id,
             longest_message=settings.max_message_bytes,
             require_boot=settings.require_boot,
             metrics=self.metrics,
             commands=self.commands,
+            shard=shard,
         )
 
     def _make_gateway(self, keys: Keys) -> Gateway:
@@ -129,6 +170,7 @@ class App:
             self.link,
             keys,
             instance=self.instance,
+            shards=settings.queue_shards,
             server_id=settings.server_id,
             longest_message=settings.max_message_bytes,
             ping_interval=settings.ping_interval,

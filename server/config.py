@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from server.messages import usable_charge_point_id
+from server.sharding import MOST_SHARDS
 from server.store.keys import Keys
 
 T = TypeVar("T")
@@ -54,6 +55,8 @@ class Settings:
     Attributes:
         redis_url: where Redis is.
         queue_name: the list that requests come from.
+        queue_shards: how many lists the messages are spread over, by charge point; with 1 there are none beside
+            `queue_name`.
         key_prefix: what every other key starts with.
         http_host: the address that the HTTP API binds.
         http_port: its port; 0 takes a free one.
@@ -75,6 +78,7 @@ class Settings:
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     queue_name: str = "ocpp:requests"
+    queue_shards: int = 1
     key_prefix: str = "ocpp"
     http_host: str = "127.0.0.1"
     http_port: int = 8081
@@ -211,6 +215,13 @@ def _port(text: str) -> int:
     return port
 
 
+def _shards(text: str) -> int:
+    count = int(text) if re.fullmatch(r"[0-9]{1,2}", text) else 0
+    if not 1 <= count <= MOST_SHARDS:
+        raise ValueError(text)
+    return count
+
+
 _UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "KB": 1000, "MB": 1000**2}
 
 
@@ -279,6 +290,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
         "redis://host:port/db or rediss://host:port/db, with user:password@ where needed, or unix:///path?db=0",
     ),
     "QUEUE_NAME": (_text, "a key name of up to 200 printable ASCII characters without spaces"),
+    "QUEUE_SHARDS": (_shards, f"a whole number from 1 (no shards) to {MOST_SHARDS}"),
     "KEY_PREFIX": (_key_part, "1 to 48 printable characters without ':' and spaces"),
     "HTTP_HOST": (_text, "a host name or address"),
     "HTTP_PORT": (_port, _PORTS),

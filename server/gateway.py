@@ -129,6 +129,7 @@ class Gateway:
         link: for Redis, and to know how it is.
         keys: key names.
         instance: the name of this process in this life.
+        shards: how many shards the request queue has.
         server_id: the name of this gateway.
         longest_message: `MAX_MESSAGE_BYTES`.
         ping_interval: seconds of silence after which a charge point is pinged; after the same again it is closed.
@@ -143,6 +144,7 @@ class Gateway:
         keys: Keys,
         *,
         instance: str,
+        shards: int,
         server_id: str,
         longest_message: int,
         ping_interval: float,
@@ -162,7 +164,9 @@ class Gateway:
         self._closing: set[Session] = set()
         self._held_bytes = 0
         self._stop = asyncio.Event()
-        self._outbox = Outbox(link, keys, instance=instance, on_refused=self._refused, patience=HOLD_SECONDS)
+        self._outbox = Outbox(
+            link, keys, instance=instance, shards=shards, on_refused=self._refused, patience=HOLD_SECONDS
+        )
         self._delivery = Delivery(
             link, keys, live=self._live, deliver=self._deliver, on_missing=self._unknown, on_lost=self._replaced
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
@@ -12,6 +12,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._labelled: dict[str, Gauge] = {}
         self._processed = Counter(
             "ocpp_messages_processed", "Messages processed and answered", ["action"], registry=self._registry
         )
@@ -40,9 +41,16 @@ class Metrics:
         """Count a CALL that the gateway refused."""
         self._refused.labels(why).inc()
 
-    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Add a gauge that is read when the metrics are."""
-        Gauge(name, text, registry=self._registry).set_function(value)
+    def gauge(
+        self, name: str, text: str, value: Callable[[], float], *, labels: Mapping[str, str] | None = None
+    ) -> None:
+        """Add a gauge, or one more of those of a name that differ in their labels; it is read when the metrics are."""
+        if labels is None:
+            Gauge(name, text, registry=self._registry).set_function(value)
+            return
+        if name not in self._labelled:
+            self._labelled[name] = Gauge(name, text, list(labels), registry=self._registry)
+        self._labelled[name].labels(**labels).set_function(value)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
@@ -22,6 +23,7 @@ from server.queue import BATCH_BYTES, BATCH_MESSAGES
 from server.redis_link import RedisLink
 from server.script import Script
 from server.sessions import Session
+from server.sharding import SPREAD, shard_of
 from server.store.keys import Keys
 
 logger = structlog.get_logger()
@@ -37,23 +39,36 @@ MOST_BYTES_WAITING = 64 * 1024 * 1024
 LAST_PUSH_SECONDS = 1.0
 """What pushing the rest may take at the end."""
 
-_PUSH = """
--- KEYS: request queue, the instance's hash, dead letters. ARGV: number of this push, lifetime in s, how many dead
--- letters are kept, number of dead letters, the dead letters, the requests. Returns 1, or 0 if this push had already
--- happened.
+_PUSH = (
+    SPREAD
+    + """
+-- KEYS: request queue, the instance's hash, dead letters, layout. ARGV: number of this push, lifetime in s, how many
+-- dead letters are kept, number of dead letters, number of shards, their prefix, MessagePack of the requests' shards,
+-- the dead letters, the requests. Returns 1, or 0 if this push had already happened.
 local last = tonumber(redis.call('HGET', KEYS[2], 'number') or 0)
 if last >= tonumber(ARGV[1]) then return 0 end
-local letters = tonumber(ARGV[4])
--- What can refuse the whole refuses the first write.
-for i = 5 + letters, #ARGV do redis.call('LPUSH', KEYS[1], ARGV[i]) end
+local letters, requests = tonumber(ARGV[4]), {}
+for i = 8 + letters, #ARGV do requests[#requests + 1] = ARGV[i] end
+-- What can refuse the whole refuses the first write. What waits on the request queue came before; and where there are
+-- not as many shards as we know of, all goes there.
+if ARGV[5] ~= '1' and redis.call('GET', KEYS[4]) == ARGV[5] and redis.call('LLEN', KEYS[1]) == 0 then
+    local shards = cmsgpack.unpack(ARGV[7])
+    local problem = spreadable(ARGV[6], shards)
+    if problem then return problem end
+    spread(ARGV[6], shards, requests)
+else
+    for _, request in ipairs(requests) do redis.call('LPUSH', KEYS[1], request) end
+end
 redis.call('HSET', KEYS[2], 'number', ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
-for i = 5, 4 + letters do redis.pcall('LPUSH', KEYS[3], ARGV[i]) end
+for i = 8, 7 + letters do redis.pcall('LPUSH', KEYS[3], ARGV[i]) end
 if letters > 0 then redis.pcall('LTRIM', KEYS[3], 0, ARGV[3] - 1) end
 return 1
 """
+)
 
 _push = Script(_PUSH)
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class Entry:
@@ -86,6 +101,7 @@ class Outbox:
         link: for the connection, and to report how Redis is.
         keys: key names.
         instance: the name of this process in this life.
+        shards: how many shards the request queue has.
         on_refused: gets CALLs that were given up; they will never be pushed.
         patience: seconds after which an entry that was not sent is given up while Redis is away.
     """
@@ -96,6 +112,7 @@ class Outbox:
         keys: Keys,
         *,
         instance: str,
+        shards: int,
         on_refused: Callable[[list[Entry]], None],
         patience: float,
     ) -> None:
@@ -103,6 +120,7 @@ class Outbox:
         self._keys = keys
         self._wire = link.wire()
         self._instance = instance
+        self._shards = shards
         self._on_refused = on_refused
         self._patience = patience
         self._waiting: deque[Entry] = deque()
@@ -178,13 +196,19 @@ class Outbox:
             self._number += 1
         letters = [entry.raw for entry in self._batch if entry.session is None]
         requests = [entry.raw for entry in self._batch if entry.session is not None]
-        arguments: list[Any] = [self._number, NUMBER_LIFETIME, DEAD_LETTERS, len(letters), *letters, *requests]
+        shards: list[int] = []
+        if self._shards > 1:
+            senders = [entry.session.charge_point_id for entry in self._batch if entry.session is not None]
+            shards = [shard_of(sender, self._shards) for sender in senders]
+        keys = self._keys
+        arguments: list[Any] = [self._number, NUMBER_LIFETIME, DEAD_LETTERS, len(letters)]
+        arguments += [self._shards, keys.shard(""), _pack(shards), *letters, *requests]
         uncertain, doubted = self._uncertain, self._doubted
         self._uncertain = self._doubted = True
         try:
             await _push(
                 self._wire,
-                [self._keys.requests, self._keys.gateway(self._instance), self._keys.dead_letters],
+                [keys.requests, keys.gateway(self._instance), keys.dead_letters, keys.shards],
                 arguments,
             )
         except ResponseError:

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A004 - as redis-py calls it
+from redis.exceptions import RedisError, ResponseError
 
 from server import handlers, messages, schemas
 from server.commands import Commands, server_of
+from server.drain import Drain
 from server.errors import CorruptState, ErrorCode, InvalidMessage
 from server.messages import Call, CallError, CallResult, Message
 from server.metrics import Metrics
@@ -25,9 +26,7 @@ from server.store.view import Changes, NotLoaded, Operation, StateCache, StateVi
 logger = structlog.get_logger()
 
 NAME = "processor"
-"""What the processor reports to the link as."""
-STANDBY_SECONDS = 0.5
-"""How often a processor that does not own the queue looks whether it may."""
+"""What the processor reports to the link as; that of a shard with its number behind it."""
 FORWARDED_LIFETIME = 120
 """Seconds that an answer waits for the instance that waits for it: it is read at once, or the instance is dead."""
 RESPONSE_LIFETIME = 3600
@@ -55,8 +54,8 @@ class Work:
     effects: Effects
 
 
-class Processor:
-    """Drains the request queue while it owns it, and stands by while another does.
+class Processor(Drain):
+    """Drains the request queue, or one shard of it, while it owns it; stands by while another owns the queue.
 
     Args:
         link: for state, and to report how Redis is.
@@ -67,10 +66,9 @@ class Processor:
         require_boot: refuse CALLs of charge points that were not accepted yet.
         metrics: totals for `/metrics`.
         commands: what this process waits for.
+        shard: the number of the shard that `queue` is; `None` for the whole queue.
 
     Attributes:
-        owner: whether this processor drains the queue.
-        in_flight: messages of the batch that is being handled.
         processed: messages processed since the start.
         invalid: messages set aside since the start, by code.
     """
@@ -86,10 +84,16 @@ class Processor:
         require_boot: bool,
         metrics: Metrics,
         commands: Commands,
+        shard: int | None = None,
     ) -> None:
-        self._link = link
+        super().__init__(
+            link,
+            queue,
+            name=NAME if shard is None else f"{NAME}-{shard}",
+            stands_by=shard is None,
+            about=None if shard is None else {"shard": shard},
+        )
         self._keys = keys
-        self.queue = queue
         self._server_id = server_id
         self._longest = longest_message
         self._require_boot = require_boot
@@ -99,84 +103,24 @@ class Processor:
         self._transaction_ids: deque[int] = deque()
         self._uncertain: tuple[int, Effects] | None = None
         self._corrupt: set[str] = set()
-        self._stopping = False
-        self._known_owner = False
-        self._idle: asyncio.Future[Any] | None = None
-        self.owner = False
-        self.in_flight = 0
         self.processed = 0
         self.invalid: Counter[str] = Counter()
 
-    def stop(self) -> None:
-        """End `run` after the batch at hand; a processor that waits stops at once."""
-        self._stopping = True
-        if self._idle is not None:
-            self._idle.cancel()
+    @property
+    def consumer(self) -> str:
+        """The name under which the queue is owned."""
+        return self.queue.consumer
 
-    async def run(self) -> None:
-        """Work until `stop`. Redis being away is waited out; the queue is let go at the end."""
-        self._link.expect(NAME)
-        try:
-            await self._work()
-        finally:
-            self._settle(None)
-
-    async def _work(self) -> None:
-        while not self._stopping:
-            try:
-                await self._claim()
-                if self.owner:
-                    await self._drain()
-                else:
-                    self._link.succeeded(NAME)
-                    await self._interruptible(asyncio.sleep(STANDBY_SECONDS))
-            except RedisError as error:
-                if isinstance(error, TimeoutError):
-                    # A slow link may carry a small batch where it does not carry a large one.
-                    self.queue.shrink()
-                self._not_owner()
-                await self._interruptible(self._link.recover(error, NAME, *self.queue.wires))
-        if self.owner:
-            try:
-                await self._claim()  # settles a commit whose reply was lost
-                await self.queue.release()
-            except RedisError as error:
-                self._link.failed(error, NAME)
+    @property
+    def depth(self) -> int | None:
+        """Messages in the queue when it was last looked at."""
+        return self.queue.depth
 
     def _not_owner(self) -> None:
-        self.owner = False
-        self.in_flight = 0
+        super()._not_owner()
         # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
         # fresh start is cheaper.
         self._cache.forget()
-
-    async def _interruptible(self, waiting: Any) -> Any:
-        """Await something that `stop` may cut short; `None` if it did."""
-        if self._stopping:
-            waiting.close()
-            return None
-        self._idle = asyncio.ensure_future(waiting)
-        try:
-            return await self._idle
-        except asyncio.CancelledError:
-            # Ours was cancelled by `stop`, or this whole task from outside.
-            current = asyncio.current_task()
-            if not self._stopping or (current is not None and current.cancelling()):
-                raise
-            return None
-        finally:
-            self._idle = None
-
-    async def _claim(self) -> None:
-        claim = await self.queue.claim()
-        if claim.owned and not self._known_owner:
-            logger.info("queue_owned", consumer=self.queue.consumer)
-        elif self._known_owner and not claim.owned:
-            logger.warning("queue_lost", consumer=self.queue.consumer)
-            self._not_owner()
-        self._known_owner = claim.owned
-        self.owner = claim.owned
-        self._settle(claim.commit if claim.owned else None)
 
     def _settle(self, last_commit: int | None) -> None:
         """Say what a commit did whose reply was lost, now that the last commit's number is known.
@@ -190,45 +134,13 @@ class Processor:
             if last_commit is None or last_commit == number:
                 self._report(effects)
 
-    async def _drain(self) -> None:
-        batch = await self.queue.peek()
-        while not self._stopping:
-            if not batch.messages:
-                self.in_flight = 0
-                self._link.succeeded(NAME)
-                waited = await self._interruptible(self.queue.wait())
-                if waited is None:
-                    return
-                batch = waited
-                if not batch.messages:
-                    # Also renews the lease, once a second.
-                    await self._claim()
-                    if not self.owner:
-                        return
-                continue
-            result = await self._process(batch)
-            match result:
-                case Committed():
-                    self.queue.grow()
-                    batch = result.next
-                case Conflict():
-                    self._cache.forget(result.changed)
-                    for key in result.wrong_type:
-                        self._cache.unreadable(key, "it is not a string")
-                    # A busy key must not hold up the messages that have nothing to do with it: a smaller batch is
-                    # quicker than the writers of that key in the end. The lease is renewed meanwhile.
-                    self._metrics.conflicts.inc()
-                    self.queue.shrink()
-                    await self._claim()
-                    if not self.owner:
-                        return
-                    batch = await self.queue.peek()
-                case Refused():
-                    self._not_owner()
-                    return
+    def _conflicted(self, conflict: Conflict) -> None:
+        self._cache.forget(conflict.changed)
+        for key in conflict.wrong_type:
+            self._cache.unreadable(key, "it is not a string")
+        self._metrics.conflicts.inc()
 
     async def _process(self, batch: Batch) -> Committed | Conflict | Refused:
-        self.in_flight = len(batch.messages)
         work = await self._handle(batch)
         try:
             result = await self.queue.commit(batch, work.changes.conditions, work.operations)
@@ -240,7 +152,7 @@ class Processor:
             # Somebody may mend it: the next message looks again.
             self._cache.forget(self._corrupt)
             self._corrupt.clear()
-            self._link.succeeded(NAME)
+            self._link.succeeded(self._name)
             self._report(work.effects)
             for failure in result.failed:
                 logger.error("operation_failed", error=failure)

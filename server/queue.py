@@ -11,6 +11,8 @@ How nothing is lost and nothing done twice, whatever dies when:
   processor may take over; it decides how soon that happens, never whether it is safe.
 - A commit whose reply was lost has happened if, and only if, the hash names its number.
 
+The list is the whole request queue, or one of its shards, each with its owner (server.shards).
+
 Rejected alternatives are in docs/decisions/0001-messages-leave-the-queue-in-the-commit.md.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,7 +33,7 @@ from server.store.view import Operation
 BATCH_MESSAGES = 256
 BATCH_BYTES = 1024 * 1024
 """A batch ends with the message that reaches this size, so one batch never holds more than this and one message."""
-_PEEK = """
+PEEK = """
 -- The oldest messages of list `queue`, oldest first, behind the list's length and the batch's digest. Messages longer
 -- than `longest` are cut just above that: whoever reads them sees that they are too long without getting them whole.
 local function peek(queue, most, most_bytes, longest)
@@ -56,23 +59,41 @@ end
 """
 
 _CLAIM = """
--- KEYS: owner, own liveness. ARGV: consumer, number of a first commit, liveness prefix, lifetime in ms, queue.
--- Returns whether the consumer owns the queue, the number of its last commit, and the queue's length.
+-- KEYS: owner, own liveness, layout, processors of shards. ARGV: consumer, number of a first commit, liveness prefix,
+-- lifetime in ms, queue, kind of the queue, prefix of shards, number of shards.
+-- Returns whether the consumer owns the queue, the number of its last commit, the queue's length, and, if that is why
+-- the queue is not to be had, the layout.
 local owner = redis.call('HMGET', KEYS[1], 'consumer', 'commit')
-local mine = owner[1] == ARGV[1]
+local mine, kind, layout = owner[1] == ARGV[1], ARGV[6], redis.call('GET', KEYS[3])
+if kind == 'whole' and layout then
+    -- Messages that came before those on this queue may wait in a shard, or come into one.
+    local count, used = tonumber(string.match(layout, '^%d+')), false
+    for number = 0, count - 1 do used = used or redis.call('LLEN', ARGV[7] .. number) > 0 end
+    for _, other in ipairs(redis.call('HKEYS', KEYS[4])) do
+        used = used or redis.call('EXISTS', ARGV[3] .. other) == 1
+    end
+    if used then return {0, '', redis.call('LLEN', ARGV[5]), layout} end
+    for number = 0, count - 1 do redis.call('DEL', ARGV[7] .. number .. ':owner') end
+    redis.call('DEL', KEYS[3], KEYS[4])
+elseif kind == 'unsharded' and layout ~= ARGV[8] then
+    if mine then redis.call('DEL', KEYS[1]) end
+    return {0, '', redis.call('LLEN', ARGV[5]), ''}
+elseif kind == 'shard' and not mine then
+    return {0, '', redis.call('LLEN', ARGV[5]), ''}
+end
 if not mine and owner[1] and redis.call('EXISTS', ARGV[3] .. owner[1]) == 1 then
     redis.call('SET', KEYS[2], 'standby', 'PX', ARGV[4])
-    return {0, '', redis.call('LLEN', ARGV[5])}
+    return {0, '', redis.call('LLEN', ARGV[5]), ''}
 end
 redis.call('SET', KEYS[2], 'owner', 'PX', ARGV[4])
 -- From here on whatever was sent before this claim is refused, whether or not the owner changes.
 local commit = mine and tonumber(owner[2]) or 0
 redis.call('HSET', KEYS[1], 'consumer', ARGV[1], 'commit', commit, 'fence', ARGV[2])
-return {1, commit, redis.call('LLEN', ARGV[5])}
+return {1, commit, redis.call('LLEN', ARGV[5]), ''}
 """
 
 _TAKE = (
-    _PEEK
+    PEEK
     + """
 -- KEYS: queue. ARGV: most messages, most bytes, longest message.
 return peek(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
@@ -80,7 +101,7 @@ return peek(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
 )
 
 _COMMIT = (
-    _PEEK
+    PEEK
     + """
 -- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
 -- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms, and what peek() takes.
@@ -125,9 +146,11 @@ return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]),
 )
 
 _RELEASE = """
--- KEYS: owner, own liveness. ARGV: consumer. The next processor need not wait for the lifetime to pass.
+-- KEYS: owner, and own liveness where nothing else is owned. ARGV: consumer. The next processor need not wait for the
+-- lifetime to pass.
 if redis.call('HGET', KEYS[1], 'consumer') == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return redis.call('DEL', KEYS[2])
+if KEYS[2] then redis.call('DEL', KEYS[2]) end
+return 1
 """
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -145,11 +168,29 @@ class Batch(NamedTuple):
     digest: str
 
 
+class Kind(StrEnum):
+    """What a list is to its consumer, which decides when it may be claimed (see docs/decisions/0013)."""
+
+    WHOLE = "whole"
+    """All messages there are: not while shards are in use."""
+    UNSHARDED = "unsharded"
+    """Messages that have to be moved to their shards: while there are as many shards as the consumer knows of."""
+    SHARD = "shard"
+    """One shard: only once it was given to the consumer."""
+
+
 class Claim(NamedTuple):
-    """The answer to a claim: whether the queue is ours, and then the number of our last commit that took effect."""
+    """The answer to a claim.
+
+    Attributes:
+        owned: whether the queue is ours.
+        commit: if so, the number of our last commit that took effect.
+        layout: how many shards there are, where that is why the queue is not to be had.
+    """
 
     owned: bool
     commit: int
+    layout: str = ""
 
 
 class Committed(NamedTuple):
@@ -190,17 +231,34 @@ class RequestQueue:
         consumer: this consumer's name, unique among those that ever lived.
         lease: seconds that the queue stays ours after the last sign of life.
         longest_message: messages above this many bytes are handed out cut.
+        name: the list; the request queue itself when left out.
+        kind: what the list is to this consumer.
+        shards: how many shards there are.
 
     Attributes:
         depth: messages in the queue when it was last looked at.
     """
 
     def __init__(
-        self, wire: RedisWire, blocking: RedisWire, keys: Keys, *, consumer: str, lease: float, longest_message: int
+        self,
+        wire: RedisWire,
+        blocking: RedisWire,
+        keys: Keys,
+        *,
+        consumer: str,
+        lease: float,
+        longest_message: int,
+        name: str = "",
+        kind: Kind = Kind.WHOLE,
+        shards: int = 1,
     ) -> None:
         self._wire = wire
         self._blocking = blocking
         self._keys = keys
+        self._name = name or keys.requests
+        self._owner = keys.owner_of(self._name)
+        self._kind = kind
+        self._shards = shards
         self.consumer = consumer
         self._lease_ms = int(lease * 1000)
         self._most_messages, self._most_bytes = BATCH_MESSAGES, BATCH_BYTES
@@ -239,17 +297,26 @@ class RequestQueue:
         """Become the queue's owner if nobody alive is, and show that we are alive."""
         self._number += 1
         keys = self._keys
-        owned, commit, self.depth = await _claim(
+        owned, commit, self.depth, layout = await _claim(
             self._wire,
-            [keys.owner, keys.consumer(self.consumer)],
-            [self.consumer, self._number, keys.consumer(""), self._lease_ms, keys.requests],
+            [self._owner, keys.consumer(self.consumer), keys.shards, keys.processors],
+            [
+                self.consumer,
+                self._number,
+                keys.consumer(""),
+                self._lease_ms,
+                self._name,
+                self._kind,
+                keys.shard(""),
+                self._shards,
+            ],
         )
         self._fence = self._number
-        return Claim(bool(owned), int(commit or 0))
+        return Claim(bool(owned), int(commit or 0), layout.decode(errors="replace"))
 
     async def peek(self) -> Batch:
         """The oldest messages, up to a batch; none if the queue is empty."""
-        return self._batch(await _take(self._wire, [self._keys.requests], self._peek_limits))
+        return self._batch(await _take(self._wire, [self._name], self._peek_limits))
 
     async def wait(self) -> Batch:
         """Wait up to a second for a message; returns the oldest, or an empty batch.
@@ -257,7 +324,7 @@ class RequestQueue:
         The list is rotated onto itself: the oldest message is taken and put back where it was in the same command, so
         it never is in nobody's hands, whatever happens to this connection.
         """
-        key = self._keys.requests
+        key = self._name
         message = await self._blocking.execute("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
         if not isinstance(message, bytes):
             self.depth = 0
@@ -280,10 +347,9 @@ class RequestQueue:
         """
         self._number += 1
         number = self._number
-        names = self._keys
         reply = await _commit(
             self._wire,
-            [names.requests, names.owner, names.consumer(self.consumer)],
+            [self._name, self._owner, self._keys.consumer(self.consumer)],
             [
                 self.consumer,
                 self._fence,
@@ -304,7 +370,8 @@ class RequestQueue:
 
     async def release(self) -> None:
         """Let go of the queue, so that the next processor takes over at once."""
-        await _release(self._wire, [self._keys.owner, self._keys.consumer(self.consumer)], [self.consumer])
+        alive = [self._keys.consumer(self.consumer)] if self._kind is Kind.WHOLE else []
+        await _release(self._wire, [self._owner, *alive], [self.consumer])
 
     def _batch(self, reply: list[Any]) -> Batch:
         self.depth = reply[0]

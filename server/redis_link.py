@@ -196,6 +196,10 @@ class RedisLink:
             self._announce = False
             logger.info("redis_connected", reconnects=self.reconnects)
 
+    def leaves(self, by: str) -> None:
+        """The part `by` has ended while others go on: its last failure does not count any more."""
+        self._failing.discard(by)
+
     async def recover(self, error: RedisError, by: str, *wires: RedisWire) -> None:
         """A round trip of the part `by` failed: take note, and wait until the next attempt is due.
 

@@ -8,6 +8,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed
+from resilience.queue.keys import SYSTEM_KEYS
 from resilience.queue.snapshot import KeyDifference, KeySnapshot, compare, take_snapshot
 from resilience.state_keys import KeyReport, check_keys
 from resilience.waiting import wait_until
@@ -15,7 +16,7 @@ from StateStoreLibrary.base import StateComponent
 from StateStoreLibrary.integrity import find_partial_writes
 from StateStoreLibrary.session import StateSession
 
-LIVELY = ("owner", "consumer", "gateway", "session", "answers", "requests", "transaction_id")
+LIVELY = (*SYSTEM_KEYS, "session", "requests", "shard")
 """Keys that a running system writes for itself, whoever uses it: who is alive, and counters."""
 
 

@@ -19,7 +19,7 @@ UNBOUNDED = float("inf")
 EXAMPLES = 5
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-_PARTS_WITHOUT_COLON = {"charge_point_id", "connector_id", "transaction_id"}
+_PARTS_WITHOUT_COLON = {"charge_point_id", "connector_id", "transaction_id", "shard"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,10 @@ RULES: dict[str, KeyRule] = {
     "processing": KeyRule("list"),
     "consumer": KeyRule("string", 120),
     "owner": KeyRule("hash"),
+    "shard": KeyRule("list"),
+    "shard_owner": KeyRule("hash"),
+    "shards": KeyRule("string"),
+    "shard_processors": KeyRule("hash", 120),
     "session": KeyRule("hash", UNBOUNDED),
     "gateway": KeyRule("hash", UNBOUNDED),
     "answers": KeyRule("list", UNBOUNDED),

@@ -24,6 +24,7 @@ from server.metrics import Metrics
 from server.processor import Processor
 from server.redis_link import RedisLink
 from server.schemas import complaint
+from server.shards import ShardedProcessor
 from server.store.base import CorruptState, StateConflict, StateError, StateNotFound, StateStore, StateTooLarge
 from server.store.keys import Keys
 
@@ -57,7 +58,7 @@ class Parts(NamedTuple):
 
     link: RedisLink
     keys: Keys
-    processor: Processor | None
+    processor: Processor | ShardedProcessor | None
     metrics: Metrics
     store: StateStore
     commands: Commands

@@ -8,7 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from server.api.http import Given, Json, Operation, Parts
+from server.processor import Processor
 from server.redis_link import now
+from server.shards import ShardedProcessor
 
 SERVICE = "ocpp-reference-server"
 
@@ -24,7 +26,7 @@ def operations(parts: Parts) -> list[Operation]:
                 "service": SERVICE,
                 "timestamp": now(),
                 "redis": {"connected": link.healthy, "since": link.since, "reconnects": link.reconnects},
-                "queue": {"depth": processor.queue.depth if processor else None},
+                "queue": {"depth": processor.depth if processor else None},
             }
         )
 
@@ -38,14 +40,14 @@ def operations(parts: Parts) -> list[Operation]:
         if processor is None:
             raise HTTPException(404, "this instance has no processor")
         return {
-            "consumer": processor.queue.consumer,
+            "consumer": processor.consumer,
             "owner": processor.owner,
             "in_flight": processor.in_flight,
             "processed": processor.processed,
             "invalid": dict(processor.invalid),
             "last_error": link.last_error,
             "reconnects": link.reconnects,
-        }
+        } | _shards(processor)
 
     async def inspect_correlations(_given: Given) -> Any:
         return {
@@ -74,3 +76,11 @@ def operations(parts: Parts) -> list[Operation]:
         ),
         Operation("GET", "/inspect/correlations", "Which commands wait", inspect_correlations, token=True),
     ]
+
+
+def _shards(processor: Processor | ShardedProcessor) -> dict[str, Any]:
+    """What a processor of shards shows besides; nothing where there are none."""
+    if isinstance(processor, Processor):
+        return {}
+    owned, router = processor.owned, processor.router.owner
+    return {"shards": {"count": processor.count, "owned": owned, "router": router}}

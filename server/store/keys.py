@@ -14,7 +14,9 @@ class Keys:
     def __init__(self, prefix: str = "ocpp", queue: str = "ocpp:requests") -> None:
         self._prefix = prefix
         self.requests = queue
-        self.owner = f"{queue}:owner"
+        self.owner = self.owner_of(queue)
+        self.shards = f"{queue}:shards"
+        self.processors = f"{queue}:processors"
         self.dead_letters = f"{prefix}:dead-letters"
         self.transaction_id = f"{prefix}:transaction-id"
         self.charge_points = f"{prefix}:chargepoints"
@@ -26,6 +28,15 @@ class Keys:
     def reserved(self) -> list[str]:
         """Whole key names that can be nothing else."""
         return [self.dead_letters, self.transaction_id, self.charge_points, self.connected]
+
+    @staticmethod
+    def owner_of(queue: str) -> str:
+        """Hash: who owns a queue, the number of its last commit and the fencing token."""
+        return f"{queue}:owner"
+
+    def shard(self, number: int | str) -> str:
+        """List: messages of the charge points that belong to one shard of the request queue."""
+        return f"{self.requests}:shard:{number}"
 
     def responses(self, charge_point_id: str) -> str:
         """List: messages to one charge point."""

@@ -37,6 +37,7 @@ def test_bad_settings_end_with_status_2_and_one_line() -> None:
         ({"HTTP_HOST": "x" * 100}, ["HTTP_HOST", "x" * 20]),
         ({"HTTP_HOST": "no.such.host.invalid"}, ["HTTP_HOST", "no.such.host.invalid"]),
         ({"ROLE": "both"}, ["ROLE", "both", "gateway", "processor"]),
+        ({"QUEUE_SHARDS": "0"}, ["QUEUE_SHARDS", "'0'", "a whole number from 1 (no shards) to 64"]),
         ({"LEASE_SECONDS": "0"}, ["LEASE_SECONDS", "'0'", "1s"]),
         ({"MAX_MESSAGE_BYTES": "much"}, ["MAX_MESSAGE_BYTES", "much", "KiB"]),
         ({"LOG_LEVEL": "loud"}, ["LOG_LEVEL", "loud", "debug, info, warning, error"]),

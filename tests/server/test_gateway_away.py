@@ -26,7 +26,7 @@ def is_push(words: list[bytes], frame: bytes = b"") -> bool:
     """Whether a request runs the gateway's push script, with `frame` in it."""
     return (
         words[0].upper() in {b"EVALSHA", b"EVAL"}
-        and words[2:4] == [b"3", QUEUE.encode()]
+        and words[2:4] == [b"4", QUEUE.encode()]
         and words[4].startswith(b"ocpp:gateway:")
         and (not frame or any(frame in word for word in words[6:]))
     )

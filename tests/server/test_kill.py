@@ -2,94 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import time
-from collections import Counter, defaultdict
 
 import redis
 from conftest import StartServer
 from harness import (
     QUEUE,
     ServerProcess,
-    answered_ids,
     answers,
-    call,
-    dead_letters,
-    push,
-    start_transaction,
     until,
     wait_drained,
 )
+from workload import CHARGE_POINTS, Workload
 
-CHARGE_POINTS = [f"CP-{number:03d}" for number in range(50)]
 LEASE = {"LEASE_SECONDS": "1"}
-
-
-class Workload:
-    """Messages in a fixed order, what is to come of them, and how many were queued."""
-
-    def __init__(self, total: int, seed: int) -> None:
-        chance = random.Random(seed)
-        self.messages: list[bytes] = []
-        self.expected: dict[str, list[str]] = defaultdict(list)
-        self.invalid: list[str] = []
-        self.starts = 0
-        self.fed = 0
-        for number in range(total):
-            charge_point_id, message_id = chance.choice(CHARGE_POINTS), f"m{number}"
-            kind = chance.random()
-            if kind < 0.005:
-                raw = f'{{"broken": {number}'.encode()
-                self.invalid.append(raw.decode())
-            elif kind < 0.01:
-                raw = call(charge_point_id, message_id, "Nonsense")
-                self.invalid.append(raw.decode())
-                self.expected[charge_point_id].append(message_id)
-            else:
-                if kind < 0.05:
-                    raw = start_transaction(charge_point_id, message_id, meter=number)
-                    self.starts += 1
-                elif kind < 0.08:
-                    # One that may be running, stopped or not there at all: it is answered in any case.
-                    payload = {"transactionId": number // 40, "meterStop": number, "timestamp": "2026-01-15T11:00:00Z"}
-                    raw = call(charge_point_id, message_id, "StopTransaction", payload)
-                else:
-                    raw = call(charge_point_id, message_id)
-                self.expected[charge_point_id].append(message_id)
-            self.messages.append(raw)
-
-    def feed(self, client: redis.Redis, count: int) -> None:
-        """Queue the next messages."""
-        push(client, self.messages[self.fed : self.fed + count])
-        self.fed = min(len(self.messages), self.fed + count)
-
-    def check(self, client: redis.Redis) -> None:
-        """Every message answered exactly once and in order, dead letters exact, transactions distinct and all there."""
-        assert self.fed == len(self.messages)
-        assert client.llen(QUEUE) == 0
-        seen = {name: answered_ids(client, name) for name in self.expected}
-        for name, ids in self.expected.items():
-            assert Counter(seen[name]) == Counter(ids), name
-            assert seen[name] == ids, name
-        assert [letter["raw"] for letter in dead_letters(client)] == self.invalid
-        started = [
-            (answer["payload"][2]["transactionId"], name)
-            for name in self.expected
-            for answer in answers(client, name)
-            if answer["message_type"] == 3 and "transactionId" in answer["payload"][2]
-        ]
-        assert len(started) == self.starts
-        assert len({number for number, _ in started}) == self.starts
-        for number, name in started:
-            assert json.loads(client.get(f"ocpp:transaction:{number}"))["charge_point_id"] == name
-        for name in self.expected:
-            listed = {int(member) for member in client.zrange(f"ocpp:transactions:{name}", 0, -1)}
-            assert listed == {number for number, owner in started if owner == name}
-            active = {int(member) for member in client.smembers(f"ocpp:transactions:{name}:active")}
-            stored = {number: json.loads(client.get(f"ocpp:transaction:{number}"))["status"] for number in listed}
-            assert active == {number for number, status in stored.items() if status == "active"}
 
 
 def owner_of(client: redis.Redis, servers: list[ServerProcess]) -> ServerProcess:

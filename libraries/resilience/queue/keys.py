@@ -8,6 +8,18 @@ from typing import Self
 from resilience.errors import UsageError
 from resilience.target import Target
 
+SYSTEM_KEYS = (
+    "owner",
+    "consumer",
+    "shard_owner",
+    "shards",
+    "shard_processors",
+    "transaction_id",
+    "gateway",
+    "answers",
+)
+"""Names in a target profile: keys that a running system writes for itself, whoever uses it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueKeys:
@@ -57,11 +69,7 @@ class QueueKeys:
             transactions=keys.transactions,
             active_transactions=keys.active_transactions,
             configuration=keys.configuration,
-            own=tuple(
-                target.key_glob(name)
-                for name in ("owner", "consumer", "transaction_id", "gateway", "answers")
-                if getattr(keys, name) is not None
-            ),
+            own=tuple(target.key_glob(name) for name in SYSTEM_KEYS if getattr(keys, name) is not None),
         )
 
     def check(self) -> None:

@@ -46,6 +46,10 @@ KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "processing": ("consumer",),
     "consumer": ("consumer",),
     "owner": (),
+    "shard": ("shard",),
+    "shard_owner": ("shard",),
+    "shards": (),
+    "shard_processors": (),
     "control_connect": (),
     "control_disconnect": (),
     "session": ("charge_point_id",),
@@ -394,6 +398,10 @@ class Keys(Section, frozen=True):
     processing: str | None = None
     consumer: str | None = None
     owner: str | None = None
+    shard: str | None = None
+    shard_owner: str | None = None
+    shards: str | None = None
+    shard_processors: str | None = None
     control_connect: str | None = None
     control_disconnect: str | None = None
     session: str | None = None
