@@ -41,6 +41,7 @@ A Thousand Mixed Messages Are All Answered In Time
 A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     [Documentation]    The example of the requirement, word for word.
     [Tags]    R13.2
+    Skip Unless Target Supports    dead letters    target=${TARGET}
     ${log} =    Mark Server Log
     ${dead letters} =    Mark Dead Letters
     ${sent} =    Queue Raw Messages

@@ -10,7 +10,7 @@ Resource          ../resources/charge_points.resource
 
 Suite Setup       Start The System Under Test With Its State Store
 Suite Teardown    Stop The System Under Test With Its State Store
-Test Setup        The System Should Be Idle And Well
+Test Setup        The System Is Well And Stores As Documented
 Test Teardown     The Server Should Never Have Crashed
 
 Test Tags         state
@@ -62,12 +62,13 @@ Deleting A Charge Point Takes Everything With It
     Nothing Should Be Left Since    R15.1    ${before}
 
 A Transaction That Messages Start And Stop Is Active And Then Completed
-    [Documentation]    The store reads what the server has made of the messages.
+    [Documentation]    What the server has made of the messages is read where it keeps it.
     [Tags]    R15.1    R15.2
+    [Setup]    The System Is Well And Its State Can Be Read
     ${boot} =    Queue Message    BootNotification    chargePointVendor=V    chargePointModel=M
     Message Should Be Answered    ${boot}
-    ${record} =    Get Charge Point    ${boot.charge_point}
-    Should Be Equal    ${record.vendor} ${record.model}    V M
+    ${record} =    Get Charge Point Record    ${boot.charge_point}
+    Should Be Equal    ${record}[vendor] ${record}[model]    V M
     ${id} =    Start A Transaction By Message    ${boot.charge_point}    meterStart=${100}
     The Transaction Should Be    ${id}    active    meter_start=${100}
     Stop A Transaction By Message    ${boot.charge_point}    ${id}    meterStop=${900}
@@ -195,6 +196,7 @@ The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifet
 Transactions Whose Start Was Answered Survive Kill -9
     [Documentation]    Redis is killed while the server works off 2,000 messages; every id that was answered is stored.
     [Tags]    R15.5    R15.2
+    [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Generated Messages    2000    charge_points=2000    action=StartTransaction
     Restart Redis    kill
     All Messages Should Be Answered    ${sent}    timeout=30 s
@@ -215,6 +217,7 @@ Five Thousand Transactions Saved At Once Have Distinct Ids
 Five Thousand Charge Points That Start At Once Get Distinct Ids
     [Documentation]    Through the server: 5,000 messages of as many charge points.
     [Tags]    R15.2
+    [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Generated Messages    5000    charge_points=5000    action=StartTransaction
     All Messages Should Be Answered    ${sent}    timeout=30 s
     @{ids} =    Get Answer Values    ${sent}    transactionId

@@ -57,13 +57,14 @@ class Connection(LineComponent):
         logger.info(f"Commands go to {client.url}.")
 
     @keyword(tags=("commands", "lifecycle"))
-    def close_commands(self, *, alias: str = "commands") -> None:
+    def close_commands(self, *, alias: str = "commands", missing_ok: bool = False) -> None:
         """Breaks off the commands that still wait, and removes the charge points that were announced.
 
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
             alias: which ones.
+            missing_ok: whether it is all right that they are not open, as in the teardown of what was skipped.
 
         Raises:
             UsageError: they are not open.
@@ -74,6 +75,8 @@ class Connection(LineComponent):
         Close Commands    alias=other
         ```
         """
+        if missing_ok and self._lines.find(alias) is None:
+            return
         self._lines.remove(alias, self.cleanup)
 
     @keyword(tags=("commands", "charge_point"))

@@ -57,7 +57,7 @@ class Sampling(Component):
         target: str = "reference",
         queues: list[str] | None = None,
         token: str = "",
-        **processes: int,
+        **processes: int | None,
     ) -> None:
         """Takes samples of what a system uses and holds, in the background.
 
@@ -76,7 +76,7 @@ class Sampling(Component):
             target: the target profile: a name, or the path of a file.
             queues: the lists whose lengths together are the queue depth; the target's request queue if not given.
             token: sent to the server as bearer token, where it wants one.
-            processes: names and process ids, such as `server=${pid}`.
+            processes: names and process ids, such as `server=${pid}`; `${None}` for one that cannot be measured.
 
         Raises:
             ServiceError: there is no such process.
@@ -106,7 +106,7 @@ class Sampling(Component):
             file.unlink(missing_ok=True)
         if self._samplers.find(alias) is not None:
             self._samplers.remove(alias, self.cleanup)
-        pids = {name: int(pid) for name, pid in processes.items()}
+        pids = {name: int(pid) for name, pid in processes.items() if pid is not None}
         sampler = Sampler(pids, sources=sources, every=seconds(every), file=file)
         self._samplers.add(alias, sampler, self.cleanup)
 

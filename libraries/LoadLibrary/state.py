@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from robot.api import logger
 from robot.api.deco import keyword
@@ -15,7 +14,7 @@ from resilience.errors import ExpectationFailed, UsageError
 from resilience.ledger import LedgerReport, Verdict, check
 from resilience.library import Component
 from resilience.load import LoadResult
-from resilience.load.state import Reader, StateReport, read_state, wait_until_gone
+from resilience.load.state import StateReport, read_state, wait_until_gone
 from resilience.queue.link import RedisClient, connect, database_in
 
 SESSIONS_GONE_SECONDS = 5.0
@@ -61,10 +60,10 @@ class State(Component):
         try:
             points = self._ids(result)
             if aim.target.redis.keys.session is not None:
-                wait_until_gone(cast(Reader, client), aim.target, points, SESSIONS_GONE_SECONDS)
+                wait_until_gone(client, aim.target, points, SESSIONS_GONE_SECONDS)
             effects = Path(result.ledgers[0]).with_suffix(".effects.jsonl")
             effects.unlink(missing_ok=True)
-            report = read_state(cast(Reader, client), aim.target, result.sessions, points, effects, all_known=all_known)
+            report = read_state(client, aim.target, result.sessions, points, effects, all_known=all_known)
         finally:
             client.close()
         logger.info(report.summary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from OcppServerLibrary.endpoints import Endpoints
+from OcppServerLibrary.kept import Kept
 from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
 from OcppServerLibrary.targets import Targets
@@ -19,7 +20,7 @@ __all__ = ["OcppServerLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Endpoints, Lifecycle, Log, Targets, Usage):
+    class _Keywords(KeywordLibrary, Endpoints, Kept, Lifecycle, Log, Targets, Usage):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -60,7 +61,9 @@ class OcppServerLibrary(_Keywords):
     def __init__(self) -> None:
         servers: Registry[OcppServer] = Registry("Server", starter="Start Server", close=_close)
         self.servers = servers
-        super().__init__([Lifecycle(servers), Endpoints(servers), Log(servers), Usage(servers), Targets()])
+        super().__init__(
+            [Lifecycle(servers), Endpoints(servers), Log(servers), Usage(servers), Kept(servers), Targets()]
+        )
 
 
 def _close(server: OcppServer) -> None:

@@ -54,6 +54,21 @@ class Targets(Component):
         started = profile.start is not None and profile.start.image is None
         return started and profile.has(Capability.SEVERAL_PROCESSORS)
 
+    @keyword(tags=("target", "getter"))
+    def target_supports(self, capability: Capability, *, target: str = "reference") -> bool:
+        """Returns whether the target has a capability; for what is prepared only where it is needed.
+
+        Args:
+            capability: for example `state keys`.
+            target: a bundled target profile, or the path of one.
+
+        Example:
+        ```robotframework
+        ${stored}    Target Supports    state keys    target=${TARGET}
+        ```
+        """
+        return Target.load(target).has(capability)
+
     @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
         """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.

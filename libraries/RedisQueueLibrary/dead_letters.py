@@ -22,6 +22,8 @@ class DeadLetters(QueueComponent):
     def mark_dead_letters(self, *, alias: str = "queue") -> DeadLetterMark:
         """Returns the present place in the dead letters, so that later keywords look only at what came after it.
 
+        A target without dead letters has such a place too; the keywords that read them skip the test then.
+
         Args:
             alias: which queue.
 

@@ -8,6 +8,7 @@ from robot.api import logger
 from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent
+from resilience.errors import WaitTimeout
 from resilience.queue import waits
 from resilience.queue.messages import Message
 from resilience.waiting import in_words
@@ -49,6 +50,37 @@ class Length(QueueComponent):
         ```
         """
         waits.wait_until_empty(self._queues.get(alias), timeout)
+
+    @keyword(tags=("queue", "cleanup"))
+    def ensure_queue_is_empty(self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "queue") -> bool:
+        """Waits until no message is queued; if that takes too long, what this run wrote is removed, with a warning.
+
+        For setups: a test that left messages which nobody takes is not to take those behind it along.
+
+        Args:
+            timeout: how long it may take until the queue is empty.
+            alias: which queue.
+
+        Returns:
+            Whether something had to be removed.
+
+        Raises:
+            WaitTimeout: there are messages of somebody else.
+
+        Example:
+        ```robotframework
+        Test Setup    Ensure Queue Is Empty
+        ```
+        """
+        queue = self._queues.get(alias)
+        try:
+            waits.wait_until_empty(queue, timeout)
+        except WaitTimeout as late:
+            logger.warn(f"{late}. What this run has left is removed, for the tests that follow.")
+            queue.remove_data(timeout=timeout.total_seconds())
+            waits.wait_until_empty(queue, timedelta(0))
+            return True
+        return False
 
     @keyword(tags=("queue", "wait"))
     def wait_until_queue_is_empty(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> float:

@@ -71,13 +71,14 @@ class Connection(StateComponent):
         logger.info(f"Opened the state store at {session.address}.")
 
     @keyword(tags=("state", "lifecycle"))
-    def close_state_store(self, *, alias: str = "state") -> None:
+    def close_state_store(self, *, alias: str = "state", missing_ok: bool = False) -> None:
         """Closes a state store and removes the charge points that were written through it, with all that they have.
 
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
             alias: which store.
+            missing_ok: whether it is all right that it is not open, as in the teardown of what was skipped.
 
         Raises:
             UsageError: it is not open.
@@ -88,4 +89,6 @@ class Connection(StateComponent):
         Close State Store    alias=other
         ```
         """
+        if missing_ok and self._stores.find(alias) is None:
+            return
         self._stores.remove(alias, self.cleanup)

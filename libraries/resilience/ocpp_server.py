@@ -131,7 +131,7 @@ class OcppServer:
         if _address(redis_url) != _address(running.redis_url):
             raise UsageError(
                 f"Target '{self.target.name}' runs already and works with {running.redis_url}, not with {redis_url}. "
-                f"Let the suites use the same Redis: --variable REDIS:{running.redis_url}"
+                f"Let the suites use the same Redis: --variable REDIS:external with REDIS_URL={running.redis_url}"
             )
 
     def _find_running(self, system: RunningSystem) -> None:

@@ -2,8 +2,9 @@
 
 It takes envelopes only, answers a charge point only when its connection was announced on a channel, keeps state in
 another database under other names and shapes, has other HTTP paths, logs text, and has no inspection. It also has the
-faults of many such servers: it takes messages off the list before it has done anything (BRPOP), it gives everything
-that it does not understand the same error code, it sets nothing aside, and it ends when Redis goes away.
+faults of many such servers: it takes messages off the list before it has done anything (BRPOP), it forgets on its own
+restart who is connected, it checks next to nothing and gives everything that it does not understand the same error
+code, or none, and it ends when Redis goes away.
 
     python server.py REDIS_URL HTTP_PORT
 """
@@ -20,19 +21,6 @@ from typing import Any
 
 import redis
 
-ACTIONS = {
-    "Authorize": lambda state, call: {"idTagInfo": {"status": "Accepted"}},
-    "BootNotification": lambda state, call: {"currentTime": now(), "interval": 600, "status": "Accepted"},
-    "DataTransfer": lambda state, call: {"status": "UnknownVendorId"},
-    "DiagnosticsStatusNotification": lambda state, call: {},
-    "FirmwareStatusNotification": lambda state, call: {},
-    "Heartbeat": lambda state, call: {"currentTime": now()},
-    "MeterValues": lambda state, call: {},
-    "StartTransaction": lambda state, call: start(state, call),  # noqa: PLW0108 - defined below
-    "StatusNotification": lambda state, call: {},
-    "StopTransaction": lambda state, call: {},
-}
-
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -43,21 +31,57 @@ def log(level: str, text: str) -> None:
     sys.stderr.flush()
 
 
-def start(state: redis.Redis, call: dict[str, Any]) -> dict[str, Any]:
-    number = state.incr("last session")
-    session = {"no": number, "station": call["station"], "begin": call["payload"].get("timestamp")}
-    state.set(f"session/{number}", json.dumps(session))
-    return {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
+class Stations:
+    """What is kept of stations (a hash each) and of sessions (a JSON text each); both for good."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.actions = {
+            "Authorize": lambda station, call: {"idTagInfo": {"status": "Accepted"}},
+            "BootNotification": self.boot,
+            "DataTransfer": lambda station, call: {"status": "UnknownVendorId"},
+            "DiagnosticsStatusNotification": lambda station, call: {},
+            "FirmwareStatusNotification": lambda station, call: {},
+            "Heartbeat": lambda station, call: {"currentTime": now()},
+            "MeterValues": lambda station, call: {},
+            "StartTransaction": self.start,
+            "StatusNotification": lambda station, call: {},
+            "StopTransaction": self.stop,
+        }
+
+    def boot(self, station: str, call: dict[str, Any]) -> dict[str, Any]:
+        maker, kind = call["chargePointVendor"], call["chargePointModel"]
+        self.client.hset(f"station/{station}", mapping={"name": station, "maker": maker, "kind": kind})
+        return {"currentTime": now(), "interval": 600, "status": "Accepted"}
+
+    def start(self, station: str, call: dict[str, Any]) -> dict[str, Any]:
+        number = int(self.client.incr("last session"))
+        meter = {"from": call["meterStart"], "to": None}
+        session = {"no": number, "where": {"station": station, "plug": call["connectorId"]}, "card": call["idTag"]}
+        session |= {"begin": call["timestamp"], "end": None, "meter": meter, "phase": "running"}
+        self.client.set(f"session/{number}", json.dumps(session))
+        return {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
+
+    def stop(self, station: str, call: dict[str, Any]) -> dict[str, Any]:
+        session = self.session(call["transactionId"])
+        if session is not None:
+            session["meter"]["to"] = call["meterStop"]
+            session |= {"end": call["timestamp"], "phase": "over"}
+            self.client.set(f"session/{call['transactionId']}", json.dumps(session))
+        return {}
+
+    def session(self, number: int | str) -> dict[str, Any] | None:
+        text = self.client.get(f"session/{number}")
+        return None if text is None else json.loads(text)
 
 
 class Backend:
     def __init__(self, url: str) -> None:
         # Timeouts above the longest blocking pop.
         self.queue = redis.Redis.from_url(url, db=1, socket_timeout=5, protocol=2)
-        self.events = redis.Redis.from_url(url, db=1, socket_timeout=5, protocol=2)
-        self.state = redis.Redis.from_url(url, db=2, socket_timeout=5, protocol=2)
+        self.stations = Stations(redis.Redis.from_url(url, db=2, socket_timeout=5, protocol=2))
         self.announced: set[str] = set()
-        self.subscription = self.events.pubsub(ignore_subscribe_messages=True)
+        self.subscription = self.queue.pubsub(ignore_subscribe_messages=True)
         self.subscription.subscribe("stations")
 
     def run(self) -> None:
@@ -65,7 +89,6 @@ class Backend:
             self.hear()
             taken = self.queue.brpop(["in"], timeout=0.05)
             if taken is not None:
-                self.hear()
                 self.handle(taken[1])
 
     def hear(self, wait: float = 0) -> None:
@@ -85,42 +108,58 @@ class Backend:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             log("ERROR", f"rejected station=? id=? code=BadMessage reason={type(error).__name__}")
             return
+        if not isinstance(station, str) or not isinstance(message_id, str) or not isinstance(action, str):
+            log("ERROR", "rejected station=? id=? code=BadMessage reason=no text where there has to be one")
+            return
         # The event comes on another connection than the message and may be a little behind.
-        latest = time.monotonic() + 1
+        latest = time.monotonic() + 0.1
         while station not in self.announced and time.monotonic() < latest:
             self.hear(wait=0.01)
         if station not in self.announced:
-            log("WARN", f"dropped station={station}: not announced")
+            log("WARN", f"dropped station={station[:40]}: not announced")
             return
-        if action not in ACTIONS or not isinstance(payload, dict):
-            log("ERROR", f"rejected station={station} id={message_id} code=InternalError reason=cannot handle {action}")
+        try:
+            answer = self.stations.actions[action](station, payload)
+        except (KeyError, TypeError, ValueError, redis.DataError) as error:
+            reason = f"cannot handle that: {type(error).__name__}"
+            log("ERROR", f"rejected station={station} id={message_id} code=InternalError reason={reason}")
             self.answer(station, [4, message_id, "InternalError", "cannot handle that", {}])
-            return
-        self.state.set(f"station/{station}", json.dumps({"name": station, "seen": time.time()}))
-        self.answer(station, [3, message_id, ACTIONS[action](self.state, {"station": station, "payload": payload})])
+        else:
+            self.answer(station, [3, message_id, answer])
 
     def answer(self, station: str, frame: list[Any]) -> None:
         self.queue.lpush(f"out:{station}", json.dumps({"charge_point_id": station, "payload": frame}))
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        found = self.path == "/up"
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(b'{"state": "fine"}' if found else b"{}")
+def api(stations: Stations) -> type[BaseHTTPRequestHandler]:
+    """What can be asked over HTTP: whether it is up, and a session by its number."""
 
-    def log_message(self, *arguments: Any) -> None:
-        pass
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/up":
+                return self.reply(200, {"state": "fine"})
+            _, _, number = self.path.partition("/sessions/")
+            session = stations.session(number) if number else None
+            return self.reply(404, {}) if session is None else self.reply(200, {"found": session})
+
+        def reply(self, status: int, document: dict[str, Any]) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(document).encode())
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    return Handler
 
 
 def main() -> None:
-    backend = Backend(sys.argv[1])
-    http = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    log("INFO", "at work")
     try:
+        backend = Backend(sys.argv[1])
+        http = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), api(backend.stations))
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        log("INFO", "at work")
         backend.run()
     except redis.RedisError as error:
         log("FATAL", f"redis: {error}")

@@ -232,7 +232,7 @@ def test_settings_cannot_be_given_to_it(library: OcppServerLibrary, running: str
 
 def test_another_redis_than_its_own_is_a_mistake(library: OcppServerLibrary, running: str) -> None:
     message = (
-        r"works with redis://127\.0\.0\.1:7777/0, not with redis://127\.0\.0\.1:6379\. .*--variable REDIS:redis://"
+        r"works with redis://127\.0\.0\.1:7777/0, not with redis://127\.0\.0\.1:6379\. .*REDIS:external with REDIS_URL="
     )
     with pytest.raises(UsageError, match=message):
         library.start_server("redis://127.0.0.1:6379", target=running)

@@ -152,8 +152,8 @@ REFUSED = {
     ),
     "missing field": ("name: small\n", "", r"field 'name' is missing.", 1),
     "missing key": ("    requests: in\n", "", r"field 'redis\.keys\.requests' is missing\.", 5),
-    "wrong type": ("name: small", "name: 7", r"field 'name' is 7 \(allowed: text\)\.", 1),
-    "wrong type in a list": ('"small"]', "1]", r"field 'start\.command\[2\]' is 1 \(allowed: text\)\.", 3),
+    "wrong type": ("name: small", "name: 7", r"field 'name' is 7 \(allowed: text; YAML reads .* in quotes\)\.", 1),
+    "wrong type in a list": ('"small"]', "1]", r"field 'start\.command\[2\]' is 1 \(allowed: text; .*\)\.", 3),
     "wrong type in the environment": (
         "redis:",
         "  environment: {A: [1]}\nredis:",

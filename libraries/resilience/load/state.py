@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from resilience.errors import UsageError, WaitTimeout
 from resilience.ledger import Expect, Ledger
 from resilience.load.scripts import Session
+from resilience.queue.link import RedisClient
+from resilience.state_reading import kept_fields, read_from_redis
 from resilience.target import Target
 from resilience.waiting import wait_until
 
 BATCH = 1000
-
-
-class Reader(Protocol):
-    """What is needed of redis-py."""
-
-    def pipeline(self, transaction: bool) -> Any: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +46,7 @@ class StateReport:
 
 
 def read_state(
-    client: Reader,
+    client: RedisClient,
     target: Target,
     sessions: Sequence[Session],
     charge_points: Iterable[str],
@@ -72,33 +66,33 @@ def read_state(
             too many.
 
     Raises:
-        UsageError: the target does not say where its transactions are.
+        LacksCapability: the target does not say where in Redis its transactions are.
     """
     points = list(dict.fromkeys(charge_points))
     report = StateReport(effects=str(effects))
     by_id = {session.transaction_id: session for session in sessions}
     if len(by_id) != len(sessions):
         report.inconsistent.append(f"{len(sessions) - len(by_id)} transaction ids were given more than once")
-    stored = _get(client, [target.key("transaction", transaction_id=number or 0) for number in by_id])
+    kept = kept_fields(target, "transaction")
+    stored = read_from_redis(client, target, "transaction", [{"transaction_id": number or 0} for number in by_id])
     with Ledger(effects, observes=Expect.EFFECT, observes_via="websocket") as ledger:
-        for (number, session), text in zip(by_id.items(), stored, strict=True):
+        for (number, session), record in zip(by_id.items(), stored, strict=True):
             report.transactions += 1
-            if text is None:
+            if record is None:
                 report.inconsistent.append(f"transaction {number} of {session.cp} is not kept")
                 continue
-            record = msgspec.json.decode(text)
             ledger.effect(session.cp, session.start_id, f"transaction {number}")
             if record.get("status") == "completed" and session.stop_id:
                 ledger.effect(session.cp, session.stop_id, f"end of transaction {number}")
             report.inconsistent += [
-                f"transaction {number} of {session.cp}: {each}" for each in _differences(record, session)
+                f"transaction {number} of {session.cp}: {each}" for each in _differences(record, session, kept)
             ]
         ledger.end()
     _indexes(client, target, points, by_id, report, all_known=all_known)
     return report
 
 
-def _differences(record: dict[str, Any], session: Session) -> list[str]:
+def _differences(record: dict[str, Any], session: Session, kept: Collection[str]) -> list[str]:
     expected: dict[str, Any] = {
         "charge_point_id": session.cp,
         "connector_id": session.connector,
@@ -112,12 +106,12 @@ def _differences(record: dict[str, Any], session: Session) -> list[str]:
     return [
         f"{name} is {record.get(name)!r}, the charge point knows {value!r}"
         for name, value in expected.items()
-        if record.get(name) != value
+        if name in kept and record.get(name) != value
     ]
 
 
 def _indexes(
-    client: Reader,
+    client: RedisClient,
     target: Target,
     points: list[str],
     by_id: dict[int | None, Session],
@@ -160,17 +154,7 @@ def _indexes(
                 report.orphans.append(f"{cp} has a session and is not connected")
 
 
-def _get(client: Reader, keys: Sequence[str]) -> list[bytes | None]:
-    values: list[bytes | None] = []
-    for start in range(0, len(keys), BATCH):
-        pipe = client.pipeline(transaction=False)
-        for key in keys[start : start + BATCH]:
-            pipe.get(key)
-        values += pipe.execute()
-    return values
-
-
-def wait_until_gone(client: Reader, target: Target, charge_points: Iterable[str], timeout: float) -> int:
+def wait_until_gone(client: RedisClient, target: Target, charge_points: Iterable[str], timeout: float) -> int:
     """Wait until the sessions of disconnected charge points are gone; returns how many are left after `timeout` s.
 
     Raises:

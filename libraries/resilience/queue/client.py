@@ -255,8 +255,10 @@ class QueueClient:
         return self.keys.dead_letters
 
     def mark_dead_letters(self) -> DeadLetterMark:
-        """The place in the dead letters now."""
-        return mark_of(self._redis.lrange(self._dead_letter_key(), 0, -1))
+        """The place in the dead letters now; for a target without any, the beginning."""
+        if self.keys.dead_letters is None:
+            return mark_of([])
+        return mark_of(self._redis.lrange(self.keys.dead_letters, 0, -1))
 
     def dead_letters(self, mark: DeadLetterMark | None = None) -> list[DeadLetter]:
         """The dead letters, the newest first; with `mark` only those that came after it."""

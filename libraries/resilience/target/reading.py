@@ -126,6 +126,8 @@ class Document:
             allowed = listed(typing.get_args(kind))
         else:
             allowed = _allowed(text)
+            if allowed == "text" and isinstance(value, (bool, int, float)):
+                allowed = "text; YAML reads words such as no, on and 1.0 as something else unless they are in quotes"
         return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed})")
 
     def _follow(self, path: str, kind: Any) -> tuple[list[Step], Any, Any]:

@@ -127,7 +127,7 @@ class Running(Section, frozen=True):
     """Where a system is that runs already: it is neither started nor stopped, and what needs that is skipped.
 
     Attributes:
-        redis_url: its Redis, `redis://host:port/0`; the suites have to be given the same one (`REDIS:redis://…`).
+        redis_url: its Redis, `redis://host:port/0`; the suites have to use it too (`REDIS:external`, `REDIS_URL`).
         http_url: the base of its HTTP API, `http://host:port`; `null` without one.
         gateway_url: the base of its WebSocket gateway, `ws://host:port`; `null` without one.
         log_file: the file that it writes its log to, relative to the profile; `null` if there is none to read.

@@ -1,0 +1,169 @@
+"""`python -m resilience.target check`: each part of the two example profiles, and what is said of wrong parts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from resilience.errors import UsageError
+from resilience.target import PROFILES, Target
+from resilience.target.check import PARTS, Verdict, check
+
+ROOT = Path(__file__).resolve().parents[2]
+OTHER = ROOT / "tests" / "other_server" / "profile.yaml"
+REFERENCE = PROFILES / "reference.yaml"
+VERDICTS = "works", "does not work", "not declared", "not tried"
+Change = Callable[[dict[str, Any]], object]
+
+
+def tried(profile: Path | str, *more: str) -> tuple[int, dict[str, tuple[str, str]], str]:
+    """Exit status, part to verdict and sentence, and what went to standard error."""
+    command = [sys.executable, "-m", "resilience.target", "check", str(profile), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    lines = re.findall(rf"^({'|'.join(VERDICTS)}) +((?:\S+ )+) +(\S.*)$", done.stdout, re.MULTILINE)
+    return done.returncode, {part.strip(): (verdict, sentence) for verdict, part, sentence in lines}, done.stderr
+
+
+def test_everything_that_the_bundled_server_declares_works() -> None:
+    status, found, _ = tried("reference")
+    assert status == 0, found
+    assert {part for part, (verdict, _) in found.items() if verdict != "works"} == {"announcement"}
+    assert "flat Heartbeat" in found["queue"][1]
+    assert "code=FormationViolation" in found["log"][1]
+    assert "ClearCache 404" in found["commands"][1]
+    assert "BootNotification is answered" in found["gateway"][1]
+    assert found["stop"][1].endswith("with status 0")
+
+
+def test_everything_that_the_second_server_declares_works_and_the_rest_is_not_declared() -> None:
+    status, found, _ = tried(OTHER)
+    assert status == 0, found
+    works = {part for part, (verdict, _) in found.items() if verdict == "works"}
+    assert works == {
+        *("redis", "start", "ready", "health", "queue", "announcement", "state", "log", "stop", "capabilities"),
+    }
+    assert found["redis"][1].endswith("database 1 (queue) and 2 (state)")
+    assert found["announcement"][1] == "on 'stations'; without it nothing is answered"
+    assert found["metrics"] == ("not declared", "http.metrics is null")
+
+
+def setting(path: str, value: object) -> Change:
+    """Sets a field of a profile."""
+
+    def change(profile: dict[str, Any]) -> None:
+        *names, last = path.split(".")
+        for name in names:
+            profile = profile[name]
+        profile[last] = value
+
+    return change
+
+
+MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
+    "the answers come elsewhere": (
+        OTHER,
+        setting("redis.keys.responses", "answers:{charge_point_id}"),
+        "queue",
+        r"BootNotification: it was taken, and nothing came on 'answers:CP-.*': is that the name",
+    ),
+    "the messages are read elsewhere": (
+        OTHER,
+        setting("redis.databases.queue", 5),
+        "queue",
+        r"BootNotification: it still stands on 'in' in database 5: is the system reading that list\?",
+    ),
+    "health is called otherwise": (
+        OTHER,
+        setting("http.healthy", "well"),
+        "ready",
+        r"has not become healthy, it is fine",
+    ),
+    "a line of the log is not recognised": (
+        OTHER,
+        setting("log.records", [{"event": "invalid_message", "pattern": "REFUSED (?P<reason>.+)"}]),
+        "log",
+        r"no record of an invalid message was recognised \(log\.records\); it wrote '.* ERROR rejected station=\?",
+    ),
+    "the log is elsewhere": (
+        OTHER,
+        setting("log.stream", "stdout"),
+        "log",
+        r"no record of an invalid message was recognised .*; nothing came on its stdout \(log\.stream\)",
+    ),
+    "a field of the state is called otherwise": (
+        OTHER,
+        setting("state.transaction.fields.meter_start", "meter.begin"),
+        "state",
+        r"what is at session/1 has no meter_start \('meter\.begin'\) \(state\.transaction\.fields\)",
+    ),
+    "a value of the state is called otherwise": (
+        OTHER,
+        setting("state.transaction.values.status", {"open": "active"}),
+        "state",
+        r"the status of a transaction that runs is 'running' \(state\.transaction\.values\.status\)",
+    ),
+    "nothing has to be announced": (
+        REFERENCE,
+        setting("announcement.required", True),
+        "announcement",
+        r"a charge point that was not announced is answered, too \(announcement\.required\)",
+    ),
+    "a command has another path": (
+        REFERENCE,
+        setting("commands.requests.Reset.path", "/api/v1/reset/{charge_point_id}"),
+        "commands",
+        r"Reset: POST /api/v1/reset/CP-.* is answered 404, as a path that does not exist",
+    ),
+    "it does not start": (
+        OTHER,
+        setting("start.command", ["{python}", "-c", "raise SystemExit('no licence {http_port}')"]),
+        "start",
+        r"exited with status 1 while starting\. .*no licence",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "change", "part", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_part_that_is_wrong_is_named_with_what_was_seen(
+    tmp_path: Path, source: Path, change: Change, part: str, sentence: str
+) -> None:
+    profile = yaml.safe_load(source.read_text())
+    change(profile)
+    # Paths of the profile's own folder, and waits that are as short as a local server allows.
+    text = yaml.safe_dump(profile).replace("{profile_directory}", str(source.parent))
+    profile = yaml.safe_load(text)
+    profile["timeouts"] = {"answer": 2, "ready": 2, "start": 15}
+    file = tmp_path / "wrong.yaml"
+    file.write_text(yaml.safe_dump(profile))
+    found = {finding.part: finding for finding in check(Target.load(file), only=[part] if part in PARTS else ["stop"])}
+    assert found[part].verdict is Verdict.FAILS
+    assert re.search(sentence, found[part].sentence), found[part].sentence
+
+
+def test_a_part_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"^There is no part 'colour' \(allowed: health, queue, "):
+        check(Target.load("reference"), only=["colour"])
+
+
+def test_one_mistake_is_enough_for_the_exit_status(tmp_path: Path) -> None:
+    text = (
+        OTHER.read_text().replace("{profile_directory}", str(OTHER.parent)).replace("'ERROR rejected", "'NO rejected")
+    )
+    (tmp_path / "wrong.yaml").write_text(text)
+    status, found, _ = tried(tmp_path / "wrong.yaml", "--only", "log")
+    assert (status, found["log"][0]) == (1, "does not work")
+    assert "queue" not in found
+
+
+def test_a_profile_that_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: bad\ncolour: red\n")
+    status, found, error = tried(tmp_path / "bad.yaml")
+    assert (status, found) == (2, {})
+    assert "line 2: unknown field 'colour'" in error
