@@ -37,8 +37,12 @@ class FaultLibrary(_Keywords):
     folder, as is what `Kill Redis`, `Pause Server` and their like do. A fault whose effect was not seen does not fail
     by itself: it makes every requirement that is then to be shown in the same test inconclusive.
 
-    The proxy speaks Toxiproxy's HTTP API; `proxy=` or the environment variable `FAULT_PROXY` names a real Toxiproxy to
-    use instead. What only the proxy of this project can do says so in its documentation.
+    A fault on the way has to meet somebody: while nobody but the test itself has come through the proxy, it is not
+    proven, since the system goes another way.
+
+    The proxy speaks Toxiproxy's HTTP API; `proxy=` or `FAULT_PROXY` (`robot --variable FAULT_PROXY:http://…`, or the
+    environment) names a real Toxiproxy to use instead. What only the proxy of this project can do says so in its
+    documentation, and skips the test there. Who comes through a real Toxiproxy cannot be seen.
 
     ```robotframework
     *** Settings ***

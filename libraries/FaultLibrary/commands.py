@@ -101,7 +101,8 @@ class Commands(Component):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            UsageError: the target profile does not know its commit, or the proxy is a real Toxiproxy.
+            UsageError: the target profile does not know its commit.
+            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -142,7 +143,8 @@ class Commands(Component):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            UsageError: the target profile does not know its commit, or the proxy is a real Toxiproxy.
+            UsageError: the target profile does not know its commit.
+            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -191,7 +193,8 @@ class Commands(Component):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            UsageError: the target profile does not know its commit, or the proxy is a real Toxiproxy.
+            UsageError: the target profile does not know its commit.
+            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from datetime import timedelta
 
@@ -15,6 +14,7 @@ from resilience.faults.client import FaultProxyProcess, ProxyApi
 from resilience.faults.journal import FaultRecord
 from resilience.faults.network import FaultyPath
 from resilience.library import Component
+from resilience.robot_variables import chosen_for_the_run
 from resilience.waiting import in_words, wait_until
 
 PROXY_VARIABLE = "FAULT_PROXY"
@@ -43,8 +43,9 @@ class Lifecycle(Component):
         Args:
             redis_url: where Redis is.
             alias: the name of this proxy in the other keywords.
-            proxy: the HTTP address of a fault proxy that runs already, ours or a real Toxiproxy; the environment
-                variable `FAULT_PROXY` if not given, and without that one is started.
+            proxy: the HTTP address of a fault proxy that runs already, ours or a real Toxiproxy; if not given, what the
+                run has for `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that one
+                is started.
             seed: what its chance (jitter, toxicity) comes from; by chance if not given, and logged.
             timeout: the longest wait until it listens.
 
@@ -65,7 +66,7 @@ class Lifecycle(Component):
         if self._state.paths.find(alias) is not None:
             raise UsageError(f"{self._state.paths.title(alias)} is there already; another one needs an alias.")
         name = self._state.paths.title(alias)
-        address = proxy or os.environ.get(PROXY_VARIABLE)
+        address = proxy or chosen_for_the_run(PROXY_VARIABLE)
         process = None
         chosen = random.randrange(2**32) if seed is None else seed  # noqa: S311 - not secret
         if address:

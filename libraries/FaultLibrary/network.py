@@ -113,14 +113,17 @@ class Network(Component):
     def half_open(self, *, alias: str = "faults") -> FaultRecord:
         """Makes the connections that are open now dead without a word, as if the other end had lost its power.
 
-        New connections work. Proven by a PING on an old connection, which stays unanswered, and one on a new one. Only
-        the proxy of this project can do this.
+        New connections work. Proven by a PING on an old connection, which stays unanswered, one on a new one, and the
+        number of connections that are dead. Only the proxy of this project can do this.
 
         Args:
             alias: which proxy.
 
         Returns:
             The fault, for `Heal Fault`; the dead connections are closed then.
+
+        Raises:
+            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework
@@ -133,7 +136,7 @@ class Network(Component):
     def reset_connections(self, *, alias: str = "faults") -> FaultRecord:
         """Resets (RST) the connections that are open now, once.
 
-        Proven by a connection of the keyword's own, which is reset with them. Only the proxy of this project can do
+        Proven by a connection of the keyword's own, which is reset with others. Only the proxy of this project can do
         this; `Keep Resetting Connections` works with a real Toxiproxy too.
 
         Args:
@@ -141,6 +144,9 @@ class Network(Component):
 
         Returns:
             The fault.
+
+        Raises:
+            LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
         ```robotframework

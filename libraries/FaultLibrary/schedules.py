@@ -15,6 +15,7 @@ from FaultLibrary.state import FaultState, registry_of
 from resilience.errors import UsageError
 from resilience.faults.injection import Fault
 from resilience.faults.journal import FaultRecord
+from resilience.faults.network import OWN_ONLY
 from resilience.faults.schedule import Maker, Row, Run, by_chance, read
 from resilience.faults.services import redis_fault, server_fault
 from resilience.library import Component
@@ -124,6 +125,7 @@ class Schedules(Component):
         for row in rows:
             if row.action in OF_REDIS:
                 self._state.refuse_external(alias, row.action)
+            self._state.refuse_on_toxiproxy(alias, row.action)
         self._start(rows, makers)
 
     @keyword(tags=("fault", "schedule"))
@@ -170,6 +172,8 @@ class Schedules(Component):
         names = [" ".join(name.lower().split()) for name in faults] if faults else list(makers)
         if self._state.external(alias):
             names = [name for name in names if name not in OF_REDIS]
+        if not self._state.paths.get(alias).api.is_own:
+            names = [name for name in names if name not in OWN_ONLY]
         if unknown := [name for name in names if name not in makers]:
             raise UsageError(f"'{unknown[0]}' is no fault. There are {', '.join(sorted(makers))}.")
         chosen = random.randrange(2**32) if seed is None else seed  # noqa: S311 - not secret

@@ -8,7 +8,7 @@ from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience.errors import LacksCapability, UsageError
 from resilience.faults.injection import Injector
-from resilience.faults.network import FaultyPath
+from resilience.faults.network import OWN_ONLY, FaultyPath
 from resilience.faults.redis_faults import RedisFaults
 from resilience.faults.schedule import Run
 from resilience.registry import Registry
@@ -53,6 +53,15 @@ class FaultState:
             raise LacksCapability(
                 f"{name} is external: '{what}' is not done to it, only the way to it can be disturbed."
             )
+
+    def refuse_on_toxiproxy(self, alias: str, what: str) -> None:
+        """Skip what a real Toxiproxy cannot do.
+
+        Raises:
+            LacksCapability: the proxy is one.
+        """
+        if what in OWN_ONLY:
+            self.paths.get(alias).api.needs_own(f"'{what}'")
 
     def heal(self) -> int:
         """End whatever lasts; returns how many faults that were."""

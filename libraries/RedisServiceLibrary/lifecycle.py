@@ -45,7 +45,7 @@ class Lifecycle(Component):
                 lose acknowledged writes then), `off` never.
             server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given. For
                 a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. For
-                an external one its URL; the environment variable `REDIS_URL` if not given.
+                an external one its URL; if not given, what the run has for `REDIS_URL` (`--variable` or environment).
             timeout: the longest wait for its first answer.
             settings: lines of its configuration, for example `maxmemory=10mb`.
 

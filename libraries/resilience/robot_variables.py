@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
@@ -14,6 +15,11 @@ def robot_variable(name: str) -> str | None:
     except RobotNotRunningError:
         return None
     return None if value is None or value == "" else str(value)
+
+
+def chosen_for_the_run(name: str) -> str | None:
+    """What a whole run is given under this name: `robot --variable NAME:value`, else the environment variable."""
+    return robot_variable(name) or os.environ.get(name) or None
 
 
 def output_folder() -> Path | None:

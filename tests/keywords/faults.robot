@@ -5,9 +5,10 @@ Library          Collections
 Library          OperatingSystem
 Library          EvidenceLibrary
 Library          FaultLibrary
+Library          OcppServerLibrary
 Library          RedisServiceLibrary
 
-Suite Setup      Start Redis And A Proxy
+Suite Setup      Start Redis, A Proxy And A Server
 Test Teardown    Everything Should Be Well Again
 
 
@@ -37,18 +38,41 @@ A Fault That Is Over At Once Is Proven Too
     Should Be True    ${reset.proven}
     Should Not Be Equal    ${reset.ended}    ${None}
 
-Killing Clients Where There Are None Proves Nothing
+Killing Clients Is Proven By How Many There Were
     ${killed} =    Kill Redis Clients
+    Should Be True    ${killed.proven}
+
+Killing Clients Where There Are None Proves Nothing
+    A Redis That Nobody Uses
+    ${killed} =    Kill Redis Clients    alias=lonely
     Should Not Be True    ${killed.proven}
     Requirement Should Be Inconclusive
+    [Teardown]    The Redis That Nobody Uses Leaves
 
 A Fault That Falls On Nothing Makes The Verdict Inconclusive
     [Documentation]    Toxicity 0: the proxy has the fault, and no connection feels it.
-    ${fault} =    Black Hole    toxicity=0
-    Should Not Be True    ${fault.proven}
+    [Template]    Fault Shows Nothing
+    Black Hole    toxicity=0
+    Add Latency    30 ms    toxicity=0
+    Limit Bandwidth    50    toxicity=0
+
+A Fault On A Way That Nobody Takes Makes The Verdict Inconclusive
+    [Documentation]    The server has Redis' own address: the fault works, and the server does not feel it.
+    [Tags]    own-proxy
+    A Redis That Is Used Directly
+    Fault Shows Nothing    Black Hole    alias=lonely
+    ${through proxy} =    Get Fault Proxy Url    alias=lonely
+    Start Server    ${through proxy}    alias=late
+    Fault Shows Something Once Somebody Comes    Black Hole    alias=lonely
+    [Teardown]    The Redis That Nobody Uses Leaves
+
+A Schedule Whose Fault Falls On Nobody Makes The Verdict Inconclusive
+    [Tags]    own-proxy
+    A Redis That Is Used Directly
+    ${faults} =    Run Fault Schedule    at 0 s    reset connections    at 0.1 s    half-open for 0.1 s    alias=lonely
+    Should Be True    not any(fault.proven for fault in $faults)
     Requirement Should Be Inconclusive
-    ${lines} =    Get File    ${OUTPUT DIR}/measurements.jsonl
-    Should Contain    ${lines}    "verdict":"inconclusive"
+    [Teardown]    The Redis That Nobody Uses Leaves
 
 A Fault That Never Had Its Occasion Makes The Verdict Inconclusive
     ${fault} =    Lose The Reply To    NOSUCHCOMMAND
@@ -87,7 +111,12 @@ A Schedule Is Carried Out Row By Row
 A Row That Is Not Understood Is Refused
     Run Keyword And Expect Error    *'hurt redis' is no fault*    Run Fault Schedule    at 1 s    hurt redis
     Run Keyword And Expect Error    *is no time of a fault schedule*    Run Fault Schedule    soon    kill redis
-    Run Keyword And Expect Error    *There is no 'server'*    Run Fault Schedule    at 0 s    kill server
+    Run Keyword And Expect Error
+    ...    *There is no 'absent'*
+    ...    Run Fault Schedule
+    ...    at 0 s
+    ...    kill server
+    ...    server=absent
 
 A Random Schedule Is The Same For The Same Seed
     ${seed} =    Start Random Fault Schedule    3    seed=42    faults=${{['disconnect', 'latency']}}
@@ -105,10 +134,46 @@ A Flapping Redis Is Away As Often As Asked For
 
 
 *** Keywords ***
-Start Redis And A Proxy
-    [Documentation]    One Redis and the proxy before it, for all tests.
+Start Redis, A Proxy And A Server
+    [Documentation]    One Redis, the proxy before it, and a server that comes through the proxy, for all tests.
     ${redis} =    Start Redis
-    Start Fault Proxy    ${redis}    seed=1
+    ${through proxy} =    Start Fault Proxy    ${redis}    seed=1
+    Start Server    ${through proxy}
+    Wait Until Server Is Ready
+
+A Redis That Nobody Uses
+    [Documentation]    A second Redis with a proxy of its own. Returns Redis' own address.
+    ${redis} =    Start Redis    alias=lonely
+    Start Fault Proxy    ${redis}    alias=lonely
+    RETURN    ${redis}
+
+A Redis That Is Used Directly
+    [Documentation]    A second Redis with a proxy of its own, and a server that does not come through that proxy.
+    ${redis} =    A Redis That Nobody Uses
+    Start Server    ${redis}    alias=direct
+    Wait Until Server Is Ready    alias=direct
+
+The Redis That Nobody Uses Leaves
+    [Documentation]    Ends what a test with a second Redis has started.
+    Remove Server    alias=late    missing_ok=True
+    Remove Server    alias=direct    missing_ok=True
+    Remove Fault Proxy    alias=lonely
+    Remove Redis    alias=lonely
+    Everything Should Be Well Again
+
+Fault Shows Nothing
+    [Documentation]    Its effect is not seen, or nobody feels it; the verdict of what is shown then is inconclusive.
+    [Arguments]    ${keyword}    @{arguments}    &{options}
+    ${fault} =    Run Keyword    ${keyword}    @{arguments}    &{options}
+    Should Not Be True    ${fault.proven}
+    Requirement Should Be Inconclusive
+    Heal All
+
+Fault Shows Something Once Somebody Comes
+    [Documentation]    Somebody who comes through the proxy while the fault lasts makes it one that is proven.
+    [Arguments]    ${keyword}    &{options}
+    ${fault} =    Run Keyword    ${keyword}    &{options}
+    Fault Should Take Effect    ${fault}
 
 Fault Is Proven And Can Be Healed
     [Documentation]    The effect is measured when the fault begins, and gone when it ends.
@@ -127,6 +192,8 @@ Requirement Should Be Inconclusive
     ...    R16.3
     ...    crashes
     ...    ${0}
+    ${lines} =    Get File    ${OUTPUT DIR}/measurements.jsonl
+    Should Match Regexp    ${lines}    "verdict":"inconclusive".*\\n$
 
 Everything Should Be Well Again
     [Documentation]    Nothing of a test is left.

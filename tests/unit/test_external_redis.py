@@ -78,6 +78,7 @@ def test_one_that_is_not_there_is_waited_for() -> None:
 SUITE = """
 *** Settings ***
 Library           FaultLibrary
+Library           RedisQueueLibrary
 Library           RedisServiceLibrary
 Suite Setup       Use It Through A Proxy
 Test Teardown     Heal All
@@ -99,7 +100,8 @@ On The Way
 *** Keywords ***
 Use It Through A Proxy
     ${url}    Start Redis    service=external    server=%s
-    Start Fault Proxy    ${url}
+    ${through}    Start Fault Proxy    ${url}
+    Open Queue    ${through}
 """
 
 

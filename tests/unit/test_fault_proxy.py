@@ -1,4 +1,4 @@
-"""The fault proxy as a process: Toxiproxy's API driven by its published client, every toxic measured, RESP faults."""
+"""What our fault proxy does beyond Toxiproxy: at once, accurate, repeatable, half-open, at chosen commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from toxiproxy import Toxiproxy
-from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 from toxiproxy.proxy import Proxy
 
 from resilience.faults.client import FaultProxyProcess, ProxyApi
@@ -87,53 +86,6 @@ def took(action: Any, *arguments: Any) -> float:
     return time.perf_counter() - began
 
 
-def test_the_published_client_manages_proxies(toxiproxy: Toxiproxy, proxy: Proxy) -> None:
-    assert toxiproxy.running()
-    assert b"2." in toxiproxy.version()
-    assert toxiproxy.get_proxy("redis").listen == proxy.listen
-    with pytest.raises(ProxyExists):
-        toxiproxy.create(upstream="127.0.0.1:1", name="redis")
-    with pytest.raises(InvalidToxic):
-        proxy.add_toxic(type="unheard_of")
-    with pytest.raises(NotFound):
-        Proxy(name="absent", upstream="", enabled=True, listen="").toxics()
-    populated = toxiproxy.populate([{"name": "other", "upstream": "127.0.0.1:1", "listen": "127.0.0.1:0"}])
-    assert [each.name for each in populated] == ["other"]
-    proxy.add_toxic(type="latency", attributes={"latency": 5, "jitter": 1}, toxicity=0.5)
-    toxic = proxy.get_toxic("latency_downstream")
-    assert (toxic.type, toxic.stream, toxic.toxicity) == ("latency", "downstream", 0.5)
-    assert toxic.attributes == {"latency": 5, "jitter": 1}
-    proxy.destroy_toxic("latency_downstream")
-    assert proxy.toxics() == {}
-    proxy.add_toxic(type="slicer")
-    proxy.disable()
-    toxiproxy.reset()
-    assert toxiproxy.get_proxy("redis").enabled
-    assert proxy.toxics() == {}
-    assert toxiproxy.destroy(toxiproxy.get_proxy("other"))
-    assert toxiproxy.get_proxy("other") is None
-
-
-def test_populate_in_one_request(api: ProxyApi, toxiproxy: Toxiproxy) -> None:
-    wanted = [{"name": "a", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}]
-    made = api.ask("POST", "/populate", wanted)["proxies"]
-    assert [(each["name"], each["enabled"]) for each in made] == [("a", True)]
-    changed = api.ask("POST", "/proxies/a", {"upstream": "127.0.0.1:2"})
-    assert changed["upstream"] == "127.0.0.1:2"
-    assert changed["listen"] == made[0]["listen"]
-
-
-def test_a_disabled_proxy_refuses_and_closes_and_listens_again_on_the_same_port(
-    proxy: Proxy, connection: socket.socket
-) -> None:
-    with proxy.down():
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port_of(proxy)), 1)
-        assert closed(connection)
-    with socket.create_connection(("127.0.0.1", port_of(proxy)), 1) as again:
-        assert ping(again) == b"+PONG\r\n"
-
-
 def closed(made: socket.socket) -> bool:
     try:
         return made.recv(100) == b""
@@ -175,29 +127,6 @@ def test_latency_does_not_limit_the_rate(proxy: Proxy, connection: socket.socket
     assert 0.1 <= time.perf_counter() - began < 1
 
 
-def test_bandwidth(proxy: Proxy, client: redis.Redis) -> None:
-    client.set("big", b"x" * 100_000)
-    proxy.add_toxic(type="bandwidth", attributes={"rate": 400})
-    assert 0.22 <= min(took(client.get, "big") for _ in range(3)) < 0.4
-
-
-def test_slow_close(proxy: Proxy, connection: socket.socket) -> None:
-    proxy.add_toxic(type="slow_close", attributes={"delay": 200})
-    began = time.perf_counter()
-    connection.sendall(b"QUIT\r\n")
-    assert connection.recv(100) == b"+OK\r\n"
-    assert closed(connection)
-    assert 0.2 <= time.perf_counter() - began < 1
-
-
-def test_timeout_drops_and_then_closes(proxy: Proxy, connection: socket.socket) -> None:
-    proxy.add_toxic(type="timeout", attributes={"timeout": 200})
-    began = time.perf_counter()
-    connection.sendall(b"PING\r\n")
-    assert closed(connection)
-    assert 0.15 <= time.perf_counter() - began < 1
-
-
 def test_a_black_hole_keeps_the_connection_open_until_it_is_removed(proxy: Proxy, connection: socket.socket) -> None:
     proxy.add_toxic(type="timeout", attributes={"timeout": 0})
     connection.sendall(b"PING\r\n")
@@ -208,30 +137,10 @@ def test_a_black_hole_keeps_the_connection_open_until_it_is_removed(proxy: Proxy
     assert closed(connection)
 
 
-def test_reset_peer(proxy: Proxy, connection: socket.socket) -> None:
+def test_connections_that_are_open_and_idle_are_reset_too(proxy: Proxy, connection: socket.socket) -> None:
     proxy.add_toxic(type="reset_peer", attributes={"timeout": 50})
     with pytest.raises(ConnectionResetError):
         connection.recv(100)
-
-
-def test_slicer(proxy: Proxy, connection: socket.socket) -> None:
-    proxy.add_toxic(type="slicer", attributes={"average_size": 1, "size_variation": 0, "delay": 20_000})
-    connection.sendall(b"PING\r\n")
-    pieces = []
-    began = time.perf_counter()
-    while sum(map(len, pieces)) < 7:
-        pieces.append(connection.recv(100))
-    assert b"".join(pieces) == b"+PONG\r\n"
-    assert len(pieces) >= 5
-    assert time.perf_counter() - began >= 6 * 0.020
-
-
-def test_limit_data(proxy: Proxy, connection: socket.socket) -> None:
-    proxy.add_toxic(type="limit_data", attributes={"bytes": 10})
-    assert ping(connection) == b"+PONG\r\n"
-    connection.sendall(b"PING\r\n")
-    assert connection.recv(100) == b"+PO"
-    assert closed(connection)
 
 
 def test_toxicity_falls_on_the_same_connections_with_the_same_seed(
@@ -250,11 +159,6 @@ def test_toxicity_falls_on_the_same_connections_with_the_same_seed(
     first = slow_ones("drawn")
     assert first == slow_ones("drawn")
     assert 0 < sum(first) < 16
-
-
-def test_toxicity_0_never_falls(proxy: Proxy, connection: socket.socket) -> None:
-    proxy.add_toxic(type="timeout", toxicity=0.0)
-    assert ping(connection) == b"+PONG\r\n"
 
 
 def test_big_values_pass_unchanged_with_and_without_toxics(proxy: Proxy, client: redis.Redis) -> None:

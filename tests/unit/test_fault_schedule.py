@@ -139,6 +139,32 @@ def test_a_fault_that_cannot_be_begun_is_undone(injector: Injector) -> None:
     assert injector.journal.records == []
 
 
+def test_a_fault_whose_effect_cannot_be_measured_is_not_proven_and_healed_all_the_same(injector: Injector) -> None:
+    log: list[str] = []
+
+    def prove() -> tuple[bool, str]:
+        raise ServiceError("accepts no connection")
+
+    record = injector.inject(Fault("a", "b", lambda: log.append("+"), prove, lambda: log.append("-")))
+    assert injector.journal.unproven() == [record]
+    assert record.proof == "accepts no connection"
+    assert injector.heal_all() == 1
+    assert log == ["+", "-"]
+
+
+def test_a_fault_that_reaches_nobody_is_proven_once_it_does(injector: Injector) -> None:
+    there: list[str] = []
+    fault = Fault(
+        "a", "b", lambda: None, lambda: (True, "seen"), reaches=lambda: (bool(there), "" if there else "nobody")
+    )
+    record = injector.inject(fault)
+    assert injector.journal.unproven() == [record]
+    assert record.proof == "seen; nobody"
+    there.append("somebody")
+    assert injector.journal.unproven() == []
+    assert record.proof == "seen"
+
+
 def test_the_journal_says_what_is_proven_and_from_when_to_when(injector: Injector, tmp_path: Path) -> None:
     switch = Switch()
     proven = injector.inject(switch.fault("good"))

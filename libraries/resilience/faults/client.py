@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from resilience.errors import ServiceError, UsageError
+from resilience.errors import LacksCapability, ServiceError, UsageError
 from resilience.ports import HOST
 from resilience.processes import ChildProcess
 from resilience.waiting import wait_until
@@ -67,10 +68,13 @@ class ProxyApi:
         """Check that it is the proxy of this project.
 
         Raises:
-            UsageError: it is a real Toxiproxy.
+            LacksCapability: it is a real Toxiproxy.
         """
         if not self.is_own:
-            raise UsageError(f"{what} is something that only the proxy of this project can do, not a real Toxiproxy.")
+            raise LacksCapability(
+                f"{what} is something that only the proxy of this project can do, not the Toxiproxy at "
+                f"{self.host}:{self.port}."
+            )
 
     def create(self, name: str, upstream: str, listen: str = f"{HOST}:0") -> dict[str, Any]:
         """Put a proxy in front of `upstream`; returns it as Toxiproxy shows it."""
@@ -88,11 +92,15 @@ class ProxyApi:
     def add_toxic(
         self, proxy: str, name: str, kind: str, stream: str, *, toxicity: float = 1.0, **attributes: float
     ) -> None:
-        """Add a toxic."""
+        """Add a toxic; a Toxiproxy takes whole numbers only, and gets the next larger one."""
+        values = {
+            key: value if self.is_own and not float(value).is_integer() else math.ceil(value)
+            for key, value in attributes.items()
+        }
         self.ask(
             "POST",
             f"/proxies/{quote(proxy)}/toxics",
-            {"name": name, "type": kind, "stream": stream, "toxicity": toxicity, "attributes": attributes},
+            {"name": name, "type": kind, "stream": stream, "toxicity": toxicity, "attributes": values},
         )
 
     def remove_toxic(self, proxy: str, name: str) -> None:

@@ -31,6 +31,7 @@ class Fault:
         recovered: measures that the effect is gone.
         parameters: its values, for the journal.
         waits: it takes effect only when its occasion comes, so that the proof is looked for later.
+        reaches: whether anybody but the test is where it acts; what nobody meets shows nothing, however well it works.
     """
 
     name: str
@@ -41,6 +42,19 @@ class Fault:
     recovered: Callable[[], str] = lambda: ""
     parameters: dict[str, Any] = field(default_factory=dict)
     waits: bool = False
+    reaches: Callable[[], Proof] = lambda: (True, "")
+
+    def proven(self) -> Proof:
+        """What `prove` says; what it cannot measure is not proven."""
+        try:
+            return self.prove()
+        except ResilienceError as error:
+            return False, str(error)
+
+    def reached(self, proof: str) -> Proof:
+        """Whether an effect that was seen (`proof`) falls on anybody."""
+        there, who = self.reaches()
+        return there, f"{proof}; {who}" if who else proof
 
 
 class Injector:
@@ -70,13 +84,22 @@ class Injector:
             with contextlib.suppress(ResilienceError):
                 fault.end()
             raise
-        proven, proof = (False, "not yet") if fault.waits else fault.prove()
+        later: Callable[[], Proof] | None = None
+        if fault.waits:
+            proven, proof, later = False, "not yet", fault.proven
+        else:
+            proven, proof = fault.proven()
+            if proven:
+                effect = proof
+                proven, proof = fault.reached(effect)
+                # Somebody may come while it lasts.
+                later = None if proven else lambda: fault.reached(effect)
         record = self.journal.begin(
             fault.name,
             fault.target,
             parameters=fault.parameters,
             proof=proof if proven else "",
-            later=fault.prove if fault.waits else None,
+            later=later,
             since=began,
         )
         self.active.append((record, fault))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import secrets
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +16,10 @@ from resilience.faults.probe import Address, Probe, Seen, look
 from resilience.waiting import wait_until
 
 HEALED_LIMIT = 5.0
+OTHERS_LIMIT = 3.0
+"""Seconds in which there has to be a connection of somebody else, for what is done to open connections."""
+OWN_ONLY = frozenset({"half-open", "reset connections", "cut mid-reply", "lose commit reply"})
+"""Faults of a schedule that only the proxy of this project can do."""
 
 
 class FaultyPath:
@@ -41,7 +48,15 @@ class FaultyPath:
         self.address = Address(redis_url)
         self.api = api
         self._process = process
-        self.proxy = proxy_name or f"{name}-{next(self._numbers)}".replace(" ", "-").replace("'", "")
+        made_up = f"{name}-{next(self._numbers)}".replace(" ", "-").replace("'", "")
+        if process is None:
+            # One that runs already may have proxies of other runs, also of some that were broken off. In a process of
+            # our own the name stays the same from run to run, since all chance comes from it and the seed.
+            made_up += f"-{secrets.token_hex(3)}"
+        self.proxy = proxy_name or made_up
+        self._own = 0
+        self._used = False
+        self._lock = threading.Lock()
         made = api.create(self.proxy, f"{self.address.host}:{self.address.port}")
         listen = str(made["listen"]).rpartition(":")
         self.host = listen[0].strip("[]") if listen[0] not in {"", "[::]", "0.0.0.0"} else api.host  # noqa: S104
@@ -57,13 +72,35 @@ class FaultyPath:
             if self._process is not None:
                 self._process.close()
 
-    def heal(self) -> None:
-        """Remove every fault from the way, also those of others."""
-        self.api.reset()
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._own += more
+
+    def used(self) -> Proof:
+        """Whether anybody but the probes here has come through the proxy since it was made.
+
+        A fault on a way that the system does not take shows nothing about the system.
+        """
+        if not self.api.is_own:
+            return True, "who comes through a real Toxiproxy cannot be seen"
+        if not self._used:
+            own = self._own
+            self._used = self.api.connections(self.proxy)["accepted"] > own
+        return self._used, "" if self._used else f"nobody but the test itself has come through {self.host}:{self.port}"
+
+    def _wait_for_others(self) -> None:
+        """Give those that use the proxy time to come back, when a fault before this one took their connections."""
+        if self.used()[0]:
+            with contextlib.suppress(WaitTimeout):
+                wait_until(
+                    lambda: True if self.api.connections(self.proxy)["open"] > 1 else None,
+                    timeout=OTHERS_LIMIT,
+                    failure=lambda: "",
+                )
 
     def ping(self, *, limit: float = 0.3) -> Seen:
         """PING on a connection of its own, through the proxy."""
-        return look(self.address, self.host, self.port, limit=limit)
+        return look(self.address, self.host, self.port, limit=limit, count=self._count)
 
     def probe(self, *, limit: float = 0.3) -> Probe:
         """A connection through the proxy.
@@ -72,7 +109,7 @@ class FaultyPath:
             ServiceError: there is none to be had.
         """
         try:
-            return Probe(self.address, self.host, self.port, limit=limit)
+            return Probe(self.address, self.host, self.port, limit=limit, count=self._count)
         except OSError as error:
             raise ServiceError(f"{self.name} accepts no connection: {error}.") from None
 
@@ -105,7 +142,7 @@ class FaultyPath:
                 self.api.remove_toxic(self.proxy, toxic)
 
         shown = values | ({"toxicity": toxicity} if toxicity < 1 else {})
-        return Fault(name, self.name, begin, prove, end, self.healed, shown)
+        return Fault(name, self.name, begin, prove, end, self.healed, shown, reaches=self.used)
 
     def latency(self, latency: float, jitter: float, stream: str, toxicity: float) -> Fault:
         """Each chunk takes longer, in milliseconds; proven by round trips that are at least that long."""
@@ -125,9 +162,12 @@ class FaultyPath:
         size = max(200, rate * 200)
 
         def prove() -> Proof:
-            with self.probe(limit=5) as probe:
-                seen = probe.ask("ECHO", b"x" * size)
             least = size / (rate * 1000) * 0.8
+            for _ in range(1 if toxicity == 1 else 8):  # with a toxicity below 1 one of several has to be slow
+                with self.probe(limit=5) as probe:
+                    seen = probe.ask("ECHO", b"x" * size)
+                if seen.took >= least:
+                    break
             return (
                 seen.what == "reply" and seen.took >= least,
                 f"{size} bytes: {seen.what} after {seen.took * 1000:.0f} ms (at least {least * 1000:.0f} ms)",
@@ -166,7 +206,9 @@ class FaultyPath:
 
         def prove() -> Proof:
             with self.probe(limit=after / 1000 + 1) as probe:
-                seen = probe.ending(after / 1000 + 1)
+                seen = probe.ask("PING")  # a real Toxiproxy resets only where something comes
+                if seen.what == "reply":
+                    seen = probe.ending(after / 1000 + 1)
             return seen.what == "reset", f"{seen}"
 
         return self._toxic("resets", "reset_peer", ("downstream",), prove, timeout=after)
@@ -185,6 +227,7 @@ class FaultyPath:
             prove,
             lambda: self.api.enable(self.proxy, True),
             self.healed,
+            reaches=self.used,
         )
 
     # --- open connections ---
@@ -194,15 +237,17 @@ class FaultyPath:
         probes: list[Probe] = []
 
         def begin() -> None:
+            self.api.needs_own("Leaving connections half-open")
             probes.append(self.probe())
             probes[0].ask("PING")
+            self._wait_for_others()
             self.api.act(self.proxy, "half_open")
 
         def prove() -> Proof:
             old, new = probes[0].ask("PING"), self.ping()
             dead = self.api.connections(self.proxy)["half_open"]
             return (
-                old.what == "silence" and new.what == "reply",
+                old.what == "silence" and new.what == "reply" and dead > 1,
                 f"{dead} connections dead; PING on an old one: {old}, on a new one: {new}",
             )
 
@@ -213,7 +258,7 @@ class FaultyPath:
             if self.api.connections(self.proxy)["half_open"]:
                 self.api.act(self.proxy, "close_half_open")
 
-        return Fault("half-open", self.name, begin, prove, end, self.healed)
+        return Fault("half-open", self.name, begin, prove, end, self.healed, reaches=self.used)
 
     def reset_connections(self) -> Fault:
         """The connections that are open now are reset, once."""
@@ -221,16 +266,18 @@ class FaultyPath:
         counts: list[int] = []
 
         def begin() -> None:
+            self.api.needs_own("Resetting open connections")
             probes.append(self.probe())
             probes[0].ask("PING")
+            self._wait_for_others()
             counts.append(self.api.act(self.proxy, "reset"))
 
         def prove() -> Proof:
             with probes[0]:
                 seen = probes[0].ending()
-            return seen.what == "reset", f"{counts[0]} connections; ours: {seen}"
+            return seen.what == "reset" and counts[0] > 1, f"{counts[0]} connections; ours: {seen}"
 
-        return Fault("connections reset", self.name, begin, prove, parameters={})
+        return Fault("connections reset", self.name, begin, prove, reaches=self.used)
 
     # --- chosen commands ---
 
@@ -246,10 +293,14 @@ class FaultyPath:
                 text += f"; Redis did not run {not_run} more"
             return hits > 0, text
 
+        def begin() -> None:
+            self.api.needs_own("A fault at chosen Redis commands")
+            self.api.add_resp(self.proxy, {"name": fault_name, **values})
+
         return Fault(
             name,
             self.name,
-            lambda: self.api.add_resp(self.proxy, {"name": fault_name, **values}),
+            begin,
             prove,
             lambda: self.api.remove_resp(self.proxy, fault_name),
             self.healed,

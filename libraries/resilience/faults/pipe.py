@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LONGEST_QUEUE = 8 * 1024 * 1024
 """Bytes that one direction holds back before it stops reading: a long line has much under way."""
 
+_DROPPING = frozenset({"timeout", "reset_peer"})
+"""Toxics that let nothing through, and end the connection when their time is up."""
+
 
 class Pipe:
     """One direction of a connection."""
@@ -49,7 +52,7 @@ class Pipe:
         """Have these toxics from now on."""
         gone = {toxic.name for toxic in self.toxics} - {toxic.name for toxic in toxics}
         # A stream with a hole in it is of no use to anybody.
-        if self.dropped and any(toxic.name in gone and toxic.type == "timeout" for toxic in self.toxics):
+        if self.dropped and any(toxic.name in gone and toxic.type in _DROPPING for toxic in self.toxics):
             self.connection.close()
             return
         self.toxics = list(toxics)
@@ -58,7 +61,7 @@ class Pipe:
             if timer := self._timers.pop(name, None):
                 timer.cancel()
         for toxic in toxics:
-            if toxic.type in {"timeout", "reset_peer"} and toxic.name not in self._timers:
+            if toxic.type in _DROPPING and toxic.name not in self._timers:
                 end = self.connection.reset if toxic.type == "reset_peer" else self.connection.close
                 limit = toxic.attributes["timeout"]
                 if limit or toxic.type == "reset_peer":
@@ -192,7 +195,7 @@ class Pipe:
                     if values["delay"] and await self._sleep(time.monotonic() + values["delay"] / 1_000_000):
                         await self._through(0, data[start:], arrived)
                         return
-            case "timeout":
+            case "timeout" | "reset_peer":
                 self.dropped += len(data)
             case "limit_data":
                 before = self._passed.get(toxic.name, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -74,10 +75,24 @@ class Probe:
         host: where to connect.
         port: where to connect.
         limit: seconds without an answer that count as silence.
+        count: told of each connection (1), and when it did not come about (-1), so that no probe is taken for a client.
     """
 
-    def __init__(self, address: Address, host: str, port: int, *, limit: float = LIMIT) -> None:
-        self._socket = socket.create_connection((host, port), limit)
+    def __init__(
+        self,
+        address: Address,
+        host: str,
+        port: int,
+        *,
+        limit: float = LIMIT,
+        count: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        count(1)
+        try:
+            self._socket = socket.create_connection((host, port), limit)
+        except OSError:
+            count(-1)
+            raise
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.limit = limit
         if address.password:
@@ -126,11 +141,18 @@ class Probe:
         self.close()
 
 
-def look(address: Address, host: str, port: int, *words: str, limit: float = LIMIT) -> Seen:
+def look(
+    address: Address,
+    host: str,
+    port: int,
+    *words: str,
+    limit: float = LIMIT,
+    count: Callable[[int], object] = lambda _: None,
+) -> Seen:
     """One request on a connection of its own."""
     began = time.perf_counter()
     try:
-        with Probe(address, host, port, limit=limit) as probe:
+        with Probe(address, host, port, limit=limit, count=count) as probe:
             return probe.ask(*(words or ("PING",)))
     except ConnectionRefusedError:
         return Seen("refused", took=time.perf_counter() - began)

@@ -30,7 +30,8 @@ def redis_fault(service: RedisService, how: str) -> Fault:
             effects.append(service.start(LIMIT))
 
     def prove() -> Proof:
-        return bool(effects), effects[0].proof if effects else "not done"
+        seen = service.ping()
+        return not seen.answered, f"PING: {seen.seen}"
 
     return Fault(
         f"{how} redis",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
 from resilience.errors import LacksCapability, ServiceError, UsageError
+from resilience.robot_variables import chosen_for_the_run
 from resilience.services.base import Effect, RedisService, describe_version
 from resilience.waiting import wait_until
 
@@ -22,7 +22,8 @@ class ExternalRedis(RedisService):
 
     Args:
         name: what it is called in messages.
-        url: where it is, `redis://[user:password@]host:port/db`; the environment variable `REDIS_URL` if not given.
+        url: where it is, `redis://[user:password@]host:port/db`; if not given, what the run has for `REDIS_URL`
+            (`robot --variable REDIS_URL:…`, or the environment).
         settings: none are possible.
 
     Raises:
@@ -31,12 +32,12 @@ class ExternalRedis(RedisService):
 
     def __init__(self, name: str, *, url: str | None = None, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
-        self._url = url or os.environ.get(URL_VARIABLE) or ""
+        self._url = url or chosen_for_the_run(URL_VARIABLE) or ""
         parts = urlsplit(self._url)
         if parts.scheme != "redis" or not parts.hostname:
             raise UsageError(
                 f"{name} is external, so that its URL is needed: `server=redis://[user:password@]host:port/db`, "
-                f"or the environment variable {URL_VARIABLE}."
+                f"or {URL_VARIABLE} as a variable of the run or of the environment."
             )
         if settings:
             raise UsageError(f"{name} is external and is used as it is; leave the settings out.")
