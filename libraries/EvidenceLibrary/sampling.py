@@ -280,5 +280,7 @@ def _draw(sampler: Sampler) -> None:
         series.keep(f"Processor time: {', '.join(cpu)}", "% of a core", cpu, monotonic=True)
     for title, (unit, names) in CHARTS.items():
         lines = {name: sampler.values[name] for name in sorted(names) if name in sampler.values}
-        if lines:
+        if any(value for points in lines.values() for _, value in points):
             series.keep(title, unit, lines, monotonic=True)
+        elif lines:
+            logger.info(f"{title}: 0 {unit} at every look ({sum(map(len, lines.values()))}).")

@@ -12,15 +12,13 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
 
 import msgspec
 import pytest
 from robot.api import ExecutionResult
 
-from resilience.report import Report, charts
+from resilience.report import Report
 from resilience.report.__main__ import main
-from resilience.report.model import Fault, Series
 
 EVIL = "<script>alert(1)</script>"
 
@@ -138,7 +136,7 @@ def test_every_verdict_is_given_for_its_reason(run: Path) -> None:
     assert found.verdict == "not met"
     assert found.sentence.startswith("Not ready: 1 requirement is not met (R13.3), 1 of ")
     reasons = {each.id: each.reason for each in found.requirements}
-    assert reasons["R13.3"] == "Missed: shutdown."
+    assert reasons["R13.3"] == "Missed: shutdown (3 s, required < 2 s)."
     assert reasons["R16.3"].startswith("Fault Had No Effect: Inconclusive: the connection was never cut.")
     assert reasons["R17.10"] == "The target has no gateway."
     assert reasons["R13.4"] == "Not measured: charge_points, processors, out_of_order."
@@ -191,6 +189,23 @@ def test_a_verdict_is_never_said_by_colour_alone(page: Page) -> None:
             assert attributes.get("aria-label")
     for word in ("met", "not met", "inconclusive", "not applicable"):
         assert any(each.strip() == word for each in page.texts)
+
+
+def test_everything_is_there_at_a_glance_and_what_is_open_comes_first(run: Path, page: Page) -> None:
+    requirements = report(run).requirements
+    html = (run / "out" / "resilience.html").read_text()
+    chips = re.findall(
+        r'class="chip [a-z-]+" href="#(R[\d.]+)".*?</span>(R[\d.]+)<span class="unseen"> (.+?)</span>', html
+    )
+    assert chips == [
+        (each.id, each.id, each.verdict.value) for each in sorted(requirements, key=lambda each: not each.group)
+    ]
+    top = html[: html.index('id="requirements"')]
+    for verdict, heading in (("not met", "What is not met"), ("inconclusive", "What this run did not decide")):
+        listed = top[top.index(f">{heading}</h2>") :]
+        listed = listed[: listed.index("</section>")]
+        assert re.findall(r'<li><a href="#(R[\d.]+)">', listed) == [e.id for e in requirements if e.verdict == verdict]
+    assert "Missed: shutdown (3 s, required &lt; 2 s)." in top
 
 
 def test_a_killed_run_leaves_a_page_that_says_so(tmp_path: Path) -> None:
@@ -394,17 +409,18 @@ def test_what_only_the_run_as_a_whole_can_say(tmp_path: Path) -> None:
 
     first = whole()
     assert first["R0.1"] == ("met", "", ["not applicable", "met"])
-    assert first["R0.2"][:2] == (
-        "inconclusive",
-        "There is no run with another kind of Redis in the history to compare with.",
-    )
-    assert first["R0.3"][0] == "inconclusive"
+    assert first["R0.2"][0] == first["R0.3"][0] == "inconclusive"
+    assert "`make containers` makes one" in first["R0.2"][1]
+    assert "`make baseline` accepts the last run" in first["R0.3"][1]
+    html = (tmp_path / "out" / "resilience.html").read_text()
+    assert "<code>make containers</code>" in html
+    assert "<code>make baseline</code>" in html
     assert main([str(tmp_path / "out" / "output.xml"), "--accept"]) == 0
     assert whole()["R0.3"][0] == "met"
     robot(tmp_path, "--variable", "REDIS:container", "--variable", "SOAK:10", "own.robot")
     second = whole()
     assert second["R0.1"] == ("met", "", ["met", "not applicable"])
-    assert second["R0.2"][:2] == ("not met", "Missed: differing_results.")
+    assert second["R0.2"][:2] == ("not met", "Missed: differing_results (1 result, required == 0 results).")
     robot(tmp_path, "--test", "One*", "own.robot")
     assert whole()["R0.2"][0] == "met"
 
@@ -498,31 +514,3 @@ def test_schema_in_the_documentation_is_that_of_the_file() -> None:
     assert json.loads(kept.read_text()) == json.loads(json.dumps(schema())), (
         "python -m resilience.report --schema > docs/resilience.schema.json"
     )
-
-
-def series(**changes: Any) -> Series:
-    points = [(float(at), float(at % 7) + 1) for at in range(1000)]
-    return msgspec.structs.replace(Series(title=f"p99 {EVIL}", unit="ms", lines={f"p99 {EVIL}": points}), **changes)
-
-
-@pytest.mark.parametrize("changes", [{}, {"logarithmic": True, "limit": 100.0}, {"lines": {"one": [(1.0, 2.0)]}}])
-def test_a_chart_is_svg_without_anything_from_outside(changes: dict[str, Any]) -> None:
-    faults = [Fault(name=f"Redis killed {EVIL}", begin=100, end=200), Fault(name="latency", begin=900)]
-    svg = charts.chart(series(**changes), faults)
-    drawn = Page(svg)
-    assert "script" not in {tag for tag, _ in drawn.elements}
-    assert not re.search(r"href|class=|<style|url\(|nan|inf", svg)
-    if not changes:
-        assert any("Redis killed" in text for text in drawn.texts)
-
-
-def test_a_chart_keeps_its_peaks_and_stays_small() -> None:
-    points = [(float(at), 1.0) for at in range(100_000)]
-    points[54_321] = (54_321.0, 900.0)
-    svg = charts.chart(series(lines={"depth": points}))
-    assert len(svg) < 20_000
-    assert max(value for _, value in charts.thin(points)) == 900
-
-
-def test_a_chart_without_values_says_so() -> None:
-    assert "no values" in charts.chart(series(lines={"empty": []}))

@@ -38,6 +38,7 @@ from resilience.requirements import (
     Threshold,
     load,
     requirement_id,
+    with_unit,
 )
 
 TOLERANCE = 0.3
@@ -178,9 +179,8 @@ def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whol
             thresholds.append(_not_applicable(each))
         else:
             thresholds.append(each)
-    missed = [each.name for each in thresholds if each.verdict is Verdict.NOT_MET]
-    if missed:
-        verdict, reason = Verdict.NOT_MET, f"Missed: {', '.join(missed)}."
+    if missed := _missed(thresholds):
+        verdict, reason = Verdict.NOT_MET, missed
     elif any(each.verdict is Verdict.INCONCLUSIVE for each in thresholds):
         verdict, reason = Verdict.INCONCLUSIVE, known.lacking.get(requirement.id, "Not everything was measured.")
     else:
@@ -335,9 +335,8 @@ def _threshold(name: str, threshold: Threshold, found: Sequence[tuple[str, Measu
 
 
 def _verdict(thresholds: Sequence[ThresholdResult], tests: Sequence[TestResult], complete: bool) -> tuple[Verdict, str]:
-    missed = [each.name for each in thresholds if each.verdict is Verdict.NOT_MET]
-    if missed:
-        return Verdict.NOT_MET, f"Missed: {', '.join(missed)}."
+    if missed := _missed(thresholds):
+        return Verdict.NOT_MET, missed
     undecided = [each for each in tests if _undecided(each)]
     failed = [each for each in tests if each.status == "FAIL" and each not in undecided]
     if failed:
@@ -358,6 +357,17 @@ def _verdict(thresholds: Sequence[ThresholdResult], tests: Sequence[TestResult],
         why = [*undecided, *skipped]
         return Verdict.INCONCLUSIVE, f"{what}{_said(why[0]) if why else ''}".strip()
     return Verdict.MET, f"Skipped in part: {_said(skipped[0])}" if skipped else ""
+
+
+def _missed(thresholds: Sequence[ThresholdResult]) -> str:
+    """Which thresholds were missed, with what was measured; empty where none was."""
+    missed = [
+        f"{each.name} ({with_unit(each.measured, each.unit)}, required {each.comparison} "
+        f"{with_unit(each.limit, each.unit)})"
+        for each in thresholds
+        if each.verdict is Verdict.NOT_MET and each.measured is not None
+    ]
+    return f"Missed: {', '.join(missed)}." if missed else ""
 
 
 def _said(test: TestResult) -> str:

@@ -17,6 +17,7 @@ COLOURS = ("#2f7ed8", "#e8590c", "#2f9e44", "#b05cc6", "#b8860b", "#7a8694")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 4")
 
 WIDTH = 720
+WIDE = 1000
 HEIGHT = 270
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 40
 POINTS = 360
@@ -70,7 +71,8 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
         )
         parts.append(_text(LEFT - 6, level + 4, _plain(value), anchor="end"))
     parts += [_text(x(begin + at), HEIGHT - BOTTOM + 16, _clock(at, end - begin)) for at in _moments(end - begin)]
-    parts.append(_text(LEFT - 6, TOP - 10, series.unit, anchor="end"))
+    # A long unit would not fit to the left of the axis; the names of the lines stand behind it.
+    parts.append(_text(2, TOP - 10, series.unit, anchor="start"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "time since the start of the measurement"))
     if series.limit is not None:
         level = y(series.limit) if near else TOP
@@ -81,7 +83,7 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
             )
         words = f"limit {with_unit(series.limit, series.unit)}{'' if near else ', beyond this chart'}"
         parts.append(_text(WIDTH - RIGHT, level - 5, words, anchor="end"))
-    legend = LEFT
+    legend = max(LEFT, 16 + 7 * len(series.unit))
     for number, (name, points) in enumerate(series.lines.items()):
         colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
         style = f'fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"'
@@ -124,32 +126,44 @@ def trend(title: str, values: Sequence[float], unit: str, *, limit: float | None
 
 
 def timeline(faults: Sequence[Fault], begin: float, end: float) -> str:
-    """The faults of the run as bars over its time."""
+    """The faults of the run as bars over its time, a row for each kind."""
+    rows: dict[str, list[Fault]] = {}
+    for fault in faults:
+        rows.setdefault(_kind(fault.name), []).append(fault)
     row = 20
-    height = 30 + row * len(faults)
-    left, right = 200, 16
+    height = 30 + row * len(rows)
+    left, right = 260, 16
     end = max(end, begin + 1e-3)
 
     def x(at: float) -> float:
-        return left + (min(max(at, begin), end) - begin) / (end - begin) * (WIDTH - left - right)
+        return left + (min(max(at, begin), end) - begin) / (end - begin) * (WIDE - left - right)
 
-    parts = [_frame("Faults over the run", f"{len(faults)} faults; the table below lists them.", height)]
-    for number, fault in enumerate(faults):
+    about = f"{len(faults)} faults of {len(rows)} kinds; the table below lists them."
+    parts = [_frame("Faults over the run", about, height, WIDE)]
+    for number, (kind, several) in enumerate(rows.items()):
         top = 6 + row * number
-        until = fault.end or end
-        parts.append(_text(left - 8, top + 11, _cut(fault.name, 32), anchor="end", size=11))
+        times = f" ({len(several)})" if len(several) > 1 else ""
+        parts.append(_text(left - 8, top + 11, f"{_cut(kind, 38)}{times}", anchor="end", size=12))
         parts.append(
-            f'<line x1="{left}" x2="{WIDTH - right}" y1="{top + row - 4}" y2="{top + row - 4}" '
+            f'<line x1="{left}" x2="{WIDE - right}" y1="{top + row - 4}" y2="{top + row - 4}" '
             'stroke="currentColor" stroke-opacity=".12"/>'
         )
-        dashes = "" if fault.end else ' stroke="#e8590c" stroke-dasharray="3 2"'
-        parts.append(
-            f'<rect x="{x(fault.begin):.1f}" y="{top}" width="{max(x(until) - x(fault.begin), 3):.1f}" height="13" '
-            f'rx="2" fill="#e8590c" fill-opacity="{".85" if fault.proof else ".35"}"{dashes}>'
-            f"<title>{escape(fault.name)}</title></rect>"
-        )
+        for fault in several:
+            until = fault.end or end
+            dashes = "" if fault.end else ' stroke="#e8590c" stroke-dasharray="3 2"'
+            width = max(x(until) - x(fault.begin), 3)
+            parts.append(
+                f'<rect x="{x(fault.begin):.1f}" y="{top}" width="{width:.1f}" height="13" '
+                f'rx="2" fill="#e8590c" fill-opacity="{".85" if fault.proof else ".35"}"{dashes}>'
+                f"<title>{escape(fault.name)}</title></rect>"
+            )
     parts += [_text(x(begin + at), height - 6, _clock(at, end - begin)) for at in _moments(end - begin)]
     return "".join([*parts, "</svg>"])
+
+
+def _kind(name: str) -> str:
+    """A fault without its values."""
+    return name.partition(" (")[0]
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = POINTS) -> list[tuple[float, float]]:
@@ -241,11 +255,11 @@ def _described(series: Series, faults: Sequence[Fault]) -> str:
     return "; ".join(parts)
 
 
-def _frame(title: str, description: str, height: int = HEIGHT) -> str:
+def _frame(title: str, description: str, height: int = HEIGHT, width: int = WIDTH) -> str:
     about = f"{title}. {description}"
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(about)}" '
-        f'style="width:100%;max-width:{WIDTH}px;height:auto;display:block;color:inherit;'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(about)}" '
+        f'style="width:100%;max-width:{width}px;height:auto;display:block;color:inherit;'
         'font-family:system-ui,sans-serif"><title>'
         f"{escape(title)}</title>"
     )

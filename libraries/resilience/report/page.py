@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from resilience.report import charts
 from resilience.report.history import key
@@ -33,7 +34,18 @@ GROUPS = {
     0: "The whole",
 }
 
-CHARTS = 40
+LEDGER_COLUMNS = {
+    "invoked": "Messages",
+    "acknowledged": "Acknowledged",
+    "failed": "Refused",
+    "recovered": "Recovered",
+    "lost": "Lost",
+    "duplicated": "Duplicated",
+    "reordered": "Out of order",
+}
+"""Counts of a ledger to their headings."""
+
+CHARTS = 60
 """Charts on the page; a run with more shows the rest in `log.html` only, so that the page stays below 2 MB."""
 
 ROWS = 200
@@ -58,6 +70,7 @@ def render(report: Report) -> str:
         chart=lambda series: Markup(charts.chart(series, _during(series, report.faults))),  # noqa: S704 - escapes
         timeline=Markup(_timeline(report)),  # noqa: S704 - escapes
         trend=lambda requirement, found: Markup(_trend(report, requirement, found)),  # noqa: S704 - escapes
+        ledger_columns=LEDGER_COLUMNS,
         most_charts=CHARTS,
         most_rows=ROWS,
     )
@@ -78,6 +91,8 @@ def _template() -> jinja2.Template:
         length=len,
         duration=_duration,
         cut=_cut,
+        code=code,
+        groups_of=_groups_of,
         slug=_slug,
         percent=_percent,
         share=_share,
@@ -103,6 +118,19 @@ def _duration(seconds: float) -> str:
 
 def _cut(text: str, length: int = MESSAGE) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def code(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
+
+
+def _groups_of(items: Iterable[Any], name: str) -> list[tuple[Any, list[Any]]]:
+    """Neighbours that have an attribute in common; Jinja's own filter would sort them."""
+    return [(value, list(group)) for value, group in itertools.groupby(items, key=lambda each: getattr(each, name))]
 
 
 def _slug(verdict: str) -> str:

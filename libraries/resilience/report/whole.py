@@ -53,7 +53,9 @@ def judge(
     whole = Whole()
     _duration(whole, list(results), tests, seconds)
     if comparison is None:
-        whole.lacking["R0.3"] = "No baseline was accepted so far: `make baseline` accepts the last run."
+        whole.lacking["R0.3"] = (
+            "No baseline was accepted so far. `make baseline` accepts the last run; the next one is compared with it."
+        )
     else:
         beyond = [each for each in comparison.changes if each.regression]
         unflagged = len(beyond) - len(comparison.regressions)
@@ -97,7 +99,11 @@ def _other_redis(
     }
     compared = {kind: past.tests.keys() & own.keys() for kind, past in others.items()}
     if redis is None or not any(compared.values()):
-        whole.lacking["R0.2"] = "There is no run with another kind of Redis in the history to compare with."
+        whole.lacking["R0.2"] = (
+            "There is no run with another kind of Redis in the history to compare with. `make containers` makes one "
+            "(with Docker); so does `REDIS_URL=redis://… robot --outputdir results/external --variable REDIS:external "
+            "--variable HISTORY:results/history.jsonl suites/` with a Redis of your own. The next run decides."
+        )
         return
     differing = {name for kind, names in compared.items() for name in names if own[name] != others[kind].tests[name]}
     number = sum(map(len, compared.values()))
