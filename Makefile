@@ -55,10 +55,11 @@ docs: $(INSTALLED)  ## The keyword documentation with an index, in results/docs
 browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; screenshots in results/page
 	$(BIN)/pytest -q tests/browser
 
-bench: $(INSTALLED)  ## Measure the server against Redis itself, and the load generator; writes results/bench*.json
+bench: $(INSTALLED)  ## Measure server, gateway, generator and proxy against their limits and peers; results/bench*.json
 	$(BIN)/python benchmarks/bench.py --output results/bench.json
 	$(BIN)/python benchmarks/load_generator.py --output results/bench-load.json
 	$(BIN)/python benchmarks/gateway.py --output results/bench-gateway.json
+	$(BIN)/python benchmarks/scale.py --output results/bench-scale.json $(if $(CONNECTIONS),--connections $(CONNECTIONS))
 	$(BIN)/python benchmarks/fault_proxy.py --output results/bench-fault-proxy.json
 
 chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100)

@@ -1,11 +1,12 @@
-"""Compares the load engine with a raw closed loop of `websockets` on uvloop, against the same WebSocket server.
+"""Compares the load engine and Locust with a raw closed loop of `websockets` on uvloop, against one WebSocket server.
 
-    python benchmarks/load_generator.py [--output results/bench-load.json] [--pairs 8] [--connections 50 1000]
+    python benchmarks/load_generator.py [--output results/bench-load.json] [--pairs 15] [--connections 50 1000]
 
-Both candidates stay connected the whole time and take turns: one runs for a slice of about a second while the other
-stands still (SIGSTOP), so that a machine which changes its speed changes it for both. What counts is the median of the
-ratios of neighbouring slices. The load engine keeps percentiles and ledger, the raw loop does nothing but send and
-receive; the raw loop always has 50 connections.
+All candidates stay connected the whole time and take turns: one runs for a slice of about a second while the others
+stand still (SIGSTOP), so that a machine which changes its speed changes it for all. What counts is the median of the
+ratios of neighbouring slices, in round trips a second of the generator's processor time. The load engine keeps
+percentiles and ledger; Locust (the extra; left out where it is not installed) keeps its own statistics, one task a
+message (benchmarks/locust_peer.py); the raw loop does nothing but send and receive, and always has 50 connections.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import uvloop
@@ -43,14 +46,18 @@ from websockets.typing import Subprotocol
 
 SLICE = 0.8
 SETTLE = 0.15
+SETTLE_CONNECTED = 4.0
 RAW_CONNECTIONS = 50
 TARGETS = {50: 1.0, 1000: 0.8}
+RAW = "raw websockets"
+PATHS = ("/raw", "/ocpp", "/locust")
+"""Of the raw loop, the load engine and Locust; each has a counter."""
 
 
 def serve(counters: str) -> None:
-    """Answer every CALL with a CALLRESULT, and count by path: /raw/… first, everything else second."""
+    """Answer every CALL with a CALLRESULT, and count by the beginning of the path."""
     shared = _shared(Path(counters))
-    counts = [0, 0]
+    counts = [0] * len(PATHS)
 
     class Peer(WSListener):
         def __init__(self, which: int) -> None:
@@ -66,7 +73,7 @@ def serve(counters: str) -> None:
             transport.send(WSMsgType.TEXT, b'[3,"%b",{"currentTime":"2026-01-15T10:30:00Z"}]' % message_id)
 
     def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-        which = 0 if request.path.startswith(b"/raw") else 1
+        which = next(number for number, path in enumerate(PATHS) if request.path.startswith(path.encode()))
         response = WSUpgradeResponse.create_101_response(extra_headers={"Sec-WebSocket-Protocol": "ocpp1.6"})
         return WSUpgradeResponseWithListener(response, Peer(which))
 
@@ -104,12 +111,12 @@ def raw(url: str) -> None:
 
 def _shared(file: Path) -> mmap.mmap:
     with file.open("r+b") as opened:
-        return mmap.mmap(opened.fileno(), 16)
+        return mmap.mmap(opened.fileno(), 8 * len(PATHS))
 
 
 @contextlib.contextmanager
-def _process(*command: str, output: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command, stdout=output, text=True)
+def _process(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(command, text=True, **options)
     try:
         yield process
     finally:
@@ -138,59 +145,96 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def compare(connections: int, pairs: int) -> dict[str, object]:
-    """One comparison."""
-    with tempfile.TemporaryDirectory() as folder:
+def compare(connections: int, pairs: int) -> list[dict[str, object]]:
+    """One comparison: the load engine, and Locust where it is installed, with the raw loop."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         counters = Path(folder, "counters")
-        counters.write_bytes(bytes(16))
+        counters.write_bytes(bytes(8 * len(PATHS)))
         me = (sys.executable, __file__)
-        with _process(*me, "--serve", str(counters), output=subprocess.PIPE) as server:
-            assert server.stdout is not None
-            url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
-            plan = Path(folder, "0.plan")
-            plan.write_text(
-                json.dumps(
-                    {
-                        "url": f"{url}/ocpp/{{charge_point_id}}",
-                        "charge_points": connections,
-                        "seconds": 3600,
-                        "ledger": str(Path(folder, "ledger.jsonl")),
-                    }
-                )
-            )
-            with (
-                _process(*me, "--raw", url) as plain,
-                _process(sys.executable, "-m", "resilience.load", str(plan)) as engine,
-            ):
-                shared = _shared(counters)
-                while not all(struct.unpack_from("<QQ", shared)):
-                    time.sleep(0.05)
-                    if plain.poll() is not None or engine.poll() is not None:
-                        raise RuntimeError("A candidate has ended.")
-                time.sleep(1)
-                candidates = psutil.Process(plain.pid), psutil.Process(engine.pid)
-                for each in candidates:
-                    each.suspend()
-                rates, costs, ratios, cost_ratios = [], [], [], []
-                for _ in range(pairs):
-                    (reference, reference_cost), (rate, cost) = (
-                        _slice(shared, which, candidate) for which, candidate in enumerate(candidates)
-                    )
-                    rates.append((reference, rate))
-                    costs.append((reference_cost, cost))
-                    ratios.append(rate / reference)
-                    cost_ratios.append(cost / reference_cost)
-    target = TARGETS.get(connections)
-    ratio = statistics.median(cost_ratios)
+        server = stack.enter_context(_process(*me, "--serve", str(counters), stdout=subprocess.PIPE))
+        assert server.stdout is not None
+        url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
+        candidates = {
+            RAW: _process(*me, "--raw", url),
+            "load engine": _process(sys.executable, "-m", "resilience.load", _plan(folder, url, connections)),
+        }
+        if find_spec("locust"):
+            candidates["Locust"] = _locust(folder, url, connections)
+        processes = {name: stack.enter_context(candidate) for name, candidate in candidates.items()}
+        shared = _shared(counters)
+        _wait_until_all_send(shared, processes)
+        each = {name: psutil.Process(process.pid) for name, process in processes.items()}
+        for process in each.values():
+            process.suspend()
+        rates: dict[str, list[float]] = {name: [] for name in each}
+        costs: dict[str, list[float]] = {name: [] for name in each}
+        for _ in range(pairs):
+            for number, (name, process) in enumerate(each.items()):
+                rate, cost = _slice(shared, number, process)
+                rates[name].append(rate)
+                costs[name].append(cost)
+    return [_figure(name, connections, rates, costs) for name in each if name != RAW]
+
+
+def _plan(folder: str, url: str, connections: int) -> str:
+    plan = Path(folder, "0.plan")
+    ledger = str(Path(folder, "ledger.jsonl"))
+    plan.write_text(
+        json.dumps(
+            {"url": url + "/ocpp/{charge_point_id}", "charge_points": connections, "seconds": 3600, "ledger": ledger}
+        )
+    )
+    return str(plan)
+
+
+def _locust(folder: str, url: str, connections: int) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    file = Path(__file__).with_name("locust_peer.py")
+    options = (
+        "--headless",
+        "--only-summary",
+        "-u",
+        str(connections),
+        "-r",
+        str(connections),
+        "--host",
+        url + "/locust",
+    )
+    log = Path(folder, "locust.log")
+    command = (sys.executable, "-m", "locust", "-f", str(file), *options, "--logfile", str(log))
+    return _process(*command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _wait_until_all_send(shared: mmap.mmap, processes: dict[str, subprocess.Popen[str]]) -> None:
+    until = time.monotonic() + 120
+    while not all(struct.unpack_from("<Q", shared, 8 * number)[0] for number in range(len(processes))):
+        time.sleep(0.05)
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise SystemExit(f"{name} has ended with status {process.returncode}")
+        if time.monotonic() > until:
+            raise SystemExit("not every candidate has sent something within 120 s")
+    # Locust starts its users within a second or so, and everybody shares the processors meanwhile.
+    time.sleep(SETTLE_CONNECTED)
+
+
+def _figure(
+    name: str, connections: int, rates: dict[str, list[float]], costs: dict[str, list[float]]
+) -> dict[str, object]:
+    ratios = [cost / reference for cost, reference in zip(costs[name], costs[RAW], strict=True)]
+    target = TARGETS.get(connections) if name == "load engine" else None
+    ratio = statistics.median(ratios)
     return {
+        "candidate": name,
         "connections": connections,
-        "raw_rate": statistics.median(reference for reference, _ in rates),
-        "engine_rate": statistics.median(rate for _, rate in rates),
-        "ratio_of_rates": statistics.median(ratios),
-        "raw_per_cpu_second": statistics.median(reference for reference, _ in costs),
-        "engine_per_cpu_second": statistics.median(cost for _, cost in costs),
+        "raw_rate": statistics.median(rates[RAW]),
+        "rate": statistics.median(rates[name]),
+        "ratio_of_rates": statistics.median(rate / raw for rate, raw in zip(rates[name], rates[RAW], strict=True)),
+        "raw_per_cpu_second": statistics.median(costs[RAW]),
+        "per_cpu_second": statistics.median(costs[name]),
         "ratio": ratio,
-        "quartiles": statistics.quantiles(cost_ratios, n=4),
+        "quartiles": statistics.quantiles(ratios, n=4),
+        "pairs": len(ratios),
         "target": target,
         "met": None if target is None else ratio >= target,
     }
@@ -200,7 +244,7 @@ def main() -> int:
     """Run the comparisons. A missed target is a figure, not a failure."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     arguments.add_argument("--output", type=Path, help="write the figures as JSON")
-    arguments.add_argument("--pairs", type=int, default=8)
+    arguments.add_argument("--pairs", type=int, default=15)
     arguments.add_argument("--connections", type=int, nargs="+", default=[50, 1000])
     arguments.add_argument("--serve", help=argparse.SUPPRESS)
     arguments.add_argument("--raw", help=argparse.SUPPRESS)
@@ -210,12 +254,14 @@ def main() -> int:
     elif options.raw:
         raw(options.raw)
     else:
-        figures = [compare(connections, options.pairs) for connections in options.connections]
+        figures = [each for connections in options.connections for each in compare(connections, options.pairs)]
         for figure in figures:
+            met = {None: "a peer", True: "target {target}: met", False: "target {target}: NOT MET"}[figure["met"]]
             print(
-                "{connections} connections: {engine_per_cpu_second:,.0f} round trips a second of processor time, raw "
-                "websockets with 50: {raw_per_cpu_second:,.0f}; ratio {ratio:.2f} (target {target}, met {met}); by the "
-                "clock {engine_rate:,.0f} and {raw_rate:,.0f} a second, ratio {ratio_of_rates:.2f}".format(**figure)
+                "{candidate}, {connections} connections: {per_cpu_second:,.0f} round trips a second of processor time, "
+                "raw websockets with 50: {raw_per_cpu_second:,.0f}; ratio {ratio:.2f}, quartiles {quartiles[0]:.2f} to "
+                "{quartiles[2]:.2f} ({MET}); by the clock {rate:,.0f} and {raw_rate:,.0f} a second, ratio "
+                "{ratio_of_rates:.2f}".format(**figure, MET=met.format(**figure))
             )
         if options.output:
             options.output.parent.mkdir(parents=True, exist_ok=True)

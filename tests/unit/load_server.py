@@ -6,7 +6,7 @@ still), `silent` (every so many messages without an answer), `refuse` (every so 
 open), `ask` (every so many messages are followed by a command), `leak` (bytes kept for each message), `delay`
 (seconds), `slow` (the end of a path: only such charge points have to wait that long), `record` (file that all that
 came is written to when the server is ended), `times` (file that the times of all answers are written to then, in
-seconds of one clock).
+seconds of one clock), `addresses` (file for the addresses that connections came from, and how many).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ TRANSACTIONS = itertools.count(1)
 KEPT: list[bytes] = []
 ANSWERED: list[float] = []
 RECORD: list[Any] = []
+ADDRESSES: Counter[str] = Counter()
 
 
 class Peer(WSListener):
@@ -46,6 +48,7 @@ class Peer(WSListener):
         self.delay = delay
 
     def on_ws_connected(self, transport: WSTransport) -> None:
+        ADDRESSES[transport.underlying_transport.get_extra_info("peername")[0]] += 1
         if due("slam", next(CONNECTIONS)):
             transport.disconnect(graceful=False)
 
@@ -116,3 +119,5 @@ if OPTIONS.get("times"):
     Path(OPTIONS["times"]).write_text(json.dumps(ANSWERED))
 if OPTIONS.get("record"):
     Path(OPTIONS["record"]).write_text(json.dumps(RECORD))
+if OPTIONS.get("addresses"):
+    Path(OPTIONS["addresses"]).write_text(json.dumps(ADDRESSES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -89,6 +90,31 @@ def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callabl
         assert result.answered == result.due > 1000
         assert result.problems == "none"
         assert check(result.ledgers).verdict is Verdict.CLEAN
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only 127.0.0.1 belongs to the machine by itself")
+def test_connections_come_from_several_addresses(
+    server: Callable[..., str], load: Callable[..., LoadResult], end_servers: Callable[[], None], tmp_path: Path
+) -> None:
+    """One address has ports for some 28,000 connections only."""
+    seen = tmp_path / "addresses.json"
+    addresses = ["127.0.0.2", "127.0.0.3"]
+    result = load(server(addresses=str(seen)), charge_points=5, messages=2, local_addresses=addresses)
+    assert result.answered == 10
+    end_servers()
+    assert json.loads(seen.read_text()) == {"127.0.0.2": 3, "127.0.0.3": 2}
+
+
+def test_more_charge_points_than_files_may_be_open_are_refused(server: Callable[..., str]) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("this process may open any number of files")
+    run = LoadRun("Load 'load'", Plan(url=server(), charge_points=hard, messages=1))
+    try:
+        with pytest.raises(ServiceError, match=rf"{hard} charge points in one process need {hard + 200} open files, "):
+            run.start()
+    finally:
+        run.close()
 
 
 @pytest.mark.parametrize("charge_points", [50, 500])

@@ -27,6 +27,9 @@ from resilience.load.fleet import Fleet, now
 from resilience.load.plan import Plan
 from resilience.load.result import together
 
+OTHER_FILES = 200
+"""Open files of a generating process beside its connections."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: the load was sent, whatever the answers; 1: broken off; 2: the plan cannot be used."""
@@ -38,11 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plan = msgspec.json.decode(options.plan.read_bytes(), type=Plan)
         plan.check()
+        _allow_open_files(-(-plan.charge_points // plan.own[1]))
     except (OSError, msgspec.DecodeError, UsageError) as error:
         sys.stderr.write(f"{options.plan}: {error}\n")
         return 2
     logging.getLogger("picows").setLevel(logging.CRITICAL)
-    _allow_open_files(plan.charge_points + 200)
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -120,12 +123,25 @@ async def _stop_when_orphaned(fleet: Fleet, parent: int) -> None:
     fleet.over.set()
 
 
-def _allow_open_files(wanted: int) -> None:
+def _allow_open_files(charge_points: int) -> None:
+    """Raise the soft limit for so many connections.
+
+    Raises:
+        UsageError: the hard limit does not allow it.
+    """
+    wanted = charge_points + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, soft), hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise UsageError(
+            f"{charge_points} charge points in one process need {wanted} open files, and the system allows it {hard} "
+            "(ulimit -Hn). Raise that limit, share the load among more processes, or take fewer charge points."
+        )
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"The limit of {wanted} open files could not be set ({error}); see ulimit -n.") from None
 
 
 if __name__ == "__main__":

@@ -83,6 +83,8 @@ class ChargePoint(WSListener, Actor):
         self.number = number
         self.id = cp
         self.url = fleet.plan.url_of(cp)
+        addresses = fleet.plan.local_addresses
+        self.local = (addresses[number % len(addresses)], 0) if addresses else None
         self.transport: WSTransport | None = None
         self.script: Script = SCRIPTS[fleet.plan.profile](
             self,
@@ -124,6 +126,7 @@ class ChargePoint(WSListener, Actor):
                 extra_headers={"Sec-WebSocket-Protocol": fleet.plan.subprotocol},
                 disconnect_on_exception=False,
                 max_redirects=0,
+                local_addr=self.local,
             )
         except WSHandshakeError as error:
             status = error.response.status if error.response else "no answer"

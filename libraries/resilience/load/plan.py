@@ -98,6 +98,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         timeout: seconds after which an answer no longer counts.
         connect_timeout: seconds for all to be connected before the start.
         connect_at_once: connections opened at the same time before the start.
+        local_addresses: addresses of this machine that connections come from, in turn; one address has ports for about
+            28,000 connections to one port. Without any, the system chooses.
         slip: open model: stop when a message is this many seconds overdue (looking for the capacity).
         drain: open model: at the end, send what is overdue; else it is counted as not sent.
         ledger: file to which every message is written, `None` without.
@@ -128,6 +130,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     timeout: float = 30.0
     connect_timeout: float = 30.0
     connect_at_once: int = 100
+    local_addresses: list[str] = []
     slip: float | None = None
     drain: bool = True
     ledger: str | None = None

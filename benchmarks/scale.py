@@ -1,0 +1,255 @@
+"""How far one machine goes: connections held, and messages a second from charge point to charge point.
+
+    python benchmarks/scale.py [--output results/bench-scale.json] [--connections 10000] [--rate 1000]
+
+Charge points, gateway, processor and Redis share the machine. Redis flushes every write to disk, as by default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import resource
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from bench import Figure, print_figures
+
+from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
+from resilience.measure.sampling import Sampler
+from resilience.ocpp_server import OcppServer
+from resilience.services.base import AppendOnly
+from resilience.services.embedded import EmbeddedRedis
+from resilience.target import Target
+
+KIB_PER_CONNECTION = 40.0
+HELD_SECONDS = 20.0
+"""How long connections are held; each charge point sends a Heartbeat once meanwhile."""
+PER_ADDRESS = 20_000
+"""Connections from one address to one port: there are 28,232 ports by default on Linux, and others want some too."""
+OTHER_FILES = 200
+SUSTAINED_SECONDS = 15.0
+FLEET = 200
+TIMES_UNLOADED = 2.0
+ROUNDS = 3
+
+
+@dataclass
+class System:
+    """Processes of a server on a Redis of their own; the gateway is the first."""
+
+    servers: list[OcppServer]
+
+    @property
+    def url(self) -> str:
+        """Where charge points connect."""
+        return f"{self.servers[0].gateway_url}/ocpp/{{charge_point_id}}"
+
+
+def main() -> int:
+    """Run every measurement. A missed target is a figure, not a failure."""
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    arguments.add_argument("--output", type=Path, help="write the figures as JSON")
+    arguments.add_argument("--connections", type=int, default=10_000, help="charge points held (10,000)")
+    arguments.add_argument("--rate", type=int, default=1_000, help="messages a second that are to be sustained (1,000)")
+    options = arguments.parse_args()
+    if problem := files_missing(options.connections):
+        arguments.error(problem)
+    figures = [*held(options.connections), *response_time(), *sustained(options.rate), *capacities()]
+    print_figures(figures)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def files_missing(connections: int) -> str:
+    """What to do about the limit of open files, if it is too low; the gateway needs as many as the load generator."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = connections + OTHER_FILES
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the gateway inherits it
+        return ""
+    return (
+        f"--connections {connections} needs {wanted} open files in one process, and the system allows {hard} "
+        f"(ulimit -Hn); raise that limit, or take at most {hard - OTHER_FILES} connections"
+    )
+
+
+@contextlib.contextmanager
+def system(*roles: str) -> Iterator[System]:
+    """Servers of these roles, the gateway first, on a Redis of their own."""
+    service = EmbeddedRedis("bench", append_only=AppendOnly.ALWAYS)
+    servers = [OcppServer(f"{role} {number}", Target.load("reference")) for number, role in enumerate(roles, 1)]
+    try:
+        service.start(10)
+        for server, role in zip(servers, roles, strict=True):
+            server.configure(service.url(), {"ROLE": role})
+            server.start()
+        yield System(servers)
+    finally:
+        for server in servers:
+            server.close()
+        service.close()
+
+
+def load(system: System, *, seconds: float, rate: float, to_rate: float | None = None, **plan: Any) -> LoadResult:
+    """Run an open load to its end."""
+    stages = [Stage(seconds, rate, to_rate)]
+    run = LoadRun("The load", Plan(url=system.url, model=Model.OPEN, stages=stages, **plan))
+    try:
+        run.start()
+        return run.wait(seconds + 120)
+    finally:
+        run.close()
+
+
+def addresses(connections: int) -> list[str]:
+    """Where connections come from: more than one address where one has not ports enough (Linux: all of 127.0.0.0/8)."""
+    count = math.ceil(connections / PER_ADDRESS)
+    return [f"127.0.0.{number}" for number in range(1, count + 1)] if count > 1 else []
+
+
+def held(connections: int) -> Iterator[Figure]:
+    """Connections held, Heartbeats answered on all of them, and what one costs the gateway."""
+    with system("gateway", "processor") as under_load:
+        gateway = psutil.Process(under_load.servers[0].process.pid)
+        # The first connections pay for what all share.
+        load(under_load, seconds=2, rate=100, charge_points=50)
+        base = gateway.memory_info().rss
+        sampler = Sampler({"gateway": gateway.pid}, every=0.25)
+        try:
+            result = load(
+                under_load,
+                seconds=HELD_SECONDS,
+                rate=connections / HELD_SECONDS,
+                charge_points=connections,
+                id_pattern="HELD-{:05d}",
+                local_addresses=addresses(connections),
+                connect_timeout=120,
+            )
+        finally:
+            sampler.stop()
+        used = (max(sampler.get("gateway").bytes) - base) / connections / 1024
+    kept = min(result.connected_at_start, result.fewest_connected)
+    yield Figure(
+        "connections held",
+        kept,
+        "",
+        f"asked for: {connections:,}",
+        kept / connections,
+        f"{connections:,}",
+        kept == connections,
+    )
+    yield Figure(
+        "Heartbeats answered on them",
+        result.answered_percent,
+        "%",
+        f"one each within {HELD_SECONDS:g} s; p50 {result.latency.p50:.1f} ms, p99 {result.latency.p99:.0f} ms",
+        target="100 %",
+        met=result.answered == result.due,
+    )
+    yield Figure(
+        "gateway's memory per connection, highest",
+        used,
+        "KiB",
+        f"target: {KIB_PER_CONNECTION:g} KiB",
+        used / KIB_PER_CONNECTION,
+        "<= 1",
+        used <= KIB_PER_CONNECTION,
+    )
+
+
+def response_time() -> Iterator[Figure]:
+    """The median at 100 messages a second by that at 10, in turn."""
+    ratios, medians, unloaded = [], [], []
+    with system("all") as one:
+        load(one, seconds=2, rate=100, profile=Profile.MIX)
+        for _ in range(ROUNDS):
+            before = load(one, seconds=4, rate=10, profile=Profile.MIX).latency.p50
+            loaded = load(one, seconds=4, rate=100, profile=Profile.MIX).latency.p50
+            after = load(one, seconds=4, rate=10, profile=Profile.MIX).latency.p50
+            unloaded.append((before + after) / 2)
+            medians.append(loaded)
+            ratios.append(loaded / unloaded[-1])
+    ratio = statistics.median(ratios)
+    yield Figure(
+        "median at 100 msg/s, 50 charge points",
+        statistics.median(medians),
+        "ms",
+        f"at 10 msg/s: {statistics.median(unloaded):.2f} ms",
+        ratio,
+        f"< {TIMES_UNLOADED:g}",
+        ratio < TIMES_UNLOADED,
+    )
+
+
+def sustained(rate: int) -> Iterator[Figure]:
+    """So many messages a second, on schedule, all answered."""
+    with system("all") as one:
+        result = load(one, seconds=SUSTAINED_SECONDS, rate=rate, charge_points=FLEET, profile=Profile.MIX)
+    reached = result.answered == result.due and result.rate_on_schedule >= rate
+    # Times are those of the generator then, but what was answered was answered.
+    late = f"; {'; '.join(result.saturated)}" if result.saturated else ""
+    yield Figure(
+        f"sustained for {SUSTAINED_SECONDS:g} s, {FLEET} charge points",
+        result.rate_on_schedule,
+        "msg/s",
+        f"p50 {result.latency.p50:.1f} ms, p99 {result.latency.p99:.0f} ms, max {result.latency.max:.0f} ms{late}",
+        result.rate_on_schedule / rate,
+        f">= {rate:,}",
+        reached,
+    )
+
+
+def capacities() -> Iterator[Figure]:
+    """The rate at which the schedule slips: one process for everything, and roles in processes of their own."""
+    kinds: dict[str, Sequence[str]] = {
+        "one process": ("all",),
+        "gateway and processor": ("gateway", "processor"),
+        "gateway and two processors": ("gateway", "processor", "processor"),
+    }
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    with contextlib.ExitStack() as stack:
+        systems = {kind: stack.enter_context(system(*roles)) for kind, roles in kinds.items()}
+        for _ in range(ROUNDS):
+            for kind, each in systems.items():
+                found[kind].append(_capacity(each))
+    reference = found["one process"]
+    for kind, rates in found.items():
+        yield Figure(
+            f"capacity, {kind}",
+            statistics.median(rates),
+            "msg/s",
+            "" if rates is reference else "one process, in turn",
+            None if rates is reference else statistics.median(a / b for a, b in zip(rates, reference, strict=True)),
+        )
+
+
+def _capacity(each: System) -> float:
+    run = LoadRun(
+        "The load",
+        Plan(
+            url=each.url,
+            model=Model.OPEN,
+            stages=[Stage(1, 500 * 1.4**step) for step in range(10)],
+            charge_points=FLEET,
+            slip=0.5,
+        ),
+    )
+    try:
+        run.start()
+        return run.wait(120).capacity
+    finally:
+        run.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
