@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ALIAS, PointComponent
 from resilience import background
 from resilience.charge_points.behaviour import ANY, How, Script, Setting, check_can_reject
 from resilience.charge_points.frames import Direction, Frame, in_short
 from resilience.errors import UsageError
+from resilience.library import keyword
 from resilience.queue.messages import MessageType, counted
 from resilience.waiting import wait_until
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from robot.api import logger
-from robot.api.deco import keyword
 from robot.api.types import Secret
 
 from ChargePointLibrary.base import ALIAS, ConnectingComponent, plain
@@ -17,6 +16,7 @@ from resilience.charge_points.gateway import Gateway, Login
 from resilience.charge_points.many import close_all, connect_all
 from resilience.charge_points.point import ChargePoint, End
 from resilience.errors import ExpectationFailed, UsageError
+from resilience.library import keyword
 from resilience.queue.messages import counted
 from resilience.target import Target
 from resilience.waiting import in_words, wait_until

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ALIAS, PointComponent
 from resilience.charge_points.conformance import violations
 from resilience.charge_points.frames import Direction, Frame, in_short
 from resilience.errors import ExpectationFailed
+from resilience.library import keyword
 from resilience.queue.messages import MessageType, counted
 from resilience.waiting import wait_until
 

@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ALIAS, ANSWER_TIMEOUT, PointComponent, call
 from resilience import background
 from resilience.charge_points.frames import Frame
 from resilience.charge_points.many import Session, charge
 from resilience.charge_points.point import Answer
+from resilience.library import keyword
 from resilience.queue.messages import default_payload, now_rfc3339, shortened
 
 SEND_SECONDS = 10.0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
 from resilience import background, series
@@ -16,6 +15,7 @@ from resilience.charge_points.frame_cases import FrameCase, FrameReport, generat
 from resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
 from resilience.charge_points.point import ChargePoint
 from resilience.errors import ExpectationFailed, UsageError
+from resilience.library import keyword
 from resilience.queue.generate import MAX_MESSAGE_BYTES
 from resilience.queue.messages import counted, shortened
 from resilience.queue.volume import new_seed

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from CorrelationLibrary.base import LineComponent, several
 from resilience.correlation.commands import Command, Commands
 from resilience.correlation.gateway_stand_in import Given, Order, Received, Way
 from resilience.errors import ExpectationFailed
+from resilience.library import keyword
 from resilience.waiting import seconds
 
 

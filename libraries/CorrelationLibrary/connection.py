@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from robot.api import logger
-from robot.api.deco import keyword
 from robot.api.types import Secret
 
 from CorrelationLibrary.base import Line, LineComponent
 from resilience.correlation.commands import CommandClient
 from resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from resilience.errors import UsageError
+from resilience.library import keyword
 from resilience.target import Target
 
 

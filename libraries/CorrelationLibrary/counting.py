@@ -6,12 +6,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from CorrelationLibrary.base import LineComponent, several
 from resilience.correlation.commands import Command, Commands
 from resilience.correlation.inspection import Correlations
 from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from resilience.library import keyword
 from resilience.waiting import in_words, wait_until
 
 

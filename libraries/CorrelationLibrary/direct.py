@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.correlation import direct
 from resilience.correlation.direct import MemoryReport, WorkersReport
-from resilience.library import Component
+from resilience.library import Component, keyword
 
 
 class Direct(Component):

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from CorrelationLibrary.base import LineComponent, several
 from resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
 from resilience.errors import ExpectationFailed, UsageError
+from resilience.library import keyword
 from resilience.waiting import in_words, seconds
 
 

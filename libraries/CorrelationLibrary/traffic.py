@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from CorrelationLibrary.base import LineComponent
 from resilience.correlation.traffic import CommandTraffic, TrafficReport
 from resilience.errors import UsageError
 from resilience.ledger import Ledger
+from resilience.library import keyword
 from resilience.robot_variables import output_folder
 from resilience.waiting import seconds, wait_until
 

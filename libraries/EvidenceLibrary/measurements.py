@@ -7,12 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.faults.journal import JOURNAL
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
 from resilience.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
 from resilience.robot_variables import output_folder, robot_variable

@@ -7,11 +7,10 @@ from datetime import timedelta
 from typing import overload
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience import series
 from resilience.errors import ExpectationFailed
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.measure.memory import Bound, MemoryGrowth
 from resilience.measure.sampling import Sampler
 from resilience.measure.sources import (

@@ -5,14 +5,12 @@ from __future__ import annotations
 import enum
 from datetime import timedelta
 
-from robot.api.deco import keyword
-
 from FaultLibrary.state import FaultState
 from resilience.errors import UsageError
 from resilience.faults.injection import Fault
 from resilience.faults.journal import FaultRecord
 from resilience.faults.network import FaultyPath
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.target import Target
 
 COMMIT = "commit"

@@ -6,14 +6,13 @@ import random
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from FaultLibrary.state import FaultState
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.faults.client import FaultProxyProcess, ProxyApi
 from resilience.faults.journal import FaultRecord
 from resilience.faults.network import FaultyPath
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.robot_variables import chosen_for_the_run
 from resilience.waiting import in_words, wait_until
 

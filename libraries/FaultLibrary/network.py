@@ -5,11 +5,9 @@ from __future__ import annotations
 import enum
 from datetime import timedelta
 
-from robot.api.deco import keyword
-
 from FaultLibrary.state import FaultState
 from resilience.faults.journal import FaultRecord
-from resilience.library import Component
+from resilience.library import Component, keyword
 
 
 class Direction(enum.Enum):

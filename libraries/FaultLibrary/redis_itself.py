@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from robot.api.deco import keyword
-
 from FaultLibrary.state import FaultState
 from resilience.faults.journal import FaultRecord
-from resilience.library import Component
+from resilience.library import Component, keyword
 
 
 class RedisItself(Component):

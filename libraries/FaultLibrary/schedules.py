@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 from robot.utils import timestr_to_secs
 
 from FaultLibrary.commands import COMMIT, lose_reply, selected
@@ -18,7 +17,7 @@ from resilience.faults.journal import FaultRecord
 from resilience.faults.network import OWN_ONLY
 from resilience.faults.schedule import Maker, Row, Run, by_chance, read
 from resilience.faults.services import redis_fault, server_fault
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.waiting import wait_until
 
 LONGEST = timedelta(minutes=10)

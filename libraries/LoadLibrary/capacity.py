@@ -6,11 +6,10 @@ import time
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from LoadLibrary.workshop import Workshop
 from resilience.errors import UsageError, WaitTimeout
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.load import LoadResult, LoadRun, Model, Profile, Stage
 from resilience.waiting import in_words, seconds
 

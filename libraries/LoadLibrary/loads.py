@@ -7,13 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import Aim, Workshop
 from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.load import LoadResult, Model, Plan, Profile, Stage
 from resilience.load.plan import Arrivals
 from resilience.target import Target

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from LoadLibrary.workshop import Aim, Workshop
 from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.ledger import LedgerReport, Verdict, check
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.load import LoadResult
 from resilience.load.state import StateReport, read_state, wait_until_gone
 from resilience.queue.link import RedisClient, connect, database_in

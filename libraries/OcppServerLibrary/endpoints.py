@@ -7,10 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.measure.times import ResponseTimes, response_times
 from resilience.ocpp_server import Health, OcppServer
 from resilience.ports import free_port

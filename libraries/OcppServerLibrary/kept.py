@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from robot.api.deco import keyword
-
 from resilience.errors import ExpectationFailed
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.ocpp_server import OcppServer
 from resilience.registry import Registry
 from resilience.state_reading import Ids, Record, read

@@ -6,11 +6,10 @@ import re
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
 from resilience.faults.journal import JOURNAL
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.ocpp_server import OcppServer
 from resilience.processes import ChildProcess, Exit
 from resilience.registry import Registry

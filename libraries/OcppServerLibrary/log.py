@@ -6,10 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed, WaitTimeout
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.log_records import count_in_words, fields_in_words, shorten
 from resilience.ocpp_server import OcppServer
 from resilience.queue.messages import SentMessages

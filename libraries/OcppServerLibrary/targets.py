@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from robot.api import SkipExecution
-from robot.api.deco import keyword
 
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.target import Capability, Target
 
 

@@ -7,10 +7,9 @@ from datetime import timedelta
 from typing import NamedTuple, TypedDict
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.errors import ServiceError, UsageError
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.ocpp_server import OcppServer
 from resilience.registry import Registry
 from resilience.waiting import in_words, seconds

@@ -6,10 +6,10 @@ import time
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent
 from resilience.errors import UsageError, WaitTimeout
+from resilience.library import keyword
 from resilience.measure.times import ResponseTimes, response_times
 from resilience.queue import messages, waits
 from resilience.queue.client import QueueClient

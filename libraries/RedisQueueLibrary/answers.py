@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import LOGGED_CHARACTERS, QueueComponent, one_message
 from resilience.errors import UsageError
+from resilience.library import keyword
 from resilience.queue import waits
 from resilience.queue.answers import Answer
 from resilience.queue.messages import SentMessage, SentMessages, shortened

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 from robot.api.types import Secret
 
 from RedisQueueLibrary.base import QueueComponent
 from resilience.errors import UsageError
+from resilience.library import keyword
 from resilience.queue.announcements import Announcements
 from resilience.queue.client import QueueClient
 from resilience.queue.keys import QueueKeys

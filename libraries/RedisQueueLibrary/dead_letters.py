@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent, one_message, several_messages
 from resilience.errors import UsageError
+from resilience.library import keyword
 from resilience.queue import waits
 from resilience.queue.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
 from resilience.queue.messages import SentMessage, SentMessages

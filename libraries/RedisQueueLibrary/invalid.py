@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robot.api.deco import keyword
-
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
 from resilience.errors import UsageError
+from resilience.library import keyword
 from resilience.queue.cases import InvalidCase, load_cases
 from resilience.queue.generate import MAX_MESSAGE_BYTES, generate_invalid
 from resilience.queue.messages import SentMessage, SentMessages, build

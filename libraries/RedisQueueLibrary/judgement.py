@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent, several_messages
 from resilience import series
 from resilience.errors import ExpectationFailed
+from resilience.library import keyword
 from resilience.queue import waits
 from resilience.queue.matching import AnswerReport
 from resilience.queue.messages import SentMessage, SentMessages

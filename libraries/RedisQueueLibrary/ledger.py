@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent
 from resilience import series
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.ledger import Ledger, LedgerReport, Verdict, check
+from resilience.library import keyword
 from resilience.robot_variables import output_folder
 
 

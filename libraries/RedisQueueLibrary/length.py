@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent
 from resilience.errors import WaitTimeout
+from resilience.library import keyword
 from resilience.queue import waits
 from resilience.queue.messages import Message
 from resilience.waiting import in_words

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from robot.api.deco import keyword
-
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent
+from resilience.library import keyword
 from resilience.queue import messages
 from resilience.queue.client import QueueClient
 from resilience.queue.messages import MessageFormat, SentMessage, SentMessages

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent
+from resilience.library import keyword
 from resilience.queue import waits
 from resilience.queue.run_data import RemovedData
 from resilience.queue.snapshot import KeyDifference, KeySnapshot, compare

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from robot.api.deco import keyword
-
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points
+from resilience.library import keyword
 from resilience.queue.messages import MessageFormat, SentMessages
 from resilience.queue.volume import Order, generate, new_seed
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from robot.api.deco import keyword
-
 from RedisServiceLibrary.reporting import report
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.registry import Registry
 from resilience.services import RedisService
 

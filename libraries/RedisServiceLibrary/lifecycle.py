@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisServiceLibrary.reporting import report
 from resilience.errors import UsageError
 from resilience.faults.journal import JOURNAL
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.registry import Registry
 from resilience.services import AppendOnly, RedisService, RestartHow, ServiceKind, create_service
 

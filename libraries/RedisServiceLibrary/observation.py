@@ -6,10 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed
-from resilience.library import Component
+from resilience.library import Component, keyword
 from resilience.registry import Registry
 from resilience.services import RedisService
 from resilience.waiting import wait_until

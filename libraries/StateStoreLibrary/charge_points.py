@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from robot.api.deco import keyword
-
+from resilience.library import keyword
 from server.store.models import ChargePoint, Connector
 from StateStoreLibrary.base import FieldValue, StateComponent, record_of, with_changes
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed, UsageError
+from resilience.library import keyword
 from StateStoreLibrary.base import StateComponent
 
 SHOWN = 80

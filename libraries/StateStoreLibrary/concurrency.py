@@ -6,10 +6,10 @@ from concurrent.futures import Future
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience import background
 from resilience.errors import UsageError
+from resilience.library import keyword
 from resilience.registry import Registry
 from resilience.waiting import wait_until
 from server.store.models import Transaction

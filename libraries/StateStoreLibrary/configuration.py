@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
-from robot.api.deco import keyword
 
+from resilience.library import keyword
 from server.store.models import ConfigurationKey
 from StateStoreLibrary.base import StateComponent
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import redis
 from robot.api import logger
-from robot.api.deco import keyword
 from robot.api.types import Secret
 
 from resilience.errors import ServiceError
+from resilience.library import keyword
 from resilience.target import Target
 from resilience.waiting import seconds
 from server.store.redis_store import Limits

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec.structs import replace
 from robot.api import logger
-from robot.api.deco import keyword
 from robot.libraries.BuiltIn import BuiltIn
 
 from resilience.errors import ExpectationFailed, UsageError
+from resilience.library import keyword
 from server.store.base import StateError, StateStore
 from server.store.models import ChargePoint, ConfigurationKey, Connector
 from StateStoreLibrary.base import StateComponent

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from resilience.errors import ExpectationFailed
+from resilience.library import keyword
 from resilience.queue.keys import SYSTEM_KEYS
 from resilience.queue.snapshot import KeyDifference, KeySnapshot, compare, take_snapshot
 from resilience.state_keys import KeyReport, check_keys

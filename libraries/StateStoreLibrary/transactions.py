@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from robot.api.deco import keyword
-
+from resilience.library import keyword
 from server.store.models import Transaction
 from StateStoreLibrary.base import FieldValue, StateComponent, record_of, with_changes
 

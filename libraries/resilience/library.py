@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from robot.api import logger
-from robotlibcore import DynamicCore
+from robot.api import deco, logger
 
 from resilience.robot_variables import robot_variable
+
+if TYPE_CHECKING:
+
+    class DynamicCore:
+        """What robotlibcore has, with types: without them a type checker would believe anything of a library."""
+
+        keywords: dict[str, Callable[..., Any]]
+
+        def __init__(self, library_components: Sequence[object]) -> None: ...
+
+else:
+    from robotlibcore import DynamicCore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def keyword(name: str | None = None, *, tags: Sequence[str] = ()) -> Callable[[F], F]:
+    """Make a method a keyword. Robot Framework's own decorator, which keeps the method's type here.
+
+    Args:
+        name: the keyword's name, where it is not that of the method.
+        tags: what it can be found by.
+    """
+    return cast(Callable[[F], F], deco.keyword(name=name, tags=tags))
 
 
 class Cleanup:

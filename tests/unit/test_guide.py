@@ -144,6 +144,71 @@ def test_editors_know_every_keyword_of_a_library_in_python(folder: Path) -> None
     assert {ast.unparse(base) for base in told.bases} == topics | {"KeywordLibrary"}
 
 
+USE = """
+from datetime import timedelta
+from EvidenceLibrary import EvidenceLibrary
+from LoadLibrary import LoadLibrary
+from RedisQueueLibrary import RedisQueueLibrary
+
+with RedisQueueLibrary() as queue, EvidenceLibrary() as evidence, LoadLibrary() as load:
+    sent = queue.queue_message("Heartbeat")
+    reveal_type(queue.message_should_be_answered(sent, timeout=timedelta(seconds=2)).payload)
+    reveal_type(load.run_load(rate=100).latency.p99)
+    reveal_type(evidence.stop_sampling("server").summary)
+    reveal_type(evidence.stop_sampling())
+    queue.queue_message(7)
+    queue.queue_mesage("Heartbeat")
+    load.wait_for_load(timeout="5 s")
+"""
+
+
+def test_a_type_checker_knows_keywords_their_arguments_and_what_they_return(tmp_path: Path) -> None:
+    """As in an editor, outside this repository: with what is installed, and no settings of ours."""
+    (tmp_path / "use.py").write_text(USE)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--config-file=",
+            "--strict",
+            "--follow-imports=silent",
+            "--cache-dir=cache",
+            "use.py",
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"MYPYPATH": str(ROOT / "libraries")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    said = [line.partition("use.py:")[2] for line in done.stdout.splitlines() if line.startswith("use.py:")]
+    expected = [
+        '9: note: Revealed type is "dict[str, Any]"',
+        '10: note: Revealed type is "float"',
+        '11: note: Revealed type is "str"',
+        '12: note: Revealed type is "None"',
+        '13: error: Argument 1 to "queue_message" ',
+        '14: error: "RedisQueueLibrary" has no attribute "queue_mesage"',
+        '15: error: Argument "timeout" to "wait_for_load" ',
+    ]
+    for line, start in zip(said, expected, strict=False):
+        assert line.startswith(start), done.stdout
+    assert len(said) == len(expected), done.stdout
+
+
+def test_keywords_are_made_by_the_decorator_that_keeps_their_types() -> None:
+    """Robot Framework's own has no types: a type checker would believe anything of what it decorates."""
+    others = [each for each in (ROOT / "libraries").rglob("*.py") if "robot.api.deco" in each.read_text()]
+    assert others == []
+
+
+@pytest.mark.parametrize("folder", [*LIBRARIES, ROOT / "libraries" / "resilience"], ids=lambda folder: folder.name)
+def test_each_package_says_that_it_has_types(folder: Path) -> None:
+    assert (folder / "py.typed").is_file()
+
+
 def test_pabot_runs_every_suite_and_the_load_alone() -> None:
     order = (ROOT / "resources" / "pabot-order.txt").read_text().splitlines()
     names = sorted(each.name for each in api.TestSuite.from_file_system(ROOT / "suites").suites)
