@@ -121,10 +121,13 @@ class Lifecycle(Component):
         self._state.paths.remove(alias, self.cleanup)
 
     @keyword(tags=("fault", "lifecycle"))
-    def heal_all(self) -> int:
-        """Ends every fault that lasts, breaks off a schedule that runs, and returns how many faults there were.
+    def heal_all(self, *, alias: str | None = None) -> int:
+        """Ends every fault that lasts, breaks off schedules that run, and returns how many faults there were.
 
         For teardowns: it does nothing where there is nothing to heal.
+
+        Args:
+            alias: a fault proxy; schedules at other ones go on then. All end if it is not given.
 
         Raises:
             ResilienceError: a fault could not be ended; the others were.
@@ -134,7 +137,7 @@ class Lifecycle(Component):
         [Teardown]    Heal All
         ```
         """
-        return self._state.heal()
+        return self._state.heal(alias)
 
     @keyword(tags=("fault", "lifecycle"))
     def heal_fault(self, fault: FaultRecord) -> None:
@@ -149,7 +152,7 @@ class Lifecycle(Component):
         Heal Fault    ${slow}
         ```
         """
-        self._state.injector.heal(fault)
+        self._state.heal_one(fault)
 
     @keyword(tags=("fault", "getter"))
     def get_faults(self) -> list[FaultRecord]:

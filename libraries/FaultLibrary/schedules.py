@@ -12,7 +12,7 @@ from robot.utils import timestr_to_secs
 from FaultLibrary.commands import COMMIT, lose_reply, selected
 from FaultLibrary.state import FaultState, registry_of
 from resilience.errors import UsageError
-from resilience.faults.injection import Fault
+from resilience.faults.injection import Fault, Injector
 from resilience.faults.journal import FaultRecord
 from resilience.faults.network import OWN_ONLY
 from resilience.faults.schedule import Maker, Row, Run, by_chance, read
@@ -87,7 +87,7 @@ class Schedules(Component):
         ```
         """
         self.start_fault_schedule(*schedule, alias=alias, redis=redis, server=server, target=target)
-        return self._end(timeout)
+        return self._end(alias, timeout)
 
     @keyword(tags=("fault", "schedule"))
     def start_fault_schedule(
@@ -100,7 +100,8 @@ class Schedules(Component):
     ) -> None:
         """Begins a fault schedule and returns at once; the test goes on beside it.
 
-        The same table as that of `Run Fault Schedule`; end it with `Fault Schedule Should End`.
+        The same table as that of `Run Fault Schedule`; end it with `Fault Schedule Should End`. Each fault proxy has a
+        schedule of its own. Faults of a schedule that a setup of a suite began belong to the test that ends it.
 
         Args:
             schedule: cells in turn: a time, counted from the start, and what happens then.
@@ -110,7 +111,7 @@ class Schedules(Component):
             target: the target profile that knows what its `commit` is.
 
         Raises:
-            UsageError: a row is not understood, or another schedule runs.
+            UsageError: a row is not understood, or another schedule runs at this proxy.
 
         Example:
         ```robotframework
@@ -125,7 +126,7 @@ class Schedules(Component):
             if row.action in OF_REDIS:
                 self._state.refuse_external(alias, row.action)
             self._state.refuse_on_toxiproxy(alias, row.action)
-        self._start(rows, makers)
+        self._start(alias, rows, makers)
 
     @keyword(tags=("fault", "schedule"))
     def start_random_fault_schedule(
@@ -159,7 +160,7 @@ class Schedules(Component):
             target: the target profile that knows what its `commit` is.
 
         Raises:
-            UsageError: a name is not known, or another schedule runs.
+            UsageError: a name is not known, or another schedule runs at this proxy.
 
         Example:
         ```robotframework
@@ -181,15 +182,16 @@ class Schedules(Component):
             chosen, count, names, lasting=lengths, pause=(pause.total_seconds() / 2, pause.total_seconds())
         )
         logger.info(f"The seed of the fault schedule is {chosen}.", also_console=True)
-        self._start(rows, makers, in_turn=True)
+        self._start(alias, rows, makers, in_turn=True)
         return chosen
 
     @keyword(tags=("fault", "schedule", "check"))
-    def fault_schedule_should_end(self, *, timeout: timedelta = LONGEST) -> list[FaultRecord]:
+    def fault_schedule_should_end(self, *, timeout: timedelta = LONGEST, alias: str = "faults") -> list[FaultRecord]:
         """Waits until the schedule that runs has ended and everything of it is healed.
 
         Args:
             timeout: the longest wait; it is broken off and healed then.
+            alias: the fault proxy.
 
         Returns:
             The faults, in the order in which they began.
@@ -204,28 +206,29 @@ class Schedules(Component):
         ${faults}    Fault Schedule Should End    timeout=60 s
         ```
         """
-        return self._end(timeout)
+        return self._end(alias, timeout)
 
-    def _end(self, timeout: timedelta) -> list[FaultRecord]:
-        run, self._state.run = self._state.run, None
-        if run is None:
-            raise UsageError("No fault schedule was started; `Start Fault Schedule` starts one.")
+    def _end(self, alias: str, timeout: timedelta) -> list[FaultRecord]:
+        run = self._running(alias)
+        del self._state.runs[alias]
         try:
             run.wait(timeout)
         finally:
+            run.injector.journal.adopt(run.records)
             for record in run.records:
                 proof = record.proof or "nothing was seen"
                 logger.info(f"{record}: {'proven' if record.proven else 'NOT PROVEN'}, {proof}; {record.healed}")
         return run.records
 
     @keyword(tags=("fault", "schedule"))
-    def wait_for_next_fault(self, *, timeout: timedelta = timedelta(seconds=30)) -> FaultRecord:
+    def wait_for_next_fault(self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "faults") -> FaultRecord:
         """Waits until the next fault of the schedule that runs has begun, and returns it.
 
         What began since this keyword was called last, or since the start, counts too: no fault is missed.
 
         Args:
             timeout: the longest wait.
+            alias: the fault proxy.
 
         Raises:
             UsageError: no schedule was started.
@@ -239,9 +242,7 @@ class Schedules(Component):
         Fault Schedule Should End
         ```
         """
-        run = self._state.run
-        if run is None:
-            raise UsageError("No fault schedule was started; `Start Fault Schedule` starts one.")
+        run = self._running(alias)
         wait_until(
             lambda: True if len(run.records) > run.awaited else None,
             timeout=timeout,
@@ -281,15 +282,22 @@ class Schedules(Component):
         """
         step = down.total_seconds() + up.total_seconds()
         makers: dict[str, Maker] = {"disconnect": lambda _: self._state.paths.get(alias).disconnected()}
-        self._start([Row(number * step, "disconnect", "", down.total_seconds()) for number in range(times)], makers)
-        return self._end(LONGEST)
+        rows = [Row(number * step, "disconnect", "", down.total_seconds()) for number in range(times)]
+        self._start(alias, rows, makers)
+        return self._end(alias, LONGEST)
 
-    def _start(self, rows: list[Row], makers: dict[str, Maker], *, in_turn: bool = False) -> None:
-        if self._state.run is not None:
+    def _start(self, alias: str, rows: list[Row], makers: dict[str, Maker], *, in_turn: bool = False) -> None:
+        if alias in self._state.runs:
             raise UsageError("A fault schedule runs already; `Fault Schedule Should End` waits for its end.")
         logger.info("\n".join(str(row) for row in rows))
-        self._state.run = Run(rows, self._state.injector, makers, in_turn=in_turn)
-        self._state.run.start()
+        # Each with an injector of its own, so that healing the one leaves the other alone.
+        run = self._state.runs[alias] = Run(rows, Injector(), makers, in_turn=in_turn)
+        run.start()
+
+    def _running(self, alias: str) -> Run:
+        if alias not in self._state.runs:
+            raise UsageError("No fault schedule was started; `Start Fault Schedule` starts one.")
+        return self._state.runs[alias]
 
     def _makers(self, alias: str, redis: str, server: str, target: str) -> dict[str, Maker]:
         path = self._state.paths.get(alias)

@@ -8,6 +8,7 @@ from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from resilience.errors import LacksCapability, UsageError
 from resilience.faults.injection import Injector
+from resilience.faults.journal import FaultRecord
 from resilience.faults.network import OWN_ONLY, FaultyPath
 from resilience.faults.redis_faults import RedisFaults
 from resilience.faults.schedule import Run
@@ -21,7 +22,7 @@ class FaultState:
     def __init__(self) -> None:
         self.injector = Injector()
         self.paths: Registry[FaultyPath] = Registry("Fault proxy", starter="Start Fault Proxy", close=self._close)
-        self.run: Run | None = None
+        self.runs: dict[str, Run] = {}
         self._redis: dict[str, RedisFaults] = {}
 
     def redis(self, alias: str) -> RedisFaults:
@@ -63,16 +64,28 @@ class FaultState:
         if what in OWN_ONLY:
             self.paths.get(alias).api.needs_own(f"'{what}'")
 
-    def heal(self) -> int:
-        """End whatever lasts; returns how many faults that were."""
-        if self.run is not None:
-            run, self.run = self.run, None
+    def heal(self, alias: str | None = None) -> int:
+        """End whatever lasts; returns how many faults that were.
+
+        Args:
+            alias: a fault proxy; the schedules of other ones go on then.
+        """
+        count = 0
+        for name in [name for name in self.runs if alias in {None, name}]:
+            run = self.runs.pop(name)
+            count += len(run.injector.active)
             run.stop()
-        return self.injector.heal_all()
+        return count + self.injector.heal_all()
+
+    def heal_one(self, record: FaultRecord) -> None:
+        """End one fault, whoever began it."""
+        for injector in (self.injector, *(run.injector for run in self.runs.values())):
+            injector.heal(record)
 
     def _close(self, path: FaultyPath) -> None:
         try:
-            self.heal()
+            # Schedules at other proxies go on.
+            self.heal(next((name for name in self.runs if self.paths.title(name) == path.name), ""))
         finally:
             for alias in [alias for alias, each in self._redis.items() if each.address is path.address]:
                 self._redis.pop(alias).close()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from RedisQueueLibrary.answer_times import Timing
 from RedisQueueLibrary.answers import Answers
+from RedisQueueLibrary.background import Background
 from RedisQueueLibrary.connection import Connection, close_queue
 from RedisQueueLibrary.dead_letters import DeadLetters
 from RedisQueueLibrary.invalid import InvalidMessageKeywords
@@ -103,6 +104,7 @@ class RedisQueueLibrary(_Keywords):
                 Connection(queues, ids),
                 Sending(queues, ids),
                 Volume(queues, ids),
+                Background(queues, ids),
                 InvalidMessageKeywords(queues, ids),
                 Length(queues, ids),
                 Answers(queues, ids),

@@ -11,7 +11,7 @@ from typing import Any
 from robot.api import logger
 
 from resilience.errors import ResilienceError, WaitTimeout
-from resilience.faults.journal import JOURNAL, FaultJournal, FaultRecord
+from resilience.faults.journal import CURRENT_TEST, JOURNAL, CurrentTest, FaultJournal, FaultRecord
 from resilience.waiting import wait_until
 
 Proof = tuple[bool, str]
@@ -68,8 +68,12 @@ class Injector:
         self.journal = journal
         self.active: list[tuple[FaultRecord, Fault]] = []
 
-    def inject(self, fault: Fault) -> FaultRecord:
+    def inject(self, fault: Fault, *, test: str | CurrentTest | None = CURRENT_TEST) -> FaultRecord:
         """Begin a fault and measure its effect.
+
+        Args:
+            fault: which one.
+            test: to which it belongs, if not to the one that runs.
 
         A fault that cannot be proven stays, is noted as unproven and warned of: whatever is to be shown under it is
         inconclusive.
@@ -101,6 +105,7 @@ class Injector:
             proof=proof if proven else "",
             later=later,
             since=began,
+            test=test,
         )
         self.active.append((record, fault))
         if proven:

@@ -6,8 +6,9 @@ makes a requirement that was to be shown under it inconclusive.
 
 from __future__ import annotations
 
+import enum
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ from resilience.measurements import RUN
 from resilience.robot_variables import robot_variable
 
 FILE_NAME = "faults.jsonl"
+
+
+class CurrentTest(enum.Enum):
+    """Stands for the test that runs, since `None` stands for none."""
+
+    CURRENT_TEST = enum.auto()
+
+
+CURRENT_TEST = CurrentTest.CURRENT_TEST
 
 
 class FaultRecord(msgspec.Struct, kw_only=True):
@@ -78,6 +88,7 @@ class FaultJournal:
         proof: str = "",
         later: Callable[[], tuple[bool, str]] | None = None,
         since: datetime | None = None,
+        test: str | CurrentTest | None = CURRENT_TEST,
     ) -> FaultRecord:
         """Note that a fault began.
 
@@ -88,6 +99,7 @@ class FaultJournal:
             proof: what proves its effect; empty while nothing does.
             later: looks again whether it took effect: for a fault that waits for its occasion.
             since: when it began, if not now.
+            test: to which it belongs, if not to the one that runs.
         """
         with self._lock:
             record = FaultRecord(
@@ -97,7 +109,7 @@ class FaultJournal:
                 target=target,
                 parameters=dict(parameters or {}),
                 suite=robot_variable("SUITE NAME"),
-                test=robot_variable("TEST NAME"),
+                test=robot_variable("TEST NAME") if isinstance(test, CurrentTest) else test,
                 began=_stamp(since),
                 proven=bool(proof),
                 proof=proof,
@@ -117,6 +129,13 @@ class FaultJournal:
                 record.ended = _stamp()
                 record.healed = healed
                 self._write("end", record)
+
+    def adopt(self, records: Sequence[FaultRecord]) -> None:
+        """Let faults that belong to no test belong to the one that runs: it is the one that looks at what they did."""
+        with self._lock:
+            for record in records:
+                if record.test is None:
+                    record.test = robot_variable("TEST NAME")
 
     def end_of(self, target: str, healed: str = "") -> None:
         """Note that every fault of `target` that was noted without anybody to end it is over."""

@@ -16,6 +16,7 @@ from resilience.console import CONSOLE, time_left
 from resilience.errors import ResilienceError, UsageError, WaitTimeout
 from resilience.faults.injection import Fault, Injector
 from resilience.faults.journal import FaultRecord
+from resilience.robot_variables import robot_variable
 from resilience.waiting import in_words, seconds
 
 Maker = Callable[[str], Fault]
@@ -135,6 +136,8 @@ class Run:
         errors: what could not be done.
         in_turn: whether a fault waits until the one before it is healed, however long that takes.
         awaited: how many of `records` somebody has waited for.
+
+    What it does belongs to the test that began it, however many others have begun since.
     """
 
     rows: Sequence[Row]
@@ -147,6 +150,7 @@ class Run:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _began: float = field(default_factory=time.monotonic)
+    _test: str | None = field(default_factory=lambda: robot_variable("TEST NAME"))
 
     def start(self) -> None:
         """Begin now."""
@@ -224,7 +228,7 @@ class Run:
             heal([entry for entry in mine if entry[0] == row.action])
 
             def begin(row: Row = row) -> None:
-                record = self.injector.inject(self.faults[row.action](row.value))
+                record = self.injector.inject(self.faults[row.action](row.value), test=self._test)
                 self.records.append(record)
                 mine.append((row.action, record, None if row.lasting is None else time.monotonic() + row.lasting))
 
