@@ -24,9 +24,11 @@ KILLED = "A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost"
 COME_AND_GO = "Memory Stays Stable While Charge Points Come And Go"
 SOAK = "Memory Stays Bounded Under Extended Operation"
 OVERLOAD = "Beyond Its Capacity The Server Refuses Or Answers But Never Goes Silent"
+A_LOAD = 90
+"""Seconds that a load may take on a machine that is busy with others: it ends by itself, with a defect too."""
 
 
-@defect("R18.1", CHARGE)
+@defect("R18.1", CHARGE, longest_wait=A_LOAD)
 def refuses_the_fortieth_connection() -> None:
     """No more than 39 charge points may be connected."""
     sound = Gateway._check_request
@@ -39,7 +41,7 @@ def refuses_the_fortieth_connection() -> None:
     Gateway._check_request = check
 
 
-@defect("R18.2", CHARGE)
+@defect("R18.2", CHARGE, longest_wait=A_LOAD)
 def takes_the_meter_of_another() -> None:
     """A transaction is completed with the meter reading of the one that was completed before it."""
     sound = handlers._HANDLERS["StopTransaction"]
@@ -56,7 +58,7 @@ def takes_the_meter_of_another() -> None:
     handlers._HANDLERS["StopTransaction"] = stop
 
 
-@defect("R18.7", CHARGE)
+@defect("R18.7", CHARGE, longest_wait=A_LOAD)
 def stopped_transactions_stay_in_the_index() -> None:
     """A transaction is completed, and still listed among those that run."""
     sound = handlers._HANDLERS["StopTransaction"]
@@ -81,7 +83,7 @@ def leaks_a_kilobyte_a_message() -> None:
     messages.parse = parse
 
 
-@defect("R18.4", COME_AND_GO)
+@defect("R18.4", COME_AND_GO, longest_wait=A_LOAD)
 def leaks_each_connection() -> None:
     """What was known of a connection that is over is kept."""
     kept: list[Any] = []
@@ -94,7 +96,7 @@ def leaks_each_connection() -> None:
     Gateway._ended = ended
 
 
-@defect("R18.3", BURST)
+@defect("R18.3", BURST, longest_wait=A_LOAD)
 def refuses_one_in_five_hundred() -> None:
     """Now and then a message is refused, although there is room for it."""
     sound = Gateway._submit
@@ -110,13 +112,13 @@ def refuses_one_in_five_hundred() -> None:
     Gateway._submit = submit
 
 
-@defect("R18.3", RATE)
+@defect("R18.3", RATE, longest_wait=A_LOAD)
 def sixty_messages_a_second() -> None:
     """Each message takes 16 ms, and one is handled after the other."""
     slow_down(0.016)
 
 
-@defect("R18.5", RATE)
+@defect("R18.5", RATE, longest_wait=A_LOAD)
 def answers_in_bunches() -> None:
     """As soon as there is something to do, answers are collected for 100 ms."""
     sound = Processor._process
@@ -132,7 +134,7 @@ def answers_in_bunches() -> None:
     Processor._process = process
 
 
-@defect("R18.6", BURST)
+@defect("R18.6", BURST, longest_wait=A_LOAD)
 def slower_with_every_message() -> None:
     """The longer the server runs, the longer an answer takes: it looks through all that it has ever handled."""
     sound = Processor._process
@@ -146,13 +148,13 @@ def slower_with_every_message() -> None:
     Processor._process = process
 
 
-@defect("R18.7", KILLED)
+@defect("R18.7", KILLED, longest_wait=A_LOAD)
 def lost_with_the_processor() -> None:
     """What a processor has taken dies with it."""
     take_at_most_once()
 
 
-@defect("R18.8", OVERLOAD)
+@defect("R18.8", OVERLOAD, longest_wait=A_LOAD)
 def goes_silent_beyond_its_capacity() -> None:
     """When many messages wait, further ones are thrown away without a word."""
     sound = Gateway._submit
@@ -164,7 +166,7 @@ def goes_silent_beyond_its_capacity() -> None:
     Gateway._submit = submit
 
 
-@defect("R18.8", OVERLOAD)
+@defect("R18.8", OVERLOAD, longest_wait=A_LOAD)
 def memory_without_a_bound_at_overload() -> None:
     """What has to wait is kept twice, and never given back."""
     kept: list[bytearray] = []
