@@ -75,7 +75,8 @@ leak: $(INSTALLED)  ## Is a leak of 1 KB a message found, and the sound server n
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
-	  $(addprefix --only ,$(ONLY)) $(if $(SOUND),--sound $(SOUND)) $(if $(BURNERS),--burners $(BURNERS))
+	  $(addprefix --only ,$(ONLY)) $(if $(SOUND),--sound $(SOUND)) $(if $(BURNERS),--burners $(BURNERS)) \
+	  $(if $(LIMIT),--limit $(LIMIT)) $(if $(STEADY),--steady)
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache

@@ -27,6 +27,7 @@ class Defect:
             length of the wait is what finds the defect.
         stops_start: whether the server does not even start, so that a failing setup is what has to happen.
         variables: of the suites, as `NAME:value`, where a test needs other settings than the usual to see the defect.
+        timing: whether the machine's speed has a part in it: a race, a load, a measured time or memory.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Defect:
     longest_wait: float = LONGEST_WAIT
     stops_start: bool = False
     variables: tuple[str, ...] = ()
+    timing: bool = False
 
 
 _DEFECTS: dict[str, Defect] = {}
@@ -48,6 +50,7 @@ def defect(
     longest_wait: float = LONGEST_WAIT,
     stops_start: bool = False,
     variables: tuple[str, ...] = (),
+    timing: bool = False,
 ) -> Callable[[Patch], Patch]:
     """Register the decorated function, whose docstring says what is wrong."""
 
@@ -64,6 +67,7 @@ def defect(
             longest_wait=longest_wait,
             stops_start=stops_start,
             variables=variables,
+            timing=timing,
         )
         return patch
 

@@ -68,7 +68,7 @@ def never_reconnects() -> None:
     give_up(lambda _link, _error: True)
 
 
-@defect("R16.3", LOST_CONNECTION, longest_wait=60)
+@defect("R16.3", LOST_CONNECTION, longest_wait=60, timing=True)
 def takes_45_seconds_to_reconnect() -> None:
     """The pause between two attempts is 45 seconds at least."""
     redis_link.FIRST_PAUSE = redis_link.LONGEST_PAUSE = 90.0
@@ -80,13 +80,13 @@ def health_says_healthy_without_redis() -> None:
     RedisLink.healthy = property(lambda self: True, lambda self, value: None)
 
 
-@defect("R16.8", KILLED)
+@defect("R16.8", KILLED, timing=True)
 def lost_at_kill_9() -> None:
     """Messages leave the list when they are taken, and die with the process that handles them."""
     take_at_most_once()
 
 
-@defect("R16.9", "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice")
+@defect("R16.9", "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice", timing=True)
 def applied_twice_after_a_lost_commit_reply() -> None:
     """Answers are written first, and the messages are taken off the list by a second command."""
     queue._commit = Script(replaced(queue._COMMIT, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", ""))
@@ -102,7 +102,7 @@ def applied_twice_after_a_lost_commit_reply() -> None:
     RequestQueue.commit = commit
 
 
-@defect("R16.8", "The Server Is Stopped Under Traffic And Loses Nothing")
+@defect("R16.8", "The Server Is Stopped Under Traffic And Loses Nothing", timing=True)
 def sigterm_loses() -> None:
     """SIGTERM ends the process in the middle of a batch that is off the list already."""
     take_at_most_once()
@@ -115,13 +115,13 @@ def exits_at_start_without_redis() -> None:
     at_failure(lambda link, _: None if link._was_connected else os._exit(1))
 
 
-@defect("R16.1", NO_REDIS)
+@defect("R16.1", NO_REDIS, timing=True)
 def spins_without_redis() -> None:
     """There is no pause between two attempts to connect."""
     redis_link.FIRST_PAUSE = redis_link.LONGEST_PAUSE = 0.0
 
 
-@defect("R16.1", NO_REDIS)
+@defect("R16.1", NO_REDIS, timing=True)
 def floods_its_log_without_redis() -> None:
     """Every attempt to connect is logged."""
     redis_link.LOG_EVERY = redis_link.LOG_CHANGES_EVERY = 0.0
@@ -139,13 +139,13 @@ def gives_up_at_a_wrong_password() -> None:
     give_up(lambda _link, error: isinstance(error, AuthenticationError))
 
 
-@defect("R16.4", "Five Short Outages Under Traffic Lose Nothing")
+@defect("R16.4", "Five Short Outages Under Traffic Lose Nothing", timing=True)
 def survives_three_outages() -> None:
     """After the third outage the server does not connect again."""
     give_up(lambda link, _error: link.reconnects >= 3)
 
 
-@defect("R16.5", "After Outages Of Every Kind Everything Works And The Ledger Is Clean")
+@defect("R16.5", "After Outages Of Every Kind Everything Works And The Ledger Is Clean", timing=True)
 def one_operation_stays_broken() -> None:
     """After an outage, DataTransfer is not answered as before."""
     broken: list[bool] = []
@@ -229,7 +229,7 @@ def waits_for_a_reply_for_ever() -> None:
     redis_link.RedisWire.__init__ = init
 
 
-@defect("R16.7", PARTIAL)
+@defect("R16.7", PARTIAL, timing=True)
 def dies_when_redis_is_read_only() -> None:
     """A write that is refused ends the process."""
     at_failure(lambda _, error: os._exit(1) if isinstance(error, ReadOnlyError) else None)

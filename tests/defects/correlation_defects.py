@@ -32,7 +32,7 @@ def correlations_never_expire() -> None:
     CorrelationManager._schedule = lambda self: None
 
 
-@defect("R14.2", DEFAULT)
+@defect("R14.2", DEFAULT, timing=True)
 def all_but_the_last_expire() -> None:
     """The timer is not set again for the last entry."""
     sound = CorrelationManager.expire
@@ -75,7 +75,7 @@ def answers_are_taken_in_the_order_of_the_commands() -> None:
     CorrelationManager._end = end
 
 
-@defect("R14.5", AT_ONCE)
+@defect("R14.5", AT_ONCE, timing=True)
 def stuck_after_mass_expiry() -> None:
     """When hundreds expire at once, nothing is handed over any more."""
     sound_expire, sound_end = CorrelationManager.expire, CorrelationManager._end
@@ -93,13 +93,13 @@ def stuck_after_mass_expiry() -> None:
     CorrelationManager.expire, CorrelationManager._end = expire, end
 
 
-@defect("R14.7", OTHER_SERVER)
+@defect("R14.7", OTHER_SERVER, timing=True)
 def answer_of_another_instance_is_lost() -> None:
     """Answers that another server took off the queue are not looked for."""
     Commands._forwarded = lambda self, raw: None
 
 
-@defect("R14.3", MEMORY)
+@defect("R14.3", MEMORY, timing=True)
 def leaks_each_correlation() -> None:
     """What has ended is kept."""
     kept: list[Correlation] = []
@@ -112,7 +112,7 @@ def leaks_each_correlation() -> None:
     CorrelationManager._forget = forget
 
 
-@defect("R14.3", MEMORY)
+@defect("R14.3", MEMORY, timing=True)
 def correlations_are_large() -> None:
     """Each carries a buffer of 8 KiB."""
     gc.disable()
@@ -151,7 +151,7 @@ def late_answers_are_not_counted() -> None:
     CorrelationManager._end = end
 
 
-@defect("R14.4", WORKERS)
+@defect("R14.4", WORKERS, timing=True)
 def a_cancelled_correlation_is_left_over() -> None:
     """Cancelling tells the caller, but keeps the entry until its time is up."""
 
@@ -182,7 +182,7 @@ def equal_commands_share_an_answer() -> None:
     CorrelationManager._end = end
 
 
-@defect("R14.2", EXPIRES)
+@defect("R14.2", EXPIRES, timing=True)
 def looks_for_expired_ones_every_few_seconds() -> None:
     """What has expired is looked for at long intervals."""
     sound = CorrelationManager._schedule
@@ -197,7 +197,7 @@ def looks_for_expired_ones_every_few_seconds() -> None:
     CorrelationManager._schedule = schedule
 
 
-@defect("R14.2", DEFAULT)
+@defect("R14.2", DEFAULT, timing=True)
 def default_timeout_of_twenty_seconds() -> None:
     """The default timeout is shorter than it has to be."""
     sound = Commands.__init__
@@ -208,7 +208,7 @@ def default_timeout_of_twenty_seconds() -> None:
     Commands.__init__ = init
 
 
-@defect("R14.5", MEMORY, AT_ONCE)
+@defect("R14.5", MEMORY, AT_ONCE, timing=True)
 def expired_ones_stay() -> None:
     """The caller is told that the time is up, but the entry stays."""
     sound = CorrelationManager.expire
@@ -225,7 +225,7 @@ def expired_ones_stay() -> None:
     CorrelationManager.expire = expire
 
 
-@defect("R14.4", WORKERS)
+@defect("R14.4", WORKERS, timing=True)
 def race_of_answer_and_expiry() -> None:
     """An answer that comes just before the time is up counts as delivered, and the caller is told of a timeout."""
     sound = CorrelationManager.resolve

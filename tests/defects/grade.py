@@ -1,6 +1,6 @@
 """Runs the suites against the defect catalogue: is every defect caught by the tests that are there for it?
 
-    python tests/defects/grade.py [--only NAME] [--fraction 0.5 --seed 7] [--sound 1] [--output FOLDER]
+    python tests/defects/grade.py [--only NAME] [--fraction 0.5 --seed 7] [--limit 60 --steady] [--sound 1]
 
 For each defect only the tests that must catch it are run. A defect counts as caught when each of them fails; a test
 that could not even be set up has caught nothing, unless its defect stops the server from starting. The sound server
@@ -73,22 +73,26 @@ class Grader:
     Args:
         jobs: runs side by side; each has its own server, Redis, ports and folder.
         scratch: where runs leave their output.
+        limit: seconds after which no further defect is begun.
     """
 
-    def __init__(self, jobs: int, scratch: Path) -> None:
+    def __init__(self, jobs: int, scratch: Path, limit: float) -> None:
         self._turn = asyncio.Semaphore(jobs)
         self._scratch = scratch
+        self._deadline = time.monotonic() + limit
         self.alarms: list[Failure] = []
 
-    async def grade(self, chosen: Sequence[Defect]) -> list[GradedDefect]:
-        """Each defect with the tests that must catch it."""
+    async def grade(self, chosen: Sequence[Defect]) -> dict[Defect, GradedDefect]:
+        """Each defect with the tests that must catch it, as far as there is time."""
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._one(each)) for each in chosen]
-        return [each.result() for each in running]
+            running = {each: tasks.create_task(self._one(each)) for each in chosen}
+        return {each: found for each, task in running.items() if (found := task.result()) is not None}
 
-    async def _one(self, defect: Defect) -> GradedDefect:
+    async def _one(self, defect: Defect) -> GradedDefect | None:
         async with self._turn:
             began = time.monotonic()
+            if began > self._deadline:
+                return None
             folder = self._scratch / defect.name
             try:
                 outcomes = await run_suites(
@@ -154,10 +158,11 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
     """Grade the chosen defects and try the sound server."""
     began, clock = datetime.now(UTC), time.monotonic()
     scratch = Path(tempfile.mkdtemp(prefix="grade-"))
-    grader = Grader(options.jobs, scratch)
+    grader = Grader(options.jobs, scratch, options.limit)
     tests = 0
     try:
         graded = await grader.grade(chosen)
+        chosen = list(graded)
         async with burning(options.burners if options.sound else 0):
             for number in range(1, options.sound + 1):
                 groups = as_with_the_defects(chosen) if number == 1 else by_suite(chosen, homes)
@@ -172,7 +177,7 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
         seed=options.seed,
         fraction=round(len(chosen) / catalogue, 3),
         catalogue=catalogue,
-        defects=graded,
+        defects=list(graded.values()),
         false_alarms=grader.alarms,
         sound_runs=options.sound,
         sound_tests=tests,
@@ -180,8 +185,8 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
     )
 
 
-def choose(known: dict[str, Defect], *, only: Sequence[str], fraction: float, seed: int) -> list[Defect]:
-    """The defects that are meant.
+def choose(known: dict[str, Defect], *, only: Sequence[str], fraction: float, seed: int, steady: bool) -> list[Defect]:
+    """The defects that are meant, all of the catalogue in its order, a part of it in an order of chance.
 
     Raises:
         LookupError: one of `only` does not exist.
@@ -190,9 +195,10 @@ def choose(known: dict[str, Defect], *, only: Sequence[str], fraction: float, se
         raise LookupError(f"There is no defect {', '.join(unknown)}; there are {', '.join(known)}.")
     if only:
         return [known[name] for name in dict.fromkeys(only)]
-    count = max(1, round(len(known) * fraction))
-    names = set(random.Random(seed).sample(sorted(known), count))
-    return [each for name, each in known.items() if name in names]
+    names = sorted(name for name, each in known.items() if not (steady and each.timing))
+    if fraction == 1 and not steady:
+        return list(known.values())
+    return [known[name] for name in random.Random(seed).sample(names, max(1, round(len(names) * fraction)))]
 
 
 def main() -> int:
@@ -201,6 +207,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this defect; may be repeated")
     parser.add_argument("--fraction", type=float, default=1.0, help="this part of the catalogue, chosen at random")
     parser.add_argument("--seed", type=int, help="of the choice; without one, the day decides")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no further one is begun")
+    parser.add_argument("--steady", action="store_true", help="only those in which the machine's speed has no part")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side (2)")
     parser.add_argument("--sound", type=int, default=1, help="runs of the sound server (1)")
     parser.add_argument("--burners", type=int, default=2, help="processes that keep the machine busy beside them (2)")
@@ -214,7 +222,7 @@ def main() -> int:
         options.seed = date.today().toordinal()  # noqa: DTZ011 - any number does
     known = defects()
     try:
-        chosen = choose(known, only=options.only, fraction=options.fraction, seed=options.seed)
+        chosen = choose(known, only=options.only, fraction=options.fraction, seed=options.seed, steady=options.steady)
     except LookupError as error:
         parser.error(str(error))
     suites = _Homes()

@@ -28,7 +28,7 @@ A_LOAD = 90
 """Seconds that a load may take on a machine that is busy with others: it ends by itself, with a defect too."""
 
 
-@defect("R18.1", CHARGE, longest_wait=A_LOAD)
+@defect("R18.1", CHARGE, longest_wait=A_LOAD, timing=True)
 def refuses_the_fortieth_connection() -> None:
     """No more than 39 charge points may be connected."""
     sound = Gateway._check_request
@@ -41,7 +41,7 @@ def refuses_the_fortieth_connection() -> None:
     Gateway._check_request = check
 
 
-@defect("R18.2", CHARGE, longest_wait=A_LOAD)
+@defect("R18.2", CHARGE, longest_wait=A_LOAD, timing=True)
 def takes_the_meter_of_another() -> None:
     """A transaction is completed with the meter reading of the one that was completed before it."""
     sound = handlers._HANDLERS["StopTransaction"]
@@ -58,7 +58,7 @@ def takes_the_meter_of_another() -> None:
     handlers._HANDLERS["StopTransaction"] = stop
 
 
-@defect("R18.7", CHARGE, longest_wait=A_LOAD)
+@defect("R18.7", CHARGE, longest_wait=A_LOAD, timing=True)
 def stopped_transactions_stay_in_the_index() -> None:
     """A transaction is completed, and still listed among those that run."""
     sound = handlers._HANDLERS["StopTransaction"]
@@ -70,7 +70,7 @@ def stopped_transactions_stay_in_the_index() -> None:
     handlers._HANDLERS["StopTransaction"] = stop
 
 
-@defect("R18.4", SOAK, longest_wait=120, variables=("SOAK:45s",))
+@defect("R18.4", SOAK, longest_wait=120, variables=("SOAK:45s",), timing=True)
 def leaks_a_kilobyte_a_message() -> None:
     """Of every message that was taken off the queue, 1 KB stays in memory."""
     sound = messages.parse
@@ -83,7 +83,7 @@ def leaks_a_kilobyte_a_message() -> None:
     messages.parse = parse
 
 
-@defect("R18.4", COME_AND_GO, longest_wait=A_LOAD)
+@defect("R18.4", COME_AND_GO, longest_wait=A_LOAD, timing=True)
 def leaks_each_connection() -> None:
     """What was known of a connection that is over is kept."""
     kept: list[Any] = []
@@ -96,7 +96,7 @@ def leaks_each_connection() -> None:
     Gateway._ended = ended
 
 
-@defect("R18.3", BURST, longest_wait=A_LOAD)
+@defect("R18.3", BURST, longest_wait=A_LOAD, timing=True)
 def refuses_one_in_five_hundred() -> None:
     """Now and then a message is refused, although there is room for it."""
     sound = Gateway._submit
@@ -112,13 +112,13 @@ def refuses_one_in_five_hundred() -> None:
     Gateway._submit = submit
 
 
-@defect("R18.3", RATE, longest_wait=A_LOAD)
+@defect("R18.3", RATE, longest_wait=A_LOAD, timing=True)
 def sixty_messages_a_second() -> None:
     """Each message takes 16 ms, and one is handled after the other."""
     slow_down(0.016)
 
 
-@defect("R18.5", RATE, longest_wait=A_LOAD)
+@defect("R18.5", RATE, longest_wait=A_LOAD, timing=True)
 def answers_in_bunches() -> None:
     """As soon as there is something to do, answers are collected for 100 ms."""
     sound = Processor._process
@@ -134,7 +134,7 @@ def answers_in_bunches() -> None:
     Processor._process = process
 
 
-@defect("R18.6", BURST, longest_wait=A_LOAD)
+@defect("R18.6", BURST, longest_wait=A_LOAD, timing=True)
 def slower_with_every_message() -> None:
     """The longer the server runs, the longer an answer takes: it looks through all that it has ever handled."""
     sound = Processor._process
@@ -148,13 +148,13 @@ def slower_with_every_message() -> None:
     Processor._process = process
 
 
-@defect("R18.7", KILLED, longest_wait=A_LOAD)
+@defect("R18.7", KILLED, longest_wait=A_LOAD, timing=True)
 def lost_with_the_processor() -> None:
     """What a processor has taken dies with it."""
     take_at_most_once()
 
 
-@defect("R18.8", OVERLOAD, longest_wait=A_LOAD)
+@defect("R18.8", OVERLOAD, longest_wait=A_LOAD, timing=True)
 def goes_silent_beyond_its_capacity() -> None:
     """When many messages wait, further ones are thrown away without a word."""
     sound = Gateway._submit
@@ -166,7 +166,7 @@ def goes_silent_beyond_its_capacity() -> None:
     Gateway._submit = submit
 
 
-@defect("R18.8", OVERLOAD, longest_wait=A_LOAD)
+@defect("R18.8", OVERLOAD, longest_wait=A_LOAD, timing=True)
 def memory_without_a_bound_at_overload() -> None:
     """What has to wait is kept twice, and never given back."""
     kept: list[bytearray] = []
@@ -190,7 +190,7 @@ def _after_refusals(change: Any) -> None:
     Processor._report = report
 
 
-@defect("R17.8", "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones")
+@defect("R17.8", "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones", timing=True)
 def slower_with_every_invalid_message() -> None:
     """What was set aside is searched for each message that comes."""
     seen = [0]

@@ -158,7 +158,7 @@ def the_message_behind_an_invalid_one_is_dropped() -> None:
     Processor._handle = handle
 
 
-@defect("R17.9", MEMORY)
+@defect("R17.9", MEMORY, timing=True)
 def leaks_each_invalid_message() -> None:
     """Every invalid message is kept for later, and later never comes."""
     kept: list[Any] = []

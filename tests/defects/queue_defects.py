@@ -67,7 +67,7 @@ def slow_down(seconds: float) -> None:
     Processor._process = process
 
 
-@defect("R13.6", OUTAGE)
+@defect("R13.6", OUTAGE, timing=True)
 def lost_when_the_connection_drops_after_the_take() -> None:
     """Messages leave the list when they are taken (BRPOP), and are lost when Redis dies before the commit."""
     take_at_most_once()
@@ -86,7 +86,7 @@ def last_in_first_out() -> None:
     reorder(lambda messages: messages[::-1])
 
 
-@defect("R13.4", FIFTY_ORDERS)
+@defect("R13.4", FIFTY_ORDERS, timing=True)
 def order_kept_only_without_concurrency() -> None:
     """Messages of several charge points are handled side by side, without keeping each one's own apart."""
     chance = random.Random(1)
@@ -98,7 +98,7 @@ def order_kept_only_without_concurrency() -> None:
     reorder(shuffled)
 
 
-@defect("R13.3", IDLE)
+@defect("R13.3", IDLE, timing=True)
 def blocks_on_an_empty_queue() -> None:
     """Waiting for a message holds up the whole process, health answers included."""
 
@@ -109,7 +109,7 @@ def blocks_on_an_empty_queue() -> None:
     RequestQueue.wait = wait
 
 
-@defect("R13.3", IDLE)
+@defect("R13.3", IDLE, timing=True)
 def spins_on_an_empty_queue() -> None:
     """An empty queue is polled without a pause."""
 
@@ -119,7 +119,7 @@ def spins_on_an_empty_queue() -> None:
     RequestQueue.wait = wait
 
 
-@defect("R13.3", IDLE)
+@defect("R13.3", IDLE, timing=True)
 def falls_asleep_on_an_empty_queue() -> None:
     """The longer the silence, the longer the pause between two looks."""
     pauses: list[float] = []
@@ -136,13 +136,13 @@ def falls_asleep_on_an_empty_queue() -> None:
     RequestQueue.wait = wait
 
 
-@defect("R13.3", "The Server Shuts Down Quickly While The Queue Is Empty")
+@defect("R13.3", "The Server Shuts Down Quickly While The Queue Is Empty", timing=True)
 def sigterm_hangs() -> None:
     """A processor that waits for a message does not hear that it shall stop."""
     Processor.stop = lambda self: None
 
 
-@defect("R13.5", "Twenty Thousand Messages Are Drained At The Required Rate", longest_wait=25)
+@defect("R13.5", "Twenty Thousand Messages Are Drained At The Required Rate", longest_wait=25, timing=True)
 def one_message_at_a_time() -> None:
     """Each message costs a pause of 15 ms."""
     slow_down(0.015)
@@ -166,7 +166,7 @@ def malformed_messages_are_not_set_aside() -> None:
     Processor._dead_letter_operations = lambda self, dead_letters: []
 
 
-@defect("R13.4", "Several Processors Keep The Order Of Each Charge Point")
+@defect("R13.4", "Several Processors Keep The Order Of Each Charge Point", timing=True)
 def processors_do_not_know_of_each_other() -> None:
     """Every processor takes what it finds, whoever handles the message before it."""
     take_at_most_once()

@@ -27,13 +27,13 @@ OVER_LIMIT = "A Value Over The Limit Is Refused And Nothing Is Written"
 CORRUPT = "A Corrupt Record Is Reported And Not Half Read"
 
 
-@defect("R15.2", STARTS)
+@defect("R15.2", STARTS, timing=True)
 def transaction_id_from_the_clock() -> None:
     """Transactions are numbered by the second."""
     StateView.new_transaction_id = lambda self: int(time.time())
 
 
-@defect("R15.2", SAVED)
+@defect("R15.2", SAVED, timing=True)
 def transaction_ids_of_the_store_are_guessed() -> None:
     """The store takes milliseconds for ids."""
 
@@ -43,7 +43,7 @@ def transaction_ids_of_the_store_are_guessed() -> None:
     RedisStateStore.new_transaction_id = new_transaction_id
 
 
-@defect("R15.4", WRITERS)
+@defect("R15.4", WRITERS, timing=True)
 def lost_update() -> None:
     """A write does not look whether the record is still what was read."""
     text = replaced(redis_store._WRITE, "~= each[3] then return {'conflict'", "== 0 then return {'conflict'")

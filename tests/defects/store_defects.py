@@ -23,7 +23,7 @@ ANSWERED = "Transactions Whose Start Was Answered Survive Kill -9"
 MEBIBYTE = "A Value Of A Mebibyte Survives Unchanged"
 
 
-@defect("R15.5", RESTART)
+@defect("R15.5", RESTART, timing=True)
 def acknowledged_before_it_is_written() -> None:
     """Writes are acknowledged at once and written a tenth of a second later."""
     sound = RedisStateStore._send
@@ -58,7 +58,7 @@ def errors_do_not_name_the_operation() -> None:
     redis_store._state_error = lambda error, key, operation: sound(error, key, "use")
 
 
-@defect("R15.7", RESTART)
+@defect("R15.7", RESTART, timing=True)
 def multi_key_writes_in_several_steps() -> None:
     """The indexes are written before the record, in a step of their own: they stay when the second step fails."""
     sound = RedisStateStore._send
@@ -125,7 +125,7 @@ def long_values_are_cut() -> None:
     RedisStateStore.save_charge_point = save
 
 
-@defect("R15.5", ANSWERED)
+@defect("R15.5", ANSWERED, timing=True)
 def every_hundredth_start_is_not_indexed() -> None:
     """A transaction is answered and stored, and missing among those of its charge point."""
     sound = StateView.apply

@@ -102,14 +102,36 @@ def test_a_seed_chooses_the_same_defects_again(tools: Any) -> None:
     known = {f"d{number:02}": make(tools, f"d{number:02}") for number in range(20)}
 
     def chosen(seed: int, fraction: float = 0.5) -> list[str]:
-        return [each.name for each in tools.grade.choose(known, only=[], fraction=fraction, seed=seed)]
+        return [each.name for each in tools.grade.choose(known, only=[], fraction=fraction, seed=seed, steady=False)]
 
     assert len(chosen(7)) == 10
     assert chosen(7) == chosen(7) != chosen(8)
     assert chosen(7, 1.0) == list(known)
     assert len(chosen(7, 0.01)) == 1
     with pytest.raises(LookupError, match="There is no defect x; there are d00"):
-        tools.grade.choose(known, only=["x"], fraction=1, seed=1)
+        tools.grade.choose(known, only=["x"], fraction=1, seed=1, steady=False)
+
+
+def test_steady_ones_leave_out_what_the_machine_has_a_part_in(tools: Any) -> None:
+    known = {"a": make(tools, "a"), "b": make(tools, "b", timing=True), "c": make(tools, "c")}
+    chosen = tools.grade.choose(known, only=[], fraction=1.0, seed=3, steady=True)
+    assert sorted(each.name for each in chosen) == ["a", "c"]
+
+
+def test_no_defect_is_begun_after_the_limit(tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    async def run(tests: Any, *_: Any, defect: str, **__: Any) -> Any:
+        begun.append(defect)
+        grader._deadline = 0
+        return dict.fromkeys(tests, ("FAIL", "no"))
+
+    monkeypatch.setattr(tools.grade, "run_suites", run)
+    grader = tools.grade.Grader(1, tmp_path, 1000)
+    first, second = make(tools, "first"), make(tools, "second")
+    graded = asyncio.run(grader.grade([first, second]))
+    assert begun == ["first"]
+    assert [each.name for each in graded] == ["first"]
 
 
 def test_the_sound_server_runs_tests_as_with_the_defects_and_then_by_suite(tools: Any) -> None:
