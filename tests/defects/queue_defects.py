@@ -31,15 +31,15 @@ def take_at_most_once() -> None:
     """What a processor takes is off the list at once."""
     untrimmed = "    local reply = {redis.call('LLEN', queue)"
     trim = "    if #batch > 0 then redis.call('LTRIM', queue, 0, -#batch - 1) end\n"
-    peek = replaced(queue._PEEK, untrimmed, trim + untrimmed)
-    commit = replaced(queue._COMMIT, queue._PEEK, peek)
+    peek = replaced(queue.PEEK, untrimmed, trim + untrimmed)
+    commit = replaced(queue._COMMIT, queue.PEEK, peek)
     commit = replaced(commit, "if #tail ~= count or", "if false and")
     commit = replaced(commit, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", "")
-    queue._take = Script(replaced(queue._TAKE, queue._PEEK, peek))
+    queue._take = Script(replaced(queue._TAKE, queue.PEEK, peek))
     queue._commit = Script(commit)
 
     async def wait(self: RequestQueue) -> Batch:
-        reply = await self._blocking.execute("BRPOP", self._keys.requests, self._wait)
+        reply = await self._blocking.execute("BRPOP", self._name, self._wait)
         message = reply[1] if reply else None
         return Batch([message[: self._longest + 1]], queue._digest([message])) if message else Batch([], "")
 

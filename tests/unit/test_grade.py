@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,24 @@ def test_every_defect_names_a_requirement_that_there_is(tools: Any) -> None:
         name: each.requirement for name, each in tools.catalogue.defects().items() if each.requirement not in known
     }
     assert not wrong
+
+
+def test_every_defect_finds_what_it_breaks() -> None:
+    """The server changes: a defect that breaks nothing any more must not wait for the next grade to be noticed."""
+    program = """
+import os, sys
+import catalogue
+for name in catalogue.defects():
+    if (child := os.fork()) == 0:
+        catalogue.apply(name)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print(name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=FOLDER, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-2000:]
 
 
 def test_a_defect_is_caught_when_each_of_its_tests_fails(tools: Any) -> None:
