@@ -14,7 +14,7 @@ Test Setup        The System Is Well And Loads Find It
 Test Teardown     The Server Should Never Have Crashed
 Test Timeout      40 minutes
 
-Test Tags         load
+Test Tags         load    alone
 
 
 *** Test Cases ***

@@ -65,6 +65,9 @@ class EvidenceLibrary(_Keywords):
         super().__init__([Measurements(requirements, measurements), Sampling()])
         self._reporter = RunReporter()
 
+    def _start_suite(self, data: Any, _result: Any) -> None:
+        self._reporter.start_suite(data)
+
     def _end_test(self, _data: Any, result: Any) -> None:
         self._reporter.end_test(result)
 

@@ -275,8 +275,14 @@ def test_pabot_gives_the_same_verdicts_and_one_page(tmp_path: Path) -> None:
     parallel.mkdir()
     done = robot(parallel, "--processes", "2", "--no-pabotlib", str(tmp_path / "suites"), module="pabot.pabot")
     assert (parallel / "out" / "output.xml").is_file(), done.stdout + done.stderr
-    assert main([str(parallel / "out" / "output.xml")]) == 0
     assert verdicts(report(parallel)) == verdicts(plain)
+    assert report(parallel).complete
+    whole = ExecutionResult(parallel / "out" / "output.xml").suite
+    anchors = {each.id: each.name for each in report(parallel).tests}
+    assert anchors == {each.id: each.name for each in whole.all_tests}, "the links lead to other tests of the log"
+    assert {(each.suite, each.name, each.status) for each in report(parallel).tests} == {
+        (each.suite, each.name, each.status) for each in plain.tests
+    }
     assert len(list(parallel.rglob("resilience.html"))) == 1
     measured = [[each.measurements for each in found.thresholds] for found in plain.requirements]
     assert [[each.measurements for each in found.thresholds] for found in report(parallel).requirements] == measured

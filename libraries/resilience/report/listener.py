@@ -15,7 +15,7 @@ from robot.running.context import EXECUTION_CONTEXTS
 
 from resilience.errors import ResilienceError, UsageError
 from resilience.measurements import FILE_NAME, RUN
-from resilience.report import evidence, history
+from resilience.report import evidence, history, parallel
 from resilience.report.build import TOLERANCE, Settings, build, past, surroundings
 from resilience.report.files import HTML_NAME, write
 from resilience.robot_variables import robot_variable
@@ -38,6 +38,15 @@ class RunReporter:
         self._output: Path | None = None
         self._complete = False
         self._at_exit = False
+        self._parallel: Path | None = None
+        self._machine = parallel.Machine()
+
+    def start_suite(self, data: Any) -> None:
+        """A suite begins: beside others, unless it is to be alone."""
+        output = robot_variable("OUTPUT FILE")
+        if parallel.is_parallel() and output is not None and data.tests:
+            alone = any(parallel.ALONE in test.tags for test in data.tests)
+            self._machine.take(Path(output), alone=alone)
 
     def end_test(self, result: Any) -> None:
         """A test ended: fail it for a regression if that is wanted, and bring the page up to date."""
@@ -46,18 +55,20 @@ class RunReporter:
             return
         if result.passed and _flag("FAIL ON REGRESSION"):
             self._judge(result, settings)
-        if time.monotonic() - self._written >= SECONDS_BETWEEN:
+        if self._parallel is None and time.monotonic() - self._written >= SECONDS_BETWEEN:
             self._write(result.parent, settings, complete=False)
 
     def end_suite(self, result: Any) -> None:
         """A suite ended, perhaps the last."""
+        self._machine.give_back()
         settings = self._find_settings()
         if settings is None:
             return
         root = _root(result)
         for name, value in surroundings().items():
             root.metadata.setdefault(name, value)
-        self._write(result, settings, complete=root is result)
+        if self._parallel is None:
+            self._write(result, settings, complete=root is result)
 
     def _write(self, result: Any, settings: Settings, *, complete: bool) -> None:
         try:
@@ -74,18 +85,25 @@ class RunReporter:
             logger.debug(f"{report.sentence} Page: {page}")
 
     def _find_settings(self) -> Settings | None:
-        """The settings of this run; `None` where no page is wanted: no output, a process of pabot, a dry run."""
+        """The settings of this run; `None` where no page is wanted: no output, a dry run."""
         output = robot_variable("OUTPUT FILE")
         context = EXECUTION_CONTEXTS.current
         if context is None or context.dry_run:
             return None
-        if output in {None, "NONE"} or robot_variable("PABOTISLASTEXECUTIONINPOOL") is not None:
+        if output in {None, "NONE"}:
             return None
         self._output = Path(str(output))
+        if parallel.is_parallel():
+            self._parallel = parallel.results_folder(self._output)
+            if self._parallel is None:
+                return None
+            parallel.note_start(self._parallel)
         log = robot_variable("LOG FILE")
         given = robot_variable("HISTORY")
         accepted = robot_variable("BASELINE")
-        folder = self._output.parent
+        folder = self._output.parent if self._parallel is None else self._parallel.parent
+        if self._parallel is not None:
+            log = str(folder / "log.html")  # that of the whole
         self._settings = Settings(
             output=folder,
             history=Path(given) if given else None,
@@ -102,6 +120,9 @@ class RunReporter:
         """At the end of the process: complete what the events left open."""
         if self._settings is None or self._output is None:
             return
+        if self._parallel is not None:
+            self._finish_in_parallel(self._settings, self._parallel, self._output.name)
+            return
         if not self._complete:
             try:
                 result = ExecutionResult(self._output, include_keywords=False)
@@ -115,6 +136,19 @@ class RunReporter:
             # Below the files that Robot Framework lists; a program that reads its output is not bothered.
             sys.stdout.write(f"Page:    {self._settings.output / HTML_NAME}\n")
 
+    def _finish_in_parallel(self, settings: Settings, folder: Path, name: str) -> None:
+        try:
+            with parallel.in_turn(folder):
+                suite, complete = parallel.joined(folder, name)
+                if suite is None:
+                    return
+                report = build(suite, settings, complete=complete)
+                if complete:
+                    history.append(settings.history_file, past(report))
+                write(report, settings.output)
+        except (DataError, ResilienceError, OSError) as error:
+            sys.stderr.write(f"The page could not be written: {error}\n")
+
     def _judge(self, result: Any, settings: Settings) -> None:
         try:
             accepted = history.baseline(settings.baseline_file)
@@ -124,7 +158,7 @@ class RunReporter:
         if accepted is None:
             return
         regressions = []
-        kept = evidence.read_measurements(settings.output / FILE_NAME)
+        kept = evidence.read_measurements((self._output.parent if self._output else settings.output) / FILE_NAME)
         for each in kept:
             name = history.key(each.requirement, each.name)
             if (each.run, each.suite, each.test) != (RUN, result.parent.full_name, result.name):
