@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 from conftest import StartRedis, StartServer
-from harness import QUEUE, ServerProcess, answered_ids, answers, app, call, push, soon, until
+from harness import QUEUE, ServerProcess, answered_ids, answers, app, call, flat, push, soon, until
 from workload import CHARGE_POINTS, Workload
 
 from resilience.ledger import Ledger, Verdict, check
@@ -161,6 +161,37 @@ def test_one_that_was_held_up_for_longer_than_its_lease_commits_nothing(
         wait_even(servers)
         assert answered_by(client) == counted, "it has committed something since"
     work.check(client, sharded=True)
+
+
+def test_what_it_was_about_to_commit_is_refused(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
+    """As above, with the other one held up in its turn before it has drained the shard.
+
+    All messages are the same, so the end of the queue looks as it did when the first one read it: nothing but the
+    fencing token keeps its commit out. Leases last for an hour and are ended by hand.
+    """
+    servers = start_two(start_server, redis_url, LEASE_SECONDS="60m")
+    total = 0
+    for held, other in (servers, servers[::-1], servers):
+        number = held.inspect()["shards"]["owned"][0]
+        name = next(name for name in CHARGE_POINTS if shard_of(name, 8) == number)
+        push(client, [flat(name, "Heartbeat")] * 8000)
+        total += 8000
+        until(lambda: 0 < client.llen(KEYS.shard(number)) < 7000, "nothing drains")  # noqa: B023 - called at once
+        held.process.pause()
+        lease = client.hget(KEYS.owner_of(KEYS.shard(number)), "consumer")
+        assert lease is not None
+        assert lease.decode().startswith(held.settings["SERVER_ID"])
+        client.delete(KEYS.consumer(lease.decode()))
+        until(lambda: owners(client)[other.settings["SERVER_ID"]] == 8, "nobody took over")  # noqa: B023
+        other.process.pause()
+        assert client.llen(KEYS.shard(number)), "all was done before the second one was held up"
+        counted = answered_by(client)
+        held.process.resume()
+        until(lambda: not held.inspect()["shards"]["owned"], "it does not notice")  # noqa: B023
+        assert answered_by(client) == counted, "it has committed something since"
+        other.process.resume()
+        wait_even(servers)
+        until(lambda: sum(answered_by(client).values()) == total, "not all are answered", timeout=30)  # noqa: B023
 
 
 def test_killed_again_and_again_under_load(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
