@@ -58,6 +58,7 @@ browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; scre
 bench: $(INSTALLED)  ## Measure server, gateway, generator and proxy against their limits and peers; results/bench*.json
 	$(BIN)/python benchmarks/bench.py --output results/bench.json
 	$(BIN)/python benchmarks/load_generator.py --output results/bench-load.json
+	$(BIN)/python benchmarks/shards.py --output results/bench-shards.json
 	$(BIN)/python benchmarks/gateway.py --output results/bench-gateway.json
 	$(BIN)/python benchmarks/scale.py --output results/bench-scale.json $(if $(CONNECTIONS),--connections $(CONNECTIONS))
 	$(BIN)/python benchmarks/fault_proxy.py --output results/bench-fault-proxy.json

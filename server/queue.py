@@ -237,7 +237,10 @@ class RequestQueue:
 
     Attributes:
         depth: messages in the queue when it was last looked at.
+        largest_batch: messages in a batch at most.
     """
+
+    largest_batch = BATCH_MESSAGES
 
     def __init__(
         self,
@@ -261,7 +264,7 @@ class RequestQueue:
         self._shards = shards
         self.consumer = consumer
         self._lease_ms = int(lease * 1000)
-        self._most_messages, self._most_bytes = BATCH_MESSAGES, BATCH_BYTES
+        self._most_messages, self._most_bytes = self.largest_batch, BATCH_BYTES
         self._longest = longest_message
         self._number = 0
         self._fence = 0
@@ -285,7 +288,7 @@ class RequestQueue:
 
     def grow(self) -> None:
         """Hand out batches of twice the size, up to the usual one."""
-        self._most_messages = min(BATCH_MESSAGES, self._most_messages * 2)
+        self._most_messages = min(self.largest_batch, self._most_messages * 2)
         self._most_bytes = min(BATCH_BYTES, self._most_bytes * 2)
 
     @property

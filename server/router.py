@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from server.drain import Drain
-from server.queue import PEEK, Batch, Committed, Conflict, Kind, Refused, RequestQueue
+from server.queue import BATCH_MESSAGES, PEEK, Batch, Committed, Conflict, Kind, Refused, RequestQueue
 from server.redis_link import RedisLink
 from server.script import Script
 from server.sharding import SPREAD, address, shard_of
@@ -46,6 +46,9 @@ _pack = msgspec.msgpack.Encoder().encode
 
 class UnshardedQueue(RequestQueue):
     """The request queue of a system with shards, as the one sees it who moves messages from it to the shards."""
+
+    # What goes to one shard of many should still make up whole batches there. Lua can unpack about 8,000 at once.
+    largest_batch = 8 * BATCH_MESSAGES
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, kind=Kind.UNSHARDED, **options)

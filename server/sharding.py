@@ -36,7 +36,7 @@ local function spread(prefix, shards, messages)
     for shard, list in pairs(lists) do redis.call('LPUSH', prefix .. shard, unpack(list)) end
 end
 """
-"""Lua functions for scripts that write to shards; a batch is at most `BATCH_MESSAGES` long."""
+"""Lua functions for scripts that write to shards; a batch may be 4,000 messages long at most."""
 
 
 class _Address(msgspec.Struct):

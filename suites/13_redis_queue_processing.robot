@@ -81,6 +81,20 @@ Several Processors Keep The Order Of Each Charge Point
     Requirement Should Be Met    R13.4    processors    ${processors}
     [Teardown]    The Second And The Third Processor Leave
 
+Processors That Share Eight Shards Keep The Order Of Each Charge Point
+    [Documentation]    Messages still go to the unsharded queue. One of two instances ends, and the other one has all
+    ...    shards at once.
+    [Tags]    R13.4
+    [Setup]    Two Processors Share Eight Shards
+    ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
+    Stop Server    alias=first of shards
+    Wait Until Server Owns Shards    8    alias=second of shards
+    ${drain} =    All Messages Should Be Answered    ${sent}
+    ${disorder} =    Get Length    ${drain.report.out_of_order}
+    Requirement Should Be Met    R13.4    out_of_order    ${disorder}    samples=${drain.messages}
+    Stop Server    alias=second of shards
+    [Teardown]    The Processors Of Shards Leave
+
 A Processor That Dies Is Replaced And The Order Is Kept
     [Documentation]    The instance that drains the queue is held still, 5,000 messages are queued, and it is killed;
     ...    another one takes over.

@@ -245,7 +245,7 @@ class Endpoints(Component):
 
         Returns:
             For the reference server: `consumer`, `owner`, `in_flight`, `processed`, `invalid` (code to count),
-            `last_error` and `reconnects`.
+            `last_error` and `reconnects`; with a sharded queue also `shards` (`count`, `owned`, `router`).
 
         Example:
         ```robotframework
@@ -254,3 +254,44 @@ class Endpoints(Component):
         ```
         """
         return self._servers.get(alias).inspection()
+
+    @keyword(tags=("server", "inspection"))
+    def wait_until_server_owns_shards(
+        self, count: int, *, alias: str = "server", timeout: timedelta = timedelta(seconds=10)
+    ) -> list[int]:
+        """Waits until the server's processor owns that many shards of the queue, no more and no fewer.
+
+        Args:
+            count: how many.
+            alias: which server.
+            timeout: the longest wait.
+
+        Returns:
+            The numbers of the shards.
+
+        Raises:
+            WaitTimeout: it owned another number until the end.
+            ExpectationFailed: it does not speak of shards; the setting that shares the queue may be missing.
+
+        Example:
+        ```robotframework
+        Start Server    ${redis}    alias=first    QUEUE_SHARDS=8
+        Start Server    ${redis}    alias=second    QUEUE_SHARDS=8
+        ${shards}    Wait Until Server Owns Shards    4    alias=second
+        ```
+        """
+        server = self._servers.get(alias)
+        seen: list[int] = []
+
+        def look() -> list[int] | None:
+            shards = server.inspection().get("shards")
+            if not isinstance(shards, dict) or not isinstance(shards.get("owned"), list):
+                raise ExpectationFailed(f"The inspection of {server.name} names no shards. Was it started with them?")
+            seen[:] = shards["owned"]
+            return list(seen) if len(seen) == count else None
+
+        return wait_until(
+            look,
+            timeout=timeout,
+            failure=lambda: f"{server.name} owned {len(seen)} shards instead of {count}: {seen or 'none'}.",
+        )

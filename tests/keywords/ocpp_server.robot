@@ -196,6 +196,18 @@ The Inspection Is Asked With The Token That The Server Has
     ${processor}    Get Processor Inspection    alias=fake
     Should Be Equal    ${processor}    ${{ {'consumer': 'one', 'invalid': {'NotSupported': 2}} }}
 
+The Shards Of A Server Are Waited For
+    [Documentation]    A server that does not speak of shards fails at once, one with another number after the time.
+    Start Fake
+    Run Keyword And Expect Error    The inspection of Server 'fake' names no shards. Was it started with them?
+    ...    Wait Until Server Owns Shards    4    alias=fake
+    ${url}    Start Redis
+    Start Server    ${url}    QUEUE_SHARDS=2    ROLE=processor
+    ${shards}    Wait Until Server Owns Shards    2
+    Should Be Equal    ${shards}    ${{ [0, 1] }}
+    Run Keyword And Expect Error    STARTS:Server 'server' owned 2 shards instead of 3: [0, 1].
+    ...    Wait Until Server Owns Shards    3    timeout=100ms
+
 Log Records Are Data
     [Documentation]    Names and events are translated.
     Start Fake

@@ -22,7 +22,7 @@ from server.app import App
 from server.errors import InvalidMessage
 from server.messages import parse
 from server.outbox import Entry, Outbox
-from server.queue import Committed, Kind, Refused, RequestQueue
+from server.queue import BATCH_MESSAGES, Committed, Kind, Refused, RequestQueue
 from server.router import UnshardedQueue
 from server.sessions import Session
 from server.sharding import address, shard_of
@@ -274,6 +274,22 @@ class TestRouting:
         for number in range(8):
             wanted = [raw for raw in messages if shard_of(address(raw), 8) == number]
             assert client.lrange(KEYS.shard(number), 0, -1) == wanted[::-1]
+
+    async def test_a_whole_batch_for_one_shard(self, client: redis.Redis, redis_url: str) -> None:
+        most = UnshardedQueue.largest_batch
+        assert most > BATCH_MESSAGES
+        messages = [call("CP-1", f"m{number}") for number in range(most + 10)]
+        async with app(redis_url) as made:
+            client.set(LAYOUT, 8)
+            queue = router_queue(made, "one")
+            await queue.claim()
+            push(client, messages)
+            batch = await queue.peek()
+            assert batch.messages == messages[:most]
+            result = await queue.route(batch)
+            assert isinstance(result, Committed)
+            assert result.next.messages == messages[most:]
+            assert client.lrange(KEYS.shard(shard_of("CP-1", 8)), 0, -1) == messages[:most][::-1]
 
     async def test_all_or_nothing(self, client: redis.Redis, redis_url: str) -> None:
         """A key of another type in the place of one shard."""

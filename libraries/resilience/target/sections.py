@@ -75,6 +75,7 @@ class Capability(enum.StrEnum):
 
     QUEUE = "queue"
     SEVERAL_PROCESSORS = "several_processors"
+    SHARDED_QUEUE = "sharded_queue"
     DEAD_LETTERS = "dead_letters"
     LOG_RECORDS = "log_records"
     HEALTH = "health"

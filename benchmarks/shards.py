@@ -1,0 +1,206 @@
+"""Measures how fast a backlog is drained without shards and with eight, by one processor and by two, in turns.
+
+    python benchmarks/shards.py [--output results/shards.json] [--rounds 5] [--messages 20000]
+
+In each round all four ways drain the same backlog one after the other, each with server processes of its own that are
+held still (SIGSTOP) while it is another's turn. The figures are ratios to one processor without shards in the same
+round; the median of the ratios counts. Two processors can be no faster than the cores that Redis and this program leave
+them, so the number of cores is printed, too, and the processor time that a message costs Redis and the busiest of the
+processors: with cores enough, the larger of the two is the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import redis
+
+from resilience.ocpp_server import OcppServer
+from resilience.services.base import AppendOnly
+from resilience.services.embedded import EmbeddedRedis
+from resilience.target import Target
+from resilience.waiting import wait_until
+
+CHARGE_POINTS = 50
+PATIENCE = timedelta(seconds=120)
+REQUESTS = "ocpp:requests"
+WAYS = {
+    "no shards, 1 processor": (1, 1),
+    "no shards, 2 processors": (1, 2),
+    "8 shards, 1 processor": (8, 1),
+    "8 shards, 2 processors": (8, 2),
+}
+"""Name to the number of shards and of processors; the first one is what the others are compared with."""
+
+
+class Way:
+    """One way to drain: a Redis of its own, and its processors.
+
+    Args:
+        name: one of `WAYS`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.shards, processors = WAYS[name]
+        self._service = EmbeddedRedis(f"bench, {name}", append_only=AppendOnly.OFF)
+        self._servers = [OcppServer(f"bench-{number}", Target.load("reference")) for number in range(processors)]
+        self.client: redis.Redis | None = None
+        self.rates: list[float] = []
+        self.redis_cpu: list[float] = []
+        """Microseconds of Redis a message, one value a round."""
+        self.busiest_cpu: list[float] = []
+        """Microseconds of the processor that used most, divided by all messages of the round."""
+
+    def start(self) -> None:
+        """Start everything, and wait until the shards are shared."""
+        self._service.start(10)
+        settings = {"QUEUE_SHARDS": str(self.shards), "ROLE": "processor", "LEASE_SECONDS": "10m"}
+        for server in self._servers:
+            server.configure(self._service.url(), settings)
+            server.start()
+        self.client = redis.Redis.from_url(self._service.url(), socket_timeout=30)
+        if self.shards > 1:
+            share = self.shards // len(self._servers)
+            wait_until(
+                lambda: all(len(one.inspection()["shards"]["owned"]) == share for one in self._servers) or None,
+                timeout=PATIENCE,
+                failure=lambda: "the shards are not shared evenly",
+            )
+        self.hold()
+
+    def close(self) -> None:
+        """End everything."""
+        for server in self._servers:
+            server.close()
+        if self.client is not None:
+            self.client.close()
+        self._service.close()
+
+    def hold(self) -> None:
+        """Hold the processors still."""
+        for server in self._servers:
+            server.process.pause()
+
+    def drain(self, messages: list[bytes]) -> None:
+        """Put a backlog on the queue, let the processors go, and take the time until the last answer is there."""
+        client = self.client
+        assert client is not None
+        client.lpush(REQUESTS, *messages)
+        keys = [f"ocpp:responses:BENCH-{number:03d}" for number in range(CHARGE_POINTS)]
+
+        def answered() -> int:
+            pipeline = client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.llen(key)
+            return sum(pipeline.execute())
+
+        before, redis_before = self._cpu(), _redis_cpu(client)
+        began = time.perf_counter()
+        for server in self._servers:
+            server.process.resume()
+        wait_until(
+            lambda: answered() >= len(messages) or None,
+            timeout=PATIENCE,
+            failure=lambda: f"{answered()} of {len(messages)} messages answered",
+            longest_pause=0.01,
+        )
+        self.rates.append(len(messages) / (time.perf_counter() - began))
+        self.hold()
+        used = [after - first for first, after in zip(before, self._cpu(), strict=True)]
+        self.busiest_cpu.append(max(used) / len(messages) * 1e6)
+        self.redis_cpu.append((_redis_cpu(client) - redis_before) / len(messages) * 1e6)
+        _check(client, keys, messages)
+        client.delete(*keys)
+
+    def _cpu(self) -> list[float]:
+        """Seconds of processor time of each processor."""
+        return [sum(psutil.Process(server.process.pid).cpu_times()[:2]) for server in self._servers]
+
+
+def _redis_cpu(client: redis.Redis) -> float:
+    """Seconds of processor time of Redis."""
+    info = client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
+def _check(client: redis.Redis, keys: list[str], messages: list[bytes]) -> None:
+    """Every message was answered once, in the order of its charge point."""
+    for number, key in enumerate(keys):
+        wanted = [json.loads(raw)["messageId"] for raw in messages[number::CHARGE_POINTS]]
+        given = [json.loads(raw)["message_id"] for raw in reversed(client.lrange(key, 0, -1))]
+        if given != wanted:
+            raise SystemExit(f"{key}: {len(given)} answers, not the {len(wanted)} that were due in their order")
+
+
+@contextlib.contextmanager
+def running() -> Iterator[list[Way]]:
+    """All ways, held still."""
+    with contextlib.ExitStack() as ends:
+        ways = []
+        for name in WAYS:
+            way = Way(name)
+            ends.callback(way.close)
+            way.start()
+            ways.append(way)
+        yield ways
+
+
+def main() -> int:
+    """Measure, and print a table."""
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    arguments.add_argument("--output", type=Path, help="write the figures as JSON")
+    arguments.add_argument("--rounds", type=int, default=5, help="how often each way has its turn (default 5)")
+    arguments.add_argument("--messages", type=int, default=20_000, help="messages in a backlog (default 20,000)")
+    options = arguments.parse_args()
+    with running() as ways:
+        for number in range(options.rounds + 1):
+            first = number * options.messages
+            messages = [
+                b'{"action":"Heartbeat","chargePointId":"BENCH-%03d","messageId":"%d"}' % (each % CHARGE_POINTS, each)
+                for each in range(first, first + options.messages)
+            ]
+            # The first round fills caches and does not count. Turns change, so that nobody always comes behind another.
+            for way in ways[number % len(ways) :] + ways[: number % len(ways)]:
+                way.drain(messages)
+    figures = []
+    for way in ways:
+        rates = way.rates[1:]
+        ratios = [rate / base for rate, base in zip(rates, ways[0].rates[1:], strict=True)]
+        spread = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
+        figures.append(
+            {
+                "way": way.name,
+                "rate": statistics.median(rates),
+                "ratio": statistics.median(ratios),
+                "quartiles": [spread[0], spread[2]],
+                "redis_cpu_us": statistics.median(way.redis_cpu[1:]),
+                "busiest_cpu_us": statistics.median(way.busiest_cpu[1:]),
+            }
+        )
+    cores = os.cpu_count()
+    print(f"{options.messages} Heartbeats of {CHARGE_POINTS} charge points, {options.rounds} rounds, {cores} cores")
+    for figure in figures:
+        low, high = figure["quartiles"]
+        print(
+            f"{figure['way']:24} {figure['rate']:9,.0f} msg/s   ratio {figure['ratio']:.2f} ({low:.2f} to {high:.2f})"
+            f"   a message: Redis {figure['redis_cpu_us']:.1f} us, busiest processor {figure['busiest_cpu_us']:.1f} us"
+        )
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
