@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance baseline docs containers test lint format unit keywords browser bench chaos recovery leak grade clean
+.PHONY: help acceptance baseline docs containers test lint format unit keywords browser bench chaos recovery leak targets grade clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ recovery: $(INSTALLED)  ## How soon the system answers again after outages of Re
 leak: $(INSTALLED)  ## Is a leak of 1 KB a message found, and the sound server never accused? (RUNS=10 LENGTH=60s RATE=300)
 	$(BIN)/robot --outputdir results/leak $(if $(RUNS),--variable RUNS:$(RUNS)) $(if $(LENGTH),--variable LENGTH:$(LENGTH)) \
 	  $(if $(RATE),--variable RATE:$(RATE)) benchmarks/memory_verdict.robot
+
+targets: $(INSTALLED)  ## All suites against two other targets: a server with known faults, and one that runs already
+	$(BIN)/python tests/targets/compare.py other
+	$(BIN)/python tests/targets/compare.py running
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \

@@ -110,9 +110,10 @@ A Processor That Dies Is Replaced And The Order Is Kept
 
 Twenty Thousand Messages Are Drained At The Required Rate
     [Tags]    R13.5
+    [Timeout]    5 minutes    # at the required rate it takes 200 seconds
     [Setup]    The System Is Well And Watched
     ${sent} =    Queue Generated Messages    20000    charge_points=50    action=Heartbeat
-    ${drain} =    All Messages Should Be Answered    ${sent}
+    ${drain} =    All Messages Should Be Answered    ${sent}    timeout=210 s
     Requirement Should Be Met    R13.5    messages    ${drain.messages}
     Requirement Should Be Met    R13.5    drain_rate    ${drain.rate}    samples=${drain.messages}
     ${peak} =    Get Highest Sample    queue depth
@@ -126,6 +127,7 @@ A Running Server Survives An Outage Of Redis And Answers Everything Once
     Kill Redis
     Wait Until Health Is    degraded    timeout=10 s
     Start Redis
+    Server Should Be Running
     ${after} =    Queue A Mix Of Messages    1000
     ${sent} =    Join Messages    ${before}    ${after}
     ${drain} =    All Messages Should Be Answered    ${sent}

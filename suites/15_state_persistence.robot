@@ -199,6 +199,7 @@ Transactions Whose Start Was Answered Survive Kill -9
     [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Generated Messages    2000    charge_points=2000    action=StartTransaction
     Restart Redis    kill
+    Server Should Be Running
     All Messages Should Be Answered    ${sent}    timeout=30 s
     @{ids} =    Get Answer Values    ${sent}    transactionId
     Answered Transactions Should Be Stored    ${ids}
@@ -219,7 +220,7 @@ Five Thousand Charge Points That Start At Once Get Distinct Ids
     [Tags]    R15.2
     [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Generated Messages    5000    charge_points=5000    action=StartTransaction
-    All Messages Should Be Answered    ${sent}    timeout=30 s
+    All Messages Should Be Answered    ${sent}    timeout=60 s
     @{ids} =    Get Answer Values    ${sent}    transactionId
     The Ids Should Be Distinct    ${ids}
     The Transactions Should Be Active    ${ids}

@@ -72,6 +72,7 @@ Five Short Outages Under Traffic Lose Nothing
     ${outages}    ${sent} =    Five Short Outages Are Over
     ${count} =    Get Length    ${outages}
     Requirement Should Be Met    R16.4    outages    ${count}
+    Server Should Be Running    alias=${FLAPPING}[server]
     ${drain} =    All Messages Should Be Answered    ${sent}    alias=${FLAPPING}[queue]
     Every Message Should Have Been Answered    R16.4    ${drain}
     The Server Should Never Have Crashed    ${FLAPPING}[server]
@@ -87,6 +88,7 @@ After Outages Of Every Kind Everything Works And The Ledger Is Clean
     ...    at 2 s    kill redis for 0.5 s
     ${sent} =    Messages Are Queued In Each Of 3 Outages
     Fault Schedule Should End
+    Server Should Be Running
     All Messages Should Be Answered    ${sent}
     Every Operation Should Work    R16.5
     The Ledger Should Show Nothing Lost Or Applied Twice    R16.5

@@ -6,7 +6,7 @@ import enum
 from datetime import timedelta
 
 from FaultLibrary.state import FaultState
-from resilience.errors import UsageError
+from resilience.errors import LacksCapability
 from resilience.faults.injection import Fault
 from resilience.faults.journal import FaultRecord
 from resilience.faults.network import FaultyPath
@@ -40,14 +40,16 @@ def selected(command: str, keys: list[str] | None, target: str) -> dict[str, obj
     """Which requests are meant: a command, or `commit` for what the target profile calls that.
 
     Raises:
-        UsageError: the target does not say what its commit is.
+        LacksCapability: the target does not say what its commit is.
     """
     if command.lower() != COMMIT:
         return {"command": command, "keys": keys or []}
     profile = Target.load(target)
     commit = profile.redis.commit
     if commit is None:
-        raise UsageError(f"Target '{profile.name}' does not say what its commit is (redis.commit in {profile.source}).")
+        raise LacksCapability(
+            f"Target '{profile.name}' does not say what its commit is (redis.commit in {profile.source})."
+        )
     return {"command": commit.command, "keys": keys or [profile.key_glob(key) for key in commit.keys]}
 
 
@@ -99,7 +101,7 @@ class Commands(Component):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            UsageError: the target profile does not know its commit.
+            LacksCapability: the target profile does not know its commit.
             LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
@@ -141,7 +143,7 @@ class Commands(Component):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            UsageError: the target profile does not know its commit.
+            LacksCapability: the target profile does not know its commit.
             LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
@@ -191,7 +193,7 @@ class Commands(Component):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            UsageError: the target profile does not know its commit.
+            LacksCapability: the target profile does not know its commit.
             LacksCapability: the proxy is a real Toxiproxy.
 
         Example:

@@ -77,7 +77,7 @@ class Length(QueueComponent):
             waits.wait_until_empty(queue, timeout)
         except WaitTimeout as late:
             logger.warn(f"{late}. What this run has left is removed, for the tests that follow.")
-            queue.remove_data(timeout=timeout.total_seconds())
+            queue.remove_leftovers(timeout=5)
             waits.wait_until_empty(queue, timedelta(0))
             return True
         return False

@@ -21,6 +21,9 @@ from typing import Any
 
 import redis
 
+AT_ONCE = 50
+"""How many messages are taken off the list together; they are lost together, too."""
+
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -59,7 +62,10 @@ class Stations:
         meter = {"from": call["meterStart"], "to": None}
         session = {"no": number, "where": {"station": station, "plug": call["connectorId"]}, "card": call["idTag"]}
         session |= {"begin": call["timestamp"], "end": None, "meter": meter, "phase": "running"}
-        self.client.set(f"session/{number}", json.dumps(session))
+        with self.client.pipeline() as write:
+            write.set(f"session/{number}", json.dumps(session))
+            write.zadd(f"sessions of/{station}", {str(number): number})
+            write.execute()
         return {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
 
     def stop(self, station: str, call: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +86,9 @@ class Backend:
         # Timeouts above the longest blocking pop.
         self.queue = redis.Redis.from_url(url, db=1, socket_timeout=5, protocol=2)
         self.stations = Stations(redis.Redis.from_url(url, db=2, socket_timeout=5, protocol=2))
+        self.answers = self.queue.pipeline(transaction=False)
         self.announced: set[str] = set()
+        self.waited_at = 0.0
         self.subscription = self.queue.pubsub(ignore_subscribe_messages=True)
         self.subscription.subscribe("stations")
 
@@ -89,7 +97,9 @@ class Backend:
             self.hear()
             taken = self.queue.brpop(["in"], timeout=0.05)
             if taken is not None:
-                self.handle(taken[1])
+                for raw in [taken[1], *(self.queue.rpop("in", AT_ONCE) or [])]:
+                    self.handle(raw)
+                self.answers.execute()
 
     def hear(self, wait: float = 0) -> None:
         """Take note of stations that came and went."""
@@ -112,10 +122,12 @@ class Backend:
             log("ERROR", "rejected station=? id=? code=BadMessage reason=no text where there has to be one")
             return
         # The event comes on another connection than the message and may be a little behind.
-        latest = time.monotonic() + 0.1
+        began = time.monotonic()
+        latest = began + (0.1 if began > self.waited_at + 1 else 0.01)
         while station not in self.announced and time.monotonic() < latest:
             self.hear(wait=0.01)
         if station not in self.announced:
+            self.waited_at = time.monotonic()
             log("WARN", f"dropped station={station[:40]}: not announced")
             return
         try:
@@ -128,7 +140,7 @@ class Backend:
             self.answer(station, [3, message_id, answer])
 
     def answer(self, station: str, frame: list[Any]) -> None:
-        self.queue.lpush(f"out:{station}", json.dumps({"charge_point_id": station, "payload": frame}))
+        self.answers.lpush(f"out:{station}", json.dumps({"charge_point_id": station, "payload": frame}))
 
 
 def api(stations: Stations) -> type[BaseHTTPRequestHandler]:

@@ -11,6 +11,7 @@ import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -44,13 +45,24 @@ def test_suite_passes(page: Path, number: int, tmp_path: Path) -> None:
     assert "no such" not in done.stderr.lower()
 
 
-def test_the_profile_is_a_profile(tmp_path: Path) -> None:
-    [profile] = blocks(GUIDE / "own-target.md", "yaml")
-    (tmp_path / "my-system.yaml").write_text(profile)
-    target = Target.load(str(tmp_path / "my-system.yaml"))
-    assert target.name == "my-system"
+def test_the_profile_is_a_profile_also_with_each_addition(tmp_path: Path) -> None:
+    profile, *additions = (yaml.safe_load(block) for block in blocks(GUIDE / "own-target.md", "yaml"))
+    assert len(additions) >= 4
+    for addition in ({}, *additions):
+        (tmp_path / "my-system.yaml").write_text(yaml.safe_dump(_merged(profile, addition)))
+        target = Target.load(str(tmp_path / "my-system.yaml"))
+        assert target.name == "my-system"
     named = set(re.findall(r"^\| `([a-z_]+)` \|", (GUIDE / "own-target.md").read_text(), re.MULTILINE))
     assert named == {each.value for each in Capability}
+
+
+def _merged(profile: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]:
+    """A profile with what a reader would add to it."""
+    merged = dict(profile)
+    for name, value in addition.items():
+        kept = merged.get(name)
+        merged[name] = _merged(kept, value) if isinstance(kept, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def test_the_requirement_is_a_requirement(tmp_path: Path) -> None:

@@ -1,59 +1,105 @@
-"""The suites against a server that differs in all that a profile can say: they find its faults, and no others."""
+"""The suites against a server that differs in all that a profile can say, and against one that runs already.
+
+Here are a few tests of the suites; `make targets` has all of them. They find the faults that `tests/targets` lists, and
+no others.
+"""
 
 from __future__ import annotations
 
-import subprocess
+import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from robot.api import ExecutionResult
+import yaml
+
+from resilience.target import PROFILES, Target
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILE = ROOT / "tests" / "other_server" / "profile.yaml"
-
-PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
-EXPECTED = {
-    "Every Action In Every Message Format Is Answered In Time": (PASS, ""),
-    "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed": (
-        SKIP,
-        "This target has no list of dead letters (redis.keys.dead_letters in its profile).",
-    ),
-    "The Server Shuts Down Quickly While The Queue Is Empty": (
-        FAIL,
-        "Server 'server' exited with status -15, expected",
-    ),
-    "Messages Of Fifty Charge Points Are Answered In The Order Of Each": (PASS, ""),
-    "Several Processors Keep The Order Of Each Charge Point": (
-        SKIP,
-        "Target 'other' does not support several processors (capabilities in ",
-    ),
-    "A Running Server Survives An Outage Of Redis And Answers Everything Once": (
-        FAIL,
-        "Server 'server' exited with status 1. Its standard error ends with:",
-    ),
-}
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
-    folder = tmp_path_factory.mktemp("other")
-    command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "none"]
-    for name in EXPECTED:
-        command += ["--test", name]
-    subprocess.run(
-        [*command, "--variable", f"TARGET:{PROFILE}", str(ROOT / "suites")],
-        capture_output=True,
-        timeout=240,
-        check=False,
-        cwd=ROOT,
-    )
-    result = ExecutionResult(str(folder / "output.xml"))
-    return {test.name: (test.status, test.message) for test in result.suite.all_tests}
+def _load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_the_suites_find_exactly_the_faults_that_it_has(outcomes: dict[str, tuple[str, str]], name: str) -> None:
-    status, message = EXPECTED[name]
-    assert outcomes[name][0] == status, outcomes[name][1]
-    assert outcomes[name][1].startswith(message)
+compare = _load(ROOT / "tests" / "targets" / "compare.py")
+
+OTHER = [
+    "Every Action In Every Message Format Is Answered In Time",
+    "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed",
+    "The Server Shuts Down Quickly While The Queue Is Empty",
+    "A Running Server Survives An Outage Of Redis And Answers Everything Once",
+    "Several Processors Keep The Order Of Each Charge Point",
+    "A Charge Point Is Read As It Was Written And Deleted Without A Trace",
+    "A Transaction That Messages Start And Stop Is Active And Then Completed",
+    "The Server Starts Without Redis And Connects When It Appears",
+    "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
+    "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It",
+    "Frames That Nobody Can Answer Are Ignored Or Cost The Connection",
+]
+RUNNING = [
+    "Every Action In Every Message Format Is Answered In Time",
+    "The Server Shuts Down Quickly While The Queue Is Empty",
+    "A Transaction That Messages Start And Stop Is Active And Then Completed",
+    "Every Acknowledged Write Survives A Restart Of Redis",
+    "Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done",
+    "The Server Starts Without Redis And Connects When It Appears",
+    "Messages With Missing Fields Are Refused",
+    "Invalid Messages On The WebSocket Are Answered As OCPP-J Says",
+]
+
+
+@pytest.mark.parametrize(("target", "tests"), [("other", OTHER), ("running", RUNNING)], ids=["other", "running"])
+def test_the_suites_find_exactly_the_faults_that_it_has(tmp_path: Path, target: str, tests: list[str]) -> None:
+    selection = [word for name in tests for word in ("--test", name)]
+    outcomes = compare.run(target, tmp_path / target, selection, timeout=240)
+    assert sorted(outcomes) == sorted(tests)
+    assert compare.judge(outcomes, compare.expectations(target)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "line"),
+    [
+        ("FAIL", "5 lost", r"FAIL where PASS is expected: A Thousand Mixed Messages"),
+        ("SKIP", "no gateway", r"SKIP where PASS is expected: A Thousand Mixed Messages"),
+        ("FAIL", "KeyError: 'id'", r"a keyword has failed itself, 'KeyError'"),
+        ("FAIL", "Variable '${x}' not found.", r"a keyword has failed itself, "),
+    ],
+)
+def test_what_is_not_expected_is_named(status: str, message: str, line: str) -> None:
+    wrong = compare.judge({"A Thousand Mixed Messages": (status, message)}, {})
+    assert any(each.startswith(line) for each in wrong), wrong
+
+
+@pytest.mark.parametrize(("status", "message"), [("PASS", ""), ("SKIP", "exited"), ("FAIL", "another reason")])
+def test_a_fault_that_is_not_found_is_named(status: str, message: str) -> None:
+    expected = {"A Test": compare.Expectation("FAIL", "it ends", "exited with status 1")}
+    assert compare.judge({"A Test": ("FAIL", "Server exited with status 1.")}, expected) == []
+    [wrong] = compare.judge({"A Test": (status, message)}, expected)
+    assert wrong.startswith(f"{status} where FAIL is expected (it ends): A Test")
+
+
+def test_the_profile_of_a_running_server_is_that_of_the_started_one_but_for_how_it_is_run() -> None:
+    reference, running = (yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) for name in ("reference", "running"))
+    lacking = {"several_processors", "log_records"}
+    assert set(reference["capabilities"]) - set(running["capabilities"]) == lacking
+    for name in ("name", "about", "start", "ready", "running", "capabilities"):
+        reference.pop(name, None)
+        running.pop(name, None)
+    assert running == reference
+
+
+def test_the_profile_that_the_tests_use_is_the_bundled_one_at_another_place(tmp_path: Path) -> None:
+    file = tmp_path / "running.yaml"
+    file.write_text(compare.running_profile("redis://127.0.0.1:7001", 7002, 7003, "stdout.log"))
+    running = Target.load(file).running
+    assert running is not None
+    assert (running.redis_url, running.http_url) == ("redis://127.0.0.1:7001", "http://127.0.0.1:7002")
+    assert (running.gateway_url, running.log_file) == ("ws://127.0.0.1:7003", "stdout.log")

@@ -269,6 +269,17 @@ class QueueClient:
         """Have `remove_data` also remove what the system keeps about these charge points, which are this run's."""
         self._data.adopt(charge_points)
 
+    def remove_leftovers(self, *, timeout: float) -> RemovedData:
+        """As `remove_data`, in the middle of a run: what the system had in its hands is looked for again later.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        points = self._data.own_points
+        removed = self.remove_data(timeout=timeout)
+        self.adopt(points)
+        return removed
+
     def remove_data(self, *, timeout: float) -> RemovedData:
         """Remove what this run wrote.
 

@@ -121,6 +121,11 @@ class RunData:
             self._points.setdefault(point, _ChargePoint(foreign=False))
             self._adopted = True
 
+    @property
+    def own_points(self) -> list[str]:
+        """The charge points that are this run's, and were not removed yet."""
+        return [point for point, known in self._points.items() if not known.foreign]
+
     def _follow(self, points: Sequence[str]) -> None:
         pipeline = self._queue.pipeline(transaction=False)
         for point in points:
