@@ -11,6 +11,7 @@ Documentation     Faults by chance under traffic, judged by the ledger: ``make c
 ...               refused may never have been done; and the system has to be as well as before.
 
 Library           LoadLibrary
+Library           StateStoreLibrary
 Resource          ../resources/faults.resource
 
 Suite Setup       Start The System With Traffic Behind A Fault Proxy
@@ -56,6 +57,7 @@ Start The System With Traffic Behind A Fault Proxy
     ${gateway} =    Get Gateway Url
     ${redis} =    Get Redis Url
     Aim Load At    ${gateway}    target=${TARGET}    redis=${redis}
+    Open State Store    ${redis}    target=${TARGET}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Adopt Charge Points    ${ids}
 
@@ -124,13 +126,16 @@ The Ledgers Should Be Clean
     ...    msg=Too few messages to show anything: ${ledger.summary}.
 
 Nothing Should Be Left Over
-    [Documentation]    No command waits, no note of one is left in Redis, and no key hangs in the air.
+    [Documentation]    No command waits, no note of one is left in Redis, and no key hangs in the air or is there in part.
     [Arguments]    ${load}
     Queue Should Be Empty
     Pending Correlations Should Be    0
     Noted Correlations Should Be    0    timeout=15 s
     ${state} =    Compare State With Load    ${load}
     Should Be Empty    ${state.orphans}
+    @{partial} =    Find Partial Writes
+    Should Be Empty    ${partial}
+    Keys Should Have Documented Types And Lifetimes
 
 Every Fault Should Be Proven
     [Documentation]    A run whose faults had no effect shows nothing.
