@@ -55,7 +55,7 @@ local work = cmsgpack.unpack(ARGV[1])
 local function identity(key)
     local found = redis.pcall('HMGET', key, 'connection', 'connected_at', 'ws_server_id')
     if found.err or not (found[1] or found[2] or found[3]) then return nil end
-    return (found[1] or '') .. ' ' .. (found[2] or ''), found[3] or ''
+    return (found[1] or '') .. ' ' .. (found[2] or ''), found[3] or '', found[1]
 end
 for _, note in ipairs(work[2]) do
     -- Never another's: message ids are random, but who reads this should not have to rely on it.
@@ -63,12 +63,17 @@ for _, note in ipairs(work[2]) do
 end
 local results, gateways = {}, {}
 for i, command in ipairs(work[1]) do
-    local who, gateway = identity(command[2])
+    local who, gateway, connection = identity(command[2])
     if not who then
         results[i] = redis.call('EXISTS', command[3]) == 1 and 0 or -1
     else
+        -- A command is for this connection: on a later one nobody expects it, and it may have been carried out already.
+        local message = command[7]
+        if connection then
+            message = string.sub(message, 1, -2) .. ',"connection":' .. cjson.encode(connection) .. '}'
+        end
         local noted = redis.pcall('SET', command[4], work[5], 'PX', command[6])
-        local pushed = noted.err and noted or redis.pcall('LPUSH', command[5], command[7])
+        local pushed = noted.err and noted or redis.pcall('LPUSH', command[5], message)
         if type(pushed) == 'table' and pushed.err then
             redis.pcall('DEL', command[4])
             results[i] = {pushed.err}

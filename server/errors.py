@@ -33,6 +33,7 @@ class InvalidMessage(Exception):
         message_id: the message id as received, where one can be read.
         answer_id: the message id for the CALLERROR; `None` where no answer can or may be sent.
         ws_server_id: the gateway that the message came through, where that can be read.
+        connection: the connection that it came over, where the gateway named one.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class InvalidMessage(Exception):
         message_id: str | None = None,
         answer_id: str | None = None,
         ws_server_id: str = "",
+        connection: str = "",
     ) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
@@ -52,6 +54,7 @@ class InvalidMessage(Exception):
         self.message_id = message_id
         self.answer_id = answer_id if charge_point_id is not None else None
         self.ws_server_id = ws_server_id
+        self.connection = connection
 
 
 class StateError(Exception):

@@ -82,6 +82,7 @@ class _Response(msgspec.Struct):
 
     payload: msgspec.Raw
     expires_at: Any = None
+    connection: Any = None
 
 
 _read_response = msgspec.json.Decoder(_Response).decode
@@ -386,7 +387,9 @@ class Gateway:
                 raw,
             )
             return
-        envelope = messages.enveloped(raw, message, timestamp=now(), server_id=self._server_id)
+        envelope = messages.enveloped(
+            raw, message, timestamp=now(), server_id=self._server_id, connection=session.connection_id
+        )
         if len(envelope) > self._longest:
             reason = f"the message is longer than {self._longest} bytes"
             self._set_aside(session, _invalid(message, reason, answer=isinstance(message, Call)), raw)
@@ -496,6 +499,12 @@ class Gateway:
                     raw=shown(entry, limit=200),
                 )
                 continue
+            if response.connection is not None and response.connection != session.connection_id:
+                # It may have been sent over the connection that it was for: done or answered twice otherwise.
+                logger.info(
+                    "response_outlived_connection", charge_point_id=session.charge_point_id, message_id=message_id
+                )
+                continue
             if kind == messages.CALL:
                 self._command(session, message_id, bytes(response.payload), due)
             else:
@@ -522,9 +531,10 @@ class Gateway:
         )
         raw = messages.error_frame(message_id, ErrorCode.INTERNAL_ERROR, description)
         self._metrics.refused("commands")
-        self._outbox.put(
-            Entry(messages.enveloped(raw, refusal, timestamp=now(), server_id=self._server_id), session, None)
+        envelope = messages.enveloped(
+            raw, refusal, timestamp=now(), server_id=self._server_id, connection=session.connection_id
         )
+        self._outbox.put(Entry(envelope, session, None))
 
     def _send_command(self, session: Session, message_id: str, frame: bytes, until: float) -> None:
         if until <= time.monotonic():

@@ -30,6 +30,8 @@ DEAD_LETTER_RAW = 4096
 UNREADABLE_ID = "-1"
 """What OCPP-J's errata put in the place of a message id that cannot be echoed."""
 
+_LONGEST_CONNECTION = 64
+"""Characters of a connection's name in an envelope; a longer one is no name."""
 _CALL_ELEMENTS, _CALLRESULT_ELEMENTS, _CALLERROR_ELEMENTS = 4, 3, 5
 _FLAT_FRAME_KEYS = frozenset({"action", "chargePointId", "messageId"})
 
@@ -48,6 +50,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         payload: the action's fields, not yet validated; `None`, a list or a scalar where the sender put that there.
         flat: came in the flat form, in which required fields may be missing.
         ws_server_id: the gateway that it came through; empty where it names none.
+        connection: the charge point's connection that it came over; empty where the gateway names none.
     """
 
     charge_point_id: str
@@ -56,6 +59,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     payload: Any
     flat: bool = False
     ws_server_id: str = ""
+    connection: str = ""
 
 
 class CallResult(msgspec.Struct, frozen=True, gc=False):
@@ -180,14 +184,16 @@ def _refuse_repeated_keys(raw: bytes) -> None:
 def _envelope(envelope: dict[str, Any]) -> Message:
     server_id = envelope.get("ws_server_id")
     gateway = server_id if type(server_id) is str and usable_charge_point_id(server_id) else ""
+    named = envelope.get("connection")
+    connection = named if type(named) is str and len(named) <= _LONGEST_CONNECTION else ""
     try:
-        return _envelope_from(envelope, gateway)
+        return _envelope_from(envelope, gateway, connection)
     except InvalidMessage as invalid:
-        invalid.ws_server_id = gateway
+        invalid.ws_server_id, invalid.connection = gateway, connection
         raise
 
 
-def _envelope_from(envelope: dict[str, Any], gateway: str) -> Message:
+def _envelope_from(envelope: dict[str, Any], gateway: str, connection: str) -> Message:
     charge_point_id = _charge_point_id(
         envelope.get("charge_point_id"), "charge_point_id" in envelope, "charge_point_id"
     )
@@ -204,7 +210,7 @@ def _envelope_from(envelope: dict[str, Any], gateway: str) -> Message:
     frame = envelope["payload"]
     if type(frame) is not list:
         refuse(ErrorCode.FORMATION_VIOLATION, f"the field 'payload' is {shown(frame)}, allowed is an OCPP-J array")
-    message = _frame(frame, charge_point_id, gateway)
+    message = _frame(frame, charge_point_id, gateway, connection)
     if "timestamp" in envelope:
         _check_timestamp(envelope["timestamp"], message, refuse)
     return message
@@ -239,7 +245,7 @@ def is_rfc3339(text: str) -> bool:
         return False
 
 
-def _frame(frame: list[Any], charge_point_id: str, gateway: str = "") -> Message:
+def _frame(frame: list[Any], charge_point_id: str, gateway: str = "", connection: str = "") -> Message:
     """An OCPP-J array (section 4.2), from a charge point whose id is known to be usable."""
     kind = frame[0] if frame else None
     if type(kind) is not int or kind not in {CALL, CALLRESULT, CALLERROR}:
@@ -252,11 +258,11 @@ def _frame(frame: list[Any], charge_point_id: str, gateway: str = "") -> Message
             message_id=message_id,
         )
     if kind == CALL:
-        return _call(frame, charge_point_id, gateway)
+        return _call(frame, charge_point_id, gateway, connection)
     return _response(frame, charge_point_id)
 
 
-def _call(frame: list[Any], charge_point_id: str, gateway: str) -> Call:
+def _call(frame: list[Any], charge_point_id: str, gateway: str, connection: str) -> Call:
     if len(frame) != _CALL_ELEMENTS:
         readable = frame[1] if len(frame) > 1 and _usable_message_id(frame[1]) else None
         _refuse(
@@ -268,7 +274,7 @@ def _call(frame: list[Any], charge_point_id: str, gateway: str) -> Call:
         )
     message_id = _message_id(frame[1], charge_point_id)
     action = _action(frame[2], charge_point_id, message_id)
-    return Call(charge_point_id, message_id, action, frame[3], ws_server_id=gateway)
+    return Call(charge_point_id, message_id, action, frame[3], ws_server_id=gateway, connection=connection)
 
 
 def _response(frame: list[Any], charge_point_id: str) -> CallResult | CallError:
@@ -385,7 +391,7 @@ def _refuse(
     ) from None
 
 
-def enveloped(raw: bytes, message: Message, *, timestamp: str, server_id: str) -> bytes:
+def enveloped(raw: bytes, message: Message, *, timestamp: str, server_id: str, connection: str) -> bytes:
     """The envelope in which a gateway queues a frame; the frame stands in it byte for byte.
 
     Args:
@@ -393,13 +399,15 @@ def enveloped(raw: bytes, message: Message, *, timestamp: str, server_id: str) -
         message: what `parse_frame` made of it.
         timestamp: when it came, RFC 3339.
         server_id: the gateway.
+        connection: the charge point's connection; what answers the frame is meant for that one only.
     """
     if type(message) is Call:
         kind, action = CALL, b',"action":' + _encode(message.action)
     else:
         kind, action = CALLRESULT if type(message) is CallResult else CALLERROR, b""
     return (
-        b'{"charge_point_id":%b,"message_type":%d,"message_id":%b%b,"payload":%b,"timestamp":"%b","ws_server_id":%b}'
+        b'{"charge_point_id":%b,"message_type":%d,"message_id":%b%b,"payload":%b,"timestamp":"%b","ws_server_id":%b,'
+        b'"connection":%b}'
         % (
             _encode(message.charge_point_id),
             kind,
@@ -408,6 +416,7 @@ def enveloped(raw: bytes, message: Message, *, timestamp: str, server_id: str) -
             raw,
             timestamp.encode(),
             _encode(server_id),
+            _encode(connection),
         )
     )
 
@@ -493,29 +502,42 @@ def dead_letter(invalid: InvalidMessage, raw: bytes, received_at: str) -> str:
 
 def result(call: Call, payload: dict[str, Any], *, timestamp: str, server_id: str) -> str:
     """The CALLRESULT that answers `call`, in its envelope."""
-    return _answer(
-        call.charge_point_id, CALLRESULT, call.message_id, [CALLRESULT, call.message_id, payload], timestamp, server_id
-    )
+    frame = [CALLRESULT, call.message_id, payload]
+    return _answer(call.charge_point_id, CALLRESULT, call.message_id, frame, timestamp, server_id, call.connection)
 
 
 def error(
-    charge_point_id: str, message_id: str, code: ErrorCode, description: str, *, timestamp: str, server_id: str
+    charge_point_id: str,
+    message_id: str,
+    code: ErrorCode,
+    description: str,
+    *,
+    timestamp: str,
+    server_id: str,
+    connection: str = "",
 ) -> str:
     """A CALLERROR in its envelope; the description is cut at OCPP-J's 255 characters."""
     frame = [CALLERROR, message_id, code.value, description[:255], {}]
-    return _answer(charge_point_id, CALLERROR, message_id, frame, timestamp, server_id)
+    return _answer(charge_point_id, CALLERROR, message_id, frame, timestamp, server_id, connection)
 
 
 def _answer(  # noqa: PLR0917
-    charge_point_id: str, message_type: int, message_id: str, frame: list[Any], timestamp: str, server_id: str
+    charge_point_id: str,
+    message_type: int,
+    message_id: str,
+    frame: list[Any],
+    timestamp: str,
+    server_id: str,
+    connection: str,
 ) -> str:
-    return _encode(
-        {
-            "charge_point_id": charge_point_id,
-            "message_type": message_type,
-            "message_id": message_id,
-            "payload": frame,
-            "timestamp": timestamp,
-            "ws_server_id": server_id,
-        }
-    ).decode()
+    envelope = {
+        "charge_point_id": charge_point_id,
+        "message_type": message_type,
+        "message_id": message_id,
+        "payload": frame,
+        "timestamp": timestamp,
+        "ws_server_id": server_id,
+    }
+    if connection:
+        envelope["connection"] = connection
+    return _encode(envelope).decode()

@@ -294,6 +294,7 @@ class Processor(Drain):
                     invalid.reason,
                     timestamp=timestamp,
                     server_id=self._server_id,
+                    connection=invalid.connection,
                 )
             )
 
@@ -348,4 +349,5 @@ def _refusal(call: Call, code: ErrorCode, reason: str) -> InvalidMessage:
         message_id=call.message_id,
         answer_id=call.message_id,
         ws_server_id=call.ws_server_id,
+        connection=call.connection,
     )

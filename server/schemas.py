@@ -176,4 +176,5 @@ def _refuse(call: Call, code: ErrorCode, reason: str) -> None:
         message_id=call.message_id,
         answer_id=call.message_id,
         ws_server_id=call.ws_server_id,
+        connection=call.connection,
     )

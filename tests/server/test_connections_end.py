@@ -1,0 +1,86 @@
+"""What was meant for a connection ends with it: nothing is carried out, or answered, on the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+import redis
+from conftest import StartServer
+from harness import QUEUE, ServerProcess, soon
+from test_commands import http
+from test_gateway import BOOT, ask, plugged, receive, send
+
+pytestmark = pytest.mark.anyio
+
+LIST = "ocpp:responses:CP-1"
+
+
+@pytest.fixture
+def gateway(redis_url: str, start_server: StartServer) -> ServerProcess:
+    server = start_server(redis_url, "gw", ROLE="gateway")
+    server.wait_healthy()
+    return server
+
+
+@pytest.fixture
+def processor(redis_url: str, start_server: StartServer) -> ServerProcess:
+    server = start_server(redis_url, "back", ROLE="processor")
+    server.wait_healthy()
+    return server
+
+
+async def test_a_command_is_not_carried_out_on_a_later_connection(
+    gateway: ServerProcess, processor: ServerProcess, client: redis.Redis, start_server: StartServer
+) -> None:
+    """Its caller was told that the charge point went away."""
+    async with http(processor) as api:
+        async with plugged(gateway, "CP-1") as first:
+            await ask(first, "1", "BootNotification", BOOT)
+            gateway.signal(signal.SIGSTOP)
+            command = asyncio.create_task(api("POST", "/api/v1/chargepoints/CP-1/clear-cache", {}))
+            await soon(lambda: client.llen(LIST) == 1, "the command is not on its way")
+            gateway.process.kill()
+        other = start_server(processor.redis_url, "other", ROLE="gateway")
+        other.wait_healthy()
+        async with plugged(other, "CP-1") as second:
+            assert await ask(second, "2", "Heartbeat")
+            status, reply = await command
+            assert (status, "disconnected" in reply["message"]) == (503, True), reply
+    await soon(lambda: not client.llen(LIST), "it still waits")
+    assert [each["message_id"] for each in other.records("response_outlived_connection")]
+
+
+@pytest.mark.parametrize("kind", ["answer", "refusal", "command"])
+async def test_what_was_sent_before_the_gateway_died_is_not_sent_again(
+    gateway: ServerProcess, processor: ServerProcess, client: redis.Redis, start_server: StartServer, kind: str
+) -> None:
+    """A gateway that is killed between sending and taking out what it sent leaves it in the list."""
+    async with http(processor) as api:
+        command: asyncio.Task[object] | None = None
+        async with plugged(gateway, "CP-1") as first:
+            await ask(first, "1", "BootNotification", BOOT)
+            if kind == "command":
+                gateway.signal(signal.SIGSTOP)
+                command = asyncio.create_task(api("POST", "/api/v1/chargepoints/CP-1/clear-cache", {}))
+            else:
+                processor.signal(signal.SIGSTOP)
+                await send(first, 2, "2", "Heartbeat" if kind == "answer" else "NoSuchAction", {})
+                await soon(lambda: client.llen(QUEUE), "the CALL is not on its way")
+                gateway.signal(signal.SIGSTOP)
+                processor.signal(signal.SIGCONT)
+            await soon(lambda: client.llen(LIST) == 1, "nothing is on its way")
+            entries = client.lrange(LIST, 0, -1)
+            gateway.signal(signal.SIGCONT)
+            assert (await receive(first))[0] == {"answer": 3, "refusal": 4, "command": 2}[kind]
+            await soon(lambda: not client.llen(LIST), "it was not taken out")
+            gateway.process.kill()
+        client.lpush(LIST, *entries)
+        other = start_server(processor.redis_url, "other", ROLE="gateway")
+        other.wait_healthy()
+        async with plugged(other, "CP-1") as second:
+            assert await ask(second, "3", "Heartbeat")
+        await soon(lambda: not client.llen(LIST), "it still waits")
+        if command is not None:
+            await command
