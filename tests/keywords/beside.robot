@@ -64,9 +64,10 @@ What Cannot Be Queued Meanwhile Is Said
 
 *** Keywords ***
 Start Redis And Two Proxies
-    [Documentation]    The schedule at the second one begins before there is a test.
+    [Documentation]    The schedule at the second one begins before there is a test, and somebody uses that way.
     ${redis} =    Start Redis
     Start Fault Proxy    ${redis}
-    Start Fault Proxy    ${redis}    alias=other
+    ${through} =    Start Fault Proxy    ${redis}    alias=other
+    Open Queue    ${through}    alias=through
     Open Queue    ${redis}
     Start Fault Schedule    at 0 s    latency 30 ms for 0.2 s    at 0.5 s    latency 30 ms for 0.2 s    alias=other

@@ -32,9 +32,9 @@ def test_a_failing_row_names_itself_whatever_it_fails_with(tmp_path: Path) -> No
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
     subprocess.run(command, capture_output=True, timeout=60, check=False)
     one, two = (test.message for test in ExecutionResult(str(tmp_path / "output.xml")).suite.tests)
-    assert one.startswith("half-open for 3 s: There is no queue")
-    assert "1) latency 300 ms for 1 s: There is no queue" in two
-    assert "2) reset connections: There is no queue" in two
+    assert one.startswith("half-open for 3 s: There is no Server 'server'")
+    assert "1) latency 300 ms for 1 s: There is no Server 'server'" in two
+    assert "2) reset connections: There is no Server 'server'" in two
 
 
 def test_a_failing_row_of_two_names_the_one_that_failed(tmp_path: Path) -> None:
@@ -44,4 +44,4 @@ def test_a_failing_row_of_two_names_the_one_that_failed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
     subprocess.run(command, capture_output=True, timeout=60, check=False)
     (test,) = ExecutionResult(str(tmp_path / "output.xml")).suite.tests
-    assert test.message.startswith("busy for 1 s: There is no queue")
+    assert test.message.startswith("busy for 1 s: There is no Server 'server'")
