@@ -154,6 +154,7 @@ Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done
     [Documentation]    Five writes, most of them to several keys at once, under each of four failures. Those that were
     ...    refused have changed nothing; those without an answer are there as a whole or not at all.
     [Tags]    R15.7
+    [Setup]    The System Is Well And Redis Is Ours
     ${known} =    New Charge Point Id
     A Charge Point With Everything    ${known}
     ${before} =    Take State Snapshot
@@ -180,7 +181,7 @@ Only Documented Keys Exist, Each With Its Type And Lifetime
     [Tags]    R15.8
     A Full Key Space
     The Keys Should Be As Documented
-    Keys Should Have Documented Types And Lifetimes
+    Keys Should Have Documented Types And Lifetimes    foreign=${FOREIGN KEYS}
 
 The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifetime
     [Documentation]    Sessions, connections and what a gateway keeps for itself.

@@ -1,13 +1,14 @@
-"""Keywords that make Redis stand still."""
+"""Keywords that make Redis stand still, and whether that may be done to it."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from RedisServiceLibrary.reporting import report
+from resilience.errors import LacksCapability
 from resilience.library import Component, keyword
 from resilience.registry import Registry
-from resilience.services import RedisService
+from resilience.services import ExternalRedis, RedisService
 
 
 class Interruption(Component):
@@ -15,6 +16,30 @@ class Interruption(Component):
 
     def __init__(self, services: Registry[RedisService]) -> None:
         self._services = services
+
+    @keyword(tags=("redis", "fault"))
+    def skip_unless_redis_is_ours(self, alias: str = "redis") -> None:
+        """Skips the test, with the reason, when Redis is external: it is not stopped, killed, paused or changed then.
+
+        For the beginning of a test that does so, before it has begun anything else.
+
+        Args:
+            alias: which Redis.
+
+        Raises:
+            LacksCapability: it is external.
+
+        Example:
+        ```robotframework
+        Skip Unless Redis Is Ours
+        Kill Redis
+        ```
+        """
+        service = self._services.get(alias)
+        if isinstance(service, ExternalRedis):
+            raise LacksCapability(
+                f"{service.name} is external: it is left as it is, only the way to it can be disturbed."
+            )
 
     @keyword(tags=("redis", "fault"))
     def pause_redis(self, alias: str = "redis") -> None:

@@ -102,10 +102,11 @@ class KeyKeywords(StateComponent):
         )
 
     @keyword(tags=("state", "getter", "keys"))
-    def get_key_report(self, *, alias: str = "state") -> KeyReport:
+    def get_key_report(self, *, foreign: KeySnapshot | None = None, alias: str = "state") -> KeyReport:
         """Returns which keys are not documented, or have another type or lifetime than documented.
 
         Args:
+            foreign: the keys that were there before the system was started; they are not held against it.
             alias: which store.
 
         Returns:
@@ -120,14 +121,20 @@ class KeyKeywords(StateComponent):
         """
         session = self._stores.get(alias)
         report = check_keys(session.clients, session.target)
+        if foreign is not None:
+            there = {name.partition("] ")[2] if name.startswith("[") else name for name in foreign.types}
+            report.undocumented = [key for key in report.undocumented if key not in there]
         logger.info(f"{report}. {report.names}")
         return report
 
     @keyword(tags=("state", "assertion", "keys"))
-    def keys_should_have_documented_types_and_lifetimes(self, *, alias: str = "state") -> None:
+    def keys_should_have_documented_types_and_lifetimes(
+        self, *, foreign: KeySnapshot | None = None, alias: str = "state"
+    ) -> None:
         """Fails when Redis holds a key that is not documented, or one with another type or lifetime than documented.
 
         Args:
+            foreign: the keys that were there before the system was started; they are not held against it.
             alias: which store.
 
         Raises:
@@ -138,7 +145,7 @@ class KeyKeywords(StateComponent):
         Keys Should Have Documented Types And Lifetimes
         ```
         """
-        report = self.get_key_report(alias=alias)
+        report = self.get_key_report(foreign=foreign, alias=alias)
         if report.problems:
             raise ExpectationFailed(f"All keys should be as documented, but of {report}.")
 

@@ -200,6 +200,16 @@ A Key Difference Says What Is New, Gone And Changed
     ...    STARTS:The state should be as in the snapshot, but there is: 2 added (
     ...    State Should Equal Snapshot    ${before}
 
+Keys That Were There Before Are Not Held Against The System
+    Redis Command    SET    somebody:else    1
+    ${foreign}    Take State Snapshot
+    Redis Command    SET    ocpp:surprise    1
+    ${report}    Get Key Report    foreign=${foreign}
+    Should Be Equal    ${report.undocumented}    ${{ ['ocpp:surprise'] }}
+    Redis Command    DEL    ocpp:surprise
+    Keys Should Have Documented Types And Lifetimes    foreign=${foreign}
+    [Teardown]    Redis Command    DEL    ocpp:surprise    somebody:else
+
 Keys That Are Not As Documented Are Found
     [Documentation]    Unknown, of another type, with another lifetime.
     Keys Should Have Documented Types And Lifetimes
