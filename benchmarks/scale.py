@@ -84,14 +84,14 @@ def files_missing(connections: int) -> str:
 
 
 @contextlib.contextmanager
-def system(*roles: str) -> Iterator[System]:
-    """Servers of these roles, the gateway first, on a Redis of their own."""
+def system(*roles: str, **settings: int) -> Iterator[System]:
+    """Servers of these roles, the gateway first, with these settings, on a Redis of their own."""
     service = EmbeddedRedis("bench", append_only=AppendOnly.ALWAYS)
     servers = [OcppServer(f"{role} {number}", Target.load("reference")) for number, role in enumerate(roles, 1)]
     try:
         service.start(10)
         for server, role in zip(servers, roles, strict=True):
-            server.configure(service.url(), {"ROLE": role})
+            server.configure(service.url(), {"ROLE": role, **settings})
             server.start()
         yield System(servers)
     finally:
@@ -214,11 +214,15 @@ def capacities() -> Iterator[Figure]:
     kinds: dict[str, Sequence[str]] = {
         "one process": ("all",),
         "gateway and processor": ("gateway", "processor"),
-        "gateway and two processors": ("gateway", "processor", "processor"),
+        "gateway and two processors, one at work": ("gateway", "processor", "processor"),
+        "gateway and two processors, 8 shards": ("gateway", "processor", "processor"),
     }
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     with contextlib.ExitStack() as stack:
-        systems = {kind: stack.enter_context(system(*roles)) for kind, roles in kinds.items()}
+        systems = {
+            kind: stack.enter_context(system(*roles, QUEUE_SHARDS=8 if "shards" in kind else 1))
+            for kind, roles in kinds.items()
+        }
         for _ in range(ROUNDS):
             for kind, each in systems.items():
                 found[kind].append(_capacity(each))

@@ -19,8 +19,9 @@ import socket
 import ssl
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -29,9 +30,9 @@ import msgspec
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import State
+from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
 from server import messages
@@ -90,10 +91,33 @@ _read = msgspec.json.Decoder().decode
 
 
 class _Socket(ServerConnection):
-    """A WebSocket that knows when something last came over it."""
+    """A WebSocket that knows when something last came over it, and hands over messages that come in one frame at once.
+
+    Only what comes in fragments, and what comes behind that or before anybody takes messages, goes the long way of
+    `recv`: through a queue, and a task that has to be woken for each message.
+
+    Attributes:
+        take: is called with each message that came in one frame; `None` until somebody takes messages.
+        queued: messages that have begun to come and that `recv` has not returned yet.
+    """
 
     heard = 0.0
     gateway_id = ""
+    take: Callable[[bytes], None] | None = None
+    queued = 0
+
+    def process_event(self, event: Event) -> None:
+        """Take a frame."""
+        if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.BINARY}:
+            if event.fin and not self.queued and self.take is not None:
+                try:
+                    self.take(bytes(event.data))
+                except Exception:
+                    logger.exception("frame_failed", charge_point_id=self.gateway_id)
+                    self.begin_close(CloseCode.INTERNAL_ERROR, "")
+                return
+            self.queued += 1
+        super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
         self.heard = time.monotonic()
@@ -303,12 +327,17 @@ class Gateway:
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, _Socket)  # noqa: S101
         session = self._open(connection)
+        connection.take = partial(self._received, session)
         try:
             while True:
-                self._received(session, await connection.recv(decode=False))
+                raw = await connection.recv(decode=False)
+                connection.queued -= 1
+                self._received(session, raw)
         except ConnectionClosed:
             pass
         finally:
+            # Connection and session would hold each other until the garbage collector comes by.
+            connection.take = None
             self._ended(session)
 
     def _open(self, connection: _Socket) -> Session:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import hashlib
 import json
 import resource
 import signal
+import socket
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +23,7 @@ import pytest
 import redis
 import trustme
 from conftest import StartServer
-from harness import NOW, ServerProcess, dead_letters, soon
+from harness import NOW, ServerProcess, app, dead_letters, soon
 from ocpp.routing import on
 from ocpp.v16 import call as request
 from ocpp.v16 import call_result, enums
@@ -179,6 +182,44 @@ async def test_plain_frames_charge_and_obey(server: ServerProcess, client: redis
             assert await receive(socket) == [2, f"c{number}", action, payload]
             await send(socket, 3, f"c{number}", {"status": "Accepted"})
     assert json.loads(client.get(f"ocpp:transaction:{transaction}"))["status"] == "completed"
+
+
+async def test_a_message_in_fragments_keeps_its_place_among_whole_ones(server: ServerProcess) -> None:
+    """RFC 6455 section 5.4; all of them in one piece of data, so that none is handled before the next has come."""
+    async with plugged(server, "CP-PIECES") as socket:
+        protocol = socket.protocol
+        protocol.send_text(b'[2,"whole-1","Heartbeat",{}]')
+        protocol.send_text(b'[2,"pieces","Heart', fin=False)
+        protocol.send_continuation(b'beat",{}]', fin=True)
+        for number in (2, 3):
+            protocol.send_text(b'[2,"whole-%d","Heartbeat",{}]' % number)
+        socket.transport.write(b"".join(protocol.data_to_send()))
+        answered = [(await receive(socket))[1] for _ in range(4)]
+        assert answered == ["whole-1", "pieces", "whole-2", "whole-3"]
+        await ask(socket, "whole-4", "Heartbeat")
+
+
+async def test_a_connection_that_is_over_is_freed_at_once(redis_url: str) -> None:
+    """Without the garbage collector, which may come by late: until then each connection would cost 12 KB."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    async with app(redis_url) as made:
+        assert made.gateway is not None
+        port = made.gateway.bind(listener)
+        serving = asyncio.create_task(made.gateway.run())
+        seen: list[weakref.ref[Any]] = []
+        gc.disable()
+        try:
+            for number in range(3):
+                async with dial(f"ws://127.0.0.1:{port}/ocpp/CP-{number}", subprotocols=SUBPROTOCOLS, proxy=None):
+                    await soon(lambda: made.gateway._sessions, "not connected")
+                    seen += [weakref.ref(each.connection) for each in made.gateway._sessions.values()]
+                await soon(lambda: not made.gateway._sessions, "still connected")
+            await soon(lambda: not any(each() for each in seen), "the connection is still in memory")
+        finally:
+            gc.enable()
+            made.gateway.stop()
+            await asyncio.wait_for(serving, 10)
 
 
 async def test_text_that_is_not_utf8_costs_the_connection(server: ServerProcess) -> None:
