@@ -6,7 +6,7 @@ import typing
 from datetime import timedelta
 from typing import Any
 
-from robot.api import logger
+from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import Aim, Workshop
@@ -268,14 +268,16 @@ class Loads(Component):
             raise ExpectationFailed(f"{message} {text}" if message else text)
 
     @keyword(tags=("load", "check"))
-    def load_should_be_conclusive(self, result: LoadResult) -> None:
+    def load_should_be_conclusive(self, *results: LoadResult, skip: bool = False) -> None:
         """Fails when the generator itself was the limit, so that the figures say nothing about the server.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned.
+            results: what `Run Load` or `Wait For Load` returned; several where they are compared with each other.
+            skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
-            ExpectationFailed: it was; says why.
+            ExpectationFailed: it was, in one of them; says why.
+            SkipExecution: the same, with `skip`.
 
         Example:
         ```robotframework
@@ -283,8 +285,10 @@ class Loads(Component):
         Load Should Be Conclusive    ${load}
         ```
         """
-        if result.saturated:
-            raise ExpectationFailed(f"Inconclusive: {'; '.join(result.saturated)}.")
+        reasons = list(dict.fromkeys(reason for result in results for reason in result.saturated))
+        if reasons:
+            text = f"Inconclusive: {'; '.join(reasons)}."
+            raise SkipExecution(text) if skip else ExpectationFailed(text)
 
     @keyword(tags=("load", "getter"))
     def get_load_charge_points(self, charge_points: int | None = None) -> list[str]:

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from robot.api import SkipExecution
 
-from resilience.errors import ServiceError, UsageError
+from LoadLibrary import LoadLibrary
+from resilience.errors import ExpectationFailed, ServiceError, UsageError
 from resilience.ledger import Verdict, check
 from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from resilience.load.plan import Arrivals
@@ -422,6 +424,11 @@ def test_a_generator_that_is_late_says_so(server: Callable[..., str], load: Call
     assert not result.conclusive
     assert result.summary.endswith(result.saturated[0])
     assert "INCONCLUSIVE: the generator was late by" in result.summary
+    library = LoadLibrary()
+    with pytest.raises(ExpectationFailed, match="Inconclusive: the generator was late by"):
+        library.load_should_be_conclusive(result)
+    with pytest.raises(SkipExecution, match="Inconclusive: the generator was late by"):
+        library.load_should_be_conclusive(result, skip=True)
 
 
 def test_nothing_is_left_running(server: Callable[..., str]) -> None:
