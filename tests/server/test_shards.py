@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import signal
 import time
@@ -13,9 +14,13 @@ import pytest
 import redis
 from conftest import StartRedis, StartServer
 from harness import QUEUE, ServerProcess, answered_ids, answers, app, call, flat, push, soon, until
+from websockets.sync.client import connect as dial
+from websockets.typing import Subprotocol
 from workload import CHARGE_POINTS, Workload
 
 from resilience.ledger import Ledger, Verdict, check
+from resilience.state_keys import check_keys
+from resilience.target import Target
 from server.outbox import Entry, Outbox
 from server.sessions import Session
 from server.sharding import shard_of
@@ -264,6 +269,28 @@ def test_without_shards_a_server_stands_by_and_says_why(
     push(client, [call("CP-000", "m")])
     until(lambda: answered_ids(client, "CP-000") == ["m"], "not answered")
     assert answers(client, "CP-000")[0]["ws_server_id"] == "alone"
+
+
+def test_a_gateway_writes_to_the_shards_and_only_documented_keys_are_used(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    """A charge point on a WebSocket, first without anybody who processes its message, then with two processors."""
+    gateway = start_server(redis_url, "gateway", ROLE="gateway", QUEUE_SHARDS="8")
+    gateway.wait_healthy()
+    client.set(KEYS.shards, 8)
+    shard = KEYS.shard(shard_of("CP-000", 8))
+    url = f"ws://127.0.0.1:{gateway.ws_port}/ocpp/CP-000"
+    with dial(url, subprotocols=[Subprotocol("ocpp1.6")], proxy=None) as socket:
+        socket.send(json.dumps([2, "a1", "Authorize", {"idTag": "TAG"}]))
+        until(lambda: client.llen(shard) == 1, lambda: f"not in its shard: {client.keys('ocpp:requests*')}")
+        assert not client.llen(QUEUE)
+        target = Target.load("reference")
+        assert check_keys([client], target).problems == []
+        start_two(start_server, redis_url)
+        assert json.loads(socket.recv(timeout=10))[:2] == [3, "a1"]
+        report = check_keys([client], target)
+        assert report.problems == []
+        assert {"shard_owner", "shards", "shard_processors", "owner"} <= report.names.keys()
 
 
 @pytest.mark.anyio
