@@ -91,6 +91,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         together: profile session, closed model: nobody goes on charging before everybody has a transaction.
         persistent: profiles session and mix: what starts or stops a transaction is sent again, under another message
             id, until it was answered (OCPP 1.6, section 3.7.1); as the same transaction unless it was refused.
+            The mix has ten times as many sessions then.
         commands: charge points answer commands, and write down in the ledger which were carried out: each key that a
             GetConfiguration asks for is a trace.
         per_connection: profile churn: messages on one connection.

@@ -36,6 +36,8 @@ DATA = ("DataTransfer", b'{"vendorId":"Resilience","messageId":"load"}')
 
 MIX = {"heartbeat": 60, "status": 14, "data": 10, "authorize": 8, "session": 2}
 """Weights of what a charge point of the mix does next; a session is eight messages and more."""
+PERSISTENT_SESSIONS = 20
+"""The weight of a session in a persistent load, which is there to see starts and stops repeated."""
 
 
 class Session(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -161,7 +163,8 @@ def mix(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     """A working day: mostly heartbeats and notifications, now and then a charging session."""
     yield BOOT
     single = {"heartbeat": HEARTBEAT, "status": STATUS["Available"], "data": DATA, "authorize": AUTHORIZE}
-    names, weights = list(MIX), list(MIX.values())
+    chances = MIX | ({"session": PERSISTENT_SESSIONS} if plan.persistent else {})
+    names, weights = list(chances), list(chances.values())
     while not actor.stopping:
         name = chance.choices(names, weights)[0]
         if name in single:
