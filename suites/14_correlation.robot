@@ -34,7 +34,7 @@ Two Equal Commands At One Charge Point Each Get Their Own Answer
     ${first}    ${second} =    Start Two Equal Commands    ${point}
     ${answer to second} =    Answer Commands    order=reversed    most=1    count=2
     ${told second} =    Wait For Commands    ${second}
-    Should Be Equal    ${first.waiting}    ${1}    msg=The answer to the second command has reached the first one too.
+    Should Be Equal    ${first.waiting}    ${1}    msg=The first command got the answer to the second.    values=False
     ${answer to first} =    Answer Commands    ${first}
     ${told first} =    Wait For Commands    ${first}
     Command Should Have Answer    ${first}    ${answer to first}

@@ -1,13 +1,33 @@
-"""What `grade.py` says: on the console, and as a matrix of defects and tests in Markdown."""
+"""What `grade.py` says: on the console, and as a matrix of defects and tests in Markdown.
+
+`python tests/defects/matrix.py results/grade.json` prints `messages.md`: for ten defects of different kinds, the line
+in which a test says what is wrong.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from resilience.report.grade import Grade, GradedDefect
+from resilience.report.grade import Grade, GradedDefect, read
 
 SLOWEST = 8
 """How many of the slowest defects are named."""
+
+
+REVIEWED = (
+    "last_in_first_out",
+    "spins_on_an_empty_queue",
+    "equal_commands_share_an_answer",
+    "leaks_each_correlation",
+    "stopped_transactions_stay_active",
+    "exits_when_redis_goes",
+    "health_says_healthy_without_redis",
+    "floods_its_log_without_redis",
+    "takes_text_that_is_not_utf8",
+    "memory_without_a_bound_at_overload",
+)
+"""Defects of ten kinds: order, processor time, correlation, memory, state, a crash, health, the log, protocol, load."""
 
 
 def say(graded: GradedDefect) -> None:
@@ -58,3 +78,36 @@ def as_markdown(grade: Grade) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")[:400]
+
+
+def as_review(grade: Grade) -> str:
+    """What the tests said of ten defects of different kinds, for somebody to read who has nothing else.
+
+    Raises:
+        LookupError: one of them was not caught in this grade.
+    """
+    caught = {each.name: each for each in grade.defects if each.found}
+    if lacking := [name for name in REVIEWED if name not in caught]:
+        raise LookupError(
+            f"{', '.join(lacking)} was not caught in this grade; run make grade ONLY='{' '.join(REVIEWED)}'"
+        )
+    lines = [
+        "# The failing line alone",
+        "",
+        "What tests said of ten defects of different kinds; written by `tests/defects/matrix.py` from `grade.json`. A",
+        "QA engineer sees the name of the test and this line, and has to know what is wrong.",
+        "",
+        "| requirement | test | what it said | what is wrong with the server |",
+        "|---|---|---|---|",
+    ]
+    for each in (caught[name] for name in REVIEWED):
+        first = each.caught[0]
+        lines.append(f"| {each.requirement} | {_cell(first.test)} | {_cell(first.line)} | {_cell(each.about)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    found = read(Path(sys.argv[1])) if len(sys.argv) == 2 else None
+    if found is None:
+        sys.exit("usage: python tests/defects/matrix.py results/grade.json")
+    sys.stdout.write(as_review(found))

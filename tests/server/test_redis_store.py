@@ -418,6 +418,12 @@ class TestErrors:
         service.resume(5)
         await store.close()
 
+    async def test_a_connection_may_take_as_long_as_a_reply(self) -> None:
+        store = RedisStateStore.open("redis://127.0.0.1:1", reply_timeout=7)
+        options = store._client.connection_pool.connection_kwargs
+        assert (options["socket_connect_timeout"], options["socket_timeout"]) == (7, 7)
+        await store.close()
+
     async def test_wrong_password(self, store: RedisStateStore, redis_url: str) -> None:
         stranger = RedisStateStore.open(redis_url.replace("redis://", "redis://:wrong@"))
         with pytest.raises(StateUnavailable):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
@@ -258,6 +259,29 @@ def test_the_matrix_shows_what_was_caught_missed_and_alarmed(tools: Any) -> None
     assert "| R13.6 | b: B. | **missed** | U | PASS |" in text
     assert "| R13.3 | c: C. | **missed** | | no result |" in text
     assert "- False alarm: V: busy" in text
+
+
+def test_the_review_needs_all_of_its_defects(tools: Any) -> None:
+    caught = [
+        GradedDefect(name=name, requirement="R1.1", about="A.", caught=[Failure(test="T", message=f"{name} | seen")])
+        for name in tools.matrix.REVIEWED
+    ]
+    whole = Grade(
+        began="",
+        seconds=1,
+        seed=1,
+        fraction=1,
+        catalogue=10,
+        defects=caught,
+        false_alarms=[],
+        sound_runs=0,
+        sound_tests=0,
+        burners=0,
+    )
+    assert "| R1.1 | T | last_in_first_out \\| seen | A. |" in tools.matrix.as_review(whole)
+    assert tools.matrix.REVIEWED[0] in tools.catalogue.defects()
+    with pytest.raises(LookupError, match="last_in_first_out was not caught in this grade"):
+        tools.matrix.as_review(msgspec.structs.replace(whole, defects=caught[1:]))
 
 
 def test_waits_of_other_programs_are_not_capped() -> None:

@@ -108,6 +108,11 @@ def test_a_grade_that_cannot_be_read_is_said_and_does_not_stop_the_page(
         (MESSAGE, f"Expected 1 of 2 {EVIL}."),
         ("Setup failed:\nNo Redis.", "No Redis."),
         ("Parent suite setup failed:\nNo server.\n\nAlso parent suite teardown failed:\nNo.", "No server."),
+        (
+            "2 do not add up\nTX 7\nR18.7 wrong: required == 0, measured 2.",
+            "2 do not add up R18.7 wrong: required == 0, measured 2.",
+        ),
+        ("Row. R18.7 wrong: required == 0, measured 2.\n\n2) More", "Row. R18.7 wrong: required == 0, measured 2."),
         ("", ""),
     ],
 )

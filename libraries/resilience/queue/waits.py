@@ -231,7 +231,7 @@ def wait_for_all(
 
     def failure() -> str:
         # What came in since the last look, which need not have been enough to be fetched.
-        return _judged_again(client, messages).summary + _queue_note(client)
+        return f"Not every message was answered: {_judged_again(client, messages).summary}{_queue_note(client)}"
 
     try:
         with CONSOLE.showing(progress):

@@ -5,6 +5,7 @@ The file is written by the defect catalogue's `make grade` beside the history, a
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ FORMAT = 1
 
 SEVERAL = "Several failures occurred:"
 """Robot's heading of the message of a test that has failed more than once."""
+JUDGED = re.compile(r"\bR\d+\.\d+ \w+: required .*")
 SETUPS = ("Setup failed:", "Parent suite setup failed:")
 
 
@@ -32,8 +34,11 @@ class Failure(msgspec.Struct, kw_only=True, frozen=True):
     @property
     def line(self) -> str:
         """The line that says what is wrong."""
-        lines = (line.strip().removeprefix("1) ") for line in self.message.splitlines())
-        return next((line for line in lines if line and line not in {SEVERAL, *SETUPS}), "")
+        lines = [line.strip().removeprefix("1) ") for line in self.message.splitlines()]
+        first = next((line for line in lines if line and line not in {SEVERAL, *SETUPS}), "")
+        # A keyword's own message may go before the sentence on the requirement, in several lines.
+        judged = next((found[0] for line in lines if (found := JUDGED.search(line))), "")
+        return first if judged in first else f"{first} {judged}"
 
 
 class GradedDefect(msgspec.Struct, kw_only=True, frozen=True):
