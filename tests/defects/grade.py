@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -157,6 +158,8 @@ def by_suite(chosen: Iterable[Defect], homes: dict[str, str]) -> list[Group]:
 async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse.Namespace, catalogue: int) -> Grade:
     """Grade the chosen defects and try the sound server."""
     began, clock = datetime.now(UTC), time.monotonic()
+    # Whoever is told to end takes along what was started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     scratch = Path(tempfile.mkdtemp(prefix="grade-"))
     grader = Grader(options.jobs, scratch, options.limit)
     tests = 0
@@ -230,7 +233,10 @@ def main() -> int:
     if unknown := {test for each in known.values() for test in each.caught_by} - suites.homes.keys():
         parser.error(f"there is no test {', '.join(sorted(unknown))}")
     print(f"{len(chosen)} of {len(known)} defects, seed {options.seed}", flush=True)
-    grade = asyncio.run(run(chosen, suites.homes, options, len(known)))
+    try:
+        grade = asyncio.run(run(chosen, suites.homes, options, len(known)))
+    except asyncio.CancelledError:
+        sys.exit("ended before the grade was known")
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / FILE_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(grade), indent=1) + b"\n")
     (options.output / "grade.md").write_text(matrix.as_markdown(grade))

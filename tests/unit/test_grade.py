@@ -8,6 +8,7 @@ import importlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -219,6 +220,19 @@ def test_a_run_that_is_given_up_leaves_no_process(suites: Any, tmp_path: Path) -
 
     asyncio.run(give_up())
     assert not [each for each in psutil.Process().children() if str(tmp_path) in " ".join(each.cmdline())]
+
+
+def test_a_grade_that_is_told_to_end_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "grade.py"), "--only", "last_in_first_out", "--output", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        grader = psutil.Process(process.pid)
+        while not (children := grader.children()):
+            time.sleep(0.05)
+        process.terminate()
+        assert process.stderr is not None
+        assert "ended before the grade was known" in process.stderr.read()
+    assert process.returncode == 1
+    assert not any(each.is_running() for each in children)
 
 
 def test_burners_burn_and_end_also_after_a_failure(tools: Any) -> None:
