@@ -138,6 +138,7 @@ Messages Queued Before And After A Redis Restart Are All Answered Once
     [Documentation]    The server is held still while messages are queued and Redis goes down, so that they are
     ...    certainly waiting; then both come back, and more messages follow.
     [Tags]    R13.6
+    [Timeout]    4 minutes    # two rows, each of which has a minute for the answers
     [Template]    Messages Queued Before And After A Restart Of Redis Are All Answered Once
     graceful
     kill

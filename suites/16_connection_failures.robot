@@ -127,6 +127,7 @@ Every Partial Failure Is Survived And Recovered From
     [Documentation]    Each under traffic: before it, while it lasts, after it. The two of a row hit two systems, or one
     ...    system in turn; what a Redis or a proxy of somebody else cannot do is last in its row, or has it alone.
     [Tags]    R16.7
+    [Timeout]    6 minutes    # a row takes half a minute where nothing recovers
     [Setup]    Both Systems Are Idle And Well
     [Template]    Both Are Survived And Recovered From
     black hole for 3 s    latency 300 ms for 1 s

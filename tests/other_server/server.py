@@ -39,6 +39,7 @@ class Stations:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
+        self.begun = client.pipeline()
         self.actions = {
             "Authorize": lambda station, call: {"idTagInfo": {"status": "Accepted"}},
             "BootNotification": self.boot,
@@ -62,13 +63,12 @@ class Stations:
         meter = {"from": call["meterStart"], "to": None}
         session = {"no": number, "where": {"station": station, "plug": call["connectorId"]}, "card": call["idTag"]}
         session |= {"begin": call["timestamp"], "end": None, "meter": meter, "phase": "running"}
-        with self.client.pipeline() as write:
-            write.set(f"session/{number}", json.dumps(session))
-            write.zadd(f"sessions of/{station}", {str(number): number})
-            write.execute()
+        self.begun.set(f"session/{number}", json.dumps(session))
+        self.begun.zadd(f"sessions of/{station}", {str(number): number})
         return {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
 
     def stop(self, station: str, call: dict[str, Any]) -> dict[str, Any]:
+        self.begun.execute()
         session = self.session(call["transactionId"])
         if session is not None:
             session["meter"]["to"] = call["meterStop"]
@@ -99,6 +99,7 @@ class Backend:
             if taken is not None:
                 for raw in [taken[1], *(self.queue.rpop("in", AT_ONCE) or [])]:
                     self.handle(raw)
+                self.stations.begun.execute()
                 self.answers.execute()
 
     def hear(self, wait: float = 0) -> None:
@@ -115,8 +116,8 @@ class Backend:
             envelope = json.loads(raw)
             station = envelope["charge_point_id"]
             _, message_id, action, payload = envelope["payload"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            log("ERROR", f"rejected station=? id=? code=BadMessage reason={type(error).__name__}")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            log("ERROR", "rejected station=? id=? code=BadMessage reason=cannot be read")
             return
         if not isinstance(station, str) or not isinstance(message_id, str) or not isinstance(action, str):
             log("ERROR", "rejected station=? id=? code=BadMessage reason=no text where there has to be one")
@@ -132,9 +133,8 @@ class Backend:
             return
         try:
             answer = self.stations.actions[action](station, payload)
-        except (KeyError, TypeError, ValueError, redis.DataError) as error:
-            reason = f"cannot handle that: {type(error).__name__}"
-            log("ERROR", f"rejected station={station} id={message_id} code=InternalError reason={reason}")
+        except (KeyError, TypeError, ValueError, redis.DataError):
+            log("ERROR", f"rejected station={station} id={message_id} code=InternalError reason=cannot handle that")
             self.answer(station, [4, message_id, "InternalError", "cannot handle that", {}])
         else:
             self.answer(station, [3, message_id, answer])
