@@ -88,10 +88,11 @@ def test_a_master_and_two_workers_send_one_load(url: str, tmp_path: Path) -> Non
     assert (data["processes"], data["workers"], data["charge_points"]) == (2, 2, CHARGE_POINTS)
 
     # Percentiles are those of the merged histograms: more than half of all messages took as long as the server took
-    # for the first worker. The mean of two medians would be about half of it.
+    # for the first worker. The mean of two medians would be about half of it. (Timers may be a millisecond early.)
     latency = data["latency"]
     assert latency["samples"] == data["service"]["samples"] == total
-    assert latency["min"] < DELAY * 1000 <= latency["p50"] <= latency["p99"] <= latency["max"]
+    slow = 0.8 * DELAY * 1000
+    assert latency["min"] < slow < latency["p50"] <= latency["p99"] <= latency["max"]
 
     # One ledger over all.
     assert (data["ledger"]["verdict"], data["ledger"]["acknowledged"]) == ("clean", total)
