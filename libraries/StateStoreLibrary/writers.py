@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from server.store.base import StateError, StateStore
 from server.store.models import ConfigurationKey, Transaction, TransactionStatus
 from StateStoreLibrary.failures import kind_of
-from StateStoreLibrary.session import StateSession
+from StateStoreLibrary.session import CONNECTIONS, StateSession
 
 PAUSE_AFTER_ERROR = 0.02
 CONFIGURATION_KEYS = 50
@@ -75,6 +75,8 @@ async def start_at_once(store: StateStore, count: int, points: list[str]) -> lis
     async def start(index: int) -> Transaction:
         return await store.save_transaction(transaction(await store.new_transaction_id(), points[index % len(points)]))
 
+    # Opening a connection has a time limit, which goes on while thousands begin: so the connections are opened before.
+    await asyncio.gather(*(store.new_transaction_id() for _ in range(CONNECTIONS)))
     return list(await asyncio.gather(*(start(index) for index in range(count))))
 
 
