@@ -104,6 +104,8 @@ def test_a_defect_is_caught_when_each_of_its_tests_fails(tools: Any) -> None:
         (("SKIP", "no gateway"), "SKIP no gateway"),
         (None, "not run"),
         (("FAIL", "Setup failed:\nNo Redis."), "Setup failed:\nNo Redis."),
+        (("FAIL", "Test timeout 2 minutes exceeded."), "Test timeout 2 minutes exceeded."),
+        (("FAIL", "The process was not done within 60 seconds."), "The process was not done within 60 seconds."),
         (("FAIL", "Parent suite setup failed:\nNo server."), "Parent suite setup failed:\nNo server."),
     ],
 )
