@@ -558,7 +558,12 @@ class TestWait:
         assert client.lrange("taken", 0, -1) == numbers(200)
 
     async def test_no_message_is_lost_when_the_wait_is_given_up(self, client: redis.Redis, redis_url: str) -> None:
-        """As at a stop: the command may run at Redis after its caller has gone."""
+        """As at a stop: the command may run at Redis after its caller has gone.
+
+        On Python 3.11, `asyncio.wait_for` in the client library does not hear of a cancellation at the very moment in
+        which the command has been sent; then the message is returned.
+        """
+        given_up = 0
         async with app(redis_url) as one:
             queue = one.processor.queue
             for number in range(50):
@@ -566,11 +571,13 @@ class TestWait:
                 await soon(lambda: client.info("clients")["blocked_clients"] == 1, "nobody waits")
                 push(client, [b"%d" % number, b"next"])
                 waiting.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await waiting
+                await asyncio.wait([waiting])
+                given_up += waiting.cancelled()
+                assert waiting.cancelled() or waiting.result().messages == [b"%d" % number]
                 await soon(lambda: client.info("clients")["blocked_clients"] == 0, "still blocked")
                 assert client.lrange(QUEUE, 0, -1) == [b"next", b"%d" % number]
                 client.delete(QUEUE)
+        assert given_up
 
 
 def _digest(messages: list[bytes]) -> str:
