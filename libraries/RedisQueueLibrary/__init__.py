@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     class _Keywords(
         KeywordLibrary,
         Answers,
+        Background,
         Connection,
         DeadLetters,
         InvalidMessageKeywords,

@@ -7,10 +7,10 @@ import time
 from datetime import timedelta
 
 from robot.api import logger
-from robot.api.deco import keyword
 
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points
 from resilience.errors import UsageError, WaitTimeout
+from resilience.library import keyword
 from resilience.queue.client import QueueClient
 from resilience.queue.messages import Ids, SentMessage, SentMessages
 from resilience.queue.volume import Order, generate, new_seed
