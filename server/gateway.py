@@ -516,11 +516,14 @@ class Gateway:
             try:
                 response = _read_response(entry)
                 frame = _read(response.payload)
+                if type(frame) is not list:
+                    raise ValueError(f"the payload is {shown(frame)}, allowed is an OCPP-J array")
                 kind, message_id = frame[0], frame[1]
                 if type(message_id) is not str:
                     raise ValueError("no message id")
                 due = _time_left(response.expires_at)
-            except (msgspec.MsgspecError, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+            except (msgspec.MsgspecError, ValueError, TypeError, IndexError, ArithmeticError, RecursionError) as error:
+                # An integer may have more digits than a float can take: an ArithmeticError.
                 logger.warning(
                     "invalid_response",
                     charge_point_id=session.charge_point_id,

@@ -526,15 +526,25 @@ async def test_a_command_that_is_never_answered_holds_up_the_next_until_it_expir
 
 
 async def test_rubbish_in_a_list_of_responses_costs_itself_only(server: ServerProcess, client: redis.Redis) -> None:
-    for rubbish in ("no JSON", "{}", "[]", '{"payload":5}', '{"payload":[]}', '{"payload":[2,3]}', '{"payload":[3]}'):
+    for rubbish in (
+        "no JSON",
+        "{}",
+        "[]",
+        '{"payload":5}',
+        '{"payload":[]}',
+        '{"payload":[2,3]}',
+        '{"payload":[3]}',
+        '{"payload":"ab"}',
+    ):
         client.lpush("ocpp:responses:CP-1", rubbish)
     command(client, "CP-1", "c1", "ClearCache", {}, expires_at="never")
+    command(client, "CP-1", "c0", "ClearCache", {}, expires_at=10**400)
     command(client, "CP-1", "c2", "ClearCache", {})
     client.set("ocpp:responses:CP-2", "no list")
     async with plugged(server, "CP-2"), plugged(server, "CP-1") as socket:
         assert (await receive(socket))[1] == "c2"
         await soon(lambda: not client.llen("ocpp:responses:CP-1"), "something is left")
-    assert len(server.records("invalid_response")) == 8
+    assert len(server.records("invalid_response")) == 10
 
 
 # --- peers ------------------------------------------------------------------------------------------------------------
