@@ -49,8 +49,8 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     ...    {"action": "Heartbeat", "chargePointId": "CP-001"}
     ...    {"invalid": "malformed_json"
     ...    {"action": "StatusNotification", "chargePointId": "CP-001"}
-    Three Messages Should Be Processed And One Set Aside    CP-001    ${dead letters}    ${log}
     Dead Letter Should Exist    ${sent}[2]    code=FormationViolation    since=${dead letters}
+    Three Messages Should Be Processed And One Set Aside    CP-001    ${dead letters}    ${log}
     Wait For Log Record    event=invalid_message    code=FormationViolation    since=${log}
 
 The Server Shuts Down Quickly While The Queue Is Empty

@@ -74,7 +74,7 @@ class CorrelationLibrary(_Keywords):
     """
 
     def __init__(self) -> None:
-        lines: Registry[Line] = Registry("commands", starter="Open Commands", close=lambda line: line.close())
+        lines: Registry[Line] = Registry("line of commands", starter="Open Commands", close=lambda line: line.close())
         ids = Ids()
         super().__init__(
             [

@@ -7,13 +7,14 @@ from typing import Any
 
 from robot.api import logger
 
-from resilience.errors import ExpectationFailed, WaitTimeout
+from resilience.errors import ExpectationFailed, LacksCapability, WaitTimeout
 from resilience.library import Component, keyword
 from resilience.log_records import count_in_words, fields_in_words, shorten
 from resilience.ocpp_server import OcppServer
 from resilience.queue.messages import SentMessages
 from resilience.queue.records import RecordReport, wait_for_records
 from resilience.registry import Registry
+from resilience.target.sections import Capability
 from resilience.waiting import in_words
 
 Field = str | int | float | bool | None
@@ -24,6 +25,16 @@ class Log(Component):
 
     def __init__(self, servers: Registry[OcppServer]) -> None:
         self._servers = servers
+
+    def _with_records(self, alias: str) -> OcppServer:
+        """The server; one whose log is not declared as data could only be accused of what nobody can read."""
+        server = self._servers.get(alias)
+        target = server.target
+        if not target.has(Capability.LOG_RECORDS):
+            raise LacksCapability(
+                f"Target '{target.name}' does not support log records (capabilities in {target.source})."
+            )
+        return server
 
     @keyword(tags=("server", "log", "getter"))
     def mark_server_log(self, *, alias: str = "server") -> int:
@@ -55,13 +66,16 @@ class Log(Component):
         Returns:
             A list of dictionaries. A line that is no JSON object is a record with `event` `None` and `text`.
 
+        Raises:
+            LacksCapability: the target has no `log_records`; the test is skipped.
+
         Example:
         ```robotframework
         ${mark}    Mark Server Log
         ${records}    Get Server Log Records    event=invalid_message    code=NotImplemented    since=${mark}
         ```
         """
-        return [dict(record) for record in self._servers.get(alias).records.matching(fields, since=since)]
+        return [dict(record) for record in self._with_records(alias).records.matching(fields, since=since)]
 
     @keyword(tags=("server", "log", "check"))
     def log_record_count_should_be(
@@ -86,6 +100,7 @@ class Log(Component):
             fields: values that fields must have, as for `Get Server Log Records`.
 
         Raises:
+            LacksCapability: the target has no `log_records`; the test is skipped.
             ExpectationFailed: there are more, or were fewer until the end; shows the newest ones.
 
         Example:
@@ -93,7 +108,7 @@ class Log(Component):
         Log Record Count Should Be    1    event=invalid_message    charge_point_id=CP-001    since=${mark}
         ```
         """
-        server = self._servers.get(alias)
+        server = self._with_records(alias)
         try:
             found = server.records.wait_for(fields, timeout=timeout, count=expected, since=since)
         except WaitTimeout:
@@ -120,6 +135,7 @@ class Log(Component):
             fields: values that fields must have, as for `Get Server Log Records`.
 
         Raises:
+            LacksCapability: the target has no `log_records`; the test is skipped.
             WaitTimeout: there was none; shows the last record that was written.
 
         Example:
@@ -128,7 +144,7 @@ class Log(Component):
         Log    ${record}[error]
         ```
         """
-        return dict(self._servers.get(alias).records.wait_for(fields, timeout=timeout, since=since)[0])
+        return dict(self._with_records(alias).records.wait_for(fields, timeout=timeout, since=since)[0])
 
     @keyword(tags=("server", "log", "getter"))
     def match_log_records_to_invalid_messages(
@@ -155,6 +171,9 @@ class Log(Component):
             A report with `messages`, `missing` and `extra` (numbers), `percent` (of the messages that have their
             record) and `summary` (one line with examples).
 
+        Raises:
+            LacksCapability: the target has no `log_records`; the test is skipped.
+
         Example:
         ```robotframework
         ${mark}    Mark Server Log
@@ -164,7 +183,7 @@ class Log(Component):
         ```
         """
         invalid = SentMessages(messages).invalid
-        records = self._servers.get(alias).records
+        records = self._with_records(alias).records
 
         report = wait_for_records(
             invalid,

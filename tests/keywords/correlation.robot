@@ -145,7 +145,7 @@ What Was Opened Can Be Closed
     [Documentation]    What is not open is named.
     Start Server With Commands
     Close Commands
-    Run Keyword And Expect Error    EQUALS:There is no commands 'commands'; `Open Commands` starts one.
+    Run Keyword And Expect Error    EQUALS:There is no line of commands 'commands'; `Open Commands` starts one.
     ...    Start Commands
 
 

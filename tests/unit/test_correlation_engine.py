@@ -279,7 +279,7 @@ def test_closing_breaks_off_what_waits(start: Start) -> None:
     library.close_commands()
     assert commands.waiting == 0
     assert commands[0].problem == "the caller went away"
-    with pytest.raises(UsageError, match="There is no commands 'commands'"):
+    with pytest.raises(UsageError, match="There is no line of commands 'commands'"):
         library.start_commands(1)
 
 

@@ -62,8 +62,10 @@ def test_nothing_is_done_to_it(elsewhere: EmbeddedRedis, action: Callable[[Exter
 
 def test_what_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    with pytest.raises(UsageError, match="REDIS_URL"):
+    with pytest.raises(UsageError, match=r"needed, and none is given: .*REDIS_URL"):
         ExternalRedis("Redis")
+    with pytest.raises(UsageError, match=r"needed, and 'localhost:6379' is none: .*redis://"):
+        ExternalRedis("Redis", url="localhost:6379")
     with pytest.raises(UsageError, match="redis://"):
         ExternalRedis("Redis", url="http://example.org")
     with pytest.raises(UsageError, match="as it is"):

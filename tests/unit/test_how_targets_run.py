@@ -174,7 +174,7 @@ def running(tmp_path: Path) -> Iterator[str]:
         f"  gateway_url: ws://127.0.0.1:{port}\n  log_file: stdout.log\n"
     )
     records = "log: {format: text, records: [{event: invalid_message, pattern: 'GET (?P<reason>/\\S+)'}]}\n"
-    profile.write_text(f"name: there\n{where}{records}http: {{health: /up}}\n{REDIS}")
+    profile.write_text(f"name: there\n{where}{records}http: {{health: /up}}\ncapabilities: [log_records]\n{REDIS}")
     try:
         yield str(profile)
     finally:
@@ -203,6 +203,26 @@ def test_a_system_that_runs_already_is_used_as_it_is(library: OcppServerLibrary,
     assert "GET /up" in library.get_server_log()
     library.remove_server()
     assert found(library, running) == url, "it runs on"
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        lambda library: library.get_server_log_records(event="invalid_message"),
+        lambda library: library.log_record_count_should_be(0, event="invalid_message"),
+        lambda library: library.wait_for_log_record(event="invalid_message"),
+        lambda library: library.match_log_records_to_invalid_messages([]),
+    ],
+)
+def test_a_log_that_is_not_declared_accuses_nobody(library: OcppServerLibrary, running: str, reading) -> None:  # type: ignore[no-untyped-def]
+    profile = Path(running)
+    profile.write_text(profile.read_text().replace("[log_records]", "[queue]"))
+    found(library, running)
+    assert library.mark_server_log() >= 0
+    with pytest.raises(
+        LacksCapability, match=r"^Target 'there' does not support log records \(capabilities in .*\)\.$"
+    ):
+        reading(library)
 
 
 @pytest.mark.parametrize(

@@ -339,7 +339,9 @@ def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         UsageError, match=r"^There is no bundled target profile 'referense' \(there are: .*reference.*\)\."
     ):
         Target.load("referense")
-    with pytest.raises(UsageError, match=rf"^There is no target profile {tmp_path}/none\.yaml\.$"):
+    with pytest.raises(
+        UsageError, match=rf"^There is no target profile {tmp_path}/none\.yaml\. .*: reference, running\.$"
+    ):
         Target.load(tmp_path / "none.yaml")
     with pytest.raises(UsageError, match=r"^There is no bundled target profile '' "):
         Target.load("")

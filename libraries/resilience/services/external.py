@@ -8,6 +8,7 @@ from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
 from resilience.errors import LacksCapability, ServiceError, UsageError
+from resilience.queue.link import shown_url
 from resilience.robot_variables import chosen_for_the_run
 from resilience.services.base import Effect, RedisService, describe_version
 from resilience.waiting import wait_until
@@ -35,9 +36,11 @@ class ExternalRedis(RedisService):
         self._url = url or chosen_for_the_run(URL_VARIABLE) or ""
         parts = urlsplit(self._url)
         if parts.scheme != "redis" or not parts.hostname:
+            given = f"'{shown_url(self._url)}' is none" if self._url else "none is given"
             raise UsageError(
-                f"{name} is external, so that its URL is needed: `server=redis://[user:password@]host:port/db`, "
-                f"or {URL_VARIABLE} as a variable of the run or of the environment."
+                f"{name} is external, so that its URL is needed, and {given}: "
+                f"`server=redis://[user:password@]host:port/db`, or {URL_VARIABLE} as a variable of the run or of the "
+                "environment."
             )
         if settings:
             raise UsageError(f"{name} is external and is used as it is; leave the settings out.")

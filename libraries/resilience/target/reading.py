@@ -53,7 +53,10 @@ def find(name: str | Path) -> Path:
     path = Path(text).expanduser()
     if isinstance(name, Path) or "/" in text or path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
-            raise UsageError(f"There is no target profile {path.resolve()}.")
+            raise UsageError(
+                f"There is no target profile {path.resolve()}. Allowed is the path of one, from the folder that the run "
+                f"is started in, or the name of a bundled one: {listed(bundled_targets())}."
+            )
         return path.resolve()
     bundled = PROFILES / f"{text}.yaml"
     if text and bundled.is_file():
