@@ -54,8 +54,8 @@ def find(name: str | Path) -> Path:
     if isinstance(name, Path) or "/" in text or path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise UsageError(
-                f"There is no target profile {path.resolve()}. Allowed is the path of one, from the folder that the run "
-                f"is started in, or the name of a bundled one: {listed(bundled_targets())}."
+                f"There is no target profile {path.resolve()}. Allowed is the path of one, from the folder that the "
+                f"run is started in, or the name of a bundled one: {listed(bundled_targets())}."
             )
         return path.resolve()
     bundled = PROFILES / f"{text}.yaml"
