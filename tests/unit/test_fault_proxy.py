@@ -97,14 +97,19 @@ def closed(made: socket.socket) -> bool:
 def test_latency_is_accurate_and_works_on_an_open_connection(
     proxy: Proxy, connection: socket.socket, stream: str
 ) -> None:
-    """The shortest of each counts: it has the least of what else the machine did meanwhile."""
+    """The shortest of each counts: it has the least of what else the machine did meanwhile.
+
+    On a busy machine it takes more of them until one is left alone; a proxy that is late has none.
+    """
     plain = min(took(ping, connection) for _ in range(20))
     proxy.add_toxic(type="latency", stream=stream, attributes={"latency": 40})
     delayed = [took(ping, connection) for _ in range(15)]
+    while min(delayed) - plain > 0.040 + 0.001 + 0.0008 and len(delayed) < 300:
+        delayed.append(took(ping, connection))
     assert min(delayed) >= 0.040
     assert min(delayed) - plain <= 0.040 + 0.001 + 0.0008
     proxy.destroy_toxic(f"latency_{stream}")
-    assert min(took(ping, connection) for _ in range(5)) < 0.02
+    assert min(took(ping, connection) for _ in range(20)) < 0.04
 
 
 def test_removing_latency_lets_what_is_held_back_go_at_once(proxy: Proxy, connection: socket.socket) -> None:
@@ -124,7 +129,7 @@ def test_latency_does_not_limit_the_rate(proxy: Proxy, connection: socket.socket
     while len(received) < 20 * 7:
         received += connection.recv(1000)
     # One after the other they would take 20 x 100 ms.
-    assert 0.1 <= time.perf_counter() - began < 1
+    assert 0.1 <= time.perf_counter() - began < 20 * 0.1
 
 
 def test_a_black_hole_keeps_the_connection_open_until_it_is_removed(proxy: Proxy, connection: socket.socket) -> None:
@@ -152,7 +157,8 @@ def test_toxicity_falls_on_the_same_connections_with_the_same_seed(
         seen = []
         for _ in range(16):
             with socket.create_connection(("127.0.0.1", port_of(fresh)), 5) as made:
-                seen.append(took(ping, made) >= 0.04)
+                # Several, since the machine can make one slow that the proxy did not.
+                seen.append(all(took(ping, made) >= 0.04 for _ in range(4)))
         toxiproxy.destroy(fresh)
         return seen
 
@@ -305,7 +311,8 @@ def test_an_error_in_the_place_of_the_request_or_of_the_reply(api: ProxyApi, cli
 def test_a_delayed_and_a_dropped_exchange(api: ProxyApi, client: redis.Redis, when: str) -> None:
     api.add_resp("redis", {"name": "late", "command": "ECHO", "when": when, "action": "delay", "delay": 150})
     assert took(client.echo, "x") >= 0.15
-    assert took(client.echo, "x") < 0.1
+    client.echo("x")
+    assert api.resp("redis", "late")["hits"] == 1
     api.add_resp("redis", {"name": "gone", "command": "INCRBY", "when": when, "action": "drop"})
     with pytest.raises(redis.TimeoutError):
         client.incr("counter")
