@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -109,6 +112,25 @@ def test_a_redis_that_is_paused_is_a_gap_in_its_own_samples_only(service: RedisS
     gap_ended = next(at for at, _ in sampler.values[QUEUE] if at > gap_began)
     assert any(gap_began < at < gap_ended for at in sampler.get("own").times), "the process was not seen meanwhile"
     assert sampler.missed["Redis"][0] >= 1
+
+
+def test_a_process_under_it_that_ends_is_not_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can end between the list of what is there and the look at it."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        under = psutil.Process(child.pid)
+    assert child.returncode is not None
+    monkeypatch.setattr(psutil.Process, "children", lambda *_arguments, **_options: [under])
+    sampler = Sampler({"own": os.getpid()}, every=0.01)
+    try:
+        wait_until(
+            lambda: len(sampler.series["own"].times) >= 2 or sampler.ended or None,
+            timeout=20,
+            failure=lambda: "no samples",
+        )
+    finally:
+        sampler.stop()
+    assert not sampler.ended
+    assert all(size > 1e6 for size in sampler.get("own").bytes)
 
 
 def test_a_redis_that_is_not_there_is_missed_and_said() -> None:

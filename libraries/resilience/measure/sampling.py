@@ -109,15 +109,11 @@ class Sampler:
                 continue
             at = time.monotonic()
             try:
-                size, cpu = 0, 0.0
-                for process in [root, *root.children(recursive=True)]:
-                    size += process.memory_info().rss
-                    used = process.cpu_times()
-                    cpu += used.user + used.system
+                usage = _usage_of(root)
             except psutil.Error as error:
                 self.ended[name] = str(error)
                 continue
-            self._keep(at, {name: Usage(size, cpu)})
+            self._keep(at, {name: usage})
 
     def _look_at(self, source: Source) -> None:
         at = time.monotonic()
@@ -210,3 +206,22 @@ class Sampler:
     def _not_sampled(self, name: str, have: Mapping[str, object]) -> str:
         missed = "".join(f" {what}: {error}" for what, (_, error) in self.missed.items())
         return f"'{name}' was not sampled; {', '.join(have) or 'nothing'} was.{missed}"
+
+
+def _usage_of(root: psutil.Process) -> Usage:
+    """What a process and those under it use; one of those that ends meanwhile counts no more.
+
+    Raises:
+        psutil.Error: the process itself is not there.
+    """
+    size, cpu = 0, 0.0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            resident, used = process.memory_info().rss, process.cpu_times()
+        except psutil.NoSuchProcess:
+            if process == root:
+                raise
+            continue
+        size += resident
+        cpu += used.user + used.system
+    return Usage(size, cpu)
