@@ -74,7 +74,11 @@ async def run_suites(
         except TimeoutError:
             # Robot ends what it started on the first signal.
             process.terminate()
-            _, errors = await asyncio.wait_for(process.communicate(), SECONDS_TO_END)
+            try:
+                _, errors = await asyncio.wait_for(process.communicate(), SECONDS_TO_END)
+            except TimeoutError:
+                text = f"the run did not end within {SECONDS_PER_RUN} s, nor {SECONDS_TO_END} s after it was told to"
+                raise RuntimeError(text) from None
     finally:
         if process.returncode is None:
             process.terminate()
@@ -82,6 +86,7 @@ async def run_suites(
                 await asyncio.wait_for(process.wait(), SECONDS_TO_END)
             if process.returncode is None:
                 process.kill()
+                await process.wait()
     output = folder / "output.xml"
     if not output.exists():
         raise RuntimeError(f"no result; {errors.decode(errors='replace')[-300:]}")

@@ -211,6 +211,17 @@ def test_a_run_without_a_result_says_what_robot_said(suites: Any, tmp_path: Path
         asyncio.run(suites.run_suites(["Nowhere"], tmp_path / "out", longest_wait=1))
 
 
+def test_a_run_that_does_not_end_when_told_to_is_a_run_without_a_result(
+    suites: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a run is a problem of its defect; any other exception would take the whole grade along."""
+    monkeypatch.setattr(suites, "SECONDS_PER_RUN", 0.01)
+    monkeypatch.setattr(suites, "SECONDS_TO_END", 0)
+    with pytest.raises(RuntimeError, match="did not end within"):
+        asyncio.run(suites.run_suites(["Rows"], tmp_path / "out", longest_wait=60))
+    assert not [each for each in psutil.Process().children() if str(tmp_path) in " ".join(each.cmdline())]
+
+
 def test_a_run_that_is_given_up_leaves_no_process(suites: Any, tmp_path: Path) -> None:
     async def give_up() -> None:
         running = asyncio.create_task(suites.run_suites(["Rows"], tmp_path / "out", longest_wait=60))
