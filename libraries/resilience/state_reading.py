@@ -16,7 +16,7 @@ import redis
 from resilience import http_client
 from resilience.errors import ExpectationFailed, LacksCapability, ServiceError
 from resilience.http_client import Reply
-from resilience.queue.link import RedisClient, connect, shown_url
+from resilience.queue.link import AWAY, RedisClient, connect, shown_url
 from resilience.target import STATE_FIELDS, StateRecord, Target
 from resilience.target.templates import fill
 
@@ -71,7 +71,7 @@ def read(
     client = connect(redis_url, database=target.redis.databases.state)
     try:
         return read_from_redis(client, target, kind, ids)
-    except redis.ConnectionError as error:
+    except AWAY as error:
         raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
     finally:
         client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,13 @@ def test_redis_that_is_away_is_named(target: Target) -> None:
     url = f"redis://127.0.0.1:{free_port()}"
     with pytest.raises(ServiceError, match=rf"^Nothing can be read from Redis at {url}: "):
         read(target, "transaction", [{"transaction_id": 7}], redis_url=url, get=lambda path: reply(404, path))
+
+
+def test_redis_that_does_not_answer_is_named(target: Target) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ServiceError, match=rf"^Nothing can be read from Redis at {url}: "):
+            read(target, "transaction", [{"transaction_id": 7}], redis_url=url, get=lambda path: reply(404, path))
 
 
 def test_keywords_read_what_the_second_server_keeps_from_redis_and_over_http(

@@ -257,7 +257,9 @@ class Checker:
             raise Undeclared("state.transaction is null")
         point = self._ids.charge_point()
         self._answered("BootNotification", point)
-        number = self._answered("StartTransaction", point).payload["transactionId"]
+        answer = self._answered("StartTransaction", point).payload
+        if (number := answer.get("transactionId")) is None:
+            raise ExpectationFailed(f"the answer to StartTransaction has no transactionId: {answer}")
         texts = [self._kept("transaction", transaction_id=number)]
         if self.target.state.charge_point is not None:
             texts.append(self._kept("charge_point", charge_point_id=point))
