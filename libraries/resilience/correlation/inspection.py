@@ -11,8 +11,6 @@ from resilience.errors import ExpectationFailed, UsageError
 from resilience.http_client import shorten
 from resilience.target import Target
 
-COUNTERS = ("registered", "resolved", "failed", "expired", "cancelled", "late", "duplicate", "unknown")
-
 
 @dataclass(frozen=True)
 class Pending:

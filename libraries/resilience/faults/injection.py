@@ -139,13 +139,6 @@ class Injector:
                 self.journal.end(record, healed)
                 logger.info(f"{record}: ended{f', {healed}' if healed else ''}.")
 
-    def heal_named(self, name: str) -> int:
-        """End every fault of that name; returns how many there were."""
-        found = [record for record, _ in self.active if record.fault == name]
-        for record in found:
-            self.heal(record)
-        return len(found)
-
     def heal_all(self) -> int:
         """End every fault, newest first; returns how many there were. What cannot be ended is warned of.
 

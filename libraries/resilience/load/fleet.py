@@ -28,7 +28,6 @@ from resilience.load.scripts import HOLD, RECONNECT, SCRIPTS, Actor, Script, Ses
 SPIN_BELOW = 300.0
 """Up to this rate (messages a second) the last millisecond before a message is due is waited out on the processor: the
 loop's timers are whole milliseconds, which would be counted as latency."""
-LEDGER_BYTES = 64 * 1024
 SWEEP_SECONDS = 0.05
 CAPACITY_SECONDS = 1.0
 """What is answered in this time before the schedule slips is what the server can answer."""
