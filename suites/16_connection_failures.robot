@@ -130,10 +130,10 @@ Every Partial Failure Is Survived And Recovered From
     [Timeout]    6 minutes    # a row takes half a minute where nothing recovers
     [Setup]    Both Systems Are Idle And Well
     [Template]    Both Are Survived And Recovered From
-    black hole for 3 s    latency 300 ms for 1 s
-    half-open for 3 s    reset connections
-    cut mid-reply for 0.5 s    cut mid-reply for 0.5 s
-    pause redis for 2.5 s    read-only for 1 s
+    black hole for 3 s    pause redis for 2.5 s
+    half-open for 3 s    cut mid-reply for 0.5 s
+    cut mid-reply for 0.5 s    reset connections
+    latency 300 ms for 1 s    read-only for 1 s
     bandwidth 20 for 1 s    keep resetting for 1 s
     slow drip for 1 s    kill clients
     out of memory for 1 s    busy for 1 s
