@@ -75,14 +75,14 @@ class Traffic(LineComponent):
             raise UsageError("Outside Robot Framework there is no output folder for the ledger of the commands.")
         file = folder / f"{alias.replace(' ', '-')}-{next(self._numbers)}.jsonl"
         file.unlink(missing_ok=True)
-        line.traffic = CommandTraffic(
-            line.client,
-            charge_points,
-            Ledger(file, seed=seed),
-            pause=seconds(every),
-            timeout=seconds(timeout),
-            seed=seed,
-        )
+        ledger = Ledger(file, seed=seed)
+        try:
+            line.traffic = CommandTraffic(
+                line.client, charge_points, ledger, pause=seconds(every), timeout=seconds(timeout), seed=seed
+            )
+        except UsageError:
+            ledger.close()
+            raise
         line.traffic.start()
         return str(file)
 

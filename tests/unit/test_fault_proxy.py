@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import redis
@@ -15,7 +17,10 @@ from toxiproxy import Toxiproxy
 from toxiproxy.proxy import Proxy
 
 from resilience.faults.client import FaultProxyProcess, ProxyApi
+from resilience.faults.pipe import Pipe
+from resilience.faults.relay import Connection
 from resilience.faults.resp import NotResp, Splitter, keys_of, matches, was_run, words_of
+from resilience.faults.toxics import Toxic
 from resilience.services import AppendOnly, EmbeddedRedis
 from resilience.waiting import wait_until
 
@@ -449,3 +454,36 @@ def test_words_and_keys() -> None:
     assert matches(script, "evalsha", ["queue", "owner:*"])
     assert not matches(script, "evalsha", ["argument"])
     assert matches(script, "*", [])
+
+
+def test_at_rate_0_nothing_passes_when_the_target_can_take_more_again() -> None:
+    """The target's buffer may have been full before the line went dead."""
+
+    class Target(asyncio.Transport):
+        written = b""
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            self.written += bytes(data)
+
+        def is_closing(self) -> bool:
+            return False
+
+    async def dead_line() -> bytes:
+        pipe = Pipe(cast(Connection, SimpleNamespace(ready=True, closed=False, update=lambda: None)), "downstream")
+        pipe.target = target = Target()
+        toxic = Toxic(name="dead", type="bandwidth", stream="downstream", toxicity=1, attributes={"rate": 0})
+        pipe.use([toxic])
+        pipe.feed(b"reply")
+        for blocked in (True, False):
+            await asyncio.sleep(0)
+            pipe.block(blocked)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert target.written == b""
+        pipe.use([])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        pipe.stop()
+        return target.written
+
+    assert asyncio.run(dead_line()) == b"reply"

@@ -156,6 +156,12 @@ class Pipe:
                 break
         return version != self._version
 
+    async def _change(self) -> None:
+        """Wait until the toxics are others; that the target can take more again is no reason to go on."""
+        version = self._version
+        while version == self._version:
+            await self._sleep(None)
+
     async def _through(self, index: int, data: bytes, arrived: float) -> None:
         """Take a chunk through the toxics from `index` on; after a change, through the new ones from the first on."""
         if not data:
@@ -179,7 +185,9 @@ class Pipe:
                 size = max(1, int(rate / 10)) if rate else 1
                 for start in range(0, len(data), size):
                     piece = data[start : start + size]
-                    if await self._sleep(time.monotonic() + len(piece) / rate if rate else None):
+                    if not rate:
+                        await self._change()
+                    if not rate or await self._sleep(time.monotonic() + len(piece) / rate):
                         await self._through(0, data[start:], arrived)
                         return
                     await self._through(index + 1, piece, arrived)
@@ -218,7 +226,7 @@ class Pipe:
             if toxic.type == "slow_close":
                 await self._sleep(time.monotonic() + toxic.attributes["delay"] / 1000)
             if toxic.type == "timeout":  # the end does not get through either
-                await self._sleep(None)
+                await self._change()
         self.ended = True
         if self.target is not None and not self.target.is_closing() and self.target.can_write_eof():
             with contextlib.suppress(OSError):
