@@ -268,11 +268,12 @@ class Loads(Component):
             raise ExpectationFailed(f"{message} {text}" if message else text)
 
     @keyword(tags=("load", "check"))
-    def load_should_be_conclusive(self, *results: LoadResult, skip: bool = False) -> None:
+    def load_should_be_conclusive(self, result: LoadResult, *others: LoadResult, skip: bool = False) -> None:
         """Fails when the generator itself was the limit, so that the figures say nothing about the server.
 
         Args:
-            results: what `Run Load` or `Wait For Load` returned; several where they are compared with each other.
+            result: what `Run Load` or `Wait For Load` returned.
+            others: further ones, where they are compared with each other.
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
@@ -285,7 +286,7 @@ class Loads(Component):
         Load Should Be Conclusive    ${load}
         ```
         """
-        reasons = list(dict.fromkeys(reason for result in results for reason in result.saturated))
+        reasons = list(dict.fromkeys(reason for each in (result, *others) for reason in each.saturated))
         if reasons:
             text = f"Inconclusive: {'; '.join(reasons)}."
             raise SkipExecution(text) if skip else ExpectationFailed(text)

@@ -135,13 +135,20 @@ def test_too_few_samples_are_refused() -> None:
 
 
 def test_a_real_process_that_leaks_is_found_and_its_growth_is_right() -> None:
-    leaking = "import time\nkept=[]\nwhile True:\n kept.append(bytearray(b'x'*1_000_000))\n time.sleep(0.1)"
+    # As much as is due by the clock: a busy machine makes it leak later and not less.
+    leaking = (
+        "import time\nkept, began = [], time.monotonic()\nwhile True:\n"
+        " while len(kept) < 10 * (time.monotonic() - began): kept.append(bytearray(b'x' * 1_000_000))\n"
+        " time.sleep(0.1)"
+    )
     with subprocess.Popen([sys.executable, "-c", leaking]) as process:
         try:
             sampler = Sampler({"leaking": process.pid}, every=0.05)
             series = sampler.get("leaking")
-            wait_until(lambda: True if len(series.times) > 60 else None, timeout=20, failure=lambda: "too few samples")
-            sampler.stop()
+            try:
+                wait_until(lambda: True if len(series.times) > 60 else None, timeout=20, failure=lambda: "too few")
+            finally:
+                sampler.stop()
         finally:
             process.kill()
     growth = sampler.growth("leaking", warm_up=0.5, required_seconds=40)
