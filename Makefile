@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance baseline docs containers test lint format unit keywords browser bench chaos recovery leak targets grade clean
+.PHONY: help acceptance baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -152,6 +152,12 @@ def test_a_part_that_does_not_exist_is_an_error() -> None:
         check(Target.load("reference"), only=["colour"])
 
 
+@pytest.mark.parametrize("url", ["nowhere", "localhost:6379", "http://localhost:6379"])
+def test_what_is_no_redis_url_is_named(url: str) -> None:
+    with pytest.raises(UsageError, match=rf"^'{url}' is no URL of a Redis; allowed is redis://host:port/db\.$"):
+        list(check(Target.load("reference"), url))
+
+
 def test_one_mistake_is_enough_for_the_exit_status(tmp_path: Path) -> None:
     text = (
         OTHER.read_text().replace("{profile_directory}", str(OTHER.parent)).replace("'ERROR rejected", "'NO rejected")

@@ -20,6 +20,7 @@ from resilience.report import evidence, grade, history
 from resilience.report import whole as whole_run
 from resilience.report.model import (
     FORMAT,
+    NO_TEST,
     Comparison,
     Past,
     Report,
@@ -345,7 +346,7 @@ def _verdict(thresholds: Sequence[ThresholdResult], tests: Sequence[TestResult],
     if doubtful:
         return Verdict.INCONCLUSIVE, _said(doubtful[0])
     if not tests:
-        return Verdict.INCONCLUSIVE, "No test of this run is about it." if complete else "Not tested yet."
+        return Verdict.INCONCLUSIVE, NO_TEST if complete else "Not tested yet."
     if any(each.status == "NOT RUN" for each in tests):
         return Verdict.INCONCLUSIVE, "Its tests have not ended."
     skipped = [each for each in tests if each.status == "SKIP"]

@@ -13,6 +13,10 @@ FORMAT = 1
 """Version of the format, in the field `format`."""
 
 
+NO_TEST = "No test of this run is about it."
+"""The reason why a requirement is undecided that no test of the run has as its tag."""
+
+
 class Verdict(StrEnum):
     """What a run says of a requirement."""
 

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from resilience.report import charts
 from resilience.report.history import key
-from resilience.report.model import Fault, Report, RequirementResult, Series, ThresholdResult, Verdict
+from resilience.report.model import NO_TEST, Fault, Report, RequirementResult, Series, ThresholdResult, Verdict
 from resilience.requirements import with_unit
 
 SYMBOLS = {
@@ -65,6 +65,7 @@ def render(report: Report) -> str:
         groups=groups,
         names=GROUPS,
         symbols=SYMBOLS,
+        no_test=NO_TEST,
         tests={each.id: each for each in report.tests},
         link=lambda test: f"{quote(report.log)}#{quote(test)}" if report.log else "",
         chart=lambda series: Markup(charts.chart(series, _during(series, report.faults))),  # noqa: S704 - escapes

@@ -27,6 +27,7 @@ from resilience.queue.answers import Answer
 from resilience.queue.client import QueueClient
 from resilience.queue.dead_letters import DeadLetterFilter
 from resilience.queue.keys import QueueKeys
+from resilience.queue.link import shown_url
 from resilience.queue.messages import Ids, MessageFormat, SentMessage, build, default_payload, raw
 from resilience.services import ServiceKind, create_service
 from resilience.state_reading import read
@@ -35,6 +36,7 @@ from resilience.target.sections import Capability
 from resilience.waiting import in_words
 
 START_REDIS = 15.0
+REDIS_SCHEMES = ("redis", "rediss", "unix")
 SILENCE = 1.0
 """Seconds without an answer after which a charge point that was not announced counts as not listened to."""
 BROKEN = b'{"invalid": "malformed_json"'
@@ -434,6 +436,8 @@ def check(target: Target, redis_url: str | None = None, only: Collection[str] = 
     """
     if unknown := sorted(set(only) - set(PARTS)):
         raise UsageError(f"There is no part '{unknown[0]}' (allowed: {', '.join(PARTS)}).")
+    if redis_url is not None and urlsplit(redis_url).scheme not in REDIS_SCHEMES:
+        raise UsageError(f"'{shown_url(redis_url)}' is no URL of a Redis; allowed is redis://host:port/db.")
     if target.running is not None and redis_url not in {None, target.running.redis_url}:
         raise UsageError(f"Target '{target.name}' runs already: its Redis is {target.running.redis_url}.")
     return Checker(target, redis_url, only).run()
