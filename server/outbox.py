@@ -4,6 +4,9 @@ A push whose reply was lost has happened if, and only if, the number of the inst
 batch keeps its number until its fate is known: sent again under the same number it takes effect once, whichever of the
 two comes first and however late the other one comes. The consequence for refusals: only what certainly was never sent
 may be refused; what may have been pushed is held until it certainly has been.
+
+However late a push comes, it does not bring a CALL of a charge point that has connected again since, here or elsewhere
+(docs/decisions/0018-what-is-meant-for-a-connection-ends-with-it.md).
 """
 
 from __future__ import annotations
@@ -43,16 +46,27 @@ _PUSH = (
     SPREAD
     + """
 -- KEYS: request queue, the instance's hash, dead letters, layout. ARGV: number of this push, lifetime in s, how many
--- dead letters are kept, number of dead letters, number of shards, their prefix, MessagePack of the requests' shards,
--- the dead letters, the requests. Returns 1, or 0 if this push had already happened.
+-- dead letters are kept, number of dead letters, number of shards, their prefix, MessagePack of {the requests' shards,
+-- per request its session's key and connection, or nothing}, the dead letters, the requests. Returns the numbers of the
+-- requests that were left out, the first one being 1, or 0 if this push had already happened.
 local last = tonumber(redis.call('HGET', KEYS[2], 'number') or 0)
 if last >= tonumber(ARGV[1]) then return 0 end
-local letters, requests = tonumber(ARGV[4]), {}
-for i = 8 + letters, #ARGV do requests[#requests + 1] = ARGV[i] end
+local letters, work = tonumber(ARGV[4]), cmsgpack.unpack(ARGV[7])
+local requests, shards, left_out = {}, {}, {}
+for i = 8 + letters, #ARGV do
+    local number = i - 7 - letters
+    local session = work[2][number]
+    local connection = session[1] and redis.pcall('HGET', session[1], 'connection')
+    if connection and type(connection) ~= 'table' and connection ~= session[2] then
+        -- The charge point has moved to another connection since: this must not be done behind what it sends there.
+        left_out[#left_out + 1] = number
+    else
+        requests[#requests + 1], shards[#shards + 1] = ARGV[i], work[1][number]
+    end
+end
 -- What can refuse the whole refuses the first write. What waits on the request queue came before; and where there are
 -- not as many shards as we know of, all goes there.
 if ARGV[5] ~= '1' and redis.call('GET', KEYS[4]) == ARGV[5] and redis.call('LLEN', KEYS[1]) == 0 then
-    local shards = cmsgpack.unpack(ARGV[7])
     local problem = spreadable(ARGV[6], shards)
     if problem then return problem end
     spread(ARGV[6], shards, requests)
@@ -63,7 +77,7 @@ redis.call('HSET', KEYS[2], 'number', ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 for i = 8, 7 + letters do redis.pcall('LPUSH', KEYS[3], ARGV[i]) end
 if letters > 0 then redis.pcall('LTRIM', KEYS[3], 0, ARGV[3] - 1) end
-return 1
+return left_out
 """
 )
 
@@ -195,18 +209,26 @@ class Outbox:
             self._batch = self._take()
             self._number += 1
         letters = [entry.raw for entry in self._batch if entry.session is None]
-        requests = [entry.raw for entry in self._batch if entry.session is not None]
+        requests = [(entry, entry.session) for entry in self._batch if entry.session is not None]
         shards: list[int] = []
         if self._shards > 1:
-            senders = [entry.session.charge_point_id for entry in self._batch if entry.session is not None]
-            shards = [shard_of(sender, self._shards) for sender in senders]
+            shards = [shard_of(session.charge_point_id, self._shards) for _, session in requests]
         keys = self._keys
+        # Answers are for who waits for them, wherever the charge point is by now. A session that Redis was not told of
+        # yet has still to take the place of the one before.
+        sessions = [
+            (keys.session(session.charge_point_id), session.connection_id)
+            if entry.message_id is not None and session.announced
+            else ()
+            for entry, session in requests
+        ]
         arguments: list[Any] = [self._number, NUMBER_LIFETIME, DEAD_LETTERS, len(letters)]
-        arguments += [self._shards, keys.shard(""), _pack(shards), *letters, *requests]
+        arguments += [self._shards, keys.shard(""), _pack((shards, sessions)), *letters]
+        arguments += [entry.raw for entry, _ in requests]
         uncertain, doubted = self._uncertain, self._doubted
         self._uncertain = self._doubted = True
         try:
-            await _push(
+            left_out = await _push(
                 self._wire,
                 [keys.requests, keys.gateway(self._instance), keys.dead_letters, keys.shards],
                 arguments,
@@ -221,6 +243,13 @@ class Outbox:
             raise
         self._uncertain, self._doubted = False, doubted
         self._batch = []
+        for number in left_out or ():
+            entry, session = requests[number - 1]
+            logger.info(
+                "message_outlived_connection",
+                charge_point_id=session.charge_point_id,
+                message_id=entry.message_id,
+            )
 
     def _take(self) -> list[Entry]:
         batch: list[Entry] = []

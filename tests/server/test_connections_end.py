@@ -8,7 +8,7 @@ import signal
 import pytest
 import redis
 from conftest import StartServer
-from harness import QUEUE, ServerProcess, soon
+from harness import NOW, QUEUE, ServerProcess, soon
 from test_commands import http
 from test_gateway import BOOT, ask, plugged, receive, send
 
@@ -84,3 +84,35 @@ async def test_what_was_sent_before_the_gateway_died_is_not_sent_again(
         await soon(lambda: not client.llen(LIST), "it still waits")
         if command is not None:
             await command
+
+
+@pytest.mark.parametrize("shards", ["1", "8"])
+async def test_a_call_that_waited_at_the_old_gateway_does_not_come_behind_those_to_the_new_one(
+    redis_url: str, client: redis.Redis, start_server: StartServer, shards: str
+) -> None:
+    """A start that was repeated, answered and stopped elsewhere meanwhile would begin a transaction that never ends."""
+    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
+    old = start_server(redis_url, "old", ROLE="gateway", QUEUE_SHARDS=shards)
+    new = start_server(redis_url, "new", QUEUE_SHARDS=shards)
+    for server in (old, new):
+        server.wait_healthy()
+    async with plugged(old, "CP-1") as first, plugged(old, "CP-2") as other:
+        for socket in (first, other):
+            await ask(socket, "1", "BootNotification", BOOT)
+        old.signal(signal.SIGSTOP)
+        for socket in (first, other):
+            await send(socket, 2, "late", "StartTransaction", start)
+        async with plugged(new, "CP-1") as second:
+            transaction = (await ask(second, "2", "StartTransaction", start))["transactionId"]
+            stop = {"transactionId": transaction, "meterStop": 5, "timestamp": NOW}
+            await ask(second, "3", "StopTransaction", stop)
+            old.signal(signal.SIGCONT)
+            # Who has not moved gets what it waits for.
+            assert (await receive(other))[:2] == [3, "late"]
+            await soon(lambda: old.records("message_outlived_connection"), "it was queued")
+            assert await ask(second, "4", "Heartbeat")
+    (record,) = old.records("message_outlived_connection")
+    assert (record["charge_point_id"], record["message_id"]) == ("CP-1", "late")
+    assert client.zrange("ocpp:transactions:CP-1", 0, -1) == [str(transaction).encode()]
+    assert not client.exists("ocpp:transactions:CP-1:active")
+    assert client.scard("ocpp:transactions:CP-2:active") == 1
