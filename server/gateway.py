@@ -122,14 +122,22 @@ class _Socket(ServerConnection):
     def data_received(self, data: bytes) -> None:
         self.heard = time.monotonic()
         super().data_received(data)
+        # Pongs, one for each ping, do not go out through `push`.
+        self._is_read()
 
-    def push(self, frame: bytes) -> bool:
-        """Send a text frame without waiting; `False` if the connection is no longer open."""
-        if self.protocol.state is not State.OPEN:
+    def _is_read(self) -> bool:
+        """Whether the other end takes what it is sent; the connection of one that does not is cut."""
+        if self.transport.is_closing():
             return False
         if self.transport.get_write_buffer_size() > MOST_UNSENT:
             logger.warning("slow_reader", charge_point_id=self.gateway_id)
             self.transport.abort()
+            return False
+        return True
+
+    def push(self, frame: bytes) -> bool:
+        """Send a text frame without waiting; `False` if the connection is no longer open."""
+        if self.protocol.state is not State.OPEN or not self._is_read():
             return False
         broadcast((self,), frame, text=True)
         return True

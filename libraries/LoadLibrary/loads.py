@@ -6,6 +6,7 @@ import typing
 from datetime import timedelta
 from typing import Any
 
+import psutil
 from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
@@ -18,6 +19,8 @@ from resilience.load.plan import Arrivals
 from resilience.target import Target
 from resilience.waiting import seconds
 
+OTHERS_LIMIT = 0.25
+"""The share of all processor cores that other programs may use before slow times say nothing."""
 DRAWN = 5
 """A load is drawn from so many seconds on."""
 
@@ -289,6 +292,36 @@ class Loads(Component):
         reasons = list(dict.fromkeys(reason for each in (result, *others) for reason in each.saturated))
         if reasons:
             text = f"Inconclusive: {'; '.join(reasons)}."
+            raise SkipExecution(text) if skip else ExpectationFailed(text)
+
+    @keyword(tags=("load", "check"))
+    def load_should_have_had_the_machine(self, *results: LoadResult, skip: bool = False) -> None:
+        """Fails when other programs have used the machine's processors meanwhile, so that times say little.
+
+        More than a quarter of all cores is too much. What is slow although the machine was busy with something else may
+        be sound; what is quick all the same is quick.
+
+        Args:
+            results: what `Run Load` or `Wait For Load` returned.
+            skip: the test is skipped as inconclusive, rather than failed.
+
+        Raises:
+            ExpectationFailed: they have, in one of the loads; says how much.
+            SkipExecution: the same, with `skip`.
+
+        Example:
+        ```robotframework
+        ${load}    Run Load    rate=100    duration=10s
+        Load Should Have Had The Machine    ${load}
+        ```
+        """
+        cores = psutil.cpu_count() or 1
+        most = max((result.others or 0.0 for result in results), default=0.0)
+        if most > OTHERS_LIMIT * cores:
+            text = (
+                f"Inconclusive: other programs have used {most:.1f} of the {cores} processor cores meanwhile "
+                f"(allowed {OTHERS_LIMIT * cores:g})."
+            )
             raise SkipExecution(text) if skip else ExpectationFailed(text)
 
     @keyword(tags=("load", "getter"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import hashlib
 import json
@@ -589,6 +590,31 @@ async def test_a_slow_reader_is_closed(server: ServerProcess, client: redis.Redi
     await soon(lambda: server.records("slow_reader"), "it is still served")
     await soon(lambda: not client.exists("ocpp:session:CP-SLOW"), "the session stays")
     assert client.llen("ocpp:responses:CP-SLOW") > 0
+    writer.close()
+
+
+async def test_who_floods_and_never_reads_is_cut_off_and_told_of_once(
+    server: ServerProcess, client: redis.Redis
+) -> None:
+    """Pings are answered by the WebSocket itself; what they come to is bounded all the same."""
+    server.wait_healthy()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port, limit=1024)
+    writer.write(
+        b"GET /ocpp/CP-FLOOD HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    await soon(lambda: server.records("connected"), "not connected")
+    ping = b"\x89\xfd\0\0\0\0" + 125 * b"p"
+    with contextlib.suppress(ConnectionError):
+        # Far more than what the system holds back of the answers.
+        for _ in range(300):
+            writer.write(1000 * ping)
+            await writer.drain()
+    await soon(lambda: server.records("disconnected"), "it is still served")
+    assert [record["charge_point_id"] for record in server.records("slow_reader")] == ["CP-FLOOD"]
+    await soon(lambda: not client.exists("ocpp:session:CP-FLOOD"), "the session stays")
     writer.close()
 
 

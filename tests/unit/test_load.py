@@ -9,11 +9,13 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 import pytest
 from robot.api import SkipExecution
@@ -24,6 +26,8 @@ from resilience.ledger import Verdict, check
 from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from resilience.load.plan import Arrivals
 from resilience.load.result import Part, Spent, Times, cause_of_slip, together
+from resilience.measure import contention
+from resilience.measure.contention import Contention
 from resilience.measure.memory import Bound
 from resilience.measure.sampling import Sampler
 from resilience.waiting import wait_until
@@ -555,3 +559,30 @@ def _listening_process(url: str) -> int:
         for child in psutil.Process().children()
         if any(each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in child.net_connections())
     )
+
+
+def test_other_programs_are_told_from_those_of_the_test(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    burn = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    before = contention.own_seconds()
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert contention.own_seconds() - before >= 0.5, "what has ended counts, too"
+    others, began = Contention(), time.monotonic()
+    # Its parent ends at once, so that it is nobody's of ours.
+    subprocess.run(
+        [sys.executable, "-c", f"import os\nif os.fork(): os._exit(0)\nos.setsid()\n{burn}\nprint('over', flush=True)"],
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    assert others.cores() * (time.monotonic() - began) >= 0.45
+    result = load(server(), model=Model.OPEN, stages=[Stage(1, 100)])
+    assert result.others is not None
+    library = LoadLibrary()
+    cores = psutil.cpu_count()
+    busy = msgspec.structs.replace(result, others=0.26 * cores)
+    with pytest.raises(SkipExecution, match=r"Inconclusive: other programs have used .* of the \d+ processor cores"):
+        library.load_should_have_had_the_machine(msgspec.structs.replace(result, others=0.0), busy, skip=True)
+    with pytest.raises(ExpectationFailed, match="Inconclusive"):
+        library.load_should_have_had_the_machine(busy)
+    library.load_should_have_had_the_machine(msgspec.structs.replace(result, others=0.24 * cores))

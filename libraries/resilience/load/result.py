@@ -245,6 +245,8 @@ class LoadResult(msgspec.Struct, kw_only=True):
         slipped_at, slip_rate, connections, …: see `Part`.
         slip_causes: why it was the generator that made the schedule slip; empty if it was not.
         saturated: why the generator itself was the limit; empty where it was not.
+        others: how many processor cores programs that are none of the test's have used meanwhile, on average; `None`
+            where nobody looked.
         processes: how many generated the load.
         files: where all of this is kept.
         scheduled: open model: length of the schedule in seconds.
@@ -290,6 +292,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
     ledgers: list[str]
     files: list[str] = []
     ended: float = 0.0
+    others: float | None = None
 
     scheduled: float = 0.0
 

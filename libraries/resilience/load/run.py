@@ -17,6 +17,7 @@ import msgspec
 from resilience.errors import ServiceError, WaitTimeout
 from resilience.load.plan import Plan
 from resilience.load.result import LoadResult, Part, together
+from resilience.measure.contention import Contention
 from resilience.processes import ChildProcess
 from resilience.waiting import seconds, wait_until
 
@@ -39,6 +40,7 @@ class LoadRun:
         self._files = [self.directory / f"{number}.plan" for number in range(processes)]
         self._result: LoadResult | None = None
         self._ending = False
+        self._contention: Contention | None = None
         self.stem = ""
         """What its files are called."""
 
@@ -77,6 +79,7 @@ class LoadRun:
             failure=lambda: f"{self.name} has not connected its charge points: {self.progress()}",
             longest_pause=0.02,
         )
+        self._contention = Contention()
         start_at = time.monotonic() + 0.1
         for file in self._files:
             waiting = file.with_suffix(".waiting")
@@ -135,6 +138,8 @@ class LoadRun:
                     f"{self.name} still runs after {limit:g} s: {state}", waited=limit, last_seen=str(state)
                 ) from None
             self._result = self._collect()
+            if self._contention is not None:
+                self._result.others = self._contention.cores()
         return self._result
 
     def _over(self) -> bool | None:
