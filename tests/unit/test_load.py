@@ -288,7 +288,9 @@ def test_without_being_told_charge_points_carry_out_nothing(
 
 
 def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tmp_path: Path) -> None:
-    run = LoadRun("Load 'load'", Plan(url=server(delay=0.01), profile=Profile.SESSION, seconds=60))
+    # Long sessions: of those that come and go within a tenth of a second, progress sees none for a while.
+    plan = Plan(url=server(delay=0.01), profile=Profile.SESSION, meter_values=100, seconds=60)
+    run = LoadRun("Load 'load'", plan)
     try:
         run.start()
         wait_until(lambda: run.progress().get("charging") or None, timeout=10, failure=lambda: "nobody charges")
