@@ -342,7 +342,7 @@ Answers Survive A Killed Redis
     Start The Reference Server
     ${before}    Queue Generated Messages    2000    charge_points=10
     Kill Redis
-    Run Keyword And Expect Error    GLOB:2000 messages: *; Redis at * was not reachable at the end: *
+    Run Keyword And Expect Error    GLOB:* 2000 messages: *; Redis at * was not reachable at the end: *
     ...    All Messages Should Be Answered    ${before}    timeout=200ms
     Start Redis
     ${after}    Queue Generated Messages    500    charge_points=${before.charge_points}
