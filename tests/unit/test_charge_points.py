@@ -270,7 +270,9 @@ class TestMessages:
         answer = second.result(5)
         assert answer.payload["status"] == "Accepted"
         assert [frame.action for frame in made.seen(direction=Direction.SENT)] == ["Heartbeat", "BootNotification"]
-        assert made.seen(direction=Direction.SENT)[1].at - made.seen(direction=Direction.SENT)[0].at >= 0.2
+        first, second = made.seen(direction=Direction.SENT)[:2]
+        # Timers may be a little early.
+        assert second.at - first.at >= 0.19
 
     def test_what_cannot_be_written_is_refused(self, library: ChargePointLibrary) -> None:
         points = library.connect_charge_points(3)
