@@ -49,7 +49,11 @@ def start(process: ContainerProcess, port: int) -> None:
 
 def test_it_is_found_at_the_port_of_the_host_and_its_output_is_kept(container: ContainerProcess, port: int) -> None:
     assert container.alive
-    assert f"port={port}" in container.stdout.read_text()
+    wait_until(
+        lambda: True if f"port={port}" in container.stdout.read_text() else None,
+        timeout=10,
+        failure=lambda: f"the output: {container.stdout.read_text()!r}",
+    )
 
 
 def test_kill_ends_it_at_once_and_it_can_be_started_again(container: ContainerProcess, port: int) -> None:
