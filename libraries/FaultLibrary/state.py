@@ -23,16 +23,14 @@ class FaultState:
         self.injector = Injector()
         self.paths: Registry[FaultyPath] = Registry("Fault proxy", starter="Start Fault Proxy", close=self._close)
         self.runs: dict[str, Run] = {}
-        self._redis: dict[str, tuple[FaultyPath, RedisFaults]] = {}
+        self._redis: dict[FaultyPath, RedisFaults] = {}
 
     def redis(self, alias: str) -> RedisFaults:
         """Faults of the Redis behind a proxy."""
         path = self.paths.get(alias)
-        known = self._redis.get(alias)
-        # A proxy of the same name in a later suite stands before another Redis.
-        if known is None or known[0] is not path:
-            known = self._redis[alias] = path, RedisFaults(f"Redis behind {path.name}", path.address.url)
-        return known[1]
+        if path not in self._redis:
+            self._redis[path] = RedisFaults(f"Redis behind {path.name}", path.address.url)
+        return self._redis[path]
 
     def external(self, alias: str) -> str | None:
         """The name of the Redis behind a proxy, if it is somebody else's: only the way to it may be disturbed."""
@@ -89,8 +87,8 @@ class FaultState:
             # Schedules at other proxies go on.
             self.heal(next((name for name in self.runs if self.paths.title(name) == path.name), ""))
         finally:
-            for alias in [alias for alias, (known, _) in self._redis.items() if known is path]:
-                self._redis.pop(alias)[1].close()
+            if path in self._redis:
+                self._redis.pop(path).close()
             path.close()
 
 

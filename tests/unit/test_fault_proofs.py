@@ -47,32 +47,23 @@ Verdict = Callable[[], str]
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[EmbeddedRedis]:
-    made = EmbeddedRedis("Redis", append_only=AppendOnly.OFF)
-    try:
+    with contextlib.closing(EmbeddedRedis("Redis", append_only=AppendOnly.OFF)) as made:
         made.start(20)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[EmbeddedRedis]:
     """A Redis that nothing is done to."""
-    made = EmbeddedRedis("Redis nearby", append_only=AppendOnly.OFF)
-    try:
+    with contextlib.closing(EmbeddedRedis("Redis nearby", append_only=AppendOnly.OFF)) as made:
         made.start(20)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[ProxyApi]:
-    process = FaultProxyProcess("Fault proxy", seed=7)
-    try:
+    with contextlib.closing(FaultProxyProcess("Fault proxy", seed=7)) as process:
         yield process.start()
-    finally:
-        process.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -27,22 +28,16 @@ from resilience.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[EmbeddedRedis]:
-    made = EmbeddedRedis("Redis", append_only=AppendOnly.OFF)
-    try:
+    with contextlib.closing(EmbeddedRedis("Redis", append_only=AppendOnly.OFF)) as made:
         made.start(20)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[ProxyApi]:
-    process = FaultProxyProcess("Fault proxy", seed=7)
-    try:
+    with contextlib.closing(FaultProxyProcess("Fault proxy", seed=7)) as process:
         yield process.start()
         assert process.process.stderr.read_text() == ""
-    finally:
-        process.close()
 
 
 @pytest.fixture
