@@ -19,7 +19,7 @@ import socket
 import ssl
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -28,11 +28,11 @@ from urllib.parse import unquote
 
 import msgspec
 import structlog
-from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
-from websockets.protocol import Event, State
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from server import messages
@@ -44,6 +44,7 @@ from server.outbox import Entry, Outbox
 from server.redis_link import RedisLink, now
 from server.sessions import Session, Sessions
 from server.store.keys import Keys
+from server.websocket import MOST_UNSENT, Socket
 
 logger = structlog.get_logger()
 
@@ -63,8 +64,6 @@ LONGEST_COMMAND = 3600.0
 """Seconds that the next CALL to a charge point waits for the answer to the one before, at the very most."""
 HOLD_SECONDS = 5.0
 """Seconds that a CALL is held while Redis is away; then it is refused, and never processed."""
-MOST_UNSENT = 1024 * 1024
-"""Bytes that may wait for a slow reader, on top of what the operating system takes; then it is closed."""
 OPEN_SECONDS = 5.0
 """What TLS and opening handshake may take."""
 CLOSE_SECONDS = 1.0
@@ -88,71 +87,6 @@ class _Response(msgspec.Struct):
 
 _read_response = msgspec.json.Decoder(_Response).decode
 _read = msgspec.json.Decoder().decode
-
-
-class _Socket(ServerConnection):
-    """A WebSocket that knows when something last came over it, and hands over messages that come in one frame at once.
-
-    Only what comes in fragments, and what comes behind that or before anybody takes messages, goes the long way of
-    `recv`: through a queue, and a task that has to be woken for each message.
-
-    Attributes:
-        take: is called with each message that came in one frame; `None` until somebody takes messages.
-        queued: messages that have begun to come and that `recv` has not returned yet.
-    """
-
-    heard = 0.0
-    gateway_id = ""
-    take: Callable[[bytes], None] | None = None
-    queued = 0
-
-    def process_event(self, event: Event) -> None:
-        """Take a frame."""
-        if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.BINARY}:
-            if event.fin and not self.queued and self.take is not None:
-                try:
-                    self.take(bytes(event.data))
-                except Exception:
-                    logger.exception("frame_failed", charge_point_id=self.gateway_id)
-                    self.begin_close(CloseCode.INTERNAL_ERROR, "")
-                return
-            self.queued += 1
-        super().process_event(event)
-
-    def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
-        super().data_received(data)
-        # Pongs, one for each ping, do not go out through `push`.
-        self._is_read()
-
-    def _is_read(self) -> bool:
-        """Whether the other end takes what it is sent; the connection of one that does not is cut."""
-        if self.transport.is_closing():
-            return False
-        if self.transport.get_write_buffer_size() > MOST_UNSENT:
-            logger.warning("slow_reader", charge_point_id=self.gateway_id)
-            self.transport.abort()
-            return False
-        return True
-
-    def push(self, frame: bytes) -> bool:
-        """Send a text frame without waiting; `False` if the connection is no longer open."""
-        if self.protocol.state is not State.OPEN or not self._is_read():
-            return False
-        broadcast((self,), frame, text=True)
-        return True
-
-    def ping_now(self) -> None:
-        """Send a ping; whatever comes back counts as a sign of life."""
-        if self.protocol.state is State.OPEN:
-            self.protocol.send_ping(b"")
-            self.send_data()
-
-    def begin_close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake."""
-        if self.protocol.state is State.OPEN:
-            self.protocol.send_close(code, reason)
-            self.send_data()
 
 
 class Gateway:
@@ -259,7 +193,7 @@ class Gateway:
             max_queue=4,
             write_limit=MOST_UNSENT,
             logger=logging.getLogger("websockets.server"),
-            create_connection=_Socket,
+            create_connection=Socket,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._outbox.run(), name="outbox")
@@ -305,7 +239,7 @@ class Gateway:
             response = self._deny(connection, HTTPStatus.UNAUTHORIZED, "Wrong credentials.\n", charge_point_id)
             response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
             return response
-        assert isinstance(connection, _Socket)  # noqa: S101 - for the type checker
+        assert isinstance(connection, Socket)  # noqa: S101 - for the type checker
         connection.gateway_id = charge_point_id
         return None
 
@@ -333,22 +267,26 @@ class Gateway:
         return hmac.compare_digest(user, charge_point_id.encode()) and right and scheme.lower() == "basic"
 
     async def _serve(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, _Socket)  # noqa: S101
+        assert isinstance(connection, Socket)  # noqa: S101
         session = self._open(connection)
         connection.take = partial(self._received, session)
+        connection.over = partial(self._over, session)
         try:
+            connection.look_if_over()
             while True:
                 raw = await connection.recv(decode=False)
                 connection.queued -= 1
                 self._received(session, raw)
+                connection.look_if_over()
         except ConnectionClosed:
             pass
         finally:
             # Connection and session would hold each other until the garbage collector comes by.
-            connection.take = None
+            connection.take = connection.over = None
+            self._over(session)
             self._ended(session)
 
-    def _open(self, connection: _Socket) -> Session:
+    def _open(self, connection: Socket) -> Session:
         session = Session(connection.gateway_id, connection, _address(connection))
         before = self._sessions.get(session.charge_point_id)
         self._sessions[session.charge_point_id] = session
@@ -359,10 +297,25 @@ class Gateway:
         logger.info("connected", charge_point_id=session.charge_point_id, remote_addr=session.remote_addr)
         return session
 
-    def _ended(self, session: Session) -> None:
+    def _over(self, session: Session) -> None:
+        """Nothing will come from the charge point any more; its connection may last a little longer."""
+        if session.closed:
+            return
+        connection: Socket = session.connection
+        if failure := connection.failure:
+            # There is no frame to keep: `websockets` has given up reading it.
+            self._set_aside(
+                session,
+                InvalidMessage(ErrorCode.FORMATION_VIOLATION, failure[1], charge_point_id=session.charge_point_id),
+                b"",
+            )
         self._drop(session)
+        session.closing = time.monotonic()
+        self._closing.add(session)
+
+    def _ended(self, session: Session) -> None:
         self._closing.discard(session)
-        connection: _Socket = session.connection
+        connection: Socket = session.connection
         logger.info(
             "disconnected",
             charge_point_id=session.charge_point_id,
@@ -517,7 +470,7 @@ class Gateway:
     # --- to the charge point ------------------------------------------------------------------------------------------
 
     def _deliver(self, session: Session, entries: list[bytes]) -> bool:
-        connection: _Socket = session.connection
+        connection: Socket = session.connection
         if connection.protocol.state is not State.OPEN:
             return False
         for entry in entries:
@@ -628,7 +581,7 @@ class Gateway:
             while session.held and clock - session.held[0].since > HOLD_SECONDS:
                 overdue.append(self._next_held(session.held))
             self._refused(overdue)
-        connection: _Socket = session.connection
+        connection: Socket = session.connection
         if clock - connection.heard > self._ping_interval:
             if session.pinged > connection.heard:
                 if clock - session.pinged > self._ping_interval:

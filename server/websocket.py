@@ -1,0 +1,113 @@
+"""A charge point's WebSocket as the gateway uses it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.exceptions import PayloadTooBig, ProtocolError, TooManyFragments
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import Event, State
+
+logger = structlog.get_logger()
+
+MOST_UNSENT = 1024 * 1024
+"""Bytes that may wait for a slow reader, on top of what the operating system takes; then it is closed."""
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], CloseCode], ...] = (
+    ((ProtocolError,), CloseCode.PROTOCOL_ERROR),
+    ((UnicodeDecodeError,), CloseCode.INVALID_DATA),
+    ((PayloadTooBig, TooManyFragments), CloseCode.MESSAGE_TOO_BIG),
+)
+
+
+class Socket(ServerConnection):
+    """A WebSocket that knows when something last came over it, and hands over messages that come in one frame at once.
+
+    Only what comes in fragments, and what comes behind that or before anybody takes messages, goes the long way of
+    `recv`: through a queue, and a task that has to be woken for each message.
+
+    Attributes:
+        heard: when something last came, on the monotonic clock.
+        gateway_id: the charge point id; empty until the handshake was looked at.
+        take: is called with each message that came in one frame; `None` until somebody takes messages.
+        over: is called once, when no message will come any more, before the connection is gone; `None` as with `take`.
+        queued: messages that have begun to come and that `recv` has not returned yet.
+    """
+
+    heard = 0.0
+    gateway_id = ""
+    take: Callable[[bytes], None] | None = None
+    over: Callable[[], None] | None = None
+    queued = 0
+
+    def process_event(self, event: Event) -> None:
+        """Take a frame."""
+        if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.BINARY}:
+            if event.fin and not self.queued and self.take is not None:
+                try:
+                    self.take(bytes(event.data))
+                except Exception:
+                    logger.exception("frame_failed", charge_point_id=self.gateway_id)
+                    self.begin_close(CloseCode.INTERNAL_ERROR, "")
+                return
+            self.queued += 1
+        super().process_event(event)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come over the wire."""
+        self.heard = time.monotonic()
+        super().data_received(data)
+        # Pongs, one for each ping, do not go out through `push`.
+        self._is_read()
+        self.look_if_over()
+
+    def look_if_over(self) -> None:
+        """Call `over` if the closing handshake has begun, or the connection failed, and each whole message is taken.
+
+        That must not wait for the end of the connection: the other end may keep it open for as long as it likes.
+        """
+        incomplete = self.protocol.current_size is not None
+        if self.protocol.state is not State.OPEN and self.queued <= incomplete and self.over is not None:
+            over, self.over = self.over, None
+            over()
+
+    @property
+    def failure(self) -> tuple[CloseCode, str] | None:
+        """What the other end did wrong: the close code (RFC 6455 section 7.4.1) and a sentence; `None` if nothing."""
+        error = self.connection_exc if isinstance(self.connection_exc, TooManyFragments) else self.protocol.parser_exc
+        if error is None or isinstance(error, EOFError):
+            return None
+        code = next((code for kinds, code in _FAILURES if isinstance(error, kinds)), CloseCode.INTERNAL_ERROR)
+        name = code.name.lower().replace("_", " ")
+        return code, f"the WebSocket connection failed with {int(code)} ({name}): {error}"
+
+    def _is_read(self) -> bool:
+        """Whether the other end takes what it is sent; the connection of one that does not is cut."""
+        if self.transport.is_closing():
+            return False
+        if self.transport.get_write_buffer_size() > MOST_UNSENT:
+            logger.warning("slow_reader", charge_point_id=self.gateway_id)
+            self.transport.abort()
+            return False
+        return True
+
+    def push(self, frame: bytes) -> bool:
+        """Send a text frame without waiting; `False` if the connection is no longer open."""
+        if self.protocol.state is not State.OPEN or not self._is_read():
+            return False
+        broadcast((self,), frame, text=True)
+        return True
+
+    def ping_now(self) -> None:
+        """Send a ping; whatever comes back counts as a sign of life."""
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_ping(b"")
+            self.send_data()
+
+    def begin_close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake."""
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_close(code, reason)
+            self.send_data()
