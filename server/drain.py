@@ -94,10 +94,13 @@ class Drain:
                     self.queue.shrink()
                 self._not_owner()
                 await self._interruptible(self._link.recover(error, self._name, *self.queue.wires))
-        if self.owner:
+        # A shard stays given to us until it is given back, whether or not we got as far as to claim it this time: where
+        # giving it back failed, the next attempt begins with `stop`.
+        if self.owner or not self._stands_by:
             try:
                 await self._claim()  # settles a commit whose reply was lost
-                await self.queue.release()
+                if self.owner:
+                    await self.queue.release()
             except RedisError as error:
                 self._link.failed(error, self._name)
 
