@@ -19,56 +19,35 @@ Test Tags         invalid-messages
 *** Test Cases ***
 Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It
     [Tags]    R17.1    R17.6    R17.7
-    [Template]    Invalid Messages Are Survived, Logged And Set Aside
-    R17.1    malformed_json
-    R17.1    duplicate_key
-    R17.1    lone_surrogate
-    R17.1    non_finite_number
-    R17.1    not_utf8
-    R17.1    nul_byte
+    Invalid Messages Are Survived, Logged And Set Aside    R17.1
+    ...    malformed_json    duplicate_key    lone_surrogate    non_finite_number    not_utf8    nul_byte
 
 Messages With Missing Fields Are Refused
     [Tags]    R17.2    R17.6    R17.7
-    [Template]    Invalid Messages Are Survived, Logged, Set Aside And Refused
-    R17.2    missing_field
-    R17.2    charge_point_id
+    Invalid Messages Are Survived, Logged, Set Aside And Refused    R17.2
+    ...    missing_field    charge_point_id
 
 Unknown And Unsupported Actions Are Refused
     [Tags]    R17.3    R17.6    R17.7
-    [Template]    Invalid Messages Are Refused
-    R17.3    unknown_action
-    R17.3    unsupported_action
+    Invalid Messages Are Refused    R17.3
+    ...    unknown_action    unsupported_action
 
 Wrong Types And Values Are Refused
     [Tags]    R17.4    R17.6    R17.7
-    [Template]    Invalid Messages Are Survived, Logged, Set Aside And Refused
-    R17.4    wrong_type
-    R17.4    null_value
-    R17.4    not_an_object
-    R17.4    not_in_enumeration
-    R17.4    out_of_range
-    R17.4    too_long
-    R17.4    bad_date
-    R17.4    empty_list
-    R17.4    unknown_field
+    Invalid Messages Are Survived, Logged, Set Aside And Refused    R17.4
+    ...    wrong_type    null_value    not_an_object    not_in_enumeration    out_of_range    too_long    bad_date
+    ...    empty_list    unknown_field
 
 Wrong Shapes And Ids Are Refused At Every Level
     [Documentation]    JSON null, [], {}, numbers and text in the place of messages, frames, ids and payloads.
     [Tags]    R17.4    R17.6    R17.7
-    [Template]    Invalid Messages Are Survived, Logged, Set Aside And Refused
-    R17.4    wrong_shape
-    R17.4    message_type
-    R17.4    message_id
-    R17.4    charge_point_id
+    Invalid Messages Are Survived, Logged, Set Aside And Refused    R17.4
+    ...    wrong_shape    message_type    message_id    charge_point_id
 
 Oversized Messages Are Refused Before Work Is Done On Them
     [Tags]    R17.5    R17.6    R17.7
-    [Template]    Invalid Messages Are Survived, Logged And Set Aside
-    R17.5    oversized
-    R17.5    deep_nesting
-    R17.5    too_long
-    R17.5    message_id
-    R17.5    unknown_action
+    Invalid Messages Are Survived, Logged And Set Aside    R17.5
+    ...    oversized    deep_nesting    too_long    message_id    unknown_action
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     [Documentation]    The frames are in ``resources/invalid_frames.json``, each with what has to become of it. Behind
