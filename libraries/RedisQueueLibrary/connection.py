@@ -170,7 +170,7 @@ class Connection(QueueComponent):
             prefix: how they begin.
 
         Raises:
-            UsageError: with this prefix the ids would be invalid.
+            UsageError: with this prefix the ids would be invalid, or the count is below 1.
 
         Example:
         ```robotframework
@@ -178,6 +178,8 @@ class Connection(QueueComponent):
         Queue Generated Messages    5000    charge_points=${charge_points}
         ```
         """
+        if count < 1:
+            raise UsageError(f"count is {count}, at least 1 is needed.")
         return [self._ids.charge_point(prefix) for _ in range(count)]
 
 

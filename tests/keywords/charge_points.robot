@@ -85,6 +85,55 @@ The End Of A Connection Is Known
     ${code}    Charge Point Should Be Disconnected
     Should Be Equal    ${code}    ${1006}
 
+A Connection That A Charge Point Ends Is Closed In Order
+    [Documentation]    With the code that it gives; the next one works.
+    ${id}    Connect Charge Point
+    Disconnect Charge Point    code=1001    reason=going away
+    ${code}    Charge Point Should Be Disconnected    code=1001
+    Should Be Equal    ${code}    ${1001}
+    Run Keyword And Expect Error    STARTS:${id} is not connected    Send Heartbeat
+    Reconnect Charge Point
+    Send Heartbeat
+
+It Stays Known How Long A Connection Lasted
+    [Documentation]    As long as it is open the time goes on.
+    Connect Charge Point
+    ${open}    Get Connection Time
+    Send Heartbeat
+    ${later}    Get Connection Time
+    Disconnect Charge Point
+    ${lasted}    Get Connection Time
+    ${still}    Get Connection Time
+    Should Be True    0 < $open.total_seconds() < $later.total_seconds() <= $lasted.total_seconds() < 60
+    Should Be Equal    ${still}    ${lasted}
+
+Frames Are Looked At From A Mark On
+    [Documentation]    Of one kind, of one action, and only what came since.
+    ${id}    Connect Charge Point
+    Send Heartbeat
+    ${mark}    Mark Frames
+    @{none}    Received Frames    since=${mark}
+    Fake Sends    ${id}    Reset    type=Soft
+    Command Should Be Received    Reset
+    Send Authorize    TAG-1
+    @{answers}    Received Frames    since=${mark}    kind=CALLRESULT
+    @{all}    Received Frames
+    Should Be Equal    ${{[len($none), len($answers), len($all)]}}    ${{[0, 1, 3]}}
+
+A Charge Point Has The Configuration That A Test Gives It
+    [Documentation]    GetConfiguration tells of it, and what is read-only is not changed.
+    ${id}    Connect Charge Point
+    Set Charge Point Configuration    SerialNumber    S-1    readonly=True
+    Set Charge Point Configuration    Colour    red
+    Fake Sends    ${id}    GetConfiguration    key=${{['SerialNumber', 'Colour', 'Size']}}
+    Fake Sends    ${id}    ChangeConfiguration    key=SerialNumber    value=S-2
+    Command Should Be Received    ChangeConfiguration
+    @{answers}    Sent Frames    kind=CALLRESULT
+    ${expected}    Evaluate    {'configurationKey': [{'key': 'SerialNumber', 'readonly': True, 'value': 'S-1'},
+    ...    {'key': 'Colour', 'readonly': False, 'value': 'red'}], 'unknownKey': ['Size']}
+    Should Be Equal    ${answers[0].payload}    ${expected}
+    Should Be Equal    ${answers[1].payload}[status]    Rejected
+
 Commands Are Answered Sensibly
     [Documentation]    ChangeConfiguration changes the configuration.
     ${id}    Connect Charge Point

@@ -59,6 +59,20 @@ A Charge Point Does What It Was Told
     ${stopped}    Frame Should Be Sent    StopTransaction    alias=${IDS}[0]
     Should Be Equal    ${stopped.payload}[transactionId]    ${answer.payload}[transactionId]
 
+A Charge Point Finds A Server That Was Killed Where It Was
+    [Documentation]    It listens on the port that it was given, in each of its lives.
+    ${port}    Get Free Port
+    ${gateway}    Start A Server At    ${port}
+    Should End With    ${gateway}    :${port}
+    Use Gateway    ${gateway}    alias=same
+    Connect Charge Point    alias=loyal    gateway=same
+    Kill Server    alias=same
+    Charge Point Should Be Disconnected    loyal
+    Start A Server At    ${port}
+    Reconnect Charge Point    loyal
+    Boot    loyal
+    [Teardown]    Run Keywords    Remove Charge Points    AND    Remove Server    alias=same
+
 
 *** Keywords ***
 Start Everything
@@ -70,6 +84,14 @@ Start Everything
     Use Gateway    ${gateway}
     ${http}    Get Server Url
     Open Commands    ${redis}    ${http}
+
+Start A Server At
+    [Documentation]    Returns where charge points connect to it.
+    [Arguments]    ${port}
+    ${redis}    Get Redis Url
+    Start Server    ${redis}    alias=same    WS_PORT=${port}
+    ${gateway}    Get Gateway Url    alias=same
+    RETURN    ${gateway}
 
 Connect Fifty Charge Points
     [Documentation]    New ones for each test.

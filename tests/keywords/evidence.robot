@@ -124,6 +124,20 @@ A Missed Threshold Is Kept Before The Test Fails
     Should Be Equal    ${kept}[verdict]    not met
     Should Be Equal    ${kept}[margin]    ${-3}
 
+A Chart Is Drawn In The Log And Kept For The Page
+    [Documentation]    With its limit, and for a requirement that there is.
+    VAR    @{memory} =    ${{(1700000000.0, 51.2)}}    ${{(1700000001.0, 51.9)}}
+    VAR    &{lines} =    server=${memory}
+    Record Chart    Memory of a test    MB    ${lines}    requirement=R18.4    limit=${100}
+    ${kept} =    Get File    ${OUTPUT DIR}/series.jsonl
+    ${last} =    Evaluate    json.loads($kept.splitlines()[-1])
+    VAR    &{expected} =    title=Memory of a test    unit=MB    requirement=R18.4    suite=${SUITE NAME}
+    ...    test=${TEST NAME}    limit=${100}
+    Dictionary Should Contain Sub Dictionary    ${last}    ${expected}
+    Should Be Equal    ${last}[lines]    ${{ {'server': [[1700000000.0, 51.2], [1700000001.0, 51.9]]} }}
+    Run Keyword And Expect Error    REGEXP:There is no requirement 'R99\\.9' in .*
+    ...    Record Chart    Memory    MB    ${lines}    requirement=R99.9
+
 Recording A Missed Threshold Does Not Fail The Test
     Record Measurement    R13.3    idle_cpu    5
     ${kept} =    Last Measurement

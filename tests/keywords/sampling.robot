@@ -1,6 +1,7 @@
 *** Settings ***
 Documentation    Keywords that watch a system while something else goes on, on the reference server.
 
+Library          Process
 Library          EvidenceLibrary
 Library          OcppServerLibrary
 Library          RedisQueueLibrary
@@ -41,6 +42,18 @@ Without An Inspection They Are Left Out
     ...    Get Highest Sample    pending correlations
     Stop Sampling
 
+Memory Is Judged At Each Look As It Would Be At The End
+    [Documentation]    A process that takes 20 MB a second is accused of it; the server, which is idle, is not.
+    ${process}    Start A Process That Takes Memory
+    Watch    hoarder=${process}    server=${SERVER}
+    Wait Until Keyword Succeeds    20 s    100 ms    Should Be Accused Of Taking 100 MB In 10 Seconds    hoarder
+    Stop Sampling
+    ${sound}    Get Time To Accusation    server    required=10 s    most_mb=100    most_percent=1000    warm_up=0.2 s
+    Should Be Equal    ${sound}    ${NONE}
+    Run Keyword And Expect Error    'nobody' was not sampled; hoarder, server was.
+    ...    Get Time To Accusation    nobody    most_mb=100    most_percent=10
+    [Teardown]    Terminate Process
+
 What Cannot Be Sampled Is Refused
     Run Keyword And Expect Error    There is no process to sample; *    Start Sampling
     Run Keyword And Expect Error    The Redis URL 'nowhere' cannot be used: *    Start Sampling    redis_url=nowhere
@@ -65,6 +78,23 @@ Watch
     [Documentation]    Twenty looks a second.
     [Arguments]    &{what}
     Start Sampling    every=50 ms    &{what}
+
+Start A Process That Takes Memory
+    [Documentation]    At most 400 MB. Returns its id.
+    ${python}    Evaluate    sys.executable
+    VAR    ${program}    import time; kept \= []
+    ...    while len(kept) < 400: kept.append(b'x' * 1000000); time.sleep(0.05)
+    ...    time.sleep(60)    separator=\n
+    ${handle}    Start Process    ${python}    -c    ${program}
+    ${process}    Get Process Id    ${handle}
+    RETURN    ${process}
+
+Should Be Accused Of Taking 100 MB In 10 Seconds
+    [Documentation]    By what was seen so far.
+    [Arguments]    ${name}
+    ${seconds}    Get Time To Accusation    ${name}    required=10 s    most_mb=100    most_percent=1000
+    ...    warm_up=0.2 s
+    Should Be True    $seconds is not None and 0 < $seconds < 20    msg=Not accused yet: ${seconds}.
 
 Answer Messages
     [Documentation]    Something to do meanwhile.

@@ -128,14 +128,15 @@ class Injector:
                 )
 
     def heal(self, record: FaultRecord) -> None:
-        """End one fault, and look whether its effect is gone."""
+        """End one fault, and look whether its effect is gone, unless another of the same target goes on."""
         for entry in list(self.active):
             if entry[0] is record:
                 # First noted as proven or not, since the proof may go with the fault.
                 self.journal.unproven(record.suite, record.test)
                 self.active.remove(entry)
                 entry[1].end()
-                healed = entry[1].recovered()
+                others = [fault.name for _, fault in self.active if fault.target == entry[1].target]
+                healed = f"not measured beside {', '.join(others)}" if others else entry[1].recovered()
                 self.journal.end(record, healed)
                 logger.info(f"{record}: ended{f', {healed}' if healed else ''}.")
 
