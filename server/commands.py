@@ -258,15 +258,18 @@ class Commands:
             raise
         finally:
             self._ended(sending)
-        if complaint := schemas.complaint(schemas.answer_validator(action), answer):
+        if found := schemas.violation(schemas.answer_validator(action), answer):
+            code, reason = found
             logger.warning(
                 "invalid_answer",
+                code=code,
                 charge_point_id=charge_point_id,
                 message_id=call.message_id,
                 action=action,
-                reason=complaint,
+                reason=reason,
             )
-            raise InvalidAnswer(complaint)
+            self._metrics.invalid(code)
+            raise InvalidAnswer(reason)
         return answer
 
     def _ended(self, sending: _Sending) -> None:

@@ -34,6 +34,7 @@ class InvalidMessage(Exception):
         answer_id: the message id for the CALLERROR; `None` where no answer can or may be sent.
         ws_server_id: the gateway that the message came through, where that can be read.
         connection: the connection that it came over, where the gateway named one.
+        command_id: the message id of the command that it would be the answer to; `None` if it is no answer.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class InvalidMessage(Exception):
         answer_id: str | None = None,
         ws_server_id: str = "",
         connection: str = "",
+        command_id: str | None = None,
     ) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
@@ -55,6 +57,7 @@ class InvalidMessage(Exception):
         self.answer_id = answer_id if charge_point_id is not None else None
         self.ws_server_id = ws_server_id
         self.connection = connection
+        self.command_id = command_id
 
 
 class StateError(Exception):

@@ -38,7 +38,7 @@ from websockets.typing import Subprotocol
 from server import messages
 from server.delivery import Delivery
 from server.errors import ErrorCode, InvalidMessage, shown
-from server.messages import Call
+from server.messages import Call, CallError
 from server.metrics import Metrics
 from server.outbox import Entry, Outbox
 from server.redis_link import RedisLink, now
@@ -363,6 +363,7 @@ class Gateway:
             if invalid.charge_point_id is None:
                 invalid.charge_point_id = session.charge_point_id
             self._set_aside(session, invalid, raw)
+            self._tell_sender(session, invalid)
             if not _is_utf8(raw):
                 # RFC 6455 section 8.1; frames are taken undecoded, so that `websockets` does not look.
                 self._close_session(session, CloseCode.INVALID_DATA, "the text is not UTF-8")
@@ -382,7 +383,9 @@ class Gateway:
         )
         if len(envelope) > self._longest:
             reason = f"the message is longer than {self._longest} bytes"
-            self._set_aside(session, _invalid(message, reason, answer=isinstance(message, Call)), raw)
+            too_long = _invalid(message, reason, answer=isinstance(message, Call))
+            self._set_aside(session, too_long, raw)
+            self._tell_sender(session, too_long)
         elif not isinstance(message, Call):
             self._answered(session, message.message_id)
             if self._outbox.full:
@@ -519,15 +522,25 @@ class Gateway:
             session.commands.append((message_id, frame, until))
             return
         description = f"{WAITING_COMMANDS} commands wait for this charge point"
-        refusal = messages.CallError(
-            session.charge_point_id, message_id, ErrorCode.INTERNAL_ERROR.value, description, {}
-        )
-        raw = messages.error_frame(message_id, ErrorCode.INTERNAL_ERROR, description)
         self._metrics.refused("commands")
+        self._answer_for(
+            session, CallError(session.charge_point_id, message_id, ErrorCode.INTERNAL_ERROR.value, description, {})
+        )
+
+    def _answer_for(self, session: Session, error: CallError) -> None:
+        """Answer a command in the place of its charge point."""
+        raw = messages.error_frame(error.message_id, ErrorCode(error.code), error.description)
         envelope = messages.enveloped(
-            raw, refusal, timestamp=now(), server_id=self._server_id, connection=session.connection_id
+            raw, error, timestamp=now(), server_id=self._server_id, connection=session.connection_id
         )
         self._outbox.put(Entry(envelope, session, None))
+
+    def _tell_sender(self, session: Session, invalid: InvalidMessage) -> None:
+        """Nothing better will come than this answer, if it is one: its command is over, and its sender hears why."""
+        error = messages.unusable_answer(invalid)
+        if error is not None and error.message_id == session.command:
+            self._answer_for(session, error)
+            self._command_done(session)
 
     def _send_command(self, session: Session, message_id: str, frame: bytes, until: float) -> None:
         if until <= time.monotonic():
@@ -600,6 +613,7 @@ def _invalid(message: messages.Message, reason: str, *, answer: bool) -> Invalid
         charge_point_id=message.charge_point_id,
         message_id=message.message_id,
         answer_id=message.message_id if answer else None,
+        command_id=None if isinstance(message, Call) else message.message_id,
     )
 
 

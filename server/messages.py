@@ -201,9 +201,21 @@ def _envelope_from(envelope: dict[str, Any], gateway: str, connection: str) -> M
     usable_id = known_id if _usable_message_id(known_id) else None
 
     def refuse(
-        code: ErrorCode, reason: str, *, message_id: Any = usable_id, answer_id: str | None = usable_id
+        code: ErrorCode,
+        reason: str,
+        *,
+        message_id: Any = usable_id,
+        answer_id: str | None = usable_id,
+        command_id: str | None = None,
     ) -> NoReturn:
-        _refuse(code, reason, charge_point_id=charge_point_id, message_id=message_id, answer_id=answer_id)
+        _refuse(
+            code,
+            reason,
+            charge_point_id=charge_point_id,
+            message_id=message_id,
+            answer_id=answer_id,
+            command_id=command_id,
+        )
 
     if "payload" not in envelope:
         refuse(ErrorCode.OCCURENCE_CONSTRAINT_VIOLATION, "the field 'payload' is missing")
@@ -220,6 +232,7 @@ def _check_timestamp(timestamp: Any, message: Message, refuse: Callable[..., NoR
     ids: dict[str, Any] = {
         "message_id": message.message_id,
         "answer_id": message.message_id if type(message) is Call else None,
+        "command_id": None if type(message) is Call else message.message_id,
     }
     if type(timestamp) is not str:
         refuse(
@@ -285,7 +298,7 @@ def _response(frame: list[Any], charge_point_id: str) -> CallResult | CallError:
     message_id = frame[1] if len(frame) > 1 and _usable_message_id(frame[1]) else None
 
     def refuse(code: ErrorCode, reason: str) -> NoReturn:
-        _refuse(code, reason, charge_point_id=charge_point_id, message_id=message_id)
+        _refuse(code, reason, charge_point_id=charge_point_id, message_id=message_id, command_id=message_id)
 
     if len(frame) != elements:
         refuse(ErrorCode.FORMATION_VIOLATION, f"the {name} has {len(frame)} elements, allowed are {elements}")
@@ -384,11 +397,25 @@ def _refuse(
     charge_point_id: str | None = None,
     message_id: str | None = None,
     answer_id: str | None = None,
+    command_id: str | None = None,
 ) -> NoReturn:
     # `from None`: a decoder's own exception would be carried along, and with it the whole message.
     raise InvalidMessage(
-        code, reason, charge_point_id=charge_point_id, message_id=message_id, answer_id=answer_id
+        code,
+        reason,
+        charge_point_id=charge_point_id,
+        message_id=message_id,
+        answer_id=answer_id,
+        command_id=command_id,
     ) from None
+
+
+def unusable_answer(invalid: InvalidMessage) -> CallError | None:
+    """What who waits for the answer to a command gets in the place of one that was set aside; `None` if it is none."""
+    if invalid.charge_point_id is None or invalid.command_id is None:
+        return None
+    description = f"the charge point's answer cannot be used: {invalid.reason}"
+    return CallError(invalid.charge_point_id, invalid.command_id, invalid.code.value, description, {})
 
 
 def enveloped(raw: bytes, message: Message, *, timestamp: str, server_id: str, connection: str) -> bytes:

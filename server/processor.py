@@ -42,6 +42,7 @@ class Effects:
     processed: Counter[str] = field(default_factory=Counter)
     refused: list[InvalidMessage] = field(default_factory=list)
     answers: list[CallResult | CallError] = field(default_factory=list)
+    unusable: list[CallError] = field(default_factory=list)
     forwarded: int = 0
 
 
@@ -173,6 +174,7 @@ class Processor(Drain):
             if isinstance(verdict, InvalidMessage):
                 effects.refused.append(verdict)
                 dead_letters.append(messages.dead_letter(verdict, raw, view.now))
+                self._tell_sender(verdict, elsewhere, forwarded, effects)
                 self._answer_refused(verdict, view.now, answers)
                 if verdict.ws_server_id and verdict.charge_point_id and verdict.answer_id:
                     wake.setdefault(verdict.ws_server_id, {})[verdict.charge_point_id] = None
@@ -224,11 +226,30 @@ class Processor(Drain):
             with contextlib.suppress(CorruptState):
                 await self._reserve(starts - len(self._transaction_ids))
 
+    def _tell_sender(
+        self,
+        invalid: InvalidMessage,
+        elsewhere: dict[str, str],
+        forwarded: dict[str, list[str]],
+        effects: Effects,
+    ) -> None:
+        """Who waits for this answer, if it is one, hears at once that it cannot be used, and not from a timeout."""
+        error = messages.unusable_answer(invalid)
+        if error is None:
+            return
+        if self._commands.correlation.waits(error.message_id):
+            effects.unusable.append(error)
+        elif instance := elsewhere.get(error.message_id):
+            forwarded.setdefault(instance, []).append(messages.forwarded(error))
+
     async def _waiting_elsewhere(self, parsed: list[Message | InvalidMessage]) -> dict[str, str]:
-        """Message ids of answers that another instance waits for, and which."""
+        """Message ids of answers that another instance waits for, and which; also of those that cannot be used."""
+        answers = [
+            messages.unusable_answer(message) if isinstance(message, InvalidMessage) else message for message in parsed
+        ]
         ids = [
             message.message_id
-            for message in parsed
+            for message in answers
             if isinstance(message, CallResult | CallError) and not self._commands.knows(message.message_id)
         ]
         if not ids:
@@ -326,7 +347,7 @@ class Processor(Drain):
         for action, count in effects.processed.items():
             self._metrics.processed(action, count)
             self.processed += count
-        for message in effects.answers:
+        for message in (*effects.answers, *effects.unusable):
             self._commands.answered(message)
         self.processed += len(effects.answers) + effects.forwarded
         for invalid in effects.refused:

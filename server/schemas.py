@@ -134,7 +134,13 @@ def check(call: Call) -> None:
 
 def complaint(compiled: jsonschema_rs.Validator, value: Any) -> str | None:
     """What is wrong with `value`, the field first; `None` if it keeps to the schema."""
-    return None if compiled.is_valid(value) else _verdict(compiled, value)[1]
+    found = violation(compiled, value)
+    return None if found is None else found[1]
+
+
+def violation(compiled: jsonschema_rs.Validator, value: Any) -> tuple[ErrorCode, str] | None:
+    """The contract's code of what is wrong with `value`, and `complaint`; `None` if it keeps to the schema."""
+    return None if compiled.is_valid(value) else _verdict(compiled, value)
 
 
 def _size(value: Any) -> int:
