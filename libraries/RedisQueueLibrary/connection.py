@@ -51,7 +51,7 @@ class Connection(QueueComponent):
         responses: str | None = None,
         dead_letters: str | None = None,
         message_format: MessageFormat | None = None,
-        socket_timeout: timedelta = timedelta(seconds=2),
+        socket_timeout: timedelta = timedelta(seconds=5),
     ) -> None:
         """Opens the request queue of a system under test.
 

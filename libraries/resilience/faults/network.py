@@ -12,11 +12,11 @@ from typing import Any
 from resilience.errors import ServiceError, WaitTimeout
 from resilience.faults.client import FaultProxyProcess, ProxyApi
 from resilience.faults.injection import Fault, Proof
-from resilience.faults.probe import Address, Probe, Seen, look
+from resilience.faults.probe import LIMIT, PROOF_LIMIT, Address, Probe, Seen, look
 from resilience.waiting import wait_until
 
 HEALED_LIMIT = 5.0
-OTHERS_LIMIT = 3.0
+OTHERS_LIMIT = PROOF_LIMIT
 """Seconds in which there has to be a connection of somebody else, for what is done to open connections."""
 OWN_ONLY = frozenset({"half-open", "reset connections", "cut mid-reply", "lose commit reply"})
 """Faults of a schedule that only the proxy of this project can do."""
@@ -124,6 +124,23 @@ class FaultyPath:
         except WaitTimeout as error:
             return str(error)
 
+    def _keeps_silent(self, probe: Probe) -> Seen:
+        """PING on a connection: silence only where proxy and Redis were at work and nothing came all the same.
+
+        A program that the machine holds up is as silent as a fault. So both are asked for something else, which ends as
+        soon as they are at work again, before silence is believed.
+        """
+        seen = probe.ask("PING", limit=LIMIT)
+        if seen.what != "silence":
+            return seen
+        self.api.ask("GET", "/version")
+        look(self.address, self.address.host, self.address.port, limit=PROOF_LIMIT)
+        return Seen("reply", "a late answer", PROOF_LIMIT) if probe.more(LIMIT / 2) else seen
+
+    def _all_slow(self, probe: Probe, least: float, *words: str | bytes) -> bool:
+        """Whether a request takes so long each time: a machine that is busy makes one slow, and not all."""
+        return all((seen := probe.ask(*words)).what == "reply" and seen.took >= least for _ in range(3))
+
     # --- toxics ---
 
     def _toxic(
@@ -149,11 +166,18 @@ class FaultyPath:
         least = max(0.0, latency - jitter) / 1000
 
         def prove() -> Proof:
-            # With a toxicity below 1 only some connections are slow: one of several has to be.
-            seen = [self.ping(limit=least + (latency + jitter) / 1000 + 1) for _ in range(3 if toxicity == 1 else 16)]
-            slow = [each for each in seen if each.what == "reply" and each.took >= least > 0]
-            enough = len(slow) == len(seen) if toxicity == 1 else bool(slow)
-            return enough, f"{len(slow)} of {len(seen)} round trips took at least {least * 1000:.0f} ms ({seen[0]})"
+            limit = least + (latency + jitter) / 1000 + PROOF_LIMIT
+            if toxicity == 1:
+                seen = [self.ping(limit=limit) for _ in range(3)]
+                slow = [each for each in seen if each.what == "reply" and each.took >= least > 0]
+                enough = len(slow) == len(seen)
+                return enough, f"{len(slow)} of {len(seen)} round trips took at least {least * 1000:.0f} ms ({seen[0]})"
+            # Only some connections are slow: one of several has to be, and then in all that it does.
+            slow_ones = 0
+            for _ in range(16):
+                with self.probe(limit=limit) as probe:
+                    slow_ones += self._all_slow(probe, least, "PING")
+            return slow_ones > 0 < least, f"{slow_ones} of 16 connections took at least {least * 1000:.0f} ms each time"
 
         return self._toxic("latency", "latency", (stream,), prove, latency=latency, jitter=jitter, toxicity=toxicity)
 
@@ -164,8 +188,11 @@ class FaultyPath:
         def prove() -> Proof:
             least = size / (rate * 1000) * 0.8
             for _ in range(1 if toxicity == 1 else 8):  # with a toxicity below 1 one of several has to be slow
-                with self.probe(limit=5) as probe:
-                    seen = probe.ask("ECHO", b"x" * size)
+                with self.probe(limit=PROOF_LIMIT) as probe:
+                    for _ in range(2):  # a machine that is busy makes one slow, and not both
+                        seen = probe.ask("ECHO", b"x" * size)
+                        if seen.what != "reply" or seen.took < least:
+                            break
                 if seen.took >= least:
                     break
             return (
@@ -179,7 +206,12 @@ class FaultyPath:
         """Connections are accepted and open ones stay open, and nothing gets through in either direction."""
 
         def prove() -> Proof:
-            seen = [self.ping() for _ in range(1 if toxicity == 1 else 8)]
+            seen = []
+            for _ in range(1 if toxicity == 1 else 8):
+                with self.probe(limit=PROOF_LIMIT) as probe:
+                    seen.append(self._keeps_silent(probe))
+                if seen[-1].what == "silence":
+                    break
             silent = [each for each in seen if each.what == "silence"]
             return bool(silent), f"PING: {(silent or seen)[0]}"
 
@@ -190,9 +222,12 @@ class FaultyPath:
         payload = size * 12
 
         def prove() -> Proof:
-            with self.probe(limit=12 * pause + 5) as probe:
-                seen = probe.ask("ECHO", b"x" * payload)
             least = 11 * pause
+            with self.probe(limit=12 * pause + PROOF_LIMIT) as probe:
+                for _ in range(2):  # a machine that is busy makes one slow, and not both
+                    seen = probe.ask("ECHO", b"x" * payload)
+                    if seen.took < least:
+                        break
             return (
                 seen.what == "reply" and seen.took >= least,
                 f"{payload} bytes took {seen.took * 1000:.0f} ms (at least {least * 1000:.0f} ms)",
@@ -205,10 +240,10 @@ class FaultyPath:
         """Each connection, open or new, is reset after so many milliseconds."""
 
         def prove() -> Proof:
-            with self.probe(limit=after / 1000 + 1) as probe:
+            with self.probe(limit=after / 1000 + PROOF_LIMIT) as probe:
                 seen = probe.ask("PING")  # a real Toxiproxy resets only where something comes
                 if seen.what == "reply":
-                    seen = probe.ending(after / 1000 + 1)
+                    seen = probe.ending(after / 1000 + PROOF_LIMIT)
             return seen.what == "reset", f"{seen}"
 
         return self._toxic("resets", "reset_peer", ("downstream",), prove, timeout=after)
@@ -238,13 +273,13 @@ class FaultyPath:
 
         def begin() -> None:
             self.api.needs_own("Leaving connections half-open")
-            probes.append(self.probe())
+            probes.append(self.probe(limit=PROOF_LIMIT))
             probes[0].ask("PING")
             self._wait_for_others()
             self.api.act(self.proxy, "half_open")
 
         def prove() -> Proof:
-            old, new = probes[0].ask("PING"), self.ping()
+            old, new = self._keeps_silent(probes[0]), self.ping(limit=PROOF_LIMIT)
             dead = self.api.connections(self.proxy)["half_open"]
             return (
                 old.what == "silence" and new.what == "reply" and dead > 1,
@@ -267,14 +302,14 @@ class FaultyPath:
 
         def begin() -> None:
             self.api.needs_own("Resetting open connections")
-            probes.append(self.probe())
+            probes.append(self.probe(limit=PROOF_LIMIT))
             probes[0].ask("PING")
             self._wait_for_others()
             counts.append(self.api.act(self.proxy, "reset"))
 
         def prove() -> Proof:
             with probes[0]:
-                seen = probes[0].ending()
+                seen = probes[0].ending(PROOF_LIMIT)
             return seen.what == "reset" and counts[0] > 1, f"{counts[0]} connections; ours: {seen}"
 
         return Fault("connections reset", self.name, begin, prove, reaches=self.used)

@@ -14,6 +14,8 @@ from resilience.errors import UsageError
 
 LIMIT = 0.3
 """Seconds without a reply that count as silence."""
+PROOF_LIMIT = 5.0
+"""Seconds in which something that has to be seen is seen, also on a machine that stands still now and then."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,17 @@ class Probe:
             return Seen("reset", took=time.perf_counter() - began, size=len(received))
         line = received.partition(b"\r\n")[0].decode("utf-8", "replace")
         return Seen("reply", line, time.perf_counter() - began, len(received))
+
+    def more(self, limit: float) -> bool:
+        """Whether anything comes within so many seconds, the end of the connection included."""
+        try:
+            self._socket.settimeout(limit)
+            self._socket.recv(262144)
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def ending(self, limit: float = 1.0) -> Seen:
         """Wait for the end of the connection."""

@@ -13,13 +13,13 @@ from redis.retry import Retry
 
 from resilience.errors import ServiceError, WaitTimeout
 from resilience.faults.injection import Fault, Proof
-from resilience.faults.probe import Address, look
+from resilience.faults.probe import PROOF_LIMIT, Address, look
 from resilience.waiting import wait_until
 
 PROBE_KEY = "acceptance-test:fault-probe"
 OWN_CLIENTS = "acceptance-test"
 """How the names of the test's own connections begin; they are left alone."""
-CLIENTS_LIMIT = 3.0
+CLIENTS_LIMIT = PROOF_LIMIT
 """Seconds in which there have to be clients whose connections can be closed."""
 _BUSY = "local n = tonumber(ARGV[1]) local i = 0 while true do i = i + 1 end return n"
 
@@ -77,14 +77,14 @@ class RedisFaults:
         return seen.text, str(seen)
 
     def _says(self, prefix: str, *words: str) -> Proof:
-        text, seen = self._look(*words)
+        text, seen = self._look(*words, limit=PROOF_LIMIT)
         return text.startswith(prefix), f"{' '.join(words)}: {seen}"
 
     def _writable(self) -> str:
         self._look("DEL", PROBE_KEY)
         return wait_until(
             lambda: f"SET: {seen[1]}" if (seen := self._look("SET", PROBE_KEY, "1", "PX", "1"))[0] == "+OK" else None,
-            timeout=5,
+            timeout=2 * PROOF_LIMIT,
             failure=lambda: f"{self.name} takes no writes again: {self._look('SET', PROBE_KEY, '1', 'PX', '1')[1]}",
         )
 
@@ -140,7 +140,7 @@ class RedisFaults:
             try:
                 return True, wait_until(
                     lambda: f"PING: {seen[1]}" if (seen := self._look("PING"))[0].startswith("-BUSY") else None,
-                    timeout=3,
+                    timeout=PROOF_LIMIT,
                     failure=lambda: f"PING: {self._look('PING')[1]}",
                 )
             except AssertionError as error:
@@ -188,7 +188,7 @@ class RedisFaults:
             self._kill_others()
 
         def prove() -> Proof:
-            text, seen = self._look("PING")
+            text, seen = self._look("PING", limit=PROOF_LIMIT)
             return text.startswith(("-NOAUTH", "-WRONGPASS")), f"PING: {seen}"
 
         def end() -> None:

@@ -17,7 +17,8 @@ from resilience.waiting import LONGEST_PAUSE, wait_until
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 1.0
-SOCKET_TIMEOUT = 2.0
+SOCKET_TIMEOUT = 5.0
+"""Seconds for one reply: a machine that stands still for two or three does not make Redis one that is away."""
 
 AWAY = (redis.ConnectionError, redis.TimeoutError)
 """What redis-py raises while Redis cannot be reached or does not answer."""

@@ -254,8 +254,9 @@ def _settle(client: QueueClient, points: Sequence[str], settle: timedelta | floa
     until = time.monotonic() + seconds(settle)
 
     def look() -> bool | None:
+        over = time.monotonic() >= until  # first, so that the last look is one after the time
         client.refresh(points)
-        return True if time.monotonic() >= until else None
+        return True if over else None
 
     client.watch().wait(look, timeout=seconds(settle) + 1, failure=lambda: "The answers could not be read again")
 
@@ -284,11 +285,12 @@ def no_answer_should_arrive(client: QueueClient, message: SentMessage, duration:
     until = time.monotonic() + seconds(duration)
 
     def look() -> list[Answer] | None:
+        over = time.monotonic() >= until  # first, so that the last look is one after the time
         client.refresh(client.lists.charge_points)
         found = client.unexpected_answers()
         if message.answerable is not False and (answer := client.answer_to(message)) is not None:
             found = [answer, *found]
-        return found if found or time.monotonic() >= until else None
+        return found if found or over else None
 
     found = watch.wait(look, timeout=seconds(duration) + 1, failure=lambda: "The answers could not be read")
     if found:
