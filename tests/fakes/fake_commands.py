@@ -38,7 +38,7 @@ class Pending:
 class Server:
     def __init__(self) -> None:
         self.redis: Any = redis.asyncio.Redis.from_url(
-            os.environ["REDIS_URL"], db=3, protocol=2, max_connections=10_000
+            os.environ["REDIS_URL"], db=3, protocol=2, max_connections=10_000, socket_timeout=60
         )
         self.pending: dict[str, Pending] = {}
         self.ended: set[str] = set()
@@ -60,10 +60,10 @@ class Server:
             return web.json_response({"why": "offline"}, status=503)
         if request.method == "GET":
             action, payload = "GetConfiguration", {"key": [request.query["wanted"]]}
-            wait = float(request.query.get("wait", 2))
+            wait = float(request.query.get("wait", 30))
         else:
             body = await request.json()
-            wait = float(body.pop("wait", 2))
+            wait = float(body.pop("wait", 30))
             action, payload = "Reset", body
         self.number += 1
         message_id = f"m{self.number}"

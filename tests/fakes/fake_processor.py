@@ -39,7 +39,7 @@ class Processor:
     """Takes one message after the other."""
 
     def __init__(self, url: str, defect: str) -> None:
-        self.redis = redis.Redis.from_url(url)
+        self.redis = redis.Redis.from_url(url, socket_timeout=60)
         self.defect = defect
         self.taken = 0
         self.held: list[tuple[str, str]] = []

@@ -6,7 +6,8 @@ still), `silent` (every so many messages without an answer), `refuse` (every so 
 open), `ask` (every so many messages are followed by a command), `leak` (bytes kept for each message), `delay`
 (seconds), `slow` (the end of a path: only such charge points have to wait that long), `record` (file that all that
 came is written to when the server is ended), `times` (file that the times of all answers are written to then, in
-seconds of one clock), `addresses` (file for the addresses that connections came from, and how many).
+seconds of one clock), `addresses` (file for the addresses that connections came from, and how many), `stood` (file for
+the longest time in seconds that it was held up by the machine, without having been asked to stand still).
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ KEPT: list[bytes] = []
 ANSWERED: list[float] = []
 RECORD: list[Any] = []
 ADDRESSES: Counter[str] = Counter()
+STOOD = {"asked": 0.0, "longest": 0.0}
+BEAT = 0.02
 
 
 class Peer(WSListener):
@@ -59,7 +62,7 @@ class Peer(WSListener):
             return
         number = next(COUNT)
         if number == 1 and OPTIONS.get("stall"):
-            asyncio.get_running_loop().call_later(OPTIONS["stall_at"], time.sleep, OPTIONS["stall"])
+            asyncio.get_running_loop().call_later(OPTIONS["stall_at"], stand_still)
         data = frame.get_payload_as_bytes()
         if not OPTIONS.get("refuse") and data.startswith(b"[2") and data.endswith(b"{}]"):
             message: list[Any] = [2, data.split(b'"')[1].decode(), "Heartbeat"]  # what piled up is answered quickly
@@ -78,6 +81,19 @@ class Peer(WSListener):
             asyncio.get_running_loop().call_later(self.delay, answer, transport, number, message)
         else:
             answer(transport, number, message)
+
+
+def stand_still() -> None:
+    STOOD["asked"] += OPTIONS["stall"]
+    time.sleep(OPTIONS["stall"])
+
+
+def beat(due_at: float) -> None:
+    """See by how much the loop comes too late, beside the time that it was asked to stand still."""
+    now = time.monotonic()
+    STOOD["longest"] = max(STOOD["longest"], now - due_at - STOOD["asked"])
+    STOOD["asked"] = 0.0
+    asyncio.get_running_loop().call_later(BEAT, beat, now + BEAT)
 
 
 def answer(transport: WSTransport, number: int, message: list[Any]) -> None:
@@ -110,6 +126,7 @@ async def main() -> None:
     sys.stdout.flush()
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    beat(time.monotonic())
     await ended.wait()
     server.close()
 
@@ -121,3 +138,5 @@ if OPTIONS.get("record"):
     Path(OPTIONS["record"]).write_text(json.dumps(RECORD))
 if OPTIONS.get("addresses"):
     Path(OPTIONS["addresses"]).write_text(json.dumps(ADDRESSES))
+if OPTIONS.get("stood"):
+    Path(OPTIONS["stood"]).write_text(json.dumps(STOOD["longest"]))

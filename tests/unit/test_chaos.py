@@ -23,7 +23,7 @@ def test_a_few_faults_by_chance(tmp_path: Path) -> None:
     }
     options = [part for name, value in variables.items() for part in ("--variable", f"{name}:{value}")]
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), *options, "benchmarks/chaos.robot"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Seed 12, 6 faults." in done.stdout
     faults = [json.loads(line) for line in (tmp_path / "faults.jsonl").read_text().splitlines()]

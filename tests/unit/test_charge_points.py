@@ -32,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
 from fake_gateway import FakeGateway, fake_gateway
 
 SHORT = timedelta(milliseconds=200)
+PATIENCE = 30
+"""Seconds that something that has to come may take on a machine that does other things."""
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def until_sent(gateway: FakeGateway, point: str, count: int) -> list[Any]:
     """The frames of a charge point, once there are so many."""
     return wait_until(
         lambda: frames if len(frames := gateway.frames(point)) >= count else None,
-        timeout=5,
+        timeout=PATIENCE,
         failure=lambda: f"{point} sent {gateway.frames(point)}",
     )
 
@@ -250,24 +252,22 @@ class TestMessages:
     def test_a_lost_connection_fails_the_call_at_once(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         gateway.silent.add("Heartbeat")
         point = library.connect_charge_point()
-        began = time.monotonic()
-        waiting = background.start(library.points.get(point).call, "Heartbeat", {}, limit=30)
+        waiting = background.start(library.points.get(point).call, "Heartbeat", {}, limit=10 * PATIENCE)
         until_sent(gateway, point, 1)
         gateway.hang_up(point, 1011)
         with pytest.raises(NotConnected, match="ended by the gateway with code 1011"):
-            waiting.result(5)
-        assert time.monotonic() - began < 5
+            waiting.result(PATIENCE)
 
     def test_one_call_is_outstanding_at_a_time(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         gateway.silent.add("Heartbeat")
         point = library.connect_charge_point()
         made = library.points.get(point)
         first = background.start(made.call, "Heartbeat", {}, limit=0.2)
-        second = background.start(made.call, "BootNotification", {}, limit=5)
+        second = background.start(made.call, "BootNotification", {}, limit=PATIENCE)
         until_sent(gateway, point, 1)
         with pytest.raises(NoAnswer):
-            first.result(5)
-        answer = second.result(5)
+            first.result(PATIENCE)
+        answer = second.result(PATIENCE)
         assert answer.payload["status"] == "Accepted"
         assert [frame.action for frame in made.seen(direction=Direction.SENT)] == ["Heartbeat", "BootNotification"]
         first, second = made.seen(direction=Direction.SENT)[:2]
@@ -468,7 +468,7 @@ class TestCommands:
             library.command_should_be_received("Reset", since=frame, timeout=SHORT)
         with pytest.raises(WaitTimeout, match=r"^CP-1 should have received no command, but it received ChangeConfi"):
             library.no_command_should_be_received()
-        wait_until(lambda: library.sent_frames(kind=MessageType.CALLRESULT) or None, timeout=5, failure=str)
+        wait_until(lambda: library.sent_frames(kind=MessageType.CALLRESULT) or None, timeout=PATIENCE, failure=str)
 
     def test_an_answer_that_nobody_waits_for_is_counted(
         self, gateway: FakeGateway, library: ChargePointLibrary

@@ -80,7 +80,7 @@ class CentralSystem:
     async def _serve(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         point = connection.request.path.rpartition("/")[2]
-        self.points[point] = Central(point, connection, response_timeout=5)
+        self.points[point] = Central(point, connection, response_timeout=30)
         # `start` ends with the exception of the closed connection.
         await asyncio.gather(self.points[point].start(), return_exceptions=True)
 
@@ -91,7 +91,7 @@ class CentralSystem:
 
     def ask(self, point: str, command: Any) -> Any:
         """Send a command; its answer is checked against the schema."""
-        return background.run(self.points[point].call, command, suppress=False, timeout=10)
+        return background.run(self.points[point].call, command, suppress=False, timeout=60)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from resilience.ports import free_port
 from resilience.target import Target
 from resilience.waiting import wait_until
 
+PATIENCE = 30
+"""Seconds that something that has to come may take on a machine that does other things."""
 Reply = Callable[[str, BaseHTTPRequestHandler], tuple[int, Any] | None]
 
 
@@ -60,10 +62,10 @@ def some_commands(url: str, folder: Path, count: int = 5) -> TrafficReport:
     """Let at least so many commands go to a system, and end."""
     client = CommandClient(url, Target.load("reference"), run="run")
     ledger = Ledger(folder / "commands.jsonl")
-    traffic = CommandTraffic(client, ["CP-1", "CP-2"], ledger, pause=0.005, timeout=1, seed=1)
+    traffic = CommandTraffic(client, ["CP-1", "CP-2"], ledger, pause=0.005, timeout=PATIENCE, seed=1)
     try:
         traffic.start()
-        wait_until(lambda: traffic.report.sent >= count or None, timeout=10, failure=lambda: "too few were sent")
+        wait_until(lambda: traffic.report.sent >= count or None, timeout=PATIENCE, failure=lambda: "too few were sent")
         return traffic.stop()
     finally:
         traffic.close()

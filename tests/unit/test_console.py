@@ -224,8 +224,8 @@ SUITE = """
         Wait Until Server Is Ready
         ${url}    Get Gateway Url
         Aim Load At    ${url}
-        Start Fault Schedule    at 0.2 s    latency 50 ms for 3 s    at 3.5 s    latency 5 ms for 0.1 s
-        Run Load    rate=50    duration=4 s    charge_points=5
+        Start Fault Schedule    at 0.2 s    latency 50 ms for 9 s    at 9.5 s    latency 5 ms for 0.1 s
+        Run Load    rate=50    duration=5 s    charge_points=5
         Fault Schedule Should End
 
     A Queue
@@ -235,7 +235,7 @@ SUITE = """
         Open Queue    ${redis}
         Pause Server    alias=queue
         ${sent}    Queue Generated Messages    10
-        Run Keyword And Expect Error    *    All Messages Should Be Answered    ${sent}    timeout=2 s
+        Run Keyword And Expect Error    *    All Messages Should Be Answered    ${sent}    timeout=5 s
         Resume Server    alias=queue
         All Messages Should Be Answered    ${sent}
 """
@@ -248,13 +248,13 @@ def command(folder: Path, *options: str) -> list[str]:
 
 def test_loads_faults_and_queues_show_how_far_they_are(terminal: Terminal, tmp_path: Path) -> None:
     done = subprocess.run(
-        command(tmp_path), stdout=terminal.stream, stderr=subprocess.STDOUT, cwd=tmp_path, timeout=120, check=False
+        command(tmp_path), stdout=terminal.stream, stderr=subprocess.STDOUT, cwd=tmp_path, timeout=300, check=False
     )
     seen = terminal.close()
     screen = Screen().show(seen)
     assert done.returncode == 0, screen.text
     lines = "\n".join(screen.ever)
-    assert re.search(r"load 'load': \d+ messages answered, \d+/s, p99 \d+ ms, [1-4] s left, fault: latency of F", lines)
+    assert re.search(r"load 'load': \d+ messages answered, \d+/s, p99 \d+ ms, [1-5] s left, fault: latency of F", lines)
     assert re.search(r"Fault 1 of 2, now latency of Fault proxy .*, \d s left", lines)
     assert re.search(r"Queue: 0 of 10 messages answered, 0/s", lines)
     assert re.search(r"^A Load Under Faults +\S*\| PASS \|$", re.sub(r"\x1b\[\d+m", "", screen.text), re.MULTILINE)
@@ -267,7 +267,7 @@ def test_a_run_in_a_pipeline_is_quiet(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout

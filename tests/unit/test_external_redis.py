@@ -18,7 +18,7 @@ from resilience.services import AppendOnly, EmbeddedRedis, ExternalRedis, Restar
 def elsewhere() -> Iterator[EmbeddedRedis]:
     made = EmbeddedRedis("Redis elsewhere", append_only=AppendOnly.OFF, settings={"requirepass": "s3cret%"})
     try:
-        made.start(20)
+        made.start(30)
         yield made
     finally:
         made.close()
@@ -27,14 +27,14 @@ def elsewhere() -> Iterator[EmbeddedRedis]:
 def test_it_is_used_by_its_url(elsewhere: EmbeddedRedis) -> None:
     made = create_service(ServiceKind.EXTERNAL, "Redis 'redis'", binary=elsewhere.url(3))
     assert not made.is_there
-    assert made.start(5).proof == "PING: PONG"
+    assert made.start(30).proof == "PING: PONG"
     assert made.is_running
     assert made.url() == elsewhere.url(3)
     assert made.url(5) == elsewhere.url(5)
     assert made.version == elsewhere.version
-    assert made.command("SET", "key", "value", timeout=2) == "OK"
+    assert made.command("SET", "key", "value", timeout=30) == "OK"
     made.close()
-    assert elsewhere.command("GET", "key", timeout=2) == "value"
+    assert elsewhere.command("GET", "key", timeout=30) == "value"
 
 
 def test_the_url_can_come_from_the_environment(elsewhere: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +54,10 @@ def test_the_url_can_come_from_the_environment(elsewhere: EmbeddedRedis, monkeyp
 )
 def test_nothing_is_done_to_it(elsewhere: EmbeddedRedis, action: Callable[[ExternalRedis], object]) -> None:
     made = ExternalRedis("Redis", url=elsewhere.url())
-    made.start(5)
+    made.start(30)
     with pytest.raises(LacksCapability, match="external"):
         action(made)
-    assert elsewhere.ping().pong
+    assert elsewhere.ping(30).pong
 
 
 def test_what_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +115,9 @@ def test_in_a_suite_what_would_be_done_to_it_is_skipped(elsewhere: EmbeddedRedis
     suite = tmp_path / "external.robot"
     suite.write_text(SUITE % elsewhere.url().replace("%", "\\%"))
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     result = ExecutionResult(str(tmp_path / "output.xml"))
     found = {test.name: (test.status, test.message) for test in result.suite.tests}
     assert [status for status, _ in found.values()] == ["SKIP", "SKIP", "SKIP", "SKIP", "PASS"], (found, run.stderr)
     assert all("external" in message for status, message in found.values() if status == "SKIP")
-    assert elsewhere.ping().pong
+    assert elsewhere.ping(30).pong

@@ -25,11 +25,15 @@ from resilience.faults.toxics import Toxic
 from resilience.services import AppendOnly, EmbeddedRedis
 from resilience.waiting import wait_until
 
+PATIENCE = 30
+"""Seconds that something that has to come may take on a machine that does other things."""
+MOST_SAMPLES = 6
+
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[EmbeddedRedis]:
     with contextlib.closing(EmbeddedRedis("Redis", append_only=AppendOnly.OFF)) as made:
-        made.start(20)
+        made.start(PATIENCE)
         yield made
 
 
@@ -60,7 +64,7 @@ def port_of(proxy: Proxy) -> int:
 @pytest.fixture
 def connection(proxy: Proxy) -> Iterator[socket.socket]:
     """One raw connection through the proxy that has been used already."""
-    with socket.create_connection(("127.0.0.1", port_of(proxy)), 5) as made:
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as made:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert ping(made) == b"+PONG\r\n"
         yield made
@@ -68,7 +72,7 @@ def connection(proxy: Proxy) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[redis.Redis]:
-    made = redis.Redis(port=port_of(proxy), socket_timeout=1, retry=Retry(NoBackoff(), 0), protocol=2)
+    made = redis.Redis(port=port_of(proxy), socket_timeout=PATIENCE, retry=Retry(NoBackoff(), 0), protocol=2)
     assert made.ping()
     made.flushall()
     yield made
@@ -120,16 +124,19 @@ def test_removing_latency_lets_what_is_held_back_go_at_once(proxy: Proxy, connec
 
 
 def test_latency_does_not_limit_the_rate(proxy: Proxy, connection: socket.socket) -> None:
+    """One after the other they would take 20 x 100 ms, each time; a machine that is busy takes long now and then."""
     proxy.add_toxic(type="latency", attributes={"latency": 100})
-    began = time.perf_counter()
-    for _ in range(20):
-        connection.sendall(b"PING\r\n")
-        time.sleep(0.002)
-    received = b""
-    while len(received) < 20 * 7:
-        received += connection.recv(1000)
-    # One after the other they would take 20 x 100 ms.
-    assert 0.1 <= time.perf_counter() - began < 20 * 0.1
+    took: list[float] = []
+    while min(took, default=20 * 0.1) >= 20 * 0.1 and len(took) < MOST_SAMPLES:
+        began = time.perf_counter()
+        for _ in range(20):
+            connection.sendall(b"PING\r\n")
+            time.sleep(0.002)
+        received = b""
+        while len(received) < 20 * 7:
+            received += connection.recv(1000)
+        took.append(time.perf_counter() - began)
+    assert 0.1 <= min(took) < 20 * 0.1
 
 
 def test_a_black_hole_keeps_the_connection_open_until_it_is_removed(proxy: Proxy, connection: socket.socket) -> None:
@@ -156,7 +163,7 @@ def test_toxicity_falls_on_the_same_connections_with_the_same_seed(
         fresh.add_toxic(type="latency", attributes={"latency": 40}, toxicity=0.5)
         seen = []
         for _ in range(16):
-            with socket.create_connection(("127.0.0.1", port_of(fresh)), 5) as made:
+            with socket.create_connection(("127.0.0.1", port_of(fresh)), PATIENCE) as made:
                 # Several, since the machine can make one slow that the proxy did not.
                 seen.append(all(took(ping, made) >= 0.04 for _ in range(4)))
         toxiproxy.destroy(fresh)
@@ -183,11 +190,11 @@ def test_connections_can_be_reset_and_left_half_open(api: ProxyApi, proxy: Proxy
     connection.sendall(b"PING\r\n")
     with pytest.raises(TimeoutError):
         connection.recv(100)
-    with socket.create_connection(("127.0.0.1", port_of(proxy)), 5) as fresh:
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as fresh:
         assert ping(fresh) == b"+PONG\r\n"
         assert api.connections("redis")["half_open"] == 1
         api.reset()
-        connection.settimeout(2)
+        connection.settimeout(PATIENCE)
         assert closed(connection)
         assert api.act("redis", "reset") == 1
         with pytest.raises(ConnectionResetError):
@@ -196,7 +203,7 @@ def test_connections_can_be_reset_and_left_half_open(api: ProxyApi, proxy: Proxy
 
 def test_a_connection_to_a_server_that_is_away_is_closed(toxiproxy: Toxiproxy) -> None:
     nobody = toxiproxy.create(upstream="127.0.0.1:1", name="nobody")
-    with socket.create_connection(("127.0.0.1", port_of(nobody)), 5) as made:
+    with socket.create_connection(("127.0.0.1", port_of(nobody)), PATIENCE) as made:
         assert closed(made)
 
 
@@ -308,14 +315,20 @@ def test_an_error_in_the_place_of_the_request_or_of_the_reply(api: ProxyApi, cli
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_delayed_and_a_dropped_exchange(api: ProxyApi, client: redis.Redis, when: str) -> None:
+def test_a_delayed_and_a_dropped_exchange(
+    api: ProxyApi, client: redis.Redis, connection: socket.socket, when: str
+) -> None:
     api.add_resp("redis", {"name": "late", "command": "ECHO", "when": when, "action": "delay", "delay": 150})
     assert took(client.echo, "x") >= 0.15
     client.echo("x")
     assert api.resp("redis", "late")["hits"] == 1
     api.add_resp("redis", {"name": "gone", "command": "INCRBY", "when": when, "action": "drop"})
-    with pytest.raises(redis.TimeoutError):
-        client.incr("counter")
+    connection.sendall(b"INCRBY counter 1\r\n")
+    connection.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        connection.recv(100)
+    # Its time may be up before the proxy has had the command in hands.
+    wait_until(lambda: api.resp("redis", "gone")["hits"] or None, timeout=PATIENCE, failure=lambda: "no hit")
     assert client.get("counter") == (b"1" if when == "after" else None)
 
 
@@ -342,9 +355,11 @@ def test_in_a_pipeline_the_error_stands_where_its_reply_belongs(api: ProxyApi, c
 def test_a_fault_that_begins_while_a_reply_is_due_falls_on_the_right_one(
     api: ProxyApi, proxy: Proxy, client: redis.Redis, connection: socket.socket
 ) -> None:
-    connection.sendall(b"BLPOP list 5\r\n*2\r\n$4\r\nEC")
+    connection.sendall(b"BLPOP list 300\r\n*2\r\n$4\r\nEC")
     wait_until(
-        lambda: True if client.info("clients")["blocked_clients"] == 1 else None, timeout=2, failure=lambda: "no wait"
+        lambda: True if client.info("clients")["blocked_clients"] == 1 else None,
+        timeout=PATIENCE,
+        failure=lambda: "no wait",
     )
     api.add_resp("redis", {"name": "e", "command": "ECHO", "action": "error"})
     connection.sendall(b"HO\r\n$1\r\nx\r\n")
@@ -362,7 +377,7 @@ def test_a_subscriber_goes_on_under_protocol_faults(api: ProxyApi, client: redis
     api.add_resp("redis", {"name": "none", "command": "INCRBY", "action": "error", "times": 0})
     with client.pubsub(ignore_subscribe_messages=True) as subscriber:
         subscriber.subscribe("news")
-        wait_until(lambda: client.publish("news", "0") or None, timeout=2, failure=lambda: "nobody listens")
+        wait_until(lambda: client.publish("news", "0") or None, timeout=PATIENCE, failure=lambda: "nobody listens")
         assert client.publish("news", "1") == client.publish("news", "2") == 1
         texts: list[bytes] = []
         wait_until(
@@ -370,7 +385,7 @@ def test_a_subscriber_goes_on_under_protocol_faults(api: ProxyApi, client: redis
                 (texts.extend(m["data"] for m in [subscriber.get_message(timeout=0.05)] if m), len(texts) >= 3)[1]
                 or None
             ),
-            timeout=3,
+            timeout=PATIENCE,
             failure=lambda: f"{texts}",
         )
         assert texts == [b"0", b"1", b"2"]
@@ -380,7 +395,7 @@ def test_without_faults_any_protocol_passes(toxiproxy: Toxiproxy, api: ProxyApi)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         made = toxiproxy.create(upstream=f"127.0.0.1:{listener.getsockname()[1]}", name="bytes")
         api.add_resp("bytes", {"name": "x", "command": "INCRBY"})
-        with socket.create_connection(("127.0.0.1", port_of(made)), 5) as one:
+        with socket.create_connection(("127.0.0.1", port_of(made)), PATIENCE) as one:
             other, _ = listener.accept()
             with other:
                 one.sendall(b"\x00\x01binary\r\n")

@@ -258,7 +258,7 @@ class TestJudgement:
         expected = {"title": "t", "kind": "k", "reason": "r", "form": "text", "ignored": True}
         cases = [FrameCase(id=f"c-{text}", data=text, **expected) for text in ("stop", "fine", "stop", "stop", "fine")]
         point = ChargePoint("CP-1", Gateway(gateway.url, Target.load("reference")))
-        report: FrameReport = background.run(send_frames, [point], cases, limit=0.1)
+        report: FrameReport = background.run(send_frames, [point], cases, limit=1)
         assert [each.answered_behind for each in report.reactions] == [False, True, False, False, False]
         assert report.reactions[4].seen.startswith("nothing: it was not sent")
 

@@ -40,7 +40,7 @@ def test_suite_passes(page: Path, number: int, tmp_path: Path) -> None:
     for name, text in re.findall(r"`([\w-]+\.yaml)`:\n\n```yaml\n(.*?)```", page.read_text(), re.DOTALL):
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "robot", "--outputdir", "out", "--console", "dotted", "example.robot"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no such" not in done.stderr.lower()
 
@@ -98,7 +98,7 @@ def test_commands_of_the_guide_know_their_options() -> None:
                 [sys.executable, "-m", *helped, "--help"],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=180,
                 check=True,
                 env=os.environ | {"COLUMNS": "200"},
             ).stdout
@@ -135,7 +135,7 @@ def test_the_settings_for_editors_name_what_is_there() -> None:
 def test_keyword_documentation_is_made_without_a_warning(tmp_path: Path) -> None:
     script = ROOT / "docs" / "make_keyword_docs.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

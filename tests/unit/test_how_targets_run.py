@@ -190,7 +190,7 @@ def found(library: OcppServerLibrary, profile: str) -> str:
         except ServiceError:
             return None
 
-    return wait_until(look, timeout=10, failure=lambda: "the server does not listen")
+    return wait_until(look, timeout=60, failure=lambda: "the server does not listen")
 
 
 def test_a_system_that_runs_already_is_used_as_it_is(library: OcppServerLibrary, running: str) -> None:
@@ -269,6 +269,6 @@ def test_a_system_that_is_said_to_run_and_does_not_is_an_error(library: OcppServ
 def test_behind_a_fault_proxy_it_is_skipped(running: str, tmp_path: Path) -> None:
     suite = Path(__file__).resolve().parents[2] / "suites" / "16_connection_failures.robot"
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path / "out"), "--variable", f"TARGET:{running}"]
-    done = subprocess.run([*command, str(suite)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, str(suite)], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout
     assert "Target 'there' runs already: it cannot be started with another way to Redis" in done.stdout

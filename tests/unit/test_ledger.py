@@ -313,14 +313,14 @@ def test_the_command_says_the_same_and_its_exit_status_too(ledger: Ledger) -> No
     ledger.end()
     ledger.close()
     command = [sys.executable, "-m", "resilience.ledger", "check", str(ledger.path)]
-    text = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    text = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert text.returncode == 1
     assert text.stdout.splitlines()[0].startswith("violated: 2 messages: 2 acknowledged")
     assert text.stdout.splitlines()[1] == "lost: Heartbeat 'm0' of CP-1 was acknowledged, but has no answer"
-    machine = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30, check=False)
+    machine = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=180, check=False)
     assert json.loads(machine.stdout)["lost"] == 2
     missing = subprocess.run(
-        [*command[:-1], str(ledger.path) + ".none"], capture_output=True, text=True, timeout=30, check=False
+        [*command[:-1], str(ledger.path) + ".none"], capture_output=True, text=True, timeout=180, check=False
     )
     assert (missing.returncode, missing.stderr) == (
         2,

@@ -33,6 +33,9 @@ from resilience.measure.sampling import Sampler
 from resilience.waiting import wait_until
 
 SERVER = Path(__file__).with_name("load_server.py")
+MOST_SAMPLES = 6
+HELD_UP = 0.15
+"""Seconds that the machine may have held up generator or server in a sample that says something about the two."""
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def end_servers(started: list[subprocess.Popen[str]]) -> Callable[[], None]:
     def end() -> None:
         for process in started:
             process.terminate()
-            process.wait(10)
+            process.wait(30)
 
     return end
 
@@ -86,6 +89,32 @@ def load(tmp_path: Path) -> Iterator[Callable[..., LoadResult]]:
     yield run
     for each in runs:
         each.close()
+
+
+@pytest.fixture
+def sound(server: Callable[..., str], end_servers: Callable[[], None], tmp_path: Path) -> Callable[..., LoadResult]:
+    """The result of a load in which the machine held nobody up who was not to be.
+
+    Where time is what is measured, a machine that stops the server or the generator for a while measures itself. Both
+    say so: the server by a clock of its own, the generator by its lag. Such a sample is thrown away by what they say,
+    never by the figures that the test is about, and another one is taken, a bounded number of times.
+    """
+
+    def measure(run: Callable[[str], LoadResult], *, generator_held: bool = False, **options: Any) -> LoadResult:
+        why = []
+        for number in range(MOST_SAMPLES):
+            stood = tmp_path / f"stood-{number}.json"
+            result = run(server(stood=str(stood), **options))
+            end_servers()
+            held = {"server": json.loads(stood.read_text())}
+            if not generator_held:
+                held["generator"] = result.lag.max / 1000
+            if max(held.values()) <= HELD_UP:
+                return result
+            why.append(", ".join(f"{who} {seconds:.2f} s" for who, seconds in held.items()))
+        pytest.fail(f"The machine held up somebody in each of {MOST_SAMPLES} samples: {'; '.join(why)}")
+
+    return measure
 
 
 def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
@@ -159,20 +188,25 @@ def test_a_stall_counts_from_when_messages_were_due(
     arithmetic = {"mean": 1000 * 0.5 / 15, "p95": 250, "p99": 850, "max": 1000}
     assert all(truth[name] >= 0.95 * least for name, least in arithmetic.items()), "the server did not stand still"
     reported = {name: getattr(result.latency, name) for name in arithmetic}
-    # Beside the server's own time is the way to it and back, as long as in the seconds without a stall.
-    way = statistics.fmean(second.p99 for second in [*result.seconds[:6], *result.seconds[9:15]])
+    # Beside the server's own time is the way to it and back, as long as in most of the seconds without a stall.
+    way = statistics.median(second.p99 for second in [*result.seconds[:6], *result.seconds[9:15]])
     assert all(0.95 * truth[name] <= reported[name] <= 1.05 * truth[name] + way for name in truth), (
         reported,
         truth,
         way,
     )
-    assert max(second.max for second in result.seconds[:6]) < 500 < max(second.max for second in result.seconds)
+    # What stood still later is not in the first seconds; what the machine held up there, the server has seen, too.
+    begun = 1000 * (max(behind[: 6 * 500]) - min(behind))
+    assert max(second.max for second in result.seconds[:6]) <= 1.05 * begun + max(way, 50)
 
 
 def test_waiting_for_ones_turn_is_told_from_the_answer_time(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
-    """5 charge points have one message on the wire while 250 fall due; all wait as long as they would have alone."""
+    """5 charge points have one message on the wire while 250 fall due; all wait as long as they would have alone.
+
+    However often the machine holds up one of the two besides, 5 messages at most are on the wire then.
+    """
     result = load(server(stall_at=1, stall=0.5), model=Model.OPEN, stages=[Stage(3, 500)], charge_points=5)
     assert result.due == result.answered == 1500
     assert result.latency.max >= 0.9 * 500
@@ -197,10 +231,11 @@ def test_several_processes_add_up_and_share_one_schedule(
 def test_errors_are_counted_by_kind_and_written_down(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
-    result = load(server(refuse=10, silent=25, drop=33), messages=10, charge_points=20, timeout=0.5)
+    # Longer than the machine holds anybody up; an answer that is late all the same is one more that is not in time.
+    result = load(server(refuse=10, silent=25, drop=33), messages=10, charge_points=20, timeout=4)
     lost = result.failures["unanswered: connection lost"]
     silent = result.failures["unanswered: timeout"]
-    assert (result.sent, lost, silent) == (200, 6, 4)
+    assert (result.sent, lost, silent) == (200, 6, 4 + result.late)
     assert set(result.refused) == {"InternalError"}
     assert result.unanswered == lost + silent
     assert result.answered + result.refusals + result.unanswered == 200
@@ -289,23 +324,24 @@ def test_without_being_told_charge_points_carry_out_nothing(
 
 def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tmp_path: Path) -> None:
     # Long sessions: of those that come and go within a tenth of a second, progress sees none for a while.
-    plan = Plan(url=server(delay=0.01), profile=Profile.SESSION, meter_values=100, seconds=60)
+    plan = Plan(url=server(delay=0.01), profile=Profile.SESSION, meter_values=100, seconds=300)
     run = LoadRun("Load 'load'", plan)
     try:
         run.start()
-        wait_until(lambda: run.progress().get("charging") or None, timeout=10, failure=lambda: "nobody charges")
-        result = run.stop()
+        wait_until(lambda: run.progress().get("charging") or None, timeout=30, failure=lambda: "nobody charges")
+        result = run.stop(40)
         assert result.sessions
         assert all(session.stopped for session in result.sessions)
-        assert result.duration < 10
+        assert result.duration < plan.seconds
     finally:
         run.close()
 
 
 def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
-    result = load(server(), model=Model.OPEN, stages=[Stage(2, 200)], blackout_at=0.5)
+    # Longer than the machine stands still: a schedule that is over is not blacked out.
+    result = load(server(), model=Model.OPEN, stages=[Stage(5, 80)], blackout_at=0.5)
     assert result.recovered_after is not None
-    assert 0 < result.recovered_after < 5
+    assert 0 < result.recovered_after < result.duration - 0.5
     assert (result.connections, result.fewest_connected, result.reconnecting.samples) == (100, 0, 50)
     assert result.answered + result.unanswered == 400
 
@@ -328,11 +364,14 @@ def test_churn_connects_again_and_again(server: Callable[..., str], load: Callab
 
 
 def test_the_schedule_slips_where_the_server_is_too_slow(
-    server: Callable[..., str], load: Callable[..., LoadResult]
+    load: Callable[..., LoadResult], sound: Callable[..., LoadResult]
 ) -> None:
     """10 charge points with 20 ms a message can have 500 messages answered a second."""
     stages = [Stage(1, 250), Stage(1, 1000), Stage(10, 2000)]
-    result = load(server(delay=0.02), model=Model.OPEN, stages=stages, slip=0.3, charge_points=10)
+    result = sound(
+        lambda url: load(url, model=Model.OPEN, stages=stages, slip=0.3, charge_points=10),
+        delay=0.02,
+    )
     assert result.slipped_at is not None
     assert 1 <= result.slipped_at < 2.5
     assert result.slip_rate is not None
@@ -347,8 +386,8 @@ def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Calla
     run = LoadRun("Load 'load'", plan, processes=2)
     try:
         run.start()
-        run._children[1].stop(10)
-        result = run.wait(20)
+        run._children[1].stop(30)
+        result = run.wait(60)
     finally:
         run.close()
     assert result.processes == 2
@@ -382,49 +421,81 @@ def test_a_slip_is_told_apart_by_what_the_round_trips_were_made_of(
     assert seen is None if cause is None else str(seen).startswith(cause)
 
 
-def test_a_generator_that_stood_still_has_found_no_capacity(server: Callable[..., str]) -> None:
+def test_a_generator_that_stood_still_has_found_no_capacity(sound: Callable[..., LoadResult]) -> None:
     """The server is quick, and the generator is stopped for longer than a message may be overdue."""
-    plan = Plan(url=server(), model=Model.OPEN, stages=[Stage(3, 200)], slip=0.3, drain=False)
-    result = _held_still(LoadRun("Load 'load'", plan), "running")
+
+    def held_still(url: str) -> LoadResult:
+        run = LoadRun("Load 'load'", Plan(url=url, model=Model.OPEN, stages=[Stage(60, 200)], slip=0.3, drain=False))
+        try:
+            run.start()
+            _until_answered(run, 1)
+            _stand_still(run, 0.9)
+            return run.wait(120)
+        finally:
+            run.close()
+
+    result = sound(held_still, generator_held=True)
     assert result.slipped_at is not None
     assert result.capacity_unknown.startswith("the generator was late by")
 
 
-def test_what_is_handed_out_after_the_end_was_not_offered_in_time(server: Callable[..., str]) -> None:
-    plan = Plan(url=server(), model=Model.OPEN, stages=[Stage(0.6, 200)])
-    result = _held_still(LoadRun("Load 'load'", plan), "connected")
-    assert result.due == 120
-    assert result.due_in_time < 100
-    assert result.offered_on_schedule < 170
+def test_what_is_handed_out_after_the_end_was_not_offered_in_time(
+    server: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The generator is stopped before it learns when to begin, and goes on when the time for all of it is over."""
+    run = LoadRun("Load 'load'", Plan(url=server(), model=Model.OPEN, stages=[Stage(0.6, 200)]))
+    connected = run._connected
 
+    def then_stop_it() -> bool | None:
+        found = connected()
+        if found:
+            run._children[0].pause()
+        return found
 
-def _held_still(run: LoadRun, phase: str) -> LoadResult:
-    """The result of a load whose generator was stopped for most of a second in this phase."""
+    monkeypatch.setattr(run, "_connected", then_stop_it)
     try:
         run.start()
-        wait_until(lambda: run.progress()["phase"] == phase or None, timeout=10, failure=lambda: f"it is not {phase}")
-        generator = run._children[0]
-        generator.pause()
-        with pytest.raises(AssertionError):
-            wait_until(lambda: None, timeout=0.9, failure=lambda: "it was stopped for long enough")
-        generator.resume()
-        return run.wait(20)
+        _pass(0.1 + 0.6 + 0.2)
+        run._children[0].resume()
+        result = run.wait(60)
     finally:
         run.close()
+    assert result.due == result.answered == 120
+    assert (result.due_in_time, result.offered_on_schedule) == (0, 0)
 
 
-def test_a_generator_that_is_late_says_so(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
-    url = server()
-    run = LoadRun("Load 'load'", Plan(url=url, model=Model.OPEN, stages=[Stage(3, 200)]))
+def _until_answered(run: LoadRun, more: int) -> None:
+    """Until so many more messages were answered than now."""
+    before = run.progress().get("answered", 0)
+    wait_until(
+        lambda: run.progress().get("answered", 0) >= before + more or None,
+        timeout=30,
+        failure=lambda: f"nothing is answered: {run.progress()}",
+    )
+
+
+def _stand_still(run: LoadRun, length: float) -> None:
+    """Stop the generator for so many seconds."""
+    generator = run._children[0]
+    generator.pause()
+    _pass(length)
+    generator.resume()
+
+
+def _pass(length: float) -> None:
+    """Let so much time pass."""
+    with pytest.raises(AssertionError):
+        wait_until(lambda: None, timeout=length, failure=lambda: "it is over")
+
+
+def test_a_generator_that_is_late_says_so(server: Callable[..., str]) -> None:
+    run = LoadRun("Load 'load'", Plan(url=server(), model=Model.OPEN, stages=[Stage(60, 200)]))
     try:
         run.start()
-        wait_until(lambda: run.progress().get("sent") or None, timeout=10, failure=lambda: "nothing is sent")
-        generator = run._children[0]
-        generator.pause()
-        with pytest.raises(AssertionError):
-            wait_until(lambda: None, timeout=0.5, failure=lambda: "half a second is over")
-        generator.resume()
-        result = run.wait(20)
+        _until_answered(run, 1)
+        _stand_still(run, 0.5)
+        _until_answered(run, 101)  # what was late is among them
+        result = run.stop(40)
     finally:
         run.close()
     assert not result.conclusive
@@ -463,7 +534,7 @@ def test_a_generator_ends_when_its_starter_is_gone(server: Callable[..., str], t
         process.kill()
         wait_until(
             lambda: True if not generator.is_running() or generator.status() == psutil.STATUS_ZOMBIE else None,
-            timeout=10,
+            timeout=30,
             failure=lambda: f"process {generator.pid} still runs",
         )
 
@@ -492,7 +563,7 @@ def test_a_process_that_breaks_off_is_an_error(server: Callable[..., str]) -> No
         run.start()
         run._children[0].kill()
         with pytest.raises(ServiceError, match="broken off with status -9"):
-            run.wait(10)
+            run.wait(30)
     finally:
         run.close()
 
@@ -542,7 +613,7 @@ def test_a_leak_of_a_kilobyte_a_message_is_found_under_load(server: Callable[...
         try:
             run.start()
             sampler = Sampler({"server": _listening_process(run.plan.url)}, every=0.1)
-            result = run.wait(40)
+            result = run.wait(120)
             sampler.stop()
         finally:
             run.close()

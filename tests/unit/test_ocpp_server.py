@@ -159,10 +159,10 @@ def test_a_server_that_closes_the_connection_or_talks_nonsense_is_no_answer() ->
         port = listener.getsockname()[1]
         for _ in answers:
             with pytest.raises(ServiceError, match=rf"^GET http://127\.0\.0\.1:{port}/health: "):
-                http_client.get("127.0.0.1", port, "/health", timeout=5)
+                http_client.get("127.0.0.1", port, "/health", timeout=30)
         thread.join(10)
     with pytest.raises(ServiceError, match=rf"^GET http://127\.0\.0\.1:{port}/health: Connection refused\.$"):
-        http_client.get("127.0.0.1", port, "/health", timeout=5)
+        http_client.get("127.0.0.1", port, "/health", timeout=30)
 
 
 def test_metrics_have_a_name_with_sorted_labels() -> None:

@@ -18,6 +18,8 @@ from resilience.errors import ServiceError, WaitTimeout
 from resilience.processes import ChildProcess, tail
 from resilience.waiting import wait_until
 
+PATIENCE = 30
+"""Seconds that something that has to come may take on a machine that does other things."""
 WAITS = "import signal; print('up', flush=True); signal.pause()"
 DEAF = (
     "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
@@ -42,7 +44,7 @@ def run(child: ChildProcess, code: str, *, until: str = "up") -> None:
     child.start([sys.executable, "-c", textwrap.dedent(code)])
     wait_until(
         lambda: True if until in tail(child.stdout) else None,
-        timeout=10,
+        timeout=PATIENCE,
         failure=lambda: f"not up: {child.output_tail()}",
     )
 
@@ -55,12 +57,12 @@ def gone(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    wait_until(lambda: True if gone(pid) else None, timeout=5, failure=lambda: f"process {pid} is still there")
+    wait_until(lambda: True if gone(pid) else None, timeout=PATIENCE, failure=lambda: f"process {pid} is still there")
 
 
 def test_output_goes_to_files(child: ChildProcess) -> None:
     child.start([sys.executable, "-c", "import sys; print('one'); print('two', file=sys.stderr)"])
-    assert child.wait_for_exit(10) == 0
+    assert child.wait_for_exit(PATIENCE) == 0
     assert tail(child.stdout) == "one\n"
     assert tail(child.stderr) == "two\n"
     assert child.output_tail() == "Its standard output ends with:\none\nIts standard error ends with:\ntwo"
@@ -73,9 +75,9 @@ def test_leads_a_session_of_its_own(child: ChildProcess) -> None:
 
 def test_stop_ends_it_and_says_how(child: ChildProcess) -> None:
     run(child, WAITS)
-    ended = child.stop(5)
+    ended = child.stop(PATIENCE)
     assert ended.status == -signal.SIGTERM
-    assert 0 < ended.took < 5
+    assert 0 < ended.took < PATIENCE
     assert not child.alive
     assert child.exit_status == -signal.SIGTERM
     assert not psutil.pid_exists(child.pid)
@@ -92,7 +94,7 @@ def test_stop_kills_what_does_not_listen(child: ChildProcess) -> None:
 def test_stop_works_on_a_paused_process(child: ChildProcess) -> None:
     run(child, WAITS)
     child.pause()
-    assert child.stop(5).status == -signal.SIGTERM
+    assert child.stop(PATIENCE).status == -signal.SIGTERM
     assert not child.paused
 
 
@@ -120,14 +122,14 @@ def test_pause_and_resume(child: ChildProcess) -> None:
 def test_what_it_started_ends_with_it(child: ChildProcess, how: str, session: bool) -> None:
     run(child, PARENT.format(session=session, then="signal.pause()"), until="\n")
     grandchild = int(tail(child.stdout))
-    child.stop(5) if how == "stop" else getattr(child, how)()
+    child.stop(PATIENCE) if how == "stop" else getattr(child, how)()
     wait_until_gone(grandchild)
 
 
 def test_what_a_crashed_process_left_is_ended_by_close(child: ChildProcess) -> None:
     run(child, PARENT.format(session=False, then="import os; os._exit(7)"), until="\n")
     grandchild = int(tail(child.stdout))
-    assert child.wait_for_exit(5) == 7
+    assert child.wait_for_exit(PATIENCE) == 7
     assert not gone(grandchild)
     child.close()
     wait_until_gone(grandchild)
@@ -146,14 +148,14 @@ def test_can_be_started_again_and_its_output_goes_on(child: ChildProcess) -> Non
 def test_runs_where_and_with_what_it_is_told(child: ChildProcess, tmp_path: Path) -> None:
     code = "import os; print(os.getcwd(), os.environ.get('COLOUR'), os.environ.get('HOME'))"
     child.start([sys.executable, "-c", code], environment={"COLOUR": "green"}, working_directory=tmp_path)
-    child.wait_for_exit(10)
+    child.wait_for_exit(PATIENCE)
     assert tail(child.stdout).split() == [str(tmp_path.resolve()), "green", "None"]
 
 
 def test_a_given_directory_is_kept(tmp_path: Path) -> None:
     child = ChildProcess("Helper", directory=tmp_path)
     child.start([sys.executable, "-c", "print('kept')"])
-    child.wait_for_exit(10)
+    child.wait_for_exit(PATIENCE)
     child.close()
     assert (tmp_path / "stdout.log").read_text() == "kept\n"
 
@@ -196,7 +198,7 @@ def test_memory_is_that_of_the_whole_tree(child: ChildProcess) -> None:
     run(child, PARENT.format(session=False, then=held), until="up\n")
     wait_until(
         lambda: True if child.memory().resident_bytes > alone.resident_bytes + 64 * 1024**2 else None,
-        timeout=5,
+        timeout=PATIENCE,
         failure=lambda: f"{child.memory()}",
     )
     assert child.memory().processes == 2
@@ -208,7 +210,8 @@ def test_cpu_share_of_an_idle_and_of_a_busy_process(child: ChildProcess) -> None
     child.kill()
     run(child, "print('up again', flush=True)\nwhile True: pass", until="up again")
     before = child.cpu_seconds()
-    assert child.cpu_share(0.5) > 0.1
+    # A machine that gives it no processor time for a while gives it some later.
+    wait_until(lambda: child.cpu_share(0.5) > 0.1 or None, timeout=PATIENCE, failure=lambda: "it is not busy")
     assert child.cpu_seconds() > before
 
 
@@ -238,7 +241,7 @@ def test_an_interpreter_that_ends_takes_its_processes_along() -> None:
         print(child.pid, child.directory)
         """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=120
     )
     pid, directory = done.stdout.split()
     assert not psutil.pid_exists(int(pid))

@@ -37,7 +37,7 @@ def url() -> Iterator[str]:
 
     try:
         real.start([str(PROGRAM), "-host", "127.0.0.1", "-port", str(port)])
-        wait_until(listens, timeout=10, failure=real.output_tail)
+        wait_until(listens, timeout=30, failure=real.output_tail)
         yield made
     finally:
         real.close()

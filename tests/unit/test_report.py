@@ -66,7 +66,7 @@ def robot(folder: Path, *arguments: str, module: str = "robot") -> subprocess.Co
     # pabot starts `robot` by its name.
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
 
 
@@ -226,7 +226,7 @@ def test_a_killed_run_leaves_a_page_that_says_so(tmp_path: Path) -> None:
         Second
             [Tags]    R13.3
             Create File    ${CURDIR}/reached
-            Sleep    60 s
+            Sleep    300 s
         *** Settings ***
         Library    OperatingSystem
         """,
@@ -234,7 +234,7 @@ def test_a_killed_run_leaves_a_page_that_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path / "out"), "own.robot"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (tmp_path / "reached").exists():
             assert time.monotonic() < deadline
             assert process.poll() is None

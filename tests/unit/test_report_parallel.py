@@ -121,7 +121,7 @@ def test_one_that_wants_the_machine_for_itself_waits_for_all_others(tmp_path: Pa
     first.give_back()
     assert not has_it.wait(0.1)
     second.give_back()
-    thread.join(20)
+    thread.join(60)
     assert has_it.is_set()
     alone.give_back()
     first.take(output, alone=True)

@@ -388,7 +388,7 @@ class TestTheCheck:
             cwd=suites.parent,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 1

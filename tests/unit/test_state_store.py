@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ CHANNELS = {"control_connect", "control_disconnect", "wake"}
 @pytest.fixture(scope="module")
 def library() -> Iterator[tuple[StateStoreLibrary, RedisServiceLibrary]]:
     with RedisServiceLibrary() as redis, StateStoreLibrary() as store:
-        store.open_state_store(redis.start_redis(append_only=AppendOnly.OFF))
+        store.open_state_store(redis.start_redis(append_only=AppendOnly.OFF), reply_timeout=timedelta(seconds=30))
         yield store, redis
 
 

@@ -56,7 +56,7 @@ class Run:
 
     def finish(self) -> SuiteResult:
         with self.start() as process:
-            self.console, _ = process.communicate(timeout=120)
+            self.console, _ = process.communicate(timeout=240)
         return ExecutionResult(str(self.folder / "output.xml")).suite
 
     def processes(self) -> list[str]:
@@ -188,10 +188,10 @@ def test_nothing_stays_behind_when_the_run_is_broken_off(run: Run) -> None:
     )
     with run.start() as process:
         wait_until(
-            lambda: True if len(run.processes()) == 3 else None, timeout=30, failure=lambda: f"{run.processes()}"
+            lambda: True if len(run.processes()) == 3 else None, timeout=90, failure=lambda: f"{run.processes()}"
         )
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     assert process.returncode != 0
 
 

@@ -23,6 +23,9 @@ from resilience.ports import free_port
 from resilience.processes import ChildProcess
 from resilience.waiting import wait_until
 
+PATIENCE = 30
+"""Seconds that something that has to come may take on a machine that does other things."""
+MOST_SAMPLES = 6
 STREAMS = pytest.mark.parametrize("stream", ["upstream", "downstream"])
 
 
@@ -60,7 +63,9 @@ class Echo:
         def there() -> bytes:
             return b"".join(self.pieces)
 
-        wait_until(lambda: len(there()) >= len(data) or None, timeout=10, failure=lambda: f"only {there()!r} came")
+        wait_until(
+            lambda: len(there()) >= len(data) or None, timeout=PATIENCE, failure=lambda: f"only {there()!r} came"
+        )
         return there() == data
 
     def close(self) -> None:
@@ -70,7 +75,7 @@ class Echo:
                 made.shutdown(socket.SHUT_RDWR)
             made.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE)
 
 
 @pytest.fixture(scope="module", params=["own", "toxiproxy"])
@@ -89,7 +94,7 @@ def api(request: pytest.FixtureRequest) -> Iterator[ProxyApi]:
         try:
             real.start([program, "-host", "127.0.0.1", "-port", str(port)])
             made = ProxyApi(f"http://127.0.0.1:{port}")
-            wait_until(lambda: answers(made), timeout=10, failure=real.output_tail)
+            wait_until(lambda: answers(made), timeout=PATIENCE, failure=real.output_tail)
             yield made
         finally:
             real.close()
@@ -129,7 +134,7 @@ def proxy(toxiproxy: Toxiproxy, echo: Echo) -> Proxy:
 @pytest.fixture
 def connection(proxy: Proxy, echo: Echo) -> Iterator[socket.socket]:
     """One connection through the proxy that has been used already."""
-    with socket.create_connection(("127.0.0.1", port_of(proxy)), 5) as made:
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as made:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert exchanged(made, b"ping") == b"ping"
         echo.pieces.clear()
@@ -201,9 +206,9 @@ def test_a_disabled_proxy_refuses_and_closes_and_listens_again_on_the_same_port(
 ) -> None:
     with proxy.down():
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port_of(proxy)), 1)
+            socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE)
         assert closed(connection)
-    with socket.create_connection(("127.0.0.1", port_of(proxy)), 1) as again:
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as again:
         assert exchanged(again, b"ping") == b"ping"
 
 
@@ -221,12 +226,13 @@ def test_latency(proxy: Proxy, connection: socket.socket, stream: str) -> None:
 @STREAMS
 def test_bandwidth(proxy: Proxy, connection: socket.socket, stream: str) -> None:
     proxy.add_toxic(type="bandwidth", stream=stream, attributes={"rate": 400})
-    took = []
-    for _ in range(3):
+    took: list[float] = []
+    # More of them where the machine held each up; a rate in kilobits takes eight times as long each time.
+    while len(took) < 3 or (min(took) >= 8 * 0.25 and len(took) < MOST_SAMPLES):
         began = time.perf_counter()
         assert exchanged(connection, b"x" * 100_000) == b"x" * 100_000
         took.append(time.perf_counter() - began)
-    # The shortest has the least of what else the machine did; a rate in kilobits would take eight times as long.
+    # The shortest has the least of what else the machine did.
     assert 0.2 <= min(took) < 8 * 0.25
 
 
@@ -239,7 +245,7 @@ def test_slow_close(proxy: Proxy, connection: socket.socket, echo: Echo, stream:
         assert closed(connection)
         assert time.perf_counter() - began >= 0.2
     else:
-        end = wait_until(lambda: echo.ends or None, timeout=5, failure=lambda: "the end did not come")
+        end = wait_until(lambda: echo.ends or None, timeout=PATIENCE, failure=lambda: "the end did not come")
         assert end[0] - began >= 0.2
 
 
@@ -265,7 +271,7 @@ def test_timeout_0_drops_and_stays_open(proxy: Proxy, connection: socket.socket,
 def test_reset_peer(proxy: Proxy, echo: Echo, stream: str) -> None:
     """On a new connection: a real Toxiproxy closes those that are open in order."""
     proxy.add_toxic(type="reset_peer", stream=stream, attributes={"timeout": 50})
-    with socket.create_connection(("127.0.0.1", port_of(proxy)), 5) as made:
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as made:
         made.sendall(b"ping")
         with pytest.raises(ConnectionResetError):
             made.recv(100)
@@ -274,16 +280,24 @@ def test_reset_peer(proxy: Proxy, echo: Echo, stream: str) -> None:
 
 @STREAMS
 def test_slicer(proxy: Proxy, connection: socket.socket, echo: Echo, stream: str) -> None:
+    """Pieces that come while the reader is held up are one piece to it: then it is done again, a few times.
+
+    Without slices there is never more than one piece, and it is there before the pauses are over.
+    """
     attributes = {"average_size": 1, "size_variation": 0, "delay": 20_000}
     proxy.add_toxic(type="slicer", stream=stream, attributes=attributes)
-    connection.sendall(b"1234567")
-    pieces: list[bytes] = []
-    began = time.perf_counter()
-    while sum(map(len, pieces)) < 7:
-        pieces.append(connection.recv(100))
-    assert b"".join(pieces) == b"1234567"
-    assert len(echo.pieces if stream == "upstream" else pieces) >= 4
-    assert time.perf_counter() - began >= 6 * 0.020
+    counts: list[int] = []
+    while max(counts, default=0) < 4 and len(counts) < MOST_SAMPLES:
+        echo.pieces.clear()
+        pieces: list[bytes] = []
+        began = time.perf_counter()
+        connection.sendall(b"1234567")
+        while sum(map(len, pieces)) < 7:
+            pieces.append(connection.recv(100))
+        assert b"".join(pieces) == b"1234567"
+        assert time.perf_counter() - began >= 6 * 0.020
+        counts.append(len(echo.pieces if stream == "upstream" else pieces))
+    assert max(counts) >= 4
 
 
 @STREAMS
@@ -329,5 +343,5 @@ def test_reset_takes_every_toxic_away_and_lets_all_listen(
     assert toxiproxy.reset()
     assert exchanged(connection, b"ping") == b"ping"
     assert proxy.toxics() == {}
-    with socket.create_connection(("127.0.0.1", port_of(other)), 5) as made:
+    with socket.create_connection(("127.0.0.1", port_of(other)), PATIENCE) as made:
         assert exchanged(made, b"ping") == b"ping"
