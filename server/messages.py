@@ -98,7 +98,7 @@ def parse(raw: bytes, *, longest: int) -> Message:
     """
     if len(raw) > longest:
         _refuse(ErrorCode.FORMATION_VIOLATION, f"the message is longer than {longest} bytes")
-    value = _json(raw)
+    value = read_json(raw)
     if type(value) is not dict:
         kind = {list: "an array", str: "a string", type(None): "null", bool: "a boolean"}.get(type(value), "a number")
         _refuse(ErrorCode.FORMATION_VIOLATION, f"the message is {kind}, allowed is an object (envelope or flat)")
@@ -120,7 +120,7 @@ def parse_frame(raw: bytes, charge_point_id: str) -> Message:
     Raises:
         InvalidMessage: the frame is not a message; says what is wrong and whether an answer can be addressed.
     """
-    value = _json(raw)
+    value = read_json(raw)
     if type(value) is not list:
         _refuse(
             ErrorCode.FORMATION_VIOLATION,
@@ -130,7 +130,13 @@ def parse_frame(raw: bytes, charge_point_id: str) -> Message:
     return _frame(value, charge_point_id)
 
 
-def _json(raw: bytes) -> Any:
+def read_json(raw: bytes) -> Any:
+    """The JSON value in `raw`, of messages, frames and HTTP bodies alike.
+
+    Raises:
+        InvalidMessage: it is not JSON (RFC 8259), is nested deeper than 32 levels, or names a key twice in one object,
+            which readers disagree about.
+    """
     try:
         value = _decode(raw)
     except RecursionError:
@@ -503,7 +509,7 @@ def parse_forwarded(raw: bytes) -> CallResult | CallError:
     Raises:
         InvalidMessage: it is not that.
     """
-    value = _json(raw)
+    value = read_json(raw)
     if type(value) is not list or len(value) != 2 or type(value[0]) is not str or type(value[1]) is not list:
         _refuse(ErrorCode.FORMATION_VIOLATION, f"a forwarded answer is {shown(value)}")
     message = _frame(value[1], value[0])

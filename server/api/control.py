@@ -8,7 +8,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from server import schemas
-from server.api.http import CHARGE_POINT_ID, Given, Operation, Parts, Schema, need_redis, while_listened_to
+from server.api.http import CHARGE_POINT_ID, Given, Operation, Parts, Refused, Schema, need_redis, while_listened_to
 from server.commands import (
     ChargePointOffline,
     ChargePointUnknown,
@@ -21,14 +21,6 @@ from server.correlation import CallErrorReceived, ChargePointDisconnected, Corre
 TIMEOUT: Schema = {"type": "number", "minimum": 0.1, "maximum": 3600}
 """Seconds that the answer is waited for."""
 STATUSES = (408, 502, 503)
-
-
-class _Refused(HTTPException):
-    """An HTTP error that carries data."""
-
-    def __init__(self, status_code: int, detail: str, data: Any) -> None:
-        super().__init__(status_code, detail)
-        self.data = data
 
 
 def operations(parts: Parts) -> list[Operation]:
@@ -49,7 +41,7 @@ def operations(parts: Parts) -> list[Operation]:
             raise HTTPException(408, str(error)) from None
         except CallErrorReceived as error:
             data = {"code": error.code, "description": error.description, "details": error.details}
-            raise _Refused(502, str(error), data) from None
+            raise Refused(502, str(error), data=data) from None
         except InvalidAnswer as error:
             raise HTTPException(502, f"the charge point's answer breaks the OCPP schema: {error}") from None
 

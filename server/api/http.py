@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from server.commands import Commands
-from server.errors import shown
-from server.messages import usable_charge_point_id
+from server.errors import InvalidMessage, shown
+from server.messages import read_json, usable_charge_point_id
 from server.metrics import Metrics
 from server.processor import Processor
 from server.redis_link import RedisLink
@@ -33,6 +33,8 @@ Schema = dict[str, Any]
 
 MOST_BODY_BYTES = 64 * 1024
 """The longest request body that is read; the largest command is far below it."""
+MOST_NAMED = 3
+"""Keys that cannot be read and are named in a message; `errors` has them all."""
 LARGEST_INTEGER = 2**31 - 1
 
 CHARGE_POINT_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 48, "pattern": r"^[^:\s]+$"}
@@ -72,6 +74,29 @@ class Json(Response):
     def render(self, content: Any) -> bytes:
         """The body."""
         return _encode(content)
+
+
+class Listed(NamedTuple):
+    """A list, and what is wrong with the records that should stand in it and cannot be read."""
+
+    data: Any
+    problems: list[CorruptState]
+
+
+class Refused(HTTPException):
+    """An HTTP error that says more than a sentence.
+
+    Attributes:
+        data: what stands under `data`.
+        problems: what stands under `errors`, where there are any.
+    """
+
+    def __init__(
+        self, status_code: int, detail: str, *, data: Any = None, problems: Sequence[CorruptState] = ()
+    ) -> None:
+        super().__init__(status_code, detail)
+        self.data = data
+        self.problems = problems
 
 
 class Given(NamedTuple):
@@ -146,12 +171,27 @@ async def answer(operation: Operation, request: Request, api_token: str) -> Resp
     except StateConflict as error:
         raise HTTPException(409, str(error)) from None
     except CorruptState as error:
-        raise HTTPException(500, str(error)) from None
+        raise Refused(500, str(error), problems=[error]) from None
     except (StateError, RedisError) as error:
         raise HTTPException(503, f"Redis: {error}") from None
     if isinstance(data, Response):
         return data
-    return Json({"success": True, "message": "", "data": data})
+    if isinstance(data, Listed) and data.problems:
+        return Json(_body_of(success=True, message=_unreadable(data.problems), data=data.data, problems=data.problems))
+    return Json(_body_of(success=True, message="", data=data.data if isinstance(data, Listed) else data))
+
+
+def _body_of(*, success: bool, message: str, data: Any, problems: Sequence[CorruptState] = ()) -> dict[str, Any]:
+    body = {"success": success, "message": message, "data": data}
+    if problems:
+        body["errors"] = [{"type": "corrupt", "key": each.key, "why": each.why} for each in problems]
+    return body
+
+
+def _unreadable(problems: Sequence[CorruptState]) -> str:
+    keys = [each.key for each in problems]
+    named = ", ".join(keys[:MOST_NAMED]) + (f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else "")
+    return f"left out, since it cannot be read: {named}"
 
 
 def need_redis(link: RedisLink) -> None:
@@ -232,9 +272,9 @@ async def _body(operation: Operation, request: Request) -> dict[str, Any]:
     except ClientDisconnect:
         raise HTTPException(400, "the body is not complete") from None
     try:
-        value = _decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from None
+        value = read_json(raw)
+    except InvalidMessage as invalid:
+        raise HTTPException(400, f"the body cannot be used: {invalid.reason}") from None
     if what := complaint(operation.validator, value):
         raise HTTPException(400, what)
     return dict(_whole(value))
@@ -274,7 +314,8 @@ async def failure(_request: Request, error: Exception) -> Response:
     """The answer to what was refused."""
     if not isinstance(error, HTTPException):
         raise error
-    body = {"success": False, "message": error.detail, "data": getattr(error, "data", None)}
+    data, problems = (error.data, error.problems) if isinstance(error, Refused) else (None, ())
+    body = _body_of(success=False, message=error.detail, data=data, problems=problems)
     return Json(body, status_code=error.status_code, headers=error.headers)
 
 

@@ -29,8 +29,29 @@ def describe(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     answer = {
         "type": "object",
-        "properties": {"success": {"type": "boolean"}, "message": {"type": "string"}, "data": {}},
+        "properties": {
+            "success": {"type": "boolean"},
+            "message": {"type": "string"},
+            "data": {},
+            "errors": {
+                "type": "array",
+                "description": "Only where a stored value cannot be read. A list has everything else, with status 200;"
+                " with status 500 there is nothing else",
+                "minItems": 1,
+                "items": {"$ref": "#/components/schemas/Unreadable"},
+            },
+        },
         "required": ["success", "message", "data"],
+        "additionalProperties": False,
+    }
+    unreadable = {
+        "type": "object",
+        "properties": {
+            "type": {"const": "corrupt"},
+            "key": {"type": "string", "description": "The Redis key of the value"},
+            "why": {"type": "string", "description": "What is wrong with it"},
+        },
+        "required": ["type", "key", "why"],
         "additionalProperties": False,
     }
     return {
@@ -38,7 +59,7 @@ def describe(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "info": {"title": "OCPP reference server", "version": version},
         "paths": paths,
         "components": {
-            "schemas": {"Answer": answer},
+            "schemas": {"Answer": answer, "Unreadable": unreadable},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }

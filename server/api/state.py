@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from redis.exceptions import RedisError, ResponseError
 
-from server.api.http import CHARGE_POINT_ID, Given, Operation, Parts, need_redis
+from server.api.http import CHARGE_POINT_ID, Given, Listed, Operation, Parts, need_redis
 from server.messages import usable_charge_point_id
-from server.store.base import StateNotFound
+from server.store.base import CorruptState, StateNotFound
 from server.store.models import ConfigurationKey
+from server.store.redis_store import run
 
 SESSIONS_AT_ONCE = 500
 
@@ -32,9 +34,10 @@ def operations(parts: Parts) -> list[Operation]:
 
     async def clients(_given: Given) -> Any:
         need_redis(link)
-        members: Any = await link.client.smembers(keys.connected)
+        operation, found = "list clients", []
+        problems: list[CorruptState] = []
+        members: Any = await run(operation, keys.connected, link.client.smembers(keys.connected))
         ids = sorted(member.decode(errors="replace") for member in members)
-        found = []
         for start in range(0, len(ids), SESSIONS_AT_ONCE):
             async with link.client.pipeline(transaction=False) as pipeline:
                 for each in ids[start : start + SESSIONS_AT_ONCE]:
@@ -42,15 +45,20 @@ def operations(parts: Parts) -> list[Operation]:
                 sessions = await pipeline.execute(raise_on_error=False)
             for each, values in zip(ids[start : start + SESSIONS_AT_ONCE], sessions, strict=True):
                 # Without a session it is no longer connected, and the set has not heard of it yet.
-                if isinstance(values, list) and any(values):
+                if isinstance(values, ResponseError):
+                    problems.append(CorruptState(keys.session(each), str(values), operation))
+                elif isinstance(values, RedisError):
+                    raise values
+                elif any(values):
                     names = ("remote_addr", "ws_server_id", "connected_at", "last_activity")
                     texts = (value.decode(errors="replace") if value is not None else None for value in values)
                     found.append({"charge_point_id": each, **dict(zip(names, texts, strict=True))})
-        return found
+        return Listed(found, problems)
 
     async def charge_points(_given: Given) -> Any:
         need_redis(link)
-        return await store.list_charge_points()
+        problems: list[CorruptState] = []
+        return Listed(await store.list_charge_points(problems=problems), problems)
 
     async def charge_point(given: Given) -> Any:
         need_redis(link)
@@ -58,10 +66,11 @@ def operations(parts: Parts) -> list[Operation]:
 
     async def connectors(given: Given) -> Any:
         need_redis(link)
-        found = await store.list_connectors(given.path["id"])
-        if not found:
+        problems: list[CorruptState] = []
+        found = await store.list_connectors(given.path["id"], problems=problems)
+        if not found and not problems:
             await store.get_charge_point(given.path["id"])
-        return [{"id": number, **msgspec.to_builtins(each)} for number, each in found.items()]
+        return Listed([{"id": number, **msgspec.to_builtins(each)} for number, each in found.items()], problems)
 
     async def connector(given: Given) -> Any:
         need_redis(link)
@@ -73,7 +82,9 @@ def operations(parts: Parts) -> list[Operation]:
         status, charge_point_id = given.query.get("status"), given.query.get("chargePointId")
         if charge_point_id is not None and not usable_charge_point_id(charge_point_id):
             return []  # nobody can be called that
-        return await store.list_transactions(charge_point_id, active=None if status is None else status == "active")
+        problems: list[CorruptState] = []
+        active = None if status is None else status == "active"
+        return Listed(await store.list_transactions(charge_point_id, active=active, problems=problems), problems)
 
     async def transaction(given: Given) -> Any:
         need_redis(link)
@@ -81,10 +92,13 @@ def operations(parts: Parts) -> list[Operation]:
 
     async def configuration(given: Given) -> Any:
         need_redis(link)
-        found = await store.get_configuration(given.path["id"])
-        if not found:
+        problems: list[CorruptState] = []
+        try:
+            found = await store.get_configuration(given.path["id"], problems=problems)
+        except StateNotFound:
             await store.get_charge_point(given.path["id"])
-        return found
+            return {}
+        return Listed(found, problems)
 
     async def set_configuration(given: Given) -> Any:
         need_redis(link)
@@ -104,7 +118,7 @@ def operations(parts: Parts) -> list[Operation]:
     filters = {"chargePointId": CHARGE_POINT_ID, "status": {"type": "string", "enum": ["active", "completed"]}}
     reading = (500, 503)
     return [
-        Operation("GET", "/clients", "The connected charge points", clients, statuses=(503,)),
+        Operation("GET", "/clients", "The connected charge points", clients, statuses=(500, 503)),
         Operation("GET", base, "Every charge point", charge_points, statuses=reading),
         Operation("GET", f"{base}/{{id}}", "A charge point", charge_point, statuses=reading),
         Operation("GET", f"{base}/{{id}}/connectors", "Its connectors", connectors, statuses=reading),

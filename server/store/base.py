@@ -147,8 +147,10 @@ class StateStore(Protocol):
     ) -> list[Transaction]:
         """Transactions, of one charge point or all, oldest start first; only the active ones, or only the others."""
 
-    async def get_configuration(self, charge_point_id: str) -> dict[str, ConfigurationKey]:
-        """Read the whole configuration of a charge point."""
+    async def get_configuration(
+        self, charge_point_id: str, *, problems: list[CorruptState] | None = None
+    ) -> dict[str, ConfigurationKey]:
+        """Read the whole configuration of a charge point; corrupt keys as with `list_charge_points`."""
 
     async def save_configuration(self, charge_point_id: str, record: Mapping[str, ConfigurationKey]) -> None:
         """Replace the whole configuration of a charge point; an empty one removes it."""

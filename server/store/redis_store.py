@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -29,7 +30,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from server.errors import CorruptState, StateError
+from server.errors import CorruptState, StateError, shown
 from server.messages import usable_charge_point_id
 from server.redis_link import REPLY_TIMEOUT, connection_options, steady
 from server.script import Script
@@ -54,6 +55,8 @@ LONGEST_PAUSE = 0.05
 CHUNK = 1000
 """Values read, and arguments of one Redis command, at a time."""
 
+_NUMBER = re.compile("-?[0-9]{1,18}")
+"""A number in an index; more digits may not fit into 64 bits."""
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
@@ -243,12 +246,12 @@ class RedisStateStore:
         ]
         arguments = [charge_point_id, _prefix(names.connector(charge_point_id, 0)), _prefix(names.transaction(0))]
         operation = "delete charge point"
-        reply = await self._run(operation, key, _delete_charge_point.run(self._client.execute_command, keys, arguments))
+        reply = await run(operation, key, _delete_charge_point.run(self._client.execute_command, keys, arguments))
         return bool(_removed(reply, operation))
 
     async def list_charge_points(self, *, problems: list[CorruptState] | None = None) -> list[ChargePoint]:
         """Every charge point, by id."""
-        ids = await self._members(self._keys.charge_points, "list charge points")
+        ids = await self._members(self._keys.charge_points, "list charge points", problems)
         found = await self._all(
             {self._keys.charge_point(each): each for each in sorted(ids)}, ChargePoint, "list charge points", problems
         )
@@ -289,7 +292,8 @@ class RedisStateStore:
     ) -> dict[int, Connector]:
         """A charge point's connectors by their id, in order."""
         index = self._keys.connectors(_usable(charge_point_id))
-        ids = await self._numbers(index, await self._members(index, "list connectors"), "list connectors")
+        members = await self._members(index, "list connectors", problems)
+        ids = self._numbers(index, members, "list connectors", problems)
         return await self._all(
             {self._keys.connector(charge_point_id, each): each for each in sorted(ids)},
             Connector,
@@ -314,7 +318,7 @@ class RedisStateStore:
     async def new_transaction_id(self) -> int:
         """An id that no other transaction has or will have (INCR)."""
         key = self._keys.transaction_id
-        return int(await self._run("new transaction id", key, self._client.incr(key)))
+        return int(await run("new transaction id", key, self._client.incr(key)))
 
     async def get_transaction(self, transaction_id: int) -> Transaction:
         """Read a transaction."""
@@ -347,7 +351,7 @@ class RedisStateStore:
         key = self._keys.transaction(transaction_id)
         operation = "delete transaction"
         for attempt in range(self._limits.attempts):
-            value = await self._run(operation, key, self._client.get(key))
+            value = await run(operation, key, self._client.get(key))
             if value is None:
                 return False
             owner = _decode(key, value, Transaction, operation, transaction_id).charge_point_id
@@ -372,19 +376,15 @@ class RedisStateStore:
     ) -> list[Transaction]:
         """Transactions, of one charge point or all, oldest start first."""
         operation = "list transactions"
-        if charge_point_id is None:
-            owners = sorted(await self._members(self._keys.charge_points, operation))
-        else:
-            owners = [_usable(charge_point_id)]
         ids: list[int] = []
-        for owner in owners:
-            if active:
-                index = self._keys.active_transactions(owner)
-                members = await self._members(index, operation)
-            else:
-                index = self._keys.transactions(owner)
-                members = _texts(index, await self._run(operation, index, self._client.zrange(index, 0, -1)), operation)
-            ids += await self._numbers(index, members, operation)
+        if charge_point_id is not None:
+            ids = await self._transaction_ids(_usable(charge_point_id), operation, problems, active=active)
+        else:
+            for owner in sorted(await self._members(self._keys.charge_points, operation, problems)):
+                try:
+                    ids += await self._transaction_ids(owner, operation, problems, active=active)
+                except CorruptState as error:
+                    _note(error, problems)
         found = await self._all(
             {self._keys.transaction(each): each for each in ids}, Transaction, operation, problems, own=True
         )
@@ -392,6 +392,18 @@ class RedisStateStore:
             each for each in found.values() if active is None or (each.status is TransactionStatus.ACTIVE) is active
         ]
         return sorted(wanted, key=lambda each: (unix_seconds(each.start_time), each.id))
+
+    async def _transaction_ids(
+        self, owner: str, operation: str, problems: list[CorruptState] | None, *, active: bool | None
+    ) -> list[int]:
+        if active:
+            index = self._keys.active_transactions(owner)
+            members = await self._members(index, operation, problems)
+        else:
+            index = self._keys.transactions(owner)
+            found = await run(operation, index, self._client.zrange(index, 0, -1))
+            members = _texts(index, found, operation, problems)
+        return self._numbers(index, members, operation, problems)
 
     def _transaction_work(self, key: str, record: Transaction) -> _Work:
         owner = record.charge_point_id
@@ -410,17 +422,22 @@ class RedisStateStore:
 
     # --- configuration ------------------------------------------------------------------------------------------------
 
-    async def get_configuration(self, charge_point_id: str) -> dict[str, ConfigurationKey]:
+    async def get_configuration(
+        self, charge_point_id: str, *, problems: list[CorruptState] | None = None
+    ) -> dict[str, ConfigurationKey]:
         """Read the whole configuration of a charge point."""
         key = self._keys.configuration(_usable(charge_point_id))
-        fields = await self._run("read", key, self._client.hgetall(key))
+        fields = await run("read", key, self._client.hgetall(key))
         if not fields:
             raise StateNotFound(key)
-        names = _texts(key, list(fields), "read")
-        return {
-            name: _decode(key, value, ConfigurationKey, "read", field=name)
-            for name, value in zip(names, fields.values(), strict=True)
-        }
+        found: dict[str, ConfigurationKey] = {}
+        for raw, value in fields.items():
+            try:
+                (name,) = _texts(key, [raw], "read")
+                found[name] = _decode(key, value, ConfigurationKey, "read", field=name)
+            except CorruptState as error:
+                _note(error, problems)
+        return found
 
     async def save_configuration(self, charge_point_id: str, record: Mapping[str, ConfigurationKey]) -> None:
         """Replace the whole configuration of a charge point; an empty one removes it."""
@@ -437,7 +454,7 @@ class RedisStateStore:
         flat = [each for pair in pairs.items() for each in pair]
         types = [(key, "hash"), (points, "set")]
         for attempt in range(self._limits.attempts):
-            there = _texts(key, await self._run(operation, key, self._client.hkeys(key)), operation)
+            there = _texts(key, await run(operation, key, self._client.hkeys(key)), operation)
             gone = [name for name in there if name not in pairs]
             # A key that appears in between would stay: the number of fields tells.
             work = _Work(
@@ -459,7 +476,7 @@ class RedisStateStore:
     async def get_configuration_key(self, charge_point_id: str, key: str) -> ConfigurationKey:
         """Read one configuration key."""
         name = self._keys.configuration(_usable(charge_point_id))
-        value = await self._run("read", name, self._client.hget(name, key))
+        value = await run("read", name, self._client.hget(name, key))
         if value is None:
             raise StateNotFound(name, f"there is no key {key}")
         return _decode(name, value, ConfigurationKey, "read", field=key)
@@ -510,7 +527,7 @@ class RedisStateStore:
             async with self._client.pipeline(transaction=False) as pipe:
                 for each in some:
                     pipe.exists(self._keys.configuration(each))
-                there = await self._run(operation, index, pipe.execute())
+                there = await run(operation, index, pipe.execute())
             found += [each for each, exists in zip(some, there, strict=True) if exists]
         return found
 
@@ -532,7 +549,7 @@ class RedisStateStore:
     # --- what they share ----------------------------------------------------------------------------------------------
 
     async def _get(self, key: str, kind: type[R], operation: str, own_id: str | int | None = None) -> R:
-        value = await self._run(operation, key, self._client.get(key))
+        value = await run(operation, key, self._client.get(key))
         if value is None:
             raise StateNotFound(key, operation=operation)
         return _decode(key, value, kind, operation, own_id)
@@ -615,7 +632,7 @@ class RedisStateStore:
             async with turn.lock:
                 value, turn.written = turn.written, None
                 if value is None or afresh:
-                    value = await self._run(operation, key, read())
+                    value = await run(operation, key, read())
                 for number in range(self._limits.attempts):
                     result = await attempt(value)
                     if isinstance(result, _Done):
@@ -626,7 +643,7 @@ class RedisStateStore:
                     value = result.value
                     if number > 0:
                         await _pause(number)
-                        value = await self._run(operation, key, read())
+                        value = await run(operation, key, read())
                 raise StateConflict(key, f"it changed through {self._limits.attempts} attempts", operation)
         finally:
             turn.users -= 1
@@ -634,7 +651,7 @@ class RedisStateStore:
                 del self._turns[name]
 
     async def _send(self, key: str, operation: str, work: _Work) -> Any:
-        reply = await self._run(operation, key, _write.run(self._client.execute_command, [], [_pack(work)]))
+        reply = await run(operation, key, _write.run(self._client.execute_command, [], [_pack(work)]))
         return _outcome(reply, operation)
 
     async def _apply(self, key: str, operation: str, work: _Work) -> Any:
@@ -653,9 +670,7 @@ class RedisStateStore:
         ]
         work.types.append((names.charge_points, "set"))
         rest = (names.charge_points, charge_point_id, kept_by)
-        reply = await self._run(
-            operation, key, _delete.run(self._client.execute_command, [], [_pack(work), _pack(rest)])
-        )
+        reply = await run(operation, key, _delete.run(self._client.execute_command, [], [_pack(work), _pack(rest)]))
         return bool(_removed(reply, operation))
 
     async def _all(
@@ -672,7 +687,7 @@ class RedisStateStore:
         names = list(keys)
         for start in range(0, len(names), CHUNK):
             some = names[start : start + CHUNK]
-            values = await self._run(operation, some[0], self._client.mget(some))
+            values = await run(operation, some[0], self._client.mget(some))
             for key, value in zip(some, values, strict=True):
                 member = keys[key]
                 try:
@@ -682,34 +697,37 @@ class RedisStateStore:
                     own_id = member if own or kind is ChargePoint else None
                     found[member] = _decode(key, value, kind, operation, own_id)
                 except CorruptState as error:
-                    if problems is None:
-                        raise
-                    problems.append(error)
+                    _note(error, problems)
         return found
 
     async def _check_absent(self, key: str, operation: str) -> None:
         """MGET gives nil for a value of another type, too."""
-        kind = await self._run(operation, key, self._client.type(key))
+        kind = await run(operation, key, self._client.type(key))
         if kind not in {b"none", b"string"}:
             raise CorruptState(key, f"it is a {kind.decode()}, not a string", operation)
 
-    async def _members(self, index: str, operation: str) -> list[str]:
-        return _texts(index, list(await self._run(operation, index, self._client.smembers(index))), operation)
+    async def _members(self, index: str, operation: str, problems: list[CorruptState] | None = None) -> list[str]:
+        return _texts(index, list(await run(operation, index, self._client.smembers(index))), operation, problems)
 
     @staticmethod
-    async def _numbers(index: str, members: list[str], operation: str) -> list[int]:
-        try:
-            return [int(each) for each in members]
-        except ValueError as error:
-            raise CorruptState(index, str(error), operation) from None
+    def _numbers(
+        index: str, members: list[str], operation: str, problems: list[CorruptState] | None = None
+    ) -> list[int]:
+        found = []
+        for each in members:
+            if _NUMBER.fullmatch(each):
+                found.append(int(each))
+            else:
+                _note(CorruptState(index, f"{shown(each)} is no number of a record", operation), problems)
+        return found
 
-    @staticmethod
-    async def _run(operation: str, key: str, awaitable: Any) -> Any:
-        """Await a reply of Redis; whatever goes wrong becomes a `StateError`."""
-        try:
-            return await awaitable
-        except RedisError as error:
-            raise _state_error(error, key, operation) from error
+
+async def run(operation: str, key: str, awaitable: Any) -> Any:
+    """Await a reply of Redis; whatever goes wrong becomes a `StateError`."""
+    try:
+        return await awaitable
+    except RedisError as error:
+        raise _state_error(error, key, operation) from error
 
 
 class _Turn:
@@ -767,11 +785,21 @@ def _decode(  # noqa: PLR0917
     return record
 
 
-def _texts(key: str, members: list[bytes], operation: str) -> list[str]:
-    try:
-        return [each.decode() for each in members]
-    except UnicodeDecodeError as error:
-        raise CorruptState(key, str(error), operation) from None
+def _texts(key: str, members: list[bytes], operation: str, problems: list[CorruptState] | None = None) -> list[str]:
+    found = []
+    for each in members:
+        try:
+            found.append(each.decode())
+        except UnicodeDecodeError as error:
+            _note(CorruptState(key, f"the member {shown(each)}: {error}", operation), problems)
+    return found
+
+
+def _note(error: CorruptState, problems: list[CorruptState] | None) -> None:
+    """What cannot be read ends a reading, unless whoever reads wants the rest all the same."""
+    if problems is None:
+        raise error
+    problems.append(error)
 
 
 def _state_error(error: RedisError, key: str, operation: str) -> StateError:

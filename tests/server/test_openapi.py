@@ -239,7 +239,7 @@ def test_configuration_is_stored_and_what_cannot_be_is_named(
             ({"key": "B", "value": 3}, "value"),
             ({"key": "B", "value": "3", "readonly": "yes"}, "readonly"),
             (b"{", "JSON"),
-            (b"[" * 60_000, "JSON"),
+            (b"[" * 60_000, "nested deeper"),
             (b'{"key":"B","value":"\xff"}', "JSON"),
         ]:
             status, reply = put(body)
