@@ -5,8 +5,8 @@ batch keeps its number until its fate is known: sent again under the same number
 two comes first and however late the other one comes. The consequence for refusals: only what certainly was never sent
 may be refused; what may have been pushed is held until it certainly has been.
 
-However late a push comes, it does not bring a CALL of a charge point that has connected again since, here or elsewhere
-(docs/decisions/0018-what-is-meant-for-a-connection-ends-with-it.md).
+However late a push comes, it does not bring a CALL of a charge point that has connected again since, here or elsewhere,
+even if it has left again (docs/decisions/0021-redis-remembers-the-newest-connection.md).
 """
 
 from __future__ import annotations
@@ -47,8 +47,16 @@ _PUSH = (
     + """
 -- KEYS: request queue, the instance's hash, dead letters, layout. ARGV: number of this push, lifetime in s, how many
 -- dead letters are kept, number of dead letters, number of shards, their prefix, MessagePack of {the requests' shards,
--- per request its session's key and connection, or nothing}, the dead letters, the requests. Returns the numbers of the
--- requests that were left out, the first one being 1, or 0 if this push had already happened.
+-- per request its session's key, its connection and the key of the newest connection, or nothing}, the dead letters,
+-- the requests. Returns the numbers of the requests that were left out, the first one being 1, or 0 if this push had
+-- already happened.
+local function current(session, newest)
+    local connection = redis.pcall('HGET', session, 'connection')
+    if type(connection) == 'string' then return connection end
+    -- Nobody is connected; but who was last may have been another one.
+    connection = redis.pcall('GET', newest)
+    return type(connection) == 'string' and string.match(connection, '^%S+')
+end
 local last = tonumber(redis.call('HGET', KEYS[2], 'number') or 0)
 if last >= tonumber(ARGV[1]) then return 0 end
 local letters, work = tonumber(ARGV[4]), cmsgpack.unpack(ARGV[7])
@@ -56,8 +64,8 @@ local requests, shards, left_out = {}, {}, {}
 for i = 8 + letters, #ARGV do
     local number = i - 7 - letters
     local session = work[2][number]
-    local connection = session[1] and redis.pcall('HGET', session[1], 'connection')
-    if connection and type(connection) ~= 'table' and connection ~= session[2] then
+    local connection = session[1] and current(session[1], session[3])
+    if connection and connection ~= session[2] then
         -- The charge point has moved to another connection since: this must not be done behind what it sends there.
         left_out[#left_out + 1] = number
     else
@@ -217,7 +225,7 @@ class Outbox:
         # Answers are for who waits for them, wherever the charge point is by now. A session that Redis was not told of
         # yet has still to take the place of the one before.
         sessions = [
-            (keys.session(session.charge_point_id), session.connection_id)
+            (keys.session(session.charge_point_id), session.connection_id, keys.connection(session.charge_point_id))
             if entry.message_id is not None and session.announced
             else ()
             for entry, session in requests

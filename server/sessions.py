@@ -24,6 +24,8 @@ NAME = "sessions"
 """What the registry reports to the link as."""
 LIFETIME = 30.0
 """Seconds that a session stands in Redis after the last sign of life of its gateway."""
+REMEMBERED = 3600
+"""Seconds that Redis knows which connection was a charge point's newest: longer than a gateway can hold up a CALL."""
 RENEW_EVERY = 8.0
 """Seconds between two renewals, and between two looks for charge points that are in the set and have no session."""
 CHUNK = 250
@@ -35,11 +37,17 @@ _encode = msgspec.json.Encoder().encode
 
 _ANNOUNCE = """
 -- Connects and disconnects in their order. KEYS: set of the active, channel of connects, channel of disconnects.
--- ARGV: lifetime in ms, server id, prefix of the wake-up channels, then per event eight: kind, session key, charge
--- point id, connection, remote address, time of connecting, 1 for a first attempt, the event for the channel.
--- Returns per event 1 if it took effect, 0 if the session is another connection's.
+-- ARGV: lifetime in ms, lifetime of the key of the newest connection in s, server id, prefix of the wake-up channels,
+-- then per event nine: kind, session key, charge point id, connection, remote address, time of connecting, 1 for a
+-- first attempt, the event for the channel, key of the newest connection.
+-- Returns per event 1 if it took effect, 0 if the session is, or lately was, another connection's.
+local function newer(key, connection, connected_at)
+    local newest = redis.pcall('GET', key)
+    local other, since = string.match(type(newest) == 'string' and newest or '', '^(%S+) (%S+)$')
+    return other and other ~= connection and since > connected_at
+end
 local reply = {}
-for i = 4, #ARGV, 8 do
+for i = 5, #ARGV, 9 do
     local key, id, connection = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     local old = redis.pcall('HMGET', key, 'connection', 'ws_server_id', 'connected_at')
     if old.err then redis.call('DEL', key); old = {false, false, false} end
@@ -48,15 +56,17 @@ for i = 4, #ARGV, 8 do
         if old[1] == connection then
             redis.call('PEXPIRE', key, ARGV[1])
             taken = 1
-        elseif ARGV[i + 6] == '1' or not old[1] or not old[3] or old[3] <= ARGV[i + 5] then
+        elseif ARGV[i + 6] == '1' or (old[1] and (not old[3] or old[3] <= ARGV[i + 5]))
+            or (not old[1] and not newer(ARGV[i + 8], connection, ARGV[i + 5])) then
             redis.call('DEL', key)
-            redis.call('HSET', key, 'charge_point_id', id, 'remote_addr', ARGV[i + 4], 'ws_server_id', ARGV[2],
+            redis.call('SET', ARGV[i + 8], connection .. ' ' .. ARGV[i + 5], 'EX', ARGV[2])
+            redis.call('HSET', key, 'charge_point_id', id, 'remote_addr', ARGV[i + 4], 'ws_server_id', ARGV[3],
                 'connected_at', ARGV[i + 5], 'last_activity', ARGV[i + 5], 'connection', connection)
             redis.call('PEXPIRE', key, ARGV[1])
             redis.pcall('SADD', KEYS[1], id)
             redis.call('PUBLISH', KEYS[2], ARGV[i + 7])
             -- The gateway that holds the connection before this one finds out that it lost the session, and closes it.
-            if old[1] and old[2] then redis.call('PUBLISH', ARGV[3] .. old[2], cjson.encode({id})) end
+            if old[1] and old[2] then redis.call('PUBLISH', ARGV[4] .. old[2], cjson.encode({id})) end
             taken = 1
         end
     elseif old[1] == connection then
@@ -274,7 +284,7 @@ class Sessions:
 
     async def _announce(self) -> None:
         chunk: list[tuple[str, Session]] = []
-        arguments: list[Any] = [int(LIFETIME * 1000), self._server_id, self._keys.wake("")]
+        arguments: list[Any] = [int(LIFETIME * 1000), REMEMBERED, self._server_id, self._keys.wake("")]
         for kind, session in self._events:
             if len(chunk) == CHUNK:
                 break
@@ -288,6 +298,7 @@ class Sessions:
                 session.connected_at,
                 0 if session.tried else 1,
                 self._event(kind, session),
+                self._keys.connection(session.charge_point_id),
             ]
         for _, session in chunk:
             session.tried = True

@@ -58,6 +58,7 @@ RULES: dict[str, KeyRule] = {
     "shards": KeyRule("string"),
     "shard_processors": KeyRule("hash", 120),
     "session": KeyRule("hash", UNBOUNDED),
+    "connection": KeyRule("string", 3600),
     "gateway": KeyRule("hash", UNBOUNDED),
     "answers": KeyRule("list", UNBOUNDED),
     "connected": KeyRule("set"),

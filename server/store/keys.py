@@ -46,6 +46,10 @@ class Keys:
         """Hash with a lifetime: a charge point's connection and the gateway that holds it."""
         return f"{self._prefix}:session:{charge_point_id}"
 
+    def connection(self, charge_point_id: str) -> str:
+        """String with a lifetime: a charge point's newest connection and when it began, also once it is over."""
+        return f"{self._prefix}:connection:{charge_point_id}"
+
     def gateway(self, instance: str) -> str:
         """Hash with a lifetime: number and fence of a gateway's last push to the request queue."""
         return f"{self._prefix}:gateway:{instance}"

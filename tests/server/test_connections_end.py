@@ -8,10 +8,15 @@ import signal
 import pytest
 import redis
 from conftest import StartServer
-from harness import NOW, QUEUE, ServerProcess, soon
+from harness import NOW, QUEUE, ServerProcess, app, call, soon
 from test_commands import http
 from test_gateway import BOOT, ask, plugged, receive, send
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from server.outbox import Entry, Outbox
+from server.sessions import Session, Sessions
+from server.store.keys import Keys
 
 pytestmark = pytest.mark.anyio
 
@@ -123,3 +128,99 @@ async def test_a_call_that_waited_at_the_old_gateway_does_not_come_behind_those_
     assert client.zrange("ocpp:transactions:CP-1", 0, -1) == [str(transaction).encode()]
     assert not client.exists("ocpp:transactions:CP-1:active")
     assert client.scard("ocpp:transactions:CP-2:active") == 1
+
+
+@pytest.mark.parametrize("expired", [False, True], ids=["soon", "long after"])
+async def test_a_call_that_waited_while_its_charge_point_moved_and_left_again_is_not_queued(
+    redis_url: str, client: redis.Redis, start_server: StartServer, expired: bool
+) -> None:
+    """No session says that it has moved by then; and nobody must be connected again in the place of who has left."""
+    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
+    old = start_server(redis_url, "old", ROLE="gateway")
+    new = start_server(redis_url, "new")
+    for server in (old, new):
+        server.wait_healthy()
+    async with plugged(old, "CP-1") as first, plugged(old, "CP-2") as other:
+        for socket in (first, other):
+            await ask(socket, "1", "BootNotification", BOOT)
+        old.signal(signal.SIGSTOP)
+        for socket in (first, other):
+            await send(socket, 2, "late", "StartTransaction", start)
+        if expired:
+            # As it does on its own after half a minute: the second connection finds none then.
+            client.delete("ocpp:session:CP-1")
+        async with plugged(new, "CP-1") as second:
+            transaction = (await ask(second, "2", "StartTransaction", start))["transactionId"]
+            stop = {"transactionId": transaction, "meterStop": 5, "timestamp": NOW}
+            await ask(second, "3", "StopTransaction", stop)
+        await soon(lambda: not client.exists("ocpp:session:CP-1"), "it has not left")
+        old.signal(signal.SIGCONT)
+        # Who has not moved gets what it waits for.
+        assert (await receive(other))[:2] == [3, "late"]
+        with pytest.raises(ConnectionClosed) as closed:
+            await receive(first, within=20)  # the next renewal of sessions finds out, where no wake-up told
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1000
+        await soon(lambda: old.records("message_outlived_connection"), "it was queued")
+        assert not client.exists("ocpp:session:CP-1")
+        assert client.smembers("ocpp:active") == {b"CP-2"}
+    (record,) = old.records("message_outlived_connection")
+    assert (record["charge_point_id"], record["message_id"]) == ("CP-1", "late")
+    assert client.zrange("ocpp:transactions:CP-1", 0, -1) == [str(transaction).encode()]
+    assert not client.exists("ocpp:transactions:CP-1:active")
+    assert client.scard("ocpp:transactions:CP-2:active") == 1
+    assert 0 < client.ttl("ocpp:connection:CP-1") <= 3600
+
+
+@pytest.mark.parametrize(
+    ("session", "newest", "queued"),
+    [
+        (None, None, True),
+        (None, "own 2026-01-01T00:00:00.000Z", True),
+        (None, "another 2026-01-01T00:00:00.000Z", False),
+        ("own", "own 2026-01-01T00:00:00.000Z", True),
+        ("another", "another 2026-01-01T00:00:00.000Z", False),
+    ],
+)
+async def test_only_a_newer_connection_keeps_a_call_from_the_queue(
+    redis_url: str, client: redis.Redis, session: str | None, newest: str | None, queued: bool
+) -> None:
+    """Not that its own is over: a charge point may send a last message, a StopTransaction say, and leave."""
+    keys = Keys()
+    if session is not None:
+        client.hset(keys.session("CP-1"), "connection", session)
+    if newest is not None:
+        client.set(keys.connection("CP-1"), newest)
+    sender = Session("CP-1", None, "")
+    sender.connection_id, sender.announced = "own", True
+    async with app(redis_url) as made:
+        outbox = Outbox(made.link, keys, instance="g.1", shards=1, on_refused=lambda _: None, patience=10)
+        outbox.put(Entry(call("CP-1", "m"), sender, "m"))
+        await outbox._push()
+    assert client.llen(QUEUE) == queued
+
+
+async def test_a_late_retry_of_a_connect_does_not_take_the_place_of_a_newer_one_that_has_left(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """But a first attempt does, whatever the clocks say, and so does a retry that is newer."""
+    keys = Keys()
+    for first, newest, taken in [
+        (False, "another 2030-01-01T00:00:00.000Z", False),
+        (False, "another 2020-01-01T00:00:00.000Z", True),
+        (False, "own 2020-01-01T00:00:00.000Z", True),
+        (True, "another 2030-01-01T00:00:00.000Z", True),
+    ]:
+        client.flushdb()
+        client.set(keys.connection("CP-1"), newest)
+        lost: list[Session] = []
+        async with app(redis_url) as made:
+            registry = Sessions(
+                made.link, keys, server_id="g", live=list, on_announced=lambda _: None, on_lost=lost.append
+            )
+            session = Session("CP-1", None, "")
+            session.connection_id, session.connected_at, session.tried = "own", "2026-01-01T00:00:00.000Z", not first
+            registry.connected(session)
+            await registry._announce()
+        assert (session.announced, bool(lost)) == (taken, not taken), newest
+        assert bool(client.exists(keys.session("CP-1"))) is taken

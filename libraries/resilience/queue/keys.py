@@ -15,6 +15,7 @@ SYSTEM_KEYS = (
     "shards",
     "shard_processors",
     "transaction_id",
+    "connection",
     "gateway",
     "answers",
 )
@@ -37,6 +38,7 @@ class QueueKeys:
         transactions: the index of a charge point's transactions.
         active_transactions: the index of those that are not over.
         configuration: a charge point's configuration.
+        connection: which connection was a charge point's newest.
         own: patterns of what the system keeps for itself, whoever sent what: counters, who is alive.
     """
 
@@ -51,6 +53,7 @@ class QueueKeys:
     transactions: str | None = None
     active_transactions: str | None = None
     configuration: str | None = None
+    connection: str | None = None
     own: tuple[str, ...] = ()
 
     @classmethod
@@ -69,6 +72,7 @@ class QueueKeys:
             transactions=keys.transactions,
             active_transactions=keys.active_transactions,
             configuration=keys.configuration,
+            connection=keys.connection,
             own=tuple(target.key_glob(name) for name in SYSTEM_KEYS if getattr(keys, name) is not None),
         )
 
@@ -86,6 +90,11 @@ class QueueKeys:
     def answers_of(self, charge_point: str) -> str:
         """The list with the answers to `charge_point`."""
         return self.responses.replace("{charge_point_id}", charge_point)
+
+    def transport_of(self, charge_point: str) -> list[str]:
+        """The keys beside the state that exist once for a charge point."""
+        patterns = (self.responses, self.connection)
+        return [pattern.replace("{charge_point_id}", charge_point) for pattern in patterns if pattern is not None]
 
     def state_of(self, charge_point: str) -> list[str]:
         """The keys that exist once for a charge point, connectors and transactions not among them."""

@@ -281,7 +281,9 @@ class RunData:
                 if self._expected.count(point, answer.message_id) or self._expected.count(point, None):
                     pipeline.lrem(self._keys.answers_of(point), 1, answer.data)
         removed.answers = sum(pipeline.execute())
-        own = [self._keys.answers_of(point) for point in self._points if not self._lists.skipped(point)]
+        own = [
+            key for point in self._points if not self._lists.skipped(point) for key in self._keys.transport_of(point)
+        ]
         if own:
             removed.keys += self._queue.delete(*own)
 

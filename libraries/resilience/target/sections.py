@@ -53,6 +53,7 @@ KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "control_connect": (),
     "control_disconnect": (),
     "session": ("charge_point_id",),
+    "connection": ("charge_point_id",),
     "gateway": ("instance",),
     "answers": ("instance",),
     "connected": (),
@@ -406,6 +407,7 @@ class Keys(Section, frozen=True):
     control_connect: str | None = None
     control_disconnect: str | None = None
     session: str | None = None
+    connection: str | None = None
     gateway: str | None = None
     answers: str | None = None
     connected: str | None = None
