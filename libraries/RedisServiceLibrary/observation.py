@@ -11,6 +11,7 @@ from resilience.errors import ExpectationFailed
 from resilience.library import Component, keyword
 from resilience.registry import Registry
 from resilience.services import RedisService
+from resilience.services.base import PATIENT_PING_LIMIT
 from resilience.waiting import wait_until
 
 
@@ -21,7 +22,7 @@ class Observation(Component):
         self._services = services
 
     @keyword(tags=("redis", "check"))
-    def redis_should_be_running(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=2)) -> None:
+    def redis_should_be_running(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=5)) -> None:
         """Fails unless Redis answers PING.
 
         Args:
@@ -45,7 +46,7 @@ class Observation(Component):
             timeout=timeout,
             failure=lambda: (
                 f"{service.name} should answer PING at {service.host}:{service.port}; it {service.state}, "
-                f"last seen: {service.ping().seen}"
+                f"last seen: {service.ping(PATIENT_PING_LIMIT).seen}"
             ),
         )
 

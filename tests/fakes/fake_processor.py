@@ -51,8 +51,10 @@ class Processor:
             self.release()
             return
         self.taken += 1
-        for point, answer in self.spoilt(*self.answers(entry[1])):
-            self.redis.lpush(RESPONSES + point, answer)
+        with self.redis.pipeline() as together:  # nobody sees one answer of a step without the others
+            for point, answer in self.spoilt(*self.answers(entry[1])):
+                together.lpush(RESPONSES + point, answer)
+            together.execute()
 
     def answers(self, data: bytes) -> list[tuple[str, str]]:
         try:

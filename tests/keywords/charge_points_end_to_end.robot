@@ -17,8 +17,8 @@ Test Teardown    Remove Charge Points
 A Thousand Commands Are Answered In Random Order While The Charge Points Charge
     [Documentation]    Each caller gets its own answer, and no charge point has two commands at a time.
     Let Charge Points Answer    spread=20ms
-    ${commands}    Start Commands    1000    charge_points=${IDS}    timeout=30s
-    ${sessions}    Charge Whole Sessions    ${IDS}    timeout=20s
+    ${commands}    Start Commands    1000    charge_points=${IDS}    timeout=60s
+    ${sessions}    Charge Whole Sessions    ${IDS}    timeout=60s
     Length Should Be    ${sessions}    50
     Commands Should Be Answered    ${commands}
     Count Commands    GetConfiguration    charge_points=${IDS}    expected=1000
@@ -45,7 +45,7 @@ Charge Points That Keep Silent Do Not Hold Up Their Next Command
     Wait For Commands    ${silent}
     Commands Should Have Status    408    ${silent}
     Let Charge Points Answer Sensibly
-    ${answered}    Start Commands    200    charge_points=${IDS}    timeout=10s
+    ${answered}    Start Commands    200    charge_points=${IDS}    timeout=60s
     Commands Should Be Answered    ${answered}
 
 A Charge Point Does What It Was Told

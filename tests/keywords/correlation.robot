@@ -20,19 +20,19 @@ Answers In Random Order Reach Their Callers
     Start Server With Commands
     @{points}    Announce Charge Points    20
     Length Should Be    ${points}    20
-    ${commands}    Start Commands    300    timeout=10s
-    Pending Correlations Should Be    300
+    ${commands}    Start Commands    300    timeout=60s
+    Pending Correlations Should Be    300    timeout=60s
     @{given}    Answer Commands    ${commands}    order=random    seed=7
     Length Should Be    ${given}    300
     ${told}    Commands Should Be Answered    ${commands}
     Should Be Equal    ${told.own_answers}    ${300}
-    Pending Correlations Should Be    0
+    Pending Correlations Should Be    0    timeout=60s
 
 Answers That Are Mixed Up Are Seen
     [Documentation]    The server goes by charge point instead of message id.
     Start Server With Commands    MODE=action
     Announce Charge Points
-    ${commands}    Start Commands    2    timeout=2s
+    ${commands}    Start Commands    2    timeout=60s
     Answer Commands    ${commands}    order=reversed
     Run Keyword And Expect Error
     ...    GLOB:Expected an own answer for each of 2 commands: 0 with their own answer, 2 mixed*
@@ -68,7 +68,7 @@ A Command That Is Not Answered Times Out
     Announce Charge Points
     ${commands}    Start Commands    3    timeout=300ms
     ${told}    Command Should Time Out    ${commands}
-    Should Be True    0.3 <= ${told.quickest} <= ${told.slowest} < 2
+    Should Be True    0.3 <= ${told.quickest} <= ${told.slowest} < 15
     Run Keyword And Expect Error
     ...    GLOB:Expected HTTP status 200 for each of 3 commands, 3 have another outcome; *: 408*
     ...    Commands Should Have Status    200    ${commands}
@@ -83,18 +83,19 @@ Answers That Nobody Waits For Are Counted
     ${mark}    Get Correlations
     Start Commands    2
     Answer Commands    count=2    way=twice
-    ${refused}    Start Commands    1    timeout=5s
+    ${refused}    Start Commands    1    timeout=60s
     Answer Commands    ${refused}    way=unknown
     Answer Commands    ${refused}    way=error
     Commands Should Have Status    502    ${refused}
     Correlation Totals Should Be    since=${mark}    resolved=2    duplicate=2    failed=1    unknown=1
+    ...    timeout=60s
 
 What Is Not Counted Is Seen
     [Documentation]    Waiting alone does not judge.
     Start Server With Commands    MODE=blind
     Announce Charge Points    1    answering=at once
     ${mark}    Get Correlations
-    ${commands}    Start Commands    2    timeout=5s
+    ${commands}    Start Commands    2    timeout=60s
     Commands Should Be Answered    ${commands}
     ${grown}    Wait For Correlation Totals    since=${mark}    resolved=2    timeout=100ms
     Should Be Equal    ${grown}[resolved]    ${0}
@@ -106,7 +107,7 @@ What Is Left Is Seen
     [Documentation]    The server forgets to forget.
     Start Server With Commands    MODE=forgetful
     Announce Charge Points    1    answering=at once
-    ${commands}    Start Commands    2    timeout=3s
+    ${commands}    Start Commands    2    timeout=60s
     Commands Should Be Answered    ${commands}
     Run Keyword And Expect Error    EQUALS:Expected 0 pending commands, the system has 2 (waited 100 ms)
     ...    Pending Correlations Should Be    0    timeout=100ms
@@ -122,14 +123,14 @@ Callers Can Go Away
     [Documentation]    The server notices.
     Start Server With Commands
     Announce Charge Points
-    ${commands}    Start Commands    2    timeout=30s
+    ${commands}    Start Commands    2    timeout=60s
     Wait For Received Commands    ${commands}
-    Noted Correlations Should Be    2
+    Noted Correlations Should Be    2    timeout=60s
     Abandon Commands    ${commands}
     Should Be Equal    ${commands.waiting}    ${0}
     Should Be Equal    ${commands[0].problem}    the caller went away
-    Pending Correlations Should Be    0
-    Noted Correlations Should Be    0
+    Pending Correlations Should Be    0    timeout=60s
+    Noted Correlations Should Be    0    timeout=60s
 
 The Manager Alone Is Measured
     [Documentation]    In a process of its own.
@@ -154,10 +155,10 @@ Start Two Equal Commands
     [Documentation]    In this order, to one charge point.
     Start Server With Commands
     Announce Charge Points
-    ${first}    Start Commands    1    key=Same    timeout=5s
+    ${first}    Start Commands    1    key=Same    timeout=60s
     @{received}    Wait For Received Commands    ${first}
     Should Be Equal    ${received[0].action}    GetConfiguration
-    ${second}    Start Commands    1    key=Same    timeout=5s
+    ${second}    Start Commands    1    key=Same    timeout=60s
     RETURN    ${first}    ${second}
 
 Start Server With Commands

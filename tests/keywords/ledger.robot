@@ -22,7 +22,7 @@ A Ledger Of A Sound Queue Is Clean, And Can Be Judged Again From Its File
     ${file}    Keep Ledger    seed=7
     ${sent}    Queue Generated Messages    100    charge_points=5
     Queue Raw Messages    {"invalid": "malformed_json"
-    All Messages Should Be Answered    ${sent}    timeout=20s
+    All Messages Should Be Answered    ${sent}    timeout=60s
     ${ledger}    Ledger Should Be Clean
     Should Start With    ${ledger.summary}    100 messages: 100 acknowledged, 0 refused
     Judging The File Again Should Say    ${file}    clean: ${ledger.summary}
@@ -58,8 +58,8 @@ The Ledger Of A Processor With A Defect Should Say
     [Arguments]    ${defect}    ${violation}
     Keep Ledger
     Start Processor    ${defect}
-    Queue Messages    Heartbeat    Heartbeat    Heartbeat    Heartbeat
-    Wait Until Queue Is Empty    timeout=20s
+    ${sent}    Queue Messages    Heartbeat    Heartbeat    Heartbeat    Heartbeat
+    Wait For Answer    ${sent[3]}    timeout=60s
     Terminate All Processes
     Run Keyword And Expect Error    GLOB:Ledger ledger-queue-*.jsonl is violated: 4 messages: *\n${violation}
     ...    Ledger Should Be Clean

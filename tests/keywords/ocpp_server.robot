@@ -12,7 +12,7 @@ Test Teardown    Remove All Servers
 ${FAKE}                ${CURDIR}/../fakes/fake.yaml
 ${REDIS}               redis://127.0.0.1:7777/0
 ${STDERR}              Its standard error ends with:
-${NO_HEALTH_ANSWER}    REGEXP:GET http://127\\.0\\.0\\.1:\\d+/status: no answer within 2 seconds\\.
+${NO_HEALTH_ANSWER}    REGEXP:GET http://127\\.0\\.0\\.1:\\d+/status: no answer within 5 seconds\\.
 
 
 *** Test Cases ***
@@ -26,7 +26,7 @@ A Server Is Started As Its Profile Says
     Should Be Equal    ${record}[redis]    ${REDIS}
     Should Be Equal    ${record}[extra]    127.0.0.1:7777 fake
     ${seconds}    Get Server Start Time    alias=fake
-    Should Be True    0 < ${seconds} < 10
+    Should Be True    0 < ${seconds} < 30
 
 A Test Can Override The Profile
     [Documentation]    Settings of the test are environment variables on top of the profile's.
@@ -63,8 +63,8 @@ A Server That Has Exited Is Reported By Every Keyword That Needs It
 A Server That Never Listens Is Killed And Reported
     [Documentation]    It does not stay behind.
     VAR    ${expected}
-    ...    (?s)Server 'fake' did not say that it listens \\(waited 2 seconds\\) and was killed\\. ${STDERR}\\n.*
-    Run Keyword And Expect Error    REGEXP:${expected}    Start Fake    timeout=2s    MODE=silent
+    ...    (?s)Server 'fake' did not say that it listens \\(waited 5 seconds\\) and was killed\\. ${STDERR}\\n.*
+    Run Keyword And Expect Error    REGEXP:${expected}    Start Fake    timeout=5s    MODE=silent
     Server Should Have Exited    -9    alias=fake
 
 A Server With An Impossible Port Is Killed And Reported
@@ -77,8 +77,8 @@ A Server With An Impossible Port Is Killed And Reported
 Stop Says How Long It Took
     [Documentation]    In seconds, from the signal to the end.
     Start Fake
-    ${seconds}    Stop Server    alias=fake    timeout=5s
-    Should Be True    0 < ${seconds} < 5
+    ${seconds}    Stop Server    alias=fake    timeout=30s
+    Should Be True    0 < ${seconds} < 30
     ${status}    Server Should Have Exited    alias=fake
     Should Be Equal    ${status}    ${0}
     Run Keyword And Expect Error    EQUALS:Cannot stop Server 'fake': it has ended with status 0.
@@ -134,8 +134,8 @@ Health Is Told In The Words Of The Keywords
     ${health}    Get Health    alias=fake
     Should Be Equal    ${health}[state]    up
     Tell Fake    health/limping
-    ${seconds}    Wait Until Health Is    degraded    alias=fake
-    Should Be True    0 <= ${seconds} < 5
+    ${seconds}    Wait Until Health Is    degraded    alias=fake    timeout=60s
+    Should Be True    0 <= ${seconds} < 60
 
 Unexpected Health Is Reported
     [Documentation]    At once, or at the end of a wait.
@@ -169,11 +169,11 @@ Response Times Are Measured
     Start Fake
     ${times}    Measure Health Response Time    20    alias=fake
     Should Be Equal    ${times}[samples]    ${20}
-    Should Be True    0 < ${times}[min] <= ${times}[median] <= ${times}[p95] <= ${times}[max] < 1000
+    Should Be True    0 < ${times}[min] <= ${times}[median] <= ${times}[p95] <= ${times}[max] < 5000
     Tell Fake    delay/0.2
     ${times}    Measure Health Response Time    2    alias=fake
     Should Be True    ${times}[min] >= 200
-    Tell Fake    delay/5
+    Tell Fake    delay/30
     Run Keyword And Expect Error    ${NO_HEALTH_ANSWER}    Measure Health Response Time    1    alias=fake
     Run Keyword And Expect Error    EQUALS:samples is 0, at least 1 is needed.    Measure Health Response Time    0
 
@@ -203,7 +203,7 @@ The Shards Of A Server Are Waited For
     ...    Wait Until Server Owns Shards    4    alias=fake
     ${url}    Start Redis
     Start Server    ${url}    QUEUE_SHARDS=2    ROLE=processor
-    ${shards}    Wait Until Server Owns Shards    2
+    ${shards}    Wait Until Server Owns Shards    2    timeout=60s
     Should Be Equal    ${shards}    ${{ [0, 1] }}
     Run Keyword And Expect Error    STARTS:Server 'server' owned 2 shards instead of 3: [0, 1].
     ...    Wait Until Server Owns Shards    3    timeout=100ms
@@ -353,14 +353,14 @@ The Reference Server Survives What The Keywords Do
     [Tags]    reference
     Start Reference Server
     Stop Redis
-    Wait Until Health Is    degraded
-    Wait For Log Record    event=redis_unavailable
+    Wait Until Health Is    degraded    timeout=60s
+    Wait For Log Record    event=redis_unavailable    timeout=60s
     Start Redis
-    Wait Until Health Is    healthy    timeout=30s
+    Wait Until Health Is    healthy    timeout=60s
     Pause Server
     Resume Server
     Restart Server    kill
-    Wait Until Server Is Ready    timeout=30s
+    Wait Until Server Is Ready    timeout=60s
 
 The Reference Server Refuses A Setting That It Cannot Use
     [Documentation]    The one line that it writes is in the failure.
@@ -381,7 +381,7 @@ Tell Fake
     [Documentation]    Tells the stand-in what to do.
     [Arguments]    ${what}
     ${url}    Get Server Url    alias=fake
-    Evaluate    urllib.request.urlopen($url + '/tell/' + urllib.parse.quote($what), timeout=5).close()
+    Evaluate    urllib.request.urlopen($url + '/tell/' + urllib.parse.quote($what), timeout=30).close()
     ...    modules=urllib.request,urllib.parse
 
 Start Reference Server

@@ -120,7 +120,7 @@ Several Servers Have An Alias Each
     Kill Redis    second
     Redis Should Not Answer    second
     Redis Should Be Running
-    Restart Redis    alias=second    timeout=5s
+    Restart Redis    alias=second    timeout=30s
     [Teardown]    Remove Redis    second
 
 A Removed Redis Leaves Its Alias Free

@@ -164,12 +164,12 @@ Concurrent Writers Add Up
 Writers Go On While Redis Is Restarted
     [Documentation]    And what was acknowledged is there.
     VAR    @{points}    KW-10    KW-11
-    Start Writing State    ${points}    at_least=20
+    Start Writing State    ${points}    at_least=20    timeout=60 s
     Run Keyword And Expect Error
     ...    EQUALS:Writers are at work already: `Stop Writing State` ends them.
     ...    Start Writing State    ${points}
     Restart Redis    kill
-    ${report}    Stop Writing State    further=20
+    ${report}    Stop Writing State    further=20    timeout=60 s
     Should Be Empty    ${report.lost}
     Should Be Empty    ${report.changed}
     Should Be True    ${report.acknowledged} >= 40
@@ -180,9 +180,9 @@ Writers Go On While Redis Is Restarted
 Writes That Were Acknowledged And Are Gone Are Found
     [Documentation]    Somebody empties Redis under the writers.
     VAR    @{points}    KW-12
-    Start Writing State    ${points}    at_least=20
+    Start Writing State    ${points}    at_least=20    timeout=60 s
     Redis Command    FLUSHALL
-    ${report}    Stop Writing State    further=5
+    ${report}    Stop Writing State    further=5    timeout=60 s
     Should Not Be Empty    ${report.lost}
 
 A Key Difference Says What Is New, Gone And Changed
@@ -279,4 +279,4 @@ A Redis That Is Not There Is No Store
 Start Redis And Open The Store
     [Documentation]    A Redis of the suite's own.
     ${url}    Start Redis
-    Open State Store    ${url}
+    Open State Store    ${url}    reply_timeout=30 s

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -181,8 +183,8 @@ def held_up(fault: Fault, service: EmbeddedRedis, request: pytest.FixtureRequest
 
     def begin_and_hold_up() -> None:
         begin()
-        service.pause()
-        again = threading.Timer(0.8, service.resume, [PATIENCE])
+        os.kill(service.pid, signal.SIGSTOP)  # which the service itself does not know of
+        again = threading.Timer(0.8, os.kill, [service.pid, signal.SIGCONT])
         again.start()
         request.addfinalizer(again.join)
 
@@ -291,10 +293,17 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
 
 @pytest.mark.parametrize("how", ["kill", "pause", "stop"])
 def test_a_redis_that_goes_on_makes_it_inconclusive(
-    service: EmbeddedRedis, injector: Injector, verdict: Verdict, monkeypatch: pytest.MonkeyPatch, how: str
+    service: EmbeddedRedis,
+    injector: Injector,
+    *,
+    verdict: Verdict,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    how: str,
 ) -> None:
+    """Also where the machine holds it up just then, which is no kill."""
     monkeypatch.setattr(service, how, lambda *_: Effect(how, 0, "said so"))
-    injector.inject(redis_fault(service, how))
+    injector.inject(held_up(redis_fault(service, how), service, request))
     assert "PING: +PONG" in verdict()
 
 

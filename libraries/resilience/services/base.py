@@ -20,6 +20,8 @@ from resilience.waiting import in_words, seconds, wait_until
 
 PING_LIMIT = 0.25
 """How long a PING waits for its answer, in seconds, when a service is looked at."""
+PATIENT_PING_LIMIT = 5.0
+"""The same where the answer decides, and a machine that stands still for a moment must not."""
 
 
 class RestartHow(enum.Enum):
@@ -230,12 +232,14 @@ class RedisService(abc.ABC):
     def prove_silent(self, timeout: timedelta | float = 2.0) -> str:
         """See that PING is not answered; returns what was seen.
 
+        One that runs is given longer for its answer: the machine may hold it up for a moment.
+
         Raises:
             WaitTimeout: it is answered.
         """
 
         def silent() -> str | None:
-            ping = self.ping()
+            ping = self.ping(PATIENT_PING_LIMIT if self.is_running else PING_LIMIT)
             return None if ping.answered else f"PING: {ping.seen}"
 
         return wait_until(silent, timeout=timeout, failure=lambda: f"{self.name} still answers PING")
