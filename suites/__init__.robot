@@ -1,10 +1,13 @@
 *** Settings ***
-Documentation    Final validation of a charging back end with Redis transport: does it withstand the real world?
+Documentation     Final validation of a charging back end with Redis transport: does it withstand the real world?
 ...
-...              Each test carries the ids of the requirements that it proves as tags; thresholds are in
-...              ``resources/requirements.yaml``. Run everything with ``robot suites/``.
-Metadata         Version    0.1.0
+...               Each test carries the ids of the requirements that it proves as tags; thresholds are in
+...               ``resources/requirements.yaml``. Run everything with ``robot suites/``.
+Metadata          Version    0.1.0
 
-Library          EvidenceLibrary
+Library           EvidenceLibrary
+Resource          ../resources/correlation.resource
 
-Test Timeout     2 minutes
+Suite Setup       A Command That Nobody Answers Waits From Now On
+Suite Teardown    The Command And Its System Leave
+Test Timeout      2 minutes

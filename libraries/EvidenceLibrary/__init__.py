@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from EvidenceLibrary.measurements import Measurements
+from EvidenceLibrary.plan import Plan
 from EvidenceLibrary.sampling import Sampling
 from resilience.library import KeywordLibrary
 from resilience.report.listener import RunReporter
@@ -16,7 +17,7 @@ __all__ = ["EvidenceLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Measurements, Sampling):
+    class _Keywords(KeywordLibrary, Measurements, Plan, Sampling):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -32,6 +33,8 @@ class EvidenceLibrary(_Keywords):
 
     Every value goes at once to `measurements.jsonl` in Robot's output folder, one JSON object on a line, so that a run
     that is killed leaves what it had. Each line names its run: a later run into the same folder adds to the file.
+
+    `Requirement Is Proven Later` lets the setup of a folder begin what a test further on waits for.
 
     `Start Sampling` watches memory, processor time, the depth of the queue, connections and pending correlations while
     something else goes on; `Stop Sampling` draws them, with the faults of that time shaded.
@@ -62,10 +65,12 @@ class EvidenceLibrary(_Keywords):
             requirements: the requirements and their thresholds; the project's own by default.
             measurements: where measurements are written; `measurements.jsonl` in Robot's output folder by default.
         """
-        super().__init__([Measurements(requirements, measurements), Sampling()])
+        self._plan = Plan()
+        super().__init__([Measurements(requirements, measurements), self._plan, Sampling()])
         self._reporter = RunReporter()
 
     def _start_suite(self, data: Any, _result: Any) -> None:
+        self._plan.start_suite(data)
         self._reporter.start_suite(data)
 
     def _end_test(self, _data: Any, result: Any) -> None:

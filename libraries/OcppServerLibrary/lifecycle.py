@@ -385,7 +385,9 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "lifecycle"))
     def remove_all_servers(self) -> None:
-        """Ends every server that was started, and removes their logs; for the teardown of a test with its own servers.
+        """Ends every server that the running suite has started, and removes their logs; for a teardown.
+
+        What the setup of a folder has started goes on, since that is for all suites in it.
 
         Example:
         ```robotframework
@@ -393,7 +395,7 @@ class Lifecycle(Component):
         Test Teardown    Remove All Servers
         ```
         """
-        for alias in self._servers.aliases():
+        for alias in self._servers.aliases(of_running_suite=True):
             self._servers.remove(alias, self.cleanup)
 
     @keyword(tags=("server", "getter"))

@@ -179,13 +179,17 @@ class Lifecycle(Component):
         report(self._services.get(alias).name, self._services.get(alias).restart(how, timeout))
 
     @keyword(tags=("redis", "lifecycle"))
-    def remove_redis(self, alias: str = "redis") -> None:
+    def remove_redis(self, alias: str = "redis", *, missing_ok: bool = False) -> None:
         """Ends Redis in whatever state it is, and removes its data; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
             alias: which Redis.
+            missing_ok: whether it is all right that there is none, as in the teardown of what was skipped.
+
+        Raises:
+            UsageError: there is none.
 
         Example:
         ```robotframework
@@ -193,4 +197,6 @@ class Lifecycle(Component):
         Start Redis    append_only=off
         ```
         """
+        if missing_ok and self._services.find(alias) is None:
+            return
         self._services.remove(alias, self.cleanup)

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from resilience.errors import UsageError
 from resilience.library import Cleanup
+from resilience.robot_variables import robot_variable
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ class Registry(Generic[T]):
         self._close = close
         self._things: dict[str, T] = {}
         self._closers: dict[str, Callable[[], None]] = {}
+        self._suites: dict[str, str | None] = {}
 
     def title(self, alias: str) -> str:
         """What the thing of this alias is called in messages: `Redis 'redis'`."""
@@ -53,15 +55,18 @@ class Registry(Generic[T]):
         def close() -> None:
             self._things.pop(alias, None)
             self._closers.pop(alias, None)
+            self._suites.pop(alias, None)
             self._close(thing)
 
         self._things[alias] = thing
         self._closers[alias] = close
+        self._suites[alias] = robot_variable("SUITE NAME")
         cleanup.add(self.title(alias), close)
 
-    def aliases(self) -> list[str]:
-        """The aliases in use, oldest first."""
-        return list(self._things)
+    def aliases(self, *, of_running_suite: bool = False) -> list[str]:
+        """The aliases in use, oldest first; with `of_running_suite` without what a folder's setup added."""
+        suite = robot_variable("SUITE NAME")
+        return [alias for alias in self._things if not of_running_suite or self._suites.get(alias) == suite]
 
     def remove(self, alias: str, cleanup: Cleanup) -> None:
         """Close a thing now.

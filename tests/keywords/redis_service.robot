@@ -129,6 +129,7 @@ A Removed Redis Leaves Its Alias Free
     Redis Command    SET    a    b    alias=once
     Pause Redis    once
     Remove Redis    once
+    Remove Redis    once    missing_ok=True
     Run Keyword And Expect Error
     ...    EQUALS:There is no Redis 'once'; there is only 'redis'.
     ...    Redis Should Be Running    once

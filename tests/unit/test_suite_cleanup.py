@@ -104,6 +104,12 @@ def test_what_the_root_suite_started_outlives_its_child_suites_and_what_a_child_
         "1_first.robot",
         """
         *** Test Cases ***
+        Child Ends Its Servers And No Others
+            Start Server    redis://x    target=${FAKE}    alias=another
+            Remove All Servers
+            Run Keyword And Expect Error    There is no Server 'another'; *    Get Server Process Id    alias=another
+            Server Should Be Running
+
         Child Has Things Of Its Own
             ${url}    Start Redis    child
             Start Server    ${url}    target=${FAKE}    alias=child
@@ -141,6 +147,7 @@ def test_what_the_root_suite_started_outlives_its_child_suites_and_what_a_child_
     )
     suite = run.finish()
     assert verdicts(suite) == {
+        "Child Ends Its Servers And No Others": "PASS",
         "Child Has Things Of Its Own": "PASS",
         "Child Restarts What Is Not Its Own": "PASS",
         "Child Fails": "FAIL",

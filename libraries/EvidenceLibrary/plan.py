@@ -1,0 +1,60 @@
+"""What a run is going to do: its suites are known before its first keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from robot.api import logger
+
+from resilience.errors import UsageError
+from resilience.library import Component, keyword
+from resilience.requirements import requirement_id
+
+
+class Plan(Component):
+    """Which requirements are proven later on."""
+
+    def __init__(self) -> None:
+        self._files: list[set[str | None]] = []
+
+    def start_suite(self, data: Any) -> None:
+        """A suite begins; the topmost one holds all of the run."""
+        if data.parent is None:
+            self._files = [
+                {requirement_id(tag) for test in suite.tests for tag in test.tags} for suite in _with_tests(data)
+            ]
+
+    @keyword(tags=("evidence", "getter"))
+    def requirement_is_proven_later(self, requirement: str) -> bool:
+        """Returns whether this run has a test of a requirement that a file of other tests comes before.
+
+        For the setup of a folder of suites: what a test has to wait for a long time can begin there, and what is
+        before that test needs not be waited for. A run of that file alone, or one that begins with it, gains nothing.
+
+        Args:
+            requirement: the id, for example `R14.2`, which the test has as a tag.
+
+        Raises:
+            UsageError: that is not the id of a requirement.
+
+        Example:
+        ```robotframework
+        ${later}    Requirement Is Proven Later    R14.2
+        IF    ${later}    Start Commands    1    alias=silent
+        ```
+        """
+        wanted = requirement_id(requirement)
+        if wanted is None:
+            raise UsageError(f"'{requirement}' is not the id of a requirement, such as 'R14.2'.")
+        first = next((place for place, tags in enumerate(self._files) if wanted in tags), 0)
+        logger.info(f"{first} files of tests come before those of {requirement}.")
+        return first > 0
+
+
+def _with_tests(suite: Any) -> Iterator[Any]:
+    """The files of a suite that have tests, in the order of the run."""
+    if suite.tests:
+        yield suite
+    for each in suite.suites:
+        yield from _with_tests(each)
