@@ -100,7 +100,9 @@ A Configuration Is Read As It Was Written And Deleted Without A Trace
     Nothing Should Be Left Since    R15.3    ${before}
 
 Fifty Concurrent Writers Of One Record Lose No Update
+    [Documentation]    They may take long on a busy machine, but not come to a standstill.
     [Tags]    R15.4
+    [Timeout]    10 minutes
     ${point} =    New Charge Point Id
     ${saved} =    Save Transaction    ${point}
     ${result} =    Update With Concurrent Writers    ${saved.id}    writers=50    updates=100

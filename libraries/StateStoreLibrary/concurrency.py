@@ -148,6 +148,7 @@ class Concurrency(StateComponent):
 
         Raises:
             StateFailure: an update failed; the message begins with the name of the error.
+            WaitTimeout: no update was acknowledged for 20 seconds. All of them together may take as long as they need.
 
         Example:
         ```robotframework
@@ -158,7 +159,9 @@ class Concurrency(StateComponent):
         if min(writers, updates, programs) < 1:
             raise UsageError("Writers, updates and programs have to be at least 1.")
         session = self._stores.get(alias)
-        result = session.run(update_by_many, session, transaction, writers=writers, updates=updates, programs=programs)
+        result = session.run(
+            update_by_many, session, transaction, writers=writers, updates=updates, programs=programs, limit=None
+        )
         logger.info(f"{result}.")
         return result
 

@@ -96,15 +96,27 @@ class StateSession:
             self.url, self.keys, self._limits, reply_timeout=self._reply_timeout, connections=connections
         )
 
-    def run(self, operation: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **named: Any) -> T:
+    def run(
+        self,
+        operation: Callable[..., Coroutine[Any, Any, T]],
+        *arguments: Any,
+        limit: float | None = LONGEST,
+        **named: Any,
+    ) -> T:
         """Carry out an operation of the store.
+
+        Args:
+            operation: the coroutine function.
+            *arguments: its arguments.
+            limit: seconds that it may take; `None` where it looks after that itself.
+            **named: its named arguments.
 
         Raises:
             StateFailure: the store refused it.
             UsageError: what was given cannot be used.
         """
         try:
-            return background.run(operation, *arguments, timeout=LONGEST, **named)
+            return background.run(operation, *arguments, timeout=limit, **named)
         except StateError as error:
             self.last_failure = StateFailure(error)
             raise self.last_failure from None

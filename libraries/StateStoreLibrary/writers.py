@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from resilience.errors import WaitTimeout
 from server.store.base import StateError, StateStore
 from server.store.models import ConfigurationKey, Transaction, TransactionStatus
 from StateStoreLibrary.failures import kind_of
 from StateStoreLibrary.session import CONNECTIONS, StateSession
 
+T = TypeVar("T")
+
 PAUSE_AFTER_ERROR = 0.02
+STALLED_AFTER = 20.0
+"""Seconds without one acknowledged update, of 50 writers, after which these have come to a standstill."""
 CONFIGURATION_KEYS = 50
 STARTED = datetime(2026, 1, 15, 10, 30, tzinfo=UTC).isoformat().replace("+00:00", "Z")
 
@@ -85,6 +91,35 @@ async def complete_at_once(store: StateStore, records: list[Transaction]) -> lis
     return list(await asyncio.gather(*(store.update_transaction(each.id, completed) for each in records)))
 
 
+async def while_it_progresses(work: Awaitable[T], count: Callable[[], int], *, stall: float, what: str) -> T:
+    """The result of `work`, however long it takes, as long as it gets on.
+
+    How much a busy machine gets done in a minute says nothing of the store; that nothing gets done at all does.
+
+    Args:
+        work: is cancelled when it is given up.
+        count: how much of it is done.
+        stall: seconds without any progress after which it is given up.
+        what: is counted, for the message.
+
+    Raises:
+        WaitTimeout: nothing was done for so long.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            before = count()
+            await asyncio.wait({task}, timeout=stall)
+            if task.done():
+                return task.result()
+            if count() == before:
+                message = f"No further {what} for {stall:g} seconds, after {before}."
+                raise WaitTimeout(message, waited=stall, last_seen=str(before))
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
 async def update_by_many(
     session: StateSession, number: int, *, writers: int, updates: int, programs: int
 ) -> WritersResult:
@@ -100,7 +135,9 @@ async def update_by_many(
             acknowledged += 1
 
     try:
-        await asyncio.gather(*(write(stores[index % programs]) for index in range(writers)))
+        everybody = asyncio.gather(*(write(stores[index % programs]) for index in range(writers)))
+        what = f"update of {writers * updates} was acknowledged"
+        await while_it_progresses(everybody, lambda: acknowledged, stall=STALLED_AFTER, what=what)
     finally:
         for store in stores:
             await store.close()
