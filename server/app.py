@@ -23,7 +23,7 @@ from server.mailbox import Mailbox
 from server.metrics import Metrics
 from server.processor import Processor
 from server.queue import Kind, RequestQueue
-from server.redis_link import LONGEST_WAIT, REPLY_TIMEOUT, RedisLink, RedisWire
+from server.redis_link import LONGEST_WAIT, RedisLink, RedisWire
 from server.router import Router, UnshardedQueue
 from server.shards import ShardedProcessor, Share
 from server.store.keys import Keys
@@ -67,7 +67,7 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         keys = Keys(settings.key_prefix, settings.queue_name)
-        self.link = RedisLink(settings.redis_url)
+        self.link = RedisLink(settings.redis_url, reply_timeout=settings.redis_timeout)
         self.metrics = Metrics()
         # The random part makes the name new in each life: a process must never be taken for its predecessor.
         self.instance = f"{settings.server_id}.{secrets.token_hex(4)}"
@@ -80,7 +80,7 @@ class App:
             timeout=settings.correlation_timeout,
             metrics=self.metrics,
         )
-        self.store = RedisStateStore.open(settings.redis_url, keys, connections=4)
+        self.store = RedisStateStore.open(settings.redis_url, keys, reply_timeout=settings.redis_timeout, connections=4)
         self._keys = keys
         self.processor = self._make_processor(keys) if settings.has_processor else None
         self._parts: dict[str, Part] = {}
@@ -140,7 +140,7 @@ class App:
         return self._processor_of(queue, number)
 
     def _wires(self) -> tuple[RedisWire, RedisWire]:
-        return self.link.wire(), self.link.wire(reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT)
+        return self.link.wire(), self.link.wire(wait=LONGEST_WAIT)
 
     def _queue_options(self) -> dict[str, Any]:
         settings = self._settings

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from server.messages import usable_charge_point_id
+from server.redis_link import REPLY_TIMEOUT
 from server.sharding import MOST_SHARDS
 from server.store.keys import Keys
 
@@ -54,6 +55,7 @@ class Settings:
 
     Attributes:
         redis_url: where Redis is.
+        redis_timeout: seconds without an answer after which Redis counts as away; connecting may take half of them.
         queue_name: the list that requests come from.
         queue_shards: how many lists the messages are spread over, by charge point; with 1 there are none beside
             `queue_name`.
@@ -77,6 +79,7 @@ class Settings:
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_timeout: float = REPLY_TIMEOUT
     queue_name: str = "ocpp:requests"
     queue_shards: int = 1
     key_prefix: str = "ocpp"
@@ -289,6 +292,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
         _redis_url,
         "redis://host:port/db or rediss://host:port/db, with user:password@ where needed, or unix:///path?db=0",
     ),
+    "REDIS_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "QUEUE_NAME": (_text, "a key name of up to 200 printable ASCII characters without spaces"),
     "QUEUE_SHARDS": (_shards, f"a whole number from 1 (no shards) to {MOST_SHARDS}"),
     "KEY_PREFIX": (_key_part, "1 to 48 printable characters without ':' and spaces"),

@@ -17,7 +17,7 @@ logger = structlog.get_logger()
 NAME = "mailbox"
 """What the mailbox reports to the link as."""
 QUIET_SECONDS = 2.0
-"""Silence after which the connection is asked for a sign of life; the same again without one, and it is given up."""
+"""Silence after which the connection is asked for a sign of life, which may take as long as any reply of Redis'."""
 
 _read = msgspec.json.Decoder(list[str]).decode
 
@@ -106,7 +106,7 @@ class Mailbox:
     async def _hear(self) -> None:
         asked = False
         while True:
-            reply = await self._wire.read(QUIET_SECONDS)
+            reply = await self._wire.read(self._link.reply_timeout if asked else QUIET_SECONDS)
             if reply is None:
                 if asked:
                     raise TimeoutError("the subscription gave no sign of life")

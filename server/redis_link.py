@@ -13,15 +13,13 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError, TimeoutError  # noqa: A004 - the client's own
-
-from server.redis_replies import Replies
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - the client's own
 
 logger = structlog.get_logger()
 
-CONNECT_TIMEOUT = 1.0
 REPLY_TIMEOUT = 2.0
-"""Seconds without an answer after which a command counts as failed; a blocking command gets them on top of its wait."""
+"""Seconds without an answer after which a command counts as failed, where nothing else is set (`REDIS_TIMEOUT`); a
+blocking command gets them on top of its wait, and connecting half of them."""
 LONGEST_WAIT = 1.0
 """Seconds that a blocking command may wait at the server."""
 FIRST_PAUSE = 0.02
@@ -34,17 +32,16 @@ LOG_CHANGES_EVERY = 1.0
 
 
 _OPTIONS: dict[str, Any] = {
-    "socket_connect_timeout": CONNECT_TIMEOUT,
-    "socket_timeout": REPLY_TIMEOUT,
     # redis-py would send a commit again whose reply was lost; see the queue for how that is settled.
     "retry": Retry(NoBackoff(), 0),
     "protocol": 2,
 }
 
 
-def connection_options(url: str) -> dict[str, Any]:
+def connection_options(url: str, reply_timeout: float = REPLY_TIMEOUT) -> dict[str, Any]:
     """A connection to a dead host is noticed by keep-alive; a Unix socket knows no such thing."""
-    return _OPTIONS if url.startswith("unix:") else _OPTIONS | {"socket_keepalive": True}
+    options = _OPTIONS | {"socket_timeout": reply_timeout, "socket_connect_timeout": reply_timeout / 2}
+    return options if url.startswith("unix:") else options | {"socket_keepalive": True}
 
 
 class _SteadyConnection:
@@ -78,16 +75,13 @@ def steady(pool: Any) -> Any:
 class RedisWire:
     """One connection that carries one command after the other.
 
-    The client's pool, retry, instrumentation and stream layers cost more than a round trip to a local Redis does; the
-    parts of the server whose commands are few and strictly in turn do without them. How to connect, and which exception
-    is which, is the client library's business here, too.
+    The client's pool, retry and instrumentation layers cost more than a round trip to a local Redis does; the queue,
+    whose commands are few and strictly in turn, does without them. Timeouts and errors are the client library's own.
     """
 
-    def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
-        pool: Any = ConnectionPool.from_url(url, **connection_options(url))
-        self._connection: Any = pool.make_connection()
-        self._timeout = reply_timeout
-        self._replies: Replies | None = None
+    def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT, wait: float = 0.0) -> None:
+        options = connection_options(url, reply_timeout) | {"socket_timeout": wait + reply_timeout}
+        self._connection: Any = steady(ConnectionPool.from_url(url, **options)).make_connection()
 
     async def execute(self, *arguments: str | bytes | int | float) -> Any:
         """Send a command and return its reply; connects first where there is no connection.
@@ -95,21 +89,9 @@ class RedisWire:
         Raises:
             RedisError: no connection, no answer in time, or Redis refused the command.
         """
-        replies = self._replies
-        if replies is None or replies.lost is not None:
-            replies = await self._connected()
-        try:
-            replies.write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
-            if replies.full is not None:
-                await replies.drained(self._timeout)
-            reply = await replies.next(self._timeout)
-        except BaseException:
-            # A reply that is still to come must not be taken for that of the next command.
-            await self.close()
-            raise
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        await self.connect()
+        await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
+        return await self._connection.read_response()
 
     async def connect(self) -> None:
         """Connect where there is no connection: whatever fails in here, no command was sent.
@@ -117,47 +99,27 @@ class RedisWire:
         Raises:
             RedisError: no connection can be had.
         """
-        if self._replies is None or self._replies.lost is not None:
-            await self._connected()
-
-    async def _connected(self) -> Replies:
-        # The other end may have closed it meanwhile: what would be sent over it would get nowhere.
-        await self.close()
-        connection = self._connection
-        await connection.connect()
-        # The client library has no public way to either; tests say when they move.
-        transport, error_of = connection._writer.transport, connection._parser.parse_error  # noqa: SLF001
-        self._replies = Replies(transport, error_of)
-        return self._replies
+        reader = getattr(self._connection, "_reader", None)
+        if reader is not None and (reader.at_eof() or reader.exception() is not None):
+            # The other end has closed it meanwhile: what would be sent over it would get nowhere.
+            await self.close()
+        if not self._connection.is_connected:
+            await self._connection.connect()
 
     async def send(self, *arguments: str | bytes | int | float) -> None:
         """Send a command whose reply comes with `read`, on a connection that has subscribed; raises as `execute`."""
-        self._live().write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
+        await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
 
-    async def read(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the client's own
+    async def read(self, timeout: float) -> Any:  # noqa: ASYNC109 - the client's own
         """The next message of a connection that has subscribed; `None` after `timeout` seconds without one.
 
         Raises:
             RedisError: the connection is broken.
         """
-        try:
-            reply = await self._live().next(timeout)
-        except TimeoutError:
-            return None
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    def _live(self) -> Replies:
-        if self._replies is None:
-            raise ConnectionError("there is no connection")
-        return self._replies
+        return await self._connection.read_response(timeout=timeout)
 
     async def close(self) -> None:
         """Drop the connection; the next command opens a new one."""
-        if self._replies is not None:
-            self._replies.close()
-            self._replies = None
         await self._connection.disconnect(nowait=True)
 
 
@@ -173,6 +135,7 @@ class RedisLink:
 
     Args:
         url: where Redis is.
+        reply_timeout: seconds without an answer after which a command counts as failed.
 
     Attributes:
         client: for commands of any part of the server, side by side.
@@ -180,14 +143,15 @@ class RedisLink:
         since: when `healthy` last changed, RFC 3339; `None` before the first round trip.
         reconnects: how many times Redis came back.
         last_error: the last failure, as text.
+        reply_timeout: as given.
     """
 
-    def __init__(self, url: str) -> None:
-        pool: Any = BlockingConnectionPool.from_url(
-            url, max_connections=4, timeout=REPLY_TIMEOUT, **connection_options(url)
-        )
+    def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
+        options = connection_options(url, reply_timeout)
+        pool: Any = BlockingConnectionPool.from_url(url, max_connections=4, timeout=reply_timeout, **options)
         self.client: Redis = Redis.from_pool(steady(pool))
         self._url = url
+        self.reply_timeout = reply_timeout
         self._wires: list[RedisWire] = []
         self._failing: set[str] = set()
         self.healthy = False
@@ -200,14 +164,13 @@ class RedisLink:
         self._next_log = 0.0
         self._announce = True
 
-    def wire(self, *, reply_timeout: float = REPLY_TIMEOUT) -> RedisWire:
+    def wire(self, *, wait: float = 0.0) -> RedisWire:
         """A connection of the caller's own, opened with its first command; closed with the link at the latest.
 
         Args:
-            reply_timeout: seconds without an answer after which a command counts as failed; for a command that waits at
-                the server, `LONGEST_WAIT + REPLY_TIMEOUT`.
+            wait: seconds that its commands may wait at the server; they come on top of the time for a reply.
         """
-        wire = RedisWire(self._url, reply_timeout=reply_timeout)
+        wire = RedisWire(self._url, reply_timeout=self.reply_timeout, wait=wait)
         self._wires.append(wire)
         return wire
 

@@ -202,7 +202,7 @@ class RedisStateStore:
             reply_timeout: seconds without an answer, to a connection too, after which an operation counts as failed.
             connections: the most that are open at a time; operations take turns at them.
         """
-        options = connection_options(url) | {"socket_timeout": reply_timeout, "socket_connect_timeout": reply_timeout}
+        options = connection_options(url, reply_timeout) | {"socket_connect_timeout": reply_timeout}
         pool: Any = BlockingConnectionPool.from_url(url, max_connections=connections, timeout=60, **options)
         return cls(Redis.from_pool(steady(pool)), keys, limits)
 
