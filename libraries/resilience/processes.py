@@ -26,7 +26,7 @@ from resilience.waiting import in_words, seconds, wait_until
 
 TAIL_BYTES = 64 * 1024
 KILL_LIMIT = 10.0
-"""How long the kernel may take to end a process after SIGKILL, in seconds."""
+"""How long the kernel may take to end a process after SIGKILL, or to stop it after SIGSTOP, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class ChildProcess:
         self._paused = True
         wait_until(
             lambda: True if process.status() == psutil.STATUS_STOPPED else None,
-            timeout=2,
+            timeout=KILL_LIMIT,
             failure=lambda: f"{self.name} (process {process.pid}) is {process.status()} after SIGSTOP, not stopped",
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from harness import Relay, ServerProcess, connect
+from harness import START_SECONDS, Relay, ServerProcess, connect
 
 from resilience.services import AppendOnly, EmbeddedRedis
 
@@ -26,7 +26,7 @@ def shared_redis() -> Iterator[EmbeddedRedis]:
     """One Redis for all tests that do nothing to it that `FLUSHALL` does not undo."""
     service = EmbeddedRedis("Redis 'shared'", append_only=AppendOnly.OFF)
     try:
-        service.start(20)
+        service.start(START_SECONDS)
         yield service
     finally:
         service.close()
@@ -59,7 +59,7 @@ def start_redis() -> Iterator[StartRedis]:
     def start(*, append_only: AppendOnly = AppendOnly.ALWAYS, **settings: str) -> EmbeddedRedis:
         service = EmbeddedRedis(f"Redis '{len(services)}'", append_only=append_only, settings=settings)
         services.append(service)
-        service.start(20)
+        service.start(START_SECONDS)
         return service
 
     yield start

@@ -6,11 +6,12 @@ import contextlib
 import http.client
 import re
 import statistics
-import time
 
 import redis
 from conftest import StartServer
-from harness import QUEUE, answers, call, push, until, wait_drained
+from harness import QUEUE, SOON, answers, call, push, until, wait_drained
+
+from server.queue import BATCH_MESSAGES
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -101,7 +102,7 @@ def test_inspection_needs_the_token_when_one_is_set(redis_url: str, start_server
 def test_a_request_with_rubbish_leaves_the_server_alive(redis_url: str, start_server: StartServer) -> None:
     server = start_server(redis_url)
     for rubbish in [b"\x00\x01\x02\r\n\r\n", b"GET /health HTTP/9.9\r\n\r\n", b"GET " + b"a" * 100_000 + b"\r\n\r\n"]:
-        connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=SOON)
         connection.connect()
         connection.sock.sendall(rubbish)
         with contextlib.suppress(OSError):
@@ -110,18 +111,20 @@ def test_a_request_with_rubbish_leaves_the_server_alive(redis_url: str, start_se
     assert server.health()["service"]
 
 
-def test_health_answers_quickly_while_messages_are_drained(
-    client: redis.Redis, redis_url: str, start_server: StartServer
-) -> None:
-    """R13.3 asks < 100 ms of an idle server; a busy one must not be far from it."""
+def test_health_is_answered_between_two_batches(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
+    """R13.3 asks < 100 ms of an idle server, which suite 13 measures; a busy one must not be far from it.
+
+    How far it gets with its messages meanwhile is the clock here: however slow the machine is, a few batches.
+    """
     server = start_server(redis_url)
     server.wait_healthy()
-    messages = [call(f"CP-{i % 50}", f"m{i}") for i in range(30_000)]
-    push(client, messages)
-    took = []
-    while client.llen(QUEUE):
-        began = time.monotonic()
+    meanwhile: list[int] = []
+    number = 0
+    while len(meanwhile) < 15:
+        if (before := client.llen(QUEUE)) < 8000:
+            push(client, [call(f"CP-{number % 50}", f"m{number + each}") for each in range(8000)])
+            number += 8000
+            continue
         server.health()
-        took.append(time.monotonic() - began)
-    assert len(took) >= 3, "the queue was empty before health could be looked at"
-    assert statistics.median(took) < 0.1, took
+        meanwhile.append(before - client.llen(QUEUE))
+    assert statistics.median(meanwhile) < 10 * BATCH_MESSAGES, meanwhile

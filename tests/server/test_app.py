@@ -10,14 +10,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from conftest import StartRedis, StartServer
-from harness import ServerProcess, answered_ids, call, connect, push, until, wait_drained
+from harness import SOON, START_SECONDS, ServerProcess, answered_ids, call, connect, push, until, wait_drained
 
 from resilience.errors import WaitTimeout
 from resilience.ports import free_port
@@ -51,7 +50,7 @@ def test_bad_settings_end_with_status_2_and_one_line() -> None:
             server.launch()
             if number % 4 == 3 or number == len(cases) - 1:
                 with contextlib.suppress(WaitTimeout):
-                    until(lambda: not any(one.process.alive for one in started), "", timeout=5)
+                    until(lambda: not any(one.process.alive for one in started), "")
         problems = []
         for server, (settings, shown) in zip(started, cases, strict=True):
             status, text = server.process.exit_status, server.stderr
@@ -91,7 +90,7 @@ def test_a_port_that_is_taken_is_a_bad_setting() -> None:
         server = ServerProcess("taken", NOWHERE, HTTP_PORT=str(port))
         try:
             server.launch()
-            assert server.process.wait_for_exit(20) == 2
+            assert server.process.wait_for_exit(START_SECONDS) == 2
             (line,) = server.stderr.splitlines()
             assert str(port) in line
             assert "HTTP_PORT" in line
@@ -123,7 +122,7 @@ def test_a_port_of_ones_own(redis_url: str, start_server: StartServer) -> None:
     port = free_port()
     server = start_server(redis_url, HTTP_PORT=str(port))
     assert server.http_port == port
-    server.process.stop(10)
+    server.process.stop(SOON)
     assert server.start().http_port == port
 
 
@@ -146,55 +145,61 @@ def test_redis_at_a_unix_socket(start_redis: StartRedis, start_server: StartServ
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_ends_quickly_when_idle(
+def test_ends_by_itself_when_idle(
     client: redis.Redis, redis_url: str, start_server: StartServer, number: signal.Signals
 ) -> None:
-    """R13.3, with a client that keeps its connection open and another that never finishes its request."""
+    """R13.3, with a client that keeps its connection open and another that never finishes its request.
+
+    Nothing is left that has to be cut off at last. Suite 13 measures how long it takes.
+    """
     server = start_server(redis_url)
     server.wait_healthy()
-    idle = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=5)
+    idle = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=SOON)
     idle.request("GET", "/health")
     idle.getresponse().read()
-    with socket.create_connection(("127.0.0.1", server.http_port), 5) as half:
+    with socket.create_connection(("127.0.0.1", server.http_port), SOON) as half:
         half.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
         server.signal(number)
-        began = time.monotonic()
-        assert server.process.wait_for_exit(10) == 0
-        assert time.monotonic() - began < 2
+        assert server.process.wait_for_exit(SOON) == 0
     idle.close()
+    assert not server.records("shutdown_late")
     assert [record["event"] for record in server.records()][-2:] == ["stopping", "stopped"]
     assert server.records("stopping")[0]["reason"] == number.name
     assert not client.keys("*")
 
 
-def test_ends_quickly_without_redis(start_server: StartServer) -> None:
+def test_ends_by_itself_without_redis(start_server: StartServer) -> None:
     server = start_server(NOWHERE)
     until(lambda: server.records("redis_unavailable"), "nothing said")
     server.signal(signal.SIGTERM)
-    began = time.monotonic()
-    assert server.process.wait_for_exit(10) == 0
-    assert time.monotonic() - began < 2
+    assert server.process.wait_for_exit(SOON) == 0
+    assert not server.records("shutdown_late")
 
 
-def test_signals_that_come_twice_or_at_once_after_the_start(redis_url: str, start_server: StartServer) -> None:
+def test_signals_that_come_at_once_after_the_start(redis_url: str, start_server: StartServer) -> None:
     server = start_server(redis_url)
+    # It stands still meanwhile: otherwise it may have ended before the second one.
+    server.process.pause()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         server.signal(number)
-    assert server.process.wait_for_exit(10) == 0
+    server.process.resume()
+    assert server.process.wait_for_exit(SOON) == 0
     assert len(server.records("stopping")) == 1
 
 
-def test_an_idle_server_costs_little_and_wakes_at_once(
+def test_an_idle_server_costs_little_and_is_woken_by_redis(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
-    """R13.3: < 2 % of a core while the queue is empty; a message after the silence is answered < 1 s."""
+    """R13.3: < 2 % of a core while the queue is empty, in a wait that the next message ends.
+
+    Suite 13 measures how soon it is answered.
+    """
     server = start_server(redis_url)
     server.wait_healthy()
     assert server.process.cpu_share(2) < 0.02
-    began = time.monotonic()
+    until(lambda: client.info("clients")["blocked_clients"] == 1, "it does not wait at Redis")
     push(client, [call("CP", "a")])
     wait_drained(client)
-    assert time.monotonic() - began < 1
     assert answered_ids(client, "CP") == ["a"]
 
 
@@ -203,8 +208,8 @@ def test_the_log_for_people(redis_url: str) -> None:
     try:
         process.launch()
         child: ChildProcess = process.process
-        until(lambda: child.stdout.exists() and "ready" in child.stdout.read_text("utf-8"), "not ready", timeout=20)
-        child.stop(10)
+        until(lambda: child.stdout.exists() and "ready" in child.stdout.read_text("utf-8"), "not ready")
+        child.stop(SOON)
         assert child.exit_status == 0
         assert "{" not in child.stdout.read_text("utf-8").splitlines()[0]
         assert process.stderr == ""

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import redis
 from conftest import StartRedis, StartServer
-from harness import QUEUE, ServerProcess, soon
+from harness import QUEUE, SOON, START_SECONDS, ServerProcess, soon
 from test_gateway import Point
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
@@ -52,7 +52,7 @@ async def plugged(server: ServerProcess, charge_point_id: str) -> AsyncIterator[
 
 
 async def receive(socket: ClientConnection) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         return json.loads(await socket.recv())
 
 
@@ -100,6 +100,8 @@ def server(redis_url: str, start_server: StartServer) -> ServerProcess:
 
 
 POINT = "/api/v1/chargepoints/CP-1"
+TO_ARRIVE = 6.0
+"""Seconds for a command that has to reach its charge point before it expires, also on a machine that stands still."""
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ POINT = "/api/v1/chargepoints/CP-1"
     [
         (
             "GET",
-            f"{POINT}/configuration/live?keys=A,B&timeout=5",
+            f"{POINT}/configuration/live?keys=A,B&timeout=50",
             None,
             "GetConfiguration",
             {"key": ["A", "B"]},
@@ -125,7 +127,7 @@ POINT = "/api/v1/chargepoints/CP-1"
         (
             "POST",
             "/api/v1/transactions/remote-start",
-            {"chargePointId": "CP-1", "connectorId": 1, "idTag": "T", "timeout": 3.5},
+            {"chargePointId": "CP-1", "connectorId": 1, "idTag": "T", "timeout": 30.5},
             "RemoteStartTransaction",
             {"connectorId": 1, "idTag": "T"},
             {"status": "Accepted"},
@@ -262,14 +264,13 @@ async def test_unknown_is_404_and_offline_is_503(server: ServerProcess, client: 
 
 
 async def test_no_answer_in_time_is_408_and_leaves_nothing(server: ServerProcess, client: redis.Redis) -> None:
-    async with http(server) as ask, plugged(server, "CP-1") as socket:
+    async with http(server) as ask, plugged(server, "CP-1"):
         began = time.monotonic()
         status, body = await ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 0.3})
         assert time.monotonic() - began >= 0.3
         assert status == 408
         assert "no answer within 0.3 s" in body["message"]
         await soon(lambda: not note(client), "the note stays")
-        await receive(socket)
         assert (await correlations(ask))["totals"]["expired"] == 1
 
 
@@ -297,12 +298,12 @@ async def test_a_disconnect_tells_the_callers_at_once_and_a_new_connection_is_no
     async with http(server) as ask:
         async with plugged(server, "CP-1") as socket:
             asking = [
-                asyncio.ensure_future(ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 20})) for _ in range(5)
+                asyncio.ensure_future(ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 10 * SOON}))
+                for _ in range(5)
             ]
             await receive(socket)
-            # A command that came after the disconnect would rightly find nobody.
-            await soon(lambda: len(note(client)) == 5, "not all of them wait")
-        for status, body in await asyncio.wait_for(asyncio.gather(*asking), 3):
+        # Long before their time is up.
+        for status, body in await asyncio.wait_for(asyncio.gather(*asking), SOON):
             assert status == 503
             assert "disconnected" in body["message"]
         await soon(lambda: not note(client), "the notes stay")
@@ -325,7 +326,7 @@ async def test_a_disconnect_tells_the_callers_at_once_and_a_new_connection_is_no
 async def test_a_caller_that_goes_away_leaves_nothing(server: ServerProcess, client: redis.Redis) -> None:
     async with plugged(server, "CP-1") as socket, http(server) as ask:
         async with http(server) as leaving:
-            asking = asyncio.ensure_future(leaving("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 20}))
+            asking = asyncio.ensure_future(leaving("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 10 * SOON}))
             await receive(socket)
             assert len(note(client)) == 1
             asking.cancel()
@@ -337,7 +338,8 @@ async def test_a_caller_that_goes_away_leaves_nothing(server: ServerProcess, cli
 async def test_a_shutdown_tells_the_callers_and_leaves_nothing(server: ServerProcess, client: redis.Redis) -> None:
     async with http(server) as ask, plugged(server, "CP-1") as socket:
         asking = [
-            asyncio.ensure_future(ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 20})) for _ in range(20)
+            asyncio.ensure_future(ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 10 * SOON}))
+            for _ in range(20)
         ]
         await receive(socket)
         await soon(lambda: len(note(client)) == 20, "not all were sent")
@@ -357,8 +359,9 @@ async def test_late_duplicate_and_unknown_answers_are_counted_logged_once_and_ha
         await send(socket, 3, twice, {"status": "Accepted"})
         await send(socket, 3, twice, {"status": "Rejected"})
         assert (await asking)[1]["data"] == {"status": "Accepted"}
-        assert (await ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 0.2}))[0] == 408
+        asking = asyncio.ensure_future(ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": TO_ARRIVE}))
         late = (await receive(socket))[1]
+        assert (await asking)[0] == 408
         await send(socket, 3, late, {"status": "Accepted"})
         await send(socket, 4, "unknown-1", "GenericError", "", {})
         await soon(lambda: client.llen(QUEUE) == 0 and server.records("unknown_answer"), "not logged")
@@ -387,7 +390,7 @@ async def test_a_thousand_commands_answered_in_random_order_each_get_their_own(s
         working = [asyncio.ensure_future(answer_slowly(socket)) for socket in sockets]
         replies = await asyncio.gather(
             *(
-                ask("GET", f"/api/v1/chargepoints/CP-{number % 50}/configuration/live", keys=f"k-{number}")
+                ask("GET", f"/api/v1/chargepoints/CP-{number % 50}/configuration/live", keys=f"k-{number}", timeout=300)
                 for number in range(1000)
             )
         )
@@ -400,7 +403,7 @@ async def test_two_instances_answer_200_of_200_whichever_consumes_the_answers(
     redis_url: str, client: redis.Redis, start_server: StartServer
 ) -> None:
     """The queue has one owner: of the two servers, one gets all of its answers from the other."""
-    servers = [start_server(redis_url, name) for name in ("one", "two")]
+    servers = [start_server(redis_url, name, LEASE_SECONDS="60") for name in ("one", "two")]
     for each in servers:
         each.wait_healthy()
     async with AsyncExitStack() as stack:
@@ -424,16 +427,16 @@ async def test_two_instances_answer_200_of_200_whichever_consumes_the_answers(
     await soon(lambda: not note(client), "notes stay")
 
 
-async def test_a_lost_wake_up_costs_a_second_and_not_the_answer(server: ServerProcess, client: redis.Redis) -> None:
+async def test_a_lost_wake_up_does_not_cost_the_answer(server: ServerProcess, client: redis.Redis) -> None:
     async with http(server) as ask, plugged(server, "CP-1") as socket:
-        asking = asyncio.ensure_future(ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": 10}))
+        asking = asyncio.ensure_future(ask("POST", f"{POINT}/reset", {"type": "Soft", "timeout": SOON}))
         message_id = (await receive(socket))[1]
         instance = client.get(f"ocpp:correlation:{message_id}").decode()
         # As another instance's processor would, without the wake-up.
         client.lpush(
             f"ocpp:answers:{instance}", "rubbish", json.dumps(["CP-1", [3, message_id, {"status": "Accepted"}]])
         )
-        assert (await asyncio.wait_for(asking, 3))[0] == 200
+        assert (await asking)[0] == 200
         await soon(lambda: not client.exists(f"ocpp:answers:{instance}"), "the list stays")
         assert len(server.records("forwarded_answer_unreadable")) == 1
 
@@ -445,7 +448,7 @@ async def test_commands_are_refused_at_once_while_redis_is_away_and_work_again(
     server = start_server(service.url(), "one")
     server.wait_healthy()
     async with http(server) as ask:
-        service.stop(10)
+        service.stop(SOON)
         await soon(lambda: server.health()["status"] == "degraded", "not noticed")
         for method, path, body in [
             ("POST", f"{POINT}/reset", {"type": "Soft"}),
@@ -453,12 +456,16 @@ async def test_commands_are_refused_at_once_while_redis_is_away_and_work_again(
             ("GET", "/api/v1/chargepoints", None),
             ("GET", "/api/v1/transactions/1", None),
         ]:
-            began = time.monotonic()
-            status, reply = await ask(method, path, body)
-            assert (status, reply["success"]) == (503, False)
-            assert time.monotonic() - began < 2, "it waited for an answer, or for Redis"
+            took = []
+            for _ in range(5):
+                began = time.monotonic()
+                status, reply = await ask(method, path, body)
+                took.append(time.monotonic() - began)
+                assert (status, reply["success"]) == (503, False)
+            # One that waits does so each time; the machine may stand still at one time or the other.
+            assert min(took) < 2, "it waited for an answer, or for Redis"
         assert (await correlations(ask))["pending"]["count"] == 0
-        service.start(20)
+        service.start(START_SECONDS)
         await soon(lambda: server.health()["status"] == "healthy", "not back")
         async with answering(server, "CP-1", lambda _action, _payload: {"status": "Accepted"}):
             assert (await ask("POST", f"{POINT}/reset", {"type": "Soft"}))[0] == 200

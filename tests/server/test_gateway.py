@@ -24,7 +24,7 @@ import pytest
 import redis
 import trustme
 from conftest import StartServer
-from harness import NOW, ServerProcess, app, dead_letters, soon
+from harness import NOW, SOON, ServerProcess, app, dead_letters, soon
 from ocpp.routing import on
 from ocpp.v16 import call as request
 from ocpp.v16 import call_result, enums
@@ -32,6 +32,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidMessage, InvalidStatus
 
+from server import delivery
 from server.config import SettingError, Settings
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +57,7 @@ async def send(socket: ClientConnection, *frame: Any) -> None:
     await socket.send(json.dumps(list(frame)))
 
 
-async def receive(socket: ClientConnection, within: float = 5.0) -> Any:
+async def receive(socket: ClientConnection, within: float = SOON) -> Any:
     async with asyncio.timeout(within):
         return json.loads(await socket.recv())
 
@@ -85,6 +86,27 @@ def command(client: redis.Redis, charge_point_id: str, message_id: str, action: 
 
 def wake(client: redis.Redis, server_id: str, *charge_point_ids: str) -> None:
     client.publish(f"ocpp:wake:{server_id}", json.dumps(charge_point_ids))
+
+
+def subscribe(events: redis.client.PubSub, *channels: str) -> None:
+    """Listen from now on."""
+    events.ignore_subscribe_messages = False
+    events.subscribe(*channels)
+    for _ in channels:
+        assert events.get_message(timeout=SOON)["type"] == "subscribe"
+    events.ignore_subscribe_messages = True
+
+
+def heard(client: redis.Redis, events: redis.client.PubSub) -> list[tuple[str, dict[str, Any]]]:
+    """Channel and content of all events so far: of those that came before the one that is published here."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    client.publish(next(iter(events.channels)), '{"end": true}')
+    while event := events.get_message(timeout=SOON):
+        content = json.loads(event["data"])
+        if content == {"end": True}:
+            return told
+        told.append((event["channel"].decode(), content))
+    raise AssertionError(f"the subscription broke after {told}")
 
 
 @pytest.fixture
@@ -220,7 +242,7 @@ async def test_a_connection_that_is_over_is_freed_at_once(redis_url: str) -> Non
         finally:
             gc.enable()
             made.gateway.stop()
-            await asyncio.wait_for(serving, 10)
+            await asyncio.wait_for(serving, SOON)
 
 
 async def test_text_that_is_not_utf8_costs_the_connection(server: ServerProcess) -> None:
@@ -269,9 +291,7 @@ async def test_the_subprotocol_is_chosen_among_several(server: ServerProcess) ->
 
 async def test_a_session_and_its_events(server: ServerProcess, client: redis.Redis) -> None:
     with client.pubsub(ignore_subscribe_messages=True) as events:
-        events.subscribe("ocpp:control:connect", "ocpp:control:disconnect")
-        events.get_message(timeout=1)
-        events.get_message(timeout=1)
+        subscribe(events, "ocpp:control:connect", "ocpp:control:disconnect")
         async with plugged(server, "CP-1") as socket:
             await soon(lambda: client.hgetall("ocpp:session:CP-1"), "no session")
             session = {name.decode(): value.decode() for name, value in client.hgetall("ocpp:session:CP-1").items()}
@@ -285,9 +305,7 @@ async def test_a_session_and_its_events(server: ServerProcess, client: redis.Red
             assert client.smembers("ocpp:active") == {b"CP-1"}
         await soon(lambda: not client.exists("ocpp:session:CP-1"), "the session stays")
         assert not client.exists("ocpp:active")
-        told = []
-        while (event := events.get_message(timeout=0.5)) is not None:
-            told.append((event["channel"].decode(), json.loads(event["data"])))
+        told = heard(client, events)
     assert [channel for channel, _ in told] == ["ocpp:control:connect", "ocpp:control:disconnect"]
     for (channel, event), name in zip(told, ["connect", "disconnect"], strict=True):
         assert event.pop("timestamp").endswith("Z")
@@ -296,8 +314,7 @@ async def test_a_session_and_its_events(server: ServerProcess, client: redis.Red
 
 async def test_a_second_connection_replaces_the_first(server: ServerProcess, client: redis.Redis) -> None:
     with client.pubsub(ignore_subscribe_messages=True) as events:
-        events.subscribe("ocpp:control:disconnect")
-        events.get_message(timeout=1)
+        subscribe(events, "ocpp:control:disconnect")
         async with plugged(server, "CP-1") as first:
             await ask(first, "1", "Heartbeat")
             before = client.hget("ocpp:session:CP-1", "connection")
@@ -313,7 +330,7 @@ async def test_a_second_connection_replaces_the_first(server: ServerProcess, cli
                 await soon(lambda: len(server.records("disconnected")) == 1, "the first one stays")
                 assert client.hget("ocpp:session:CP-1", "connection") not in {before, None}
                 assert client.smembers("ocpp:active") == {b"CP-1"}
-                assert events.get_message(timeout=0.3) is None
+                assert heard(client, events) == []
 
 
 async def test_a_connection_to_another_gateway_replaces_the_first(
@@ -457,15 +474,15 @@ async def test_what_waited_before_the_connection_is_delivered(server: ServerProc
         assert (await receive(socket))[1] == "c1"
 
 
-async def test_a_lost_wake_up_costs_a_second(server: ServerProcess, client: redis.Redis) -> None:
+async def test_a_lost_wake_up_does_not_cost_the_command(server: ServerProcess, client: redis.Redis) -> None:
+    """The list is looked at all the same, each second."""
+    assert delivery.SWEEP_EVERY == 1
     async with plugged(server, "CP-1") as socket:
         await ask(socket, "1", "Heartbeat")
         # Not before the look that takes the answer out: that would find the command too.
         await soon(lambda: not client.llen("ocpp:responses:CP-1"), "the answer stays")
         command(client, "CP-1", "c1", "ClearCache", {})
-        began = time.monotonic()
         assert (await receive(socket))[1] == "c1"
-        assert time.monotonic() - began < 2
 
 
 async def test_one_command_is_outstanding_and_answers_overtake(server: ServerProcess, client: redis.Redis) -> None:
@@ -507,7 +524,7 @@ async def test_too_many_commands_are_refused_towards_their_sender(
 @pytest.mark.parametrize("expired", ["2020-01-01T00:00:00Z", 1_600_000_000_000], ids=["text", "number"])
 async def test_an_expired_command_is_not_delivered(server: ServerProcess, client: redis.Redis, expired: Any) -> None:
     command(client, "CP-1", "old", "ClearCache", {}, expires_at=expired)
-    command(client, "CP-1", "new", "ClearCache", {}, expires_at=int(time.time() * 1000) + 30_000)
+    command(client, "CP-1", "new", "ClearCache", {}, expires_at=int(time.time() * 1000) + 300_000)
     async with plugged(server, "CP-1") as socket:
         assert (await receive(socket))[1] == "new"
     await soon(lambda: not client.llen("ocpp:responses:CP-1"), "something is left")
@@ -517,7 +534,8 @@ async def test_a_command_that_is_never_answered_holds_up_the_next_until_it_expir
     server: ServerProcess, client: redis.Redis
 ) -> None:
     async with plugged(server, "CP-1") as socket:
-        soon_over = int(time.time() * 1000) + 1500
+        # Time enough for the first one to arrive, on a machine that stands still for a moment too.
+        soon_over = int(time.time() * 1000) + 6000
         command(client, "CP-1", "silent", "ClearCache", {}, expires_at=soon_over)
         command(client, "CP-1", "late", "ClearCache", {}, expires_at=soon_over)
         command(client, "CP-1", "next", "ClearCache", {})
@@ -554,7 +572,8 @@ async def test_rubbish_in_a_list_of_responses_costs_itself_only(server: ServerPr
 async def test_a_silent_peer_is_pinged_and_closed(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
-    server = start_server(redis_url, "gw", PING_INTERVAL="1s")
+    # The other one, in this process, must have time to answer its pings.
+    server = start_server(redis_url, "gw", PING_INTERVAL="4s")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
     async with plugged(server, "CP-ALIVE") as alive:
         writer.write(
@@ -564,7 +583,7 @@ async def test_a_silent_peer_is_pinged_and_closed(
         )
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         await soon(lambda: client.scard("ocpp:active") == 2, "not both are connected")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(2 * SOON):
             assert (await reader.readexactly(2)) == b"\x89\x00"  # a ping
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await reader.readexactly(1)
@@ -626,7 +645,7 @@ async def test_active_is_mended_after_a_gateway_was_killed(
         await soon(lambda: client.exists("ocpp:session:CP-1"), "not connected")
         other.process.kill()
     client.pexpire("ocpp:session:CP-1", 50)
-    await soon(lambda: not client.exists("ocpp:active"), "it is still in the set", within=15)
+    await soon(lambda: not client.exists("ocpp:active"), "it is still in the set", within=2 * SOON)
 
 
 def test_the_gateway_may_open_as_many_connections_as_the_system_lets_it(
@@ -649,13 +668,12 @@ async def test_stopping_closes_with_1001_and_takes_the_sessions_away(
     async with plugged(server, "CP-1") as socket, plugged(server, "CP-2") as other:
         await ask(socket, "1", "Heartbeat")
         await ask(other, "1", "Heartbeat")
-        began = time.monotonic()
         server.signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
             await receive(socket)
         assert closed.value.rcvd.code == 1001
-        assert await asyncio.to_thread(server.process.wait_for_exit, 10) == 0
-        assert time.monotonic() - began < 5
+        assert await asyncio.to_thread(server.process.wait_for_exit, SOON) == 0
+    assert not server.records("shutdown_late")
     assert not client.keys("ocpp:session:*")
     assert not client.exists("ocpp:active")
     assert not client.keys("ocpp:gateway:*")

@@ -8,16 +8,22 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
 from conftest import StartRedis, StartServer
-from harness import NOW, QUEUE, Cut, Relay, connect, soon
+from harness import NOW, QUEUE, QUICK, SOON, START_SECONDS, Cut, Relay, connect, soon
 from test_gateway import BOOT, ask, command, plugged, receive, send, wake
 from websockets.exceptions import ConnectionClosed
 
 from resilience.services import EmbeddedRedis
+from server.app import App
+from server.config import Settings
+from server.gateway import HOLD_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -52,12 +58,13 @@ async def test_degraded_heartbeats_are_answered_and_other_calls_are_held_and_ref
         await send(socket, 2, "3", "StartTransaction", start)
         # While that one is held, too.
         assert "currentTime" in await ask(socket, "4", "Heartbeat")
-        answer = await receive(socket, within=10)
+        # Redis is still away: the time that it is held has an end.
+        answer = await receive(socket)
         held = time.monotonic() - began
         assert answer[:3] == [4, "3", "InternalError"]
         assert "may be sent again" in answer[3]
-        assert 4 < held < 8
-        private.start(20)
+        assert held >= HOLD_SECONDS
+        private.start(START_SECONDS)
         await soon(lambda: server.health()["status"] == "healthy", "not healthy again")
         # What was refused is never processed; the next one is.
         transaction = (await ask(socket, "5", "StartTransaction", start))["transactionId"]
@@ -66,19 +73,33 @@ async def test_degraded_heartbeats_are_answered_and_other_calls_are_held_and_ref
             assert client.get(f"ocpp:transaction:{transaction}")
 
 
+@asynccontextmanager
+async def running_here(url: str) -> AsyncIterator[tuple[App, Any]]:
+    """A server in this process, and what `plugged` needs of it."""
+    made = App(Settings(redis_url=url, server_id="gw", http_port=0, ws_port=0, redis_timeout=SOON))
+    serving = asyncio.create_task(made.run())
+    try:
+        listener = await soon(lambda: made.gateway._listener, "it does not listen")
+        yield made, SimpleNamespace(ws_port=listener.getsockname()[1])
+    finally:
+        made.stop()
+        await asyncio.wait_for(serving, SOON)
+
+
 async def test_a_call_that_is_held_is_taken_when_redis_is_back_in_time(
-    start_redis: StartRedis, start_server: StartServer
+    start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In time, however slowly Redis starts on a busy machine."""
+    monkeypatch.setattr("server.gateway.HOLD_SECONDS", 10 * SOON)
     private = start_redis()
-    server = start_server(private.url(), "gw")
-    async with plugged(server, "CP-1") as socket:
+    async with running_here(private.url()) as (made, server), plugged(server, "CP-1") as socket:
         await ask(socket, "1", "BootNotification", BOOT)
-        private.kill()
-        await soon(lambda: server.health()["status"] == "degraded", "healthy without Redis")
+        await asyncio.to_thread(private.kill)
+        await soon(lambda: not made.link.healthy, "healthy without Redis")
         start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
         await send(socket, 2, "2", "StartTransaction", start)
-        private.start(20)
-        assert (await receive(socket, within=10))[:2] == [3, "2"]
+        private.start(START_SECONDS)
+        assert (await receive(socket))[:2] == [3, "2"]
         with connect(private.url()) as client:
             assert client.zcard("ocpp:transactions:CP-1") == 1
             await soon(lambda: client.exists("ocpp:session:CP-1"), "the session did not come back")
@@ -175,7 +196,7 @@ async def test_lost_replies_under_traffic_cost_no_call_and_double_none(
         for number in itertools.count():
             # Not the one that repeats it as well: that must get through some time.
             planned = relay.plan(Cut(lambda words: is_push(words) and next(pushes) % 4 == 3, after=number % 2 == 0))
-            await soon(planned.done.is_set, "no push was seen")
+            await soon(planned.done.is_set, "no push was seen", within=10 * SOON)
 
     async with asyncio.TaskGroup() as tasks:
         cutting = tasks.create_task(cut())
@@ -194,7 +215,7 @@ async def test_a_redis_that_refuses_writes_makes_calls_wait_and_be_refused(
         await ask(socket, "1", "BootNotification", BOOT)
         client.config_set("maxmemory", 1)
         await send(socket, 2, "2", "Authorize", {"idTag": "TAG"})
-        answer = await receive(socket, within=10)
+        answer = await receive(socket)
         assert answer[:3] == [4, "2", "InternalError"]
         client.config_set("maxmemory", 0)
         await soon(lambda: server.health()["status"] == "healthy", "not healthy again")
@@ -204,22 +225,22 @@ async def test_a_redis_that_refuses_writes_makes_calls_wait_and_be_refused(
 async def test_what_may_have_been_pushed_is_never_refused(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
-    server = start_server(redis_url, "gw")
+    server = start_server(redis_url, "gw", **QUICK)
     start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
     async with plugged(server, "CP-1") as unknown, plugged(server, "CP-2") as held:
         for socket in (unknown, held):
             await ask(socket, "1", "BootNotification", BOOT)
         # Redis takes the push and does not say what became of it.
-        client.client_pause(20_000, all=False)
+        client.client_pause(10 * int(SOON) * 1000, all=False)
         try:
             await send(unknown, 2, "2", "StartTransaction", start)
             await soon(lambda: server.health()["status"] == "degraded", "healthy without a reply")
             await send(held, 2, "2", "StartTransaction", start)
-            assert (await receive(held, within=10))[:3] == [4, "2", "InternalError"]
+            assert (await receive(held))[:3] == [4, "2", "InternalError"]
         finally:
             client.client_unpause()
         # The first thing that it hears, though it waited longer than the one that was refused.
-        assert (await receive(unknown, within=10))[:2] == [3, "2"]
+        assert (await receive(unknown))[:2] == [3, "2"]
         assert await ask(held, "3", "Heartbeat")
         assert client.zcard("ocpp:transactions:CP-1") == 1
         assert client.zcard("ocpp:transactions:CP-2") == 0
@@ -237,32 +258,31 @@ async def test_who_connects_while_redis_is_away_is_known_once_it_is_back(
         async with plugged(server, "CP-GONE"):
             pass
         assert "currentTime" in await ask(socket, "1", "Heartbeat")
-        private.start(20)
+        private.start(START_SECONDS)
         with connect(private.url()) as client:
             await soon(lambda: client.smembers("ocpp:active") == {b"CP-1", b"CP-2"}, "not both are known")
             assert json.loads(json.dumps(client.hget("ocpp:session:CP-1", "ws_server_id").decode())) == "gw"
             assert not client.exists("ocpp:session:CP-GONE")
 
 
-async def test_stopping_while_redis_stands_still_takes_less_than_five_seconds(
+async def test_stopping_does_not_wait_for_a_redis_that_stands_still(
     start_redis: StartRedis, start_server: StartServer
 ) -> None:
+    """It would wait far longer for an answer of Redis' if it was not for the limit of a shutdown."""
     private = start_redis()
-    server = start_server(private.url(), "gw")
+    server = start_server(private.url(), "gw", REDIS_TIMEOUT="60m")
     async with plugged(server, "CP-1") as socket:
         await ask(socket, "1", "BootNotification", BOOT)
         private.pause()
         try:
             await send(socket, 2, "2", "Authorize", {"idTag": "TAG"})
-            began = time.monotonic()
             server.signal(signal.SIGTERM)
             with pytest.raises(ConnectionClosed) as closed:
                 await receive(socket)
             assert closed.value.rcvd.code == 1001
-            assert await asyncio.to_thread(server.process.wait_for_exit, 10) == 0
-            assert time.monotonic() - began < 5
+            assert await asyncio.to_thread(server.process.wait_for_exit, SOON) == 0
         finally:
-            private.resume(5)
+            private.resume(SOON)
 
 
 async def test_a_session_that_redis_forgot_comes_back_and_the_answer_with_it(
@@ -281,7 +301,10 @@ async def test_a_session_that_redis_forgot_comes_back_and_the_answer_with_it(
 async def test_no_charge_point_waits_longer_than_it_must_where_many_are_held(
     start_redis: StartRedis, start_server: StartServer
 ) -> None:
-    """What one connection holds is bounded: the ninth CALL behind the first is refused at once, the others in time."""
+    """What one connection holds is bounded: the ninth CALL behind the first is refused at once, the others in time.
+
+    Each waits from when it came, not from when the one before it was refused: they all end together.
+    """
     private = start_redis()
     server = start_server(private.url(), "gw")
     async with plugged(server, "CP-1") as socket:
@@ -292,7 +315,8 @@ async def test_no_charge_point_waits_longer_than_it_must_where_many_are_held(
         for number in range(10):
             await send(socket, 2, f"m{number}", "Authorize", {"idTag": "TAG"})
         assert (await receive(socket))[:3] == [4, "m9", "InternalError"]
-        assert time.monotonic() - began < 2
-        refused = [(await receive(socket, within=10))[1] for _ in range(9)]
+        refused = [(await receive(socket))[1]]
+        held = time.monotonic() - began
+        refused += [(await receive(socket))[1] for _ in range(8)]
         assert sorted(refused) == [f"m{number}" for number in range(9)]
-        assert time.monotonic() - began < 9
+        assert time.monotonic() - began < 4 * held

@@ -9,7 +9,7 @@ import re
 import pytest
 import redis
 from conftest import StartServer
-from harness import ServerProcess, dead_letters, soon
+from harness import SOON, ServerProcess, dead_letters, soon
 from test_gateway import ask, plugged
 from websockets.exceptions import ConnectionClosed
 
@@ -72,7 +72,7 @@ async def test_a_frame_that_costs_the_connection_has_one_record_and_one_dead_let
         await ask(socket, "1", "Heartbeat")
         socket.transport.write(wire)
         with pytest.raises(ConnectionClosed):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SOON):
                 await socket.recv()
         assert socket.close_code == code
     await soon(lambda: server.records("disconnected"), "not disconnected")
@@ -96,7 +96,7 @@ async def test_what_came_before_the_frame_is_handled(server: ServerProcess, clie
             async with plugged(server, name) as socket:
                 socket.transport.write(before + ending)
                 with pytest.raises(ConnectionClosed):
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(SOON):
                         await socket.recv()
             await soon(lambda name=name: client.exists(f"ocpp:chargepoint:{name}"), f"{name} did not boot")
     assert len(server.records("invalid_message")) == 2
@@ -123,7 +123,7 @@ async def test_who_ends_the_connection_and_stays_is_cut_off(
                 writer.write(frame(0x89))
             return bool(server.records("disconnected")) and not client.exists("ocpp:session:CP-STAYS")
 
-        await soon(gone, "it is still connected", within=5)
+        await soon(gone, "it is still connected")
     finally:
         writer.transport.abort()
     assert not client.exists("ocpp:active")

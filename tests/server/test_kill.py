@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import random
 import signal
-import time
 
 import redis
 from conftest import StartServer
-from harness import (
-    QUEUE,
-    ServerProcess,
-    answers,
-    until,
-    wait_drained,
-)
+from harness import QUEUE, SOON, ServerProcess, answers, until, wait_drained
 from workload import CHARGE_POINTS, Workload
 
-LEASE = {"LEASE_SECONDS": "1"}
+LEASE_SECONDS = 6
+LEASE = {"LEASE_SECONDS": str(LEASE_SECONDS)}
+"""Longer than a busy machine lets a process stand still: who loses the queue was killed or stopped by the test."""
 
 
 def owner_of(client: redis.Redis, servers: list[ServerProcess]) -> ServerProcess:
@@ -38,32 +33,21 @@ def test_killed_twenty_times_while_20_000_messages_drain(
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - pytest shows it with a failure
     chance = random.Random(seed)
-    kills, total = 20, 20_000
-    work = Workload(total, seed)
-    server = start_server(redis_url, **LEASE)
+    kills = 20
+    work = Workload(0, seed)
+    server = start_server(redis_url, LEASE_SECONDS="1")
     server.wait_healthy()
-    caught_at_work = 0
-    work.feed(client, 2000)
     for kill in range(kills):
-        work.feed(client, (total - 2000) // kills)
         # At some point of the drain, and up to half the time of a batch later.
-        enough_left = chance.randrange(600, max(601, client.llen(QUEUE)))
-        deadline = time.monotonic() + 20
-        while client.llen(QUEUE) > enough_left:
-            assert time.monotonic() < deadline, f"kill {kill}: nothing drains"
-        moment = time.monotonic() + chance.uniform(0, 0.004)
-        while time.monotonic() < moment:
-            pass
-        server.signal(signal.SIGKILL)
-        server.process.wait_for_exit(5)
-        caught_at_work += client.llen(QUEUE) > 0
+        work.catch(client, server, first=1000, left=chance.randrange(200, 1000), moment=chance.uniform(0, 0.004))
+        server.process.kill()
+        assert client.llen(QUEUE)
         if kill < kills - 1:
             server.launch()
         else:
             server.start()
     wait_drained(client)
     work.check(client)
-    assert caught_at_work >= kills - 2, "some kills came when all was done"
     # One that is written after the commit can be missing after a kill, but there is never one too many.
     assert len(server.records("invalid_message")) <= len(work.invalid)
 
@@ -71,21 +55,20 @@ def test_killed_twenty_times_while_20_000_messages_drain(
 def test_the_owner_is_killed_and_another_takes_over(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
-    work = Workload(12_000, 1)
-    servers = [start_server(redis_url, name) for name in ("one", "two")]
+    """Another has it once the lease of the dead one is over, which is as long as it was set."""
+    work = Workload(0, 1)
+    servers = [start_server(redis_url, name, **LEASE) for name in ("one", "two")]
     for server in servers:
         server.wait_healthy()
     owner = owner_of(client, servers)
     other = next(server for server in servers if server is not owner)
-    work.feed(client, 6000)
-    until(lambda: client.llen(QUEUE) < 4000, "nothing drains")
+    work.catch(client, owner, first=6000, left=4000)
     owner.process.kill()
-    killed = time.monotonic()
-    left = client.llen(QUEUE)
-    assert left
+    consumer = client.hget("ocpp:requests:owner", "consumer").decode()
+    assert client.pttl(f"ocpp:consumer:{consumer}") <= LEASE_SECONDS * 1000
     work.feed(client, 6000)
-    until(lambda: client.llen(QUEUE) < left + 6000, "nobody took over", timeout=10)
-    assert time.monotonic() - killed < 5
+    until(lambda: owner_of(client, servers) is other, "nobody took over")
+    assert not client.exists(f"ocpp:consumer:{consumer}")
     wait_drained(client)
     work.check(client)
     assert other.inspect()["owner"]
@@ -93,22 +76,23 @@ def test_the_owner_is_killed_and_another_takes_over(
 
 
 def test_ended_under_traffic_by_sigterm(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
-    """R16.8: exit in less than 5 seconds, status 0, and what it did not do is still there for the next."""
-    work = Workload(10_000, 2)
-    server = start_server(redis_url)
+    """R16.8: it ends with status 0, and what it did not do is still there for the next.
+
+    Nothing is left that has to be cut off at last; suite 16 measures how long it takes.
+    """
+    work = Workload(0, 2)
+    server = start_server(redis_url, LEASE_SECONDS="60")
     server.wait_healthy()
     for portion in range(2):
-        work.feed(client, 5000)
-        until(lambda: client.llen(QUEUE) < 4000, "nothing drains")
+        work.catch(client, server, first=5000, left=4000)
         server.signal(signal.SIGTERM)
-        began = time.monotonic()
-        status = server.process.wait_for_exit(10)
-        assert time.monotonic() - began < 5
-        assert status == 0
-        assert client.llen(QUEUE) > 0, "all was done before the signal"
+        server.process.resume()
+        assert server.process.wait_for_exit(SOON) == 0
+        assert client.llen(QUEUE) > 0, "it went on after the signal"
         assert not client.exists("ocpp:requests:owner")
         assert server.records()[-1]["event"] == "stopped"
         assert len(server.records("stopped")) == portion + 1
+        assert not server.records("shutdown_late")
         assert len(server.records("invalid_message")) == client.llen("ocpp:dead-letters")
         server.start()
         wait_drained(client)
@@ -118,24 +102,19 @@ def test_ended_under_traffic_by_sigterm(client: redis.Redis, redis_url: str, sta
 
 def test_held_up_for_longer_than_its_lease(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
     """SIGSTOP until another has taken over, then SIGCONT: what the first one held is refused."""
-    work = Workload(8000, 3)
+    work = Workload(0, 3)
     servers = [start_server(redis_url, name, **LEASE) for name in ("one", "two")]
     for server in servers:
         server.wait_healthy()
     for _ in range(2):
         owner = owner_of(client, servers)
-        work.feed(client, 2000)
-        until(lambda: client.llen(QUEUE) < 1900, "nothing drains")
-        owner.process.pause()
-        held = owner.settings["SERVER_ID"]
+        work.catch(client, owner, first=2000, left=1900)
         work.feed(client, 1000)
-        left = client.llen(QUEUE)
-        until(lambda: client.llen(QUEUE) < left, "nobody took over", timeout=10)  # noqa: B023 - called at once
-        assert owner_of(client, servers).settings["SERVER_ID"] != held
+        until(lambda: owner_of(client, servers) is not owner, "nobody took over")  # noqa: B023 - called at once
         work.feed(client, 1000)
         owner.process.resume()
         wait_drained(client)
-        assert not owner.inspect()["owner"]
+        until(lambda: not owner.inspect()["owner"], "it does not notice")  # noqa: B023
     wait_drained(client)
     work.check(client)
     until(

@@ -29,6 +29,10 @@ from resilience.services import EmbeddedRedis
 
 CUTS = 20
 CHARGE_POINTS = 8
+MOST_INVALID = 900
+"""Fewer than dead letters are kept."""
+MOST_WAITING = 500
+"""Messages that wait in the queue: traffic goes as fast as it is drained."""
 
 
 class Traffic:
@@ -54,14 +58,17 @@ class Traffic:
         number = 0
         with connect(self._url) as client:
             while not self._stop.wait(0.004):
+                if client.llen(QUEUE) > MOST_WAITING:
+                    continue
                 batch = []
                 for _ in range(10):
                     number += 1
                     charge_point_id, message_id = f"CP-{number % CHARGE_POINTS}", f"m{number}"
-                    if number % 23 == 0:
+                    few = len(self.invalid) < MOST_INVALID
+                    if few and number % 23 == 0:
                         self.invalid.append(f'{{"broken": "{number}"')
                         batch.append(self.invalid[-1].encode())
-                    if number % 19 == 0:
+                    if few and number % 19 == 0:
                         self.invalid.append(call(charge_point_id, message_id, "Nonsense").decode())
                         batch.append(self.invalid[-1].encode())
                     elif number % 29 == 0:
@@ -83,7 +90,7 @@ def test_a_commit_whose_reply_is_lost_is_neither_lost_nor_done_twice(
 ) -> None:
     """R16.9, and the same with the request cut off before Redis got it."""
     relay = start_relay(shared_redis.port)
-    server = start_server(relay.url)
+    server = start_server(relay.url, LEASE_SECONDS="60")
     server.wait_healthy()
     executed = 0
     with Traffic(shared_redis.url()) as traffic:
@@ -96,7 +103,6 @@ def test_a_commit_whose_reply_is_lost_is_neither_lost_nor_done_twice(
             executed += b"committed" in cut.reply
     wait_drained(client)
 
-    assert len(traffic.invalid) < 1000, "more than dead letters are kept"
     assert executed == (CUTS if after else 0), "the cut was not where it was meant to be"
     assert {name: answered_ids(client, name) for name in traffic.answered} == traffic.answered
     assert [letter["raw"] for letter in dead_letters(client)] == traffic.invalid

@@ -13,7 +13,7 @@ import redis
 import requests
 import schemathesis
 from conftest import StartServer
-from harness import NOW, QUEUE, ServerProcess, connect
+from harness import NOW, QUEUE, SOON, ServerProcess, connect
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -68,14 +68,14 @@ def _charge_point(url: str) -> Iterator[Counter[str]]:
         yield seen
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(SOON)
 
 
 def _direct(case: schemathesis.Case, *, known: bool) -> None:
     """Let a valid request name things that are there, where told to, and give an answer time to come."""
     for given_fields in (case.body, case.query):
         if isinstance(given_fields, dict) and "timeout" in given_fields:
-            given_fields["timeout"] = 10
+            given_fields["timeout"] = SOON
     if not known:
         return
     for name, value in {"id": "CP-1", "n": 1, "tx": 1}.items():
@@ -134,7 +134,7 @@ def _exercise(
     def ask(case: schemathesis.Case) -> None:
         if mode is GenerationMode.POSITIVE:
             _direct(case, known=statuses.total() % 2 == 0)
-        response = case.call(base_url=base, session=session, timeout=10)
+        response = case.call(base_url=base, session=session, timeout=2 * SOON)
         statuses[operation.label, response.status_code] += 1
         case.validate_response(response, checks=checks)
 
@@ -225,7 +225,7 @@ def test_configuration_is_stored_and_what_cannot_be_is_named(
 
         def put(body: Any, path: str = path) -> tuple[int, Any]:
             data = body if isinstance(body, bytes) else json.dumps(body)
-            reply = session.put(base + path, data=data, timeout=5)
+            reply = session.put(base + path, data=data, timeout=SOON)
             return reply.status_code, reply.json()
 
         assert put({"key": "B", "value": "2", "readonly": True})[0] == 200

@@ -13,7 +13,20 @@ import msgspec
 import pytest
 import redis
 from conftest import StartRedis
-from harness import NOW, app, call, connect, drained, push, running, soon, start_transaction, stop_transaction
+from harness import (
+    NOW,
+    SOON,
+    START_SECONDS,
+    app,
+    call,
+    connect,
+    drained,
+    push,
+    running,
+    soon,
+    start_transaction,
+    stop_transaction,
+)
 from msgspec.structs import replace
 
 from server.errors import CorruptState, StateError
@@ -62,15 +75,30 @@ def content(client: redis.Redis) -> dict[bytes, bytes]:
     return {key: client.dump(key) for key in client.keys("*")}
 
 
+OpenStore = Callable[..., RedisStateStore]
+
+
 @pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[RedisStateStore]:
-    made = RedisStateStore.open(redis_url)
-    yield made
-    await made.close()
+async def open_store() -> AsyncIterator[OpenStore]:
+    """Open a store that waits long for Redis, where nothing else is said; closed at the end in any case."""
+    opened: list[RedisStateStore] = []
+
+    def open_one(url: str, *, reply_timeout: float = SOON, **options: Any) -> RedisStateStore:
+        opened.append(RedisStateStore.open(url, reply_timeout=reply_timeout, **options))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        await each.close()
 
 
-def test_it_is_a_state_store(redis_url: str) -> None:
-    typed: StateStore = RedisStateStore.open(redis_url)
+@pytest.fixture
+async def store(redis_url: str, open_store: OpenStore) -> RedisStateStore:
+    return open_store(redis_url)
+
+
+async def test_it_is_a_state_store(store: RedisStateStore) -> None:
+    typed: StateStore = store
     assert typed
 
 
@@ -219,11 +247,11 @@ class TestConcurrentWriters:
         assert (record.meter_current, record.version) == (5000, 5001)
 
     async def test_writers_that_do_not_know_of_each_other_lose_no_update(
-        self, store: RedisStateStore, redis_url: str
+        self, store: RedisStateStore, redis_url: str, open_store: OpenStore
     ) -> None:
         await store.save_charge_point(ChargePoint(id="CP", vendor="0"))
         await store.save_configuration("CP", {"a": ConfigurationKey(value="0")})
-        stores = [RedisStateStore.open(redis_url, connections=1) for _ in range(20)]
+        stores = [open_store(redis_url, connections=1) for _ in range(20)]
 
         async def writer(mine: RedisStateStore) -> None:
             for _ in range(20):
@@ -231,7 +259,6 @@ class TestConcurrentWriters:
                 await mine.update_configuration_key("CP", "a", lambda e: replace(e, value=str(int(e.value or 0) + 1)))
 
         await asyncio.gather(*(writer(each) for each in stores))
-        await asyncio.gather(*(each.close() for each in stores))
         record = await store.get_charge_point("CP")
         assert (record.vendor, record.version) == ("400", 401)
         assert (await store.get_configuration("CP"))["a"].value == "400"
@@ -277,8 +304,8 @@ class TestConcurrentWriters:
         )
         assert saved.version == 10
 
-    async def test_attempts_are_bounded(self, redis_url: str, client: redis.Redis) -> None:
-        store = RedisStateStore.open(redis_url, limits=Limits(attempts=3))
+    async def test_attempts_are_bounded(self, redis_url: str, client: redis.Redis, open_store: OpenStore) -> None:
+        store = open_store(redis_url, limits=Limits(attempts=3))
         await store.save_charge_point(FULL)
         calls = []
 
@@ -291,7 +318,6 @@ class TestConcurrentWriters:
             await store.update_charge_point("CP", disturbed)
         assert calls == [1, 2, 3]
         assert not store._turns
-        await store.close()
 
 
 class TestLimits:
@@ -399,36 +425,37 @@ class TestErrors:
         client.config_set("maxmemory", 0)
         assert client.keys("*") == []
 
-    async def test_down(self, start_redis: StartRedis) -> None:
+    async def test_down(self, start_redis: StartRedis, open_store: OpenStore) -> None:
         service = start_redis()
-        store = RedisStateStore.open(service.url())
+        store = open_store(service.url())
         await fill(store)
         service.kill()
         await each_fails(store, WRITES | DELETES | READS, StateUnavailable)
-        service.start(20)
+        service.start(START_SECONDS)
         assert (await store.get_charge_point("CP")).version == 1
-        await store.close()
 
-    async def test_no_answer_in_time(self, start_redis: StartRedis) -> None:
+    async def test_no_answer_in_time(self, start_redis: StartRedis, open_store: OpenStore) -> None:
+        """Over connections that were open before, and over new ones."""
         service = start_redis()
-        store = RedisStateStore.open(service.url(), reply_timeout=0.1)
+        store = open_store(service.url())
         await fill(store)
+        connection = store._client.connection_pool._available_connections[0]
+        connection.socket_timeout = 0.1
         service.pause()
-        await each_fails(store, WRITES | DELETES | READS, StateTimeout)
-        service.resume(5)
-        await store.close()
+        await each_fails(store, {"read": READS["read"]}, StateTimeout)
+        impatient = open_store(service.url(), reply_timeout=0.1)
+        await each_fails(impatient, WRITES | DELETES | READS, StateTimeout)
+        service.resume(SOON)
 
-    async def test_a_connection_may_take_as_long_as_a_reply(self) -> None:
-        store = RedisStateStore.open("redis://127.0.0.1:1", reply_timeout=7)
+    async def test_a_connection_may_take_as_long_as_a_reply(self, open_store: OpenStore) -> None:
+        store = open_store("redis://127.0.0.1:1", reply_timeout=7)
         options = store._client.connection_pool.connection_kwargs
         assert (options["socket_connect_timeout"], options["socket_timeout"]) == (7, 7)
-        await store.close()
 
-    async def test_wrong_password(self, store: RedisStateStore, redis_url: str) -> None:
-        stranger = RedisStateStore.open(redis_url.replace("redis://", "redis://:wrong@"))
+    async def test_wrong_password(self, store: RedisStateStore, redis_url: str, open_store: OpenStore) -> None:
+        stranger = open_store(redis_url.replace("redis://", "redis://:wrong@"))
         with pytest.raises(StateUnavailable):
             await stranger.get_charge_point("CP")
-        await stranger.close()
 
     @pytest.mark.parametrize("value", [b"{", b'{"id":"CP","version":"x"}', b'{"id":"other"}', b"\xff", b"[]", b""])
     async def test_a_corrupt_record(self, store: RedisStateStore, client: redis.Redis, value: bytes) -> None:
@@ -509,7 +536,7 @@ from server.store.models import Transaction
 from server.store.redis_store import RedisStateStore
 
 async def main():
-    store = RedisStateStore.open(sys.argv[1])
+    store = RedisStateStore.open(sys.argv[1], reply_timeout=float(sys.argv[2]))
     while True:
         number = await store.new_transaction_id()
         await store.save_transaction(Transaction(id=number, charge_point_id="CP", connector_id=1, id_tag="T",
@@ -521,9 +548,11 @@ asyncio.run(main())
 
 
 class TestKill:
-    async def test_every_acknowledged_write_survives_the_end_of_redis(self, start_redis: StartRedis) -> None:
+    async def test_every_acknowledged_write_survives_the_end_of_redis(
+        self, start_redis: StartRedis, open_store: OpenStore
+    ) -> None:
         service = start_redis()
-        store = RedisStateStore.open(service.url())
+        store = open_store(service.url())
         acknowledged: dict[int, Transaction] = {}
 
         async def write() -> None:
@@ -538,28 +567,27 @@ class TestKill:
             await asyncio.to_thread(service.kill)
             for result in await asyncio.gather(*writers, return_exceptions=True):
                 assert isinstance(result, StateUnavailable)
-            await asyncio.to_thread(service.start, 20)
+            await asyncio.to_thread(service.start, START_SECONDS)
         there = {each.id: each for each in await store.list_transactions("CP")}
         assert acknowledged.items() <= there.items()
         # What was written without the acknowledgement getting through is there whole.
         with connect(service.url()) as client:
             records = {int(key.rpartition(b":")[2]) for key in client.keys("ocpp:transaction:*")}
             assert records == there.keys() == {int(each) for each in client.smembers("ocpp:transactions:CP:active")}
-        await store.close()
 
-    async def test_a_writer_that_is_killed_leaves_whole_records(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_a_writer_that_is_killed_leaves_whole_records(
+        self, store: RedisStateStore, client: redis.Redis, redis_url: str
+    ) -> None:
         writer = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WRITER, redis_url, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", WRITER, redis_url, str(SOON), stdout=asyncio.subprocess.PIPE
         )
         assert writer.stdout
         acknowledged = [int(await writer.stdout.readline()) for _ in range(200)]
         os.kill(writer.pid, signal.SIGKILL)
         await writer.communicate()
-        store = RedisStateStore.open(redis_url)
         there = {each.id for each in await store.list_transactions("CP", active=True)}
         assert set(acknowledged) <= there
         assert {int(key.rpartition(b":")[2]) for key in client.keys("ocpp:transaction:*")} == there
-        await store.close()
 
 
 class TestWithTheProcessor:
@@ -601,7 +629,7 @@ class TestWithTheProcessor:
         async with app(redis_url) as made, running(made):
             push(client, [call("CP", f"m{number}") for number in range(2000)])
             await asyncio.gather(*(writer() for _ in range(5)))
-            await drained(client, within=20)
+            await drained(client)
             record = await store.get_charge_point("CP")
             assert record.vendor == "250"
             assert client.llen("ocpp:responses:CP") == 2000

@@ -8,7 +8,7 @@ import struct
 from collections.abc import AsyncIterator
 
 import pytest
-from harness import soon
+from harness import SOON, soon
 from redis.exceptions import ConnectionError as LostConnection
 
 from server.redis_link import RedisLink, RedisWire
@@ -35,20 +35,20 @@ async def resetting_url() -> AsyncIterator[str]:
 
 
 async def test_a_wire_that_was_reset_meanwhile_connects_again(resetting_url: str) -> None:
-    wire = RedisWire(resetting_url)
+    wire = RedisWire(resetting_url, reply_timeout=SOON)
     try:
         assert await wire.execute("PING") == b"OK"
-        before = wire._replies
-        assert before is not None
-        await soon(lambda: before.lost, "the reset was not noticed")
+        before = wire._connection._writer
+        reader = wire._connection._reader
+        await soon(lambda: reader.at_eof() or reader.exception() is not None, "the reset was not noticed")
         assert await wire.execute("PING") == b"OK"
-        assert wire._replies is not before
+        assert wire._connection._writer is not before
     finally:
         await wire.close()
 
 
 async def test_a_command_that_meets_the_reset_is_reported(resetting_url: str) -> None:
-    wire = RedisWire(resetting_url)
+    wire = RedisWire(resetting_url, reply_timeout=SOON)
     try:
         assert await wire.execute("PING") == b"OK"
         await soon(wire._connection._writer.transport.is_closing, "the reset was not noticed")
@@ -59,7 +59,7 @@ async def test_a_command_that_meets_the_reset_is_reported(resetting_url: str) ->
 
 
 async def test_a_pooled_connection_reports_the_reset(resetting_url: str) -> None:
-    link = RedisLink(resetting_url)
+    link = RedisLink(resetting_url, reply_timeout=SOON)
     try:
         assert await link.client.execute_command("PING", "x") is not None
         connection = link.client.connection_pool._available_connections[0]

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter, defaultdict
 
 import redis
-from harness import QUEUE, answered_ids, answers, call, dead_letters, push, start_transaction, until
+from harness import (
+    QUEUE,
+    SOON,
+    ServerProcess,
+    answered_ids,
+    answers,
+    call,
+    dead_letters,
+    push,
+    start_transaction,
+    until,
+)
 
 CHARGE_POINTS = [f"CP-{number:03d}" for number in range(50)]
 
 
 class Workload:
-    """Messages in a fixed order, what is to come of them, and how many were queued."""
+    """Messages in a fixed order, what is to come of them, and how many were queued; more are made as they are fed."""
 
     def __init__(self, total: int, seed: int) -> None:
-        chance = random.Random(seed)
+        self._chance = random.Random(seed)
         self.messages: list[bytes] = []
         self.expected: dict[str, list[str]] = defaultdict(list)
         self.invalid: list[str] = []
         self.starts = 0
         self.fed = 0
-        for number in range(total):
+        self._make(total)
+
+    def _make(self, count: int) -> None:
+        chance = self._chance
+        for number in range(len(self.messages), len(self.messages) + count):
             charge_point_id, message_id = chance.choice(CHARGE_POINTS), f"m{number}"
             kind = chance.random()
             if kind < 0.005:
@@ -47,8 +63,30 @@ class Workload:
 
     def feed(self, client: redis.Redis, count: int) -> None:
         """Queue the next messages."""
+        self._make(max(0, self.fed + count - len(self.messages)))
         push(client, self.messages[self.fed : self.fed + count])
-        self.fed = min(len(self.messages), self.fed + count)
+        self.fed += count
+
+    def catch(self, client: redis.Redis, server: ServerProcess, *, first: int, left: int, moment: float = 0.0) -> None:
+        """Have `server` stand still (SIGSTOP) in the middle of its work, however quick it is and however slow we are.
+
+        Args:
+            client: where the queue is.
+            server: the one that drains it.
+            first: so many messages are queued, and as many again where it was done with them before it stood still.
+            left: so many are left of the queue, or fewer.
+            moment: seconds more that it works on.
+        """
+        while True:
+            self.feed(client, first)
+            until(lambda: client.llen(QUEUE) <= left, "nothing drains", timeout=2 * SOON)
+            moment_is_over = time.monotonic() + moment
+            while time.monotonic() < moment_is_over:
+                pass
+            server.process.pause()
+            if client.llen(QUEUE):
+                return
+            server.process.resume()
 
     def answered(self, client: redis.Redis) -> int:
         """How many answers there are, of all charge points."""

@@ -119,7 +119,6 @@ class EmbeddedRedis(RedisService):
                 self._launch(timeout)
             else:
                 self._launch_on_free_port(timeout)
-            self._version = describe_version(self.info("server"))
         except BaseException:  # a test timeout is one: a half-started server must not be left running
             if self._process.alive:
                 self._process.kill()
@@ -165,7 +164,10 @@ class EmbeddedRedis(RedisService):
         if not self.ping().pong:
             return None
         with contextlib.suppress(ServiceError):
-            return True if self.info("server").get("process_id") == str(self.pid) else None
+            information = self.info("server")
+            if information.get("process_id") == str(self.pid):
+                self._version = describe_version(information)
+                return True
         return None
 
     def _not_started(self) -> str:
