@@ -8,11 +8,7 @@ waiting; how much may pile up for a slow reader is bounded.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
-import hashlib
-import hmac
 import logging
 import resource
 import socket
@@ -22,33 +18,30 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
-from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from server import messages
 from server.delivery import Delivery
 from server.errors import ErrorCode, InvalidMessage, shown
+from server.handshakes import Handshakes
 from server.messages import Call, CallError
 from server.metrics import Metrics
 from server.outbox import Entry, Outbox
 from server.redis_link import RedisLink, now
 from server.sessions import Session, Sessions
 from server.store.keys import Keys
-from server.websocket import MOST_UNSENT, Socket
+from server.websocket import MOST_UNSENT, Refusal, Socket, address_of
 
 logger = structlog.get_logger()
 
-PATH = "/ocpp/"
 SUBPROTOCOL = Subprotocol("ocpp1.6")
 HELD_CALLS = 8
 """CALLs of a charge point that wait for the answer to the one before; OCPP-J 1.6 section 4.1.1 allows it none."""
@@ -65,7 +58,7 @@ LONGEST_COMMAND = 3600.0
 HOLD_SECONDS = 5.0
 """Seconds that a CALL is held while Redis is away; then it is refused, and never processed."""
 OPEN_SECONDS = 5.0
-"""What TLS and opening handshake may take."""
+"""What TLS handshake and opening handshake may take, each."""
 CLOSE_SECONDS = 1.0
 """What a closing handshake may take."""
 STOP_SECONDS = 1.5
@@ -124,8 +117,9 @@ class Gateway:
         self._server_id = server_id
         self._longest = longest_message
         self._ping_interval = ping_interval
-        self._credentials = credentials
         self._tls = tls
+        self._handshakes = Handshakes(credentials, metrics)
+        self._opening: set[Socket] = set()
         self._metrics = metrics
         self._sessions: dict[str, Session] = {}
         self._closing: set[Session] = set()
@@ -178,12 +172,14 @@ class Gateway:
         if soft != hard:
             with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        # Typed as a class, and only ever called.
+        create_connection: Any = partial(Socket, self._opening, self._handshakes.refused)
         server = await serve(
             self._serve,
             sock=self._listener,
             ssl=self._tls,
             subprotocols=[SUBPROTOCOL],
-            process_request=self._check_request,
+            process_request=self._handshakes.check,
             compression=None,
             server_header=None,
             open_timeout=OPEN_SECONDS,
@@ -193,7 +189,7 @@ class Gateway:
             max_queue=4,
             write_limit=MOST_UNSENT,
             logger=logging.getLogger("websockets.server"),
-            create_connection=Socket,
+            create_connection=create_connection,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._outbox.run(), name="outbox")
@@ -204,67 +200,26 @@ class Gateway:
                 await self._stop.wait()
             finally:
                 await self._close(server)
+                self._handshakes.report(at_the_end=True)
                 self._outbox.stop()
                 self._delivery.stop()
                 self._registry.stop()
 
     async def _close(self, server: Server) -> None:
         server.close(code=CloseCode.GOING_AWAY)
+        # Nobody can be let in any more; `websockets` would wait for each of them.
+        for opening in list(self._opening):
+            opening.refusal = Refusal.STOPPING
+            opening.transport.abort()
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await server.wait_closed()
         except TimeoutError:
-            for connection in server.all_connections:
+            for connection in (*server.all_connections, *self._opening):
                 connection.transport.abort()
             await server.wait_closed()
 
     # --- opening ------------------------------------------------------------------------------------------------------
-
-    def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        path = request.path.partition("?")[0]
-        if not path.startswith(PATH) or "/" in path[len(PATH) :]:
-            return self._deny(connection, HTTPStatus.NOT_FOUND, f"There is nothing here. Connect to {PATH}{{id}}.\n")
-        try:
-            charge_point_id = unquote(path[len(PATH) :], errors="strict")
-        except UnicodeDecodeError:
-            charge_point_id = ""
-        if not messages.usable_charge_point_id(charge_point_id):
-            return self._deny(
-                connection,
-                HTTPStatus.BAD_REQUEST,
-                f"A charge point id has 1 to {messages.LONGEST_CHARGE_POINT_ID} printable characters"
-                " without ':' and white space.\n",
-            )
-        if self._credentials is not None and not self._authentic(charge_point_id, request):
-            response = self._deny(connection, HTTPStatus.UNAUTHORIZED, "Wrong credentials.\n", charge_point_id)
-            response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
-            return response
-        assert isinstance(connection, Socket)  # noqa: S101 - for the type checker
-        connection.gateway_id = charge_point_id
-        return None
-
-    def _deny(
-        self, connection: ServerConnection, status: HTTPStatus, text: str, charge_point_id: str | None = None
-    ) -> Response:
-        logger.warning(
-            "connection_refused",
-            status=int(status),
-            remote_addr=_address(connection),
-            charge_point_id=charge_point_id,
-        )
-        return connection.respond(status, text)
-
-    def _authentic(self, charge_point_id: str, request: Request) -> bool:
-        """HTTP Basic authentication, OCPP security profile 1: the user is the charge point id."""
-        scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-        try:
-            user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-        except (binascii.Error, ValueError):
-            return False
-        expected = (self._credentials or {}).get(charge_point_id, b"")
-        # Both are looked at in any case, so that the time taken tells nothing.
-        right = hmac.compare_digest(hashlib.sha256(password).digest(), expected)
-        return hmac.compare_digest(user, charge_point_id.encode()) and right and scheme.lower() == "basic"
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Socket)  # noqa: S101
@@ -287,7 +242,7 @@ class Gateway:
             self._ended(session)
 
     def _open(self, connection: Socket) -> Session:
-        session = Session(connection.gateway_id, connection, _address(connection))
+        session = Session(connection.gateway_id, connection, address_of(connection))
         before = self._sessions.get(session.charge_point_id)
         self._sessions[session.charge_point_id] = session
         # Told before the end of the one before: that ends nothing then.
@@ -570,6 +525,7 @@ class Gateway:
                 pass
             if not self._link.healthy:
                 self._outbox.expire()
+            self._handshakes.report()
             clock = time.monotonic()
             for session in list(self._closing):
                 if clock - session.closing > CLOSE_SECONDS:
@@ -623,11 +579,6 @@ def _is_utf8(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _address(connection: ServerConnection) -> str:
-    address = connection.remote_address
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) and len(address) > 1 else str(address or "")
 
 
 def _time_left(expires_at: Any) -> float | None:

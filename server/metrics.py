@@ -23,6 +23,9 @@ class Metrics:
         self._refused = Counter(
             "ocpp_gateway_refused", "CALLs that the gateway refused", ["why"], registry=self._registry
         )
+        self._handshakes = Counter(
+            "ocpp_gateway_handshakes_refused", "Connections that never opened", ["reason"], registry=self._registry
+        )
         self.conflicts = Counter(
             "ocpp_commit_conflicts",
             "Batches handled again since somebody else wrote meanwhile",
@@ -40,6 +43,10 @@ class Metrics:
     def refused(self, why: str) -> None:
         """Count a CALL that the gateway refused."""
         self._refused.labels(why).inc()
+
+    def handshake_refused(self, reason: str) -> None:
+        """Count a connection that never opened."""
+        self._handshakes.labels(reason).inc()
 
     def gauge(
         self, name: str, text: str, value: Callable[[], float], *, labels: Mapping[str, str] | None = None

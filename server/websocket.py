@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
 
 import structlog
 from websockets.asyncio.server import ServerConnection, broadcast
-from websockets.exceptions import PayloadTooBig, ProtocolError, TooManyFragments
+from websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError, TooManyFragments
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
+
+from server.errors import shown
 
 logger = structlog.get_logger()
 
@@ -22,6 +27,32 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], CloseCode], ...] = (
 )
 
 
+class Refusal(StrEnum):
+    """Why somebody was not let in.
+
+    Members:
+        PATH: it is not the path of a charge point.
+        CHARGE_POINT_ID: the path's last part can be nobody's id.
+        CREDENTIALS: no password, or a wrong one.
+        SUBPROTOCOL: none was offered that is spoken here.
+        REQUEST: it is no WebSocket handshake.
+        TLS: the TLS handshake failed, or did not come in time.
+        TIMEOUT: the request did not come in time.
+        CLOSED: the other end has gone before the handshake was over.
+        STOPPING: the server stops.
+    """
+
+    PATH = "path"
+    CHARGE_POINT_ID = "charge_point_id"
+    CREDENTIALS = "credentials"
+    SUBPROTOCOL = "subprotocol"
+    REQUEST = "request"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+    STOPPING = "stopping"
+
+
 class Socket(ServerConnection):
     """A WebSocket that knows when something last came over it, and hands over messages that come in one frame at once.
 
@@ -32,15 +63,65 @@ class Socket(ServerConnection):
         heard: when something last came, on the monotonic clock.
         gateway_id: the charge point id; empty until the handshake was looked at.
         take: is called with each message that came in one frame; `None` until somebody takes messages.
+        refusal: why it is not let in; `None` where nobody has said so.
         over: is called once, when no message will come any more, before the connection is gone; `None` as with `take`.
         queued: messages that have begun to come and that `recv` has not returned yet.
     """
 
     heard = 0.0
     gateway_id = ""
+    refusal: Refusal | None = None
     take: Callable[[bytes], None] | None = None
     over: Callable[[], None] | None = None
     queued = 0
+
+    def __init__(
+        self, opening: set[Socket], on_refused: Callable[[Socket], None], *arguments: Any, **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._opening = opening
+        self._on_refused = on_refused
+        self._made = False
+
+    def __del__(self) -> None:
+        # That TLS could not be agreed on is told to nobody: what was made for the connection is thrown away.
+        if not getattr(self, "_made", True):
+            self.refusal = Refusal.TLS
+            self._on_refused(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with the opening handshake; with TLS, its handshake is over."""
+        self._made = True
+        self._opening.add(self)
+        super().connection_made(transport)
+
+    async def handshake(self, *arguments: Any, **options: Any) -> None:
+        """Carry out the opening handshake; who does not come through is told of."""
+        opened = False
+        try:
+            await super().handshake(*arguments, **options)
+            opened = self.protocol.state is State.OPEN
+        except asyncio.CancelledError:
+            # `websockets` has set a time for it.
+            self.refusal = self.refusal or Refusal.TIMEOUT
+            raise
+        finally:
+            self._opening.discard(self)
+            if not opened:
+                self._on_refused(self)
+
+    @property
+    def why_refused(self) -> tuple[Refusal, str | None]:
+        """Why the opening handshake came to nothing, and what `websockets` says of it, if anything."""
+        error = self.protocol.handshake_exc
+        said = None if error is None else shown(str(error), limit=200)
+        if self.refusal is not None:
+            return self.refusal, None
+        if isinstance(error, NegotiationError):
+            return Refusal.SUBPROTOCOL, said
+        if error is None or isinstance(error.__cause__, EOFError):
+            return Refusal.CLOSED, None
+        return Refusal.REQUEST, said
 
     def process_event(self, event: Event) -> None:
         """Take a frame."""
@@ -111,3 +192,11 @@ class Socket(ServerConnection):
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(code, reason)
             self.send_data()
+
+
+def address_of(connection: ServerConnection) -> str:
+    """The other end, as `host:port`; empty where it is not known any more."""
+    if not hasattr(connection, "transport"):
+        return ""
+    address = connection.remote_address
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) and len(address) > 1 else str(address or "")
