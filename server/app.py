@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from server import api
+from server.api.guard import Guard, GuardedConnection
 from server.commands import Commands
 from server.config import Settings
 from server.correlation import CorrelationManager
@@ -197,12 +198,15 @@ class App:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, self.stop, signal_number.name)
+        guard = Guard(settings.http_timeout)
         http = _HttpServer(
             uvicorn.Config(
                 api.create(
                     api.Parts(self.link, self._keys, self.processor, self.metrics, self.store, self.commands),
                     api_token=self._settings.api_token,
                 ),
+                http=functools.partial(GuardedConnection, guard=guard),  # type: ignore[arg-type]
+                ws="none",
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -224,12 +228,14 @@ class App:
                 await self._stop.wait()
                 for part in self._parts.values():
                     part.stop()
+                guard.hold()
                 http.should_exit = True
                 _, late = await asyncio.wait([serving, *running], timeout=SHUTDOWN_SECONDS)
                 for task in late:
                     logger.error("shutdown_late", task=task.get_name())
                     task.cancel()
         finally:
+            guard.report()
             await self.store.close()
             await self.link.close()
             listener.close()

@@ -62,6 +62,7 @@ class Settings:
         key_prefix: what every other key starts with.
         http_host: the address that the HTTP API binds.
         http_port: its port; 0 takes a free one.
+        http_timeout: seconds that a request may take to come, and that its answer may take to be read.
         role: which parts of the server run: the gateway, the processor, or both.
         max_message_bytes: the longest message that is looked at.
         api_token: what `/inspect` and commands ask for; none when empty.
@@ -85,6 +86,7 @@ class Settings:
     key_prefix: str = "ocpp"
     http_host: str = "127.0.0.1"
     http_port: int = 8081
+    http_timeout: float = 30.0
     role: Role = Role.ALL
     max_message_bytes: int = 256 * 1024
     api_token: str = ""
@@ -298,6 +300,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "KEY_PREFIX": (_key_part, "1 to 48 printable characters without ':' and spaces"),
     "HTTP_HOST": (_text, "a host name or address"),
     "HTTP_PORT": (_port, _PORTS),
+    "HTTP_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "WS_HOST": (_text, "a host name or address"),
     "WS_PORT": (_port, _PORTS),
     "PING_INTERVAL": (_duration, "a time from 1s to 3600s"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -15,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api import control, openapi, service, state
+from server.api.guard import STOP_SECONDS
 from server.api.http import Given, Json, Operation, Parts, answer, crash, failure
 
 __all__ = ["Parts", "create"]
@@ -68,4 +71,10 @@ class _RawPaths:
         if scope["type"] == "http":
             raw: Any = scope.get("raw_path") or b""
             scope = {**scope, "path": raw.decode("latin-1") or scope["path"]}
-        await self._application(scope, receive, send)
+        try:
+            await self._application(scope, receive, send)
+        except asyncio.CancelledError:
+            # Only the server's end cancels, where this would outlast it: the client is told, and the task ends.
+            stopping = Json({"success": False, "message": "the server stops", "data": None}, 503)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping(scope, receive, send), STOP_SECONDS)

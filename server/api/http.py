@@ -33,6 +33,8 @@ Schema = dict[str, Any]
 
 MOST_BODY_BYTES = 64 * 1024
 """The longest request body that is read; the largest command is far below it."""
+LONGEST_LENGTH = 18
+"""Digits of a length that is looked at."""
 MOST_NAMED = 3
 """Keys that cannot be read and are named in a message; `errors` has them all."""
 LARGEST_INTEGER = 2**31 - 1
@@ -263,12 +265,16 @@ def _number(text: str) -> Any:
 async def _body(operation: Operation, request: Request) -> dict[str, Any]:
     if operation.body is None:
         return {}
+    too_long = HTTPException(413, f"the body is longer than {MOST_BODY_BYTES} bytes")
+    announced = request.headers.get("content-length", "")
+    if len(announced.lstrip("0")) > LONGEST_LENGTH or int(announced or 0) > MOST_BODY_BYTES:
+        raise too_long
     raw = b""
     try:
         async for chunk in request.stream():
             raw += chunk
             if len(raw) > MOST_BODY_BYTES:
-                raise HTTPException(413, f"the body is longer than {MOST_BODY_BYTES} bytes")
+                raise too_long
     except ClientDisconnect:
         raise HTTPException(400, "the body is not complete") from None
     try:

@@ -13,7 +13,7 @@ _MEANING = {
     400: "Something in the request is wrong; the message names the field",
     401: "The API token is missing or wrong",
     404: "There is no such thing",
-    408: "The charge point did not answer in time",
+    408: "The charge point did not answer in time, or the request did not come in full in time",
     409: "Somebody else changed it at the same time",
     413: "The body is too long",
     500: "What is stored cannot be read",

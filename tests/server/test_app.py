@@ -163,7 +163,8 @@ def test_ends_by_itself_when_idle(
         assert server.process.wait_for_exit(SOON) == 0
     idle.close()
     assert not server.records("shutdown_late")
-    assert [record["event"] for record in server.records()][-2:] == ["stopping", "stopped"]
+    events = [record["event"] for record in server.records()]
+    assert events[-3:] == ["stopping", "http_requests_cut", "stopped"]
     assert server.records("stopping")[0]["reason"] == number.name
     assert not client.keys("*")
 

@@ -1,0 +1,219 @@
+"""HTTP connections with bounds: on how long a request may take to come and an answer to be taken, and on how many wait.
+
+uvicorn bounds how long a connection may be idle between two requests, and nothing else: who sends a byte of a header or
+a body now and then, sends a body that nobody reads, or never reads the answer, would hold a connection for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from typing import Any
+
+import h11
+import msgspec
+import structlog
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+
+logger = structlog.get_logger()
+
+MOST_UNFINISHED = 2000
+"""Connections whose next request has not come in full, at most; the one that began first makes room for another."""
+STOP_SECONDS = 0.5
+"""What taking an answer may last once the server stops."""
+LOG_EVERY = 10.0
+"""Seconds between two records about requests that were cut."""
+
+_encode = msgspec.json.Encoder().encode
+_UNFINISHED = {h11.IDLE, h11.SEND_BODY}
+
+
+class Guard:
+    """What the connections of one server share.
+
+    Args:
+        timeout: seconds that a request may take to come, from the connection's start or the answer before, and that an
+            answer may take to be read.
+        most: see `MOST_UNFINISHED`; half of the files that the process may open, where that is less.
+    """
+
+    def __init__(self, timeout: float, most: int = MOST_UNFINISHED) -> None:
+        self.timeout = timeout
+        self._most = most
+        self._unfinished: dict[GuardedConnection, None] = {}
+        self._cut = 0
+        self._why = ""
+        self._next_log = 0.0
+
+    @property
+    def most(self) -> int:
+        """Requests that may be unfinished now: the gateway may have raised the limit meanwhile."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return self._most if files == resource.RLIM_INFINITY else min(self._most, max(1, files // 2))
+
+    def begin(self, connection: GuardedConnection) -> None:
+        """A connection waits for the rest of its request from now on."""
+        self._unfinished[connection] = None
+        if len(self._unfinished) > (most := self.most):
+            oldest = next(iter(self._unfinished))
+            oldest.cut(503, f"more than {most} requests are not finished, and this is the oldest of them")
+
+    def end(self, connection: GuardedConnection) -> None:
+        """It does not any more."""
+        self._unfinished.pop(connection, None)
+
+    def note(self, why: str) -> None:
+        """A request was cut: one record, and then at most one in ten seconds with how many there were."""
+        self._cut += 1
+        self._why = why
+        if time.monotonic() >= self._next_log:
+            self._next_log = time.monotonic() + LOG_EVERY
+            self.report()
+
+    def hold(self) -> None:
+        """The server stops: say nothing before `report`."""
+        self._next_log = float("inf")
+
+    def report(self) -> None:
+        """Say what was not said yet, with the reason of the last one."""
+        if self._cut:
+            logger.warning("http_requests_cut", count=self._cut, reason=self._why)
+            self._cut = 0
+
+
+class GuardedConnection(H11Protocol):
+    """One HTTP connection.
+
+    Args:
+        guard: what it shares with the others.
+        arguments: uvicorn's own.
+    """
+
+    def __init__(self, *, guard: Guard, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._guard = guard
+        self._begun = False
+        self._ending = False
+        self._answers = 0
+        self._coming: asyncio.TimerHandle | None = None
+        self._going: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The clock begins with the connection, not with its first byte."""
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._guard.end(self)
+        for timer in (self._coming, self._going):
+            if timer is not None:
+                timer.cancel()
+        self._coming = self._going = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """A request goes on, or is whole."""
+        if self.transport.is_closing():
+            return
+        self._begun = True
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """The answer is written; it has still to be taken, and the next request's time begins."""
+        self._begun = bool(self.conn.trailing_data[0])
+        self._answers += 1
+        self._unwatch()
+        super().on_response_complete()
+        self._watch()
+        self._flush_within(self._guard.timeout)
+
+    def shutdown(self) -> None:
+        """A request that has not come in full cannot be waited for, nor a client that does not read."""
+        if self._unfinished and self._begun:
+            self.cut(503, "the server stops")
+        else:
+            super().shutdown()
+        self._ending = True
+        self._flush_within(STOP_SECONDS)
+
+    def cut(self, status: int, why: str) -> None:
+        """Close the connection, with an answer where something of a request came that has none."""
+        self._unwatch()
+        if self.transport.is_closing():
+            return
+        running = self.cycle is not None and not self.cycle.response_complete
+        if self._begun:
+            self._answer(status, why)
+            self._guard.note(why)
+        if running:
+            # Whoever reads the body finds that the client has gone.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+        self._ending = True
+        self._flush_within(STOP_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is answered in the form of all answers."""
+        self._answer(400, msg)
+        self.transport.close()
+        self._ending = True
+        self._flush_within(STOP_SECONDS)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The request is answered as if it had not asked; this is nothing that the operator has to know."""
+
+    @property
+    def _unfinished(self) -> bool:
+        return self.conn.their_state in _UNFINISHED
+
+    def _watch(self) -> None:
+        if not self._unfinished or self.transport.is_closing():
+            self._unwatch()
+        elif self._coming is None:
+            why = f"the request was not complete within {self._guard.timeout:g} s"
+            self._coming = self.loop.call_later(self._guard.timeout, self.cut, 408, why)
+            self._guard.begin(self)
+
+    def _unwatch(self) -> None:
+        self._guard.end(self)
+        if self._coming is not None:
+            self._coming.cancel()
+            self._coming = None
+
+    def _flush_within(self, seconds: float) -> None:
+        """Drop the connection unless what was written is on its way by then; the shorter one of two times counts."""
+        if not self.transport.get_write_buffer_size():
+            return
+        when = self.loop.time() + seconds
+        if self._going is not None:
+            if self._going.when() <= when:
+                return
+            self._going.cancel()
+        self._going = self.loop.call_later(seconds, self._not_taken, self._answers)
+
+    def _not_taken(self, answers: int) -> None:
+        self._going = None
+        if answers != self._answers and not self._ending:
+            self._flush_within(self._guard.timeout)
+        elif self.transport.get_write_buffer_size():
+            self._guard.note("the answer was not read")
+            self.transport.abort()
+
+    def _answer(self, status: int, why: str) -> None:
+        """Answer, unless what comes is the rest of a request whose answer is written, or on its way."""
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
+        body = _encode({"success": False, "message": why, "data": None})
+        length = str(len(body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status]),
+            h11.Data(data=b"" if head else body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
