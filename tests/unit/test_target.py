@@ -269,7 +269,7 @@ REFUSED = {
     "running at no address": (
         'start:\n  command: ["{python}", "-m", "small"]\n',
         "running:\n  redis_url: localhost:6379\n",
-        r"field 'running\.redis_url' is 'localhost:6379' \(allowed: an address that starts with redis://\)",
+        r"field 'running\.redis_url' is 'localhost:6379' \(allowed: an address that starts with redis://, ",
         3,
     ),
     "an image with a directory": (

@@ -73,6 +73,7 @@ class QueueClient:
         self.message_formats = list(message_formats)
         self.ids = ids
         self._redis = connect(url, database=database, socket_timeout=socket_timeout)
+        self._databases = [each for each in (database, state_database) if each is not None]
         same = state_database is None or state_database == database
         self._state = self._redis if same else connect(url, database=state_database, socket_timeout=socket_timeout)
         self.lists = AnswerLists(self._redis, keys)
@@ -87,14 +88,23 @@ class QueueClient:
         """Check that Redis is there, and note what is this run's from now on.
 
         Raises:
-            QueueUnavailable: Redis cannot be reached.
+            QueueUnavailable: Redis cannot be reached, or refuses the user, the password or the database.
         """
         try:
             self._data.note_existing()
             self._redis.ping()
+        except redis.AuthenticationError as error:
+            said = str(error).rstrip(".")
+            raise self._refused(f"the user or the password is refused ({said})") from None
         except AWAY as error:
             raise self._unavailable("Redis has to be running when a queue is opened", error) from None
+        except redis.ResponseError as error:
+            numbers = " and ".join(str(number) for number in dict.fromkeys(self._databases))
+            raise self._refused(f"{error} (databases: {numbers})") from None
         return self
+
+    def _refused(self, why: str) -> QueueUnavailable:
+        return QueueUnavailable(f"Redis at {self.address} cannot be used: {why}.")
 
     def close(self) -> None:
         """Close the connections, and a ledger that was not ended; nothing is removed."""

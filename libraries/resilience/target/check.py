@@ -120,7 +120,11 @@ class Checker:
             yield from self._tries((("redis", self._redis), ("start", self._start), ("ready", self._ready)))
 
     def _tries(self, first: tuple[tuple[str, Callable[[], str]], ...]) -> Iterator[Finding]:
-        rest = [(part, getattr(self, f"_{part.replace(' ', '_')}")) for part in PARTS]
+        rest = [
+            (part, getattr(self, f"_{part.replace(' ', '_')}"))
+            for part in PARTS
+            if not self._only or part in self._only
+        ]
         for part, attempt in first:
             finding = self._try(part, attempt)
             yield finding
@@ -129,9 +133,8 @@ class Checker:
                 return
         findings = {}
         for part, attempt in rest:
-            if not self._only or part in self._only:
-                findings[part] = self._try(part, attempt)
-                yield findings[part]
+            findings[part] = self._try(part, attempt)
+            yield findings[part]
         if not self._only:
             yield self._capabilities(findings)
 

@@ -31,7 +31,12 @@ _WORDS = {
     "object": "fields of its own",
     "null": "null",
 }
-_CONSTRAINTS = {"> 0.0": "a number above 0", "matching regex '^/'": "a path that starts with '/'"}
+_CONSTRAINTS = {
+    "> 0.0": "a number above 0",
+    "<= 86400.0": "a number up to 86400, a day",
+    ">= 0": "a whole number from 0 on",
+    "matching regex '^/'": "a path that starts with '/'",
+}
 _STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
 
 S = TypeVar("S", bound=Section)
@@ -52,6 +57,8 @@ def find(name: str | Path) -> Path:
     text = str(name)
     path = Path(text).expanduser()
     if isinstance(name, Path) or "/" in text or path.suffix in {".yaml", ".yml"}:
+        if path.is_dir():
+            raise UsageError(f"{path.resolve()} is a folder; a target profile is a YAML file, such as my-system.yaml.")
         if not path.is_file():
             raise UsageError(
                 f"There is no target profile {path.resolve()}. Allowed is the path of one, from the folder that the "
@@ -78,7 +85,7 @@ class Document:
         self.file = file
         root, self.data = _read_yaml(file)
         if root is None or not isinstance(self.data, dict):
-            found = "nothing" if self.data is None else f"a {type(self.data).__name__}"
+            found = {type(None): "nothing", str: "text", list: "a list"}.get(type(self.data), repr(self.data))
             raise UsageError(f"Target profile {file}: expected fields such as 'name' and 'start', found {found}.")
         self._root = root
 
@@ -209,6 +216,10 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    problem="the name of a field has to be text", problem_mark=key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"field '{key.value}' stands twice", problem_mark=key.start_mark
@@ -219,7 +230,18 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:
     try:
-        loader = _StrictLoader(file.read_text("utf-8"))
+        data = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Target profile {file} cannot be read: {error.strerror}.") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"Target profile {file}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8."
+        ) from None
+    try:
+        loader = _StrictLoader(text)
         try:
             root = loader.get_single_node()
             return root, None if root is None else loader.construct_document(root)
@@ -228,6 +250,14 @@ def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"Target profile {file}{where}: {error.problem}.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = error.problem or ""
+        if problem.startswith("but "):
+            problem = f"{error.context}, {problem}"
+        raise UsageError(f"Target profile {file}{where}: {problem}.") from None
+    except yaml.reader.ReaderError as error:
+        line, code = text[: error.position].count("\n") + 1, ord(text[error.position])
+        raise UsageError(
+            f"Target profile {file}, line {line}: the character U+{code:04X} is not allowed in YAML."
+        ) from None
+    except yaml.YAMLError as error:
         raise UsageError(f"Target profile {file} cannot be read: {error}.") from None

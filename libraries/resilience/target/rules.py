@@ -74,8 +74,18 @@ def _running(running: Running) -> Iterator[Problem]:
     }
     for name, schemes in addresses.items():
         url = getattr(running, name)
-        if url is not None and (urlsplit(url).scheme not in schemes or not urlsplit(url).hostname):
-            yield Problem(["running", name], f"is {url!r}", f"an address that starts with {schemes[0]}://")
+        if url is not None and not _is_address(url, schemes):
+            allowed = f"an address that starts with {schemes[0]}://, such as {schemes[0]}://127.0.0.1:8080"
+            yield Problem(["running", name], f"is {url!r}", allowed)
+
+
+def _is_address(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Asking for a port that is no number, or none that can be, is an error.
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _start(start: Start) -> Iterator[Problem]:

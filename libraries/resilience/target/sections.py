@@ -11,8 +11,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-"""A time; 0 would be no wait at all."""
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+"""A time, at most a day; 0 would be no wait at all."""
+
+Database = Annotated[int, msgspec.Meta(ge=0)]
+"""The number of a Redis database."""
 
 Path = Annotated[str, msgspec.Meta(pattern="^/")]
 """A path of the system's HTTP API."""
@@ -387,8 +390,8 @@ class Databases(Section, frozen=True):
         state: the one with charge points, connectors, transactions and configuration.
     """
 
-    queue: int = 0
-    state: int = 0
+    queue: Database = 0
+    state: Database = 0
 
 
 class Keys(Section, frozen=True):

@@ -1,0 +1,177 @@
+"""`python -m resilience.target check` with each kind of mistake: one line that names file, line, field and what is
+allowed, exit status 2; addresses where nothing is are found when they are tried, exit status 1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resilience.ports import free_port
+from resilience.services import EmbeddedRedis
+from resilience.target import PROFILES
+from resilience.target.__main__ import main
+
+OTHER = (Path(__file__).resolve().parents[2] / "tests" / "other_server" / "profile.yaml").read_text()
+RUNNING = (PROFILES / "running.yaml").read_text()
+
+MISTAKES = {
+    "unknown section": ("redis:\n", "rediss:\n", "unknown field 'rediss' (allowed: name, "),
+    "unknown field": ("healthy: fine", "healty: fine", "unknown field 'http.healty' (allowed: health, "),
+    "wrong type": ("queue: 1", "queue: one", "field 'redis.databases.queue' is 'one' (allowed: a whole number)"),
+    "no list": ("[queue, health, log_records, state]", "queue", "field 'capabilities' is 'queue' (allowed: a list)"),
+    "missing field": ("    requests: in\n", "", "field 'redis.keys.requests' is missing"),
+    "wrong word": ("envelope", "envelop", "field 'message_format' is 'envelop' (allowed: flat, envelope, both)"),
+    "wrong capability": ("[queue, health", "[queue, helth", "field 'capabilities[1]' is 'helth' (allowed: queue, "),
+    "wrong format": ("format: text", "format: txt", "field 'log.format' is 'txt' (allowed: json, text)"),
+    "no regular expression": ("<reason>.+)", "<reason>.+", "field 'log.records[0].pattern' is no regular expression ("),
+    "unknown group": ("?P<code>", "?P<cod>", "field 'log.records[0].pattern' has the unknown group 'cod' (allowed: "),
+    "unknown event": ("event: inv", "event: xinv", "field 'log.records[0].event' is 'xinvalid_message' (allowed: rea"),
+    "unknown placeholder": ("{redis_url}", "{redis}", "field 'start.command[2]' has the unknown placeholder '{redis}'"),
+    "wrong placeholder": ("out:{charge_point_id}", "out:{id}", "field 'redis.keys.responses' is 'out:{id}' (allowed: "),
+    "open placeholder": ("out:{charge_point_id}", "out:{charge_point_id", "field 'redis.keys.responses' is 'out:{char"),
+    "no path": ("health: /up", "health: up", "field 'http.health' is 'up' (allowed: a path that starts with '/')"),
+    "unknown record field": ("vendor: maker", "vndor: maker", "field 'state.charge_point.fields.vndor' is no field of"),
+    "negative time": ("answer: 5", "answer: -5", "field 'timeouts.answer' is -5 (allowed: a number above 0)"),
+    "endless time": ("answer: 5", "answer: .inf", "field 'timeouts.answer' is inf (allowed: a number up to 86400, a"),
+    "no time": ("answer: 5", "answer: .nan", "field 'timeouts.answer' is nan (allowed: a number above 0)"),
+    "negative database": ("state: 2", "state: -2", "field 'redis.databases.state' is -2 (allowed: a whole number from"),
+    "name that is no text": ("what: up", "1: up", "field 'announcement.connect' has the name 1 (allowed: text)"),
+    "name that is a list": ("what: up", "? [a, b]\n    : up", "the name of a field has to be text"),
+    "field twice": ("healthy: fine", "healthy: fine\n  health: /x", "field 'health' stands twice"),
+    "yaml syntax": ("healthy: fine", "healthy: fine\n bad", "expected <block end>, but found '<scalar>'"),
+    "tab": ("  health: /up", "\thealth: /up", "found character '\\t' that cannot start any token"),
+    "second document": ("capabilities", "---\ncapabilities", "expected a single document in the stream, but found an"),
+    "unknown alias": ("name: other", "name: *other", "found undefined alias 'other'"),
+    "tag": ("name: other", "name: !!python/name:os.system", "could not determine a constructor for the tag"),
+    "control character": ("name: other", "name: oth\x00er", "the character U+0000 is not allowed in YAML"),
+}
+"""The text before and after in the second server's profile, and how the message goes on behind the line."""
+
+
+def checked(file: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str, str]:
+    """Exit status and both outputs of the command."""
+    status = main(["check", str(file), *more])
+    seen = capsys.readouterr()
+    return status, seen.out, seen.err
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_each_mistake_is_one_line_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, message: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    assert old in OTHER
+    file.write_text(OTHER.replace(old, new, 1))
+    status, out, error = checked(file, capsys)
+    assert (status, out) == (2, "")
+    assert error.startswith(f"Target profile {file}, line ")
+    assert re.fullmatch(r"\d+: " + re.escape(message) + r".*\.\n", error.removeprefix(f"Target profile {file}, line "))
+    assert abs(int(error.split(", line ")[1].split(":")[0]) - OTHER[: OTHER.index(old)].count("\n") - 1) <= 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("redis://127.0.0.1:6379/0", "127.0.0.1:6379"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:port/0"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:99999/0"),
+        ("http://127.0.0.1:8081", "https://127.0.0.1:8081"),
+        ("http://127.0.0.1:8081", "http://127.0.0.1:0"),
+        ("ws://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("ws://127.0.0.1:8080", "ws://[::1:8080"),
+    ],
+)
+def test_what_is_no_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(RUNNING.replace(old, f'"{new}"'))
+    status, out, error = checked(file, capsys)
+    assert (status, out) == (2, "")
+    field = old.partition(":")[0].replace("ws", "gateway")
+    assert re.fullmatch(
+        rf"Target profile {file}, line \d+: field 'running\.{field}_url' is '{re.escape(new)}' "
+        rf"\(allowed: an address that starts with {old[: old.index(':')]}://.*\)\.\n",
+        error,
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"Target profile .*: expected fields such as 'name' and 'start', found nothing\."),
+        (b"# later\n", r"Target profile .*: expected fields such as 'name' and 'start', found nothing\."),
+        (b"- a\n", r"Target profile .*: expected fields such as 'name' and 'start', found a list\."),
+        (b"words\n", r"Target profile .*: expected fields such as 'name' and 'start', found text\."),
+        (b"name: a\nabout: F\xfcr\n", r"Target profile .*, line 2: byte 0xfc is no UTF-8; save the file as UTF-8\."),
+        ("name: a\n".encode("utf-16"), r"Target profile .*, line 1: byte 0xff is no UTF-8; save the file as UTF-8\."),
+        (None, r".*mine\.yaml is a folder; a target profile is a YAML file, such as my-system\.yaml\."),
+    ],
+    ids=["empty", "comment", "list", "text", "latin-1", "utf-16", "folder"],
+)
+def test_what_is_no_profile_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes | None, message: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    if data is None:
+        file.mkdir()
+    else:
+        file.write_bytes(data)
+    status, out, error = checked(file, capsys)
+    assert (status, out) == (2, "")
+    assert re.fullmatch(message + "\n", error)
+
+
+def test_a_mark_at_the_beginning_of_the_file_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some editors write one."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("\ufeff" + RUNNING.replace("127.0.0.1:6379", f"127.0.0.1:{free_port()}"))
+    status, out, _ = checked(file, capsys)
+    assert status == 1
+    assert "does not work  redis" in out
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[EmbeddedRedis]:
+    service = EmbeddedRedis("Redis", settings={"requirepass": "secret"})
+    service.start(10)
+    yield service
+    service.close()
+
+
+@pytest.mark.parametrize("place", ["no-such-host.invalid:8081", "127.0.0.1:{port}"])
+def test_a_server_that_is_not_there_is_named_with_its_address(
+    service: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    there = place.format(port=free_port())
+    file = tmp_path / "mine.yaml"
+    file.write_text(RUNNING.replace("redis://127.0.0.1:6379/0", service.url()).replace("127.0.0.1:8081", there))
+    status, out, error = checked(file, capsys, "--only", "health")
+    assert (status, error) == (1, "")
+    assert len(out.splitlines()) == 4, "name, redis, start, and that health was not tried"
+    assert re.search(rf"^does not work +start +.*nothing listens at http://{re.escape(there)}\.$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("url", "database", "seen"),
+    [
+        ("redis://no-such-host.invalid:6379", 1, r"Redis at redis://no-such-host\.invalid:6379 could not be reached: "),
+        ("redis://127.0.0.1:{free}", 1, r"Redis at redis://127\.0\.0\.1:\d+ could not be reached: .*refused"),
+        ("redis://127.0.0.1:{port}", 1, r"cannot be used: the user or the password is refused \("),
+        ("redis://:wrong@127.0.0.1:{port}", 1, r"cannot be used: the user or the password is refused \("),
+        ("redis://:secret@127.0.0.1:{port}", 99, r"cannot be used: .* out of range \(databases: 99 and 2\)\."),
+    ],
+    ids=["host", "port", "no password", "wrong password", "database"],
+)
+def test_a_redis_that_cannot_be_used_is_named_with_the_reason(
+    service: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, url: str, database: int, seen: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(OTHER.replace("queue: 1", f"queue: {database}"))
+    address = url.format(free=free_port(), port=service.port)
+    status, out, error = checked(file, capsys, "--redis", address)
+    assert (status, error) == (1, "")
+    assert len(re.findall(r"^does not work", out, re.MULTILINE)) == 1
+    assert re.search(rf"^does not work +redis +.*{seen}", out, re.MULTILINE)
+    assert "secret" not in out
