@@ -17,14 +17,13 @@ Test Tags         whole
 *** Test Cases ***
 Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Documentation]    Somebody else uses the same system: charge points, transactions, answers that are not ours. The
-    ...    server starts again meanwhile.
+    ...    server starts again meanwhile, unless it is not ours to stop.
     [Tags]    R0.4
     Somebody Else Has Data In The System
     ${before} =    Take Key Snapshot    values=True
     ${sent} =    Queue A Mix Of Messages    1000
     All Messages Should Be Answered    ${sent}
-    Restart Server
-    Wait Until Server Is Ready
+    The Server Starts Again Where It Can
     Remove Test Data
     ${changes} =    Get Key Changes    ${before}
     Keys Left And Foreign Keys Changed Should Be Known    ${changes}

@@ -106,7 +106,8 @@ class Sampling(Component):
         if self._samplers.find(alias) is not None:
             self._samplers.remove(alias, self.cleanup)
         pids = {name: int(pid) for name, pid in processes.items() if pid is not None}
-        sampler = Sampler(pids, sources=sources, every=seconds(every), file=file)
+        elsewhere = processes.keys() - pids
+        sampler = Sampler(pids, sources=sources, every=seconds(every), file=file, elsewhere=elsewhere)
         self._samplers.add(alias, sampler, self.cleanup)
 
     @overload
@@ -142,6 +143,7 @@ class Sampling(Component):
 
         Raises:
             UsageError: there are too few samples, or the process ended.
+            LacksCapability: the process was given as `${None}`.
 
         Example:
         ```robotframework
@@ -154,13 +156,13 @@ class Sampling(Component):
         """
         sampler = self._samplers.get(alias)
         sampler.stop()
-        growth = None
-        if name is not None:
-            growth = sampler.growth(name, warm_up=seconds(warm_up), required_seconds=seconds(required))
-            logger.info(f"Memory of {name}: {growth.summary}.")
         _draw(sampler)
         for what, (count, error) in sampler.missed.items():
             logger.info(f"{what} could not be seen at {count} looks, at the last of them: {error}")
+        if name is None:
+            return None
+        growth = sampler.growth(name, warm_up=seconds(warm_up), required_seconds=seconds(required))
+        logger.info(f"Memory of {name}: {growth.summary}.")
         return growth
 
     @keyword(tags=("measurement", "getter"))

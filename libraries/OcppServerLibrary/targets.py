@@ -54,6 +54,21 @@ class Targets(Component):
         return started and profile.has(Capability.SEVERAL_PROCESSORS)
 
     @keyword(tags=("target", "getter"))
+    def target_can_be_started(self, *, target: str = "reference") -> bool:
+        """Returns whether the target is started, and can be stopped, by the test; not so if it runs already.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Example:
+        ```robotframework
+        ${ours} =    Target Can Be Started    target=${TARGET}
+        IF    ${ours}    Restart Server
+        ```
+        """
+        return Target.load(target).running is None
+
+    @keyword(tags=("target", "getter"))
     def target_supports(self, capability: Capability, *, target: str = "reference") -> bool:
         """Returns whether the target has a capability; for what is prepared only where it is needed.
 

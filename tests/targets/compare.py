@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,12 @@ PLUMBING = re.compile(
     r"|Variable '.*' not found|No keyword with name|object is not|Test timeout|codec can't"
 )
 """What a message looks like when a keyword itself has failed, and not the system under test."""
+BUSY = re.compile(r"^Inconclusive: (other programs have used [\d.]+ of the \d+ processor cores|the generator was late)")
+"""What a test says that other programs have kept from showing anything: neither as expected nor a surprise."""
+LIMITS = {"other": 1500.0, "running": 480.0}
+"""Seconds for all suites. The second server takes long: most of its faults are that something never comes."""
+END_LIMIT = 60.0
+"""Seconds for Robot to end in order, with the teardowns of its suites, once it was told to."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ def judge(outcomes: dict[str, tuple[str, str]], expected: dict[str, Expectation]
     wrong = []
     for name, (status, message) in outcomes.items():
         wanted = expected.get(name)
+        if status == "SKIP" and BUSY.search(message):
+            continue
         text = message[:500]
         if wanted is None and status != "PASS":
             wrong.append(f"{status} where PASS is expected: {name}: {text}")
@@ -138,19 +147,41 @@ def running_profile(redis_url: str, http_port: int, ws_port: int, log_file: str)
 
 
 def run(target: str, folder: Path, selection: list[str], *, timeout: float) -> dict[str, tuple[str, str]]:
-    """Run suites against a target; returns for each test its status and message."""
+    """Run suites against a target; returns for each test its status and message.
+
+    Args:
+        target: `other` or `running`.
+        folder: where results go.
+        selection: further options of Robot.
+        timeout: seconds; what has not run then has failed with the reason that the suites were told to end.
+    """
     with prepared(target, folder) as (options, environment):
         command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "dotted", *options]
-        subprocess.run(
+        robot = subprocess.Popen(
             [*command, *selection, str(ROOT / "suites")],
-            timeout=timeout,
-            check=False,
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=sys.stderr,
         )
+        try:
+            robot.wait(timeout)
+        except subprocess.TimeoutExpired:
+            sys.stdout.write(f"The suites were still running after {timeout:g} s, and were told to end.\n")
+        finally:
+            end(robot)
     result = ExecutionResult(str(folder / "output.xml"))
     return {test.name: (test.status, test.message) for test in result.suite.all_tests}
+
+
+def end(robot: subprocess.Popen[bytes]) -> None:
+    """End Robot with what it has started, if it still runs: its suites clean up when it is interrupted."""
+    if robot.poll() is None:
+        robot.send_signal(signal.SIGINT)
+        try:
+            robot.wait(END_LIMIT)
+        except subprocess.TimeoutExpired:
+            robot.kill()
+            robot.wait()
 
 
 def main() -> int:
@@ -162,14 +193,17 @@ def main() -> int:
     options = parser.parse_args()
     selection = [word for name in options.suite for word in ("--suite", name)]
     began = time.monotonic()
-    outcomes = run(options.target, options.output or ROOT / "results" / options.target, selection, timeout=3600)
+    folder = options.output or ROOT / "results" / options.target
+    outcomes = run(options.target, folder, selection, timeout=LIMITS[options.target])
     expected = expectations(options.target)
     wrong = judge(outcomes, expected)
     statuses = [status for status, _ in outcomes.values()]
     faults = sorted(
         {expected[name].because for name, (status, _) in outcomes.items() if status == "FAIL" and name in expected}
     )
+    busy = [name for name, (status, message) in outcomes.items() if status == "SKIP" and BUSY.search(message)]
     sys.stdout.write("".join(f"found: {fault}\n" for fault in faults))
+    sys.stdout.write("".join(f"inconclusive on this busy machine: {name}\n" for name in busy))
     sys.stdout.write("".join(f"{line}\n" for line in wrong))
     counts = ", ".join(f"{statuses.count(each)} {each}" for each in ("PASS", "FAIL", "SKIP"))
     sys.stdout.write(f"{counts} in {time.monotonic() - began:.0f} s; {len(wrong)} not as expected\n")

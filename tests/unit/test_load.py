@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -634,6 +635,42 @@ def _listening_process(url: str) -> int:
     )
 
 
+ORPHAN = """
+import os, socket, time
+if os.fork(): os._exit(0)
+os.setsid()
+door = socket.create_server(("127.0.0.1", 0))
+print(door.getsockname()[1], flush=True)
+os.close(1)
+guest, _ = door.accept()
+while guest.recv(1):
+    end = time.process_time() + 0.5
+    while time.process_time() < end: pass
+    guest.send(b"!")
+"""
+"""A process that nobody of the test has started. It works when it is told to, and ends with the connection."""
+
+
+def test_a_system_that_somebody_else_started_belongs_to_the_test_when_it_is_found() -> None:
+    told = subprocess.run([sys.executable, "-c", ORPHAN], check=True, stdout=subprocess.PIPE).stdout
+    port = int(told)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as orphan:
+        url = f"ws://127.0.0.1:{port}/path"
+        whole = Contention(url)
+        found, process = contention.listening(url)
+        assert found
+        assert process is not None
+        before = whole.own_seconds()
+        orphan.sendall(b"!")
+        assert orphan.recv(1) == b"!"
+        assert whole.own_seconds() - before >= 0.4
+        assert whole.cores() is not None
+    # What it has used is not known any more once it has ended.
+    wait_until(lambda: True if whole.cores() is None else None, timeout=60, failure=lambda: "it still lives")
+    assert Contention("ws://127.0.0.1:1").cores() is None
+    assert Contention("ws://192.0.2.1:80").cores() is None
+
+
 def test_other_programs_are_told_from_those_of_the_test(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
@@ -648,7 +685,9 @@ def test_other_programs_are_told_from_those_of_the_test(
         check=True,
         stdout=subprocess.PIPE,
     )
-    assert others.cores() * (time.monotonic() - began) >= 0.45
+    used = others.cores()
+    assert used is not None
+    assert used * (time.monotonic() - began) >= 0.45
     result = load(server(), model=Model.OPEN, stages=[Stage(1, 100)])
     assert result.others is not None
     library = LoadLibrary()

@@ -37,12 +37,16 @@ OTHER = [
     "The Server Shuts Down Quickly While The Queue Is Empty",
     "A Running Server Survives An Outage Of Redis And Answers Everything Once",
     "Several Processors Keep The Order Of Each Charge Point",
+    "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
+    "Two Equal Commands At One Charge Point Each Get Their Own Answer",
     "A Charge Point Is Read As It Was Written And Deleted Without A Trace",
     "A Transaction That Messages Start And Stop Is Active And Then Completed",
     "The Server Starts Without Redis And Connects When It Appears",
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It",
+    "Oversized Messages Are Refused Before Work Is Done On Them",
     "Frames That Nobody Can Answer Are Ignored Or Cost The Connection",
+    "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 RUNNING = [
     "Every Action In Every Message Format Is Answered In Time",
@@ -53,15 +57,36 @@ RUNNING = [
     "The Server Starts Without Redis And Connects When It Appears",
     "Messages With Missing Fields Are Refused",
     "Invalid Messages On The WebSocket Are Answered As OCPP-J Says",
+    "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
+    "Several Processors Keep The Order Of Each Charge Point",
+    "Memory Stays Bounded Under Extended Operation",
+    "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
+SOAK = "5 s"
+"""Where memory is not measured, the soak only has to be there."""
+UNSEEN = {"other": {"it takes messages before it has done anything, and forgets who is connected"}, "running": set()}
+"""What takes a minute to be found, and is left to `make targets`."""
 
 
 @pytest.mark.parametrize(("target", "tests"), [("other", OTHER), ("running", RUNNING)], ids=["other", "running"])
 def test_the_suites_find_exactly_the_faults_that_it_has(tmp_path: Path, target: str, tests: list[str]) -> None:
-    selection = [word for name in tests for word in ("--test", name)]
+    selection = ["--variable", f"SOAK:{SOAK}", *(word for name in tests for word in ("--test", name))]
     outcomes = compare.run(target, tmp_path / target, selection, timeout=240)
     assert sorted(outcomes) == sorted(tests)
     assert compare.judge(outcomes, compare.expectations(target)) == []
+
+
+@pytest.mark.parametrize(("target", "tests"), [("other", OTHER), ("running", RUNNING)], ids=["other", "running"])
+def test_there_is_one_for_each_fault_that_it_has_and_each_thing_that_it_lacks(target: str, tests: list[str]) -> None:
+    expected = compare.expectations(target)
+    shown = {expected[name].because for name in tests if name in expected}
+    assert {each.because for each in expected.values()} - shown - UNSEEN[target] == set()
+
+
+def test_a_test_that_a_busy_machine_kept_from_showing_anything_is_no_surprise() -> None:
+    busy = "Inconclusive: other programs have used 1.4 of the 2 processor cores meanwhile (allowed 0.5)."
+    assert compare.judge({"A Thousand Mixed Messages": ("SKIP", busy)}, {}) == []
+    assert compare.judge({"A Thousand Mixed Messages": ("FAIL", busy)}, {}) != []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +113,7 @@ def test_a_fault_that_is_not_found_is_named(status: str, message: str) -> None:
 
 def test_the_profile_of_a_running_server_is_that_of_the_started_one_but_for_how_it_is_run() -> None:
     reference, running = (yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) for name in ("reference", "running"))
-    lacking = {"several_processors", "log_records"}
+    lacking = {"several_processors", "sharded_queue", "log_records"}
     assert set(reference["capabilities"]) - set(running["capabilities"]) == lacking
     for name in ("name", "about", "start", "ready", "running", "capabilities"):
         reference.pop(name, None)

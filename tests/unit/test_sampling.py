@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from EvidenceLibrary import EvidenceLibrary
-from resilience.errors import ServiceError, UsageError
+from resilience.errors import LacksCapability, ServiceError, UsageError
 from resilience.measure.sampling import SHORTEST_CPU, Sampler, Series
 from resilience.measure.sources import (
     CLIENTS,
@@ -218,3 +218,12 @@ def test_processor_time_is_a_share_of_a_core_and_survives_a_restart() -> None:
     shares = series.cpu_share()
     assert [round(share) for _, share in shares] == [50, 50, 50]
     assert [at for at, _ in shares] == [2 * step, 4 * step, 7 * step]
+
+
+def test_what_cannot_be_measured_is_not_applicable_rather_than_a_mistake(service: RedisService) -> None:
+    library = EvidenceLibrary()
+    library.start_sampling(redis_url=service.url(), server=None)
+    with pytest.raises(LacksCapability, match="'server' is no process of this test run: what it uses is not measured"):
+        library.stop_sampling("server")
+    with pytest.raises(UsageError, match="'other' was not sampled"):
+        library.stop_sampling("other")

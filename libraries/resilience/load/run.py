@@ -79,7 +79,7 @@ class LoadRun:
             failure=lambda: f"{self.name} has not connected its charge points: {self.progress()}",
             longest_pause=0.02,
         )
-        self._contention = Contention()
+        self._contention = Contention(self.plan.url)
         start_at = time.monotonic() + 0.1
         for file in self._files:
             waiting = file.with_suffix(".waiting")

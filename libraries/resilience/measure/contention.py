@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -13,19 +16,54 @@ NOT_WORK = {"idle", "iowait", "guest", "guest_nice"}
 class Contention:
     """Processor time that programs other than this one and what it started use, from the making of this on.
 
-    Programs that were started by somebody else but belong to the test (Redis in a container, a server that runs
-    already) count as others.
+    A system that somebody else started belongs to the test too, as far as the process can be found that listens at its
+    address. Others of the test that were started by somebody else (Redis in a container) count as others.
+
+    Args:
+        system: the address of the system under test, a URL; nothing but this process and those under it, if not given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, system: str | None = None) -> None:
+        self._known, self._system = (True, None) if system is None else listening(system)
         self._began = time.monotonic()
-        self._all, self._own = all_seconds(), own_seconds()
+        self._all, self._own = all_seconds(), self.own_seconds()
 
-    def cores(self) -> float:
-        """How many processor cores the others have used on average; 2.0 on a machine of two is all of it."""
+    def cores(self) -> float | None:
+        """How many processor cores the others have used on average; 2.0 on a machine of two is all of it.
+
+        `None` if it is not known which of them were the system's: it runs on another machine, is another user's, or has
+        ended meanwhile.
+        """
         length = time.monotonic() - self._began
-        others = (all_seconds() - self._all) - (own_seconds() - self._own)
+        if not self._known or (self._system is not None and not _lives(self._system)):
+            return None
+        others = (all_seconds() - self._all) - (self.own_seconds() - self._own)
         return max(0.0, others / length) if length else 0.0
+
+    def own_seconds(self) -> float:
+        """Processor time that the test and the system have used so far."""
+        own = own_seconds()
+        return own if self._system is None else own + own_seconds(self._system)
+
+
+def listening(url: str) -> tuple[bool, psutil.Process | None]:
+    """Whether the process that listens at an address is known, and which it is; `None` for one under this process."""
+    address = urlsplit(url)
+    with contextlib.suppress(psutil.Error, OSError):
+        if not socket.gethostbyname(address.hostname or "").startswith("127."):
+            return False, None
+        for each in psutil.net_connections("tcp"):
+            if each.status == psutil.CONN_LISTEN and each.laddr[1:] == (address.port,) and each.pid:
+                found = psutil.Process(each.pid)
+                return True, None if psutil.Process() in [found, *found.parents()] else found
+    return False, None
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def all_seconds() -> float:
@@ -33,9 +71,9 @@ def all_seconds() -> float:
     return float(sum(value for name, value in psutil.cpu_times()._asdict().items() if name not in NOT_WORK))
 
 
-def own_seconds() -> float:
-    """Processor time of this process and of what it started, what has ended included."""
-    root = psutil.Process()
+def own_seconds(root: psutil.Process | None = None) -> float:
+    """Processor time of a process, this one by default, and of what it started, what has ended included."""
+    root = root or psutil.Process()
     total = 0.0
     for process in [root, *root.children(recursive=True)]:
         try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import psutil
 
-from resilience.errors import ResilienceError, ServiceError, UsageError
+from resilience.errors import LacksCapability, ResilienceError, ServiceError, UsageError
 from resilience.measure.memory import MemoryGrowth, accused_after, memory_growth
 from resilience.measure.sources import Look, Source, Usage
 
@@ -57,6 +57,7 @@ class Sampler:
         sources: what else is looked at; the sampler closes them.
         every: seconds between two samples.
         file: where samples are kept, JSON lines; not kept if not given.
+        elsewhere: names of processes that cannot be measured, since they are not of the test run.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Sampler:
         sources: Sequence[Source] = (),
         every: float = 0.5,
         file: Path | None = None,
+        elsewhere: Collection[str] = (),
     ) -> None:
         if not processes and not sources:
             raise UsageError("There is no process to sample; give a name and a process id, such as server=${pid}.")
@@ -83,6 +85,7 @@ class Sampler:
         self.values: dict[str, list[tuple[float, float]]] = {}
         self.ended: dict[str, str] = {}
         self.missed: dict[str, tuple[int, str]] = {}
+        self._elsewhere = elsewhere
         self._every = every
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -186,7 +189,10 @@ class Sampler:
 
         Raises:
             UsageError: there is no such process, or it ended while it was sampled.
+            LacksCapability: it cannot be measured.
         """
+        if name in self._elsewhere:
+            raise LacksCapability(f"'{name}' is no process of this test run: what it uses is not measured.")
         if name in self.ended:
             raise UsageError(f"'{name}' ended while it was sampled: {self.ended[name]}.")
         if name not in self.series:
