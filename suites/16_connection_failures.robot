@@ -20,36 +20,34 @@ The Server Starts Without Redis And Connects When It Appears
     [Documentation]    It runs, says that it is degraded, neither floods its log nor spins, and works as soon as Redis
     ...    is there.
     [Tags]    R16.1    R16.2
-    ${url} =    A Redis Of Its Own Is Down
-    Start Server    ${url}    target=${TARGET}    alias=early
+    ${url} =    A Server Runs While    A Redis Of Its Own Is Down    early
+    The Server Should Not Spin    R16.1    early
     The Server Should Say That It Is Degraded    R16.1    early
     The Log Should Say So Once And Then Seldom    early
-    The Server Should Not Spin    R16.1    early
-    Start Redis    alias=late
+    Start Redis    alias=early
     The Server Connects When Redis Appears    early    ${url}
     [Teardown]    The Late Redis And Its Server Leave    early
 
 The Server Starts While Redis Hangs And Connects When It Answers
     [Documentation]    Connections are accepted and nothing is answered, until Redis runs on.
     [Tags]    R16.1    R16.2
-    ${url} =    A Redis Of Its Own Hangs
-    Start Server    ${url}    target=${TARGET}    alias=patient
+    ${url} =    A Server Runs While    A Redis Of Its Own Hangs    patient
     The Server Should Say That It Is Degraded    R16.1    patient
     The Log Should Say So Once And Then Seldom    patient
-    Resume Redis    alias=late
+    Resume Redis    alias=patient
     The Server Connects When Redis Appears    patient    ${url}
     [Teardown]    The Late Redis And Its Server Leave    patient
 
 The Server Starts With The Wrong Password And Connects When It Is Right
     [Documentation]    Redis asks for another password than the server has, until it is changed back.
     [Tags]    R16.1    R16.2
-    ${url} =    A Redis Of Its Own Refuses The Password
-    Start Server    ${url}    target=${TARGET}    alias=stranger
+    ${url} =    A Server Runs While    A Redis Of Its Own Refuses The Password    stranger
     The Server Should Say That It Is Degraded    R16.1    stranger
     The Log Should Say So Once And Then Seldom    stranger
-    Heal All    alias=late
+    Heal All    alias=stranger
     The Server Connects When Redis Appears    stranger    ${url}
-    [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND    Remove Fault Proxy    late
+    [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND
+    ...    Remove Fault Proxy    stranger
 
 A Connection That Is Lost In Operation Is Made Again
     [Documentation]    Redis ends under traffic, in order or by kill -9, and comes back.

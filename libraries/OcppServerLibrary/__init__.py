@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from OcppServerLibrary.endpoints import Endpoints
+from OcppServerLibrary.health_watch import HealthWatch
 from OcppServerLibrary.kept import Kept
 from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
@@ -20,7 +21,7 @@ __all__ = ["OcppServerLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Endpoints, Kept, Lifecycle, Log, Targets, Usage):
+    class _Keywords(KeywordLibrary, Endpoints, HealthWatch, Kept, Lifecycle, Log, Targets, Usage):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -62,7 +63,15 @@ class OcppServerLibrary(_Keywords):
         servers: Registry[OcppServer] = Registry("Server", starter="Start Server", close=_close)
         self.servers = servers
         super().__init__(
-            [Lifecycle(servers), Endpoints(servers), Log(servers), Usage(servers), Kept(servers), Targets()]
+            [
+                Lifecycle(servers),
+                Endpoints(servers),
+                HealthWatch(servers),
+                Log(servers),
+                Usage(servers),
+                Kept(servers),
+                Targets(),
+            ]
         )
 
 

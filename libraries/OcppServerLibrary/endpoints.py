@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
 
-from resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError
+from resilience.errors import ExpectationFailed, UsageError
 from resilience.library import Component, keyword
 from resilience.measure.times import ResponseTimes, response_times
 from resilience.ocpp_server import Health, OcppServer
@@ -107,49 +106,6 @@ class Endpoints(Component):
         ```
         """
         return self._servers.get(alias).wait_for_health(expected, timeout)
-
-    @keyword(tags=("server", "health", "measurement"))
-    def measure_health_share(
-        self, expected: Health, duration: timedelta = timedelta(seconds=2), *, alias: str = "server"
-    ) -> float:
-        """Asks for the server's health again and again, and returns in which share of the answers it was as expected.
-
-        No answer, or another one, counts as not expected.
-
-        Args:
-            expected: `healthy` or `degraded`.
-            duration: for how long, about twenty times a second.
-            alias: which server.
-
-        Returns:
-            A share in percent.
-
-        Raises:
-            ServiceError: the server exited; the end of its output is shown.
-
-        Example:
-        ```robotframework
-        ${share}    Measure Health Share    degraded    5 s
-        Should Be Equal    ${share}    ${100}
-        ```
-        """
-        server = self._servers.get(alias)
-        looks: list[bool] = []
-        end = time.monotonic() + duration.total_seconds()
-
-        def look() -> bool | None:
-            try:
-                looks.append(server.health_status() == expected.value)
-            except ResilienceError:
-                looks.append(False)
-            if not server.process.alive:
-                raise ServiceError(server.exited())
-            return True if time.monotonic() >= end else None
-
-        wait_until(look, timeout=duration, failure=lambda: f"{server.name} was asked too slowly", longest_pause=0.05)
-        share = 100 * sum(looks) / len(looks)
-        logger.info(f"{server.name}: {sum(looks)} of {len(looks)} answers say {expected.value}.")
-        return share
 
     @keyword(tags=("server", "health", "measurement"))
     def measure_health_response_time(self, samples: int = 50, *, alias: str = "server") -> ResponseTimes:

@@ -2,6 +2,7 @@
 Documentation    What goes on beside a test: schedules at several fault proxies, and messages that are queued meanwhile.
 
 Library          FaultLibrary
+Library          OcppServerLibrary
 Library          RedisQueueLibrary
 Library          RedisServiceLibrary
 
@@ -60,6 +61,31 @@ What Cannot Be Queued Meanwhile Is Said
     Start Queueing Generated Messages    1000    over=1 minute
     Run Keyword And Expect Error    Only * of 1000 messages were queued (waited 200 ms).
     ...    Queueing Should End    timeout=200 ms
+
+Health Is Watched While Other Things Are Done
+    [Documentation]    What is left of the time is waited for at the end, which ends the watch.
+    Start Server    redis://127.0.0.1:1
+    Run Keyword And Expect Error    There is no watch of the health 'server'; `Start Watching Health` starts one.
+    ...    Get Watched Health Share    degraded
+    Start Watching Health
+    ${share} =    Get Watched Health Share    degraded    at_least=500 ms
+    Should Be Equal    ${share}    ${100}
+    Start Watching Health
+    Start Watching Health
+    ${share} =    Get Watched Health Share    healthy
+    Should Be Equal    ${share}    ${0}
+    [Teardown]    Remove Server
+
+A Server That Ends While Its Health Is Watched Is Told Of
+    Start Server    redis://127.0.0.1:1
+    Start Watching Health
+    Kill Server
+    Run Keyword And Expect Error
+    ...    Server 'server' exited *
+    ...    Get Watched Health Share
+    ...    degraded
+    ...    at_least=1 minute
+    [Teardown]    Remove Server
 
 
 *** Keywords ***
