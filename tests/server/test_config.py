@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.app import App
 from server.config import _READERS, LogFormat, LogLevel, Role, SettingError, Settings
 from server.redis_link import RedisLink
 
@@ -222,3 +223,16 @@ def test_each_kind_of_url_can_be_used(url: str) -> None:
     """What is taken as a setting must not fail in the client library's depths."""
     link = RedisLink(read(REDIS_URL=url).redis_url)
     assert link.client.connection_pool.make_connection()
+
+
+@pytest.mark.anyio
+async def test_every_connection_to_redis_has_the_time_that_is_set() -> None:
+    """One that waits at Redis for a message has it on top; connecting may take half of it, and for stored state all."""
+    made = App(read(REDIS_TIMEOUT="7s"))
+    wires = [wire._connection for wire in made.link._wires]
+    assert {(wire.socket_connect_timeout, wire.socket_timeout) for wire in wires} == {(3.5, 7.0), (3.5, 8.0)}
+    pools = [client.connection_pool for client in (made.link.client, made.store._client)]
+    options = [pool.connection_kwargs for pool in pools]
+    assert [(each["socket_connect_timeout"], each["socket_timeout"]) for each in options] == [(3.5, 7.0), (7.0, 7.0)]
+    await made.store.close()
+    await made.link.close()
