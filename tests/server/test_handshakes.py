@@ -19,7 +19,7 @@ import pytest
 import redis
 import trustme
 from conftest import StartServer
-from harness import ServerProcess, app, soon
+from harness import SOON, ServerProcess, app, soon
 from test_gateway import ask, plugged
 
 from server import gateway
@@ -76,7 +76,7 @@ async def attempt(server: ServerProcess, sent: bytes, *, stay: bool = True) -> b
         writer.write(sent)
         if not stay:
             writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON):
             return await reader.read()
     finally:
         writer.close()
@@ -102,7 +102,7 @@ async def test_a_storm_of_those_who_are_refused_is_counted_in_full_and_logged_in
         await ask(connection, "1", "Heartbeat")
     # It ends with what is not yet told.
     server.signal(signal.SIGTERM)
-    assert await asyncio.to_thread(server.process.wait_for_exit, 10) == 0
+    assert await asyncio.to_thread(server.process.wait_for_exit, SOON) == 0
     written = Counter(record["reason"] for record in server.records("connection_refused"))
     left_out: Counter[str] = Counter()
     for record in server.records("connections_refused"):
@@ -180,14 +180,14 @@ async def test_a_handshake_that_stops_half_way_is_given_up(
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(SOON):
                 with contextlib.suppress(ConnectionError):
                     await reader.read()
             writer.close()
             assert not made.gateway._opening
         finally:
             made.gateway.stop()
-            await asyncio.wait_for(serving, 10)
+            await asyncio.wait_for(serving, SOON)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
@@ -207,7 +207,7 @@ async def test_a_handshake_that_stops_half_way_does_not_hold_up_the_end(
         await reader.readuntil(b"\r\n\r\n")
         await soon(lambda: client.exists("ocpp:session:CP-1"), "not connected")
         server.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(server.process.wait_for_exit, 10) == 0
+        assert await asyncio.to_thread(server.process.wait_for_exit, SOON) == 0
         half.close()
         writer.close()
     assert not server.records("shutdown_late")

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import redis
 from conftest import StartRedis, StartServer
-from harness import ServerProcess, until
+from harness import SOON, ServerProcess, until
 
 CONFIGURATION = "/api/v1/chargepoints/A/configuration"
 
 
 def _put(server: ServerProcess, body: bytes, path: str = CONFIGURATION) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=SOON)
     try:
         connection.request("PUT", path, body, {"Content-Type": "application/json"})
         reply = connection.getresponse()
@@ -73,17 +73,22 @@ UNFINISHED: dict[str, tuple[bytes, int | None]] = {
 }
 
 
+HASTE = 4
+"""Seconds that a hasty server gives a request."""
+WITHIN = f"within {HASTE} s"
+
+
 def _dial(server: ServerProcess, *, receive_buffer: int | None = None) -> socket.socket:
     one = socket.socket()
     if receive_buffer is not None:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    one.settimeout(10)
+    one.settimeout(SOON)
     one.connect(("127.0.0.1", server.http_port))
     return one
 
 
 def _rest(one: socket.socket) -> bytes:
-    """What comes until the server closes; it fails when that takes more than ten seconds."""
+    """What comes until the server closes; it fails when that takes too long."""
     got = b""
     with contextlib.suppress(ConnectionError):
         while part := one.recv(65536):
@@ -97,8 +102,8 @@ def _statuses(raw: bytes) -> list[int]:
 
 @pytest.fixture
 def hasty(redis_url: str, start_server: StartServer) -> ServerProcess:
-    """A server that gives a request the shortest time that can be set."""
-    server = start_server(redis_url, HTTP_TIMEOUT="1s")
+    """A server that gives a request little time, and yet more than a busy machine lets this process stand still."""
+    server = start_server(redis_url, HTTP_TIMEOUT=f"{HASTE}s")
     server.wait_healthy()
     return server
 
@@ -116,12 +121,12 @@ def test_a_request_that_does_not_come_to_its_end_is_answered_with_408_and_closed
                 assert _statuses(got) == [200, 408]
             elif first == 408:
                 body = json.loads(got.partition(b"\r\n\r\n")[2])
-                assert body == {"success": False, "message": "the request was not complete within 1 s", "data": None}
+                assert body == {"success": False, "message": f"the request was not complete {WITHIN}", "data": None}
             else:
                 assert 408 not in _statuses(got)
     (record,) = hasty.records("http_requests_cut")[:1]
     assert record["level"] == "warning"
-    assert "within 1 s" in record["reason"]
+    assert WITHIN in record["reason"]
     assert not hasty.records("library")
 
 
@@ -152,7 +157,7 @@ def test_bytes_that_trickle_in_do_not_put_the_end_off(hasty: ServerProcess) -> N
 
 def test_a_kept_connection_has_its_time_for_each_request(hasty: ServerProcess) -> None:
     """The answers come over more than the time of one request, on one connection."""
-    until_then = time.monotonic() + 2.5
+    until_then = time.monotonic() + 1.5 * HASTE
     with _dial(hasty) as connection, connection.makefile("rb") as answers:
         while time.monotonic() < until_then:
             connection.sendall(HEAD + b"\r\n")
@@ -241,7 +246,7 @@ def test_the_server_stops_while_a_request_is_unfinished(redis_url: str, start_se
         connection.sendall(UNFINISHED[name][0])
         server.health()  # a later connection: the bytes of the one before have been read
         server.signal(signal.SIGTERM)
-        assert server.process.wait_for_exit(10) == 0
+        assert server.process.wait_for_exit(SOON) == 0
         found = _statuses(_rest(connection))
     expected = UNFINISHED[name][1]
     assert found == ([] if expected is None else [503] if expected == 408 else [200, 503] if "whole" in name else [200])
@@ -265,7 +270,7 @@ def test_the_server_stops_while_clients_do_not_read(redis_url: str, start_server
             while True:
                 connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
         server.signal(signal.SIGTERM)
-        assert server.process.wait_for_exit(10) == 0
+        assert server.process.wait_for_exit(SOON) == 0
     assert not [record for record in server.records() if "exception" in record]
     assert [record["event"] for record in server.records()][-1] == "stopped"
 
@@ -281,7 +286,7 @@ def test_the_server_stops_while_redis_keeps_a_request_waiting(
         connection.sendall(b"GET /api/v1/chargepoints HTTP/1.1\r\nHost: x\r\n\r\n")
         server.health()
         server.signal(signal.SIGTERM)
-        assert server.process.wait_for_exit(10) == 0
+        assert server.process.wait_for_exit(SOON) == 0
         assert _statuses(_rest(connection)) in ([503], [])
-    service.resume(10)
+    service.resume(SOON)
     assert not [record for record in server.records() if "exception" in record]
