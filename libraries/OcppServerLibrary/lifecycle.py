@@ -356,7 +356,7 @@ class Lifecycle(Component):
             ) from None
         if status not in {None, seen}:
             raise ExpectationFailed(
-                f"{server.name} exited with status {seen}, expected {status}. {server.process.output_tail()}"
+                f"{server.name} exited with status {seen}, expected {status}.\n{server.process.output_tail()}"
             )
         return seen
 

@@ -114,7 +114,7 @@ class OcppServer:
             )
         except WaitTimeout as late:
             self.process.kill()
-            message = f"{late} and was killed. {self.process.output_tail()}"
+            message = f"{late} and was killed.\n{self.process.output_tail()}"
             raise WaitTimeout(message, waited=late.waited, last_seen=late.last_seen) from None
         except BaseException:  # a test timeout is one
             if self.process.alive:
@@ -208,7 +208,8 @@ class OcppServer:
     def exited(self, when: str = "") -> str:
         """That it exited, and the end of its output, for messages."""
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
-        return f"{what}. {self.process.output_tail()}"
+        # The line alone has to say what is wrong.
+        return f"{what}.\n{self.process.output_tail()}"
 
     @property
     def http_port(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ class Defect:
         name: of the function that breaks it.
         requirement: the id that it violates.
         caught_by: names of tests, each of which must fail.
+        says: regular expression for the line in which each of them fails: a test that fails for another reason (a slow
+            machine, a port that is taken) has caught nothing.
         about: what is wrong, in a sentence.
         patch: breaks the server in this process.
         longest_wait: seconds that keywords wait at most, however long they are told to; more than the usual where the
@@ -28,17 +31,22 @@ class Defect:
         stops_start: whether the server does not even start, so that a failing setup is what has to happen.
         variables: of the suites, as `NAME:value`, where a test needs other settings than the usual to see the defect.
         timing: whether the machine's speed has a part in it: a race, a load, a measured time or memory.
+        heavy: whether its tests take much of the machine; at most one of these runs at a time.
+        alone: whether its tests decide nothing while others use the machine: it runs before all others.
     """
 
     name: str
     requirement: str
     caught_by: tuple[str, ...]
+    says: str
     about: str
     patch: Patch
     longest_wait: float = LONGEST_WAIT
     stops_start: bool = False
     variables: tuple[str, ...] = ()
     timing: bool = False
+    heavy: bool = False
+    alone: bool = False
 
 
 _DEFECTS: dict[str, Defect] = {}
@@ -47,10 +55,13 @@ _DEFECTS: dict[str, Defect] = {}
 def defect(
     requirement: str,
     *caught_by: str,
+    says: str,
     longest_wait: float = LONGEST_WAIT,
     stops_start: bool = False,
     variables: tuple[str, ...] = (),
     timing: bool = False,
+    heavy: bool = False,
+    alone: bool = False,
 ) -> Callable[[Patch], Patch]:
     """Register the decorated function, whose docstring says what is wrong."""
 
@@ -58,16 +69,21 @@ def defect(
         name = patch.__name__
         if name in _DEFECTS or not caught_by or not patch.__doc__:
             raise ValueError(f"Defect {name} needs a name of its own, a docstring, and the tests that catch it.")
+        if re.search(says, ""):
+            raise ValueError(f"Defect {name}: what its tests say fits any message: {says!r}.")
         _DEFECTS[name] = Defect(
             name,
             requirement,
             caught_by,
+            says,
             patch.__doc__.strip(),
             patch,
             longest_wait=longest_wait,
             stops_start=stops_start,
             variables=variables,
             timing=timing,
+            heavy=heavy,
+            alone=alone,
         )
         return patch
 

@@ -56,37 +56,48 @@ def give_up(when: Callable[[RedisLink, RedisError], bool]) -> None:
     RedisLink.recover = recover
 
 
-@defect("R16.3", OUTAGE)
+@defect("R16.3", OUTAGE, says=r"Server 'server' exited with status 1\.$")
 def exits_when_redis_goes() -> None:
     """The first error of Redis ends the process."""
     at_failure(lambda link, _: os._exit(1) if link._was_connected else None)
 
 
-@defect("R16.3", OUTAGE)
+@defect("R16.3", OUTAGE, says=r"[1-9]\d* lost.* the queue .* holds [1-9]\d* messages")
 def never_reconnects() -> None:
     """After an error the processor waits for ever."""
     give_up(lambda _link, _error: True)
 
 
-@defect("R16.3", LOST_CONNECTION, longest_wait=60, timing=True)
+@defect(
+    "R16.3",
+    LOST_CONNECTION,
+    says=r"No answer to Heartbeat .* the queue .* holds 1 message \(waited 30 seconds\)|reconnect\w*: required <= 30 s",
+    longest_wait=60,
+    timing=True,
+)
 def takes_45_seconds_to_reconnect() -> None:
     """The pause between two attempts is 45 seconds at least."""
     redis_link.FIRST_PAUSE = redis_link.LONGEST_PAUSE = 90.0
 
 
-@defect("R16.6", OUTAGE)
+@defect("R16.6", OUTAGE, says=r"has not become degraded, it is healthy")
 def health_says_healthy_without_redis() -> None:
     """Health does not notice that Redis is away."""
     RedisLink.healthy = property(lambda self: True, lambda self, value: None)
 
 
-@defect("R16.8", KILLED, timing=True)
+@defect("R16.8", KILLED, says=r"[1-9]\d* lost.* the queue .* holds 0 messages", timing=True)
 def lost_at_kill_9() -> None:
     """Messages leave the list when they are taken, and die with the process that handles them."""
     take_at_most_once()
 
 
-@defect("R16.9", "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice", timing=True)
+@defect(
+    "R16.9",
+    "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
+    says=r"0 lost, [1-9]\d* answered twice",
+    timing=True,
+)
 def applied_twice_after_a_lost_commit_reply() -> None:
     """Answers are written first, and the messages are taken off the list by a second command."""
     queue._commit = Script(replaced(queue._COMMIT, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", ""))
@@ -102,50 +113,65 @@ def applied_twice_after_a_lost_commit_reply() -> None:
     RequestQueue.commit = commit
 
 
-@defect("R16.8", "The Server Is Stopped Under Traffic And Loses Nothing", timing=True)
+@defect(
+    "R16.8",
+    "The Server Is Stopped Under Traffic And Loses Nothing",
+    says=r"[1-9]\d* lost.* the queue .* holds 0 messages",
+    timing=True,
+)
 def sigterm_loses() -> None:
     """SIGTERM ends the process in the middle of a batch that is off the list already."""
     take_at_most_once()
     Processor.stop = lambda self: os._exit(0)
 
 
-@defect("R16.1", NO_REDIS)
+@defect("R16.1", NO_REDIS, says=r"Server 'early' exited with status 1\.$")
 def exits_at_start_without_redis() -> None:
     """A server that finds no Redis when it starts ends at once."""
     at_failure(lambda link, _: None if link._was_connected else os._exit(1))
 
 
-@defect("R16.1", NO_REDIS, timing=True)
+@defect("R16.1", NO_REDIS, says=r"cpu_without_redis: required < 5 %", timing=True)
 def spins_without_redis() -> None:
     """There is no pause between two attempts to connect."""
     redis_link.FIRST_PAUSE = redis_link.LONGEST_PAUSE = 0.0
 
 
-@defect("R16.1", NO_REDIS, timing=True)
+@defect("R16.1", NO_REDIS, says=r"\d+ log records of one outage .* at most 5 are allowed", timing=True)
 def floods_its_log_without_redis() -> None:
     """Every attempt to connect is logged."""
     redis_link.LOG_EVERY = redis_link.LOG_CHANGES_EVERY = 0.0
 
 
-@defect("R16.2", NO_REDIS)
+@defect("R16.2", NO_REDIS, says=r"No answer to Heartbeat .* the queue .* holds 1 message")
 def tries_to_connect_once() -> None:
     """A server that finds no Redis when it starts stays up, and never tries again."""
     give_up(lambda link, _error: not link._was_connected)
 
 
-@defect("R16.1", WRONG_PASSWORD)
+@defect("R16.1", WRONG_PASSWORD, says=r"No answer to Heartbeat .* the queue .* holds 1 message")
 def gives_up_at_a_wrong_password() -> None:
     """A password that is refused once is not tried again."""
     give_up(lambda _link, error: isinstance(error, AuthenticationError))
 
 
-@defect("R16.4", "Five Short Outages Under Traffic Lose Nothing", timing=True)
+@defect(
+    "R16.4",
+    "Five Short Outages Under Traffic Lose Nothing",
+    says=r"[1-9]\d* lost.* the queue .* holds [1-9]\d* messages",
+    timing=True,
+)
 def survives_three_outages() -> None:
     """After the third outage the server does not connect again."""
     give_up(lambda link, _error: link.reconnects >= 3)
 
 
-@defect("R16.5", "After Outages Of Every Kind Everything Works And The Ledger Is Clean", timing=True)
+@defect(
+    "R16.5",
+    "After Outages Of Every Kind Everything Works And The Ledger Is Clean",
+    says=r"broken_operations: required == 0",
+    timing=True,
+)
 def one_operation_stays_broken() -> None:
     """After an outage, DataTransfer is not answered as before."""
     broken: list[bool] = []
@@ -160,7 +186,7 @@ def one_operation_stays_broken() -> None:
     handlers._HANDLERS["DataTransfer"] = transfer
 
 
-@defect("R16.5", CONNECTED)
+@defect("R16.5", CONNECTED, says=r"0 refused, 50 unanswered.* heartbeats_answered: required == 100 %")
 def reconnects_and_no_longer_subscribes() -> None:
     """After an outage nobody is told of answers any more, and nobody looks for them."""
 
@@ -181,13 +207,17 @@ def reconnects_and_no_longer_subscribes() -> None:
     Mailbox._listen, Delivery._sweep = listen, sweep
 
 
-@defect("R16.6", CONNECTED)
+@defect("R16.6", CONNECTED, says=r"50 refused, 0 unanswered.* heartbeats_answered: required == 100 %")
 def heartbeats_are_refused_while_degraded() -> None:
     """Without Redis a Heartbeat gets a CALLERROR like any other message."""
     Gateway._heartbeat = lambda self, session, message_id: self._refuse(session, message_id, TRY_AGAIN, "unavailable")
 
 
-@defect("R16.6", CONNECTED)
+@defect(
+    "R16.6",
+    CONNECTED,
+    says=r"50 unanswered.*(closed|not connected|connection).* heartbeats_answered: required == 100 %",
+)
 def hangs_up_when_redis_goes() -> None:
     """Without Redis every charge point is disconnected."""
     sound = Gateway.__init__
@@ -204,7 +234,7 @@ def hangs_up_when_redis_goes() -> None:
     Gateway.__init__ = init
 
 
-@defect("R16.6", REFUSED)
+@defect("R16.6", REFUSED, says=r"1 of 1 callers have not been told anything")
 def commands_wait_for_redis() -> None:
     """Without Redis the caller of a command waits until its time is up."""
     sound = Commands.send
@@ -218,7 +248,7 @@ def commands_wait_for_redis() -> None:
     control.need_redis = lambda _link: None
 
 
-@defect("R16.7", HALF_OPEN)
+@defect("R16.7", HALF_OPEN, says=r"No answer to Heartbeat .* the queue .* holds 1 message")
 def waits_for_a_reply_for_ever() -> None:
     """A connection that has gone silent is never given up."""
     sound = redis_link.RedisWire.__init__
@@ -229,7 +259,7 @@ def waits_for_a_reply_for_ever() -> None:
     redis_link.RedisWire.__init__ = init
 
 
-@defect("R16.7", PARTIAL, timing=True)
+@defect("R16.7", PARTIAL, says=r"^read-only for .*: Server 'other' exited with status 1\.", timing=True)
 def dies_when_redis_is_read_only() -> None:
     """A write that is refused ends the process."""
     at_failure(lambda _, error: os._exit(1) if isinstance(error, ReadOnlyError) else None)

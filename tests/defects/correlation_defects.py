@@ -25,14 +25,14 @@ DEFAULT = "The Default Timeout Is Thirty Seconds"
 SHUTDOWN = "A Shutdown Tells The Callers And Leaves Nothing"
 
 
-@defect("R14.2", EXPIRES)
+@defect("R14.2", EXPIRES, says=r"50 of 50 callers have not been told anything")
 def correlations_never_expire() -> None:
     """Who is not answered waits for ever."""
     CorrelationManager.expire = lambda self, most=0: 0
     CorrelationManager._schedule = lambda self: None
 
 
-@defect("R14.2", DEFAULT, longest_wait=45, timing=True)
+@defect("R14.2", DEFAULT, says=r"1 of 1 callers have not been told anything", longest_wait=45, timing=True)
 def all_but_the_last_expire() -> None:
     """The timer is not set again for the last entry."""
     sound = CorrelationManager.expire
@@ -43,7 +43,7 @@ def all_but_the_last_expire() -> None:
     CorrelationManager.expire = expire
 
 
-@defect("R14.1", EQUAL)
+@defect("R14.1", EQUAL, says=r"The first command got the answer to the second")
 def matched_by_charge_point_and_action() -> None:
     """An answer goes to the oldest command of the same action at the charge point, whatever its id."""
     sound = CorrelationManager._end
@@ -61,7 +61,7 @@ def matched_by_charge_point_and_action() -> None:
     CorrelationManager._end = end
 
 
-@defect("R14.1", RANDOM_ORDER)
+@defect("R14.1", RANDOM_ORDER, says=r"1000 commands: .* [1-9]\d* mixed up")
 def answers_are_taken_in_the_order_of_the_commands() -> None:
     """An answer goes to the command that was sent first, to whatever charge point."""
     sound = CorrelationManager._end
@@ -75,7 +75,7 @@ def answers_are_taken_in_the_order_of_the_commands() -> None:
     CorrelationManager._end = end
 
 
-@defect("R14.5", AT_ONCE, timing=True)
+@defect("R14.5", AT_ONCE, says=r"10 commands: 0 with their own answer.* next_answered: required == 100 %", timing=True)
 def stuck_after_mass_expiry() -> None:
     """When hundreds expire at once, nothing is handed over any more."""
     sound_expire, sound_end = CorrelationManager.expire, CorrelationManager._end
@@ -93,13 +93,13 @@ def stuck_after_mass_expiry() -> None:
     CorrelationManager.expire, CorrelationManager._end = expire, end
 
 
-@defect("R14.7", OTHER_SERVER, timing=True)
+@defect("R14.7", OTHER_SERVER, says=r"200 commands: .*\(\d+ x 408\).* answered: required == 200 requests", timing=True)
 def answer_of_another_instance_is_lost() -> None:
     """Answers that another server took off the queue are not looked for."""
     Commands._forwarded = lambda self, raw: None
 
 
-@defect("R14.3", MEMORY, timing=True)
+@defect("R14.3", MEMORY, says=r"memory_left: required <= 10 %", timing=True)
 def leaks_each_correlation() -> None:
     """What has ended is kept."""
     kept: list[Correlation] = []
@@ -112,7 +112,7 @@ def leaks_each_correlation() -> None:
     CorrelationManager._forget = forget
 
 
-@defect("R14.3", MEMORY, timing=True)
+@defect("R14.3", MEMORY, says=r"correlation_size: required <= 5 KB", timing=True)
 def correlations_are_large() -> None:
     """Each carries a buffer of 8 KiB."""
     gc.disable()
@@ -126,19 +126,19 @@ def correlations_are_large() -> None:
     CorrelationManager.register = register
 
 
-@defect("R14.5", CLEANS_UP)
+@defect("R14.5", CLEANS_UP, says=r"by a CALLERROR: 20 of 20 callers have not been told anything")
 def a_callerror_does_not_end_the_wait() -> None:
     """Only a CALLRESULT counts as an answer."""
     CorrelationManager.fail = lambda self, *arguments, **options: Verdict.DELIVERED
 
 
-@defect("R14.5", SHUTDOWN)
+@defect("R14.5", SHUTDOWN, says=r"Expected HTTP status 503 for each of 20 commands, 20 have another outcome")
 def shutdown_forgets_who_waits() -> None:
     """Who waits when the server stops is not told."""
     CorrelationManager.close = lambda self: 0
 
 
-@defect("R14.6", SURPLUS)
+@defect("R14.6", SURPLUS, says=r"'late': 0, 'duplicate': 0, 'unknown': 0\}.* uncounted: required == 0")
 def late_answers_are_not_counted() -> None:
     """An answer that nobody waits for vanishes without a trace."""
     sound = CorrelationManager._end
@@ -151,7 +151,7 @@ def late_answers_are_not_counted() -> None:
     CorrelationManager._end = end
 
 
-@defect("R14.4", WORKERS, timing=True)
+@defect("R14.4", WORKERS, says=r"R14\.4 (lost|left_over): required == 0 requests", timing=True)
 def a_cancelled_correlation_is_left_over() -> None:
     """Cancelling tells the caller, but keeps the entry until its time is up."""
 
@@ -165,7 +165,7 @@ def a_cancelled_correlation_is_left_over() -> None:
     CorrelationManager.cancel = cancel
 
 
-@defect("R14.1", EQUAL)
+@defect("R14.1", EQUAL, says=r"The first command got the answer to the second")
 def equal_commands_share_an_answer() -> None:
     """The first answer to one of several equal commands is handed to all of them."""
     sound = CorrelationManager._end
@@ -182,7 +182,7 @@ def equal_commands_share_an_answer() -> None:
     CorrelationManager._end = end
 
 
-@defect("R14.2", EXPIRES, timing=True)
+@defect("R14.2", EXPIRES, says=r"expiry_delay: required <= 1 s", timing=True)
 def looks_for_expired_ones_every_few_seconds() -> None:
     """What has expired is looked for at long intervals."""
     sound = CorrelationManager._schedule
@@ -197,7 +197,7 @@ def looks_for_expired_ones_every_few_seconds() -> None:
     CorrelationManager._schedule = schedule
 
 
-@defect("R14.2", DEFAULT, longest_wait=45, timing=True)
+@defect("R14.2", DEFAULT, says=r"R14\.2 timeout: required >= 30 s", longest_wait=45, timing=True)
 def default_timeout_of_twenty_seconds() -> None:
     """The default timeout is shorter than it has to be."""
     sound = Commands.__init__
@@ -208,7 +208,7 @@ def default_timeout_of_twenty_seconds() -> None:
     Commands.__init__ = init
 
 
-@defect("R14.5", MEMORY, AT_ONCE, timing=True)
+@defect("R14.5", MEMORY, AT_ONCE, says=r"left_over: required == 0 requests", timing=True)
 def expired_ones_stay() -> None:
     """The caller is told that the time is up, but the entry stays."""
     sound = CorrelationManager.expire
@@ -225,7 +225,7 @@ def expired_ones_stay() -> None:
     CorrelationManager.expire = expire
 
 
-@defect("R14.4", WORKERS, timing=True)
+@defect("R14.4", WORKERS, says=r"R14\.4 lost: required == 0 requests", timing=True)
 def race_of_answer_and_expiry() -> None:
     """An answer that comes just before the time is up counts as delivered, and the caller is told of a timeout."""
     sound = CorrelationManager.resolve
@@ -240,13 +240,13 @@ def race_of_answer_and_expiry() -> None:
     CorrelationManager.resolve = resolve
 
 
-@defect("R14.5", CLEANS_UP)
+@defect("R14.5", CLEANS_UP, says=r"by a disconnect: 20 of 20 callers have not been told anything")
 def disconnects_are_not_noticed() -> None:
     """Commands to a charge point that is gone wait for their timeout."""
     Commands._compare = lambda *_: None
 
 
-@defect("R14.5", CLEANS_UP)
+@defect("R14.5", CLEANS_UP, says=r"by a caller who goes away: Expected 0 pending commands, the system has 20")
 def callers_that_went_away_are_waited_for() -> None:
     """A caller that has closed its connection keeps its command pending."""
     from server.api import control
@@ -257,7 +257,7 @@ def callers_that_went_away_are_waited_for() -> None:
     control.while_listened_to = regardless
 
 
-@defect("R14.5", CLEANS_UP)
+@defect("R14.5", CLEANS_UP, says=r"Expected 0 commands noted in Redis as waited for, there are 20")
 def notes_stay_in_redis() -> None:
     """What is noted in Redis of a command stays until its timeout."""
     sound = Commands._ended
@@ -269,7 +269,7 @@ def notes_stay_in_redis() -> None:
     Commands._ended = ended
 
 
-@defect("R14.6", SURPLUS)
+@defect("R14.6", SURPLUS, says=r"unlogged: required == 0 answers")
 def surplus_answers_are_not_logged() -> None:
     """Surplus answers are counted, but nobody can read of them."""
 
@@ -280,7 +280,7 @@ def surplus_answers_are_not_logged() -> None:
     commands.logger = Silent()
 
 
-@defect("R14.6", SURPLUS)
+@defect("R14.6", SURPLUS, says=r"'duplicate': 0, 'unknown': 20\}.* uncounted: required == 0")
 def duplicates_count_as_unknown() -> None:
     """A second answer to one command counts as unknown."""
     sound = Totals.as_dict

@@ -29,7 +29,7 @@ def set_aside_as(change: Callable[[Gateway, Session, InvalidMessage], None]) -> 
     Gateway._set_aside = set_aside
 
 
-@defect("R17.10", NOBODY, GENERATED)
+@defect("R17.10", NOBODY, GENERATED, says=r"expected nothing, seen the CALLERROR FormationViolation to -1")
 def answers_frames_that_nobody_can_answer() -> None:
     """Text that is not JSON gets a CALLERROR to -1."""
 
@@ -39,7 +39,7 @@ def answers_frames_that_nobody_can_answer() -> None:
     set_aside_as(answer)
 
 
-@defect("R17.10", ANSWERED, GENERATED)
+@defect("R17.10", ANSWERED, GENERATED, says=r"expected the CALLERROR \w+ to \S+, seen nothing")
 def never_answers_invalid_frames() -> None:
     """A CALL that cannot be read in full is dropped without a CALLERROR."""
 
@@ -49,7 +49,7 @@ def never_answers_invalid_frames() -> None:
     set_aside_as(drop)
 
 
-@defect("R17.10", ANSWERED)
+@defect("R17.10", ANSWERED, says=r"message-id-under-way: expected the CALLERROR FormationViolation to -1")
 def echoes_an_id_that_is_under_way() -> None:
     """The second of two CALLs with one message id is refused with that id: the first is taken for refused."""
 
@@ -60,13 +60,13 @@ def echoes_an_id_that_is_under_way() -> None:
     set_aside_as(echo)
 
 
-@defect("R17.10", NOBODY, GENERATED)
+@defect("R17.10", NOBODY, GENERATED, says=r"expected a close with 1007, seen nothing")
 def takes_text_that_is_not_utf8() -> None:
     """A text frame that is not UTF-8 does not cost the connection."""
     gateway._is_utf8 = lambda _: True
 
 
-@defect("R17.10", NOBODY, ANSWERED, GENERATED)
+@defect("R17.10", NOBODY, ANSWERED, GENERATED, says=r"expected [^;]*, seen a close with 1002")
 def hangs_up_on_every_invalid_frame() -> None:
     """A frame with any fault costs the connection."""
 
@@ -76,7 +76,7 @@ def hangs_up_on_every_invalid_frame() -> None:
     set_aside_as(hang_up)
 
 
-@defect("R17.10", NOBODY, ANSWERED, GENERATED)
+@defect("R17.10", NOBODY, ANSWERED, GENERATED, says=r"[1-9]\d* whose next message was not answered")
 def hears_nothing_behind_an_invalid_frame() -> None:
     """A connection over which an invalid frame came is not listened to any more."""
     deaf: list[Session] = []
@@ -93,7 +93,7 @@ def hears_nothing_behind_an_invalid_frame() -> None:
     Gateway._received = received
 
 
-@defect("R17.10", NOBODY)
+@defect("R17.10", NOBODY, says=r"callresult-nobody-waits-for: expected nothing, seen the CALLERROR InternalError")
 def answers_answers() -> None:
     """A CALLRESULT to a message that was never sent is answered with a CALLERROR."""
     sound = Gateway._answered
@@ -106,7 +106,7 @@ def answers_answers() -> None:
     Gateway._answered = answered
 
 
-@defect("R17.10", NOBODY)
+@defect("R17.10", NOBODY, says=r"oversized-call: expected a close with 1009, seen")
 def reads_frames_of_any_size() -> None:
     """A frame beyond the size limit is read."""
     sound = gateway.serve
@@ -117,7 +117,7 @@ def reads_frames_of_any_size() -> None:
     gateway.serve = serve
 
 
-@defect("R17.10", NOBODY)
+@defect("R17.10", NOBODY, says=r"Server 'server' exited with status 2\.")
 def dies_on_deeply_nested_frames() -> None:
     """A frame of a thousand opening brackets ends the process."""
     sound = messages.parse_frame

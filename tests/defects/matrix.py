@@ -31,13 +31,15 @@ REVIEWED = (
 
 
 def say(graded: GradedDefect) -> None:
-    """One line when a defect is through, and one for each test that missed it."""
-    verdict = "caught" if graded.found else "MISSED"
-    print(f"{verdict:7} {graded.requirement:6} {graded.name} ({graded.seconds:.1f} s)", flush=True)
+    """One line when a defect is through, and one for each test that did not catch it."""
+    verdict = "caught" if graded.found else "OTHERWISE" if graded.for_another_reason else "MISSED"
+    print(f"{verdict:9} {graded.requirement:6} {graded.name} ({graded.seconds:.1f} s)", flush=True)
+    for each in graded.otherwise:
+        print(f"          for another reason: {each.test}: {_cell(each.line)}", flush=True)
     for each in graded.missed:
-        print(f"        {each.test}: {_cell(each.message)}", flush=True)
+        print(f"          {each.test}: {_cell(each.message)}", flush=True)
     if graded.problem:
-        print(f"        {graded.problem}", flush=True)
+        print(f"          {graded.problem}", flush=True)
 
 
 def summarise(grade: Grade, folder: Path) -> None:
@@ -50,7 +52,8 @@ def summarise(grade: Grade, folder: Path) -> None:
 def counts(grade: Grade) -> str:
     """The grade in one sentence."""
     return (
-        f"{grade.caught} of {len(grade.defects)} defects caught, {grade.missed} missed; {len(grade.false_alarms)} false"
+        f"{grade.caught} of {len(grade.defects)} defects caught, {grade.otherwise} for another reason,"
+        f" {grade.missed} missed; {len(grade.false_alarms)} false"
         f" alarms in {grade.sound_tests} tests of {grade.sound_runs} runs of the sound server, with {grade.burners}"
         f" processes keeping the machine busy; seed {grade.seed}."
     )
@@ -69,7 +72,11 @@ def as_markdown(grade: Grade) -> str:
     for each in grade.defects:
         defect = f"| {each.requirement} | {each.name}: {_cell(each.about)}"
         lines += [f"{defect} | caught | {_cell(one.test)} | {_cell(one.line)} |" for one in each.caught]
-        lines += [f"{defect} | **missed** | {_cell(one.test)} | {_cell(one.line)} |" for one in each.missed]
+        lines += [
+            f"{defect} | **{verdict}** | {_cell(one.test)} | {_cell(one.line)} |"
+            for verdict, those in (("caught for another reason", each.otherwise), ("missed", each.missed))
+            for one in those
+        ]
         if each.problem:
             lines.append(f"{defect} | **missed** | | {_cell(each.problem)} |")
     lines += [""] + [f"- False alarm: {_cell(each.test)}: {_cell(each.line)}" for each in grade.false_alarms]

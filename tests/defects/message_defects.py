@@ -47,25 +47,25 @@ def report_refusals(change: Callable[[list[InvalidMessage]], list[InvalidMessage
     Processor._report = report
 
 
-@defect("R17.2", MISSING)
+@defect("R17.2", MISSING, says=r"^missing_field: Server 'server' exited with status 2\.")
 def dies_on_an_empty_object() -> None:
     """`{}` ends the process."""
     die_on(lambda raw: raw.strip() == b"{}")
 
 
-@defect("R17.4", TYPES)
+@defect("R17.4", TYPES, says=r"^not_an_object: Server 'server' exited with status 2\.")
 def dies_on_json_null() -> None:
     """`null` ends the process."""
     die_on(lambda raw: raw.strip() == b"null")
 
 
-@defect("R17.1", MALFORMED)
+@defect("R17.1", MALFORMED, says=r"^malformed_json: Server 'server' exited with status 2\.")
 def dies_on_malformed_json() -> None:
     """Text without its closing brace ends the process."""
     die_on(lambda raw: raw.startswith(b"{") and not raw.rstrip().endswith(b"}"))
 
 
-@defect("R17.1", MALFORMED)
+@defect("R17.1", MALFORMED, says=r"^not_utf8: Server 'server' exited with status 2\.")
 def dies_on_bytes_that_are_not_utf8() -> None:
     """Bytes that are no UTF-8 end the process."""
 
@@ -79,31 +79,35 @@ def dies_on_bytes_that_are_not_utf8() -> None:
     die_on(undecodable)
 
 
-@defect("R17.5", OVERSIZED)
+@defect("R17.5", OVERSIZED, says=r"^deep_nesting: Server 'server' exited with status 2\.")
 def dies_on_deep_nesting() -> None:
     """A thousand brackets end the process."""
     die_on(lambda raw: b"[" * 1000 in raw)
 
 
-@defect("R17.4", TYPES)
+@defect("R17.4", TYPES, says=r"^null_value: Server 'server' exited with status 2\.")
 def dies_on_a_null_value() -> None:
     """A field that is null ends the process."""
     die_on(lambda raw: b":null" in raw.replace(b" ", b"") and b"DataTransfer" not in raw)
 
 
-@defect("R17.6", GENERATED)
+@defect("R17.6", GENERATED, says=r"1000 invalid messages, 1000 without a log record")
 def drops_silently() -> None:
     """Invalid messages leave no log record."""
     report_refusals(lambda refused: [])
 
 
-@defect("R17.6", GENERATED)
+@defect("R17.6", GENERATED, says=r"0 without a log record, 1000 log records too many")
 def logs_twice() -> None:
     """Each invalid message is logged where it is found and where it is set aside."""
     report_refusals(lambda refused: [each for one in refused for each in (one, one)])
 
 
-@defect("R17.6", GENERATED)
+@defect(
+    "R17.6",
+    GENERATED,
+    says=r"[1-9]\d* without a log record, [1-9]\d* log records too many; no log record with \w+ of .*message id",
+)
 def logs_without_the_message_id() -> None:
     """Log records of invalid messages do not say which message it was."""
 
@@ -115,7 +119,7 @@ def logs_without_the_message_id() -> None:
     report_refusals(anonymous)
 
 
-@defect("R17.3", UNKNOWN)
+@defect("R17.3", UNKNOWN, says=r"[1-9]\d* refused with another code")
 def wrong_error_code() -> None:
     """An unknown action is refused as an internal error."""
     sound = Processor._parse
@@ -129,13 +133,13 @@ def wrong_error_code() -> None:
     Processor._parse = parse
 
 
-@defect("R17.2", MISSING)
+@defect("R17.2", MISSING, says=r"messages: 0 answered, [1-9]\d* lost.* holds 0 messages")
 def invalid_messages_get_no_answer() -> None:
     """A charge point whose message is refused hears nothing."""
     Processor._answer_refused = lambda self, invalid, timestamp, answers: None
 
 
-@defect("R17.2", MISSING)
+@defect("R17.2", MISSING, says=r"[1-9]\d* invalid but accepted")
 def missing_fields_are_accepted() -> None:
     """Envelopes are checked as leniently as flat messages."""
     from server import schemas
@@ -144,7 +148,7 @@ def missing_fields_are_accepted() -> None:
     schemas.validator = lambda action, *, flat: sound(action, flat=True)
 
 
-@defect("R17.7", MALFORMED, SHAPES)
+@defect("R17.7", MALFORMED, SHAPES, says=r"^(malformed_json|wrong_shape): .*[1-9]\d* lost.* holds 0 messages")
 def the_message_behind_an_invalid_one_is_dropped() -> None:
     """A batch ends at the first invalid message; what follows in it is thrown away."""
     sound = Processor._handle
@@ -158,7 +162,7 @@ def the_message_behind_an_invalid_one_is_dropped() -> None:
     Processor._handle = handle
 
 
-@defect("R17.9", MEMORY, timing=True)
+@defect("R17.9", MEMORY, says=r"R17\.9 memory_growth: required < 10 %", timing=True)
 def leaks_each_invalid_message() -> None:
     """Every invalid message is kept for later, and later never comes."""
     kept: list[Any] = []

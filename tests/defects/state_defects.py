@@ -27,13 +27,13 @@ OVER_LIMIT = "A Value Over The Limit Is Refused And Nothing Is Written"
 CORRUPT = "A Corrupt Record Is Reported And Not Half Read"
 
 
-@defect("R15.2", STARTS, timing=True)
+@defect("R15.2", STARTS, says=r"repeated_ids: required == 0", timing=True)
 def transaction_id_from_the_clock() -> None:
     """Transactions are numbered by the second."""
     StateView.new_transaction_id = lambda self: int(time.time())
 
 
-@defect("R15.2", SAVED, timing=True)
+@defect("R15.2", SAVED, says=r"StateConflict: save transaction|repeated_ids: required == 0", timing=True)
 def transaction_ids_of_the_store_are_guessed() -> None:
     """The store takes milliseconds for ids."""
 
@@ -43,14 +43,14 @@ def transaction_ids_of_the_store_are_guessed() -> None:
     RedisStateStore.new_transaction_id = new_transaction_id
 
 
-@defect("R15.4", WRITERS, timing=True)
+@defect("R15.4", WRITERS, says=r"5000 updates acknowledged, \d+ visible.* updates: required == 5,000", timing=True)
 def lost_update() -> None:
     """A write does not look whether the record is still what was read."""
     text = replaced(redis_store._WRITE, "~= each[3] then return {'conflict'", "== 0 then return {'conflict'")
     redis_store._write = Script(text)
 
 
-@defect("R15.8", KEYS)
+@defect("R15.8", KEYS, says=r"ocpp:responses:\S+ has lifetime none.* wrong_lifetime: required == 0")
 def answers_without_a_lifetime() -> None:
     """Lists of answers stay for ever."""
     sound = Processor._answer_operations
@@ -61,7 +61,7 @@ def answers_without_a_lifetime() -> None:
     Processor._answer_operations = operations
 
 
-@defect("R15.1", DELETED)
+@defect("R15.1", DELETED, says=r"'Get Charge Point' should fail with 'not_found', but it worked")
 def delete_leaves_the_record() -> None:
     """Deleting a charge point takes it out of the index only."""
     text = replaced(
@@ -72,7 +72,7 @@ def delete_leaves_the_record() -> None:
     redis_store._delete_charge_point = Script(text)
 
 
-@defect("R15.1", CASCADE)
+@defect("R15.1", CASCADE, says=r"keys_left: required == 0")
 def delete_does_not_cascade() -> None:
     """Connectors and transactions of a deleted charge point stay."""
     text = replaced(redis_store._DELETE_CHARGE_POINT, "for _, member in ipairs(members) do", "for _ = 1, 0 do")
@@ -80,7 +80,7 @@ def delete_does_not_cascade() -> None:
     redis_store._delete_charge_point = Script(text)
 
 
-@defect("R15.2", STOPPED)
+@defect("R15.2", STOPPED, says=r"Transaction \d+ is kept as active, expected completed")
 def stopped_transactions_stay_active() -> None:
     """StopTransaction is answered and not recorded."""
     from server import handlers
@@ -88,7 +88,7 @@ def stopped_transactions_stay_active() -> None:
     handlers._HANDLERS["StopTransaction"] = lambda call, view: handlers.Outcome({})
 
 
-@defect("R15.6", OVER_LIMIT)
+@defect("R15.6", OVER_LIMIT, says=r"'Save Charge Point' should fail with 'too_large', but it worked")
 def no_limit_for_values() -> None:
     """Values of any size are written."""
     sound = RedisStateStore.__init__
@@ -99,7 +99,7 @@ def no_limit_for_values() -> None:
     RedisStateStore.__init__ = init
 
 
-@defect("R15.8", KEYS)
+@defect("R15.8", KEYS, says=r"ocpp:last-answer:.* undocumented: required == 0")
 def writes_keys_that_nobody_knows_of() -> None:
     """A copy of each answer is kept under a key that the contract does not have."""
     sound = Processor._answer_operations
@@ -111,7 +111,7 @@ def writes_keys_that_nobody_knows_of() -> None:
     Processor._answer_operations = operations
 
 
-@defect("R15.5", "State That Nobody Writes Survives A Restart Of Redis")
+@defect("R15.5", "State That Nobody Writes Survives A Restart Of Redis", says=r"R15\.5 lost: required == 0 writes")
 def state_is_lost_on_a_restart() -> None:
     """Redis is told to keep nothing on disk, since that is quicker."""
     sound = RequestQueue.claim
@@ -123,7 +123,11 @@ def state_is_lost_on_a_restart() -> None:
     RequestQueue.claim = claim
 
 
-@defect("R0.4", "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign")
+@defect(
+    "R0.4",
+    "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
+    says=r"\d+ removed \(.*R0\.4 \w+: required == 0",
+)
 def foreign_keys_are_flushed() -> None:
     """The server tidies up when it starts: it flushes the whole database."""
     sound = RequestQueue.claim

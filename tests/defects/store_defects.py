@@ -23,7 +23,7 @@ ANSWERED = "Transactions Whose Start Was Answered Survive Kill -9"
 MEBIBYTE = "A Value Of A Mebibyte Survives Unchanged"
 
 
-@defect("R15.5", RESTART, timing=True)
+@defect("R15.5", RESTART, says=r"[1-9]\d* lost, .*R15\.5 lost: required == 0 writes", timing=True)
 def acknowledged_before_it_is_written() -> None:
     """Writes are acknowledged at once and written a tenth of a second later."""
     sound = RedisStateStore._send
@@ -45,20 +45,20 @@ def acknowledged_before_it_is_written() -> None:
     RedisStateStore._send = send
 
 
-@defect("R15.7", FAILURES)
+@defect("R15.7", FAILURES, says=r"Expected the error '\w+', met 'unavailable'")
 def every_failure_is_one_error() -> None:
     """Whatever Redis says, the store says that it is unavailable."""
     redis_store._state_error = lambda error, key, operation: StateUnavailable(key, str(error), operation)
 
 
-@defect("R15.7", FAILURES)
+@defect("R15.7", FAILURES, says=r"Errors that do not name key and operation: \['.*: use ocpp:")
 def errors_do_not_name_the_operation() -> None:
     """An error names the key only."""
     sound = redis_store._state_error
     redis_store._state_error = lambda error, key, operation: sound(error, key, "use")
 
 
-@defect("R15.7", RESTART, timing=True)
+@defect("R15.7", RESTART, says=r"partial_writes: required == 0 writes", timing=True)
 def multi_key_writes_in_several_steps() -> None:
     """The indexes are written before the record, in a step of their own: they stay when the second step fails."""
     sound = RedisStateStore._send
@@ -73,7 +73,7 @@ def multi_key_writes_in_several_steps() -> None:
     RedisStateStore._send = send
 
 
-@defect("R15.7", CORRUPT)
+@defect("R15.7", CORRUPT, says=r"'Get Charge Point' should fail with 'corrupt', but it worked")
 def corrupt_records_are_read_as_blank_ones() -> None:
     """What cannot be read is taken for a record without values."""
     sound = redis_store._decode
@@ -89,7 +89,7 @@ def corrupt_records_are_read_as_blank_ones() -> None:
     redis_store._decode = decode
 
 
-@defect("R15.3", CONFIGURATION)
+@defect("R15.3", CONFIGURATION, says=r"R15\.3 differing_fields: required == 0")
 def updating_one_key_drops_the_others() -> None:
     """A configuration key is updated by replacing the whole configuration."""
     sound = RedisStateStore._field_work
@@ -102,7 +102,7 @@ def updating_one_key_drops_the_others() -> None:
     RedisStateStore._field_work = field_work
 
 
-@defect("R15.1", DELETED)
+@defect("R15.1", DELETED, says=r"fields? differ: serial: None and")
 def an_update_forgets_a_field() -> None:
     """Serial numbers are lost when a charge point is updated."""
     sound = RedisStateStore.update_charge_point
@@ -113,7 +113,7 @@ def an_update_forgets_a_field() -> None:
     RedisStateStore.update_charge_point = update
 
 
-@defect("R15.6", MEBIBYTE)
+@defect("R15.6", MEBIBYTE, says=r"fields? differ: vendor: .* \(\d+ characters\)")
 def long_values_are_cut() -> None:
     """Text is cut at 64 KiB."""
     sound = RedisStateStore.save_charge_point
@@ -125,7 +125,7 @@ def long_values_are_cut() -> None:
     RedisStateStore.save_charge_point = save
 
 
-@defect("R15.5", ANSWERED, timing=True)
+@defect("R15.5", ANSWERED, says=r"partial_writes: required == 0 writes", timing=True)
 def every_hundredth_start_is_not_indexed() -> None:
     """A transaction is answered and stored, and missing among those of its charge point."""
     sound = StateView.apply

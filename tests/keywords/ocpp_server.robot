@@ -42,7 +42,7 @@ A Server That Exits While Starting Is Reported With Its Output
     Start Fake
     Stop Server    alias=fake
     VAR    ${expected}
-    ...    (?s)Server 'fake' exited with status 3 while starting\\. ${STDERR}\\n
+    ...    (?s)Server 'fake' exited with status 3 while starting\\.\\n${STDERR}\\n
     ...    \\{"kind": "begin", [^\\n]*\\}\\nMODE: 'exit' was asked for
     ...    separator=${EMPTY}
     Run Keyword And Expect Error    REGEXP:${expected}    Start Fake    MODE=exit
@@ -365,7 +365,7 @@ The Reference Server Survives What The Keywords Do
 The Reference Server Refuses A Setting That It Cannot Use
     [Documentation]    The one line that it writes is in the failure.
     [Tags]    reference
-    VAR    ${expected}    (?s)Server 'server' exited with status 2 while starting\\. ${STDERR}\\nHTTP_PORT: .*
+    VAR    ${expected}    (?s)Server 'server' exited with status 2 while starting\\.\\n${STDERR}\\nHTTP_PORT: .*
     Run Keyword And Expect Error    REGEXP:${expected}    Start Server    ${REDIS}    HTTP_PORT=none
     Server Should Have Exited    2
 

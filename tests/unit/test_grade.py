@@ -62,7 +62,8 @@ def tools() -> Iterator[SimpleNamespace]:
 
 
 def make(tools: Any, name: str = "broken", *tests: str, **options: Any) -> Any:
-    return tools.catalogue.Defect(name, "R13.4", tests or ("A",), "Broken.", lambda: None, **options)
+    says = options.pop("says", "no|never")
+    return tools.catalogue.Defect(name, "R13.4", tests or ("A",), says, "Broken.", lambda: None, **options)
 
 
 def test_every_defect_names_a_requirement_that_there_is(tools: Any) -> None:
@@ -103,21 +104,84 @@ def test_a_defect_is_caught_when_each_of_its_tests_fails(tools: Any) -> None:
         (("PASS", ""), "PASS"),
         (("SKIP", "no gateway"), "SKIP no gateway"),
         (None, "not run"),
-        (("FAIL", "Setup failed:\nNo Redis."), "Setup failed:\nNo Redis."),
-        (("FAIL", "Test timeout 2 minutes exceeded."), "Test timeout 2 minutes exceeded."),
-        (("FAIL", "The process was not done within 60 seconds."), "The process was not done within 60 seconds."),
-        (("FAIL", "Parent suite setup failed:\nNo server."), "Parent suite setup failed:\nNo server."),
     ],
 )
 def test_a_defect_is_missed_when_one_does_not(tools: Any, outcome: tuple[str, str] | None, said: str) -> None:
     outcomes = {"A": ("FAIL", "no")} | ({"B": outcome} if outcome else {})
     graded = tools.grade.judge(make(tools, "broken", "A", "B"), outcomes)
     assert not graded.found
+    assert not graded.for_another_reason
     assert graded.missed == [Failure(test="B", message=said)]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Test timeout 2 minutes exceeded.",
+        "The process was not done within 60 seconds.",
+        "Port 6379 is taken.",
+        "Setup failed:\nno Redis.",
+        "Parent suite setup failed:\nno server.",
+        "Another line.\nno",
+        "Several failures occurred:\n\n1) Another line.\n\n2) no",
+    ],
+)
+def test_a_failure_for_another_reason_is_no_catch(tools: Any, message: str) -> None:
+    outcomes = {"A": ("FAIL", "no"), "B": ("FAIL", message)}
+    graded = tools.grade.judge(make(tools, "broken", "A", "B", says="^no"), outcomes)
+    assert not graded.found
+    assert graded.for_another_reason
+    assert [each.test for each in graded.caught] == ["A"]
+    assert graded.otherwise == [Failure(test="B", message=message)]
+    assert not graded.missed
+
+
+@pytest.mark.parametrize("says", ["", ".*", "lost|"])
+def test_what_tests_say_of_a_defect_may_not_fit_everything(tools: Any, says: str) -> None:
+    def harmless() -> None:
+        """Nothing."""
+
+    with pytest.raises(ValueError, match="what its tests say fits any message"):
+        tools.catalogue.defect("R13.4", "A", says=says)(harmless)
+
+
+def test_the_longest_come_first_and_those_that_need_the_machine_before_all(
+    tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    going: set[str] = set()
+    beside: dict[str, set[str]] = {}
+
+    async def run(tests: Any, *_: Any, defect: str, **__: Any) -> Any:
+        begun.append(defect)
+        for other in going:
+            beside.setdefault(other, set()).add(defect)
+        beside[defect] = set(going)
+        going.add(defect)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        going.remove(defect)
+        return dict.fromkeys(tests, ("FAIL", "no"))
+
+    monkeypatch.setattr(tools.grade, "run_suites", run)
+    chosen = [
+        make(tools, "short"),
+        make(tools, "long", longest_wait=60),
+        make(tools, "heavy", heavy=True),
+        make(tools, "heavier", heavy=True, longest_wait=90),
+        make(tools, "first", alone=True),
+    ]
+    graded = asyncio.run(tools.grade.Grader(3, tmp_path, float("inf")).grade(chosen))
+    assert list(graded) == chosen
+    assert begun[0] == "first"
+    assert begun.index("heavier") < begun.index("heavy")
+    assert begun.index("long") < begun.index("short")
+    assert not beside["first"]
+    assert "heavy" not in beside["heavier"]
+
+
 def test_a_server_that_does_not_start_is_caught_by_a_setup(tools: Any) -> None:
-    outcomes = {"A": ("FAIL", "Setup failed:\nNo server.")}
+    outcomes = {"A": ("FAIL", "Setup failed:\nno server.")}
     assert tools.grade.judge(make(tools, "broken", "A", stops_start=True), outcomes).found
 
 
@@ -274,6 +338,7 @@ def test_the_matrix_shows_what_was_caught_missed_and_alarmed(tools: Any) -> None
             GradedDefect(name="a", requirement="R13.4", about="A.", caught=[Failure(test="T", message="x | y")]),
             GradedDefect(name="b", requirement="R13.6", about="B.", missed=[Failure(test="U", message="PASS")]),
             GradedDefect(name="c", requirement="R13.3", about="C.", problem="no result"),
+            GradedDefect(name="d", requirement="R13.1", about="D.", otherwise=[Failure(test="W", message="slow")]),
         ],
         false_alarms=[Failure(test="V", message="busy")],
         sound_runs=1,
@@ -281,10 +346,11 @@ def test_the_matrix_shows_what_was_caught_missed_and_alarmed(tools: Any) -> None
         burners=0,
     )
     text = tools.matrix.as_markdown(grade)
-    assert "1 of 3 defects caught, 2 missed; 1 false alarms in 3 tests" in text
+    assert "1 of 4 defects caught, 1 for another reason, 2 missed; 1 false alarms in 3 tests" in text
     assert "| R13.4 | a: A. | caught | T | x \\| y |" in text
     assert "| R13.6 | b: B. | **missed** | U | PASS |" in text
     assert "| R13.3 | c: C. | **missed** | | no result |" in text
+    assert "| R13.1 | d: D. | **caught for another reason** | W | slow |" in text
     assert "- False alarm: V: busy" in text
 
 

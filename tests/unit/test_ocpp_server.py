@@ -126,7 +126,7 @@ def test_an_inspection_without_its_data_is_shown(make: Make) -> None:
 
 def test_a_port_that_was_closed_by_kill_is_refused_by_a_message_about_the_exit(server: OcppServer) -> None:
     server.kill()
-    with pytest.raises(ServiceError, match=r"^Server 'test' exited with status -9\. "):
+    with pytest.raises(ServiceError, match=r"^Server 'test' exited with status -9\.\n"):
         server.health()
 
 

@@ -62,7 +62,13 @@ def test_defects_are_shown_with_what_caught_them(result: Result, tmp_path: Path)
         name="lost", requirement="R13.6", about="Lost.", missed=[Failure(test="An Outage", message="PASS")]
     )
     failed = GradedDefect(name="hangs", requirement="R13.3", about="Hangs.", problem="no result")
-    defects = [*graded().defects, missed, failed]
+    otherwise = GradedDefect(
+        name="slow",
+        requirement="R13.5",
+        about="Slow.",
+        otherwise=[Failure(test="A Rate", message="The port is taken.")],
+    )
+    defects = [*graded().defects, missed, failed, otherwise]
     written = html(
         result, tmp_path, graded(defects=defects, false_alarms=[Failure(test="Idle", message=f"Too busy {EVIL}")])
     )
@@ -73,7 +79,8 @@ def test_defects_are_shown_with_what_caught_them(result: Result, tmp_path: Path)
     assert "✗ missed An Outage PASS" in text
     assert "✗ missed \N{EN DASH} no result" in text
     assert f"False alarm: Idle: Too busy {EVIL}" in text
-    assert "3 of 4 defects, chosen by seed 7" in text
+    assert "✗ caught for another reason A Rate The port is taken." in text
+    assert "4 of 4 defects, chosen by seed 7" in text
     assert "20 tests, 10 runs of the sound server on a busy machine" in text
     assert "<script" not in written
     assert "#grade" in page.values("href")

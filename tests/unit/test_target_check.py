@@ -125,7 +125,7 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("start.command", ["{python}", "-c", "raise SystemExit('no licence {http_port}')"]),
         "start",
-        r"exited with status 1 while starting\. .*no licence",
+        r"exited with status 1 while starting\..*no licence",
     ),
 }
 

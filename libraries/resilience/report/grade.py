@@ -49,7 +49,8 @@ class GradedDefect(msgspec.Struct, kw_only=True, frozen=True):
         requirement: the id that it violates.
         about: what is wrong with the server, in a sentence.
         caught: the tests that had to fail and did.
-        missed: those that had to and did not, each with what it did instead.
+        otherwise: those that failed for another reason than the defect, which is no catch.
+        missed: those that did not fail, each with what it did instead.
         seconds: how long the run took.
         problem: why the run says nothing; `null` if it does.
     """
@@ -58,14 +59,20 @@ class GradedDefect(msgspec.Struct, kw_only=True, frozen=True):
     requirement: str
     about: str
     caught: list[Failure] = []
+    otherwise: list[Failure] = []
     missed: list[Failure] = []
     seconds: float = 0.0
     problem: str | None = None
 
     @property
     def found(self) -> bool:
-        """Whether every test that had to fail did."""
-        return bool(self.caught) and not self.missed and self.problem is None
+        """Whether every test that had to fail did, and said what is wrong."""
+        return bool(self.caught) and not self.otherwise and not self.missed and self.problem is None
+
+    @property
+    def for_another_reason(self) -> bool:
+        """Whether all of them failed, but not all for what is wrong."""
+        return bool(self.otherwise) and not self.missed and self.problem is None
 
 
 class Grade(msgspec.Struct, kw_only=True, frozen=True):
@@ -103,9 +110,14 @@ class Grade(msgspec.Struct, kw_only=True, frozen=True):
         return sum(each.found for each in self.defects)
 
     @property
+    def otherwise(self) -> int:
+        """How many were caught for another reason: nothing shows that the tests find what is wrong."""
+        return sum(each.for_another_reason for each in self.defects)
+
+    @property
     def missed(self) -> int:
-        """How many were not."""
-        return len(self.defects) - self.caught
+        """How many were not caught at all."""
+        return len(self.defects) - self.caught - self.otherwise
 
 
 def read(path: Path) -> Grade | None:
