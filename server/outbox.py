@@ -58,6 +58,7 @@ local function current(session, newest)
     return type(connection) == 'string' and string.match(connection, '^%S+')
 end
 local last = tonumber(redis.call('HGET', KEYS[2], 'number') or 0)
+if not last then return redis.error_reply('ERR HGET ' .. KEYS[2] .. ' number: no number stands there') end
 if last >= tonumber(ARGV[1]) then return 0 end
 local letters, work = tonumber(ARGV[4]), cmsgpack.unpack(ARGV[7])
 local requests, shards, left_out = {}, {}, {}

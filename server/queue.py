@@ -68,6 +68,7 @@ local mine, kind, layout = owner[1] == ARGV[1], ARGV[6], redis.call('GET', KEYS[
 if kind == 'whole' and layout then
     -- Messages that came before those on this queue may wait in a shard, or come into one.
     local count, used = tonumber(string.match(layout, '^%d+')), false
+    if not count then return redis.error_reply('ERR GET ' .. KEYS[3] .. ': no number of shards stands there') end
     for number = 0, count - 1 do used = used or redis.call('LLEN', ARGV[7] .. number) > 0 end
     for _, other in ipairs(redis.call('HKEYS', KEYS[4])) do
         used = used or redis.call('EXISTS', ARGV[3] .. other) == 1

@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - the client's own
+from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa: A004 - the client's own
 
 logger = structlog.get_logger()
 
@@ -91,7 +91,13 @@ class RedisWire:
         """
         await self.connect()
         await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
-        return await self._connection.read_response()
+        try:
+            return await self._connection.read_response()
+        except ResponseError as error:
+            if str(error).startswith("WRONGTYPE") and not str(arguments[0]).startswith("EVAL"):
+                # Redis does not say which key it is.
+                raise ResponseError(f"WRONGTYPE {arguments[0]!s} {arguments[1]!s}: {error}") from None
+            raise
 
     async def connect(self) -> None:
         """Connect where there is no connection: whatever fails in here, no command was sent.

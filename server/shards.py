@@ -57,6 +57,7 @@ if not layout then
     redis.call('SET', KEYS[1], layout)
 end
 local count = tonumber(string.match(layout, '^%d+'))
+if not count then return redis.error_reply('ERR GET ' .. KEYS[1] .. ': no number of shards stands there') end
 local waiting = redis.call('LLEN', KEYS[4])
 for number = 0, count - 1 do waiting = waiting + redis.call('LLEN', ARGV[5] .. number) end
 if layout ~= wanted then

@@ -25,7 +25,9 @@ def operations(parts: Parts) -> list[Operation]:
                 "status": "healthy" if link.healthy else "degraded",
                 "service": SERVICE,
                 "timestamp": now(),
-                "redis": {"connected": link.healthy, "since": link.since, "reconnects": link.reconnects},
+                "redis": {"connected": link.healthy, "since": link.since, "reconnects": link.reconnects}
+                # What it is that the operator has to mend.
+                | ({} if link.healthy or link.last_error is None else {"error": link.last_error}),
                 "queue": {"depth": processor.depth if processor else None},
             }
         )
