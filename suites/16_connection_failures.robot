@@ -50,11 +50,13 @@ The Server Starts With The Wrong Password And Connects When It Is Right
     ...    Remove Fault Proxy    stranger
 
 A Connection That Is Lost In Operation Is Made Again
-    [Documentation]    Redis ends under traffic, in order or by kill -9, and comes back.
+    [Documentation]    Under traffic the way to Redis is cut, or Redis ends, in order or by kill -9; then it is there
+    ...    again. Of somebody else's Redis only the way can be cut.
     [Tags]    R16.3
     [Template]    The Connection Is Made Again After
-    Stop Redis
-    Kill Redis
+    The Way To Redis Is Cut    The Way To Redis Is Open Again
+    Stop Redis    Start Redis
+    Kill Redis    Start Redis
 
 A Connection That Is Half-Open Is Given Up And Made Again
     [Documentation]    The other end of each connection is gone without a word, and stays so; new ones work.
@@ -93,14 +95,14 @@ After Outages Of Every Kind Everything Works And The Ledger Is Clean
     [Teardown]    Run Keywords    Stop Sampling    AND    Everything Is Healed And The Server Has Never Crashed
 
 Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
-    [Documentation]    Fifty charge points; Redis ends, is missed, and comes back.
+    [Documentation]    Fifty charge points; Redis goes, is missed, and comes back.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
     ${charge points} =    50 Charge Points Have Booted
-    Kill Redis
+    Redis Goes Away
     Wait Until Health Is    degraded    timeout=10 s
     A Heartbeat Of Each Should Be Answered    R16.6    ${charge points}
-    Start Redis
+    Redis Comes Back
     Wait Until Health Is    healthy    timeout=30 s
     A Heartbeat Of Each Should Be Answered    R16.6    ${charge points}
     No Charge Point Should Have Been Disconnected    R16.6    ${charge points}
@@ -112,10 +114,10 @@ Commands Are Refused Clearly And At Once Without Redis
     [Setup]    The System Is Well And Charge Points Can Connect
     Commands To The System Can Be Sent
     ${charge points} =    10 Charge Points Have Booted
-    Kill Redis
+    Redis Goes Away
     Wait Until Health Is    degraded    timeout=10 s
     Commands Should Be Refused Clearly And At Once    R16.6    ${charge points}
-    Start Redis
+    Redis Comes Back
     Wait Until Health Is    healthy    timeout=30 s
     Commands Should Be Answered Again    ${charge points}[0]
     [Teardown]    Run Keywords    Close Commands    missing_ok=True    AND
