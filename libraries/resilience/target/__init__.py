@@ -5,25 +5,22 @@ A profile is a YAML file. Bundled profiles (`resources/targets/*.yaml`) are name
     target = Target.load("reference")
     target.key("responses", charge_point_id="CP-001")     # ocpp:responses:CP-001
 
-`sections` has the fields, `reading` makes a file into them, `rules` has what the types cannot say, `profile` is what
-the keywords ask, `schema` makes the JSON Schema, and `check` tries a profile against its system:
+`sections` and `kept` have the fields, `reading` makes a file into them, `rules` has what the types cannot say,
+`profile` is what the keywords ask, `schema` makes the JSON Schema, and `check` tries a profile against its system:
 
     python -m resilience.target check my-system.yaml
 """
 
+from resilience.target.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord
 from resilience.target.profile import Target
 from resilience.target.reading import PROFILES, bundled_targets
 from resilience.target.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
-    KEY_PLACEHOLDERS,
     START_PLACEHOLDERS,
-    STATE_FIELDS,
     Capability,
     CommandRequest,
-    Keys,
     MessageFormat,
     SettingValue,
-    StateRecord,
     Stream,
 )
 from resilience.target.templates import fill_template

@@ -33,6 +33,7 @@ from resilience.services import ServiceKind, create_service
 from resilience.state_reading import read
 from resilience.target.profile import Target
 from resilience.target.sections import Capability
+from resilience.target.templates import fill
 from resilience.waiting import in_words
 
 START_REDIS = 15.0
@@ -273,7 +274,7 @@ class Checker:
     def _kept(self, kind: str, **ids: str | int) -> str:
         (record,) = read(self.target, kind, [ids], redis_url=self._url, get=self.server.get)
         described = getattr(self.target.state, kind)
-        where = described.path or self.target.key(kind, **ids)
+        where = fill(described.path, ids) if described.path else self.target.key(kind, **ids)
         if record is None:
             raise ExpectationFailed(f"nothing is at {where} after the messages that make a {kind.replace('_', ' ')}")
         later = {"stop_time", "meter_stop", "reason"}

@@ -14,8 +14,8 @@ import msgspec
 
 from resilience.errors import LacksCapability, UsageError
 from resilience.target import reading, rules
+from resilience.target.kept import KEY_PLACEHOLDERS, Redis, State
 from resilience.target.sections import (
-    KEY_PLACEHOLDERS,
     REMOTE_ADDRESS,
     Announcement,
     Capability,
@@ -25,12 +25,10 @@ from resilience.target.sections import (
     Log,
     MessageFormat,
     Ready,
-    Redis,
     Running,
     Section,
     SettingValue,
     Start,
-    State,
     Timeouts,
 )
 from resilience.target.templates import PLACEHOLDER, fill, listed

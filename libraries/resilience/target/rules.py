@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from resilience.target.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from resilience.target.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
-    KEY_PLACEHOLDERS,
     START_PLACEHOLDERS,
-    STATE_FIELDS,
     Capability,
     LogEvents,
     LogFields,

@@ -8,10 +8,13 @@ from typing import Any
 
 import msgspec
 
-from resilience.target import sections
+from resilience.target import kept, sections
+from resilience.target.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from resilience.target.profile import Target
 from resilience.target.reading import OWN_FIELDS, PROFILES
-from resilience.target.sections import KEY_PLACEHOLDERS, STATE_FIELDS, Section
+from resilience.target.sections import (
+    Section,
+)
 
 SCHEMA_FILE = PROFILES / "target.schema.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,7 +24,7 @@ def schema() -> dict[str, Any]:
     """The schema as a document."""
     (root,), parts = msgspec.json.schema_components([Target], ref_template="#/$defs/{name}")
     for name, part in parts.items():
-        kind = Target if name == "Target" else getattr(sections, name)
+        kind = Target if name == "Target" else getattr(kept, name, None) or getattr(sections, name)
         if isinstance(kind, type) and issubclass(kind, Section):
             _explain(part, kind)
         else:
