@@ -198,7 +198,10 @@ def _without_secrets(text: str) -> str:
     """`text` as it may be shown: without what could be a user or a password, wherever a slip has put it."""
     scheme, _, rest = text.rpartition("@")[0].partition("://")
     shown = f"{scheme}://***@{text.rpartition('@')[2]}" if rest else f"***@{text.rpartition('@')[2]}"
-    return re.sub(r"(pass\w*|user\w*)=[^&]*", r"\1=***", shown if "@" in text else text, flags=re.IGNORECASE)
+    if "@" not in text:
+        # What stands behind the first colon and is no port is a password whose host was forgotten.
+        shown = re.sub(r"^(\w*:/*(?:\[[^\]]*\]|[^/:\[]*)):(?!\d{1,5}(?:[/?#]|$)).*", r"\1:***", text)
+    return re.sub(r"(pass\w*|user\w*)=[^&]*", r"\1=***", shown, flags=re.IGNORECASE)
 
 
 def _redis_url(text: str) -> str:

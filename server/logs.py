@@ -37,7 +37,13 @@ def configure(level: LogLevel, form: LogFormat) -> None:
         )
     else:
         structlog.configure(
-            processors=[*shared[:2], structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())],
+            # Plain tracebacks: the renderer's own choice may show what stands in variables, passwords too.
+            processors=[
+                *shared[:2],
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+                ),
+            ],
             wrapper_class=structlog.make_filtering_bound_logger(threshold),
             cache_logger_on_first_use=True,
         )

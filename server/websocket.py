@@ -14,8 +14,6 @@ from websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
-from server.errors import shown
-
 logger = structlog.get_logger()
 
 MOST_UNSENT = 1024 * 1024
@@ -114,14 +112,15 @@ class Socket(ServerConnection):
     def why_refused(self) -> tuple[Refusal, str | None]:
         """Why the opening handshake came to nothing, and what `websockets` says of it, if anything."""
         error = self.protocol.handshake_exc
-        said = None if error is None else shown(str(error), limit=200)
         if self.refusal is not None:
             return self.refusal, None
         if isinstance(error, NegotiationError):
-            return Refusal.SUBPROTOCOL, said
+            return Refusal.SUBPROTOCOL, str(error)
         if error is None or isinstance(error.__cause__, EOFError):
             return Refusal.CLOSED, None
-        return Refusal.REQUEST, said
+        # Its text quotes the request, in which there may be a password, in the wrong place too.
+        name = getattr(error, "name", "")
+        return Refusal.REQUEST, f"{type(error).__name__} {name}".strip()
 
     def process_event(self, event: Event) -> None:
         """Take a frame."""
