@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any, TypeAlias
 
 from robot.api import logger
+from robot.api.types import Secret
 
 from resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
 from resilience.faults.journal import JOURNAL
@@ -17,7 +19,7 @@ from resilience.services import RestartHow
 from resilience.target import Target
 from resilience.waiting import in_words
 
-Setting = str | int | float | bool | None
+Setting: TypeAlias = str | int | float | bool | Secret | None
 
 
 class Lifecycle(Component):
@@ -29,7 +31,7 @@ class Lifecycle(Component):
     @keyword(tags=("server", "lifecycle"))
     def start_server(
         self,
-        redis_url: str,
+        redis_url: str | Secret,
         *,
         target: str = "reference",
         alias: str = "server",
@@ -48,7 +50,7 @@ class Lifecycle(Component):
             alias: the name of this server in the other keywords.
             timeout: the longest wait until it listens; the profile's if not given.
             settings: environment variables on top of the profile's, in capitals, for example `LOG_LEVEL=debug`;
-                `${None}` takes one out.
+                `${None}` takes one out, and a `Secret` does not stand in the log.
 
         Returns:
             The base URL of its HTTP API, for example `http://127.0.0.1:40123`.
@@ -83,7 +85,7 @@ class Lifecycle(Component):
                 raise LacksCapability(f"Target '{profile.name}' runs already: there is one of it, and no '{alias}'.")
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)
-        server.configure(redis_url, settings)
+        server.configure(_plain(redis_url), {name: _plain(value) for name, value in settings.items()})
         return self._start(server, timeout)
 
     def _start(self, server: OcppServer, timeout: timedelta | None) -> str:
@@ -467,3 +469,7 @@ class Lifecycle(Component):
             if missing_ok:
                 return None
             raise
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Secret) else value
