@@ -40,9 +40,7 @@ class Sampling(Component):
     """Memory, processor time, queue depth, connections and pending correlations over time."""
 
     def __init__(self) -> None:
-        self._samplers: Registry[Sampler] = Registry(
-            "sampling", starter="Start Sampling", close=lambda sampler: sampler.stop()
-        )
+        self._samplers: Registry[Sampler] = Registry("sampling", starter="Start Sampling", close=_close)
         self._numbers = itertools.count(1)
 
     @keyword(tags=("load", "measurement"))
@@ -144,6 +142,7 @@ class Sampling(Component):
         Raises:
             UsageError: there are too few samples, or the process ended.
             LacksCapability: the process was given as `${None}`.
+            ServiceError: sampling broke off, so that samples are missing.
 
         Example:
         ```robotframework
@@ -156,6 +155,7 @@ class Sampling(Component):
         """
         sampler = self._samplers.get(alias)
         sampler.stop()
+        sampler.check()
         _draw(sampler)
         for what, (count, error) in sampler.missed.items():
             logger.info(f"{what} could not be seen at {count} looks, at the last of them: {error}")
@@ -267,6 +267,12 @@ class Sampling(Component):
             )
         logger.info(f"{bound.value}: {memory.summary}.")
         return bound
+
+
+def _close(sampler: Sampler) -> None:
+    sampler.stop()
+    if not sampler.told:
+        sampler.check()
 
 
 def _draw(sampler: Sampler) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -192,3 +193,23 @@ def test_a_target_whose_answers_cannot_be_told_apart_is_refused(tmp_path: Path) 
     client.target.commands.requests["GetConfiguration"] = client.target.commands.requests["Reset"]
     with Ledger(tmp_path / "l.jsonl") as ledger, pytest.raises(UsageError, match="does not say where the answer"):
         CommandTraffic(client, ["CP-1"], ledger, pause=1, timeout=1, seed=1)
+
+
+def test_breaking_off_waits_for_what_was_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = CommandClient("http://127.0.0.1:1", Target.load("reference"), run="run")
+    begun, cleaned = threading.Event(), threading.Event()
+
+    async def send(_session: object, _command: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+            cleaned.set()
+
+    monkeypatch.setattr(client, "send", send)
+    traffic = CommandTraffic(client, ["CP-1"], Ledger(tmp_path / "commands.jsonl"), pause=0, timeout=PATIENCE, seed=1)
+    traffic.start()
+    assert begun.wait(PATIENCE)
+    traffic.close()
+    assert cleaned.is_set()

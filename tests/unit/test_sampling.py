@@ -17,6 +17,7 @@ import redis
 
 from EvidenceLibrary import EvidenceLibrary
 from resilience.errors import LacksCapability, ServiceError, UsageError
+from resilience.measure import sampling
 from resilience.measure.sampling import SHORTEST_CPU, Sampler, Series
 from resilience.measure.sources import (
     CLIENTS,
@@ -204,6 +205,28 @@ def test_the_sampler_closes_its_sources_and_ends_its_threads() -> None:
         library.start_sampling(own=os.getpid())
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
+
+
+def test_what_breaks_a_sampling_off_fails_whoever_asks_for_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = EvidenceLibrary()
+    looked = threading.Event()
+
+    def look(_process: object) -> None:
+        looked.set()
+        raise TypeError("no number")
+
+    monkeypatch.setattr(sampling, "_usage_of", look)
+    with library:
+        library.start_sampling(own=os.getpid())
+        assert looked.wait(20)
+        for _ in range(2):
+            with pytest.raises(ServiceError, match="broke off, so that samples are missing: TypeError: no number"):
+                library.stop_sampling()
+    sampler = Sampler({"own": os.getpid()}, every=0.01)
+    sampler.stop()
+    for ask in (sampler.get, sampler.value):
+        with pytest.raises(ServiceError, match="broke off"):
+            ask("own")
 
 
 def test_a_name_that_is_taken_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ class CommandTraffic:
         self._seed = seed
         self._stop = asyncio.Event()
         self._running: Future[None] | None = None
+        self._ended = threading.Event()
         self._answered: dict[str, float] = {}
         self.report = TrafficReport(ledger=str(ledger.path))
 
@@ -132,12 +134,19 @@ class CommandTraffic:
         return [each for each in self._charge_points if self._answered.get(each, 0.0) < since]
 
     def close(self) -> None:
-        """Break it off."""
-        if self._running is not None:
+        """Break it off, and wait, for 10 s at most, until nobody writes to the ledger any more."""
+        if self._running is not None and not self._running.done():
             self._running.cancel()
+            self._ended.wait(2 * background.CLEAN_UP_SECONDS)
         self._ledger.close()
 
     async def _run(self) -> None:
+        try:
+            await self._send_all()
+        finally:
+            self._ended.set()
+
+    async def _send_all(self) -> None:
         # No connection is used twice, so that one that cannot be made says for sure that nothing was sent.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with self._client.session(connector) as session, asyncio.TaskGroup() as tasks:

@@ -86,6 +86,9 @@ class Sampler:
         self.ended: dict[str, str] = {}
         self.missed: dict[str, tuple[int, str]] = {}
         self._elsewhere = elsewhere
+        self._broken: str | None = None
+        self.told = False
+        """Whether somebody was told that sampling broke off."""
         self._every = every
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -101,7 +104,11 @@ class Sampler:
     def _run(self, look: Callable[[], None]) -> None:
         due = time.monotonic()
         while True:
-            look()
+            try:
+                look()
+            except Exception as error:  # noqa: BLE001 - what is judged must not go by half of the samples
+                self._broken = f"{type(error).__name__}: {error}"
+                return
             due = max(due + self._every, time.monotonic())
             if self._stop.wait(due - time.monotonic()):
                 return
@@ -155,6 +162,16 @@ class Sampler:
         if self._output is not None:
             self._output.close()
 
+    def check(self) -> None:
+        """Nothing happened that samples should be missing for and nobody foresaw.
+
+        Raises:
+            ServiceError: sampling broke off; says why.
+        """
+        if self._broken is not None:
+            self.told = True
+            raise ServiceError(f"Sampling broke off, so that samples are missing: {self._broken}.")
+
     def growth(self, name: str, *, warm_up: float, required_seconds: float) -> MemoryGrowth:
         """How the memory of a process, or of Redis, grew; see `memory_growth`.
 
@@ -190,7 +207,9 @@ class Sampler:
         Raises:
             UsageError: there is no such process, or it ended while it was sampled.
             LacksCapability: it cannot be measured.
+            ServiceError: sampling broke off.
         """
+        self.check()
         if name in self._elsewhere:
             raise LacksCapability(f"'{name}' is no process of this test run: what it uses is not measured.")
         if name in self.ended:
@@ -204,7 +223,9 @@ class Sampler:
 
         Raises:
             UsageError: there is none of this name.
+            ServiceError: sampling broke off.
         """
+        self.check()
         if name not in self.values:
             raise UsageError(self._not_sampled(name, self.values))
         return self.values[name]
