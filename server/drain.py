@@ -49,14 +49,16 @@ class Drain:
         self._stopping = False
         self._known_owner = False
         self._known_layout = ""
-        self._idle: asyncio.Future[Any] | None = None
+        self._idle: asyncio.Task[Any] | None = None
+        self._cut = False
         self.owner = False
         self.in_flight = 0
 
     def stop(self) -> None:
         """End `run` after the batch at hand; one that waits stops at once."""
         self._stopping = True
-        if self._idle is not None:
+        if self._idle is not None and not self._cut:
+            self._cut = True
             self._idle.cancel()
 
     async def run(self) -> None:
@@ -109,21 +111,32 @@ class Drain:
         self.in_flight = 0
 
     async def _interruptible(self, waiting: Any) -> Any:
-        """Await something that `stop` may cut short; `None` if it did."""
+        """Await something that `stop` may cut short; `None` if it did.
+
+        It is awaited in this task, which `stop` cancels: a task of its own would cost each message of an idle queue two
+        more turns of the event loop.
+        """
         if self._stopping:
             waiting.close()
             return None
-        self._idle = asyncio.ensure_future(waiting)
+        self._idle = asyncio.current_task()
         try:
-            return await self._idle
+            return await waiting
         except asyncio.CancelledError:
-            # Ours was cancelled by `stop`, or this whole task from outside.
-            current = asyncio.current_task()
-            if not self._stopping or (current is not None and current.cancelling()):
+            # Ours, which `stop` has cancelled; unless this task was cancelled from outside, too.
+            if not self._take_back():
                 raise
             return None
         finally:
+            self._take_back()
             self._idle = None
+
+    def _take_back(self) -> bool:
+        """Take back what `stop` has cancelled; whether it did, and nobody else."""
+        if not self._cut or self._idle is None:
+            return False
+        self._cut = False
+        return self._idle.uncancel() == 0
 
     async def _claim(self) -> None:
         claim = await self.queue.claim()

@@ -19,6 +19,7 @@ Rejected alternatives are in docs/decisions/0001-messages-leave-the-queue-in-the
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -37,7 +38,8 @@ PEEK = """
 -- The oldest messages of list `queue`, oldest first, behind the list's length and the batch's digest. Messages longer
 -- than `longest` are cut just above that: whoever reads them sees that they are too long without getting them whole.
 local function peek(queue, most, most_bytes, longest)
-    local batch, bytes, last = {}, 0, -1
+    local batch, bytes, last, depth = {}, 0, -1, redis.call('LLEN', queue)
+    if depth == 0 then return {0, ''} end
     while #batch < most and bytes < most_bytes do
         local chunk = redis.call('LRANGE', queue, last - 15, last)
         for i = #chunk, 1, -1 do
@@ -48,7 +50,7 @@ local function peek(queue, most, most_bytes, longest)
         if #chunk < 16 then break end
         last = last - 16
     end
-    local reply = {redis.call('LLEN', queue), redis.sha1hex(table.concat(batch, '\\n'))}
+    local reply = {depth, redis.sha1hex(table.concat(batch, '\\n'))}
     for i = 1, #batch do
         local message = batch[i]
         if #message > longest then message = string.sub(message, 1, longest + 1) end
@@ -105,7 +107,8 @@ _COMMIT = (
     PEEK
     + """
 -- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
--- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms, and what peek() takes.
+-- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms (0: it is not renewed), and what peek()
+-- takes.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 local count = tonumber(ARGV[4])
@@ -141,7 +144,7 @@ for _, operation in ipairs(work[2]) do
 end
 redis.call('LTRIM', KEYS[1], 0, -count - 1)
 redis.call('HSET', KEYS[2], 'commit', ARGV[3], 'fence', ARGV[3])
-redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7])
+if ARGV[7] ~= '0' then redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7]) end
 return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]))}
 """
 )
@@ -265,6 +268,9 @@ class RequestQueue:
         self._shards = shards
         self.consumer = consumer
         self._lease_ms = int(lease * 1000)
+        # A busy queue need not renew with each commit.
+        self._renew_every = lease / 10
+        self._renewed = 0.0
         self._most_messages, self._most_bytes = self.largest_batch, BATCH_BYTES
         self._longest = longest_message
         self._number = 0
@@ -301,6 +307,7 @@ class RequestQueue:
         """Become the queue's owner if nobody alive is, and show that we are alive."""
         self._number += 1
         keys = self._keys
+        began = time.monotonic()
         owned, commit, self.depth, layout = await _claim(
             self._wire,
             [self._owner, keys.consumer(self.consumer), keys.shards, keys.processors],
@@ -316,6 +323,7 @@ class RequestQueue:
             ],
         )
         self._fence = self._number
+        self._renewed = began
         return Claim(bool(owned), int(commit or 0), layout.decode(errors="replace"))
 
     async def peek(self) -> Batch:
@@ -351,6 +359,8 @@ class RequestQueue:
         """
         self._number += 1
         number = self._number
+        began = time.monotonic()
+        renew = began - self._renewed >= self._renew_every
         reply = await _commit(
             self._wire,
             [self._name, self._owner, self._keys.consumer(self.consumer)],
@@ -361,12 +371,14 @@ class RequestQueue:
                 len(batch.messages),
                 batch.digest,
                 _pack((conditions, operations)),
-                self._lease_ms,
+                self._lease_ms if renew else 0,
                 *self._peek_limits,
             ],
         )
         if reply[0] == b"committed":
             self._fence = number
+            if renew:
+                self._renewed = began
             return Committed(self._batch(reply[2]), [entry.decode(errors="replace") for entry in reply[1]])
         if reply[0] == b"conflict":
             return Conflict(*([key.decode() for key in keys] for keys in reply[1:]))

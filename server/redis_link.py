@@ -13,7 +13,9 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa: A004 - the client's own
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError  # noqa: A004 - the client's own
+
+from server.redis_replies import Replies
 
 logger = structlog.get_logger()
 
@@ -75,13 +77,16 @@ def steady(pool: Any) -> Any:
 class RedisWire:
     """One connection that carries one command after the other.
 
-    The client's pool, retry and instrumentation layers cost more than a round trip to a local Redis does; the queue,
-    whose commands are few and strictly in turn, does without them. Timeouts and errors are the client library's own.
+    The client's pool, retry, instrumentation and stream layers cost more than a round trip to a local Redis does; the
+    parts of the server whose commands are few and strictly in turn do without them. How to connect, and which exception
+    is which, is the client library's business here, too.
     """
 
     def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT, wait: float = 0.0) -> None:
-        options = connection_options(url, reply_timeout) | {"socket_timeout": wait + reply_timeout}
-        self._connection: Any = steady(ConnectionPool.from_url(url, **options)).make_connection()
+        pool: Any = ConnectionPool.from_url(url, **connection_options(url, reply_timeout))
+        self._connection: Any = pool.make_connection()
+        self._timeout = wait + reply_timeout
+        self._replies: Replies | None = None
 
     async def execute(self, *arguments: str | bytes | int | float) -> Any:
         """Send a command and return its reply; connects first where there is no connection.
@@ -89,15 +94,24 @@ class RedisWire:
         Raises:
             RedisError: no connection, no answer in time, or Redis refused the command.
         """
-        await self.connect()
-        await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
+        replies = self._replies
+        if replies is None or replies.lost is not None:
+            replies = await self._connected()
         try:
-            return await self._connection.read_response()
-        except ResponseError as error:
-            if str(error).startswith("WRONGTYPE") and not str(arguments[0]).startswith("EVAL"):
-                # Redis does not say which key it is.
-                raise ResponseError(f"WRONGTYPE {arguments[0]!s} {arguments[1]!s}: {error}") from None
+            replies.write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
+            if replies.full is not None:
+                await replies.drained(self._timeout)
+            reply = await replies.next(self._timeout)
+        except BaseException:
+            # A reply that is still to come must not be taken for that of the next command.
+            await self.close()
             raise
+        if isinstance(reply, Exception):
+            if str(reply).startswith("WRONGTYPE") and not str(arguments[0]).startswith("EVAL"):
+                # Redis does not say which key it is.
+                raise ResponseError(f"WRONGTYPE {arguments[0]!s} {arguments[1]!s}: {reply}") from None
+            raise reply
+        return reply
 
     async def connect(self) -> None:
         """Connect where there is no connection: whatever fails in here, no command was sent.
@@ -105,27 +119,47 @@ class RedisWire:
         Raises:
             RedisError: no connection can be had.
         """
-        reader = getattr(self._connection, "_reader", None)
-        if reader is not None and (reader.at_eof() or reader.exception() is not None):
-            # The other end has closed it meanwhile: what would be sent over it would get nowhere.
-            await self.close()
-        if not self._connection.is_connected:
-            await self._connection.connect()
+        if self._replies is None or self._replies.lost is not None:
+            await self._connected()
+
+    async def _connected(self) -> Replies:
+        # The other end may have closed it meanwhile: what would be sent over it would get nowhere.
+        await self.close()
+        connection = self._connection
+        await connection.connect()
+        # The client library has no public way to either; tests say when they move.
+        transport, error_of = connection._writer.transport, connection._parser.parse_error  # noqa: SLF001
+        self._replies = Replies(transport, error_of)
+        return self._replies
 
     async def send(self, *arguments: str | bytes | int | float) -> None:
         """Send a command whose reply comes with `read`, on a connection that has subscribed; raises as `execute`."""
-        await self._connection.send_packed_command(hiredis.pack_command(arguments))  # type: ignore[arg-type]
+        self._live().write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
 
-    async def read(self, timeout: float) -> Any:  # noqa: ASYNC109 - the client's own
+    async def read(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the client's own
         """The next message of a connection that has subscribed; `None` after `timeout` seconds without one.
 
         Raises:
             RedisError: the connection is broken.
         """
-        return await self._connection.read_response(timeout=timeout)
+        try:
+            reply = await self._live().next(timeout)
+        except TimeoutError:
+            return None
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _live(self) -> Replies:
+        if self._replies is None:
+            raise ConnectionError("there is no connection")
+        return self._replies
 
     async def close(self) -> None:
         """Drop the connection; the next command opens a new one."""
+        if self._replies is not None:
+            self._replies.close()
+            self._replies = None
         await self._connection.disconnect(nowait=True)
 
 

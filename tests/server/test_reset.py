@@ -38,11 +38,11 @@ async def test_a_wire_that_was_reset_meanwhile_connects_again(resetting_url: str
     wire = RedisWire(resetting_url, reply_timeout=SOON)
     try:
         assert await wire.execute("PING") == b"OK"
-        before = wire._connection._writer
-        reader = wire._connection._reader
-        await soon(lambda: reader.at_eof() or reader.exception() is not None, "the reset was not noticed")
+        before = wire._replies
+        assert before is not None
+        await soon(lambda: before.lost, "the reset was not noticed")
         assert await wire.execute("PING") == b"OK"
-        assert wire._connection._writer is not before
+        assert wire._replies is not before
     finally:
         await wire.close()
 
