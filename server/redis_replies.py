@@ -37,7 +37,8 @@ class Replies(asyncio.Protocol):
         self._arrived: deque[Any] = deque()
         self._waiting: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
+        # A timer's own `when` is rounded.
+        self._deadline = self._timer_at = 0.0
         self.full: asyncio.Future[None] | None = None
         self.lost: Exception | None = None
         transport.set_protocol(self)
@@ -116,7 +117,7 @@ class Replies(asyncio.Protocol):
             raise self.lost
         waiting = self._waiting = self._loop.create_future()
         self._deadline = self._loop.time() + timeout
-        if self._timer is None or self._timer.when() > self._deadline:
+        if self._timer is None or self._timer_at > self._deadline:
             self._arm()
         try:
             return await waiting
@@ -146,7 +147,8 @@ class Replies(asyncio.Protocol):
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline, self._expire)
+        self._timer_at = self._deadline
+        self._timer = self._loop.call_at(self._timer_at, self._expire)
 
     def _expire(self) -> None:
         self._timer = None

@@ -302,6 +302,8 @@ async def test_a_disconnect_tells_the_callers_at_once_and_a_new_connection_is_no
                 for _ in range(5)
             ]
             await receive(socket)
+            # A command that came after the disconnect would rightly find nobody.
+            await soon(lambda: len(note(client)) == 5, "not all of them wait")
         # Long before their time is up.
         for status, body in await asyncio.wait_for(asyncio.gather(*asking), SOON):
             assert status == 503
