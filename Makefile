@@ -55,13 +55,9 @@ docs: $(INSTALLED)  ## The keyword documentation with an index, in results/docs
 browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; screenshots in results/page
 	$(BIN)/pytest -q tests/browser
 
-bench: $(INSTALLED)  ## Measure server, gateway, generator and proxy against their limits and peers; results/bench*.json
-	$(BIN)/python benchmarks/bench.py --output results/bench.json
-	$(BIN)/python benchmarks/load_generator.py --output results/bench-load.json
-	$(BIN)/python benchmarks/shards.py --output results/bench-shards.json
-	$(BIN)/python benchmarks/gateway.py --output results/bench-gateway.json
-	$(BIN)/python benchmarks/scale.py --output results/bench-scale.json $(if $(CONNECTIONS),--connections $(CONNECTIONS))
-	$(BIN)/python benchmarks/fault_proxy.py --output results/bench-fault-proxy.json
+bench: $(INSTALLED)  ## Every measurement within 10 minutes, one table, results/bench.json (ONLY="queue gateway" LONGER=3)
+	$(BIN)/python benchmarks/bench.py $(addprefix --only ,$(ONLY)) $(if $(LONGER),--longer $(LONGER)) \
+	  $(if $(CONNECTIONS),--connections $(CONNECTIONS))
 
 chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100)
 	$(BIN)/robot --outputdir results/chaos $(if $(SEED),--variable SEED:$(SEED)) $(if $(FAULTS),--variable FAULTS:$(FAULTS)) \

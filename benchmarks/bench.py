@@ -1,309 +1,193 @@
-"""Measures the reference server against Redis itself, both in the same run, and prints a table.
+"""Runs every measurement, one after the other, within 10 minutes; one table, and results/bench.json.
 
-    python benchmarks/bench.py [--output results/bench.json] [--rounds 5]
+    python benchmarks/bench.py [--only queue --only gateway] [--longer 3] [--connections 10000]
 
-Machines are shared and change their speed within seconds. So figures are ratios to a reference that was measured
-right beside it, in turn, several times; the median of the ratios counts.
+Each part is a program of its own in this folder and can be run alone. It is bounded in rounds and time: on a machine
+that is busy with something else it measures fewer rounds. Exit status 0: all of it ran, whether or not each target was
+met; 1: a part broke, or had not ended in its time; 2: what was asked for cannot be done; 130: interrupted. Whatever was
+started ends with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
-import selectors
-import shutil
-import socket
-import statistics
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import hiredis
 import psutil
-import redis
+from figures import INTERRUPTED, Figure, end_in_order, print_figures, write_json
 
-from resilience.ocpp_server import OcppServer
-from resilience.services.base import AppendOnly
-from resilience.services.embedded import EmbeddedRedis
-from resilience.target import Target
-from resilience.waiting import wait_until
+FOLDER = Path(__file__).resolve().parent
+OUTPUT = Path("results/bench.json")
+ALL_SECONDS = 600.0
+"""What all parts may take together."""
+ENDING = 15.0
+"""Seconds that a part has to end what it started, before that is ended for it."""
+_BECOME_SUBREAPER = 36
 
-MESSAGES = 20_000
-CHARGE_POINTS = 50
-PATIENCE = timedelta(seconds=60)
-REQUESTS = "ocpp:requests"
+
+@dataclass(frozen=True)
+class Program:
+    """A part: what is run, and how many seconds it may take."""
+
+    command: Sequence[str]
+    seconds: float
+    about: str
+
+
+PROGRAMS = {
+    "queue": Program(["request_queue.py"], 150, "the request queue beside Redis itself"),
+    "load": Program(["load_generator.py"], 120, "the load generator beside Locust and a raw loop"),
+    "shards": Program(["shards.py"], 90, "the queue with and without shards"),
+    "gateway": Program(["gateway.py"], 90, "the gateway beside a bare WebSocket echo"),
+    "scale": Program(["scale.py"], 220, "connections held, messages a second"),
+    "proxy": Program(["fault_proxy.py"], 60, "the fault proxy beside the direct way"),
+}
 
 
 @dataclass
-class Figure:
-    """One line of the table.
+class Outcome:
+    """What became of a part.
 
     Attributes:
-        name: what was measured.
-        value: the figure, in `unit`.
-        reference: what it is compared with, in words and its own figure.
-        ratio: the figure to its reference; `None` where there is none.
-        target: what the ratio, or without one the value, should reach.
-        met: whether it does; `None` without a target.
+        broke: why there are no figures of it; empty if there are.
+        seconds: what it took.
+        load: how many programs wanted a processor in the minute before its end.
     """
 
-    name: str
-    value: float
-    unit: str
-    reference: str = ""
-    ratio: float | None = None
-    target: str = ""
-    met: bool | None = None
+    broke: str
+    seconds: float
+    load: float
+    figures: list[Figure] = field(default_factory=list)
 
 
-def main() -> int:
-    """Run every measurement. A missed target is a figure, not a failure."""
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    arguments.add_argument("--output", type=Path, help="write the figures as JSON")
-    arguments.add_argument("--rounds", type=int, default=5, help="repetitions of each comparison (default 5)")
+def main(programs: Mapping[str, Program] = PROGRAMS, *, all_seconds: float = ALL_SECONDS) -> int:
+    """Run the parts; returns the exit status."""
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    arguments.add_argument(
+        "--only", action="append", choices=list(programs), help="this part, and not all (repeatable)"
+    )
+    arguments.add_argument("--longer", type=float, default=1.0, help="times the usual rounds and seconds (default 1)")
+    arguments.add_argument("--connections", type=int, help="charge points that the part 'scale' holds (10,000)")
+    arguments.add_argument("--output", type=Path, default=OUTPUT, help=f"the figures as JSON (default {OUTPUT})")
     options = arguments.parse_args()
-    figures: list[Figure] = []
-    for append_only, mode in ((AppendOnly.OFF, "append-only off"), (AppendOnly.ALWAYS, "fsync always")):
-        with running(append_only) as (url, server):
-            figures += _all(url, server, mode, options.rounds)
-    print_figures(figures)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n", encoding="utf-8")
-    return 0
+    if options.longer <= 0:
+        arguments.error(f"--longer {options.longer:g} cannot be used, allowed is a number above 0")
+    if options.connections is not None and options.connections < 1:
+        arguments.error(f"--connections {options.connections} cannot be used, allowed is a number above 0")
+    names = [name for name in programs if name in (options.only or programs)]
+    end_in_order()
+    _become_subreaper()
+    began, outcomes = time.monotonic(), {}
+    try:
+        for number, name in enumerate(names, 1):
+            program = programs[name]
+            print(f"[{number}/{len(names)}] {name}: {program.about}", flush=True)
+            more = ["--longer", str(options.longer)]
+            if name == "scale" and options.connections is not None:
+                more += ["--connections", str(options.connections)]
+            left = all_seconds * options.longer - (time.monotonic() - began)
+            outcomes[name] = run(program, more, min(program.seconds * options.longer, left))
+            outcome = outcomes[name]
+            print(f"  {outcome.broke or 'done'} after {outcome.seconds:.0f} s, load {outcome.load:.1f}", flush=True)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: no figures; what had been started has ended ({', '.join(outcomes) or 'no'} part done)")
+        return INTERRUPTED
+    return _conclude(outcomes, time.monotonic() - began, options.output)
+
+
+def run(program: Program, more: Sequence[str], seconds: float) -> Outcome:
+    """Run a part for at most `seconds`; whatever it started has ended afterwards."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        output = Path(folder, "figures.json")
+        first, *rest = program.command
+        command = [sys.executable, "-u", str(FOLDER / first), *rest, *more, "--no-table", "--output", str(output)]
+        broke = ""
+        if seconds <= 0:
+            broke = "not run: the time for all parts was used up"
+        else:
+            with _ended(command, {**os.environ, "TMPDIR": folder}) as process:
+                try:
+                    if status := process.wait(seconds):
+                        broke = f"BROKE with status {status}"
+                except subprocess.TimeoutExpired:
+                    broke = f"BROKE: it had not ended within {seconds:.0f} s"
+        figures: list[Figure] = []
+        if not broke:
+            try:
+                figures = [Figure(**each) for each in json.loads(output.read_bytes())]
+            except (OSError, ValueError, TypeError) as error:
+                broke = f"BROKE: its figures cannot be read: {error}"
+    return Outcome(broke, time.monotonic() - began, os.getloadavg()[0], figures)
 
 
 @contextlib.contextmanager
-def running(append_only: AppendOnly) -> Iterator[tuple[str, OcppServer]]:
-    """A server on a Redis of its own."""
-    service = EmbeddedRedis("bench", append_only=append_only)
-    server = OcppServer("bench", Target.load("reference"))
+def _ended(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A part at work in a session of its own, so that Ctrl-C reaches it only through here."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        service.start(10)
-        server.configure(service.url(), {})
-        server.start()
-        yield service.url(), server
+        yield process
     finally:
-        server.close()
-        service.close()
+        below = _below()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.wait(ENDING)
+        # What it has left behind is now ours (see `_become_subreaper`), or known from before.
+        left = {*below, *_below()}
+        for each in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(list(left), timeout=ENDING)
 
 
-def _all(url: str, server: OcppServer, mode: str, rounds: int) -> Iterator[Figure]:
-    client = redis.Redis.from_url(url, socket_timeout=30)
-    process = psutil.Process(server.process.pid)
-    always = mode == "fsync always"
-    yield from _drain(client, process, mode, rounds)
-    yield _round_trip(client, mode, rounds, ("PING",), target=6.0)
-    if always:
-        # PING costs no flush to disk. A flushed write is the fair limit: a message needs one when it is queued and one
-        # when it is committed.
-        yield _round_trip(client, mode, rounds, ("SET", "bench:list", "x"), target=None)
-    if not always:
-        yield from _concurrent(client, mode, rounds)
-        yield from _idle(server)
-    client.close()
+def _below() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
-def _heartbeats(start: int, count: int) -> list[bytes]:
-    return [
-        b'{"action":"Heartbeat","chargePointId":"BENCH-%03d","messageId":"%d"}' % (number % CHARGE_POINTS, number)
-        for number in range(start, start + count)
-    ]
+def _become_subreaper() -> None:
+    """Be the parent of what a part leaves behind, where the system has that (Linux): so it is found and ended."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1)
 
 
-def _clear(client: redis.Redis) -> None:
-    client.delete(*(f"ocpp:responses:BENCH-{number:03d}" for number in range(CHARGE_POINTS)), "bench:list")
-
-
-def _drain(client: redis.Redis, process: psutil.Process, mode: str, rounds: int) -> Iterator[Figure]:
-    """Time to drain 20,000 queued Heartbeats, all answers counted, in turn with LPUSH by 50 clients, no pipeline."""
-    rates, limits, cpu = [], [], []
-    for number in range(rounds):
-        limits.append(_lpush_rate(client))
-        _clear(client)
-        messages = _heartbeats(number * MESSAGES, MESSAGES)
-        used = sum(process.cpu_times()[:2])
-        began = time.perf_counter()
-        # In one command the whole backlog is there at once, and filling the queue is part of the time.
-        client.lpush(REQUESTS, *messages)
-        wait_until(
-            lambda: True if client.llen(REQUESTS) == 0 else None,
-            timeout=PATIENCE,
-            failure=lambda: f"{client.llen(REQUESTS)} messages left",
-            longest_pause=0.005,
-        )
-        rates.append(MESSAGES / (time.perf_counter() - began))
-        cpu.append((sum(process.cpu_times()[:2]) - used) / MESSAGES * 1e6)
-        _check_answers(client)
-    _clear(client)
-    ratio = statistics.median(rate / limit for rate, limit in zip(rates, limits, strict=True))
-    limit = statistics.median(limits)
-    yield Figure(
-        f"drain rate, {mode}",
-        statistics.median(rates),
-        "msg/s",
-        f"LPUSH -P 1: {limit:,.0f}/s",
-        ratio,
-        ">= 0.25",
-        ratio >= 0.25,
+def _conclude(outcomes: Mapping[str, Outcome], seconds: float, output: Path) -> int:
+    figures = [figure for outcome in outcomes.values() for figure in outcome.figures]
+    broken = {name: outcome.broke for name, outcome in outcomes.items() if outcome.broke}
+    missed = [figure.name for figure in figures if figure.met is False]
+    print()
+    print_figures(figures)
+    loads = [outcome.load for outcome in outcomes.values()]
+    print(f"\n{seconds:.0f} s on {os.cpu_count()} cores; load while it ran {min(loads):.1f} to {max(loads):.1f}")
+    with_target = sum(figure.met is not None for figure in figures)
+    print(f"{with_target - len(missed)} of {with_target} targets met" + "".join(f"\nMISSED: {name}" for name in missed))
+    for name, why in broken.items():
+        print(f"{name}: {why}")
+    write_json(
+        output,
+        {
+            "seconds": round(seconds, 1),
+            "cores": os.cpu_count(),
+            "parts": {
+                name: {"broke": each.broke, "seconds": round(each.seconds, 1), "load": each.load}
+                for name, each in outcomes.items()
+            },
+            "figures": [{"part": name, **asdict(figure)} for name, each in outcomes.items() for figure in each.figures],
+        },
     )
-    yield Figure(
-        f"server CPU per message, {mode}", statistics.median(cpu), "us", "Go peer: 360 us", statistics.median(cpu) / 360
-    )
-
-
-def _check_answers(client: redis.Redis) -> None:
-    pipeline = client.pipeline(transaction=False)
-    for number in range(CHARGE_POINTS):
-        pipeline.lrange(f"ocpp:responses:BENCH-{number:03d}", 0, -1)
-    ids = [json.loads(answer)["message_id"] for answers in pipeline.execute() for answer in answers]
-    if len(ids) != MESSAGES or len(set(ids)) != MESSAGES:
-        raise SystemExit(f"{MESSAGES} messages had {len(ids)} answers, {len(set(ids))} of them different")
-
-
-def _lpush_rate(client: redis.Redis) -> float:
-    """LPUSH by 50 clients, each waiting for its reply (-P 1): what Redis takes from producers at most."""
-    host, port = (client.connection_pool.connection_kwargs[key] for key in ("host", "port"))
-    program = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
-    if program:
-        done = subprocess.run(
-            [program, "-h", host, "-p", str(port), "-n", "50000", "-c", "50", "-P", "1", "--csv",
-             "LPUSH", "bench:list", "x" * 70],
-            check=True, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        client.delete("bench:list")
-        return float(done.stdout.strip().splitlines()[-1].split(",")[1].strip('"'))
-    rate = _closed_loop(host, port, 50, 50_000, lambda _: [hiredis.pack_command(("LPUSH", "bench:list", "x" * 70))])[0]
-    client.delete("bench:list")
-    return rate
-
-
-def _round_trip(
-    client: redis.Redis, mode: str, rounds: int, command: tuple[str, ...], *, target: float | None
-) -> Figure:
-    """One message after the other: LPUSH and BRPOP of its answer, in turn with `command`, by the same client."""
-    ratios, trips, pings = [], [], []
-    for _ in range(rounds):
-        trip, ping = [], []
-        for number in range(400):
-            began = time.perf_counter()
-            client.execute_command(*command)
-            pinged = time.perf_counter()
-            client.lpush(REQUESTS, b'{"action":"Heartbeat","chargePointId":"BENCH-RT","messageId":"%d"}' % number)
-            if client.brpop("ocpp:responses:BENCH-RT", 5) is None:
-                raise SystemExit("a message was not answered within 5 seconds")
-            trip.append(time.perf_counter() - pinged)
-            ping.append(pinged - began)
-        trips.append(statistics.median(trip))
-        pings.append(statistics.median(ping))
-        ratios.append(trips[-1] / pings[-1])
-    client.delete("bench:list")
-    ratio = statistics.median(ratios)
-    return Figure(
-        f"round trip p50, {mode}",
-        statistics.median(trips) * 1e6,
-        "us",
-        f"{command[0]}: {statistics.median(pings) * 1e6:.0f} us",
-        ratio,
-        f"<= {target:g}" if target else "",
-        None if target is None else ratio <= target,
-    )
-
-
-def _concurrent(client: redis.Redis, mode: str, rounds: int) -> Iterator[Figure]:
-    """50 charge points at once, each with one message outstanding."""
-    host, port = (client.connection_pool.connection_kwargs[key] for key in ("host", "port"))
-
-    def commands(number: int) -> list[bytes]:
-        message = b'{"action":"Heartbeat","chargePointId":"BENCH-%03d","messageId":"c"}' % number
-        return [
-            hiredis.pack_command(("LPUSH", REQUESTS, message)),
-            hiredis.pack_command(("BRPOP", f"ocpp:responses:BENCH-{number:03d}", "5")),
-        ]
-
-    p50s, p99s, pings, rates = [], [], [], []
-    for _ in range(rounds):
-        ping = _closed_loop(host, port, 50, 5_000, lambda _: [hiredis.pack_command(("PING",))])
-        done = _closed_loop(host, port, 50, 5_000, commands)
-        rates.append(done[0])
-        p50s.append(done[1])
-        p99s.append(done[2])
-        pings.append(ping[1])
-    reference = f"PING by 50: {statistics.median(pings) * 1000:.2f} ms"
-    ratio = statistics.median(p50 / ping for p50, ping in zip(p50s, pings, strict=True))
-    yield Figure(f"50 concurrent p50, {mode}", statistics.median(p50s) * 1000, "ms", reference, ratio)
-    p99 = statistics.median(p99s) * 1000
-    yield Figure(f"50 concurrent p99, {mode}", p99, "ms", "Go peer: 39 ms", p99 / 39, "<= 1", p99 <= 39)
-    yield Figure(f"50 concurrent rate, {mode}", statistics.median(rates), "msg/s")
-
-
-def _closed_loop(
-    host: str, port: int, connections: int, total: int, commands: Callable[[int], list[bytes]]
-) -> tuple[float, float, float]:
-    """Each connection sends its commands, waits for the last reply and starts again; returns rate, p50 and p99 (s)."""
-    selector = selectors.DefaultSelector()
-    states: list[dict[str, Any]] = []
-    times: list[float] = []
-    began = time.perf_counter()
-    try:
-        for number in range(connections):
-            connection = socket.create_connection((host, port))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            packed = commands(number)
-            state = {"socket": connection, "data": b"".join(packed), "replies": len(packed), "left": 0}
-            state["reader"] = hiredis.Reader()
-            states.append(state)
-            selector.register(connection, selectors.EVENT_READ, state)
-        for state in states:
-            state["left"], state["sent"] = state["replies"], time.perf_counter()
-            state["socket"].sendall(state["data"])
-        while len(times) < total:
-            ready = selector.select(timeout=10)
-            if not ready:
-                raise SystemExit("no reply within 10 seconds")
-            for key, _ in ready:
-                state = key.data
-                state["reader"].feed(state["socket"].recv(65536))
-                while (reply := state["reader"].gets()) is not False:
-                    if reply is None or isinstance(reply, Exception):
-                        raise SystemExit(f"a command failed: {reply!r}")
-                    state["left"] -= 1
-                if state["left"] == 0:
-                    now = time.perf_counter()
-                    times.append(now - state["sent"])
-                    state["left"], state["sent"] = state["replies"], now
-                    state["socket"].sendall(state["data"])
-    finally:
-        for state in states:
-            state["socket"].close()
-        selector.close()
-    took = time.perf_counter() - began
-    times.sort()
-    return len(times) / took, times[len(times) // 2], times[int(len(times) * 0.99)]
-
-
-def _idle(server: OcppServer) -> Iterator[Figure]:
-    share = server.process.cpu_share(timedelta(seconds=5)) * 100
-    yield Figure("idle CPU", share, "% of a core", "limit: 2 %", share / 2, "<= 1", share <= 2)
-    yield Figure("memory after the load", server.process.memory().resident_bytes / 2**20, "MiB")
-
-
-def print_figures(figures: list[Figure]) -> None:
-    """The figures as a table."""
-    rows = [("figure", "value", "unit", "reference", "ratio", "target", "met")]
-    for figure in figures:
-        ratio = "" if figure.ratio is None else f"{figure.ratio:.3f}"
-        met = {None: "", True: "yes", False: "NO"}[figure.met]
-        rows.append((figure.name, f"{figure.value:,.2f}", figure.unit, figure.reference, ratio, figure.target, met))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print(f"written to {output}")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

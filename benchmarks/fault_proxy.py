@@ -6,21 +6,24 @@ Needs `redis-benchmark` (REDIS_BENCHMARK names another one) for the throughput; 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+
+from figures import Figure, Part, progress
 
 from resilience.faults.client import FaultProxyProcess
 from resilience.services import AppendOnly, EmbeddedRedis
 
 RATIO = 0.4
 """Least share of the direct throughput that has to be left."""
+THROUGHPUT_SECONDS, TRIPS_SECONDS = 20.0, 10.0
+"""What the rounds of one comparison may take."""
 ADDED = 0.06
 """Most milliseconds that may be added to the median round trip of one connection."""
 
@@ -45,52 +48,63 @@ def round_trip(port: int, count: int = 3000) -> float:
     return statistics.median(times) * 1000
 
 
-def measure(rounds: int) -> dict[str, Any]:
+PART = Part(__doc__)
+
+
+def main() -> int:
+    """Run every measurement."""
+    PART.arguments.add_argument("--rounds", type=int, default=3)
+    return PART.main(measure)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Figure]:
     """All of it, direct and through the proxy in turns."""
     redis = EmbeddedRedis("Redis", append_only=AppendOnly.OFF)
     proxy = FaultProxyProcess("Fault proxy", seed=1)
-    found: dict[str, Any] = {}
     program = os.environ.get("REDIS_BENCHMARK") or shutil.which("redis-benchmark")
     try:
         redis.start(20)
         made = proxy.start().create("bench", f"127.0.0.1:{redis.port}")
         ports = {"direct": redis.port, "proxy": int(made["listen"].rpartition(":")[2])}
+        if not program:
+            progress("no redis-benchmark (REDIS_BENCHMARK): the throughput is not measured")
         for pipeline, requests in ((16, 300_000), (1, 60_000)) if program else ():
+            progress(f"throughput, {pipeline} commands at once")
             rates: dict[str, list[float]] = {"direct": [], "proxy": []}
-            for _ in range(rounds):
+            for _ in PART.rounds(options.rounds, THROUGHPUT_SECONDS):
                 for way, port in ports.items():
                     rates[way].append(throughput(program or "", port, pipeline, requests))
-            medians = {way: statistics.median(each) for way, each in rates.items()}
-            found[f"pipeline {pipeline}"] = medians | {"ratio": round(medians["proxy"] / medians["direct"], 3)}
+            ratio = statistics.median(a / b for a, b in zip(rates["proxy"], rates["direct"], strict=True))
+            yield Figure(
+                f"SET through the fault proxy, pipeline {pipeline}",
+                statistics.median(rates["proxy"]),
+                "requests/s",
+                f"direct: {statistics.median(rates['direct']):,.0f}",
+                ratio,
+                f">= {RATIO:g}",
+                ratio >= RATIO,
+                len(rates["proxy"]),
+            )
+        progress("round trips")
         trips: dict[str, list[float]] = {"direct": [], "proxy": []}
-        for _ in range(rounds):
+        for _ in PART.rounds(options.rounds, TRIPS_SECONDS):
             for way, port in ports.items():
                 trips[way].append(round_trip(port))
-        medians = {way: round(statistics.median(each), 4) for way, each in trips.items()}
-        found["round trip"] = medians | {"added": round(medians["proxy"] - medians["direct"], 4)}
+        through, direct = statistics.median(trips["proxy"]), statistics.median(trips["direct"])
+        yield Figure(
+            "added to a round trip by the fault proxy",
+            through - direct,
+            "ms",
+            f"direct: {direct:.4f} ms",
+            (through - direct) / ADDED,
+            f"<= {ADDED:g} ms",
+            through - direct <= ADDED,
+            len(trips["proxy"]),
+        )
     finally:
         proxy.close()
         redis.close()
-    found["met"] = found["round trip"]["added"] <= ADDED and all(
-        each["ratio"] >= RATIO for name, each in found.items() if name.startswith("pipeline")
-    )
-    found["throughput measured"] = bool(program)
-    return found
-
-
-def main() -> None:
-    """Measure, print, and write where told."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    found = measure(given.rounds)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import resource
 import selectors
 import socket
@@ -19,17 +18,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from pathlib import Path
 
 import psutil
-from bench import Figure, print_figures, running
+from figures import Figure, Part, progress
+from request_queue import running
 
 from resilience.services.base import AppendOnly
 
 CHARGE_POINTS = 50
 TRIPS = 100
 """Round trips of each charge point in one turn."""
+TRIPS_SECONDS = 20.0
+"""What the comparison may take."""
 IDLE = (1_000, 5_000)
 """Connections at which memory is measured."""
 KIB_PER_CONNECTION = 40.0
@@ -60,21 +60,23 @@ uvloop.run(main())
 """
 
 
+PART = Part(__doc__)
+
+
 def main() -> int:
-    """Run every measurement. A missed target is a figure, not a failure."""
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    arguments.add_argument("--output", type=Path, help="write the figures as JSON")
-    arguments.add_argument("--rounds", type=int, default=3, help="repetitions of the comparison (default 3)")
-    options = arguments.parse_args()
+    """Run every measurement."""
+    PART.arguments.add_argument("--rounds", type=int, default=3, help="repetitions of the comparison (default 3)")
+    return PART.main(measure)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Figure]:
+    """Round trips, then connections that do nothing."""
     with running(AppendOnly.OFF) as (_, server):
-        figures = list(_round_trips(server.ws_port, options.rounds))
+        progress(f"{CHARGE_POINTS} charge points at once, in turn with the echo")
+        yield from _round_trips(server.ws_port, options.rounds)
     with running(AppendOnly.OFF) as (_, server):
-        figures += _idle(server.process.pid, server.ws_port)
-    print_figures(figures)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n", encoding="utf-8")
-    return 0
+        progress(f"up to {IDLE[-1]:,} connections that do nothing")
+        yield from _idle(server.process.pid, server.ws_port)
 
 
 def _round_trips(port: int, rounds: int) -> Iterator[Figure]:
@@ -84,7 +86,7 @@ def _round_trips(port: int, rounds: int) -> Iterator[Figure]:
     with _echo() as echo, _connected(port) as points, _connected(echo) as echoes:
         _trips(points, 5)
         _trips(echoes, 5)
-        for _ in range(rounds):
+        for _ in PART.rounds(rounds, TRIPS_SECONDS):
             bare.append(_trips(echoes, TRIPS))
             ours.append(_trips(points, TRIPS))
     for name, share, target in (("p50", 0.5, TIMES_ECHO), ("p99", 0.99, None)):

@@ -31,6 +31,7 @@ from typing import Any
 
 import psutil
 import uvloop
+from figures import Figure, Part, progress
 from picows import (
     WSFrame,
     WSListener,
@@ -48,8 +49,11 @@ SLICE = 0.8
 SETTLE = 0.15
 SETTLE_CONNECTED = 4.0
 RAW_CONNECTIONS = 50
+PAIRS_SECONDS = 45.0
+"""What the pairs of one comparison may take."""
 TARGETS = {50: 1.0, 1000: 0.8}
 RAW = "raw websockets"
+ENGINE = "load engine"
 PATHS = ("/raw", "/ocpp", "/locust")
 """Of the raw loop, the load engine and Locust; each has a counter."""
 
@@ -145,7 +149,7 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def compare(connections: int, pairs: int) -> list[dict[str, object]]:
+def compare(connections: int, pairs: int) -> Iterator[Figure]:
     """One comparison: the load engine, and Locust where it is installed, with the raw loop."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -157,7 +161,7 @@ def compare(connections: int, pairs: int) -> list[dict[str, object]]:
         url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
         candidates = {
             RAW: _process(*me, "--raw", url),
-            "load engine": _process(sys.executable, "-m", "resilience.load", _plan(folder, url, connections)),
+            ENGINE: _process(sys.executable, "-m", "resilience.load", _plan(folder, url, connections)),
         }
         if find_spec("locust"):
             candidates["Locust"] = _locust(folder, url, connections)
@@ -169,12 +173,14 @@ def compare(connections: int, pairs: int) -> list[dict[str, object]]:
             process.suspend()
         rates: dict[str, list[float]] = {name: [] for name in each}
         costs: dict[str, list[float]] = {name: [] for name in each}
-        for _ in range(pairs):
+        for _ in PART.rounds(pairs, PAIRS_SECONDS):
             for number, (name, process) in enumerate(each.items()):
                 rate, cost = _slice(shared, number, process)
                 rates[name].append(rate)
                 costs[name].append(cost)
-    return [_figure(name, connections, rates, costs) for name in each if name != RAW]
+    for name in each:
+        if name != RAW:
+            yield from _figures(name, connections, rates, costs)
 
 
 def _plan(folder: str, url: str, connections: int) -> str:
@@ -218,55 +224,52 @@ def _wait_until_all_send(shared: mmap.mmap, processes: dict[str, subprocess.Pope
     time.sleep(SETTLE_CONNECTED)
 
 
-def _figure(
+def _figures(
     name: str, connections: int, rates: dict[str, list[float]], costs: dict[str, list[float]]
-) -> dict[str, object]:
+) -> Iterator[Figure]:
+    """Round trips by processor time, which counts, and by the clock."""
     ratios = [cost / reference for cost, reference in zip(costs[name], costs[RAW], strict=True)]
-    target = TARGETS.get(connections) if name == "load engine" else None
-    ratio = statistics.median(ratios)
-    return {
-        "candidate": name,
-        "connections": connections,
-        "raw_rate": statistics.median(rates[RAW]),
-        "rate": statistics.median(rates[name]),
-        "ratio_of_rates": statistics.median(rate / raw for rate, raw in zip(rates[name], rates[RAW], strict=True)),
-        "raw_per_cpu_second": statistics.median(costs[RAW]),
-        "per_cpu_second": statistics.median(costs[name]),
-        "ratio": ratio,
-        "quartiles": statistics.quantiles(ratios, n=4),
-        "pairs": len(ratios),
-        "target": target,
-        "met": None if target is None else ratio >= target,
-    }
+    low, ratio, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    target = TARGETS.get(connections) if name == ENGINE else None
+    yield Figure(
+        f"{name}, {connections:,} connections, per second of processor time",
+        statistics.median(costs[name]),
+        "round trips",
+        f"raw websockets, {RAW_CONNECTIONS}: {statistics.median(costs[RAW]):,.0f}; quartiles {low:.2f} to {high:.2f}",
+        ratio,
+        "" if target is None else f">= {target:g}",
+        None if target is None else ratio >= target,
+        len(ratios),
+    )
+    yield Figure(
+        f"{name}, {connections:,} connections, by the clock",
+        statistics.median(rates[name]),
+        "round trips/s",
+        f"raw websockets, {RAW_CONNECTIONS}: {statistics.median(rates[RAW]):,.0f}",
+        statistics.median(rate / raw for rate, raw in zip(rates[name], rates[RAW], strict=True)),
+        rounds=len(ratios),
+    )
+
+
+PART = Part(__doc__)
 
 
 def main() -> int:
-    """Run the comparisons. A missed target is a figure, not a failure."""
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    arguments.add_argument("--output", type=Path, help="write the figures as JSON")
-    arguments.add_argument("--pairs", type=int, default=15)
-    arguments.add_argument("--connections", type=int, nargs="+", default=[50, 1000])
-    arguments.add_argument("--serve", help=argparse.SUPPRESS)
-    arguments.add_argument("--raw", help=argparse.SUPPRESS)
-    options = arguments.parse_args()
-    if options.serve:
-        serve(options.serve)
-    elif options.raw:
-        raw(options.raw)
-    else:
-        figures = [each for connections in options.connections for each in compare(connections, options.pairs)]
-        for figure in figures:
-            met = {None: "a peer", True: "target {target}: met", False: "target {target}: NOT MET"}[figure["met"]]
-            print(
-                "{candidate}, {connections} connections: {per_cpu_second:,.0f} round trips a second of processor time, "
-                "raw websockets with 50: {raw_per_cpu_second:,.0f}; ratio {ratio:.2f}, quartiles {quartiles[0]:.2f} to "
-                "{quartiles[2]:.2f} ({MET}); by the clock {rate:,.0f} and {raw_rate:,.0f} a second, ratio "
-                "{ratio_of_rates:.2f}".format(**figure, MET=met.format(**figure))
-            )
-        if options.output:
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return 0
+    """Run the comparisons, or one of the candidates."""
+    PART.arguments.add_argument("--pairs", type=int, default=15)
+    PART.arguments.add_argument("--connections", type=int, nargs="+", default=[50, 1000])
+    candidate = {"--serve": serve, "--raw": raw}.get(sys.argv[1] if len(sys.argv) == 3 else "")
+    if candidate is not None:
+        candidate(sys.argv[2])
+        return 0
+    return PART.main(measure)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Figure]:
+    """All comparisons."""
+    for connections in options.connections:
+        progress(f"{connections:,} connections: the candidates in turn")
+        yield from compare(connections, options.pairs)
 
 
 if __name__ == "__main__":

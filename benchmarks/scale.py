@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import resource
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from bench import Figure, print_figures
+from figures import Figure, Part, progress
 
 from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from resilience.measure.sampling import Sampler
@@ -39,6 +37,8 @@ SUSTAINED_SECONDS = 15.0
 FLEET = 200
 TIMES_UNLOADED = 2.0
 ROUNDS = 3
+RESPONSE_SECONDS, CAPACITY_SECONDS = 45.0, 75.0
+"""What the rounds of one comparison may take."""
 
 
 @dataclass
@@ -53,21 +53,29 @@ class System:
         return f"{self.servers[0].gateway_url}/ocpp/{{charge_point_id}}"
 
 
+PART = Part(__doc__)
+
+
 def main() -> int:
-    """Run every measurement. A missed target is a figure, not a failure."""
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    arguments.add_argument("--output", type=Path, help="write the figures as JSON")
-    arguments.add_argument("--connections", type=int, default=10_000, help="charge points held (10,000)")
-    arguments.add_argument("--rate", type=int, default=1_000, help="messages a second that are to be sustained (1,000)")
-    options = arguments.parse_args()
+    """Run every measurement."""
+    add = PART.arguments.add_argument
+    add("--connections", type=int, default=10_000, help="charge points held (10,000)")
+    add("--rate", type=int, default=1_000, help="messages a second that are to be sustained (1,000)")
+    return PART.main(measure)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Figure]:
+    """Connections, then messages."""
     if problem := files_missing(options.connections):
-        arguments.error(problem)
-    figures = [*held(options.connections), *response_time(), *sustained(options.rate), *capacities()]
-    print_figures(figures)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n", encoding="utf-8")
-    return 0
+        PART.arguments.error(problem)
+    progress(f"{options.connections:,} charge points are held")
+    yield from held(options.connections)
+    progress("response time at 10 and at 100 messages a second")
+    yield from response_time()
+    progress(f"{options.rate:,} messages a second for {SUSTAINED_SECONDS:g} s")
+    yield from sustained(options.rate)
+    progress("the rate at which the schedule slips, with one process and with several")
+    yield from capacities()
 
 
 def files_missing(connections: int) -> str:
@@ -172,7 +180,7 @@ def response_time() -> Iterator[Figure]:
     ratios, medians, unloaded = [], [], []
     with system("all") as one:
         load(one, seconds=2, rate=100, profile=Profile.MIX)
-        for _ in range(ROUNDS):
+        for _ in PART.rounds(ROUNDS, RESPONSE_SECONDS):
             before = load(one, seconds=4, rate=10, profile=Profile.MIX).latency.p50
             loaded = load(one, seconds=4, rate=100, profile=Profile.MIX).latency.p50
             after = load(one, seconds=4, rate=10, profile=Profile.MIX).latency.p50
@@ -223,7 +231,7 @@ def capacities() -> Iterator[Figure]:
             kind: stack.enter_context(system(*roles, QUEUE_SHARDS=8 if "shards" in kind else 1))
             for kind, roles in kinds.items()
         }
-        for _ in range(ROUNDS):
+        for _ in PART.rounds(ROUNDS, CAPACITY_SECONDS):
             for kind, each in systems.items():
                 found[kind].append(_capacity(each))
     reference = found["one process"]

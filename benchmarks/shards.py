@@ -1,6 +1,6 @@
 """Measures how fast a backlog is drained without shards and with eight, by one processor and by two, in turns.
 
-    python benchmarks/shards.py [--output results/shards.json] [--rounds 5] [--messages 20000]
+    python benchmarks/shards.py [--output results/bench-shards.json] [--rounds 5] [--messages 20000]
 
 In each round all four ways drain the same backlog one after the other, each with server processes of its own that are
 held still (SIGSTOP) while it is another's turn. The figures are ratios to one processor without shards in the same
@@ -20,10 +20,10 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import psutil
 import redis
+from figures import Figure, Part, progress
 
 from resilience.ocpp_server import OcppServer
 from resilience.services.base import AppendOnly
@@ -32,6 +32,8 @@ from resilience.target import Target
 from resilience.waiting import wait_until
 
 CHARGE_POINTS = 50
+ROUNDS_SECONDS = 45.0
+"""What the rounds may take."""
 PATIENCE = timedelta(seconds=120)
 REQUESTS = "ocpp:requests"
 WAYS = {
@@ -156,50 +158,53 @@ def running() -> Iterator[list[Way]]:
         yield ways
 
 
+PART = Part(__doc__)
+
+
 def main() -> int:
-    """Measure, and print a table."""
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    arguments.add_argument("--output", type=Path, help="write the figures as JSON")
-    arguments.add_argument("--rounds", type=int, default=5, help="how often each way has its turn (default 5)")
-    arguments.add_argument("--messages", type=int, default=20_000, help="messages in a backlog (default 20,000)")
-    options = arguments.parse_args()
+    """Run every measurement."""
+    add = PART.arguments.add_argument
+    add("--rounds", type=int, default=5, help="how often each way has its turn (default 5)")
+    add("--messages", type=int, default=20_000, help="messages in a backlog (default 20,000)")
+    return PART.main(measure)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Figure]:
+    """All ways, in turn."""
+    progress(f"{options.messages:,} Heartbeats of {CHARGE_POINTS} charge points, {os.cpu_count()} cores")
     with running() as ways:
-        for number in range(options.rounds + 1):
-            first = number * options.messages
-            messages = [
-                b'{"action":"Heartbeat","chargePointId":"BENCH-%03d","messageId":"%d"}' % (each % CHARGE_POINTS, each)
-                for each in range(first, first + options.messages)
-            ]
-            # The first round fills caches and does not count. Turns change, so that nobody always comes behind another.
-            for way in ways[number % len(ways) :] + ways[: number % len(ways)]:
-                way.drain(messages)
-    figures = []
-    for way in ways:
-        rates = way.rates[1:]
-        ratios = [rate / base for rate, base in zip(rates, ways[0].rates[1:], strict=True)]
-        spread = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
-        figures.append(
-            {
-                "way": way.name,
-                "rate": statistics.median(rates),
-                "ratio": statistics.median(ratios),
-                "quartiles": [spread[0], spread[2]],
-                "redis_cpu_us": statistics.median(way.redis_cpu[1:]),
-                "busiest_cpu_us": statistics.median(way.busiest_cpu[1:]),
-            }
-        )
-    cores = os.cpu_count()
-    print(f"{options.messages} Heartbeats of {CHARGE_POINTS} charge points, {options.rounds} rounds, {cores} cores")
-    for figure in figures:
-        low, high = figure["quartiles"]
-        print(
-            f"{figure['way']:24} {figure['rate']:9,.0f} msg/s   ratio {figure['ratio']:.2f} ({low:.2f} to {high:.2f})"
-            f"   a message: Redis {figure['redis_cpu_us']:.1f} us, busiest processor {figure['busiest_cpu_us']:.1f} us"
-        )
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return 0
+        _turn(ways, 0, options.messages)
+        for number in PART.rounds(options.rounds, ROUNDS_SECONDS):
+            _turn(ways, number + 1, options.messages)
+        for way in ways:
+            yield from _figures(way, ways[0])
+
+
+def _turn(ways: list[Way], number: int, count: int) -> None:
+    first = number * count
+    messages = [
+        b'{"action":"Heartbeat","chargePointId":"BENCH-%03d","messageId":"%d"}' % (each % CHARGE_POINTS, each)
+        for each in range(first, first + count)
+    ]
+    # The first round fills caches and does not count. Turns change, so that nobody always comes behind another.
+    for way in ways[number % len(ways) :] + ways[: number % len(ways)]:
+        way.drain(messages)
+
+
+def _figures(way: Way, base: Way) -> Iterator[Figure]:
+    rates = way.rates[1:]
+    ratios = [rate / reference for rate, reference in zip(rates, base.rates[1:], strict=True)]
+    low, ratio, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    redis_us, busiest_us = statistics.median(way.redis_cpu[1:]), statistics.median(way.busiest_cpu[1:])
+    cost = f"a message: Redis {redis_us:.1f} us, busiest processor {busiest_us:.1f} us"
+    yield Figure(
+        f"drain rate, {way.name}",
+        statistics.median(rates),
+        "msg/s",
+        cost if way is base else f"{base.name}, quartiles {low:.2f} to {high:.2f}; {cost}",
+        None if way is base else ratio,
+        rounds=len(ratios),
+    )
 
 
 if __name__ == "__main__":
