@@ -95,7 +95,7 @@ class RedisWire:
             RedisError: no connection, no answer in time, or Redis refused the command.
         """
         replies = self._replies
-        if replies is None or replies.lost is not None:
+        if replies is None or not replies.usable:
             replies = await self._connected()
         try:
             replies.write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ class RedisWire:
         Raises:
             RedisError: no connection can be had.
         """
-        if self._replies is None or self._replies.lost is not None:
+        if self._replies is None or not self._replies.usable:
             await self._connected()
 
     async def _connected(self) -> Replies:

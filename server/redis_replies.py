@@ -80,13 +80,18 @@ class Replies(asyncio.Protocol):
 
     # --- what the wire calls ------------------------------------------------------------------------------------------
 
+    @property
+    def usable(self) -> bool:
+        """Whether a command can be sent: a transport may be closing before it says that it is lost."""
+        return self.lost is None and not self._transport.is_closing()
+
     def write(self, data: bytes) -> None:
         """Send a command; `drained` has to follow where `full` is set.
 
         Raises:
             ConnectionError: the connection is lost.
         """
-        if self.lost is not None or self._transport.is_closing():
+        if not self.usable:
             raise ConnectionError(f"the connection is closed: {self.lost or 'it was given up'}")
         self._transport.write(data)
 
