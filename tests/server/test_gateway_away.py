@@ -98,7 +98,11 @@ async def test_a_call_that_is_held_is_taken_when_redis_is_back_in_time(
         await soon(lambda: not made.link.healthy, "healthy without Redis")
         start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
         await send(socket, 2, "2", "StartTransaction", start)
-        private.start(START_SECONDS)
+        await soon(lambda: len(made.gateway._outbox), "it is not held")
+        attempts = made.link._attempts
+        await soon(lambda: made.link._attempts >= attempts + 10, "it is not tried again")
+        # Not in this thread, which the server needs.
+        await asyncio.to_thread(private.start, START_SECONDS)
         assert (await receive(socket))[:2] == [3, "2"]
         with connect(private.url()) as client:
             assert client.zcard("ocpp:transactions:CP-1") == 1
