@@ -7,7 +7,8 @@ open), `ask` (every so many messages are followed by a command), `leak` (bytes k
 (seconds), `slow` (the end of a path: only such charge points have to wait that long), `record` (file that all that
 came is written to when the server is ended), `times` (file that the times of all answers are written to then, in
 seconds of one clock), `addresses` (file for the addresses that connections came from, and how many), `stood` (file for
-the longest time in seconds that it was held up by the machine, without having been asked to stand still).
+the times that it was held up by the machine, without having been asked to stand still: when that ended, by that clock,
+and for how long).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ KEPT: list[bytes] = []
 ANSWERED: list[float] = []
 RECORD: list[Any] = []
 ADDRESSES: Counter[str] = Counter()
-STOOD = {"asked": 0.0, "longest": 0.0}
+STOOD: list[tuple[float, float]] = []
+ASKED: list[float] = []
 BEAT = 0.02
 
 
@@ -84,15 +86,15 @@ class Peer(WSListener):
 
 
 def stand_still() -> None:
-    STOOD["asked"] += OPTIONS["stall"]
+    ASKED.append(OPTIONS["stall"])
     time.sleep(OPTIONS["stall"])
 
 
 def beat(due_at: float) -> None:
     """See by how much the loop comes too late, beside the time that it was asked to stand still."""
     now = time.monotonic()
-    STOOD["longest"] = max(STOOD["longest"], now - due_at - STOOD["asked"])
-    STOOD["asked"] = 0.0
+    STOOD.append((now, now - due_at - sum(ASKED)))
+    ASKED.clear()
     asyncio.get_running_loop().call_later(BEAT, beat, now + BEAT)
 
 
@@ -139,4 +141,4 @@ if OPTIONS.get("record"):
 if OPTIONS.get("addresses"):
     Path(OPTIONS["addresses"]).write_text(json.dumps(ADDRESSES))
 if OPTIONS.get("stood"):
-    Path(OPTIONS["stood"]).write_text(json.dumps(STOOD["longest"]))
+    Path(OPTIONS["stood"]).write_text(json.dumps(STOOD))
