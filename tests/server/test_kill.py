@@ -39,7 +39,7 @@ def test_killed_twenty_times_while_20_000_messages_drain(
     server.wait_healthy()
     for kill in range(kills):
         # At some point of the drain, and up to half the time of a batch later.
-        work.catch(client, server, first=1000, left=chance.randrange(200, 1000), moment=chance.uniform(0, 0.004))
+        work.catch(client, server, first=1000, left=chance.randrange(300, 1000), moment=chance.uniform(0, 0.004))
         server.process.kill()
         assert client.llen(QUEUE)
         if kill < kills - 1:

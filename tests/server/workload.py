@@ -21,6 +21,10 @@ from harness import (
     until,
 )
 
+from server.queue import BATCH_MESSAGES
+
+CATCHES = 100
+"""How often a server may be too quick to be caught at work."""
 CHARGE_POINTS = [f"CP-{number:03d}" for number in range(50)]
 
 
@@ -74,10 +78,11 @@ class Workload:
             client: where the queue is.
             server: the one that drains it.
             first: so many messages are queued, and as many again where it was done with them before it stood still.
-            left: so many are left of the queue, or fewer.
+            left: so many are left of the queue, or fewer; more than a batch, which leaves the queue at once.
             moment: seconds more that it works on.
         """
-        while True:
+        assert left > BATCH_MESSAGES
+        for _ in range(CATCHES):
             self.feed(client, first)
             until(lambda: client.llen(QUEUE) <= left, "nothing drains", timeout=2 * SOON)
             moment_is_over = time.monotonic() + moment
@@ -87,6 +92,7 @@ class Workload:
             if client.llen(QUEUE):
                 return
             server.process.resume()
+        raise AssertionError(f"all was done {CATCHES} times before it stood still")
 
     def answered(self, client: redis.Redis) -> int:
         """How many answers there are, of all charge points."""
