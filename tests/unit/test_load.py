@@ -670,6 +670,7 @@ os.setsid()
 door = socket.create_server(("127.0.0.1", 0))
 print(door.getsockname()[1], flush=True)
 os.close(1)
+door.settimeout(60)
 guest, _ = door.accept()
 while guest.recv(1):
     end = time.process_time() + 0.5
