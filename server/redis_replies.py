@@ -11,6 +11,8 @@ import hiredis
 from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # noqa: A004 - the client's own
 
 CLOSED = "Connection closed by server."
+ONE_MORE_LOOK = 0.001
+"""Seconds after the deadline in which what has arrived is read."""
 _INCOMPLETE = object()
 
 
@@ -39,6 +41,7 @@ class Replies(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         # A timer's own `when` is rounded.
         self._deadline = self._timer_at = 0.0
+        self._overdue = False
         self.full: asyncio.Future[None] | None = None
         self.lost: Exception | None = None
         transport.set_protocol(self)
@@ -122,6 +125,7 @@ class Replies(asyncio.Protocol):
             raise self.lost
         waiting = self._waiting = self._loop.create_future()
         self._deadline = self._loop.time() + timeout
+        self._overdue = False
         if self._timer is None or self._timer_at > self._deadline:
             self._arm()
         try:
@@ -162,6 +166,10 @@ class Replies(asyncio.Protocol):
             return
         if self._loop.time() < self._deadline:
             self._arm()
+        elif not self._overdue:
+            # uvloop runs timers before it reads: a reply that came while this process stood still is there, unread.
+            self._overdue = True
+            self._timer = self._loop.call_later(ONE_MORE_LOOK, self._expire)
         else:
             self._waiting = None
             waiting.set_exception(TimeoutError("Timeout reading from Redis"))

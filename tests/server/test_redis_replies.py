@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import redis
-from harness import app, soon
+from harness import app, soon, until
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as NoReply
 
+from resilience.processes import ChildProcess
 from server.redis_link import RedisWire
 
 pytestmark = pytest.mark.anyio
@@ -95,6 +99,35 @@ async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one(other: 
         await other.say(b"+second\r\n")
         assert await second == b"second"
         assert len(other.writers) == 2
+
+
+POPS = """
+import sys, uvloop
+from server.redis_link import RedisWire
+
+async def main():
+    wire = RedisWire(sys.argv[1], reply_timeout=3)
+    print(await wire.execute("BLPOP", "list", 0))
+    await wire.close()
+
+uvloop.run(main())
+"""
+
+
+def test_a_reply_that_came_while_this_process_stood_still_is_in_time(client: redis.Redis, redis_url: str) -> None:
+    """SIGSTOP from before the reply until long after the deadline, then SIGCONT."""
+    process = ChildProcess("One that waits for a list")
+    try:
+        process.start([sys.executable, "-c", POPS, redis_url], environment=dict(os.environ))
+        until(lambda: any(one["cmd"] == "blpop" for one in client.client_list()), process.output_tail)
+        process.pause()
+        client.rpush("list", "value")
+        time.sleep(3.2)
+        process.resume()
+        assert process.wait_for_exit(30) == 0, process.output_tail()
+        assert process.stdout.read_text() == "[b'list', b'value']\n"
+    finally:
+        process.close()
 
 
 async def test_a_command_that_was_cancelled_takes_its_reply_with_it(other: Scripted) -> None:
