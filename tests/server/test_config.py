@@ -229,8 +229,8 @@ def test_each_kind_of_url_can_be_used(url: str) -> None:
 async def test_every_connection_to_redis_has_the_time_that_is_set() -> None:
     """One that waits at Redis for a message has it on top; connecting may take half of it, and for stored state all."""
     made = App(read(REDIS_TIMEOUT="7s"))
-    wires = [wire._connection for wire in made.link._wires]
-    assert {(wire.socket_connect_timeout, wire.socket_timeout) for wire in wires} == {(3.5, 7.0), (3.5, 8.0)}
+    wires = made.link._wires
+    assert {(wire._connection.socket_connect_timeout, wire._timeout) for wire in wires} == {(3.5, 7.0), (3.5, 8.0)}
     pools = [client.connection_pool for client in (made.link.client, made.store._client)]
     options = [pool.connection_kwargs for pool in pools]
     assert [(each["socket_connect_timeout"], each["socket_timeout"]) for each in options] == [(3.5, 7.0), (7.0, 7.0)]
