@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -236,3 +239,16 @@ async def test_every_connection_to_redis_has_the_time_that_is_set() -> None:
     assert [(each["socket_connect_timeout"], each["socket_timeout"]) for each in options] == [(3.5, 7.0), (7.0, 7.0)]
     await made.store.close()
     await made.link.close()
+
+
+def test_the_guide_has_every_setting_with_its_default() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "guide" / "server.md"
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert rows.keys() == _READERS.keys()
+    usual = Settings()
+    for name, default in rows.items():
+        if name in {"SERVER_ID", "API_TOKEN", "WS_CREDENTIALS", "TLS_CERTIFICATE", "TLS_KEY"}:
+            assert default.startswith(("none", "host name"))
+            assert not getattr(usual, name.lower())
+        else:
+            assert getattr(read(**{name: default.strip("`")}), name.lower()) == getattr(usual, name.lower())
