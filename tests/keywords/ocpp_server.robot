@@ -52,10 +52,10 @@ A Server That Has Exited Is Reported By Every Keyword That Needs It
     [Documentation]    With its status and the end of its output.
     Run Keyword And Expect Error    *    Start Fake    MODE=exit
     VAR    ${expected}    STARTS:Server 'fake' exited with status 3
-    Run Keyword And Expect Error    ${expected}. ${STDERR}    Server Should Be Running    alias=fake
-    Run Keyword And Expect Error    ${expected}. ${STDERR}    Get Health    alias=fake
-    Run Keyword And Expect Error    ${expected}. ${STDERR}    Wait Until Server Is Ready    alias=fake
-    Run Keyword And Expect Error    ${expected}, expected 0. ${STDERR}
+    Run Keyword And Expect Error    ${expected}.\n${STDERR}    Server Should Be Running    alias=fake
+    Run Keyword And Expect Error    ${expected}.\n${STDERR}    Get Health    alias=fake
+    Run Keyword And Expect Error    ${expected}.\n${STDERR}    Wait Until Server Is Ready    alias=fake
+    Run Keyword And Expect Error    ${expected}, expected 0.\n${STDERR}
     ...    Server Should Have Exited    0    alias=fake
     Run Keyword And Expect Error    EQUALS:Server 'fake' has not been started successfully.
     ...    Get Server Start Time    alias=fake
@@ -63,7 +63,7 @@ A Server That Has Exited Is Reported By Every Keyword That Needs It
 A Server That Never Listens Is Killed And Reported
     [Documentation]    It does not stay behind.
     VAR    ${expected}
-    ...    (?s)Server 'fake' did not say that it listens \\(waited 5 seconds\\) and was killed\\. ${STDERR}\\n.*
+    ...    (?s)Server 'fake' did not say that it listens \\(waited 5 seconds\\) and was killed\\.\\n${STDERR}\\n.*
     Run Keyword And Expect Error    REGEXP:${expected}    Start Fake    timeout=5s    MODE=silent
     Server Should Have Exited    -9    alias=fake
 
