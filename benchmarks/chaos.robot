@@ -21,13 +21,13 @@ Test Tags         chaos
 
 
 *** Variables ***
-${SEED}               ${EMPTY}
-${FAULTS}             100
-${MESSAGES}           1000
-${CHARGE POINTS}      50
-${LONGEST FAULT}      1 s
-${LONGEST PAUSE}      2 s
-${SMALLEST SHARE}     0.8
+${SEED}              ${EMPTY}
+${FAULTS}            100
+${MESSAGES}          1000
+${CHARGE POINTS}     50
+${LONGEST FAULT}     1 s
+${LONGEST PAUSE}     2 s
+${SMALLEST SHARE}    0.8
 
 
 *** Tasks ***
@@ -49,6 +49,7 @@ Faults By Chance Lose, Repeat And Reorder Nothing
 *** Keywords ***
 Start The System With Traffic Behind A Fault Proxy
     [Documentation]    A server that is started again has to listen where it did, or nobody finds it.
+    The Variables Of The Faults Should Be Usable
     Skip Unless Target Supports    gateway    target=${TARGET}
     ${http} =    Get Free Port
     ${ws} =    Get Free Port
@@ -60,6 +61,13 @@ Start The System With Traffic Behind A Fault Proxy
     Open State Store    ${redis}    target=${TARGET}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Adopt Charge Points    ${ids}
+
+The Variables Of The Faults Should Be Usable
+    [Documentation]    A mistake in what ``robot --variable`` gives is known before anything is started.
+    Variables Should Be Numbers    SEED    at_least=0    may_be_empty=True
+    Variables Should Be Numbers    FAULTS    MESSAGES    CHARGE POINTS    at_least=1
+    Variables Should Be Times    LONGEST FAULT    LONGEST PAUSE
+    Variables Should Be Numbers    SMALLEST SHARE    at_least=0    at_most=1    whole=False
 
 Start Traffic And Faults By Chance
     [Documentation]    Returns the seed, which was given, or is made now.

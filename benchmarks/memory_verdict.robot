@@ -7,7 +7,7 @@ Documentation    Is the memory verdict of the soak right? ``make leak`` (RUNS=10
 
 Resource         ../resources/load.resource
 
-Suite Setup      Start Redis    service=${REDIS}
+Suite Setup      Start Redis For Runs Of The Wanted Length
 Test Teardown    Remove All Servers
 
 Test Tags        memory
@@ -42,6 +42,13 @@ The Sound Server Is Not Accused
 
 
 *** Keywords ***
+Start Redis For Runs Of The Wanted Length
+    [Documentation]    What ``robot --variable`` gives is checked before.
+    Variables Should Be Numbers    RUNS    at_least=1
+    Variables Should Be Numbers    RATE    IN TIME    at_least=0.001    whole=False
+    Variables Should Be Times    LENGTH    WARM UP
+    Start Redis    service=${REDIS}
+
 A New Server Starts
     [Documentation]    Settings go to its environment.
     [Arguments]    &{settings}

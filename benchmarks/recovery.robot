@@ -6,7 +6,7 @@ Documentation     How soon the system answers again after Redis is back: ``make 
 
 Resource          ../resources/faults.resource
 
-Suite Setup       Start The System Behind A Fault Proxy
+Suite Setup       Start The System For The Wanted Outages
 Suite Teardown    Stop The System Behind A Fault Proxy
 
 Test Tags         recovery
@@ -36,6 +36,12 @@ The System Answers Soon After Redis Is Back
 
 
 *** Keywords ***
+Start The System For The Wanted Outages
+    [Documentation]    What ``robot --variable`` gives is checked before.
+    Variables Should Be Numbers    OUTAGES    at_least=1
+    Variables Should Be Numbers    MEDIAN    LONGEST    at_least=0    whole=False
+    Start The System Behind A Fault Proxy
+
 Time One Recovery
     [Documentation]    Returns the seconds to the first answer and those until the health says so.
     Wait Until Health Is    healthy    timeout=30 s
@@ -51,7 +57,8 @@ Record Quantiles
     [Arguments]    ${name}    ${seconds}
     ${sorted} =    Evaluate    sorted($seconds)
     ${median} =    Evaluate    statistics.median($sorted)    modules=statistics
-    Log To Console    \n${name}: median ${{round($median, 3)}} s, longest ${{round($sorted[-1], 3)}} s, ${OUTAGES} outages
+    Log To Console
+    ...    \n${name}: median ${{round($median, 3)}} s, longest ${{round($sorted[-1], 3)}} s, ${OUTAGES} outages
     Record Measurement    R16.3    ${name}_median    ${median}    unit=s    samples=${OUTAGES}
     Record Measurement    R16.3    ${name}_longest    ${sorted}[-1]    unit=s    samples=${OUTAGES}
     RETURN    ${median}

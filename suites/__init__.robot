@@ -8,6 +8,14 @@ Metadata          Version    0.1.0
 Library           EvidenceLibrary
 Resource          ../resources/correlation.resource
 
-Suite Setup       A Command That Nobody Answers Waits From Now On
+Suite Setup       The Variables Are Usable And A Command That Nobody Answers Waits
 Suite Teardown    The Command And Its System Leave
 Test Timeout      2 minutes
+
+
+*** Keywords ***
+The Variables Are Usable And A Command That Nobody Answers Waits
+    [Documentation]    What the last suites would stumble over is known before the first begins.
+    Variables Should Be Times    SOAK    may_be_empty=True
+    Variable Should Be One Of    SOAK BESIDE    yes    no    may_be_empty=True
+    A Command That Nobody Answers Waits From Now On

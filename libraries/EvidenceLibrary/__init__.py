@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from EvidenceLibrary.measurements import Measurements
 from EvidenceLibrary.plan import Plan
 from EvidenceLibrary.sampling import Sampling
+from EvidenceLibrary.variables import Variables
 from resilience.library import KeywordLibrary
 from resilience.report.listener import RunReporter
 from resilience.requirements import DEFAULT_FILE
@@ -17,7 +18,7 @@ __all__ = ["EvidenceLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Measurements, Plan, Sampling):
+    class _Keywords(KeywordLibrary, Measurements, Plan, Sampling, Variables):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -38,6 +39,8 @@ class EvidenceLibrary(_Keywords):
 
     `Start Sampling` watches memory, processor time, the depth of the queue, connections and pending correlations while
     something else goes on; `Stop Sampling` draws them, with the faults of that time shaded.
+
+    `Variables Should Be Numbers` and its like check in the setup of a suite what `robot --variable` gives it.
 
     A suite that imports this library also gets the page for whoever decides, `resilience.html` beside `log.html`, and
     the same for machines, `resilience.json`. Import it in `__init__.robot`, too, so that it sees the end of the whole
@@ -66,7 +69,7 @@ class EvidenceLibrary(_Keywords):
             measurements: where measurements are written; `measurements.jsonl` in Robot's output folder by default.
         """
         self._plan = Plan()
-        super().__init__([Measurements(requirements, measurements), self._plan, Sampling()])
+        super().__init__([Measurements(requirements, measurements), self._plan, Sampling(), Variables()])
         self._reporter = RunReporter()
 
     def _start_suite(self, data: Any, _result: Any) -> None:

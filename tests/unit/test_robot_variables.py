@@ -1,0 +1,72 @@
+"""Variables of a run: what is read of them, and what a mistake is told, before anything is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from resilience.errors import UsageError
+from resilience.robot_variables import as_choice, as_duration, as_number
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("value", ["abc", "", "1.5", "nan", "0", "11", "1e400"])
+def test_a_number_that_cannot_be_used_is_named_with_its_limits(value: str) -> None:
+    shown = repr(value) if value else "empty"
+    with pytest.raises(UsageError) as caught:
+        as_number("RUNS", value, at_least=1, at_most=10, whole=True)
+    assert str(caught.value) == (f"The variable RUNS is {shown}, allowed is a whole number at least 1 and at most 10.")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_is_finite(value: str) -> None:
+    with pytest.raises(UsageError, match=f"^The variable RATE is '{value}', allowed is a number.$"):
+        as_number("RATE", value)
+
+
+@pytest.mark.parametrize("value", ["abc", "", "0", "-5 s", "10 parsecs", "inf", "nan"])
+def test_a_time_that_cannot_be_used_is_named_with_what_is_allowed(value: str) -> None:
+    with pytest.raises(UsageError, match=r"^The variable SOAK is .+, allowed is a time above 0, such as '90 seconds'"):
+        as_duration("SOAK", value)
+
+
+def test_what_can_be_used_is_read() -> None:
+    assert as_number("RUNS", "10", at_least=10, at_most=10, whole=True) == 10
+    assert as_number("RATE", "0.5") == 0.5
+    assert as_duration("SOAK", "10 min") == 600
+    assert as_choice("BESIDE", "yes", ["yes", "no"]) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "file"),
+    [
+        ("SOAK", "abc", "suites/18_system_load.robot"),
+        ("SOAK", "-1 s", "suites"),
+        ("SOAK BESIDE", "perhaps", "suites/18_system_load.robot"),
+        ("OUTAGES", "0", "benchmarks/recovery.robot"),
+        ("FAULTS", "many", "benchmarks/chaos.robot"),
+        ("SEED", "x", "benchmarks/chaos.robot"),
+        ("RUNS", "-1", "benchmarks/memory_verdict.robot"),
+        ("LENGTH", "long", "benchmarks/memory_verdict.robot"),
+        ("RATE", "fast", "benchmarks/memory_verdict.robot"),
+    ],
+)
+def test_a_mistake_is_known_before_anything_is_started(variable: str, value: str, file: str, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "robot", "--outputdir", tmp_path, "--variable", f"{variable}:{value}", ROOT / file],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert f"The variable {variable} is {value!r}, allowed is " in run.stdout
+    assert " 0 passed" in run.stdout
+    steps = ElementTree.parse(tmp_path / "output.xml").iter("kw")
+    started = [step.get("name") for step in steps if step.find("status[@status!='NOT RUN']") is not None]
+    assert any((name or "").startswith("Variable") for name in started)
+    assert not {"Start Redis", "Start Server", "Start Fault Proxy"} & set(started)
