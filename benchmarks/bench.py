@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import math
 import os
 import signal
 import subprocess
@@ -81,7 +82,7 @@ def main(programs: Mapping[str, Program] = PROGRAMS, *, all_seconds: float = ALL
     arguments.add_argument("--connections", type=int, help="charge points that the part 'scale' holds (10,000)")
     arguments.add_argument("--output", type=Path, default=OUTPUT, help=f"the figures as JSON (default {OUTPUT})")
     options = arguments.parse_args()
-    if options.longer <= 0:
+    if not 0 < options.longer < math.inf:
         arguments.error(f"--longer {options.longer:g} cannot be used, allowed is a number above 0")
     if options.connections is not None and options.connections < 1:
         arguments.error(f"--connections {options.connections} cannot be used, allowed is a number above 0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -58,8 +59,13 @@ class Part:
         """Measure, print the figures and write them. A missed target is a figure, not a failure."""
         options = self.arguments.parse_args()
         self._longer = options.longer
-        if self._longer <= 0:
+        if not 0 < self._longer < math.inf:
             self.arguments.error(f"--longer {self._longer:g} cannot be used, allowed is a number above 0")
+        for name, value in vars(options).items():
+            # Whole numbers are counts, all of them: rounds, connections, messages a second.
+            for count in value if isinstance(value, list) else [value]:
+                if type(count) is int and count < 1:
+                    self.arguments.error(f"--{name} {count} cannot be used, allowed is a number above 0")
         end_in_order()
         try:
             figures = list(measure(options))

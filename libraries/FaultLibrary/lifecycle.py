@@ -69,7 +69,10 @@ class Lifecycle(Component):
         process = None
         chosen = random.randrange(2**32) if seed is None else seed  # noqa: S311 - not secret
         if address:
-            api = ProxyApi(address)
+            try:
+                api = ProxyApi(address)
+            except UsageError as error:
+                raise error if proxy else UsageError(f"{PROXY_VARIABLE}: {error}") from None
         else:
             process = FaultProxyProcess(name, seed=chosen)
             try:

@@ -239,6 +239,8 @@ def main() -> int:
         parser.error("--fraction has to be above 0 and at most 1")
     if options.jobs < 1 or options.sound < 0 or options.burners < 0:
         parser.error("--jobs has to be at least 1, --sound and --burners at least 0")
+    if not options.limit > 0:
+        parser.error(f"--limit {options.limit:g} cannot be used, allowed is a number of seconds above 0")
     if options.seed is None:
         options.seed = date.today().toordinal()  # noqa: DTZ011 - any number does
     known = defects()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +69,10 @@ def test_what_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ExternalRedis("Redis", url="localhost:6379")
     with pytest.raises(UsageError, match="redis://"):
         ExternalRedis("Redis", url="http://example.org")
+    for url in ("redis://a:b@host:port", "redis://a:b@host:99999/0", "redis://a:b@host:0", "redis://a:b@[::1"):
+        shown = re.escape(url.replace("a:b@", "") if "[" not in url else "[::1")
+        with pytest.raises(UsageError, match=f"needed, and '{shown}' is none: .*redis://"):
+            ExternalRedis("Redis", url=url)
     with pytest.raises(UsageError, match="as it is"):
         ExternalRedis("Redis", url="redis://127.0.0.1:1/0", settings={"maxmemory": "1"})
 

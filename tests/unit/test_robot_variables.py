@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from resilience.errors import UsageError
+from resilience.faults.client import ProxyApi
 from resilience.robot_variables import as_choice, as_duration, as_number
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,7 @@ def test_what_can_be_used_is_read() -> None:
     [
         ("SOAK", "abc", "suites/18_system_load.robot"),
         ("SOAK", "-1 s", "suites"),
+        ("REDIS", "none", "suites"),
         ("SOAK BESIDE", "perhaps", "suites/18_system_load.robot"),
         ("OUTAGES", "0", "benchmarks/recovery.robot"),
         ("FAULTS", "many", "benchmarks/chaos.robot"),
@@ -70,3 +73,49 @@ def test_a_mistake_is_known_before_anything_is_started(variable: str, value: str
     started = [step.get("name") for step in steps if step.find("status[@status!='NOT RUN']") is not None]
     assert any((name or "").startswith("Variable") for name in started)
     assert not {"Start Redis", "Start Server", "Start Fault Proxy"} & set(started)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("REGRESSION TOLERANCE", "much"), ("REGRESSION TOLERANCE", "-1"), ("FAIL ON REGRESSION", "x")],
+)
+def test_a_mistake_about_regressions_is_no_pass(variable: str, value: str, tmp_path: Path) -> None:
+    suite = tmp_path / "one.robot"
+    suite.write_text("*** Settings ***\nLibrary    EvidenceLibrary\n*** Test Cases ***\nOne\n    No Operation\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "robot", "--outputdir", tmp_path, "--variable", f"{variable}:{value}", suite],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    message = f"The variable {variable} is {value!r}, allowed is "
+    assert f"[ ERROR ] {message}" in run.stderr
+    assert message in run.stdout
+    assert run.returncode == 1
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:port", "127.0.0.1:99999", "http://[::1", "http://127.0.0.1:0"])
+def test_an_address_of_a_fault_proxy_that_is_none_is_shown(address: str) -> None:
+    with pytest.raises(UsageError, match=f"^'{re.escape(address)}' is no address of a fault proxy; expected "):
+        ProxyApi(address)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "benchmarks/gateway.py --rounds 0",
+        "benchmarks/load_generator.py --connections -2",
+        "benchmarks/scale.py --rate -1",
+        "benchmarks/bench.py --longer nan",
+        "tests/defects/grade.py --limit -1",
+        "libraries/resilience/report/__main__.py --tolerance -1",
+    ],
+)
+def test_an_option_beyond_its_limits_is_named_with_them(command: str) -> None:
+    file, option, value = command.split()
+    run = subprocess.run(
+        [sys.executable, ROOT / file, option, value], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert run.returncode == 2
+    assert f"error: {option} {value} cannot be used, allowed is a number " in run.stderr

@@ -28,10 +28,14 @@ class ProxyApi:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "//" in url else f"//{url}")
-        if not parts.hostname or not parts.port:
+        try:
+            parts = urlsplit(url if "//" in url else f"//{url}")
+            host, port = parts.hostname, parts.port
+        except ValueError:  # a port that is none, half an IPv6 address
+            host = port = None
+        if not host or not port:
             raise UsageError(f"'{url}' is no address of a fault proxy; expected a form such as http://127.0.0.1:8474.")
-        self.host, self.port = parts.hostname, parts.port
+        self.host, self.port = host, port
         self._own: bool | None = None
 
     def ask(self, method: str, path: str, body: Any = None, *, missing_ok: bool = False) -> Any:

@@ -89,7 +89,10 @@ def database_in(url: str) -> int | None:
 
 def shown_url(url: str) -> str:
     """`url` without user and password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it is not one; what stands before its last @ may be secret all the same
+        return url.rpartition("@")[2]
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 

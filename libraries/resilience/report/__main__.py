@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.schema:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n")
         return 0
+    if not 0 <= options.tolerance < math.inf:
+        parser.error(f"--tolerance {options.tolerance:g} cannot be used, allowed is a number that is at least 0")
     if options.output is None:
         parser.error("name output.xml")
     folder = options.output.parent

@@ -18,7 +18,10 @@ from resilience.measurements import FILE_NAME, RUN
 from resilience.report import evidence, history, parallel
 from resilience.report.build import TOLERANCE, Settings, build, past, surroundings
 from resilience.report.files import HTML_NAME, write
-from resilience.robot_variables import robot_variable
+from resilience.robot_variables import as_choice, as_number, robot_variable
+
+YES = ("true", "yes", "1", "on")
+NO = ("false", "no", "0", "off")
 
 SECONDS_BETWEEN = 5.0
 """A page in the middle of a suite is not written more often than this."""
@@ -40,9 +43,20 @@ class RunReporter:
         self._at_exit = False
         self._parallel: Path | None = None
         self._machine = parallel.Machine()
+        self._checked = False
+        self._mistake = ""
 
     def start_suite(self, data: Any) -> None:
         """A suite begins: beside others, unless it is to be alone."""
+        if not self._checked:
+            self._checked = True
+            try:
+                _tolerance()
+                _fails_on_regression()
+            except UsageError as error:
+                # Whatever a listener raises is only logged, so the first test that would pass fails for it, too.
+                logger.error(str(error))
+                self._mistake = str(error)
         output = robot_variable("OUTPUT FILE")
         if parallel.is_parallel() and output is not None and data.tests:
             alone = any(parallel.ALONE in test.tags for test in data.tests)
@@ -53,7 +67,9 @@ class RunReporter:
         settings = self._find_settings()
         if settings is None:
             return
-        if result.passed and _flag("FAIL ON REGRESSION"):
+        if result.passed and self._mistake:
+            result.status, result.message = "FAIL", self._mistake
+        elif result.passed and _fails_on_regression():
             self._judge(result, settings)
         if self._parallel is None and time.monotonic() - self._written >= SECONDS_BETWEEN:
             self._write(result.parent, settings, complete=False)
@@ -108,7 +124,7 @@ class RunReporter:
             output=folder,
             history=Path(given) if given else None,
             baseline=Path(accepted) if accepted else None,
-            tolerance=_number(robot_variable("REGRESSION TOLERANCE"), TOLERANCE),
+            tolerance=TOLERANCE if self._mistake else _tolerance(),
             log=os.path.relpath(log, folder) if log and log != "NONE" else None,
         )
         if not self._at_exit:
@@ -176,12 +192,12 @@ def _root(suite: Any) -> Any:
     return suite
 
 
-def _flag(name: str) -> bool:
-    return (robot_variable(name) or "").lower() in {"true", "yes", "1", "on"}
+def _fails_on_regression() -> bool:
+    name = "FAIL ON REGRESSION"
+    return as_choice(name, (robot_variable(name) or "no").lower(), [*YES, *NO]) in YES
 
 
-def _number(text: str | None, usual: float) -> float:
-    try:
-        return float(text) if text else usual
-    except ValueError:
-        return usual
+def _tolerance() -> float:
+    name = "REGRESSION TOLERANCE"
+    given = robot_variable(name)
+    return TOLERANCE if given is None else as_number(name, given, at_least=0)

@@ -34,8 +34,12 @@ class ExternalRedis(RedisService):
     def __init__(self, name: str, *, url: str | None = None, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self._url = url or chosen_for_the_run(URL_VARIABLE) or ""
-        parts = urlsplit(self._url)
-        if parts.scheme != "redis" or not parts.hostname:
+        try:
+            parts = urlsplit(self._url)
+            usable = parts.scheme == "redis" and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none, half an IPv6 address
+            usable = False
+        if not usable:
             given = f"'{shown_url(self._url)}' is none" if self._url else "none is given"
             raise UsageError(
                 f"{name} is external, so that its URL is needed, and {given}: "
