@@ -119,3 +119,24 @@ def test_an_option_beyond_its_limits_is_named_with_them(command: str) -> None:
     )
     assert run.returncode == 2
     assert f"error: {option} {value} cannot be used, allowed is a number " in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "option"),
+    [
+        ("resilience.correlation.direct", ["memory"], "--pending -1"),
+        ("resilience.correlation.direct", ["workers"], "--workers 0"),
+        ("resilience.correlation.direct", ["workers"], "--operations 0"),
+        ("resilience.faults.proxy", [], "--port 99999"),
+    ],
+)
+def test_an_option_of_a_module_beyond_its_limits_is_named(module: str, arguments: list[str], option: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", module, *arguments, *option.split()],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert f"error: {option} cannot be used, allowed is a number " in run.stderr

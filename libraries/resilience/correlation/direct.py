@@ -465,6 +465,9 @@ def main(arguments: list[str] | None = None) -> int:
     workers.add_argument("--operations", type=int, default=1_000)
     workers.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
+    for name in ("pending", "workers", "operations"):
+        if (count := getattr(given, name, 1)) < 1:
+            parser.error(f"--{name} {count} cannot be used, allowed is a number above 0")
     work: Callable[[], Any] = (
         (lambda: _memory(given.pending, given.end))
         if given.command == "memory"

@@ -297,6 +297,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=None, help="what all chance comes from; by chance if not given")
     parser.add_argument("--parent", type=int, default=None, help="end when this process is no longer the parent")
     given = parser.parse_args(arguments)
+    if not 0 <= given.port <= 65535:
+        parser.error(f"--port {given.port} cannot be used, allowed is a number from 0 to 65535")
     seed = random.randrange(2**32) if given.seed is None else given.seed  # noqa: S311 - not secret
     uvloop.run(_serve(given.host, given.port, seed, given.parent))
 
