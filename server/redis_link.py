@@ -83,7 +83,7 @@ class RedisWire:
     """
 
     def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT, wait: float = 0.0) -> None:
-        pool: Any = ConnectionPool.from_url(url, **connection_options(url, reply_timeout))
+        pool = steady(ConnectionPool.from_url(url, **connection_options(url, reply_timeout)))
         self._connection: Any = pool.make_connection()
         self._timeout = wait + reply_timeout
         self._replies: Replies | None = None

@@ -96,7 +96,11 @@ class Replies(asyncio.Protocol):
         """
         if not self.usable:
             raise ConnectionError(f"the connection is closed: {self.lost or 'it was given up'}")
-        self._transport.write(data)
+        try:
+            self._transport.write(data)
+        except RuntimeError as error:
+            # uvloop's own for a transport that a reset has closed in this turn of the loop.
+            raise ConnectionError(f"the connection is closed: {error}") from error
 
     async def drained(self, timeout: float) -> None:  # noqa: ASYNC109 - as the client's own
         """Wait until the other end has taken most of what was sent.

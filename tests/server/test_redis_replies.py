@@ -7,7 +7,8 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import redis
@@ -99,6 +100,44 @@ async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one(other: 
         await other.say(b"+second\r\n")
         assert await second == b"second"
         assert len(other.writers) == 2
+
+
+async def test_a_reset_while_the_client_library_introduces_itself_is_a_lost_connection(
+    other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop raises a plain RuntimeError where the reset comes between connecting and the first command."""
+
+    async def closed(*_: object) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
+
+    monkeypatch.setattr("redis.asyncio.connection.AbstractConnection._send_packed_command", closed)
+    async with wire_to(other.url) as wire:
+        with pytest.raises(LostConnection, match="the connection is closed"):
+            await wire.execute("GET", "first")
+
+
+async def test_a_reset_before_the_write_is_a_lost_connection(other: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with wire_to(other.url) as wire:
+        await wire.connect()
+
+        def closed(_: bytes) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
+
+        assert wire._replies is not None
+        monkeypatch.setattr(wire._replies, "_transport", _With(wire._replies._transport, closed))
+        with pytest.raises(LostConnection, match="the connection is closed"):
+            await wire.execute("GET", "first")
+
+
+class _With:
+    """A transport with another `write`."""
+
+    def __init__(self, transport: asyncio.Transport, write: Callable[[bytes], None]) -> None:
+        self._transport = transport
+        self.write = write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 POPS = """
