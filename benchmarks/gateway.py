@@ -164,6 +164,10 @@ def _echo() -> Iterator[int]:
         assert process.stdout
         try:
             yield int(process.stdout.readline())
+        except BaseException:
+            # It may not have come so far as to say its port: nobody hears it any more.
+            process.kill()
+            raise
         finally:
             process.stdin.close()
 
