@@ -207,21 +207,9 @@ def _envelope_from(envelope: dict[str, Any], gateway: str, connection: str) -> M
     usable_id = known_id if _usable_message_id(known_id) else None
 
     def refuse(
-        code: ErrorCode,
-        reason: str,
-        *,
-        message_id: Any = usable_id,
-        answer_id: str | None = usable_id,
-        command_id: str | None = None,
+        code: ErrorCode, reason: str, *, message_id: Any = usable_id, answer_id: str | None = usable_id, **more: Any
     ) -> NoReturn:
-        _refuse(
-            code,
-            reason,
-            charge_point_id=charge_point_id,
-            message_id=message_id,
-            answer_id=answer_id,
-            command_id=command_id,
-        )
+        _refuse(code, reason, charge_point_id=charge_point_id, message_id=message_id, answer_id=answer_id, **more)
 
     if "payload" not in envelope:
         refuse(ErrorCode.OCCURENCE_CONSTRAINT_VIOLATION, "the field 'payload' is missing")
@@ -396,24 +384,10 @@ def _action(value: Any, charge_point_id: str, message_id: str) -> str:
     return value
 
 
-def _refuse(
-    code: ErrorCode,
-    reason: str,
-    *,
-    charge_point_id: str | None = None,
-    message_id: str | None = None,
-    answer_id: str | None = None,
-    command_id: str | None = None,
-) -> NoReturn:
+def _refuse(code: ErrorCode, reason: str, **about: Any) -> NoReturn:
+    """Raise `InvalidMessage`, whose other arguments are `about`."""
     # `from None`: a decoder's own exception would be carried along, and with it the whole message.
-    raise InvalidMessage(
-        code,
-        reason,
-        charge_point_id=charge_point_id,
-        message_id=message_id,
-        answer_id=answer_id,
-        command_id=command_id,
-    ) from None
+    raise InvalidMessage(code, reason, **about) from None
 
 
 def unusable_answer(invalid: InvalidMessage) -> CallError | None:

@@ -23,11 +23,13 @@ class Watch:
 
     Attributes:
         seen: what each answer said; `None` for no answer, or one that could not be read.
+        broken: why the asking broke off before it was to end; empty if it did not.
     """
 
     def __init__(self, server: OcppServer) -> None:
         self.server = server
         self.seen: list[str | None] = []
+        self.broken = ""
         self._began = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
@@ -54,6 +56,9 @@ class Watch:
                 self.seen.append(self.server.health_status())
             except ResilienceError:
                 self.seen.append(None)
+            except Exception as error:  # noqa: BLE001 - a share of half of the answers must not pass for one of all
+                self.broken = f"{type(error).__name__}: {error}"
+                return
             if self._stop.wait(EVERY_SECONDS):
                 break
 
@@ -111,7 +116,7 @@ class HealthWatch(Component):
 
         Raises:
             UsageError: it is not watched.
-            ServiceError: the server exited; the end of its output is shown.
+            ServiceError: the server exited; the end of its output is shown. Or the asking broke off.
 
         Example:
         ```robotframework
@@ -125,6 +130,8 @@ class HealthWatch(Component):
         self._watches.remove(alias, self.cleanup)
         if not watch.server.process.alive:
             raise ServiceError(watch.server.exited())
+        if watch.broken or not watch.seen:
+            raise ServiceError(f"{watch.server.name} was not watched to the end: {watch.broken or 'no answer yet'}.")
         said = sum(each == expected.value for each in watch.seen)
         logger.info(
             f"{watch.server.name}: {said} of {len(watch.seen)} answers in {in_words(length)} say {expected.value}."

@@ -49,7 +49,7 @@ def as_number(
     except ValueError:
         raise _unusable(name, value, allowed) from None
     within = (at_least is None or number >= at_least) and (at_most is None or number <= at_most)
-    if not within or not math.isfinite(number):
+    if not within or (isinstance(number, float) and not math.isfinite(number)):
         raise _unusable(name, value, allowed)
     return number
 

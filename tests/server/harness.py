@@ -266,6 +266,26 @@ async def drained(client: redis.Redis, *, within: float = 2 * SOON) -> None:
     )
 
 
+async def upgraded(
+    port: int, charge_point_id: str, **options: Any
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A WebSocket of a charge point as its bytes, after the opening handshake (RFC 6455 section 4.1).
+
+    Args:
+        port: the gateway's.
+        charge_point_id: who connects.
+        **options: of `asyncio.open_connection`.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
+    writer.write(
+        f"GET /ocpp/{charge_point_id} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n".encode()
+    )
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
 # --- a relay that cuts ------------------------------------------------------------------------------------------------
 
 

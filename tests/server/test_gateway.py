@@ -24,7 +24,7 @@ import pytest
 import redis
 import trustme
 from conftest import StartServer
-from harness import NOW, SOON, ServerProcess, app, dead_letters, soon
+from harness import NOW, SOON, ServerProcess, app, dead_letters, soon, upgraded
 from ocpp.routing import on
 from ocpp.v16 import call as request
 from ocpp.v16 import call_result, enums
@@ -574,14 +574,8 @@ async def test_a_silent_peer_is_pinged_and_closed(
 ) -> None:
     # The other one, in this process, must have time to answer its pings.
     server = start_server(redis_url, "gw", PING_INTERVAL="4s")
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
     async with plugged(server, "CP-ALIVE") as alive:
-        writer.write(
-            b"GET /ocpp/CP-DEAD HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
-        )
-        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        reader, writer = await upgraded(server.ws_port, "CP-DEAD")
         await soon(lambda: client.scard("ocpp:active") == 2, "not both are connected")
         async with asyncio.timeout(2 * SOON):
             assert (await reader.readexactly(2)) == b"\x89\x00"  # a ping
@@ -594,13 +588,7 @@ async def test_a_silent_peer_is_pinged_and_closed(
 
 
 async def test_a_slow_reader_is_closed(server: ServerProcess, client: redis.Redis) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port, limit=1024)
-    writer.write(
-        b"GET /ocpp/CP-SLOW HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
-    )
-    await reader.readuntil(b"\r\n\r\n")
+    _, writer = await upgraded(server.ws_port, "CP-SLOW", limit=1024)
     await soon(lambda: client.exists("ocpp:session:CP-SLOW"), "not connected")
     answer = json.dumps({"payload": [3, "m", {"data": 100_000 * "x"}]})
     for _ in range(30):
@@ -617,13 +605,7 @@ async def test_who_floods_and_never_reads_is_cut_off_and_told_of_once(
 ) -> None:
     """Pings are answered by the WebSocket itself; what they come to is bounded all the same."""
     server.wait_healthy()
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port, limit=1024)
-    writer.write(
-        b"GET /ocpp/CP-FLOOD HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
-    )
-    await reader.readuntil(b"\r\n\r\n")
+    _, writer = await upgraded(server.ws_port, "CP-FLOOD", limit=1024)
     await soon(lambda: server.records("connected"), "not connected")
     ping = b"\x89\xfd\0\0\0\0" + 125 * b"p"
     with contextlib.suppress(ConnectionError):

@@ -9,7 +9,7 @@ import re
 import pytest
 import redis
 from conftest import StartServer
-from harness import SOON, ServerProcess, dead_letters, soon
+from harness import SOON, ServerProcess, dead_letters, soon, upgraded
 from test_gateway import ask, plugged
 from websockets.exceptions import ConnectionClosed
 
@@ -107,14 +107,8 @@ async def test_who_ends_the_connection_and_stays_is_cut_off(
     server: ServerProcess, client: redis.Redis, ending: bytes
 ) -> None:
     """Whatever it goes on sending: a session that can get nothing must not stand in Redis as if it could."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
+    _, writer = await upgraded(server.ws_port, "CP-STAYS")
     try:
-        writer.write(
-            b"GET /ocpp/CP-STAYS HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
-        )
-        await reader.readuntil(b"\r\n\r\n")
         await soon(lambda: client.exists("ocpp:session:CP-STAYS"), "not connected")
         writer.write(ending)
 

@@ -24,7 +24,7 @@ from resilience.faults.injection import Fault, Injector
 from resilience.faults.journal import FaultJournal
 from resilience.faults.network import FaultyPath
 from resilience.faults.probe import Address
-from resilience.faults.redis_faults import RedisFaults
+from resilience.faults.redis_faults import REPLY_LIMIT, RedisFaults
 from resilience.faults.services import redis_fault, server_fault
 from resilience.library import Cleanup
 from resilience.ocpp_server import OcppServer
@@ -279,8 +279,8 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
     }
     faults._connected()
     if name == "busy":  # it opens a connection of its own to the Redis that it occupies
-        occupying = faults._client()
-        faults._client = lambda: occupying  # type: ignore[method-assign]
+        occupying = faults._client(None)
+        faults._client = lambda _=None: occupying  # type: ignore[method-assign]
     faults.address = Address(other.url(0))
     try:
         injector.inject(makers[name]())
@@ -289,6 +289,20 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
     finally:
         faults.close()
     assert service.command("SET", "key", "value", timeout=PATIENCE) == "OK"
+
+
+def test_the_script_is_waited_for_however_long_redis_is_busy(service: EmbeddedRedis, injector: Injector) -> None:
+    """Longer than any other reply may take; what is set behind it would be refused while it still runs."""
+    faults = RedisFaults("Redis", service.url(0))
+    try:
+        injector.inject(faults.busy())
+        (script,) = (each for each in threading.enumerate() if each.name == "busy script")
+        script.join(REPLY_LIMIT + 0.5)
+        assert script.is_alive()
+        injector.heal_all()
+        assert not script.is_alive()
+    finally:
+        faults.close()
 
 
 @pytest.mark.parametrize("how", ["kill", "pause", "stop"])

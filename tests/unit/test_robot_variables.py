@@ -40,6 +40,7 @@ def test_a_time_that_cannot_be_used_is_named_with_what_is_allowed(value: str) ->
 def test_what_can_be_used_is_read() -> None:
     assert as_number("RUNS", "10", at_least=10, at_most=10, whole=True) == 10
     assert as_number("RATE", "0.5") == 0.5
+    assert as_number("SEED", "1" * 400, whole=True) == int("1" * 400)
     assert as_duration("SOAK", "10 min") == 600
     assert as_choice("BESIDE", "yes", ["yes", "no"]) == "yes"
 

@@ -21,6 +21,8 @@ OWN_CLIENTS = "acceptance-test"
 """How the names of the test's own connections begin; they are left alone."""
 CLIENTS_LIMIT = PROOF_LIMIT
 """Seconds in which there have to be clients whose connections can be closed."""
+REPLY_LIMIT = 5.0
+"""Seconds that Redis may take for a reply."""
 _BUSY = "local n = tonumber(ARGV[1]) local i = 0 while true do i = i + 1 end return n"
 
 
@@ -59,7 +61,7 @@ class RedisFaults:
             self._admin = self._client()
         return self._admin
 
-    def _client(self) -> Any:
+    def _client(self, timeout: float | None = REPLY_LIMIT) -> Any:
         client: Any = redis.Redis.from_url(
             self.address.url,
             protocol=2,
@@ -67,7 +69,7 @@ class RedisFaults:
             single_connection_client=True,
             client_name=f"{OWN_CLIENTS}-faults",
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=5,
+            socket_timeout=timeout,
         )
         client.response_callbacks.clear()
         return client
@@ -126,14 +128,14 @@ class RedisFaults:
         threads: list[threading.Thread] = []
 
         def occupy() -> None:
-            with contextlib.suppress(redis.RedisError), contextlib.closing(self._client()) as client:
-                client.connection_pool.connection_kwargs["socket_timeout"] = None
+            # Its reply is the end of the script, for which `end` waits: just after SCRIPT KILL Redis may still be BUSY.
+            with contextlib.suppress(redis.RedisError), contextlib.closing(self._client(None)) as client:
                 client.execute_command("EVAL", _BUSY, 0, 1)
 
         def begin() -> None:
             before.append(self._config("lua-time-limit"))
             self._run("CONFIG", "SET", "lua-time-limit", 50)
-            threads.append(threading.Thread(target=occupy, daemon=True))
+            threads.append(threading.Thread(target=occupy, name="busy script", daemon=True))
             threads[0].start()
 
         def prove() -> Proof:

@@ -54,7 +54,7 @@ class RunReporter:
                 _tolerance()
                 _fails_on_regression()
             except UsageError as error:
-                # Whatever a listener raises is only logged, so the first test that would pass fails for it, too.
+                # Whatever a listener raises is only logged, so every test that would pass fails for it, too.
                 logger.error(str(error))
                 self._mistake = str(error)
         output = robot_variable("OUTPUT FILE")
