@@ -217,7 +217,7 @@ def _wait_until_all_send(shared: mmap.mmap, processes: dict[str, subprocess.Pope
         time.sleep(0.05)
         for name, process in processes.items():
             if process.poll() is not None:
-                raise SystemExit(f"{name} has ended with status {process.returncode}")
+                raise SystemExit(f"{name} exited with status {process.returncode}")
         if time.monotonic() > until:
             raise SystemExit("not every candidate has sent something within 120 s")
     # Locust starts its users within a second or so, and everybody shares the processors meanwhile.

@@ -30,15 +30,11 @@ A Charge Point Is Read As It Was Written And Deleted Without A Trace
     State Error Should Be Raised    not_found    Get Charge Point    ${point}
     Nothing Should Be Left Since    R15.1    ${before}
 
-All Charge Points Are Listed
+All Of A Thousand Charge Points Are Listed
     [Tags]    R15.1
-    ${first} =    New Charge Point Id
-    ${second} =    New Charge Point Id
-    ${one} =    Save A Full Charge Point    ${first}
-    ${other} =    Save A Full Charge Point    ${second}
-    @{listed} =    List Charge Points
-    List Should Contain Value    ${listed}    ${one}
-    List Should Contain Value    ${listed}    ${other}
+    @{points} =    New Charge Points    1000
+    ${saved} =    Save Charge Points At Once    ${points}
+    Charge Points Should Be Listed    ${saved}
 
 A Connector Is Read As It Was Written And Deleted Without A Trace
     [Tags]    R15.1

@@ -49,7 +49,7 @@ Everybody Connects Again At Once After A Blackout
     [Tags]    R18.1    R18.6    R18.7
     ${normal} =    Measure Response Time
     ${load} =    Run Load    profile=mix    rate=100    duration=3 s    blackout_at=1 s
-    Record Measurement    R18.1    reconnected_after_blackout    ${load.recovered_after}    unit=s
+    Everybody Should Be Back After The Blackout    ${load}
     The Server Should Recover    R18.6    ${normal}    ${load}
     The Load Should Have Corrupted Nothing    ${load}
 

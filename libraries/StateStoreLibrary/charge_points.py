@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from resilience.errors import ExpectationFailed, UsageError
 from resilience.library import keyword
 from server.store.models import ChargePoint, Connector
 from StateStoreLibrary.base import FieldValue, StateComponent, record_of, with_changes
+from StateStoreLibrary.writers import save_at_once
+
+EXAMPLES = 3
+"""How many charge points a failure names of each kind."""
 
 
 class ChargePoints(StateComponent):
@@ -108,6 +113,65 @@ class ChargePoints(StateComponent):
         """
         session = self._stores.get(alias)
         return session.run(session.store.delete_charge_point, charge_point)
+
+    @keyword(tags=("state", "charge point", "write"))
+    def save_charge_points_at_once(self, charge_points: list[str], *, alias: str = "state") -> list[ChargePoint]:
+        """Creates or replaces the records of many charge points, all at the same time.
+
+        Args:
+            charge_points: their ids.
+            alias: which store.
+
+        Returns:
+            The records as they were written.
+
+        Raises:
+            UsageError: there are none.
+            StateFailure: the store refused one; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        @{charge points}    Create List    CP-1    CP-2
+        ${saved}    Save Charge Points At Once    ${charge points}
+        ```
+        """
+        if not charge_points:
+            raise UsageError("There are no charge points to save; name one at least.")
+        session = self._stores.get(alias)
+        session.points.update(charge_points)
+        return session.run(save_at_once, session.store, charge_points)
+
+    @keyword(tags=("state", "charge point", "assertion"))
+    def charge_points_should_be_listed(self, records: list[ChargePoint], *, alias: str = "state") -> None:
+        """Fails unless each of these charge points is listed once, as it was written. Others may be listed, too.
+
+        Args:
+            records: the charge points.
+            alias: which store.
+
+        Raises:
+            ExpectationFailed: some are missing, listed twice or other than written; says how many, and names some.
+            StateFailure: one of them is corrupt, or the store refused it; the message begins with the error's name.
+
+        Example:
+        ```robotframework
+        ${saved}    Save Charge Points At Once    ${charge points}
+        Charge Points Should Be Listed    ${saved}
+        ```
+        """
+        listed: dict[str, list[ChargePoint]] = {}
+        for record in self.list_charge_points(alias=alias):
+            listed.setdefault(record.id, []).append(record)
+        missing = [each.id for each in records if each.id not in listed]
+        twice = [each.id for each in records if len(listed.get(each.id, ())) > 1]
+        other = [each.id for each in records if each.id in listed and listed[each.id][0] != each]
+        wrong = [
+            f"{len(ids)} {what} (for example {', '.join(ids[:EXAMPLES])})"
+            for what, ids in (("not listed", missing), ("listed twice", twice), ("other than written", other))
+            if ids
+        ]
+        if wrong:
+            raise ExpectationFailed(f"Of {len(records)} charge points: {'; '.join(wrong)}.")
 
     @keyword(tags=("state", "charge point", "getter"))
     def list_charge_points(self, *, alias: str = "state") -> list[ChargePoint]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from resilience.errors import WaitTimeout
 from server.store.base import StateError, StateStore
-from server.store.models import ConfigurationKey, Transaction, TransactionStatus
+from server.store.models import ChargePoint, ConfigurationKey, Transaction, TransactionStatus
 from StateStoreLibrary.failures import kind_of
 from StateStoreLibrary.session import CONNECTIONS, StateSession
 
@@ -75,14 +75,28 @@ def completed(record: Transaction) -> Transaction:
     )
 
 
+async def _open_connections(store: StateStore) -> None:
+    """Opening a connection has a time limit, which goes on while thousands begin: so they are opened before."""
+    await asyncio.gather(*(store.new_transaction_id() for _ in range(CONNECTIONS)))
+
+
+async def save_at_once(store: StateStore, points: list[str]) -> list[ChargePoint]:
+    """Save all of these charge points at the same time."""
+
+    async def save(point: str) -> ChargePoint:
+        return await store.save_charge_point(ChargePoint(id=point, vendor=f"Vendor of {point}", model="Model"))
+
+    await _open_connections(store)
+    return list(await asyncio.gather(*(save(point) for point in points)))
+
+
 async def start_at_once(store: StateStore, count: int, points: list[str]) -> list[Transaction]:
     """Start so many transactions at the same time, the charge points taking turns."""
 
     async def start(index: int) -> Transaction:
         return await store.save_transaction(transaction(await store.new_transaction_id(), points[index % len(points)]))
 
-    # Opening a connection has a time limit, which goes on while thousands begin: so the connections are opened before.
-    await asyncio.gather(*(store.new_transaction_id() for _ in range(CONNECTIONS)))
+    await _open_connections(store)
     return list(await asyncio.gather(*(start(index) for index in range(count))))
 
 

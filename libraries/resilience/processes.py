@@ -295,7 +295,7 @@ class ChildProcess:
     def _running(self, purpose: str) -> subprocess.Popen[bytes]:
         process = self._started()
         if process.poll() is not None:
-            raise ServiceError(f"Cannot {purpose} {self.name}: it has ended with status {process.returncode}.")
+            raise ServiceError(f"Cannot {purpose} {self.name}: it exited with status {process.returncode}.")
         return process
 
     def _descendants(self) -> list[psutil.Process]:
@@ -309,7 +309,7 @@ class ChildProcess:
             root = psutil.Process(self.pid)
             return [root, *root.children(recursive=True)]
         except psutil.Error:
-            raise ServiceError(f"{self.name} has ended with status {self.exit_status}.") from None
+            raise ServiceError(f"{self.name} exited with status {self.exit_status}.") from None
 
     def _signal_group(self, number: signal.Signals) -> None:
         """Signal the process and its group. Until `poll` has reaped the leader, nobody else can get its id."""

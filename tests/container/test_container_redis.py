@@ -44,7 +44,7 @@ def test_an_acknowledged_write_survives_kill_and_the_port_stays(service: Contain
     service.command("SET", "key", "value", timeout=2)
     assert service.kill().proof.endswith("refused")
     assert not service.is_there
-    assert service.state == "has ended with status 137"
+    assert service.state == "exited with status 137"
     service.start(START)
     assert service.command("GET", "key", timeout=2) == "value"
     assert service.port == port
@@ -85,7 +85,7 @@ def test_what_cannot_be_done_says_so(service: ContainerRedis) -> None:
     with pytest.raises(ServiceError, match=r"^Redis 'test' is not paused\.$"):
         service.resume(START)
     service.stop(START)
-    with pytest.raises(ServiceError, match=r"^Cannot pause Redis 'test': it has ended with status 0\.$"):
+    with pytest.raises(ServiceError, match=r"^Cannot pause Redis 'test': it exited with status 0\.$"):
         service.pause()
 
 
@@ -99,7 +99,7 @@ def test_close_removes_the_container(service: ContainerRedis, docker_client: doc
 def test_a_setting_that_redis_refuses_shows_its_log(docker_client: docker.DockerClient) -> None:
     before = _containers(docker_client)
     service = ContainerRedis("Redis 'test'", settings={"maxmemory": "much"})
-    with pytest.raises(ServiceError, match=r"(?s)^Redis 'test' has ended with status 1 while starting\..*maxmemory"):
+    with pytest.raises(ServiceError, match=r"(?s)^Redis 'test' exited with status 1 while starting\..*maxmemory"):
         service.start(START)
     assert _containers(docker_client) == before
 

@@ -25,13 +25,14 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matrix
 import msgspec
 from catalogue import LONGEST_WAIT, Defect, defects
 from robot.api import SuiteVisitor
 from robot.api import TestSuite as Suites
+from robot.running import TestCase
 from runs import ROOT, Outcomes, burning, run_suites
 
 from resilience.report.grade import FILE_NAME, SETUPS, Failure, Grade, GradedDefect
@@ -46,7 +47,7 @@ class _Homes(SuiteVisitor):
     def __init__(self) -> None:
         self.homes: dict[str, str] = {}
 
-    def visit_test(self, test) -> None:
+    def visit_test(self, test: TestCase) -> None:
         self.homes[test.name] = test.parent.name
 
 
@@ -65,7 +66,7 @@ def judge(defect: Defect, outcomes: Outcomes) -> GradedDefect:
     return graded
 
 
-def _graded(defect: Defect, **found) -> GradedDefect:
+def _graded(defect: Defect, **found: Any) -> GradedDefect:
     return GradedDefect(name=defect.name, requirement=defect.requirement, about=defect.about, **found)
 
 
@@ -177,7 +178,9 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
     """Grade the chosen defects and try the sound server."""
     began, clock = datetime.now(UTC), time.monotonic()
     # Whoever is told to end takes along what was started.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     scratch = Path(tempfile.mkdtemp(prefix="grade-"))
     grader = Grader(options.jobs, scratch, options.limit)
     tests = 0

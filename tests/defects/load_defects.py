@@ -10,15 +10,19 @@ from typing import Any
 from catalogue import defect
 from msgspec.structs import replace
 from queue_defects import slow_down, take_at_most_once
+from websockets.frames import CloseCode
 
 from server import handlers, messages
 from server.errors import InvalidMessage
 from server.gateway import TRY_AGAIN, Gateway
+from server.handshakes import Handshakes
 from server.processor import Effects, Processor
 from server.sessions import Session
+from server.store.models import Transaction
 
 CHARGE = "Fifty Charge Points Charge At The Same Time"
 BURST = "The Default Burst Is Answered Whole"
+BLACKOUT = "Everybody Connects Again At Once After A Blackout"
 RATE = "The Required Rate Is Sustained At A Normal Response Time"
 KILLED = "A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost"
 COME_AND_GO = "Memory Stays Stable While Charge Points Come And Go"
@@ -58,6 +62,35 @@ def refuses_the_fortieth_connection() -> None:
 
 
 @defect(
+    "R18.6",
+    BLACKOUT,
+    says=r"R18\.1 charge_points: required >= 50 .* measured \d\b",
+    longest_wait=A_LOAD,
+    variables=ALONE,
+    timing=True,
+    heavy=True,
+)
+def who_was_cut_off_is_still_connected() -> None:
+    """A charge point whose connection broke counts as connected for ten minutes, and is not let in a second time."""
+    sound, left = Gateway._ended, {}
+
+    def ended(self: Gateway, session: Session) -> None:
+        sound(self, session)
+        if session.connection.close_code == CloseCode.ABNORMAL_CLOSURE:
+            left[session.charge_point_id] = time.monotonic()
+
+    usual = Handshakes.check
+
+    def check(self: Handshakes, connection: Any, request: Any) -> Any:
+        refusal = usual(self, connection, request)
+        if refusal is None and time.monotonic() - left.get(connection.gateway_id, -600) < 600:
+            return connection.respond(HTTPStatus.CONFLICT, "Connected already.\n")
+        return refusal
+
+    Gateway._ended, Handshakes.check = ended, check
+
+
+@defect(
     "R18.2",
     CHARGE,
     says=r"[1-9]\d* do not add up.* inconsistent: required == 0",
@@ -69,12 +102,12 @@ def refuses_the_fortieth_connection() -> None:
 def takes_the_meter_of_another() -> None:
     """A transaction is completed with the meter reading of the one that was completed before it."""
     sound = handlers._HANDLERS["StopTransaction"]
-    before: list[int] = [0]
+    before: list[int | None] = [0]
 
     def stop(call: Any, view: Any) -> Any:
         outcome = sound(call, view)
         for key, record in outcome.writes.items():
-            if getattr(record, "meter_stop", None) is not None:
+            if isinstance(record, Transaction) and record.meter_stop is not None:
                 outcome.writes[key] = replace(record, meter_stop=before[0])
                 before[0] = record.meter_stop
         return outcome

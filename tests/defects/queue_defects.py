@@ -8,15 +8,19 @@ import time
 from typing import Any
 
 from catalogue import defect
+from redis.exceptions import RedisError
 
 from server import queue
 from server.processor import Processor
 from server.queue import Batch, RequestQueue
+from server.redis_link import RedisLink
 from server.script import Script
 
 ONE_ORDER = "Messages Of One Charge Point Are Answered In The Order Queued"
 FIFTY_ORDERS = "Messages Of Fifty Charge Points Are Answered In The Order Of Each"
 OUTAGE = "A Running Server Survives An Outage Of Redis And Answers Everything Once"
+RESTARTED = "Messages Queued Before And After A Redis Restart Are All Answered Once"
+MIXED = "A Thousand Mixed Messages Are All Answered In Time"
 IDLE = "An Empty Queue Leaves The Server Idle And Quick To Answer"
 
 
@@ -78,6 +82,34 @@ def lost_when_the_connection_drops_after_the_take() -> None:
         return await sound(self, batch)
 
     Processor._handle = handle
+
+
+@defect("R13.6", RESTARTED, says=r"[1-9]\d* lost.* the queue .* holds 0 messages")
+def an_outage_empties_the_queue() -> None:
+    """When Redis is back the server begins anew: what waits in the queue is thrown away."""
+    outages: list[RedisError] = []
+    failed, claim = RedisLink.failed, RequestQueue.claim
+
+    def note(self: RedisLink, error: RedisError, by: str) -> None:
+        outages.append(error)
+        failed(self, error, by)
+
+    async def begin_anew(self: RequestQueue) -> Any:
+        if outages:
+            await self._wire.execute("DEL", self._name)
+            outages.clear()
+        return await claim(self)
+
+    RedisLink.failed, RequestQueue.claim = note, begin_anew
+
+
+@defect("R13.1", MIXED, says=r"[1-9]\d* lost.* the queue .* holds 0 messages")
+def a_busy_charge_point_gets_half_of_its_answers() -> None:
+    """Of the answers to one charge point in one batch, no more than ten are written."""
+    sound = Processor._answer_operations
+    Processor._answer_operations = lambda self, answers: sound(
+        self, {point: entries[:10] for point, entries in answers.items()}
+    )
 
 
 @defect("R13.4", ONE_ORDER, FIFTY_ORDERS, says=r"0 lost, .*[1-9]\d* out of order")

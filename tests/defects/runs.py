@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from robot.api import ExecutionResult, ResultVisitor
+from robot.result import TestCase
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -26,7 +27,7 @@ class _Outcomes(ResultVisitor):
     def __init__(self) -> None:
         self.outcomes: Outcomes = {}
 
-    def visit_test(self, test) -> None:
+    def visit_test(self, test: TestCase) -> None:
         self.outcomes[test.name] = (test.status, test.message)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from catalogue import defect
 from queue_defects import replaced
 
+from server import sessions
 from server.processor import Processor
 from server.queue import RequestQueue
 from server.script import Script
@@ -17,6 +18,7 @@ from server.store.view import StateView
 
 WRITERS = "Fifty Concurrent Writers Of One Record Lose No Update"
 FAILURES = "Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done"
+CONNECTED_KEYS = "The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifetime"
 KEYS = "Only Documented Keys Exist, Each With Its Type And Lifetime"
 STARTS = "Five Thousand Charge Points That Start At Once Get Distinct Ids"
 SAVED = "Five Thousand Transactions Saved At Once Have Distinct Ids"
@@ -59,6 +61,14 @@ def answers_without_a_lifetime() -> None:
         return [each for each in sound(self, answers) if each[0] != "EXPIRE"]
 
     Processor._answer_operations = operations
+
+
+@defect("R15.8", CONNECTED_KEYS, says=r"ocpp:session:\S+ has lifetime none.* wrong_lifetime: required == 0")
+def sessions_without_a_lifetime() -> None:
+    """The session of a charge point stays when its gateway dies."""
+    for name in ("announce", "renew"):
+        script = getattr(sessions, f"_{name}")
+        setattr(sessions, f"_{name}", Script(replaced(script._text, "redis.call('PEXPIRE'", "redis.call('EXISTS'")))
 
 
 @defect("R15.1", DELETED, says=r"'Get Charge Point' should fail with 'not_found', but it worked")

@@ -10,7 +10,7 @@ from catalogue import defect
 
 from server.store import redis_store
 from server.store.base import StateError, StateUnavailable
-from server.store.models import ChargePoint
+from server.store.models import ChargePoint, ConfigurationKey, Transaction
 from server.store.redis_store import RedisStateStore
 from server.store.view import StateView
 
@@ -21,6 +21,10 @@ CONFIGURATION = "A Configuration Is Read As It Was Written And Deleted Without A
 DELETED = "A Charge Point Is Read As It Was Written And Deleted Without A Trace"
 ANSWERED = "Transactions Whose Start Was Answered Survive Kill -9"
 MEBIBYTE = "A Value Of A Mebibyte Survives Unchanged"
+LISTED = "All Of A Thousand Charge Points Are Listed"
+CONNECTOR = "A Connector Is Read As It Was Written And Deleted Without A Trace"
+TRANSACTION = "A Transaction Is Read As It Was Written And Deleted Without A Trace"
+THOUSAND_KEYS = "A Configuration Of A Thousand Keys Survives Unchanged"
 
 
 @defect("R15.5", RESTART, says=r"[1-9]\d* lost, .*R15\.5 lost: required == 0 writes", timing=True)
@@ -66,7 +70,8 @@ def multi_key_writes_in_several_steps() -> None:
     async def send(self: RedisStateStore, key: str, operation: str, work: Any) -> Any:
         for each in work.operations if operation == "save transaction" else ():
             if each[0] in {"SADD", "ZADD"}:
-                await self._run(operation, key, self._client.execute_command(*each))
+                command: Any = self._client.execute_command
+                await redis_store.run(operation, key, command(*each))
         await asyncio.sleep(0.01)
         return await sound(self, key, operation, work)
 
@@ -135,3 +140,50 @@ def every_hundredth_start_is_not_indexed() -> None:
         sound(self, charge_point_id, writes, [] if numbers and numbers[0] % 100 == 0 else operations)
 
     StateView.apply = apply
+
+
+@defect("R15.1", LISTED, says=r"Of 1000 charge points: [1-9]\d* not listed")
+def the_list_of_charge_points_ends_at_a_page() -> None:
+    """Charge points are listed a page at a time, and there is never a second page."""
+    sound = RedisStateStore._members
+
+    async def members(self: RedisStateStore, index: str, operation: str, *rest: Any) -> list[str]:
+        return (await sound(self, index, operation, *rest))[:250]
+
+    RedisStateStore._members = members
+
+
+@defect("R15.1", CONNECTOR, says=r"R15\.1 keys_left: required == 0")
+def a_deleted_connector_stays_in_the_index() -> None:
+    """Deleting a connector takes its record away, and leaves its number in the index."""
+    sound = RedisStateStore._remove
+
+    async def remove(self: RedisStateStore, charge_point_id: str, key: str, operation: str, work: Any) -> bool:
+        if operation == "delete connector":
+            work = work._replace(operations=[each for each in work.operations if each[0] != "SREM"])
+        return await sound(self, charge_point_id, key, operation, work)
+
+    RedisStateStore._remove = remove
+
+
+@defect("R15.2", TRANSACTION, says=r"fields? differ: id_tag: 'TAG-\?' and 'TAG-ü'")
+def text_is_kept_as_ascii() -> None:
+    """Whatever is not ASCII is kept as a question mark."""
+    sound = RedisStateStore.save_transaction
+
+    async def save(self: RedisStateStore, record: Transaction) -> Transaction:
+        plain = redis_store.replace(record, id_tag=record.id_tag.encode("ascii", "replace").decode())
+        return redis_store.replace(await sound(self, plain), id_tag=record.id_tag)
+
+    RedisStateStore.save_transaction = save
+
+
+@defect("R15.6", THOUSAND_KEYS, says=r"fields? differ: \[Key\d+\]\S*: nothing and ")
+def a_long_configuration_is_cut() -> None:
+    """Of a configuration no more than 500 keys are read."""
+    sound = RedisStateStore.get_configuration
+
+    async def read(self: RedisStateStore, charge_point_id: str, **options: Any) -> dict[str, ConfigurationKey]:
+        return dict(sorted((await sound(self, charge_point_id, **options)).items())[:500])
+
+    RedisStateStore.get_configuration = read

@@ -81,7 +81,7 @@ Stop Says How Long It Took
     Should Be True    0 < ${seconds} < 30
     ${status}    Server Should Have Exited    alias=fake
     Should Be Equal    ${status}    ${0}
-    Run Keyword And Expect Error    EQUALS:Cannot stop Server 'fake': it has ended with status 0.
+    Run Keyword And Expect Error    EQUALS:Cannot stop Server 'fake': it exited with status 0.
     ...    Stop Server    alias=fake
 
 Stop Is Bounded
@@ -284,7 +284,7 @@ Processor Time Is A Share Of One Core
     ${percent}    Measure Server CPU    500ms    alias=fake
     Should Be True    0 <= ${percent} < 20
     Kill Server    alias=fake
-    Run Keyword And Expect Error    EQUALS:Cannot measure Server 'fake': it has ended with status -9.
+    Run Keyword And Expect Error    EQUALS:Cannot measure Server 'fake': it exited with status -9.
     ...    Measure Server CPU    500ms    alias=fake
     Run Keyword And Expect Error    EQUALS:duration is 0 seconds, it has to be above 0.
     ...    Measure Server CPU    0s    alias=fake

@@ -53,10 +53,10 @@ A Stopped Redis Does Not Answer Until It Is Started Again
     Stop Redis
     Redis Should Not Answer
     Run Keyword And Expect Error
-    ...    EQUALS:Redis 'redis' should answer PING, but it has ended with status 0.
+    ...    EQUALS:Redis 'redis' should answer PING, but it exited with status 0.
     ...    Redis Should Be Running
     Run Keyword And Expect Error
-    ...    EQUALS:Cannot kill Redis 'redis': it has ended with status 0.
+    ...    EQUALS:Cannot kill Redis 'redis': it exited with status 0.
     ...    Kill Redis
     ${after}    Start Redis
     Should Be Equal    ${after}    ${before}

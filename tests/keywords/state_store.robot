@@ -136,6 +136,20 @@ A Text Has The Size Asked For
     Should Be Equal    ${{ len($text.encode()) }}    ${1001}
     Should Be True    ${{ len($text) }} < 1001
 
+Charge Points Are Saved All At Once And Listed
+    [Documentation]    One that is not there, or other than written, is named; so is having none to save.
+    VAR    @{points}    KW-20    KW-21    KW-22
+    ${saved}    Save Charge Points At Once    ${points}
+    Charge Points Should Be Listed    ${saved}
+    Delete Charge Point    KW-20
+    Update Charge Point    KW-22    model=Other
+    Run Keyword And Expect Error
+    ...    EQUALS:Of 3 charge points: 1 not listed (for example KW-20); 1 other than written (for example KW-22).
+    ...    Charge Points Should Be Listed    ${saved}
+    Run Keyword And Expect Error
+    ...    EQUALS:There are no charge points to save; name one at least.
+    ...    Save Charge Points At Once    ${{ [] }}
+
 Transactions Are Started And Completed All At Once
     [Documentation]    With ids of their own.
     VAR    @{points}    KW-7    KW-8

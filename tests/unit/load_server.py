@@ -1,14 +1,14 @@
 """A small OCPP server over WebSocket for the tests of the load engine: `load_server.py OPTIONS-AS-JSON`.
 
 Prints its port. Options: `stall_at` and `stall` (seconds after the first message, and how long everything stands
-still), `silent` (every so many messages without an answer), `refuse` (every so many messages get a CALLERROR),
-`drop` (every so many messages the connection is cut), `slam` (every so many connections are cut as soon as they are
-open), `ask` (every so many messages are followed by a command), `leak` (bytes kept for each message), `delay`
-(seconds), `slow` (the end of a path: only such charge points have to wait that long), `record` (file that all that
-came is written to when the server is ended), `times` (file that the times of all answers are written to then, in
-seconds of one clock), `addresses` (file for the addresses that connections came from, and how many), `stood` (file for
-the times that it was held up by the machine, without having been asked to stand still: when that ended, by that clock,
-and for how long).
+still), `silent` (every so many messages without an answer), `refuse` (every so many messages get a CALLERROR), `drop`
+(every so many messages the connection is cut), `slam` (every so many connections are cut as soon as they are open),
+`room` (how many connections are let in, one after the other; further ones are refused), `ask` (every so many messages
+are followed by a command), `leak` (bytes kept for each message), `delay` (seconds), `slow` (the end of a path: only
+such charge points have to wait that long), `record` (file that all that came is written to when the server is ended),
+`times` (file that the times of all answers are written to then, in seconds of one clock), `addresses` (file for the
+addresses that connections came from, and how many), `stood` (file for the times that it was held up by the machine,
+without having been asked to stand still: when that ended, by that clock, and for how long).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from picows import (
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 COUNT = itertools.count(1)
 CONNECTIONS = itertools.count(1)
+ACCEPTED = itertools.count(1)
 TRANSACTIONS = itertools.count(1)
 KEPT: list[bytes] = []
 ANSWERED: list[float] = []
@@ -117,6 +118,8 @@ def due(name: str, number: int) -> bool:
 
 
 def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+    if OPTIONS.get("room") and next(ACCEPTED) > OPTIONS["room"]:
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(503), None)
     response = WSUpgradeResponse.create_101_response(extra_headers={"Sec-WebSocket-Protocol": "ocpp1.6"})
     slow = request.path.endswith(tuple(each.encode() for each in OPTIONS.get("slow", [""])))
     return WSUpgradeResponseWithListener(response, Peer(OPTIONS.get("delay", 0) if slow else 0))

@@ -103,7 +103,7 @@ def test_stop_and_kill_prove_that_connections_are_refused(service: EmbeddedRedis
     effect = service.stop(PATIENCE)
     assert effect.action == "stopped (status 0)"
     assert effect.proof == "PING: Connection refused"
-    assert service.state == "has ended with status 0"
+    assert service.state == "exited with status 0"
     assert not service.is_running
     service.start(START)
     effect = service.kill()
@@ -242,7 +242,7 @@ def test_a_setting_that_redis_refuses_is_shown(make: Make) -> None:
     service = make(settings={"maxmemory-policy": "much"})
     with pytest.raises(ServiceError, match=r"(?s)^Redis 'test' ended with status 1 while starting.*maxmemory"):
         service.start(START)
-    assert service.state == "has ended with status 1"
+    assert service.state == "exited with status 1"
 
 
 def test_settings_of_the_service_itself_are_refused(make: Make) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from robot.api import TestSuite as Suites
 
 from resilience.report.grade import Failure, Grade, GradedDefect
 from resilience.requirements import DEFAULT_FILE, load
@@ -72,6 +73,20 @@ def test_every_defect_names_a_requirement_that_there_is(tools: Any) -> None:
         name: each.requirement for name, each in tools.catalogue.defects().items() if each.requirement not in known
     }
     assert not wrong
+
+
+def test_every_requirement_of_a_system_has_a_defect_that_breaks_it(tools: Any) -> None:
+    broken = {each.requirement for each in tools.catalogue.defects().values()}
+    # These three are of the run as a whole, whatever the system: its length, its Redis, its baseline.
+    assert {each.id for each in load(DEFAULT_FILE)} - broken == {"R0.1", "R0.2", "R0.3"}
+
+
+def test_every_test_of_the_suites_has_a_defect_that_it_must_catch(tools: Any) -> None:
+    """A test that has never failed proves nothing."""
+    homes = tools.grade._Homes()
+    Suites.from_file_system(str(FOLDER.parents[1] / "suites")).visit(homes)
+    named = {test for each in tools.catalogue.defects().values() for test in each.caught_by}
+    assert named == homes.homes.keys()
 
 
 def test_every_defect_finds_what_it_breaks() -> None:

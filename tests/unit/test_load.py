@@ -349,7 +349,20 @@ def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Ca
     assert result.recovered_after is not None
     assert 0 < result.recovered_after < result.duration - 0.5
     assert (result.connections, result.fewest_connected, result.reconnecting.samples) == (100, 0, 50)
+    assert result.connected_at_end == 50
     assert result.answered + result.unanswered == 400
+
+
+def test_who_never_comes_back_after_a_blackout_is_waited_for_and_seen(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
+    result = load(
+        server(room=13), model=Model.OPEN, stages=[Stage(5, 20)], blackout_at=0.5, charge_points=10, timeout=1
+    )
+    assert (result.connected_at_start, result.fewest_connected, result.connected_at_end) == (10, 0, 3)
+    assert result.recovered_after is None
+    assert result.failures["not sent"] > 0
+    assert result.duration >= 6
 
 
 def test_a_connection_that_is_cut_as_soon_as_it_is_open_is_opened_again(
@@ -609,6 +622,12 @@ def test_percentiles_are_taken_of_the_merged_histograms() -> None:
     assert result.latency.p99 == pytest.approx(1000, rel=0.001)
     assert result.latency.p90 == pytest.approx(1, rel=0.001)
     assert result.latency.mean == pytest.approx(50.95, rel=0.001)
+
+
+def test_everybody_is_back_only_when_those_of_all_processes_are() -> None:
+    back = Part(charge_points=1, ended=3.0, recovered_after=0.5)
+    assert together([back, back], profile="heartbeat", model="open").recovered_after == 0.5
+    assert together([back, Part(charge_points=1, ended=3.0)], profile="heartbeat", model="open").recovered_after is None
 
 
 def test_a_leak_of_a_kilobyte_a_message_is_found_under_load(server: Callable[..., str]) -> None:

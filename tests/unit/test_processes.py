@@ -184,7 +184,7 @@ def test_what_cannot_be_done_is_said(child: ChildProcess) -> None:
         child.wait_for_exit(0.05)
     child.kill()
     for action in (lambda: child.stop(1), child.kill, child.pause, child.resume, child.memory, child.cpu_seconds):
-        with pytest.raises(ServiceError, match=r"^Cannot \w+ Helper: it has ended with status -9\.$"):
+        with pytest.raises(ServiceError, match=r"^Cannot \w+ Helper: it exited with status -9\.$"):
             action()
 
 
@@ -218,7 +218,7 @@ def test_cpu_share_of_an_idle_and_of_a_busy_process(child: ChildProcess) -> None
 def test_cpu_share_of_a_process_that_ends_meanwhile_fails_at_once(child: ChildProcess) -> None:
     child.start([sys.executable, "-c", ""])
     began = time.monotonic()
-    with pytest.raises(ServiceError, match="it has ended with status 0"):
+    with pytest.raises(ServiceError, match="it exited with status 0"):
         child.cpu_share(60)
     assert time.monotonic() - began < 30
 

@@ -481,6 +481,7 @@ class Fleet:
         if self.blackout_began is not None and self.connected == len(self.points):
             self.part.recovered_after = now() - self.blackout_began
             self.blackout_began = None
+            self._check_end()
 
     async def connect(self) -> None:
         """Connect everybody, some at a time, until all are or the time is up."""
@@ -614,6 +615,9 @@ class Fleet:
         if self.over.is_set() or not self.stopping:
             return
         if self.open:
+            # Who is still away after a blackout is waited for, too: whether everybody comes back is what is asked.
+            if self.blackout_began is not None:
+                return
             if any(point.backlog or point.waiting_for is not None for point in self.points):
                 return
             if not self.finishing:
@@ -754,6 +758,7 @@ class Fleet:
                 point.unknown("stopped before the answer")
         self._close_second(len(part.seconds))
         part.fewest_connected = self.fewest
+        part.connected_at_end = self.connected
         part.refused = dict(self.refused)
         part.failures = dict(self.failures)
         if not self.open:

@@ -185,9 +185,9 @@ class Part(msgspec.Struct, kw_only=True):
         slip_rate: answers a second in the last second before the schedule slipped.
         slip_cause: why it was the generator that made it slip; `None` if it was not.
         connections: opened.
-        connected_at_start, most_connected, fewest_connected: charge points.
+        connected_at_start, most_connected, fewest_connected, connected_at_end: charge points.
         most_charging: transactions active at once.
-        recovered_after: seconds from the blackout until all were connected again.
+        recovered_after: seconds from the blackout until all were connected again; `None` if they never were.
         cpu_share: processor time of the process by the time of the run.
         times: `latency`, `queueing`, `service`, `connecting`, `reconnecting` and `lag`: histogram and sum.
         seconds: second by second.
@@ -216,6 +216,7 @@ class Part(msgspec.Struct, kw_only=True):
     connected_at_start: int = 0
     most_connected: int = 0
     fewest_connected: int = 0
+    connected_at_end: int = 0
     most_charging: int = 0
     recovered_after: float | None = None
     cpu_share: float = 0.0
@@ -282,6 +283,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
     connected_at_start: int
     most_connected: int
     fewest_connected: int
+    connected_at_end: int
     most_charging: int
     recovered_after: float | None
     saturated: list[str]
@@ -422,8 +424,9 @@ def together(parts: Sequence[Part], *, profile: str, model: str) -> LoadResult:
         connected_at_start=sum(part.connected_at_start for part in parts),
         most_connected=sum(part.most_connected for part in parts),
         fewest_connected=sum(part.fewest_connected for part in parts),
+        connected_at_end=sum(part.connected_at_end for part in parts),
         most_charging=sum(part.most_charging for part in parts),
-        recovered_after=max(recovered, default=None),
+        recovered_after=max(recovered) if len(recovered) == len(parts) else None,
         saturated=saturated,
         cpu_share=max(part.cpu_share for part in parts),
         processes=len(parts),

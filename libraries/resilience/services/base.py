@@ -119,7 +119,7 @@ class RedisService(abc.ABC):
     @property
     @abc.abstractmethod
     def state(self) -> str:
-        """In words that follow a name: `is running`, `is paused`, `was not started`, `has ended with status -9`."""
+        """In words that follow a name: `is running`, `is paused`, `was not started`, `exited with status -9`."""
 
     @property
     @abc.abstractmethod

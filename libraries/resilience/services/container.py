@@ -97,7 +97,7 @@ class ContainerRedis(RedisService):
         """In words that follow its name."""
         status = self._status()
         if status == "exited":
-            return f"has ended with status {self._inspected()['State']['ExitCode']}"
+            return f"exited with status {self._inspected()['State']['ExitCode']}"
         return {"": "was not started", "running": "is running", "paused": "is paused"}.get(status, f"is {status}")
 
     @property

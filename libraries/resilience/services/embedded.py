@@ -89,7 +89,7 @@ class EmbeddedRedis(RedisService):
             return "was not started"
         if self._process.alive:
             return "is paused" if self._process.paused else "is running"
-        return f"has ended with status {self._process.exit_status}"
+        return f"exited with status {self._process.exit_status}"
 
     @property
     def version(self) -> str:
@@ -222,7 +222,7 @@ class EmbeddedRedis(RedisService):
             )
         except WaitTimeout:
             if not self._process.alive:
-                raise ServiceError(f"{self.name} has ended with status {self._process.exit_status}.") from None
+                raise ServiceError(f"{self.name} exited with status {self._process.exit_status}.") from None
             raise
         return Effect("resumed", time.monotonic() - began, "PING: PONG")
 
