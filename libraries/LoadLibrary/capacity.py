@@ -8,10 +8,10 @@ from datetime import timedelta
 from robot.api import logger
 
 from LoadLibrary.workshop import Workshop
-from resilience.errors import UsageError, WaitTimeout
+from resilience.errors import UsageError
 from resilience.library import Component, keyword
 from resilience.load import LoadResult, LoadRun, Model, Profile, Stage
-from resilience.waiting import in_words, seconds
+from resilience.waiting import in_words, seconds, wait_until
 
 SERIES = 20
 """Heartbeats one after the other that make one look at the response time."""
@@ -153,21 +153,27 @@ class Capacity(Component):
         """
         began = time.monotonic() if after is None else after.ended
         limit = seconds(timeout)
-        while True:
+        seen = ""
+
+        def normal_again() -> float | None:
+            nonlocal seen
             asked = max(0.0, time.monotonic() - began)
             result = self._series(SERIES, max(1.0, limit - asked))
             median = result.latency.p50
+            seen = f"{median:.2f} ms" if result.answered else "no answer"
             if result.answered == result.due and median <= factor * normal.latency.p50:
                 logger.info(f"Normal after {in_words(asked)}: median {median:.2f} ms.")
                 return asked
-            if asked >= limit:
-                seen = f"{median:.2f} ms" if result.answered else "no answer"
-                raise WaitTimeout(
-                    f"Heartbeats still take {seen} (median of {SERIES}), more than {factor:g} x the "
-                    f"{normal.latency.p50:.2f} ms of before (waited {in_words(limit)})",
-                    waited=limit,
-                    last_seen=seen,
-                )
+            return None
+
+        return wait_until(
+            normal_again,
+            timeout=max(0.0, began + limit - time.monotonic()),
+            failure=lambda: (
+                f"Heartbeats still take {seen} (median of {SERIES}), more than {factor:g} x the "
+                f"{normal.latency.p50:.2f} ms of before"
+            ),
+        )
 
     def _series(self, samples: int, timeout: float) -> LoadResult:
         plan = self._shop.plan(model=Model.CLOSED, charge_points=1, messages=samples, timeout=timeout, seconds=timeout)

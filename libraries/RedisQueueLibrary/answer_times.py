@@ -8,12 +8,12 @@ from datetime import timedelta
 from robot.api import logger
 
 from RedisQueueLibrary.base import QueueComponent
-from resilience.errors import UsageError, WaitTimeout
+from resilience.errors import UsageError
 from resilience.library import keyword
 from resilience.measure.times import ResponseTimes, response_times
 from resilience.queue import messages, waits
 from resilience.queue.client import QueueClient
-from resilience.waiting import in_words, seconds
+from resilience.waiting import in_words, seconds, wait_until
 
 NORMAL_FACTOR = 2.0
 """An answer time counts as normal up to this multiple of what it was before: R18.5 draws the line there too."""
@@ -105,23 +105,27 @@ class Timing(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        limit = normal["median"] * NORMAL_FACTOR
         began = time.monotonic()
-        while True:
-            series_began = time.monotonic() - began
-            left = seconds(timeout) - series_began
-            if left > 0:
-                times = self._measure(client, samples, left)
-                if times["median"] <= limit:
-                    logger.info(f"Normal after {in_words(series_began)}: median {times['median']:.1f} ms.")
-                    return series_began
-                continue
-            raise WaitTimeout(
-                f"Answers still take {times['median']:.1f} ms (median of {samples}), more than {NORMAL_FACTOR:g} x "
-                f"the {normal['median']:.1f} ms of before (waited {in_words(timeout)})",
-                waited=seconds(timeout),
-                last_seen=f"{times['median']:.1f} ms",
-            )
+        limit = seconds(timeout)
+        median = 0.0
+
+        def normal_again() -> float | None:
+            nonlocal median
+            passed = time.monotonic() - began
+            median = self._measure(client, samples, max(1.0, limit - passed))["median"]
+            if median <= normal["median"] * NORMAL_FACTOR:
+                logger.info(f"Normal after {in_words(passed)}: median {median:.1f} ms.")
+                return passed
+            return None
+
+        return wait_until(
+            normal_again,
+            timeout=timeout,
+            failure=lambda: (
+                f"Answers still take {median:.1f} ms (median of {samples}), more than {NORMAL_FACTOR:g} x "
+                f"the {normal['median']:.1f} ms of before"
+            ),
+        )
 
     def _measure(self, client: QueueClient, samples: int, timeout: float) -> ResponseTimes:
         charge_point = self._ids.charge_point()

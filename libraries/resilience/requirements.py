@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import yaml
@@ -24,6 +24,7 @@ from robot.errors import DataError
 from robot.running import TestCase
 from robot.utils import normalize
 
+from resilience import strict_yaml
 from resilience.errors import UsageError
 
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "resources" / "requirements.yaml"
@@ -262,7 +263,7 @@ def load(path: Path = DEFAULT_FILE) -> Requirements:
     except (OSError, UnicodeDecodeError) as error:
         raise RequirementsFileError(f"{path}: cannot be read: {error}") from None
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader with one rule more
+        _, data = strict_yaml.parse(text)
     except yaml.YAMLError as error:
         raise RequirementsFileError(f"{path}: not valid YAML: {_on_one_line(error)}") from None
     if not isinstance(data, dict) or not isinstance(data.get("requirements"), list) or not data["requirements"]:
@@ -355,22 +356,6 @@ def _singular(unit: str) -> str:
 
 def _on_one_line(error: object) -> str:
     return " ".join(str(error).split())
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that is there twice: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, once every key was seen to be there only once."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"key '{key}' is there twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 # --- The check ---------------------------------------------------------------------------------------------------

@@ -189,7 +189,8 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
         chosen = list(graded)
         async with burning(options.burners if options.sound else 0):
             for number in range(1, options.sound + 1):
-                groups = as_with_the_defects(chosen) if number == 1 else by_suite(chosen, homes)
+                in_company = number == 1 and options.fraction == 1
+                groups = as_with_the_defects(chosen) if in_company else by_suite(chosen, homes)
                 await grader.try_sound(groups, number)
                 tests += sum(len(each.tests) for each in groups)
                 print(f"sound server, run {number}: {len(grader.alarms)} false alarms so far", flush=True)

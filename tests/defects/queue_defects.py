@@ -135,7 +135,7 @@ def blocks_on_an_empty_queue() -> None:
     """Waiting for a message holds up the whole process, health answers included."""
 
     async def wait(self: RequestQueue) -> Batch:
-        time.sleep(0.4)  # noqa: ASYNC251 - that is the defect
+        time.sleep(0.15)  # noqa: ASYNC251 - that is the defect
         return await self.peek()
 
     RequestQueue.wait = wait

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+from catalogue import LONGEST_WAIT
 from robot.api import ExecutionResult, ResultVisitor
 from robot.result import TestCase
 
@@ -52,7 +53,11 @@ async def run_suites(
         RuntimeError: the run left no result.
     """
     environment = {name: value for name, value in os.environ.items() if name not in {"DEFECT", "PYTHONPATH"}}
-    environment |= {"PYTHONPATH": str(HERE / "inject"), "GRADE_LONGEST_WAIT": str(longest_wait)}
+    environment |= {
+        "PYTHONPATH": str(HERE / "inject"),
+        "GRADE_LONGEST_WAIT": str(longest_wait),
+        "GRADE_LONGEST_ANSWER": str(LONGEST_WAIT),
+    }
     if defect:
         environment["DEFECT"] = defect
     # A template goes through all of its rows, unless its test has this tag; with a defect the first failure decides.

@@ -34,6 +34,14 @@ Rows
     1
     2
 
+Goes On
+    Run Keyword And Continue On Failure    Never    1
+    Run Keyword And Continue On Failure    Never    2
+
+Load
+    ${seconds}    Answer Limit    30
+    Should Be Equal    ${seconds}    ${12.0}
+
 Other
     No Operation
 
@@ -42,7 +50,13 @@ Told
 """
 
 WAITS = """
+from resilience.load import LoadRun, Plan
 from resilience.waiting import wait_until
+
+def answer_limit(seconds):
+    run = LoadRun("load", Plan(url="ws://127.0.0.1/{charge_point_id}", messages=1, timeout=float(seconds)))
+    run.close()
+    return run.plan.timeout
 
 def never(row):
     wait_until(lambda: None, timeout=60, failure=lambda: f"Row {row} has not come")
@@ -280,9 +294,19 @@ def test_a_run_has_the_variables_that_it_is_given(suites: Any, tmp_path: Path) -
     assert asyncio.run(run) == {"Told": ("PASS", "")}
 
 
-def test_with_a_defect_the_first_failure_of_a_template_decides(suites: Any, tmp_path: Path) -> None:
-    run = suites.run_suites(["Rows"], tmp_path / "out", longest_wait=0.01, defect="last_in_first_out")
-    assert "Row 2" not in asyncio.run(run)["Rows"][1]
+@pytest.mark.parametrize("test", ["Rows", "Goes On"])
+def test_with_a_defect_the_first_failure_decides(suites: Any, tmp_path: Path, test: str) -> None:
+    sound = asyncio.run(suites.run_suites([test], tmp_path / "sound", longest_wait=0.01))
+    assert "Row 2" in sound[test][1]
+    run = suites.run_suites([test], tmp_path / "broken", longest_wait=0.01, defect="last_in_first_out")
+    status, message = asyncio.run(run)[test]
+    assert (status, message.splitlines()[0]) == ("FAIL", "Row 1 has not come (waited 10 ms)")
+    assert "Row 2" not in message
+
+
+def test_charge_points_of_a_load_wait_no_longer_than_keywords(suites: Any, tmp_path: Path) -> None:
+    outcomes = asyncio.run(suites.run_suites(["Load"], tmp_path / "out", longest_wait=90))
+    assert outcomes == {"Load": ("PASS", "")}
 
 
 def test_a_run_without_a_result_says_what_robot_said(suites: Any, tmp_path: Path) -> None:

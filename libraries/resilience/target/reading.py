@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import yaml
 
+from resilience import strict_yaml
 from resilience.errors import UsageError
 from resilience.target.sections import Section
 from resilience.target.templates import listed
@@ -210,24 +211,6 @@ def _children(node: yaml.Node) -> Iterator[tuple[Step, int, yaml.Node]]:
             yield index, value.start_mark.line, value
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key that stands twice: YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    problem="the name of a field has to be text", problem_mark=key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"field '{key.value}' stands twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:
     try:
         data = file.read_bytes()
@@ -241,12 +224,7 @@ def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:
             f"Target profile {file}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8."
         ) from None
     try:
-        loader = _StrictLoader(text)
-        try:
-            root = loader.get_single_node()
-            return root, None if root is None else loader.construct_document(root)
-        finally:
-            loader.dispose()
+        return strict_yaml.parse(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""

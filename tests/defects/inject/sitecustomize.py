@@ -1,7 +1,9 @@
 """Applies the defect that the environment names, in processes that use the server's modules.
 
-`GRADE_LONGEST_WAIT` (seconds) caps what Robot's keywords wait for something: what a broken server does not do within
-that time it never does, and a catalogue of a hundred defects cannot wait a minute for each.
+`GRADE_LONGEST_WAIT` (seconds) caps what Robot's keywords wait for something, and `GRADE_LONGEST_ANSWER` what the
+charge points of a load wait for an answer: what a broken server does not do within that time it never does, and a
+catalogue of a hundred defects cannot wait a minute for each. With a defect, the first failure of a test decides: what
+`Run Keyword And Continue On Failure` would go on with is left out.
 """
 
 import os
@@ -27,10 +29,34 @@ def _cap_waits(longest: float) -> None:
     waiting.wait_until = wait_until
 
 
+def _cap_answers(longest: float) -> None:
+    import msgspec
+
+    from resilience.load.run import LoadRun
+
+    sound = LoadRun.__init__
+
+    def init(self, name, plan, **options):
+        sound(self, name, msgspec.structs.replace(plan, timeout=min(plan.timeout, longest)), **options)
+
+    LoadRun.__init__ = init
+
+
+def _stop_at_the_first_failure() -> None:
+    from robot.libraries.BuiltIn import BuiltIn
+
+    BuiltIn.run_keyword_and_continue_on_failure = lambda self, name, *arguments: self.run_keyword(name, *arguments)
+
+
 if os.environ.get("DEFECT") and _module() in _USERS:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from catalogue import apply
 
     apply(os.environ["DEFECT"])
-if os.environ.get("GRADE_LONGEST_WAIT") and _module() == "robot":
-    _cap_waits(float(os.environ["GRADE_LONGEST_WAIT"]))
+if _module() == "robot":
+    if os.environ.get("GRADE_LONGEST_WAIT"):
+        _cap_waits(float(os.environ["GRADE_LONGEST_WAIT"]))
+    if os.environ.get("GRADE_LONGEST_ANSWER"):
+        _cap_answers(float(os.environ["GRADE_LONGEST_ANSWER"]))
+    if os.environ.get("DEFECT"):
+        _stop_at_the_first_failure()

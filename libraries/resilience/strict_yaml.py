@@ -1,0 +1,63 @@
+"""YAML as the files of this library are written: safe, and no key stands twice, of which YAML would take the last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+_Fast: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _NoKeyTwice:
+    """The rule, for a loader."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, once every key was seen to be text and there only once."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    problem="the name of a field has to be text", problem_mark=key.start_mark
+                )
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"field '{key.value}' stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
+        return found
+
+
+class _FastLoader(_NoKeyTwice, _Fast):
+    """With libyaml, where it is there: several times as fast."""
+
+
+class _ExplainingLoader(_NoKeyTwice, yaml.SafeLoader):
+    """All in Python: its errors are the same on every machine, and say more."""
+
+
+def parse(text: str) -> tuple[yaml.Node | None, Any]:
+    """What a YAML text says.
+
+    Args:
+        text: the text.
+
+    Returns:
+        Its root node, which knows the line of everything (`None` if there is nothing), and its data.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or a key stands twice or is no text.
+    """
+    try:
+        return _parse(_FastLoader(text))
+    except yaml.YAMLError:
+        return _parse(_ExplainingLoader(text))
+
+
+def _parse(loader: Any) -> tuple[yaml.Node | None, Any]:
+    try:
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
