@@ -113,6 +113,8 @@ class Loads(Component):
 
         Raises:
             UsageError: the arguments do not go together, or a load of this name still runs.
+            LacksCapability: the target has no transactions, and the profile is `session`; the test is skipped. Other
+                actions that the target does not support are left out.
             ServiceError: the load could not be started.
 
         Example:
@@ -150,6 +152,8 @@ class Loads(Component):
             timeout=seconds(timeout),
             drain=drain,
         )
+        if profile is Profile.SESSION:
+            self._shop.aimed().target.need_actions("StartTransaction")
         run = self._shop.start(alias, plan, self.cleanup, processes=processes, ledger=ledger)
         logger.info(f"{run.name} runs: {_in_words(plan)}.")
 

@@ -18,6 +18,7 @@ from resilience.load import LoadResult, LoadRun, Plan
 from resilience.registry import Registry
 from resilience.robot_variables import output_folder
 from resilience.target import Target
+from resilience.target.sections import Action
 from resilience.waiting import seconds
 
 
@@ -99,6 +100,7 @@ class Workshop:
             "charge_points": points.count,
             "id_pattern": points.id_pattern,
             "first_number": points.first_number,
+            "lacking": [each for each in Action if each not in aim.target.actions],
         }
         return Plan(**(defaults | given))
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from RedisQueueLibrary.base import QueueComponent, log_all_sent, points
+from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
 from resilience.errors import UsageError, WaitTimeout
 from resilience.library import keyword
 from resilience.queue.client import QueueClient
@@ -131,7 +131,7 @@ class Background(QueueComponent):
         made = generate(
             count,
             points(charge_points, self._ids),
-            mix=mix if mix is not None else {"Heartbeat": 1},
+            mix=supported_mix(client, mix if mix is not None else {"Heartbeat": 1}),
             order=Order.SHUFFLED,
             seed=chosen,
             message_format=client.message_format,

@@ -43,6 +43,18 @@ def log_all_sent(client: QueueClient, sent: SentMessages) -> None:
     )
 
 
+def supported_mix(client: QueueClient, mix: dict[str, int]) -> dict[str, int]:
+    """Of actions with their weights, those that the target supports; the log names the others.
+
+    Raises:
+        LacksCapability: it supports none of them.
+    """
+    supported = client.supported_mix(mix)
+    if left_out := [action for action in mix if action not in supported]:
+        logger.info(f"Left out, since the target does not support them: {', '.join(left_out)}.")
+    return supported
+
+
 def points(charge_points: int | list[str], ids: Ids) -> list[str]:
     """The charge points that are meant: so many new ones, or these.
 

@@ -94,6 +94,7 @@ class Connection(QueueComponent):
             state_database=databases.state if databases.state != databases.queue else None,
             socket_timeout=seconds(socket_timeout),
             announcements=Announcements.of(profile),
+            target=profile,
         )
         if self._queues.find(alias) is not None:
             self._queues.remove(alias, self.cleanup)
@@ -101,6 +102,21 @@ class Connection(QueueComponent):
         logger.info(
             f"Opened queue '{client.keys.requests}' at {client.address}; the token of this run is {self._ids.token}."
         )
+
+    @keyword(tags=("queue", "target", "getter"))
+    def get_supported_actions(self, *, alias: str = "queue") -> list[str]:
+        """Returns the actions that the system behind a queue supports, of the ten that charge points may ask for.
+
+        Args:
+            alias: which queue; its target profile says it (`actions`).
+
+        Example:
+        ```robotframework
+        @{actions}    Get Supported Actions
+        Queue Messages    @{actions}
+        ```
+        """
+        return list(self._queues.get(alias).actions)
 
     @keyword(tags=("queue", "lifecycle"))
     def close_queue(self, *, alias: str = "queue") -> None:

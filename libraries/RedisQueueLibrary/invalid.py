@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robot.api import logger
+
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
 from resilience.errors import UsageError
 from resilience.library import keyword
@@ -88,6 +90,8 @@ class InvalidMessageKeywords(QueueComponent):
     ) -> SentMessages:
         """Queues all cases of a file, in its order, and returns records of them.
 
+        Cases of an action that the target does not support are left out, and the log names them.
+
         Args:
             file: the path of the file, or the name of one of the project's `resources`.
             requirement: take only the cases of this requirement.
@@ -112,8 +116,14 @@ class InvalidMessageKeywords(QueueComponent):
         client = self._queues.get(alias)
         cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind)
         messages: list[SentMessage] = []
+        left_out: list[str] = []
         for case in cases:
-            messages.append(case.message())
+            message = case.message()
+            if not client.supports(message.action):
+                # Whatever is wrong with it, it would be refused for its action.
+                left_out.append(case.id)
+                continue
+            messages.append(message)
             if valid_behind:
                 messages.append(
                     build(
@@ -124,6 +134,8 @@ class InvalidMessageKeywords(QueueComponent):
                         message_format=client.message_format,
                     )
                 )
+        if left_out:
+            logger.info(f"Left out, since the target does not support their actions: {', '.join(left_out)}.")
         sent = client.send(messages)
         log_all_sent(client, sent)
         return sent
@@ -178,6 +190,7 @@ class InvalidMessageKeywords(QueueComponent):
             new_message_id=self._ids.message,
             valid_between=valid_between,
             message_format=client.message_format,
+            actions=client.actions,
             max_message_bytes=max_message_bytes,
         )
         sent = client.send(made, seed=chosen)

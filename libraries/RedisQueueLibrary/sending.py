@@ -45,6 +45,7 @@ class Sending(QueueComponent):
 
         Raises:
             UsageError: the payload cannot be sent in this form.
+            LacksCapability: the target does not support the action; the test is skipped.
             QueueUnavailable: Redis did not acknowledge it.
 
         Example:
@@ -55,6 +56,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
+        client.need_actions(action)
         message = self._built(
             client,
             action,
@@ -102,6 +104,7 @@ class Sending(QueueComponent):
             alias: which queue.
 
         Raises:
+            LacksCapability: the target does not support one of the actions; the test is skipped.
             QueueUnavailable: Redis did not acknowledge all of them; says how many.
 
         Example:
@@ -111,6 +114,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
+        client.need_actions(*actions)
         point = self._ids.charge_point() if charge_point is None else charge_point
         built = [
             self._built(client, each, messages.default_payload(each), charge_point=point, message_format=format)

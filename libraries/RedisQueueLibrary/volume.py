@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from RedisQueueLibrary.base import QueueComponent, log_all_sent, points
+from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
 from resilience.library import keyword
 from resilience.queue.messages import MessageFormat, SentMessages
 from resilience.queue.volume import Order, generate, new_seed
@@ -31,7 +31,8 @@ class Volume(QueueComponent):
             count: how many messages.
             charge_points: how many new charge points they are of, or a list of ids; each gets its share.
             action: the OCPP action of all of them.
-            mix: several actions with their weights, in the place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`.
+            mix: several actions with their weights, in the place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`;
+                those that the target does not support are left out, and the log says so.
             order: `interleaved` (each charge point in turn), `blocked` (all of one, then of the next) or `shuffled`.
             seed: what a mix and a shuffled order are made from; by chance if not given, and logged.
             format: `envelope` or `flat`; that of the queue if not given.
@@ -40,6 +41,7 @@ class Volume(QueueComponent):
 
         Raises:
             UsageError: a number cannot be used.
+            LacksCapability: the target supports none of the actions; the test is skipped.
             QueueUnavailable: Redis did not acknowledge all of them; says how many.
 
         Example:
@@ -54,7 +56,7 @@ class Volume(QueueComponent):
         made = generate(
             count,
             points(charge_points, self._ids),
-            mix=mix if mix is not None else {action: 1},
+            mix=supported_mix(client, mix if mix is not None else {action: 1}),
             order=order,
             seed=chosen,
             message_format=format or client.message_format,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -79,12 +80,12 @@ class ContainerProcess(ChildProcess):
     def paused(self) -> bool:
         return self._standing_still and self.alive
 
-    def stop(self, timeout: timedelta | float) -> Exit:
-        """Ask it to end (SIGTERM, which `docker run` hands on), and kill it when it does not."""
+    def stop(self, timeout: timedelta | float, *, by: signal.Signals = signal.SIGTERM) -> Exit:
+        """Ask it to end (by a signal, which `docker run` hands on), and kill it when it does not."""
         if self.paused:
             self.resume()
         try:
-            return super().stop(timeout)
+            return super().stop(timeout, by=by)
         finally:
             self._remove()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -268,7 +269,7 @@ class OcppServer:
         self._ended_on_purpose = self._ended_on_purpose or not self.process.alive
 
     def stop(self, timeout: timedelta | float | None = None) -> Exit:
-        """End it with SIGTERM.
+        """End it in order, with the signal that the target wants for that.
 
         Raises:
             ServiceError: it does not run.
@@ -276,7 +277,9 @@ class OcppServer:
         """
         # What has ended already did so by itself.
         self._ended_on_purpose = self.process.alive
-        return self.process.stop(self.target.timeouts.stop if timeout is None else timeout)
+        start = self.target.start
+        by = signal.SIGTERM if start is None else signal.Signals[start.stop_signal]
+        return self.process.stop(self.target.timeouts.stop if timeout is None else timeout, by=by)
 
     def kill(self) -> Exit:
         """End it with SIGKILL and see that its port is closed."""

@@ -170,10 +170,14 @@ class ChildProcess:
             longest_pause=0.01,
         )
 
-    def stop(self, timeout: timedelta | float) -> Exit:
-        """Ask it to end (SIGTERM), and kill it when it does not.
+    def stop(self, timeout: timedelta | float, *, by: signal.Signals = signal.SIGTERM) -> Exit:
+        """Ask it to end, and kill it when it does not.
 
         A paused process is resumed, since it could not react otherwise. What it leaves behind of processes is killed.
+
+        Args:
+            timeout: the longest wait.
+            by: the signal that asks it.
 
         Raises:
             ServiceError: it does not run.
@@ -182,7 +186,7 @@ class ChildProcess:
         process = self._running("stop")
         self._children = self._descendants()
         began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(by)
         if self._paused:
             self._signal_group(signal.SIGCONT)
             self._paused = False
@@ -192,7 +196,7 @@ class ChildProcess:
             self._kill_now()
             limit = seconds(timeout)
             raise WaitTimeout(
-                f"{self.name} (process {process.pid}) had not ended {in_words(limit)} after SIGTERM and was killed.",
+                f"{self.name} (process {process.pid}) had not ended {in_words(limit)} after {by.name} and was killed.",
                 waited=limit,
                 last_seen="running",
             ) from None

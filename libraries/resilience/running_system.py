@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -57,7 +58,7 @@ class RunningSystem:
         """Not known here."""
         self._refuse("has no process of ours")
 
-    def stop(self, timeout: timedelta | float) -> Exit:  # noqa: ARG002 - as a child process has it
+    def stop(self, timeout: timedelta | float, *, by: signal.Signals = signal.SIGTERM) -> Exit:  # noqa: ARG002 - the same
         """It is not ours to end."""
         self._refuse("cannot be stopped")
 

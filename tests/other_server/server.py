@@ -44,8 +44,6 @@ class Stations:
             "Authorize": lambda station, call: {"idTagInfo": {"status": "Accepted"}},
             "BootNotification": self.boot,
             "DataTransfer": lambda station, call: {"status": "UnknownVendorId"},
-            "DiagnosticsStatusNotification": lambda station, call: {},
-            "FirmwareStatusNotification": lambda station, call: {},
             "Heartbeat": lambda station, call: {"currentTime": now()},
             "MeterValues": lambda station, call: {},
             "StartTransaction": self.start,

@@ -375,6 +375,23 @@ def test_a_connection_that_is_cut_as_soon_as_it_is_open_is_opened_again(
     assert result.most_connected <= 10
 
 
+def test_what_the_server_lacks_is_left_out(
+    server: Callable[..., str], load: Callable[..., LoadResult], end_servers: Callable[[], None], tmp_path: Path
+) -> None:
+    lacking = ["Authorize", "DataTransfer", "MeterValues"]
+    for profile in (Profile.SESSION, Profile.MIX):
+        record = tmp_path / f"{profile}.json"
+        url = server(record=str(record))
+        sessions = 2 if profile is Profile.SESSION else None
+        messages = None if sessions else 200
+        result = load(url, profile=profile, sessions=sessions, messages=messages, charge_points=4, lacking=lacking)
+        end_servers()
+        seen = {message[2] for message in json.loads(record.read_text()) if message[0] == 2}
+        assert not seen & set(lacking)
+        assert seen >= {"BootNotification", "StatusNotification", "StartTransaction", "StopTransaction"}
+        assert result.problems == "none"
+
+
 def test_churn_connects_again_and_again(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
     result = load(server(), profile=Profile.CHURN, per_connection=3, messages=12, charge_points=10)
     assert result.answered == 120

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -128,6 +130,21 @@ def test_a_port_that_was_closed_by_kill_is_refused_by_a_message_about_the_exit(s
     server.kill()
     with pytest.raises(ServiceError, match=r"^Server 'test' exited with status -9\.\n"):
         server.health()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"])
+def test_a_system_is_asked_to_end_by_the_signal_that_it_wants(make: Make, name: str) -> None:
+    program = f"import signal, sys; signal.signal(signal.{name}, lambda *_: sys.exit(7)); "
+    program += (
+        "import json; print(json.dumps({'kind': 'listening', 'http': 1}), file=sys.stderr, flush=True); signal.pause()"
+    )
+    command = re.search(r"  command: .*\n", (FAKES / "fake.yaml").read_text())
+    assert command is not None
+    given = f'  command: ["{{python}}", -c, {json.dumps(program)}]\n  stop_signal: {name}\n'
+    server = make(**{command[0].replace("{profile_directory}", str(FAKES)): given})
+    server.start()
+    assert server.stop(10).status == 7
+    assert server.crashes == 0
 
 
 def test_close_takes_the_processes_under_it_along(make: Make) -> None:

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
-from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
 from resilience.queue import waits
 from resilience.queue.answers import AnswerKind
 from resilience.queue.client import QueueClient
@@ -34,6 +35,7 @@ from resilience.queue.messages import (
 from resilience.queue.snapshot import compare
 from resilience.services import AppendOnly, RedisService, ServiceKind, create_service
 from resilience.target import Target
+from resilience.target.sections import Action
 from resilience.waiting import wait_until
 
 REQUESTS, DEAD_LETTERS = "ocpp:requests", "ocpp:dead-letters"
@@ -454,6 +456,27 @@ def test_a_target_without_dead_letters(service: RedisService) -> None:
         client.dead_letters()
     client.send([message(client)])
     assert client.remove_data(timeout=0).messages == 1
+    client.close()
+
+
+def test_a_target_that_lacks_actions(service: RedisService) -> None:
+    target = msgspec.structs.replace(Target.load("reference"), name="small", actions=[Action.HEARTBEAT])
+    client = QueueClient(service.url(), QueueKeys.of(target), ids=Ids(), target=target)
+    assert client.actions == ("Heartbeat",)
+    assert client.supported_mix({"Heartbeat": 2, "Authorize": 3}) == {"Heartbeat": 2}
+    client.need_actions("Heartbeat", "MakeCoffee")
+    for lacking in (lambda: client.need_actions("MeterValues"), lambda: client.supported_mix({"MeterValues": 1})):
+        with pytest.raises(
+            LacksCapability, match=r"^Target 'small' does not support the action MeterValues \(actions in"
+        ):
+            lacking()
+    # What nobody supports can be sent: it has to be refused.
+    assert [client.supports(each) for each in ("Heartbeat", "Authorize", "MakeCoffee", None)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
     client.close()
 
 

@@ -36,6 +36,7 @@ def test_everything_that_the_bundled_server_declares_works() -> None:
     assert status == 0, found
     assert {part for part, (verdict, _) in found.items() if verdict != "works"} == {"announcement"}
     assert "flat Heartbeat" in found["queue"][1]
+    assert found["actions"][1] == "10 answered"
     assert "code=FormationViolation" in found["log"][1]
     assert "ClearCache 404" in found["commands"][1]
     assert "BootNotification is answered" in found["gateway"][1]
@@ -47,8 +48,11 @@ def test_everything_that_the_second_server_declares_works_and_the_rest_is_not_de
     assert status == 0, found
     works = {part for part, (verdict, _) in found.items() if verdict == "works"}
     assert works == {
-        *("redis", "start", "ready", "health", "queue", "announcement", "state", "log", "stop", "capabilities"),
+        *("redis", "start", "ready", "health", "queue", "announcement", "actions"),
+        *("state", "log", "stop", "capabilities"),
     }
+    lacking = "DiagnosticsStatusNotification, FirmwareStatusNotification"
+    assert found["actions"][1] == f"8 answered; not declared: {lacking}"
     assert found["redis"][1].endswith("database 1 (queue) and 2 (state)")
     assert found["announcement"][1] == "on 'stations'; without it nothing is answered"
     assert found["metrics"] == ("not declared", "http.metrics is null")
@@ -120,6 +124,12 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         setting("commands.requests.Reset.path", "/api/v1/reset/{charge_point_id}"),
         "commands",
         r"Reset: POST /api/v1/reset/CP-.* is answered 404, as a path that does not exist",
+    ),
+    "an action is declared and not supported": (
+        OTHER,
+        setting("actions", ["BootNotification", "Heartbeat", "FirmwareStatusNotification"]),
+        "actions",
+        r"1 of 3 declared actions are refused or not answered, .*: Expected FirmwareStatusNotification .*InternalError",
     ),
     "it does not start": (
         OTHER,

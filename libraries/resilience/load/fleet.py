@@ -23,7 +23,7 @@ from resilience.charge_points.behaviour import Behaviour
 from resilience.ledger.records import FORMAT
 from resilience.load.plan import Model, Plan, Profile
 from resilience.load.result import LAG_LIMIT_MS, Part, Second, Spent, Spread, Times, cause_of_slip
-from resilience.load.scripts import HOLD, RECONNECT, SCRIPTS, Actor, Script, Session
+from resilience.load.scripts import HOLD, RECONNECT, Actor, Script, Session, script_of
 
 SPIN_BELOW = 300.0
 """Up to this rate (messages a second) the last millisecond before a message is due is waited out on the processor: the
@@ -85,7 +85,7 @@ class ChargePoint(WSListener, Actor):
         addresses = fleet.plan.local_addresses
         self.local = (addresses[number % len(addresses)], 0) if addresses else None
         self.transport: WSTransport | None = None
-        self.script: Script = SCRIPTS[fleet.plan.profile](
+        self.script: Script = script_of(
             self,
             fleet.plan,
             random.Random(f"{fleet.plan.seed}/{number}"),  # noqa: S311 - behaviour, no secret

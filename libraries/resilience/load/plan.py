@@ -96,6 +96,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             GetConfiguration asks for is a trace.
         per_connection: profile churn: messages on one connection.
         blackout_at: seconds after the start at which all connections are cut, for all to connect again at once.
+        lacking: actions that the server does not support: they are left out.
         timeout: seconds after which an answer no longer counts.
         connect_timeout: seconds for all to be connected before the start.
         connect_at_once: connections opened at the same time before the start.
@@ -128,6 +129,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     commands: bool = False
     per_connection: int = 5
     blackout_at: float | None = None
+    lacking: list[str] = []
     timeout: float = 30.0
     connect_timeout: float = 30.0
     connect_at_once: int = 100

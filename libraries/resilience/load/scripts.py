@@ -8,7 +8,7 @@ so it comes to its end in order: a transaction that runs is stopped first.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -164,13 +164,34 @@ def mix(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     yield BOOT
     single = {"heartbeat": HEARTBEAT, "status": STATUS["Available"], "data": DATA, "authorize": AUTHORIZE}
     chances = MIX | ({"session": PERSISTENT_SESSIONS} if plan.persistent else {})
-    names, weights = list(chances), list(chances.values())
+    needs = {name: action for name, (action, _) in single.items()} | {"session": "StartTransaction"}
+    names = [name for name in chances if needs[name] not in plan.lacking]
+    weights = [chances[name] for name in names]
     while not actor.stopping:
         name = chance.choices(names, weights)[0]
         if name in single:
             yield single[name]
         else:
             yield from one_session(actor, plan, chance)
+
+
+def script_of(actor: Actor, plan: Plan, chance: random.Random) -> Script:
+    """What a charge point of this plan does, without the actions that the server lacks."""
+    script = SCRIPTS[plan.profile](actor, plan, chance)
+    return _without(script, plan.lacking) if plan.lacking else script
+
+
+def _without(script: Script, lacking: Collection[str]) -> Script:
+    """Go on as if what is lacking had been refused."""
+    answer = None
+    try:
+        while True:
+            step = script.send(answer)
+            answer = None if isinstance(step, tuple) and step[0] in lacking else (yield step)
+    except StopIteration:
+        return
+    finally:
+        script.close()
 
 
 SCRIPTS: dict[Profile, Callable[[Actor, Plan, random.Random], Script]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import redis
@@ -30,10 +30,11 @@ from resilience.queue.link import (
     was_refused,
 )
 from resilience.queue.matching import AnswerReport, ExpectedAnswers, match
-from resilience.queue.messages import Ids, Message, MessageFormat, SentMessage, SentMessages, counted, read
+from resilience.queue.messages import ACTIONS, Ids, Message, MessageFormat, SentMessage, SentMessages, counted, read
 from resilience.queue.run_data import RemovedData, RunData
 from resilience.queue.sending import push, settle_unsent
 from resilience.queue.snapshot import KeySnapshot, take_snapshot
+from resilience.target import Target
 
 
 class QueueClient:
@@ -49,6 +50,7 @@ class QueueClient:
         state_database: the database with the state, where that is another one than the queue's.
         socket_timeout: the longest wait for one reply, in seconds.
         announcements: how charge points are announced before their first message, where the system wants that.
+        target: whose queue it is; without one, every action is taken for supported.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class QueueClient:
         state_database: int | None = None,
         socket_timeout: float = SOCKET_TIMEOUT,
         announcements: Announcements | None = None,
+        target: Target | None = None,
     ) -> None:
         keys.check()
         named = database_in(url)
@@ -82,6 +85,7 @@ class QueueClient:
         self._sent = 0
         self._last_sent_at: float | None = None
         self._announcements = announcements
+        self._target = target
         self.ledger: QueueLedger | None = None
 
     def open(self) -> Self:
@@ -105,6 +109,35 @@ class QueueClient:
 
     def _refused(self, why: str) -> QueueUnavailable:
         return QueueUnavailable(f"Redis at {self.address} cannot be used: {why}.")
+
+    def need_actions(self, *actions: str) -> None:
+        """Go on only if the system supports these actions.
+
+        Raises:
+            LacksCapability: it lacks one.
+        """
+        if self._target is not None:
+            self._target.need_actions(*actions)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The actions that the system supports, of the ten that charge points may ask for."""
+        return ACTIONS if self._target is None else tuple(each for each in ACTIONS if each in self._target.actions)
+
+    def supports(self, action: str | None) -> bool:
+        """Whether a message of this action is one for the system; one that nobody supports is."""
+        return action not in ACTIONS or action in self.actions
+
+    def supported_mix(self, mix: Mapping[str, int]) -> dict[str, int]:
+        """Of actions with their weights, those that the system supports.
+
+        Raises:
+            LacksCapability: it supports none of them.
+        """
+        left = {action: weight for action, weight in mix.items() if self.supports(action)}
+        if not left:
+            self.need_actions(*mix)
+        return left
 
     def close(self) -> None:
         """Close the connections, and a ledger that was not ended; nothing is removed."""

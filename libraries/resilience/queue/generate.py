@@ -109,13 +109,20 @@ class InvalidMessages:
     Args:
         rng: what chance decides with.
         new_message_id: gives the message ids.
+        actions: those that the system under test supports.
         max_message_bytes: the size limit of the system under test.
     """
 
     def __init__(
-        self, rng: random.Random, new_message_id: Callable[[], str], *, max_message_bytes: int = MAX_MESSAGE_BYTES
+        self,
+        rng: random.Random,
+        new_message_id: Callable[[], str],
+        *,
+        actions: Sequence[str] = ACTIONS,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._rng = rng
+        self._actions = actions
         self._new_message_id = new_message_id
         self._max_bytes = max_message_bytes
         self._makers: list[tuple[int, Callable[[str], _Draft]]] = [
@@ -176,7 +183,7 @@ class InvalidMessages:
 
     def _valid(self, point: str) -> tuple[dict[str, Any], str, MessageFormat]:
         """A valid message as a document, its message id and its form."""
-        form, action, message_id = self._format(), self._rng.choice(ACTIONS), self._new_message_id()
+        form, action, message_id = self._format(), self._rng.choice(self._actions), self._new_message_id()
         return self._written(point, action, self._payload(action, form), form, message_id), message_id, form
 
     def _payload(self, action: str, form: MessageFormat) -> dict[str, Any]:
@@ -228,7 +235,7 @@ class InvalidMessages:
     # One place of a payload, broken as the schema says that it must not be.
 
     def _broken_payload(self, point: str) -> _Draft:
-        form, action, message_id = self._format(), self._rng.choice(ACTIONS), self._new_message_id()
+        form, action, message_id = self._format(), self._rng.choice(self._actions), self._new_message_id()
         payload = self._payload(action, form)
         ways = list(self._ways(action, payload, schema(action), form))
         kind, code, apply = self._rng.choice(ways)
@@ -398,7 +405,7 @@ class InvalidMessages:
     def _payload_not_object(self, point: str) -> _Draft:
         message_id = self._new_message_id()
         wrong = self._rng.choice(_NOT_OBJECT)
-        document = self._written(point, self._rng.choice(ACTIONS), wrong, MessageFormat.ENVELOPE, message_id)
+        document = self._written(point, self._rng.choice(self._actions), wrong, MessageFormat.ENVELOPE, message_id)
         return self._answered(f"the payload is {wrong!r}", document, TYPE, point, message_id)
 
     def _elements(self, point: str) -> _Draft:
@@ -429,7 +436,7 @@ class InvalidMessages:
 
     def _envelope_field(self, point: str) -> _Draft:
         message_id = self._new_message_id()
-        action = self._rng.choice(ACTIONS)
+        action = self._rng.choice(self._actions)
         payload = default_payload(action)
         document = self._written(point, action, payload, MessageFormat.ENVELOPE, message_id)
         document["message_id"] = message_id
@@ -471,6 +478,7 @@ def generate_invalid(
     new_message_id: Callable[[], str],
     valid_between: int = 0,
     message_format: MessageFormat = MessageFormat.ENVELOPE,
+    actions: Sequence[str] = ACTIONS,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> list[SentMessage]:
     """Make `count` invalid messages, with valid ones in between.
@@ -483,6 +491,7 @@ def generate_invalid(
         valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one before
             it, and one comes last.
         message_format: the form of the valid ones.
+        actions: those that the system under test supports.
         max_message_bytes: the size limit of the system under test.
 
     Raises:
@@ -496,7 +505,7 @@ def generate_invalid(
     if not charge_points:
         raise UsageError("There is no charge point to queue messages for; give at least one.")
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
-    maker = InvalidMessages(rng, new_message_id, max_message_bytes=max_message_bytes)
+    maker = InvalidMessages(rng, new_message_id, actions=actions, max_message_bytes=max_message_bytes)
     large = set(rng.sample(range(count), min(count // LARGE_SHARE, MOST_LARGE)))
     messages: list[SentMessage] = []
     for index in range(count):
@@ -504,7 +513,7 @@ def generate_invalid(
         messages.append(maker.make(point, large=index in large))
         # Whether a multiple of count / valid_between was reached by this message.
         if (index + 1) * valid_between // count > index * valid_between // count:
-            action = rng.choice(ACTIONS)
+            action = rng.choice(actions)
             messages.append(
                 build(
                     action,

@@ -32,7 +32,7 @@ from resilience.queue.messages import Ids, MessageFormat, SentMessage, build, de
 from resilience.services import ServiceKind, create_service
 from resilience.state_reading import read
 from resilience.target.profile import Target
-from resilience.target.sections import Capability
+from resilience.target.sections import Action, Capability
 from resilience.target.templates import fill
 from resilience.waiting import in_words
 
@@ -58,6 +58,7 @@ PARTS = (
     "health",
     "queue",
     "announcement",
+    "actions",
     "state",
     "log",
     "dead letters",
@@ -218,6 +219,23 @@ class Checker:
                 answer = self._answered(action, self._ids.charge_point(), form)
                 times.append(f"{form.value} {action} after {in_words(answer.seconds or 0)}")
         return f"answered: {', '.join(times)}"
+
+    def _actions(self) -> str:
+        """Each declared action by a message; a refusal says that the system does not know the action."""
+        point = self._ids.charge_point()
+        self._answered("BootNotification", point)
+        refused = []
+        for action in self.target.actions:
+            try:
+                self._answered(action, point)
+            except ExpectationFailed as failure:
+                refused.append(str(failure))
+        if refused:
+            count = f"{len(refused)} of {len(self.target.actions)}"
+            raise ExpectationFailed(f"{count} declared actions are refused or not answered, for example: {refused[0]}")
+        lacking = [each for each in Action if each not in self.target.actions]
+        without = f"; not declared: {', '.join(lacking)}" if lacking else ""
+        return f"{len(self.target.actions)} answered{without}"
 
     def _answered(self, action: str, point: str, form: MessageFormat | None = None, **fields: object) -> Answer:
         message = self._message(action, point, form, **fields)

@@ -17,6 +17,7 @@ from resilience.target import reading, rules
 from resilience.target.kept import KEY_PLACEHOLDERS, Redis, State
 from resilience.target.sections import (
     REMOTE_ADDRESS,
+    Action,
     Announcement,
     Capability,
     Commands,
@@ -54,6 +55,7 @@ class Target(Section, frozen=True):
         message_format: what it takes off its request queue.
         redis: its databases and keys.
         state: how what it keeps can be read.
+        actions: what charge points may ask it for; what it does not support is left out of what the suites send.
         capabilities: what it can do; tests that need anything else are skipped with the reason.
         source: the file that it was read from.
     """
@@ -72,6 +74,7 @@ class Target(Section, frozen=True):
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     state: State = State()
+    actions: list[Action] = msgspec.field(default_factory=lambda: list(Action))
     capabilities: list[Capability] = msgspec.field(default_factory=list)
     source: str = ""
 
@@ -119,6 +122,18 @@ class Target(Section, frozen=True):
             return Capability(capability) in self.capabilities
         except ValueError:
             raise UsageError(f"Unknown capability '{capability}' (allowed: {listed(Capability)}).") from None
+
+    def need_actions(self, *actions: str) -> None:
+        """Go on only if the system supports these actions of charge points.
+
+        Raises:
+            LacksCapability: it lacks one of the ten that OCPP 1.6 knows. Others are never supported, and no matter.
+        """
+        for action in actions:
+            if action in list(Action) and action not in self.actions:
+                raise LacksCapability(
+                    f"Target '{self.name}' does not support the action {action} (actions in {self.source})."
+                )
 
     def key(self, key: str, **values: str | int) -> str:
         """The Redis key called `key` in the profile, with its placeholders filled in.

@@ -12,6 +12,7 @@ from resilience.target.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from resilience.target.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     START_PLACEHOLDERS,
+    Action,
     Capability,
     LogEvents,
     LogFields,
@@ -43,6 +44,7 @@ def problems(target: Target) -> Iterator[Problem]:
     """Everything that is wrong with a profile."""
     yield from _how_it_is_run(target)
     yield from _placeholders(target)
+    yield from _actions(target)
     for action, request in target.commands.requests.items():
         if (request.mark is None) != (request.echo is None):
             yield Problem(["commands", "requests", action], "has only one of mark and echo", "both or neither")
@@ -104,6 +106,20 @@ def _placeholders(target: Target) -> Iterator[Problem]:
     if path is not None and PLACEHOLDER.findall(path) != ["charge_point_id"]:
         allowed = "a path that starts with '/', with {charge_point_id} in it"
         yield Problem(["gateway", "path"], f"is {path!r}", allowed)
+
+
+def _actions(target: Target) -> Iterator[Problem]:
+    known = set()
+    for index, action in enumerate(target.actions):
+        if action in known:
+            yield Problem(["actions", index], f"is {action} for the second time", "each action once")
+        known.add(action)
+    if missing := [each for each in (Action.BOOT_NOTIFICATION, Action.HEARTBEAT) if each not in known]:
+        yield Problem(
+            ["actions"], f"lacks {missing[0]}", "at least BootNotification and Heartbeat: all suites send them"
+        )
+    if (Action.START_TRANSACTION in known) != (Action.STOP_TRANSACTION in known):
+        yield Problem(["actions"], "has only one of StartTransaction and StopTransaction", "both or neither")
 
 
 def _unknown(steps: list[str | int], text: str, allowed: tuple[str, ...]) -> Iterator[Problem]:

@@ -60,6 +60,30 @@ class Capability(enum.StrEnum):
     CORRELATION_MANAGER = "correlation_manager"
 
 
+class Action(enum.StrEnum):
+    """An action that a charge point may ask for (OCPP 1.6, section 4)."""
+
+    AUTHORIZE = "Authorize"
+    BOOT_NOTIFICATION = "BootNotification"
+    DATA_TRANSFER = "DataTransfer"
+    DIAGNOSTICS_STATUS_NOTIFICATION = "DiagnosticsStatusNotification"
+    FIRMWARE_STATUS_NOTIFICATION = "FirmwareStatusNotification"
+    HEARTBEAT = "Heartbeat"
+    METER_VALUES = "MeterValues"
+    START_TRANSACTION = "StartTransaction"
+    STATUS_NOTIFICATION = "StatusNotification"
+    STOP_TRANSACTION = "StopTransaction"
+
+
+class StopSignal(enum.StrEnum):
+    """A signal that asks a program to end in order."""
+
+    SIGTERM = "SIGTERM"
+    SIGINT = "SIGINT"
+    SIGQUIT = "SIGQUIT"
+    SIGHUP = "SIGHUP"
+
+
 class MessageFormat(enum.StrEnum):
     """The form of the messages that the system takes off its request queue."""
 
@@ -87,12 +111,14 @@ class Start(Section, frozen=True):
         image: the image of a container that is run on the network of the host, with `docker`.
         environment: variables: a program's on top of those of the test run (`null` takes one out), a container's own.
         directory: the working directory, relative to the profile; a private temporary one if not given.
+        stop_signal: what asks it to end in order, a container's program too; SIGKILL ends it at once.
     """
 
     command: list[str] = []
     image: str | None = None
     environment: dict[str, SettingValue] = {}
     directory: str | None = None
+    stop_signal: StopSignal = StopSignal.SIGTERM
 
 
 class Running(Section, frozen=True):
@@ -131,7 +157,7 @@ class Timeouts(Section, frozen=True):
     Attributes:
         start: from the start of the process until it listens.
         ready: until it says that it is ready for work.
-        stop: from SIGTERM until the process has ended.
+        stop: from the signal that asks it to end until the process has ended.
         http: for one HTTP answer.
         answer: for the answer to a queued message.
         reconnect: until it works again after Redis is back.
