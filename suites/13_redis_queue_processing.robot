@@ -42,6 +42,7 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     [Documentation]    The example of the requirement, word for word.
     [Tags]    R13.2
     Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Queue Takes    flat
     ${log} =    Mark Server Log
     ${dead letters} =    Mark Dead Letters
     ${sent} =    Queue Raw Messages

@@ -177,6 +177,7 @@ A Corrupt Record Is Reported And Not Half Read
 
 Only Documented Keys Exist, Each With Its Type And Lifetime
     [Tags]    R15.8
+    [Setup]    The System Is Well And Its Keys Are Documented
     A Full Key Space
     The Keys Should Be As Documented
     Keys Should Have Documented Types And Lifetimes    foreign=${FOREIGN KEYS}
@@ -184,7 +185,7 @@ Only Documented Keys Exist, Each With Its Type And Lifetime
 The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifetime
     [Documentation]    Sessions, connections and what a gateway keeps for itself.
     [Tags]    R15.8
-    [Setup]    The System Is Well And Charge Points Can Connect
+    [Setup]    Charge Points Can Connect And All Keys Are Documented
     Connect Charge Points    10
     Boot All
     ${report} =    The Keys Should Be As Documented

@@ -71,7 +71,7 @@ class Answers(QueueComponent):
         *,
         charge_point: str | None = None,
         message_id: str | None = None,
-        timeout: timedelta = timedelta(seconds=5),
+        timeout: timedelta | None = None,
         alias: str = "queue",
     ) -> Answer:
         """Waits for the answer to a message, whatever it is, and returns it.
@@ -80,7 +80,7 @@ class Answers(QueueComponent):
             message: what a sending keyword returned; or name the message by the next two arguments.
             charge_point: whose message it is.
             message_id: its message id.
-            timeout: the longest wait.
+            timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
             alias: which queue.
 
         Returns:
@@ -112,17 +112,18 @@ class Answers(QueueComponent):
             )
         else:
             wanted = one_message(message)
-        return _logged(waits.wait_for_answer(self._queues.get(alias), wanted, timeout))
+        client = self._queues.get(alias)
+        return _logged(waits.wait_for_answer(client, wanted, client.within(timeout)))
 
     @keyword(tags=("queue", "check", "answer"))
     def message_should_be_answered(
-        self, message: SentMessage, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue"
+        self, message: SentMessage, *, timeout: timedelta | None = None, alias: str = "queue"
     ) -> Answer:
         """Fails unless a message is answered with a CALLRESULT in time.
 
         Args:
             message: what a sending keyword returned.
-            timeout: the longest wait.
+            timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
             alias: which queue.
 
         Returns:
@@ -139,7 +140,8 @@ class Answers(QueueComponent):
         Should Be Equal    ${answer.payload}[status]    Accepted
         ```
         """
-        return _logged(waits.should_be_answered(self._queues.get(alias), one_message(message), timeout))
+        client = self._queues.get(alias)
+        return _logged(waits.should_be_answered(client, one_message(message), client.within(timeout)))
 
     @keyword(tags=("queue", "check", "answer"))
     def message_should_be_refused(
@@ -147,7 +149,7 @@ class Answers(QueueComponent):
         message: SentMessage,
         *,
         code: str | None = None,
-        timeout: timedelta = timedelta(seconds=5),
+        timeout: timedelta | None = None,
         alias: str = "queue",
     ) -> Answer:
         """Fails unless a message is answered with a CALLERROR in time.
@@ -155,7 +157,7 @@ class Answers(QueueComponent):
         Args:
             message: what a sending keyword returned.
             code: the error code that it has to have; any if not given.
-            timeout: the longest wait.
+            timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
             alias: which queue.
 
         Returns:
@@ -172,7 +174,8 @@ class Answers(QueueComponent):
         Message Should Be Refused    ${sent}    code=NotImplemented
         ```
         """
-        return _logged(waits.should_be_refused(self._queues.get(alias), one_message(message), code, timeout))
+        client = self._queues.get(alias)
+        return _logged(waits.should_be_refused(client, one_message(message), code, client.within(timeout)))
 
     @keyword(tags=("queue", "check", "answer"))
     def charge_point_should_have_answers(
@@ -180,7 +183,7 @@ class Answers(QueueComponent):
         charge_point: str,
         count: int,
         *,
-        timeout: timedelta = timedelta(seconds=5),
+        timeout: timedelta | None = None,
         alias: str = "queue",
     ) -> list[Answer]:
         """Fails unless a charge point has exactly so many answers.
@@ -188,7 +191,7 @@ class Answers(QueueComponent):
         Args:
             charge_point: the charge point.
             count: how many; what came before this run first queued a message of this charge point does not count.
-            timeout: the longest wait until there are so many.
+            timeout: the longest wait until there are so many; if not given, that of the target's profile.
             alias: which queue.
 
         Returns:
@@ -204,7 +207,8 @@ class Answers(QueueComponent):
         Charge Point Should Have Answers    CP-001    1
         ```
         """
-        return waits.should_have_answers(self._queues.get(alias), charge_point, count, timeout)
+        client = self._queues.get(alias)
+        return waits.should_have_answers(client, charge_point, count, client.within(timeout))
 
     @keyword(tags=("queue", "check", "answer"))
     def no_answer_should_arrive_for(

@@ -10,7 +10,7 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from RedisQueueLibrary.base import QueueComponent
-from resilience.errors import UsageError
+from resilience.errors import LacksCapability, UsageError
 from resilience.library import keyword
 from resilience.queue.announcements import Announcements
 from resilience.queue.client import QueueClient
@@ -102,6 +102,25 @@ class Connection(QueueComponent):
         logger.info(
             f"Opened queue '{client.keys.requests}' at {client.address}; the token of this run is {self._ids.token}."
         )
+
+    @keyword(tags=("queue", "target"))
+    def skip_unless_queue_takes(self, format: MessageFormat, *, alias: str = "queue") -> None:  # noqa: A002 - as elsewhere
+        """Skips the test, with the reason, when the system behind a queue does not take messages of this form.
+
+        Args:
+            format: `envelope` or `flat`.
+            alias: which queue; its target profile says it (`message_format`).
+
+        Raises:
+            LacksCapability: it does not; the test is skipped.
+
+        Example:
+        ```robotframework
+        Skip Unless Queue Takes    flat
+        ```
+        """
+        if format not in self._queues.get(alias).message_formats:
+            raise LacksCapability(f"The target does not take {format.value} messages (message_format in its profile).")
 
     @keyword(tags=("queue", "target", "getter"))
     def get_supported_actions(self, *, alias: str = "queue") -> list[str]:

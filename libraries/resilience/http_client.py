@@ -77,3 +77,12 @@ def shorten(body: bytes, limit: int = 200) -> str:
     """A body for a message."""
     text = body[: limit * 4].decode("utf-8", "replace")
     return (text if len(text) <= limit else f"{text[:limit]}…") or "(empty)"
+
+
+def pick(document: Any, dotted: str) -> Any:
+    """What stands at `dotted` (names, separated by dots) in a JSON document; `None` where it has nothing there."""
+    for name in dotted.split("."):
+        if not isinstance(document, dict):
+            return None
+        document = document.get(name)
+    return document

@@ -367,12 +367,12 @@ class OcppServer:
         Raises:
             ExpectationFailed: the answer is something else.
         """
-        return self._document("health")
+        return self._document("health", self.target.http.degraded_status)
 
     def health_status(self) -> str:
         """`healthy` or `degraded`, or what it says if that is neither."""
         http = self.target.http
-        said = str(self.health().get(http.health_field))
+        said = str(http_client.pick(self.health(), http.health_field))
         return {http.healthy: Health.HEALTHY.value, http.degraded: Health.DEGRADED.value}.get(said, said)
 
     def inspection(self) -> dict[str, Any]:
@@ -449,16 +449,18 @@ class OcppServer:
             )
         return str(path)
 
-    def _ok(self, name: str) -> Reply:
+    def _ok(self, name: str, *others: int) -> Reply:
         reply = self.get(self._path(name))
-        if reply.status != 200:
+        allowed = dict.fromkeys((200, *others))
+        if reply.status not in allowed:
             raise ExpectationFailed(
-                f"GET {reply.url} answered {reply.status} instead of 200: {http_client.shorten(reply.body)}"
+                f"GET {reply.url} answered {reply.status} instead of {' or '.join(map(str, allowed))}: "
+                f"{http_client.shorten(reply.body)}"
             )
         return reply
 
-    def _document(self, name: str) -> dict[str, Any]:
-        reply = self._ok(name)
+    def _document(self, name: str, *others: int) -> dict[str, Any]:
+        reply = self._ok(name, *others)
         document = reply.json()
         if not isinstance(document, dict):
             raise ExpectationFailed(f"GET {reply.url} gives no JSON object: {http_client.shorten(reply.body)}")

@@ -93,6 +93,8 @@ class Grader:
         self._scratch = scratch
         self._deadline = time.monotonic() + limit
         self.alarms: list[Failure] = []
+        self.passed = 0
+        self.inconclusive = 0
 
     async def grade(self, chosen: Sequence[Defect]) -> dict[Defect, GradedDefect]:
         """Each defect with the tests that must catch it, as far as there is time."""
@@ -145,6 +147,13 @@ class Grader:
             except RuntimeError as error:
                 outcomes = {test: ("FAIL", str(error)) for test in group.tests}
             shutil.rmtree(folder, ignore_errors=True)
+        # What a busy machine kept from showing anything is no alarm, and no test that the sound server has passed.
+        self.passed += sum(status == "PASS" for status, _ in outcomes.values())
+        for test in group.tests:
+            status, said = outcomes.get(test, ("not run", ""))
+            if status not in {"PASS", "FAIL"}:
+                self.inconclusive += 1
+                print(f"{status} {test}: {said[:200]}", flush=True)
         alarms = [Failure(test=test, message=said) for test, (status, said) in outcomes.items() if status == "FAIL"]
         self.alarms += alarms
         for alarm in alarms:
@@ -183,7 +192,6 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     scratch = Path(tempfile.mkdtemp(prefix="grade-"))
     grader = Grader(options.jobs, scratch, options.limit)
-    tests = 0
     try:
         graded = await grader.grade(chosen)
         chosen = list(graded)
@@ -192,7 +200,6 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
                 in_company = number == 1 and options.fraction == 1
                 groups = as_with_the_defects(chosen) if in_company else by_suite(chosen, homes)
                 await grader.try_sound(groups, number)
-                tests += sum(len(each.tests) for each in groups)
                 print(f"sound server, run {number}: {len(grader.alarms)} false alarms so far", flush=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -205,7 +212,8 @@ async def run(chosen: Sequence[Defect], homes: dict[str, str], options: argparse
         defects=list(graded.values()),
         false_alarms=grader.alarms,
         sound_runs=options.sound,
-        sound_tests=tests,
+        sound_tests=grader.passed + len(grader.alarms),
+        sound_inconclusive=grader.inconclusive,
         burners=options.burners if options.sound else 0,
     )
 

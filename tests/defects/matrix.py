@@ -54,8 +54,8 @@ def counts(grade: Grade) -> str:
     return (
         f"{grade.caught} of {len(grade.defects)} defects caught, {grade.otherwise} for another reason,"
         f" {grade.missed} missed; {len(grade.false_alarms)} false"
-        f" alarms in {grade.sound_tests} tests of {grade.sound_runs} runs of the sound server, with {grade.burners}"
-        f" processes keeping the machine busy; seed {grade.seed}."
+        f" alarms in {grade.sound_tests} tests ({grade.sound_inconclusive} more inconclusive) of {grade.sound_runs} runs"
+        f" of the sound server, with {grade.burners} processes keeping the machine busy; seed {grade.seed}."
     )
 
 

@@ -55,7 +55,7 @@ def messages_go_to_the_shards_in_turn() -> None:
     router.shard_of = lambda _charge_point_id, count: next(turn) % count
 
 
-@defect("R13.4", SHARED, says=r"[1-9]\d* lost|still had [1-9]\d* messages")
+@defect("R13.4", SHARED, says=r"5000 messages: 0 answered, 5000 lost.* holds 5000 messages")
 def the_queue_itself_is_ignored_beside_shards() -> None:
     """Nobody moves messages from the unsharded key to the shards."""
 
@@ -88,7 +88,7 @@ def shards_of_the_dead_are_never_taken_over() -> None:
     Share.look, RequestQueue.__init__ = look, init
 
 
-@defect("R13.4", LATE, says=r"[1-9]\d* (lost|answered twice)")
+@defect("R13.4", LATE, says=r"[1-9]\d* answered twice")
 def a_shard_has_two_owners() -> None:
     """A commit does not look whether the shard is still its processor's: who wakes up late handles messages again."""
     text = replaced(queue._COMMIT, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false")

@@ -8,8 +8,8 @@ Told by its environment:
     CHILDREN        that many child processes are started.
     PORT            where it listens; a free port if not given.
 
-Told over HTTP, by GET: /tell/health/<word>, /tell/ready/<status>, /tell/log/<line>, /tell/exit/<status>,
-/tell/delay/<seconds>, /tell/body/<what every path answers from now on>.
+Told over HTTP, by GET: /tell/health/<word>, /tell/health_status/<status>, /tell/ready/<status>, /tell/log/<line>,
+/tell/exit/<status>, /tell/delay/<seconds>, /tell/body/<what every path answers from now on>.
 
 Its log is on standard error, with field names of its own.
 """
@@ -26,7 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
-STATE = {"health": "up", "ready": "200", "delay": "0"}
+STATE = {"health": "up", "health_status": "200", "ready": "200", "delay": "0"}
 MODE = os.environ.get("MODE", "")
 
 
@@ -47,7 +47,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, "{}")
         elif self.path == "/status":
             time.sleep(float(STATE["delay"]))
-            self.answer(200, json.dumps({"state": STATE["health"], "pid": os.getpid()}))
+            health = {"state": STATE["health"], "parts": {"redis": STATE["health"]}, "pid": os.getpid()}
+            self.answer(int(STATE["health_status"]), json.dumps(health))
         elif self.path == "/ready":
             self.answer(int(STATE["ready"]), "{}")
         elif self.path == "/metrics":

@@ -250,6 +250,21 @@ def test_no_defect_is_begun_after_the_limit(tools: Any, tmp_path: Path, monkeypa
     assert [each.name for each in graded] == ["first"]
 
 
+def test_what_showed_nothing_of_the_sound_server_is_neither_passed_nor_an_alarm(
+    tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = {"A": ("PASS", ""), "B": ("SKIP", "Inconclusive: busy"), "C": ("FAIL", "no")}
+
+    async def run(*_: Any, **__: Any) -> Any:
+        return outcomes
+
+    monkeypatch.setattr(tools.grade, "run_suites", run)
+    grader = tools.grade.Grader(1, tmp_path, 1000)
+    asyncio.run(grader.try_sound([tools.grade.Group(("A", "B", "C", "D"), 12, ())], 1))
+    assert (grader.passed, grader.inconclusive) == (1, 2)
+    assert grader.alarms == [Failure(test="C", message="no")]
+
+
 def test_the_sound_server_runs_tests_as_with_the_defects_and_then_by_suite(tools: Any) -> None:
     chosen = [
         make(tools, "a", "A", "B"),

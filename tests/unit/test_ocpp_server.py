@@ -117,6 +117,18 @@ def test_a_status_that_is_something_else_is_shown(make: Make) -> None:
         server.wait_for_health(Health.HEALTHY, 0.05)
 
 
+def test_health_may_stand_anywhere_in_its_document_and_have_a_status_of_its_own_while_degraded(make: Make) -> None:
+    server = make(**{"health_field: state": "health_field: parts.redis\n  degraded_status: 503"})
+    server.start()
+    assert server.health_status() == "healthy"
+    tell(server, "health/limping")
+    tell(server, "health_status/503")
+    assert server.health_status() == "degraded"
+    tell(server, "health_status/500")
+    with pytest.raises(ExpectationFailed, match=r"^GET http://.*/status answered 500 instead of 200 or 503: \{"):
+        server.health()
+
+
 def test_an_inspection_without_its_data_is_shown(make: Make) -> None:
     server = make(**{"inspection_field: null": "inspection_field: data"})
     server.start()

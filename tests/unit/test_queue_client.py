@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ from resilience.queue.messages import (
 from resilience.queue.snapshot import compare
 from resilience.services import AppendOnly, RedisService, ServiceKind, create_service
 from resilience.target import Target
-from resilience.target.sections import Action
+from resilience.target.sections import Action, Timeouts
 from resilience.waiting import wait_until
 
 REQUESTS, DEAD_LETTERS = "ocpp:requests", "ocpp:dead-letters"
@@ -478,6 +479,20 @@ def test_a_target_that_lacks_actions(service: RedisService) -> None:
         True,
     ]
     client.close()
+
+
+def test_the_wait_for_an_answer_is_that_of_the_profile_unless_another_is_asked_for(service: RedisService) -> None:
+    target = msgspec.structs.replace(Target.load("reference"), timeouts=Timeouts(answer=8))
+    client = QueueClient(service.url(), QueueKeys.of(target), ids=Ids(), target=target)
+    assert (client.within(None), client.within(timedelta(seconds=1))) == (8, 1)
+    client.close()
+
+
+def test_an_address_with_another_database_than_the_profile_is_a_mistake() -> None:
+    keys = QueueKeys(requests="q", responses="a:{charge_point_id}")
+    with pytest.raises(UsageError, match=r"names database 0, and the target keeps its queue in database 1 "):
+        QueueClient("redis://127.0.0.1:6379/0", keys, ids=Ids(), queue_database=1)
+    QueueClient("redis://127.0.0.1:6379/1", keys, ids=Ids(), queue_database=1).close()
 
 
 # What is left behind

@@ -16,7 +16,9 @@ from urllib.parse import quote
 import aiohttp
 
 from resilience import background
-from resilience.errors import UsageError
+from resilience.errors import LacksCapability, UsageError
+from resilience.http_client import pick
+from resilience.queue.schemas import unsupported_actions
 from resilience.target import CommandRequest, Target, fill_template
 from resilience.waiting import in_words, wait_until
 
@@ -228,7 +230,8 @@ class CommandClient:
             fields: the fields of the command.
 
         Raises:
-            UsageError: the target has no such command.
+            LacksCapability: the target has no such command; the test is skipped.
+            UsageError: OCPP 1.6 has no such command.
         """
         request = self._request(action)
         values: dict[str, Any] = dict(fields or {})
@@ -257,7 +260,8 @@ class CommandClient:
     def _request(self, action: str) -> CommandRequest:
         requests = self.target.commands.requests
         if action not in requests:
-            raise UsageError(
+            kind = LacksCapability if action in unsupported_actions() else UsageError
+            raise kind(
                 f"Target '{self.target.name}' has no command '{action}' (allowed: {', '.join(requests) or 'none'}; "
                 f"commands.requests in {self.target.source})."
             )
@@ -376,12 +380,3 @@ class _Connector(aiohttp.TCPConnector):
     async def _create_connection(self, *args: Any, **options: Any) -> Any:
         async with self._connecting:
             return await super()._create_connection(*args, **options)
-
-
-def pick(document: Any, dotted: str) -> Any:
-    """What stands at `dotted` (names, separated by dots) in a JSON document; `None` where it has nothing there."""
-    for name in dotted.split("."):
-        if not isinstance(document, dict):
-            return None
-        document = document.get(name)
-    return document

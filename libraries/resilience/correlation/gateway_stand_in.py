@@ -23,7 +23,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from resilience import background
-from resilience.errors import ServiceError, UsageError
+from resilience.errors import LacksCapability, ServiceError
 from resilience.queue.link import database_in, shown_url
 from resilience.target import Target
 from resilience.waiting import wait_until
@@ -136,11 +136,14 @@ class GatewayStandIn:
         """Let charge points connect, or change how connected ones answer.
 
         Raises:
-            UsageError: the target does not say how a charge point is announced.
+            LacksCapability: the target does not say how a charge point is announced.
             ServiceError: Redis cannot be reached.
         """
         if not self.target.announcement.session:
-            raise UsageError(f"Target '{self.target.name}' has no announcement ({self.target.source}).")
+            raise LacksCapability(
+                f"Target '{self.target.name}' keeps no session (announcement.session in {self.target.source}): nobody "
+                f"can stand in for its gateway."
+            )
         self._run(self._announce, list(charge_points), answering)
         if self._taker is None:
             self._taker = background.start(self._take_all)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from resilience import http_client
-from resilience.correlation.commands import pick
 from resilience.errors import ExpectationFailed, UsageError
-from resilience.http_client import shorten
+from resilience.http_client import pick, shorten
 from resilience.target import Target
 
 

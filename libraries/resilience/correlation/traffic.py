@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import aiohttp
 
 from resilience import background
-from resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, CommandClient, pick
+from resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, CommandClient
 from resilience.errors import UsageError
+from resilience.http_client import pick
 from resilience.ledger import Expect, Ledger
 from resilience.waiting import wait_until
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Self
 
 import redis
@@ -35,6 +36,9 @@ from resilience.queue.run_data import RemovedData, RunData
 from resilience.queue.sending import push, settle_unsent
 from resilience.queue.snapshot import KeySnapshot, take_snapshot
 from resilience.target import Target
+
+ANSWER_LIMIT = 5.0
+"""Seconds to wait for an answer where no profile says how long."""
 
 
 class QueueClient:
@@ -69,6 +73,11 @@ class QueueClient:
     ) -> None:
         keys.check()
         named = database_in(url)
+        if named is not None and queue_database not in {0, named}:
+            raise UsageError(
+                f"{shown_url(url)} names database {named}, and the target keeps its queue in database {queue_database} "
+                f"(redis.databases.queue): give the address without a database."
+            )
         database = queue_database if named is None else named
         self.keys = keys
         self.address = shown_url(url)
@@ -109,6 +118,12 @@ class QueueClient:
 
     def _refused(self, why: str) -> QueueUnavailable:
         return QueueUnavailable(f"Redis at {self.address} cannot be used: {why}.")
+
+    def within(self, timeout: timedelta | None) -> float:
+        """Seconds to wait for an answer: those asked for, or those that the system may take."""
+        if timeout is not None:
+            return timeout.total_seconds()
+        return ANSWER_LIMIT if self._target is None else self._target.timeouts.answer
 
     def need_actions(self, *actions: str) -> None:
         """Go on only if the system supports these actions.

@@ -88,7 +88,8 @@ class Grade(msgspec.Struct, kw_only=True, frozen=True):
         defects: those that were chosen.
         false_alarms: tests that failed with the sound server.
         sound_runs: how many times the sound server ran these tests.
-        sound_tests: how many tests it ran, all runs together.
+        sound_tests: how many tests it ran, all runs together, without those that showed nothing.
+        sound_inconclusive: how many showed nothing: other programs had the machine, or the run left no result of them.
         burners: processes that kept the processor busy beside the sound server.
     """
 
@@ -103,6 +104,7 @@ class Grade(msgspec.Struct, kw_only=True, frozen=True):
     sound_runs: int
     sound_tests: int
     burners: int
+    sound_inconclusive: int = 0
 
     @property
     def caught(self) -> int:

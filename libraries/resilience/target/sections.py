@@ -53,6 +53,7 @@ class Capability(enum.StrEnum):
     METRICS = "metrics"
     PROCESSOR_INSPECTION = "processor_inspection"
     STATE_KEYS = "state_keys"
+    STATE_STORE = "state_store"
     STATE = "state"
     GATEWAY = "gateway"
     COMMANDS = "commands"
@@ -160,7 +161,6 @@ class Timeouts(Section, frozen=True):
         stop: from the signal that asks it to end until the process has ended.
         http: for one HTTP answer.
         answer: for the answer to a queued message.
-        reconnect: until it works again after Redis is back.
     """
 
     start: Seconds = 15
@@ -168,21 +168,21 @@ class Timeouts(Section, frozen=True):
     stop: Seconds = 5
     http: Seconds = 2
     answer: Seconds = 5
-    reconnect: Seconds = 30
 
 
 class Http(Section, frozen=True):
     """HTTP paths, and where in the documents the answer stands; `null` for what the system has not got.
 
     Attributes:
-        health: says whether the system is healthy or degraded; 200 in both cases.
+        health: says whether the system is healthy (200) or degraded (`degraded_status`).
         ready: 200 when the system is ready for work.
         metrics: Prometheus metrics.
         processor: the inspection of the processor.
         correlations: the inspection of the commands that wait for their answers.
-        health_field: the field of the health document with its state.
+        health_field: the field of the health document with its state; names within objects are separated by dots.
         healthy: the state with Redis.
         degraded: the state without.
+        degraded_status: the HTTP status of a system that is degraded.
         inspection_field: the field with an inspection's data; `null` if the document itself is it.
         token_setting: the setting whose value has to be sent as bearer token, if it is set.
     """
@@ -195,6 +195,7 @@ class Http(Section, frozen=True):
     health_field: str = "status"
     healthy: str = "healthy"
     degraded: str = "degraded"
+    degraded_status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     inspection_field: str | None = "data"
     token_setting: str | None = None
 
