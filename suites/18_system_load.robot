@@ -22,8 +22,8 @@ Fifty Charge Points Charge At The Same Time
     [Documentation]    Everybody has a transaction before anybody goes on; start, meter values and stop are compared.
     [Tags]    R18.1    R18.2    R18.7
     ${load} =    Run Load    profile=session    sessions=2    together=True    charge_points=${FLEET}
-    Load Should Be Answered    ${load}
     Everybody Should Have Been Connected    ${load}
+    Load Should Be Answered    ${load}
     Transactions Should Add Up    ${load}
     The Load Should Have Corrupted Nothing    ${load}
 

@@ -53,8 +53,8 @@ def counts(grade: Grade) -> str:
     """The grade in one sentence."""
     return (
         f"{grade.caught} of {len(grade.defects)} defects caught, {grade.otherwise} for another reason,"
-        f" {grade.missed} missed; {len(grade.false_alarms)} false"
-        f" alarms in {grade.sound_tests} tests ({grade.sound_inconclusive} more inconclusive) of {grade.sound_runs} runs"
+        f" {grade.missed} missed; {len(grade.false_alarms)} false alarms"
+        f" in {grade.sound_tests} tests ({grade.sound_inconclusive} more inconclusive) of {grade.sound_runs} runs"
         f" of the sound server, with {grade.burners} processes keeping the machine busy; seed {grade.seed}."
     )
 

@@ -17,6 +17,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -81,8 +82,11 @@ async def _run(plan: Plan, file: Path, *, wait: bool, parent: int) -> int:
             loop.add_signal_handler(number, fleet.stop)
         guard = asyncio.ensure_future(_stop_when_orphaned(fleet, parent))
         try:
-            report("connecting", fleet, 0)
-            await fleet.connect()
+            connecting = asyncio.ensure_future(_every_second(lambda: report("connecting", fleet, 0)))
+            try:
+                await fleet.connect()
+            finally:
+                connecting.cancel()
             report("connected", fleet, 0)
             start_at = await _when_to_start(file.with_suffix(".go"), fleet) if wait else now() + 0.05
             part = await fleet.run(start_at, lambda fleet, began: report("running", fleet, began))
@@ -101,6 +105,12 @@ async def _run(plan: Plan, file: Path, *, wait: bool, parent: int) -> int:
         result = together([part], profile=plan.profile, model=plan.model)
         sys.stdout.write(result.summary + "\n")
     return 0
+
+
+async def _every_second(act: Callable[[], None]) -> None:
+    while True:
+        act()
+        await asyncio.sleep(1)
 
 
 async def _when_to_start(go: Path, fleet: Fleet) -> float:

@@ -76,7 +76,7 @@ class LoadRun:
         wait_until(
             self._connected,
             timeout=self.plan.connect_timeout + self.plan.timeout + 30,
-            failure=lambda: f"{self.name} has not connected its charge points: {self.progress()}",
+            failure=lambda: f"{self.name} does not begin: {self._state()}",
             longest_pause=0.02,
         )
         self._contention = Contention(self.plan.url)
@@ -121,6 +121,17 @@ class LoadRun:
             whole["seconds"] = max(whole["seconds"], line["seconds"])
         return whole
 
+    def _state(self) -> str:
+        """How far it is, in words."""
+        seen = self.progress()
+        if "connected" not in seen:
+            return "its processes are starting"
+        failures = "".join(f"; {count} x {kind}" for kind, count in seen["failures"].items())
+        return (
+            f"{seen['connected']} of {self.plan.charge_points} charge points are connected, {seen['charging']} charging"
+            f"; {seen['sent']} messages sent, {seen['answered']} answered, {seen['refused']} refused{failures}"
+        )
+
     def wait(self, timeout: timedelta | float) -> LoadResult:
         """Wait for its end and return what it measured.
 
@@ -133,10 +144,9 @@ class LoadRun:
                 wait_until(self._over, timeout=timeout, failure=lambda: "", longest_pause=0.05)
             except WaitTimeout:
                 limit = seconds(timeout)
-                state = self.progress()
-                raise WaitTimeout(
-                    f"{self.name} still runs after {limit:g} s: {state}", waited=limit, last_seen=str(state)
-                ) from None
+                state = self._state()
+                text = f"{self.name} still runs after {limit:g} s: {state}."
+                raise WaitTimeout(text, waited=limit, last_seen=state) from None
             self._result = self._collect()
             if self._contention is not None:
                 self._result.others = self._contention.cores()

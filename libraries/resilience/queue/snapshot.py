@@ -15,7 +15,7 @@ from typing import Any
 from resilience.queue.link import RedisClient
 
 SCAN_COUNT = 1000
-EXAMPLES = 10
+EXAMPLES = 3
 
 
 _DATABASE = re.compile(r"^\[\d+\] ")

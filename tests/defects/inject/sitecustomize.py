@@ -1,9 +1,9 @@
 """Applies the defect that the environment names, in processes that use the server's modules.
 
 `GRADE_LONGEST_WAIT` (seconds) caps what Robot's keywords wait for something, and `GRADE_LONGEST_ANSWER` what the
-charge points of a load wait for an answer: what a broken server does not do within that time it never does, and a
-catalogue of a hundred defects cannot wait a minute for each. With a defect, the first failure of a test decides: what
-`Run Keyword And Continue On Failure` would go on with is left out.
+charge points of a load wait for an answer, or to be let in: what a broken server does not do within that time it never
+does, and a catalogue of a hundred defects cannot wait a minute for each. With a defect, the first failure of a test
+decides: what `Run Keyword And Continue On Failure` would go on with is left out.
 """
 
 import os
@@ -37,7 +37,8 @@ def _cap_answers(longest: float) -> None:
     sound = LoadRun.__init__
 
     def init(self, name, plan, **options):
-        sound(self, name, msgspec.structs.replace(plan, timeout=min(plan.timeout, longest)), **options)
+        limits = {"timeout": min(plan.timeout, longest), "connect_timeout": min(plan.connect_timeout, longest)}
+        sound(self, name, msgspec.structs.replace(plan, **limits), **options)
 
     LoadRun.__init__ = init
 
