@@ -55,16 +55,20 @@ class State(Component):
         if not result.ledgers:
             raise UsageError("The load kept no ledger.")
         aim = self._shop.aimed()
-        client = self._connect(aim)
+        databases = aim.target.redis.databases
+        client, connections = self._connect(aim, databases.state), self._connect(aim, databases.queue)
         try:
             points = self._ids(result)
             if aim.target.redis.keys.session is not None:
-                wait_until_gone(client, aim.target, points, SESSIONS_GONE_SECONDS)
+                wait_until_gone(connections, aim.target, points, SESSIONS_GONE_SECONDS)
             effects = Path(result.ledgers[0]).with_suffix(".effects.jsonl")
             effects.unlink(missing_ok=True)
-            report = read_state(client, aim.target, result.sessions, points, effects, all_known=all_known)
+            report = read_state(
+                client, aim.target, result.sessions, points, effects, connections=connections, all_known=all_known
+            )
         finally:
             client.close()
+            connections.close()
         logger.info(report.summary)
         return report
 
@@ -73,6 +77,7 @@ class State(Component):
         """Judges from the ledgers of loads what was lost, answered twice or out of order, or applied although refused.
 
         The state is read first, so that starts and stops of transactions that were acknowledged have to be found in it.
+        Where the target keeps transactions elsewhere, or says nothing of them, the ledger is judged alone.
         The files can be judged again: `python -m resilience.ledger check FILE…`.
 
         Args:
@@ -99,7 +104,7 @@ class State(Component):
             if not result.ledgers:
                 raise UsageError("A load kept no ledger.")
             files += result.ledgers
-            if self._shop.aimed().redis is not None:
+            if self._transactions_are_in_redis():
                 files.append(self.compare_state_with_load(result).effects)
         report = check(files)
         series.keep_judgement(files[0], report)
@@ -109,11 +114,17 @@ class State(Component):
         logger.info(text)
         return report
 
-    def _connect(self, aim: Aim) -> RedisClient:
+    def _transactions_are_in_redis(self) -> bool:
+        """Whether what became of transactions can be looked up; the ledger is judged without it, too."""
+        aim = self._shop.aimed()
+        described = aim.target.state.transaction
+        return aim.redis is not None and described is not None and described.path is None
+
+    def _connect(self, aim: Aim, database: int) -> RedisClient:
+        """To a database of the profile; where that names none, to the one in the address."""
         if aim.redis is None:
             raise UsageError("To look into the state, `Aim Load At` needs redis=URL.")
-        named = database_in(aim.redis)
-        return connect(aim.redis, database=aim.target.redis.databases.state if named is None else named)
+        return connect(aim.redis, database=database or database_in(aim.redis) or 0)
 
     def _ids(self, result: LoadResult) -> list[str]:
         points = self._shop.data.charge_points

@@ -90,15 +90,16 @@ class Lifecycle(Component):
 
     def _start(self, server: OcppServer, timeout: timedelta | None) -> str:
         took = server.start(timeout)
-        JOURNAL.end_of(server.name, f"listens at {server.url}")
+        where = f"listens at {server.url}" if server.has_http else "runs, without an HTTP API"
+        JOURNAL.end_of(server.name, where)
         gateway = f", WebSocket port {server.ws_port}" if server.ws_port else ""
         process = server.process
         process_id = f", process {process.pid}" if isinstance(process, ChildProcess) else ""
         logger.info(
-            f"{server.name} (target {server.target.name}{process_id}) listens at {server.url}{gateway}, "
+            f"{server.name} (target {server.target.name}{process_id}) {where}{gateway}, "
             f"after {in_words(took)}. Its output is in {process.directory}."
         )
-        return server.url
+        return server.url if server.has_http else ""
 
     @keyword(tags=("server", "lifecycle"))
     def wait_until_server_is_ready(self, *, alias: str = "server", timeout: timedelta | None = None) -> None:

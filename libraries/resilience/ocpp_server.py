@@ -172,9 +172,10 @@ class OcppServer:
 
     def _listens(self, since: int, values: Mapping[str, str | int]) -> bool | None:
         ready = self.target.ready
+        given = {name: int(values[name]) for name in ("http_port", "ws_port") if name in values}
         if ready.record is None:
-            self._http_port = int(values["http_port"])
-            self._ws_port = int(values["ws_port"]) if "ws_port" in values else None
+            self._http_port = given["http_port"]
+            self._ws_port = self._gateway_port(None, given)
             try:
                 self.get(self.target.http.health or "/", timeout=self.target.timeouts.http)
             except ServiceError:
@@ -185,9 +186,18 @@ class OcppServer:
         if not found:
             self._fail_if_exited("while starting")
             return None
-        self._http_port = self._port(found[0], ready.http_port)
-        self._ws_port = self._port(found[0], ready.ws_port)
+        self._http_port = self._port(found[0], ready.http_port) or given.get("http_port")
+        self._ws_port = self._gateway_port(self._port(found[0], ready.ws_port), given)
         return True
+
+    def _gateway_port(self, said: int | None, given: Mapping[str, int]) -> int | None:
+        """Where charge points connect: where it said, at the port that it was given, or with its HTTP API.
+
+        A JSON record that names no such port says that there is no gateway.
+        """
+        port = said or given.get("ws_port")
+        could_say = self.target.ready.record is not None and self.target.log.format == "json"
+        return self._http_port if port is None and self.target.gateway.path is not None and not could_say else port
 
     def _event(self, theirs: str) -> str:
         """The name that the records use for an event which the profile gives in the system's own words."""
@@ -211,6 +221,11 @@ class OcppServer:
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
         # The line alone has to say what is wrong.
         return f"{what}.\n{self.process.output_tail()}"
+
+    @property
+    def has_http(self) -> bool:
+        """Whether it is known where its HTTP API listens."""
+        return self._http_port is not None
 
     @property
     def http_port(self) -> int:

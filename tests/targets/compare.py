@@ -197,6 +197,9 @@ def main() -> int:
     outcomes = run(options.target, folder, selection, timeout=LIMITS[options.target])
     expected = expectations(options.target)
     wrong = judge(outcomes, expected)
+    if not options.suite:
+        every = [test for tests in tests_of_suites().values() for test in tests]
+        wrong += [f"not run: {name}" for name in every if name not in outcomes]
     statuses = [status for status, _ in outcomes.values()]
     faults = sorted(
         {expected[name].because for name, (status, _) in outcomes.items() if status == "FAIL" and name in expected}

@@ -258,6 +258,18 @@ def test_another_redis_than_its_own_is_a_mistake(library: OcppServerLibrary, run
         library.start_server("redis://127.0.0.1:6379", target=running)
 
 
+def test_a_running_system_without_an_http_api_is_found_all_the_same(library: OcppServerLibrary, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nrunning: {redis_url: 'redis://127.0.0.1:7777/0'}\n"
+        "redis: {keys: {requests: in, responses: 'out:{charge_point_id}'}}\n"
+    )
+    assert library.start_server("redis://127.0.0.1:7777/0", target=str(file)) == ""
+    library.server_should_be_running()
+    with pytest.raises(LacksCapability, match="Target 'mine' has no HTTP path for 'health'"):
+        library.get_health()
+
+
 def test_a_system_that_is_said_to_run_and_does_not_is_an_error(library: OcppServerLibrary, tmp_path: Path) -> None:
     profile, port = tmp_path / "gone.yaml", free_port()
     where = f"running: {{redis_url: 'redis://127.0.0.1', http_url: 'http://127.0.0.1:{port}'}}\n"

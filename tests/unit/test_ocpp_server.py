@@ -64,7 +64,8 @@ def test_a_system_without_ready_record_listens_when_its_health_answers(make: Mak
     server.start()
     server.wait_until_ready(5)
     assert server.health_status() == "healthy"
-    assert server.ws_port is None
+    # Nothing says that charge points connect anywhere else.
+    assert server.ws_port == server.http_port
     first = server.http_port
     server.kill()
     server.start()
@@ -79,13 +80,13 @@ def test_a_system_without_ready_check_is_ready_when_it_is_healthy_or_listens(mak
     tell(server, "health/limping")
     with pytest.raises(WaitTimeout, match=r"^Server 'test' has not become healthy, it is degraded \(waited 50 ms\)$"):
         server.wait_until_ready(0.05)
-    server = make(**{"  ready: /ready\n": "", "  health: /status\n": ""})
+    server = make(**{"  ready: /ready\n": "", "  health: /status\n": "", "queue, health,": "queue,"})
     server.start()
     server.wait_until_ready(0)
 
 
 def test_a_path_that_the_profile_does_not_have_is_a_mistake_of_the_test(make: Make) -> None:
-    server = make(**{"  metrics: /metrics\n": ""})
+    server = make(**{"  metrics: /metrics\n": "", "health, metrics,": "health,"})
     server.start()
     with pytest.raises(
         UsageError, match=r"^Target 'fake' has no HTTP path for 'metrics' \(http in .*profile0\.yaml\)\.$"
@@ -157,6 +158,27 @@ def test_a_system_is_asked_to_end_by_the_signal_that_it_wants(make: Make, name: 
     server.start()
     assert server.stop(10).status == 7
     assert server.crashes == 0
+
+
+def test_a_text_log_that_says_when_it_listens_leaves_the_ports_to_those_that_were_given(tmp_path: Path) -> None:
+    program = "import signal, sys; print('at work', file=sys.stderr, flush=True); signal.pause()"
+    file = tmp_path / "profile.yaml"
+    file.write_text(
+        f"name: text\nstart: {{command: ['{{python}}', -c, {json.dumps(program)}, '{{http_port}}']}}\n"
+        "log: {format: text, stream: stderr, records: [{event: ready, pattern: at work}]}\n"
+        "ready: {record: ready}\ngateway: {path: '/{charge_point_id}'}\n"
+        "redis: {keys: {requests: in, responses: 'out:{charge_point_id}'}}\n"
+    )
+    server = OcppServer("test", Target.load(file))
+    server.configure("redis://127.0.0.1:7777/0", {})
+    try:
+        server.start()
+        given = int(psutil.Process(server.process.pid).cmdline()[-1])
+        assert server.http_port == given
+        # One port for both: nobody said anything of another one.
+        assert server.ws_port == given
+    finally:
+        server.close()
 
 
 def test_close_takes_the_processes_under_it_along(make: Make) -> None:

@@ -35,6 +35,21 @@ MISTAKES = {
         "stop_signal: SIGKILL\n  command: [",
         "field 'start.stop_signal' is 'SIGKILL' (allowed",
     ),
+    "claimed and not there": (
+        "[queue, health",
+        "[metrics, queue, health",
+        "field 'capabilities[0]' is metrics, and http",
+    ),
+    "nothing to announce": (
+        '  connect:\n    what: up\n    station: "{charge_point_id}"\n',
+        "",
+        "field 'announcement.required' is required, and ann",
+    ),
+    "unknown commit key": (
+        "redis:\n",
+        "redis:\n  commit: {command: EXEC, keys: [nope]}\n",
+        "field 'redis.commit.keys[0]' is 'nope' (allowed: requests, ",
+    ),
     "wrong format": ("format: text", "format: txt", "field 'log.format' is 'txt' (allowed: json, text)"),
     "no regular expression": ("<reason>.+)", "<reason>.+", "field 'log.records[0].pattern' is no regular expression ("),
     "unknown group": ("?P<code>", "?P<cod>", "field 'log.records[0].pattern' has the unknown group 'cod' (allowed: "),

@@ -52,6 +52,7 @@ def read_state(
     charge_points: Iterable[str],
     effects: Path,
     *,
+    connections: RedisClient | None = None,
     all_known: bool = False,
 ) -> StateReport:
     """Compare what the charge points know with what is kept.
@@ -62,6 +63,7 @@ def read_state(
         sessions: what the charge points know.
         charge_points: all of the load.
         effects: the ledger file to write what was found to.
+        connections: the database with the sessions of charge points; that of the state if not given.
         all_known: each start was repeated until its charge point knew the transaction: one that nobody knows is one
             too many.
 
@@ -89,6 +91,8 @@ def read_state(
             ]
         ledger.end()
     _indexes(client, target, points, by_id, report, all_known=all_known)
+    if target.redis.keys.session is not None:
+        _sessions(connections or client, target, points, report)
     return report
 
 
@@ -129,13 +133,10 @@ def _indexes(
         for cp in batch:
             pipe.zrange(target.key("transactions", charge_point_id=cp), 0, -1)
             pipe.smembers(target.key("active_transactions", charge_point_id=cp))
-            if keys.session is not None:
-                pipe.exists(target.key("session", charge_point_id=cp))
         found = pipe.execute()
-        step = len(found) // len(batch)
         for number, cp in enumerate(batch):
-            indexed = {int(each) for each in found[number * step]}
-            active = {int(each) for each in found[number * step + 1]}
+            indexed = {int(each) for each in found[2 * number]}
+            active = {int(each) for each in found[2 * number + 1]}
             known = {each for each, session in by_id.items() if session.cp == cp and each is not None}
             ended = {each for each in known if by_id[each].stopped}
             report.orphans += [f"transaction {each} of {cp} is in no index" for each in sorted(known - indexed)]
@@ -150,8 +151,17 @@ def _indexes(
                     f"transaction {each} of {cp} is kept, and the charge point knows nothing of it"
                     for each in sorted(indexed - known)
                 ]
-            if step == 3 and found[number * step + 2]:
-                report.orphans.append(f"{cp} has a session and is not connected")
+
+
+def _sessions(client: RedisClient, target: Target, points: list[str], report: StateReport) -> None:
+    """Who has left has no session."""
+    for start in range(0, len(points), BATCH):
+        batch = points[start : start + BATCH]
+        pipe = client.pipeline(transaction=False)
+        for cp in batch:
+            pipe.exists(target.key("session", charge_point_id=cp))
+        found = zip(batch, pipe.execute(), strict=True)
+        report.orphans += [f"{cp} has a session and is not connected" for cp, there in found if there]
 
 
 def wait_until_gone(client: RedisClient, target: Target, charge_points: Iterable[str], timeout: float) -> int:

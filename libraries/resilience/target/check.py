@@ -191,7 +191,7 @@ class Checker:
         self.server.configure(self._url, {})
         took = self.server.start()
         how = "runs already" if self.target.running else f"listens after {in_words(took)}"
-        return f"{how}, at {self.server.url}"
+        return f"{how}, at {self.server.url}" if self.server.has_http else f"{how}, without an HTTP API"
 
     def _ready(self) -> str:
         http = self.target.http

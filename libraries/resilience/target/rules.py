@@ -45,6 +45,7 @@ def problems(target: Target) -> Iterator[Problem]:
     yield from _how_it_is_run(target)
     yield from _placeholders(target)
     yield from _actions(target)
+    yield from _capabilities(target)
     for action, request in target.commands.requests.items():
         if (request.mark is None) != (request.echo is None):
             yield Problem(["commands", "requests", action], "has only one of mark and echo", "both or neither")
@@ -120,6 +121,33 @@ def _actions(target: Target) -> Iterator[Problem]:
         )
     if (Action.START_TRANSACTION in known) != (Action.STOP_TRANSACTION in known):
         yield Problem(["actions"], "has only one of StartTransaction and StopTransaction", "both or neither")
+
+
+def _capabilities(target: Target) -> Iterator[Problem]:
+    """What is claimed has to be described: its tests would be skipped without a word."""
+    needs = {
+        Capability.DEAD_LETTERS: ("redis.keys.dead_letters", target.redis.keys.dead_letters),
+        Capability.HEALTH: ("http.health", target.http.health),
+        Capability.METRICS: ("http.metrics", target.http.metrics),
+        Capability.PROCESSOR_INSPECTION: ("http.processor", target.http.processor),
+        Capability.CORRELATION_INSPECTION: ("http.correlations", target.http.correlations),
+        Capability.GATEWAY: ("gateway.path", target.gateway.path),
+        Capability.COMMANDS: ("commands.requests", target.commands.requests),
+    }
+    for index, capability in enumerate(target.capabilities):
+        field, value = needs.get(capability, ("", True))
+        if not value:
+            yield Problem(
+                ["capabilities", index], f"is {capability}, and {field} is missing", f"{capability} with {field}"
+            )
+    announced = target.announcement
+    if announced.required and not (announced.connect and target.redis.keys.control_connect):
+        what = "is required, and announcement.connect or redis.keys.control_connect is missing"
+        yield Problem(["announcement", "required"], what, "the event and the channel, or false")
+    commit = target.redis.commit
+    for index, key in enumerate(commit.keys if commit else ()):
+        if key not in KEY_PLACEHOLDERS:
+            yield Problem(["redis", "commit", "keys", index], f"is {key!r}", listed(KEY_PLACEHOLDERS))
 
 
 def _unknown(steps: list[str | int], text: str, allowed: tuple[str, ...]) -> Iterator[Problem]:
