@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from catalogue import defect
-from queue_defects import OUTAGE, replaced, take_at_most_once
+from queue_defects import replaced, take_at_most_once
 from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -59,13 +59,13 @@ def give_up(when: Callable[[RedisLink, RedisError], bool]) -> None:
     RedisLink.recover = recover
 
 
-@defect("R16.3", OUTAGE, says=r"Server 'server' exited with status 1\.$")
+@defect("R16.3", LOST_CONNECTION, says=r"Server 'server' exited with status 1\.$")
 def exits_when_redis_goes() -> None:
     """The first error of Redis ends the process."""
     at_failure(lambda link, _: os._exit(1) if link._was_connected else None)
 
 
-@defect("R16.3", OUTAGE, says=r"[1-9]\d* lost.* the queue .* holds [1-9]\d* messages")
+@defect("R16.3", LOST_CONNECTION, says=r"No answer to Heartbeat .* the queue .* holds [1-9]\d* messages? ")
 def never_reconnects() -> None:
     """After an error the processor waits for ever."""
     give_up(lambda _link, _error: True)
@@ -83,7 +83,7 @@ def takes_45_seconds_to_reconnect() -> None:
     redis_link.FIRST_PAUSE = redis_link.LONGEST_PAUSE = 90.0
 
 
-@defect("R16.6", OUTAGE, says=r"has not become degraded, it is healthy")
+@defect("R16.6", CONNECTED, says=r"has not become degraded, it is healthy")
 def health_says_healthy_without_redis() -> None:
     """Health does not notice that Redis is away."""
     RedisLink.healthy = property(lambda self: True, lambda self, value: None)
@@ -195,7 +195,7 @@ def one_operation_stays_broken() -> None:
     handlers._HANDLERS["DataTransfer"] = transfer
 
 
-@defect("R16.5", CONNECTED, says=r"0 refused, 50 unanswered.* heartbeats_answered: required == 100 %")
+@defect("R16.6", CONNECTED, says=r"0 refused, 50 unanswered.* heartbeats_answered: required == 100 %")
 def reconnects_and_no_longer_subscribes() -> None:
     """After an outage nobody is told of answers any more, and nobody looks for them."""
 

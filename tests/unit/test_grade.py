@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from robot.api import SuiteVisitor
 from robot.api import TestSuite as Suites
 
 from resilience.report.grade import Failure, Grade, GradedDefect
@@ -101,6 +102,22 @@ def test_every_test_of_the_suites_has_a_defect_that_it_must_catch(tools: Any) ->
     Suites.from_file_system(str(FOLDER.parents[1] / "suites")).visit(homes)
     named = {test for each in tools.catalogue.defects().values() for test in each.caught_by}
     assert named == homes.homes.keys()
+
+
+def test_every_defect_is_caught_by_a_test_of_its_requirement(tools: Any) -> None:
+    tags: dict[str, set[str]] = {}
+
+    class Tags(SuiteVisitor):
+        def visit_test(self, test: Any) -> None:
+            tags[test.name] = set(test.tags)
+
+    Suites.from_file_system(str(FOLDER.parents[1] / "suites")).visit(Tags())
+    elsewhere = {
+        name: each.requirement
+        for name, each in tools.catalogue.defects().items()
+        if not any(each.requirement in tags[test] for test in each.caught_by)
+    }
+    assert not elsewhere
 
 
 def test_every_defect_finds_what_it_breaks() -> None:
