@@ -7,13 +7,12 @@ import random
 import time
 from typing import Any
 
+import hiredis
 from catalogue import defect
-from redis.exceptions import RedisError
 
 from server import queue
 from server.processor import Processor
 from server.queue import Batch, RequestQueue
-from server.redis_link import RedisLink
 from server.script import Script
 
 ONE_ORDER = "Messages Of One Charge Point Are Answered In The Order Queued"
@@ -86,29 +85,32 @@ def lost_when_the_connection_drops_after_the_take() -> None:
 
 @defect("R13.6", RESTARTED, says=r"[1-9]\d* lost.* the queue .* holds 0 messages")
 def an_outage_empties_the_queue() -> None:
-    """When Redis is back the server begins anew: what waits in the queue is thrown away."""
-    outages: list[RedisError] = []
-    failed, claim = RedisLink.failed, RequestQueue.claim
+    """Who connects to Redis for a second time begins anew: what waits in the queue is thrown away."""
+    sound = RequestQueue.__init__
 
-    def note(self: RedisLink, error: RedisError, by: str) -> None:
-        outages.append(error)
-        failed(self, error, by)
+    def init(self: RequestQueue, *arguments: Any, **options: Any) -> None:
+        sound(self, *arguments, **options)
+        connect, before = self._wire._connected, list[bool]()
 
-    async def begin_anew(self: RequestQueue) -> Any:
-        if outages:
-            await self._wire.execute("DEL", self._name)
-            outages.clear()
-        return await claim(self)
+        async def connected() -> Any:
+            replies = await connect()
+            if before:
+                replies.write(hiredis.pack_command(("DEL", self._name)))  # type: ignore[arg-type]
+                await replies.next(5)
+            before.append(True)
+            return replies
 
-    RedisLink.failed, RequestQueue.claim = note, begin_anew
+        self._wire._connected = connected
+
+    RequestQueue.__init__ = init
 
 
 @defect("R13.1", MIXED, says=r"[1-9]\d* lost.* the queue .* holds 0 messages")
-def a_busy_charge_point_gets_half_of_its_answers() -> None:
-    """Of the answers to one charge point in one batch, no more than ten are written."""
+def a_charge_point_gets_one_answer_of_a_batch() -> None:
+    """Of the answers to one charge point in one batch, only the first is written."""
     sound = Processor._answer_operations
     Processor._answer_operations = lambda self, answers: sound(
-        self, {point: entries[:10] for point, entries in answers.items()}
+        self, {point: entries[:1] for point, entries in answers.items()}
     )
 
 
