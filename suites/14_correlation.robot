@@ -121,10 +121,10 @@ Fifty Workers At Once Lose, Mix Up And Leave Nothing
     ${report} =    Run Correlation Workers    50    1000
     Requirement Should Be Met    R14.4    workers    ${report.workers}
     Requirement Should Be Met    R14.4    operations    ${report.operations}
-    Requirement Should Be Met    R14.4    lost    ${report.lost}
-    Requirement Should Be Met    R14.4    mixed_up    ${report.mixed_up}
-    Requirement Should Be Met    R14.4    left_over    ${report.left_over}
-    Should Be Equal    ${report.miscounted}    ${0}    msg=Totals and outcomes differ.
+    Requirement Should Be Met    R14.4    lost    ${report.lost}    message=${report.summary}.
+    Requirement Should Be Met    R14.4    mixed_up    ${report.mixed_up}    message=${report.summary}.
+    Requirement Should Be Met    R14.4    left_over    ${report.left_over}    message=${report.summary}.
+    Should Be Equal    ${report.miscounted}    ${0}    msg=Totals and outcomes differ: ${report.summary}.
 
 The Default Timeout Is Thirty Seconds
     [Documentation]    Started with the suite or before it, collected here.

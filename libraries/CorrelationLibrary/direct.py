@@ -70,8 +70,8 @@ class Direct(Component):
             timeout: the longest that it may take.
 
         Returns:
-            A report with `workers`, `operations`, `lost`, `mixed_up`, `left_over`, `miscounted`, `outcomes`, `totals`
-            and `seconds`.
+            A report with `workers`, `operations`, `lost`, `mixed_up`, `left_over`, `miscounted`, `outcomes`, `totals`,
+            `seconds`, `examples` (of the lost ones) and `summary`.
 
         Raises:
             UsageError: a value cannot be used.
@@ -84,9 +84,5 @@ class Direct(Component):
         ```
         """
         report = direct.run_workers(workers, operations, seed=seed, timeout=timeout)
-        logger.info(
-            f"{report.workers} workers with {report.operations} operations each: {report.lost} lost, "
-            f"{report.mixed_up} mixed up, {report.left_over} left over, {report.miscounted} miscounted; "
-            f"{report.outcomes}, {report.seconds:.2f} seconds."
-        )
+        logger.info(f"{report.summary}; {report.outcomes}, {report.seconds:.2f} seconds.")
         return report

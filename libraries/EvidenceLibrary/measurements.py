@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from resilience.errors import ExpectationFailed, UsageError
 from resilience.faults.journal import JOURNAL
 from resilience.library import Component, keyword
 from resilience.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
+from resilience.queue.messages import examples
 from resilience.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
 from resilience.robot_variables import output_folder, robot_variable
 
@@ -93,6 +95,26 @@ class Measurements(Component):
         if unproven:
             faults = "; ".join(f"{fault}: {fault.proof or 'nothing was seen'}" for fault in unproven)
             raise ExpectationFailed(f"{requirement} {name} is inconclusive, since not every fault is proven: {faults}.")
+
+    @keyword(tags=("evidence", "getter"))
+    def get_examples(self, found: Sequence[object], *, most: int = 3) -> str:
+        """Returns the first few of what was found, and how many more there are, as one line for a failure message.
+
+        Args:
+            found: what was found; anything that has a text.
+            most: how many to show at most. What is long is cut, or left to the number of the others.
+
+        Returns:
+            For example `CP-1; CP-2; CP-3 and 62 more`, and `none` if nothing was found.
+
+        Example:
+        ```robotframework
+        ${count} =    Get Length    ${partial}
+        ${some} =    Get Examples    ${partial}
+        Requirement Should Be Met    R15.7    partial_writes    ${count}    message=Partial: ${some}.
+        ```
+        """
+        return examples(found, most)
 
     @keyword(tags=("evidence", "getter"))
     def get_threshold(self, requirement: str, name: str) -> int | float | timedelta:

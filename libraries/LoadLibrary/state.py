@@ -69,7 +69,7 @@ class State(Component):
         finally:
             client.close()
             connections.close()
-        logger.info(report.summary)
+        logger.info("\n".join([report.summary, *report.details()]))
         return report
 
     @keyword(tags=("load", "ledger"))

@@ -12,6 +12,7 @@ from resilience.library import Component, keyword
 from resilience.measure.times import ResponseTimes, response_times
 from resilience.ocpp_server import Health, OcppServer
 from resilience.ports import free_port
+from resilience.queue.messages import counted
 from resilience.registry import Registry
 from resilience.waiting import wait_until
 
@@ -249,5 +250,8 @@ class Endpoints(Component):
         return wait_until(
             look,
             timeout=timeout,
-            failure=lambda: f"{server.name} owned {len(seen)} shards instead of {count}: {seen or 'none'}.",
+            failure=lambda: (
+                f"{server.name} owned {counted(len(seen), 'shard')} instead of {count}: "
+                f"{', '.join(map(str, seen)) or 'none'}"
+            ),
         )

@@ -237,10 +237,11 @@ class Lifecycle(Component):
         JOURNAL.end_of(server.name, "its HTTP API answers")
 
     @keyword(tags=("server", "check"))
-    def server_should_be_running(self, *, alias: str = "server") -> None:
+    def server_should_be_running(self, *, seen: str = "", alias: str = "server") -> None:
         """Fails when the server has exited.
 
         Args:
+            seen: what was noticed before this was asked; its first line is said behind the exit.
             alias: which server.
 
         Raises:
@@ -253,7 +254,7 @@ class Lifecycle(Component):
         """
         server = self._servers.get(alias)
         if not server.process.alive:
-            raise ExpectationFailed(server.exited())
+            raise ExpectationFailed(server.exited(seen=seen))
 
     @keyword(tags=("server", "lifecycle"))
     def ensure_server_is_running(self, *, alias: str = "server") -> bool:

@@ -197,4 +197,4 @@ def _log(report: AnswerReport, summary: str | None = None) -> None:
 def _judge(report: AnswerReport, failure: str, ignored: set[str]) -> None:
     """Fail when there is a violation of another kind than those in `ignored`."""
     if any(found for what, found in report.violations().items() if what not in ignored):
-        raise ExpectationFailed("\n".join([f"{failure}: {report.summary}", *report.details()]))
+        raise ExpectationFailed("\n".join([f"{failure}: {report.explain(ignored)}", *report.details()]))

@@ -11,10 +11,13 @@ from robot.api import logger
 
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.library import keyword
+from resilience.queue.messages import counted, examples
 from StateStoreLibrary.base import StateComponent
 
 SHOWN = 80
 EXAMPLES = 10
+ROOM = 300
+"""Characters for the fields that a message shows."""
 _CHARACTERS = 'abcdefghijklmnopqrstuvwxyz0123456789 äöüß€"\\/{}[]:,\n\t'
 
 
@@ -34,8 +37,10 @@ def fields_of(record: Any, where: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(first: Any, second: Any, ignore: Sequence[str] = ()) -> list[str]:
-    """The fields that are not equal, each with both values."""
+def differences(
+    first: Any, second: Any, ignore: Sequence[str] = (), *, words: tuple[str, str] | None = None
+) -> list[str]:
+    """The fields that are not equal, each with both values; `words` say in front of these which is which."""
     one, other = fields_of(first), fields_of(second)
     missing = object()
     found = []
@@ -44,7 +49,8 @@ def differences(first: Any, second: Any, ignore: Sequence[str] = ()) -> list[str
         if name.rpartition(".")[2] in ignore or (type(here) is type(there) and here == there):
             continue
         shown = ["nothing" if value is missing else _shown(value) for value in (here, there)]
-        found.append(f"{name.lstrip('.')}: {shown[0]} and {shown[1]}")
+        both = " and ".join(shown) if words is None else ", ".join(map(" ".join, zip(words, shown, strict=True)))
+        found.append(f"{name.lstrip('.')}: {both}")
     return found
 
 
@@ -66,7 +72,7 @@ class Comparison(StateComponent):
             ignore: fields that do not count, for example `version`.
 
         Raises:
-            ExpectationFailed: they differ; names each field with both values.
+            ExpectationFailed: they differ; says in how many fields, and shows three with both values.
 
         Example:
         ```robotframework
@@ -77,8 +83,10 @@ class Comparison(StateComponent):
         """
         found = differences(first, second, ignore or ())
         if found:
-            more = f"; and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
-            raise ExpectationFailed(f"{len(found)} fields differ: {'; '.join(found[:EXAMPLES])}{more}.")
+            for each in found[:EXAMPLES]:
+                logger.info(each)
+            how_many = f"{counted(len(found), 'field')} {'differs' if len(found) == 1 else 'differ'}"
+            raise ExpectationFailed(f"{how_many}: {examples(found, room=ROOM)}.")
 
     @keyword(tags=("state", "getter"))
     def count_differing_fields(self, first: object, second: object, *, ignore: list[str] | None = None) -> int:
@@ -98,6 +106,27 @@ class Comparison(StateComponent):
         for each in found[:EXAMPLES]:
             logger.info(each)
         return len(found)
+
+    @keyword(tags=("state", "getter"))
+    def get_differing_fields(self, read: object, written: object, *, ignore: list[str] | None = None) -> list[str]:
+        """Returns the fields in which what was read is not what was written, each with both values.
+
+        Args:
+            read: a record, or a list or mapping of records.
+            written: what it should be equal to.
+            ignore: fields that do not count, for example `version`.
+
+        Example:
+        ```robotframework
+        @{differing}    Get Differing Fields    ${read}    ${saved}
+        ${some}    Get Examples    ${differing}
+        Should Be Empty    ${differing}    msg=Not as written: ${some}
+        ```
+        """
+        found = differences(read, written, ignore or (), words=("read", "written"))
+        for each in found[:EXAMPLES]:
+            logger.info(each)
+        return found
 
     @keyword(tags=("state", "data"))
     def make_text(self, size: int, *, seed: int = 1) -> str:

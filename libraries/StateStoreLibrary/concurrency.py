@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import Future
 from datetime import timedelta
 
@@ -86,11 +87,11 @@ class Concurrency(StateComponent):
         return session.run(complete_at_once, session.store, records)
 
     @keyword(tags=("state", "transaction", "getter"))
-    def count_repeated_ids(self, records: list[Transaction]) -> int:
+    def count_repeated_ids(self, transactions: list[Transaction] | list[int]) -> int:
         """Returns how many of these transactions have an id that another one in front of them has.
 
         Args:
-            records: the transactions.
+            transactions: records, or ids.
 
         Example:
         ```robotframework
@@ -98,7 +99,24 @@ class Concurrency(StateComponent):
         Should Be Equal As Integers    ${repeated}    0
         ```
         """
-        return len(records) - len({each.id for each in records})
+        ids = _ids(transactions)
+        return len(ids) - len(set(ids))
+
+    @keyword(tags=("state", "transaction", "getter"))
+    def get_repeated_ids(self, transactions: list[Transaction] | list[int]) -> list[str]:
+        """Returns which ids are there more than once, each with how often, the most frequent first.
+
+        Args:
+            transactions: records, or ids.
+
+        Example:
+        ```robotframework
+        @{repeated}    Get Repeated Ids    ${started}
+        Should Be Empty    ${repeated}
+        ```
+        """
+        counts = Counter(_ids(transactions)).most_common()
+        return [f"{number} ({count} times)" for number, count in counts if count > 1]
 
     @keyword(tags=("state", "transaction", "getter"))
     def count_transactions_not(self, status: str, records: list[Transaction], *, alias: str = "state") -> int:
@@ -117,11 +135,36 @@ class Concurrency(StateComponent):
         ${wrong}    Count Transactions Not    active    ${started}
         ```
         """
+        return len(self.get_transactions_not_stored_as(status, records, alias=alias))
+
+    @keyword(tags=("state", "transaction", "getter"))
+    def get_transactions_not_stored_as(
+        self, status: str, records: list[Transaction], *, alias: str = "state"
+    ) -> list[str]:
+        """Returns which of these transactions are not stored with a status, in the record and in the indexes.
+
+        Args:
+            status: `active` or `completed`.
+            records: the transactions.
+            alias: which store.
+
+        Returns:
+            For each its id and its charge point, in words.
+
+        Raises:
+            StateFailure: the store refused to list them; the message begins with the name of the error.
+
+        Example:
+        ```robotframework
+        @{wrong}    Get Transactions Not Stored As    active    ${started}
+        Should Be Empty    ${wrong}
+        ```
+        """
         session = self._stores.get(alias)
         active = {each.id for each in session.run(session.store.list_transactions, active=True)}
         others = {each.id for each in session.run(session.store.list_transactions, active=False)}
         right = active - others if status == "active" else others - active
-        return sum(1 for each in records if each.id not in right)
+        return [f"{each.id} of {each.charge_point_id}" for each in records if each.id not in right]
 
     @keyword(tags=("state", "transaction", "concurrency"))
     def update_with_concurrent_writers(
@@ -262,3 +305,7 @@ class Concurrency(StateComponent):
             future.result(END_SECONDS)
         finally:
             future.cancel()
+
+
+def _ids(transactions: list[Transaction] | list[int]) -> list[int]:
+    return [each.id if isinstance(each, Transaction) else each for each in transactions]

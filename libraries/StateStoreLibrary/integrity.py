@@ -43,27 +43,32 @@ class _Look:
         points = {each.decode() for each in self._sets.get(names.charge_points, ())}
         transactions = self._records("transaction")
         for number, record in transactions.items():
-            owner = str(record.get("charge_point_id"))
-            self._expect(number in self._members(self._sorted, names.transactions(owner)), "transaction", number)
+            owner, status = str(record.get("charge_point_id")), str(record.get("status"))
+            which = f"transaction {number} of {owner}"
+            indexed = number in self._members(self._sorted, names.transactions(owner))
+            self._expect(indexed, f"{which} is not in the index of its charge point")
             active = number in self._members(self._sets, names.active_transactions(owner))
-            self._expect(active is (record.get("status") == "active"), "transaction in the active ones", number)
-            self._expect(owner in points, "transaction's charge point", owner)
+            where = "in the index of active ones" if active else "not in the index of active ones"
+            self._expect(active is (status == "active"), f"{which} is {status}, and {where}")
+            self._expect(owner in points, f"charge point {owner} of transaction {number} is not listed")
         for point in points:
-            indexed = self._members(self._sorted, names.transactions(point))
-            for number in indexed | self._members(self._sets, names.active_transactions(point)):
-                self._expect(number in transactions, "record of an indexed transaction", number)
+            known = self._members(self._sorted, names.transactions(point))
+            for number in known | self._members(self._sets, names.active_transactions(point)):
+                self._expect(number in transactions, f"transaction {number} of {point} is indexed, and has no record")
             for number in self._members(self._sets, names.connectors(point)):
-                self._expect(names.connector(point, int(number)) in self._values, "indexed connector of", point)
+                there = names.connector(point, int(number)) in self._values
+                self._expect(there, f"connector {number} of {point} is indexed, and has no record")
         for point in self._records("charge_point"):
-            self._expect(point in points, "charge point", point)
+            self._expect(point in points, f"charge point {point} has a record, and is not listed")
         for key in self._records("connector"):
             point, _, number = key.rpartition(":")
-            self._expect(number in self._members(self._sets, names.connectors(point)), "connector", key)
+            indexed = number in self._members(self._sets, names.connectors(point))
+            self._expect(indexed, f"connector {number} of {point} is not in the index of its charge point")
         return self._found
 
-    def _expect(self, fine: bool, what: str, which: str) -> None:
+    def _expect(self, fine: bool, problem: str) -> None:
         if not fine:
-            self._found.append(f"{what} {which}: record and index do not belong together")
+            self._found.append(problem)
 
     @staticmethod
     def _members(indexes: dict[str, Any], key: str) -> set[str]:

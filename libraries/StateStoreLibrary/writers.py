@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from resilience.errors import WaitTimeout
+from resilience.queue.messages import counted, examples
 from server.store.base import StateError, StateStore
 from server.store.models import ChargePoint, ConfigurationKey, Transaction, TransactionStatus
+from StateStoreLibrary.comparison import differences
 from StateStoreLibrary.failures import kind_of
 from StateStoreLibrary.session import CONNECTIONS, StateSession
 
@@ -178,9 +180,13 @@ class WritingReport:
     def __str__(self) -> str:
         failures = ", ".join(f"{count} {kind}" for kind, count in self.failed.items()) or "none"
         return (
-            f"{self.acknowledged} records acknowledged, {len(self.lost)} lost, {len(self.changed)} changed; "
-            f"failed operations: {failures}"
+            f"{counted(self.acknowledged, 'record')} acknowledged, {self._some('lost', self.lost)}, "
+            f"{self._some('changed', self.changed)}; failed operations: {failures}"
         )
+
+    @staticmethod
+    def _some(what: str, found: list[str]) -> str:
+        return f"{len(found)} {what} ({examples(found, room=100)})" if found else f"0 {what}"
 
 
 class Writing:
@@ -259,7 +265,8 @@ class Writing:
         elif found != record and not (
             record.id in self._pending and found == replace(completed(record), version=record.version + 1)
         ):
-            report.changed.append(f"transaction {record.id}: {record} was acknowledged, {found} is there")
+            fields = "; ".join(differences(found, record, words=("read", "acknowledged")))
+            report.changed.append(f"transaction {record.id}, {fields}")
 
     async def _compare_configuration(self, point: str, report: WritingReport) -> None:
         try:

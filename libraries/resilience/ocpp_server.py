@@ -216,11 +216,12 @@ class OcppServer:
         if not self.process.alive:
             raise ServiceError(self.exited(when))
 
-    def exited(self, when: str = "") -> str:
-        """That it exited, and the end of its output, for messages."""
+    def exited(self, when: str = "", *, seen: str = "") -> str:
+        """That it exited, and the end of its output, for messages; `seen` is what was noticed of it."""
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
         # The line alone has to say what is wrong.
-        return f"{what}.\n{self.process.output_tail()}"
+        noticed = f" {seen.splitlines()[0]}" if seen.strip() else ""
+        return f"{what}.{noticed}\n{self.process.output_tail()}"
 
     @property
     def has_http(self) -> bool:

@@ -247,7 +247,7 @@ def hangs_up_when_redis_goes() -> None:
     Gateway.__init__ = init
 
 
-@defect("R16.6", REFUSED, says=r"1 of 1 callers have not been told anything")
+@defect("R16.6", REFUSED, says=r"The caller has not been told anything; GetConfiguration")
 def commands_wait_for_redis() -> None:
     """Without Redis the caller of a command waits until its time is up."""
     sound = Commands.send

@@ -93,7 +93,7 @@ def who_was_cut_off_is_still_connected() -> None:
 @defect(
     "R18.2",
     CHARGE,
-    says=r"[1-9]\d* do not add up.* inconsistent: required == 0",
+    says=r"[1-9]\d* do not add up.*; for example transaction .* the charge point knows .* inconsistent: required == 0",
     longest_wait=A_LOAD,
     variables=ALONE,
     timing=True,
@@ -118,7 +118,7 @@ def takes_the_meter_of_another() -> None:
 @defect(
     "R18.7",
     CHARGE,
-    says=r"[1-9]\d* keys hang in the air.* orphan_keys: required == 0",
+    says=r"[1-9]\d* keys hang in the air; for example .* is over and still active.* orphan_keys: required == 0",
     longest_wait=A_LOAD,
     variables=ALONE,
     timing=True,

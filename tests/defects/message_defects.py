@@ -119,7 +119,7 @@ def logs_without_the_message_id() -> None:
     report_refusals(anonymous)
 
 
-@defect("R17.3", UNKNOWN, says=r"[1-9]\d* refused with another code")
+@defect("R17.3", UNKNOWN, says=r"[1-9]\d* refused with another code; for example .*CALLERROR \w+ to .* expected \w+")
 def wrong_error_code() -> None:
     """An unknown action is refused as an internal error."""
     sound = Processor._parse
@@ -139,7 +139,7 @@ def invalid_messages_get_no_answer() -> None:
     Processor._answer_refused = lambda self, invalid, timestamp, answers: None
 
 
-@defect("R17.2", MISSING, says=r"[1-9]\d* invalid but accepted")
+@defect("R17.2", MISSING, says=r"[1-9]\d* invalid but accepted; for example invalid but accepted: CALLRESULT")
 def missing_fields_are_accepted() -> None:
     """Envelopes are checked as leniently as flat messages."""
     from server import schemas

@@ -205,7 +205,7 @@ The Shards Of A Server Are Waited For
     Start Server    ${url}    QUEUE_SHARDS=2    ROLE=processor
     ${shards}    Wait Until Server Owns Shards    2    timeout=60s
     Should Be Equal    ${shards}    ${{ [0, 1] }}
-    Run Keyword And Expect Error    STARTS:Server 'server' owned 2 shards instead of 3: [0, 1].
+    Run Keyword And Expect Error    STARTS:Server 'server' owned 2 shards instead of 3: 0, 1 (waited
     ...    Wait Until Server Owns Shards    3    timeout=100ms
 
 Log Records Are Data

@@ -126,6 +126,10 @@ Records That Differ Are Told Field By Field
     ...    Records Should Be Equal    ${one}    ${other}
     ${count}    Count Differing Fields    ${one}    ${other}    ignore=["version"]
     Should Be Equal    ${count}    ${1}
+    @{differing}    Get Differing Fields    ${one}    ${other}    ignore=["version"]
+    Should Be Equal    ${differing}    ${{ ["vendor: read 'V', written 'W'"] }}
+    Run Keyword And Expect Error    EQUALS:1 field differs: vendor: 'V' and 'W'.
+    ...    Records Should Be Equal    ${one}    ${other}    ignore=["version"]
     Run Keyword And Expect Error
     ...    EQUALS:2 fields differ: [a]: 1 and True; [b]: nothing and 2.
     ...    Records Should Be Equal    ${{ {'a': 1} }}    ${{ {'a': True, 'b': 2} }}
@@ -162,12 +166,22 @@ Transactions Are Started And Completed All At Once
     ${still}    Count Transactions Not    active    ${completed}
     Should Be Equal    ${{ [$wrong, $still] }}    ${{ [0, 100] }}
 
+Transactions In Another State Are Named
+    [Documentation]    With their charge points.
+    @{started}    Start Transactions At Once    1    ${{ ['KW-7'] }}
+    @{named}    Get Transactions Not Stored As    completed    ${started}
+    Should Be Equal    ${named}    ${{ ['%s of KW-7' % $started[0].id] }}
+
 Repeated Ids Are Counted
     [Documentation]    Each that was there before.
     VAR    @{points}    KW-7
     ${started}    Start Transactions At Once    10    ${points}
     ${twice}    Count Repeated Ids    ${{ $started + $started[:3] }}
     Should Be Equal    ${twice}    ${3}
+    @{ids}    Get Repeated Ids    ${{ $started + $started[:1] + $started[:1] }}
+    Should Be Equal    ${ids}    ${{ ['%s (3 times)' % $started[0].id] }}
+    @{ids}    Get Repeated Ids    ${{ [7, 8, 7] }}
+    Should Be Equal    ${ids}    ${{ ['7 (2 times)'] }}
 
 Concurrent Writers Add Up
     [Documentation]    Ten writers in three programs.
@@ -247,7 +261,7 @@ Records Without Their Index Are Found
     ${saved}    Save Transaction    KW-16
     Redis Command    DEL    ocpp:transactions:KW-16
     @{found}    Find Partial Writes
-    Should Be Equal    ${found}    ${{ ['transaction ${saved.id}: record and index do not belong together'] }}
+    Should Be Equal    ${found}    ${{ ['transaction ${saved.id} of KW-16 is not in the index of its charge point'] }}
     [Teardown]    Delete Charge Point    KW-16
 
 A Record That Was Cut Is Found

@@ -143,6 +143,9 @@ def test_a_port_that_was_closed_by_kill_is_refused_by_a_message_about_the_exit(s
     server.kill()
     with pytest.raises(ServiceError, match=r"^Server 'test' exited with status -9\.\n"):
         server.health()
+    assert server.exited(seen="Last sent: x.\nand more").startswith(
+        "Server 'test' exited with status -9. Last sent: x.\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"])

@@ -232,6 +232,19 @@ def test_an_invalid_message_is_refused_with_another_code(history: History) -> No
     ]
 
 
+def test_one_line_explains_what_is_wrong(history: History) -> None:
+    history.sent("a", valid=False, code="NotSupported")
+    history.answered("a", code="NotImplemented")
+    report = history.report()
+    assert report.explained == (
+        f"{report.summary}; for example refused with another code: CALLERROR NotImplemented to message a of CP-1 "
+        "(Heartbeat), expected NotSupported: what is wrong"
+    )
+    assert report.explain({"refused with another code"}) == report.summary
+    history.sent("b")
+    assert "; for example lost: Heartbeat of CP-1 (message id b); refused with" in history.report().explained
+
+
 def test_an_invalid_message_without_an_answer_is_not_lost(history: History) -> None:
     history.sent("a", answerable=False, valid=False)
     assert found(history.report()) == set()
@@ -320,7 +333,7 @@ def test_many_violations_are_shown_by_a_few_examples(history: History) -> None:
         "lost: Heartbeat of CP-1 (message id 2)",
         "lost: … and 7 more",
     ]
-    assert len(report.details(examples=10)) == 10
+    assert len(report.details(most=10)) == 10
 
 
 @given(

@@ -19,6 +19,7 @@ from resilience.queue.messages import (
     SentMessages,
     build,
     default_payload,
+    examples,
     raw,
     read,
     shortened,
@@ -269,3 +270,19 @@ def test_several_messages_are_a_collection() -> None:
     assert sent.valid.seed == 3
     assert repr(sent) == "<3 messages of 2 charge points>"
     assert SentMessages([]).seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        ([], "none"),
+        (["a"], "a"),
+        ([1, 2, 3], "1; 2; 3"),
+        (["a", "b", "c", "d", "e"], "a; b; c and 2 more"),
+        (["a\n  b"], "a b"),
+        (["x" * 30, "y"], f"{'x' * 20}… and 1 more"),
+        (["x" * 15, "y" * 15], f"{'x' * 15} and 1 more"),
+    ],
+)
+def test_examples_are_few_and_in_one_line(found: list[object], shown: str) -> None:
+    assert examples(found, room=20) == shown

@@ -95,18 +95,21 @@ def test_each_kind_of_partial_write_is_found(library: tuple[StateStoreLibrary, A
     store.save_charge_point("U-3")
     assert store.find_partial_writes() == []
     for command, expected in (
-        (("SREM", "ocpp:transactions:U-3:active", str(number)), "transaction in the active ones"),
-        (("SREM", "ocpp:connectors:U-3", "1"), "connector U-3:1"),
-        (("SREM", "ocpp:chargepoints", "U-3"), "charge point U-3"),
+        (
+            ("SREM", "ocpp:transactions:U-3:active", str(number)),
+            f"transaction {number} of U-3 is active, and not in the index of active ones",
+        ),
+        (("SREM", "ocpp:connectors:U-3", "1"), "connector 1 of U-3 is not in the index of its charge point"),
+        (("SREM", "ocpp:chargepoints", "U-3"), "charge point U-3 has a record, and is not listed"),
     ):
         redis.redis_command(*command)
         assert any(each.startswith(expected) for each in store.find_partial_writes())
         redis.redis_command("SADD", *command[1:])
         assert store.find_partial_writes() == []
     redis.redis_command("DEL", f"ocpp:transaction:{number}", "ocpp:connector:U-3:1")
-    assert {each.split(":")[0] for each in store.find_partial_writes()} == {
-        f"record of an indexed transaction {number}",
-        "indexed connector of U-3",
+    assert set(store.find_partial_writes()) == {
+        f"transaction {number} of U-3 is indexed, and has no record",
+        "connector 1 of U-3 is indexed, and has no record",
     }
     store.delete_charge_point("U-3")
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ from resilience.charge_points.point import ChargePoint
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.queue.cases import CODES, LARGEST_BUILT
 from resilience.queue.generate import MAX_MESSAGE_BYTES, generate_invalid
-from resilience.queue.messages import Ids, MessageType, SentMessage, counted
+from resilience.queue.messages import Ids, MessageType, SentMessage, counted, examples, shortened
 
 FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
@@ -37,9 +38,14 @@ EXPECTATIONS = ("callerror", "message_id", "closed", "ignored", "answers")
 AT_ONCE = 100
 MOST_UNANSWERED = 3
 """After so many valid messages without an answer, a charge point gives up: each costs the whole time limit."""
+ROOM = 240
+"""Characters for what went wrong in a summary."""
+GENERATED = "generated"
+"""The kind of generated frames."""
 GENERATED_FOR = "GENERATED"
 """The charge point id in the envelopes that generated frames are taken out of; it is never sent."""
 _ID = "{message_id}"
+_TO_ID = re.compile(r" to \S+?(?=,| and |$)")
 _CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -95,6 +101,7 @@ class Reaction:
     Attributes:
         case: the frame.
         seen: what was seen, in words.
+        why: how the system explains it, in words; empty where it says nothing.
         right: whether it is what the case expects (the strict oracle).
         tolerable: whether it is at least no acceptance: any CALLERROR, any close, or nothing (the tolerant oracle).
         answered_behind: whether the next valid message was answered.
@@ -105,10 +112,22 @@ class Reaction:
     right: bool
     tolerable: bool
     answered_behind: bool
+    why: str = ""
 
     def __str__(self) -> str:
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.case.id}: {self.difference}{why}"
+
+    @property
+    def difference(self) -> str:
+        """What was expected and what was seen."""
         behind = "" if self.answered_behind else ", and the next message was not answered"
-        return f"{self.case.id}: expected {self.case.expected()}, seen {self.seen}{behind}"
+        return f"expected {self.case.expected()}, seen {self.seen}{behind}"
+
+    @property
+    def kind(self) -> str:
+        """The same without message ids: frames that went wrong in the same way have the same."""
+        return _TO_ID.sub("", self.difference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,13 +163,26 @@ class FrameReport:
 
     @property
     def summary(self) -> str:
-        """All of it in one sentence, with the first of those that are wrong."""
-        text = (
-            f"{counted(self.count, 'frame')}: {len(self.wrong)} with another reaction than expected, "
-            f"{len(self.intolerable)} that a tolerant judge would not let pass either, "
-            f"{self.unanswered} whose next message was not answered"
-        )
-        return f"{text}. {'; '.join(str(each) for each in self.wrong[:5])}" if self.wrong else text
+        """All of it in one sentence, with an example of each of the three most frequent ways to go wrong."""
+        text = f"{counted(self.count, 'frame')}: {len(self.wrong)} with another reaction than expected"
+        further = {
+            "that a tolerant judge would not let pass either": len(self.intolerable),
+            "whose next message was not answered": self.unanswered,
+        }
+        text += "".join(f", {count} {what}" for what, count in further.items() if count)
+        alike: defaultdict[str, list[Reaction]] = defaultdict(list)
+        for each in self.wrong:
+            alike[each.kind].append(each)
+        ways = sorted(alike.values(), key=len, reverse=True)
+        shown = [f"{_names([each.case for each in way])}: {way[0].difference}" for way in ways]
+        return f"{text}. {examples(shown, room=ROOM)}" if shown else text
+
+
+def _names(cases: Sequence[FrameCase]) -> str:
+    """The first of them, and what is wrong with it where its id does not say; and how many more."""
+    first = cases[0]
+    what = f" ({shortened(first.title.removesuffix('.'), 60)})" if first.kind == GENERATED else ""
+    return f"{first.id}{what}" + (f" and {len(cases) - 1} more" if len(cases) > 1 else "")
 
 
 def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
@@ -331,7 +363,7 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
     return FrameCase(
         id=f"generated-{number}",
         title=f"{message.about}.",
-        kind="generated",
+        kind=GENERATED,
         reason=f"{message.about}.",
         form=form,
         data=data,
@@ -354,16 +386,27 @@ async def send_frames(points: Sequence[ChargePoint], cases: Sequence[FrameCase],
         limit: the longest wait for a connection and for an answer, in seconds.
 
     Raises:
-        ExpectationFailed: a charge point could not connect, or its first Heartbeat was not answered.
+        ExpectationFailed: a charge point could not connect, or its first Heartbeat was not answered; names the frames
+            behind which that was so.
     """
     share = {point: cases[number :: len(points)] for number, point in enumerate(points)}
     results = await together(points, lambda point: _send_all(point, share[point], limit), at_once=AT_ONCE)
-    reactions: list[Reaction] = []
-    for result in results:
-        if isinstance(result, ExpectationFailed):
-            raise result
-        reactions.extend(result)
-    return FrameReport(reactions=reactions)
+    lost = {point: result for point, result in zip(points, results, strict=True) if isinstance(result, Exception)}
+    if lost:
+        behind = [result.case for result in lost.values() if isinstance(result, _NoReturn)]
+        problem = str(next(iter(lost.values())))
+        raise ExpectationFailed(
+            f"Last sent: {examples([each.id for each in behind])}. {problem}" if behind else problem
+        )
+    return FrameReport(reactions=[reaction for result in results if isinstance(result, list) for reaction in result])
+
+
+class _NoReturn(ExpectationFailed):
+    """Behind a frame, its charge point could not connect again."""
+
+    def __init__(self, case: FrameCase, problem: object) -> None:
+        super().__init__(str(problem))
+        self.case = case
 
 
 async def _send_all(point: ChargePoint, cases: Sequence[FrameCase], limit: float) -> list[Reaction]:
@@ -373,7 +416,10 @@ async def _send_all(point: ChargePoint, cases: Sequence[FrameCase], limit: float
         reactions: list[Reaction] = []
         for case in cases:
             if sum(1 for each in reactions if not each.answered_behind) < MOST_UNANSWERED:
-                reactions.append(await _send(point, case, limit))
+                try:
+                    reactions.append(await _send(point, case, limit))
+                except ExpectationFailed as problem:
+                    raise _NoReturn(case, problem) from problem
             else:
                 not_sent = f"nothing: it was not sent, since {MOST_UNANSWERED} messages before went unanswered"
                 reactions.append(
@@ -438,13 +484,14 @@ def _judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answ
         right = len(errors) == 1 and (errors[0].code, errors[0].message_id) == (case.code, case.answer_id)
     else:
         right = case.ignored
-    seen = [f"the CALLERROR {frame.code} to {frame.message_id} ({frame.description})" for frame in errors]
+    seen = [f"the CALLERROR {frame.code} to {frame.message_id}" for frame in errors]
     seen += [f"the answer to {message_id}" for message_id in results]
     seen += [f"{others} other frames"] if others else []
     seen += [f"a close with {code}"] if code is not None else []
     return Reaction(
         case=case,
         seen=" and ".join(seen) or "nothing",
+        why="; ".join(frame.description for frame in errors if frame.description),
         right=right and as_expected,
         tolerable=as_expected and code != 1011,
         answered_behind=answered_behind,

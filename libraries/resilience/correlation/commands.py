@@ -17,7 +17,8 @@ import aiohttp
 
 from resilience import background
 from resilience.errors import LacksCapability, UsageError
-from resilience.http_client import pick
+from resilience.http_client import pick, shorten
+from resilience.queue.messages import counted
 from resilience.queue.schemas import unsupported_actions
 from resilience.target import CommandRequest, Target, fill_template
 from resilience.waiting import in_words, wait_until
@@ -187,10 +188,13 @@ class Commands:
     def summary(self) -> str:
         """One line: how many of which outcome, and an example of what is not an own answer."""
         told = ", ".join(
-            f"{count} x {status or 'no answer'}"
+            f"{count} x {f'HTTP {status}' if status else 'no answer'}"
             for status, count in sorted(self.statuses.items(), key=lambda entry: entry[0] or 0)
         )
-        text = f"{self.count} commands: {self.own_answers} with their own answer, {self.mixed_up} mixed up ({told})"
+        text = (
+            f"{counted(self.count, 'command')}: {self.own_answers} with their own answer, "
+            f"{self.mixed_up} mixed up ({told})"
+        )
         if odd := next((each for each in self._commands if not each.own_answer), None):
             text += f"; for example {odd}"
         return text
@@ -280,10 +284,16 @@ class CommandClient:
         Raises:
             WaitTimeout: some were not; says which.
         """
+
+        def failure() -> str:
+            one = batch.count == 1
+            who = "The caller has" if one else f"{batch.waiting} of {batch.count} callers have"
+            return f"{who} not been told anything; {batch[0] if one else batch.summary}"
+
         wait_until(
             lambda: True if batch.waiting == 0 else None,
             timeout=timeout,
-            failure=lambda: f"{batch.waiting} of {batch.count} callers have not been told anything; {batch.summary}",
+            failure=failure,
             longest_pause=0.02,
         )
         return batch
@@ -339,7 +349,7 @@ class CommandClient:
         try:
             document = json.loads(body)
         except ValueError:
-            command.reason = f"the body is no JSON: {body[:100]!r}"
+            command.reason = f"the body is not JSON: {shorten(body)}"
             return
         if isinstance(document, dict):
             command.success = document.get("success")

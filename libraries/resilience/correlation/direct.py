@@ -45,6 +45,7 @@ EXPIRY_LOOKS = 100
 LONGEST_OUTCOME_SECONDS = 2.0
 MOST_WITHOUT_OUTCOME = 5
 """After so many the workers stop: what they have not done counts as lost."""
+EXAMPLES = 2
 
 IN_FLIGHT = 20
 """Requests that one worker has pending at the same time."""
@@ -94,6 +95,7 @@ class WorkersReport(msgspec.Struct, kw_only=True):
         outcomes: outcome to number.
         totals: the manager's counters.
         seconds: how long all of it took.
+        examples: the first requests that were lost, what became of each.
     """
 
     workers: int
@@ -105,6 +107,16 @@ class WorkersReport(msgspec.Struct, kw_only=True):
     outcomes: dict[str, int]
     totals: dict[str, int]
     seconds: float
+    examples: list[str] = []
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line."""
+        text = (
+            f"{self.workers} workers with {self.operations} requests each: {self.lost} lost, "
+            f"{self.mixed_up} mixed up, {self.left_over} left over, {self.miscounted} miscounted"
+        )
+        return f"{text}; lost, for example, {'; '.join(self.examples)}" if self.examples else text
 
 
 def measure_memory(
@@ -325,21 +337,29 @@ class _Tally:
     without_outcome: int = 0
     lost: int = 0
     mixed_up: int = 0
+    examples: list[str] = field(default_factory=list)
 
     def note(self, way: str, message_id: str, outcome: str, result: Any, *, delivered: bool) -> None:
         """Count a request that was to end in some way; one without an outcome is missing in `outcomes`."""
         if outcome == "none":
             self.without_outcome += 1
+            self._show(f"{message_id}, whose end was to be '{way}', has none after {LONGEST_OUTCOME_SECONDS:g} s")
             return
         self.outcomes[outcome] += 1
         allowed = {"resolve", "expire"} if way == "race" else {way}
         # What the caller got has to agree with what the manager said of the answer.
         if outcome not in allowed or delivered != (outcome == "resolve"):
             self.lost += 1
+            said = "delivered" if delivered else "not delivered"
+            self._show(f"{message_id}, whose end was to be '{way}', ended by '{outcome}', its answer {said}")
         if outcome == "resolve" and result != {"unknownKey": [message_id]}:
             self.mixed_up += 1
         if outcome == "fail" and message_id not in str(result):
             self.mixed_up += 1
+
+    def _show(self, what: str) -> None:
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(what)
 
 
 async def _workers(workers: int, operations: int, seed: int) -> WorkersReport:
@@ -375,6 +395,7 @@ async def _workers(workers: int, operations: int, seed: int) -> WorkersReport:
         outcomes=dict(tally.outcomes),
         totals=totals,
         seconds=time.perf_counter() - began,
+        examples=tally.examples,
     )
 
 

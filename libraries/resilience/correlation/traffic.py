@@ -16,6 +16,7 @@ from resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, 
 from resilience.errors import UsageError
 from resilience.http_client import pick
 from resilience.ledger import Expect, Ledger
+from resilience.queue.messages import counted
 from resilience.waiting import wait_until
 
 ACTION = "GetConfiguration"
@@ -55,7 +56,7 @@ class TrafficReport:
     def summary(self) -> str:
         """One line, and the examples."""
         text = (
-            f"{self.sent} commands: {self.answered} answered, {self.refused} refused (the slowest after "
+            f"{counted(self.sent, 'command')}: {self.answered} answered, {self.refused} refused (the slowest after "
             f"{self.slowest_refusal:.2f} s), {self.undecided} undecided, {self.timed_out} of them timed out; "
             f"{self.mixed_up} mixed up, {self.unclear} without a reason"
         )

@@ -12,6 +12,7 @@ from resilience.errors import UsageError, WaitTimeout
 from resilience.ledger import Expect, Ledger
 from resilience.load.scripts import Session
 from resilience.queue.link import RedisClient
+from resilience.queue.messages import counted, examples
 from resilience.state_reading import kept_fields, read_from_redis
 from resilience.target import Target
 from resilience.waiting import wait_until
@@ -37,12 +38,17 @@ class StateReport:
 
     @property
     def summary(self) -> str:
-        """The whole in words."""
+        """The whole in one line, with the first few of what is wrong."""
         text = (
-            f"{self.transactions} transactions compared, {len(self.inconsistent)} do not add up, "
-            f"{len(self.orphans)} keys hang in the air"
+            f"{counted(self.transactions, 'transaction')} compared, {len(self.inconsistent)} do not add up, "
+            f"{counted(len(self.orphans), 'key')} {'hangs' if len(self.orphans) == 1 else 'hang'} in the air"
         )
-        return "\n".join([text, *self.inconsistent[:10], *self.orphans[:10]])
+        found = [*self.inconsistent, *self.orphans]
+        return f"{text}; for example {examples(found)}" if found else text
+
+    def details(self, most: int = 10) -> list[str]:
+        """The first of everything that is wrong, a line each."""
+        return [*self.inconsistent[:most], *self.orphans[:most]]
 
 
 def read_state(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resilience.queue.answers import Answer, AnswerKind
-from resilience.queue.messages import Delivery, SentMessage, counted
+from resilience.queue.messages import Delivery, SentMessage, counted, examples
 
 EXAMPLES = 3
 
@@ -132,13 +132,24 @@ class AnswerReport:
         parts += [f"{len(found)} {what}" for what, found in further.items() if found]
         return f"{counted(self.messages, 'message')}: {', '.join(parts)}"
 
-    def details(self, examples: int = EXAMPLES) -> list[str]:
+    @property
+    def explained(self) -> str:
+        """The whole in one line, with the first of what is not as it should be."""
+        return self.explain()
+
+    def explain(self, ignored: Collection[str] = ()) -> str:
+        """The whole in one line, with the first of what is not as it should be; kinds in `ignored` do not count."""
+        kinds = {what: found for what, found in self.violations().items() if what not in ignored}
+        first = [f"{what}: {self._shown(found[0])}" for what, found in kinds.items() if found]
+        return f"{self.summary}; for example {examples(first, most=2)}" if first else self.summary
+
+    def details(self, most: int = EXAMPLES) -> list[str]:
         """The first few examples of everything that is not as it should be, a line each."""
         lines = []
         for what, found in self.violations().items():
-            lines += [f"{what}: {self._shown(each)}" for each in found[:examples]]
-            if len(found) > examples:
-                lines.append(f"{what}: … and {len(found) - examples} more")
+            lines += [f"{what}: {self._shown(each)}" for each in found[:most]]
+            if len(found) > most:
+                lines.append(f"{what}: … and {len(found) - most} more")
         return lines
 
     @staticmethod

@@ -10,7 +10,7 @@ import enum
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, overload
@@ -453,6 +453,24 @@ def _connector(payload: object) -> int | None:
 def counted(count: int, what: str) -> str:
     """`1 message`, `2 messages`."""
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def examples(found: Sequence[object], most: int = 3, room: int = 200) -> str:
+    """The first few of `found` for one line of a message, and how many more there are; `none` if there are none.
+
+    Args:
+        found: what there is.
+        most: how many to show.
+        room: characters that they may take together; the first is cut to that, the others are left out then.
+    """
+    shown: list[str] = []
+    for each in found[:most]:
+        text = " ".join(str(each).split())
+        if shown and sum(map(len, shown)) + len(text) > room:
+            break
+        shown.append(text if len(text) <= room else f"{text[:room]}…")
+    more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    return "; ".join(shown) + more if shown else "none"
 
 
 def shortened(text: str, limit: int = 120) -> str:

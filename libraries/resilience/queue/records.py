@@ -10,12 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 from resilience.errors import WaitTimeout
-from resilience.queue.messages import SentMessage
+from resilience.queue.messages import SentMessage, counted, examples
 from resilience.waiting import wait_until
 
 UNREADABLE_ID = "-1"
 """The message id of a CALLERROR whose message had none that can be read (OCPP-J 1.6 errata)."""
-EXAMPLES = 3
 
 Record = Mapping[str, Any]
 """What a server says of an invalid message: `code`, `reason`, `charge_point_id`, `message_id`."""
@@ -56,12 +55,12 @@ class RecordReport:
     @property
     def summary(self) -> str:
         """The whole in one line, with the first few examples."""
-        missing, extra = f"{self.missing} without a {self.kind}", f"{self.extra} {self.kind}s too many"
-        parts = [f"{self.messages} invalid messages, {missing}, {extra}"]
+        missing, extra = f"{self.missing} without a {self.kind}", f"{counted(self.extra, self.kind)} too many"
+        parts = [f"{counted(self.messages, 'invalid message')}, {missing}, {extra}"]
+        lacking = [f"no {self.kind} with {each.expected_code} of {each} ({each.about})" for each in self.unrecorded]
         parts += [
-            f"no {self.kind} with {each.expected_code} of {each} ({each.about})" for each in self.unrecorded[:EXAMPLES]
+            examples(found) for found in (lacking, [f"too many: {_shown(each)}" for each in self.surplus]) if found
         ]
-        parts += [f"too many: {_shown(each)}" for each in self.surplus[:EXAMPLES]]
         return "; ".join(parts)
 
     def __str__(self) -> str:
@@ -139,5 +138,6 @@ def _same_message_id(message: SentMessage, record: Record) -> bool:
 
 
 def _shown(record: Record) -> str:
-    fields = ("code", "charge_point_id", "message_id", "reason")
-    return ", ".join(f"{name}={record.get(name)!r}" for name in fields)
+    names = {"charge_point_id": "of", "message_id": "message id"}
+    known = [f"{said} {record[name]}" for name, said in names.items() if record.get(name) is not None]
+    return f"{record.get('code')} {', '.join(known) or 'of nobody'}: {record.get('reason') or 'without a reason'}"

@@ -231,7 +231,9 @@ def wait_for_all(
 
     def failure() -> str:
         # What came in since the last look, which need not have been enough to be fetched.
-        return f"Not every message was answered: {_judged_again(client, messages).summary}{_queue_note(client)}"
+        report = _judged_again(client, messages)
+        summary, example = report.summary, report.explained.removeprefix(report.summary)
+        return f"Not every message was answered: {summary}{_queue_note(client)}{example}"
 
     try:
         with CONSOLE.showing(progress):
