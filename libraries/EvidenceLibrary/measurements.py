@@ -105,7 +105,7 @@ class Measurements(Component):
             most: how many to show at most. What is long is cut, or left to the number of the others.
 
         Returns:
-            For example `CP-1; CP-2; CP-3 and 62 more`, and `none` if nothing was found.
+            For example `CP-1; CP-2; CP-3; and 62 more`, and `none` if nothing was found.
 
         Example:
         ```robotframework

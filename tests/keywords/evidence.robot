@@ -141,9 +141,9 @@ A Chart Is Drawn In The Log And Kept For The Page
 What Was Found Is Named In One Line
     [Documentation]    The first three, and how many more.
     ${some} =    Get Examples    ${{ ['CP-1', 'CP-2', 'CP-3', 'CP-4', 'CP-5'] }}
-    Should Be Equal    ${some}    CP-1; CP-2; CP-3 and 2 more
+    Should Be Equal    ${some}    CP-1; CP-2; CP-3; and 2 more
     ${some} =    Get Examples    ${{ [7, 8] }}    most=1
-    Should Be Equal    ${some}    7 and 1 more
+    Should Be Equal    ${some}    7; and 1 more
     ${none} =    Get Examples    ${{ [] }}
     Should Be Equal    ${none}    none
 

@@ -237,12 +237,12 @@ def test_one_line_explains_what_is_wrong(history: History) -> None:
     history.answered("a", code="NotImplemented")
     report = history.report()
     assert report.explained == (
-        f"{report.summary}; for example refused with another code: CALLERROR NotImplemented to message a of CP-1 "
+        f"{report.summary}; for example CALLERROR NotImplemented to message a of CP-1 "
         "(Heartbeat), expected NotSupported: what is wrong"
     )
     assert report.explain({"refused with another code"}) == report.summary
     history.sent("b")
-    assert "; for example lost: Heartbeat of CP-1 (message id b); refused with" in history.report().explained
+    assert "; for example lost: Heartbeat of CP-1 (message id b); CALLERROR" in history.report().explained
 
 
 def test_an_invalid_message_without_an_answer_is_not_lost(history: History) -> None:

@@ -278,10 +278,10 @@ def test_several_messages_are_a_collection() -> None:
         ([], "none"),
         (["a"], "a"),
         ([1, 2, 3], "1; 2; 3"),
-        (["a", "b", "c", "d", "e"], "a; b; c and 2 more"),
+        (["a", "b", "c", "d", "e"], "a; b; c; and 2 more"),
         (["a\n  b"], "a b"),
-        (["x" * 30, "y"], f"{'x' * 20}… and 1 more"),
-        (["x" * 15, "y" * 15], f"{'x' * 15} and 1 more"),
+        (["x" * 30, "y"], f"{'x' * 20}…; and 1 more"),
+        (["x" * 15, "y" * 15], f"{'x' * 15}; and 1 more"),
     ],
 )
 def test_examples_are_few_and_in_one_line(found: list[object], shown: str) -> None:

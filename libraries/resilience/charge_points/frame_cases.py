@@ -38,6 +38,7 @@ EXPECTATIONS = ("callerror", "message_id", "closed", "ignored", "answers")
 AT_ONCE = 100
 MOST_UNANSWERED = 3
 """After so many valid messages without an answer, a charge point gives up: each costs the whole time limit."""
+NOT_SENT = f"nothing: it was not sent, since {MOST_UNANSWERED} messages before went unanswered"
 ROOM = 240
 """Characters for what went wrong in a summary."""
 GENERATED = "generated"
@@ -165,15 +166,13 @@ class FrameReport:
     def summary(self) -> str:
         """All of it in one sentence, with an example of each of the three most frequent ways to go wrong."""
         text = f"{counted(self.count, 'frame')}: {len(self.wrong)} with another reaction than expected"
-        further = {
-            "that a tolerant judge would not let pass either": len(self.intolerable),
-            "whose next message was not answered": self.unanswered,
-        }
-        text += "".join(f", {count} {what}" for what, count in further.items() if count)
+        if self.unanswered:
+            text += f", {self.unanswered} whose next message was not answered"
         alike: defaultdict[str, list[Reaction]] = defaultdict(list)
         for each in self.wrong:
             alike[each.kind].append(each)
-        ways = sorted(alike.values(), key=len, reverse=True)
+        # What was not sent at all is a consequence of the others.
+        ways = sorted(alike.values(), key=lambda way: (way[0].seen == NOT_SENT, -len(way)))
         shown = [f"{_names([each.case for each in way])}: {way[0].difference}" for way in ways]
         return f"{text}. {examples(shown, room=ROOM)}" if shown else text
 
@@ -421,9 +420,8 @@ async def _send_all(point: ChargePoint, cases: Sequence[FrameCase], limit: float
                 except ExpectationFailed as problem:
                     raise _NoReturn(case, problem) from problem
             else:
-                not_sent = f"nothing: it was not sent, since {MOST_UNANSWERED} messages before went unanswered"
                 reactions.append(
-                    Reaction(case=case, seen=not_sent, right=False, tolerable=False, answered_behind=False)
+                    Reaction(case=case, seen=NOT_SENT, right=False, tolerable=False, answered_behind=False)
                 )
         return reactions
     finally:

@@ -25,9 +25,6 @@ class Pending:
     charge_point: str
     age: float
 
-    def __str__(self) -> str:
-        return f"{self.message_id} to {self.charge_point}, for {self.age:.1f} s"
-
 
 @dataclass(frozen=True)
 class Correlations:

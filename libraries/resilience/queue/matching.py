@@ -10,6 +10,8 @@ from resilience.queue.answers import Answer, AnswerKind
 from resilience.queue.messages import Delivery, SentMessage, counted, examples
 
 EXAMPLES = 3
+_NAMED = {"lost": "lost: ", "unexpected": "unexpected: "}
+"""Kinds of violations whose text alone does not say what is wrong."""
 
 
 class ExpectedAnswers:
@@ -140,7 +142,7 @@ class AnswerReport:
     def explain(self, ignored: Collection[str] = ()) -> str:
         """The whole in one line, with the first of what is not as it should be; kinds in `ignored` do not count."""
         kinds = {what: found for what, found in self.violations().items() if what not in ignored}
-        first = [f"{what}: {self._shown(found[0])}" for what, found in kinds.items() if found]
+        first = [f"{_NAMED.get(what, '')}{self._shown(found[0])}" for what, found in kinds.items() if found]
         return f"{self.summary}; for example {examples(first, most=2)}" if first else self.summary
 
     def details(self, most: int = EXAMPLES) -> list[str]:

@@ -469,7 +469,7 @@ def examples(found: Sequence[object], most: int = 3, room: int = 200) -> str:
         if shown and sum(map(len, shown)) + len(text) > room:
             break
         shown.append(text if len(text) <= room else f"{text[:room]}…")
-    more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
     return "; ".join(shown) + more if shown else "none"
 
 

@@ -15,6 +15,8 @@ from resilience.waiting import wait_until
 
 UNREADABLE_ID = "-1"
 """The message id of a CALLERROR whose message had none that can be read (OCPP-J 1.6 errata)."""
+ROOM = 240
+"""Characters for the examples in a summary."""
 
 Record = Mapping[str, Any]
 """What a server says of an invalid message: `code`, `reason`, `charge_point_id`, `message_id`."""
@@ -58,9 +60,9 @@ class RecordReport:
         missing, extra = f"{self.missing} without a {self.kind}", f"{counted(self.extra, self.kind)} too many"
         parts = [f"{counted(self.messages, 'invalid message')}, {missing}, {extra}"]
         lacking = [f"no {self.kind} with {each.expected_code} of {each} ({each.about})" for each in self.unrecorded]
-        parts += [
-            examples(found) for found in (lacking, [f"too many: {_shown(each)}" for each in self.surplus]) if found
-        ]
+        surplus = [f"too many: {_shown(each)}" for each in self.surplus]
+        kinds = [found for found in (lacking, surplus) if found]
+        parts += [examples(found, room=ROOM // len(kinds)) for found in kinds]
         return "; ".join(parts)
 
     def __str__(self) -> str:
