@@ -135,8 +135,8 @@ What Was Lost Is Named
     ...    separator=;${SPACE}
     VAR    ${expected}    ${expected} ${sent[0].message_id}, ${sent[1].message_id}; ${queue}
     Run Keyword And Expect Error    ${expected}    Wait For Answer    ${sent[2]}    timeout=300ms
-    VAR    ${expected}    3 messages: 2 answered, 1 lost, 0 answered twice, 0 unexpected, 0 out of order; ${queue}
-    Run Keyword And Expect Error    EQUALS:Not every message was answered: ${expected}\nlost: ${lost}
+    VAR    ${expected}    Not every message was answered: 3 messages: 2 answered, 1 lost, *; for example lost: ${lost}
+    Run Keyword And Expect Error    GLOB:${expected} (waited 300 ms)\nlost: ${lost}
     ...    All Messages Should Be Answered    ${sent}    timeout=300ms
 
 Too Few Answers Are Not Enough
@@ -167,7 +167,7 @@ What Is Out Of Order Is Named
     ${sent}    Queue Messages    BootNotification    Heartbeat
     VAR    ${swapped}    BootNotification of * was answered after Heartbeat of *, which was queued behind it
     Run Keyword And Expect Error
-    ...    GLOB:Not every message was answered*1 out of order\nout of order: ${swapped}
+    ...    GLOB:Not every message was answered*1 out of order; *\nout of order: ${swapped}
     ...    All Messages Should Be Answered    ${sent}    timeout=60s
     Run Keyword And Expect Error    GLOB:Not every answer is in its place: *${swapped}
     ...    Answers Should Be In Order    ${sent}
@@ -189,7 +189,7 @@ A Refused Valid Message Is Named
     Start Processor    refuse
     ${sent}    Queue Messages    Heartbeat    Heartbeat
     VAR    ${refused}    valid but refused: CALLERROR NotImplemented to message * (Heartbeat): no Heartbeat here
-    Run Keyword And Expect Error    GLOB:Not every message was answered*2 valid but refused\n${refused}\n*
+    Run Keyword And Expect Error    GLOB:Not every message was answered*2 valid but refused; *\n${refused}\n*
     ...    All Messages Should Be Answered    ${sent}    timeout=60s
     All Messages Should Be Answered    ${sent}    refusals_allowed=True
 
