@@ -123,7 +123,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "lifecycle"))
     def stop_server(self, *, alias: str = "server", timeout: timedelta | None = None) -> float:
-        """Ends the server with SIGTERM and returns the seconds that it took.
+        """Ends the server with SIGTERM, or its profile's `stop_signal`, and returns the seconds that it took.
 
         Args:
             alias: which server.
@@ -177,7 +177,7 @@ class Lifecycle(Component):
         The ports can be others. Log records carry on.
 
         Args:
-            how: `graceful` (SIGTERM) or `kill` (kill -9).
+            how: `graceful` (as `Stop Server`) or `kill` (kill -9).
             alias: which server.
             timeout: the longest wait for its end, and until it listens; the profile's if not given.
 

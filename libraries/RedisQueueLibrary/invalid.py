@@ -62,6 +62,7 @@ class InvalidMessageKeywords(QueueComponent):
             The record; `answerable` and `expected_code` are those of the case.
 
         Raises:
+            LacksCapability: the target does not support the action of the case; the test is skipped.
             QueueUnavailable: Redis did not acknowledge it.
 
         Example:
@@ -74,7 +75,10 @@ class InvalidMessageKeywords(QueueComponent):
         if not isinstance(case, InvalidCase):
             raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
         client = self._queues.get(alias)
-        (sent,) = client.send([case.message()])
+        message = case.message()
+        if message.action is not None:
+            client.need_actions(message.action)
+        (sent,) = client.send([message])
         log_sent(client, sent)
         return sent
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from resilience.errors import ExpectationFailed, UsageError
 from resilience.library import keyword
+from resilience.queue.messages import examples
 from server.store.models import ChargePoint, Connector
 from StateStoreLibrary.base import FieldValue, StateComponent, record_of, with_changes
 from StateStoreLibrary.writers import save_at_once
-
-EXAMPLES = 3
-"""How many charge points a failure names of each kind."""
 
 
 class ChargePoints(StateComponent):
@@ -166,7 +164,7 @@ class ChargePoints(StateComponent):
         twice = [each.id for each in records if len(listed.get(each.id, ())) > 1]
         other = [each.id for each in records if each.id in listed and listed[each.id][0] != each]
         wrong = [
-            f"{len(ids)} {what} (for example {', '.join(ids[:EXAMPLES])})"
+            f"{len(ids)} {what} (for example {examples(ids)})"
             for what, ids in (("not listed", missing), ("listed twice", twice), ("other than written", other))
             if ids
         ]

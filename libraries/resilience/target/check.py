@@ -406,7 +406,8 @@ class Checker:
         if self.target.running is not None:
             raise Undeclared("it runs already and is left alone")
         ended = self.server.stop()
-        return f"ended {in_words(ended.took)} after SIGTERM with status {ended.status}"
+        by = self.target.start.stop_signal.value if self.target.start else "SIGTERM"
+        return f"ended {in_words(ended.took)} after {by} with status {ended.status}"
 
     def _capabilities(self, findings: dict[str, Finding]) -> Finding:
         """Whether what is declared fits what was seen."""
