@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from robot.api import logger
 from CorrelationLibrary.base import LineComponent, several
 from resilience.correlation.commands import Command, Commands
 from resilience.correlation.inspection import Correlations
-from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
 from resilience.library import keyword
 from resilience.waiting import in_words, wait_until
 
@@ -54,6 +55,8 @@ class Counting(LineComponent):
     ) -> int:
         """Fails unless exactly so many commands wait for their answers; waits until that is so.
 
+        An inspection that the system does not answer in time is asked again: many commands at once can hold it up.
+
         Args:
             expected: how many.
             besides: commands that still wait and do not count.
@@ -64,7 +67,7 @@ class Counting(LineComponent):
             The number.
 
         Raises:
-            WaitTimeout: it was another number until the end.
+            WaitTimeout: it was another number until the end, or the system did not answer.
 
         Example:
         ```robotframework
@@ -75,20 +78,13 @@ class Counting(LineComponent):
         ```
         """
         line = self._lines.get(alias)
-        seen = -1
-
-        def as_expected() -> int | None:
-            nonlocal seen
-            others = 0 if besides is None else several(besides).waiting
-            seen = line.inspect().pending - others
-            return seen if seen == expected else None
-
-        wait_until(
-            as_expected,
+        return _wait_for_number(
+            expected,
+            lambda: line.inspect().pending,
+            besides=besides,
             timeout=timeout,
-            failure=lambda: f"Expected {expected} pending commands, the system has {seen}",
+            failure=f"Expected {expected} pending commands, the system has",
         )
-        return seen
 
     @keyword(tags=("commands", "inspection", "getter"))
     def get_pending_correlations(
@@ -141,19 +137,13 @@ class Counting(LineComponent):
         ```
         """
         stand_in = self._lines.get(alias).stand_in
-        seen = -1
-
-        def as_expected() -> int | None:
-            nonlocal seen
-            seen = stand_in.noted() - (0 if besides is None else several(besides).waiting)
-            return seen if seen == expected else None
-
-        wait_until(
-            as_expected,
+        return _wait_for_number(
+            expected,
+            stand_in.noted,
+            besides=besides,
             timeout=timeout,
-            failure=lambda: f"Expected {expected} commands noted in Redis as waited for, there are {seen}",
+            failure=f"Expected {expected} commands noted in Redis as waited for, there are",
         )
-        return seen
 
     @keyword(tags=("commands", "inspection", "getter"))
     def wait_for_correlation_totals(
@@ -245,3 +235,27 @@ class Counting(LineComponent):
             wait_until(enough, timeout=timeout, failure=lambda: "")
         logger.info(f"The counters grew by {grown}.")
         return grown
+
+
+def _wait_for_number(
+    expected: int,
+    count: Callable[[], int],
+    *,
+    besides: Commands | Command | list[Command] | None,
+    timeout: timedelta | float,
+    failure: str,
+) -> int:
+    """Ask for a number, less what is known to wait, until it is the expected one; `failure` goes before what it was."""
+    seen = ""
+
+    def as_expected() -> int | None:
+        nonlocal seen
+        try:
+            found = count() - (0 if besides is None else several(besides).waiting)
+        except ServiceError as error:
+            seen = f"an unknown number of them: {error}"
+            return None
+        seen = str(found)
+        return found if found == expected else None
+
+    return wait_until(as_expected, timeout=timeout, failure=lambda: f"{failure} {seen}")

@@ -238,11 +238,11 @@ class Sending(LineComponent):
         return _with_status(status, self._wait(commands, timeout, alias))
 
     @keyword(tags=("commands", "send"))
-    def abandon_commands(self, commands: Commands, *, alias: str = "commands") -> None:
+    def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
-            commands: what `Start Commands` returned, all of it.
+            commands: what `Start Commands` returned, all of it; every command that still waits, if not given.
             alias: which commands.
 
         Raises:
@@ -256,7 +256,9 @@ class Sending(LineComponent):
         Pending Correlations Should Be    0
         ```
         """
-        self._lines.get(alias).client.abandon(commands)
+        client = self._lines.get(alias).client
+        for batch in client.running if commands is None else [commands]:
+            client.abandon(batch)
 
     def _wait(self, commands: object, timeout: timedelta | None, alias: str) -> Commands:
         batch = several(commands)

@@ -29,7 +29,10 @@ def owner_of(client: redis.Redis, servers: list[ServerProcess]) -> ServerProcess
 def test_killed_twenty_times_while_20_000_messages_drain(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
-    """R16.8. Each kill falls while the queue is not empty, at a moment drawn from the seed."""
+    """R16.8. Each kill falls into its work, at a moment drawn from the seed.
+
+    The queue can be empty after one: a commit that it had sent before is carried out by Redis all the same.
+    """
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - pytest shows it with a failure
     chance = random.Random(seed)
@@ -41,7 +44,6 @@ def test_killed_twenty_times_while_20_000_messages_drain(
         # At some point of the drain, and up to half the time of a batch later.
         work.catch(client, server, first=1000, left=chance.randrange(300, 1000), moment=chance.uniform(0, 0.004))
         server.process.kill()
-        assert client.llen(QUEUE)
         if kill < kills - 1:
             server.launch()
         else:

@@ -29,30 +29,46 @@ from server.redis_link import LOG_EVERY, RedisLink
 
 AWAY_SECONDS = 3.0
 """How long processor time and log records are looked at, where nothing else is said."""
+CORE_SHARE = 0.02
+"""R16.2."""
+LOOKS = 4
+"""How often at most the share is looked at until it is as low."""
 KILLS = 30
 ID = "CP-000"
 
 
+def processor_seconds(process: psutil.Process) -> float:
+    """What it used so far."""
+    used = process.cpu_times()
+    return used.user + used.system
+
+
 def check_that_waiting_costs_little(server: ServerProcess, seconds: float = AWAY_SECONDS) -> None:
-    """For some seconds: less than 2 % of a core, a bounded number of log records, and health that answers at once."""
+    """For some seconds: less than 2 % of a core, a bounded number of log records, and health that answers at once.
+
+    One that spins does so each time it is looked at; a start that is not quite over, or a machine that others use (what
+    they cost its caches counts as the server's own time), shows once.
+    """
     until(lambda: server.health()["status"] == "degraded", "health does not say degraded")
     process = psutil.Process(server.process.pid)
-    records, began, before = len(server.records()), time.monotonic(), process.cpu_times()
-    quickest = SOON
-    while (left := began + seconds - time.monotonic()) > 0:
-        asked = time.monotonic()
-        body = server.health()
-        quickest = min(quickest, time.monotonic() - asked)
-        assert (body["status"], body["redis"]["connected"]) == ("degraded", False)
-        threading.Event().wait(min(1.0, left))
-    after, length = process.cpu_times(), time.monotonic() - began
-    used = after.user + after.system - before.user - before.system
-    # A few milliseconds of it went into answering these requests.
-    assert used / length < 0.02, f"{used / length:.1%} of a core"
-    # One that waits for Redis does so each time; the machine may stand still at one time or the other.
-    assert quickest < 0.5
-    assert server.get("/health/ready")[:2] == (503, {"ready": False})
-    assert len(server.records()) - records <= 1 + length / LOG_EVERY
+    shares: list[float] = []
+    while not shares or (shares[-1] >= CORE_SHARE and len(shares) < LOOKS):
+        records, began, before = len(server.records()), time.monotonic(), processor_seconds(process)
+        quickest = SOON
+        while (left := began + seconds - time.monotonic()) > 0:
+            asked = time.monotonic()
+            body = server.health()
+            quickest = min(quickest, time.monotonic() - asked)
+            assert (body["status"], body["redis"]["connected"]) == ("degraded", False)
+            threading.Event().wait(min(1.0, left))
+        length = time.monotonic() - began
+        # A few milliseconds of it went into answering these requests.
+        shares.append((processor_seconds(process) - before) / length)
+        # One that waits for Redis does so each time; the machine may stand still at one time or the other.
+        assert quickest < 0.5
+        assert server.get("/health/ready")[:2] == (503, {"ready": False})
+        assert len(server.records()) - records <= 1 + length / LOG_EVERY
+    assert shares[-1] < CORE_SHARE, f"shares of a core, one after the other: {shares}"
     assert server.process.alive
 
 

@@ -275,7 +275,7 @@ class CommandClient:
         """Send commands at the same time and do not wait; each learns by itself what became of it."""
         batch = Commands(commands)
         batch.future = background.start(self._send_all, batch)
-        self._running = [each for each in self._running if each.waiting] + [batch]
+        self._running = [*self.running, batch]
         return batch
 
     def collect(self, batch: Commands, *, timeout: float) -> Commands:
@@ -355,6 +355,11 @@ class CommandClient:
             command.success = document.get("success")
             command.reason = str(document.get(names.message) or "")
             command.data = document.get(names.data)
+
+    @property
+    def running(self) -> list[Commands]:
+        """What was started together and has callers that still wait."""
+        return [each for each in self._running if each.waiting]
 
     def abandon(self, batch: Commands) -> None:
         """Let the callers of `batch` go away: their connections are closed.
