@@ -98,6 +98,7 @@ Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     [Documentation]    Fifty charge points; Redis goes, is missed, and comes back.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
+    Skip Unless Target Supports    health    target=${TARGET}
     ${charge points} =    50 Charge Points Have Booted
     Redis Goes Away
     Wait Until Health Is    degraded    timeout=10 s
@@ -112,6 +113,7 @@ Commands Are Refused Clearly And At Once Without Redis
     [Documentation]    The callers of commands to connected charge points are told so, and need not wait.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
+    Skip Unless Target Supports    health    target=${TARGET}
     Commands To The System Can Be Sent
     ${charge points} =    10 Charge Points Have Booted
     Redis Goes Away

@@ -108,6 +108,29 @@ class Endpoints(Component):
         """
         return self._servers.get(alias).wait_for_health(expected, timeout)
 
+    @keyword(tags=("server", "health"))
+    def wait_until_server_is_well(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=30)) -> float:
+        """Waits until the server is fit for a test, and returns the seconds that this took.
+
+        It is when it says that it is healthy. One whose profile has no `http.health` is when it is ready for work, and
+        one that has no ready check either is at once.
+
+        Args:
+            alias: which server.
+            timeout: the longest wait.
+
+        Raises:
+            WaitTimeout: it did not become so.
+            ServiceError: it exited; the end of its output is shown.
+
+        Example:
+        ```robotframework
+        Ensure Server Is Running
+        Wait Until Server Is Well
+        ```
+        """
+        return self._servers.get(alias).wait_until_well(timeout)
+
     @keyword(tags=("server", "health", "measurement"))
     def measure_health_response_time(self, samples: int = 50, *, alias: str = "server") -> ResponseTimes:
         """Asks for the server's health one time after the other, and returns how long the answers took.

@@ -430,6 +430,14 @@ class OcppServer:
             probe, timeout, lambda: f"has not become {expected.value}{f', it is {seen}' if seen else ''}"
         )
 
+    def wait_until_well(self, timeout: timedelta | float) -> float:
+        """Wait until it is healthy, or ready for work where it does not tell its health; returns the seconds."""
+        if self.target.http.health is not None:
+            return self.wait_for_health(Health.HEALTHY, timeout)
+        began = time.monotonic()
+        self.wait_until_ready(timeout)
+        return time.monotonic() - began
+
     def wait_for(self, probe: Callable[[], T | None], timeout: timedelta | float, failure: Callable[[], str]) -> T:
         """Wait until `probe` gets an answer from the server that is not `None`; an exit of the server ends the wait.
 

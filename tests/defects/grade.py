@@ -35,6 +35,7 @@ from robot.api import TestSuite as Suites
 from robot.running import TestCase
 from runs import ROOT, Outcomes, burning, run_suites
 
+from resilience.report.__main__ import main as report
 from resilience.report.grade import FILE_NAME, SETUPS, Failure, Grade, GradedDefect
 
 FOR_ANOTHER_REASON = 3
@@ -234,6 +235,21 @@ def choose(known: dict[str, Defect], *, only: Sequence[str], fraction: float, se
     return [known[name] for name in random.Random(seed).sample(names, max(1, round(len(names) * fraction)))]
 
 
+def write(grade: Grade, folder: Path, *, whole: bool) -> None:
+    """Write a grade into a folder, print the last lines, and renew the page that is there, whose annex it is.
+
+    What was chosen by name goes to files of its own: it says nothing of the others.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / (FILE_NAME if whole else "grade-only.json")
+    data.write_bytes(msgspec.json.format(msgspec.json.encode(grade), indent=1) + b"\n")
+    table = data.with_suffix(".md")
+    table.write_text(matrix.as_markdown(grade))
+    matrix.summarise(grade, table)
+    if whole and (folder / "output.xml").is_file():
+        report([str(folder / "output.xml")])
+
+
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description="Run the suites against the defect catalogue.")
@@ -269,10 +285,7 @@ def main() -> int:
         grade = asyncio.run(run(chosen, suites.homes, options, len(known)))
     except asyncio.CancelledError:
         sys.exit("ended before the grade was known")
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / FILE_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(grade), indent=1) + b"\n")
-    (options.output / "grade.md").write_text(matrix.as_markdown(grade))
-    matrix.summarise(grade, options.output)
+    write(grade, options.output, whole=not options.only)
     if grade.missed or grade.false_alarms:
         return 1
     return FOR_ANOTHER_REASON if grade.otherwise else 0

@@ -42,11 +42,11 @@ def say(graded: GradedDefect) -> None:
         print(f"          {graded.problem}", flush=True)
 
 
-def summarise(grade: Grade, folder: Path) -> None:
+def summarise(grade: Grade, table: Path) -> None:
     """The last lines: the slowest, and the counts."""
     slowest = sorted(grade.defects, key=lambda each: -each.seconds)[:SLOWEST]
     print(f"slowest: {', '.join(f'{each.name} {each.seconds:.0f} s' for each in slowest)}")
-    print(f"{counts(grade)} {grade.seconds / 60:.1f} minutes; {folder / 'grade.md'}")
+    print(f"{counts(grade)} {grade.seconds / 60:.1f} minutes; {table}")
 
 
 def counts(grade: Grade) -> str:

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from OcppServerLibrary import OcppServerLibrary
 from resilience.container_process import ContainerProcess
-from resilience.errors import LacksCapability, ServiceError, UsageError
+from resilience.errors import LacksCapability, ServiceError, UsageError, WaitTimeout
 from resilience.ports import free_port
 from resilience.processes import ChildProcess
 from resilience.waiting import wait_until
@@ -27,7 +28,7 @@ SERVER = textwrap.dedent("""\
     import http.server, sys
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            self.send_response(404 if self.path == "/nowhere" else 200)
             self.end_headers()
             self.wfile.write(b'{"status": "healthy"}')
         def log_message(self, *words):
@@ -268,6 +269,20 @@ def test_a_running_system_without_an_http_api_is_found_all_the_same(library: Ocp
     library.server_should_be_running()
     with pytest.raises(LacksCapability, match="Target 'mine' has no HTTP path for 'health'"):
         library.get_health()
+    assert library.wait_until_server_is_well() < 1.0
+
+
+def test_a_system_without_health_is_well_when_it_is_ready(library: OcppServerLibrary, running: str) -> None:
+    profile = Path(running)
+    text = profile.read_text()
+    profile.write_text(text.replace("health: /up", "ready: /up"))
+    found(library, running)
+    library.wait_until_server_is_well()
+    library.remove_server()
+    profile.write_text(text.replace("health: /up", "ready: /nowhere"))
+    found(library, running)
+    with pytest.raises(WaitTimeout, match=r"is not ready for work, /nowhere answered 404"):
+        library.wait_until_server_is_well(timeout=timedelta(0))
 
 
 def test_a_system_that_is_said_to_run_and_does_not_is_an_error(library: OcppServerLibrary, tmp_path: Path) -> None:

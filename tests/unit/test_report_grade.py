@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,20 @@ def test_a_grade_that_cannot_be_read_is_said_and_does_not_stop_the_page(
 )
 def test_the_line_of_a_failure_is_the_first_that_says_something(message: str, line: str) -> None:
     assert Failure(test="A", message=message).line == line
+
+
+def test_a_grade_renews_the_page_and_one_of_chosen_defects_stands_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "defects")
+    grade = importlib.import_module("grade")
+    suite(tmp_path, "*** Test Cases ***\nSmall\n    [Tags]    R13.4\n    No Operation\n")
+    robot(tmp_path, "own.robot")
+    folder = tmp_path / "out"
+    page = folder / "resilience.html"
+    grade.write(graded(), folder, whole=False)
+    assert msgspec.json.decode((folder / "grade-only.json").read_bytes(), type=Grade) == graded()
+    assert not (folder / FILE_NAME).exists()
+    assert not page.exists()
+    grade.write(graded(), folder, whole=True)
+    assert "1 of 4 defects, chosen by seed 7" in " ".join(" ".join(Page(page.read_text()).texts).split())
