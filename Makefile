@@ -43,8 +43,8 @@ format: $(INSTALLED)  ## Format Python and Robot Framework files
 	$(BIN)/ruff check --fix .
 	$(BIN)/robocop format suites resources tests/keywords
 
-unit: $(INSTALLED)  ## Unit and server tests
-	$(BIN)/pytest
+unit: $(INSTALLED)  ## Unit and server tests, two at a time: most of their time is waiting
+	$(BIN)/pytest -n 2 --dist worksteal
 
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 	$(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
@@ -70,9 +70,10 @@ leak: $(INSTALLED)  ## Is a leak of 1 KB a message found, and the sound server n
 	$(BIN)/robot --outputdir results/leak $(if $(RUNS),--variable RUNS:$(RUNS)) $(if $(LENGTH),--variable LENGTH:$(LENGTH)) \
 	  $(if $(RATE),--variable RATE:$(RATE)) benchmarks/memory_verdict.robot
 
-targets: $(INSTALLED)  ## All suites against two other targets: a server with known faults, and one that runs already
+targets: $(INSTALLED)  ## All suites against other targets: one with known faults, one that runs already, one little known
 	$(BIN)/python tests/targets/compare.py other
 	$(BIN)/python tests/targets/compare.py running
+	$(BIN)/python tests/targets/compare.py bare
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \

@@ -2,6 +2,7 @@
 
     python tests/targets/compare.py other              # all suites against the second server (tests/other_server)
     python tests/targets/compare.py running --suite 15*  # one suite against the bundled server, which runs already
+    python tests/targets/compare.py bare               # against the bundled server, of which little is known
 
 What has to come of each test is in `tests/targets/TARGET.yaml`; a test that is not named there has to pass. The exit
 status is 0 when all of it came true.
@@ -39,7 +40,7 @@ PLUMBING = re.compile(
 """What a message looks like when a keyword itself has failed, and not the system under test."""
 BUSY = re.compile(r"^Inconclusive: (other programs have used [\d.]+ of the \d+ processor cores|the generator was late)")
 """What a test says that other programs have kept from showing anything: neither as expected nor a surprise."""
-LIMITS = {"other": 1500.0, "running": 480.0}
+LIMITS = {"other": 1500.0, "running": 480.0, "bare": 480.0}
 """Seconds for all suites. The second server takes long: most of its faults are that something never comes."""
 END_LIMIT = 60.0
 """Seconds for Robot to end in order, with the teardowns of its suites, once it was told to."""
@@ -115,6 +116,11 @@ def prepared(target: str, folder: Path) -> Iterator[tuple[list[str], dict[str, s
         yield ["--variable", f"TARGET:{OTHER}"], {}
         return
     folder.mkdir(parents=True, exist_ok=True)
+    if target == "bare":
+        profile = folder / "bare.yaml"
+        profile.write_text(bare_profile())
+        yield ["--variable", f"TARGET:{profile}"], {}
+        return
     with contextlib.ExitStack() as open_things:
         service = EmbeddedRedis("Redis of the running server")
         open_things.callback(service.close)
@@ -146,11 +152,20 @@ def running_profile(redis_url: str, http_port: int, ws_port: int, log_file: str)
     return text
 
 
+def bare_profile() -> str:
+    """The bundled profile without all that a back end need not have: no HTTP, no gateway, no state that can be read."""
+    profile = yaml.safe_load((PROFILES / "reference.yaml").read_text())
+    for name in ("http", "commands", "gateway", "state"):
+        del profile[name]
+    del profile["ready"]["ws_port"]
+    return str(yaml.safe_dump(profile | {"name": "bare", "capabilities": ["queue", "dead_letters", "log_records"]}))
+
+
 def run(target: str, folder: Path, selection: list[str], *, timeout: float) -> dict[str, tuple[str, str]]:
     """Run suites against a target; returns for each test its status and message.
 
     Args:
-        target: `other` or `running`.
+        target: `other`, `running` or `bare`.
         folder: where results go.
         selection: further options of Robot.
         timeout: seconds; what has not run then has failed with the reason that the suites were told to end.
@@ -187,7 +202,7 @@ def end(robot: subprocess.Popen[bytes]) -> None:
 def main() -> int:
     """Run, compare, and say what is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("target", choices=["other", "running"])
+    parser.add_argument("target", choices=list(LIMITS))
     parser.add_argument("--output", type=Path, help="where results go; results/TARGET if not given")
     parser.add_argument("--suite", action="append", default=[], help="only these suites, as for robot")
     options = parser.parse_args()

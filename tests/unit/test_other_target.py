@@ -1,4 +1,4 @@
-"""The suites against a server that differs in all that a profile can say, and against one that runs already.
+"""The suites against a server that differs in all that a profile can say, one that runs already, and one little known.
 
 Here are a few tests of the suites; `make targets` has all of them. They find the faults that `tests/targets` lists, and
 no others.
@@ -62,13 +62,31 @@ RUNNING = [
     "Memory Stays Bounded Under Extended Operation",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
+BARE = [
+    "Every Action In Every Message Format Is Answered In Time",
+    "A Running Server Survives An Outage Of Redis And Answers Everything Once",
+    "Several Processors Keep The Order Of Each Charge Point",
+    "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
+    "Two Equal Commands At One Charge Point Each Get Their Own Answer",
+    "A Transaction That Messages Start And Stop Is Active And Then Completed",
+    "The Server Starts Without Redis And Connects When It Appears",
+    "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
+    "Messages With Missing Fields Are Refused",
+    "Frames That Nobody Can Answer Are Ignored Or Cost The Connection",
+    "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
+]
+TARGETS = {"other": OTHER, "running": RUNNING, "bare": BARE}
 SOAK = "5 s"
 """Where memory is not measured, the soak only has to be there."""
-UNSEEN = {"other": {"it takes messages before it has done anything, and forgets who is connected"}, "running": set()}
+UNSEEN = {
+    "other": {"it takes messages before it has done anything, and forgets who is connected"},
+    "running": set(),
+    "bare": set(),
+}
 """What takes a minute to be found, and is left to `make targets`."""
 
 
-@pytest.mark.parametrize(("target", "tests"), [("other", OTHER), ("running", RUNNING)], ids=["other", "running"])
+@pytest.mark.parametrize(("target", "tests"), TARGETS.items(), ids=list(TARGETS))
 def test_the_suites_find_exactly_the_faults_that_it_has(tmp_path: Path, target: str, tests: list[str]) -> None:
     selection = ["--variable", f"SOAK:{SOAK}", *(word for name in tests for word in ("--test", name))]
     outcomes = compare.run(target, tmp_path / target, selection, timeout=240)
@@ -76,7 +94,7 @@ def test_the_suites_find_exactly_the_faults_that_it_has(tmp_path: Path, target: 
     assert compare.judge(outcomes, compare.expectations(target)) == []
 
 
-@pytest.mark.parametrize(("target", "tests"), [("other", OTHER), ("running", RUNNING)], ids=["other", "running"])
+@pytest.mark.parametrize(("target", "tests"), TARGETS.items(), ids=list(TARGETS))
 def test_there_is_one_for_each_fault_that_it_has_and_each_thing_that_it_lacks(target: str, tests: list[str]) -> None:
     expected = compare.expectations(target)
     shown = {expected[name].because for name in tests if name in expected}
