@@ -7,11 +7,11 @@ from pathlib import Path
 from robot.api import logger
 
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
-from resilience.errors import UsageError
+from resilience.errors import LacksCapability, UsageError
 from resilience.library import keyword
 from resilience.queue.cases import InvalidCase, load_cases
 from resilience.queue.generate import MAX_MESSAGE_BYTES, generate_invalid
-from resilience.queue.messages import SentMessage, SentMessages, build
+from resilience.queue.messages import SentMessage, SentMessages, build, counted, form_of
 from resilience.queue.volume import new_seed
 from resilience.target import PROFILES
 
@@ -94,7 +94,8 @@ class InvalidMessageKeywords(QueueComponent):
     ) -> SentMessages:
         """Queues all cases of a file, in its order, and returns records of them.
 
-        Cases of an action that the target does not support are left out, and the log names them.
+        Cases of an action or a form (envelope, flat) that the target does not support are left out, and the log names
+        them.
 
         Args:
             file: the path of the file, or the name of one of the project's `resources`.
@@ -109,6 +110,7 @@ class InvalidMessageKeywords(QueueComponent):
 
         Raises:
             UsageError: the file cannot be used, or has no such case.
+            LacksCapability: the target supports none of them; the test is skipped.
             QueueUnavailable: Redis did not acknowledge all of them; says how many.
 
         Example:
@@ -123,8 +125,8 @@ class InvalidMessageKeywords(QueueComponent):
         left_out: list[str] = []
         for case in cases:
             message = case.message()
-            if not client.supports(message.action):
-                # Whatever is wrong with it, it would be refused for its action.
+            if not client.supports(message.action) or form_of(case.raw) not in {None, *client.message_formats}:
+                # Whatever is wrong with it, it would be refused for its action, or as no message at all.
                 left_out.append(case.id)
                 continue
             messages.append(message)
@@ -139,7 +141,12 @@ class InvalidMessageKeywords(QueueComponent):
                     )
                 )
         if left_out:
-            logger.info(f"Left out, since the target does not support their actions: {', '.join(left_out)}.")
+            logger.info(f"Left out, since the target does not support their action or form: {', '.join(left_out)}.")
+        if not messages:
+            raise LacksCapability(
+                f"The target takes none of these messages: all {counted(len(cases), 'case')} are of an action or a "
+                f"form that it does not support (actions and message_format in its profile)."
+            )
         sent = client.send(messages)
         log_all_sent(client, sent)
         return sent

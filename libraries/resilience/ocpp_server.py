@@ -386,9 +386,16 @@ class OcppServer:
         return self._document("health", self.target.http.degraded_status)
 
     def health_status(self) -> str:
-        """`healthy` or `degraded`, or what it says if that is neither."""
+        """`healthy` or `degraded`, or what it says if that is neither.
+
+        Raises:
+            ExpectationFailed: the answer is something else, or has not got the field.
+        """
         http = self.target.http
-        said = str(http_client.pick(self.health(), http.health_field))
+        document = self.health()
+        if (found := http_client.pick(document, http.health_field)) is None:
+            raise ExpectationFailed(f"{http.health} has no '{http.health_field}' (http.health_field): {document}")
+        said = str(found)
         return {http.healthy: Health.HEALTHY.value, http.degraded: Health.DEGRADED.value}.get(said, said)
 
     def inspection(self) -> dict[str, Any]:
@@ -426,9 +433,17 @@ class OcppServer:
             seen = self.health_status()
             return time.monotonic() - began if seen == expected.value else None
 
-        return self.wait_for(
-            probe, timeout, lambda: f"has not become {expected.value}{f', it is {seen}' if seen else ''}"
-        )
+        def failure() -> str:
+            return f"has not become {expected.value}{f', it is {self._with_words(seen)}' if seen else ''}"
+
+        return self.wait_for(probe, timeout, failure)
+
+    def _with_words(self, said: str) -> str:
+        """What it says of itself; where that is none of the profile's words, with these."""
+        if said in {each.value for each in Health}:
+            return said
+        http = self.target.http
+        return f"{said!r}: neither http.healthy, {http.healthy!r}, nor http.degraded, {http.degraded!r}"
 
     def wait_until_well(self, timeout: timedelta | float) -> float:
         """Wait until it is healthy, or ready for work where it does not tell its health; returns the seconds."""

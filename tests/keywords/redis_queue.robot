@@ -314,6 +314,18 @@ Every Case Is Refused By The Reference Server
         Message Should Be Refused    ${invalid}    code=${case.code}    timeout=60s
     END
 
+Cases In A Form That The Target Does Not Take Are Left Out
+    [Documentation]    A system that takes envelopes only finds no action and no id in a flat message.
+    ${url}    Get Redis Url
+    Open Queue    ${url}    target=${CURDIR}/../other_server/profile.yaml    alias=envelopes
+    ${sent}    Queue Cases From File    requirement=R17.3    alias=envelopes
+    @{cases}    Load Invalid Messages    requirement=R17.3
+    Should Be True    0 < $sent.count < len($cases)
+    FOR    ${each}    IN    @{sent}
+        Should Not Start With    ${each.text}    {"action"
+    END
+    [Teardown]    Close Queue    alias=envelopes
+
 Generated Invalid Messages Are Refused By The Reference Server
     [Documentation]    Each with its code, and the valid ones between them are answered.
     Start The Reference Server

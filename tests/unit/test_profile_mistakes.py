@@ -63,6 +63,27 @@ MISTAKES = {
     "endless time": ("answer: 5", "answer: .inf", "field 'timeouts.answer' is inf (allowed: a number up to 86400, a"),
     "no time": ("answer: 5", "answer: .nan", "field 'timeouts.answer' is nan (allowed: a number above 0)"),
     "negative database": ("state: 2", "state: -2", "field 'redis.databases.state' is -2 (allowed: a whole number from"),
+    "nothing to announce": (
+        """  connect:
+    what: up
+    station: "{charge_point_id}"
+  disconnect:
+    what: down
+    station: "{charge_point_id}"
+""",
+        "",
+        "field 'announcement.required' is true, and nothing says what is announced (allowed: session (",
+    ),
+    "session without a key": (
+        "  required: true\n",
+        "  required: true\n  session: {a: b}\n",
+        "field 'announcement.session' has no place in Redis (allowed: a key redis.keys.session)",
+    ),
+    "two events of one name": (
+        "  stream: stderr\n",
+        "  stream: stderr\n  events: {late_answer: stray, unknown_answer: stray}\n",
+        "field 'log.events.late_answer' is 'stray', as unknown_answer is (allowed: a name for each of them)",
+    ),
     "name that is no text": ("what: up", "1: up", "field 'announcement.connect' has the name 1 (allowed: text)"),
     "name that is a list": ("what: up", "? [a, b]\n    : up", "the name of a field has to be text"),
     "field twice": ("healthy: fine", "healthy: fine\n  health: /x", "field 'health' stands twice"),

@@ -601,6 +601,18 @@ def test_state_in_another_database_is_removed(service: RedisService) -> None:
     client.close()
 
 
+@pytest.mark.parametrize("kind", ["zset", "set", "list"])
+def test_transactions_are_removed_whatever_lists_them(client: QueueClient, server: redis.Redis, kind: str) -> None:
+    point = send(client).charge_points[0]
+    server.set("ocpp:transaction:3", "{}")
+    index = f"ocpp:transactions:{point}"
+    {"zset": lambda: server.zadd(index, {"3": 1}), "set": lambda: server.sadd(index, "3")}.get(
+        kind, lambda: server.rpush(index, "3")
+    )()
+    client.remove_data(timeout=0)
+    assert server.keys() == []
+
+
 def test_nothing_is_removed_while_redis_is_away(own_service: RedisService) -> None:
     client = opened(own_service)
     send(client)

@@ -20,6 +20,7 @@ from resilience.queue.messages import (
     build,
     default_payload,
     examples,
+    form_of,
     raw,
     read,
     shortened,
@@ -286,3 +287,19 @@ def test_several_messages_are_a_collection() -> None:
 )
 def test_examples_are_few_and_in_one_line(found: list[object], shown: str) -> None:
     assert examples(found, room=20) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ('{"action":"Heartbeat","chargePointId":null}', MessageFormat.FLAT),
+        ('{"chargePointId":"CP-1"}', MessageFormat.FLAT),
+        ('{"payload":[2,"1","Heartbeat",{}],"chargePointId":"CP-1"}', MessageFormat.ENVELOPE),
+        ('{"charge_point_id":7}', MessageFormat.ENVELOPE),
+        ('{"action":"Heartbeat"', None),
+        ("[]", None),
+        ("{}", None),
+    ],
+)
+def test_the_form_of_an_invalid_message_is_told_by_its_fields(text: str, form: MessageFormat | None) -> None:
+    assert form_of(text.encode()) is form

@@ -49,7 +49,7 @@ def test_everything_that_the_second_server_declares_works_and_the_rest_is_not_de
     works = {part for part, (verdict, _) in found.items() if verdict == "works"}
     assert works == {
         *("redis", "start", "ready", "health", "queue", "announcement", "actions"),
-        *("state", "log", "stop", "capabilities"),
+        *("state", "log", "keys", "stop", "capabilities"),
     }
     lacking = "DiagnosticsStatusNotification, FirmwareStatusNotification"
     assert found["actions"][1] == f"8 answered; not declared: {lacking}"
@@ -87,7 +87,29 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("http.healthy", "well"),
         "ready",
-        r"has not become healthy, it is fine",
+        r"has not become healthy, it is 'fine': neither http\.healthy, 'well', nor http\.degraded, 'degraded'",
+    ),
+    "the health is in another field": (
+        OTHER,
+        setting("http.health_field", "status"),
+        "ready",
+        r"has not become healthy; /up has no 'status' \(http\.health_field\): \{'state': 'fine'\}",
+    ),
+    "the event is in another field": (
+        OTHER,
+        setting("log", {"stream": "stderr"}),
+        "log",
+        r"\(log\.fields\.event: no line is a JSON object with 'event'\); it wrote '.* ERROR rejected",
+    ),
+    "an event is called otherwise": (
+        REFERENCE,
+        lambda profile: profile.update(
+            ready={"record": None},
+            start={**profile["start"], "environment": profile["start"]["environment"] | {"HTTP_PORT": "{http_port}"}},
+            log={"fields": {"event": "level", "level": "event"}},
+        ),
+        "log",
+        r"\(log\.events\.invalid_message: none says 'invalid_message'\); it wrote .*FormationViolation",
     ),
     "a line of the log is not recognised": (
         OTHER,
@@ -155,6 +177,25 @@ def test_a_part_that_is_wrong_is_named_with_what_was_seen(
     found = {finding.part: finding for finding in check(Target.load(file), only=[part] if part in PARTS else ["stop"])}
     assert found[part].verdict is Verdict.FAILS
     assert re.search(sentence, found[part].sentence), found[part].sentence
+
+
+def test_a_key_that_is_not_named_is_left_behind_and_told(tmp_path: Path) -> None:
+    text = OTHER.read_text().replace("{profile_directory}", str(OTHER.parent))
+    line = "    transaction_id: last session\n"
+    assert line in text
+    (tmp_path / "wrong.yaml").write_text(text.replace(line, ""))
+    found = {each.part: each for each in check(Target.load(tmp_path / "wrong.yaml"), only=["state", "keys"])}
+    assert found["keys"].verdict is Verdict.FAILS
+    assert "is left behind: [2] last session; name such keys in redis.keys" in found["keys"].sentence
+
+
+def test_silence_to_all_is_no_announcement(tmp_path: Path) -> None:
+    """A system that answers nobody shows nothing about those that were not announced."""
+    text = OTHER.read_text().replace("{profile_directory}", str(OTHER.parent))
+    (tmp_path / "wrong.yaml").write_text(text.replace("out:{charge_point_id}", "answers:{charge_point_id}"))
+    (finding,) = [e for e in check(Target.load(tmp_path / "wrong.yaml"), only=["announcement"]) if e.part in PARTS]
+    assert finding.verdict is Verdict.FAILS
+    assert finding.sentence.startswith("Heartbeat: it was taken, and nothing came on 'answers:CP-")
 
 
 def test_a_part_that_does_not_exist_is_an_error() -> None:

@@ -13,10 +13,10 @@ GATEWAY = "acceptance-tests"
 
 
 class Announcements:
-    """The connect and disconnect events that a gateway would publish, for charge points that have none (PUBLISH).
+    """What a gateway would write for charge points that have none: the session (HSET), the event (PUBLISH), or both.
 
     Args:
-        target: says channels and shapes.
+        target: says keys, channels and shapes.
     """
 
     def __init__(self, target: Target) -> None:
@@ -31,26 +31,28 @@ class Announcements:
     def connect(self, client: RedisClient, charge_points: Iterable[str]) -> None:
         """Announce those that were not announced yet, in one round trip; raises as the client does."""
         new = [each for each in charge_points if each not in self._connected]
-        self._publish(client, "control_connect", "connect", new)
+        self._write(client, "connect", new)
         self._connected |= dict.fromkeys(new)
 
     def disconnect(self, client: RedisClient) -> None:
         """Take back what was announced; raises as the client does."""
         gone = list(self._connected)
         self._connected.clear()
-        self._publish(client, "control_disconnect", "disconnect", gone)
+        self._write(client, "disconnect", gone)
 
-    def _publish(
-        self,
-        client: RedisClient,
-        channel: str,
-        what: Literal["connect", "disconnect"],
-        charge_points: list[str],
-    ) -> None:
+    def _write(self, client: RedisClient, what: Literal["connect", "disconnect"], charge_points: list[str]) -> None:
         if not charge_points:
             return
+        declared = self._target.announcement
         pipeline = client.pipeline(transaction=False)
         for each in charge_points:
-            event = self._target.announced(what, each, gateway=GATEWAY)
-            pipeline.publish(self._target.key(channel), json.dumps(event))
+            if declared.session:
+                key = self._target.key("session", charge_point_id=each)
+                if what == "connect":
+                    pipeline.hset(key, mapping=self._target.announced("session", each, gateway=GATEWAY))
+                else:
+                    pipeline.delete(key)
+            if getattr(declared, what):
+                event = self._target.announced(what, each, gateway=GATEWAY)
+                pipeline.publish(self._target.key(f"control_{what}"), json.dumps(event))
         pipeline.execute()

@@ -203,8 +203,14 @@ class QueueClient:
         if self._announcements is not None:
             try:
                 self._announcements.connect(self._redis, sent.charge_points)
-            except AWAY as error:
-                raise self._unavailable("Charge points were to be announced", error) from None
+            except (*AWAY, redis.ResponseError) as error:
+                # A refusal, such as READONLY, is one of the failures that are caused on purpose, as it is for messages.
+                if partial:
+                    settle_unsent(sent)
+                    return sent
+                raise QueueUnavailable(
+                    f"Charge points were to be announced, and Redis at {self.address} did not take it: {error}"
+                ) from None
         if self.ledger is not None:
             self.ledger.sending(sent)
         try:
@@ -339,13 +345,16 @@ class QueueClient:
         return removed
 
     def remove_data(self, *, timeout: float) -> RemovedData:
-        """Remove what this run wrote.
+        """Remove what this run wrote, the charge points that it announced too: they are announced again when needed.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.
         """
         try:
-            return self._data.remove(timeout=timeout)
+            removed = self._data.remove(timeout=timeout)
+            if self._announcements is not None:
+                self._announcements.disconnect(self._redis)
+            return removed
         except AWAY as error:
             raise self._unavailable("What this run wrote was to be removed", error) from None
 

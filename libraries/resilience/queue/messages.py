@@ -373,6 +373,16 @@ def read(data: bytes) -> Message:
     )
 
 
+def form_of(data: bytes) -> MessageFormat | None:
+    """The form whose fields a message has, whatever is wrong with them; `None` if it has none, or is no JSON object."""
+    document = _strict_json(data)
+    if not isinstance(document, dict):
+        return None
+    if _ENVELOPE_KEYS & document.keys():
+        return MessageFormat.ENVELOPE
+    return MessageFormat.FLAT if _FLAT_FRAME_KEYS & document.keys() else None
+
+
 def raw(data: bytes) -> SentMessage:
     """A message that is sent as it is.
 

@@ -251,6 +251,8 @@ class RunData:
                 pipeline.zrange(index, 0, -1)
             elif kind == b"set":
                 pipeline.smembers(index)
+            elif kind == b"list":
+                pipeline.lrange(index, 0, -1)
             else:
                 continue
             asked.append(point)

@@ -29,17 +29,20 @@ from resilience.queue.dead_letters import DeadLetterFilter
 from resilience.queue.keys import QueueKeys
 from resilience.queue.link import shown_url
 from resilience.queue.messages import Ids, MessageFormat, SentMessage, build, default_payload, raw
+from resilience.queue.snapshot import compare
 from resilience.services import ServiceKind, create_service
 from resilience.state_reading import read
 from resilience.target.profile import Target
 from resilience.target.sections import Action, Capability
 from resilience.target.templates import fill
-from resilience.waiting import in_words
+from resilience.waiting import in_words, wait_until
 
 START_REDIS = 15.0
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 SILENCE = 1.0
 """Seconds without an answer after which a charge point that was not announced counts as not listened to."""
+LEFT_BEHIND = 5.0
+"""Seconds that keys may take to vanish when what the check wrote is removed."""
 BROKEN = b'{"invalid": "malformed_json"'
 COMMAND_FIELDS: dict[str, dict[str, Any]] = {
     "GetConfiguration": {"key": ["HeartbeatInterval"]},
@@ -67,6 +70,7 @@ PARTS = (
     "correlation inspection",
     "commands",
     "gateway",
+    "keys",
     "stop",
 )
 """What is tried once the system has started, in this order."""
@@ -133,6 +137,7 @@ class Checker:
             if finding.verdict is Verdict.FAILS:
                 yield from (Finding(name, Verdict.NOT_TRIED, f"{part} does not work") for name, _ in rest)
                 return
+        self._before = self.client.snapshot(values=False)
         findings = {}
         for part, attempt in rest:
             findings[part] = self._try(part, attempt)
@@ -201,6 +206,24 @@ class Checker:
         self.server.wait_until_ready()
         return f"{http.ready or http.health} said so after {in_words(time.monotonic() - began)}"
 
+    def _keys(self) -> str:
+        """Whether all that the parts above made the system keep can be removed by the names in the profile."""
+        self.client.remove_data(timeout=2)
+        ignore = self.client.keys.own
+
+        def left() -> list[str]:
+            return compare(self._before, self.client.snapshot(values=False), ignore=ignore).added
+
+        with contextlib.suppress(WaitTimeout):
+            wait_until(lambda: None if left() else True, timeout=LEFT_BEHIND, failure=str)
+        if found := left():
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise ExpectationFailed(
+                f"what the parts above made the system keep is left behind: {', '.join(found[:3])}{more}; name such "
+                f"keys in redis.keys, for the suites remove only what is named and fail over the rest"
+            )
+        return "nothing is left behind of what the parts above made the system keep"
+
     def _health(self) -> str:
         if self.target.http.health is None:
             raise Undeclared("http.health is null")
@@ -250,7 +273,8 @@ class Checker:
                 f"reading that list?"
                 if left
                 else f"it was taken, and nothing came on '{self.target.key('responses', charge_point_id=point)}': is "
-                f"that the name, is the message format right, has the connection to be announced?"
+                f"that the name, is the message format right, has the connection to be announced "
+                f"(announcement.required)?"
             )
             raise WaitTimeout(f"{action}: {hint}", waited=late.waited, last_seen=late.last_seen) from None
 
@@ -262,15 +286,19 @@ class Checker:
     def _announcement(self) -> str:
         if not self.target.announcement.required:
             raise Undeclared("charge points are answered without (announcement.required is false)")
-        # The answers above came from charge points that had been announced; this one was not.
+        # Where nobody is answered at all, silence shows nothing.
+        self._answered("Heartbeat", self._ids.charge_point())
+        # The answer above came for a charge point that had been announced; this one was not.
         quiet = self._open_queue(None)
         try:
             message = self._message("Heartbeat", self._ids.charge_point())
             quiet.send([message])
             waits.wait_for_answer(quiet, message, SILENCE)
         except WaitTimeout:
-            channel = self.target.redis.keys.control_connect
-            return f"on '{channel}'; without it nothing is answered"
+            announcement, keys = self.target.announcement, self.target.redis.keys
+            declared = (announcement.session, keys.session), (announcement.connect, keys.control_connect)
+            places = " and ".join(f"'{place}'" for fields, place in declared if fields)
+            return f"on {places}; without it nothing is answered"
         finally:
             quiet.remove_data(timeout=2)
             quiet.close()
@@ -315,10 +343,18 @@ class Checker:
                 {"event": "invalid_message"}, timeout=self.target.timeouts.answer, since=mark
             )
         except WaitTimeout:
-            lines = [str(each.get("text") or each) for each in self.server.records.matching(since=mark)]
+            written = self.server.records.matching(since=mark)
             stream = self.target.log.stream.value
-            seen = f"it wrote {lines[-1][:200]!r}" if lines else f"nothing came on its {stream} (log.stream)"
-            what = "log.records" if self.target.log.format == "text" else "log.events.invalid_message"
+            seen = f"nothing came on its {stream} (log.stream)"
+            if written:
+                more = f", and {len(written) - 1} more" if len(written) > 1 else ""
+                seen = f"it wrote {str(written[0].get('text') or written[0])[:200]!r}{more}"
+            if self.target.log.format == "text":
+                what = "log.records"
+            elif written and all(each.get("event") is None for each in written):
+                what = f"log.fields.event: no line is a JSON object with '{self.target.log.fields.event}'"
+            else:
+                what = f"log.events.invalid_message: none says '{self.target.log.events.invalid_message}'"
             raise ExpectationFailed(f"no record of an invalid message was recognised ({what}); {seen}") from None
         record = found[0]
         named = ", ".join(f"{name}={record[name]}" for name in ("code", "reason") if record.get(name) is not None)

@@ -51,6 +51,7 @@ def problems(target: Target) -> Iterator[Problem]:
             yield Problem(["commands", "requests", action], "has only one of mark and echo", "both or neither")
     yield from _log(target)
     yield from _keys(target)
+    yield from _announcement(target)
     yield from _state(target)
 
 
@@ -158,6 +159,13 @@ def _unknown(steps: list[str | int], text: str, allowed: tuple[str, ...]) -> Ite
 
 def _log(target: Target) -> Iterator[Problem]:
     log = target.log
+    for part, names in (("fields", log.fields), ("events", log.events)):
+        ours: dict[str, str] = {}
+        for name in names.__struct_fields__:
+            theirs = getattr(names, name)
+            if theirs in ours:
+                yield Problem(["log", part, name], f"is {theirs!r}, as {ours[theirs]} is", "a name for each of them")
+            ours[theirs] = name
     if log.records and log.format != "text":
         yield Problem(["log", "records"], "goes with a text log", "log.format: text")
     for index, record in enumerate(log.records):
@@ -180,6 +188,18 @@ def _keys(target: Target) -> Iterator[Problem]:
         if pattern is not None and sorted(PLACEHOLDER.findall(pattern)) != sorted(expected):
             wanted = listed(f"{{{name}}}" for name in expected) if expected else "no placeholder"
             yield Problem(["redis", "keys", key], f"is {pattern!r}", f"a key with {wanted}")
+
+
+def _announcement(target: Target) -> Iterator[Problem]:
+    announcement = target.announcement
+    if not announcement.required:
+        return
+    if not announcement.session and not announcement.connect:
+        allowed = "session (fields of a hash), connect (an event), or both"
+        yield Problem(["announcement", "required"], "is true, and nothing says what is announced", allowed)
+    for name, key in (("session", "session"), ("connect", "control_connect"), ("disconnect", "control_disconnect")):
+        if getattr(announcement, name) and getattr(target.redis.keys, key) is None:
+            yield Problem(["announcement", name], "has no place in Redis", f"a key redis.keys.{key}")
 
 
 def _state(target: Target) -> Iterator[Problem]:
