@@ -43,7 +43,7 @@ MISTAKES = {
     "nothing to announce": (
         '  connect:\n    what: up\n    station: "{charge_point_id}"\n',
         "",
-        "field 'announcement.required' is required, and ann",
+        "field 'announcement.required' is true, and nothing says what is announced (allowed: session (",
     ),
     "unknown commit key": (
         "redis:\n",
@@ -63,17 +63,6 @@ MISTAKES = {
     "endless time": ("answer: 5", "answer: .inf", "field 'timeouts.answer' is inf (allowed: a number up to 86400, a"),
     "no time": ("answer: 5", "answer: .nan", "field 'timeouts.answer' is nan (allowed: a number above 0)"),
     "negative database": ("state: 2", "state: -2", "field 'redis.databases.state' is -2 (allowed: a whole number from"),
-    "nothing to announce": (
-        """  connect:
-    what: up
-    station: "{charge_point_id}"
-  disconnect:
-    what: down
-    station: "{charge_point_id}"
-""",
-        "",
-        "field 'announcement.required' is true, and nothing says what is announced (allowed: session (",
-    ),
     "session without a key": (
         "  required: true\n",
         "  required: true\n  session: {a: b}\n",

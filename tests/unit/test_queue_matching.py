@@ -254,6 +254,9 @@ def test_an_answer_to_what_cannot_be_answered_is_unexpected(history: History) ->
     history.sent("a", answerable=False, valid=False)
     history.answered("a", code="FormationViolation")
     assert found(history.report()) == {"unexpected"}
+    (line,) = history.report().details()
+    assert line.endswith(": what is wrong")
+    assert ", expected no answer to Heartbeat of CP-1" in line
 
 
 @pytest.mark.parametrize("answers", [(), ("a",)])

@@ -100,6 +100,7 @@ class AnswerReport:
         other_code: invalid messages that were refused with another code than expected.
         undecided: messages without an acknowledgement and without an answer: both is possible.
         recovered: messages without an acknowledgement, but answered.
+        unanswerable: charge point to its first message that nobody can be answered for.
     """
 
     messages: int = 0
@@ -113,6 +114,7 @@ class AnswerReport:
     other_code: list[Answered] = field(default_factory=list)
     undecided: list[SentMessage] = field(default_factory=list)
     recovered: list[SentMessage] = field(default_factory=list)
+    unanswerable: dict[str, SentMessage] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -154,8 +156,9 @@ class AnswerReport:
                 lines.append(f"{what}: … and {len(found) - most} more")
         return lines
 
-    @staticmethod
-    def _shown(violation: object) -> str:
+    def _shown(self, violation: object) -> str:
+        if isinstance(violation, Answer) and (silent := self.unanswerable.get(violation.charge_point)) is not None:
+            return f"{violation}, expected no answer to {silent}: {silent.about}"
         if isinstance(violation, Answered) and violation.message.expected_code not in {None, violation.answer.code}:
             return f"{violation}, expected {violation.message.expected_code}: {violation.message.about}"
         if isinstance(violation, Answered) and violation.answer.description:
@@ -236,6 +239,8 @@ def _match_point(
     claimed: list[tuple[int, SentMessage]] = []
     last_with_id: dict[str, SentMessage] = {}
     for message in sent:
+        if message.answerable is False:
+            report.unanswerable.setdefault(point, message)
         candidates = by_id.get(message.answer_message_id, []) if message.answerable is not False else []
         if message.delivery is not Delivery.FAILED and len(candidates) > message.occurrence:
             position, answer = candidates[message.occurrence]

@@ -141,10 +141,6 @@ def _capabilities(target: Target) -> Iterator[Problem]:
             yield Problem(
                 ["capabilities", index], f"is {capability}, and {field} is missing", f"{capability} with {field}"
             )
-    announced = target.announcement
-    if announced.required and not (announced.connect and target.redis.keys.control_connect):
-        what = "is required, and announcement.connect or redis.keys.control_connect is missing"
-        yield Problem(["announcement", "required"], what, "the event and the channel, or false")
     commit = target.redis.commit
     for index, key in enumerate(commit.keys if commit else ()):
         if key not in KEY_PLACEHOLDERS:
