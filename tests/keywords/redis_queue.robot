@@ -1,11 +1,10 @@
 *** Settings ***
 Documentation    The keywords of RedisQueueLibrary on the real embedded Redis. A small processor with a known defect
-...              stands behind the queue where a keyword has to fail, the reference server where it has to pass.
+...              stands behind the queue where a keyword needs one.
 
 Library          Collections
 Library          OperatingSystem
 Library          Process
-Library          OcppServerLibrary
 Library          RedisQueueLibrary
 Library          RedisServiceLibrary
 
@@ -278,42 +277,6 @@ A Suite Leaves Nothing Behind
     Should Not Contain    ${run.stdout}${run.stderr}    WARN
     Keys Should Equal Snapshot    ${before}
 
-The Examples Of The Contract Are Processed By The Reference Server
-    [Documentation]    Three valid messages, one that is not JSON between them.
-    Start The Reference Server
-    ${sent}    Queue Raw Messages
-    ...    {"action": "BootNotification", "chargePointId": "CP-001"}
-    ...    {"action": "Heartbeat", "chargePointId": "CP-001"}
-    ...    {"invalid": "malformed_json"
-    ...    {"action": "StatusNotification", "chargePointId": "CP-001"}
-    All Messages Should Be Answered    ${sent}    timeout=60s
-    Charge Point Should Have Answers    CP-001    3
-    ${letter}    Dead Letter Should Exist    ${sent[2]}
-    Should Be Equal    ${letter.code}    FormationViolation
-    ${count}    Get Dead Letter Count
-    Should Be Equal    ${count}    ${1}
-
-Every Action Is Processed By The Reference Server
-    [Documentation]    With the default payloads, in both forms.
-    Start The Reference Server
-    ${mix}    Evaluate    dict.fromkeys(resilience.queue.messages.ACTIONS, 1)
-    FOR    ${format}    IN    envelope    flat
-        ${sent}    Queue Generated Messages    100    charge_points=5    mix=${mix}    format=${format}
-        All Messages Should Be Answered    ${sent}    timeout=60s
-    END
-
-Every Case Is Refused By The Reference Server
-    [Documentation]    Each with its code; a case that nobody can be answered for stays unanswered.
-    Start The Reference Server
-    ${sent}    Queue Cases From File    valid_behind=True
-    All Messages Should Be Answered    ${sent.valid}    timeout=60s
-    All Messages Should Be Refused    ${sent}    timeout=60s
-    @{cases}    Load Invalid Messages    requirement=R17.3
-    FOR    ${case}    IN    @{cases}[:3]
-        ${invalid}    Queue Invalid Message    ${case}
-        Message Should Be Refused    ${invalid}    code=${case.code}    timeout=60s
-    END
-
 Cases In A Form That The Target Does Not Take Are Left Out
     [Documentation]    A system that takes envelopes only finds no action and no id in a flat message.
     ${url}    Get Redis Url
@@ -325,41 +288,6 @@ Cases In A Form That The Target Does Not Take Are Left Out
         Should Not Start With    ${each.text}    {"action"
     END
     [Teardown]    Close Queue    alias=envelopes
-
-Generated Invalid Messages Are Refused By The Reference Server
-    [Documentation]    Each with its code, and the valid ones between them are answered.
-    Start The Reference Server
-    ${sent}    Queue Generated Invalid Messages    900    valid_between=90
-    All Messages Should Be Answered    ${sent.valid}    timeout=60s
-    All Messages Should Be Refused    ${sent}    timeout=60s
-    FOR    ${code}    ${expected}    IN    &{sent.codes}
-        ${count}    Get Dead Letter Count    code=${code}
-        Should Be Equal    ${count}    ${expected}
-    END
-
-Nothing Is Left Behind By The Reference Server
-    [Documentation]    State, transactions, answers and dead letters are removed; its own keys stay.
-    Start The Reference Server
-    ${before}    Take Key Snapshot    values=True
-    ${sent}    Queue Messages    BootNotification    StatusNotification    StartTransaction    MeterValues
-    All Messages Should Be Answered    ${sent}    timeout=60s
-    Queue Raw Message    null
-    Wait Until Queue Is Empty    timeout=60s
-    Remove Test Data
-    ${own}    Evaluate    ['ocpp:transaction-id', 'ocpp:requests:owner', 'ocpp:consumer:*']
-    Keys Should Equal Snapshot    ${before}    ignore=${own}
-
-Answers Survive A Killed Redis
-    [Documentation]    The keyword that waits goes on while Redis is away.
-    Start The Reference Server
-    ${before}    Queue Generated Messages    2000    charge_points=10
-    Kill Redis
-    Run Keyword And Expect Error    GLOB:* 2000 messages: *; Redis at * was not reachable at the end: *
-    ...    All Messages Should Be Answered    ${before}    timeout=200ms
-    Start Redis
-    ${after}    Queue Generated Messages    500    charge_points=${before.charge_points}
-    ${sent}    Join Messages    ${before}    ${after}
-    All Messages Should Be Answered    ${sent}    timeout=60s
 
 
 *** Keywords ***
@@ -373,12 +301,6 @@ Start Processor
     [Arguments]    ${defect}=${EMPTY}
     ${url}    Get Redis Url
     Start Process    ${{sys.executable}}    ${PROCESSOR}    ${url}    ${defect}    stdin=PIPE
-
-Start The Reference Server
-    [Documentation]    On the Redis of the suite.
-    ${url}    Get Redis Url
-    Start Server    ${url}
-    Wait Until Server Is Ready
 
 Write What Somebody Else Keeps In Redis
     [Documentation]    A charge point, an answer to it, a message and a dead letter.
@@ -407,6 +329,5 @@ Run A Suite That Fails After Queueing
 End What The Test Started
     [Documentation]    And leave an empty Redis to the next test.
     Terminate All Processes
-    Run Keyword And Ignore Error    Stop Server
     Remove Test Data
     Redis Command    FLUSHALL
