@@ -81,7 +81,9 @@ class Endpoints(Component):
         server = self._servers.get(alias)
         seen = server.health_status()
         if seen != expected.value:
-            raise ExpectationFailed(f"The health of {server.name} is '{seen}', expected '{expected.value}'.")
+            raise ExpectationFailed(
+                f"The health of {server.name} is {server.explained(seen)}; expected {expected.value}."
+            )
 
     @keyword(tags=("server", "health", "check"))
     def wait_until_health_is(

@@ -386,7 +386,7 @@ class OcppServer:
         return self._document("health", self.target.http.degraded_status)
 
     def health_status(self) -> str:
-        """`healthy` or `degraded`, or what it says if that is neither.
+        """`healthy` or `degraded`; in quotation marks what it says if that is none of the profile's words for them.
 
         Raises:
             ExpectationFailed: the answer is something else, or has not got the field.
@@ -396,7 +396,7 @@ class OcppServer:
         if (found := http_client.pick(document, http.health_field)) is None:
             raise ExpectationFailed(f"{http.health} has no '{http.health_field}' (http.health_field): {document}")
         said = str(found)
-        return {http.healthy: Health.HEALTHY.value, http.degraded: Health.DEGRADED.value}.get(said, said)
+        return {http.healthy: Health.HEALTHY.value, http.degraded: Health.DEGRADED.value}.get(said, repr(said))
 
     def inspection(self) -> dict[str, Any]:
         """What its processor says of itself."""
@@ -434,16 +434,16 @@ class OcppServer:
             return time.monotonic() - began if seen == expected.value else None
 
         def failure() -> str:
-            return f"has not become {expected.value}{f', it is {self._with_words(seen)}' if seen else ''}"
+            return f"has not become {expected.value}{f', it is {self.explained(seen)}' if seen else ''}"
 
         return self.wait_for(probe, timeout, failure)
 
-    def _with_words(self, said: str) -> str:
-        """What it says of itself; where that is none of the profile's words, with these."""
+    def explained(self, said: str) -> str:
+        """What `health_status` returned; where that is none of the profile's words, with these."""
         if said in {each.value for each in Health}:
             return said
         http = self.target.http
-        return f"{said!r}: neither http.healthy, {http.healthy!r}, nor http.degraded, {http.degraded!r}"
+        return f"{said}: neither http.healthy, {http.healthy!r}, nor http.degraded, {http.degraded!r}"
 
     def wait_until_well(self, timeout: timedelta | float) -> float:
         """Wait until it is healthy, or ready for work where it does not tell its health; returns the seconds."""

@@ -40,6 +40,7 @@ def test_everything_that_the_bundled_server_declares_works() -> None:
     assert "code=FormationViolation" in found["log"][1]
     assert "ClearCache 404" in found["commands"][1]
     assert "BootNotification is answered" in found["gateway"][1]
+    assert re.match(r"it says 'degraded' .* after Redis has gone, and 'healthy' .* answered$", found["outage"][1])
     assert found["stop"][1].endswith("with status 0")
 
 
@@ -51,6 +52,9 @@ def test_everything_that_the_second_server_declares_works_and_the_rest_is_not_de
         *("redis", "start", "ready", "health", "queue", "announcement", "actions"),
         *("state", "log", "keys", "stop", "capabilities"),
     }
+    verdict, sentence = found["outage"]
+    assert verdict == "not tried"
+    assert sentence.startswith("it ended when Redis went away, which the suites judge: ")
     lacking = "DiagnosticsStatusNotification, FirmwareStatusNotification"
     assert found["actions"][1] == f"8 answered; not declared: {lacking}"
     assert found["redis"][1].endswith("database 1 (queue) and 2 (state)")
@@ -146,6 +150,12 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         setting("commands.requests.Reset.path", "/api/v1/reset/{charge_point_id}"),
         "commands",
         r"Reset: POST /api/v1/reset/CP-.* is answered 404, as a path that does not exist",
+    ),
+    "what it says without Redis is called otherwise": (
+        REFERENCE,
+        setting("http.degraded", "DOWN"),
+        "outage",
+        r"has not become degraded, it is 'degraded'?: neither http\.healthy, 'healthy', nor http\.degraded, 'DOWN'",
     ),
     "an action is declared and not supported": (
         OTHER,

@@ -30,7 +30,7 @@ from resilience.queue.keys import QueueKeys
 from resilience.queue.link import shown_url
 from resilience.queue.messages import Ids, MessageFormat, SentMessage, build, default_payload, raw
 from resilience.queue.snapshot import compare
-from resilience.services import ServiceKind, create_service
+from resilience.services import RedisService, ServiceKind, create_service
 from resilience.state_reading import read
 from resilience.target.profile import Target
 from resilience.target.sections import Action, Capability
@@ -41,6 +41,8 @@ START_REDIS = 15.0
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 SILENCE = 1.0
 """Seconds without an answer after which a charge point that was not announced counts as not listened to."""
+NOTICED = 10.0
+"""Seconds within which a system says that Redis is away."""
 LEFT_BEHIND = 5.0
 """Seconds that keys may take to vanish when what the check wrote is removed."""
 BROKEN = b'{"invalid": "malformed_json"'
@@ -71,6 +73,7 @@ PARTS = (
     "commands",
     "gateway",
     "keys",
+    "outage",
     "stop",
 )
 """What is tried once the system has started, in this order."""
@@ -104,6 +107,10 @@ class Undeclared(ResilienceError):
     """The profile says nothing of a part."""
 
 
+class Untried(ResilienceError):
+    """A part could not be tried, which is no mistake of the profile."""
+
+
 class Checker:
     """Tries the parts of one profile.
 
@@ -117,6 +124,7 @@ class Checker:
         self.target = target
         self._redis_url = redis_url or (target.running.redis_url if target.running else None)
         self._only = only
+        self._service: RedisService | None = None
         self._open = contextlib.ExitStack()
         self._ids = Ids()
 
@@ -150,13 +158,15 @@ class Checker:
             return Finding(part, Verdict.WORKS, attempt())
         except Undeclared as reason:
             return Finding(part, Verdict.NOT_DECLARED, str(reason))
+        except Untried as reason:
+            return Finding(part, Verdict.NOT_TRIED, _one_line(str(reason)))
         except ResilienceError as error:
             return Finding(part, Verdict.FAILS, _one_line(str(error)))
 
     def _redis(self) -> str:
         where = "given"
         if self._redis_url is None:
-            service = create_service(ServiceKind.EMBEDDED, "Redis")
+            self._service = service = create_service(ServiceKind.EMBEDDED, "Redis")
             self._open.callback(service.close)
             service.start(START_REDIS)
             self._redis_url, where = service.url(), "private"
@@ -437,6 +447,29 @@ class Checker:
 
         answer = background.run(boot, timeout=3 * limit)
         return f"{point.gateway.url_of(point.id)}: a BootNotification is answered {answer[:80]}"
+
+    def _outage(self) -> str:
+        """What it says while its Redis is away, and that it works again afterwards."""
+        http, service, ready = self.target.http, self._service, self.target.timeouts.ready
+        if http.health is None:
+            raise Undeclared("http.health is null")
+        if service is None:
+            raise Undeclared("a Redis that was given is left alone")
+        service.stop(START_REDIS)
+        try:
+            noticed = self.server.wait_for_health(Health.DEGRADED, min(NOTICED, ready))
+        except ServiceError as error:
+            raise Untried(f"it ended when Redis went away, which the suites judge: {error}") from None
+        finally:
+            service.start(START_REDIS)
+            if not self.server.process.alive:
+                self.server.start()
+        back = self.server.wait_for_health(Health.HEALTHY, ready)
+        self._answered("Heartbeat", self._ids.charge_point())
+        return (
+            f"it says {http.degraded!r} {in_words(noticed)} after Redis has gone, and {http.healthy!r} "
+            f"{in_words(back)} after it is back; then messages are answered"
+        )
 
     def _stop(self) -> str:
         if self.target.running is not None:
