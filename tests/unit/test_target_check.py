@@ -39,6 +39,7 @@ def test_everything_that_the_bundled_server_declares_works() -> None:
     assert found["actions"][1] == "10 answered"
     assert "code=FormationViolation" in found["log"][1]
     assert "ClearCache 404" in found["commands"][1]
+    assert re.match(r"GetConfiguration 200 .* with its own answer$", found["answered command"][1])
     assert "BootNotification is answered" in found["gateway"][1]
     assert re.match(r"it says 'degraded' .* after Redis has gone, and 'healthy' .* answered$", found["outage"][1])
     assert found["stop"][1].endswith("with status 0")
@@ -156,6 +157,18 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         setting("http.degraded", "DOWN"),
         "outage",
         r"has not become degraded, it is 'degraded'?: neither http\.healthy, 'healthy', nor http\.degraded, 'DOWN'",
+    ),
+    "the own answer of a command is looked for elsewhere": (
+        REFERENCE,
+        setting("commands.requests.GetConfiguration.echo", "configurationKey"),
+        "answered command",
+        r"GetConfiguration to CP-.*: 200.*: it came on 'ocpp:responses:CP-.*' and was answered; .* 'ocpp:session:CP-",
+    ),
+    "a charge point is connected by another key": (
+        REFERENCE,
+        setting("redis.keys.session", "sessions:{charge_point_id}"),
+        "answered command",
+        r"GetConfiguration to CP-.*: 404 .*: nothing came on 'ocpp:responses:CP-.*; .* 'sessions:CP-",
     ),
     "an action is declared and not supported": (
         OTHER,

@@ -18,6 +18,7 @@ from resilience import background
 from resilience.charge_points.gateway import Gateway
 from resilience.charge_points.point import ChargePoint
 from resilience.correlation.commands import Command, CommandClient
+from resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from resilience.correlation.inspection import inspect_correlations
 from resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError, WaitTimeout
 from resilience.ocpp_server import Health, OcppServer
@@ -39,6 +40,8 @@ from resilience.waiting import in_words, wait_until
 
 START_REDIS = 15.0
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+ANSWERED = 10.0
+"""Seconds that a caller may wait for more than the time that the system was given for the answer."""
 SILENCE = 1.0
 """Seconds without an answer after which a charge point that was not announced counts as not listened to."""
 NOTICED = 10.0
@@ -71,6 +74,7 @@ PARTS = (
     "processor inspection",
     "correlation inspection",
     "commands",
+    "answered command",
     "gateway",
     "keys",
     "outage",
@@ -412,6 +416,36 @@ class Checker:
         finally:
             client.close()
         return f"asked for charge points that are not there: {', '.join(told)}"
+
+    def _answered_command(self) -> str:
+        """A command to a charge point whose gateway the check stands in for, and which answers at once."""
+        requests, session = self.target.commands.requests, self.target.announcement.session
+        if not requests:
+            raise Undeclared("commands.requests is empty")
+        if not session:
+            raise Undeclared("announcement.session is empty: nobody can stand in for a gateway")
+        # An answer with a mark is known for its own.
+        action = next((name for name, each in requests.items() if each.mark), next(iter(requests)))
+        point = self._ids.charge_point()
+        self.client.adopt([point])
+        client = CommandClient(self.server.url, self.target, run=self._ids.token)
+        stand_in = GatewayStandIn(self._url, self.target)
+        try:
+            stand_in.announce([point], answering=Answering.AT_ONCE)
+            limit = self.target.timeouts.answer
+            command = client.make(action, point, timeout=limit, fields=COMMAND_FIELDS.get(action))
+            client.collect(client.start([command]), timeout=2 * limit + ANSWERED)
+            received = [each for each in stand_in.received if each.charge_point == point]
+        finally:
+            client.close()
+            stand_in.close()
+        if not command.own_answer:
+            where = self.target.key("responses", charge_point_id=point)
+            came = f"it came on '{where}' and was answered" if received else f"nothing came on '{where}'"
+            raise ExpectationFailed(
+                f"{command}: {came}; the session was announced at '{self.target.key('session', charge_point_id=point)}'"
+            )
+        return f"{action} {command.status} {in_words(command.seconds or 0)} after it was sent, with its own answer"
 
     def _reason_of_an_unknown_path(self) -> str:
         with contextlib.suppress(ExpectationFailed):
