@@ -54,7 +54,7 @@ A Thousand Commands Expire At Once And The Next One Is Answered
     [Tags]    R14.5
     [Setup]    The System Is Well And Watched
     Announce Charge Points    50
-    ${commands} =    Start Commands    1000    timeout=3 s
+    ${commands} =    Start Commands    1000    timeout=6 s
     Commands Should Be Pending    1000
     ${told} =    Command Should Time Out    ${commands}
     ${expired} =    Get From Dictionary    ${told.statuses}    ${408}

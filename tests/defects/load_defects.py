@@ -271,8 +271,9 @@ def slower_with_every_message() -> None:
     heavy=True,
 )
 def lost_with_the_processor() -> None:
-    """What a processor has taken dies with it."""
+    """What a processor has taken dies with it; it has always something in hand."""
     take_at_most_once()
+    slow_down(0.006)
 
 
 @defect(
