@@ -19,7 +19,7 @@ acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an emb
 	$(BIN)/robot --outputdir results suites/
 
 baseline: $(INSTALLED)  ## Accept the last run of the suites as the one that later runs are compared with
-	$(BIN)/python -m resilience.report results/output.xml --accept
+	$(BIN)/python -m ocpp_resilience.report results/output.xml --accept
 
 soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more than 10 minutes; leaves results/soak
 	$(BIN)/robot --outputdir results/soak --variable SOAK:605s suites/
@@ -36,7 +36,7 @@ lint: $(INSTALLED)  ## Check formatting, lint, types and that each requirement t
 	$(BIN)/mypy
 	$(BIN)/robocop format --check --no-overwrite suites resources tests/keywords
 	$(BIN)/robocop check suites resources tests/keywords
-	$(BIN)/python -m resilience.requirements check suites/
+	$(BIN)/python -m ocpp_resilience.evidence.requirements check suites/
 
 format: $(INSTALLED)  ## Format Python and Robot Framework files
 	$(BIN)/ruff format .

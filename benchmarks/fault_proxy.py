@@ -17,8 +17,8 @@ from collections.abc import Iterator
 
 from figures import Figure, Part, progress
 
-from resilience.faults.client import FaultProxyProcess
-from resilience.services import AppendOnly, EmbeddedRedis
+from ocpp_resilience.faults.client import FaultProxyProcess
+from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis
 
 RATIO = 0.4
 """Least share of the direct throughput that has to be left."""

@@ -23,7 +23,7 @@ import psutil
 from figures import Figure, Part, progress
 from request_queue import running
 
-from resilience.services.base import AppendOnly
+from ocpp_resilience.redis.services.base import AppendOnly
 
 CHARGE_POINTS = 50
 TRIPS = 100

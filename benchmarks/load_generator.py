@@ -161,7 +161,7 @@ def compare(connections: int, pairs: int) -> Iterator[Figure]:
         url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
         candidates = {
             RAW: _process(*me, "--raw", url),
-            ENGINE: _process(sys.executable, "-m", "resilience.load", _plan(folder, url, connections)),
+            ENGINE: _process(sys.executable, "-m", "ocpp_resilience.load", _plan(folder, url, connections)),
         }
         if find_spec("locust"):
             candidates["Locust"] = _locust(folder, url, connections)

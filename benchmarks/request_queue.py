@@ -27,11 +27,11 @@ import psutil
 import redis
 from figures import Figure, Part, progress
 
-from resilience.ocpp_server import OcppServer
-from resilience.services.base import AppendOnly
-from resilience.services.embedded import EmbeddedRedis
-from resilience.target import Target
-from resilience.waiting import wait_until
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.services.base import AppendOnly
+from ocpp_resilience.redis.services.embedded import EmbeddedRedis
+from ocpp_resilience.system.server import OcppServer
+from ocpp_resilience.waiting import wait_until
 
 MESSAGES = 20_000
 CHARGE_POINTS = 50

@@ -20,12 +20,12 @@ from typing import Any
 import psutil
 from figures import Figure, Part, progress
 
-from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
-from resilience.measure.sampling import Sampler
-from resilience.ocpp_server import OcppServer
-from resilience.services.base import AppendOnly
-from resilience.services.embedded import EmbeddedRedis
-from resilience.target import Target
+from ocpp_resilience.evidence.measure.sampling import Sampler
+from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.services.base import AppendOnly
+from ocpp_resilience.redis.services.embedded import EmbeddedRedis
+from ocpp_resilience.system.server import OcppServer
 
 KIB_PER_CONNECTION = 40.0
 HELD_SECONDS = 20.0

@@ -16,17 +16,17 @@ import uvicorn
 
 from server import api
 from server.api.guard import Guard, GuardedConnection
-from server.commands import Commands
 from server.config import Settings
-from server.correlation import CorrelationManager
-from server.gateway import Gateway
-from server.mailbox import Mailbox
+from server.correlation.commands import Commands
+from server.correlation.mailbox import Mailbox
+from server.correlation.manager import CorrelationManager
+from server.gateway.gateway import Gateway
 from server.metrics import Metrics
-from server.processor import Processor
-from server.queue import Kind, RequestQueue
-from server.redis_link import LONGEST_WAIT, RedisLink, RedisWire
-from server.router import Router, UnshardedQueue
-from server.shards import ShardedProcessor, Share
+from server.processor.processor import Processor
+from server.processor.request_queue import Kind, RequestQueue
+from server.processor.router import Router, UnshardedQueue
+from server.processor.shards import ShardedProcessor, Share
+from server.redis.link import LONGEST_WAIT, RedisLink, RedisWire
 from server.store.keys import Keys
 from server.store.redis_store import RedisStateStore
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from server.messages import usable_charge_point_id
-from server.redis_link import REPLY_TIMEOUT
-from server.sharding import MOST_SHARDS
+from server.ocpp.messages import usable_charge_point_id
+from server.processor.sharding import MOST_SHARDS
+from server.redis.link import REPLY_TIMEOUT
 from server.store.keys import Keys
 
 T = TypeVar("T")

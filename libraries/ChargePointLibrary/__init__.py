@@ -9,11 +9,11 @@ from ChargePointLibrary.connection import Connection
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
 from ChargePointLibrary.volume import Volume
-from resilience.charge_points.gateway import Gateway
-from resilience.charge_points.many import ChargePoints
-from resilience.library import KeywordLibrary
-from resilience.queue.messages import Ids
-from resilience.registry import Registry
+from ocpp_resilience.charge_points.gateway import Gateway
+from ocpp_resilience.charge_points.many import ChargePoints
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.robot.library import KeywordLibrary
+from ocpp_resilience.robot.registry import Registry
 
 __all__ = ["ChargePointLibrary"]
 

@@ -9,14 +9,15 @@ from typing import Any
 from robot.api import logger
 from robot.api.types import Secret
 
-from resilience import background
-from resilience.charge_points.gateway import Gateway
-from resilience.charge_points.many import ChargePoints, close_all
-from resilience.charge_points.point import Answer, ChargePoint
-from resilience.library import Component
-from resilience.queue.messages import Ids, shortened
-from resilience.registry import Registry
-from resilience.waiting import in_words
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.gateway import Gateway
+from ocpp_resilience.charge_points.many import ChargePoints, close_all
+from ocpp_resilience.charge_points.point import Answer, ChargePoint
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.robot.library import Component
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.text import shortened
+from ocpp_resilience.waiting import in_words
 
 ALIAS = "charge point"
 ANSWER_TIMEOUT = timedelta(seconds=5)

@@ -9,13 +9,14 @@ from typing import Any
 from robot.api import logger
 
 from ChargePointLibrary.base import ALIAS, PointComponent
-from resilience import background
-from resilience.charge_points.behaviour import ANY, How, Script, Setting, check_can_reject
-from resilience.charge_points.frames import Direction, Frame, in_short
-from resilience.errors import UsageError
-from resilience.library import keyword
-from resilience.queue.messages import MessageType, counted
-from resilience.waiting import wait_until
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.behaviour import ANY, How, Script, Setting, check_can_reject
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.frames import Direction, Frame, in_short
+from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import counted
+from ocpp_resilience.waiting import wait_until
 
 
 class Commands(PointComponent):

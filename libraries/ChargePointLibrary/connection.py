@@ -10,16 +10,16 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from ChargePointLibrary.base import ALIAS, ConnectingComponent, plain
-from resilience import background
-from resilience.charge_points.errors import ConnectFailed
-from resilience.charge_points.gateway import Gateway, Login
-from resilience.charge_points.many import close_all, connect_all
-from resilience.charge_points.point import ChargePoint, End
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import keyword
-from resilience.queue.messages import counted
-from resilience.target import Target
-from resilience.waiting import in_words, wait_until
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.errors import ConnectFailed
+from ocpp_resilience.charge_points.gateway import Gateway, Login
+from ocpp_resilience.charge_points.many import close_all, connect_all
+from ocpp_resilience.charge_points.point import ChargePoint, End
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.profile import Target
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import counted
+from ocpp_resilience.waiting import in_words, wait_until
 
 CONNECT_TIMEOUT = timedelta(seconds=10)
 

@@ -8,12 +8,13 @@ from datetime import timedelta
 from robot.api import logger
 
 from ChargePointLibrary.base import ALIAS, PointComponent
-from resilience.charge_points.conformance import violations
-from resilience.charge_points.frames import Direction, Frame, in_short
-from resilience.errors import ExpectationFailed
-from resilience.library import keyword
-from resilience.queue.messages import MessageType, counted
-from resilience.waiting import wait_until
+from ocpp_resilience.charge_points.conformance import violations
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.ocpp.frames import Direction, Frame, in_short
+from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import counted
+from ocpp_resilience.waiting import wait_until
 
 
 class Frames(PointComponent):

@@ -9,12 +9,14 @@ from typing import Any
 from robot.api import logger
 
 from ChargePointLibrary.base import ALIAS, ANSWER_TIMEOUT, PointComponent, call
-from resilience import background
-from resilience.charge_points.frames import Frame
-from resilience.charge_points.many import Session, charge
-from resilience.charge_points.point import Answer
-from resilience.library import keyword
-from resilience.queue.messages import default_payload, now_rfc3339, shortened
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.many import Session, charge
+from ocpp_resilience.charge_points.point import Answer
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.ocpp.frames import Frame
+from ocpp_resilience.ocpp.messages import default_payload
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import shortened
 
 SEND_SECONDS = 10.0
 """How long a gateway that does not read may hold up a frame."""
@@ -163,7 +165,7 @@ class Messages(PointComponent):
         Stop Transaction    ${answer}[transactionId]    meter=${2500}
         ```
         """
-        payload = {"connectorId": connector, "idTag": id_tag, "meterStart": meter, "timestamp": now_rfc3339(), **fields}
+        payload = {"connectorId": connector, "idTag": id_tag, "meterStart": meter, "timestamp": rfc3339(), **fields}
         return call(self._points.get(alias), "StartTransaction", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
@@ -200,7 +202,7 @@ class Messages(PointComponent):
         sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
         payload: dict[str, Any] = {
             "connectorId": connector,
-            "meterValue": [{"timestamp": now_rfc3339(), "sampledValue": [sample]}],
+            "meterValue": [{"timestamp": rfc3339(), "sampledValue": [sample]}],
         }
         if transaction_id is not None:
             payload["transactionId"] = transaction_id
@@ -240,7 +242,7 @@ class Messages(PointComponent):
         payload = {
             "transactionId": transaction_id,
             "meterStop": meter,
-            "timestamp": now_rfc3339(),
+            "timestamp": rfc3339(),
             "reason": reason,
             **fields,
         }

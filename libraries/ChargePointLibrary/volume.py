@@ -10,16 +10,17 @@ from typing import Any
 from robot.api import logger
 
 from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
-from resilience import background, series
-from resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
-from resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
-from resilience.charge_points.point import ChargePoint
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import keyword
-from resilience.queue.generate import MAX_MESSAGE_BYTES
-from resilience.queue.messages import counted, shortened
-from resilience.queue.volume import new_seed
-from resilience.target import PROFILES
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
+from ocpp_resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
+from ocpp_resilience.charge_points.point import ChargePoint
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.ocpp.invalid_generated import MAX_MESSAGE_BYTES
+from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.report import series
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import counted, shortened
+from ocpp_resilience.transport.volume import new_seed
 
 BUNDLED = PROFILES.parent
 

@@ -11,9 +11,9 @@ from CorrelationLibrary.counting import Counting
 from CorrelationLibrary.direct import Direct
 from CorrelationLibrary.sending import Sending
 from CorrelationLibrary.traffic import Traffic
-from resilience.library import KeywordLibrary
-from resilience.queue.messages import Ids
-from resilience.registry import Registry
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.robot.library import KeywordLibrary
+from ocpp_resilience.robot.registry import Registry
 
 __all__ = ["CorrelationLibrary"]
 

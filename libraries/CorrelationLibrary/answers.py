@@ -8,11 +8,11 @@ from typing import Any
 from robot.api import logger
 
 from CorrelationLibrary.base import LineComponent, several
-from resilience.correlation.commands import Command, Commands
-from resilience.correlation.gateway_stand_in import Given, Order, Received, Way
-from resilience.errors import ExpectationFailed
-from resilience.library import keyword
-from resilience.waiting import seconds
+from ocpp_resilience.correlation.commands import Command, Commands
+from ocpp_resilience.correlation.gateway_stand_in import Given, Order, Received, Way
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.waiting import seconds
 
 
 class AnswerKeywords(LineComponent):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from resilience.correlation.commands import Command, CommandClient, Commands
-from resilience.correlation.gateway_stand_in import GatewayStandIn
-from resilience.correlation.inspection import Correlations, inspect_correlations
-from resilience.correlation.traffic import CommandTraffic
-from resilience.errors import UsageError
-from resilience.library import Component
-from resilience.queue.messages import Ids
-from resilience.registry import Registry
-from resilience.target import Target
+from ocpp_resilience.correlation.commands import Command, CommandClient, Commands
+from ocpp_resilience.correlation.gateway_stand_in import GatewayStandIn
+from ocpp_resilience.correlation.traffic import CommandTraffic
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.profile import Target
+from ocpp_resilience.robot.library import Component
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.system.inspection import Correlations, inspect_correlations
 
 
 class Line:

@@ -6,11 +6,11 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from CorrelationLibrary.base import Line, LineComponent
-from resilience.correlation.commands import CommandClient
-from resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
-from resilience.errors import UsageError
-from resilience.library import keyword
-from resilience.target import Target
+from ocpp_resilience.correlation.commands import CommandClient
+from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile import Target
+from ocpp_resilience.robot.library import keyword
 
 
 class Connection(LineComponent):

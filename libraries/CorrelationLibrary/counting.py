@@ -9,11 +9,11 @@ from datetime import timedelta
 from robot.api import logger
 
 from CorrelationLibrary.base import LineComponent, several
-from resilience.correlation.commands import Command, Commands
-from resilience.correlation.inspection import Correlations
-from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
-from resilience.library import keyword
-from resilience.waiting import in_words, wait_until
+from ocpp_resilience.correlation.commands import Command, Commands
+from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.system.inspection import Correlations
+from ocpp_resilience.waiting import in_words, wait_until
 
 
 class Counting(LineComponent):

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from resilience.correlation import direct
-from resilience.correlation.direct import MemoryReport, WorkersReport
-from resilience.library import Component, keyword
+from ocpp_resilience.correlation import direct
+from ocpp_resilience.correlation.direct import MemoryReport, WorkersReport
+from ocpp_resilience.robot.library import Component, keyword
 
 
 class Direct(Component):

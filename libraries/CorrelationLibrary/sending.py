@@ -8,10 +8,10 @@ from typing import Any
 from robot.api import logger
 
 from CorrelationLibrary.base import LineComponent, several
-from resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import keyword
-from resilience.waiting import in_words, seconds
+from ocpp_resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.waiting import in_words, seconds
 
 
 class Sending(LineComponent):

@@ -10,12 +10,12 @@ from typing import Any
 from robot.api import logger
 
 from CorrelationLibrary.base import LineComponent
-from resilience.correlation.traffic import CommandTraffic, TrafficReport
-from resilience.errors import UsageError
-from resilience.ledger import Ledger
-from resilience.library import keyword
-from resilience.robot_variables import output_folder
-from resilience.waiting import seconds, wait_until
+from ocpp_resilience.correlation.traffic import CommandTraffic, TrafficReport
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ledger import Ledger
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.waiting import seconds, wait_until
 
 
 class Traffic(LineComponent):

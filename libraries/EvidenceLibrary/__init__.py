@@ -9,9 +9,9 @@ from EvidenceLibrary.measurements import Measurements
 from EvidenceLibrary.plan import Plan
 from EvidenceLibrary.sampling import Sampling
 from EvidenceLibrary.variables import Variables
-from resilience.library import KeywordLibrary
-from resilience.report.listener import RunReporter
-from resilience.requirements import DEFAULT_FILE
+from ocpp_resilience.evidence.requirements import DEFAULT_FILE
+from ocpp_resilience.report.listener import RunReporter
+from ocpp_resilience.robot.library import KeywordLibrary
 
 __all__ = ["EvidenceLibrary"]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from robot.api import logger
 
-from resilience import series
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.faults.journal import JOURNAL
-from resilience.library import Component, keyword
-from resilience.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
-from resilience.queue.messages import examples
-from resilience.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
-from resilience.robot_variables import output_folder, robot_variable
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.evidence.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
+from ocpp_resilience.evidence.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
+from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.report import series
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.variables import output_folder, robot_variable
+from ocpp_resilience.text import examples
 
 
 class Measurements(Component):

@@ -7,9 +7,9 @@ from typing import Any
 
 from robot.api import logger
 
-from resilience.errors import UsageError
-from resilience.library import Component, keyword
-from resilience.requirements import requirement_id
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.evidence.requirements import requirement_id
+from ocpp_resilience.robot.library import Component, keyword
 
 
 class Plan(Component):

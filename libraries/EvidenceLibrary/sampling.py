@@ -8,12 +8,10 @@ from typing import overload
 
 from robot.api import logger
 
-from resilience import series
-from resilience.errors import ExpectationFailed
-from resilience.library import Component, keyword
-from resilience.measure.memory import Bound, MemoryGrowth
-from resilience.measure.sampling import Sampler
-from resilience.measure.sources import (
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.evidence.measure.memory import Bound, MemoryGrowth
+from ocpp_resilience.evidence.measure.sampling import Sampler
+from ocpp_resilience.evidence.measure.sources import (
     CLIENTS,
     CONNECTED,
     PENDING,
@@ -23,10 +21,12 @@ from resilience.measure.sources import (
     Source,
     why_not_inspected,
 )
-from resilience.registry import Registry
-from resilience.robot_variables import output_folder
-from resilience.target import Target
-from resilience.waiting import seconds
+from ocpp_resilience.profile import Target
+from ocpp_resilience.report import series
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.waiting import seconds
 
 CHARTS = {
     "Queue depth": ("messages", {QUEUE}),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from resilience.library import Component, keyword
-from resilience.robot_variables import as_choice, as_duration, as_number, robot_variable
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.variables import as_choice, as_duration, as_number, robot_variable
 
 
 class Variables(Component):

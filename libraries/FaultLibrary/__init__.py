@@ -10,7 +10,7 @@ from FaultLibrary.network import Network
 from FaultLibrary.redis_itself import RedisItself
 from FaultLibrary.schedules import Schedules
 from FaultLibrary.state import FaultState
-from resilience.library import KeywordLibrary
+from ocpp_resilience.robot.library import KeywordLibrary
 
 __all__ = ["FaultLibrary"]
 

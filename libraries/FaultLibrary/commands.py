@@ -6,12 +6,12 @@ import enum
 from datetime import timedelta
 
 from FaultLibrary.state import FaultState
-from resilience.errors import LacksCapability
-from resilience.faults.injection import Fault
-from resilience.faults.journal import FaultRecord
-from resilience.faults.network import FaultyPath
-from resilience.library import Component, keyword
-from resilience.target import Target
+from ocpp_resilience.errors import LacksCapability
+from ocpp_resilience.faults.injection import Fault
+from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.faults.network import FaultyPath
+from ocpp_resilience.profile import Target
+from ocpp_resilience.robot.library import Component, keyword
 
 COMMIT = "commit"
 

@@ -8,13 +8,13 @@ from datetime import timedelta
 from robot.api import logger
 
 from FaultLibrary.state import FaultState
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.faults.client import FaultProxyProcess, ProxyApi
-from resilience.faults.journal import FaultRecord
-from resilience.faults.network import FaultyPath
-from resilience.library import Component, keyword
-from resilience.robot_variables import chosen_for_the_run
-from resilience.waiting import in_words, wait_until
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
+from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.faults.network import FaultyPath
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.variables import chosen_for_the_run
+from ocpp_resilience.waiting import in_words, wait_until
 
 PROXY_VARIABLE = "FAULT_PROXY"
 

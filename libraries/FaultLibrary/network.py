@@ -6,8 +6,8 @@ import enum
 from datetime import timedelta
 
 from FaultLibrary.state import FaultState
-from resilience.faults.journal import FaultRecord
-from resilience.library import Component, keyword
+from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.robot.library import Component, keyword
 
 
 class Direction(enum.Enum):

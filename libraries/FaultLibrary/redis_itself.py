@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from FaultLibrary.state import FaultState
-from resilience.faults.journal import FaultRecord
-from resilience.library import Component, keyword
+from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.robot.library import Component, keyword
 
 
 class RedisItself(Component):

@@ -11,14 +11,14 @@ from robot.utils import timestr_to_secs
 
 from FaultLibrary.commands import COMMIT, lose_reply, selected
 from FaultLibrary.state import FaultState, registry_of
-from resilience.errors import UsageError
-from resilience.faults.injection import Fault, Injector
-from resilience.faults.journal import FaultRecord
-from resilience.faults.network import OWN_ONLY
-from resilience.faults.schedule import Maker, Row, Run, by_chance, read
-from resilience.faults.services import redis_fault, server_fault
-from resilience.library import Component, keyword
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.faults.injection import Fault, Injector
+from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.faults.network import OWN_ONLY
+from ocpp_resilience.faults.schedule import Maker, Row, Run, by_chance, read
+from ocpp_resilience.faults.services import redis_fault, server_fault
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.waiting import wait_until
 
 LONGEST = timedelta(minutes=10)
 OF_REDIS = frozenset(

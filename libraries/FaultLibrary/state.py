@@ -6,14 +6,14 @@ from typing import Any
 
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
-from resilience.errors import LacksCapability, UsageError
-from resilience.faults.injection import Injector
-from resilience.faults.journal import FaultRecord
-from resilience.faults.network import OWN_ONLY, FaultyPath
-from resilience.faults.redis_faults import RedisFaults
-from resilience.faults.schedule import Run
-from resilience.registry import Registry
-from resilience.services import ExternalRedis
+from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.faults.injection import Injector
+from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.faults.network import OWN_ONLY, FaultyPath
+from ocpp_resilience.faults.redis_faults import RedisFaults
+from ocpp_resilience.faults.schedule import Run
+from ocpp_resilience.redis.services import ExternalRedis
+from ocpp_resilience.robot.registry import Registry
 
 
 class FaultState:

@@ -9,7 +9,7 @@ from LoadLibrary.capacity import Capacity
 from LoadLibrary.loads import Loads
 from LoadLibrary.state import State
 from LoadLibrary.workshop import Workshop
-from resilience.library import KeywordLibrary
+from ocpp_resilience.robot.library import KeywordLibrary
 
 __all__ = ["LoadLibrary"]
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 from robot.api import logger
 
 from LoadLibrary.workshop import Workshop
-from resilience.errors import UsageError
-from resilience.library import Component, keyword
-from resilience.load import LoadResult, LoadRun, Model, Profile, Stage
-from resilience.waiting import in_words, seconds, wait_until
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.load import LoadResult, LoadRun, Model, Profile, Stage
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 SERIES = 20
 """Heartbeats one after the other that make one look at the response time."""

@@ -11,13 +11,13 @@ from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import Aim, Workshop
-from resilience import series
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import Component, keyword
-from resilience.load import LoadResult, Model, Plan, Profile, Stage
-from resilience.load.plan import Arrivals
-from resilience.target import Target
-from resilience.waiting import seconds
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.load import LoadResult, Model, Plan, Profile, Stage
+from ocpp_resilience.load.plan import Arrivals
+from ocpp_resilience.profile import Target
+from ocpp_resilience.report import series
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.waiting import seconds
 
 OTHERS_LIMIT = 0.25
 """The share of all processor cores that other programs may use before slow times say nothing."""

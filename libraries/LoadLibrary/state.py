@@ -8,13 +8,13 @@ from pathlib import Path
 from robot.api import logger
 
 from LoadLibrary.workshop import Aim, Workshop
-from resilience import series
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.ledger import LedgerReport, Verdict, check
-from resilience.library import Component, keyword
-from resilience.load import LoadResult
-from resilience.load.state import StateReport, read_state, wait_until_gone
-from resilience.queue.link import RedisClient, connect, database_in
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.ledger import LedgerReport, Verdict, check
+from ocpp_resilience.load import LoadResult
+from ocpp_resilience.load.state import StateReport, read_state, wait_until_gone
+from ocpp_resilience.redis.connection import RedisClient, connect, database_in
+from ocpp_resilience.report import series
+from ocpp_resilience.robot.library import Component, keyword
 
 SESSIONS_GONE_SECONDS = 5.0
 
@@ -78,7 +78,7 @@ class State(Component):
 
         The state is read first, so that starts and stops of transactions that were acknowledged have to be found in it.
         Where the target keeps transactions elsewhere, or says nothing of them, the ledger is judged alone.
-        The files can be judged again: `python -m resilience.ledger check FILE…`.
+        The files can be judged again: `python -m ocpp_resilience.ledger check FILE…`.
 
         Args:
             results: what `Run Load` or `Wait For Load` returned, one or several.

@@ -10,16 +10,16 @@ from typing import Any
 
 import msgspec
 
-from resilience.console import CONSOLE, Describe, Rate, time_left
-from resilience.errors import UsageError
-from resilience.faults.journal import JOURNAL
-from resilience.library import Cleanup
-from resilience.load import LoadResult, LoadRun, Plan
-from resilience.registry import Registry
-from resilience.robot_variables import output_folder
-from resilience.target import Target
-from resilience.target.sections import Action
-from resilience.waiting import seconds
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.load import LoadResult, LoadRun, Plan
+from ocpp_resilience.profile import Target
+from ocpp_resilience.profile.sections import Action
+from ocpp_resilience.robot.console import CONSOLE, Describe, Rate, time_left
+from ocpp_resilience.robot.library import Cleanup
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.waiting import seconds
 
 
 class ChargePoints(msgspec.Struct, frozen=True):

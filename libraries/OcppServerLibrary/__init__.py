@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.robot.library import KeywordLibrary
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.system.server import OcppServer
 from OcppServerLibrary.endpoints import Endpoints
 from OcppServerLibrary.health_watch import HealthWatch
 from OcppServerLibrary.kept import Kept
@@ -11,10 +15,6 @@ from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
 from OcppServerLibrary.targets import Targets
 from OcppServerLibrary.usage import Usage
-from resilience.faults.journal import JOURNAL
-from resilience.library import KeywordLibrary
-from resilience.ocpp_server import OcppServer
-from resilience.registry import Registry
 
 __all__ = ["OcppServerLibrary"]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from robot.api import logger
 
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import Component, keyword
-from resilience.measure.times import ResponseTimes, response_times
-from resilience.ocpp_server import Health, OcppServer
-from resilience.ports import free_port
-from resilience.queue.messages import counted
-from resilience.registry import Registry
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.evidence.measure.times import ResponseTimes, response_times
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.system.server import Health, OcppServer
+from ocpp_resilience.text import counted
+from ocpp_resilience.waiting import wait_until
 
 
 class Endpoints(Component):

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from resilience.errors import ResilienceError, ServiceError
-from resilience.library import Component, keyword
-from resilience.ocpp_server import Health, OcppServer
-from resilience.registry import Registry
-from resilience.waiting import in_words, seconds
+from ocpp_resilience.errors import ResilienceError, ServiceError
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.system.server import Health, OcppServer
+from ocpp_resilience.waiting import in_words, seconds
 
 EVERY_SECONDS = 0.05
 """The time between two questions."""

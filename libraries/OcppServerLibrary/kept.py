@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resilience.errors import ExpectationFailed
-from resilience.library import Component, keyword
-from resilience.ocpp_server import OcppServer
-from resilience.registry import Registry
-from resilience.state_reading import Ids, Record, read
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.state.reading import Ids, Record, read
+from ocpp_resilience.system.server import OcppServer
 
 
 class Kept(Component):

@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 from robot.api import logger
 from robot.api.types import Secret
 
-from resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
-from resilience.faults.journal import JOURNAL
-from resilience.library import Component, keyword
-from resilience.ocpp_server import OcppServer
-from resilience.processes import ChildProcess, Exit
-from resilience.registry import Registry
-from resilience.services import RestartHow
-from resilience.target import Target
-from resilience.waiting import in_words
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
+from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.processes import ChildProcess, Exit
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.services import RestartHow
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.system.server import OcppServer
+from ocpp_resilience.waiting import in_words
 
 Setting: TypeAlias = str | int | float | bool | Secret | None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from robot.api import SkipExecution
 
-from resilience.library import Component, keyword
-from resilience.target import Capability, Target
+from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.robot.library import Component, keyword
 
 
 class Targets(Component):

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypedDict
 
 from robot.api import logger
 
-from resilience.errors import ServiceError, UsageError
-from resilience.library import Component, keyword
-from resilience.ocpp_server import OcppServer
-from resilience.registry import Registry
-from resilience.waiting import in_words, seconds
+from ocpp_resilience.errors import ServiceError, UsageError
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.system.server import OcppServer
+from ocpp_resilience.waiting import in_words, seconds
 
 
 class MemoryUse(TypedDict):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.robot.library import KeywordLibrary
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.transport.client import QueueClient
 from RedisQueueLibrary.answer_times import Timing
 from RedisQueueLibrary.answers import Answers
 from RedisQueueLibrary.background import Background
@@ -16,10 +20,6 @@ from RedisQueueLibrary.length import Length
 from RedisQueueLibrary.sending import Sending
 from RedisQueueLibrary.traces import Traces
 from RedisQueueLibrary.volume import Volume
-from resilience.library import KeywordLibrary
-from resilience.queue.client import QueueClient
-from resilience.queue.messages import Ids
-from resilience.registry import Registry
 
 __all__ = ["RedisQueueLibrary"]
 

@@ -7,13 +7,14 @@ from datetime import timedelta
 
 from robot.api import logger
 
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.evidence.measure.times import ResponseTimes, response_times
+from ocpp_resilience.ocpp import messages
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.waiting import in_words, seconds, wait_until
 from RedisQueueLibrary.base import QueueComponent
-from resilience.errors import UsageError
-from resilience.library import keyword
-from resilience.measure.times import ResponseTimes, response_times
-from resilience.queue import messages, waits
-from resilience.queue.client import QueueClient
-from resilience.waiting import in_words, seconds, wait_until
 
 NORMAL_FACTOR = 2.0
 """An answer time counts as normal up to this multiple of what it was before: R18.5 draws the line there too."""

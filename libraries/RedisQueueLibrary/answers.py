@@ -7,13 +7,14 @@ from typing import Any
 
 from robot.api import logger
 
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import shortened
+from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.answers import Answer
+from ocpp_resilience.waiting import in_words
 from RedisQueueLibrary.base import LOGGED_CHARACTERS, QueueComponent, one_message
-from resilience.errors import UsageError
-from resilience.library import keyword
-from resilience.queue import waits
-from resilience.queue.answers import Answer
-from resilience.queue.messages import SentMessage, SentMessages, shortened
-from resilience.waiting import in_words
 
 
 class Answers(QueueComponent):

@@ -8,14 +8,15 @@ from datetime import timedelta
 
 from robot.api import logger
 
+from ocpp_resilience.errors import UsageError, WaitTimeout
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.volume import Order, generate, new_seed
+from ocpp_resilience.waiting import in_words, seconds
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
-from resilience.errors import UsageError, WaitTimeout
-from resilience.library import keyword
-from resilience.queue.client import QueueClient
-from resilience.queue.messages import Ids, SentMessage, SentMessages
-from resilience.queue.volume import Order, generate, new_seed
-from resilience.registry import Registry
-from resilience.waiting import in_words, seconds
 
 EVERY_SECONDS = 0.05
 """The time between two portions."""

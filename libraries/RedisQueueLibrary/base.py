@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from robot.api import logger
 
-from resilience.errors import UsageError
-from resilience.library import Component
-from resilience.queue.client import QueueClient
-from resilience.queue.messages import Ids, SentMessage, SentMessages, counted, shortened
-from resilience.registry import Registry
-from resilience.waiting import in_words
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
+from ocpp_resilience.robot.library import Component
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.text import counted, shortened
+from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.waiting import in_words
 
 LOGGED_CHARACTERS = 2_000
 

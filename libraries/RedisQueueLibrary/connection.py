@@ -9,16 +9,16 @@ from typing import Any
 from robot.api import logger
 from robot.api.types import Secret
 
+from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.ocpp.messages import MessageFormat
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import QueueUnavailable
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport.announcements import Announcements
+from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.queue_keys import QueueKeys
+from ocpp_resilience.waiting import seconds
 from RedisQueueLibrary.base import QueueComponent
-from resilience.errors import LacksCapability, UsageError
-from resilience.library import keyword
-from resilience.queue.announcements import Announcements
-from resilience.queue.client import QueueClient
-from resilience.queue.keys import QueueKeys
-from resilience.queue.link import QueueUnavailable
-from resilience.queue.messages import MessageFormat
-from resilience.target import Target
-from resilience.waiting import seconds
 
 REMOVAL_TIMEOUT = 5.0
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from robot.api import logger
 
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
+from ocpp_resilience.transport.invalid_records import RecordReport, wait_for_records
 from RedisQueueLibrary.base import QueueComponent, one_message, several_messages
-from resilience.errors import UsageError
-from resilience.library import keyword
-from resilience.queue import waits
-from resilience.queue.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
-from resilience.queue.messages import SentMessage, SentMessages
-from resilience.queue.records import RecordReport, wait_for_records
 
 
 class DeadLetters(QueueComponent):

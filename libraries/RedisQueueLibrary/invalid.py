@@ -6,14 +6,15 @@ from pathlib import Path
 
 from robot.api import logger
 
+from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.ocpp.invalid_cases import InvalidCase, load_cases
+from ocpp_resilience.ocpp.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
+from ocpp_resilience.ocpp.messages import SentMessage, SentMessages, build, form_of
+from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import counted
+from ocpp_resilience.transport.volume import new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
-from resilience.errors import LacksCapability, UsageError
-from resilience.library import keyword
-from resilience.queue.cases import InvalidCase, load_cases
-from resilience.queue.generate import MAX_MESSAGE_BYTES, generate_invalid
-from resilience.queue.messages import SentMessage, SentMessages, build, counted, form_of
-from resilience.queue.volume import new_seed
-from resilience.target import PROFILES
 
 BUNDLED = PROFILES.parent
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from robot.api import logger
 
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.ledger import Ledger, LedgerReport, Verdict, check
+from ocpp_resilience.report import series
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.variables import output_folder
 from RedisQueueLibrary.base import QueueComponent
-from resilience import series
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.ledger import Ledger, LedgerReport, Verdict, check
-from resilience.library import keyword
-from resilience.robot_variables import output_folder
 
 
 class LedgerKeywords(QueueComponent):
@@ -25,7 +25,7 @@ class LedgerKeywords(QueueComponent):
 
         A line is written before a message is handed to Redis, and another one when its fate is known, so that the file
         says something true whenever the run is cut off. It is kept beside Robot's output, and can be judged again:
-        `python -m resilience.ledger check FILE`.
+        `python -m ocpp_resilience.ledger check FILE`.
 
         Args:
             file: the file to append to; if not given a new one in Robot's output folder, `ledger-<alias>-<n>.jsonl`.

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from robot.api import logger
 
+from ocpp_resilience.errors import WaitTimeout
+from ocpp_resilience.ocpp.messages import Message
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport import waits
+from ocpp_resilience.waiting import in_words
 from RedisQueueLibrary.base import QueueComponent
-from resilience.errors import WaitTimeout
-from resilience.library import keyword
-from resilience.queue import waits
-from resilience.queue.messages import Message
-from resilience.waiting import in_words
 
 
 class Length(QueueComponent):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ocpp_resilience.ocpp import messages
+from ocpp_resilience.ocpp.messages import MessageFormat, SentMessage, SentMessages
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport.client import QueueClient
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent
-from resilience.library import keyword
-from resilience.queue import messages
-from resilience.queue.client import QueueClient
-from resilience.queue.messages import MessageFormat, SentMessage, SentMessages
 
 
 class Sending(QueueComponent):

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from robot.api import logger
 
+from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.run_data import RemovedData
 from RedisQueueLibrary.base import QueueComponent
-from resilience.library import keyword
-from resilience.queue import waits
-from resilience.queue.run_data import RemovedData
-from resilience.queue.snapshot import KeyDifference, KeySnapshot, compare
 
 
 class Traces(QueueComponent):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ocpp_resilience.ocpp.messages import MessageFormat, SentMessages
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport.volume import Order, generate, new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
-from resilience.library import keyword
-from resilience.queue.messages import MessageFormat, SentMessages
-from resilience.queue.volume import Order, generate, new_seed
 
 
 class Volume(QueueComponent):

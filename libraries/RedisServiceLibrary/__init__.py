@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.redis.services import RedisService
+from ocpp_resilience.robot.library import KeywordLibrary
+from ocpp_resilience.robot.registry import Registry
 from RedisServiceLibrary.interruption import Interruption
 from RedisServiceLibrary.lifecycle import Lifecycle
 from RedisServiceLibrary.observation import Observation
-from resilience.faults.journal import JOURNAL
-from resilience.library import KeywordLibrary
-from resilience.registry import Registry
-from resilience.services import RedisService
 
 __all__ = ["RedisServiceLibrary"]
 

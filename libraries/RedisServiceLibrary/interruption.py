@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from ocpp_resilience.errors import LacksCapability
+from ocpp_resilience.redis.services import ExternalRedis, RedisService
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
 from RedisServiceLibrary.reporting import report
-from resilience.errors import LacksCapability
-from resilience.library import Component, keyword
-from resilience.registry import Registry
-from resilience.services import ExternalRedis, RedisService
 
 
 class Interruption(Component):

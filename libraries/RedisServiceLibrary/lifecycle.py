@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from robot.api import logger
 
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.redis.services import AppendOnly, RedisService, RestartHow, ServiceKind, create_service
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
 from RedisServiceLibrary.reporting import report
-from resilience.errors import UsageError
-from resilience.faults.journal import JOURNAL
-from resilience.library import Component, keyword
-from resilience.registry import Registry
-from resilience.services import AppendOnly, RedisService, RestartHow, ServiceKind, create_service
 
 
 class Lifecycle(Component):

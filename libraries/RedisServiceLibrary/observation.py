@@ -7,12 +7,12 @@ from typing import Any
 
 from robot.api import logger
 
-from resilience.errors import ExpectationFailed
-from resilience.library import Component, keyword
-from resilience.registry import Registry
-from resilience.services import RedisService
-from resilience.services.base import PATIENT_PING_LIMIT
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.redis.services import RedisService
+from ocpp_resilience.redis.services.base import PATIENT_PING_LIMIT
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.waiting import wait_until
 
 
 class Observation(Component):

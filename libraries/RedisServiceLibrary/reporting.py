@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from robot.api import logger
 
-from resilience.faults.journal import JOURNAL
-from resilience.services import Effect
-from resilience.waiting import in_words
+from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.redis.services import Effect
+from ocpp_resilience.waiting import in_words
 
 
 def report(name: str, effect: Effect) -> None:

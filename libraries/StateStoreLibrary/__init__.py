@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resilience.library import KeywordLibrary
-from resilience.registry import Registry
+from ocpp_resilience.robot.library import KeywordLibrary
+from ocpp_resilience.robot.registry import Registry
 from StateStoreLibrary.charge_points import ChargePoints
 from StateStoreLibrary.comparison import Comparison
 from StateStoreLibrary.concurrency import Concurrency

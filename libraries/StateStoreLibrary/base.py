@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from resilience.errors import UsageError
-from resilience.library import Component
-from resilience.registry import Registry
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.robot.library import Component
+from ocpp_resilience.robot.registry import Registry
 from server.store.models import ChargePoint, Connector, Transaction
 from StateStoreLibrary.session import StateSession
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import keyword
-from resilience.queue.messages import examples
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import examples
 from server.store.models import ChargePoint, Connector
 from StateStoreLibrary.base import FieldValue, StateComponent, record_of, with_changes
 from StateStoreLibrary.writers import save_at_once

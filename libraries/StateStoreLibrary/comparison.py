@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from robot.api import logger
 
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import keyword
-from resilience.queue.messages import counted, examples
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import counted, examples
 from StateStoreLibrary.base import StateComponent
 
 SHOWN = 80

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from resilience import background
-from resilience.errors import UsageError
-from resilience.library import keyword
-from resilience.registry import Registry
-from resilience.waiting import wait_until
+from ocpp_resilience import background
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.waiting import wait_until
 from server.store.models import Transaction
 from StateStoreLibrary.base import StateComponent
 from StateStoreLibrary.session import StateSession

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from resilience.library import keyword
+from ocpp_resilience.robot.library import keyword
 from server.store.models import ConfigurationKey
 from StateStoreLibrary.base import StateComponent
 

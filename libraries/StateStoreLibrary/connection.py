@@ -8,10 +8,10 @@ import redis
 from robot.api import logger
 from robot.api.types import Secret
 
-from resilience.errors import ServiceError
-from resilience.library import keyword
-from resilience.target import Target
-from resilience.waiting import seconds
+from ocpp_resilience.errors import ServiceError
+from ocpp_resilience.profile import Target
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.waiting import seconds
 from server.store.redis_store import Limits
 from StateStoreLibrary.base import StateComponent
 from StateStoreLibrary.session import StateSession

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.library import keyword
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.robot.library import keyword
 from server.store.base import StateError, StateStore
 from server.store.models import ChargePoint, ConfigurationKey, Connector
 from StateStoreLibrary.base import StateComponent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from resilience.errors import ResilienceError
+from ocpp_resilience.errors import ResilienceError
 from server.store.base import (
     CorruptState,
     StateConflict,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from resilience.queue.snapshot import SCAN_COUNT
+from ocpp_resilience.redis.snapshot import SCAN_COUNT
 from StateStoreLibrary.session import StateSession
 
 

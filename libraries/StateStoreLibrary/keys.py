@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from resilience.errors import ExpectationFailed
-from resilience.library import keyword
-from resilience.queue.keys import SYSTEM_KEYS
-from resilience.queue.snapshot import KeyDifference, KeySnapshot, compare, take_snapshot
-from resilience.state_keys import KeyReport, check_keys
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare, take_snapshot
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.state.keys import KeyReport, check_keys
+from ocpp_resilience.transport.queue_keys import SYSTEM_KEYS
+from ocpp_resilience.waiting import wait_until
 from StateStoreLibrary.base import StateComponent
 from StateStoreLibrary.integrity import find_partial_writes
 from StateStoreLibrary.session import StateSession

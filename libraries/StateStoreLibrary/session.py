@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from robot.api import logger
 
-from resilience import background
-from resilience.errors import UsageError
-from resilience.queue.link import RedisClient, connect, is_local, shown_url
-from resilience.target import Target
+from ocpp_resilience import background
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import RedisClient, connect, is_local, shown_url
 from server.store.base import StateError, StateUnavailable
 from server.store.keys import Keys
 from server.store.redis_store import Limits, RedisStateStore

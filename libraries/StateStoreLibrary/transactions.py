@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from resilience.library import keyword
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.robot.library import keyword
 from server.store.models import Transaction
 from StateStoreLibrary.base import FieldValue, StateComponent, record_of, with_changes
 
@@ -61,7 +60,7 @@ class Transactions(StateComponent):
             "charge_point_id": charge_point,
             "connector_id": 1,
             "id_tag": "TEST-TAG",
-            "start_time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "start_time": rfc3339(),
             "meter_start": 0,
             **{name: value for name, value in fields.items() if name != "id"},
         }

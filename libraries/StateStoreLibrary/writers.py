@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from resilience.errors import WaitTimeout
-from resilience.queue.messages import counted, examples
+from ocpp_resilience.errors import WaitTimeout
+from ocpp_resilience.text import counted, examples
 from server.store.base import StateError, StateStore
 from server.store.models import ChargePoint, ConfigurationKey, Transaction, TransactionStatus
 from StateStoreLibrary.comparison import differences

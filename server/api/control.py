@@ -7,16 +7,16 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from server import schemas
 from server.api.http import CHARGE_POINT_ID, Given, Operation, Parts, Refused, Schema, need_redis, while_listened_to
-from server.commands import (
+from server.correlation.commands import (
     ChargePointOffline,
     ChargePointUnknown,
     CommandsUnavailable,
     InvalidAnswer,
     InvalidCommand,
 )
-from server.correlation import CallErrorReceived, ChargePointDisconnected, CorrelationClosed, CorrelationTimeout
+from server.correlation.manager import CallErrorReceived, ChargePointDisconnected, CorrelationClosed, CorrelationTimeout
+from server.ocpp import schemas
 
 TIMEOUT: Schema = {"type": "number", "minimum": 0.1, "maximum": 3600}
 """Seconds that the answer is waited for."""

@@ -17,14 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from server.commands import Commands
+from server.correlation.commands import Commands
 from server.errors import InvalidMessage, shown
-from server.messages import read_json, usable_charge_point_id
 from server.metrics import Metrics
-from server.processor import Processor
-from server.redis_link import RedisLink
-from server.schemas import complaint
-from server.shards import ShardedProcessor
+from server.ocpp.messages import read_json, usable_charge_point_id
+from server.ocpp.schemas import complaint
+from server.processor.processor import Processor
+from server.processor.shards import ShardedProcessor
+from server.redis.link import RedisLink
 from server.store.base import CorruptState, StateConflict, StateError, StateNotFound, StateStore, StateTooLarge
 from server.store.keys import Keys
 

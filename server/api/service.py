@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from server.api.http import Given, Json, Operation, Parts
-from server.processor import Processor
-from server.redis_link import now
-from server.shards import ShardedProcessor
+from server.processor.processor import Processor
+from server.processor.shards import ShardedProcessor
+from server.redis.link import now
 
 SERVICE = "ocpp-reference-server"
 

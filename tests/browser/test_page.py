@@ -127,7 +127,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert done.returncode == 2, done.stdout + done.stderr
         if number == 1:
-            accept = [sys.executable, "-m", "resilience.report", str(out / "output.xml"), "--accept"]
+            accept = [sys.executable, "-m", "ocpp_resilience.report", str(out / "output.xml"), "--accept"]
             subprocess.run(accept, check=True, capture_output=True)
     return out
 

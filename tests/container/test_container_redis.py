@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from resilience.errors import ServiceError, UsageError
-from resilience.services import AppendOnly, RestartHow, ServiceKind, create_service
-from resilience.services.container import OLDEST_DOCKER_API, ContainerRedis
+from ocpp_resilience.errors import ServiceError, UsageError
+from ocpp_resilience.redis.services import AppendOnly, RestartHow, ServiceKind, create_service
+from ocpp_resilience.redis.services.container import OLDEST_DOCKER_API, ContainerRedis
 
 START = 30.0
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from resilience.container_process import ContainerProcess
-from resilience.ports import HOST, free_port
-from resilience.services.container import DEFAULT_IMAGE, IMAGE_VARIABLE, OLDEST_DOCKER_API
-from resilience.waiting import wait_until
+from ocpp_resilience.ports import HOST, free_port
+from ocpp_resilience.redis.services.container import DEFAULT_IMAGE, IMAGE_VARIABLE, OLDEST_DOCKER_API
+from ocpp_resilience.system.container_process import ContainerProcess
+from ocpp_resilience.waiting import wait_until
 
 PING, PONG = b"PING\r\n", b"+PONG\r\n"
 

@@ -12,17 +12,19 @@ from queue_defects import replaced, take_at_most_once
 from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from server import handlers, queue, redis_link
 from server.api import control
-from server.commands import Commands
-from server.delivery import Delivery
-from server.gateway import TRY_AGAIN, Gateway
-from server.mailbox import Mailbox
-from server.processor import Processor
-from server.queue import Committed, RequestQueue
-from server.redis_link import RedisLink
-from server.script import Script
-from server.sessions import Session
+from server.correlation.commands import Commands
+from server.correlation.mailbox import Mailbox
+from server.gateway.gateway import TRY_AGAIN, Gateway
+from server.gateway.response_delivery import Delivery
+from server.gateway.sessions import Session
+from server.ocpp import handlers
+from server.processor import request_queue
+from server.processor.processor import Processor
+from server.processor.request_queue import Committed, RequestQueue
+from server.redis import link as redis_link
+from server.redis.link import RedisLink
+from server.redis.script import Script
 
 LOST_CONNECTION = "A Connection That Is Lost In Operation Is Made Again"
 KILLED = "The Server Is Killed Under Traffic And Loses Nothing"
@@ -103,7 +105,7 @@ def lost_at_kill_9() -> None:
 )
 def applied_twice_after_a_lost_commit_reply() -> None:
     """Answers are written first, and the messages are taken off the list by a second command."""
-    queue._commit = Script(replaced(queue._COMMIT, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", ""))
+    request_queue._commit = Script(replaced(request_queue._COMMIT, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", ""))
     sound = RequestQueue.commit
 
     async def commit(self: RequestQueue, batch: Any, conditions: Any, operations: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 
 from catalogue import defect
 
-from server import commands
-from server.commands import Commands
-from server.correlation import Correlation, CorrelationManager, CorrelationTimeout, Totals, Verdict
+from server.correlation import commands
+from server.correlation.commands import Commands
+from server.correlation.manager import Correlation, CorrelationManager, CorrelationTimeout, Totals, Verdict
 
 RANDOM_ORDER = "A Thousand Commands Answered In Random Order Reach Their Callers"
 EQUAL = "Two Equal Commands At One Charge Point Each Get Their Own Answer"

@@ -8,10 +8,11 @@ from typing import Any
 
 from catalogue import defect
 
-from server import gateway, messages
 from server.errors import ErrorCode, InvalidMessage
-from server.gateway import Gateway
-from server.sessions import Session
+from server.gateway import gateway
+from server.gateway.gateway import Gateway
+from server.gateway.sessions import Session
+from server.ocpp import messages
 
 ANSWERED = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"
 NOBODY = "Frames That Nobody Can Answer Are Ignored Or Cost The Connection"

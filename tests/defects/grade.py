@@ -35,8 +35,8 @@ from robot.api import TestSuite as Suites
 from robot.running import TestCase
 from runs import ROOT, Outcomes, burning, run_suites
 
-from resilience.report.__main__ import main as report
-from resilience.report.grade import FILE_NAME, SETUPS, Failure, Grade, GradedDefect
+from ocpp_resilience.report.__main__ import main as report
+from ocpp_resilience.report.grade import FILE_NAME, SETUPS, Failure, Grade, GradedDefect
 
 FOR_ANOTHER_REASON = 3
 """The exit status where all tests failed that had to, some of them for another reason."""

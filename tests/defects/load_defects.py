@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from queue_defects import slow_down, take_at_most_once
 from websockets.frames import CloseCode
 
-from server import handlers, messages
 from server.errors import InvalidMessage
-from server.gateway import TRY_AGAIN, Gateway
-from server.handshakes import Handshakes
-from server.processor import Effects, Processor
-from server.sessions import Session
+from server.gateway.gateway import TRY_AGAIN, Gateway
+from server.gateway.handshakes import Handshakes
+from server.gateway.sessions import Session
+from server.ocpp import handlers, messages
+from server.processor.processor import Effects, Processor
 from server.store.models import Transaction
 
 CHARGE = "Fifty Charge Points Charge At The Same Time"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from resilience.report.grade import Grade, GradedDefect, read
+from ocpp_resilience.report.grade import Grade, GradedDefect, read
 
 SLOWEST = 8
 """How many of the slowest defects are named."""

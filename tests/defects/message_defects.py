@@ -8,10 +8,10 @@ from typing import Any
 
 from catalogue import defect
 
-from server import messages
 from server.errors import ErrorCode, InvalidMessage
-from server.processor import Effects, Processor
-from server.queue import Batch
+from server.ocpp import messages
+from server.processor.processor import Effects, Processor
+from server.processor.request_queue import Batch
 
 MALFORMED = "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It"
 MISSING = "Messages With Missing Fields Are Refused"
@@ -142,7 +142,7 @@ def invalid_messages_get_no_answer() -> None:
 @defect("R17.2", MISSING, says=r"[1-9]\d* invalid but accepted; for example CALLRESULT")
 def missing_fields_are_accepted() -> None:
     """Envelopes are checked as leniently as flat messages."""
-    from server import schemas
+    from server.ocpp import schemas
 
     sound = schemas.validator
     schemas.validator = lambda action, *, flat: sound(action, flat=True)

@@ -10,10 +10,10 @@ from typing import Any
 import hiredis
 from catalogue import defect
 
-from server import queue
-from server.processor import Processor
-from server.queue import Batch, RequestQueue
-from server.script import Script
+from server.processor import request_queue
+from server.processor.processor import Processor
+from server.processor.request_queue import Batch, RequestQueue
+from server.redis.script import Script
 
 ONE_ORDER = "Messages Of One Charge Point Are Answered In The Order Queued"
 FIFTY_ORDERS = "Messages Of Fifty Charge Points Are Answered In The Order Of Each"
@@ -34,17 +34,17 @@ def take_at_most_once() -> None:
     """What a processor takes is off the list at once."""
     untrimmed = "    for i = 1, #batch do\n"
     trim = "    if #batch > 0 then redis.call('LTRIM', queue, 0, -#batch - 1) end\n"
-    peek = replaced(queue.PEEK, untrimmed, trim + untrimmed)
-    commit = replaced(queue._COMMIT, queue.PEEK, peek)
+    peek = replaced(request_queue.PEEK, untrimmed, trim + untrimmed)
+    commit = replaced(request_queue._COMMIT, request_queue.PEEK, peek)
     commit = replaced(commit, "if #tail ~= count or", "if false and")
     commit = replaced(commit, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", "")
-    queue._take = Script(replaced(queue._TAKE, queue.PEEK, peek))
-    queue._commit = Script(commit)
+    request_queue._take = Script(replaced(request_queue._TAKE, request_queue.PEEK, peek))
+    request_queue._commit = Script(commit)
 
     async def wait(self: RequestQueue) -> Batch:
         reply = await self._blocking.execute("BRPOP", self._name, self._wait)
         message = reply[1] if reply else None
-        return Batch([message[: self._longest + 1]], queue._digest([message])) if message else Batch([], "")
+        return Batch([message[: self._longest + 1]], request_queue._digest([message])) if message else Batch([], "")
 
     RequestQueue.wait = wait
 
@@ -197,8 +197,8 @@ def one_message_at_a_time() -> None:
 )
 def flat_messages_are_not_understood() -> None:
     """Only the envelope is read."""
-    from server import messages
     from server.errors import ErrorCode, InvalidMessage
+    from server.ocpp import messages
 
     def refuse(_flat: Any) -> Any:
         raise InvalidMessage(ErrorCode.FORMATION_VIOLATION, "not an envelope")
@@ -225,8 +225,10 @@ def malformed_messages_are_not_set_aside() -> None:
 def processors_do_not_know_of_each_other() -> None:
     """Every processor takes what it finds, whoever handles the message before it."""
     take_at_most_once()
-    queue._claim = Script(replaced(queue._CLAIM, "if not mine and owner[1] and", "if false and"))
-    queue._commit = Script(replaced(queue._commit._text, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false"))
+    request_queue._claim = Script(replaced(request_queue._CLAIM, "if not mine and owner[1] and", "if false and"))
+    request_queue._commit = Script(
+        replaced(request_queue._commit._text, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false")
+    )
 
 
 @defect(

@@ -9,12 +9,12 @@ from typing import Any
 from catalogue import defect
 from queue_defects import replaced
 
-from server import queue, router, shards
-from server.processor import Processor
-from server.queue import Batch, RequestQueue
-from server.router import Router
-from server.script import Script
-from server.shards import ShardedProcessor, Share
+from server.processor import request_queue, router, shards
+from server.processor.processor import Processor
+from server.processor.request_queue import Batch, RequestQueue
+from server.processor.router import Router
+from server.processor.shards import ShardedProcessor, Share
+from server.redis.script import Script
 
 SHARED = "Processors That Share Eight Shards Keep The Order Of Each Charge Point"
 DEAD = "A Processor Of Shards That Dies Is Replaced And The Order Is Kept"
@@ -91,10 +91,10 @@ def shards_of_the_dead_are_never_taken_over() -> None:
 @defect("R13.4", LATE, says=r"[1-9]\d* answered twice")
 def a_shard_has_two_owners() -> None:
     """A commit does not look whether the shard is still its processor's: who wakes up late handles messages again."""
-    text = replaced(queue._COMMIT, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false")
+    text = replaced(request_queue._COMMIT, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false")
     # Neither that the messages are still there, nor that what it read of the state is.
     text = replaced(text, "if #tail ~= count or", "if false and")
-    queue._commit = Script(replaced(text, "if #changed + #wrong_type > 0 then", "if false then"))
+    request_queue._commit = Script(replaced(text, "if #changed + #wrong_type > 0 then", "if false then"))
     sound = Processor._handle
 
     async def handle(self: Processor, batch: Batch) -> Any:

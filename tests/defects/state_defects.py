@@ -8,10 +8,10 @@ from typing import Any
 from catalogue import defect
 from queue_defects import replaced
 
-from server import sessions
-from server.processor import Processor
-from server.queue import RequestQueue
-from server.script import Script
+from server.gateway import sessions
+from server.processor.processor import Processor
+from server.processor.request_queue import RequestQueue
+from server.redis.script import Script
 from server.store import redis_store
 from server.store.redis_store import RedisStateStore
 from server.store.view import StateView
@@ -93,7 +93,7 @@ def delete_does_not_cascade() -> None:
 @defect("R15.2", STOPPED, says=r"Transaction \d+ is kept as active, expected completed")
 def stopped_transactions_stay_active() -> None:
     """StopTransaction is answered and not recorded."""
-    from server import handlers
+    from server.ocpp import handlers
 
     handlers._HANDLERS["StopTransaction"] = lambda call, view: handlers.Outcome({})
 

@@ -15,7 +15,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from resilience import background
+from ocpp_resilience import background
 
 ACCEPTED = {
     "Authorize": {"idTagInfo": {"status": "Accepted"}},

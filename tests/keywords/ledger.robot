@@ -67,6 +67,6 @@ The Ledger Of A Processor With A Defect Should Say
 Judging The File Again Should Say
     [Documentation]    From the command line, in a process of its own.
     [Arguments]    ${file}    ${expected}
-    ${again}    Run Process    ${{sys.executable}}    -m    resilience.ledger    check    ${file}
+    ${again}    Run Process    ${{sys.executable}}    -m    ocpp_resilience.ledger    check    ${file}
     Should Be Equal    ${again.rc}    ${0}
     Should Be Equal    ${again.stdout}    ${expected}

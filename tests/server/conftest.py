@@ -9,7 +9,7 @@ import pytest
 import redis
 from harness import START_SECONDS, Relay, ServerProcess, connect
 
-from resilience.services import AppendOnly, EmbeddedRedis
+from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis
 
 StartServer = Callable[..., ServerProcess]
 StartRedis = Callable[..., EmbeddedRedis]

@@ -20,8 +20,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from resilience.processes import ChildProcess
-from resilience.waiting import wait_until
+from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.waiting import wait_until
 from server.app import App
 from server.config import Settings
 

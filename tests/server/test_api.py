@@ -11,7 +11,7 @@ import redis
 from conftest import StartServer
 from harness import QUEUE, SOON, answers, call, push, until, wait_drained
 
-from server.queue import BATCH_MESSAGES
+from server.processor.request_queue import BATCH_MESSAGES
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

@@ -18,9 +18,9 @@ import redis
 from conftest import StartRedis, StartServer
 from harness import SOON, START_SECONDS, ServerProcess, answered_ids, call, connect, push, until, wait_drained
 
-from resilience.errors import WaitTimeout
-from resilience.ports import free_port
-from resilience.processes import ChildProcess
+from ocpp_resilience.errors import WaitTimeout
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.processes import ChildProcess
 
 NOWHERE = "redis://127.0.0.1:1/0"
 

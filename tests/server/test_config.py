@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.app import App
 from server.config import _READERS, LogFormat, LogLevel, Role, SettingError, Settings
-from server.redis_link import RedisLink
+from server.redis.link import RedisLink
 
 
 def read(**environment: str) -> Settings:

@@ -14,8 +14,8 @@ from test_gateway import BOOT, ask, plugged, receive, send
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from server.outbox import Entry, Outbox
-from server.sessions import Session, Sessions
+from server.gateway.request_publisher import Entry, Outbox
+from server.gateway.sessions import Session, Sessions
 from server.store.keys import Keys
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.correlation import (
+from server.correlation.manager import (
     EXPIRIES_PER_TURN,
     CallErrorReceived,
     ChargePointDisconnected,

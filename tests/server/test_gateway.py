@@ -32,8 +32,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidMessage, InvalidStatus
 
-from server import delivery
 from server.config import SettingError, Settings
+from server.gateway import response_delivery
 
 pytestmark = pytest.mark.anyio
 
@@ -476,7 +476,7 @@ async def test_what_waited_before_the_connection_is_delivered(server: ServerProc
 
 async def test_a_lost_wake_up_does_not_cost_the_command(server: ServerProcess, client: redis.Redis) -> None:
     """The list is looked at all the same, each second."""
-    assert delivery.SWEEP_EVERY == 1
+    assert response_delivery.SWEEP_EVERY == 1
     async with plugged(server, "CP-1") as socket:
         await ask(socket, "1", "Heartbeat")
         # Not before the look that takes the answer out: that would find the command too.

@@ -20,10 +20,10 @@ from harness import NOW, QUEUE, QUICK, SOON, START_SECONDS, Cut, Relay, connect,
 from test_gateway import BOOT, ask, command, plugged, receive, send, wake
 from websockets.exceptions import ConnectionClosed
 
-from resilience.services import EmbeddedRedis
+from ocpp_resilience.redis.services import EmbeddedRedis
 from server.app import App
 from server.config import Settings
-from server.gateway import HOLD_SECONDS
+from server.gateway.gateway import HOLD_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +90,7 @@ async def test_a_call_that_is_held_is_taken_when_redis_is_back_in_time(
     start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In time, however slowly Redis starts on a busy machine."""
-    monkeypatch.setattr("server.gateway.HOLD_SECONDS", 10 * SOON)
+    monkeypatch.setattr("server.gateway.gateway.HOLD_SECONDS", 10 * SOON)
     private = start_redis()
     async with running_here(private.url()) as (made, server), plugged(server, "CP-1") as socket:
         await ask(socket, "1", "BootNotification", BOOT)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from payloads import from_schema
 from test_schemas import COMPLETE, METER_VALUE, official
 
-from server import handlers, schemas
 from server.errors import CorruptState, InvalidMessage
-from server.handlers import Outcome
-from server.messages import Call
+from server.ocpp import handlers, schemas
+from server.ocpp.handlers import Outcome
+from server.ocpp.messages import Call
 from server.store.keys import Keys
 from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import NotLoaded, StateCache, StateView

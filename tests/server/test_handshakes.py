@@ -22,8 +22,8 @@ from conftest import StartServer
 from harness import SOON, ServerProcess, app, soon
 from test_gateway import ask, plugged
 
-from server import gateway
-from server.sparing import MOST
+from server.gateway import gateway
+from server.rate_limited_log import MOST
 
 pytestmark = pytest.mark.anyio
 

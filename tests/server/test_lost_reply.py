@@ -25,7 +25,7 @@ from harness import (
     wait_drained,
 )
 
-from resilience.services import EmbeddedRedis
+from ocpp_resilience.redis.services import EmbeddedRedis
 
 CUTS = 20
 CHARGE_POINTS = 8

@@ -11,8 +11,8 @@ import redis
 from conftest import StartRedis
 from harness import SOON, connect, soon
 
-from server.mailbox import Mailbox
-from server.redis_link import RedisLink
+from server.correlation.mailbox import Mailbox
+from server.redis.link import RedisLink
 from server.store.keys import Keys
 
 pytestmark = pytest.mark.anyio

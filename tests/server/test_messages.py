@@ -13,9 +13,9 @@ from harness import NOW
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server import messages
 from server.errors import ErrorCode, InvalidMessage
-from server.messages import Call, CallError, CallResult
+from server.ocpp import messages
+from server.ocpp.messages import Call, CallError, CallResult
 
 LIMIT = 256 * 1024
 FORMATION, OCCURENCE = ErrorCode.FORMATION_VIOLATION, ErrorCode.OCCURENCE_CONSTRAINT_VIOLATION

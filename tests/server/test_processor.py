@@ -36,8 +36,8 @@ from harness import (
     stop_transaction,
 )
 
-from server import messages
-from server import processor as processor_module
+from server.ocpp import messages
+from server.processor import processor as processor_module
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,15 @@ from conftest import StartRedis
 from harness import LEASE, QUEUE, SOON, Cut, Relay, app, connect, is_commit, push, soon
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
-from server.queue import BATCH_BYTES, BATCH_MESSAGES, Batch, Committed, Conflict, Refused, RequestQueue
+from server.processor.request_queue import (
+    BATCH_BYTES,
+    BATCH_MESSAGES,
+    Batch,
+    Committed,
+    Conflict,
+    Refused,
+    RequestQueue,
+)
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ from harness import (
 from redis.exceptions import ConnectionError as LostConnection
 from workload import Workload
 
-from server.redis_link import LOG_EVERY, RedisLink
+from server.redis.link import LOG_EVERY, RedisLink
 
 AWAY_SECONDS = 3.0
 """How long processor time and log records are looked at, where nothing else is said."""
@@ -80,7 +80,7 @@ async def test_pauses_between_attempts_stay_short_however_long_redis_is_away(mon
     async def note(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("server.redis_link.asyncio.sleep", note)
+    monkeypatch.setattr("server.redis.link.asyncio.sleep", note)
     link = RedisLink("redis://127.0.0.1:1/0")
     try:
         for _ in range(1000):

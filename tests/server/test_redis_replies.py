@@ -17,8 +17,8 @@ from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as NoReply
 
-from resilience.processes import ChildProcess
-from server.redis_link import RedisWire
+from ocpp_resilience.processes import ChildProcess
+from server.redis.link import RedisWire
 
 pytestmark = pytest.mark.anyio
 

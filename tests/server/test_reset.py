@@ -11,7 +11,7 @@ import pytest
 from harness import SOON, soon
 from redis.exceptions import ConnectionError as LostConnection
 
-from server.redis_link import RedisLink, RedisWire
+from server.redis.link import RedisLink, RedisWire
 
 pytestmark = pytest.mark.anyio
 

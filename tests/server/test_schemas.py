@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from payloads import from_schema
 
-from server import messages, schemas
 from server.errors import ErrorCode, InvalidMessage
-from server.messages import Call
+from server.ocpp import messages, schemas
+from server.ocpp.messages import Call
 
 FORMATION, OCCURENCE = ErrorCode.FORMATION_VIOLATION, ErrorCode.OCCURENCE_CONSTRAINT_VIOLATION
 TYPE, PROPERTY = ErrorCode.TYPE_CONSTRAINT_VIOLATION, ErrorCode.PROPERTY_CONSTRAINT_VIOLATION

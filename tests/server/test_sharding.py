@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from resilience.queue.cases import load_cases
-from resilience.queue.messages import Ids
-from resilience.target import PROFILES
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.invalid_cases import load_cases
+from ocpp_resilience.profile import PROFILES
 from server.app import App
 from server.errors import InvalidMessage
-from server.messages import parse
-from server.outbox import Entry, Outbox
-from server.queue import BATCH_MESSAGES, Committed, Kind, Refused, RequestQueue
-from server.router import UnshardedQueue
-from server.sessions import Session
-from server.sharding import address, shard_of
-from server.shards import Share
+from server.gateway.request_publisher import Entry, Outbox
+from server.gateway.sessions import Session
+from server.ocpp.messages import parse
+from server.processor.request_queue import BATCH_MESSAGES, Committed, Kind, Refused, RequestQueue
+from server.processor.router import UnshardedQueue
+from server.processor.sharding import address, shard_of
+from server.processor.shards import Share
 from server.store.keys import Keys
 
 KEYS = Keys()

@@ -19,13 +19,13 @@ from websockets.sync.client import connect as dial
 from websockets.typing import Subprotocol
 from workload import CHARGE_POINTS, Workload
 
-from resilience.ledger import Ledger, Verdict, check
-from resilience.state_keys import check_keys
-from resilience.target import Target
-from server.outbox import Entry, Outbox
-from server.queue import RequestQueue
-from server.sessions import Session
-from server.sharding import shard_of
+from ocpp_resilience.ledger import Ledger, Verdict, check
+from ocpp_resilience.profile import Target
+from ocpp_resilience.state.keys import check_keys
+from server.gateway.request_publisher import Entry, Outbox
+from server.gateway.sessions import Session
+from server.processor.request_queue import RequestQueue
+from server.processor.sharding import shard_of
 from server.store.keys import Keys
 
 KEYS = Keys()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.sparing import MOST, WINDOW, Sparing
+from server.rate_limited_log import MOST, WINDOW, Sparing
 
 
 def test_a_few_of_each_kind_are_written_and_the_others_counted_once() -> None:

@@ -21,7 +21,7 @@ from harness import (
     until,
 )
 
-from server.queue import BATCH_MESSAGES
+from server.processor.request_queue import BATCH_MESSAGES
 
 CATCHES = 100
 """How often a server may be too quick to be caught at work."""

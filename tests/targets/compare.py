@@ -25,10 +25,10 @@ from pathlib import Path
 import yaml
 from robot.api import ExecutionResult, TestSuite
 
-from resilience.ports import free_port
-from resilience.processes import ChildProcess
-from resilience.services import EmbeddedRedis
-from resilience.target import PROFILES
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.redis.services import EmbeddedRedis
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -10,14 +10,15 @@ import pytest
 import redis
 import yaml
 
-from resilience.queue.announcements import Announcements
-from resilience.queue.client import QueueClient
-from resilience.queue.keys import QueueKeys
-from resilience.queue.link import QueueUnavailable
-from resilience.queue.messages import Ids, MessageFormat, SentMessages, build, default_payload
-from resilience.services import ServiceKind, create_service
-from resilience.target import Target
-from resilience.waiting import wait_until
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.messages import MessageFormat, SentMessages, build, default_payload
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import QueueUnavailable
+from ocpp_resilience.redis.services import ServiceKind, create_service
+from ocpp_resilience.transport.announcements import Announcements
+from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.queue_keys import QueueKeys
+from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 SESSION = {"required": True, "session": {"name": "{charge_point_id}", "since": "{timestamp}"}}

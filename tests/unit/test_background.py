@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from resilience import background
-from resilience.background import BackgroundTimeout
+from ocpp_resilience import background
+from ocpp_resilience.background import BackgroundTimeout
 
 
 @pytest.fixture(autouse=True)

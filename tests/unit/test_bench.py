@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from resilience.waiting import wait_until
+from ocpp_resilience.waiting import wait_until
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from resilience.ledger import Verdict, check
+from ocpp_resilience.ledger import Verdict, check
 
 ROOT = Path(__file__).resolve().parents[2]
 

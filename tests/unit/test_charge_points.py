@@ -17,15 +17,15 @@ import trustme
 from websockets.utils import accept_key
 
 from ChargePointLibrary import ChargePointLibrary
-from resilience import background
-from resilience.charge_points.behaviour import How
-from resilience.charge_points.errors import CallRefused, ConnectFailed, NoAnswer, NotConnected
-from resilience.charge_points.frames import Direction, read_frame
-from resilience.charge_points.gateway import Gateway
-from resilience.errors import ExpectationFailed, UsageError, WaitTimeout
-from resilience.queue.messages import MessageType
-from resilience.target import Target
-from resilience.waiting import wait_until
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.behaviour import How
+from ocpp_resilience.charge_points.errors import CallRefused, ConnectFailed, NoAnswer, NotConnected
+from ocpp_resilience.charge_points.gateway import Gateway
+from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from ocpp_resilience.ocpp.frames import Direction, read_frame
+from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.profile import Target
+from ocpp_resilience.waiting import wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
 

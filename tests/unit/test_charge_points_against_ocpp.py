@@ -19,8 +19,8 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from ChargePointLibrary import ChargePointLibrary
-from resilience import background
-from resilience.charge_points.behaviour import How
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.behaviour import How
 
 NOW = "2026-01-15T10:30:00Z"
 ACCEPTED = {"status": "Accepted"}

@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from resilience.correlation.commands import CommandClient
-from resilience.correlation.traffic import CommandTraffic, TrafficReport
-from resilience.errors import UsageError
-from resilience.ledger import Expect, Ledger, LedgerReport, check
-from resilience.ports import free_port
-from resilience.target import Target
-from resilience.waiting import wait_until
+from ocpp_resilience.correlation.commands import CommandClient
+from ocpp_resilience.correlation.traffic import CommandTraffic, TrafficReport
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ledger import Expect, Ledger, LedgerReport, check
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.profile import Target
+from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 """Seconds that something that has to come may take on a machine that does other things."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from resilience.charge_points.conformance import violations
-from resilience.charge_points.frames import Direction, Frame, read_frame
+from ocpp_resilience.charge_points.conformance import violations
+from ocpp_resilience.ocpp.frames import Direction, Frame, read_frame
 
 NOW = "2026-01-15T10:30:00Z"
 HEARTBEAT = [2, "h1", "Heartbeat", {}]

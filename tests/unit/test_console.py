@@ -19,9 +19,9 @@ from typing import TextIO
 
 import pytest
 
-from resilience import console
-from resilience.console import Console, Rate, time_left
-from resilience.waiting import wait_until
+from ocpp_resilience.robot import console
+from ocpp_resilience.robot.console import Console, Rate, time_left
+from ocpp_resilience.waiting import wait_until
 
 COLUMNS = 100
 STEPS = re.compile(r"\x1b(?:\[([\d;]*)([A-Za-z])|([78D]))|([\r\n])|([^\x1b\r\n]+)")

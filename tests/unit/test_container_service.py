@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from resilience.errors import UsageError
-from resilience.services import RedisService, ServiceKind, create_service
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.redis.services import RedisService, ServiceKind, create_service
 
 
 def test_without_docker_the_failure_says_what_is_missing_and_how_to_do_without(

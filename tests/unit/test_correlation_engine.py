@@ -12,15 +12,15 @@ import pytest
 import redis
 
 from CorrelationLibrary import CorrelationLibrary
-from resilience import background
-from resilience.correlation import direct
-from resilience.correlation.commands import Command, Commands, pick
-from resilience.correlation.gateway_stand_in import Answering, Order, Way, default_payload, read_command
-from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
-from resilience.ocpp_server import OcppServer
-from resilience.services import AppendOnly, RedisService, ServiceKind, create_service
-from resilience.target import Target, fill_template
-from resilience.waiting import wait_until
+from ocpp_resilience import background
+from ocpp_resilience.correlation import direct
+from ocpp_resilience.correlation.commands import Command, Commands, pick
+from ocpp_resilience.correlation.gateway_stand_in import Answering, Order, Way, default_payload, read_command
+from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.profile import Target, fill_template
+from ocpp_resilience.redis.services import AppendOnly, RedisService, ServiceKind, create_service
+from ocpp_resilience.system.server import OcppServer
+from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 """Seconds that something that has to come may take on a machine that does other things."""
@@ -329,7 +329,7 @@ def test_templates_keep_types_and_leave_out_what_is_not_given() -> None:
 
 
 def test_requests_are_made_as_the_reference_profile_says() -> None:
-    from resilience.correlation.commands import CommandClient
+    from ocpp_resilience.correlation.commands import CommandClient
 
     client = CommandClient("http://127.0.0.1:1", Target.load("reference"), run="run")
     got = client.make("GetConfiguration", "CP/1 ü", timeout=2.0)

@@ -15,7 +15,7 @@ from robot.libdocpkg.model import KeywordDoc, LibraryDoc
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = sorted(path.name for path in (ROOT / "libraries").glob("*Library") if (path / "__init__.py").is_file())
-MODULES = sorted(path for folder in ("libraries/resilience", "server") for path in (ROOT / folder).rglob("*.py"))
+MODULES = sorted(path for folder in ("libraries/ocpp_resilience", "server") for path in (ROOT / folder).rglob("*.py"))
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

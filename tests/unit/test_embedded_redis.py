@@ -12,11 +12,11 @@ import psutil
 import pytest
 import redis
 
-from resilience.errors import ServiceError, UsageError, WaitTimeout
-from resilience.ports import HOST, PORTS
-from resilience.services import AppendOnly, EmbeddedRedis, RestartHow, ServiceKind, create_service, embedded
-from resilience.services.base import describe_version
-from resilience.waiting import in_words, wait_until
+from ocpp_resilience.errors import ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.ports import HOST, PORTS
+from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis, RestartHow, ServiceKind, create_service, embedded
+from ocpp_resilience.redis.services.base import describe_version
+from ocpp_resilience.waiting import in_words, wait_until
 
 START = 30.0
 PATIENCE = 30

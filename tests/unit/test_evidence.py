@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from EvidenceLibrary import EvidenceLibrary
-from resilience.errors import ExpectationFailed, ResilienceError, UsageError
-from resilience.measurements import RUN, Measurement, as_html
-from resilience.requirements import Threshold, load
+from ocpp_resilience.errors import ExpectationFailed, ResilienceError, UsageError
+from ocpp_resilience.evidence.measurements import RUN, Measurement, as_html
+from ocpp_resilience.evidence.requirements import Threshold, load
 
 
 def lines(path: Path) -> list[Measurement]:

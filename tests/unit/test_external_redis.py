@@ -11,8 +11,15 @@ from pathlib import Path
 import pytest
 from robot.api import ExecutionResult
 
-from resilience.errors import LacksCapability, UsageError, WaitTimeout
-from resilience.services import AppendOnly, EmbeddedRedis, ExternalRedis, RestartHow, ServiceKind, create_service
+from ocpp_resilience.errors import LacksCapability, UsageError, WaitTimeout
+from ocpp_resilience.redis.services import (
+    AppendOnly,
+    EmbeddedRedis,
+    ExternalRedis,
+    RestartHow,
+    ServiceKind,
+    create_service,
+)
 
 
 @pytest.fixture(scope="module")

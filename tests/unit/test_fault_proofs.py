@@ -18,19 +18,19 @@ from EvidenceLibrary import EvidenceLibrary, measurements
 from FaultLibrary.commands import Action, When
 from FaultLibrary.schedules import Schedules
 from FaultLibrary.state import FaultState
-from resilience.errors import ExpectationFailed
-from resilience.faults.client import FaultProxyProcess, ProxyApi
-from resilience.faults.injection import Fault, Injector
-from resilience.faults.journal import FaultJournal
-from resilience.faults.network import FaultyPath
-from resilience.faults.probe import Address
-from resilience.faults.redis_faults import REPLY_LIMIT, RedisFaults
-from resilience.faults.services import redis_fault, server_fault
-from resilience.library import Cleanup
-from resilience.ocpp_server import OcppServer
-from resilience.services import AppendOnly, Effect, EmbeddedRedis
-from resilience.target import Target
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
+from ocpp_resilience.faults.injection import Fault, Injector
+from ocpp_resilience.faults.journal import FaultJournal
+from ocpp_resilience.faults.network import FaultyPath
+from ocpp_resilience.faults.probe import Address
+from ocpp_resilience.faults.redis_faults import REPLY_LIMIT, RedisFaults
+from ocpp_resilience.faults.services import redis_fault, server_fault
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.services import AppendOnly, Effect, EmbeddedRedis
+from ocpp_resilience.robot.library import Cleanup
+from ocpp_resilience.system.server import OcppServer
+from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 """Seconds that something that has to come may take on a machine that does other things."""

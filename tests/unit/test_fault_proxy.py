@@ -17,13 +17,13 @@ from redis.retry import Retry
 from toxiproxy import Toxiproxy
 from toxiproxy.proxy import Proxy
 
-from resilience.faults.client import FaultProxyProcess, ProxyApi
-from resilience.faults.pipe import Pipe
-from resilience.faults.relay import Connection
-from resilience.faults.resp import NotResp, Splitter, keys_of, matches, was_run, words_of
-from resilience.faults.toxics import Toxic
-from resilience.services import AppendOnly, EmbeddedRedis
-from resilience.waiting import wait_until
+from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
+from ocpp_resilience.faults.pipe import Pipe
+from ocpp_resilience.faults.relay import Connection
+from ocpp_resilience.faults.resp import NotResp, Splitter, keys_of, matches, was_run, words_of
+from ocpp_resilience.faults.toxics import Toxic
+from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis
+from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 """Seconds that something that has to come may take on a machine that does other things."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from resilience.errors import ResilienceError, ServiceError, UsageError, WaitTimeout
-from resilience.faults import schedule
-from resilience.faults.injection import Fault, Injector
-from resilience.faults.journal import FaultJournal
-from resilience.faults.schedule import Row, Run, by_chance, read
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ResilienceError, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.faults import schedule
+from ocpp_resilience.faults.injection import Fault, Injector
+from ocpp_resilience.faults.journal import FaultJournal
+from ocpp_resilience.faults.schedule import Row, Run, by_chance, read
+from ocpp_resilience.waiting import wait_until
 
 
 class Switch:

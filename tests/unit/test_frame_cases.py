@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from ChargePointLibrary import ChargePointLibrary
-from resilience import background
-from resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
-from resilience.charge_points.gateway import Gateway
-from resilience.charge_points.point import ChargePoint
-from resilience.errors import ExpectationFailed, UsageError
-from resilience.queue.messages import Ids
-from resilience.target import Target
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
+from ocpp_resilience.charge_points.gateway import Gateway
+from ocpp_resilience.charge_points.point import ChargePoint
+from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.profile import Target
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
 

@@ -20,8 +20,8 @@ import pytest
 from robot.api import SuiteVisitor
 from robot.api import TestSuite as Suites
 
-from resilience.report.grade import Failure, Grade, GradedDefect
-from resilience.requirements import DEFAULT_FILE, load
+from ocpp_resilience.evidence.requirements import DEFAULT_FILE, load
+from ocpp_resilience.report.grade import Failure, Grade, GradedDefect
 
 FOLDER = Path(__file__).resolve().parents[1] / "defects"
 
@@ -51,8 +51,8 @@ Told
 """
 
 WAITS = """
-from resilience.load import LoadRun, Plan
-from resilience.waiting import wait_until
+from ocpp_resilience.load import LoadRun, Plan
+from ocpp_resilience.waiting import wait_until
 
 def answer_limit(seconds):
     run = LoadRun("load", Plan(url="ws://127.0.0.1/{charge_point_id}", messages=1, timeout=float(seconds)))
@@ -450,7 +450,7 @@ def test_the_review_needs_all_of_its_defects(tools: Any) -> None:
 
 def test_waits_of_other_programs_are_not_capped() -> None:
     environment = os.environ | {"PYTHONPATH": str(FOLDER / "inject"), "GRADE_LONGEST_WAIT": "1"}
-    program = "from resilience.waiting import wait_until; print(wait_until.__module__)"
+    program = "from ocpp_resilience.waiting import wait_until; print(wait_until.__module__)"
 
     async def printed() -> bytes:
         process = await asyncio.create_subprocess_exec(
@@ -458,4 +458,4 @@ def test_waits_of_other_programs_are_not_capped() -> None:
         )
         return (await process.communicate())[0]
 
-    assert asyncio.run(printed()).strip() == b"resilience.waiting"
+    assert asyncio.run(printed()).strip() == b"ocpp_resilience.waiting"

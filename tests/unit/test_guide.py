@@ -17,8 +17,8 @@ import pytest
 import yaml
 from robot import api
 
-from resilience.requirements import load
-from resilience.target import Capability, Target
+from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.profile import Capability, Target
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide"
@@ -92,8 +92,12 @@ def test_every_page_is_in_the_index() -> None:
 def test_commands_of_the_guide_know_their_options() -> None:
     seen = set()
     for page in PAGES:
-        for module, rest in re.findall(r"python -m (resilience[.\w]*)([^\n`|)]*)", page.read_text()):
-            helped = [module, "check"] if module in {"resilience.requirements", "resilience.ledger"} else [module]
+        for module, rest in re.findall(r"python -m (ocpp_resilience[.\w]*)([^\n`|)]*)", page.read_text()):
+            helped = (
+                [module, "check"]
+                if module in {"ocpp_resilience.evidence.requirements", "ocpp_resilience.ledger"}
+                else [module]
+            )
             text = subprocess.run(
                 [sys.executable, "-m", *helped, "--help"],
                 capture_output=True,
@@ -105,7 +109,7 @@ def test_commands_of_the_guide_know_their_options() -> None:
             for option in re.findall(r"--[a-z-]+", rest):
                 assert option in text, f"{page.name}: {module} has no {option}"
             seen.add(module)
-    assert "resilience.report" in seen
+    assert "ocpp_resilience.report" in seen
 
 
 def test_make_targets_of_the_guide_exist() -> None:
@@ -217,7 +221,7 @@ def test_keywords_are_made_by_the_decorator_that_keeps_their_types() -> None:
     assert others == []
 
 
-@pytest.mark.parametrize("folder", [*LIBRARIES, ROOT / "libraries" / "resilience"], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [*LIBRARIES, ROOT / "libraries" / "ocpp_resilience"], ids=lambda folder: folder.name)
 def test_each_package_says_that_it_has_types(folder: Path) -> None:
     assert (folder / "py.typed").is_file()
 

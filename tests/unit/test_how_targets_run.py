@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from ocpp_resilience.errors import LacksCapability, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.system.container_process import ContainerProcess
+from ocpp_resilience.waiting import wait_until
 from OcppServerLibrary import OcppServerLibrary
-from resilience.container_process import ContainerProcess
-from resilience.errors import LacksCapability, ServiceError, UsageError, WaitTimeout
-from resilience.ports import free_port
-from resilience.processes import ChildProcess
-from resilience.waiting import wait_until
 
 SERVER = textwrap.dedent("""\
     import http.server, sys

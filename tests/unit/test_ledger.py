@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.ledger import Expect, Ledger, LedgerError, LedgerReport, Verdict, check
+from ocpp_resilience.ledger import Expect, Ledger, LedgerError, LedgerReport, Verdict, check
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ def test_the_command_says_the_same_and_its_exit_status_too(ledger: Ledger) -> No
     send(ledger, 2, answered=False)
     ledger.end()
     ledger.close()
-    command = [sys.executable, "-m", "resilience.ledger", "check", str(ledger.path)]
+    command = [sys.executable, "-m", "ocpp_resilience.ledger", "check", str(ledger.path)]
     text = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert text.returncode == 1
     assert text.stdout.splitlines()[0].startswith("violated: 2 messages: 2 acknowledged")

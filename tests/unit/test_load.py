@@ -23,16 +23,16 @@ import pytest
 from robot.api import SkipExecution
 
 from LoadLibrary import LoadLibrary
-from resilience.errors import ExpectationFailed, ServiceError, UsageError
-from resilience.ledger import Verdict, check
-from resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
-from resilience.load.plan import Arrivals
-from resilience.load.result import Part, Spent, Times, cause_of_slip, together
-from resilience.measure import contention
-from resilience.measure.contention import Contention
-from resilience.measure.memory import Bound
-from resilience.measure.sampling import Sampler
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError
+from ocpp_resilience.evidence.measure import contention
+from ocpp_resilience.evidence.measure.contention import Contention
+from ocpp_resilience.evidence.measure.memory import Bound
+from ocpp_resilience.evidence.measure.sampling import Sampler
+from ocpp_resilience.ledger import Verdict, check
+from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
+from ocpp_resilience.load.plan import Arrivals
+from ocpp_resilience.load.result import Part, Spent, Times, cause_of_slip, together
+from ocpp_resilience.waiting import wait_until
 
 SERVER = Path(__file__).with_name("load_server.py")
 MOST_SAMPLES = 6
@@ -558,7 +558,7 @@ def test_a_generator_ends_when_its_starter_is_gone(server: Callable[..., str], t
     plan.write_bytes(json.dumps({"url": server(), "seconds": 60, "messages": None}).encode())
     starter = (
         "import os, subprocess, sys\n"
-        f"command = [sys.executable, '-m', 'resilience.load', {str(plan)!r}, '--parent', str(os.getpid())]\n"
+        f"command = [sys.executable, '-m', 'ocpp_resilience.load', {str(plan)!r}, '--parent', str(os.getpid())]\n"
         "child = subprocess.Popen(command)\n"
         "print(child.pid, flush=True)\nsys.stdin.read()"
     )

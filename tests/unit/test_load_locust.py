@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from resilience.ledger import Verdict, check
-from resilience.ports import free_port
+from ocpp_resilience.ledger import Verdict, check
+from ocpp_resilience.ports import free_port
 
-LOCUSTFILE = Path(__file__).resolve().parents[2] / "libraries" / "resilience" / "load" / "locustfile.py"
+LOCUSTFILE = Path(__file__).resolve().parents[2] / "libraries" / "ocpp_resilience" / "load" / "locustfile.py"
 PATIENCE = 90
 """Seconds; on an idle machine it takes 10."""
 CHARGE_POINTS, RATE, SECONDS = 21, 100, 2

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from resilience.errors import WaitTimeout
-from resilience.log_records import LogRecords
+from ocpp_resilience.errors import WaitTimeout
+from ocpp_resilience.system.log_records import LogRecords
 
 
 @pytest.fixture

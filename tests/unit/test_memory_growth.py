@@ -9,10 +9,10 @@ from itertools import accumulate
 
 import pytest
 
-from resilience.errors import ServiceError, UsageError
-from resilience.measure.memory import Bound, accused_after, memory_growth, theil_sen
-from resilience.measure.sampling import Sampler
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ServiceError, UsageError
+from ocpp_resilience.evidence.measure.memory import Bound, accused_after, memory_growth, theil_sen
+from ocpp_resilience.evidence.measure.sampling import Sampler
+from ocpp_resilience.waiting import wait_until
 
 EVERY = 0.5
 

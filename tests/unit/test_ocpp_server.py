@@ -13,12 +13,12 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from resilience import http_client
-from resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
-from resilience.measure.times import response_times
-from resilience.metrics import parse_metrics
-from resilience.ocpp_server import Health, OcppServer
-from resilience.target import Target
+from ocpp_resilience import http_client
+from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.evidence.measure.times import response_times
+from ocpp_resilience.profile import Target
+from ocpp_resilience.system.metrics import parse_metrics
+from ocpp_resilience.system.server import Health, OcppServer
 
 FAKES = Path(__file__).resolve().parents[1] / "fakes"
 Make = Callable[..., OcppServer]

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from resilience.target import PROFILES, Target
+from ocpp_resilience.profile import PROFILES, Target
 
 ROOT = Path(__file__).resolve().parents[2]
 

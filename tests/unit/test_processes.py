@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resilience.errors import ServiceError, WaitTimeout
-from resilience.processes import ChildProcess, tail
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import ServiceError, WaitTimeout
+from ocpp_resilience.processes import ChildProcess, tail
+from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 """Seconds that something that has to come may take on a machine that does other things."""
@@ -234,7 +234,7 @@ def test_tail_of_a_long_file(tmp_path: Path) -> None:
 def test_an_interpreter_that_ends_takes_its_processes_along() -> None:
     code = f"""
         import sys
-        from resilience.processes import ChildProcess
+        from ocpp_resilience.processes import ChildProcess
         child = ChildProcess("Helper")
         child.start([sys.executable, "-c", {DEAF!r}])
         child.pause()

@@ -1,4 +1,4 @@
-"""`python -m resilience.target check` with each kind of mistake: one line that names file, line, field and what is
+"""`python -m ocpp_resilience.check check` with each kind of mistake: one line that names file, line, field and what is
 allowed, exit status 2; addresses where nothing is are found when they are tried, exit status 1."""
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from resilience.ports import free_port
-from resilience.services import EmbeddedRedis
-from resilience.target import PROFILES
-from resilience.target.__main__ import main
+from ocpp_resilience.check.__main__ import main
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.redis.services import EmbeddedRedis
 
 OTHER = (Path(__file__).resolve().parents[2] / "tests" / "other_server" / "profile.yaml").read_text()
 RUNNING = (PROFILES / "running.yaml").read_text()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from resilience.errors import UsageError
-from resilience.queue.cases import InvalidCase, load_cases
-from resilience.queue.messages import Ids
-from resilience.target import PROFILES
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.invalid_cases import InvalidCase, load_cases
+from ocpp_resilience.profile import PROFILES
 
 GOOD: dict[str, Any] = {
     "id": "missing-brace",

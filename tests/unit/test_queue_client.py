@@ -16,16 +16,10 @@ import msgspec
 import pytest
 import redis
 
-from resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
-from resilience.queue import waits
-from resilience.queue.answers import AnswerKind
-from resilience.queue.client import QueueClient
-from resilience.queue.dead_letters import DeadLetterFilter
-from resilience.queue.keys import QueueKeys
-from resilience.queue.link import QueueUnavailable, database_in, shown_url
-from resilience.queue.messages import (
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.messages import (
     Delivery,
-    Ids,
     MessageFormat,
     SentMessage,
     SentMessages,
@@ -33,11 +27,17 @@ from resilience.queue.messages import (
     default_payload,
     raw,
 )
-from resilience.queue.snapshot import compare
-from resilience.services import AppendOnly, RedisService, ServiceKind, create_service
-from resilience.target import Target
-from resilience.target.sections import Action, Timeouts
-from resilience.waiting import wait_until
+from ocpp_resilience.profile import Target
+from ocpp_resilience.profile.sections import Action, Timeouts
+from ocpp_resilience.redis.connection import QueueUnavailable, database_in, shown_url
+from ocpp_resilience.redis.services import AppendOnly, RedisService, ServiceKind, create_service
+from ocpp_resilience.redis.snapshot import compare
+from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.answers import AnswerKind
+from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.dead_letters import DeadLetterFilter
+from ocpp_resilience.transport.queue_keys import QueueKeys
+from ocpp_resilience.waiting import wait_until
 
 REQUESTS, DEAD_LETTERS = "ocpp:requests", "ocpp:dead-letters"
 PATIENCE = 30

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resilience.errors import UsageError
-from resilience.queue.generate import MAX_MESSAGE_BYTES, InvalidMessages, generate_invalid
-from resilience.queue.messages import Ids, SentMessage
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.invalid_generated import MAX_MESSAGE_BYTES, InvalidMessages, generate_invalid
+from ocpp_resilience.ocpp.messages import SentMessage
 from server.errors import ErrorCode, InvalidMessage
-from server.messages import Call, parse
-from server.schemas import check
+from server.ocpp.messages import Call, parse
+from server.ocpp.schemas import check
 
 POINTS = ["CP-1", "CP-2", "CP-3"]
 

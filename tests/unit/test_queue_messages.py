@@ -9,25 +9,23 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from resilience.errors import UsageError
-from resilience.queue.messages import (
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids, usable_charge_point_id
+from ocpp_resilience.ocpp.messages import (
     ACTIONS,
     Delivery,
-    Ids,
     MessageFormat,
     SentMessage,
     SentMessages,
     build,
     default_payload,
-    examples,
     form_of,
     raw,
     read,
-    shortened,
-    usable_charge_point_id,
 )
-from resilience.queue.schemas import schema, unsupported_actions
-from resilience.queue.volume import Order, generate
+from ocpp_resilience.ocpp.schemas import schema, unsupported_actions
+from ocpp_resilience.text import examples, shortened
+from ocpp_resilience.transport.volume import Order, generate
 
 
 def built(action: str = "Heartbeat", payload: dict[str, Any] | None = None, **changes: Any) -> SentMessage:

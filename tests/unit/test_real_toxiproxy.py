@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from robot.api import ExecutionResult
 
-from resilience.errors import LacksCapability, ServiceError
-from resilience.faults.client import ProxyApi
-from resilience.ports import free_port
-from resilience.processes import ChildProcess
-from resilience.waiting import wait_until
+from ocpp_resilience.errors import LacksCapability, ServiceError
+from ocpp_resilience.faults.client import ProxyApi
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = os.environ.get("TOXIPROXY_SERVER")

@@ -17,8 +17,8 @@ import msgspec
 import pytest
 from robot.api import ExecutionResult
 
-from resilience.report import Report
-from resilience.report.__main__ import main
+from ocpp_resilience.report import Report
+from ocpp_resilience.report.__main__ import main
 
 EVIL = "<script>alert(1)</script>"
 
@@ -479,8 +479,8 @@ def test_a_judged_ledger_is_shown_with_its_test(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         dedent("""
         from pathlib import Path
-        from resilience import series
-        from resilience.ledger import Ledger, check
+        from ocpp_resilience.report import series
+        from ocpp_resilience.ledger import Ledger, check
         from robot.libraries.BuiltIn import BuiltIn
         def judge():
             folder = Path(BuiltIn().get_variable_value("${OUTPUT DIR}"))
@@ -518,9 +518,9 @@ def test_what_cannot_be_read_is_said_and_does_not_stop_the_page(tmp_path: Path) 
 
 
 def test_schema_in_the_documentation_is_that_of_the_file() -> None:
-    from resilience.report.model import schema
+    from ocpp_resilience.report.model import schema
 
     kept = Path(__file__).resolve().parents[2] / "docs" / "resilience.schema.json"
     assert json.loads(kept.read_text()) == json.loads(json.dumps(schema())), (
-        "python -m resilience.report --schema > docs/resilience.schema.json"
+        "python -m ocpp_resilience.report --schema > docs/resilience.schema.json"
     )

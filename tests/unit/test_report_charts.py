@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from resilience.report import charts
-from resilience.report.model import Fault, Series
-from resilience.report.page import code
+from ocpp_resilience.report import charts
+from ocpp_resilience.report.model import Fault, Series
+from ocpp_resilience.report.page import code
 
 EVIL = "<script>alert(1)</script>"
 

@@ -12,8 +12,8 @@ from robot.api import ExecutionResult
 from robot.result import Result
 from test_report import EVIL, Page, robot, suite
 
-from resilience.report import Settings, build, write
-from resilience.report.grade import FILE_NAME, Failure, Grade, GradedDefect
+from ocpp_resilience.report import Settings, build, write
+from ocpp_resilience.report.grade import FILE_NAME, Failure, Grade, GradedDefect
 
 MESSAGE = f"""Several failures occurred:
 

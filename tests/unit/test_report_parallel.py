@@ -11,8 +11,8 @@ from textwrap import dedent
 
 import msgspec
 
-from resilience.report import Report
-from resilience.report.parallel import FOLDER, Machine, joined, results_folder
+from ocpp_resilience.report import Report
+from ocpp_resilience.report.parallel import FOLDER, Machine, joined, results_folder
 
 LIBRARY = """
 import time

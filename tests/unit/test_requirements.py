@@ -13,8 +13,8 @@ from textwrap import dedent
 import pytest
 import yaml
 
-from resilience.errors import UsageError
-from resilience.requirements import (
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.evidence.requirements import (
     DEFAULT_FILE,
     RequirementsFileError,
     Threshold,
@@ -384,7 +384,7 @@ class TestTheCheck:
     def test_as_a_command(self, suites: Path) -> None:
         self.put(suites, "*** Test Cases ***\nFirst\n    [Tags]    R13.3    R99.1\n    No Operation\n")
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "resilience.requirements", "check", "suites"],
+            [sys.executable, "-W", "error", "-m", "ocpp_resilience.evidence.requirements", "check", "suites"],
             cwd=suites.parent,
             capture_output=True,
             text=True,

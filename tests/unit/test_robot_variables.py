@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from resilience.errors import UsageError
-from resilience.faults.client import ProxyApi
-from resilience.robot_variables import as_choice, as_duration, as_number
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.faults.client import ProxyApi
+from ocpp_resilience.robot.variables import as_choice, as_duration, as_number
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,7 +110,7 @@ def test_an_address_of_a_fault_proxy_that_is_none_is_shown(address: str) -> None
         "benchmarks/scale.py --rate -1",
         "benchmarks/bench.py --longer nan",
         "tests/defects/grade.py --limit -1",
-        "libraries/resilience/report/__main__.py --tolerance -1",
+        "libraries/ocpp_resilience/report/__main__.py --tolerance -1",
     ],
 )
 def test_an_option_beyond_its_limits_is_named_with_them(command: str) -> None:
@@ -125,10 +125,10 @@ def test_an_option_beyond_its_limits_is_named_with_them(command: str) -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "option"),
     [
-        ("resilience.correlation.direct", ["memory"], "--pending -1"),
-        ("resilience.correlation.direct", ["workers"], "--workers 0"),
-        ("resilience.correlation.direct", ["workers"], "--operations 0"),
-        ("resilience.faults.proxy", [], "--port 99999"),
+        ("ocpp_resilience.correlation.direct", ["memory"], "--pending -1"),
+        ("ocpp_resilience.correlation.direct", ["workers"], "--workers 0"),
+        ("ocpp_resilience.correlation.direct", ["workers"], "--operations 0"),
+        ("ocpp_resilience.faults.proxy", [], "--port 99999"),
     ],
 )
 def test_an_option_of_a_module_beyond_its_limits_is_named(module: str, arguments: list[str], option: str) -> None:

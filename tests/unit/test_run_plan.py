@@ -10,7 +10,7 @@ import pytest
 from robot.api import TestSuite as Data
 
 from EvidenceLibrary.plan import Plan
-from resilience.errors import UsageError
+from ocpp_resilience.errors import UsageError
 
 FIRST = "*** Test Cases ***\nFirst\n    [Tags]    R13.1    load\n    No Operation\n"
 SECOND = "*** Test Cases ***\nSecond\n    [Tags]    r14.2\n    No Operation\n"

@@ -16,10 +16,10 @@ import pytest
 import redis
 
 from EvidenceLibrary import EvidenceLibrary
-from resilience.errors import LacksCapability, ServiceError, UsageError
-from resilience.measure import sampling
-from resilience.measure.sampling import SHORTEST_CPU, Sampler, Series
-from resilience.measure.sources import (
+from ocpp_resilience.errors import LacksCapability, ServiceError, UsageError
+from ocpp_resilience.evidence.measure import sampling
+from ocpp_resilience.evidence.measure.sampling import SHORTEST_CPU, Sampler, Series
+from ocpp_resilience.evidence.measure.sources import (
     CLIENTS,
     CONNECTED,
     PENDING,
@@ -30,9 +30,9 @@ from resilience.measure.sources import (
     RedisSource,
     why_not_inspected,
 )
-from resilience.services import AppendOnly, RedisService, ServiceKind, create_service
-from resilience.target import Target
-from resilience.waiting import wait_until
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.services import AppendOnly, RedisService, ServiceKind, create_service
+from ocpp_resilience.waiting import wait_until
 
 REFERENCE = Target.load("reference")
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError
+from ocpp_resilience.http_client import Reply
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import RedisClient, connect
+from ocpp_resilience.redis.services import EmbeddedRedis
+from ocpp_resilience.state.reading import read, read_from_redis, read_over_http
 from OcppServerLibrary import OcppServerLibrary
 from RedisQueueLibrary import RedisQueueLibrary
-from resilience.errors import ExpectationFailed, LacksCapability, ServiceError
-from resilience.http_client import Reply
-from resilience.ports import free_port
-from resilience.queue.link import RedisClient, connect
-from resilience.services import EmbeddedRedis
-from resilience.state_reading import read, read_from_redis, read_over_http
-from resilience.target import Target
 
 PROFILE = Path(__file__).resolve().parents[1] / "other_server" / "profile.yaml"
 SESSION = {

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile import KEY_PLACEHOLDERS, Target
+from ocpp_resilience.redis.services import AppendOnly
+from ocpp_resilience.state.keys import RULES, KeyRule, check_keys
 from RedisServiceLibrary import RedisServiceLibrary
-from resilience.errors import UsageError
-from resilience.services import AppendOnly
-from resilience.state_keys import RULES, KeyRule, check_keys
-from resilience.target import KEY_PLACEHOLDERS, Target
 from server.store.models import ChargePoint, ConfigurationKey
 from StateStoreLibrary import StateStoreLibrary
 from StateStoreLibrary.comparison import differences, fields_of

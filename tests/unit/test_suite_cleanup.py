@@ -15,8 +15,8 @@ import pytest
 from robot.api import ExecutionResult
 from robot.result import TestSuite as SuiteResult
 
-from resilience.library import Cleanup
-from resilience.waiting import wait_until
+from ocpp_resilience.robot.library import Cleanup
+from ocpp_resilience.waiting import wait_until
 
 FAKE = Path(__file__).resolve().parents[1] / "fakes" / "fake.yaml"
 START_FAMILY = "Start Server    redis://x    target=${FAKE}    CHILDREN=2"

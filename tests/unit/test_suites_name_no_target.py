@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from resilience.target import Target, bundled_targets
+from ocpp_resilience.profile import Target, bundled_targets
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*(ROOT / "suites").rglob("*.robot"), *(ROOT / "resources").glob("*.resource")])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from resilience.errors import UsageError
-from resilience.target import KEY_PLACEHOLDERS, Capability, Keys, MessageFormat, Stream, Target, bundled_targets
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile import KEY_PLACEHOLDERS, Capability, Keys, MessageFormat, Stream, Target, bundled_targets
 
 SMALL = """\
 name: small

@@ -1,4 +1,4 @@
-"""`python -m resilience.target check`: each part of the two example profiles, and what is said of wrong parts."""
+"""`python -m ocpp_resilience.check check`: each part of the two example profiles, and what is said of wrong parts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from resilience.errors import UsageError
-from resilience.target import PROFILES, Target
-from resilience.target.check import PARTS, Verdict, check
+from ocpp_resilience.check.profile_check import PARTS, Verdict, check
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile import PROFILES, Target
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = ROOT / "tests" / "other_server" / "profile.yaml"
@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], object]
 
 def tried(profile: Path | str, *more: str) -> tuple[int, dict[str, tuple[str, str]], str]:
     """Exit status, part to verdict and sentence, and what went to standard error."""
-    command = [sys.executable, "-m", "resilience.target", "check", str(profile), *more]
+    command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(profile), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     lines = re.findall(rf"^({'|'.join(VERDICTS)}) +((?:\S+ )+) +(\S.*)$", done.stdout, re.MULTILINE)
     return done.returncode, {part.strip(): (verdict, sentence) for verdict, part, sentence in lines}, done.stderr

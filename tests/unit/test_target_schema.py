@@ -13,10 +13,10 @@ import pytest
 import yaml
 from test_target import REFUSED, SMALL
 
-from resilience.target import PROFILES, Keys, Target
-from resilience.target.reading import OWN_FIELDS
-from resilience.target.schema import SCHEMA_FILE, as_text, schema
-from resilience.target.sections import Section
+from ocpp_resilience.profile import PROFILES, Keys, Target
+from ocpp_resilience.profile.reading import OWN_FIELDS
+from ocpp_resilience.profile.schema import SCHEMA_FILE, as_text, schema
+from ocpp_resilience.profile.sections import Section
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [*sorted(PROFILES.glob("*.yaml")), *sorted((ROOT / "tests").rglob("profile*.yaml"))]
@@ -47,12 +47,12 @@ def validator() -> Any:
 
 def test_the_shipped_schema_is_that_of_the_structures() -> None:
     assert SCHEMA_FILE.read_text() == as_text(), (
-        "python -m resilience.target schema > resources/targets/target.schema.json"
+        "python -m ocpp_resilience.check schema > resources/targets/target.schema.json"
     )
 
 
 def test_the_command_prints_it() -> None:
-    command = [sys.executable, "-m", "resilience.target", "schema"]
+    command = [sys.executable, "-m", "ocpp_resilience.check", "schema"]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(printed.stdout) == schema()
 

@@ -18,10 +18,10 @@ from toxiproxy import Toxiproxy
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 from toxiproxy.proxy import Proxy
 
-from resilience.faults.client import FaultProxyProcess, ProxyApi
-from resilience.ports import free_port
-from resilience.processes import ChildProcess
-from resilience.waiting import wait_until
+from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
+from ocpp_resilience.ports import free_port
+from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 """Seconds that something that has to come may take on a machine that does other things."""

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from resilience import waiting
-from resilience.errors import ExpectationFailed, WaitTimeout
-from resilience.waiting import in_words, seconds, wait_until
+from ocpp_resilience import waiting
+from ocpp_resilience.errors import ExpectationFailed, WaitTimeout
+from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 
 def test_returns_what_the_probe_found() -> None:

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from resilience.errors import WaitTimeout
+from ocpp_resilience.errors import WaitTimeout
 from StateStoreLibrary.writers import while_it_progresses
 
 

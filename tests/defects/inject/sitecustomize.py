@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-_USERS = ("server", "robot", "resilience.correlation.direct")
+_USERS = ("server", "robot", "ocpp_resilience.correlation.direct")
 
 
 def _module() -> str:
@@ -19,7 +19,7 @@ def _module() -> str:
 
 
 def _cap_waits(longest: float) -> None:
-    from resilience import waiting
+    from ocpp_resilience import waiting
 
     sound = waiting.wait_until
 
@@ -32,7 +32,7 @@ def _cap_waits(longest: float) -> None:
 def _cap_answers(longest: float) -> None:
     import msgspec
 
-    from resilience.load.run import LoadRun
+    from ocpp_resilience.load.run import LoadRun
 
     sound = LoadRun.__init__
 

@@ -1,0 +1,124 @@
+"""Where charge points connect: address, path, subprotocol, credentials, certificate."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from ocpp_resilience.charge_points.errors import ConnectFailed
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile import Target
+from ocpp_resilience.waiting import in_words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """What a connection is made with beyond the address.
+
+    Attributes:
+        password: for Basic authentication (OCPP security profile 1); `None` sends none.
+        user: the user name; the charge point id if not given.
+        subprotocols: the subprotocols offered; that of the target if not given, none if empty.
+        ca: a file with the certificates that the gateway's is trusted by, for `wss://`.
+    """
+
+    password: str | None = field(default=None, repr=False)
+    user: str | None = None
+    subprotocols: Sequence[str] | None = None
+    ca: Path | None = None
+
+
+class Gateway:
+    """A WebSocket gateway of a system under test.
+
+    Args:
+        url: its base, `ws://host:port` or `wss://host:port`.
+        target: the system; it gives path and subprotocol.
+
+    Raises:
+        UsageError: the URL cannot be used, or the system has no gateway.
+    """
+
+    def __init__(self, url: str, target: Target) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            raise UsageError(f"'{url}' is no address of a gateway (allowed: ws://host:port and wss://host:port).")
+        target.gateway_path("")
+        self.url = url.rstrip("/")
+        self.target = target
+
+    def url_of(self, charge_point_id: str) -> str:
+        """Where this charge point connects."""
+        return self.url + self.target.gateway_path(charge_point_id)
+
+    async def open(self, charge_point_id: str, login: Login, *, limit: float) -> ClientConnection:
+        """Connect.
+
+        Nothing is pinged, compressed or limited on this side, and proxies are not used.
+
+        Args:
+            charge_point_id: who connects.
+            login: how.
+            limit: the longest wait, in seconds.
+
+        Raises:
+            ConnectFailed: the gateway refused, did not choose the subprotocol, or there is none.
+        """
+        url = self.url_of(charge_point_id)
+        wanted = self.target.gateway.subprotocol
+        offered = [wanted] if login.subprotocols is None else list(login.subprotocols)
+        try:
+            connection = await connect(
+                url,
+                subprotocols=[Subprotocol(name) for name in offered] or None,
+                additional_headers=_credentials(charge_point_id, login),
+                ssl=_context(login.ca) if url.startswith("wss:") else None,
+                open_timeout=limit,
+                close_timeout=1,
+                ping_interval=None,
+                compression=None,
+                max_size=None,
+                proxy=None,
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            body = (error.response.body or b"").decode("utf-8", "replace").strip()
+            raise ConnectFailed(
+                f"{charge_point_id} was refused at {url} with HTTP {status}{f': {body[:200]}' if body else ''}.",
+                status=status,
+            ) from None
+        except TimeoutError:
+            raise ConnectFailed(
+                f"{charge_point_id} could not connect to {url} within {in_words(limit)}.", status=None
+            ) from None
+        except (OSError, InvalidHandshake, EOFError) as error:
+            raise ConnectFailed(f"{charge_point_id} could not connect to {url}: {error}.", status=None) from None
+        if offered and connection.subprotocol not in offered:
+            await connection.close()
+            raise ConnectFailed(
+                f"{url} accepted {charge_point_id} without a subprotocol; '{offered[0]}' was offered.", status=101
+            )
+        return connection
+
+
+def _credentials(charge_point_id: str, login: Login) -> dict[str, str]:
+    if login.password is None:
+        return {}
+    user = charge_point_id if login.user is None else login.user
+    token = base64.b64encode(f"{user}:{login.password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+def _context(ca: Path | None) -> ssl.SSLContext:
+    with contextlib.suppress(OSError):
+        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    raise UsageError(f"There are no certificates in {ca}.")

@@ -1,0 +1,443 @@
+"""One simulated charge point: its connection, its calls, its answers, and all that went over the wire.
+
+Everything here runs on the background loop; other threads only read `frames`, `connected` and `ends`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from ocpp_resilience.charge_points.behaviour import Behaviour, How, Script
+from ocpp_resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
+from ocpp_resilience.charge_points.gateway import Gateway, Login
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.frames import Direction, Frame, in_short, read_frame
+from ocpp_resilience.ocpp.messages import MessageType, default_payload
+from ocpp_resilience.waiting import in_words
+
+KEPT_FRAMES = 10_000
+"""So many frames of a charge point are kept, the newest."""
+CLOSING_SECONDS = 1.5
+"""What a closing handshake may take."""
+OBEYING_SECONDS = 30.0
+"""How long a charge point that obeys a command waits for the answer to the message that it sends then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to a CALL.
+
+    Attributes:
+        charge_point: whose CALL it was.
+        message_id: its message id.
+        action: its action.
+        kind: CALLRESULT or CALLERROR.
+        payload: the payload of a CALLRESULT.
+        code: the error code of a CALLERROR, else `None`.
+        description: the description of a CALLERROR.
+        details: the details of a CALLERROR.
+        seconds: from sending the CALL until the answer was there.
+    """
+
+    charge_point: str
+    message_id: str
+    action: str
+    kind: MessageType
+    payload: Any
+    code: str | None
+    description: str | None
+    details: Any
+    seconds: float
+
+    def accepted(self) -> Any:
+        """The payload.
+
+        Raises:
+            CallRefused: it is a CALLERROR.
+        """
+        if self.kind is MessageType.CALLERROR:
+            what = f": {self.description}" if self.description else ""
+            raise CallRefused(
+                f"{self.action} of {self.charge_point} (message id {self.message_id}) was answered with the CALLERROR "
+                f"{self.code}{what}.",
+                code=self.code or "",
+                description=self.description or "",
+            )
+        return self.payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a connection ended.
+
+    Attributes:
+        code: the close code; 1006 where there was no closing handshake (RFC 6455 section 7.1.5).
+        reason: the reason that was given.
+        by_us: whether the charge point ended it.
+        at: when, in seconds of `time.monotonic`.
+    """
+
+    code: int
+    reason: str
+    by_us: bool
+    at: float
+
+    def __str__(self) -> str:
+        who = "by itself" if self.by_us else "by the gateway"
+        return f"{who} with code {self.code}{f' ({self.reason})' if self.reason else ''}"
+
+
+class ChargePoint:
+    """A charge point.
+
+    Args:
+        charge_point_id: its id.
+        gateway: where it connects.
+        login: how it connects.
+
+    Attributes:
+        behaviour: its configuration and how it answers commands.
+        frames: what it sent and received, oldest first; the newest 10,000.
+        ends: how its connections ended, oldest first.
+        unmatched: how many answers came that nothing waited for.
+    """
+
+    def __init__(self, charge_point_id: str, gateway: Gateway, login: Login | None = None) -> None:
+        self.id = charge_point_id
+        self.gateway = gateway
+        self.login = login or Login()
+        self.behaviour = Behaviour()
+        self.frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
+        self.ends: list[End] = []
+        self.unmatched = 0
+        self.connected_at: float | None = None
+        self._token = secrets.token_hex(4)
+        self._calls = 0
+        self._frames = 0
+        self._socket: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, asyncio.Future[Frame]] = {}
+        self._turn = asyncio.Lock()
+        self._ending = False
+
+    def __repr__(self) -> str:
+        return f"<charge point {self.id}>"
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a connection now."""
+        return self._socket is not None
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest frame, 0 before the first."""
+        return self._frames
+
+    def state(self) -> str:
+        """What its connection is like, in words that follow its name."""
+        if self.connected:
+            return "is connected"
+        if not self.ends:
+            return "never connected"
+        return f"is not connected: the connection was ended {self.ends[-1]}"
+
+    def connection_seconds(self) -> float:
+        """How long the last connection lasted, or has lasted up to now; 0 before the first."""
+        if self.connected_at is None:
+            return 0.0
+        return (time.monotonic() if self.connected else self.ends[-1].at) - self.connected_at
+
+    def seen(
+        self,
+        *,
+        direction: Direction | None = None,
+        kind: MessageType | None = None,
+        action: str | None = None,
+        since: int = 0,
+    ) -> list[Frame]:
+        """The frames with a number above `since` that fit, oldest first."""
+        return [
+            frame
+            for frame in self.frames.copy()
+            if frame.number > since
+            and (direction is None or frame.direction is direction)
+            and (kind is None or frame.kind is kind)
+            and (action is None or frame.action == action)
+        ]
+
+    # ---------------------------------------------------------------- the connection
+
+    async def connect(self, *, limit: float) -> None:
+        """Connect; what went over earlier connections is kept.
+
+        Raises:
+            ConnectFailed: the gateway did not accept it.
+            UsageError: it is connected already.
+        """
+        if self._socket is not None:
+            raise UsageError(f"{self.id} is connected already.")
+        socket = await self.gateway.open(self.id, self.login, limit=limit)
+        self._socket = socket
+        self._ending = False
+        self.connected_at = time.monotonic()
+        self._reader = asyncio.create_task(self._read(socket), name=f"charge point {self.id}")
+
+    async def disconnect(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection with a closing handshake of at most 1.5 s; after that it is cut."""
+        socket = self._socket
+        if socket is not None:
+            self._ending = True
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                # A gateway that reads nothing holds up `close` for longer than its own time limit.
+                async with asyncio.timeout(CLOSING_SECONDS):
+                    await socket.close(code, reason)
+            socket.transport.abort()
+        await self._ended()
+
+    async def abort(self) -> None:
+        """Cut the connection without a closing handshake, as when the power fails."""
+        if self._socket is not None:
+            self._ending = True
+            self._socket.transport.abort()
+        await self._ended()
+
+    async def _ended(self) -> None:
+        for task in list(self._answering):
+            if task is not asyncio.current_task():
+                task.cancel()
+        if self._reader is not None:
+            await asyncio.wait([self._reader])
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            async for data in socket:
+                self._received(data)
+        except ConnectionClosed:
+            pass
+        finally:
+            self._closed(socket)
+
+    def _closed(self, socket: ClientConnection) -> None:
+        self._socket = None
+        code = socket.close_code
+        self.ends.append(
+            End(
+                code=1006 if code is None else code,
+                reason=socket.close_reason or "",
+                by_us=self._ending,
+                at=time.monotonic(),
+            )
+        )
+        for task in list(self._answering):
+            task.cancel()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(NotConnected(f"{self.id} {self.state()}."))
+                # Whoever waits takes it; where nobody does any more, nobody has to be told.
+                future.exception()
+
+    # ---------------------------------------------------------------- its own messages
+
+    def new_message_id(self) -> str:
+        """A message id that no other charge point and no other CALL has."""
+        self._calls += 1
+        return f"{self._token}-{self._calls}"
+
+    async def call(
+        self,
+        action: str,
+        payload: Mapping[str, Any],
+        *,
+        limit: float,
+        message_id: str | None = None,
+    ) -> Answer:
+        """Send a CALL and wait for its answer. Only one is outstanding at a time; others wait for their turn.
+
+        Args:
+            action: the action; it need not exist.
+            payload: its fields; they need not be valid.
+            limit: the longest wait for the answer once it is this CALL's turn, in seconds.
+            message_id: the message id; a new one if not given.
+
+        Raises:
+            NoAnswer: there was no answer in time.
+            NotConnected: there is no connection, or it ended before the answer came.
+        """
+        async with self._turn:
+            chosen = self.new_message_id() if message_id is None else message_id
+            future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+            self._waiting[chosen] = future
+            since = self._frames
+            text = _text([MessageType.CALL, chosen, action, payload])
+            try:
+                async with asyncio.timeout(limit):
+                    sent = await self._send(text)
+                    frame = await future
+            except TimeoutError:
+                seen = self.seen(direction=Direction.RECEIVED, since=since)
+                raise NoAnswer(
+                    f"{action} of {self.id} (message id {chosen}) was not answered within {in_words(limit)}. "
+                    f"Since then it received {in_short(seen)}."
+                ) from None
+            finally:
+                del self._waiting[chosen]
+        return Answer(
+            charge_point=self.id,
+            message_id=chosen,
+            action=action,
+            kind=frame.kind or MessageType.CALLRESULT,
+            payload=frame.payload,
+            code=frame.code,
+            description=frame.description,
+            details=frame.details,
+            seconds=frame.at - sent.at,
+        )
+
+    async def send(self, data: str | bytes) -> Frame:
+        """Send a frame as it is, whatever is outstanding: text as a text frame, bytes as a binary one.
+
+        Raises:
+            NotConnected: there is no connection.
+        """
+        return await self._send(data)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send bytes on the connection below the WebSocket: frames that no library would make.
+
+        Raises:
+            NotConnected: there is no connection.
+        """
+        socket = self._connection()
+        self._note(Direction.SENT, data)
+        socket.transport.write(data)
+
+    async def send_together(self, texts: Sequence[str]) -> None:
+        """Send text frames in one packet, so that the gateway has the last of them before it has answered the first.
+
+        Raises:
+            NotConnected: there is no connection.
+        """
+        socket = self._connection()
+        for text in texts:
+            self._note(Direction.SENT, text)
+            socket.protocol.send_text(text.encode())
+        socket.transport.write(b"".join(socket.protocol.data_to_send()))
+
+    async def send_as_text(self, data: bytes) -> Frame:
+        """Send bytes in a text frame, UTF-8 or not."""
+        socket = self._connection()
+        frame = self._note(Direction.SENT, data)
+        await self._write(socket, data, text=True)
+        return frame
+
+    def _connection(self) -> ClientConnection:
+        if self._socket is None:
+            raise NotConnected(f"{self.id} {self.state()}.")
+        return self._socket
+
+    async def _send(self, data: str | bytes) -> Frame:
+        socket = self._connection()
+        frame = self._note(Direction.SENT, data)
+        await self._write(socket, data, text=None)
+        return frame
+
+    async def _write(self, socket: ClientConnection, data: str | bytes, *, text: bool | None) -> None:
+        try:
+            await socket.send(data, text=text)
+        except ConnectionClosed:
+            # The reader learns of it in the same moment; it says how the connection ended.
+            if self._reader is not None:
+                await asyncio.wait([self._reader])
+            raise NotConnected(f"{self.id} {self.state()}.") from None
+
+    def _note(self, direction: Direction, data: str | bytes) -> Frame:
+        self._frames += 1
+        frame = read_frame(data, direction=direction, number=self._frames, at=time.monotonic(), time=time.time())
+        self.frames.append(frame)
+        return frame
+
+    # ---------------------------------------------------------------- what comes from the gateway
+
+    def _received(self, data: str | bytes) -> None:
+        frame = self._note(Direction.RECEIVED, data)
+        if frame.kind is MessageType.CALL:
+            task = asyncio.create_task(self._answer(frame), name=f"{self.id} answers {frame.action}")
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+            return
+        future = self._waiting.get(frame.message_id) if frame.kind and frame.message_id is not None else None
+        if future is None or future.done():
+            self.unmatched += 1
+        else:
+            future.set_result(frame)
+
+    async def _answer(self, command: Frame) -> None:
+        action, message_id = command.action or "", command.message_id or ""
+        payload = command.payload if isinstance(command.payload, dict) else {}
+        script = self.behaviour.script_for(action)
+        if wait := script.delay + random.uniform(0, script.spread):  # noqa: S311 - chance, not a secret
+            await asyncio.sleep(wait)
+        with contextlib.suppress(NotConnected):
+            if script.how is How.DISCONNECT:
+                await self.disconnect(1001, "scripted by the test")
+            elif script.how is not How.SILENCE:
+                text = self._reply(script, action, message_id, payload)
+                await self._send(text)
+                if script.how is How.TWICE:
+                    await self._send(text)
+                elif script.how is How.OBEY:
+                    await self._obey(action, payload)
+
+    async def _obey(self, action: str, payload: Mapping[str, Any]) -> None:
+        """Do what was accepted (OCPP 1.6 sections 5.11, 5.12, 5.14 and 5.17); there is nothing to do for the others."""
+        message: tuple[str, dict[str, Any]] | None = None
+        if action == "TriggerMessage":
+            requested = str(payload.get("requestedMessage"))
+            message = requested, default_payload(requested)
+            if "connectorId" in payload and "connectorId" in message[1]:
+                message[1]["connectorId"] = payload["connectorId"]
+        elif action == "RemoteStartTransaction":
+            started = {"connectorId": payload.get("connectorId", 1), "idTag": payload.get("idTag")}
+            message = "StartTransaction", default_payload("StartTransaction") | started
+        elif action == "RemoteStopTransaction":
+            stopped = {"transactionId": payload.get("transactionId"), "reason": "Remote"}
+            message = "StopTransaction", default_payload("StopTransaction") | stopped
+        elif action == "Reset":
+            await self.disconnect(1000, "reset")
+        if message is not None:
+            with contextlib.suppress(NoAnswer):
+                await self.call(*message, limit=OBEYING_SECONDS)
+
+    def _reply(self, script: Script, action: str, message_id: str, payload: Mapping[str, Any]) -> str:
+        if script.how is How.CALLERROR:
+            return _text([MessageType.CALLERROR, message_id, script.code, script.description, {}])
+        if script.how is How.UNKNOWN_ID:
+            message_id = f"unknown-{self.new_message_id()}"
+        made = script.payload
+        if made is None:
+            act = self.behaviour.reject if script.how is How.REJECT else self.behaviour.accept
+            made = act(action, payload)
+        if made is None:
+            description = f"{action} is not known here."
+            return _text([MessageType.CALLERROR, message_id, "NotImplemented", description, {}])
+        return _text([MessageType.CALLRESULT, message_id, made])
+
+
+def _text(frame: list[Any]) -> str:
+    try:
+        return json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"The message cannot be written as JSON: {error}. Send it as a raw frame instead.") from None

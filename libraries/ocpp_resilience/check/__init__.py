@@ -1,0 +1,1 @@
+"""Trying each part of a target profile against its system."""

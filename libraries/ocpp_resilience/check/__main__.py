@@ -1,0 +1,54 @@
+"""`python -m ocpp_resilience.check`: try a profile against its system, or print the JSON Schema of profiles.
+
+Exit status of `check`: 0 when everything that the profile declares works, 1 when something does not, 2 when the profile
+cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile.schema import as_text
+from ocpp_resilience.profile.target import Target
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one of the commands; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ocpp_resilience.check", description=(__doc__ or "").splitlines()[0]
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    trying = commands.add_parser("check", help="try each part of a profile against its system")
+    trying.add_argument("profile", help="the path of a profile, or the name of a bundled one")
+    trying.add_argument("--redis", metavar="URL", help="the Redis to use, in the place of a private one")
+    trying.add_argument("--only", metavar="PART", action="append", default=[], help="a part to try; all if not given")
+    commands.add_parser("schema", help="print the JSON Schema of profiles")
+    options = parser.parse_args(arguments)
+    if options.command == "check":
+        return _check(options.profile, options.redis, options.only)
+    sys.stdout.write(as_text())
+    return 0
+
+
+def _check(profile: str, redis_url: str | None, only: list[str]) -> int:
+    # What is tried needs much more than a schema does.
+    from ocpp_resilience.check.profile_check import Verdict, check  # noqa: PLC0415
+
+    failed = 0
+    try:
+        target = Target.load(profile)
+        sys.stdout.write(f"{target.name}: {target.about}\n" if target.about else f"{target.name}\n")
+        for finding in check(target, redis_url, only):
+            failed += finding.verdict is Verdict.FAILS
+            sys.stdout.write(f"{finding.verdict.value:14} {finding.part:23} {finding.sentence}\n")
+            sys.stdout.flush()
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,397 @@
+"""Commands through the HTTP API of a system under test, one or a thousand at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, overload
+from urllib.parse import quote
+
+import aiohttp
+
+from ocpp_resilience import background
+from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.http_client import pick, shorten
+from ocpp_resilience.ocpp.schemas import unsupported_actions
+from ocpp_resilience.profile import CommandRequest, Target, fill_template
+from ocpp_resilience.text import counted
+from ocpp_resilience.waiting import in_words, wait_until
+
+MOST_CONNECTING = 100
+"""Connections that are made at the same moment: more than fit into a server's backlog would be tried again late."""
+
+MARGIN_SECONDS = 15.0
+"""How long after a command's own timeout the system may take before the client gives up."""
+
+
+TIMED_OUT = 408
+
+
+@dataclass(eq=False, kw_only=True)
+class Command:
+    """One command and what became of it.
+
+    Attributes:
+        charge_point: whom it is for.
+        action: the OCPP action.
+        mark: the text by which its answer is told from others; `None` where the action has no room for one.
+        timeout: how long the system was asked to wait for the answer, in seconds; `None` leaves it to the system.
+        method: the HTTP method.
+        path: the HTTP path.
+        query: the parameters of the query.
+        body: the JSON body.
+        echo: where the answer carries the mark.
+        status: the HTTP status; `None` while there is none.
+        success: what the answer's `success` says.
+        reason: why it failed, in the system's words.
+        data: what the charge point answered.
+        problem: why there was no HTTP answer.
+        connected: whether the system could be asked at all.
+        seconds: from sending until the caller had the answer.
+        done: whether the caller has been told something.
+    """
+
+    charge_point: str
+    action: str
+    mark: str | None
+    timeout: float | None
+    method: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    body: Any = None
+    echo: str | None = None
+    status: int | None = None
+    reason: str = ""
+    success: bool | None = None
+    data: Any = None
+    problem: str | None = None
+    connected: bool = True
+    seconds: float | None = None
+    done: bool = False
+    sent_at: float | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the caller got an answer of the charge point: a 200."""
+        return self.status == 200
+
+    @property
+    def own_answer(self) -> bool:
+        """Whether that answer is the one to this very command; without a mark, whether there is one at all."""
+        if not self.answered:
+            return False
+        if self.mark is None or self.echo is None:
+            return True
+        echoed = pick(self.data, self.echo)
+        return echoed == self.mark or (isinstance(echoed, list) and echoed == [self.mark])
+
+    def certainly_not_sent(self, target: Target) -> bool:
+        """Whether the caller can be sure that the charge point has not got it and never will."""
+        if not self.connected:
+            return True
+        if self.status is None or self.answered:
+            return False
+        wrong = 400 <= self.status < 500 and self.status != TIMED_OUT
+        return wrong or any(text in self.reason for text in target.commands.not_sent)
+
+    def __str__(self) -> str:
+        outcome = self.problem or (f"{self.status} {self.reason}".strip() if self.done else "no answer yet")
+        return f"{self.action} to {self.charge_point} ({self.mark or 'no mark'}): {outcome}"
+
+
+class Commands:
+    """Commands that were sent together.
+
+    Attributes:
+        future: the sending, while it lasts.
+    """
+
+    def __init__(self, commands: Iterable[Command]) -> None:
+        self._commands = list(commands)
+        self.future: Future[None] | None = None
+
+    @overload
+    def __getitem__(self, index: int) -> Command: ...
+    @overload
+    def __getitem__(self, index: slice) -> Commands: ...
+    def __getitem__(self, index: int | slice) -> Command | Commands:
+        return Commands(self._commands[index]) if isinstance(index, slice) else self._commands[index]
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self._commands)
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self._commands)
+
+    @property
+    def done(self) -> int:
+        """How many callers have been told something."""
+        return sum(each.done for each in self._commands)
+
+    @property
+    def waiting(self) -> int:
+        """How many have not."""
+        return self.count - self.done
+
+    @property
+    def answered(self) -> int:
+        """How many got an answer of the charge point."""
+        return sum(each.answered for each in self._commands)
+
+    @property
+    def own_answers(self) -> int:
+        """How many got the answer to their very own command."""
+        return sum(each.own_answer for each in self._commands)
+
+    @property
+    def mixed_up(self) -> int:
+        """How many got the answer to another command."""
+        return self.answered - self.own_answers
+
+    @property
+    def percent_answered(self) -> float:
+        """How many got their own answer, in percent."""
+        return 100 * self.own_answers / self.count if self.count else 100.0
+
+    @property
+    def statuses(self) -> dict[int | None, int]:
+        """HTTP status to how many got it; `None` for those without an answer."""
+        return dict(Counter(each.status for each in self._commands))
+
+    @property
+    def slowest(self) -> float:
+        """The seconds of the one that took longest."""
+        return max((each.seconds for each in self._commands if each.seconds is not None), default=0.0)
+
+    @property
+    def quickest(self) -> float:
+        """The seconds of the one that was told first."""
+        return min((each.seconds for each in self._commands if each.seconds is not None), default=0.0)
+
+    @property
+    def charge_points(self) -> list[str]:
+        """Whom they are for, each once, in order."""
+        return list(dict.fromkeys(each.charge_point for each in self._commands))
+
+    @property
+    def summary(self) -> str:
+        """One line: how many of which outcome, and an example of what is not an own answer."""
+        told = ", ".join(
+            f"{count} x {f'HTTP {status}' if status else 'no answer'}"
+            for status, count in sorted(self.statuses.items(), key=lambda entry: entry[0] or 0)
+        )
+        text = (
+            f"{counted(self.count, 'command')}: {self.own_answers} with their own answer, "
+            f"{self.mixed_up} mixed up ({told})"
+        )
+        if odd := next((each for each in self._commands if not each.own_answer), None):
+            text += f"; for example {odd}"
+        return text
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+class CommandClient:
+    """Sends commands to one system under test; its connections live on the background loop.
+
+    Args:
+        url: the base of the HTTP API, without a slash at the end.
+        target: what the requests look like.
+        token: the API token; empty for none.
+        run: a text that no other run uses; marks begin with it.
+    """
+
+    def __init__(self, url: str, target: Target, *, token: str = "", run: str = "run") -> None:
+        self.url = url.rstrip("/")
+        self.target = target
+        self._token = token
+        self._run = run
+        self._made = itertools.count(1)
+        self._session: aiohttp.ClientSession | None = None
+        self._running: list[Commands] = []
+
+    def make(
+        self, action: str, charge_point: str, *, timeout: float | None = None, fields: Mapping[str, Any] | None = None
+    ) -> Command:
+        """Make a command, with a mark of its own if the action has room for one and none was given.
+
+        Args:
+            action: the OCPP action.
+            charge_point: whom it is for.
+            timeout: how long the system is to wait for the answer, in seconds; `None` leaves it to the system.
+            fields: the fields of the command.
+
+        Raises:
+            LacksCapability: the target has no such command; the test is skipped.
+            UsageError: OCPP 1.6 has no such command.
+        """
+        request = self._request(action)
+        values: dict[str, Any] = dict(fields or {})
+        mark: str | None = None
+        if request.mark is not None:
+            if request.mark not in values:
+                values[request.mark] = f"{self._run}-{next(self._made)}"
+            mark = str(values[request.mark])
+        values["charge_point_id"] = charge_point
+        if timeout is not None:
+            values["timeout"] = int(timeout) if float(timeout).is_integer() else timeout
+        path = fill_template(request.path, {**values, "charge_point_id": quote(charge_point, safe="")})
+        query = fill_template(request.query, values)
+        return Command(
+            charge_point=charge_point,
+            action=action,
+            mark=mark,
+            timeout=timeout,
+            method=request.method,
+            path=path,
+            query={name: str(value) for name, value in query.items()},
+            body=fill_template(request.body, values),
+            echo=request.echo,
+        )
+
+    def _request(self, action: str) -> CommandRequest:
+        requests = self.target.commands.requests
+        if action not in requests:
+            kind = LacksCapability if action in unsupported_actions() else UsageError
+            raise kind(
+                f"Target '{self.target.name}' has no command '{action}' (allowed: {', '.join(requests) or 'none'}; "
+                f"commands.requests in {self.target.source})."
+            )
+        return requests[action]
+
+    def start(self, commands: Iterable[Command]) -> Commands:
+        """Send commands at the same time and do not wait; each learns by itself what became of it."""
+        batch = Commands(commands)
+        batch.future = background.start(self._send_all, batch)
+        self._running = [*self.running, batch]
+        return batch
+
+    def collect(self, batch: Commands, *, timeout: float) -> Commands:
+        """Wait until every caller of `batch` was told something.
+
+        Raises:
+            WaitTimeout: some were not; says which.
+        """
+
+        def failure() -> str:
+            one = batch.count == 1
+            who = "The caller has" if one else f"{batch.waiting} of {batch.count} callers have"
+            return f"{who} not been told anything; {batch[0] if one else batch.summary}"
+
+        wait_until(
+            lambda: True if batch.waiting == 0 else None,
+            timeout=timeout,
+            failure=failure,
+            longest_pause=0.02,
+        )
+        return batch
+
+    async def _send_all(self, batch: Commands) -> None:
+        if self._session is None:
+            self._session = self.session(_Connector(limit=0, keepalive_timeout=3))
+        session = self._session
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for command in batch:
+                    tasks.create_task(self.send(session, command))
+        finally:
+            for command in batch:
+                if not command.done:
+                    command.problem, command.done = "the caller went away", True
+
+    def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+        """A session to the system over this connector, with the token; whoever makes it closes it."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        # What is set in the environment of the test run (a proxy) has no say here.
+        session = aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False)
+        # A GET whose connection broke is sent a second time otherwise: the charge point would get two commands. aiohttp
+        # has no public setting for that.
+        session._retry_connection = False  # noqa: SLF001
+        return session
+
+    async def send(self, session: aiohttp.ClientSession, command: Command) -> None:
+        """Send a command over a session and wait until its caller was told something; never raises for that."""
+        timeout = self.target.commands.default_timeout if command.timeout is None else command.timeout
+        began = command.sent_at = time.monotonic()
+        try:
+            async with session.request(
+                command.method,
+                self.url + command.path,
+                params=command.query or None,
+                json=command.body,
+                timeout=aiohttp.ClientTimeout(total=timeout + MARGIN_SECONDS),
+            ) as reply:
+                body = await reply.read()
+            self._take(command, reply.status, body)
+        except TimeoutError:
+            command.problem = f"no HTTP answer within {in_words(timeout + MARGIN_SECONDS)}"
+        except (aiohttp.ClientError, OSError) as error:
+            command.connected = not isinstance(error, aiohttp.ClientConnectorError)
+            command.problem = f"no HTTP answer: {error or type(error).__name__}"
+        command.seconds = time.monotonic() - began
+        command.done = True
+
+    def _take(self, command: Command, status: int, body: bytes) -> None:
+        names = self.target.commands
+        command.status = status
+        try:
+            document = json.loads(body)
+        except ValueError:
+            command.reason = f"the body is not JSON: {shorten(body)}"
+            return
+        if isinstance(document, dict):
+            command.success = document.get("success")
+            command.reason = str(document.get(names.message) or "")
+            command.data = document.get(names.data)
+
+    @property
+    def running(self) -> list[Commands]:
+        """What was started together and has callers that still wait."""
+        return [each for each in self._running if each.waiting]
+
+    def abandon(self, batch: Commands) -> None:
+        """Let the callers of `batch` go away: their connections are closed.
+
+        Raises:
+            UsageError: it was not started here.
+        """
+        if batch.future is None:
+            raise UsageError("Only what was started together can be abandoned together.")
+        batch.future.cancel()
+        self.collect(batch, timeout=5)
+
+    def close(self) -> None:
+        """Break off what still waits and close the connections."""
+        for batch in self._running:
+            if batch.future is not None and not batch.future.done():
+                batch.future.cancel()
+        background.run(self._close, timeout=10)
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes no more than `MOST_CONNECTING` connections at the same moment."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._connecting = asyncio.Semaphore(MOST_CONNECTING)
+
+    async def _create_connection(self, *args: Any, **options: Any) -> Any:
+        async with self._connecting:
+            return await super()._create_connection(*args, **options)

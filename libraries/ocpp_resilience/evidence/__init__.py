@@ -1,0 +1,1 @@
+"""Requirements, measurements, and how memory, processor time and response times are measured."""

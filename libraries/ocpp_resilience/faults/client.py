@@ -1,0 +1,179 @@
+"""The fault proxy from outside: its process, and its HTTP API, which a real Toxiproxy has too."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from ocpp_resilience.errors import LacksCapability, ServiceError, UsageError
+from ocpp_resilience.ports import HOST
+from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.waiting import wait_until
+
+HTTP_LIMIT = 5.0
+
+
+class ProxyApi:
+    """Toxiproxy's HTTP API, and what our own proxy has beyond it.
+
+    Args:
+        url: where the API is, for example `http://127.0.0.1:8474`.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = urlsplit(url if "//" in url else f"//{url}")
+            host, port = parts.hostname, parts.port
+        except ValueError:  # a port that is none, half an IPv6 address
+            host = port = None
+        if not host or not port:
+            raise UsageError(f"'{url}' is no address of a fault proxy; expected a form such as http://127.0.0.1:8474.")
+        self.host, self.port = host, port
+        self._own: bool | None = None
+
+    def ask(self, method: str, path: str, body: Any = None, *, missing_ok: bool = False) -> Any:
+        """Send one request and return the JSON of its answer.
+
+        Raises:
+            ServiceError: no answer, or one that says that it cannot be done.
+        """
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=HTTP_LIMIT)
+        try:
+            raw = None if body is None else json.dumps(body)
+            connection.request(method, path, raw, {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            data = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceError(f"The fault proxy at {self.host}:{self.port} does not answer: {error}.") from None
+        finally:
+            connection.close()
+        if reply.status == 404 and missing_ok:
+            return None
+        if reply.status >= 300:
+            text = data.decode("utf-8", "replace").strip()
+            raise ServiceError(f"The fault proxy refused {method} {path} ({reply.status}): {text}")
+        return json.loads(data) if data else None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the proxy of this project, which can do more than a real Toxiproxy."""
+        if self._own is None:
+            self._own = self.ask("GET", "/fault-proxy", missing_ok=True) is not None
+        return self._own
+
+    def needs_own(self, what: str) -> None:
+        """Check that it is the proxy of this project.
+
+        Raises:
+            LacksCapability: it is a real Toxiproxy.
+        """
+        if not self.is_own:
+            raise LacksCapability(
+                f"{what} is something that only the proxy of this project can do, not the Toxiproxy at "
+                f"{self.host}:{self.port}."
+            )
+
+    def create(self, name: str, upstream: str, listen: str = f"{HOST}:0") -> dict[str, Any]:
+        """Put a proxy in front of `upstream`; returns it as Toxiproxy shows it."""
+        made: dict[str, Any] = self.ask("POST", "/proxies", {"name": name, "upstream": upstream, "listen": listen})
+        return made
+
+    def delete(self, name: str) -> None:
+        """Remove a proxy."""
+        self.ask("DELETE", f"/proxies/{quote(name)}", missing_ok=True)
+
+    def enable(self, name: str, enabled: bool) -> None:
+        """Let a proxy listen, or refuse connections."""
+        self.ask("POST", f"/proxies/{quote(name)}", {"enabled": enabled})
+
+    def add_toxic(
+        self, proxy: str, name: str, kind: str, stream: str, *, toxicity: float = 1.0, **attributes: float
+    ) -> None:
+        """Add a toxic; a Toxiproxy takes whole numbers only, and gets the next larger one."""
+        values = {
+            key: value if self.is_own and not float(value).is_integer() else math.ceil(value)
+            for key, value in attributes.items()
+        }
+        self.ask(
+            "POST",
+            f"/proxies/{quote(proxy)}/toxics",
+            {"name": name, "type": kind, "stream": stream, "toxicity": toxicity, "attributes": values},
+        )
+
+    def remove_toxic(self, proxy: str, name: str) -> None:
+        """Remove a toxic, if it is there."""
+        self.ask("DELETE", f"/proxies/{quote(proxy)}/toxics/{quote(name)}", missing_ok=True)
+
+    def add_resp(self, proxy: str, fault: Mapping[str, Any]) -> None:
+        """Add a fault at chosen Redis commands."""
+        self.needs_own("A fault at chosen Redis commands")
+        self.ask("POST", f"/proxies/{quote(proxy)}/resp", dict(fault))
+
+    def resp(self, proxy: str, name: str) -> dict[str, Any]:
+        """One of these faults, with what it has `seen` and its `hits`."""
+        faults: list[dict[str, Any]] = self.ask("GET", f"/proxies/{quote(proxy)}/resp")
+        return next((fault for fault in faults if fault["name"] == name), {})
+
+    def remove_resp(self, proxy: str, name: str) -> None:
+        """Remove one of these faults, if it is there."""
+        self.ask("DELETE", f"/proxies/{quote(proxy)}/resp/{quote(name)}", missing_ok=True)
+
+    def connections(self, proxy: str) -> dict[str, int]:
+        """How many connections are `open`, `half_open`, and how many were `accepted`."""
+        self.needs_own("Looking at connections")
+        seen: dict[str, int] = self.ask("GET", f"/proxies/{quote(proxy)}/connections")
+        return seen
+
+    def act(self, proxy: str, action: str) -> int:
+        """Do something (`reset`, `close`, `half_open`) to all open connections; returns how many they were."""
+        self.needs_own(f"'{action}' on open connections")
+        return int(self.ask("POST", f"/proxies/{quote(proxy)}/connections/{action}")["connections"])
+
+    def reset(self) -> None:
+        """Remove every fault of every proxy, and let all listen."""
+        self.ask("POST", "/reset")
+
+
+class FaultProxyProcess:
+    """The fault proxy of this project as a child process.
+
+    Args:
+        name: what it is called in messages.
+        seed: what its chance comes from.
+    """
+
+    def __init__(self, name: str, *, seed: int) -> None:
+        self.seed = seed
+        self.process = ChildProcess(name)
+        self._url = ""
+
+    def start(self, timeout: timedelta | float = 15) -> ProxyApi:
+        """Start it and wait until its API answers.
+
+        Raises:
+            ServiceError: it ended again.
+            WaitTimeout: it did not start in time.
+        """
+        command = [sys.executable, "-m", "ocpp_resilience.faults.proxy", "--port", "0", "--seed", str(self.seed)]
+        self.process.start([*command, "--parent", str(os.getpid())])
+
+        def ready() -> ProxyApi | None:
+            if not self.process.alive:
+                raise ServiceError(f"{self.process.name} has ended: {self.process.output_tail()}")
+            line = self.process.stdout.read_text("utf-8").partition("\n")
+            return ProxyApi(f"http://{HOST}:{json.loads(line[0])['port']}") if line[1] else None
+
+        api = wait_until(ready, timeout=timeout, failure=lambda: f"{self.process.name} does not start")
+        api.ask("GET", "/version")
+        return api
+
+    def close(self) -> None:
+        """End it."""
+        self.process.close()

@@ -1,0 +1,159 @@
+"""Faults that last until they are healed: begun, proven by measuring, noted, ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from robot.api import logger
+
+from ocpp_resilience.errors import ResilienceError, WaitTimeout
+from ocpp_resilience.faults.journal import CURRENT_TEST, JOURNAL, CurrentTest, FaultJournal, FaultRecord
+from ocpp_resilience.waiting import wait_until
+
+Proof = tuple[bool, str]
+"""Whether an effect was seen, and what was seen."""
+
+
+@dataclass
+class Fault:
+    """Something that can be done and undone.
+
+    Attributes:
+        name: what it is, for example `latency`.
+        target: whom it is done to, for example `Redis 'redis'`.
+        begin: does it.
+        prove: measures its effect.
+        end: undoes it; has to work whatever state the target is in.
+        recovered: measures that the effect is gone.
+        parameters: its values, for the journal.
+        waits: it takes effect only when its occasion comes, so that the proof is looked for later.
+        reaches: whether anybody but the test is where it acts; what nobody meets shows nothing, however well it works.
+    """
+
+    name: str
+    target: str
+    begin: Callable[[], object]
+    prove: Callable[[], Proof]
+    end: Callable[[], object] = lambda: None
+    recovered: Callable[[], str] = lambda: ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
+    reaches: Callable[[], Proof] = lambda: (True, "")
+
+    def proven(self) -> Proof:
+        """What `prove` says; what it cannot measure is not proven."""
+        try:
+            return self.prove()
+        except ResilienceError as error:
+            return False, str(error)
+
+    def reached(self, proof: str) -> Proof:
+        """Whether an effect that was seen (`proof`) falls on anybody."""
+        there, who = self.reaches()
+        return there, f"{proof}; {who}" if who else proof
+
+
+class Injector:
+    """Begins faults and keeps them until they are healed.
+
+    Args:
+        journal: where they are noted.
+    """
+
+    def __init__(self, journal: FaultJournal = JOURNAL) -> None:
+        self.journal = journal
+        self.active: list[tuple[FaultRecord, Fault]] = []
+
+    def inject(self, fault: Fault, *, test: str | CurrentTest | None = CURRENT_TEST) -> FaultRecord:
+        """Begin a fault and measure its effect.
+
+        Args:
+            fault: which one.
+            test: to which it belongs, if not to the one that runs.
+
+        A fault that cannot be proven stays, is noted as unproven and warned of: whatever is to be shown under it is
+        inconclusive.
+
+        Raises:
+            ResilienceError: it could not be begun; what was begun of it is undone.
+        """
+        began = datetime.now(UTC)
+        try:
+            fault.begin()
+        except BaseException:
+            with contextlib.suppress(ResilienceError):
+                fault.end()
+            raise
+        later: Callable[[], Proof] | None = None
+        if fault.waits:
+            proven, proof, later = False, "not yet", fault.proven
+        else:
+            proven, proof = fault.proven()
+            if proven:
+                effect = proof
+                proven, proof = fault.reached(effect)
+                # Somebody may come while it lasts.
+                later = None if proven else lambda: fault.reached(effect)
+        record = self.journal.begin(
+            fault.name,
+            fault.target,
+            parameters=fault.parameters,
+            proof=proof if proven else "",
+            later=later,
+            since=began,
+            test=test,
+        )
+        self.active.append((record, fault))
+        if proven:
+            logger.info(f"{record}: proven, {proof}.")
+        elif fault.waits:
+            logger.info(f"{record}: waits for its occasion.")
+        else:
+            record.proof = proof
+            logger.warn(f"{record} is not proven, so that nothing is shown by it: {proof}.")
+        return record
+
+    def wait_for_occasion(self, record: FaultRecord, limit: float) -> None:
+        """Give a fault that waits for its occasion some time more, when it has not had it yet."""
+        if any(record is each and fault.waits for each, fault in self.active):
+            with contextlib.suppress(WaitTimeout):  # it is noted as not proven then
+                wait_until(
+                    lambda: None if record in self.journal.unproven(record.suite, record.test) else True,
+                    timeout=limit,
+                    failure=lambda: "",
+                )
+
+    def heal(self, record: FaultRecord) -> None:
+        """End one fault, and look whether its effect is gone, unless another of the same target goes on."""
+        for entry in list(self.active):
+            if entry[0] is record:
+                # First noted as proven or not, since the proof may go with the fault.
+                self.journal.unproven(record.suite, record.test)
+                self.active.remove(entry)
+                entry[1].end()
+                others = [fault.name for _, fault in self.active if fault.target == entry[1].target]
+                healed = f"not measured beside {', '.join(others)}" if others else entry[1].recovered()
+                self.journal.end(record, healed)
+                logger.info(f"{record}: ended{f', {healed}' if healed else ''}.")
+
+    def heal_all(self) -> int:
+        """End every fault, newest first; returns how many there were. What cannot be ended is warned of.
+
+        Raises:
+            ResilienceError: one of them could not be ended; the others were.
+        """
+        found = [record for record, _ in reversed(self.active)]
+        failed: ResilienceError | None = None
+        for record in found:
+            try:
+                self.heal(record)
+            except ResilienceError as error:
+                logger.warn(f"{record} could not be ended: {error}")
+                failed = error
+        if failed is not None:
+            raise failed
+        return len(found)

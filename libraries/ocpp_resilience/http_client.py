@@ -1,0 +1,88 @@
+"""GET on a server under test, bounded and without a proxy."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ocpp_resilience.errors import ExpectationFailed, ServiceError
+from ocpp_resilience.waiting import in_words
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer.
+
+    Attributes:
+        url: what was asked.
+        status: the status code.
+        body: the whole body.
+        took: seconds from connecting until the body was there.
+    """
+
+    url: str
+    status: int
+    body: bytes
+    took: float
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            ExpectationFailed: it is none.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise ExpectationFailed(
+                f"GET {self.url} answered {self.status} without JSON: {shorten(self.body)}"
+            ) from None
+
+
+def get(host: str, port: int, path: str, *, timeout: float, headers: dict[str, str] | None = None) -> Reply:
+    """Ask for one document on a connection of its own.
+
+    Args:
+        host: the server.
+        port: its port.
+        path: the path, with the query if there is one.
+        timeout: the longest wait for a step (connecting, a part of the answer), in seconds.
+        headers: request headers.
+
+    Raises:
+        ServiceError: there was no answer.
+    """
+    url = f"http://{host}:{port}{path}"
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    began = time.perf_counter()
+    try:
+        connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
+        response = connection.getresponse()
+        body = response.read()
+    except TimeoutError:
+        raise ServiceError(f"GET {url}: no answer within {in_words(timeout)}.") from None
+    except OSError as error:
+        raise ServiceError(f"GET {url}: {error.strerror or error}.") from None
+    except http.client.HTTPException as error:
+        raise ServiceError(f"GET {url}: no usable answer ({type(error).__name__}).") from None
+    finally:
+        connection.close()
+    return Reply(url, response.status, body, time.perf_counter() - began)
+
+
+def shorten(body: bytes, limit: int = 200) -> str:
+    """A body for a message."""
+    text = body[: limit * 4].decode("utf-8", "replace")
+    return (text if len(text) <= limit else f"{text[:limit]}…") or "(empty)"
+
+
+def pick(document: Any, dotted: str) -> Any:
+    """What stands at `dotted` (names, separated by dots) in a JSON document; `None` where it has nothing there."""
+    for name in dotted.split("."):
+        if not isinstance(document, dict):
+            return None
+        document = document.get(name)
+    return document

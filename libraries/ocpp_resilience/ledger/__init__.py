@@ -1,0 +1,22 @@
+"""The ledger: everything that was sent and seen, kept as a file, and judged from that file alone.
+
+`Ledger` writes, `check` judges, and `python -m ocpp_resilience.ledger check FILE…` judges again offline.
+"""
+
+from ocpp_resilience.ledger.checker import Checker, LedgerReport, Verdict, Violation, check
+from ocpp_resilience.ledger.records import Expect, LedgerError, Op, Record, read
+from ocpp_resilience.ledger.writer import Ledger
+
+__all__ = [
+    "Checker",
+    "Expect",
+    "Ledger",
+    "LedgerError",
+    "LedgerReport",
+    "Op",
+    "Record",
+    "Verdict",
+    "Violation",
+    "check",
+    "read",
+]

@@ -1,0 +1,346 @@
+"""Judging a history: what was lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
+
+The model is that of Jepsen's total-queue checker, with order and state added: what the system acknowledged has to come
+out, nothing may come out that was not put in, nothing twice, and what nobody knows may be either. The order in which
+the charge points' files are given does not matter; the order of lines within one file does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from ocpp_resilience.ledger.records import Expect, LedgerError, Op, Record, read
+
+EXAMPLES = 3
+
+
+class Verdict(StrEnum):
+    """What the history shows."""
+
+    CLEAN = "clean"
+    VIOLATED = "violated"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(slots=True)
+class Message:
+    """One message and everything that the history says of it."""
+
+    cp: str
+    id: str
+    action: str | None
+    seq: int | None
+    via: str | None
+    expect: Expect
+    invoked_at: float
+    outcome: Op | None = None
+    reason: str | None = None
+    results: int = 0
+    errors: list[str] = field(default_factory=list)
+    effects: list[str] = field(default_factory=list)
+
+    @property
+    def answers(self) -> int:
+        """How many answers were seen."""
+        return self.results + len(self.errors)
+
+    @property
+    def needs_effect(self) -> bool:
+        """Whether a trace in the state is due: it was acknowledged, and its answer, if any, was no refusal."""
+        return self.expect is not Expect.ANSWER and self.outcome is Op.OK and not self.errors
+
+    @property
+    def came_to_something(self) -> bool:
+        """Whether the system acted on it; a refusal is no such thing."""
+        return bool(self.results or self.effects)
+
+    def __str__(self) -> str:
+        return f"{self.action or 'message'} '{self.id}' of {self.cp}"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that must not be.
+
+    Attributes:
+        kind: `lost`, `unexpected`, `duplicated`, `reordered` or `refused_and_applied`.
+        about: in words, with charge point and message id.
+        cp, id: of the message.
+    """
+
+    kind: str
+    about: str
+    cp: str
+    id: str
+
+    def __str__(self) -> str:
+        return self.about
+
+
+@dataclass(slots=True)
+class LedgerReport:
+    """The judgement.
+
+    Attributes:
+        invoked: messages that were sent or tried.
+        acknowledged: of these, the ones that the system took over.
+        failed: refused, or certainly not sent.
+        undecided: outcome unknown, and no trace of them: allowed.
+        recovered: outcome unknown, but they did arrive: allowed.
+        lost: acknowledged, and what they had to come to is missing.
+        unexpected: answers and effects that belong to no message.
+        duplicated: messages with more than one answer or more than one effect.
+        reordered: messages that were answered after a later one of their charge point.
+        refused_and_applied: messages that the system refused and acted on nevertheless.
+        open_ended: what was not looked for: writers that did not say that they had looked for everything (a killed
+            run), or effects without anybody who looked at the state. Nothing of that counts as lost, and the verdict
+            can't be `clean`.
+        seeds: the seeds in the files.
+    """
+
+    invoked: int = 0
+    acknowledged: int = 0
+    failed: int = 0
+    undecided: int = 0
+    recovered: int = 0
+    lost: list[Violation] = field(default_factory=list)
+    unexpected: list[Violation] = field(default_factory=list)
+    duplicated: list[Violation] = field(default_factory=list)
+    reordered: list[Violation] = field(default_factory=list)
+    refused_and_applied: list[Violation] = field(default_factory=list)
+    open_ended: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+    @property
+    def violations(self) -> list[Violation]:
+        """All of them, the worst kind first."""
+        return [*self.lost, *self.duplicated, *self.refused_and_applied, *self.unexpected, *self.reordered]
+
+    @property
+    def verdict(self) -> Verdict:
+        """`violated` where anything is wrong; else `inconclusive` where the history is not whole, or empty."""
+        if self.violations:
+            return Verdict.VIOLATED
+        return Verdict.INCONCLUSIVE if self.open_ended or not self.invoked else Verdict.CLEAN
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line."""
+        return (
+            f"{self.invoked} messages: {self.acknowledged} acknowledged, {self.failed} refused, "
+            f"{self.recovered} recovered, {self.undecided} undecided; {len(self.lost)} lost, "
+            f"{len(self.duplicated)} duplicated, {len(self.reordered)} out of order, "
+            f"{len(self.unexpected)} unexpected, {len(self.refused_and_applied)} refused and applied"
+        )
+
+    def details(self, examples: int = EXAMPLES) -> list[str]:
+        """The first few of each kind of violation, and why the verdict is open where it is, a line each."""
+        lines = []
+        for kind, count in Counter(each.kind for each in self.violations).items():
+            found = [each for each in self.violations if each.kind == kind]
+            name = {"reordered": "out of order"}.get(kind, kind.replace("_", " "))
+            lines += [f"{name}: {each}" for each in found[:examples]]
+            if count > examples:
+                lines.append(f"{name}: … and {count - examples} more")
+        lines += [f"inconclusive: {each}" for each in self.open_ended]
+        if not self.invoked:
+            lines.append("inconclusive: no message was sent")
+        return lines
+
+    def to_json(self) -> dict[str, object]:
+        """Counts, verdict and violations, for machines."""
+        kinds = ("lost", "duplicated", "reordered", "unexpected", "refused_and_applied")
+        counts = {name: getattr(self, name) for name in ("invoked", "acknowledged", "failed", "undecided", "recovered")}
+        violations = [
+            {"kind": each.kind, "cp": each.cp, "id": each.id, "about": each.about} for each in self.violations
+        ]
+        return {
+            "verdict": self.verdict.value,
+            **counts,
+            **{kind: len(getattr(self, kind)) for kind in kinds},
+            "open_ended": self.open_ended,
+            "seeds": self.seeds,
+            "violations": violations,
+        }
+
+
+class Checker:
+    """Takes in records one by one and judges them at the end.
+
+    Records of one message may stand in several files (the sender's and the observer's); what is seen of a message
+    may come before its `invoke` in that case.
+    """
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str, str], Message] = {}
+        self._seen_early: dict[tuple[str, str], list[Record]] = {}
+        self._answer_order: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        self._open: dict[str, str] = {}
+        self._seeds: list[int] = []
+        self._observed: set[str | None] = set()
+
+    def add(self, where: str, record: Record) -> None:
+        """Take in a record; `where` names its place in messages.
+
+        Raises:
+            LedgerError: the record contradicts an earlier one.
+        """
+        if record.op is Op.BEGIN:
+            self._open[record.writer or where] = where
+            if record.seed is not None:
+                self._seeds.append(record.seed)
+            if record.expect is not Expect.ANSWER:
+                self._observed.add(record.via)
+            return
+        if record.op is Op.END:
+            self._open.pop(record.writer or where, None)
+            return
+        key = (record.cp or "", record.id or "")
+        message = self._messages.get(key)
+        if record.op is Op.INVOKE:
+            if message is not None:
+                raise LedgerError(where, 0, f"message '{record.id}' of {record.cp} was invoked before; ids are unique.")
+            self._invoke(key, record)
+        elif record.op in {Op.ANSWER, Op.EFFECT}:
+            if record.op is Op.ANSWER:
+                source = where.rpartition(", line ")[0]
+                self._answer_order.setdefault((source, key[0]), []).append(key)
+            if message is None:
+                self._seen_early.setdefault(key, []).append(record)
+            else:
+                _see(message, record)
+        elif message is None:
+            raise LedgerError(
+                where, 0, f"'{record.op}' of message '{record.id}' of {record.cp}, which was not invoked."
+            )
+        elif message.outcome in {Op.OK, Op.FAIL} and record.op is not message.outcome:
+            raise LedgerError(where, 0, f"{message} is '{record.op}', but was '{message.outcome}' before.")
+        else:
+            # What was unknown at first may become known.
+            message.outcome, message.reason = record.op, record.what
+
+    def _invoke(self, key: tuple[str, str], record: Record) -> None:
+        message = Message(
+            cp=key[0],
+            id=key[1],
+            action=record.action,
+            seq=record.seq,
+            via=record.via,
+            expect=record.expect,
+            invoked_at=record.t,
+        )
+        self._messages[key] = message
+        for early in self._seen_early.pop(key, ()):
+            _see(message, early)
+
+    def _looked_for(self, message: Message) -> bool:
+        """Whether anybody has looked for traces of what went this way."""
+        return None in self._observed or message.via in self._observed
+
+    def report(self) -> LedgerReport:
+        """Judge what was taken in so far."""
+        self._observed.update(each.via for each in self._messages.values() if each.effects)
+        report = LedgerReport(seeds=self._seeds)
+        report.open_ended = [f"the writer that began at {where} did not end" for where in self._open.values()]
+        for message in self._messages.values():
+            self._judge(message, report)
+        unseen = sum(each.needs_effect and not self._looked_for(each) for each in self._messages.values())
+        if unseen:
+            report.open_ended.append(
+                f"nobody looked at the state, where {unseen} of the messages have to leave a trace: judge it with "
+                "the file of effects too"
+            )
+        for (cp, message_id), records in self._seen_early.items():
+            for record in records:
+                what = f"effect {record.what}" if record.op is Op.EFFECT else f"{record.kind or 'answer'}"
+                about = f"{what} for message '{message_id}' of {cp}, which was never sent"
+                report.unexpected.append(Violation("unexpected", about, cp, message_id))
+        for keys in self._answer_order.values():
+            self._judge_order(keys, report)
+        return report
+
+    def _judge(self, message: Message, report: LedgerReport) -> None:
+        def violation(kind: str, about: str) -> Violation:
+            return Violation(kind, f"{message} {about}", message.cp, message.id)
+
+        report.invoked += 1
+        if message.outcome is Op.OK:
+            report.acknowledged += 1
+            missing = _missing(message, looked_for=self._looked_for(message))
+            if missing and not self._open:
+                report.lost.append(violation("lost", f"was acknowledged, but has no {missing}"))
+        elif message.outcome is Op.FAIL:
+            report.failed += 1
+            if message.came_to_something:
+                seen = ", ".join(message.effects) or "a CALLRESULT"
+                about = f"was refused ({message.reason}), and yet there is {seen}"
+                report.refused_and_applied.append(violation("refused_and_applied", about))
+        elif message.came_to_something:
+            report.recovered += 1
+        else:
+            report.undecided += 1
+        if message.answers > 1:
+            report.duplicated.append(violation("duplicated", f"was answered {message.answers} times"))
+        if len(message.effects) > 1:
+            about = f"was applied {len(message.effects)} times: {', '.join(message.effects)}"
+            report.duplicated.append(violation("duplicated", about))
+
+    def _judge_order(self, keys: list[tuple[str, str]], report: LedgerReport) -> None:
+        latest: Message | None = None
+        queued: Message | None = None
+        seen: set[tuple[str, str]] = set()
+        for key in keys:
+            message = self._messages.get(key)
+            if message is None or message.seq is None or key in seen:
+                continue
+            seen.add(key)
+            # What its sender has given up waits for Redis, while a gateway answers the Heartbeats behind it itself.
+            before = queued if message.outcome is Op.UNKNOWN else latest
+            if before is not None and before.seq is not None and message.seq < before.seq:
+                about = f"{message} was answered after {before}, which was sent behind it"
+                report.reordered.append(Violation("reordered", about, message.cp, message.id))
+                continue
+            if latest is None or latest.seq is None or message.seq > latest.seq:
+                latest = message
+            if not _is_answered_on_the_way(message):
+                queued = message
+
+
+def check(paths: Iterable[Path | str]) -> LedgerReport:
+    """Judge the history in some files, as one.
+
+    Raises:
+        LedgerError: a file cannot be read, or contradicts itself.
+    """
+    checker = Checker()
+    for path in paths:
+        for where, record in read(path):
+            checker.add(where, record)
+    return checker.report()
+
+
+def _see(message: Message, record: Record) -> None:
+    if record.op is Op.EFFECT:
+        message.effects.append(record.what or "an effect")
+    elif record.kind == "error":
+        message.errors.append(record.what or "an error")
+    else:
+        message.results += 1
+
+
+def _is_answered_on_the_way(message: Message) -> bool:
+    """Whether a gateway may answer it without the processors, while Redis is away."""
+    return message.via == "websocket" and message.action == "Heartbeat"
+
+
+def _missing(message: Message, *, looked_for: bool) -> str:
+    missing = []
+    if message.expect is not Expect.EFFECT and not message.answers:
+        missing.append("answer")
+    if looked_for and message.needs_effect and not message.effects:
+        missing.append("effect")
+    return " and no ".join(missing)

@@ -1,0 +1,139 @@
+"""The ledger's records: one JSON object a line, one line for each thing that was done or seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from ocpp_resilience.errors import UsageError
+
+FORMAT = 1
+"""Version of the file format, in the `begin` record."""
+
+
+class LedgerError(UsageError):
+    """A ledger file that cannot be judged; the message names file, line and what is wrong.
+
+    Attributes:
+        file: the file.
+        line: line number, from 1; 0 for the file as a whole.
+    """
+
+    def __init__(self, file: str, line: int, problem: str) -> None:
+        super().__init__(f"{file}{f', line {line}' if line else ''}: {problem}")
+        self.file = file
+        self.line = line
+
+
+class Op(StrEnum):
+    """What a record is about.
+
+    The first four are the life of one message as its sender knows it, as in Jepsen's histories: it is invoked, and then
+    it is acknowledged, has failed, or nobody knows. The others are what was seen of it afterwards.
+    """
+
+    BEGIN = "begin"
+    """A writer starts; carries `format`."""
+    INVOKE = "invoke"
+    """The message is about to be sent."""
+    OK = "ok"
+    """The system has taken it over: Redis acknowledged the push, or the charge point got its CALLRESULT."""
+    FAIL = "fail"
+    """The system refused it, or it was certainly not sent: it must never have an effect."""
+    UNKNOWN = "unknown"
+    """The connection broke, or the time was up, before either was known: both is possible."""
+    ANSWER = "answer"
+    """An answer to it was seen."""
+    EFFECT = "effect"
+    """A trace of it was found in the state, for example a transaction that it started."""
+    END = "end"
+    """The writer has looked for everything that there could be. A history without it decides nothing about loss."""
+
+
+class Expect(StrEnum):
+    """What an acknowledged message has to come to."""
+
+    ANSWER = "answer"
+    EFFECT = "effect"
+    BOTH = "both"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the file.
+
+    Attributes:
+        op: what happened.
+        t: when, in seconds since 1970, by the writer's clock.
+        cp: charge point id.
+        id: message id; with `cp` it names the message.
+        seq: the message's place among those of its charge point that have to keep their order; `None` where order
+            does not matter (commands).
+        action: OCPP action, for people.
+        via: the way that it went: `queue`, `websocket` or `command`; of a `begin` that looks for traces: of what went
+            which way, all of it where left out.
+        expect: what it has to come to once it is acknowledged; of a `begin`: `effect` if this writer looks for traces
+            in the state.
+        kind: of an answer: `result` or `error`.
+        what: of an effect: what was found, for example `transaction 17`; of an error answer its code; of a failure or
+            an unknown outcome the reason.
+        writer: of a `begin` and an `end`: who writes, so that each end belongs to its beginning.
+        format: of a `begin`: version of the file format.
+        seed: of a `begin`: the seed of whatever chance there is in the run.
+    """
+
+    op: Op
+    t: float
+    cp: str | None = None
+    id: str | None = None
+    seq: int | None = None
+    action: str | None = None
+    via: str | None = None
+    expect: Expect = Expect.ANSWER
+    kind: str | None = None
+    what: str | None = None
+    writer: str | None = None
+    format: int | None = None
+    seed: int | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """The record as a line."""
+    return _encoder.encode(record) + b"\n"
+
+
+def read(path: Path | str) -> Iterator[tuple[str, Record]]:
+    """The records of a file, each with `file, line n` for messages.
+
+    A last line without its end was cut off when the writer was killed; it is left out, since what it would have said
+    may not have happened.
+
+    Raises:
+        LedgerError: the file cannot be read, or a line is no record.
+    """
+    try:
+        with Path(path).open("rb") as lines:
+            yield from _records(str(path), lines)
+    except OSError as error:
+        raise LedgerError(str(path), 0, f"cannot be read: {error.strerror}") from None
+
+
+def _records(name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, Record]]:
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            record = _decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise LedgerError(name, number, f"is no ledger record: {error}") from None
+        if record.op is Op.BEGIN and record.format != FORMAT:
+            raise LedgerError(name, number, f"has format {record.format}; this version reads format {FORMAT}.")
+        if record.op not in {Op.BEGIN, Op.END} and (record.cp is None or record.id is None):
+            raise LedgerError(name, number, f"'{record.op}' lacks cp or id, which name the message.")
+        yield f"{name}, line {number}", record

@@ -1,0 +1,11 @@
+"""Load: a fleet of charge points in processes of its own, and what it measured.
+
+`LoadRun` starts and awaits it, `Plan` says what it does, `LoadResult` what came of it. The generating side is
+`python -m ocpp_resilience.load PLAN`.
+"""
+
+from ocpp_resilience.load.plan import Model, Plan, Profile, Stage
+from ocpp_resilience.load.result import LoadResult, Spread
+from ocpp_resilience.load.run import LoadRun
+
+__all__ = ["LoadResult", "LoadRun", "Model", "Plan", "Profile", "Spread", "Stage"]

@@ -1,0 +1,194 @@
+"""What a load left in the state: do the transactions add up, and does anything hang in the air?"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ocpp_resilience.errors import UsageError, WaitTimeout
+from ocpp_resilience.ledger import Expect, Ledger
+from ocpp_resilience.load.scripts import Session
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import RedisClient
+from ocpp_resilience.state.reading import kept_fields, read_from_redis
+from ocpp_resilience.text import counted, examples
+from ocpp_resilience.waiting import wait_until
+
+BATCH = 1000
+
+
+@dataclass(slots=True, kw_only=True)
+class StateReport:
+    """What was found.
+
+    Attributes:
+        transactions: transactions that were compared with what their charge point knows.
+        inconsistent: what does not fit, a line each.
+        orphans: keys that nothing refers to, or that refer to nothing, a line each.
+        effects: the ledger file with what was found of each start and stop.
+    """
+
+    transactions: int = 0
+    inconsistent: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    effects: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line, with the first few of what is wrong."""
+        text = (
+            f"{counted(self.transactions, 'transaction')} compared, {len(self.inconsistent)} do not add up, "
+            f"{counted(len(self.orphans), 'key')} {'hangs' if len(self.orphans) == 1 else 'hang'} in the air"
+        )
+        found = [*self.inconsistent, *self.orphans]
+        return f"{text}; for example {examples(found)}" if found else text
+
+    def details(self, most: int = 10) -> list[str]:
+        """The first of everything that is wrong, a line each."""
+        return [*self.inconsistent[:most], *self.orphans[:most]]
+
+
+def read_state(
+    client: RedisClient,
+    target: Target,
+    sessions: Sequence[Session],
+    charge_points: Iterable[str],
+    effects: Path,
+    *,
+    connections: RedisClient | None = None,
+    all_known: bool = False,
+) -> StateReport:
+    """Compare what the charge points know with what is kept.
+
+    Args:
+        client: the state's database.
+        target: names its keys.
+        sessions: what the charge points know.
+        charge_points: all of the load.
+        effects: the ledger file to write what was found to.
+        connections: the database with the sessions of charge points; that of the state if not given.
+        all_known: each start was repeated until its charge point knew the transaction: one that nobody knows is one
+            too many.
+
+    Raises:
+        LacksCapability: the target does not say where in Redis its transactions are.
+    """
+    points = list(dict.fromkeys(charge_points))
+    report = StateReport(effects=str(effects))
+    by_id = {session.transaction_id: session for session in sessions}
+    if len(by_id) != len(sessions):
+        report.inconsistent.append(f"{len(sessions) - len(by_id)} transaction ids were given more than once")
+    kept = kept_fields(target, "transaction")
+    stored = read_from_redis(client, target, "transaction", [{"transaction_id": number or 0} for number in by_id])
+    with Ledger(effects, observes=Expect.EFFECT, observes_via="websocket") as ledger:
+        for (number, session), record in zip(by_id.items(), stored, strict=True):
+            report.transactions += 1
+            if record is None:
+                report.inconsistent.append(f"transaction {number} of {session.cp} is not kept")
+                continue
+            ledger.effect(session.cp, session.start_id, f"transaction {number}")
+            if record.get("status") == "completed" and session.stop_id:
+                ledger.effect(session.cp, session.stop_id, f"end of transaction {number}")
+            report.inconsistent += [
+                f"transaction {number} of {session.cp}: {each}" for each in _differences(record, session, kept)
+            ]
+        ledger.end()
+    _indexes(client, target, points, by_id, report, all_known=all_known)
+    if target.redis.keys.session is not None:
+        _sessions(connections or client, target, points, report)
+    return report
+
+
+def _differences(record: dict[str, Any], session: Session, kept: Collection[str]) -> list[str]:
+    expected: dict[str, Any] = {
+        "charge_point_id": session.cp,
+        "connector_id": session.connector,
+        "id_tag": session.id_tag,
+        "meter_start": session.meter_start,
+    }
+    if session.stopped:
+        expected |= {"status": "completed", "meter_stop": session.meter_stop, "meter_current": session.meter_stop}
+    elif session.meter_stop is None:
+        expected |= {"status": "active"}
+    return [
+        f"{name} is {record.get(name)!r}, the charge point knows {value!r}"
+        for name, value in expected.items()
+        if name in kept and record.get(name) != value
+    ]
+
+
+def _indexes(
+    client: RedisClient,
+    target: Target,
+    points: list[str],
+    by_id: dict[int | None, Session],
+    report: StateReport,
+    *,
+    all_known: bool,
+) -> None:
+    """Each index entry has its key, each transaction its index entry, and what is over is not active."""
+    keys = target.redis.keys
+    if keys.transactions is None or keys.active_transactions is None:
+        return
+    for start in range(0, len(points), BATCH):
+        batch = points[start : start + BATCH]
+        pipe = client.pipeline(transaction=False)
+        for cp in batch:
+            pipe.zrange(target.key("transactions", charge_point_id=cp), 0, -1)
+            pipe.smembers(target.key("active_transactions", charge_point_id=cp))
+        found = pipe.execute()
+        for number, cp in enumerate(batch):
+            indexed = {int(each) for each in found[2 * number]}
+            active = {int(each) for each in found[2 * number + 1]}
+            known = {each for each, session in by_id.items() if session.cp == cp and each is not None}
+            ended = {each for each in known if by_id[each].stopped}
+            report.orphans += [f"transaction {each} of {cp} is in no index" for each in sorted(known - indexed)]
+            report.orphans += [
+                f"transaction {each} of {cp} is over and still active" for each in sorted(active & ended)
+            ]
+            report.orphans += [
+                f"transaction {each} of {cp} is active and not indexed" for each in sorted(active - indexed)
+            ]
+            if all_known:
+                report.inconsistent += [
+                    f"transaction {each} of {cp} is kept, and the charge point knows nothing of it"
+                    for each in sorted(indexed - known)
+                ]
+
+
+def _sessions(client: RedisClient, target: Target, points: list[str], report: StateReport) -> None:
+    """Who has left has no session."""
+    for start in range(0, len(points), BATCH):
+        batch = points[start : start + BATCH]
+        pipe = client.pipeline(transaction=False)
+        for cp in batch:
+            pipe.exists(target.key("session", charge_point_id=cp))
+        found = zip(batch, pipe.execute(), strict=True)
+        report.orphans += [f"{cp} has a session and is not connected" for cp, there in found if there]
+
+
+def wait_until_gone(client: RedisClient, target: Target, charge_points: Iterable[str], timeout: float) -> int:
+    """Wait until the sessions of disconnected charge points are gone; returns how many are left after `timeout` s.
+
+    Raises:
+        UsageError: the target has no sessions.
+    """
+    if target.redis.keys.session is None:
+        raise UsageError(f"Target '{target.name}' has no sessions.")
+    names = [target.key("session", charge_point_id=cp) for cp in charge_points]
+    left = 0
+
+    def look() -> bool | None:
+        nonlocal left
+        pipe = client.pipeline(transaction=False)
+        for name in names:
+            pipe.exists(name)
+        left = int(sum(pipe.execute()))
+        return None if left else True
+
+    with contextlib.suppress(WaitTimeout):
+        wait_until(look, timeout=timeout, failure=lambda: "")
+    return left

@@ -1,0 +1,1 @@
+"""OCPP-J: frames, schemas, sample payloads, and invalid messages."""

@@ -1,0 +1,112 @@
+"""What goes over a charge point's WebSocket, with time and meaning (OCPP-J 1.6 section 4)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.text import shortened
+
+_ELEMENTS = {MessageType.CALL: 4, MessageType.CALLRESULT: 3, MessageType.CALLERROR: 5}
+
+
+class Direction(enum.Enum):
+    """Seen from the charge point."""
+
+    SENT = "sent"
+    RECEIVED = "received"
+
+
+@dataclass(slots=True, kw_only=True)
+class Frame:
+    """One WebSocket message.
+
+    Attributes:
+        direction: sent by the charge point, or received by it.
+        data: the message: text, or bytes of a binary one.
+        number: its place among all that the charge point sent and received, from 1.
+        at: when, in seconds of `time.monotonic`.
+        time: when, in seconds since 1970.
+        kind: CALL, CALLRESULT or CALLERROR; `None` where it is not an OCPP-J message.
+        message_id: its message id; `None` where that cannot be read.
+        action: the action of a CALL.
+        payload: the payload of a CALL or CALLRESULT.
+        code: the error code of a CALLERROR.
+        description: the description of a CALLERROR.
+        details: the details of a CALLERROR.
+    """
+
+    direction: Direction
+    data: str | bytes = field(repr=False)
+    number: int
+    at: float
+    time: float
+    kind: MessageType | None = None
+    message_id: str | None = None
+    action: str | None = None
+    payload: Any = None
+    code: str | None = None
+    description: str | None = None
+    details: Any = None
+
+    @property
+    def text(self) -> str:
+        """The message as text."""
+        return self.data if isinstance(self.data, str) else f"<binary> {self.data.decode('utf-8', 'backslashreplace')}"
+
+    @property
+    def timestamp(self) -> str:
+        """When, as RFC 3339 in UTC and to the millisecond."""
+        return rfc3339(self.time)
+
+    def __str__(self) -> str:
+        if self.kind is MessageType.CALL:
+            return f"{self.action} (message id {self.message_id})"
+        if self.kind is MessageType.CALLRESULT:
+            return f"the answer to {self.message_id}: {shortened(self.text)}"
+        if self.kind is MessageType.CALLERROR:
+            return f"CALLERROR {self.code} to {self.message_id}"
+        return f"the frame {shortened(self.text)}"
+
+
+def read_frame(data: str | bytes, *, direction: Direction, number: int, at: float, time: float) -> Frame:
+    """Recognise a WebSocket message, as far as it can be read; anything may come."""
+    frame = Frame(direction=direction, data=data, number=number, at=at, time=time)
+    if isinstance(data, bytes):
+        return frame
+    try:
+        parts = msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return frame
+    if not isinstance(parts, list) or len(parts) < 3 or type(parts[0]) is not int or parts[0] not in _ELEMENTS:
+        return frame
+    kind = MessageType(parts[0])
+    if len(parts) != _ELEMENTS[kind] or not isinstance(parts[1], str):
+        return frame
+    if kind is not MessageType.CALLRESULT and not isinstance(parts[2], str):
+        return frame
+    frame.kind = kind
+    frame.message_id = parts[1]
+    if kind is MessageType.CALL:
+        frame.action, frame.payload = parts[2], parts[3]
+    elif kind is MessageType.CALLRESULT:
+        frame.payload = parts[2]
+    else:
+        frame.code, frame.description, frame.details = parts[2], str(parts[3]), parts[4]
+    return frame
+
+
+def in_short(frames: Iterable[Frame], *, most: int = 5) -> str:
+    """The frames for a failure message: the newest of them, `nothing` if there are none."""
+    all_of_them = list(frames)
+    if not all_of_them:
+        return "nothing"
+    shown = [str(frame) for frame in all_of_them[-most:]]
+    left_out = len(all_of_them) - len(shown)
+    return "; ".join(([f"{left_out} others"] if left_out else []) + shown)

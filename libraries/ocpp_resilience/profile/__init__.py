@@ -1,0 +1,44 @@
+"""The target profile: the one place that knows what a system under test looks like from outside.
+
+A profile is a YAML file. Bundled profiles (`resources/targets/*.yaml`) are named by their stem, others by their path:
+
+    target = Target.load("reference")
+    target.key("responses", charge_point_id="CP-001")     # ocpp:responses:CP-001
+
+`sections` and `kept` have the fields, `reading` makes a file into them, `rules` has what the types cannot say,
+`profile` is what the keywords ask, `schema` makes the JSON Schema, and `check` tries a profile against its system:
+
+    python -m ocpp_resilience.check check my-system.yaml
+"""
+
+from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord
+from ocpp_resilience.profile.reading import PROFILES, bundled_targets
+from ocpp_resilience.profile.sections import (
+    ANNOUNCEMENT_PLACEHOLDERS,
+    START_PLACEHOLDERS,
+    Capability,
+    CommandRequest,
+    MessageFormat,
+    SettingValue,
+    Stream,
+)
+from ocpp_resilience.profile.target import Target
+from ocpp_resilience.profile.templates import fill_template
+
+__all__ = [
+    "ANNOUNCEMENT_PLACEHOLDERS",
+    "KEY_PLACEHOLDERS",
+    "PROFILES",
+    "START_PLACEHOLDERS",
+    "STATE_FIELDS",
+    "Capability",
+    "CommandRequest",
+    "Keys",
+    "MessageFormat",
+    "SettingValue",
+    "StateRecord",
+    "Stream",
+    "Target",
+    "bundled_targets",
+    "fill_template",
+]

@@ -1,0 +1,165 @@
+"""The parts of a target profile that say what the system keeps: Redis databases and keys, and records of state."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from ocpp_resilience.profile.sections import Path, Section
+
+Database = Annotated[int, msgspec.Meta(ge=0)]
+"""The number of a Redis database."""
+
+KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
+    "requests": (),
+    "responses": ("charge_point_id",),
+    "dead_letters": (),
+    "processing": ("consumer",),
+    "consumer": ("consumer",),
+    "owner": (),
+    "shard": ("shard",),
+    "shard_owner": ("shard",),
+    "shards": (),
+    "shard_processors": (),
+    "control_connect": (),
+    "control_disconnect": (),
+    "session": ("charge_point_id",),
+    "connection": ("charge_point_id",),
+    "gateway": ("instance",),
+    "answers": ("instance",),
+    "connected": (),
+    "correlation": ("message_id",),
+    "charge_point": ("charge_point_id",),
+    "charge_points": (),
+    "connector": ("charge_point_id", "connector_id"),
+    "connectors": ("charge_point_id",),
+    "transaction": ("transaction_id",),
+    "transactions": ("charge_point_id",),
+    "active_transactions": ("charge_point_id",),
+    "transaction_id": (),
+    "configuration": ("charge_point_id",),
+}
+"""Every key that a profile can name, with the placeholders that its pattern has to contain."""
+
+
+class Databases(Section, frozen=True):
+    """The numbers of the Redis databases.
+
+    Attributes:
+        queue: the one with the messages, the answers, and the connections.
+        state: the one with charge points, connectors, transactions and configuration.
+    """
+
+    queue: Database = 0
+    state: Database = 0
+
+
+class Keys(Section, frozen=True):
+    """Patterns of the Redis keys; `null` for what the system has not got. Use them through `Target.key`."""
+
+    requests: str
+    responses: str
+    dead_letters: str | None = None
+    processing: str | None = None
+    consumer: str | None = None
+    owner: str | None = None
+    shard: str | None = None
+    shard_owner: str | None = None
+    shards: str | None = None
+    shard_processors: str | None = None
+    control_connect: str | None = None
+    control_disconnect: str | None = None
+    session: str | None = None
+    connection: str | None = None
+    gateway: str | None = None
+    answers: str | None = None
+    connected: str | None = None
+    correlation: str | None = None
+    charge_point: str | None = None
+    charge_points: str | None = None
+    connector: str | None = None
+    connectors: str | None = None
+    transaction: str | None = None
+    transactions: str | None = None
+    active_transactions: str | None = None
+    transaction_id: str | None = None
+    configuration: str | None = None
+
+
+class Commit(Section, frozen=True):
+    """How the system's commit can be told from its other commands, for faults that fall on it.
+
+    Attributes:
+        command: the Redis command that makes the effects of messages last.
+        keys: names in `redis.keys`; the command has such a key for each of them.
+    """
+
+    command: str
+    keys: list[str] = msgspec.field(default_factory=list)
+
+
+class Redis(Section, frozen=True):
+    """What the system keeps in Redis.
+
+    Attributes:
+        keys: patterns of its keys.
+        databases: which are where.
+        commit: how its commit can be told from its other commands; `null` if it cannot.
+    """
+
+    keys: Keys
+    databases: Databases = Databases()
+    commit: Commit | None = None
+
+
+class StateRecord(Section, frozen=True):
+    """Where one kind of record is read, and how it has to be understood.
+
+    Attributes:
+        path: the HTTP path that gives it, with the placeholders of its key; without one it is read from its key in
+            `redis.keys`, which holds a JSON text or a hash.
+        data: the field of the HTTP answer with the record, names separated by dots; `null` if the answer is it.
+        fields: our field names to theirs, which may be names separated by dots; what is not listed is not kept. All
+            names are ours if there is no list.
+        values: our field names to a list of their values with ours, such as `status: {running: active}`.
+    """
+
+    path: Path | None = None
+    data: str | None = None
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    values: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+
+
+class State(Section, frozen=True):
+    """How what the system keeps can be read; `null` for what cannot.
+
+    Attributes:
+        charge_point: what is known of a charge point.
+        connector: what is known of a connector.
+        transaction: a charging session.
+    """
+
+    charge_point: StateRecord | None = None
+    connector: StateRecord | None = None
+    transaction: StateRecord | None = None
+
+
+STATE_FIELDS: dict[str, tuple[str, ...]] = {
+    "charge_point": ("id", "vendor", "model", "serial", "firmware", "status", "last_seen", "is_online", "boot_time"),
+    "connector": ("status", "error_code", "transaction_id", "updated_at"),
+    "transaction": (
+        "id",
+        "charge_point_id",
+        "connector_id",
+        "id_tag",
+        "start_time",
+        "stop_time",
+        "meter_start",
+        "meter_stop",
+        "meter_current",
+        "status",
+        "reason",
+    ),
+}
+"""What is read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then `completed`."""

@@ -1,0 +1,241 @@
+"""Reading a profile: YAML to structures, and mistakes in words, each with its line, its field and what is allowed."""
+
+from __future__ import annotations
+
+import enum
+import re
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import yaml
+
+from ocpp_resilience import strict_yaml
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.profile.sections import Section
+from ocpp_resilience.profile.templates import listed
+
+PROFILES = Path(__file__).resolve().parents[3] / "resources" / "targets"
+
+OWN_FIELDS = {"source"}
+"""Fields that are set here and cannot stand in a profile."""
+
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "fields of its own",
+    "null": "null",
+}
+_CONSTRAINTS = {
+    "> 0.0": "a number above 0",
+    "<= 86400.0": "a number up to 86400, a day",
+    ">= 0": "a whole number from 0 on",
+    "matching regex '^/'": "a path that starts with '/'",
+}
+_STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
+
+S = TypeVar("S", bound=Section)
+Step = str | int
+
+
+def bundled_targets() -> list[str]:
+    """The names of the profiles that come with the project."""
+    return sorted(file.stem for file in PROFILES.glob("*.yaml"))
+
+
+def find(name: str | Path) -> Path:
+    """The file of a bundled profile, given by its name, or of one's own, given by its path.
+
+    Raises:
+        UsageError: there is none.
+    """
+    text = str(name)
+    path = Path(text).expanduser()
+    if isinstance(name, Path) or "/" in text or path.suffix in {".yaml", ".yml"}:
+        if path.is_dir():
+            raise UsageError(f"{path.resolve()} is a folder; a target profile is a YAML file, such as my-system.yaml.")
+        if not path.is_file():
+            raise UsageError(
+                f"There is no target profile {path.resolve()}. Allowed is the path of one, from the folder that the "
+                f"run is started in, or the name of a bundled one: {listed(bundled_targets())}."
+            )
+        return path.resolve()
+    bundled = PROFILES / f"{text}.yaml"
+    if text and bundled.is_file():
+        return bundled
+    raise UsageError(
+        f"There is no bundled target profile '{text}' (there are: {listed(bundled_targets())}). "
+        f"For a file of your own give its path, ending in .yaml."
+    )
+
+
+class Document:
+    """A profile as it was written: its data, and the line of each field.
+
+    Raises:
+        UsageError: it is no YAML, or no mapping.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        root, self.data = _read_yaml(file)
+        if root is None or not isinstance(self.data, dict):
+            found = {type(None): "nothing", str: "text", list: "a list"}.get(type(self.data), repr(self.data))
+            raise UsageError(f"Target profile {file}: expected fields such as 'name' and 'start', found {found}.")
+        self._root = root
+
+    def convert(self, kind: type[S]) -> S:
+        """The structure that this profile describes.
+
+        Raises:
+            UsageError: a field is unknown, missing, or not what it has to be.
+        """
+        for name in sorted(OWN_FIELDS & self.data.keys()):
+            raise self.mistake([name], f"unknown field '{name}' (allowed: {field_names(kind)})")
+        try:
+            return msgspec.convert(self.data | {"source": str(self.file)}, type=kind)
+        except msgspec.ValidationError as error:
+            raise self._explain(str(error), kind) from None
+
+    def mistake(self, steps: list[Step], problem: str) -> UsageError:
+        """The error that names the file, the line of a field, and what is wrong with it."""
+        return UsageError(f"Target profile {self.file}, line {self._line(steps)}: {problem}.")
+
+    def _line(self, steps: list[Step]) -> int:
+        """The line of a field, or of the nearest one above it that is there."""
+        node, line = self._root, self._root.start_mark.line
+        for step in steps:
+            found = next((each for each in _children(node) if each[0] == step), None)
+            if found is None:
+                break
+            _, line, node = found
+        return int(line) + 1
+
+    def _explain(self, problem: str, root: type[Section]) -> UsageError:
+        """msgspec's message in the words of the other messages."""
+        text, _, path = problem.partition(" - at `")
+        if path.startswith("key` in `"):
+            steps, _, value = self._follow(path.removeprefix("key` in `").rstrip("`").removeprefix("$"), root)
+            name = next(key for key in value if not isinstance(key, str))
+            return self.mistake(steps, f"field '{in_words(steps)}' has the name {name!r} (allowed: text)")
+        steps, kind, value = self._follow(path.rstrip("`").removeprefix("$"), root)
+        where = in_words(steps)
+        if match := re.fullmatch(r"Object contains unknown field `(.+)`", text):
+            unknown = [*steps, match[1]]
+            return self.mistake(unknown, f"unknown field '{in_words(unknown)}' (allowed: {field_names(kind)})")
+        if match := re.fullmatch(r"Object missing required field `(.+)`", text):
+            return self.mistake(steps, f"field '{in_words([*steps, match[1]])}' is missing")
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            allowed = listed(kind)
+        elif typing.get_origin(kind) is Literal:
+            allowed = listed(typing.get_args(kind))
+        else:
+            allowed = _allowed(text)
+            if allowed == "text" and isinstance(value, (bool, int, float)):
+                allowed = "text; YAML reads words such as no, on and 1.0 as something else unless they are in quotes"
+        return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed})")
+
+    def _follow(self, path: str, kind: Any) -> tuple[list[Step], Any, Any]:
+        """Where a path in msgspec's message leads to: its steps, the type there, and what stands there.
+
+        msgspec says `[...]` for any entry of a mapping: the entry is found by converting one after the other.
+        """
+        steps: list[Step] = []
+        value: Any = self.data
+        for name, index in _STEP.findall(path):
+            kind = _without_none(kind)
+            if name:
+                steps.append(name)
+                kind = typing.get_type_hints(kind)[name]
+            elif index == "...":
+                kind = typing.get_args(kind)[-1]
+                steps.append(next(key for key, part in value.items() if _fails(part, kind)))
+            else:
+                kind = typing.get_args(kind)[-1]
+                steps.append(int(index))
+            value = value[steps[-1]]
+        return steps, _without_none(kind), value
+
+
+def in_words(steps: list[Step]) -> str:
+    """A path for messages: `start.command[2]`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+
+
+def field_names(kind: type[Section]) -> str:
+    """What a section may contain, for messages."""
+    return listed(name for name in kind.__struct_fields__ if name not in OWN_FIELDS)
+
+
+def _fails(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, type=kind)
+    except msgspec.ValidationError:
+        return True
+    return False
+
+
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in {typing.Union, types.UnionType}:
+        parts = [part for part in typing.get_args(kind) if part is not type(None)]
+        return parts[0] if len(parts) == 1 else kind
+    return kind
+
+
+def _allowed(text: str) -> str:
+    for constraint, words in _CONSTRAINTS.items():
+        if constraint in text:
+            return words
+    match = re.match(r"Expected `([^`]+)`", text)
+    kinds = [_WORDS.get(name, name) for name in match[1].split(" | ")] if match else [text]
+    return " or ".join(kinds)
+
+
+def _shown(value: Any, limit: int = 60) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def _children(node: yaml.Node) -> Iterator[tuple[Step, int, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield str(key.value), key.start_mark.line, value
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield index, value.start_mark.line, value
+
+
+def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Target profile {file} cannot be read: {error.strerror}.") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"Target profile {file}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8."
+        ) from None
+    try:
+        return strict_yaml.parse(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = error.problem or ""
+        if problem.startswith("but "):
+            problem = f"{error.context}, {problem}"
+        raise UsageError(f"Target profile {file}{where}: {problem}.") from None
+    except yaml.reader.ReaderError as error:
+        line, code = text[: error.position].count("\n") + 1, ord(text[error.position])
+        raise UsageError(
+            f"Target profile {file}, line {line}: the character U+{code:04X} is not allowed in YAML."
+        ) from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"Target profile {file} cannot be read: {error}.") from None

@@ -1,0 +1,217 @@
+"""What the types of a profile cannot say: placeholders, and fields that need or exclude each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.sections import (
+    ANNOUNCEMENT_PLACEHOLDERS,
+    START_PLACEHOLDERS,
+    Action,
+    Capability,
+    LogEvents,
+    LogFields,
+    Running,
+    Start,
+)
+from ocpp_resilience.profile.templates import PLACEHOLDER, listed
+
+if TYPE_CHECKING:
+    from ocpp_resilience.profile.target import Target
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a field.
+
+    Attributes:
+        where: the steps to the field.
+        what: in words that follow the field's name.
+        allowed: what it could be.
+    """
+
+    where: list[str | int]
+    what: str
+    allowed: str
+
+
+def problems(target: Target) -> Iterator[Problem]:
+    """Everything that is wrong with a profile."""
+    yield from _how_it_is_run(target)
+    yield from _placeholders(target)
+    yield from _actions(target)
+    yield from _capabilities(target)
+    for action, request in target.commands.requests.items():
+        if (request.mark is None) != (request.echo is None):
+            yield Problem(["commands", "requests", action], "has only one of mark and echo", "both or neither")
+    yield from _log(target)
+    yield from _keys(target)
+    yield from _announcement(target)
+    yield from _state(target)
+
+
+def _how_it_is_run(target: Target) -> Iterator[Problem]:
+    start, running = target.start, target.running
+    if (start is None) == (running is None):
+        what = "is missing" if start is None else "stands beside running"
+        yield Problem(["start"], what, "either start (a command or an image), or running (where it is)")
+    elif running is not None:
+        yield from _running(running)
+    elif start is not None:
+        yield from _start(start)
+        if target.ready.record is None and not target.uses_placeholder("http_port"):
+            what = "is null, and '{http_port}' is not used"
+            yield Problem(["ready", "record"], what, "a log event, or '{http_port}' in the command or the environment")
+
+
+def _running(running: Running) -> Iterator[Problem]:
+    addresses = {
+        "redis_url": ("redis", "rediss"),
+        "http_url": ("http",),
+        "gateway_url": ("ws", "wss"),
+    }
+    for name, schemes in addresses.items():
+        url = getattr(running, name)
+        if url is not None and not _is_address(url, schemes):
+            allowed = f"an address that starts with {schemes[0]}://, such as {schemes[0]}://127.0.0.1:8080"
+            yield Problem(["running", name], f"is {url!r}", allowed)
+
+
+def _is_address(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Asking for a port that is no number, or none that can be, is an error.
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _start(start: Start) -> Iterator[Problem]:
+    if not start.command and start.image is None:
+        yield Problem(["start", "command"], "is empty", "the program and its arguments, or an image")
+    if start.image is not None and start.directory is not None:
+        yield Problem(["start", "directory"], "stands beside image", "the working directory is the image's")
+
+
+def _placeholders(target: Target) -> Iterator[Problem]:
+    for steps, text in target.start_texts():
+        yield from _unknown(steps, text, START_PLACEHOLDERS)
+    for name in ("session", "connect", "disconnect"):
+        for field, text in getattr(target.announcement, name).items():
+            yield from _unknown(["announcement", name, field], text, ANNOUNCEMENT_PLACEHOLDERS)
+    path = target.gateway.path
+    if path is not None and PLACEHOLDER.findall(path) != ["charge_point_id"]:
+        allowed = "a path that starts with '/', with {charge_point_id} in it"
+        yield Problem(["gateway", "path"], f"is {path!r}", allowed)
+
+
+def _actions(target: Target) -> Iterator[Problem]:
+    known = set()
+    for index, action in enumerate(target.actions):
+        if action in known:
+            yield Problem(["actions", index], f"is {action} for the second time", "each action once")
+        known.add(action)
+    if missing := [each for each in (Action.BOOT_NOTIFICATION, Action.HEARTBEAT) if each not in known]:
+        yield Problem(
+            ["actions"], f"lacks {missing[0]}", "at least BootNotification and Heartbeat: all suites send them"
+        )
+    if (Action.START_TRANSACTION in known) != (Action.STOP_TRANSACTION in known):
+        yield Problem(["actions"], "has only one of StartTransaction and StopTransaction", "both or neither")
+
+
+def _capabilities(target: Target) -> Iterator[Problem]:
+    """What is claimed has to be described: its tests would be skipped without a word."""
+    needs = {
+        Capability.DEAD_LETTERS: ("redis.keys.dead_letters", target.redis.keys.dead_letters),
+        Capability.HEALTH: ("http.health", target.http.health),
+        Capability.METRICS: ("http.metrics", target.http.metrics),
+        Capability.PROCESSOR_INSPECTION: ("http.processor", target.http.processor),
+        Capability.CORRELATION_INSPECTION: ("http.correlations", target.http.correlations),
+        Capability.GATEWAY: ("gateway.path", target.gateway.path),
+        Capability.COMMANDS: ("commands.requests", target.commands.requests),
+    }
+    for index, capability in enumerate(target.capabilities):
+        field, value = needs.get(capability, ("", True))
+        if not value:
+            yield Problem(
+                ["capabilities", index], f"is {capability}, and {field} is missing", f"{capability} with {field}"
+            )
+    commit = target.redis.commit
+    for index, key in enumerate(commit.keys if commit else ()):
+        if key not in KEY_PLACEHOLDERS:
+            yield Problem(["redis", "commit", "keys", index], f"is {key!r}", listed(KEY_PLACEHOLDERS))
+
+
+def _unknown(steps: list[str | int], text: str, allowed: tuple[str, ...]) -> Iterator[Problem]:
+    for placeholder in PLACEHOLDER.findall(text):
+        if placeholder not in allowed:
+            yield Problem(steps, f"has the unknown placeholder '{{{placeholder}}}'", listed(allowed))
+
+
+def _log(target: Target) -> Iterator[Problem]:
+    log = target.log
+    for part, names in (("fields", log.fields), ("events", log.events)):
+        ours: dict[str, str] = {}
+        for name in names.__struct_fields__:
+            theirs = getattr(names, name)
+            if theirs in ours:
+                yield Problem(["log", part, name], f"is {theirs!r}, as {ours[theirs]} is", "a name for each of them")
+            ours[theirs] = name
+    if log.records and log.format != "text":
+        yield Problem(["log", "records"], "goes with a text log", "log.format: text")
+    for index, record in enumerate(log.records):
+        where: list[str | int] = ["log", "records", index]
+        if record.event not in LogEvents.__struct_fields__:
+            yield Problem([*where, "event"], f"is {record.event!r}", listed(LogEvents.__struct_fields__))
+        try:
+            groups = re.compile(record.pattern).groupindex
+        except re.error as error:
+            yield Problem([*where, "pattern"], f"is no regular expression ({error})", "Python's syntax")
+            continue
+        allowed = [name for name in LogFields.__struct_fields__ if name != "event"]
+        if unknown := sorted(set(groups) - set(allowed)):
+            yield Problem([*where, "pattern"], f"has the unknown group '{unknown[0]}'", listed(allowed))
+
+
+def _keys(target: Target) -> Iterator[Problem]:
+    for key, expected in KEY_PLACEHOLDERS.items():
+        pattern = getattr(target.redis.keys, key)
+        if pattern is not None and sorted(PLACEHOLDER.findall(pattern)) != sorted(expected):
+            wanted = listed(f"{{{name}}}" for name in expected) if expected else "no placeholder"
+            yield Problem(["redis", "keys", key], f"is {pattern!r}", f"a key with {wanted}")
+
+
+def _announcement(target: Target) -> Iterator[Problem]:
+    announcement = target.announcement
+    if not announcement.required:
+        return
+    if not announcement.session and not announcement.connect:
+        allowed = "session (fields of a hash), connect (an event), or both"
+        yield Problem(["announcement", "required"], "is true, and nothing says what is announced", allowed)
+    for name, key in (("session", "session"), ("connect", "control_connect"), ("disconnect", "control_disconnect")):
+        if getattr(announcement, name) and getattr(target.redis.keys, key) is None:
+            yield Problem(["announcement", name], "has no place in Redis", f"a key redis.keys.{key}")
+
+
+def _state(target: Target) -> Iterator[Problem]:
+    for kind, fields in STATE_FIELDS.items():
+        record = getattr(target.state, kind)
+        if record is None:
+            continue
+        for part in ("fields", "values"):
+            for name in getattr(record, part):
+                if name not in fields:
+                    yield Problem(["state", kind, part, name], "is no field of ours", listed(fields))
+        expected = KEY_PLACEHOLDERS[kind]
+        if record.path is None and getattr(target.redis.keys, kind) is None:
+            yield Problem(["state", kind, "path"], "is missing", f"an HTTP path, or a key redis.keys.{kind}")
+        elif record.path is not None and sorted(PLACEHOLDER.findall(record.path)) != sorted(expected):
+            wanted = listed(f"{{{name}}}" for name in expected)
+            yield Problem(["state", kind, "path"], f"is {record.path!r}", f"a path with {wanted}")
+    if Capability.STATE in target.capabilities and target.state.transaction is None:
+        yield Problem(["capabilities"], "has 'state', and state.transaction is missing", "where transactions are read")

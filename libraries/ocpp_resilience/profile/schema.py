@@ -1,0 +1,75 @@
+"""The JSON Schema of a profile, made from the structures: editors complete, explain and check fields with it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import msgspec
+
+from ocpp_resilience.profile import kept, sections
+from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.reading import OWN_FIELDS, PROFILES
+from ocpp_resilience.profile.sections import Section
+from ocpp_resilience.profile.target import Target
+
+SCHEMA_FILE = PROFILES / "target.schema.json"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """The schema as a document."""
+    (root,), parts = msgspec.json.schema_components([Target], ref_template="#/$defs/{name}")
+    for name, part in parts.items():
+        kind = Target if name == "Target" else getattr(kept, name, None) or getattr(sections, name)
+        if isinstance(kind, type) and issubclass(kind, Section):
+            _explain(part, kind)
+        else:
+            part["description"] = _sentence(inspect.getdoc(kind) or "")
+        part.pop("title", None)
+    for name in OWN_FIELDS:
+        del parts["Target"]["properties"][name]
+    parts["Target"]["oneOf"] = [{"required": ["start"]}, {"required": ["running"]}]
+    for key, names in KEY_PLACEHOLDERS.items():
+        _with_placeholders(parts["Keys"]["properties"][key], names)
+    for record, fields in STATE_FIELDS.items():
+        parts[f"{record}_fields"] = {"enum": list(fields), "description": f"The fields of a {record}."}
+    for part in ("fields", "values"):
+        known = [{"$ref": f"#/$defs/{record}_fields"} for record in STATE_FIELDS]
+        parts["StateRecord"]["properties"][part]["propertyNames"] = {"anyOf": known}
+    return {
+        "$schema": DIALECT,
+        "title": "Target profile: a system under test",
+        **root,
+        "$defs": dict(sorted(parts.items())),
+    }
+
+
+def as_text() -> str:
+    """The schema as it is shipped."""
+    return msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n"
+
+
+def _explain(part: dict[str, Any], kind: type[Section]) -> None:
+    """Put what the structure's documentation says of itself and of its fields into the schema."""
+    text = inspect.getdoc(kind) or ""
+    about, _, attributes = text.partition("\nAttributes:\n")
+    part["description"] = _sentence(about)
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", attributes, re.MULTILINE)
+    for name, explanation in entries:
+        if name in part["properties"]:
+            part["properties"][name]["description"] = _sentence(explanation)
+
+
+def _sentence(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _with_placeholders(part: dict[str, Any], names: tuple[str, ...]) -> None:
+    """A key's pattern has each of its placeholders in it."""
+    if names:
+        part["description"] = f"Has to contain {', '.join(f'{{{name}}}' for name in names)}."
+        part["allOf"] = [{"pattern": rf"\{{{name}\}}"} for name in names]
+    else:
+        part["description"] = "One key, without placeholders."

@@ -1,0 +1,241 @@
+"""A system under test as its profile describes it: what it is asked for by keywords."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.profile import reading, rules
+from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, Redis, State
+from ocpp_resilience.profile.sections import (
+    REMOTE_ADDRESS,
+    Action,
+    Announcement,
+    Capability,
+    Commands,
+    Gateway,
+    Http,
+    Log,
+    MessageFormat,
+    Ready,
+    Running,
+    Section,
+    SettingValue,
+    Start,
+    Timeouts,
+)
+from ocpp_resilience.profile.templates import PLACEHOLDER, fill, listed
+
+_GLOB_SPECIAL = re.compile(r"([*?\[\]\\])")
+
+
+class Target(Section, frozen=True):
+    """A system under test, as its profile describes it.
+
+    Attributes:
+        name: what it is called in messages.
+        about: what it is, in a sentence.
+        start: how it is started; nothing, if it runs already.
+        running: where it is, if it runs already.
+        ready: how a started one tells where it listens.
+        timeouts: the longest waits.
+        http: its HTTP paths.
+        commands: how it is made to send commands.
+        announcement: what a gateway writes when a charge point connects.
+        gateway: how charge points connect.
+        log: where its log is, and what a record in it looks like.
+        message_format: what it takes off its request queue.
+        redis: its databases and keys.
+        state: how what it keeps can be read.
+        actions: what charge points may ask it for; what it does not support is left out of what the suites send.
+        capabilities: what it can do; tests that need anything else are skipped with the reason.
+        source: the file that it was read from.
+    """
+
+    name: str
+    redis: Redis
+    about: str = ""
+    start: Start | None = None
+    running: Running | None = None
+    ready: Ready = Ready()
+    timeouts: Timeouts = Timeouts()
+    http: Http = Http()
+    commands: Commands = Commands()
+    announcement: Announcement = Announcement()
+    gateway: Gateway = Gateway()
+    log: Log = Log()
+    message_format: MessageFormat = MessageFormat.BOTH
+    state: State = State()
+    actions: list[Action] = msgspec.field(default_factory=lambda: list(Action))
+    capabilities: list[Capability] = msgspec.field(default_factory=list)
+    source: str = ""
+
+    @classmethod
+    def load(cls, name: str | Path) -> Target:
+        """Read a profile.
+
+        Args:
+            name: the name of a bundled profile (`reference`), or the path of a YAML file.
+
+        Raises:
+            UsageError: there is no such profile, or it cannot be used; the message names file, line, field and what is
+                allowed.
+        """
+        document = reading.Document(reading.find(name))
+        target = document.convert(cls)
+        for problem in rules.problems(target):
+            what = f"field '{reading.in_words(problem.where)}' {problem.what} (allowed: {problem.allowed})"
+            raise document.mistake(problem.where, what)
+        return target
+
+    def start_texts(self) -> list[tuple[list[str | int], str]]:
+        """Everything in `start` that may hold placeholders, each with the steps to it."""
+        if self.start is None:
+            return []
+        texts: list[tuple[list[str | int], str]] = [
+            (["start", "command", index], word) for index, word in enumerate(self.start.command)
+        ]
+        texts += [(["start", "environment", name], str(value)) for name, value in self.start.environment.items()]
+        if self.start.directory is not None:
+            texts.append((["start", "directory"], self.start.directory))
+        return texts
+
+    def uses_placeholder(self, name: str) -> bool:
+        """Whether `{name}` stands anywhere in the start command, the environment or the directory."""
+        return any(name in PLACEHOLDER.findall(text) for _, text in self.start_texts())
+
+    def has(self, capability: Capability | str) -> bool:
+        """Whether the system has `capability`.
+
+        Raises:
+            UsageError: there is no capability of this name.
+        """
+        try:
+            return Capability(capability) in self.capabilities
+        except ValueError:
+            raise UsageError(f"Unknown capability '{capability}' (allowed: {listed(Capability)}).") from None
+
+    def need_actions(self, *actions: str) -> None:
+        """Go on only if the system supports these actions of charge points.
+
+        Raises:
+            LacksCapability: it lacks one of the ten that OCPP 1.6 knows. Others are never supported, and no matter.
+        """
+        for action in actions:
+            if action in list(Action) and action not in self.actions:
+                raise LacksCapability(
+                    f"Target '{self.name}' does not support the action {action} (actions in {self.source})."
+                )
+
+    def key(self, key: str, **values: str | int) -> str:
+        """The Redis key called `key` in the profile, with its placeholders filled in.
+
+        Example: `target.key("connector", charge_point_id="CP-001", connector_id=1)`.
+
+        Raises:
+            LacksCapability: the profile has no such key.
+            UsageError: `values` are not those that its pattern needs.
+        """
+        pattern = self._key_pattern(key)
+        expected = KEY_PLACEHOLDERS[key]
+        if sorted(values) != sorted(expected):
+            raise UsageError(f"Key '{key}' needs {listed(expected) or 'no values'}, not {listed(values) or 'nothing'}.")
+        return fill(pattern, values)
+
+    def key_glob(self, key: str, **values: str | int) -> str:
+        """A pattern for SCAN that matches every key called `key`; what `values` does not name matches anything."""
+        pattern = self._key_pattern(key)
+        if unknown := sorted(values.keys() - set(KEY_PLACEHOLDERS[key])):
+            raise UsageError(f"Key '{key}' has no {listed(unknown)} (allowed: {listed(KEY_PLACEHOLDERS[key])}).")
+        parts = PLACEHOLDER.split(pattern)
+        for index, part in enumerate(parts):
+            literal = index % 2 == 0
+            value = part if literal else values.get(part)
+            parts[index] = "*" if value is None else _GLOB_SPECIAL.sub(r"\\\1", str(value))
+        return "".join(parts)
+
+    def _key_pattern(self, key: str) -> str:
+        if key not in KEY_PLACEHOLDERS:
+            raise UsageError(f"Unknown key '{key}' (allowed: {listed(KEY_PLACEHOLDERS)}).")
+        pattern = getattr(self.redis.keys, key)
+        if pattern is None:
+            raise LacksCapability(f"Target '{self.name}' has no key '{key}' (redis.keys in {self.source}).")
+        return str(pattern)
+
+    def announced(
+        self, what: Literal["session", "connect", "disconnect"], charge_point_id: str, *, gateway: str
+    ) -> dict[str, str]:
+        """The session's fields or the event with which a gateway of this name announces a charge point."""
+        values = {
+            "charge_point_id": charge_point_id,
+            "gateway": gateway,
+            "remote_address": REMOTE_ADDRESS,
+            "timestamp": rfc3339(),
+        }
+        return {name: fill(text, values) for name, text in getattr(self.announcement, what).items()}
+
+    def gateway_path(self, charge_point_id: str) -> str:
+        """The path of the WebSocket endpoint for a charge point; its id is percent-encoded.
+
+        Raises:
+            LacksCapability: the system has no gateway.
+        """
+        if self.gateway.path is None:
+            raise LacksCapability(f"Target '{self.name}' has no gateway (gateway.path in {self.source}).")
+        return fill(self.gateway.path, {"charge_point_id": quote(charge_point_id, safe="")})
+
+    def start_command(self, values: Mapping[str, str | int]) -> list[str]:
+        """The command that starts the system; `values` are the placeholders' values but `python`'s."""
+        return [fill(word, self._with_own(values)) for word in self._started().command]
+
+    def start_environment(
+        self,
+        values: Mapping[str, str | int],
+        overrides: Mapping[str, SettingValue],
+        inherited: Mapping[str, str],
+    ) -> dict[str, str]:
+        """The environment of the system: `inherited`, then the profile's, then `overrides`.
+
+        Args:
+            values: the placeholders' values; they are filled in in the overrides too.
+            overrides: settings of this one start; `None` takes a variable out.
+            inherited: the environment of the test run.
+        """
+        environment = dict(inherited)
+        filled = self._with_own(values)
+        for name, value in {**self._started().environment, **overrides}.items():
+            if value is None:
+                environment.pop(name, None)
+            else:
+                environment[name] = fill(_as_setting(value), filled)
+        return environment
+
+    def start_directory(self, values: Mapping[str, str | int]) -> Path | None:
+        """The working directory that the profile asks for, `None` for a private temporary one."""
+        directory = self._started().directory
+        return None if directory is None else self.directory / fill(directory, self._with_own(values))
+
+    @property
+    def directory(self) -> Path:
+        """Where the profile is; relative paths in it start there."""
+        return Path(self.source).parent
+
+    def _started(self) -> Start:
+        if self.start is None:
+            raise LacksCapability(f"Target '{self.name}' runs already, it cannot be started (see {self.source}).")
+        return self.start
+
+    def _with_own(self, values: Mapping[str, str | int]) -> dict[str, str | int]:
+        return {"python": sys.executable, "profile_directory": str(self.directory), **values}
+
+
+def _as_setting(value: SettingValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

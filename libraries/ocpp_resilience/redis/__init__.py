@@ -1,0 +1,1 @@
+"""Redis as a client sees it, and the Redis services that a run starts."""

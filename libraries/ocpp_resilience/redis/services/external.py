@@ -1,0 +1,146 @@
+"""The external service: a Redis that runs somewhere else and belongs to somebody else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from urllib.parse import unquote, urlsplit
+
+from ocpp_resilience.errors import LacksCapability, ServiceError, UsageError
+from ocpp_resilience.redis.connection import shown_url
+from ocpp_resilience.redis.services.base import Effect, RedisService, describe_version
+from ocpp_resilience.robot.variables import chosen_for_the_run
+from ocpp_resilience.waiting import wait_until
+
+URL_VARIABLE = "REDIS_URL"
+
+
+class ExternalRedis(RedisService):
+    """A Redis that is there already; nothing is done to it but to use it.
+
+    It is never stopped, killed, paused or emptied: what needs that is skipped. Faults on the way to it are possible.
+
+    Args:
+        name: what it is called in messages.
+        url: where it is, `redis://[user:password@]host:port/db`; if not given, what the run has for `REDIS_URL`
+            (`robot --variable REDIS_URL:…`, or the environment).
+        settings: none are possible.
+
+    Raises:
+        UsageError: no URL, or one that cannot be used, or settings.
+    """
+
+    def __init__(self, name: str, *, url: str | None = None, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(name)
+        self._url = url or chosen_for_the_run(URL_VARIABLE) or ""
+        try:
+            parts = urlsplit(self._url)
+            usable = parts.scheme == "redis" and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none, half an IPv6 address
+            usable = False
+        if not usable:
+            given = f"'{shown_url(self._url)}' is none" if self._url else "none is given"
+            raise UsageError(
+                f"{name} is external, so that its URL is needed, and {given}: "
+                f"`server=redis://[user:password@]host:port/db`, or {URL_VARIABLE} as a variable of the run or of the "
+                "environment."
+            )
+        if settings:
+            raise UsageError(f"{name} is external and is used as it is; leave the settings out.")
+        self._parts = parts
+        self._started = False
+        self._version = ""
+
+    @property
+    def host(self) -> str:
+        return self._parts.hostname or ""
+
+    @property
+    def port(self) -> int:
+        return self._parts.port or 6379
+
+    @property
+    def password(self) -> str | None:
+        return unquote(self._parts.password) if self._parts.password else None
+
+    @property
+    def pid(self) -> int:
+        """The process id on its own machine."""
+        return int(self.info("server")["process_id"])
+
+    @property
+    def is_there(self) -> bool:
+        return self._started
+
+    @property
+    def is_running(self) -> bool:
+        return self._started
+
+    @property
+    def state(self) -> str:
+        """In words that follow its name."""
+        return "is external and in use" if self._started else "was not started"
+
+    @property
+    def version(self) -> str:
+        """Product and version, as it says itself."""
+        if not self._version:
+            raise ServiceError(f"{self.name} was not started, its version is not known yet.")
+        return self._version
+
+    @property
+    def data_directory(self) -> str:
+        return f"its own, on {self.host}"
+
+    def url(self, database: int | None = None) -> str:
+        """The URL for clients; the database is that of the URL that was given, if none is asked for."""
+        parts = self._parts if not database else self._parts._replace(path=f"/{database}")
+        return parts.geturl()
+
+    def start(self, timeout: timedelta | float) -> Effect:
+        """Wait until it answers PING.
+
+        Raises:
+            WaitTimeout: it does not.
+        """
+        began = time.monotonic()
+        wait_until(
+            lambda: True if self.ping().pong else None,
+            timeout=timeout,
+            failure=lambda: f"{self.name} does not answer PING at {self.host}:{self.port}: {self.ping().seen}",
+        )
+        self._version = describe_version(self.info("server"))
+        self._started = True
+        return Effect("started", time.monotonic() - began, "PING: PONG")
+
+    def stop(self, timeout: timedelta | float) -> Effect:  # noqa: ARG002 - never done
+        """Not possible."""
+        raise self._not_ours("stopped")
+
+    def kill(self) -> Effect:
+        """Not possible."""
+        raise self._not_ours("killed")
+
+    def pause(self) -> Effect:
+        """Not possible."""
+        raise self._not_ours("paused")
+
+    def resume(self, timeout: timedelta | float) -> Effect:  # noqa: ARG002 - never done
+        """Not possible."""
+        raise self._not_ours("resumed")
+
+    def restart(self, how: object, timeout: timedelta | float) -> Effect:  # noqa: ARG002 - never done
+        """Not possible."""
+        raise self._not_ours("restarted")
+
+    def log_tail(self, lines: int = 20) -> str:  # noqa: ARG002 - there are none
+        """It keeps its log to itself."""
+        return f"({self.name} is external: its log is where it runs)"
+
+    def close(self) -> None:
+        """Let it be."""
+        self._started = False
+
+    def _not_ours(self, what: str) -> LacksCapability:
+        return LacksCapability(f"{self.name} is external: it cannot be {what}, only the way to it can be disturbed.")

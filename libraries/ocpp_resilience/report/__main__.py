@@ -1,0 +1,81 @@
+"""`python -m ocpp_resilience.report results/output.xml`: write the page of a run again."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import msgspec
+from robot.api import ExecutionResult
+from robot.errors import DataError
+
+from ocpp_resilience.errors import ResilienceError
+from ocpp_resilience.evidence.requirements import DEFAULT_FILE
+from ocpp_resilience.report import history
+from ocpp_resilience.report.build import TOLERANCE, Settings, build, past
+from ocpp_resilience.report.files import write
+from ocpp_resilience.report.model import schema
+
+REGRESSED = 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line.
+
+    Returns:
+        0 when the page is written; 1 when it cannot be; 3 for a regression, with `--fail-on-regression`.
+    """
+    parser = argparse.ArgumentParser(prog="python -m ocpp_resilience.report", description="Write the page of a run.")
+    parser.add_argument("output", nargs="?", type=Path, help="Robot's output.xml, also of pabot or rebot")
+    parser.add_argument("--evidence", action="append", type=Path, default=[], metavar="FOLDER", help="of merged runs")
+    parser.add_argument("--log", help="Robot's log, relative to the page; log.html if it is there")
+    parser.add_argument("--requirements", type=Path, default=DEFAULT_FILE)
+    parser.add_argument("--history", type=Path, help="history.jsonl beside output.xml if not given")
+    parser.add_argument("--baseline", type=Path, help="baseline.json beside the history if not given")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="SHARE", help="default: %(default)s")
+    parser.add_argument("--accept", action="store_true", help="make this run the baseline")
+    parser.add_argument("--fail-on-regression", action="store_true", help=f"exit with {REGRESSED} for one")
+    parser.add_argument("--schema", action="store_true", help="print the schema of resilience.json")
+    options = parser.parse_args(arguments)
+    if options.schema:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n")
+        return 0
+    if not 0 <= options.tolerance < math.inf:
+        parser.error(f"--tolerance {options.tolerance:g} cannot be used, allowed is a number that is at least 0")
+    if options.output is None:
+        parser.error("name output.xml")
+    folder = options.output.parent
+    log = options.log or ("log.html" if (folder / "log.html").is_file() else None)
+    settings = Settings(
+        output=folder,
+        requirements=options.requirements,
+        history=options.history,
+        baseline=options.baseline,
+        tolerance=options.tolerance,
+        log=log,
+        evidence=options.evidence,
+    )
+    try:
+        result = ExecutionResult(options.output, include_keywords=False)
+        report = build(result.suite, settings)
+        history.append(settings.history_file, past(report))
+        if options.accept:
+            history.accept(settings.baseline_file, past(report))
+            report = build(result.suite, settings)
+        page = write(report, folder)
+    except (DataError, ResilienceError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{report.sentence}\nPage:    {page}\n")
+    regressions = report.comparison.regressions if report.comparison else []
+    for each in regressions:
+        sys.stdout.write(
+            f"Regression: {each.requirement} {each.name}: {each.measured:g} {each.unit}, was {each.baseline:g}\n"
+        )
+    return REGRESSED if regressions and options.fail_on_regression else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Earlier runs and the accepted baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.evidence.measurements import Measurement
+from ocpp_resilience.report.model import Change, Comparison, Past, RequirementResult, ThresholdResult, Verdict
+
+KEPT = 50
+"""Runs that a page shows."""
+
+NEGLIGIBLE = 0.01
+"""A change below this share of the threshold is no regression: 3 ms after 2 ms do not matter when 5 s are allowed."""
+
+
+def key(requirement: str, name: str) -> str:
+    """The name of a value in the history: `R13.5 drain_rate`."""
+    return f"{requirement} {name}"
+
+
+def read(path: Path, *, before: str | None = None) -> list[Past]:
+    """The runs in a history file, oldest first, each once (its last line counts).
+
+    Args:
+        path: JSON lines; a file that is not there is an empty history. A line that cannot be read is left out.
+        before: leave this run and later ones out.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    runs: dict[str, Past] = {}
+    for line in lines:
+        try:
+            past = msgspec.json.decode(line, type=Past)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        runs[past.run] = past
+    return [runs[run] for run in sorted(runs) if before is None or run < before]
+
+
+def append(path: Path, past: Past) -> None:
+    """Add a run, unless its last line says the same already."""
+    if past in read(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(past) + b"\n")
+
+
+def accept(path: Path, past: Past) -> None:
+    """Make a run the baseline."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(past), indent=2) + b"\n")
+
+
+def baseline(path: Path) -> Past | None:
+    """The accepted run, `None` where none was accepted.
+
+    Raises:
+        UsageError: the file is there and cannot be read.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Past)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"The baseline {path} cannot be read: {error}. `make baseline` writes a new one.") from None
+
+
+def worse_by(comparison: str, baseline: float, measured: float) -> float | None:
+    """By how much a value is worse than the baseline, as a share of it; `None` for a baseline of 0."""
+    if not baseline:
+        return None
+    change = (measured - baseline) / abs(baseline)
+    match comparison:
+        case "<" | "<=":
+            return change
+        case ">" | ">=":
+            return -change
+        case _:
+            return abs(change)
+
+
+def _regressed(
+    comparison: str, limit: float, baseline: float, measured: float, tolerance: float, *, missed: bool
+) -> bool:
+    if comparison == "==":
+        return missed and measured != baseline
+    worse = worse_by(comparison, baseline, measured)
+    if worse is None:
+        return missed
+    return worse > tolerance and abs(measured - baseline) > NEGLIGIBLE * abs(limit)
+
+
+def regressed(measurement: Measurement, baseline: float, tolerance: float) -> bool:
+    """Whether a measured value is worse than the baseline beyond the tolerance; never where there is no threshold."""
+    if measurement.comparison is None or measurement.threshold is None:
+        return False
+    return _regressed(
+        measurement.comparison,
+        measurement.threshold,
+        baseline,
+        measurement.value,
+        tolerance,
+        missed=measurement.verdict == Verdict.NOT_MET,
+    )
+
+
+def change(requirement: str, found: ThresholdResult, measured: float, baseline: float, tolerance: float) -> Change:
+    """A threshold's measured value beside its baseline."""
+    return Change(
+        requirement=requirement,
+        name=found.name,
+        unit=found.unit,
+        baseline=baseline,
+        measured=measured,
+        worse=worse_by(found.comparison, baseline, measured),
+        regression=_regressed(
+            found.comparison, found.limit, baseline, measured, tolerance, missed=found.verdict is Verdict.NOT_MET
+        ),
+    )
+
+
+def compare(accepted: Past, requirements: Iterable[RequirementResult], tolerance: float) -> Comparison:
+    """Every value that the accepted run and this one have."""
+    changes = [
+        change(each.id, found, found.measured, accepted.values[key(each.id, found.name)], tolerance)
+        for each in requirements
+        for found in each.thresholds
+        if found.measured is not None and key(each.id, found.name) in accepted.values
+    ]
+    return Comparison(accepted=accepted.run, tolerance=tolerance, changes=changes)

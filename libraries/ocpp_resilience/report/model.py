@@ -1,0 +1,335 @@
+"""What `resilience.json` holds. `docs/resilience.schema.json` is made from these classes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ocpp_resilience.report.grade import Grade
+
+FORMAT = 1
+"""Version of the format, in the field `format`."""
+
+
+NO_TEST = "No test of this run is about it."
+"""The reason why a requirement is undecided that no test of the run has as its tag."""
+
+
+class Verdict(StrEnum):
+    """What a run says of a requirement."""
+
+    MET = "met"
+    """Every threshold was measured and kept, and every test of it passed."""
+    NOT_MET = "not met"
+    """A threshold was missed, or a test of it failed."""
+    INCONCLUSIVE = "inconclusive"
+    """The run does not decide it: no test ran, a threshold was not measured, or the test itself says so."""
+    NOT_APPLICABLE = "not applicable"
+    """The target lacks what it is about: every test of it was skipped."""
+
+
+class TestResult(msgspec.Struct, kw_only=True, frozen=True):
+    """A test of the run.
+
+    Attributes:
+        id: Robot's id, which is also the anchor in `log.html`.
+        name: its name.
+        suite: full name of its suite.
+        status: `PASS`, `FAIL`, `SKIP`, or `NOT RUN` for one that had not ended when the page was written.
+        message: what Robot says of it.
+        seconds: how long it took.
+        requirements: the ids among its tags.
+    """
+
+    __test__ = False
+
+    id: str
+    name: str
+    suite: str
+    status: str
+    message: str
+    seconds: float
+    requirements: list[str]
+
+
+class ThresholdResult(msgspec.Struct, kw_only=True, frozen=True):
+    """A threshold and the worst value that was measured against it.
+
+    Attributes:
+        name: as in `requirements.yaml`.
+        measures: what was measured, in words.
+        statistic: what is compared when there are many samples.
+        comparison: `<`, `<=`, `==`, `>=`, `>`.
+        limit: the threshold in `unit`.
+        unit: of limit, measured and margin.
+        measured: the worst measured value, `null` when nothing was measured.
+        margin: how far it is on the good side of the limit; below 0 when missed.
+        share: the margin by the limit, between -1 and 1; `null` where the limit is 0 or has to be hit exactly.
+        verdict: of this threshold.
+        measurements: how many values were compared with it.
+        samples: how many samples the worst one is made from.
+        method: how it was measured.
+        test: id of the test that measured it.
+    """
+
+    name: str
+    measures: str
+    statistic: str
+    comparison: str
+    limit: float
+    unit: str
+    measured: float | None = None
+    margin: float | None = None
+    share: float | None = None
+    verdict: Verdict = Verdict.INCONCLUSIVE
+    measurements: int = 0
+    samples: int | None = None
+    method: str | None = None
+    test: str | None = None
+
+
+class Value(msgspec.Struct, kw_only=True, frozen=True):
+    """A measured value that no threshold judges.
+
+    Attributes:
+        name: what it is called.
+        value: in `unit`.
+        unit: of the value.
+        samples: how many samples it is made from.
+        method: how it was measured.
+        test: id of the test that measured it.
+    """
+
+    name: str
+    value: float
+    unit: str
+    samples: int | None = None
+    method: str | None = None
+    test: str | None = None
+
+
+class RequirementResult(msgspec.Struct, kw_only=True, frozen=True):
+    """A requirement and what the run says of it.
+
+    Attributes:
+        id: for example `R13.3`.
+        group: the number of the test that it belongs to, 0 for the whole.
+        title: one sentence.
+        verdict: see `Verdict`.
+        reason: why it is not met, inconclusive or not applicable; empty when met.
+        thresholds: in the order of `requirements.yaml`.
+        values: further measured values.
+        tests: ids of the tests that carry its id as a tag.
+    """
+
+    id: str
+    group: int
+    title: str
+    verdict: Verdict
+    reason: str
+    thresholds: list[ThresholdResult]
+    values: list[Value]
+    tests: list[str]
+
+
+class Change(msgspec.Struct, kw_only=True, frozen=True):
+    """A value beside the accepted baseline.
+
+    Attributes:
+        requirement: its id.
+        name: of the threshold.
+        unit: of both values.
+        baseline: the accepted value.
+        measured: the value of this run.
+        worse: by how much this run is worse, as a share of the baseline; below 0 when it is better; `null` for a
+            baseline of 0.
+        regression: worse beyond the tolerance.
+    """
+
+    requirement: str
+    name: str
+    unit: str
+    baseline: float
+    measured: float
+    worse: float | None
+    regression: bool
+
+
+class Comparison(msgspec.Struct, kw_only=True, frozen=True):
+    """This run beside the accepted baseline.
+
+    Attributes:
+        accepted: name of the run that was accepted.
+        tolerance: the share of the baseline by which a value may be worse.
+        changes: every value that both have.
+    """
+
+    accepted: str
+    tolerance: float
+    changes: list[Change]
+
+    @property
+    def regressions(self) -> list[Change]:
+        """What got worse beyond the tolerance."""
+        return [each for each in self.changes if each.regression]
+
+
+class Past(msgspec.Struct, kw_only=True, frozen=True):
+    """A run in the history, one line of `history.jsonl`.
+
+    Attributes:
+        run: its name: when it started, RFC 3339.
+        verdict: of the whole.
+        counts: requirements of each verdict.
+        seconds: how long it took.
+        environment: as in the report.
+        values: the worst value of each threshold, by `R13.5 drain_rate`.
+        tests: status of each test by its full name; in the history file only.
+    """
+
+    run: str
+    verdict: str
+    counts: dict[str, int]
+    seconds: float
+    environment: dict[str, str]
+    values: dict[str, float]
+    tests: dict[str, str] = {}
+
+
+class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
+    """A ledger and its judgement: one line of `ledgers.jsonl`.
+
+    Attributes:
+        file: its name, relative to the page; of the first one where several were judged together.
+        verdict: `clean`, `violated` or `inconclusive`; `unreadable` with the reason in `summary`.
+        summary: in one sentence.
+        counts: messages invoked, acknowledged, lost, duplicated and so on.
+        test: the test that judged it; `null` for one that no test judged.
+        at: when, in seconds since 1970.
+    """
+
+    file: str
+    verdict: str
+    summary: str
+    counts: dict[str, int]
+    test: str | None = None
+    at: float | None = None
+
+
+class Fault(msgspec.Struct, kw_only=True, frozen=True):
+    """A disturbance that the suite caused.
+
+    Attributes:
+        name: what was done.
+        begin: seconds since 1970.
+        end: seconds since 1970; `null` for one that has not ended.
+        proof: what shows that it took effect; empty when nothing does.
+        suite: full name of the suite.
+        test: the test that caused it.
+    """
+
+    name: str
+    begin: float
+    end: float | None = None
+    proof: str = ""
+    suite: str | None = None
+    test: str | None = None
+
+
+class Series(msgspec.Struct, kw_only=True, frozen=True):
+    """Values over time, for a chart: one line of `series.jsonl`.
+
+    Attributes:
+        title: what the chart shows.
+        unit: of the values.
+        lines: by name, points of seconds since 1970 and value.
+        requirement: the requirement that it belongs to.
+        suite: full name of the suite.
+        test: the test that measured it.
+        limit: a threshold to draw.
+        logarithmic: whether the value axis is.
+    """
+
+    title: str
+    unit: str
+    lines: dict[str, list[tuple[float, float]]]
+    requirement: str | None = None
+    suite: str | None = None
+    test: str | None = None
+    limit: float | None = None
+    logarithmic: bool = False
+
+
+class Divergence(msgspec.Struct, kw_only=True, frozen=True):
+    """An invalid message that got another code than the strict table asks for: one line of `divergences.jsonl`.
+
+    Attributes:
+        case: what was sent.
+        expected: the strict code.
+        actual: the code that came.
+        test: the test that saw it.
+        at: when, in seconds since 1970.
+    """
+
+    case: str
+    expected: str
+    actual: str
+    test: str | None = None
+    at: float | None = None
+
+
+class Report(msgspec.Struct, kw_only=True, frozen=True):
+    """A run: the content of `resilience.json`.
+
+    Attributes:
+        format: version of the format.
+        run: name of the run: when it started, RFC 3339.
+        written: when this was written, RFC 3339.
+        complete: whether the run had ended; a run that was killed leaves `false`.
+        verdict: `met`, `not met` or `inconclusive`, for the whole.
+        sentence: the verdict in one sentence.
+        counts: requirements of each verdict.
+        results: tests of each status.
+        seconds: how long the run took.
+        log: Robot's log, relative to the page; `null` when there is none.
+        requirements: in the order of `requirements.yaml`.
+        tests: in the order of the run.
+        series: for the charts.
+        ledgers: every ledger of the run.
+        faults: in the order of their beginning.
+        divergences: codes other than the strict ones.
+        environment: versions, target, Redis kind, cores, seed, by name.
+        comparison: with the accepted baseline; `null` without one.
+        history: earlier runs, oldest first, at most 50.
+        grade: how the suites fared against broken servers, when `make grade` last ran; `null` if it did not.
+        problems: files that could not be read, with the reason.
+    """
+
+    format: int
+    run: str
+    written: str
+    complete: bool
+    verdict: Verdict
+    sentence: str
+    counts: dict[str, int]
+    results: dict[str, int]
+    seconds: float
+    log: str | None
+    requirements: list[RequirementResult]
+    tests: list[TestResult]
+    series: list[Series]
+    ledgers: list[LedgerResult]
+    faults: list[Fault]
+    divergences: list[Divergence]
+    environment: dict[str, str]
+    comparison: Comparison | None
+    history: list[Past]
+    grade: Grade | None
+    problems: list[str]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of `resilience.json`."""
+    return msgspec.json.schema(Report)

@@ -1,0 +1,165 @@
+"""`resilience.html`: one file that needs no other and no network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup, escape
+
+from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.report import charts
+from ocpp_resilience.report.history import key
+from ocpp_resilience.report.model import NO_TEST, Fault, Report, RequirementResult, Series, ThresholdResult, Verdict
+
+SYMBOLS = {
+    Verdict.MET: "\N{CHECK MARK}",
+    Verdict.NOT_MET: "\N{BALLOT X}",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.NOT_APPLICABLE: "\N{EN DASH}",
+}
+
+GROUPS = {
+    13: "Redis queue processing",
+    14: "Message correlation",
+    15: "State in Redis",
+    16: "Connection failures",
+    17: "Invalid messages",
+    18: "Load and concurrent operations",
+    0: "The whole",
+}
+
+LEDGER_COLUMNS = {
+    "invoked": "Messages",
+    "acknowledged": "Acknowledged",
+    "failed": "Refused",
+    "recovered": "Recovered",
+    "lost": "Lost",
+    "duplicated": "Duplicated",
+    "reordered": "Out of order",
+}
+"""Counts of a ledger to their headings."""
+
+CHARTS = 60
+"""Charts on the page; a run with more shows the rest in `log.html` only, so that the page stays below 2 MB."""
+
+ROWS = 200
+"""Rows of a table of faults or divergences; the rest is in `resilience.json`."""
+
+MESSAGE = 600
+"""Characters of a test's message."""
+
+
+def render(report: Report) -> str:
+    """The page."""
+    groups: dict[int, list[RequirementResult]] = {}
+    for each in report.requirements:
+        groups.setdefault(each.group, []).append(each)
+    return _template().render(
+        report=report,
+        groups=groups,
+        names=GROUPS,
+        symbols=SYMBOLS,
+        no_test=NO_TEST,
+        tests={each.id: each for each in report.tests},
+        link=lambda test: f"{quote(report.log)}#{quote(test)}" if report.log else "",
+        chart=lambda series: Markup(charts.chart(series, _during(series, report.faults))),  # noqa: S704 - escapes
+        timeline=Markup(_timeline(report)),  # noqa: S704 - escapes
+        trend=lambda requirement, found: Markup(_trend(report, requirement, found)),  # noqa: S704 - escapes
+        ledger_columns=LEDGER_COLUMNS,
+        most_charts=CHARTS,
+        most_rows=ROWS,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ocpp_resilience.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        measure=_measure,
+        moment=_moment,
+        length=len,
+        duration=_duration,
+        cut=_cut,
+        code=code,
+        groups_of=_groups_of,
+        slug=_slug,
+        percent=_percent,
+        share=_share,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _measure(value: float, unit: str) -> str:
+    return with_unit(value, unit)
+
+
+def _moment(value: str | float) -> str:
+    moment = datetime.fromtimestamp(value).astimezone() if isinstance(value, float) else datetime.fromisoformat(value)
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def _cut(text: str, length: int = MESSAGE) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def code(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
+
+
+def _groups_of(items: Iterable[Any], name: str) -> list[tuple[Any, list[Any]]]:
+    """Neighbours that have an attribute in common; Jinja's own filter would sort them."""
+    return [(value, list(group)) for value, group in itertools.groupby(items, key=lambda each: getattr(each, name))]
+
+
+def _slug(verdict: str) -> str:
+    return str(verdict).replace(" ", "-")
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:+.0f} %"
+
+
+def _share(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+def _during(series: Series, faults: Sequence[Fault]) -> list[Fault]:
+    return [each for each in faults if series.test is None or each.test is None or each.test == series.test]
+
+
+def _timeline(report: Report) -> str:
+    if not report.faults:
+        return ""
+    begin = datetime.fromisoformat(report.run).timestamp()
+    return charts.timeline(report.faults[:ROWS], begin, begin + report.seconds)
+
+
+def _trend(report: Report, requirement: RequirementResult, found: ThresholdResult) -> str:
+    name = key(requirement.id, found.name)
+    values: list[Any] = [each.values[name] for each in report.history if name in each.values]
+    if found.measured is not None:
+        values.append(found.measured)
+    return charts.trend(f"{requirement.id} {found.name}", values, found.unit, limit=found.limit)

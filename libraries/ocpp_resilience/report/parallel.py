@@ -1,0 +1,118 @@
+"""Runs of pabot: each of its processes has results of its own; whichever ends last has written the page of them all.
+
+pabot tells nobody when it has finished. So every process that ends puts together what is there so far, as pabot itself
+does later, and the page says that it is incomplete until the last one has done so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from robot.api import ExecutionResult
+from robot.errors import DataError
+
+from ocpp_resilience.robot.variables import robot_variable
+
+FOLDER = "pabot_results"
+"""Where pabot keeps the results of its processes, beside the ones of the whole."""
+
+ALONE = "alone"
+"""The tag of suites beside which no other one runs."""
+
+_LAST = "last-has-started"
+_PAGE = "page.lock"
+_MACHINE = "machine.lock"
+
+
+def is_parallel() -> bool:
+    """Whether this is a process of pabot."""
+    return robot_variable("PABOTISLASTEXECUTIONINPOOL") is not None
+
+
+def results_folder(output: Path) -> Path | None:
+    """pabot's folder with the results of this process in it; `None` where there is none."""
+    return next((each for each in output.parents if each.name == FOLDER), None)
+
+
+def note_start(folder: Path) -> None:
+    """Note whether this process is the last one that pabot starts."""
+    if robot_variable("PABOTISLASTEXECUTIONINPOOL") == "1":
+        (folder / _LAST).touch()
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """One process at a time."""
+    with (folder / _PAGE).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def joined(folder: Path, name: str) -> tuple[Any | None, bool]:
+    """The results of all processes as one, in pabot's order, so that ids are those of its log.
+
+    Args:
+        folder: pabot's.
+        name: of the output files.
+
+    Returns:
+        The suite, `None` where no process has ended, and whether all have.
+    """
+    complete = (folder / _LAST).exists()
+    whole = None
+    for process in sorted((each for each in folder.iterdir() if each.is_dir()), key=_natural):
+        files = sorted(process.rglob(name), key=_natural)
+        complete = complete and bool(files)
+        for file in files:
+            try:
+                suite = ExecutionResult(file, include_keywords=False).suite
+            except (DataError, OSError):
+                complete = False  # it is being written
+                continue
+            if whole is None:
+                whole = suite
+            else:
+                _join(whole, suite)
+    return whole, complete
+
+
+def _join(into: Any, other: Any) -> None:
+    into.metadata.update(other.metadata)
+    for suite in other.suites:
+        found = next((each for each in into.suites if (each.name, each.source) == (suite.name, suite.source)), None)
+        if found is None:
+            into.suites.append(suite)
+        else:
+            _join(found, suite)
+    into.tests.extend(other.tests)
+
+
+def _natural(path: Path) -> list[int | str]:
+    return [int(part) if part.isdigit() else part.casefold() for part in re.split(r"(\d+)", str(path))]
+
+
+class Machine:
+    """Suites of pabot's processes share the machine, but for those that need it for themselves."""
+
+    def __init__(self) -> None:
+        self._held: BinaryIO | None = None
+
+    def take(self, output: Path, *, alone: bool) -> None:
+        """Wait until no suite has the machine for itself, or with `alone` until there is no other one at all."""
+        folder = results_folder(output)
+        if folder is None:
+            return
+        self.give_back()
+        self._held = (folder / _MACHINE).open("ab")
+        fcntl.flock(self._held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+
+    def give_back(self) -> None:
+        """Let others go on; a process that is killed does so, too."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()

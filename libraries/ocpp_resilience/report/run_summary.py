@@ -1,0 +1,115 @@
+"""What only the run as a whole can say: how long it took, and how it compares with the baseline and with other Redis.
+
+These requirements (R0.1 to R0.3) have no test: a test cannot look at the run that it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from ocpp_resilience.evidence.requirements import in_unit
+from ocpp_resilience.report.model import Comparison, Past, RequirementResult, TestResult
+
+SUITES = frozenset(range(13, 19))
+"""The tests whose suites make a whole run."""
+
+
+@dataclass
+class Whole:
+    """What is known of a run.
+
+    Attributes:
+        values: by requirement and threshold, the value in the unit of the threshold and how it was measured.
+        lacking: why a requirement, or one of its thresholds, has none.
+        inapplicable: thresholds that are not about this kind of run.
+    """
+
+    values: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
+    inapplicable: set[tuple[str, str]] = field(default_factory=set)
+
+
+def judge(
+    results: Iterable[RequirementResult],
+    tests: Sequence[TestResult],
+    *,
+    seconds: float,
+    comparison: Comparison | None,
+    environment: Mapping[str, str],
+    history: Sequence[Past],
+) -> Whole:
+    """Measure what the run as a whole has to keep.
+
+    Args:
+        results: the other requirements.
+        tests: of the run.
+        seconds: how long it took.
+        comparison: with the baseline.
+        environment: of the run.
+        history: earlier runs, oldest first.
+    """
+    whole = Whole()
+    _duration(whole, list(results), tests, seconds)
+    if comparison is None:
+        whole.lacking["R0.3"] = (
+            "No baseline was accepted so far. `make baseline` accepts the last run; the next one is compared with it."
+        )
+    else:
+        beyond = [each for each in comparison.changes if each.regression]
+        unflagged = len(beyond) - len(comparison.regressions)
+        whole.values["R0.3", "unflagged"] = unflagged, f"{len(comparison.changes)} values beside the accepted ones"
+    _other_redis(whole, tests, environment, history)
+    return whole
+
+
+def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
+    ran = {
+        int(requirement[1:].partition(".")[0])
+        for test in tests
+        if test.status in {"PASS", "FAIL"}
+        for requirement in test.requirements
+    }
+    if missing := sorted(SUITES - ran):
+        whole.lacking["R0.1"] = f"Not all suites ran: nothing of test {', '.join(map(str, missing))}."
+        return
+    long_soak = any(
+        found.name == "duration" and found.measured is not None and found.measured >= found.limit
+        for each in results
+        if each.id == "R18.4"
+        for found in each.thresholds
+    )
+    kind, other = ("full_run", "default_run") if long_soak else ("default_run", "full_run")
+    whole.values["R0.1", kind] = in_unit(timedelta(seconds=round(seconds, 3)), "min"), "start to end of the run"
+    whole.inapplicable.add(("R0.1", other))
+
+
+def _other_redis(
+    whole: Whole, tests: Sequence[TestResult], environment: Mapping[str, str], history: Sequence[Past]
+) -> None:
+    redis = environment.get("Redis")
+    own = outcomes(tests)
+    others = {
+        past.environment["Redis"]: past
+        for past in history
+        if past.tests
+        and past.environment.get("Redis") not in {None, redis}
+        and past.environment.get("Target") == environment.get("Target")
+    }
+    compared = {kind: past.tests.keys() & own.keys() for kind, past in others.items()}
+    if redis is None or not any(compared.values()):
+        whole.lacking["R0.2"] = (
+            "There is no run with another kind of Redis in the history to compare with. `make containers` makes one "
+            "(with Docker); so does `REDIS_URL=redis://… robot --outputdir results/external --variable REDIS:external "
+            "--variable HISTORY:results/history.jsonl suites/` with a Redis of your own. The next run decides."
+        )
+        return
+    differing = {name for kind, names in compared.items() for name in names if own[name] != others[kind].tests[name]}
+    number = sum(map(len, compared.values()))
+    whole.values["R0.2", "differing_results"] = len(differing), f"{number} results compared with {', '.join(compared)}"
+
+
+def outcomes(tests: Iterable[TestResult]) -> dict[str, str]:
+    """The status of each test by its full name."""
+    return {f"{each.suite}.{each.name}": each.status for each in tests if each.status in {"PASS", "FAIL", "SKIP"}}

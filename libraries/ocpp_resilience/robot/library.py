@@ -1,0 +1,115 @@
+"""What every keyword library shares: scope, clean-up at the end of a suite, and closing outside Robot Framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from robot.api import deco, logger
+
+from ocpp_resilience.robot.variables import robot_variable
+
+if TYPE_CHECKING:
+
+    class DynamicCore:
+        """What robotlibcore has, with types: without them a type checker would believe anything of a library."""
+
+        keywords: dict[str, Callable[..., Any]]
+
+        def __init__(self, library_components: Sequence[object]) -> None: ...
+
+else:
+    from robotlibcore import DynamicCore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def keyword(name: str | None = None, *, tags: Sequence[str] = ()) -> Callable[[F], F]:
+    """Make a method a keyword. Robot Framework's own decorator, which keeps the method's type here.
+
+    Args:
+        name: the keyword's name, where it is not that of the method.
+        tags: what it can be found by.
+    """
+    return cast(Callable[[F], F], deco.keyword(name=name, tags=tags))
+
+
+class Cleanup:
+    """Things to close, each with the suite that opened it.
+
+    A library instance is shared by all suites (`GLOBAL` scope), so a process started in the root suite's setup must
+    outlive its child suites, while one started in a test file ends with that file.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[str, str, Callable[[], None]]] = []
+
+    def add(self, what: str, close: Callable[[], None]) -> None:
+        """Have `close` called when the running suite ends; `what` names the thing in a warning if that fails."""
+        self._entries.append(((robot_variable("SUITE NAME") or ""), what, close))
+
+    def discard(self, close: Callable[[], None]) -> None:
+        """Forget a thing that was closed already."""
+        self._entries = [entry for entry in self._entries if entry[2] != close]
+
+    def close(self, suite: str | None = None) -> None:
+        """Close what `suite` opened, newest first; `None` closes everything.
+
+        A failure here is a warning: it must never hide the failure of the test. Should the closing itself be broken
+        off (Ctrl-C), what is not closed yet stays for the next call.
+        """
+        for entry in [entry for entry in reversed(self._entries) if suite is None or entry[0] == suite]:
+            _, what, close = entry
+            try:
+                close()
+            except Exception as error:  # noqa: BLE001 - whatever fails in here, the rest still has to be closed
+                logger.warn(f"Cleaning up {what} failed: {type(error).__name__}: {error}")
+            if entry in self._entries:
+                self._entries.remove(entry)
+
+
+class KeywordLibrary(DynamicCore):
+    """Base of the keyword libraries: `GLOBAL` scope, Markdown documentation, clean-up by a listener.
+
+    Keywords live in component classes (see `Component`); they are plain Python methods too. Outside Robot Framework use
+    the library as a context manager, or call `close_all`.
+    """
+
+    ROBOT_LIBRARY_SCOPE = "GLOBAL"
+    ROBOT_LIBRARY_DOC_FORMAT = "MARKDOWN"
+    ROBOT_LISTENER_API_VERSION = 3
+
+    def __init__(self, components: list[Component]) -> None:
+        self.cleanup = Cleanup()
+        for component in components:
+            component.library = self
+        super().__init__(components)
+        # `@library(listener="SELF")` does nothing on a DynamicCore.
+        self.ROBOT_LIBRARY_LISTENER = self
+
+    def _end_suite(self, _data: Any, result: Any) -> None:
+        self.cleanup.close(result.full_name)
+
+    def _close(self) -> None:
+        """Robot Framework's last call to a library listener."""
+        self.close_all()
+
+    def close_all(self) -> None:
+        """Close everything that this library opened."""
+        self.cleanup.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_all()
+
+
+class Component:
+    """One topic's keywords; `library` is the library that they belong to, set when that is made."""
+
+    library: KeywordLibrary
+
+    @property
+    def cleanup(self) -> Cleanup:
+        return self.library.cleanup

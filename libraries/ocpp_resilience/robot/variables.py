@@ -1,0 +1,84 @@
+"""Variables of the running Robot Framework, for code that also works outside it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
+from robot.utils import timestr_to_secs
+
+from ocpp_resilience.errors import UsageError
+
+
+def robot_variable(name: str) -> str | None:
+    """The value of `${name}` as text; `None` where it is empty or not set, and outside Robot Framework."""
+    try:
+        value = BuiltIn().get_variable_value(f"${{{name}}}")
+    except RobotNotRunningError:
+        return None
+    return None if value is None or value == "" else str(value)
+
+
+def chosen_for_the_run(name: str) -> str | None:
+    """What a whole run is given under this name: `robot --variable NAME:value`, else the environment variable."""
+    return robot_variable(name) or os.environ.get(name) or None
+
+
+def output_folder() -> Path | None:
+    """Robot's output folder, `None` outside Robot Framework."""
+    folder = robot_variable("OUTPUT DIR")
+    return Path(folder) if folder else None
+
+
+def as_number(
+    name: str, value: str, *, at_least: float | None = None, at_most: float | None = None, whole: bool = False
+) -> float:
+    """The value of a variable as a number within these limits, which belong to what is allowed.
+
+    Raises:
+        UsageError: it is none; says which variable, what it is and what is allowed.
+    """
+    limits = [f"at least {at_least:g}"] if at_least is not None else []
+    limits += [f"at most {at_most:.15g}"] if at_most is not None else []
+    allowed = " ".join(["a whole number" if whole else "a number", " and ".join(limits)]).strip()
+    try:
+        number = int(value) if whole else float(value)
+    except ValueError:
+        raise _unusable(name, value, allowed) from None
+    within = (at_least is None or number >= at_least) and (at_most is None or number <= at_most)
+    if not within or (isinstance(number, float) and not math.isfinite(number)):
+        raise _unusable(name, value, allowed)
+    return number
+
+
+def as_duration(name: str, value: str) -> float:
+    """The value of a variable as seconds, from a time string of Robot Framework's.
+
+    Raises:
+        UsageError: it is none, or not above 0; says which variable, what it is and what is allowed.
+    """
+    try:
+        length = timestr_to_secs(value)
+    except (ValueError, OverflowError):
+        length = math.nan
+    if not 0 < length < math.inf:
+        raise _unusable(name, value, "a time above 0, such as '90 seconds' or '10 min'")
+    return float(length)
+
+
+def as_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """The value of a variable, which has to be one of these.
+
+    Raises:
+        UsageError: it is not; says which variable, what it is and what is allowed.
+    """
+    if value not in choices:
+        raise _unusable(name, value, f"one of {', '.join(choices)}")
+    return value
+
+
+def _unusable(name: str, value: str, allowed: str) -> UsageError:
+    return UsageError(f"The variable {name} is {repr(value) if value else 'empty'}, allowed is {allowed}.")

@@ -1,0 +1,1 @@
+"""The state that a system keeps of charge points, connectors, transactions and configuration."""

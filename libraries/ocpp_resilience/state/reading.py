@@ -1,0 +1,177 @@
+"""Reading what a system keeps, wherever it keeps it and whatever it calls it, in our names.
+
+Where a record is and how it has to be understood is in `state` of the target profile: in Redis under a key, as JSON
+text or as a hash, or behind an HTTP path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import redis
+
+from ocpp_resilience import http_client
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError
+from ocpp_resilience.http_client import Reply
+from ocpp_resilience.profile import STATE_FIELDS, StateRecord, Target
+from ocpp_resilience.profile.templates import fill
+from ocpp_resilience.redis.connection import AWAY, RedisClient, connect, shown_url
+
+BATCH = 1000
+Record = dict[str, Any]
+Ids = Mapping[str, str | int]
+
+
+def description_of(target: Target, kind: str) -> StateRecord:
+    """What the profile says of one kind of record.
+
+    Args:
+        target: the system.
+        kind: `charge_point`, `connector` or `transaction`.
+
+    Raises:
+        LacksCapability: nothing.
+    """
+    described: StateRecord | None = getattr(target.state, kind)
+    if described is None:
+        what = kind.replace("_", " ")
+        raise LacksCapability(f"Target '{target.name}' does not say where a {what} is read (state in {target.source}).")
+    return described
+
+
+def kept_fields(target: Target, kind: str) -> tuple[str, ...]:
+    """Our names of what a system keeps of one kind of record."""
+    return tuple(description_of(target, kind).fields) or STATE_FIELDS[kind]
+
+
+def read(
+    target: Target, kind: str, ids: Sequence[Ids], *, redis_url: str, get: Callable[[str], Reply]
+) -> list[Record | None]:
+    """Records, wherever the profile says that they are; `None` for one that is not there.
+
+    Args:
+        target: names keys, paths and fields.
+        kind: `charge_point`, `connector` or `transaction`.
+        ids: for each record the placeholders of its key or path.
+        redis_url: where the system's Redis is.
+        get: asks the system's HTTP API for a path.
+
+    Raises:
+        LacksCapability: the profile does not say where such records are.
+        ExpectationFailed: what is there is no record.
+        ServiceError: Redis or the system cannot be reached.
+    """
+    path = description_of(target, kind).path
+    if path is not None:
+        quoted = [{name: quote(str(value), safe="") for name, value in each.items()} for each in ids]
+        return [read_over_http(get(fill(path, each)), target, kind) for each in quoted]
+    client = connect(redis_url, database=target.redis.databases.state)
+    try:
+        return read_from_redis(client, target, kind, ids)
+    except AWAY as error:
+        raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+    finally:
+        client.close()
+
+
+def read_from_redis(client: RedisClient, target: Target, kind: str, ids: Sequence[Ids]) -> list[Record | None]:
+    """Records by their keys; `None` for one that is not there.
+
+    Args:
+        client: connected to the state's database.
+        target: names keys and fields.
+        kind: `charge_point`, `connector` or `transaction`.
+        ids: for each record the placeholders of its key.
+
+    Raises:
+        LacksCapability: the profile does not say where such records are, or that they are read over HTTP.
+        ExpectationFailed: what is there is no record.
+    """
+    described = description_of(target, kind)
+    if described.path is not None:
+        raise LacksCapability(f"Target '{target.name}': a {kind.replace('_', ' ')} is read over HTTP, not from Redis.")
+    keys = [target.key(kind, **each) for each in ids]
+    found: list[Record | None] = []
+    for start in range(0, len(keys), BATCH):
+        batch = keys[start : start + BATCH]
+        values = _run(client, "get", batch)
+        hashes = [key for key, value in zip(batch, values, strict=True) if isinstance(value, redis.ResponseError)]
+        fields = dict(zip(hashes, _run(client, "hgetall", hashes), strict=True))
+        for key, value in zip(batch, values, strict=True):
+            kept = _of_hash(fields[key]) if key in fields else _of_text(key, value)
+            found.append(None if kept is None else in_our_words(kept, described, kind))
+    return found
+
+
+def read_over_http(reply: Reply, target: Target, kind: str) -> Record | None:
+    """The record in an HTTP answer; `None` if it was a 404.
+
+    Raises:
+        ExpectationFailed: it is no answer with a record.
+    """
+    described = description_of(target, kind)
+    if reply.status == 404:
+        return None
+    document = reply.json() if reply.status == 200 else None
+    kept = document if described.data is None else look_up(document, described.data)
+    if not isinstance(kept, dict):
+        where = f"no object in '{described.data}'" if described.data else "no object"
+        body = http_client.shorten(reply.body)
+        raise ExpectationFailed(f"GET {reply.url} answered {reply.status} with {where} (state.{kind}): {body}")
+    return in_our_words(kept, described, kind)
+
+
+def in_our_words(kept: Record, described: StateRecord, kind: str) -> Record:
+    """A record with our names and values; what the system does not keep is left out."""
+    names = described.fields or {name: name for name in STATE_FIELDS[kind]}
+    record = {ours: value for ours, theirs in names.items() if (value := look_up(kept, theirs)) is not None}
+    for name, values in described.values.items():
+        if name in record:
+            record[name] = values.get(str(record[name]), record[name])
+    return record
+
+
+def look_up(document: Any, path: str) -> Any:
+    """The value at names separated by dots; `None` if there is none."""
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _run(client: RedisClient, command: str, keys: Sequence[str]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False)
+    for key in keys:
+        getattr(pipeline, command)(key)
+    return list(pipeline.execute(raise_on_error=False))
+
+
+def _of_text(key: str, value: Any) -> Record | None:
+    if value is None:
+        return None
+    if isinstance(value, Exception):
+        raise ExpectationFailed(f"Key {key} cannot be read: {value}")
+    try:
+        kept = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        kept = None
+    if not isinstance(kept, dict):
+        raise ExpectationFailed(f"Key {key} holds no JSON object: {http_client.shorten(value)}")
+    return kept
+
+
+def _of_hash(fields: Any) -> Record | None:
+    """The fields of a hash, which are texts; numbers and truth values are made of those that are."""
+    if isinstance(fields, Exception):
+        raise ExpectationFailed(f"A record is neither a JSON text nor a hash: {fields}")
+    return {name.decode(): _plain(value.decode("utf-8", "replace")) for name, value in fields.items()} or None
+
+
+def _plain(text: str) -> Any:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return value if isinstance(value, (int, float, bool)) else text

@@ -1,0 +1,1 @@
+"""The system under test: its processes, health, metrics, log records and inspection."""

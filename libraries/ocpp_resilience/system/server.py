@@ -1,0 +1,522 @@
+"""A server under test as a child process: started as its target profile says, seen through HTTP and its log."""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ocpp_resilience import http_client
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.http_client import Reply
+from ocpp_resilience.ports import HOST, free_port, wait_until_refused
+from ocpp_resilience.processes import ChildProcess, Exit
+from ocpp_resilience.profile import SettingValue, Stream, Target
+from ocpp_resilience.profile.sections import Running
+from ocpp_resilience.system.container_process import ContainerProcess
+from ocpp_resilience.system.log_records import LogRecords
+from ocpp_resilience.system.metrics import Sample, parse_metrics
+from ocpp_resilience.system.running_system import RunningSystem
+from ocpp_resilience.waiting import wait_until
+
+T = TypeVar("T")
+
+
+class Health(enum.Enum):
+    """What a server says of itself: at work, or alive without Redis."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+
+
+class OcppServer:
+    """A server under test; it can be started again after it ended, and its log goes on then.
+
+    Args:
+        alias: the name that the test gave it.
+        target: what it is and how it is started.
+    """
+
+    def __init__(self, alias: str, target: Target) -> None:
+        self.alias = alias
+        self.target = target
+        self.name = f"Server '{alias}'"
+        self.process = _process_of(self.name, target)
+        log = target.log
+        self.records = LogRecords(
+            self.process.stdout if log.stream is Stream.STDOUT else self.process.stderr,
+            fields=msgspec.structs.asdict(log.fields),
+            events=msgspec.structs.asdict(log.events),
+            patterns=[(record.event, record.pattern) for record in log.records],
+        )
+        self._redis_url = ""
+        self._settings: dict[str, SettingValue] = {}
+        self._environment: dict[str, str] = {}
+        self._host = HOST
+        self._http_port: int | None = None
+        self._ws_port: int | None = None
+        self._start_time: float | None = None
+        self._ended_on_purpose = True
+        self._earlier_crashes = 0
+
+    def configure(self, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
+        """Say what the next start gets: the URL of Redis, and environment variables on top of the profile's."""
+        if self.target.running is not None:
+            self._check_use(self.target.running, redis_url, settings)
+        self._redis_url = redis_url
+        self._settings = dict(settings)
+
+    @property
+    def redis_url(self) -> str:
+        """The Redis that it was last configured for."""
+        return self._redis_url
+
+    def start(self, timeout: timedelta | float | None = None) -> float:
+        """Start it and wait until it says where it listens; returns the seconds that this took.
+
+        Args:
+            timeout: the longest wait; the profile's if not given.
+
+        Raises:
+            ServiceError: it cannot be started, or ended while starting.
+            WaitTimeout: it did not listen in time; it was killed then.
+        """
+        self._http_port = self._ws_port = self._start_time = None
+        self._earlier_crashes = self.crashes
+        self._ended_on_purpose = False
+        began = time.monotonic()
+        if isinstance(self.process, RunningSystem):
+            self._find_running(self.process)
+            self._start_time = time.monotonic() - began
+            return self._start_time
+        values = self._placeholders()
+        # A container starts from the variables of its image.
+        inherited = {} if isinstance(self.process, ContainerProcess) else os.environ
+        self._environment = self.target.start_environment(values, self._settings, inherited)
+        since = self.records.position()
+        self.process.start(
+            self.target.start_command(values),
+            environment=self._environment,
+            working_directory=self.target.start_directory(values),
+        )
+        try:
+            wait_until(
+                lambda: self._listens(since, values),
+                timeout=self.target.timeouts.start if timeout is None else timeout,
+                failure=lambda: f"{self.name} did not say that it listens",
+                longest_pause=0.01,
+            )
+        except WaitTimeout as late:
+            self.process.kill()
+            message = f"{late} and was killed.\n{self.process.output_tail()}"
+            raise WaitTimeout(message, waited=late.waited, last_seen=late.last_seen) from None
+        except BaseException:  # a test timeout is one
+            if self.process.alive:
+                self.process.kill()
+            raise
+        self._start_time = time.monotonic() - began
+        return self._start_time
+
+    def _check_use(self, running: Running, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
+        if settings:
+            raise LacksCapability(
+                f"Target '{self.target.name}' runs already, it cannot be given settings: {', '.join(sorted(settings))}."
+            )
+        if _address(redis_url) != _address(running.redis_url):
+            raise UsageError(
+                f"Target '{self.target.name}' runs already and works with {running.redis_url}, not with {redis_url}. "
+                f"Let the suites use the same Redis: --variable REDIS:external with REDIS_URL={running.redis_url}"
+            )
+
+    def _find_running(self, system: RunningSystem) -> None:
+        """See that it is where the profile says.
+
+        Raises:
+            ServiceError: its HTTP port takes no connection.
+        """
+        system.started = True
+        if not system.alive:
+            system.started = False
+            raise ServiceError(f"{self.name} does not run: nothing listens at {system.http.geturl()}.")
+        if system.http.hostname:
+            self._host, self._http_port = system.http.hostname, system.http_port
+
+    @property
+    def measured(self) -> ChildProcess:
+        """The process whose memory and processor time can be measured.
+
+        Raises:
+            LacksCapability: it is not a child of the test run.
+        """
+        if isinstance(self.process, (ContainerProcess, RunningSystem)):
+            how = "in a container" if isinstance(self.process, ContainerProcess) else "already"
+            raise LacksCapability(f"{self.name} runs {how}: its memory and processor time are not measured.")
+        return self.process
+
+    def _placeholders(self) -> dict[str, str | int]:
+        parts = urlsplit(self._redis_url)
+        values: dict[str, str | int] = {
+            "alias": self.alias,
+            "redis_url": self._redis_url,
+            "redis_host": parts.hostname or "",
+            "redis_port": parts.port or 6379,
+        }
+        return values | {name: free_port() for name in ("http_port", "ws_port") if self.target.uses_placeholder(name)}
+
+    def _listens(self, since: int, values: Mapping[str, str | int]) -> bool | None:
+        ready = self.target.ready
+        given = {name: int(values[name]) for name in ("http_port", "ws_port") if name in values}
+        if ready.record is None:
+            self._http_port = given["http_port"]
+            self._ws_port = self._gateway_port(None, given)
+            try:
+                self.get(self.target.http.health or "/", timeout=self.target.timeouts.http)
+            except ServiceError:
+                self._fail_if_exited("while starting")
+                return None
+            return True
+        found = self.records.matching({"event": self._event(ready.record)}, since=since)
+        if not found:
+            self._fail_if_exited("while starting")
+            return None
+        self._http_port = self._port(found[0], ready.http_port) or given.get("http_port")
+        self._ws_port = self._gateway_port(self._port(found[0], ready.ws_port), given)
+        return True
+
+    def _gateway_port(self, said: int | None, given: Mapping[str, int]) -> int | None:
+        """Where charge points connect: where it said, at the port that it was given, or with its HTTP API.
+
+        A JSON record that names no such port says that there is no gateway.
+        """
+        port = said or given.get("ws_port")
+        could_say = self.target.ready.record is not None and self.target.log.format == "json"
+        return self._http_port if port is None and self.target.gateway.path is not None and not could_say else port
+
+    def _event(self, theirs: str) -> str:
+        """The name that the records use for an event which the profile gives in the system's own words."""
+        events: dict[str, str] = msgspec.structs.asdict(self.target.log.events)
+        return next((ours for ours, name in events.items() if name == theirs), theirs)
+
+    def _port(self, record: dict[str, Any], field: str) -> int | None:
+        port = record.get(field)
+        if port is None:
+            return None
+        if not isinstance(port, int) or not 0 < port <= 65535:
+            raise ServiceError(f"{self.name} says that it is ready with {field}={port!r}, which is no port.")
+        return port
+
+    def _fail_if_exited(self, when: str = "") -> None:
+        if not self.process.alive:
+            raise ServiceError(self.exited(when))
+
+    def exited(self, when: str = "", *, seen: str = "") -> str:
+        """That it exited, and the end of its output, for messages; `seen` is what was noticed of it."""
+        what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
+        # The line alone has to say what is wrong.
+        noticed = f" {seen.splitlines()[0]}" if seen.strip() else ""
+        return f"{what}.{noticed}\n{self.process.output_tail()}"
+
+    @property
+    def has_http(self) -> bool:
+        """Whether it is known where its HTTP API listens."""
+        return self._http_port is not None
+
+    @property
+    def http_port(self) -> int:
+        """Where its HTTP API listens.
+
+        Raises:
+            ServiceError: it does not, or it does not say.
+        """
+        if self._http_port is None:
+            raise ServiceError(f"{self.name} has not said on which port its HTTP API listens.")
+        return self._http_port
+
+    @property
+    def url(self) -> str:
+        """The base of its HTTP API, without a slash at the end."""
+        return f"http://{self._host}:{self.http_port}"
+
+    @property
+    def ws_port(self) -> int | None:
+        """Where its WebSocket gateway listens, `None` without a gateway."""
+        return self._ws_port
+
+    @property
+    def gateway_url(self) -> str:
+        """The base of its WebSocket gateway, without a path.
+
+        Raises:
+            ServiceError: it does not say on which port its gateway listens.
+        """
+        if isinstance(self.process, RunningSystem) and self.process.gateway_url is not None:
+            return self.process.gateway_url.rstrip("/")
+        if self._ws_port is None:
+            raise ServiceError(f"{self.name} has not said on which port its WebSocket gateway listens.")
+        return f"ws://{HOST}:{self._ws_port}"
+
+    @property
+    def start_time(self) -> float:
+        """Seconds from the last start until it listened.
+
+        Raises:
+            ServiceError: it does not listen.
+        """
+        if self._start_time is None:
+            raise ServiceError(f"{self.name} has not been started successfully.")
+        return self._start_time
+
+    @property
+    def crashes(self) -> int:
+        """How many times it ended without having been told to."""
+        crashed_now = self.process.started and not self.process.alive and not self._ended_on_purpose
+        return self._earlier_crashes + int(crashed_now)
+
+    def forgive_crashes(self) -> None:
+        """Count crashes anew."""
+        self._earlier_crashes = 0
+        self._ended_on_purpose = self._ended_on_purpose or not self.process.alive
+
+    def stop(self, timeout: timedelta | float | None = None) -> Exit:
+        """End it in order, with the signal that the target wants for that.
+
+        Raises:
+            ServiceError: it does not run.
+            WaitTimeout: it did not end in time; it was killed then.
+        """
+        # What has ended already did so by itself.
+        self._ended_on_purpose = self.process.alive
+        start = self.target.start
+        by = signal.SIGTERM if start is None else signal.Signals[start.stop_signal]
+        return self.process.stop(self.target.timeouts.stop if timeout is None else timeout, by=by)
+
+    def kill(self) -> Exit:
+        """End it with SIGKILL and see that its port is closed."""
+        self._ended_on_purpose = self.process.alive
+        ended = self.process.kill()
+        if self._http_port is not None:
+            wait_until_refused(self.name, self._http_port)
+        return ended
+
+    def pause(self) -> None:
+        """Make it stand still (SIGSTOP)."""
+        self.process.pause()
+
+    def resume(self, timeout: timedelta | float) -> None:
+        """Let it run on and wait until its HTTP API answers.
+
+        Raises:
+            ServiceError: it is not paused.
+            WaitTimeout: it does not answer.
+        """
+        if not self.process.paused:
+            raise ServiceError(f"{self.name} is not paused.")
+        self.process.resume()
+        if self.target.http.health is not None and self._http_port is not None:
+            self.wait_for(
+                lambda: str(self.get(self._path("health")).status),
+                timeout,
+                lambda: "does not answer although it was resumed",
+            )
+
+    def close(self) -> None:
+        """End it and remove its log."""
+        self.process.close()
+
+    def get(self, path: str, *, timeout: float | None = None) -> Reply:
+        """GET a path of its HTTP API.
+
+        Raises:
+            ServiceError: there was no answer; says so if it exited.
+        """
+        limit = self.target.timeouts.http if timeout is None else timeout
+        try:
+            return http_client.get(self._host, self.http_port, path, timeout=limit, headers=self._headers())
+        except ServiceError:
+            if self.process.started:
+                self._fail_if_exited()
+            raise
+
+    def _headers(self) -> dict[str, str]:
+        setting = self.target.http.token_setting
+        token = self._environment.get(setting, "") if setting else ""
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def wait_until_ready(self, timeout: timedelta | float | None = None) -> None:
+        """Wait until it says that it is ready for work: by its ready check, else by its health.
+
+        A system that has neither is ready when it listens.
+
+        Args:
+            timeout: the longest wait; the profile's if not given.
+
+        Raises:
+            WaitTimeout: it did not become ready.
+            ServiceError: it exited.
+        """
+        http = self.target.http
+        limit = self.target.timeouts.ready if timeout is None else timeout
+        if http.ready is None:
+            if http.health is not None:
+                self.wait_for_health(Health.HEALTHY, limit)
+            return
+        path, seen = http.ready, ""
+
+        def probe() -> bool | None:
+            nonlocal seen
+            reply = self.get(path)
+            seen = f", {path} answered {reply.status}: {http_client.shorten(reply.body)}"
+            return True if reply.status == 200 else None
+
+        self.wait_for(probe, limit, lambda: f"is not ready for work{seen}")
+
+    def health(self) -> dict[str, Any]:
+        """Its health document.
+
+        Raises:
+            ExpectationFailed: the answer is something else.
+        """
+        return self._document("health", self.target.http.degraded_status)
+
+    def health_status(self) -> str:
+        """`healthy` or `degraded`; in quotation marks what it says if that is none of the profile's words for them.
+
+        Raises:
+            ExpectationFailed: the answer is something else, or has not got the field.
+        """
+        http = self.target.http
+        document = self.health()
+        if (found := http_client.pick(document, http.health_field)) is None:
+            raise ExpectationFailed(f"{http.health} has no '{http.health_field}' (http.health_field): {document}")
+        said = str(found)
+        return {http.healthy: Health.HEALTHY.value, http.degraded: Health.DEGRADED.value}.get(said, repr(said))
+
+    def inspection(self) -> dict[str, Any]:
+        """What its processor says of itself."""
+        document = self._document("processor")
+        field = self.target.http.inspection_field
+        data = document if field is None else document.get(field)
+        if not isinstance(data, dict):
+            raise ExpectationFailed(f"The inspection of {self.name} has no object in '{field}': {document}")
+        return data
+
+    def metrics(self) -> list[Sample]:
+        """The samples of its metrics."""
+        reply = self._ok("metrics")
+        try:
+            return parse_metrics(reply.body.decode("utf-8", "replace"))
+        except ValueError as error:
+            raise ExpectationFailed(f"GET {reply.url} gives no Prometheus metrics: {error}") from None
+
+    def time_health(self) -> float:
+        """The seconds that its health document took.
+
+        Raises:
+            ExpectationFailed: the answer was not 200.
+        """
+        return self._ok("health").took
+
+    def wait_for_health(self, expected: Health, timeout: timedelta | float) -> float:
+        """Wait until its health is as expected; returns the seconds that this took."""
+        began = time.monotonic()
+        seen = ""
+
+        def probe() -> float | None:
+            nonlocal seen
+            seen = self.health_status()
+            return time.monotonic() - began if seen == expected.value else None
+
+        def failure() -> str:
+            return f"has not become {expected.value}{f', it is {self.explained(seen)}' if seen else ''}"
+
+        return self.wait_for(probe, timeout, failure)
+
+    def explained(self, said: str) -> str:
+        """What `health_status` returned; where that is none of the profile's words, with these."""
+        if said in {each.value for each in Health}:
+            return said
+        http = self.target.http
+        return f"{said}: neither http.healthy, {http.healthy!r}, nor http.degraded, {http.degraded!r}"
+
+    def wait_until_well(self, timeout: timedelta | float) -> float:
+        """Wait until it is healthy, or ready for work where it does not tell its health; returns the seconds."""
+        if self.target.http.health is not None:
+            return self.wait_for_health(Health.HEALTHY, timeout)
+        began = time.monotonic()
+        self.wait_until_ready(timeout)
+        return time.monotonic() - began
+
+    def wait_for(self, probe: Callable[[], T | None], timeout: timedelta | float, failure: Callable[[], str]) -> T:
+        """Wait until `probe` gets an answer from the server that is not `None`; an exit of the server ends the wait.
+
+        Args:
+            probe: looks once.
+            timeout: the longest wait.
+            failure: what did not happen, in words that follow the server's name.
+
+        Raises:
+            WaitTimeout: it did not happen in time.
+            ServiceError: the server exited.
+        """
+        unanswered = ""
+
+        def attempt() -> T | None:
+            nonlocal unanswered
+            try:
+                found = probe()
+            except (ServiceError, ExpectationFailed) as error:
+                self._fail_if_exited()
+                unanswered = f"; {error}".removesuffix(".")
+                return None
+            unanswered = ""
+            return found
+
+        return wait_until(attempt, timeout=timeout, failure=lambda: f"{self.name} {failure()}{unanswered}")
+
+    def _path(self, name: str) -> str:
+        path = getattr(self.target.http, name)
+        if path is None:
+            raise LacksCapability(
+                f"Target '{self.target.name}' has no HTTP path for '{name}' (http in {self.target.source})."
+            )
+        return str(path)
+
+    def _ok(self, name: str, *others: int) -> Reply:
+        reply = self.get(self._path(name))
+        allowed = dict.fromkeys((200, *others))
+        if reply.status not in allowed:
+            raise ExpectationFailed(
+                f"GET {reply.url} answered {reply.status} instead of {' or '.join(map(str, allowed))}: "
+                f"{http_client.shorten(reply.body)}"
+            )
+        return reply
+
+    def _document(self, name: str, *others: int) -> dict[str, Any]:
+        reply = self._ok(name, *others)
+        document = reply.json()
+        if not isinstance(document, dict):
+            raise ExpectationFailed(f"GET {reply.url} gives no JSON object: {http_client.shorten(reply.body)}")
+        return document
+
+
+def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:
+    """How the system is run, as its profile says."""
+    if target.running is not None:
+        return RunningSystem(name, target.running, target.directory)
+    if target.start is not None and target.start.image is not None:
+        return ContainerProcess(name, target.start.image)
+    return ChildProcess(name)
+
+
+def _address(redis_url: str) -> tuple[str, int]:
+    """Which Redis a URL means; `localhost` is 127.0.0.1."""
+    parts = urlsplit(redis_url)
+    host = parts.hostname or ""
+    return HOST if host == "localhost" else host, parts.port or 6379

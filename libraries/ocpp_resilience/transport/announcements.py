@@ -1,0 +1,58 @@
+"""Announcing charge points to systems that listen only to those whose connection they have heard of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Literal
+
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import RedisClient
+
+GATEWAY = "acceptance-tests"
+
+
+class Announcements:
+    """What a gateway would write for charge points that have none: the session (HSET), the event (PUBLISH), or both.
+
+    Args:
+        target: says keys, channels and shapes.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._connected: dict[str, None] = {}
+
+    @classmethod
+    def of(cls, target: Target) -> Announcements | None:
+        """`None` for a target that answers whether or not a connection was announced."""
+        return cls(target) if target.announcement.required else None
+
+    def connect(self, client: RedisClient, charge_points: Iterable[str]) -> None:
+        """Announce those that were not announced yet, in one round trip; raises as the client does."""
+        new = [each for each in charge_points if each not in self._connected]
+        self._write(client, "connect", new)
+        self._connected |= dict.fromkeys(new)
+
+    def disconnect(self, client: RedisClient) -> None:
+        """Take back what was announced; raises as the client does."""
+        gone = list(self._connected)
+        self._connected.clear()
+        self._write(client, "disconnect", gone)
+
+    def _write(self, client: RedisClient, what: Literal["connect", "disconnect"], charge_points: list[str]) -> None:
+        if not charge_points:
+            return
+        declared = self._target.announcement
+        pipeline = client.pipeline(transaction=False)
+        for each in charge_points:
+            if declared.session:
+                key = self._target.key("session", charge_point_id=each)
+                if what == "connect":
+                    pipeline.hset(key, mapping=self._target.announced("session", each, gateway=GATEWAY))
+                else:
+                    pipeline.delete(key)
+            if getattr(declared, what):
+                event = self._target.announced(what, each, gateway=GATEWAY)
+                pipeline.publish(self._target.key(f"control_{what}"), json.dumps(event))
+        pipeline.execute()

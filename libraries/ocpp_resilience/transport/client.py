@@ -1,0 +1,380 @@
+"""One queue, from outside: sending, looking, reading answers, and removing what the run wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Self
+
+import redis
+
+from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ledger import Ledger
+from ocpp_resilience.ocpp.messages import ACTIONS, Message, MessageFormat, SentMessage, SentMessages, read
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import (
+    AWAY,
+    SOCKET_TIMEOUT,
+    QueueUnavailable,
+    RedisClient,
+    RedisWatch,
+    connect,
+    database_in,
+    is_away,
+    is_local,
+    shown_url,
+    was_refused,
+)
+from ocpp_resilience.redis.snapshot import KeySnapshot, take_snapshot
+from ocpp_resilience.text import counted
+from ocpp_resilience.transport.announcements import Announcements
+from ocpp_resilience.transport.answers import Answer, AnswerKind, AnswerLists
+from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
+from ocpp_resilience.transport.ledger import QueueLedger
+from ocpp_resilience.transport.matching import AnswerReport, ExpectedAnswers, match
+from ocpp_resilience.transport.queue_keys import QueueKeys
+from ocpp_resilience.transport.run_data import RemovedData, RunData
+from ocpp_resilience.transport.sending import push, settle_unsent
+
+ANSWER_LIMIT = 5.0
+"""Seconds to wait for an answer where no profile says how long."""
+
+
+class QueueClient:
+    """The way to one queue.
+
+    Args:
+        url: where Redis is.
+        keys: the names of the keys.
+        message_format: the form of messages for which no other is asked.
+        message_formats: the forms that the system takes.
+        ids: gives message ids and charge point ids; several clients of one run share it.
+        queue_database: the database with the queue, where the URL names none.
+        state_database: the database with the state, where that is another one than the queue's.
+        socket_timeout: the longest wait for one reply, in seconds.
+        announcements: how charge points are announced before their first message, where the system wants that.
+        target: whose queue it is; without one, every action is taken for supported.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: QueueKeys,
+        *,
+        ids: Ids,
+        message_format: MessageFormat = MessageFormat.ENVELOPE,
+        message_formats: Sequence[MessageFormat] = tuple(MessageFormat),
+        queue_database: int = 0,
+        state_database: int | None = None,
+        socket_timeout: float = SOCKET_TIMEOUT,
+        announcements: Announcements | None = None,
+        target: Target | None = None,
+    ) -> None:
+        keys.check()
+        named = database_in(url)
+        if named is not None and queue_database not in {0, named}:
+            raise UsageError(
+                f"{shown_url(url)} names database {named}, and the target keeps its queue in database {queue_database} "
+                f"(redis.databases.queue): give the address without a database."
+            )
+        database = queue_database if named is None else named
+        self.keys = keys
+        self.address = shown_url(url)
+        self.message_format = message_format
+        self.message_formats = list(message_formats)
+        self.ids = ids
+        self._redis = connect(url, database=database, socket_timeout=socket_timeout)
+        self._databases = [each for each in (database, state_database) if each is not None]
+        same = state_database is None or state_database == database
+        self._state = self._redis if same else connect(url, database=state_database, socket_timeout=socket_timeout)
+        self.lists = AnswerLists(self._redis, keys)
+        self.expected = ExpectedAnswers()
+        self._data = RunData(self._redis, self._state, keys, self.lists, self.expected)
+        self._sent = 0
+        self._last_sent_at: float | None = None
+        self._announcements = announcements
+        self._target = target
+        self.ledger: QueueLedger | None = None
+
+    def open(self) -> Self:
+        """Check that Redis is there, and note what is this run's from now on.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached, or refuses the user, the password or the database.
+        """
+        try:
+            self._data.note_existing()
+            self._redis.ping()
+        except redis.AuthenticationError as error:
+            said = str(error).rstrip(".")
+            raise self._refused(f"the user or the password is refused ({said})") from None
+        except AWAY as error:
+            raise self._unavailable("Redis has to be running when a queue is opened", error) from None
+        except redis.ResponseError as error:
+            numbers = " and ".join(str(number) for number in dict.fromkeys(self._databases))
+            raise self._refused(f"{error} (databases: {numbers})") from None
+        return self
+
+    def _refused(self, why: str) -> QueueUnavailable:
+        return QueueUnavailable(f"Redis at {self.address} cannot be used: {why}.")
+
+    def within(self, timeout: timedelta | None) -> float:
+        """Seconds to wait for an answer: those asked for, or those that the system may take."""
+        if timeout is not None:
+            return timeout.total_seconds()
+        return ANSWER_LIMIT if self._target is None else self._target.timeouts.answer
+
+    def need_actions(self, *actions: str) -> None:
+        """Go on only if the system supports these actions.
+
+        Raises:
+            LacksCapability: it lacks one.
+        """
+        if self._target is not None:
+            self._target.need_actions(*actions)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The actions that the system supports, of the ten that charge points may ask for."""
+        return ACTIONS if self._target is None else tuple(each for each in ACTIONS if each in self._target.actions)
+
+    def supports(self, action: str | None) -> bool:
+        """Whether a message of this action is one for the system; one that nobody supports is."""
+        return action not in ACTIONS or action in self.actions
+
+    def supported_mix(self, mix: Mapping[str, int]) -> dict[str, int]:
+        """Of actions with their weights, those that the system supports.
+
+        Raises:
+            LacksCapability: it supports none of them.
+        """
+        left = {action: weight for action, weight in mix.items() if self.supports(action)}
+        if not left:
+            self.need_actions(*mix)
+        return left
+
+    def close(self) -> None:
+        """Close the connections, and a ledger that was not ended; nothing is removed."""
+        if self.ledger is not None:
+            self.ledger.close()
+        if self._announcements is not None:
+            with contextlib.suppress(*AWAY):
+                self._announcements.disconnect(self._redis)
+        self._redis.close()
+        self._state.close()
+
+    def _unavailable(self, what: str, error: object) -> QueueUnavailable:
+        return QueueUnavailable(f"{what}, but Redis at {self.address} could not be reached: {error}")
+
+    def watch(self) -> RedisWatch:
+        """For waiting that outlives outages of Redis."""
+        return RedisWatch(self.address)
+
+    def send(self, messages: Iterable[SentMessage], *, seed: int | None = None, partial: bool = False) -> SentMessages:
+        """Put messages on the queue, in their order.
+
+        Args:
+            messages: what to send.
+            seed: what they were made from.
+            partial: whether it is no failure if Redis acknowledges only a part.
+
+        Returns:
+            The messages, each with what became of it.
+
+        Raises:
+            QueueUnavailable: Redis did not acknowledge everything; says how much.
+        """
+        sent = SentMessages(messages, seed=seed)
+        for message in sent:
+            self._sent += 1
+            message.number = self._sent
+        try:
+            self._data.begin(sent)
+        except (*AWAY, redis.ResponseError) as error:
+            if not is_away(error):
+                raise
+            if partial:
+                settle_unsent(sent)
+                return sent
+            raise self._unavailable(
+                f"{counted(sent.count, 'message')} {'was' if sent.count == 1 else 'were'} to be queued", error
+            ) from None
+        if self._announcements is not None:
+            try:
+                self._announcements.connect(self._redis, sent.charge_points)
+            except (*AWAY, redis.ResponseError) as error:
+                # A refusal, such as READONLY, is one of the failures that are caused on purpose, as it is for messages.
+                if partial:
+                    settle_unsent(sent)
+                    return sent
+                raise QueueUnavailable(
+                    f"Charge points were to be announced, and Redis at {self.address} did not take it: {error}"
+                ) from None
+        if self.ledger is not None:
+            self.ledger.sending(sent)
+        try:
+            problem = push(self._redis, self.keys.requests, list(sent))
+        finally:
+            if self.ledger is not None:
+                self.ledger.sent(sent)
+            if times := [each.sent_at for each in sent if each.sent_at is not None]:
+                self._last_sent_at = max(times)
+            self._data.took_place(each for each in sent if each.sent_at is not None)
+        if problem is not None and not partial:
+            raise QueueUnavailable(
+                f"Of {counted(sent.count, 'message')} for queue '{self.keys.requests}' Redis at {self.address} "
+                f"acknowledged {sent.acknowledged}; {sent.unknown} may be queued, {sent.failed} are not: {problem}"
+            )
+        return sent
+
+    def keep_ledger(self, ledger: Ledger) -> None:
+        """Write down in `ledger` what is sent from now on, and the answers; one that is kept already is closed."""
+        if self.ledger is not None:
+            self.ledger.close()
+        self.ledger = QueueLedger(ledger, self.expected)
+        self.lists.observer = self.ledger.seen
+
+    def end_ledger(self) -> QueueLedger:
+        """Look for everything that there is to be seen, and end the ledger.
+
+        Raises:
+            UsageError: none is kept.
+            QueueUnavailable: Redis cannot be reached; the ledger goes on.
+        """
+        if self.ledger is None:
+            raise UsageError(f"No ledger of queue '{self.keys.requests}' is kept; `Keep Ledger` starts one.")
+        try:
+            self.refresh(self.ledger.charge_points)
+        except AWAY as error:
+            raise self._unavailable("The last answers were to be read for the ledger", error) from None
+        ended, self.ledger, self.lists.observer = self.ledger, None, None
+        ended.end()
+        return ended
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds since a message was last handed to Redis; `None` if none ever was."""
+        return None if self._last_sent_at is None else time.monotonic() - self._last_sent_at
+
+    def length(self) -> int:
+        """How many messages are queued."""
+        return self._redis.llen(self.keys.requests)
+
+    def oldest(self, count: int) -> list[Message]:
+        """The messages that are next, the oldest first; they stay where they are."""
+        if count <= 0:
+            return []
+        entries = self._redis.lrange(self.keys.requests, -count, -1)
+        return [read(entry) for entry in reversed(entries)]
+
+    def follow(self, charge_point: str) -> None:
+        """Follow a charge point's answers, all those included that are there already, if it is not followed yet."""
+        if not self.lists.known(charge_point):
+            self.lists.follow(charge_point, [])
+
+    def refresh(self, charge_points: Iterable[str]) -> None:
+        """Read what is new in the answer lists of these charge points."""
+        points = list(charge_points)
+        for point in points:
+            self.follow(point)
+        self.lists.refresh(points)
+
+    def answers_of(self, charge_point: str) -> list[Answer]:
+        """The answers to `charge_point` that were read so far, the oldest first; commands to it are left out."""
+        return [each for each in self.lists.of(charge_point) if each.kind is not AnswerKind.CALL]
+
+    def answer_to(self, message: SentMessage) -> Answer | None:
+        """The answer to `message`, if it was read already."""
+        if message.charge_point is None or message.answerable is False:
+            return None
+        point, wanted = message.charge_point, message.answer_message_id
+        readable = (each for each in self.answers_of(point) if each.kind is not AnswerKind.UNREADABLE)
+        if wanted is None:
+            found = [each for each in readable if not self.expected.count(point, each.message_id)]
+        else:
+            found = [each for each in readable if each.message_id == wanted]
+        return found[message.occurrence] if len(found) > message.occurrence else None
+
+    def unexpected_answers(self) -> list[Answer]:
+        """Answers, read so far, that belong to no message of this run."""
+        found: list[Answer] = []
+        for point in self.lists.charge_points:
+            unclaimed = [
+                each
+                for each in self.answers_of(point)
+                if each.kind is AnswerKind.UNREADABLE or not self.expected.count(point, each.message_id)
+            ]
+            found += unclaimed[self.expected.count(point, None) :]
+        return found
+
+    def report(self, messages: Iterable[SentMessage]) -> AnswerReport:
+        """What became of `messages`, as far as answers were read."""
+        judged = SentMessages(messages)
+        return match(judged, {point: self.lists.of(point) for point in judged.charge_points}, self.expected)
+
+    def _dead_letter_key(self) -> str:
+        if self.keys.dead_letters is None:
+            raise LacksCapability("This target has no list of dead letters (redis.keys.dead_letters in its profile).")
+        return self.keys.dead_letters
+
+    def mark_dead_letters(self) -> DeadLetterMark:
+        """The place in the dead letters now; for a target without any, the beginning."""
+        if self.keys.dead_letters is None:
+            return mark_of([])
+        return mark_of(self._redis.lrange(self.keys.dead_letters, 0, -1))
+
+    def dead_letters(self, mark: DeadLetterMark | None = None) -> list[DeadLetter]:
+        """The dead letters, the newest first; with `mark` only those that came after it."""
+        entries = self._redis.lrange(self._dead_letter_key(), 0, -1)
+        return [read_dead_letter(entry) for entry in (entries if mark is None else since(entries, mark))]
+
+    def adopt(self, charge_points: Iterable[str]) -> None:
+        """Have `remove_data` also remove what the system keeps about these charge points, which are this run's."""
+        self._data.adopt(charge_points)
+
+    def remove_leftovers(self, *, timeout: float) -> RemovedData:
+        """As `remove_data`, in the middle of a run: what the system had in its hands is looked for again later.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        points = self._data.own_points
+        removed = self.remove_data(timeout=timeout)
+        self.adopt(points)
+        return removed
+
+    def remove_data(self, *, timeout: float) -> RemovedData:
+        """Remove what this run wrote, the charge points that it announced too: they are announced again when needed.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        try:
+            removed = self._data.remove(timeout=timeout)
+            if self._announcements is not None:
+                self._announcements.disconnect(self._redis)
+            return removed
+        except AWAY as error:
+            raise self._unavailable("What this run wrote was to be removed", error) from None
+
+    @property
+    def local_and_refused(self) -> bool:
+        """Whether Redis ran on this machine and does not any more."""
+        try:
+            self._redis.ping()
+        except AWAY as error:
+            return is_local(self._redis) and was_refused(error)
+        return False
+
+    @property
+    def wrote_something(self) -> bool:
+        """Whether this run put something on the queue that was not removed again."""
+        return self._data.exists
+
+    def snapshot(self, *, values: bool) -> KeySnapshot:
+        """All keys of the databases in use, with their types."""
+        clients: list[RedisClient] = [self._redis] if self._state is self._redis else [self._redis, self._state]
+        return take_snapshot(clients, values=values)

@@ -1,0 +1,291 @@
+"""Matching answers to messages: what was answered once, lost, answered twice, unexpected, out of order."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ocpp_resilience.ocpp.messages import Delivery, SentMessage
+from ocpp_resilience.text import counted, examples
+from ocpp_resilience.transport.answers import Answer, AnswerKind
+
+EXAMPLES = 3
+_NAMED = {"lost": "lost: ", "unexpected": "unexpected: "}
+"""Kinds of violations whose text alone does not say what is wrong."""
+
+
+class ExpectedAnswers:
+    """How many answers with which message id this run may expect, by charge point.
+
+    A message id is usually used once; tests that use one several times on purpose get as many answers, and the n-th
+    answer belongs to the n-th message. Messages whose answer may have any id share what no other message claims.
+    """
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[str, Counter[str | None]] = defaultdict(Counter)
+
+    def add(self, message: SentMessage) -> None:
+        """Take in a message that was, or may have been, put on the queue; gives it its `occurrence`."""
+        if message.charge_point is None or message.answerable is False:
+            return
+        counts = self._counts[message.charge_point]
+        message.occurrence = counts[message.answer_message_id]
+        counts[message.answer_message_id] += 1
+
+    def count(self, charge_point: str, message_id: str | None) -> int:
+        """How many answers of `charge_point` may have `message_id`; `None` for those that may have any."""
+        counts = self._counts.get(charge_point)
+        return counts[message_id] if counts else 0
+
+    def forget(self, charge_point: str) -> None:
+        """Expect nothing more for `charge_point`."""
+        self._counts.pop(charge_point, None)
+
+    @classmethod
+    def of(cls, messages: Iterable[SentMessage]) -> ExpectedAnswers:
+        """What to expect when `messages` are all that was sent."""
+        expected = cls()
+        for message in messages:
+            expected.add(message)
+        return expected
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A message with an answer to it."""
+
+    message: SentMessage
+    answer: Answer
+
+    def __str__(self) -> str:
+        return f"{self.answer} ({self.message.action or 'a message'})"
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredTwice:
+    """A message id with more answers than messages."""
+
+    message: SentMessage
+    answers: list[Answer]
+
+    def __str__(self) -> str:
+        return f"{len(self.answers)} answers to {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Disorder:
+    """Two messages of one charge point that were answered in the other order than queued."""
+
+    earlier: SentMessage
+    later: SentMessage
+
+    def __str__(self) -> str:
+        return f"{self.earlier} was answered after {self.later}, which was queued behind it"
+
+
+@dataclass(slots=True)
+class AnswerReport:
+    """What became of some messages.
+
+    Attributes:
+        messages: how many messages were looked at.
+        answered_percent: how many of those that have to be answered are.
+        answered: the messages that have an answer, each with its (first) answer.
+        lost: messages that Redis acknowledged, that have to be answered, and are not.
+        answered_twice: message ids with more answers than messages.
+        unexpected: answers that belong to no message of this run, and unreadable ones.
+        out_of_order: messages that were answered after one that was queued behind them, for the same charge point.
+        refused: valid messages that were answered with a CALLERROR.
+        accepted: invalid messages that were answered with a CALLRESULT.
+        other_code: invalid messages that were refused with another code than expected.
+        undecided: messages without an acknowledgement and without an answer: both is possible.
+        recovered: messages without an acknowledgement, but answered.
+        unanswerable: charge point to its first message that nobody can be answered for.
+    """
+
+    messages: int = 0
+    answered: list[Answered] = field(default_factory=list)
+    lost: list[SentMessage] = field(default_factory=list)
+    answered_twice: list[AnsweredTwice] = field(default_factory=list)
+    unexpected: list[Answer] = field(default_factory=list)
+    out_of_order: list[Disorder] = field(default_factory=list)
+    refused: list[Answered] = field(default_factory=list)
+    accepted: list[Answered] = field(default_factory=list)
+    other_code: list[Answered] = field(default_factory=list)
+    undecided: list[SentMessage] = field(default_factory=list)
+    recovered: list[SentMessage] = field(default_factory=list)
+    unanswerable: dict[str, SentMessage] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line."""
+        parts = [
+            f"{len(self.answered)} answered",
+            f"{len(self.lost)} lost",
+            f"{len(self.answered_twice)} answered twice",
+            f"{len(self.unexpected)} unexpected",
+            f"{len(self.out_of_order)} out of order",
+        ]
+        further: dict[str, Sequence[object]] = {
+            "valid but refused": self.refused,
+            "invalid but accepted": self.accepted,
+            "refused with another code": self.other_code,
+            "unacknowledged and unanswered": self.undecided,
+            "unacknowledged but answered": self.recovered,
+        }
+        parts += [f"{len(found)} {what}" for what, found in further.items() if found]
+        return f"{counted(self.messages, 'message')}: {', '.join(parts)}"
+
+    @property
+    def explained(self) -> str:
+        """The whole in one line, with the first of what is not as it should be."""
+        return self.explain()
+
+    def explain(self, ignored: Collection[str] = ()) -> str:
+        """The whole in one line, with the first of what is not as it should be; kinds in `ignored` do not count."""
+        kinds = {what: found for what, found in self.violations().items() if what not in ignored}
+        first = [f"{_NAMED.get(what, '')}{self._shown(found[0])}" for what, found in kinds.items() if found]
+        return f"{self.summary}; for example {examples(first, most=2)}" if first else self.summary
+
+    def details(self, most: int = EXAMPLES) -> list[str]:
+        """The first few examples of everything that is not as it should be, a line each."""
+        lines = []
+        for what, found in self.violations().items():
+            lines += [f"{what}: {self._shown(each)}" for each in found[:most]]
+            if len(found) > most:
+                lines.append(f"{what}: … and {len(found) - most} more")
+        return lines
+
+    def _shown(self, violation: object) -> str:
+        if isinstance(violation, Answer) and (silent := self.unanswerable.get(violation.charge_point)) is not None:
+            return f"{violation}, expected no answer to {silent}: {silent.about}"
+        if isinstance(violation, Answered) and violation.message.expected_code not in {None, violation.answer.code}:
+            return f"{violation}, expected {violation.message.expected_code}: {violation.message.about}"
+        if isinstance(violation, Answered) and violation.answer.description:
+            return f"{violation}: {violation.answer.description}"
+        return str(violation)
+
+    def violations(self) -> dict[str, Sequence[object]]:
+        """What is not as it should be, by kind; kinds without an example are there too."""
+        return {
+            "lost": self.lost,
+            "answered twice": self.answered_twice,
+            "unexpected": self.unexpected,
+            "out of order": self.out_of_order,
+            "valid but refused": self.refused,
+            "invalid but accepted": self.accepted,
+            "refused with another code": self.other_code,
+        }
+
+    @property
+    def answered_percent(self) -> float:
+        """How many of the messages that have to be answered are, in percent; 100 if there are none."""
+        due = len(self.answered) + len(self.lost)
+        return 100 * len(self.answered) / due if due else 100.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every message that has to be answered is."""
+        return not self.lost
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+def match(
+    messages: Iterable[SentMessage],
+    answers: Mapping[str, Sequence[Answer]],
+    expected: ExpectedAnswers | None = None,
+) -> AnswerReport:
+    """Match answers to messages.
+
+    Args:
+        messages: what to judge, in the order queued.
+        answers: the answer list of each charge point from the oldest to the newest.
+        expected: everything that the run expects, where `messages` are only a part of it.
+
+    Returns:
+        What became of the messages. Answers to other messages of the run are left out.
+    """
+    judged = list(messages)
+    expected = expected or ExpectedAnswers.of(judged)
+    report = AnswerReport(messages=len(judged))
+    by_point: defaultdict[str, list[SentMessage]] = defaultdict(list)
+    for message in judged:
+        if message.charge_point is None:
+            if message.answerable and message.delivery is Delivery.ACKNOWLEDGED:
+                report.lost.append(message)
+        else:
+            by_point[message.charge_point].append(message)
+    for point, sent in by_point.items():
+        _match_point(report, point, sent, answers.get(point, ()), expected)
+    return report
+
+
+def _match_point(
+    report: AnswerReport,
+    point: str,
+    sent: Sequence[SentMessage],
+    answers: Sequence[Answer],
+    expected: ExpectedAnswers,
+) -> None:
+    by_id: defaultdict[str | None, list[tuple[int, Answer]]] = defaultdict(list)
+    for position, answer in enumerate(answers):
+        if answer.kind is AnswerKind.UNREADABLE:
+            report.unexpected.append(answer)
+        elif answer.kind is not AnswerKind.CALL:
+            known = expected.count(point, answer.message_id) > 0
+            by_id[answer.message_id if known else None].append((position, answer))
+    claimed: list[tuple[int, SentMessage]] = []
+    last_with_id: dict[str, SentMessage] = {}
+    for message in sent:
+        if message.answerable is False:
+            report.unanswerable.setdefault(point, message)
+        candidates = by_id.get(message.answer_message_id, []) if message.answerable is not False else []
+        if message.delivery is not Delivery.FAILED and len(candidates) > message.occurrence:
+            position, answer = candidates[message.occurrence]
+            claimed.append((position, message))
+            _judge(report, message, answer)
+        else:
+            _judge_unanswered(report, message)
+        if message.answer_message_id is not None:
+            last_with_id[message.answer_message_id] = message
+    for message_id, message in last_with_id.items():
+        found = by_id.get(message_id, [])
+        if len(found) > expected.count(point, message_id):
+            report.answered_twice.append(AnsweredTwice(message, [answer for _, answer in found]))
+    report.unexpected += [answer for _, answer in by_id[None][expected.count(point, None) :]]
+    report.out_of_order += _disorders(claimed)
+
+
+def _judge(report: AnswerReport, message: SentMessage, answer: Answer) -> None:
+    pair = Answered(message, answer)
+    report.answered.append(pair)
+    if message.delivery is Delivery.UNKNOWN:
+        report.recovered.append(message)
+    if message.valid is True and answer.kind is AnswerKind.ERROR:
+        report.refused.append(pair)
+    if message.valid is False and answer.kind is AnswerKind.RESULT:
+        report.accepted.append(pair)
+    elif message.expected_code is not None and answer.kind is AnswerKind.ERROR and answer.code != message.expected_code:
+        report.other_code.append(pair)
+
+
+def _judge_unanswered(report: AnswerReport, message: SentMessage) -> None:
+    if not message.answerable:
+        return
+    if message.delivery is Delivery.UNKNOWN:
+        report.undecided.append(message)
+    elif message.delivery is Delivery.ACKNOWLEDGED:
+        report.lost.append(message)
+
+
+def _disorders(claimed: list[tuple[int, SentMessage]]) -> Iterator[Disorder]:
+    """Each message that was answered after one that was queued behind it, with the last of those."""
+    latest: SentMessage | None = None
+    for _, message in sorted(claimed, key=lambda pair: pair[0]):
+        if latest is not None and message.number < latest.number:
+            yield Disorder(earlier=message, later=latest)
+        else:
+            latest = message

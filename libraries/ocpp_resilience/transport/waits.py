@@ -1,0 +1,342 @@
+"""Waiting for what a queue should come to, and judging it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from ocpp_resilience.ocpp.messages import Delivery, SentMessage, SentMessages
+from ocpp_resilience.redis.connection import AWAY
+from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare
+from ocpp_resilience.robot.console import CONSOLE, Rate, time_left
+from ocpp_resilience.text import counted
+from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
+from ocpp_resilience.transport.matching import AnswerReport
+from ocpp_resilience.waiting import in_words, seconds
+
+ANSWER_PAUSE = 0.01
+"""The longest pause between two looks for an answer, in seconds: answer times are measured to this."""
+DRAIN_PAUSE = 0.02
+"""The same while many answers come in; a look is one round trip of LLENs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainStatistics:
+    """How many messages were answered how fast.
+
+    Attributes:
+        messages: how many messages were to be answered.
+        seconds: from the acknowledgement of the first message queued until the last answer was seen.
+        seconds_after_last: from the acknowledgement of the last message queued until the last answer was seen.
+        rate: messages per second, over `seconds`.
+        report: what became of the messages.
+    """
+
+    messages: int
+    seconds: float
+    seconds_after_last: float
+    rate: float
+    report: AnswerReport = field(repr=False)
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line."""
+        return f"{self.report.summary}; {self.rate:.0f} messages/s over {in_words(self.seconds)}"
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+def wait_for_answer(
+    client: QueueClient, message: SentMessage, timeout: timedelta | float, *, longest_pause: float = ANSWER_PAUSE
+) -> Answer:
+    """The answer to `message`, as soon as it is there.
+
+    Raises:
+        UsageError: the message cannot be answered.
+        WaitTimeout: there was none in time.
+    """
+    point = message.charge_point
+    if point is None or message.answerable is False:
+        raise UsageError(f"No answer can be addressed for {message}; nothing can be waited for.")
+    watch = client.watch()
+
+    def look() -> Answer | None:
+        if (known := client.answer_to(message)) is not None:
+            return known
+        client.refresh([point])
+        return client.answer_to(message)
+
+    def failure() -> str:
+        others = _others(client.answers_of(point))
+        return f"No answer to {message}; {others}{_queue_note(client, message)}"
+
+    answer = watch.wait(look, timeout=timeout, failure=failure, longest_pause=longest_pause)
+    return replace(answer, seconds=None if message.sent_at is None else answer.seen_at - message.sent_at)
+
+
+def _others(answers: Sequence[Answer]) -> str:
+    if not answers:
+        return "the charge point has no answers"
+    shown = ", ".join(str(each.message_id) for each in answers[-3:])
+    return f"the charge point has {counted(len(answers), 'answer')}, the newest to {shown}"
+
+
+def _queue_note(client: QueueClient, message: SentMessage | None = None) -> str:
+    """Whether the queue still holds messages, as far as Redis can be asked."""
+    if message is not None and message.delivery is not Delivery.ACKNOWLEDGED and message.number:
+        return f"; its delivery is {message.delivery.value}"
+    try:
+        length = client.length()
+    except AWAY:
+        return ""
+    return f"; the queue '{client.keys.requests}' holds {counted(length, 'message')}"
+
+
+def should_be_answered(client: QueueClient, message: SentMessage, timeout: timedelta | float) -> Answer:
+    """The CALLRESULT to `message`.
+
+    Raises:
+        ExpectationFailed: it was refused, or not answered in time.
+    """
+    answer = wait_for_answer(client, message, timeout)
+    if answer.kind is not AnswerKind.RESULT:
+        raise ExpectationFailed(f"Expected {message} to be accepted, but it was refused: {_refusal(answer)}.")
+    return answer
+
+
+def should_be_refused(
+    client: QueueClient, message: SentMessage, code: str | None, timeout: timedelta | float
+) -> Answer:
+    """The CALLERROR to `message`; with `code` it has to have that one.
+
+    Raises:
+        ExpectationFailed: it was accepted, refused with another code, or not answered in time.
+    """
+    answer = wait_for_answer(client, message, timeout)
+    wanted = "" if code is None else f" with {code}"
+    if answer.kind is not AnswerKind.ERROR:
+        raise ExpectationFailed(f"Expected {message} to be refused{wanted}, but it was accepted: {answer.payload}.")
+    if code is not None and answer.code != code:
+        raise ExpectationFailed(
+            f"Expected {message} to be refused{wanted}, but it was refused with {_refusal(answer)}."
+        )
+    return answer
+
+
+def _refusal(answer: Answer) -> str:
+    return f"{answer.code} ({answer.description})" if answer.description else f"{answer.code}"
+
+
+def should_have_answers(client: QueueClient, charge_point: str, count: int, timeout: timedelta | float) -> list[Answer]:
+    """The answers to `charge_point`, exactly `count`.
+
+    Raises:
+        ExpectationFailed: there are more.
+        WaitTimeout: there were fewer until the end.
+    """
+
+    def look() -> list[Answer] | None:
+        client.refresh([charge_point])
+        answers = client.answers_of(charge_point)
+        return answers if len(answers) >= count else None
+
+    def failure() -> str:
+        seen = _others(client.answers_of(charge_point))
+        return f"Expected {counted(count, 'answer')} to {charge_point}; {seen}{_queue_note(client)}"
+
+    answers = client.watch().wait(look, timeout=timeout, failure=failure, longest_pause=ANSWER_PAUSE)
+    if len(answers) > count:
+        further = ", ".join(str(each) for each in answers[count : count + 3])
+        raise ExpectationFailed(
+            f"Expected {counted(count, 'answer')} to {charge_point}, but there are {len(answers)}: {further}."
+        )
+    return answers
+
+
+def wait_until_empty(client: QueueClient, timeout: timedelta | float) -> float:
+    """Wait until the queue is empty.
+
+    Returns:
+        How long that took, in seconds.
+
+    Raises:
+        WaitTimeout: it was not until the end.
+    """
+    started = time.monotonic()
+    seen = {"length": "an unknown number of messages", "oldest": ""}
+
+    def look() -> float | None:
+        length = client.length()
+        if length == 0:
+            return time.monotonic() - started
+        oldest = client.oldest(1)
+        seen["length"] = counted(length, "message")
+        seen["oldest"] = f" (oldest: {oldest[0]})" if oldest else ""
+        return None
+
+    return client.watch().wait(
+        look,
+        timeout=timeout,
+        failure=lambda: f"Queue '{client.keys.requests}' still had {seen['length']}{seen['oldest']}",
+        longest_pause=DRAIN_PAUSE,
+    )
+
+
+def wait_for_all(
+    client: QueueClient, messages: SentMessages, *, timeout: timedelta | float, settle: timedelta | float
+) -> DrainStatistics:
+    """Wait until every message that has to be answered is, then look for further answers for `settle`.
+
+    What comes in is counted with one round trip a look; the answers are fetched when there are enough of them.
+
+    Returns:
+        The times, and a report that may still name violations.
+
+    Raises:
+        WaitTimeout: some were not answered until the end; says which.
+    """
+    points = messages.charge_points
+    for point in points:
+        client.follow(point)
+    watch = client.watch()
+    missing = sum(1 for each in messages if each.answerable and each.delivery is Delivery.ACKNOWLEDGED)
+    first_look = True
+    complete_at = 0.0
+    total, seen, rate = missing, 0, Rate()
+
+    def progress() -> str:
+        fast = rate.of(seen)
+        left = f", {time_left((total - seen) / fast)}" if fast else ""
+        return f"Queue: {seen:,} of {total:,} messages answered, {fast:,.0f}/s{left}"
+
+    def look() -> bool | None:
+        nonlocal missing, first_look, complete_at, seen
+        grown = client.lists.grown(points)
+        seen = total - missing + grown
+        counted_at = time.monotonic()
+        if grown < missing and not first_look:
+            return None
+        client.refresh(points)
+        # Counted answers were there at that time; where counting them did not suffice, when they were fetched counts.
+        complete_at = counted_at if grown >= missing else time.monotonic()
+        first_look = False
+        missing = len(client.report(messages).lost)
+        return True if missing == 0 else None
+
+    def failure() -> str:
+        # What came in since the last look, which need not have been enough to be fetched.
+        report = _judged_again(client, messages)
+        summary, example = report.summary, report.explained.removeprefix(report.summary)
+        return f"Not every message was answered: {summary}{_queue_note(client)}{example}"
+
+    try:
+        with CONSOLE.showing(progress):
+            watch.wait(look, timeout=timeout, failure=failure, longest_pause=DRAIN_PAUSE)
+    except WaitTimeout as late:
+        lines = [str(late), *client.report(messages).details()]
+        raise WaitTimeout("\n".join(lines), waited=late.waited, last_seen=late.last_seen) from None
+    _settle(client, points, settle)
+    return _statistics(messages, client.report(messages), complete_at)
+
+
+def _judged_again(client: QueueClient, messages: SentMessages) -> AnswerReport:
+    with contextlib.suppress(*AWAY):
+        client.refresh(messages.charge_points)
+    return client.report(messages)
+
+
+def _settle(client: QueueClient, points: Sequence[str], settle: timedelta | float) -> None:
+    """Read what else comes in for a while; answers that come too often are late by nature."""
+    until = time.monotonic() + seconds(settle)
+
+    def look() -> bool | None:
+        over = time.monotonic() >= until  # first, so that the last look is one after the time
+        client.refresh(points)
+        return True if over else None
+
+    client.watch().wait(look, timeout=seconds(settle) + 1, failure=lambda: "The answers could not be read again")
+
+
+def _statistics(messages: SentMessages, report: AnswerReport, complete_at: float) -> DrainStatistics:
+    first, last = messages.first_acknowledged_at, messages.last_acknowledged_at
+    duration = max(complete_at - first, 0.0) if first is not None else 0.0
+    count = messages.answerable.count
+    return DrainStatistics(
+        messages=count,
+        seconds=duration,
+        seconds_after_last=max(complete_at - last, 0.0) if last is not None else 0.0,
+        rate=count / duration if duration else 0.0,
+        report=report,
+    )
+
+
+def no_answer_should_arrive(client: QueueClient, message: SentMessage, duration: timedelta | float) -> None:
+    """Watch for `duration` that nothing comes in that could be an answer to `message`.
+
+    Raises:
+        ExpectationFailed: something did.
+        WaitTimeout: Redis could not be asked.
+    """
+    watch = client.watch()
+    until = time.monotonic() + seconds(duration)
+
+    def look() -> list[Answer] | None:
+        over = time.monotonic() >= until  # first, so that the last look is one after the time
+        client.refresh(client.lists.charge_points)
+        found = client.unexpected_answers()
+        if message.answerable is not False and (answer := client.answer_to(message)) is not None:
+            found = [answer, *found]
+        return found if found or over else None
+
+    found = watch.wait(look, timeout=seconds(duration) + 1, failure=lambda: "The answers could not be read")
+    if found:
+        raise ExpectationFailed(f"Expected no answer to {message}, but there is {found[0]}: {found[0].text}")
+
+
+def dead_letter_should_exist(
+    client: QueueClient, wanted: DeadLetterFilter, mark: DeadLetterMark | None, timeout: timedelta | float
+) -> DeadLetter:
+    """The newest of the dead letters that are meant, as soon as there is one.
+
+    Raises:
+        WaitTimeout: there was none until the end.
+    """
+    seen: list[DeadLetter] = []
+
+    def look() -> DeadLetter | None:
+        nonlocal seen
+        seen = client.dead_letters(mark)
+        return next(iter(wanted.select(seen)), None)
+
+    def failure() -> str:
+        newest = f"the newest is {seen[0]}" if seen else "there are none"
+        asked = f" {wanted}" if str(wanted) else ""
+        after = "" if mark is None else " after the mark"
+        return f"No dead letter{asked} among {len(seen)}{after}; {newest}{_queue_note(client)}"
+
+    return client.watch().wait(look, timeout=timeout, failure=failure)
+
+
+def keys_should_equal(
+    client: QueueClient, before: KeySnapshot, *, ignore: Sequence[str], timeout: timedelta | float
+) -> None:
+    """Wait until the keys are those of a snapshot.
+
+    Raises:
+        WaitTimeout: they were not until the end; names those that differ.
+    """
+    difference = KeyDifference()
+
+    def look() -> bool | None:
+        nonlocal difference
+        difference = compare(before, client.snapshot(values=bool(before.values)), ignore=ignore)
+        return None if difference else True
+
+    client.watch().wait(look, timeout=timeout, failure=lambda: f"The keys differ from the snapshot: {difference}")

@@ -1,0 +1,1 @@
+"""Commands to charge points and the answers that belong to them."""

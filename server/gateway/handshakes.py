@@ -1,0 +1,99 @@
+"""Who may connect to the gateway; who was not let in, and why."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import unquote
+
+import structlog
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from server.gateway.websocket import Refusal, Socket, address_of
+from server.metrics import Metrics
+from server.ocpp import messages
+from server.rate_limited_log import Sparing
+
+logger = structlog.get_logger()
+
+PATH = "/ocpp/"
+
+
+class Handshakes:
+    """Looks at the requests of those who want to connect, and keeps account of the handshakes that came to nothing.
+
+    Each of these is counted. Of each reason a few within a second have a record of their own, `connection_refused`; of
+    the others `connections_refused` says how many they were: whoever tries by the thousand must not fill the log.
+
+    Args:
+        credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
+        metrics: totals for `/metrics`.
+    """
+
+    def __init__(self, credentials: Mapping[str, bytes] | None, metrics: Metrics) -> None:
+        self._credentials = credentials
+        self._metrics = metrics
+        self._sparing = Sparing()
+
+    def check(self, connection: ServerConnection, request: Request) -> Response | None:
+        """The answer to who is not let in; `None` if the handshake may go on."""
+        assert isinstance(connection, Socket)  # noqa: S101 - for the type checker
+        path = request.path.partition("?")[0]
+        if not path.startswith(PATH) or "/" in path[len(PATH) :]:
+            connection.refusal = Refusal.PATH
+            return connection.respond(HTTPStatus.NOT_FOUND, f"There is nothing here. Connect to {PATH}{{id}}.\n")
+        try:
+            charge_point_id = unquote(path[len(PATH) :], errors="strict")
+        except UnicodeDecodeError:
+            charge_point_id = ""
+        if not messages.usable_charge_point_id(charge_point_id):
+            connection.refusal = Refusal.CHARGE_POINT_ID
+            return connection.respond(
+                HTTPStatus.BAD_REQUEST,
+                f"A charge point id has 1 to {messages.LONGEST_CHARGE_POINT_ID} printable characters"
+                " without ':' and white space.\n",
+            )
+        connection.gateway_id = charge_point_id
+        if self._credentials is not None and not self._authentic(charge_point_id, request):
+            connection.refusal = Refusal.CREDENTIALS
+            response = connection.respond(HTTPStatus.UNAUTHORIZED, "Wrong credentials.\n")
+            response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
+            return response
+        return None
+
+    def _authentic(self, charge_point_id: str, request: Request) -> bool:
+        """HTTP Basic authentication, OCPP security profile 1: the user is the charge point id."""
+        given = request.headers.get_all("Authorization")
+        scheme, _, encoded = (given[0] if len(given) == 1 else "").partition(" ")
+        try:
+            user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        except (binascii.Error, ValueError):
+            return False
+        expected = (self._credentials or {}).get(charge_point_id, b"")
+        # Both are looked at in any case, so that the time taken tells nothing.
+        right = hmac.compare_digest(hashlib.sha256(password).digest(), expected)
+        return hmac.compare_digest(user, charge_point_id.encode()) and right and scheme.lower() == "basic"
+
+    def refused(self, connection: Socket) -> None:
+        """A handshake came to nothing."""
+        reason, error = connection.why_refused
+        self._metrics.handshake_refused(reason)
+        if self._sparing.allows(reason):
+            logger.warning(
+                "connection_refused",
+                reason=reason,
+                status=connection.response.status_code if connection.response else None,
+                remote_addr=address_of(connection),
+                charge_point_id=connection.gateway_id or None,
+                error=error,
+            )
+
+    def report(self, *, at_the_end: bool = False) -> None:
+        """Log how many were left out of the log."""
+        for reason, count in self._sparing.left_out(at_the_end=at_the_end).items():
+            logger.warning("connections_refused", reason=reason, left_out=count)

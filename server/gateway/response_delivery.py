@@ -1,0 +1,208 @@
+"""What a gateway takes from the lists of responses: many lists in one round trip, and nothing before it was sent.
+
+What is taken stays in its list until it is on its way to the charge point; the next look then takes it out, recognised
+by its digest. A gateway that dies in between has lost nothing, and a reply that is lost costs nothing but another look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from server.gateway.sessions import Session
+from server.redis.link import RedisLink
+from server.redis.script import Script
+from server.store.keys import Keys
+
+logger = structlog.get_logger()
+
+NAME = "delivery"
+"""What the delivery reports to the link as."""
+CHUNK = 128
+"""Lists in one script call."""
+MOST_MESSAGES = 16
+"""Messages of one list in one call."""
+MOST_BYTES = 1024 * 1024
+"""A call's reply ends with the list that reaches this size."""
+SWEEP_EVERY = 1.0
+"""Seconds between two looks at the lists of all sessions, for what no wake-up told of."""
+SWEEP_CHUNK = 500
+SWEEP_RATE = 5000
+"""Lists that are looked at in a second at most: with more of them than that a sweep comes less often."""
+TIDY_AFTER = 0.002
+"""Seconds after which what was sent leaves its list, where no next look comes sooner."""
+
+_TAKE = """
+-- ARGV: most messages of a list, most bytes, then per list five: list, session, connection, how many were sent, their
+-- digest. Returns per list: -1 if the session is another connection's, 0 if there is none, -2 if the list was not
+-- looked at, or the digest of its oldest messages and these, the newest first.
+local most, budget, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
+for i = 3, #ARGV, 5 do
+    -- Who sent takes out what was sent, even if the session is another's by now: the digest says that it is that.
+    local list, sent = ARGV[i], tonumber(ARGV[i + 3])
+    if sent > 0 then
+        local tail = redis.pcall('LRANGE', list, -sent, -1)
+        if #tail == sent and redis.sha1hex(table.concat(tail, '\\n')) == ARGV[i + 4] then
+            redis.call('LTRIM', list, 0, -sent - 1)
+        end
+    end
+    local owner = redis.pcall('HGET', ARGV[i + 1], 'connection')
+    if owner ~= ARGV[i + 2] then
+        reply[#reply + 1] = (owner and type(owner) ~= 'table') and -1 or 0
+    elseif budget <= 0 then
+        reply[#reply + 1] = -2
+    else
+        local batch = redis.pcall('LRANGE', list, -most, -1)
+        if batch.err then batch = {} end
+        local text = table.concat(batch, '\\n')
+        budget = budget - #text
+        reply[#reply + 1] = {#batch > 0 and redis.sha1hex(text) or '', batch}
+    end
+end
+return reply
+"""
+
+_LOOK = """
+-- ARGV: lists. Returns the numbers of those that have something, the first one being 1.
+local reply = {}
+for i = 1, #ARGV do
+    if redis.call('EXISTS', ARGV[i]) == 1 then reply[#reply + 1] = i end
+end
+return reply
+"""
+
+_take, _look = Script(_TAKE), Script(_LOOK)
+
+
+class Delivery:
+    """Takes what waits for the charge points that are connected here, and hands it to their sessions.
+
+    Args:
+        link: for the connection, and to report how Redis is.
+        keys: key names.
+        live: the sessions that are connected now.
+        deliver: gets a session and its messages, oldest first; says whether they are on their way.
+        on_missing: called for a session that Redis knows nothing of.
+        on_lost: called for a session whose charge point has connected elsewhere since.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        *,
+        live: Callable[[], Iterable[Session]],
+        deliver: Callable[[Session, list[bytes]], bool],
+        on_missing: Callable[[Session], None],
+        on_lost: Callable[[Session], None],
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._wire = link.wire()
+        self._live = live
+        self._deliver = deliver
+        self._on_missing = on_missing
+        self._on_lost = on_lost
+        self._dirty: dict[Session, None] = {}
+        self._sent: dict[Session, None] = {}
+        self._wanted = asyncio.Event()
+        self._stopping = False
+
+    def wake(self, session: Session) -> None:
+        """Something may wait for this session."""
+        self._dirty[session] = None
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End `run` after the look at hand, once what was sent is taken out."""
+        self._stopping = True
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Redis being away is waited out."""
+        self._link.expect(NAME)
+        due = 0.0
+        while not self._stopping:
+            try:
+                if self._dirty or (self._sent and not await self._woken(TIDY_AFTER)):
+                    await self._round()
+                if time.monotonic() >= due:
+                    looked_at = await self._sweep()
+                    due = time.monotonic() + max(SWEEP_EVERY, looked_at / SWEEP_RATE)
+                self._link.succeeded(NAME)
+            except RedisError as error:
+                due = 0.0
+                await self._link.recover(error, NAME, self._wire)
+                continue
+            if not self._dirty and not self._sent:
+                await self._woken(max(0.0, due - time.monotonic()))
+        try:
+            if self._sent:
+                await self._round()
+        except RedisError as error:
+            self._link.failed(error, NAME)
+
+    async def _woken(self, within: float) -> bool:
+        if not self._dirty:
+            self._wanted.clear()
+            if not self._stopping:
+                try:
+                    async with asyncio.timeout(within):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    return False
+        return True
+
+    async def _round(self) -> None:
+        chosen = dict.fromkeys(self._sent)
+        for session in self._dirty:
+            if len(chosen) >= CHUNK:
+                break
+            chosen[session] = None
+        chunk = list(chosen)[:CHUNK]
+        arguments: list[Any] = [0 if self._stopping else MOST_MESSAGES, 0 if self._stopping else MOST_BYTES]
+        for session in chunk:
+            count, digest = session.sent or (0, b"")
+            self._dirty.pop(session, None)
+            arguments += [
+                self._keys.responses(session.charge_point_id),
+                self._keys.session(session.charge_point_id),
+                session.connection_id,
+                count,
+                digest,
+            ]
+        try:
+            replies = await _take(self._wire, [], arguments)
+        except RedisError:
+            self._dirty.update(dict.fromkeys(chunk))
+            raise
+        for session, reply in zip(chunk, replies, strict=True):
+            self._sent.pop(session, None)
+            session.sent = None
+            if reply == -2:
+                self._dirty[session] = None
+            elif session.closed:
+                pass
+            elif reply == -1:
+                self._on_lost(session)
+            elif reply == 0:
+                self._on_missing(session)
+            elif reply[1] and self._deliver(session, reply[1][::-1]):
+                session.sent = (len(reply[1]), reply[0])
+                self._sent[session] = None
+                if len(reply[1]) == MOST_MESSAGES:
+                    self._dirty[session] = None
+
+    async def _sweep(self) -> int:
+        live = [session for session in self._live() if session.announced and session.sent is None]
+        for start in range(0, len(live), SWEEP_CHUNK):
+            chunk = live[start : start + SWEEP_CHUNK]
+            found = await _look(self._wire, [], [self._keys.responses(one.charge_point_id) for one in chunk])
+            for number in found:
+                self.wake(chunk[number - 1])
+        return len(live)

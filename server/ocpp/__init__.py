@@ -1,0 +1,1 @@
+"""OCPP-J messages, schemas and the handlers of the actions."""

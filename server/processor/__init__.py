@@ -1,0 +1,1 @@
+"""Taking messages off the queue, handling them and committing their effects."""

@@ -1,0 +1,374 @@
+"""Takes batches off the request queue, handles them and commits what they come to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from server.correlation.commands import Commands, server_of
+from server.errors import CorruptState, ErrorCode, InvalidMessage
+from server.metrics import Metrics
+from server.ocpp import handlers, messages, schemas
+from server.ocpp.messages import Call, CallError, CallResult, Message
+from server.processor.queue_consumer import Drain
+from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
+from server.redis.link import RedisLink, now
+from server.store.keys import Keys
+from server.store.view import Changes, NotLoaded, Operation, StateCache, StateView
+
+logger = structlog.get_logger()
+
+NAME = "processor"
+"""What the processor reports to the link as; that of a shard with its number behind it."""
+FORWARDED_LIFETIME = 120
+"""Seconds that an answer waits for the instance that waits for it: it is read at once, or the instance is dead."""
+RESPONSE_LIFETIME = 3600
+"""Seconds that an answer waits for its charge point (wire contract)."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass
+class Effects:
+    """What is said about a batch once it is known to be committed: log records and totals."""
+
+    processed: Counter[str] = field(default_factory=Counter)
+    refused: list[InvalidMessage] = field(default_factory=list)
+    answers: list[CallResult | CallError] = field(default_factory=list)
+    unusable: list[CallError] = field(default_factory=list)
+    forwarded: int = 0
+
+
+@dataclass
+class Work:
+    """A handled batch, ready to be committed."""
+
+    operations: list[Operation]
+    changes: Changes
+    effects: Effects
+
+
+class Processor(Drain):
+    """Drains the request queue, or one shard of it, while it owns it; stands by while another owns the queue.
+
+    Args:
+        link: for state, and to report how Redis is.
+        keys: key names.
+        queue: the queue.
+        server_id: the name that answers carry.
+        longest_message: `MAX_MESSAGE_BYTES`.
+        require_boot: refuse CALLs of charge points that were not accepted yet.
+        metrics: totals for `/metrics`.
+        commands: what this process waits for.
+        shard: the number of the shard that `queue` is; `None` for the whole queue.
+
+    Attributes:
+        processed: messages processed since the start.
+        invalid: messages set aside since the start, by code.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        queue: RequestQueue,
+        *,
+        server_id: str,
+        longest_message: int,
+        require_boot: bool,
+        metrics: Metrics,
+        commands: Commands,
+        shard: int | None = None,
+    ) -> None:
+        super().__init__(
+            link,
+            queue,
+            name=NAME if shard is None else f"{NAME}-{shard}",
+            stands_by=shard is None,
+            about=None if shard is None else {"shard": shard},
+        )
+        self._keys = keys
+        self._server_id = server_id
+        self._longest = longest_message
+        self._require_boot = require_boot
+        self._metrics = metrics
+        self._commands = commands
+        self._cache = StateCache(link.client)
+        self._transaction_ids: deque[int] = deque()
+        self._uncertain: tuple[int, Effects] | None = None
+        self._corrupt: set[str] = set()
+        self.processed = 0
+        self.invalid: Counter[str] = Counter()
+
+    @property
+    def consumer(self) -> str:
+        """The name under which the queue is owned."""
+        return self.queue.consumer
+
+    @property
+    def depth(self) -> int | None:
+        """Messages in the queue when it was last looked at."""
+        return self.queue.depth
+
+    def _not_owner(self) -> None:
+        super()._not_owner()
+        # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
+        # fresh start is cheaper.
+        self._cache.forget()
+
+    def _settle(self, last_commit: int | None) -> None:
+        """Say what a commit did whose reply was lost, now that the last commit's number is known.
+
+        With `None` nobody can tell any more. Its messages are then reported all the same: a message that was set aside
+        without a record would be worse than one with two.
+        """
+        if self._uncertain is not None:
+            number, effects = self._uncertain
+            self._uncertain = None
+            if last_commit is None or last_commit == number:
+                self._report(effects)
+
+    def _conflicted(self, conflict: Conflict) -> None:
+        self._cache.forget(conflict.changed)
+        for key in conflict.wrong_type:
+            self._cache.unreadable(key, "it is not a string")
+        self._metrics.conflicts.inc()
+
+    async def _process(self, batch: Batch) -> Committed | Conflict | Refused:
+        work = await self._handle(batch)
+        try:
+            result = await self.queue.commit(batch, work.changes.conditions, work.operations)
+        except (RedisError, asyncio.CancelledError):
+            self._uncertain = (self.queue.attempt, work.effects)
+            raise
+        if isinstance(result, Committed):
+            self._cache.written(work.changes.values)
+            # Somebody may mend it: the next message looks again.
+            self._cache.forget(self._corrupt)
+            self._corrupt.clear()
+            self._link.succeeded(self._name)
+            self._report(work.effects)
+            for failure in result.failed:
+                logger.error("operation_failed", error=failure)
+        return result
+
+    async def _handle(self, batch: Batch) -> Work:
+        parsed = [self._parse(raw) for raw in batch.messages]
+        await self._prepare(parsed)
+        elsewhere = await self._waiting_elsewhere(parsed)
+        view = StateView(self._cache, self._keys, now=now(), transaction_ids=self._transaction_ids)
+        answers: dict[str, list[str]] = {}
+        wake: dict[str, dict[str, None]] = {}
+        dead_letters: list[str] = []
+        forwarded: dict[str, list[str]] = {}
+        effects = Effects()
+        for raw, message in zip(batch.messages, parsed, strict=True):
+            verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
+            if isinstance(verdict, InvalidMessage):
+                effects.refused.append(verdict)
+                dead_letters.append(messages.dead_letter(verdict, raw, view.now))
+                self._tell_sender(verdict, elsewhere, forwarded, effects)
+                self._answer_refused(verdict, view.now, answers)
+                if verdict.ws_server_id and verdict.charge_point_id and verdict.answer_id:
+                    wake.setdefault(verdict.ws_server_id, {})[verdict.charge_point_id] = None
+            elif isinstance(message, Call):
+                effects.processed[message.action] += 1
+                if message.ws_server_id:
+                    wake.setdefault(message.ws_server_id, {})[message.charge_point_id] = None
+            elif isinstance(message, CallResult | CallError):
+                instance = elsewhere.get(message.message_id)
+                if instance is None:
+                    effects.answers.append(message)
+                else:
+                    forwarded.setdefault(instance, []).append(messages.forwarded(message))
+                    effects.forwarded += 1
+        changes = view.changes()
+        operations = [
+            *self._answer_operations(answers),
+            *self._dead_letter_operations(dead_letters),
+            *changes.operations,
+            *self._forward_operations(forwarded),
+            # Last, so that who is woken finds everything; a wake-up that is lost costs a gateway's next sweep.
+            *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
+        ]
+        return Work(operations, changes, effects)
+
+    def _parse(self, raw: bytes) -> Message | InvalidMessage:
+        try:
+            message = messages.parse(raw, longest=self._longest)
+            if type(message) is Call:
+                schemas.check(message)
+        except InvalidMessage as invalid:
+            return invalid
+        except Exception:
+            # No input is known that leads here. If one is found, it costs itself and not the queue.
+            logger.exception("parsing_failed")
+            return InvalidMessage(ErrorCode.INTERNAL_ERROR, "the message could not be read")
+        return message
+
+    async def _prepare(self, parsed: list[Message | InvalidMessage]) -> None:
+        """Read ahead what handling will ask for, and reserve transaction ids: one round trip each for a whole batch."""
+        wanted: dict[str, None] = {}
+        starts = 0
+        for message in parsed:
+            if type(message) is Call:
+                wanted.update(dict.fromkeys(handlers.reads(message, self._keys)))
+                starts += message.action == "StartTransaction"
+        await self._cache.load(wanted)
+        if starts > len(self._transaction_ids):
+            with contextlib.suppress(CorruptState):
+                await self._reserve(starts - len(self._transaction_ids))
+
+    def _tell_sender(
+        self,
+        invalid: InvalidMessage,
+        elsewhere: dict[str, str],
+        forwarded: dict[str, list[str]],
+        effects: Effects,
+    ) -> None:
+        """Who waits for this answer, if it is one, hears at once that it cannot be used, and not from a timeout."""
+        error = messages.unusable_answer(invalid)
+        if error is None:
+            return
+        if self._commands.correlation.waits(error.message_id):
+            effects.unusable.append(error)
+        elif instance := elsewhere.get(error.message_id):
+            forwarded.setdefault(instance, []).append(messages.forwarded(error))
+
+    async def _waiting_elsewhere(self, parsed: list[Message | InvalidMessage]) -> dict[str, str]:
+        """Message ids of answers that another instance waits for, and which; also of those that cannot be used."""
+        answers = [
+            messages.unusable_answer(message) if isinstance(message, InvalidMessage) else message for message in parsed
+        ]
+        ids = [
+            message.message_id
+            for message in answers
+            if isinstance(message, CallResult | CallError) and not self._commands.knows(message.message_id)
+        ]
+        if not ids:
+            return {}
+        values: list[Any] = await self._link.client.mget([self._keys.correlation(each) for each in ids])
+        found = {}
+        for message_id, value in zip(ids, values, strict=True):
+            instance = value.decode(errors="replace") if value else ""
+            if server_of(instance) and instance != self._commands.instance:
+                found[message_id] = instance
+        return found
+
+    async def _reserve(self, count: int) -> None:
+        try:
+            last = await self._link.client.incrby(self._keys.transaction_id, count)
+        except ResponseError as error:
+            if type(error) is not ResponseError:
+                raise
+            raise CorruptState(self._keys.transaction_id, str(error)) from None
+        self._transaction_ids.extend(range(last - count + 1, last + 1))
+
+    async def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
+        if type(message) is not Call:
+            return None
+        try:
+            outcome = await self._outcome(message, view)
+        except InvalidMessage as invalid:
+            return invalid
+        except CorruptState as error:
+            self._corrupt.add(error.key)
+            return _refusal(message, ErrorCode.INTERNAL_ERROR, str(error))
+        except RedisError:
+            raise
+        except Exception:
+            logger.exception("handler_failed", action=message.action, message_id=message.message_id)
+            return _refusal(message, ErrorCode.INTERNAL_ERROR, f"{message.action} could not be handled")
+        view.apply(message.charge_point_id, outcome.writes, outcome.operations)
+        answers.setdefault(message.charge_point_id, []).append(
+            messages.result(message, outcome.answer, timestamp=view.now, server_id=self._server_id)
+        )
+        return None
+
+    async def _outcome(self, call: Call, view: StateView) -> handlers.Outcome:
+        while True:
+            try:
+                charge_point = view.charge_point(call.charge_point_id)
+                if self._require_boot and charge_point.boot_time is None and call.action != "BootNotification":
+                    raise _refusal(call, ErrorCode.SECURITY_ERROR, "the charge point was not accepted: boot first")
+                return handlers.handle(call, view)
+            except NotLoaded as needed:
+                if needed.key == self._keys.transaction_id:
+                    await self._reserve(1)
+                else:
+                    await self._cache.load([needed.key])
+
+    def _answer_refused(self, invalid: InvalidMessage, timestamp: str, answers: dict[str, list[str]]) -> None:
+        if invalid.charge_point_id is not None and invalid.answer_id is not None:
+            answers.setdefault(invalid.charge_point_id, []).append(
+                messages.error(
+                    invalid.charge_point_id,
+                    invalid.answer_id,
+                    invalid.code,
+                    invalid.reason,
+                    timestamp=timestamp,
+                    server_id=self._server_id,
+                    connection=invalid.connection,
+                )
+            )
+
+    def _answer_operations(self, answers: dict[str, list[str]]) -> list[Operation]:
+        operations: list[Operation] = []
+        for charge_point_id, entries in answers.items():
+            key = self._keys.responses(charge_point_id)
+            operations.append(["LPUSH", key, *entries])
+            operations.append(["EXPIRE", key, RESPONSE_LIFETIME])
+        return operations
+
+    def _forward_operations(self, forwarded: dict[str, list[str]]) -> list[Operation]:
+        operations: list[Operation] = []
+        for instance, entries in forwarded.items():
+            key = self._keys.answers(instance)
+            operations.append(["LPUSH", key, *entries])
+            operations.append(["EXPIRE", key, FORWARDED_LIFETIME])
+            operations.append(["PUBLISH", self._keys.wake(server_of(instance)), "[]"])
+        return operations
+
+    def _dead_letter_operations(self, dead_letters: list[str]) -> list[Operation]:
+        if not dead_letters:
+            return []
+        key = self._keys.dead_letters
+        return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, messages.DEAD_LETTERS - 1]]
+
+    def _report(self, effects: Effects) -> None:
+        """Log and count what a commit has made true."""
+        for action, count in effects.processed.items():
+            self._metrics.processed(action, count)
+            self.processed += count
+        for message in (*effects.answers, *effects.unusable):
+            self._commands.answered(message)
+        self.processed += len(effects.answers) + effects.forwarded
+        for invalid in effects.refused:
+            logger.warning(
+                "invalid_message",
+                code=invalid.code,
+                reason=invalid.reason,
+                charge_point_id=invalid.charge_point_id,
+                message_id=invalid.message_id,
+            )
+            self._metrics.invalid(invalid.code)
+            self.invalid[invalid.code] += 1
+
+
+def _refusal(call: Call, code: ErrorCode, reason: str) -> InvalidMessage:
+    return InvalidMessage(
+        code,
+        reason,
+        charge_point_id=call.charge_point_id,
+        message_id=call.message_id,
+        answer_id=call.message_id,
+        ws_server_id=call.ws_server_id,
+        connection=call.connection,
+    )

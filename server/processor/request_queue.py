@@ -1,0 +1,398 @@
+"""The reliable queue: a Redis list that messages leave only together with their effects.
+
+How nothing is lost and nothing done twice, whatever dies when:
+
+- A message stays in the list while it is handled. One script (`commit`) checks that the batch still stands at the end
+  of the list, writes everything that handling it came to, and removes it: all of that or nothing.
+- One processor *owns* the queue at a time, which keeps the order per charge point. The owner's name, the number of
+  its last commit and a fencing token stand in a hash; each claim and each commit sets a new token, and each commit has
+  to show the one before it. A commit that arrives late, from an owner that was replaced or from a connection that was
+  given up, shows an old one and is refused. The owner's liveness key, with a short lifetime, says when another
+  processor may take over; it decides how soon that happens, never whether it is safe.
+- A commit whose reply was lost has happened if, and only if, the hash names its number.
+
+The list is the whole request queue, or one of its shards, each with its owner (server.shards).
+
+Rejected alternatives are in docs/decisions/0001-messages-leave-the-queue-in-the-commit.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from server.redis.link import LONGEST_WAIT, RedisWire
+from server.redis.script import Script
+from server.store.keys import Keys
+from server.store.view import Operation
+
+BATCH_MESSAGES = 256
+BATCH_BYTES = 1024 * 1024
+"""A batch ends with the message that reaches this size, so one batch never holds more than this and one message."""
+PEEK = """
+-- The oldest messages of list `queue`, oldest first, behind the list's length and the batch's digest. Messages longer
+-- than `longest` are cut just above that: whoever reads them sees that they are too long without getting them whole.
+local function peek(queue, most, most_bytes, longest)
+    local batch, bytes, last, depth = {}, 0, -1, redis.call('LLEN', queue)
+    if depth == 0 then return {0, ''} end
+    while #batch < most and bytes < most_bytes do
+        local chunk = redis.call('LRANGE', queue, last - 15, last)
+        for i = #chunk, 1, -1 do
+            if #batch == most or bytes >= most_bytes then break end
+            batch[#batch + 1] = chunk[i]
+            bytes = bytes + #chunk[i]
+        end
+        if #chunk < 16 then break end
+        last = last - 16
+    end
+    local reply = {depth, redis.sha1hex(table.concat(batch, '\\n'))}
+    for i = 1, #batch do
+        local message = batch[i]
+        if #message > longest then message = string.sub(message, 1, longest + 1) end
+        reply[i + 2] = message
+    end
+    return reply
+end
+"""
+
+_CLAIM = """
+-- KEYS: owner, own liveness, layout, processors of shards. ARGV: consumer, number of a first commit, liveness prefix,
+-- lifetime in ms, queue, kind of the queue, prefix of shards, number of shards.
+-- Returns whether the consumer owns the queue, the number of its last commit, the queue's length, and, if that is why
+-- the queue is not to be had, the layout.
+local owner = redis.call('HMGET', KEYS[1], 'consumer', 'commit')
+local mine, kind, layout = owner[1] == ARGV[1], ARGV[6], redis.call('GET', KEYS[3])
+if kind == 'whole' and layout then
+    -- Messages that came before those on this queue may wait in a shard, or come into one.
+    local count, used = tonumber(string.match(layout, '^%d+')), false
+    if not count then return redis.error_reply('ERR GET ' .. KEYS[3] .. ': no number of shards stands there') end
+    for number = 0, count - 1 do used = used or redis.call('LLEN', ARGV[7] .. number) > 0 end
+    for _, other in ipairs(redis.call('HKEYS', KEYS[4])) do
+        used = used or redis.call('EXISTS', ARGV[3] .. other) == 1
+    end
+    if used then return {0, '', redis.call('LLEN', ARGV[5]), layout} end
+    for number = 0, count - 1 do redis.call('DEL', ARGV[7] .. number .. ':owner') end
+    redis.call('DEL', KEYS[3], KEYS[4])
+elseif kind == 'unsharded' and layout ~= ARGV[8] then
+    if mine then redis.call('DEL', KEYS[1]) end
+    return {0, '', redis.call('LLEN', ARGV[5]), ''}
+elseif kind == 'shard' and not mine then
+    return {0, '', redis.call('LLEN', ARGV[5]), ''}
+end
+if not mine and owner[1] and redis.call('EXISTS', ARGV[3] .. owner[1]) == 1 then
+    redis.call('SET', KEYS[2], 'standby', 'PX', ARGV[4])
+    return {0, '', redis.call('LLEN', ARGV[5]), ''}
+end
+redis.call('SET', KEYS[2], 'owner', 'PX', ARGV[4])
+-- From here on whatever was sent before this claim is refused, whether or not the owner changes.
+local commit = mine and tonumber(owner[2]) or 0
+redis.call('HSET', KEYS[1], 'consumer', ARGV[1], 'commit', commit, 'fence', ARGV[2])
+return {1, commit, redis.call('LLEN', ARGV[5]), ''}
+"""
+
+_TAKE = (
+    PEEK
+    + """
+-- KEYS: queue. ARGV: most messages, most bytes, longest message.
+return peek(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
+"""
+)
+
+_COMMIT = (
+    PEEK
+    + """
+-- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
+-- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms (0: it is not renewed), and what peek()
+-- takes.
+local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
+if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
+local count = tonumber(ARGV[4])
+local tail, batch = redis.call('LRANGE', KEYS[1], -count, -1), {}
+for i = #tail, 1, -1 do batch[#batch + 1] = tail[i] end
+if #tail ~= count or redis.sha1hex(table.concat(batch, '\\n')) ~= ARGV[5] then return {'moved'} end
+local work = cmsgpack.unpack(ARGV[6])
+local changed, wrong_type = {}, {}
+for _, condition in ipairs(work[1]) do
+    local value = redis.pcall('GET', condition[1])
+    if type(value) == 'table' then
+        wrong_type[#wrong_type + 1] = condition[1]
+    elseif value ~= condition[2] then
+        changed[#changed + 1] = condition[1]
+    end
+end
+if #changed + #wrong_type > 0 then return {'conflict', changed, wrong_type} end
+-- Whatever could refuse the whole (read-only, out of memory) refuses the first write, before anything is written.
+-- A key of the wrong type must not stop the queue: that one operation is reported, the rest goes on.
+local written, failed, foreign = false, {}, {}
+for _, operation in ipairs(work[2]) do
+    if not foreign[operation[2]] then
+        local reply = redis.pcall(unpack(operation))
+        if type(reply) == 'table' and reply.err then
+            local wrong_type = string.find(reply.err, 'WRONGTYPE', 1, true)
+            if not written and not wrong_type then return redis.error_reply(reply.err) end
+            foreign[operation[2]] = true
+            failed[#failed + 1] = operation[1] .. ' ' .. tostring(operation[2]) .. ': ' .. reply.err
+        else
+            written = true
+        end
+    end
+end
+redis.call('LTRIM', KEYS[1], 0, -count - 1)
+redis.call('HSET', KEYS[2], 'commit', ARGV[3], 'fence', ARGV[3])
+if ARGV[7] ~= '0' then redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7]) end
+return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]))}
+"""
+)
+
+_RELEASE = """
+-- KEYS: owner, and own liveness where nothing else is owned. ARGV: consumer. The next processor need not wait for the
+-- lifetime to pass.
+if redis.call('HGET', KEYS[1], 'consumer') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if KEYS[2] then redis.call('DEL', KEYS[2]) end
+return 1
+"""
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Batch(NamedTuple):
+    """Messages at the end of the queue, oldest first, still in it.
+
+    Attributes:
+        messages: as they stand there; one that is longer than the limit is cut one byte above it.
+        digest: recognises the batch when it is committed.
+    """
+
+    messages: list[bytes]
+    digest: str
+
+
+class Kind(StrEnum):
+    """What a list is to its consumer, which decides when it may be claimed (see docs/decisions/0013)."""
+
+    WHOLE = "whole"
+    """All messages there are: not while shards are in use."""
+    UNSHARDED = "unsharded"
+    """Messages that have to be moved to their shards: while there are as many shards as the consumer knows of."""
+    SHARD = "shard"
+    """One shard: only once it was given to the consumer."""
+
+
+class Claim(NamedTuple):
+    """The answer to a claim.
+
+    Attributes:
+        owned: whether the queue is ours.
+        commit: if so, the number of our last commit that took effect.
+        layout: how many shards there are, where that is why the queue is not to be had.
+    """
+
+    owned: bool
+    commit: int
+    layout: str = ""
+
+
+class Committed(NamedTuple):
+    """The commit took effect; `next` is what waits now, `failed` the operations that met a key of the wrong type."""
+
+    next: Batch
+    failed: list[str]
+
+
+class Conflict(NamedTuple):
+    """Nothing was written: state under `changed` is not what was read, under `wrong_type` it is no string at all.
+
+    Handle the batch again.
+    """
+
+    changed: list[str]
+    wrong_type: list[str]
+
+
+class Refused(NamedTuple):
+    """Nothing was written: the queue is another's now, or the batch no longer stands at its end. Claim again."""
+
+    why: str
+
+
+_claim, _take, _commit, _release = Script(_CLAIM), Script(_TAKE), Script(_COMMIT), Script(_RELEASE)
+
+
+class RequestQueue:
+    """One consumer's view of the request queue.
+
+    Every method raises `redis.exceptions.RedisError` when Redis does not do its part; nothing is lost by that.
+
+    Args:
+        wire: connection for the scripts.
+        blocking: connection for `wait`.
+        keys: key names.
+        consumer: this consumer's name, unique among those that ever lived.
+        lease: seconds that the queue stays ours after the last sign of life.
+        longest_message: messages above this many bytes are handed out cut.
+        name: the list; the request queue itself when left out.
+        kind: what the list is to this consumer.
+        shards: how many shards there are.
+
+    Attributes:
+        depth: messages in the queue when it was last looked at.
+        largest_batch: messages in a batch at most.
+    """
+
+    largest_batch = BATCH_MESSAGES
+
+    def __init__(
+        self,
+        wire: RedisWire,
+        blocking: RedisWire,
+        keys: Keys,
+        *,
+        consumer: str,
+        lease: float,
+        longest_message: int,
+        name: str = "",
+        kind: Kind = Kind.WHOLE,
+        shards: int = 1,
+    ) -> None:
+        self._wire = wire
+        self._blocking = blocking
+        self._keys = keys
+        self._name = name or keys.requests
+        self._owner = keys.owner_of(self._name)
+        self._kind = kind
+        self._shards = shards
+        self.consumer = consumer
+        self._lease_ms = int(lease * 1000)
+        # A busy queue need not renew with each commit.
+        self._renew_every = lease / 10
+        self._renewed = 0.0
+        self._most_messages, self._most_bytes = self.largest_batch, BATCH_BYTES
+        self._longest = longest_message
+        self._number = 0
+        self._fence = 0
+        # The lease is renewed between two waits.
+        self._wait = min(LONGEST_WAIT, lease / 3)
+        self.depth: int | None = None
+
+    @property
+    def wires(self) -> tuple[RedisWire, RedisWire]:
+        """The connections, to be dropped after an error."""
+        return self._wire, self._blocking
+
+    @property
+    def _peek_limits(self) -> tuple[int, int, int]:
+        return self._most_messages, self._most_bytes, self._longest
+
+    def shrink(self) -> None:
+        """Hand out batches of half the size: the last one met a conflict, or did not get through in time."""
+        self._most_messages = max(1, self._most_messages // 2)
+        self._most_bytes = max(1, self._most_bytes // 2)
+
+    def grow(self) -> None:
+        """Hand out batches of twice the size, up to the usual one."""
+        self._most_messages = min(self.largest_batch, self._most_messages * 2)
+        self._most_bytes = min(BATCH_BYTES, self._most_bytes * 2)
+
+    @property
+    def attempt(self) -> int:
+        """The number that the last commit carried, whether or not it took effect."""
+        return self._number
+
+    async def claim(self) -> Claim:
+        """Become the queue's owner if nobody alive is, and show that we are alive."""
+        self._number += 1
+        keys = self._keys
+        began = time.monotonic()
+        owned, commit, self.depth, layout = await _claim(
+            self._wire,
+            [self._owner, keys.consumer(self.consumer), keys.shards, keys.processors],
+            [
+                self.consumer,
+                self._number,
+                keys.consumer(""),
+                self._lease_ms,
+                self._name,
+                self._kind,
+                keys.shard(""),
+                self._shards,
+            ],
+        )
+        self._fence = self._number
+        self._renewed = began
+        return Claim(bool(owned), int(commit or 0), layout.decode(errors="replace"))
+
+    async def peek(self) -> Batch:
+        """The oldest messages, up to a batch; none if the queue is empty."""
+        return self._batch(await _take(self._wire, [self._name], self._peek_limits))
+
+    async def wait(self) -> Batch:
+        """Wait up to a second for a message; returns the oldest, or an empty batch.
+
+        The list is rotated onto itself: the oldest message is taken and put back where it was in the same command, so
+        it never is in nobody's hands, whatever happens to this connection.
+        """
+        key = self._name
+        message = await self._blocking.execute("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
+        if not isinstance(message, bytes):
+            self.depth = 0
+            return Batch([], "")
+        return Batch([message[: self._longest + 1]], _digest([message]))
+
+    async def commit(
+        self, batch: Batch, conditions: Sequence[tuple[str, str | bool]], operations: Sequence[Operation]
+    ) -> Committed | Conflict | Refused:
+        """Write `operations` and take `batch` off the queue, provided that every condition holds.
+
+        Args:
+            batch: as `peek`, `wait` or the commit before returned it.
+            conditions: string keys and the values that they must still have, `False` for none.
+            operations: Redis commands, each with its arguments (text, not bytes: Redis' MessagePack knows no other).
+
+        Returns:
+            What came of it. With an exception, the next `claim` tells: the commit took effect if its number (`attempt`)
+            is the one returned there.
+        """
+        self._number += 1
+        number = self._number
+        began = time.monotonic()
+        renew = began - self._renewed >= self._renew_every
+        reply = await _commit(
+            self._wire,
+            [self._name, self._owner, self._keys.consumer(self.consumer)],
+            [
+                self.consumer,
+                self._fence,
+                number,
+                len(batch.messages),
+                batch.digest,
+                _pack((conditions, operations)),
+                self._lease_ms if renew else 0,
+                *self._peek_limits,
+            ],
+        )
+        if reply[0] == b"committed":
+            self._fence = number
+            if renew:
+                self._renewed = began
+            return Committed(self._batch(reply[2]), [entry.decode(errors="replace") for entry in reply[1]])
+        if reply[0] == b"conflict":
+            return Conflict(*([key.decode() for key in keys] for keys in reply[1:]))
+        return Refused(reply[0].decode())
+
+    async def release(self) -> None:
+        """Let go of the queue, so that the next processor takes over at once."""
+        alive = [self._keys.consumer(self.consumer)] if self._kind is Kind.WHOLE else []
+        await _release(self._wire, [self._owner, *alive], [self.consumer])
+
+    def _batch(self, reply: list[Any]) -> Batch:
+        self.depth = reply[0]
+        return Batch(reply[2:], reply[1].decode())
+
+
+def _digest(messages: list[bytes]) -> str:
+    return hashlib.sha1(b"\n".join(messages)).hexdigest()  # noqa: S324 - as Redis' own sha1hex

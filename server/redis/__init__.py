@@ -1,0 +1,1 @@
+"""The connections to Redis and the scripts that run there."""

@@ -1,0 +1,105 @@
+"""The structure of the engine: rooms on floors, no import to a higher floor, no circle, none across the contract."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = ROOT / "libraries" / "ocpp_resilience"
+FLOORS = (
+    {
+        "text",
+        "clock",
+        "ids",
+        "errors",
+        "waiting",
+        "background",
+        "ports",
+        "processes",
+        "http_client",
+        "strict_yaml",
+        "robot",
+    },
+    {"redis", "profile", "ocpp"},
+    {"transport", "system", "ledger", "evidence"},
+    {"load", "faults", "correlation", "charge_points", "state", "report"},
+    {"check"},
+)
+"""The rooms of the engine, lowest floor first; a room may import from its own floor and from those below it."""
+
+SERVER_API = {"StateStoreLibrary", "ocpp_resilience/correlation/direct.py"}
+"""The keywords whose subject is an API of the reference server: the one place where libraries import it."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports, with the names that it takes from a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ENGINE).parts[0].removesuffix(".py")
+
+
+def rooms_used() -> dict[str, set[str]]:
+    """Each room of the engine with the rooms that it imports from."""
+    used: dict[str, set[str]] = {}
+    for path in ENGINE.rglob("*.py"):
+        found = {name.split(".")[1] for name in imports(path) if name.startswith("ocpp_resilience.")}
+        used.setdefault(room(path), set()).update(found - {room(path)})
+    used.pop("__init__", None)
+    return used
+
+
+def test_each_room_has_its_floor() -> None:
+    assert set(rooms_used()) == set().union(*FLOORS)
+
+
+def test_no_room_imports_from_a_higher_floor() -> None:
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+    upward = {
+        f"{name} -> {other}" for name, used in rooms_used().items() for other in used if floor[other] > floor[name]
+    }
+    assert not upward
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    graphlib.TopologicalSorter(rooms_used()).prepare()
+
+
+def test_a_circle_would_be_found() -> None:
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"ledger": {"transport"}, "transport": {"ledger"}}).prepare()
+
+
+@pytest.mark.parametrize(
+    "library", sorted(path.parent.name for path in (ROOT / "libraries").glob("*Library/__init__.py"))
+)
+def test_no_room_imports_a_keyword_library(library: str) -> None:
+    assert [path for path in ENGINE.rglob("*.py") if any(name.split(".")[0] == library for name in imports(path))] == []
+
+
+def test_only_the_keywords_for_a_server_api_import_the_server() -> None:
+    importing = {
+        path.relative_to(ROOT / "libraries")
+        for path in (ROOT / "libraries").rglob("*.py")
+        if any(name.split(".")[0] == "server" for name in imports(path))
+    }
+    assert importing
+    assert {
+        path for path in importing if path.parts[0] not in SERVER_API and path.as_posix() not in SERVER_API
+    } == set()
+
+
+def test_the_server_imports_nothing_of_the_libraries() -> None:
+    ours = {"ocpp_resilience", *(path.parent.name for path in (ROOT / "libraries").glob("*Library/__init__.py"))}
+    found = {path for path in (ROOT / "server").rglob("*.py") for name in imports(path) if name.split(".")[0] in ours}
+    assert found == set()
