@@ -217,7 +217,7 @@ class Commands:
 
         Args:
             charge_point_id: whom.
-            action: one of `server.schemas.COMMANDS`.
+            action: one of `server.ocpp.schemas.COMMANDS`.
             payload: the action's fields (OCPP 1.6 section 6).
             timeout: seconds to wait for the answer; the setting `CORRELATION_TIMEOUT` when left out.
 

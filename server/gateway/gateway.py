@@ -288,7 +288,7 @@ class Gateway:
         while session.held:
             self._next_held(session.held)
         if session.commands:
-            # Who sent them is told of the disconnect (server.commands): they must not be carried out later.
+            # Who sent them is told of the disconnect (server.correlation.commands): they must not be carried out later.
             logger.info("commands_dropped", charge_point_id=session.charge_point_id, count=len(session.commands))
         session.held = session.commands = None
         self._registry.disconnected(session)

@@ -47,7 +47,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What is logged, as it goes to the encoder."""
     with structlog.testing.capture_logs() as captured:
         # Loggers of modules keep the configuration that they were first used with.
-        for module in ("drain", "processor", "redis_link"):
+        for module in ("processor.queue_consumer", "processor.processor", "redis.link"):
             monkeypatch.setattr(f"server.{module}.logger", structlog.get_logger())
         yield captured
 
