@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from server.ocpp.messages import usable_charge_point_id
+from server.ids import usable_charge_point_id
 from server.processor.sharding import MOST_SHARDS
 from server.redis.link import REPLY_TIMEOUT
 from server.store.keys import Keys

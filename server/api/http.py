@@ -19,8 +19,9 @@ from starlette.responses import Response
 
 from server.correlation.commands import Commands
 from server.errors import InvalidMessage, shown
+from server.ids import usable_charge_point_id
 from server.metrics import Metrics
-from server.ocpp.messages import read_json, usable_charge_point_id
+from server.ocpp.frames import read_json
 from server.ocpp.schemas import complaint
 from server.processor.processor import Processor
 from server.processor.shards import ShardedProcessor

@@ -12,11 +12,13 @@ from urllib.parse import unquote
 
 import structlog
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import InvalidHeader
+from websockets.headers import parse_subprotocol
 from websockets.http11 import Request, Response
 
 from server.gateway.websocket import Refusal, Socket, address_of
+from server.ids import LONGEST_CHARGE_POINT_ID, usable_charge_point_id
 from server.metrics import Metrics
-from server.ocpp import messages
 from server.rate_limited_log import Sparing
 
 logger = structlog.get_logger()
@@ -51,11 +53,11 @@ class Handshakes:
             charge_point_id = unquote(path[len(PATH) :], errors="strict")
         except UnicodeDecodeError:
             charge_point_id = ""
-        if not messages.usable_charge_point_id(charge_point_id):
+        if not usable_charge_point_id(charge_point_id):
             connection.refusal = Refusal.CHARGE_POINT_ID
             return connection.respond(
                 HTTPStatus.BAD_REQUEST,
-                f"A charge point id has 1 to {messages.LONGEST_CHARGE_POINT_ID} printable characters"
+                f"A charge point id has 1 to {LONGEST_CHARGE_POINT_ID} printable characters"
                 " without ':' and white space.\n",
             )
         connection.gateway_id = charge_point_id
@@ -64,6 +66,7 @@ class Handshakes:
             response = connection.respond(HTTPStatus.UNAUTHORIZED, "Wrong credentials.\n")
             response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
             return response
+        _prefer_subprotocols_of(connection, request)
         return None
 
     def _authentic(self, charge_point_id: str, request: Request) -> bool:
@@ -97,3 +100,18 @@ class Handshakes:
         """Log how many were left out of the log."""
         for reason, count in self._sparing.left_out(at_the_end=at_the_end).items():
             logger.warning("connections_refused", reason=reason, left_out=count)
+
+
+def _prefer_subprotocols_of(connection: Socket, request: Request) -> None:
+    """Let the client's order decide: `websockets` takes the first of the server's subprotocols that is offered.
+
+    A function of ours that selects one would make a cycle of references that keeps each connection in memory.
+    """
+    try:
+        offered = [
+            each for value in request.headers.get_all("Sec-WebSocket-Protocol") for each in parse_subprotocol(value)
+        ]
+    except InvalidHeader:
+        return  # `websockets` refuses it
+    if known := [each for each in offered if each in (connection.protocol.available_subprotocols or ())]:
+        connection.protocol.available_subprotocols = known

@@ -1,19 +1,18 @@
-"""The gateway's connections, and what Redis is told of them."""
+"""Tells Redis which charge points are connected to this gateway."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from server.gateway.session import Session
 from server.redis.link import RedisLink, now
 from server.redis.script import Script
 from server.store.keys import Keys
@@ -38,8 +37,8 @@ _encode = msgspec.json.Encoder().encode
 _ANNOUNCE = """
 -- Connects and disconnects in their order. KEYS: set of the active, channel of connects, channel of disconnects.
 -- ARGV: lifetime in ms, lifetime of the key of the newest connection in s, server id, prefix of the wake-up channels,
--- then per event nine: kind, session key, charge point id, connection, remote address, time of connecting, 1 for a
--- first attempt, the event for the channel, key of the newest connection.
+-- then per event ten: kind, session key, charge point id, connection, remote address, time of connecting, 1 for a
+-- first attempt, the event for the channel, key of the newest connection, version of OCPP.
 -- Returns per event 1 if it took effect, 0 if the session is, or lately was, another connection's.
 local function newer(key, connection, connected_at)
     local newest = redis.pcall('GET', key)
@@ -47,7 +46,7 @@ local function newer(key, connection, connected_at)
     return other and other ~= connection and since > connected_at
 end
 local reply = {}
-for i = 5, #ARGV, 9 do
+for i = 5, #ARGV, 10 do
     local key, id, connection = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     local old = redis.pcall('HMGET', key, 'connection', 'ws_server_id', 'connected_at')
     if old.err then redis.call('DEL', key); old = {false, false, false} end
@@ -61,7 +60,8 @@ for i = 5, #ARGV, 9 do
             redis.call('DEL', key)
             redis.call('SET', ARGV[i + 8], connection .. ' ' .. ARGV[i + 5], 'EX', ARGV[2])
             redis.call('HSET', key, 'charge_point_id', id, 'remote_addr', ARGV[i + 4], 'ws_server_id', ARGV[3],
-                'connected_at', ARGV[i + 5], 'last_activity', ARGV[i + 5], 'connection', connection)
+                'connected_at', ARGV[i + 5], 'last_activity', ARGV[i + 5], 'connection', connection,
+                'protocol', ARGV[i + 9])
             redis.call('PEXPIRE', key, ARGV[1])
             redis.pcall('SADD', KEYS[1], id)
             redis.call('PUBLISH', KEYS[2], ARGV[i + 7])
@@ -121,80 +121,7 @@ return {scanned[1], gone}
 _announce, _renew, _mend = Script(_ANNOUNCE), Script(_RENEW), Script(_MEND)
 
 
-class Connection(Protocol):
-    """What a session needs of its WebSocket.
-
-    Attributes:
-        heard: when something last came over it, on the monotonic clock.
-    """
-
-    heard: float
-
-
-class Session:
-    """One charge point's connection.
-
-    Attributes:
-        charge_point_id: whose it is.
-        connection: the WebSocket.
-        connection_id: tells it from the charge point's other connections, here and elsewhere.
-        remote_addr: the other end.
-        connected_at: RFC 3339.
-        announced: whether Redis knows of it.
-        tried: whether telling Redis was tried at least once.
-        closed: whether the connection is over, or about to be.
-        call: the message id of the charge point's CALL that is under way.
-        call_since: since when, on the monotonic clock.
-        held: the charge point's further CALLs, oldest first.
-        command: the message id of the CALL that was sent to the charge point and is not answered yet.
-        command_until: when it is given up, on the monotonic clock.
-        commands: further CALLs to the charge point, oldest first.
-        sent: number and digest of what was sent and still stands in the list of responses.
-        pinged: when it was last pinged, on the monotonic clock.
-        closing: when the close was begun, on the monotonic clock.
-    """
-
-    __slots__ = (
-        "announced",
-        "call",
-        "call_since",
-        "charge_point_id",
-        "closed",
-        "closing",
-        "command",
-        "command_until",
-        "commands",
-        "connected_at",
-        "connection",
-        "connection_id",
-        "held",
-        "pinged",
-        "remote_addr",
-        "sent",
-        "tried",
-    )
-
-    def __init__(self, charge_point_id: str, connection: Any, remote_addr: str) -> None:
-        self.charge_point_id = charge_point_id
-        self.connection = connection
-        self.connection_id = secrets.token_hex(8)
-        self.remote_addr = remote_addr
-        self.connected_at = now()
-        self.announced = False
-        self.tried = False
-        self.closed = False
-        self.call: str | None = None
-        self.call_since = 0.0
-        self.held: deque[Any] | None = None
-        self.command: str | None = None
-        self.command_until = 0.0
-        self.commands: deque[Any] | None = None
-        self.sent: tuple[int, bytes] | None = None
-        self.pinged = 0.0
-        self.closing = 0.0
-
-
-class Sessions:
+class SessionRegistry:
     """Tells Redis who is connected here: a hash with a lifetime, a set and an event for each.
 
     Connects and disconnects are told in their order, many in one round trip, and again until Redis took them. What
@@ -299,6 +226,7 @@ class Sessions:
                 0 if session.tried else 1,
                 self._event(kind, session),
                 self._keys.connection(session.charge_point_id),
+                session.version.protocol,
             ]
         for _, session in chunk:
             session.tried = True
