@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ocpp_resilience.faults.toxics import Stream, Toxic
+from ocpp_resilience.faults.proxy.toxics import Stream, Toxic
 
 if TYPE_CHECKING:
-    from ocpp_resilience.faults.relay import Connection
+    from ocpp_resilience.faults.proxy.relay import Connection
 
 LONGEST_QUEUE = 8 * 1024 * 1024
 """Bytes that one direction holds back before it stops reading: a long line has much under way."""

@@ -6,11 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from ocpp_resilience.faults.resp import NotResp, Splitter, was_run, words_of
-from ocpp_resilience.faults.toxics import RespFault
+from ocpp_resilience.faults.proxy.resp import NotResp, Splitter, was_run, words_of
+from ocpp_resilience.faults.proxy.toxics import RespFault
 
 if TYPE_CHECKING:
-    from ocpp_resilience.faults.relay import Connection
+    from ocpp_resilience.faults.proxy.relay import Connection
 
 
 @dataclass

@@ -28,8 +28,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ocpp_resilience.faults.relay import Connection, Proxy
-from ocpp_resilience.faults.toxics import Refused, RespFault, Toxic, decode
+from ocpp_resilience.faults.proxy.relay import Connection, Proxy
+from ocpp_resilience.faults.proxy.toxics import Refused, RespFault, Toxic, decode
 from ocpp_resilience.ports import HOST
 
 VERSION = "2.9.0"

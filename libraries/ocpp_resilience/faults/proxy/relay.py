@@ -15,10 +15,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from ocpp_resilience.faults.dialogue import Dialogue
-from ocpp_resilience.faults.pipe import Pipe
-from ocpp_resilience.faults.resp import matches
-from ocpp_resilience.faults.toxics import Refused, RespFault, Stream, Toxic
+from ocpp_resilience.faults.proxy.dialogue import Dialogue
+from ocpp_resilience.faults.proxy.pipe import Pipe
+from ocpp_resilience.faults.proxy.resp import matches
+from ocpp_resilience.faults.proxy.toxics import Refused, RespFault, Stream, Toxic
 
 TURN_CHUNKS = 64
 """Chunks of one exchange that are kept, so that a fault can begin in the middle of it."""
