@@ -10,8 +10,7 @@ from robot.api import logger
 from ChargePointLibrary.base import ALIAS, PointComponent
 from ocpp_resilience.charge_points.conformance import violations
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.frames import Direction, Frame, in_short
-from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import wait_until

@@ -14,7 +14,6 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.load import LoadResult, LoadRun, Plan
 from ocpp_resilience.profile import Target
-from ocpp_resilience.profile.sections import Action
 from ocpp_resilience.robot.console import CONSOLE, Describe, Rate, time_left
 from ocpp_resilience.robot.library import Cleanup
 from ocpp_resilience.robot.registry import Registry
@@ -100,7 +99,7 @@ class Workshop:
             "charge_points": points.count,
             "id_pattern": points.id_pattern,
             "first_number": points.first_number,
-            "lacking": [each for each in Action if each not in aim.target.actions],
+            "lacking": aim.target.lacking,
         }
         return Plan(**(defaults | given))
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.invalid_cases import load_cases
 from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.transport.invalid_cases import load_cases
 from server.app import App
 from server.errors import InvalidMessage
 from server.gateway.request_publisher import RequestPublisher

@@ -22,8 +22,7 @@ from ocpp_resilience.charge_points.behaviour import How
 from ocpp_resilience.charge_points.errors import CallRefused, ConnectFailed, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
-from ocpp_resilience.ocpp.frames import Direction, read_frame
-from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.frames import Direction, MessageType, read_frame
 from ocpp_resilience.profile import Target
 from ocpp_resilience.waiting import wait_until
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.invalid_generated import MAX_MESSAGE_BYTES, InvalidMessages, generate_invalid
-from ocpp_resilience.ocpp.messages import SentMessage
+from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, InvalidMessages, generate_invalid
+from ocpp_resilience.transport.messages import SentMessage
 from server.errors import ErrorCode, InvalidMessage
 from server.ocpp.envelope import parse
 from server.ocpp.frames import Call

@@ -8,9 +8,8 @@ from typing import Any
 
 import jsonschema_rs
 
-from ocpp_resilience.ocpp.frames import Direction, Frame
-from ocpp_resilience.ocpp.messages import MessageType
-from ocpp_resilience.ocpp.schemas import schema
+from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.text import shortened
 
 UNREADABLE_ID = "-1"
@@ -82,7 +81,7 @@ class _Judge:
             self._note(frame, f"came while the answer to {before} was outstanding")
         self._commands.add(message_id)
         self._outstanding = frame
-        self._check(frame, frame.action or "", frame.payload)
+        self._check(frame, frame.action or "", frame.payload, is_response=False)
 
     def _answer(self, frame: Frame) -> None:
         message_id = frame.message_id or ""
@@ -91,7 +90,7 @@ class _Judge:
                 self._note(frame, f"is the second answer to {message_id}")
             self._answered.add(message_id)
             if frame.kind is MessageType.CALLRESULT:
-                self._check(frame, f"{self._calls[message_id]}Response", frame.payload)
+                self._check(frame, self._calls[message_id], frame.payload, is_response=True)
         elif frame.kind is MessageType.CALLERROR and self._unreadable:
             self._unreadable -= 1  # what cannot be read was sent, and may be answered with a cut id or with -1
         elif any(sent[:LONGEST_MESSAGE_ID] == message_id for sent in self._calls):
@@ -99,8 +98,9 @@ class _Judge:
         else:
             self._note(frame, f"answers {message_id}, which was not sent")
 
-    def _check(self, frame: Frame, name: str, payload: Any) -> None:
-        validator = _validator(name)
+    def _check(self, frame: Frame, action: str, payload: Any, *, is_response: bool) -> None:
+        name = f"{action}Response" if is_response else action
+        validator = _validator(action, is_response=is_response)
         if validator is None:
             self._note(frame, f"is a {name}, which OCPP 1.6 does not have")
             return
@@ -110,8 +110,9 @@ class _Judge:
 
 
 @cache
-def _validator(name: str) -> jsonschema_rs.Draft4Validator | None:
-    try:
-        return jsonschema_rs.Draft4Validator(schema(name), validate_formats=True)
-    except FileNotFoundError:
+def _validator(action: str, *, is_response: bool) -> jsonschema_rs.Draft4Validator | None:
+    schemas = ocpp_version().schemas
+    if action not in schemas.actions:
         return None
+    schema = schemas.response(action) if is_response else schemas.request(action)
+    return jsonschema_rs.Draft4Validator(schema, validate_formats=True)

@@ -23,8 +23,8 @@ from ocpp_resilience.charge_points.behaviour import Behaviour, How, Script
 from ocpp_resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway, Login
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.frames import Direction, Frame, in_short, read_frame
-from ocpp_resilience.ocpp.messages import MessageType, default_payload
+from ocpp_resilience.ocpp import Version
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
 from ocpp_resilience.waiting import in_words
 
 KEPT_FRAMES = 10_000
@@ -118,7 +118,7 @@ class ChargePoint:
         self.id = charge_point_id
         self.gateway = gateway
         self.login = login or Login()
-        self.behaviour = Behaviour()
+        self.behaviour = Behaviour(self.version)
         self.frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
         self.ends: list[End] = []
         self.unmatched = 0
@@ -135,6 +135,11 @@ class ChargePoint:
 
     def __repr__(self) -> str:
         return f"<charge point {self.id}>"
+
+    @property
+    def version(self) -> Version:
+        """The OCPP version that it speaks."""
+        return self.gateway.target.version
 
     @property
     def connected(self) -> bool:
@@ -406,15 +411,15 @@ class ChargePoint:
         message: tuple[str, dict[str, Any]] | None = None
         if action == "TriggerMessage":
             requested = str(payload.get("requestedMessage"))
-            message = requested, default_payload(requested)
+            message = requested, self.version.sample(requested)
             if "connectorId" in payload and "connectorId" in message[1]:
                 message[1]["connectorId"] = payload["connectorId"]
         elif action == "RemoteStartTransaction":
             started = {"connectorId": payload.get("connectorId", 1), "idTag": payload.get("idTag")}
-            message = "StartTransaction", default_payload("StartTransaction") | started
+            message = "StartTransaction", self.version.sample("StartTransaction") | started
         elif action == "RemoteStopTransaction":
             stopped = {"transactionId": payload.get("transactionId"), "reason": "Remote"}
-            message = "StopTransaction", default_payload("StopTransaction") | stopped
+            message = "StopTransaction", self.version.sample("StopTransaction") | stopped
         elif action == "Reset":
             await self.disconnect(1000, "reset")
         if message is not None:

@@ -10,8 +10,16 @@ from typing import Any
 import msgspec
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.messages import MessageType
 from ocpp_resilience.text import shortened
+
+
+class MessageType(enum.IntEnum):
+    """The message type numbers (OCPP-J 1.6 section 4.1.3)."""
+
+    CALL = 2
+    CALLRESULT = 3
+    CALLERROR = 4
+
 
 _ELEMENTS = {MessageType.CALL: 4, MessageType.CALLRESULT: 3, MessageType.CALLERROR: 5}
 

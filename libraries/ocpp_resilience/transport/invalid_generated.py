@@ -8,55 +8,24 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.messages import (
-    ACTIONS,
-    LARGEST_INTEGER,
-    MessageFormat,
-    MessageType,
-    SentMessage,
-    build,
-    default_payload,
-    encode_json,
-    read,
-)
-from ocpp_resilience.ocpp.schemas import schema, unsupported_actions
+from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.invalid_payloads import BAD_DATES, NOT_LIST, NOT_OBJECT, NOT_TEXT, Payloads
+from ocpp_resilience.ocpp.version import Version, ocpp_version
+from ocpp_resilience.transport.messages import MessageFormat, SentMessage, build, encode_json, read
 
 MAX_MESSAGE_BYTES = 256 * 1024
 LARGE_SHARE = 200
 """One message in so many may be an oversized one, so that a burst does not fill the memory of Redis."""
 MOST_LARGE = 10
 
-FORMATION = "FormationViolation"
-OCCURENCE = "OccurenceConstraintViolation"
-PROPERTY = "PropertyConstraintViolation"
-TYPE = "TypeConstraintViolation"
-NOT_IMPLEMENTED = "NotImplemented"
-NOT_SUPPORTED = "NotSupported"
-MESSAGE_TYPE = "MessageTypeNotSupported"
-
 UNREADABLE_ID = "-1"
-LONGEST_MESSAGE_ID = 36
 
 _HOLE = "@@hole@@"
-_BAD_DATES = (
-    "",
-    "yesterday",
-    "2026-01-15",
-    "2026-01-15T10:30:00",
-    "2026-13-01T00:00:00Z",
-    "2026-02-30T00:00:00Z",
-    "10:30Z",
-)
-_NOT_TEXT: tuple[Any, ...] = (None, 0, 17, 1.5, True, False, [], {}, ["text"], {"text": "text"})
-_NOT_INTEGER: tuple[Any, ...] = (None, "1", "", 1.5, 1.0, True, False, [], {}, [1])
-_NOT_LIST: tuple[Any, ...] = (None, "text", 0, 1.5, True, {}, {"0": "text"})
-_NOT_OBJECT: tuple[Any, ...] = (None, "text", "", 0, 1.5, True, [], [{}])
 _NOT_USABLE_IDS = ("", " ", "a b", "a:b", "a\tb", "a\u0000b", "a\u200bb", "tab\t", "é\u0085", "x" * 49, "x" * 1_000)
 _UNKNOWN_ACTIONS = (
     "",
@@ -109,7 +78,8 @@ class InvalidMessages:
     Args:
         rng: what chance decides with.
         new_message_id: gives the message ids.
-        actions: those that the system under test supports.
+        version: the OCPP version.
+        actions: those that the system under test handles.
         max_message_bytes: the size limit of the system under test.
     """
 
@@ -118,11 +88,17 @@ class InvalidMessages:
         rng: random.Random,
         new_message_id: Callable[[], str],
         *,
-        actions: Sequence[str] = ACTIONS,
+        version: Version | None = None,
+        actions: Sequence[str] | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._rng = rng
-        self._actions = actions
+        self._version = version or ocpp_version()
+        self._codes = self._version.codes
+        handled = self._version.core if actions is None else actions
+        self._actions = [action for action in handled if action in self._version.samples]
+        self._unsupported = self._version.unsupported(handled)
+        self._payloads = Payloads(rng, self._version)
         self._new_message_id = new_message_id
         self._max_bytes = max_message_bytes
         self._makers: list[tuple[int, Callable[[str], _Draft]]] = [
@@ -187,37 +163,11 @@ class InvalidMessages:
         return self._written(point, action, self._payload(action, form), form, message_id), message_id, form
 
     def _payload(self, action: str, form: MessageFormat) -> dict[str, Any]:
-        payload = self._of_schema(schema(action))
+        payload = self._payloads.valid(action)
         if form is MessageFormat.FLAT:
             # What DataTransfer calls so would be the message's own id in the flat form.
             payload.pop("messageId", None)
-        return payload  # type: ignore[no-any-return]
-
-    def _of_schema(self, part: dict[str, Any], name: str = "") -> Any:
-        """A valid value: everything required, and each optional field as chance decides."""
-        rng = self._rng
-        match part["type"]:
-            case "object":
-                required = part.get("required", ())
-                return {
-                    key: self._of_schema(sub, key)
-                    for key, sub in part.get("properties", {}).items()
-                    if key in required or rng.random() < 0.5
-                }
-            case "array":
-                return [self._of_schema(part["items"]) for _ in range(rng.randint(1, 2))]
-            case "integer":
-                return rng.randint(1, 4) if name == "connectorId" else rng.randint(1, LARGEST_INTEGER)
-        if "enum" in part:
-            return rng.choice(part["enum"])
-        if part.get("format") == "date-time":
-            return rfc3339()
-        return self._word(rng.randint(1, min(part.get("maxLength", 20), 20)))
-
-    def _word(self, length: int) -> str:
-        return "".join(
-            self._rng.choices("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ0123456789-. äß漢🚗", k=length)
-        )
+        return payload
 
     @staticmethod
     def _answered(kind: str, document: object, code: str, point: str, message_id: str) -> _Draft:
@@ -237,71 +187,24 @@ class InvalidMessages:
     def _broken_payload(self, point: str) -> _Draft:
         form, action, message_id = self._format(), self._rng.choice(self._actions), self._new_message_id()
         payload = self._payload(action, form)
-        ways = list(self._ways(action, payload, schema(action), form))
-        kind, code, apply = self._rng.choice(ways)
-        apply()
+        ways = list(self._payloads.breaks(action, payload, required_counts=form is MessageFormat.ENVELOPE))
+        chosen = self._rng.choice(ways)
+        chosen.apply()
         document = self._written(point, action, payload, form, message_id)
-        return self._answered(f"{action}: {kind}", document, code, point, message_id)
-
-    def _ways(
-        self, action: str, payload: dict[str, Any], part: dict[str, Any], form: MessageFormat
-    ) -> Iterator[tuple[str, str, Callable[[], object]]]:
-        """Everything that can be broken in a payload: what, the code that it leads to, and how it is done."""
-        yield from self._object_ways(payload, part, "", required_counts=form is MessageFormat.ENVELOPE)
-        if "connectorId" in payload:
-            lowest = 1 if action == "StartTransaction" else 0
-            for number in (lowest - 1, -17):
-                yield f"connectorId {number}", PROPERTY, _setter(payload, "connectorId", number)
-
-    def _object_ways(
-        self, value: dict[str, Any], part: dict[str, Any], where: str, *, required_counts: bool
-    ) -> Iterator[tuple[str, str, Callable[[], object]]]:
-        unknown = f"unknown{self._rng.randint(0, 999)}"
-        yield f"unknown field {where}{unknown}", FORMATION, _setter(value, unknown, self._rng.choice(_NOT_TEXT))
-        for key in list(value):
-            sub = part["properties"][key]
-            if required_counts and key in part.get("required", ()):
-                yield f"{where}{key} is missing", OCCURENCE, _remover(value, key)
-            yield from self._value_ways(value, key, sub, where)
-
-    def _value_ways(
-        self, holder: Any, key: Any, part: dict[str, Any], where: str
-    ) -> Iterator[tuple[str, str, Callable[[], object]]]:
-        rng = self._rng
-        name = f"{where}{key}"
-        kind = part["type"]
-        wrong = {"object": _NOT_OBJECT, "array": _NOT_LIST, "integer": _NOT_INTEGER, "string": _NOT_TEXT}[kind]
-        chosen = rng.choice(wrong)
-        yield f"{name} is {chosen!r}", TYPE, _setter(holder, key, chosen)
-        if kind == "object":
-            yield from self._object_ways(holder[key], part, f"{name}.", required_counts=True)
-        elif kind == "array":
-            if part.get("minItems"):
-                yield f"{name} is empty", PROPERTY, _setter(holder, key, [])
-            for index in range(len(holder[key])):
-                yield from self._value_ways(holder[key], index, part["items"], f"{name}.")
-        elif kind == "integer":
-            number = rng.choice((LARGEST_INTEGER + 1, -LARGEST_INTEGER - 2, 10**20, -(10**30)))
-            yield f"{name} is out of range", PROPERTY, _setter(holder, key, number)
-        elif "enum" in part:
-            other = rng.choice(("", "nonsense", part["enum"][0].lower(), f"{part['enum'][0]} "))
-            yield f"{name} is not in the enumeration", PROPERTY, _setter(holder, key, other)
-        elif part.get("format") == "date-time":
-            yield f"{name} is no date", PROPERTY, _setter(holder, key, rng.choice(_BAD_DATES))
-        elif "maxLength" in part:
-            longer = part["maxLength"] + rng.choice((1, 1, 2, 100, 1_000))
-            yield f"{name} is {longer} characters long", PROPERTY, _setter(holder, key, self._word(longer))
+        return self._answered(f"{action}: {chosen.kind}", document, chosen.code, point, message_id)
 
     # No JSON, or JSON that is no message at all: nobody can be answered.
 
     def _truncated(self, point: str) -> _Draft:
         data = encode_json(self._valid(point)[0])
-        return _Draft(kind="truncated", data=data[: self._rng.randint(0, len(data) - 1)], code=FORMATION)
+        return _Draft(kind="truncated", data=data[: self._rng.randint(0, len(data) - 1)], code=self._codes.formation)
 
     def _not_json_inside(self, point: str) -> _Draft:
         text = self._with_hole(point)
         value = self._rng.choice(_NOT_JSON_VALUES)
-        return _Draft(kind=f"{value} as a value", data=text.replace(f'"{_HOLE}"', value).encode(), code=FORMATION)
+        return _Draft(
+            kind=f"{value} as a value", data=text.replace(f'"{_HOLE}"', value).encode(), code=self._codes.formation
+        )
 
     def _with_hole(self, point: str) -> str:
         """A valid message as text, with `_HOLE` in the place of a text."""
@@ -314,7 +217,7 @@ class InvalidMessages:
             (b"\xff", b"\xc3(", b"\xe2\x82", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\x00", b"\n", b"\x1f")
         )
         data = self._with_hole(point).encode().replace(_HOLE.encode(), b"a" + inside + b"z")
-        return _Draft(kind=f"the bytes {inside!r} in a text", data=data, code=FORMATION)
+        return _Draft(kind=f"the bytes {inside!r} in a text", data=data, code=self._codes.formation)
 
     def _garbage(self, point: str) -> _Draft:
         rng = self._rng
@@ -335,32 +238,32 @@ class InvalidMessages:
                 valid.decode().encode("utf-16"),
             )
         )
-        return _Draft(kind="not JSON", data=data, code=FORMATION)
+        return _Draft(kind="not JSON", data=data, code=self._codes.formation)
 
     def _not_an_object(self, point: str) -> _Draft:
         call = [MessageType.CALL, self._new_message_id(), "Heartbeat", {}]
         value: Any = self._rng.choice((None, True, False, 0, -1, 1.5, "", "x", point, [], [[]], [{}], call, [call]))
-        return _Draft(kind="not an object", data=encode_json(value), code=FORMATION)
+        return _Draft(kind="not an object", data=encode_json(value), code=self._codes.formation)
 
     def _repeated_key(self, point: str) -> _Draft:
         document, _, _ = self._valid(point)
         data = encode_json(document).decode()
         key = self._rng.choice(list(document))
         again = f'{{"{key}":{json.dumps(self._rng.choice((document[key], None, "other")), ensure_ascii=False)},'
-        return _Draft(kind=f"the key {key} twice", data=(again + data[1:]).encode(), code=FORMATION)
+        return _Draft(kind=f"the key {key} twice", data=(again + data[1:]).encode(), code=self._codes.formation)
 
     def _deep(self, _: str) -> _Draft:
         depth = self._rng.choice((1_000, 10_000, 20_000))
         # However deep a system is willing to read: an array is no message, and the object lacks its end.
         data = self._rng.choice((b"[" * depth + b"]" * depth, b"[" * depth, b'{"a":' * depth))
-        return _Draft(kind=f"nested {depth} deep", data=data, code=FORMATION)
+        return _Draft(kind=f"nested {depth} deep", data=data, code=self._codes.formation)
 
     def _oversized(self, point: str) -> _Draft:
         document, _, _ = self._valid(point)
         data = encode_json(document)
         missing = self._max_bytes + 1 - len(data)
         # White space before the last brace: nothing but its size is wrong with it.
-        return _Draft(kind="oversized", data=data[:-1] + b" " * max(missing, 1) + b"}", code=FORMATION)
+        return _Draft(kind="oversized", data=data[:-1] + b" " * max(missing, 1) + b"}", code=self._codes.formation)
 
     # A message whose frame is wrong.
 
@@ -370,23 +273,27 @@ class InvalidMessages:
         match self._rng.randrange(3):
             case 0:
                 del document[key]
-                return _Draft(kind=f"{key} is missing", data=encode_json(document), code=OCCURENCE)
+                return _Draft(kind=f"{key} is missing", data=encode_json(document), code=self._codes.missing)
             case 1:
-                document[key] = self._rng.choice(_NOT_TEXT)
-                return _Draft(kind=f"{key} is {document[key]!r}", data=encode_json(document), code=TYPE)
+                document[key] = self._rng.choice(NOT_TEXT)
+                return _Draft(
+                    kind=f"{key} is {document[key]!r}", data=encode_json(document), code=self._codes.wrong_type
+                )
         document[key] = self._rng.choice(_NOT_USABLE_IDS)
-        return _Draft(kind=f"{key} is {document[key][:60]!r}", data=encode_json(document), code=PROPERTY)
+        return _Draft(kind=f"{key} is {document[key][:60]!r}", data=encode_json(document), code=self._codes.wrong_value)
 
     def _message_id(self, point: str) -> _Draft:
         form = self._format()
         if self._rng.random() < 0.5:
-            wrong = self._new_message_id() + "x" * self._rng.choice((LONGEST_MESSAGE_ID, 1_000))
-            message_id = wrong[:LONGEST_MESSAGE_ID]
+            wrong = self._new_message_id() + "x" * self._rng.choice((self._version.longest_message_id, 1_000))
+            message_id = wrong[: self._version.longest_message_id]
             document = self._written(point, "Heartbeat", {}, form, wrong)
-            return self._answered(f"a message id of {len(wrong)} characters", document, FORMATION, point, message_id)
-        wrong = self._rng.choice((*_NOT_TEXT, "", "a\nb", "\u0000"))
+            return self._answered(
+                f"a message id of {len(wrong)} characters", document, self._codes.formation, point, message_id
+            )
+        wrong = self._rng.choice((*NOT_TEXT, "", "a\nb", "\u0000"))
         document = self._written(point, "Heartbeat", {}, form, wrong)
-        draft = self._answered(f"the message id {wrong!r}", document, FORMATION, point, UNREADABLE_ID)
+        draft = self._answered(f"the message id {wrong!r}", document, self._codes.formation, point, UNREADABLE_ID)
         draft.message_id = None
         return draft
 
@@ -394,26 +301,26 @@ class InvalidMessages:
         form, message_id = self._format(), self._new_message_id()
         match self._rng.randrange(3):
             case 0:
-                action, code = self._rng.choice(_UNKNOWN_ACTIONS), NOT_IMPLEMENTED
-            case 1:
-                action, code = self._rng.choice(unsupported_actions()), NOT_SUPPORTED
+                action, code = self._rng.choice(_UNKNOWN_ACTIONS), self._codes.unknown_action
+            case 1 if self._unsupported:
+                action, code = self._rng.choice(self._unsupported), self._codes.unsupported_action
             case _:
-                action, code = self._rng.choice(_NOT_TEXT), TYPE
+                action, code = self._rng.choice(NOT_TEXT), self._codes.wrong_type
         document = self._written(point, action, {}, form, message_id)
         return self._answered(f"the action {action!r}", document, code, point, message_id)
 
     def _payload_not_object(self, point: str) -> _Draft:
         message_id = self._new_message_id()
-        wrong = self._rng.choice(_NOT_OBJECT)
+        wrong = self._rng.choice(NOT_OBJECT)
         document = self._written(point, self._rng.choice(self._actions), wrong, MessageFormat.ENVELOPE, message_id)
-        return self._answered(f"the payload is {wrong!r}", document, TYPE, point, message_id)
+        return self._answered(f"the payload is {wrong!r}", document, self._codes.wrong_type, point, message_id)
 
     def _elements(self, point: str) -> _Draft:
         message_id = self._new_message_id()
         call: list[Any] = [MessageType.CALL, message_id, "Heartbeat", {}]
         frame = self._rng.choice((call[:2], call[:3], [*call, None], [*call, {}], call * 2))
         document = {"charge_point_id": point, "payload": frame}
-        return self._answered(f"a CALL with {len(frame)} elements", document, FORMATION, point, message_id)
+        return self._answered(f"a CALL with {len(frame)} elements", document, self._codes.formation, point, message_id)
 
     def _message_type(self, point: str) -> _Draft:
         message_id = self._new_message_id()
@@ -422,7 +329,7 @@ class InvalidMessages:
         data = encode_json({"charge_point_id": point, "payload": frame})
         known = message_id if len(frame) > 1 else None
         kind = f"the message type number {number!r}" if frame else "an empty array"
-        return _Draft(kind=kind, data=data, code=MESSAGE_TYPE, charge_point=point, message_id=known)
+        return _Draft(kind=kind, data=data, code=self._codes.message_type, charge_point=point, message_id=known)
 
     def _bad_answer(self, point: str) -> _Draft:
         """An answer of a charge point with a wrong number of elements: answers are never answered."""
@@ -432,42 +339,31 @@ class InvalidMessages:
         frame = self._rng.choice((result[:2], [*result, {}], error[:2], error[:3], error[:4], [*error, {}]))
         kind = f"a {MessageType(frame[0]).name} with {len(frame)} elements"
         data = encode_json({"charge_point_id": point, "payload": frame})
-        return _Draft(kind=kind, data=data, code=FORMATION, charge_point=point, message_id=message_id)
+        return _Draft(kind=kind, data=data, code=self._codes.formation, charge_point=point, message_id=message_id)
 
     def _envelope_field(self, point: str) -> _Draft:
         message_id = self._new_message_id()
         action = self._rng.choice(self._actions)
-        payload = default_payload(action)
+        payload = self._version.sample(action)
         document = self._written(point, action, payload, MessageFormat.ENVELOPE, message_id)
         document["message_id"] = message_id
         match self._rng.randrange(4):
             case 0:
                 del document["payload"]
-                return self._answered("payload is missing", document, OCCURENCE, point, message_id)
+                return self._answered("payload is missing", document, self._codes.missing, point, message_id)
             case 1:
-                document["payload"] = self._rng.choice(_NOT_LIST)
-                return self._answered("payload is not an array", document, FORMATION, point, message_id)
+                document["payload"] = self._rng.choice(NOT_LIST)
+                return self._answered("payload is not an array", document, self._codes.formation, point, message_id)
             case 2:
-                document["timestamp"] = self._rng.choice(_NOT_TEXT)
-                return self._answered("timestamp is not text", document, TYPE, point, message_id)
-        document["timestamp"] = self._rng.choice(_BAD_DATES)
-        return self._answered("timestamp is no date", document, PROPERTY, point, message_id)
+                document["timestamp"] = self._rng.choice(NOT_TEXT)
+                return self._answered("timestamp is not text", document, self._codes.wrong_type, point, message_id)
+        document["timestamp"] = self._rng.choice(BAD_DATES)
+        return self._answered("timestamp is no date", document, self._codes.wrong_value, point, message_id)
 
     def _flat_field(self, point: str) -> _Draft:
         message_id = self._new_message_id()
         document = {"chargePointId": point, "messageId": message_id}
-        return self._answered("action is missing", document, OCCURENCE, point, message_id)
-
-
-def _remover(holder: dict[str, Any], key: str) -> Callable[[], object]:
-    return lambda: holder.pop(key)
-
-
-def _setter(holder: Any, key: Any, value: Any) -> Callable[[], object]:
-    def apply() -> None:
-        holder[key] = value
-
-    return apply
+        return self._answered("action is missing", document, self._codes.missing, point, message_id)
 
 
 def generate_invalid(
@@ -478,7 +374,8 @@ def generate_invalid(
     new_message_id: Callable[[], str],
     valid_between: int = 0,
     message_format: MessageFormat = MessageFormat.ENVELOPE,
-    actions: Sequence[str] = ACTIONS,
+    version: Version | None = None,
+    actions: Sequence[str] | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> list[SentMessage]:
     """Make `count` invalid messages, with valid ones in between.
@@ -491,7 +388,8 @@ def generate_invalid(
         valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one before
             it, and one comes last.
         message_format: the form of the valid ones.
-        actions: those that the system under test supports.
+        version: the OCPP version; 1.6 if not given.
+        actions: those that the system under test handles; the version's core if not given.
         max_message_bytes: the size limit of the system under test.
 
     Raises:
@@ -505,7 +403,9 @@ def generate_invalid(
     if not charge_points:
         raise UsageError("There is no charge point to queue messages for; give at least one.")
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
-    maker = InvalidMessages(rng, new_message_id, actions=actions, max_message_bytes=max_message_bytes)
+    version = version or ocpp_version()
+    sendable = [action for action in actions or version.core if action in version.samples]
+    maker = InvalidMessages(rng, new_message_id, version=version, actions=actions, max_message_bytes=max_message_bytes)
     large = set(rng.sample(range(count), min(count // LARGE_SHARE, MOST_LARGE)))
     messages: list[SentMessage] = []
     for index in range(count):
@@ -513,11 +413,11 @@ def generate_invalid(
         messages.append(maker.make(point, large=index in large))
         # Whether a multiple of count / valid_between was reached by this message.
         if (index + 1) * valid_between // count > index * valid_between // count:
-            action = rng.choice(actions)
+            action = rng.choice(sendable)
             messages.append(
                 build(
                     action,
-                    default_payload(action),
+                    version.sample(action),
                     charge_point=point,
                     message_id=new_message_id(),
                     message_format=message_format,

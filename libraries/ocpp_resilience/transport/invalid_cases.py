@@ -24,25 +24,11 @@ from typing import Any, NoReturn
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.messages import SentMessage, read
+from ocpp_resilience.ocpp.version import Version, ocpp_version
+from ocpp_resilience.transport.messages import SentMessage, read
 
 MESSAGE_FIELDS = ("raw", "raw_base64", "json", "build")
 REQUIRED_TEXTS = ("id", "title", "requirement", "kind", "code", "reason")
-CODES = (
-    "NotImplemented",
-    "NotSupported",
-    "InternalError",
-    "ProtocolError",
-    "SecurityError",
-    "FormationViolation",
-    "PropertyConstraintViolation",
-    "OccurenceConstraintViolation",
-    "TypeConstraintViolation",
-    "GenericError",
-    "MessageTypeNotSupported",
-)
-"""The error codes of OCPP-J 1.6, and what a message with a foreign message type number is set aside with."""
-
 LARGEST_BUILT = 64 * 1024 * 1024
 
 _CHARGE_POINT, _MESSAGE = "{charge_point_id}", "{message_id}"
@@ -100,7 +86,9 @@ class InvalidCase:
         )
 
 
-def load_cases(file: Path, *, ids: Ids, requirement: str | None = None, kind: str | None = None) -> list[InvalidCase]:
+def load_cases(
+    file: Path, *, ids: Ids, requirement: str | None = None, kind: str | None = None, version: Version | None = None
+) -> list[InvalidCase]:
     """Read a file of cases, and check all of it.
 
     Args:
@@ -108,14 +96,16 @@ def load_cases(file: Path, *, ids: Ids, requirement: str | None = None, kind: st
         ids: gives each case its ids.
         requirement: take only the cases of this requirement.
         kind: take only the cases of this kind.
+        version: the OCPP version whose error codes they have; 1.6 if not given.
 
     Raises:
         UsageError: the file cannot be used, or it has no such case; names file, case and field.
     """
     cases: list[InvalidCase] = []
     seen: set[str] = set()
+    codes = tuple((version or ocpp_version()).codes)
     for position, data in enumerate(_entries(file), start=1):
-        reader = _CaseReader(file, position, data)
+        reader = _CaseReader(file, position, data, codes)
         case = reader.case(ids)
         if case.id in seen:
             reader.refuse("id", "stands twice in the file; each case has an id of its own")
@@ -167,8 +157,9 @@ def _no_constant(name: str) -> Any:
 class _CaseReader:
     """Reads and checks one case."""
 
-    def __init__(self, file: Path, position: int, data: Any) -> None:
+    def __init__(self, file: Path, position: int, data: Any, codes: tuple[str, ...]) -> None:
         self._file = file
+        self._codes = codes
         self._where = f"number {position}"
         if not isinstance(data, dict):
             raise UsageError(f"{file}: case {self._where}: expected an object.")
@@ -193,8 +184,8 @@ class _CaseReader:
             self.refuse("id", "is not in kebab-case, such as 'missing-action'")
         if not _REQUIREMENT.fullmatch(data["requirement"]):
             self.refuse("requirement", "is not the id of a requirement, such as 'R17.1'")
-        if data["code"] not in CODES:
-            self.refuse("code", f"is '{data['code']}' (allowed: {', '.join(CODES)})")
+        if data["code"] not in self._codes:
+            self.refuse("code", f"is '{data['code']}' (allowed: {', '.join(self._codes)})")
         template = self._template()
         charge_point = ids.charge_point() if _CHARGE_POINT.encode() in template else None
         message_id = ids.message() if _MESSAGE.encode() in template else None

@@ -9,26 +9,16 @@ from __future__ import annotations
 import enum
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, overload
 
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import usable_charge_point_id
+from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.version import LARGEST_INTEGER, Version, ocpp_version
 from ocpp_resilience.text import counted, shortened
-
-
-class MessageType(enum.IntEnum):
-    """The message type numbers of OCPP-J 1.6 section 4.1.3."""
-
-    CALL = 2
-    CALLRESULT = 3
-    CALLERROR = 4
-
-
-LARGEST_INTEGER = 2**31 - 1
-"""The largest integer of OCPP 1.6; as a transaction id it is one that no system has given yet."""
 
 SENDER = "acceptance-test"
 """What an envelope of this library has as its `ws_server_id`."""
@@ -212,38 +202,6 @@ class SentMessages:
         return max((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
 
 
-def _meter_value(timestamp: str) -> dict[str, Any]:
-    sample = {"value": "1500", "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
-    return {"timestamp": timestamp, "sampledValue": [sample]}
-
-
-_DEFAULTS: dict[str, Callable[[str], dict[str, Any]]] = {
-    "Authorize": lambda _: {"idTag": "TEST-TAG"},
-    "BootNotification": lambda _: {"chargePointVendor": "Acceptance", "chargePointModel": "Test"},
-    "DataTransfer": lambda _: {"vendorId": "org.example.acceptance"},
-    "DiagnosticsStatusNotification": lambda _: {"status": "Idle"},
-    "FirmwareStatusNotification": lambda _: {"status": "Idle"},
-    "Heartbeat": lambda _: {},
-    "MeterValues": lambda now: {"connectorId": 1, "meterValue": [_meter_value(now)]},
-    "StartTransaction": lambda now: {"connectorId": 1, "idTag": "TEST-TAG", "meterStart": 1000, "timestamp": now},
-    "StatusNotification": lambda _: {"connectorId": 1, "errorCode": "NoError", "status": "Available"},
-    "StopTransaction": lambda now: {"transactionId": LARGEST_INTEGER, "meterStop": 2000, "timestamp": now},
-}
-
-ACTIONS = tuple(_DEFAULTS)
-"""The ten actions that a system under test has to handle."""
-
-
-def default_payload(action: str) -> dict[str, Any]:
-    """A small valid payload for `action`; an empty one for an action that is not among the ten.
-
-    StopTransaction names the transaction 2147483647, which no system has given: by default no transaction of anyone is
-    stopped.
-    """
-    made = _DEFAULTS.get(action)
-    return made(rfc3339()) if made else {}
-
-
 def build(
     action: str,
     payload: Mapping[str, Any],
@@ -339,11 +297,15 @@ def form_of(data: bytes) -> MessageFormat | None:
     return MessageFormat.FLAT if _FLAT_FRAME_KEYS & document.keys() else None
 
 
-def raw(data: bytes) -> SentMessage:
+def raw(data: bytes, version: Version | None = None) -> SentMessage:
     """A message that is sent as it is.
 
     What it says is read as far as possible, so that its answer can be waited for: a CALL with a usable charge point id
     is to be answered; a message without one is invalid, and cannot be answered; about everything else nothing is known.
+
+    Args:
+        data: the message.
+        version: the OCPP version whose error codes count; 1.6 if not given.
     """
     seen = read(data)
     usable = usable_charge_point_id(seen.charge_point)
@@ -358,7 +320,7 @@ def raw(data: bytes) -> SentMessage:
         answerable=answerable,
         answer_message_id=seen.message_id,
         valid=None if usable else False,
-        expected_code=None if readable else "FormationViolation",
+        expected_code=None if readable else (version or ocpp_version()).codes.formation,
         about="" if readable else "not a JSON object",
     )
 
