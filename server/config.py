@@ -65,6 +65,8 @@ class Settings:
         http_timeout: seconds that a request may take to come, and that its answer may take to be read.
         role: which parts of the server run: the gateway, the processor, or both.
         max_message_bytes: the longest message that is looked at.
+        allowed_origins: web origins whose pages may use the API and the gateway; none when empty.
+        allowed_hosts: host names that requests to the API may name; see `Origins` for what holds when empty.
         api_token: what `/inspect` and commands ask for; none when empty.
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
@@ -89,6 +91,8 @@ class Settings:
     http_timeout: float = 30.0
     role: Role = Role.ALL
     max_message_bytes: int = 256 * 1024
+    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     api_token: str = ""
     require_boot: bool = False
     server_id: str = ""
@@ -267,6 +271,20 @@ def _text(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", each) for each in found):
+        raise ValueError(text)
+    return found
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(re.fullmatch(r"[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\]", each) for each in found):
+        raise ValueError(text)
+    return found
+
+
 def _file(text: str) -> str:
     try:
         with Path(text).open("rb"):
@@ -314,6 +332,8 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "ROLE": (_one_of(Role), ", ".join(Role)),
     "MAX_MESSAGE_BYTES": (_size, "a size from 1 KiB to 64 MiB, in bytes or with KiB or MiB"),
     "API_TOKEN": (_text, "up to 200 printable ASCII characters without spaces"),
+    "ALLOWED_ORIGINS": (_origins, "origins separated by commas, such as https://console.example:8443"),
+    "ALLOWED_HOSTS": (_hosts, "host names or addresses without port, separated by commas"),
     "REQUIRE_BOOT": (_raise_value_error(_flag), "true or false"),
     "SERVER_ID": (_key_part, "1 to 48 printable characters without ':' and spaces"),
     "LEASE_SECONDS": (_duration, "a time from 1s to 3600s"),

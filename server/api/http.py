@@ -266,6 +266,9 @@ def _number(text: str) -> Any:
 async def _body(operation: Operation, request: Request) -> dict[str, Any]:
     if operation.body is None:
         return {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, f"content type {shown(kind)} cannot be read, allowed is application/json")
     too_long = HTTPException(413, f"the body is longer than {MOST_BODY_BYTES} bytes")
     announced = request.headers.get("content-length", "")
     if len(announced.lstrip("0")) > LONGEST_LENGTH or int(announced or 0) > MOST_BODY_BYTES:

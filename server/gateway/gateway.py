@@ -41,6 +41,7 @@ from server.metrics import Metrics
 from server.ocpp import envelope, frames
 from server.ocpp.frames import Call, CallResultError, Message
 from server.ocpp.versions import VERSIONS
+from server.origins import Origins
 from server.redis.link import RedisLink, now
 from server.store.keys import Keys
 
@@ -84,6 +85,7 @@ class Gateway:
         credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
         tls: the certificate and key for `wss`; `None` for `ws`.
         metrics: totals for `/metrics`.
+        origins: which web pages are refused.
     """
 
     def __init__(
@@ -99,13 +101,14 @@ class Gateway:
         credentials: Mapping[str, bytes] | None,
         tls: ssl.SSLContext | None,
         metrics: Metrics,
+        origins: Origins,
     ) -> None:
         self._link = link
         self._listener: socket.socket | None = None
         self._longest = longest_message
         self._ping_interval = ping_interval
         self._tls = tls
-        self._handshakes = Handshakes(credentials, metrics)
+        self._handshakes = Handshakes(credentials, metrics, origins)
         self._opening: set[Socket] = set()
         self._metrics = metrics
         self._stop = asyncio.Event()

@@ -16,9 +16,11 @@ from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 from websockets.http11 import Request, Response
 
+from server.errors import shown
 from server.gateway.websocket import Refusal, Socket, address_of
 from server.ids import LONGEST_CHARGE_POINT_ID, usable_charge_point_id
 from server.metrics import Metrics
+from server.origins import Origins
 from server.rate_limited_log import Sparing
 
 logger = structlog.get_logger()
@@ -35,16 +37,21 @@ class Handshakes:
     Args:
         credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
         metrics: totals for `/metrics`.
+        origins: which web pages are refused.
     """
 
-    def __init__(self, credentials: Mapping[str, bytes] | None, metrics: Metrics) -> None:
+    def __init__(self, credentials: Mapping[str, bytes] | None, metrics: Metrics, origins: Origins) -> None:
         self._credentials = credentials
         self._metrics = metrics
+        self._origins = origins
         self._sparing = Sparing()
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to who is not let in; `None` if the handshake may go on."""
         assert isinstance(connection, Socket)  # noqa: S101 - for the type checker
+        if (why := self._refuse_page(request)) is not None:
+            connection.refusal = Refusal.ORIGIN
+            return connection.respond(HTTPStatus.FORBIDDEN, f"{why}.\n")
         path = request.path.partition("?")[0]
         if not path.startswith(PATH) or "/" in path[len(PATH) :]:
             connection.refusal = Refusal.PATH
@@ -68,6 +75,10 @@ class Handshakes:
             return response
         _prefer_subprotocols_of(connection, request)
         return None
+
+    def _refuse_page(self, request: Request) -> str | None:
+        given = request.headers.get_all("Origin")
+        return next((why for origin in given if (why := self._origins.refuse_origin(origin))), None)
 
     def _authentic(self, charge_point_id: str, request: Request) -> bool:
         """HTTP Basic authentication, OCPP security profile 1: the user is the charge point id."""
@@ -93,6 +104,7 @@ class Handshakes:
                 status=connection.response.status_code if connection.response else None,
                 remote_addr=address_of(connection),
                 charge_point_id=connection.gateway_id or None,
+                path=shown(connection.request.path.partition("?")[0]) if connection.request else None,
                 error=error,
             )
 
