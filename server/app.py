@@ -184,6 +184,7 @@ class App:
             tls=settings.tls(),
             metrics=self.metrics,
             origins=self._origins(settings.ws_host),
+            message_rate=settings.ws_message_rate,
         )
 
     async def run(self) -> None:

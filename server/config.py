@@ -71,6 +71,7 @@ class Settings:
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
         ws_host, ws_port: where the gateway listens; port 0 takes a free one.
+        ws_message_rate: messages a second that one charge point may send for long; 0 for no limit.
         ping_interval: seconds of silence after which a charge point is pinged; after the same again it is closed.
         ws_credentials: file with a line for each charge point, its id, a colon and the SHA-256 of its password in hex;
             with it charge points must show their password (HTTP Basic authentication). None when empty.
@@ -98,6 +99,7 @@ class Settings:
     server_id: str = ""
     ws_host: str = "127.0.0.1"
     ws_port: int = 8080
+    ws_message_rate: float = 500.0
     ping_interval: float = 30.0
     ws_credentials: str = ""
     tls_certificate: str = ""
@@ -257,6 +259,13 @@ def _duration(text: str) -> float:
     return length
 
 
+def _rate(text: str) -> float:
+    rate = float(text) if re.fullmatch(r"\d{1,7}(\.\d+)?", text) else -1.0
+    if rate != 0 and not 1 <= rate <= 1_000_000:
+        raise ValueError(text)
+    return rate
+
+
 def _flag(text: str) -> bool:
     return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
 
@@ -324,6 +333,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "HTTP_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "WS_HOST": (_text, "a host name or address"),
     "WS_PORT": (_port, _PORTS),
+    "WS_MESSAGE_RATE": (_rate, "messages a second from 1 to 1000000, or 0 for no limit"),
     "PING_INTERVAL": (_duration, "a time from 1s to 3600s"),
     "WS_CREDENTIALS": (_file, "a file that can be read"),
     "TLS_CERTIFICATE": (_file, "a file that can be read"),

@@ -8,9 +8,7 @@ sent without waiting; the backlog of a slow reader is bounded.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import resource
 import socket
 import ssl
 import time
@@ -27,9 +25,11 @@ from websockets.frames import CloseCode
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
+from server import descriptors
 from server.errors import ErrorCode, InvalidMessage, shown
 from server.gateway.call_queue import HOLD_SECONDS, CallQueue
 from server.gateway.command_queue import CommandQueue
+from server.gateway.flow_control import FlowControl
 from server.gateway.handshakes import Handshakes
 from server.gateway.request_publisher import RequestPublisher
 from server.gateway.response_delivery import ResponseDelivery
@@ -86,6 +86,7 @@ class Gateway:
         tls: the certificate and key for `wss`; `None` for `ws`.
         metrics: totals for `/metrics`.
         origins: which web pages are refused.
+        message_rate: messages a second that one charge point may send; 0 for no limit.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Gateway:
         tls: ssl.SSLContext | None,
         metrics: Metrics,
         origins: Origins,
+        message_rate: float,
     ) -> None:
         self._link = link
         self._listener: socket.socket | None = None
@@ -109,6 +111,7 @@ class Gateway:
         self._ping_interval = ping_interval
         self._tls = tls
         self._handshakes = Handshakes(credentials, metrics, origins)
+        self._flow = FlowControl(message_rate)
         self._opening: set[Socket] = set()
         self._metrics = metrics
         self._stop = asyncio.Event()
@@ -176,12 +179,9 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until `stop`. The process may open as many connections as the system lets it."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
-                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        descriptors.raise_limit()
         # Typed as a class, and only ever called.
-        create_connection: Any = partial(Socket, self._opening, self._handshakes.refused)
+        create_connection: Any = partial(Socket, self._opening, self._handshakes.refused, self._flow)
         server = await serve(
             self._serve,
             sock=self._listener,
