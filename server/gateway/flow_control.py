@@ -79,7 +79,6 @@ class Intake:
     """Takes what one connection reads, at the pace that it is allowed.
 
     Args:
-        connection: the connection.
         control: what it shares with the others.
         clock: seconds, monotonic.
     """
@@ -87,7 +86,6 @@ class Intake:
     __slots__ = (
         "_backlog",
         "_clock",
-        "_connection",
         "_control",
         "_limited_since",
         "_refilled",
@@ -96,10 +94,9 @@ class Intake:
         "messages",
     )
 
-    def __init__(
-        self, connection: Throttled, control: FlowControl, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._connection = connection
+    # It does not keep its connection: the two would hold each other until the garbage collector comes by.
+
+    def __init__(self, control: FlowControl, clock: Callable[[], float] = time.monotonic) -> None:
         self._control = control
         self._clock = clock
         self._tokens = control.rate * BURST_SECONDS
@@ -114,35 +111,35 @@ class Intake:
         """Whether nothing may be read now."""
         return self._timer is not None
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, connection: Throttled, data: bytes) -> None:
         """Take what was read."""
         if self._timer is not None:
             # The read was under way when reading was paused.
             self._backlog += data
         else:
-            self._take(data)
+            self._take(connection, data)
 
-    def end(self) -> None:
+    def end(self, connection: Throttled) -> None:
         """The other end sends nothing more: take a last slice of what waits, and drop the rest."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._connection.feed(self._backlog[:SLICE_BYTES])
+            connection.feed(self._backlog[:SLICE_BYTES])
         self._backlog = b""
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, connection: Throttled, data: bytes) -> None:
         self._refill()
         position = taken = 0
         while position < len(data):
             before = self.messages
-            self._connection.feed(data[position : position + SLICE_BYTES])
+            connection.feed(data[position : position + SLICE_BYTES])
             position += SLICE_BYTES
             taken += self.messages - before
             self._tokens -= self.messages - before
             if taken >= TURN_MESSAGES or self._limited:
                 break
         if position < len(data) or self._limited:
-            self._wait(data[position:])
+            self._wait(connection, data[position:])
 
     @property
     def _limited(self) -> bool:
@@ -156,24 +153,24 @@ class Intake:
         if self._tokens > most / 2:
             self._limited_since = None
 
-    def _wait(self, rest: bytes) -> None:
+    def _wait(self, connection: Throttled, rest: bytes) -> None:
         delay = 0.0
         if self._limited:
             delay = -self._tokens / self._control.rate
             if self._limited_since is None:
                 self._limited_since = self._refilled
-                self._control.note("connection_throttled", self._connection.gateway_id)
+                self._control.note("connection_throttled", connection.gateway_id)
             elif self._refilled - self._limited_since > FLOOD_SECONDS:
-                self._control.note("connection_flooded", self._connection.gateway_id)
-                self._connection.close_flooded(f"more than {self._control.rate:g} messages a second")
+                self._control.note("connection_flooded", connection.gateway_id)
+                connection.close_flooded(f"more than {self._control.rate:g} messages a second")
                 rest = b""
         self._backlog = rest
-        self._connection.pause_reading()
-        self._timer = asyncio.get_running_loop().call_later(delay, self._go_on)
+        connection.pause_reading()
+        self._timer = asyncio.get_running_loop().call_later(delay, self._go_on, connection)
 
-    def _go_on(self) -> None:
+    def _go_on(self, connection: Throttled) -> None:
         self._timer = None
         backlog, self._backlog = self._backlog, b""
-        self._take(backlog)
+        self._take(connection, backlog)
         if self._timer is None:
-            self._connection.resume_reading()
+            connection.resume_reading()

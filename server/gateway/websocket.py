@@ -90,7 +90,7 @@ class Socket(ServerConnection):
     ) -> None:
         super().__init__(*arguments, **options)
         self._control = control
-        self._intake = Intake(self, control)
+        self._intake = Intake(control)
         self._opening = opening
         self._on_refused = on_refused
         self._made = False
@@ -117,7 +117,8 @@ class Socket(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and its descriptor is free."""
         self._control.connections -= 1
-        self._intake.end()
+        self._intake.end(self)
+        self.recv_messages.resume = self.transport.resume_reading
         super().connection_lost(exc)
 
     async def handshake(self, *arguments: Any, **options: Any) -> None:
@@ -166,7 +167,7 @@ class Socket(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Take what has come over the wire."""
         self.heard = time.monotonic()
-        self._intake.receive(data)
+        self._intake.receive(self, data)
 
     def feed(self, data: bytes) -> None:
         """Process what has come, as far as flow control allows."""
@@ -178,7 +179,7 @@ class Socket(ServerConnection):
 
     def eof_received(self) -> None:
         """Nothing will come any more."""
-        self._intake.end()
+        self._intake.end(self)
         super().eof_received()
 
     def pause_reading(self) -> None:

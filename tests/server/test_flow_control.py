@@ -37,7 +37,7 @@ class Connection:
         self.turns: list[int] = []
         self.reading = True
         self.closed = ""
-        self.intake = Intake(self, FlowControl(rate), lambda: self.now)
+        self.intake = Intake(FlowControl(rate), lambda: self.now)
 
     def feed(self, data: bytes) -> None:
         self.intake.messages += (len(self.fed) % SIZE + len(data)) // SIZE
@@ -63,24 +63,24 @@ class TestIntake:
         connection = Connection(rate=100)
         for second in range(100):
             connection.now = float(second)
-            connection.intake.receive(messages(100))
+            connection.intake.receive(connection, messages(100))
             assert connection.reading
         assert len(connection.fed) == 100 * 100 * SIZE
 
     async def test_a_large_read_is_taken_in_turns_and_whole_and_in_order(self) -> None:
         connection = Connection(rate=0)
         data = messages(20 * SLICE_BYTES // SIZE)
-        connection.intake.receive(data)
+        connection.intake.receive(connection, data)
         assert len(connection.fed) == SLICE_BYTES
         assert not connection.reading
-        connection.intake.receive(b"a late 1")
+        connection.intake.receive(connection, b"a late 1")
         await soon(lambda: connection.reading, "reading goes on")
         assert connection.fed == data + b"a late 1"
         assert max(connection.turns) <= max(TURN_MESSAGES, SLICE_BYTES // SIZE)
 
     async def test_who_sends_more_is_read_at_the_rate(self) -> None:
         connection = Connection(rate=1000)
-        connection.intake.receive(messages(3000))
+        connection.intake.receive(connection, messages(3000))
         # The bucket holds two seconds; what is over waits for the clock, which stands still here.
         await soon(lambda: len(connection.fed) // SIZE >= 2000, "the bucket is not emptied")
         assert not connection.reading
@@ -94,8 +94,8 @@ class TestIntake:
         connection = Connection(rate=100)
         for _ in range(200):
             connection.now += FLOOD_SECONDS / 50
-            connection.intake.receive(messages(200))
-            connection.intake.end()
+            connection.intake.receive(connection, messages(200))
+            connection.intake.end(connection)
             if connection.closed:
                 break
         assert connection.closed == "more than 100 messages a second"
@@ -103,8 +103,8 @@ class TestIntake:
 
     async def test_the_end_takes_a_last_slice_and_leaves_no_timer(self) -> None:
         connection = Connection(rate=1)
-        connection.intake.receive(messages(10))
-        connection.intake.end()
+        connection.intake.receive(connection, messages(10))
+        connection.intake.end(connection)
         assert connection.fed == messages(10)
         assert not connection.intake.paused
 

@@ -601,9 +601,10 @@ async def test_a_slow_reader_is_closed(server: ServerProcess, client: redis.Redi
 
 
 async def test_who_floods_and_never_reads_is_cut_off_and_told_of_once(
-    server: ServerProcess, client: redis.Redis
+    redis_url: str, start_server: StartServer, client: redis.Redis
 ) -> None:
     """Pings are answered by the WebSocket itself; what they come to is bounded all the same."""
+    server = start_server(redis_url, WS_MESSAGE_RATE="0")
     server.wait_healthy()
     _, writer = await upgraded(server.ws_port, "CP-FLOOD", limit=1024)
     await soon(lambda: server.records("connected"), "not connected")
