@@ -34,7 +34,7 @@ FLOORS = (
 
 SERVER = ROOT / "server"
 SERVER_FLOORS = (
-    {"errors", "ids", "metrics", "rate_limited_log"},
+    {"descriptors", "errors", "ids", "metrics", "origins", "rate_limited_log"},
     {"redis"},
     {"store"},
     {"ocpp"},
