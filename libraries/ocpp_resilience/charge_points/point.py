@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from ocpp_resilience.charge_points.behaviour import Behaviour, How, Script
+from ocpp_resilience.charge_points.conformance import OpenCalls
 from ocpp_resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway, Login
 from ocpp_resilience.errors import UsageError
@@ -110,7 +111,9 @@ class ChargePoint:
     Attributes:
         behaviour: its configuration and how it answers commands.
         frames: what it sent and received, oldest first; the newest 10,000.
+        before_frames: the CALLs of the oldest kept frame's connection that are older than it, and not answered yet.
         ends: how its connections ended, oldest first.
+        connections: how many connections it has opened.
         unmatched: how many answers came that nothing waited for.
     """
 
@@ -119,10 +122,12 @@ class ChargePoint:
         self.gateway = gateway
         self.login = login or Login()
         self.behaviour = Behaviour(self.version)
-        self.frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
+        self.frames: deque[Frame] = deque()
+        self.before_frames = OpenCalls()
         self.ends: list[End] = []
         self.unmatched = 0
         self.connected_at: float | None = None
+        self.connections = 0
         self._token = secrets.token_hex(4)
         self._calls = 0
         self._frames = 0
@@ -196,6 +201,7 @@ class ChargePoint:
             raise UsageError(f"{self.id} is connected already.")
         socket = await self.gateway.open(self.id, self.login, limit=limit)
         self._socket = socket
+        self.connections += 1
         self._ending = False
         self.connected_at = time.monotonic()
         self._reader = asyncio.create_task(self._read(socket), name=f"charge point {self.id}")
@@ -370,7 +376,16 @@ class ChargePoint:
 
     def _note(self, direction: Direction, data: str | bytes) -> Frame:
         self._frames += 1
-        frame = read_frame(data, direction=direction, number=self._frames, at=time.monotonic(), time=time.time())
+        frame = read_frame(
+            data,
+            direction=direction,
+            number=self._frames,
+            at=time.monotonic(),
+            time=time.time(),
+            connection=self.connections,
+        )
+        if len(self.frames) >= KEPT_FRAMES:
+            self.before_frames.forget(self.frames.popleft())
         self.frames.append(frame)
         return frame
 

@@ -92,8 +92,14 @@ SECURITY: dict[str, Callable[[str], Payload]] = {
 }
 
 
+def asked_keys(fields: Mapping[str, Any]) -> list[str]:
+    """The keys that a GetConfiguration asks for, whatever shape its `key` has; what is no text is left out."""
+    keys = fields.get("key")
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+
+
 def _get_configuration(fields: Mapping[str, Any], settings: Settings) -> Payload:
-    asked = fields.get("key") or list(settings)
+    asked = asked_keys(fields) or list(settings)
     known = [
         {"key": key, "readonly": settings[key].readonly, "value": settings[key].value}
         for key in asked
@@ -105,7 +111,7 @@ def _get_configuration(fields: Mapping[str, Any], settings: Settings) -> Payload
 
 def _refuse_configuration(fields: Mapping[str, Any]) -> Payload:
     """GetConfiguration cannot be refused: all keys that were asked for are unknown then."""
-    return {"configurationKey": [], "unknownKey": list(fields.get("key") or [])}
+    return {"configurationKey": [], "unknownKey": asked_keys(fields)}
 
 
 def _change_configuration(fields: Mapping[str, Any], settings: Settings) -> Payload:
