@@ -48,7 +48,8 @@ class LoadLibrary(_Keywords):
 
     # Results
 
-    An object with `due`, `sent`, `answered`, `refused` (code to number), `failures` (kind to number), `unanswered`,
+    An object with `due`, `sent`, `answered`, `refused` (code to number), `failures` (kind to number), `invalid` (kind
+    to number: messages of the server that OCPP-J or the schemas forbid), `invalid_examples`, `unanswered`,
     `answered_percent`, `rate` (answers a second), `latency`, `queueing`, `service`, `connecting`, `reconnecting` (each
     with `samples`, `min`, `mean`, `p50`, `p90`, `p95`, `p99`, `p99_9`, `max`, in milliseconds), `seconds` (the same
     second by second), `connected_at_start`, `connected_at_end`, `most_charging`, `sessions`, `ledgers`, `saturated` and

@@ -6,6 +6,7 @@ import typing
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import psutil
 from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
@@ -240,7 +241,8 @@ class Loads(Component):
 
         Returns:
             A dictionary with `phase` (connecting, connected, running, ended), `seconds`, `connected`, `charging`,
-            `sent`, `answered`, `refused`, `failures`, and of the last second `last_second` (answers) and `p99` (ms).
+            `sent`, `answered`, `refused`, `invalid`, `failures`, and of the last second `last_second` (answers) and
+            `p99` (ms).
 
         Example:
         ```robotframework
@@ -249,13 +251,13 @@ class Loads(Component):
         Log    ${progress}[connected] charge points are connected
         ```
         """
-        progress = self._shop.loads.get(alias).progress()
+        progress = msgspec.structs.asdict(self._shop.loads.get(alias).progress())
         logger.info(str(progress))
         return progress
 
     @keyword(tags=("load", "check"))
     def load_should_be_answered(self, result: LoadResult, *, message: str | None = None) -> None:
-        """Fails unless every message of a load was answered with a CALLRESULT in time.
+        """Fails unless every message of a load was answered with a valid CALLRESULT in time.
 
         Args:
             result: what `Run Load` or `Wait For Load` returned.
@@ -270,7 +272,7 @@ class Loads(Component):
         Load Should Be Answered    ${load}
         ```
         """
-        if result.answered != result.due or result.failures:
+        if result.answered != result.due or result.failures or result.invalid:
             text = f"{result.answered} of {result.due} messages were answered; errors: {result.problems}."
             raise ExpectationFailed(f"{message} {text}" if message else text)
 

@@ -157,17 +157,17 @@ def progress_of(run: LoadRun) -> Describe:
 
     def describe() -> str:
         now = run.progress()
-        if now["phase"] in {"starting", "connecting", "connected"}:
-            return f"{run.name}: {now.get('connected', 0):,} of {plan.charge_points:,} charge points connected"
-        answers = rate.of(now["answered"])
+        if now.phase in {"starting", "connecting", "connected"}:
+            return f"{run.name}: {now.connected:,} of {plan.charge_points:,} charge points connected"
+        answers = rate.of(now.answered)
         of_all = f" of {total:,}" if total else ""
-        parts = [f"{now['answered']:,}{of_all} messages answered", f"{answers:,.0f}/s", f"p99 {now['p99']:.0f} ms"]
-        if wrong := now["refused"] + sum(now["failures"].values()):
+        parts = [f"{now.answered:,}{of_all} messages answered", f"{answers:,.0f}/s", f"p99 {now.p99:.0f} ms"]
+        if wrong := now.refused + now.invalid + sum(now.failures.values()):
             parts.append(f"{wrong:,} refused or failed")
         if length:
-            parts.append(time_left(length - now["seconds"]))
+            parts.append(time_left(length - now.seconds))
         elif total and answers:
-            parts.append(time_left((total - now["answered"]) / answers))
+            parts.append(time_left((total - now.answered) / answers))
         if faults := JOURNAL.lasting():
             parts.append(f"fault: {', '.join(f'{each.fault} of {each.target}' for each in faults)}")
         return f"{run.name}: {', '.join(parts)}"

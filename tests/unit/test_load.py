@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import resource
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -334,7 +334,7 @@ def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tm
     run = LoadRun("Load 'load'", plan)
     try:
         run.start()
-        wait_until(lambda: run.progress().get("charging") or None, timeout=30, failure=lambda: "nobody charges")
+        wait_until(lambda: run.progress().charging or None, timeout=30, failure=lambda: "nobody charges")
         result = run.stop(40)
         assert result.sessions
         assert all(session.stopped for session in result.sessions)
@@ -422,7 +422,7 @@ def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Calla
     run = LoadRun("Load 'load'", plan, processes=2)
     try:
         run.start()
-        run._children[1].stop(30)
+        run._generators[1].process.stop(30)
         result = run.wait(60)
     finally:
         run.close()
@@ -480,19 +480,18 @@ def test_what_is_handed_out_after_the_end_was_not_offered_in_time(
 ) -> None:
     """The generator is stopped before it learns when to begin, and goes on when the time for all of it is over."""
     run = LoadRun("Load 'load'", Plan(url=server(), model=Model.OPEN, stages=[Stage(0.6, 200)]))
-    connected = run._connected
+    generator = run._generators[0]
+    go = generator.go
 
-    def then_stop_it() -> bool | None:
-        found = connected()
-        if found:
-            run._children[0].pause()
-        return found
+    def stop_it_before(at: float) -> None:
+        generator.process.pause()
+        go(at)
 
-    monkeypatch.setattr(run, "_connected", then_stop_it)
+    monkeypatch.setattr(generator, "go", stop_it_before)
     try:
         run.start()
         _pass(0.1 + 0.6 + 0.2)
-        run._children[0].resume()
+        generator.process.resume()
         result = run.wait(60)
     finally:
         run.close()
@@ -502,9 +501,9 @@ def test_what_is_handed_out_after_the_end_was_not_offered_in_time(
 
 def _until_answered(run: LoadRun, more: int) -> None:
     """Until so many more messages were answered than now."""
-    before = run.progress().get("answered", 0)
+    before = run.progress().answered
     wait_until(
-        lambda: run.progress().get("answered", 0) >= before + more or None,
+        lambda: run.progress().answered >= before + more or None,
         timeout=30,
         failure=lambda: f"nothing is answered: {run.progress()}",
     )
@@ -512,7 +511,7 @@ def _until_answered(run: LoadRun, more: int) -> None:
 
 def _stand_still(run: LoadRun, length: float) -> None:
     """Stop the generator for so many seconds."""
-    generator = run._children[0]
+    generator = run._generators[0].process
     generator.pause()
     _pass(length)
     generator.resume()
@@ -547,23 +546,23 @@ def test_a_generator_that_is_late_says_so(server: Callable[..., str]) -> None:
 def test_nothing_is_left_running(server: Callable[..., str]) -> None:
     run = LoadRun("Load 'load'", Plan(url=server(), seconds=60))
     run.start()
-    generator = psutil.Process(run._children[0].pid)
+    generator = psutil.Process(run._generators[0].process.pid)
     run.close()
     assert not generator.is_running()
-    assert not run.directory.exists()
+    assert not any(thread.name.startswith("Load 'load'") for thread in threading.enumerate())
 
 
-def test_a_generator_ends_when_its_starter_is_gone(server: Callable[..., str], tmp_path: Path) -> None:
-    plan = tmp_path / "0.plan"
-    plan.write_bytes(json.dumps({"url": server(), "seconds": 60, "messages": None}).encode())
+def test_a_generator_ends_when_its_starter_is_gone(server: Callable[..., str]) -> None:
     starter = (
-        "import os, subprocess, sys\n"
-        f"command = [sys.executable, '-m', 'ocpp_resilience.load', {str(plan)!r}, '--parent', str(os.getpid())]\n"
-        "child = subprocess.Popen(command)\n"
-        "print(child.pid, flush=True)\nsys.stdin.read()"
+        "import sys\n"
+        "from ocpp_resilience.load.generator import Generator\n"
+        "from ocpp_resilience.load import Plan\n"
+        "generator = Generator('The generating process')\n"
+        f"generator.start(Plan(url={server()!r}, seconds=60))\n"
+        "print(generator.process.pid, flush=True)\nsys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         generator = psutil.Process(int(process.stdout.readline()))
@@ -597,7 +596,7 @@ def test_a_process_that_breaks_off_is_an_error(server: Callable[..., str]) -> No
     run = LoadRun("Load 'load'", Plan(url=server(), seconds=60))
     try:
         run.start()
-        run._children[0].kill()
+        run._generators[0].kill()
         with pytest.raises(ServiceError, match="broken off with status -9"):
             run.wait(30)
     finally:
