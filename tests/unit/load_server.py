@@ -116,8 +116,8 @@ def answer(transport: WSTransport, number: int, message: list[Any]) -> None:
         transport.disconnect(graceful=False)
     elif due("refuse", number):
         transport.send(WSMsgType.TEXT, json.dumps([4, message[1], "InternalError", "so asked", {}]).encode())
-    elif number <= len(INSTEAD):
-        text = INSTEAD[number - 1].replace("ID", message[1])
+    elif INSTEAD:
+        text = INSTEAD.pop(0).replace("ID", message[1])
         if text.startswith("binary:"):
             transport.send(WSMsgType.BINARY, bytes.fromhex(text.removeprefix("binary:")))
         else:

@@ -14,6 +14,7 @@ NOW = "2026-01-15T10:30:00Z"
 HEARTBEAT = [2, "h1", "Heartbeat", {}]
 ANSWER = [3, "h1", {"currentTime": NOW}]
 RESET = [2, "c1", "Reset", {"type": "Soft"}]
+START_WITH_FLOATS = '[3,"s",{"transactionId":17e0,"idTagInfo":{"status":"Accepted"}}]'
 RECONNECT = ("|", "")
 OBEYED = [3, "c1", {"status": "Accepted"}]
 
@@ -51,6 +52,7 @@ def judge(*frames: Any, seconds: float = 1.0) -> list[str]:
         [(">", "[2,7,8,9]"), ("<", [4, "-1", "FormationViolation", "", {}])],
         [(">", HEARTBEAT), (">", HEARTBEAT), ("<", [4, "-1", "FormationViolation", "", {}]), ("<", ANSWER)],
         [(">", [2, "x" * 37, "Heartbeat", {}]), ("<", [4, "x" * 36, "FormationViolation", "", {}])],
+        [(">", [2, "s", "StartTransaction", {}]), ("<", START_WITH_FLOATS)],
         [("<", RESET), (">", OBEYED), RECONNECT, ("<", RESET), (">", OBEYED)],
         [("<", RESET), RECONNECT, ("<", [2, "c2", "ClearCache", {}])],
         [("<", RESET), RECONNECT, ("<", RESET)],

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,87 @@ def test_errors_are_counted_by_kind_and_written_down(
     assert result.answered + result.refusals + result.unanswered == 200
     report = check(result.ledgers)
     assert (report.verdict, report.failed, report.undecided) == (Verdict.CLEAN, result.refusals, result.unanswered)
+
+
+BOOTED = '{"currentTime":"2026-01-15T10:30:00Z","interval":300,"status":"Accepted"}'
+INVALID = [
+    ('[3,"ID"]', "CALLRESULT of the wrong length", True),
+    ('[4,"ID"]', "CALLERROR of the wrong length", True),
+    ('[3,"ID","x"]', "Heartbeat answer that its schema forbids", True),
+    ('[3,"ID",null]', "Heartbeat answer that its schema forbids", True),
+    ('[3,"ID",{"currentTime":"now"}]', "Heartbeat answer that its schema forbids", True),
+    ('[3,"ID",{},{}]', "CALLRESULT of the wrong length", True),
+    ('[4,"ID",7,"",{}]', "CALLERROR whose code is no text", True),
+    ('[3,["ID"],{}]', "CALLRESULT whose message id is no text", False),
+    ('[4,{"a":1},"InternalError","",{}]', "CALLERROR whose message id is no text", False),
+    ("[3]", "CALLRESULT whose message id is no text", False),
+    ("[]", "no OCPP-J message", False),
+    ("{}", "no OCPP-J message", False),
+    ("null", "no OCPP-J message", False),
+    ("[true,1]", "no OCPP-J message", False),
+    ('[[3],"ID",{}]', "no OCPP-J message", False),
+    ('[99,"ID",{}]', "no OCPP-J message", False),
+    ('[3,"ID",{}', "no JSON", False),
+    ("[" * 100_000, "no JSON", False),
+    ("binary:5b335d", "binary message", False),
+    ('[2,["c"],"Reset",{"type":"Soft"}]', "command whose message id is no text", False),
+    ('[2,"c"]', "command that is no CALL", False),
+    ('[2,"c",["Reset"],{}]', "command that is no CALL", False),
+    ('[2,"c","Reset",null]', "command that is no CALL", False),
+    ('[2,"c","GetConfiguration",{"key":null}]', "GetConfiguration whose keys are no texts", False),
+    ('[2,"c","GetConfiguration",{"key":[7,["a"]]}]', "GetConfiguration whose keys are no texts", False),
+]
+"""What a server sends in the place of an answer, its kind, and whether it ends the message."""
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_no_answer_ends_the_load(server: Callable[..., str], load: Callable[..., LoadResult], model: Model) -> None:
+    """What no server may send is counted by kind; the load goes on."""
+    url = server(instead=[text for text, _, _ in INVALID])
+    how: dict[str, Any] = {"stages": [Stage(2, 50)]} if model is Model.OPEN else {"messages": 4}
+    # One message of each charge point, so that each gets one of the invalid answers first.
+    result = load(url, model=model, charge_points=len(INVALID), timeout=1, commands=True, **how)
+    assert result.invalid == dict(Counter(kind for _, kind, _ in INVALID))
+    ended = sum(ends for _, _, ends in INVALID)
+    assert result.answered_invalid == ended
+    assert result.unanswered == result.failures["unanswered: timeout"] == len(INVALID) - ended
+    assert result.answered == result.sent - len(INVALID)
+    assert result.answered > 0
+    assert "1 invalid: binary message" in result.problems
+    with pytest.raises(ExpectationFailed, match="2 invalid: CALLERROR"):
+        LoadLibrary().load_should_be_answered(
+            msgspec.structs.replace(result, invalid={"CALLERROR": 2}, failures={}, answered=result.due)
+        )
+    report = check(result.ledgers)
+    assert report.verdict is Verdict.VIOLATED
+    assert len(report.invalid) == len(report.violations) == len(INVALID)
+    assert f"{len(INVALID)} invalid" in report.summary
+
+
+@pytest.mark.parametrize("transaction", ['"17"', "null", "1.5", "[]", None])
+def test_a_transaction_without_a_number_is_said(
+    server: Callable[..., str], load: Callable[..., LoadResult], transaction: str | None
+) -> None:
+    field = "" if transaction is None else f'"transactionId":{transaction},'
+    accepted = '[3,"ID",{"idTagInfo":{"status":"Accepted"}}]'
+    start = f'[3,"ID",{{{field}"idTagInfo":{{"status":"Accepted"}}}}]'
+    url = server(instead=[f'[3,"ID",{BOOTED}]', accepted, start])
+    result = load(url, profile=Profile.SESSION, sessions=2, charge_points=1)
+    assert result.invalid == {"StartTransaction answer that its schema forbids": 1}
+    assert len(result.sessions) == 1, "the first session came to nothing, the second is whole"
+    assert "transactionId" in result.summary
+
+
+def test_answers_are_compared_by_their_meaning(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+    """White space, the order of members and the form of numbers say nothing."""
+    instead = [
+        '[ 3 , "ID" , { "status":"Accepted", "interval" : 3e2, "currentTime":"2026-01-15T10:30:00.000+01:00" } ]',
+        '[3.0,"ID",{"idTagInfo":{"status":"Accepted"}}]',
+        '[3,"ID",{"idTagInfo":{"status":"Accepted"},"transactionId":17.0}]',
+    ]
+    result = load(server(instead=instead), profile=Profile.SESSION, sessions=1, charge_points=1)
+    assert result.problems == "none"
+    assert [session.transaction_id for session in result.sessions] == [17]
 
 
 def test_sessions_are_whole_and_wait_for_each_other(

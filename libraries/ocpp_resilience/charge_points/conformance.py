@@ -12,6 +12,7 @@ import jsonschema_rs
 
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
+from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.text import shortened
 
 UNREADABLE_ID = "-1"
@@ -176,7 +177,7 @@ class _Judge:
         if validator is None:
             self._note(frame, f"is a {name}, which OCPP 1.6 does not have")
             return
-        for error in validator.iter_errors(payload):
+        for error in validator.iter_errors(with_integers(payload)):
             where = ".".join(str(step) for step in error.instance_path) or "its payload"
             self._note(frame, f"is no valid {name}: {where}: {shortened(error.message)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jsonschema_rs
@@ -16,7 +16,8 @@ from ocpp_resilience.load.connection import Connection, Network
 from ocpp_resilience.load.plan import Model, Plan, Profile
 from ocpp_resilience.load.recorder import Recorder, as_json
 from ocpp_resilience.load.scripts import HOLD, RECONNECT, Actor, Script, Session, script_of
-from ocpp_resilience.ocpp.validation import response_validator, validate_answer
+from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.ocpp.validation import validate_answer
 
 _decode = msgspec.json.decode
 _monotonic = time.monotonic
@@ -64,15 +65,25 @@ class LoadChargePoint(Actor):
         number: its number within the whole fleet.
         cp: its id.
         prefix: the beginning of its message ids, which no other run has.
+        validators: the response schemas of the actions that it sends, compiled.
     """
 
-    def __init__(self, crew: Crew, network: Network, number: int, cp: str, prefix: str) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        network: Network,
+        number: int,
+        cp: str,
+        *,
+        prefix: str,
+        validators: Mapping[str, jsonschema_rs.Validator],
+    ) -> None:
         plan = network.plan
         self.id = cp
         self.connection = Connection(network, self, cp, number)
         self._crew = crew
         self._plan: Plan = plan
-        self._version = plan.version
+        self._validators = validators
         self._recorder: Recorder = network.recorder
         self._open = plan.model is Model.OPEN
         self._name = as_json(cp)
@@ -208,13 +219,16 @@ class LoadChargePoint(Actor):
             and message[1] == outstanding.id
             and outstanding.validator.is_valid(message[2])
         ):
-            self._recorder.timed(outstanding.due, outstanding.sent_at, at)
-            self._recorder.answered(self._name, outstanding.id)
-            self._outstanding = None
-            self.refused = False
-            self._done(message[2], at)
+            self._answered(outstanding, message[2], at)
         else:
             self._other(message, data, at)
+
+    def _answered(self, outstanding: Outstanding, payload: dict[str, Any], at: float) -> None:
+        self._recorder.timed(outstanding.due, outstanding.sent_at, at)
+        self._recorder.answered(self._name, outstanding.id)
+        self._outstanding = None
+        self.refused = False
+        self._done(payload, at)
 
     def _other(self, message: Any, data: bytes, at: float) -> None:
         """Anything but the valid answer to what is outstanding; anything may come."""
@@ -240,8 +254,10 @@ class LoadChargePoint(Actor):
             known = message_id in self._late
             self._late.discard(message_id)
             self._recorder.surplus(self._name, message_id, error=name == "CALLERROR", late=known)
+        elif name == "CALLRESULT" and outstanding.validator.is_valid(payload := with_integers(message[2])):
+            self._answered(outstanding, payload, at)
         elif name == "CALLRESULT":
-            problem = validate_answer(self._version, outstanding.action, message[2])[:1]
+            problem = validate_answer(self._plan.version, outstanding.action, message[2])[:1]
             text = f"{' '.join(problem)}: {data.decode()}".encode()
             self._invalid(message_id, f"{outstanding.action} answer that its schema forbids", text, at)
         else:
@@ -349,8 +365,7 @@ class LoadChargePoint(Actor):
         self.last_message_id = message_id = f"{self._prefix}{self._sequence}"
         self._recorder.sent(self._name, message_id, self._sequence, action)
         sent_at = _monotonic() if self._open else at
-        validator = response_validator(self._version, action)
-        self._outstanding = Outstanding(message_id, action, due, sent_at, validator)
+        self._outstanding = Outstanding(message_id, action, due, sent_at, self._validators[action])
         self.connection.send(b'[2,"%b","%b",%b]' % (message_id.encode(), action.encode(), payload))
 
     # --- what the script reports

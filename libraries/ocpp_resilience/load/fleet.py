@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import ssl
@@ -19,6 +20,8 @@ from ocpp_resilience.load.plan import Model, Plan
 from ocpp_resilience.load.recorder import Recorder
 from ocpp_resilience.load.result import Part
 from ocpp_resilience.load.schedule import Arrivals, SlipWatch
+from ocpp_resilience.load.scripts import ACTIONS
+from ocpp_resilience.ocpp.validation import response_validator
 
 SWEEP_SECONDS = 0.05
 CLOSING_SECONDS = 2.0
@@ -54,9 +57,11 @@ class Fleet:
             tls=ssl.create_default_context() if plan.url.startswith("wss:") else None,
         )
         first, step = plan.own
+        # Compiled before anything is opened: later there may be no descriptor left to read a schema with.
+        validators = {action: response_validator(plan.version, action) for action in ACTIONS[plan.profile]}
         prefix = f"{secrets.token_hex(3)}-"
         self._points = {
-            number: LoadChargePoint(self, self._network, number, cp, prefix)
+            number: LoadChargePoint(self, self._network, number, cp, prefix=prefix, validators=validators)
             for number, cp in enumerate(plan.ids())
             if number % step == first
         }
@@ -250,11 +255,15 @@ class Fleet:
         while True:
             await asyncio.sleep(max(0.0, began + number + 1 - time.monotonic()))
             self.recorder.close_second()
+            self._look_at_memory()
+            progress(began)
+            number += 1
+
+    def _look_at_memory(self) -> None:
+        with contextlib.suppress(OSError):  # without a descriptor nothing can be looked at
             memory = psutil.virtual_memory()
             if short := memory_is_short(memory.available, memory.total):
                 self.recorder.limit(short)
-            progress(began)
-            number += 1
 
     async def _end(self) -> Part:
         self._network.closing = True
