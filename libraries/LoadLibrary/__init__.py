@@ -41,10 +41,12 @@ class LoadLibrary(_Keywords):
     message was due. A charge point has one CALL outstanding (OCPP-J 1.6 section 4.1.1), so that a message may have to
     wait for its turn; `queueing` and `service` are that wait and the time on the wire.
 
+    `Load Schedule` describes ramps, spikes, chance and blackouts, for `schedule`.
+
     # Profiles
 
     `heartbeat`; `session`: boot, authorize, start, meter values, stop, again and again; `mix`: a working day of both;
-    `churn`: a few messages on each connection. `blackout_at` cuts all connections at once; all come back at once.
+    `churn`: a few messages on each connection. `Load Profile` returns one of them with its particulars, for `profile`.
 
     # Results
 

@@ -82,10 +82,10 @@ class Workshop:
         """Where the load goes.
 
         Raises:
-            UsageError: nobody said.
+            UsageError: there is none.
         """
         if self.aim is None:
-            raise UsageError("Nobody has said where the load goes; `Aim Load At` does.")
+            raise UsageError("No load target; call `Aim Load At` first.")
         return self.aim
 
     def plan(self, **fields: Any) -> Plan:
