@@ -275,8 +275,8 @@ INVALID = [
     ('[2,"c"]', "command that is no CALL", False),
     ('[2,"c",["Reset"],{}]', "command that is no CALL", False),
     ('[2,"c","Reset",null]', "command that is no CALL", False),
-    ('[2,"c","GetConfiguration",{"key":null}]', "GetConfiguration whose keys are no texts", False),
-    ('[2,"c","GetConfiguration",{"key":[7,["a"]]}]', "GetConfiguration whose keys are no texts", False),
+    ('[2,"c","GetConfiguration",{"key":null}]', "GetConfiguration command that its schema forbids", False),
+    ('[2,"c","GetConfiguration",{"key":[7,["a"]]}]', "GetConfiguration command that its schema forbids", False),
 ]
 """What a server sends in the place of an answer, its kind, and whether it ends the message."""
 

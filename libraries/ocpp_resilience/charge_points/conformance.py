@@ -13,6 +13,7 @@ import jsonschema_rs
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 from ocpp_resilience.text import shortened
 
 UNREADABLE_ID = "-1"
@@ -173,7 +174,7 @@ class _Judge:
 
     def _check(self, frame: Frame, action: str, payload: Any, *, is_response: bool) -> None:
         name = f"{action}Response" if is_response else action
-        validator = _validator(action, is_response=is_response)
+        validator = schema_validator(action, is_response=is_response)
         if validator is None:
             self._note(frame, f"is a {name}, which OCPP 1.6 does not have")
             return
@@ -187,8 +188,11 @@ def _nth(number: int) -> str:
 
 
 @cache
-def _validator(action: str, *, is_response: bool) -> jsonschema_rs.Draft4Validator | None:
-    schemas = ocpp_version().schemas
+def schema_validator(
+    action: str, *, is_response: bool, version: str = DEFAULT_VERSION
+) -> jsonschema_rs.Draft4Validator | None:
+    """The compiled schema of a command or of an answer; `None` where the version has no such action."""
+    schemas = ocpp_version(version).schemas
     if action not in schemas.actions:
         return None
     schema = schemas.response(action) if is_response else schemas.request(action)

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import jsonschema_rs
 import msgspec
 
-from ocpp_resilience.charge_points.behaviour import Behaviour, asked_keys
+from ocpp_resilience.charge_points.behaviour import Behaviour
+from ocpp_resilience.charge_points.conformance import schema_validator
 from ocpp_resilience.load.connection import Connection, Network
 from ocpp_resilience.load.plan import Model, Plan, Profile
 from ocpp_resilience.load.recorder import Recorder, as_json
@@ -291,14 +292,14 @@ class LoadChargePoint(Actor):
             error, why = "FormationViolation", "That is no CALL."
         else:
             error, why = "NotImplemented", "A simulated charge point."
-            keys = payload.get("key", [])
-            if action == "GetConfiguration" and (not isinstance(keys, list) or asked_keys(payload) != keys):
-                self._invalid(None, "GetConfiguration whose keys are no texts", data)
-                error, why = "TypeConstraintViolation", "key is a list of texts."
+            schema = schema_validator(action, is_response=False, version=self._plan.version)
+            if schema is not None and not schema.is_valid(with_integers(payload)):
+                self._invalid(None, f"{action} command that its schema forbids", data)
+                error, why = "TypeConstraintViolation", f"The schema of {action} forbids that."
             elif self._behaviour is not None:
                 answer = self._behaviour.accept(action, payload)
                 if action == "GetConfiguration" and recorder.ledger.on:
-                    for key in asked_keys(payload):
+                    for key in payload.get("key", ()):
                         recorder.ledger.carried_out(self._name, key)
         reply = [4, message_id, error, why, {}] if answer is None else [3, message_id, answer]
         self.connection.send(msgspec.json.encode(reply))

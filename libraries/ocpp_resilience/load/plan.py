@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.validation import FOLDERS
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION, ocpp_versions
 
 
 class Model(StrEnum):
@@ -175,8 +175,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def version(self) -> str:
-        """The OCPP version whose schemas answers are checked against; 1.6 for a subprotocol of another name."""
-        return self.subprotocol if self.subprotocol in FOLDERS else "ocpp1.6"
+        """The OCPP version whose schemas answers are checked against; the default for a subprotocol of another name."""
+        return self.subprotocol if self.subprotocol in ocpp_versions() else DEFAULT_VERSION
 
     def url_of(self, cp: str) -> str:
         """Where a charge point connects; its id is percent-encoded."""
