@@ -76,6 +76,9 @@ class Settings:
         ws_credentials: file with a line for each charge point, its id, a colon and the SHA-256 of its password in hex;
             with it charge points must show their password (HTTP Basic authentication). None when empty.
         tls_certificate, tls_key: PEM files; with them the gateway speaks `wss` only. None when empty.
+        tls_client_ca: PEM file with the authorities of charge points' certificates; with it each charge point must show
+            one whose common name is its id (security profile 3). None when empty.
+        tls_client_crl: PEM file with the revocation lists of those authorities. None when empty.
         correlation_timeout: seconds that a command waits for its answer where it does not say how long.
         lease_seconds: how long a processor that stopped answering keeps the queue to itself.
         log_level: the lowest level that is logged.
@@ -104,6 +107,8 @@ class Settings:
     ws_credentials: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
+    tls_client_ca: str = ""
+    tls_client_crl: str = ""
     correlation_timeout: float = 30.0
     lease_seconds: float = 3.0
     log_level: LogLevel = LogLevel.INFO
@@ -148,6 +153,9 @@ class Settings:
                 f" for something else, as it does {', '.join(taken)}"
             ) from None
         for one, other in (("TLS_CERTIFICATE", "TLS_KEY"), ("TLS_KEY", "TLS_CERTIFICATE")):
+            if getattr(settings, one.lower()) and not getattr(settings, other.lower()):
+                raise SettingError(f"{other}: '' cannot be used, allowed is a file that can be read: {one} is set")
+        for one, other in (("TLS_CLIENT_CA", "TLS_CERTIFICATE"), ("TLS_CLIENT_CRL", "TLS_CLIENT_CA")):
             if getattr(settings, one.lower()) and not getattr(settings, other.lower()):
                 raise SettingError(f"{other}: '' cannot be used, allowed is a file that can be read: {one} is set")
         return settings
@@ -197,7 +205,24 @@ class Settings:
                 f"TLS_CERTIFICATE: {self.tls_certificate!r} with TLS_KEY {self.tls_key!r} cannot be used"
                 f" ({error}), allowed are a certificate and its key in PEM"
             ) from None
+        if self.tls_client_ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            _trust(context, "TLS_CLIENT_CA", self.tls_client_ca, "certificates")
+        if self.tls_client_crl:
+            _trust(context, "TLS_CLIENT_CRL", self.tls_client_crl, "revocation lists")
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
         return context
+
+
+def _trust(context: ssl.SSLContext, setting: str, file: str, what: str) -> None:
+    before = context.cert_store_stats()
+    try:
+        context.load_verify_locations(cafile=file)
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{setting}: {file!r} cannot be used ({error}), allowed are {what} in PEM") from None
+    kind = "crl" if setting.endswith("CRL") else "x509_ca"
+    if context.cert_store_stats()[kind] == before[kind]:
+        raise SettingError(f"{setting}: {file!r} cannot be used (it holds none), allowed are {what} in PEM")
 
 
 def _without_secrets(text: str) -> str:
@@ -338,6 +363,8 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "WS_CREDENTIALS": (_file, "a file that can be read"),
     "TLS_CERTIFICATE": (_file, "a file that can be read"),
     "TLS_KEY": (_file, "a file that can be read"),
+    "TLS_CLIENT_CA": (_file, "a file that can be read"),
+    "TLS_CLIENT_CRL": (_file, "a file that can be read"),
     "CORRELATION_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "ROLE": (_one_of(Role), ", ".join(Role)),
     "MAX_MESSAGE_BYTES": (_size, "a size from 1 KiB to 64 MiB, in bytes or with KiB or MiB"),

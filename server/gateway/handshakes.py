@@ -68,6 +68,9 @@ class Handshakes:
                 " without ':' and white space.\n",
             )
         connection.gateway_id = charge_point_id
+        if not _certified(charge_point_id, connection):
+            connection.refusal = Refusal.CERTIFICATE
+            return connection.respond(HTTPStatus.FORBIDDEN, "The certificate is another charge point's.\n")
         if self._credentials is not None and not self._authentic(charge_point_id, request):
             connection.refusal = Refusal.CREDENTIALS
             response = connection.respond(HTTPStatus.UNAUTHORIZED, "Wrong credentials.\n")
@@ -127,3 +130,13 @@ def _prefer_subprotocols_of(connection: Socket, request: Request) -> None:
         return  # `websockets` refuses it
     if known := [each for each in offered if each in (connection.protocol.available_subprotocols or ())]:
         connection.protocol.available_subprotocols = known
+
+
+def _certified(charge_point_id: str, connection: ServerConnection) -> bool:
+    """Whether the client certificate, where one was asked for, is that of this charge point (security profile 3)."""
+    tls = connection.transport.get_extra_info("ssl_object")
+    certificate = tls.getpeercert() if tls is not None else None
+    if not certificate:
+        return True
+    names = [value for part in certificate["subject"] for name, value in part if name == "commonName"]
+    return names == [charge_point_id]

@@ -35,6 +35,7 @@ class Refusal(StrEnum):
         PATH: it is not the path of a charge point.
         CHARGE_POINT_ID: the path's last part can be nobody's id.
         ORIGIN: a web page of an origin that is not allowed.
+        CERTIFICATE: the client certificate belongs to another charge point.
         CREDENTIALS: no password, or a wrong one.
         SUBPROTOCOL: none was offered that is spoken here.
         REQUEST: it is no WebSocket handshake.
@@ -48,6 +49,7 @@ class Refusal(StrEnum):
     PATH = "path"
     CHARGE_POINT_ID = "charge_point_id"
     ORIGIN = "origin"
+    CERTIFICATE = "certificate"
     CREDENTIALS = "credentials"
     SUBPROTOCOL = "subprotocol"
     REQUEST = "request"

@@ -253,6 +253,8 @@ def test_the_guide_has_every_setting_with_its_default() -> None:
             "WS_CREDENTIALS",
             "TLS_CERTIFICATE",
             "TLS_KEY",
+            "TLS_CLIENT_CA",
+            "TLS_CLIENT_CRL",
             "ALLOWED_ORIGINS",
             "ALLOWED_HOSTS",
         }:
