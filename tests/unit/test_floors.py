@@ -23,6 +23,7 @@ FLOORS = (
         "processes",
         "http_client",
         "strict_yaml",
+        "struct_schema",
         "robot",
     },
     {"redis", "profile", "ocpp"},

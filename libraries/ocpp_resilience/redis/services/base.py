@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.ports import wait_until_refused
+from ocpp_resilience.redis.connection import OWN_CLIENTS
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 PING_LIMIT = 0.25
@@ -204,6 +205,7 @@ class RedisService(abc.ABC):
             protocol=2,
             decode_responses=True,
             encoding_errors="backslashreplace",
+            client_name=f"{OWN_CLIENTS}-service",
             socket_timeout=seconds(timeout),
             socket_connect_timeout=seconds(timeout),
             retry=Retry(NoBackoff(), 0),
