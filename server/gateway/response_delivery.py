@@ -192,7 +192,10 @@ class ResponseDelivery:
                 digest,
             ]
         try:
-            self.clock, replies = await _take(self._wire, [], arguments)
+            began = time.monotonic()
+            clock, replies = await _take(self._wire, [], arguments)
+            # Not earlier than it is at Redis: a command is rather given up than sent too late.
+            self.clock = clock + int((time.monotonic() - began) * 1000)
         except RedisError:
             self._dirty.update(dict.fromkeys(chunk))
             raise

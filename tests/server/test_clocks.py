@@ -27,14 +27,14 @@ def clock(ahead: str) -> dict[str, str]:
 class Caller:
     """A command over HTTP, in a thread of its own."""
 
-    def __init__(self, server: ServerProcess, path: str) -> None:
+    def __init__(self, server: ServerProcess, path: str, body: str = "{}") -> None:
         self.status = 0
-        self._thread = threading.Thread(target=self._ask, args=(server, path), daemon=True)
+        self._thread = threading.Thread(target=self._ask, args=(server, path, body), daemon=True)
         self._thread.start()
 
-    def _ask(self, server: ServerProcess, path: str) -> None:
+    def _ask(self, server: ServerProcess, path: str, body: str) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=2 * SOON)
-        connection.request("POST", path, body="{}", headers={"Content-Type": "application/json"})
+        connection.request("POST", path, body=body, headers={"Content-Type": "application/json"})
         self.status = connection.getresponse().status
         connection.close()
 
@@ -72,7 +72,7 @@ def test_a_command_whose_caller_has_given_up_is_not_sent(
         api.wait_healthy()
         first = Caller(api, CLEAR)
         unanswered = json.loads(socket.recv(SOON))
-        second = Caller(api, CLEAR)
+        second = Caller(api, CLEAR, '{"timeout": 2}')
         assert [first.wait(), second.wait()] == [408, 408]
         socket.send(json.dumps([3, unanswered[1], {"status": "Accepted"}]))
         last = Caller(api, CLEAR)
