@@ -23,7 +23,9 @@ from server.ocpp.versions import VERSIONS
 from server.processor.queue_consumer import Drain
 from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
 from server.redis.link import RedisLink, now
+from server.redis.tail import Oversized
 from server.store.keys import Keys
+from server.store.transaction_ids import TransactionIds
 from server.store.view import Changes, NotLoaded, Operation, Starts, StateCache, StateView
 
 logger = structlog.get_logger()
@@ -70,6 +72,7 @@ class Processor(Drain):
         require_boot: refuse CALLs of charge points that were not accepted yet.
         metrics: totals for `/metrics`.
         commands: what this process waits for.
+        ids: of transactions; shared by the processors of this process.
         shard: the number of the shard that `queue` is; `None` for the whole queue.
 
     Attributes:
@@ -88,6 +91,7 @@ class Processor(Drain):
         require_boot: bool,
         metrics: Metrics,
         commands: Commands,
+        ids: TransactionIds,
         shard: int | None = None,
     ) -> None:
         super().__init__(
@@ -104,6 +108,7 @@ class Processor(Drain):
         self._metrics = metrics
         self._commands = commands
         self._cache = StateCache(link.client)
+        self._ids = ids
         self._transaction_ids: deque[int] = deque()
         self._uncertain: tuple[int, Effects] | None = None
         self._corrupt: set[str] = set()
@@ -125,6 +130,11 @@ class Processor(Drain):
         # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
         # fresh start is cheaper.
         self._cache.forget()
+
+    async def _claim(self) -> None:
+        await super()._claim()
+        with contextlib.suppress(ResponseError):  # a counter that is none costs a start, and not the queue
+            await self._ids.keep()
 
     def _settle(self, last_commit: int | None) -> None:
         """Say what a commit did whose reply was lost, now that the last commit's number is known.
@@ -176,7 +186,8 @@ class Processor(Drain):
             verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
             if isinstance(verdict, InvalidMessage):
                 effects.refused.append(verdict)
-                dead_letters.append(envelope.dead_letter(verdict, raw, view.now))
+                shown = raw.head if isinstance(raw, Oversized) else raw
+                dead_letters.append(envelope.dead_letter(verdict, shown, view.now))
                 self._tell_sender(verdict, elsewhere, forwarded, effects)
                 self._answer_refused(verdict, view.now, answers)
                 if verdict.ws_server_id and verdict.charge_point_id and verdict.answer_id:
@@ -203,7 +214,10 @@ class Processor(Drain):
         ]
         return Work(operations, changes, effects)
 
-    def _parse(self, raw: bytes) -> Message | InvalidMessage:
+    def _parse(self, raw: bytes | Oversized) -> Message | InvalidMessage:
+        if isinstance(raw, Oversized):
+            reason = f"the message is longer than {self._longest} bytes: it has {raw.size}"
+            return InvalidMessage(ErrorCode.FORMATION_VIOLATION, reason)
         try:
             message = envelope.parse(raw, longest=self._longest)
             if type(message) is Call:
@@ -286,12 +300,12 @@ class Processor(Drain):
 
     async def _reserve(self, count: int) -> None:
         try:
-            last = await self._link.client.incrby(self._keys.transaction_id, count)
+            reserved = await self._ids.reserve(count)
         except ResponseError as error:
             if type(error) is not ResponseError:
                 raise
             raise CorruptState(self._keys.transaction_id, str(error)) from None
-        self._transaction_ids.extend(range(last - count + 1, last + 1))
+        self._transaction_ids.extend(reserved)
 
     async def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
         if type(message) is not Call:

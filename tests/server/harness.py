@@ -384,6 +384,7 @@ class Relay:
     def _serve(self, client: socket.socket, upstream: socket.socket) -> None:
         try:
             with client.makefile("rb") as requests, upstream.makefile("rb") as back:
+                unanswered = 0
                 while (request := _read_value(requests)) is not None:
                     raw, words = request
                     cut = self._take_plan(words)
@@ -391,6 +392,11 @@ class Relay:
                         self._carry_out(cut, raw, words, client, upstream, back)
                         return
                     upstream.sendall(raw)
+                    if [word.upper() for word in words] == [b"CLIENT", b"REPLY", b"SKIP"]:
+                        unanswered = 2  # neither it nor the next request gets a reply
+                    if unanswered:
+                        unanswered -= 1
+                        continue
                     if words[0].upper() == b"SUBSCRIBE":
                         # From here on Redis speaks whenever it likes.
                         self._start(self._pass_on, back, client)

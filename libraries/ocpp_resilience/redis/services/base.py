@@ -94,6 +94,11 @@ class RedisService(abc.ABC):
         """The port, the same for the service's whole life."""
 
     @property
+    def user(self) -> str | None:
+        """The ACL user that clients are; `None` for the default user."""
+        return None
+
+    @property
     def password(self) -> str | None:
         """The password that it was started with."""
         return None
@@ -176,7 +181,8 @@ class RedisService(abc.ABC):
 
     def ping(self, limit: float = PING_LIMIT) -> Ping:
         """Send PING on a connection of its own and say what came of it, within `limit` seconds per step."""
-        words = [["AUTH", self.password], ["PING"]] if self.password else [["PING"]]
+        login = [["AUTH", *([self.user] if self.user else []), self.password]] if self.password else []
+        words = [*login, ["PING"]]
         try:
             with socket.create_connection((self.host, self.port), limit) as connection:
                 connection.sendall(b"".join(_encode(command) for command in words))
@@ -201,6 +207,7 @@ class RedisService(abc.ABC):
         client = redis.Redis(
             host=self.host,
             port=self.port,
+            username=self.user,
             password=self.password,
             protocol=2,
             decode_responses=True,
