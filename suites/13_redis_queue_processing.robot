@@ -10,6 +10,7 @@ Resource          ../resources/queue.resource
 Suite Setup       Start The System Under Test And A Quiet One Beside It
 Suite Teardown    Stop The System Under Test And The Quiet One
 Test Setup        The System Should Be Idle And Well
+Test Teardown     The Messages Should Have Had The Right Effects
 
 Test Tags         queue
 

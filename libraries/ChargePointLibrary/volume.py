@@ -69,7 +69,7 @@ class Volume(ConnectingComponent):
 
     @keyword(tags=("charge point", "check", "load"))
     def all_should_be_answered(self, exchange: Exchange) -> None:
-        """Fails unless every message of an exchange was answered with a CALLRESULT.
+        """Fails unless every message of an exchange was answered with a CALLRESULT that the protocol allows.
 
         Args:
             exchange: what `Send From All` returned.
@@ -83,7 +83,7 @@ class Volume(ConnectingComponent):
         All Should Be Answered    ${exchange}
         ```
         """
-        if exchange.answered != exchange.sent:
+        if exchange.answered != exchange.sent or exchange.problems:
             shown = " ".join(exchange.problems[:5])
             raise ExpectationFailed(f"{exchange.summary}. The first: {shown}")
 

@@ -10,6 +10,7 @@ import jsonschema_rs
 
 from ocpp_resilience.ocpp.frames import Direction, Frame
 from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16
 from ocpp_resilience.ocpp.schemas import schema
 from ocpp_resilience.text import shortened
 
@@ -19,28 +20,31 @@ LONGEST_MESSAGE_ID = 36
 _ANSWERS = (MessageType.CALLRESULT, MessageType.CALLERROR)
 
 
-def violations(frames: Iterable[Frame], *, command_timeout: float) -> list[str]:
+def violations(frames: Iterable[Frame], *, command_timeout: float, behaviour: Behaviour | None = None) -> list[str]:
     """What the gateway did that it must not, one sentence each, in the order in which it happened.
 
     These rules are checked: each frame is an OCPP-J message (section 4.2); a command and the answer to a CALL are as
     the official schemas say; a command has an id that no command had before (section 4.1.4); there is one outstanding
-    command at a time (section 4.1.1); each CALL is answered once at most, and nothing is answered that was not sent.
+    command at a time (section 4.1.1); what an answer says is possible; each CALL is answered once at most, and nothing
+    is answered that was not sent.
 
     Args:
         frames: what went over the wire, oldest first.
         command_timeout: seconds after which a command that was not answered is no longer outstanding.
+        behaviour: what the system does where the specification leaves a choice.
     """
-    judge = _Judge(command_timeout)
+    judge = _Judge(command_timeout, Model16(behaviour))
     for frame in frames:
         judge.look(frame)
     return judge.found
 
 
 class _Judge:
-    def __init__(self, command_timeout: float) -> None:
+    def __init__(self, command_timeout: float, model: Model16) -> None:
+        self._model = model
         self.found: list[str] = []
         self._command_timeout = command_timeout
-        self._calls: dict[str, str] = {}
+        self._calls: dict[str, Frame] = {}
         self._unreadable = 0
         self._answered: set[str] = set()
         self._commands: set[str] = set()
@@ -64,7 +68,7 @@ class _Judge:
         if frame.kind is MessageType.CALL and frame.message_id is not None:
             if frame.message_id in self._calls:
                 self._unreadable += 1  # the second of two with the same id cannot be answered by its id
-            self._calls[frame.message_id] = frame.action or ""
+            self._calls[frame.message_id] = frame
         elif frame.kind in _ANSWERS:
             if self._outstanding is not None and frame.message_id == self._outstanding.message_id:
                 self._outstanding = None
@@ -91,13 +95,27 @@ class _Judge:
                 self._note(frame, f"is the second answer to {message_id}")
             self._answered.add(message_id)
             if frame.kind is MessageType.CALLRESULT:
-                self._check(frame, f"{self._calls[message_id]}Response", frame.payload)
+                self._result(self._calls[message_id], frame)
         elif frame.kind is MessageType.CALLERROR and self._unreadable:
             self._unreadable -= 1  # what cannot be read was sent, and may be answered with a cut id or with -1
         elif any(sent[:LONGEST_MESSAGE_ID] == message_id for sent in self._calls):
             self._answered.add(message_id)
         else:
             self._note(frame, f"answers {message_id}, which was not sent")
+
+    def _result(self, call: Frame, answer: Frame) -> None:
+        action = call.action or ""
+        exchange = Exchange(
+            charge_point="",
+            message_id=call.message_id or "",
+            action=action,
+            payload=call.payload if isinstance(call.payload, dict) else {},
+            answer=answer.payload,
+            began=call.time,
+            ended=answer.time,
+        )
+        for problem in self._model.answer_problems(exchange):
+            self._note(answer, f"is no valid {action}Response: {problem}")
 
     def _check(self, frame: Frame, name: str, payload: Any) -> None:
         validator = _validator(name)

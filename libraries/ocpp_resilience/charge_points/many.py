@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ocpp_resilience.charge_points.errors import CallRefused
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed, UsageError
@@ -58,7 +57,7 @@ class Exchange:
         refused: how many were answered with a CALLERROR.
         unanswered: how many got no answer.
         codes: how many CALLERRORs had which code.
-        problems: what went wrong, for each message that was not answered with a CALLRESULT.
+        problems: what went wrong, for each message that was not answered with a valid CALLRESULT.
         seconds: how long all of it took.
         rate: answers per second.
         median: half of the answers came within so many milliseconds.
@@ -215,8 +214,8 @@ async def exchange(
             answers.append(answer)
             try:
                 answer.accepted()
-            except CallRefused as refused:
-                problems.append(str(refused))
+            except ExpectationFailed as wrong:
+                problems.append(str(wrong))
 
     began = time.monotonic()
     await together(points, act)

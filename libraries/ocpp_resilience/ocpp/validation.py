@@ -1,4 +1,4 @@
-"""Answers against the official response schemas, compiled once.
+"""Requests and answers against the official schemas, compiled once.
 
 The schemas come with the `ocpp` package. They state types, lengths, enumerations and formats, but not the width of
 integers, which is added here (OCPP 1.6 section 3.13, OCPP 2.0.1 part 2 section 2.1.3).
@@ -37,7 +37,15 @@ def validate_answer(version: str, action: str, payload: object) -> list[str]:
     Raises:
         UsageError: the version is unknown, or has no such action.
     """
-    validator = response_validator(version, action)
+    return _problems(_validator(version, f"{action}Response"), payload)
+
+
+def validate_request(version: str, action: str, payload: object) -> list[str]:
+    """What is wrong with the payload of a CALL; see `validate_answer`."""
+    return _problems(_validator(version, action), payload)
+
+
+def _problems(validator: jsonschema_rs.Validator, payload: object) -> list[str]:
     if validator.is_valid(payload):
         return []
     problems = []
@@ -50,19 +58,13 @@ def validate_answer(version: str, action: str, payload: object) -> list[str]:
 
 
 @cache
-def response_validator(version: str, action: str) -> jsonschema_rs.Validator:
-    """The compiled response schema of an action.
-
-    Raises:
-        UsageError: the version is unknown, or has no such action.
-    """
+def _validator(version: str, name: str) -> jsonschema_rs.Validator:
     if version not in FOLDERS:
         raise UsageError(f"Unknown OCPP version '{version}' (allowed: {', '.join(FOLDERS)}).")
-    name = f"{action}Response.json"
     try:
-        text = (files("ocpp") / FOLDERS[version] / "schemas" / name).read_text(encoding="utf-8-sig")
+        text = (files("ocpp") / FOLDERS[version] / "schemas" / f"{name}.json").read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UsageError(f"{version} has no answer to '{action}'.") from None
+        raise UsageError(f"{version} has no {name}.") from None
     schema: dict[str, Any] = json.loads(text)
     for part in _parts(schema):
         if part.get("type") == "integer":

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from ocpp_resilience.ocpp.model import behaviour
+from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import kept, sections
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.reading import OWN_FIELDS, PROFILES
@@ -22,8 +24,8 @@ def schema() -> dict[str, Any]:
     """The schema as a document."""
     (root,), parts = msgspec.json.schema_components([Target], ref_template="#/$defs/{name}")
     for name, part in parts.items():
-        kind = Target if name == "Target" else getattr(kept, name, None) or getattr(sections, name)
-        if isinstance(kind, type) and issubclass(kind, Section):
+        kind = Target if name == "Target" else _structure(name)
+        if isinstance(kind, type) and issubclass(kind, Section | Behaviour):
             _explain(part, kind)
         else:
             part["description"] = _sentence(inspect.getdoc(kind) or "")
@@ -51,7 +53,11 @@ def as_text() -> str:
     return msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n"
 
 
-def _explain(part: dict[str, Any], kind: type[Section]) -> None:
+def _structure(name: str) -> Any:
+    return next(found for module in (kept, sections, behaviour) if (found := getattr(module, name, None)) is not None)
+
+
+def _explain(part: dict[str, Any], kind: type[Section | Behaviour]) -> None:
     """Put what the structure's documentation says of itself and of its fields into the schema."""
     text = inspect.getdoc(kind) or ""
     about, _, attributes = text.partition("\nAttributes:\n")

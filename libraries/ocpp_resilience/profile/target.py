@@ -13,6 +13,7 @@ import msgspec
 
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import reading, rules
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, Redis, State
 from ocpp_resilience.profile.sections import (
@@ -55,6 +56,7 @@ class Target(Section, frozen=True):
         message_format: what it takes off its request queue.
         redis: its databases and keys.
         state: how what it keeps can be read.
+        behaviour: what it does where the OCPP specification leaves a choice.
         actions: what charge points may ask it for; what it does not support is left out of what the suites send.
         capabilities: what it can do; tests that need anything else are skipped with the reason.
         source: the file that it was read from.
@@ -74,6 +76,7 @@ class Target(Section, frozen=True):
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     state: State = State()
+    behaviour: Behaviour = Behaviour()
     actions: list[Action] = msgspec.field(default_factory=lambda: list(Action))
     capabilities: list[Capability] = msgspec.field(default_factory=list)
     source: str = ""

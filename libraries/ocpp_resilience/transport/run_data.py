@@ -129,6 +129,11 @@ class RunData:
             self._adopted = True
 
     @property
+    def foreign_points(self) -> list[str]:
+        """The charge points that something was kept about before."""
+        return [point for point, known in self._points.items() if known.foreign]
+
+    @property
     def own_points(self) -> list[str]:
         """The charge points that are this run's, and were not removed yet."""
         return [point for point, known in self._points.items() if not known.foreign]
