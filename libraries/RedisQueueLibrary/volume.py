@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from ocpp_resilience.ocpp.messages import MessageFormat, SentMessages
+import contextlib
+import random
+from datetime import timedelta
+
+from ocpp_resilience.ocpp.messages import ACTIONS, MessageFormat, SentMessage, SentMessages, build
+from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.volume import Order, generate, new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
 
@@ -65,3 +71,76 @@ class Volume(QueueComponent):
         sent = client.send(made, seed=chosen, partial=allow_partial)
         log_all_sent(client, sent)
         return sent
+
+    @keyword(tags=("queue", "send", "load", "transaction"))
+    def queue_varied_sessions(
+        self,
+        charge_points: int | list[str] = 20,
+        *,
+        rounds: int = 8,
+        seed: int | None = None,
+        timeout: timedelta = timedelta(seconds=30),
+        alias: str = "queue",
+    ) -> SentMessages:
+        """Queues charging sessions of every shape by chance, and returns all messages when they are answered.
+
+        There are several connectors, starts that are sent again, readings in Wh and kWh, in any order, with other
+        measurands among them, stops with and without reason and id tag, second stops, and stops and readings for
+        transactions of others. In each round all charge points have several messages queued at once, of which some are
+        about one record.
+
+        Args:
+            charge_points: how many new charge points, or a list of ids.
+            rounds: how many times each says something.
+            seed: decides everything; by chance if not given, and logged.
+            timeout: the longest wait for the answers of a round.
+            alias: which queue.
+
+        Raises:
+            LacksCapability: the target does not support one of the ten actions; the test is skipped.
+            WaitTimeout: messages were not answered in time.
+            QueueUnavailable: Redis did not acknowledge all of them.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Varied Sessions    50    seed=7
+        ${history}    Get Message History
+        State Should Equal The Model    ${history}
+        ```
+        """
+        client = self._queues.get(alias)
+        client.need_actions(*ACTIONS)
+        chosen = new_seed() if seed is None else seed
+        chance, neighbours = random.Random(chosen), Neighbours()  # noqa: S311 - has to be repeatable
+        scripts = {}
+        for point in points(charge_points, self._ids):
+            script = SessionScript(point, random.Random(chance.random()), neighbours, rounds).run()  # noqa: S311
+            scripts[script] = point, next(script)
+        whole: list[SentMessage] = []
+        while scripts:
+            made = {
+                script: [
+                    build(
+                        action,
+                        payload,
+                        charge_point=point,
+                        message_id=self._ids.message(),
+                        message_format=chance.choice(client.message_formats),
+                    )
+                    for action, payload in steps
+                ]
+                for script, (point, steps) in scripts.items()
+            }
+            sent = client.send([message for messages in made.values() for message in messages], seed=chosen)
+            whole += sent
+            waits.wait_for_all(client, sent, timeout=timeout, settle=0)
+            following = {}
+            for script, messages in made.items():
+                answers = [client.answer_to(message) for message in messages]
+                payloads = [each.payload if each is not None and each.code is None else None for each in answers]
+                with contextlib.suppress(StopIteration):
+                    following[script] = scripts[script][0], script.send(payloads)
+            scripts = following
+        everything = SentMessages(whole, seed=chosen)
+        log_all_sent(client, everything)
+        return everything

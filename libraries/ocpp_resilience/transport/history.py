@@ -107,14 +107,12 @@ class QueueHistory:
         known = {*self._waiting, *self.model.charge_points, *self.model.unjudged}
         self._waiting.clear()
         for point in known:
-            self.model.forget(point)
-            self.model.leave_out(point, "it was used in an earlier test")
+            self.model.retire(point)
 
     def removed(self) -> None:
         """The state of all charge points was removed: they start anew."""
         self._waiting.clear()
-        for point in [*self.model.charge_points, *self.model.unjudged]:
-            self.model.forget(point)
+        self.model.forget_all()
 
 
 def _payload(message: SentMessage) -> dict[str, Any]:

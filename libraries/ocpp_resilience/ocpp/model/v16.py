@@ -135,6 +135,7 @@ class Model16:
         self._worlds: dict[str, list[_World]] = {}
         self._owners: dict[int, tuple[str, tuple[Any, ...]]] = {}
         self._unjudged: dict[str, str] = {}
+        self._retired: set[str] = set()
         self._effects: dict[str, Callable[[_World, Exchange], bool]] = {
             "BootNotification": self._boot,
             "DiagnosticsStatusNotification": self._diagnostics,
@@ -157,12 +158,26 @@ class Model16:
 
     def leave_out(self, charge_point: str, why: str) -> None:
         """Judge the answers of a charge point, but not its state."""
-        self._unjudged.setdefault(charge_point, why)
+        if charge_point not in self._retired:
+            self._unjudged.setdefault(charge_point, why)
+
+    def retire(self, charge_point: str) -> None:
+        """Judge the state of a charge point no more, whatever it sends, until it is forgotten."""
+        self._worlds.pop(charge_point, None)
+        self._unjudged.pop(charge_point, None)
+        self._retired.add(charge_point)
 
     def forget(self, charge_point: str) -> None:
         """Start anew with a charge point; its transactions keep their ids."""
         self._worlds.pop(charge_point, None)
         self._unjudged.pop(charge_point, None)
+        self._retired.discard(charge_point)
+
+    def forget_all(self) -> None:
+        """Start anew with every charge point; transactions keep their ids."""
+        self._worlds.clear()
+        self._unjudged.clear()
+        self._retired.clear()
 
     def transaction_ids(self, charge_point: str) -> list[int]:
         """The transactions of a charge point whose ids are known."""
@@ -178,6 +193,8 @@ class Model16:
     def take(self, exchange: Exchange) -> list[str]:
         """Take in the next exchange of a charge point; returns what is wrong with its answer, a problem a line."""
         problems = self.answer_problems(exchange) if exchange.outcome is Outcome.ANSWERED else []
+        if exchange.charge_point in self._retired:
+            return problems
         if exchange.outcome is not Outcome.REFUSED and any(
             name not in exchange.payload for name in REQUIRED.get(exchange.action, ())
         ):
