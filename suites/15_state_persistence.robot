@@ -11,7 +11,7 @@ Resource          ../resources/charge_points.resource
 Suite Setup       Start The System Under Test With Its State Store
 Suite Teardown    Stop The System Under Test With Its State Store
 Test Setup        The System Is Well And Stores As Documented
-Test Teardown     The Server Should Never Have Crashed
+Test Teardown     The Effects Are Right And The Server Has Never Crashed
 
 Test Tags         state
 

@@ -76,6 +76,7 @@ Five Short Outages Under Traffic Lose Nothing
     ${drain} =    All Messages Should Be Answered    ${sent}    alias=${FLAPPING}[queue]
     Every Message Should Have Been Answered    R16.4    ${drain}
     The Server Should Never Have Crashed    ${FLAPPING}[server]
+    [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
 
 After Outages Of Every Kind Everything Works And The Ledger Is Clean
     [Documentation]    Redis is killed, paused and cut off under traffic. The ledger of all messages is kept and judged.
@@ -140,6 +141,7 @@ Every Partial Failure Is Survived And Recovered From
     slow drip for 1 s    kill clients
     out of memory for 1 s    busy for 1 s
     too many clients for 1 s    wrong password for 1 s
+    [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
 
 The Server Is Killed Under Traffic And Loses Nothing
     [Documentation]    kill -9 while the queue is being drained.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from ocpp_resilience.charge_points.conformance import violations
 from ocpp_resilience.ocpp.frames import Direction, Frame, read_frame
 
 NOW = "2026-01-15T10:30:00Z"
+THEN = datetime.fromisoformat(NOW).timestamp()
+LATE = "2026-01-15T10:31:00Z"
 HEARTBEAT = [2, "h1", "Heartbeat", {}]
 ANSWER = [3, "h1", {"currentTime": NOW}]
 RESET = [2, "c1", "Reset", {"type": "Soft"}]
@@ -18,12 +21,18 @@ OBEYED = [3, "c1", {"status": "Accepted"}]
 
 
 def wire(*frames: Any, seconds: float = 1.0) -> list[Frame]:
-    """Frames `seconds` apart: `>` in front of what the charge point sends, `<` of what it receives."""
-    made = []
+    """Frames `seconds` apart: `>` in front of what the charge point sends, `<` of what it receives; `|` reconnects."""
+    made: list[Frame] = []
+    connection = 1
     for number, (arrow, data) in enumerate(frames, start=1):
+        if arrow == "|":
+            connection += 1
+            continue
         text = data if isinstance(data, str | bytes) else json.dumps(data)
         direction = Direction.SENT if arrow == ">" else Direction.RECEIVED
-        made.append(read_frame(text, direction=direction, number=number, at=number * seconds, time=0))
+        made.append(
+            read_frame(text, direction=direction, number=number, at=number * seconds, time=THEN, connection=connection)
+        )
     return made
 
 
@@ -69,9 +78,11 @@ def test_what_is_right_passes(frames: list[Any]) -> None:
         ([(">", HEARTBEAT), ("<", ANSWER), ("<", ANSWER)], "is the second answer to h1."),
         ([(">", HEARTBEAT), ("<", [3, "h2", {}])], "answers h2, which was not sent."),
         ([("<", [4, "-1", "FormationViolation", "", {}])], "answers -1, which was not sent."),
-        ([(">", HEARTBEAT), ("<", [3, "h1", {}])], "is no valid HeartbeatResponse: its payload: "),
+        ([(">", HEARTBEAT), ("<", [3, "h1", {}])], 'is no valid HeartbeatResponse: "currentTime" is a required'),
+        ([(">", HEARTBEAT), ("<", [3, "h1", {"currentTime": LATE}])], f"currentTime: {LATE} is not a time with zone"),
+        ([(">", HEARTBEAT), ("|", ""), ("<", ANSWER)], "answers h1, which was not sent."),
         ([(">", HEARTBEAT), ("<", [3, "h1", {"currentTime": "now"}])], "HeartbeatResponse: currentTime: "),
-        ([(">", [2, "a", "MakeCoffee", {}]), ("<", [3, "a", {}])], "is a MakeCoffeeResponse, which OCPP 1.6 does not"),
+        ([(">", [2, "a", "MakeCoffee", {}]), ("<", [3, "a", {}])], "ocpp1.6 has no MakeCoffeeResponse"),
     ],
 )
 def test_each_violation_is_found_once_and_named(frames: list[Any], problem: str) -> None:

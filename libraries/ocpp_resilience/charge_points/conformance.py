@@ -24,9 +24,9 @@ def violations(frames: Iterable[Frame], *, command_timeout: float, behaviour: Be
     """What the gateway did that it must not, one sentence each, in the order in which it happened.
 
     These rules are checked: each frame is an OCPP-J message (section 4.2); a command and the answer to a CALL are as
-    the official schemas say; a command has an id that no command had before (section 4.1.4); there is one outstanding
-    command at a time (section 4.1.1); what an answer says is possible; each CALL is answered once at most, and nothing
-    is answered that was not sent.
+    the official schemas say; a command has an id that no command had before on its connection (section 4.1.4); there is
+    one outstanding command at a time (section 4.1.1); what an answer says is possible; each CALL is answered once at
+    most, and nothing is answered that was not sent.
 
     Args:
         frames: what went over the wire, oldest first.
@@ -44,6 +44,11 @@ class _Judge:
         self._model = model
         self.found: list[str] = []
         self._command_timeout = command_timeout
+        self._connection = 0
+        self._on_a_new_connection()
+
+    def _on_a_new_connection(self) -> None:
+        """Message ids have to be unique on one connection only, and nothing is outstanding on a new one."""
         self._calls: dict[str, Frame] = {}
         self._unreadable = 0
         self._answered: set[str] = set()
@@ -52,6 +57,9 @@ class _Judge:
 
     def look(self, frame: Frame) -> None:
         """The next frame."""
+        if frame.connection != self._connection:
+            self._connection = frame.connection
+            self._on_a_new_connection()
         if frame.direction is Direction.SENT:
             self._sent(frame)
         elif frame.kind is MessageType.CALL:

@@ -340,6 +340,14 @@ class ChargePoint:
         """
         return await self._send(data)
 
+    async def send_call(self, action: str, payload: Mapping[str, Any], message_id: str) -> Frame:
+        """Send a CALL without waiting for its answer.
+
+        Raises:
+            NotConnected: there is no connection.
+        """
+        return await self._send(_text([MessageType.CALL, message_id, action, payload]))
+
     async def send_bytes(self, data: bytes) -> None:
         """Send bytes on the connection below the WebSocket: frames that no library would make.
 
@@ -391,7 +399,14 @@ class ChargePoint:
 
     def _note(self, direction: Direction, data: str | bytes) -> Frame:
         self._frames += 1
-        frame = read_frame(data, direction=direction, number=self._frames, at=time.monotonic(), time=time.time())
+        frame = read_frame(
+            data,
+            direction=direction,
+            number=self._frames,
+            at=time.monotonic(),
+            time=time.time(),
+            connection=len(self.ends) + 1,
+        )
         self.frames.append(frame)
         return frame
 

@@ -33,6 +33,7 @@ class Frame:
         number: its place among all that the charge point sent and received, from 1.
         at: when, in seconds of `time.monotonic`.
         time: when, in seconds since 1970.
+        connection: which of the charge point's connections it went over, from 1.
         kind: CALL, CALLRESULT or CALLERROR; `None` where it is not an OCPP-J message.
         message_id: its message id; `None` where that cannot be read.
         action: the action of a CALL.
@@ -47,6 +48,7 @@ class Frame:
     number: int
     at: float
     time: float
+    connection: int = 1
     kind: MessageType | None = None
     message_id: str | None = None
     action: str | None = None
@@ -75,9 +77,11 @@ class Frame:
         return f"the frame {shortened(self.text)}"
 
 
-def read_frame(data: str | bytes, *, direction: Direction, number: int, at: float, time: float) -> Frame:
+def read_frame(
+    data: str | bytes, *, direction: Direction, number: int, at: float, time: float, connection: int = 1
+) -> Frame:
     """Recognise a WebSocket message, as far as it can be read; anything may come."""
-    frame = Frame(direction=direction, data=data, number=number, at=at, time=time)
+    frame = Frame(direction=direction, data=data, number=number, at=at, time=time, connection=connection)
     if isinstance(data, bytes):
         return frame
     try:

@@ -20,6 +20,7 @@ Step: TypeAlias = tuple[str, dict[str, Any]]
 Answers: TypeAlias = Sequence[dict[str, Any] | None]
 Script: TypeAlias = Generator[list[Step], Answers, None]
 
+MOST_CONNECTORS = 4
 STATUSES = (
     "Available",
     "Preparing",
@@ -85,7 +86,7 @@ class SessionScript:
         self._chance = chance
         self._neighbours = neighbours
         self._rounds = rounds
-        self._connectors = chance.randint(1, 4)
+        self._connectors = chance.randint(1, MOST_CONNECTORS)
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
         # Some charge points were offline: what they tell happened days ago.
