@@ -114,7 +114,8 @@ Several Processors Keep The Order Of Each Charge Point
     ${redis} =    Get Redis Url
     ${processors} =    Get Running Server Count    ${redis}
     Requirement Should Be Met    R13.4    processors    ${processors}
-    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND    The Second And The Third Processor Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Second And The Third Processor Leave
 
 Processors That Share Eight Shards Keep The Order Of Each Charge Point
     [Documentation]    Messages still go to the unsharded queue. One of two instances ends, and the other one has all
@@ -127,7 +128,8 @@ Processors That Share Eight Shards Keep The Order Of Each Charge Point
     Wait Until Server Owns Shards    8    alias=second of shards
     All Should Be Answered In The Order Queued    ${sent}
     Stop Server    alias=second of shards
-    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND    The Processors Of Shards Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Dies Is Replaced And The Order Is Kept
     [Documentation]    One of two instances is killed with messages in hand, and the other one takes its shards over.
@@ -139,7 +141,8 @@ A Processor Of Shards That Dies Is Replaced And The Order Is Kept
     Wait Until Server Owns Shards    8    alias=second of shards
     All Should Be Answered In The Order Queued    ${sent}
     Stop Server    alias=second of shards
-    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND    The Processors Of Shards Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Wakes Up Too Late Changes Nothing
     [Documentation]    One of two instances is held still with messages in hand until the other one has taken its shards
@@ -153,7 +156,8 @@ A Processor Of Shards That Wakes Up Too Late Changes Nothing
     Resume Server    alias=first of shards
     Each Processor Should Own Four Shards
     All Should Be Answered In The Order Queued    ${sent}
-    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND    The Processors Of Shards Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Processors Of Shards Leave
 
 A Processor That Dies Is Replaced And The Order Is Kept
     [Documentation]    The instance that drains the queue is held still, 5,000 messages are queued, and it is killed;

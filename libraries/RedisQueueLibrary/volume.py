@@ -5,8 +5,18 @@ from __future__ import annotations
 import contextlib
 import random
 from datetime import timedelta
+from typing import Any
 
-from ocpp_resilience.ocpp.messages import ACTIONS, MessageFormat, SentMessage, SentMessages, build
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.messages import (
+    ACTIONS,
+    LARGEST_INTEGER,
+    MessageFormat,
+    SentMessage,
+    SentMessages,
+    build,
+    default_payload,
+)
 from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
@@ -144,3 +154,71 @@ class Volume(QueueComponent):
         everything = SentMessages(whole, seed=chosen)
         log_all_sent(client, everything)
         return everything
+
+    @keyword(tags=("queue", "send", "transaction"))
+    def queue_messages_for_foreign_transactions(
+        self, charge_points: int = 10, *, timeout: timedelta = timedelta(seconds=30), alias: str = "queue"
+    ) -> SentMessages:
+        """Queues stops and meter values for transactions that are not the sender's to change, and returns these.
+
+        Each charge point has a transaction that runs and one that is over. Then each tries to stop, and to send meter
+        values for, one that runs at its neighbour, one that is over there, its own that is over, and one that there
+        never was.
+
+        Args:
+            charge_points: how many new charge points, at least 2.
+            timeout: the longest wait for the answers to the messages before.
+            alias: which queue.
+
+        Raises:
+            UsageError: one charge point has no neighbour.
+            LacksCapability: the target does not support the actions; the test is skipped.
+            WaitTimeout: the messages before were not answered.
+
+        Example:
+        ```robotframework
+        ${attempts}    Queue Messages For Foreign Transactions
+        All Messages Should Be Answered    ${attempts}
+        ${history}    Get Message History
+        State Should Equal The Model    ${history}
+        ```
+        """
+        if charge_points < 2:
+            raise UsageError(f"{charge_points} charge points have no neighbours; at least 2 are needed.")
+        client = self._queues.get(alias)
+        client.need_actions("StartTransaction", "StopTransaction", "MeterValues")
+        owners = points(charge_points, self._ids)
+
+        def queue(steps: list[tuple[str, str, dict[str, Any]]]) -> SentMessages:
+            return client.send(
+                build(
+                    action,
+                    default_payload(action) | fields,
+                    charge_point=owner,
+                    message_id=self._ids.message(),
+                    message_format=client.message_format,
+                )
+                for owner, action, fields in steps
+            )
+
+        def ids(messages: SentMessages) -> list[int]:
+            waits.wait_for_all(client, messages, timeout=timeout, settle=0)
+            answers = [client.answer_to(each) for each in messages]
+            return [answer.payload.get("transactionId", 0) if answer is not None else 0 for answer in answers]
+
+        over = ids(queue([(each, "StartTransaction", {"connectorId": 1}) for each in owners]))
+        ids(queue([(each, "StopTransaction", {"transactionId": tx}) for each, tx in zip(owners, over, strict=True)]))
+        running = ids(queue([(each, "StartTransaction", {"connectorId": 2}) for each in owners]))
+        attempts: list[tuple[str, str, dict[str, Any]]] = []
+        for place, owner in enumerate(owners):
+            neighbour = (place + 1) % len(owners)
+            for transaction in (running[neighbour], over[neighbour], over[place], LARGEST_INTEGER):
+                reading = default_payload("MeterValues")["meterValue"][0]
+                reading["sampledValue"][0]["value"] = "987654"
+                values = {"connectorId": 2, "transactionId": transaction, "meterValue": [reading]}
+                attempts.append((owner, "MeterValues", values))
+                stop = {"transactionId": transaction, "meterStop": 987_654, "reason": "Other", "idTag": "TEST-TAG"}
+                attempts.append((owner, "StopTransaction", stop))
+        sent = queue(attempts)
+        log_all_sent(client, sent)
+        return sent

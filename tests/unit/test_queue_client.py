@@ -107,7 +107,9 @@ def send(client: QueueClient, count: int = 1, *, point: str | None = None) -> Se
 
 def answer(server: redis.Redis, *messages: SentMessage, code: str | None = None) -> None:
     for each in messages:
-        frame = [3, each.message_id, {"currentTime": rfc3339()}] if code is None else [4, each.message_id, code, "no", {}]
+        frame = (
+            [3, each.message_id, {"currentTime": rfc3339()}] if code is None else [4, each.message_id, code, "no", {}]
+        )
         server.lpush(f"ocpp:responses:{each.charge_point}", json.dumps({"payload": frame}))
 
 

@@ -305,6 +305,8 @@ class ChargePoints:
 
     def __init__(self) -> None:
         self._points: dict[str, ChargePoint] = {}
+        self.busy: set[ChargePoint] = set()
+        """Those of a fleet that charges, which belong to the fleet until it stops."""
 
     def find(self, alias: str) -> ChargePoint | None:
         """The charge point of this alias or id, if there is one."""
@@ -339,5 +341,5 @@ class ChargePoints:
         self._points = {alias: point for alias, point in self._points.items() if point not in gone}
 
     def all(self) -> list[ChargePoint]:
-        """All of them, oldest first."""
-        return list(self._points.values())
+        """All of them that are not at work in a fleet, oldest first."""
+        return [point for point in self._points.values() if point not in self.busy]
