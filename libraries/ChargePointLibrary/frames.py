@@ -11,8 +11,7 @@ from ChargePointLibrary.base import ALIAS, PointComponent
 from ocpp_resilience.charge_points.conformance import violations
 from ocpp_resilience.charge_points.history import PointHistory
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.frames import Direction, Frame, in_short
-from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import wait_until
@@ -165,8 +164,9 @@ class Frames(PointComponent):
 
         Each frame has to be an OCPP-J message; commands and answers have to be as the official schemas say, and what
         answers say has to be possible (the time within the clock's tolerance, an interval above 0); a command has a
-        message id of its own, and only one is outstanding at a time; each CALL is answered once at most, and nothing is
-        answered that was not sent. Of each charge point, the newest 10,000 frames are looked at.
+        message id that no other command of its connection has, and only one is outstanding at a time; each CALL is
+        answered once at most, and nothing is answered that was not sent. Each connection is judged by itself. Of each
+        charge point, the newest 10,000 frames are looked at.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -186,10 +186,15 @@ class Frames(PointComponent):
         """
         looked_at, found = 0, []
         for point in self.chosen(charge_points):
-            frames = list(point.frames.copy())
+            # In this order: a frame that leaves the buffer in between counts twice, which accuses nobody.
+            frames, before = list(point.frames.copy()), point.before_frames.copy()
             looked_at += sum(1 for frame in frames if frame.direction is Direction.RECEIVED)
-            behaviour = point.gateway.target.behaviour
-            broken = violations(frames, command_timeout=command_timeout.total_seconds(), behaviour=behaviour)
+            broken = violations(
+                frames,
+                command_timeout=command_timeout.total_seconds(),
+                before=before,
+                behaviour=point.gateway.target.behaviour,
+            )
             found += [f"{point.id}: {each}" for each in broken]
         if found:
             for each in found[:100]:

@@ -8,18 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.messages import (
-    ACTIONS,
-    LARGEST_INTEGER,
-    MessageFormat,
-    SentMessage,
-    SentMessages,
-    build,
-    default_payload,
-)
-from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript
+from ocpp_resilience.ocpp.v16_sessions import SESSION_ACTIONS, Neighbours, SessionScript
+from ocpp_resilience.ocpp.version import LARGEST_INTEGER
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.messages import MessageFormat, SentMessage, SentMessages, build
 from ocpp_resilience.transport.volume import Order, generate, new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
 
@@ -75,6 +68,7 @@ class Volume(QueueComponent):
             mix=supported_mix(client, mix if mix is not None else {action: 1}),
             order=order,
             seed=chosen,
+            version=client.version,
             message_format=format or client.message_format,
             new_message_id=self._ids.message,
         )
@@ -119,7 +113,7 @@ class Volume(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        client.need_actions(*ACTIONS)
+        client.need_actions(*SESSION_ACTIONS)
         chosen = new_seed() if seed is None else seed
         chance, neighbours = random.Random(chosen), Neighbours()  # noqa: S311 - has to be repeatable
         scripts = {}
@@ -193,7 +187,7 @@ class Volume(QueueComponent):
             return client.send(
                 build(
                     action,
-                    default_payload(action) | fields,
+                    client.version.sample(action) | fields,
                     charge_point=owner,
                     message_id=self._ids.message(),
                     message_format=client.message_format,
@@ -213,7 +207,7 @@ class Volume(QueueComponent):
         for place, owner in enumerate(owners):
             neighbour = (place + 1) % len(owners)
             for transaction in (running[neighbour], over[neighbour], over[place], LARGEST_INTEGER):
-                reading = default_payload("MeterValues")["meterValue"][0]
+                reading = client.version.sample("MeterValues")["meterValue"][0]
                 reading["sampledValue"][0]["value"] = "987654"
                 values = {"connectorId": 2, "transactionId": transaction, "meterValue": [reading]}
                 attempts.append((owner, "MeterValues", values))

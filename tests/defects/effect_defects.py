@@ -10,9 +10,10 @@ from catalogue import defect
 from msgspec.structs import replace
 
 from server.errors import ErrorCode
-from server.ocpp import handlers
-from server.ocpp.handlers import Outcome
-from server.ocpp.messages import Call
+from server.ocpp.frames import Call
+from server.ocpp.v16 import charge_point, transactions
+from server.ocpp.v16.actions import ACTIONS
+from server.ocpp.version import Outcome
 from server.processor import processor
 from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import StateView
@@ -21,15 +22,15 @@ SHAPES = "The State After Sessions Of Every Shape Is What Their Messages Say"
 SOCKETS = "The State After Sessions Over WebSockets Is What Their Messages Say"
 AGAIN = "Messages That Are Sent Again Count Once"
 FOREIGN = "A Charge Point Cannot Change What Is Not Its Own"
-ACTIONS = "Every Action In Every Message Format Is Answered In Time"
+EACH = "Every Action In Every Message Format Is Answered In Time"
 
 Handler = Callable[[Call, StateView], Outcome]
 
 
 def changed(action: str, change: Callable[[Outcome, Call, StateView], Outcome]) -> None:
     """Change what handling an action comes to."""
-    sound = handlers._HANDLERS[action]
-    handlers._HANDLERS[action] = lambda call, view: change(sound(call, view), call, view)
+    sound = ACTIONS[action].handle
+    ACTIONS[action].handle = lambda call, view: change(sound(call, view), call, view)
 
 
 def changed_answer(action: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -56,26 +57,26 @@ def changed_records(action: str, kind: type[Any], change: Callable[[Any, Call], 
 
 def asked_for(action: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Handle an action as if its payload were another one."""
-    sound = handlers._HANDLERS[action]
-    handlers._HANDLERS[action] = lambda call, view: sound(replace(call, payload=change(dict(call.payload))), view)
+    sound = ACTIONS[action].handle
+    ACTIONS[action].handle = lambda call, view: sound(replace(call, payload=change(dict(call.payload))), view)
 
 
 # ------------------------------------------------------------------ answers
 
 
-@defect("R13.1", ACTIONS, says=r"The answer to BootNotification .* is wrong: interval: 0 is not above 0")
+@defect("R13.1", EACH, says=r"The answer to BootNotification .* is wrong: interval: 0 is not above 0")
 def interval_of_nothing() -> None:
     """A boot is answered with a heartbeat interval of 0 seconds."""
-    handlers.HEARTBEAT_INTERVAL = 0
+    charge_point.HEARTBEAT_INTERVAL = 0
 
 
-@defect("R13.1", ACTIONS, says=r"The answer to BootNotification .* is wrong: currentTime: .*date-time")
+@defect("R13.1", EACH, says=r"The answer to BootNotification .* is wrong: currentTime: .*date-time")
 def times_without_a_zone() -> None:
     """The time in the answer to a boot is local, without its zone."""
     changed_answer("BootNotification", lambda answer: answer | {"currentTime": answer["currentTime"].removesuffix("Z")})
 
 
-@defect("R13.1", ACTIONS, says=r"The answer to BootNotification .* is wrong: currentTime: \S+ is not a time")
+@defect("R13.1", EACH, says=r"The answer to BootNotification .* is wrong: currentTime: \S+ is not a time")
 def local_time_as_utc() -> None:
     """The time in the answer to a boot is that of a zone an hour ahead, and says that it is UTC."""
 
@@ -86,25 +87,25 @@ def local_time_as_utc() -> None:
     changed_answer("BootNotification", ahead)
 
 
-@defect("R13.1", ACTIONS, says=r"The answer to Authorize .* is wrong: .*idTagInfo.*required")
+@defect("R13.1", EACH, says=r"The answer to Authorize .* is wrong: .*idTagInfo.*required")
 def authorizations_without_a_verdict() -> None:
     """Authorize is answered with nothing."""
     changed_answer("Authorize", lambda answer: {})
 
 
-@defect("R13.1", ACTIONS, says=r"The answer to DataTransfer .* is wrong: status: .*unknownVendor")
+@defect("R13.1", EACH, says=r"The answer to DataTransfer .* is wrong: status: .*unknownVendor")
 def statuses_in_another_spelling() -> None:
     """DataTransfer is answered with a status that OCPP spells otherwise."""
     changed_answer("DataTransfer", lambda answer: {"status": "unknownVendor"})
 
 
-@defect("R13.1", ACTIONS, says=r"The answer to MeterValues .* is wrong: .*status.* unexpected")
+@defect("R13.1", EACH, says=r"The answer to MeterValues .* is wrong: .*status.* unexpected")
 def answers_with_a_field_too_many() -> None:
     """MeterValues is answered with a status, which it has not got."""
     changed_answer("MeterValues", lambda answer: {"status": "Accepted"})
 
 
-@defect("R13.1", ACTIONS, says=r"The answer to StartTransaction .* is wrong: transactionId: .*not of type .integer")
+@defect("R13.1", EACH, says=r"The answer to StartTransaction .* is wrong: transactionId: .*not of type .integer")
 def transaction_ids_as_text() -> None:
     """Transaction ids are answered as text."""
     changed_answer("StartTransaction", lambda answer: answer | {"transactionId": str(answer["transactionId"])})
@@ -119,8 +120,8 @@ def stops_without_a_verdict() -> None:
 @defect("R13.8", SHAPES, says=r"transactionId: \d+ for a repeated start, which had got \d+.* wrong_answers: required")
 def repeated_starts_are_new_ones() -> None:
     """A start that comes again under a new message id makes another transaction."""
-    sound = handlers._start_transaction
-    handlers._HANDLERS["StartTransaction"] = lambda call, view: sound(call, cast(Any, _Blind(view)))
+    sound = transactions.start_transaction
+    ACTIONS["StartTransaction"].handle = lambda call, view: sound(call, cast(Any, _Blind(view)))
 
 
 class _Blind:
@@ -142,20 +143,20 @@ class _Blind:
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def kilowatt_hours_as_watt_hours() -> None:
     """The unit of a reading is not looked at."""
-    sound = handlers._energy
+    sound = transactions._energy
 
     def energy(meter_values: list[dict[str, Any]]) -> int | None:
         return sound(
             [{"sampledValue": [sample | {"unit": "Wh"} for sample in value["sampledValue"]]} for value in meter_values]
         )
 
-    handlers._energy = energy
+    transactions._energy = energy
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def readings_of_one_phase_as_the_whole() -> None:
     """The register of one phase is taken for that of the connector."""
-    sound = handlers._energy
+    sound = transactions._energy
 
     def energy(meter_values: list[dict[str, Any]]) -> int | None:
         whole = [
@@ -164,30 +165,30 @@ def readings_of_one_phase_as_the_whole() -> None:
         ]
         return sound(whole)
 
-    handlers._energy = energy
+    transactions._energy = energy
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def first_reading_of_a_message() -> None:
     """Of several readings in one message the first counts, not the last."""
-    sound = handlers._energy
+    sound = transactions._energy
 
     def energy(meter_values: list[dict[str, Any]]) -> int | None:
         return next((found for value in meter_values if (found := sound([value])) is not None), None)
 
-    handlers._energy = energy
+    transactions._energy = energy
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def readings_without_a_measurand_are_skipped() -> None:
     """A sample without a measurand is not taken for the energy register, as the specification says it is."""
-    sound = handlers._energy
+    sound = transactions._energy
 
     def energy(meter_values: list[dict[str, Any]]) -> int | None:
         named = [{"sampledValue": [s for s in value["sampledValue"] if "measurand" in s]} for value in meter_values]
         return sound(named)
 
-    handlers._energy = energy
+    transactions._energy = energy
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
@@ -208,14 +209,14 @@ def readings_go_to_the_first_connector() -> None:
 @defect("R13.8", SHAPES, says=r"(meter_stop|reason) is .* wrong_fields: required == 0")
 def second_stops_count() -> None:
     """A second stop of a transaction overwrites the first."""
-    sound = handlers._own_active_transaction
+    sound = transactions._own_active_transaction
 
     def own(call: Call, view: StateView, number: int | None) -> Transaction | None:
         found = sound(call, view, number)
         known = view.transaction(number) if number is not None and call.action == "StopTransaction" else None
         return found or (known if known is not None and known.charge_point_id == call.charge_point_id else None)
 
-    handlers._own_active_transaction = own
+    transactions._own_active_transaction = own
 
 
 @defect("R15.9", FOREIGN, says=r"status is 'completed', expected 'active'.* R15\.9 changed: required == 0")
@@ -231,7 +232,7 @@ def anybody_may_send_readings() -> None:
 
 
 def _owner_is_not_looked_at(action: str) -> None:
-    sound = handlers._own_active_transaction
+    sound = transactions._own_active_transaction
 
     def own(call: Call, view: StateView, number: int | None) -> Transaction | None:
         known = view.transaction(number) if number is not None and call.action == action else None
@@ -239,13 +240,13 @@ def _owner_is_not_looked_at(action: str) -> None:
             return known
         return sound(call, view, number)
 
-    handlers._own_active_transaction = own
+    transactions._own_active_transaction = own
 
 
 @defect("R15.9", FOREIGN, says=r"meter_current is 987654, expected.* R15\.9 changed: required == 0")
 def readings_after_the_end_count() -> None:
     """Meter values for a transaction that is over change it."""
-    sound = handlers._own_active_transaction
+    sound = transactions._own_active_transaction
 
     def own(call: Call, view: StateView, number: int | None) -> Transaction | None:
         known = view.transaction(number) if number is not None and call.action == "MeterValues" else None
@@ -253,20 +254,20 @@ def readings_after_the_end_count() -> None:
             return known
         return sound(call, view, number)
 
-    handlers._own_active_transaction = own
+    transactions._own_active_transaction = own
 
 
 @defect("R15.9", FOREIGN, says=r"Not every message was answered|R15\.9 wrong_answers: required == 0|valid but refused")
 def unknown_stops_are_refused() -> None:
     """A stop for an unknown transaction is refused, which OCPP does not allow."""
-    sound = handlers._HANDLERS["StopTransaction"]
+    sound = ACTIONS["StopTransaction"].handle
 
     def stop(call: Call, view: StateView) -> Outcome:
         if view.transaction(call.payload.get("transactionId", 0)) is None:
             raise processor._refusal(call, ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, "there is no such transaction")
         return sound(call, view)
 
-    handlers._HANDLERS["StopTransaction"] = stop
+    ACTIONS["StopTransaction"].handle = stop
 
 
 @defect("R13.8", SHAPES, says=r"reason is 'Local', expected.* wrong_fields: required == 0")
@@ -371,7 +372,7 @@ def a_status_ends_what_runs_on_the_connector() -> None:
 )
 def the_charge_point_is_a_connector() -> None:
     """Connector 0 is kept as a connector, and not as the charge point itself."""
-    sound = handlers._HANDLERS["StatusNotification"]
+    sound = ACTIONS["StatusNotification"].handle
 
     def status(call: Call, view: StateView) -> Outcome:
         if call.payload.get("connectorId") != 0:
@@ -379,7 +380,7 @@ def the_charge_point_is_a_connector() -> None:
         record = replace(view.connector(call.charge_point_id, 0), status=call.payload["status"])
         return Outcome({}, {view.keys.connector(call.charge_point_id, 0): record})
 
-    handlers._HANDLERS["StatusNotification"] = status
+    ACTIONS["StatusNotification"].handle = status
 
 
 @defect("R13.8", SOCKETS, says=r"charge point: (serial|firmware) is '\S+', expected None.* wrong_fields: required == 0")
@@ -400,7 +401,7 @@ def a_boot_keeps_what_the_last_one_said() -> None:
 @defect("R13.8", SOCKETS, says=r"(firmware|diagnostics)_status is .* wrong_fields: required == 0")
 def diagnostics_are_taken_for_firmware() -> None:
     """The status of diagnostics is recorded as that of the firmware."""
-    handlers._HANDLERS["DiagnosticsStatusNotification"] = handlers._HANDLERS["FirmwareStatusNotification"]
+    ACTIONS["DiagnosticsStatusNotification"].handle = ACTIONS["FirmwareStatusNotification"].handle
 
 
 @defect("R13.8", SHAPES, says=r".* wrong_(fields|answers): required == 0|Not every message was answered")
@@ -417,7 +418,7 @@ def a_batch_forgets_what_it_has_written() -> None:
 @defect("R13.7", AGAIN, says=r"\d+ answered otherwise.* other_answers: required == 0")
 def a_stop_that_comes_again_is_answered_otherwise() -> None:
     """A stop of a transaction that is over is answered as one of an invalid id tag."""
-    sound = handlers._HANDLERS["StopTransaction"]
+    sound = ACTIONS["StopTransaction"].handle
 
     def stop(call: Call, view: StateView) -> Outcome:
         known = view.transaction(call.payload.get("transactionId", 0))
@@ -427,4 +428,4 @@ def a_stop_that_comes_again_is_answered_otherwise() -> None:
             outcome.answer = {"idTagInfo": {"status": "Invalid"}}
         return outcome
 
-    handlers._HANDLERS["StopTransaction"] = stop
+    ACTIONS["StopTransaction"].handle = stop

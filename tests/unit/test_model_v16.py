@@ -390,9 +390,9 @@ def test_what_happened_is_always_among_the_allowed_states(steps: list[str], unkn
             record["reason"] = "Local"
     observed = Observed(
         fields={"transaction": STATE_FIELDS["transaction"]},
-        transactions=records,
-        listed=dict.fromkeys(records, NOW),
-        active={number for number, record in records.items() if record["status"] == "active"},
+        transactions={record["id"]: record for record in records},
+        listed=dict.fromkeys((record["id"] for record in records), NOW),
+        active={record["id"] for record in records if record["status"] == "active"},
     )
     assert told.differences(observed) == []
 

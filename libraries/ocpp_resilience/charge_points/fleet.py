@@ -13,8 +13,8 @@ from typing import Any
 from ocpp_resilience.charge_points.errors import ConnectFailed, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.messages import MessageType
-from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript
+from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.waiting import in_words
 

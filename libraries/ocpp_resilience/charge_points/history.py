@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.frames import Direction, Frame
-from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
 from ocpp_resilience.ocpp.model.v16 import VERSION
 from ocpp_resilience.ocpp.validation import validate_request

@@ -12,7 +12,7 @@ from ocpp_resilience.charge_points.many import Exchange, all_succeeded, together
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript
+from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
 from ocpp_resilience.text import counted, examples
 
 

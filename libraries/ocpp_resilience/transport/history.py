@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ocpp_resilience.clock import since_1970
-from ocpp_resilience.ocpp.messages import Delivery, MessageFormat, SentMessage
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
 from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
 
 ReadAnswers: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Answer]]]
 _FRAME_KEYS = ("action", "chargePointId", "messageId")

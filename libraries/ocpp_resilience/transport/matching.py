@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ocpp_resilience.ocpp.messages import Delivery, SentMessage
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 EXAMPLES = 3
 Check: TypeAlias = Callable[[SentMessage, Answer], list[str]]
