@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ChargePointLibrary.commands import Commands
 from ChargePointLibrary.connection import Connection
+from ChargePointLibrary.fleet import Fleets
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
 from ChargePointLibrary.security import Security
@@ -21,7 +22,7 @@ __all__ = ["ChargePointLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Connection, Frames, Messages, Security, Volume):
+    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Volume):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -94,6 +95,7 @@ class ChargePointLibrary(_Keywords):
                 Connection(points, gateways, ids),
                 Messages(points),
                 Volume(points, gateways, ids),
+                Fleets(points, gateways, ids),
                 Commands(points),
                 Frames(points),
                 Security(),

@@ -174,7 +174,7 @@ class TestLoading:
 
     def test_unknown_names_list_the_known_ones(self) -> None:
         known = load()
-        with pytest.raises(UnknownRequirement, match=r"no requirement 'R13\.9' in .*Known: R13\.1, R13\.2, .*R13\.6\."):
+        with pytest.raises(UnknownRequirement, match=r"no requirement 'R13\.9' in .*Known: R13\.1, R13\.2, .*R13\.8\."):
             known.get("R13.9")
         with pytest.raises(
             UnknownRequirement, match=r"R13\.5 has no threshold 'rate' in .*Known: messages, drain_rate"

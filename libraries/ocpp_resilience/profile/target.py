@@ -14,6 +14,7 @@ import msgspec
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import reading, rules
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, Redis, State
 from ocpp_resilience.profile.sections import (
@@ -57,6 +58,7 @@ class Target(Section, frozen=True):
         message_format: what it takes off its request queue.
         redis: its databases and keys.
         state: how what it keeps can be read.
+        behaviour: what it does where the OCPP specification leaves a choice.
         actions: the actions of charge points that it handles, of all that its OCPP version has; lists by subprotocol
             where it speaks several versions; the core of the version if not given. No other action is sent as a valid
             message, and none of these as an unsupported one.
@@ -79,6 +81,7 @@ class Target(Section, frozen=True):
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     state: State = State()
+    behaviour: Behaviour = Behaviour()
     actions: list[str] | dict[str, list[str]] | None = None
     capabilities: list[Capability] = msgspec.field(default_factory=list)
     source: str = ""
