@@ -5,7 +5,9 @@ Its own beyond that, and absent in a real Toxiproxy:
 
 - `GET /fault-proxy`: that it is this proxy, and its seed.
 - `GET`, `POST /proxies/{proxy}/resp`, `DELETE /proxies/{proxy}/resp/{name}`: faults at chosen Redis commands.
-- `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{reset|close|half_open|close_half_open}`.
+- `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{action}`: `reset`, `close`, `half_open`,
+  `client_gone` or `close_half_open` all of them.
+- Toxics `packet_loss` and `nat_timeout`.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.relay import Connection, Proxy
-from ocpp_resilience.faults.proxy.toxics import Refused, RespFault, Toxic, decode
+from ocpp_resilience.faults.proxy.requests import Refused, decode
+from ocpp_resilience.faults.proxy.toxics import Toxic
 from ocpp_resilience.ports import HOST
 
 VERSION = "2.9.0"
@@ -215,7 +219,7 @@ class FaultProxy:
 
     async def _add_resp(self, request: Request) -> Response:
         proxy = self._proxy(request)
-        fault = decode(await request.body(), RespFault).checked()
+        fault = decode(await request.body(), CommandRule).checked()
         if fault.name in proxy.resp:
             raise Refused("fault already exists", 409)
         proxy.resp[fault.name] = fault
@@ -246,7 +250,8 @@ class FaultProxy:
         actions: dict[str, Callable[[Connection], None]] = {
             "reset": Connection.reset,
             "close": Connection.close,
-            "half_open": Connection.leave_half_open,
+            "half_open": lambda connection: connection.leave_half_open("upstream"),
+            "client_gone": lambda connection: connection.leave_half_open("downstream"),
             "close_half_open": lambda connection: connection.close() if connection.half_open else None,
         }
         action = actions.get(request.path_params["action"])

@@ -1,0 +1,33 @@
+"""Requests to the HTTP API of the fault proxy: read, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ocpp_resilience.errors import UsageError
+
+
+class Refused(UsageError):
+    """A request to the proxy's HTTP API cannot be carried out.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def decode(raw: bytes, kind: Any) -> Any:
+    """JSON as `kind`.
+
+    Raises:
+        Refused: it is none.
+    """
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.MsgspecError as error:
+        raise Refused(f"bad request body: {error}") from None
