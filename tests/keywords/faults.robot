@@ -21,6 +21,9 @@ Every Fault On The Way Is Proven
     Limit Bandwidth    50
     Black Hole
     Half Open
+    Half Open    gone=client
+    Lose Packets    0.3    rto=50 ms
+    Forget Idle Connections    idle=300 ms
     Slow Drip
     Keep Resetting Connections
     Disconnect Redis

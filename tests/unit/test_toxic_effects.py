@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ocpp_resilience.faults.proxy.requests import Refused
-from ocpp_resilience.faults.proxy.toxics import EFFECTS, NEVER, SEGMENT, Effect, Piece, Toxic
+from ocpp_resilience.faults.proxy.toxics import EFFECTS, NEVER, SEGMENT, Piece, Toxic, ToxicEffect
 
 
 @dataclass
@@ -34,11 +34,11 @@ class Flow:
         self.ended = "reset"
 
 
-def effect(kind: str, flow: Flow | None = None, seed: int = 7, **attributes: Any) -> Effect:
+def effect(kind: str, flow: Flow | None = None, seed: int = 7, **attributes: Any) -> ToxicEffect:
     return Toxic(type=kind, attributes=attributes).checked().effect(flow or Flow(), random.Random(seed))
 
 
-def passed(made: Effect, *pieces: Piece) -> list[Piece]:
+def passed(made: ToxicEffect, *pieces: Piece) -> list[Piece]:
     """The pieces that come out, each written as soon as it is asked for."""
     found = []
     for data, at in made.through(iter(pieces)):

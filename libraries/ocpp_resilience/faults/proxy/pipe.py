@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ocpp_resilience.faults.proxy.toxics import HOLD, NEVER, Effect, Piece, Stream, Toxic
+from ocpp_resilience.faults.proxy.toxics import HOLD, NEVER, Piece, Stream, Toxic, ToxicEffect
 
 if TYPE_CHECKING:
     from ocpp_resilience.faults.proxy.relay import Connection
@@ -31,7 +31,7 @@ class Pipe:
         self.dropped = 0
         self.written = 0
         self.ended = False
-        self._effects: dict[str, Effect] = {}
+        self._effects: dict[str, ToxicEffect] = {}
         self._toxics: list[Toxic] = []
         self._lifetimes: dict[str, asyncio.TimerHandle] = {}
         # Each chunk with the moment from which it may pass; None is the end of the stream.

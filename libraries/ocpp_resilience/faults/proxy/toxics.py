@@ -92,12 +92,12 @@ class Toxic(msgspec.Struct, kw_only=True):
             attributes=known | self.attributes,
         )
 
-    def effect(self, flow: Flow, dice: random.Random) -> Effect:
+    def effect(self, flow: Flow, dice: random.Random) -> ToxicEffect:
         """Its effect on one direction of one connection."""
         return EFFECTS[self.type](self.attributes, flow, dice)
 
 
-class Effect(abc.ABC):
+class ToxicEffect(abc.ABC):
     """What a toxic does to one direction of one connection.
 
     Args:
@@ -146,7 +146,7 @@ class Effect(abc.ABC):
         self.flow.close()
 
 
-class Latency(Effect):
+class LatencyToxic(ToxicEffect):
     """Each byte arrives later; with `jitter`, evenly distributed around `latency`."""
 
     type = "latency"
@@ -163,7 +163,7 @@ class Latency(Effect):
         return LONG_HOLD
 
 
-class Bandwidth(Effect):
+class BandwidthToxic(ToxicEffect):
     """A line that needs its time for each byte: `rate` KB a second; 0 lets nothing pass."""
 
     type = "bandwidth"
@@ -193,7 +193,7 @@ class Bandwidth(Effect):
         return max(HOLD, int(self.values["rate"] * 1000 * self.CREDIT))
 
 
-class Slicer(Effect):
+class SlicerToxic(ToxicEffect):
     """Pieces of `average_size` ± `size_variation` bytes, `delay` apart."""
 
     type = "slicer"
@@ -216,7 +216,7 @@ class Slicer(Effect):
                 self._next_at = due + delay
 
 
-class SlowClose(Effect):
+class SlowCloseToxic(ToxicEffect):
     """The end of the stream comes `delay` later."""
 
     type = "slow_close"
@@ -229,7 +229,7 @@ class SlowClose(Effect):
         return at + self.values["delay"] / 1000
 
 
-class Timeout(Effect):
+class TimeoutToxic(ToxicEffect):
     """Nothing passes; after `timeout` the connection is closed, 0 keeps it open."""
 
     type = "timeout"
@@ -250,7 +250,7 @@ class Timeout(Effect):
         return self.values["timeout"] / 1000 or None
 
 
-class ResetPeer(Effect):
+class ResetPeerToxic(ToxicEffect):
     """Nothing passes; after `timeout` the connection is reset."""
 
     type = "reset_peer"
@@ -270,7 +270,7 @@ class ResetPeer(Effect):
         self.flow.reset()
 
 
-class LimitData(Effect):
+class LimitDataToxic(ToxicEffect):
     """After so many `bytes` the connection is closed."""
 
     type = "limit_data"
@@ -290,7 +290,7 @@ class LimitData(Effect):
                 return
 
 
-class PacketLoss(Effect):
+class PacketLossToxic(ToxicEffect):
     """Segments are lost, as a share `loss` of 0 to 1, and sent again by TCP; what is behind them waits.
 
     A lost segment comes `rto` milliseconds later, TCP's least time until it sends again; one that is lost again needs
@@ -337,7 +337,7 @@ class PacketLoss(Effect):
         return LONG_HOLD
 
 
-class NatTimeout(Effect):
+class NatTimeoutToxic(ToxicEffect):
     """A connection that is idle for `timeout` is forgotten on the way: nothing passes any more, and nobody is told.
 
     To be put on both directions. Not in Toxiproxy.
@@ -364,18 +364,18 @@ class NatTimeout(Effect):
         return NEVER if forgotten else at
 
 
-EFFECTS: dict[str, type[Effect]] = {
+EFFECTS: dict[str, type[ToxicEffect]] = {
     effect.type: effect
     for effect in (
-        Latency,
-        Bandwidth,
-        SlowClose,
-        Timeout,
-        ResetPeer,
-        Slicer,
-        LimitData,
-        PacketLoss,
-        NatTimeout,
+        LatencyToxic,
+        BandwidthToxic,
+        SlowCloseToxic,
+        TimeoutToxic,
+        ResetPeerToxic,
+        SlicerToxic,
+        LimitDataToxic,
+        PacketLossToxic,
+        NatTimeoutToxic,
     )
 }
 """The toxics that there are, by their name in the API."""
