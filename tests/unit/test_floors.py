@@ -21,6 +21,7 @@ FLOORS = (
         "background",
         "ports",
         "processes",
+        "guardian",
         "http_client",
         "strict_yaml",
         "struct_schema",

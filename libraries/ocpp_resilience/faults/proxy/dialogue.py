@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.resp import NotResp, Splitter, was_run, words_of
-from ocpp_resilience.faults.proxy.toxics import RespFault
 
 if TYPE_CHECKING:
     from ocpp_resilience.faults.proxy.relay import Connection
@@ -23,7 +23,7 @@ class _Due:
     """
 
     command: bytes = b""
-    faults: list[RespFault] = field(default_factory=list)
+    faults: list[CommandRule] = field(default_factory=list)
 
 
 class Dialogue:
@@ -151,7 +151,7 @@ class Dialogue:
                     pass
         self._flush_own()
 
-    def _fault_of(self, due: _Due, reply: bytes) -> RespFault | None:
+    def _fault_of(self, due: _Due, reply: bytes) -> CommandRule | None:
         """The fault that falls on a reply."""
         if due.faults and not was_run(due.command, reply):
             for fault in due.faults:
