@@ -6,7 +6,7 @@ from typing import Any
 
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
-from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.errors import NotPossibleHere, UsageError
 from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultRecord
 from ocpp_resilience.faults.network import OWN_ONLY, FaultyPath
@@ -51,7 +51,7 @@ class FaultState:
             LacksCapability: the Redis behind the proxy is external.
         """
         if name := self.external(alias):
-            raise LacksCapability(
+            raise NotPossibleHere(
                 f"{name} is external: '{what}' is not done to it, only the way to it can be disturbed."
             )
 

@@ -59,6 +59,9 @@ Load With Faults
 
 LIBRARY = f"""
 import datetime, json, random, time
+from ocpp_resilience.errors import LacksCapability
+from ocpp_resilience.evidence.measurements import RUN
+from ocpp_resilience.robot.library import KeywordLibrary
 from pathlib import Path
 from robot.libraries.BuiltIn import BuiltIn
 def watch_and_disturb():
@@ -67,7 +70,7 @@ def watch_and_disturb():
     def at(seconds):
         return datetime.datetime.fromtimestamp(now + seconds, datetime.timezone.utc).isoformat()
     def fault(number, name, begin, end, proof):
-        return {{"op": "end", "run": "1", "number": number, "fault": name, "target": "Redis 'redis'",
+        return {{"op": "end", "run": RUN, "number": number, "fault": name, "target": "Redis 'redis'",
                 "test": "Load With Faults", "began": at(begin), "ended": at(end), "proven": bool(proof),
                 "proof": proof}}
     faults = [fault(1, "latency", .10, .22, "PING took 102 ms"), fault(2, "killed", .4, .47, "connection refused"),

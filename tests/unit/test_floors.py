@@ -23,6 +23,7 @@ FLOORS = (
         "processes",
         "http_client",
         "strict_yaml",
+        "json_lines",
         "robot",
     },
     {"redis", "profile", "ocpp"},

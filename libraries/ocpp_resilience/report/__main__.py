@@ -12,7 +12,6 @@ from robot.api import ExecutionResult
 from robot.errors import DataError
 
 from ocpp_resilience.errors import ResilienceError
-from ocpp_resilience.evidence.requirements import DEFAULT_FILE
 from ocpp_resilience.report import history
 from ocpp_resilience.report.build import TOLERANCE, Settings, build, past
 from ocpp_resilience.report.files import write
@@ -31,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", nargs="?", type=Path, help="Robot's output.xml, also of pabot or rebot")
     parser.add_argument("--evidence", action="append", type=Path, default=[], metavar="FOLDER", help="of merged runs")
     parser.add_argument("--log", help="Robot's log, relative to the page; log.html if it is there")
-    parser.add_argument("--requirements", type=Path, default=DEFAULT_FILE)
+    parser.add_argument(
+        "--requirements", action="append", type=Path, default=[], metavar="FILE", help="beside those of the run"
+    )
     parser.add_argument("--history", type=Path, help="history.jsonl beside output.xml if not given")
     parser.add_argument("--baseline", type=Path, help="baseline.json beside the history if not given")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="SHARE", help="default: %(default)s")

@@ -15,13 +15,29 @@ from markupsafe import Markup, escape
 from ocpp_resilience.evidence.requirements import with_unit
 from ocpp_resilience.report import charts
 from ocpp_resilience.report.history import key
-from ocpp_resilience.report.model import NO_TEST, Fault, Report, RequirementResult, Series, ThresholdResult, Verdict
+from ocpp_resilience.report.model import (
+    NO_TEST,
+    Decision,
+    Fault,
+    Report,
+    RequirementResult,
+    Series,
+    ThresholdResult,
+    Verdict,
+)
 
 SYMBOLS = {
     Verdict.MET: "\N{CHECK MARK}",
     Verdict.NOT_MET: "\N{BALLOT X}",
     Verdict.INCONCLUSIVE: "?",
     Verdict.NOT_APPLICABLE: "\N{EN DASH}",
+}
+
+DECISIONS = {
+    Decision.READY: "\N{CHECK MARK}",
+    Decision.NOT_READY: "\N{BALLOT X}",
+    Decision.UNDECIDED: "?",
+    Decision.NOT_RUN: "!",
 }
 
 GROUPS = {
@@ -65,7 +81,8 @@ def render(report: Report) -> str:
         groups=groups,
         names=GROUPS,
         symbols=SYMBOLS,
-        no_test=NO_TEST,
+        decisions=DECISIONS,
+        open_ones=lambda verdict: _by_reason(report, verdict),
         tests={each.id: each for each in report.tests},
         link=lambda test: f"{quote(report.log)}#{quote(test)}" if report.log else "",
         chart=lambda series: Markup(charts.chart(series, _during(series, report.faults))),  # noqa: S704 - escapes
@@ -75,6 +92,15 @@ def render(report: Report) -> str:
         most_charts=CHARTS,
         most_rows=ROWS,
     )
+
+
+def _by_reason(report: Report, verdict: str) -> list[tuple[str, list[RequirementResult]]]:
+    """The requirements of a verdict, those with the same reason together; the ones that no test is about come last."""
+    found: dict[str, list[RequirementResult]] = {}
+    for each in report.requirements:
+        if each.verdict == verdict and each.group:
+            found.setdefault(each.reason, []).append(each)
+    return sorted(found.items(), key=lambda each: each[0] == NO_TEST)
 
 
 @cache
