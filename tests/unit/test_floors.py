@@ -29,7 +29,7 @@ FLOORS = (
     {"redis", "profile", "ocpp"},
     {"transport", "system", "ledger", "evidence"},
     {"load", "faults", "correlation", "charge_points", "state", "report"},
-    {"check"},
+    {"check", "run"},
 )
 """The rooms of the engine, lowest floor first; a room may import from its own floor and from those below it."""
 

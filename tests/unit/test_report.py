@@ -158,7 +158,7 @@ def test_every_verdict_is_given_for_its_reason(run: Path) -> None:
     assert found.sentence.startswith("Not ready: 1 requirement is not met (R13.3), 1 of 48 are met, 45 undecided.")
     reasons = {each.id: each.reason for each in found.requirements}
     assert reasons["R13.3"] == "Missed: shutdown (3 s, required < 2 s)."
-    assert reasons["R16.3"].startswith("Fault Had No Effect: Inconclusive: the connection was never cut.")
+    assert reasons["R16.3"].startswith("Fault Had No Effect: Inconclusive: The connection was never cut.")
     assert reasons["R17.10"] == "The target has no gateway."
     assert reasons["R13.4"] == "Not measured: charge_points, processors, out_of_order."
     assert reasons["R18.1"] == "No test of this run is about it."

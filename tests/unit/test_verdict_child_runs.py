@@ -489,7 +489,7 @@ def test_own_requirements_are_shown_with_those_that_tests_touch(tmp_path: Path) 
     run(tmp_path, "own.robot")
     found = report_of(tmp_path)
     assert [(each.id, each.verdict.value) for each in found.requirements] == [("R99.1", "met")]
-    assert found.sentence == "Ready: all 1 requirements are met."
+    assert found.sentence == "Ready: the one requirement is met."
     path.write_text(path.read_text().replace("R99.1\n", "R99.1    R13.2\n", 1))
     run(tmp_path, "own.robot")
     assert [each.id for each in report_of(tmp_path).requirements] == ["R99.1", "R13.2"]

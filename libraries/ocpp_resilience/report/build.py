@@ -150,6 +150,7 @@ def build(
             unusable=unusable,
             cut_off=_where_cut_off(cut_off, tests),
             complete=complete,
+            whole=own is None and whole_run.is_whole(tests),
         ),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),

@@ -47,7 +47,8 @@ GROUPS = {
     16: "Connection failures",
     17: "Invalid messages",
     18: "Load and concurrent operations",
-    0: "The whole",
+    20: "Security",
+    0: "About this run",
 }
 
 LEDGER_COLUMNS = {
@@ -74,7 +75,7 @@ MESSAGE = 600
 def render(report: Report) -> str:
     """The page."""
     groups: dict[int, list[RequirementResult]] = {}
-    for each in report.requirements:
+    for each in sorted(report.requirements, key=lambda each: not each.group):
         groups.setdefault(each.group, []).append(each)
     return _template().render(
         report=report,

@@ -17,6 +17,8 @@ from ocpp_resilience.robot.facts import Kind, Reason
 
 SHORTEST = 300
 """Characters of a reason."""
+RELEASE = "`make release` decides."
+"""What to do about a quick check."""
 
 
 @dataclass
@@ -198,8 +200,20 @@ def describe(
     unusable: str,
     cut_off: str,
     complete: bool,
+    whole: bool,
 ) -> str:
-    """The verdict on the system in a sentence or two."""
+    """The verdict on the system in a sentence or two.
+
+    Args:
+        decision: the verdict.
+        results: all requirements of the page.
+        tests: of the run.
+        crashes: servers that ended by themselves outside of a test.
+        unusable: why nothing could be run.
+        cut_off: how and where the run was stopped.
+        complete: whether it ran to its end.
+        whole: whether tests of all of the project's suites were run.
+    """
     deciding = [each for each in results if each.group]
     total = len(deciding)
     met = sum(each.verdict is Verdict.MET for each in deciding)
@@ -224,6 +238,11 @@ def describe(
         text = "Undecided: no requirement is applicable to this target."
     elif decision is Decision.UNDECIDED:
         are = "is" if len(left) == 1 else "are"
+        if whole and complete and all(each.status != "FAIL" for each in tests):
+            return (
+                f"Quick check without a failure: {met} of {total} requirements are met, {some(left)} {are} undecided. "
+                f"{RELEASE}"
+            )
         text = (
             f"Undecided: no failure was found, but {len(left)} of {total} requirements {are} undecided ({some(left)}), "
             f"{met} are met."
@@ -231,7 +250,7 @@ def describe(
     elif lacking:
         text = f"Ready, as far as this target goes: {met} requirements are met, {lacking} not applicable to it."
     else:
-        text = f"Ready: all {total} requirements are met."
+        text = "Ready: the one requirement is met." if total == 1 else f"Ready: all {total} requirements are met."
     if cut_off:
         return f"{text} {short(cut_off)}"
     return text if complete else f"{text} This run has not ended, or was cut off."
