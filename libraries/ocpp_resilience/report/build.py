@@ -25,12 +25,13 @@ from ocpp_resilience.evidence.requirements import (
     load,
     requirement_id,
 )
-from ocpp_resilience.report import evidence, grade, history, verdict
+from ocpp_resilience.report import evidence, grade, history, known_deviations, verdict
 from ocpp_resilience.report import run_summary as whole_run
 from ocpp_resilience.report.evidence import Facts, as_text
 from ocpp_resilience.report.model import (
     FORMAT,
     Comparison,
+    Fault,
     Past,
     Report,
     RequirementResult,
@@ -66,6 +67,7 @@ class Settings:
         tolerance: share of the baseline by which a value may be worse.
         log: name of Robot's log, relative to the page; `None` when there is none.
         evidence: further folders with evidence, of runs that were merged.
+        known: the file of known deviations; `None` for none.
     """
 
     output: Path
@@ -75,6 +77,7 @@ class Settings:
     tolerance: float = TOLERANCE
     log: str | None = "log.html"
     evidence: Sequence[Path] = field(default_factory=tuple)
+    known: Path | None = None
 
     @property
     def history_file(self) -> Path:
@@ -132,6 +135,7 @@ def build(
             results, tests, seconds=seconds, comparison=comparison, environment=surroundings, history=earlier
         )
         results = [_as_a_whole(requirements.get(each.id), each, known) for each in results]
+    results = known_deviations.mark(results, settings.known, problems)
     counts = {each.value: 0 for each in Verdict} | Counter(each.verdict.value for each in results if each.group)
     unusable = _unusable(tests) if complete else ""
     decision = verdict.decide(results, tests, crashes=facts.crashes, unusable=unusable)
@@ -160,7 +164,7 @@ def build(
         tests=tests,
         series=found.series,
         ledgers=found.ledgers,
-        faults=found.faults,
+        faults=_with_what_was_measured(found.faults, found.measurements),
         divergences=found.divergences,
         environment=surroundings,
         comparison=comparison,
@@ -168,6 +172,22 @@ def build(
         grade=_graded(settings, problems),
         problems=problems,
     )
+
+
+def _with_what_was_measured(faults: Sequence[Fault], measurements: Sequence[Measurement]) -> list[Fault]:
+    """Each fault with the values that its test measured while it lasted; else with all of its test."""
+    by_test: dict[tuple[str, str | None], list[Measurement]] = {}
+    for each in measurements:
+        if each.start:
+            by_test.setdefault((each.start, each.test), []).append(each)
+    found = []
+    for fault in faults:
+        own = by_test.get((fault.start, fault.test), [])
+        end = fault.end if fault.end is not None else float("inf")
+        during = [each for each in own if fault.begin <= datetime.fromisoformat(each.recorded_at).timestamp() <= end]
+        names = dict.fromkeys(history.key(each.requirement, each.name) for each in during or own)
+        found.append(msgspec.structs.replace(fault, measured=list(names)))
+    return found
 
 
 def _load(files: Iterable[Path]) -> tuple[Requirements, set[str] | None]:
@@ -292,6 +312,7 @@ def past(report: Report) -> Past:
             if found.measured is not None and not found.doubt
         },
         tests=outcomes(report.tests),
+        verdicts={each.id: each.verdict.value for each in report.requirements if each.tests},
     )
 
 
@@ -392,7 +413,20 @@ def _requirement(
         thresholds=thresholds,
         values=others,
         tests=[each.id for each in own],
+        failing=_failing_line(requirement.id, own) if result is Verdict.NOT_MET else "",
     )
+
+
+def _failing_line(requirement: str, tests: Sequence[TestResult]) -> str:
+    """The line that says what is wrong: of the first test that failed for this requirement, else of the first one."""
+    lines = [
+        (each.requirement != requirement, each.text)
+        for test in tests
+        if test.status == "FAIL"
+        for each in test.reasons
+        if each.where != "setup"
+    ] + [(True, test.message) for test in tests if test.status == "FAIL" and not test.reasons]
+    return verdict.short(min(lines, key=lambda each: each[0])[1].splitlines()[0]) if lines and lines[0][1] else ""
 
 
 def _not_applicable(found: ThresholdResult) -> ThresholdResult:

@@ -136,9 +136,10 @@ class RunReporter:
     def _build_and_write(self, suite: Any, settings: Settings, *, complete: bool) -> Path:
         seconds = None if self._parallel or self._tracker.ended else self._tracker.run.seconds
         report = build(suite, settings, complete=complete, environment=surroundings(), seconds=seconds)
+        page = write(report, settings.output)
         if complete:
             history.append(settings.history_file, past(report))
-        return write(report, settings.output)
+        return page
 
     def _find_settings(self) -> Settings | None:
         """The settings of this run; `None` for a dry run, which leaves no page."""
@@ -158,6 +159,7 @@ class RunReporter:
             folder = self._parallel.parent
             log = parallel.log_of_the_whole(folder)
         given = robot_variable("HISTORY")
+        known = robot_variable("KNOWN DEVIATIONS")
         accepted = robot_variable("BASELINE")
         self._settings = Settings(
             output=folder,
@@ -165,6 +167,7 @@ class RunReporter:
             history=Path(given) if given else None,
             baseline=Path(accepted) if accepted else None,
             tolerance=TOLERANCE if self._mistake else _tolerance(),
+            known=Path(known) if known else None,
             log=os.path.relpath(log, folder) if log and log != "NONE" else None,
         )
         if not self._at_exit:

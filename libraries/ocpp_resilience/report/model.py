@@ -126,6 +126,20 @@ class ThresholdResult(msgspec.Struct, kw_only=True, frozen=True):
     doubt: str = ""
 
 
+class Deviation(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A requirement that is known not to be met.
+
+    Attributes:
+        requirement: its id.
+        reason: why, in words; perhaps with the number of a ticket.
+        since: the date from which on it is known, as YYYY-MM-DD.
+    """
+
+    requirement: str
+    reason: str
+    since: str
+
+
 class Value(msgspec.Struct, kw_only=True, frozen=True):
     """A measured value that no threshold judges.
 
@@ -158,6 +172,8 @@ class RequirementResult(msgspec.Struct, kw_only=True, frozen=True):
         thresholds: in the order of `requirements.yaml`.
         values: further measured values.
         tests: ids of the tests that carry its id as a tag.
+        failing: the first line of the first test that failed; empty if none did.
+        known: the deviation that is known of it; `null` for none. It changes no verdict.
     """
 
     id: str
@@ -168,6 +184,8 @@ class RequirementResult(msgspec.Struct, kw_only=True, frozen=True):
     thresholds: list[ThresholdResult]
     values: list[Value]
     tests: list[str]
+    failing: str = ""
+    known: Deviation | None = None
 
 
 class Change(msgspec.Struct, kw_only=True, frozen=True):
@@ -222,6 +240,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
         seconds: how long it took.
         environment: as in the report.
         values: the worst value of each threshold, by `R13.5 drain_rate`.
+        verdicts: of each requirement, by its id.
         tests: status of each test by its full name; in the history file only.
     """
 
@@ -232,6 +251,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
     environment: dict[str, str]
     values: dict[str, float]
     tests: dict[str, str] = {}
+    verdicts: dict[str, str] = {}
 
 
 class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -270,6 +290,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True):
         test: the test that caused it.
         start: when Robot Framework started that test; empty where it is not known.
         run: the run that it belongs to; empty where it is not known.
+        measured: what its test measured while it lasted, such as `R16.3 recovery_time`; else all of its test.
     """
 
     name: str
@@ -280,6 +301,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True):
     test: str | None = None
     start: str = ""
     run: str = ""
+    measured: list[str] = []
 
 
 class Series(msgspec.Struct, kw_only=True, frozen=True):
