@@ -74,8 +74,8 @@ Start Traffic And Faults By Chance
     Wait Until Health Is    healthy
     ${seed} =    Evaluate    int($SEED) if $SEED else random.randrange(2**32)    modules=random
     Keep Ledger    seed=${seed}
-    Start Load    profile=mix    charge_points=${CHARGE POINTS}    duration=2 hours    pause=50 ms    seed=${seed}
-    ...    persistent=True    commands=True
+    ${profile} =    Load Profile    mix    persistent=True    commands=True
+    Start Load    profile=${profile}    charge_points=${CHARGE POINTS}    duration=2 hours    pause=50 ms    seed=${seed}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Start Command Traffic    ${ids}    every=500 ms    seed=${seed}
     Command Traffic Should Reach Everybody

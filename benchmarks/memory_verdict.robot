@@ -61,7 +61,8 @@ Judge The Memory Under Load
     [Documentation]    Returns how memory grew, and after how many seconds it would have been accused, if at all.
     [Arguments]    ${what}
     Watch The System
-    ${load} =    Run Load    profile=mix    rate=${RATE}    duration=${LENGTH}    arrivals=poisson    seed=18
+    ${schedule} =    Load Schedule    rate=${RATE}    duration=${LENGTH}    arrivals=poisson
+    ${load} =    Run Load    profile=mix    schedule=${schedule}    seed=18
     ${required} =    Get Threshold    R18.4    duration
     ${memory} =    Stop Sampling    server    warm_up=${WARM UP}    required=${required}
     ${most share} =    Get Threshold    R18.4    memory_growth_share

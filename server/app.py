@@ -22,6 +22,7 @@ from server.correlation.mailbox import Mailbox
 from server.correlation.manager import CorrelationManager
 from server.gateway.gateway import Gateway
 from server.metrics import Metrics
+from server.origins import Origins
 from server.processor.processor import Processor
 from server.processor.request_queue import Kind, RequestQueue
 from server.processor.router import Router, UnshardedQueue
@@ -165,6 +166,10 @@ class App:
             shard=shard,
         )
 
+    def _origins(self, bound_to: str) -> Origins:
+        settings = self._settings
+        return Origins(origins=settings.allowed_origins, hosts=settings.allowed_hosts, bound_to=bound_to)
+
     def _make_gateway(self, keys: Keys) -> Gateway:
         settings = self._settings
         return Gateway(
@@ -178,6 +183,8 @@ class App:
             credentials=settings.credentials(),
             tls=settings.tls(),
             metrics=self.metrics,
+            origins=self._origins(settings.ws_host),
+            message_rate=settings.ws_message_rate,
         )
 
     async def run(self) -> None:
@@ -204,6 +211,7 @@ class App:
                 api.create(
                     api.Parts(self.link, self._keys, self.processor, self.metrics, self.store, self.commands),
                     api_token=self._settings.api_token,
+                    origins=self._origins(settings.http_host),
                 ),
                 http=functools.partial(GuardedConnection, guard=guard),  # type: ignore[arg-type]
                 ws="none",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from server.ocpp.messages import usable_charge_point_id
+from server.ids import usable_charge_point_id
 from server.processor.sharding import MOST_SHARDS
 from server.redis.link import REPLY_TIMEOUT
 from server.store.keys import Keys
@@ -65,14 +65,20 @@ class Settings:
         http_timeout: seconds that a request may take to come, and that its answer may take to be read.
         role: which parts of the server run: the gateway, the processor, or both.
         max_message_bytes: the longest message that is looked at.
+        allowed_origins: web origins whose pages may use the API and the gateway; none when empty.
+        allowed_hosts: host names that requests to the API may name; see `Origins` for what holds when empty.
         api_token: what `/inspect` and commands ask for; none when empty.
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
         ws_host, ws_port: where the gateway listens; port 0 takes a free one.
+        ws_message_rate: messages a second that one charge point may send for long; 0 for no limit.
         ping_interval: seconds of silence after which a charge point is pinged; after the same again it is closed.
         ws_credentials: file with a line for each charge point, its id, a colon and the SHA-256 of its password in hex;
             with it charge points must show their password (HTTP Basic authentication). None when empty.
         tls_certificate, tls_key: PEM files; with them the gateway speaks `wss` only. None when empty.
+        tls_client_ca: PEM file with the authorities of charge points' certificates; with it each charge point must show
+            one whose common name is its id (security profile 3). None when empty.
+        tls_client_crl: PEM file with the revocation lists of those authorities. None when empty.
         correlation_timeout: seconds that a command waits for its answer where it does not say how long.
         lease_seconds: how long a processor that stopped answering keeps the queue to itself.
         log_level: the lowest level that is logged.
@@ -89,15 +95,20 @@ class Settings:
     http_timeout: float = 30.0
     role: Role = Role.ALL
     max_message_bytes: int = 256 * 1024
+    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     api_token: str = ""
     require_boot: bool = False
     server_id: str = ""
     ws_host: str = "127.0.0.1"
     ws_port: int = 8080
+    ws_message_rate: float = 500.0
     ping_interval: float = 30.0
     ws_credentials: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
+    tls_client_ca: str = ""
+    tls_client_crl: str = ""
     correlation_timeout: float = 30.0
     lease_seconds: float = 3.0
     log_level: LogLevel = LogLevel.INFO
@@ -142,6 +153,9 @@ class Settings:
                 f" for something else, as it does {', '.join(taken)}"
             ) from None
         for one, other in (("TLS_CERTIFICATE", "TLS_KEY"), ("TLS_KEY", "TLS_CERTIFICATE")):
+            if getattr(settings, one.lower()) and not getattr(settings, other.lower()):
+                raise SettingError(f"{other}: '' cannot be used, allowed is a file that can be read: {one} is set")
+        for one, other in (("TLS_CLIENT_CA", "TLS_CERTIFICATE"), ("TLS_CLIENT_CRL", "TLS_CLIENT_CA")):
             if getattr(settings, one.lower()) and not getattr(settings, other.lower()):
                 raise SettingError(f"{other}: '' cannot be used, allowed is a file that can be read: {one} is set")
         return settings
@@ -191,7 +205,24 @@ class Settings:
                 f"TLS_CERTIFICATE: {self.tls_certificate!r} with TLS_KEY {self.tls_key!r} cannot be used"
                 f" ({error}), allowed are a certificate and its key in PEM"
             ) from None
+        if self.tls_client_ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            _trust(context, "TLS_CLIENT_CA", self.tls_client_ca, "certificates")
+        if self.tls_client_crl:
+            _trust(context, "TLS_CLIENT_CRL", self.tls_client_crl, "revocation lists")
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
         return context
+
+
+def _trust(context: ssl.SSLContext, setting: str, file: str, what: str) -> None:
+    before = context.cert_store_stats()
+    try:
+        context.load_verify_locations(cafile=file)
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{setting}: {file!r} cannot be used ({error}), allowed are {what} in PEM") from None
+    kind = "crl" if setting.endswith("CRL") else "x509_ca"
+    if context.cert_store_stats()[kind] == before[kind]:
+        raise SettingError(f"{setting}: {file!r} cannot be used (it holds none), allowed are {what} in PEM")
 
 
 def _without_secrets(text: str) -> str:
@@ -253,6 +284,13 @@ def _duration(text: str) -> float:
     return length
 
 
+def _rate(text: str) -> float:
+    rate = float(text) if re.fullmatch(r"\d{1,7}(\.\d+)?", text) else -1.0
+    if rate != 0 and not 1 <= rate <= 1_000_000:
+        raise ValueError(text)
+    return rate
+
+
 def _flag(text: str) -> bool:
     return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
 
@@ -265,6 +303,20 @@ def _text(text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text or len(text) > 200:
         raise ValueError(text)
     return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", each) for each in found):
+        raise ValueError(text)
+    return found
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(re.fullmatch(r"[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\]", each) for each in found):
+        raise ValueError(text)
+    return found
 
 
 def _file(text: str) -> str:
@@ -306,14 +358,19 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "HTTP_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "WS_HOST": (_text, "a host name or address"),
     "WS_PORT": (_port, _PORTS),
+    "WS_MESSAGE_RATE": (_rate, "messages a second from 1 to 1000000, or 0 for no limit"),
     "PING_INTERVAL": (_duration, "a time from 1s to 3600s"),
     "WS_CREDENTIALS": (_file, "a file that can be read"),
     "TLS_CERTIFICATE": (_file, "a file that can be read"),
     "TLS_KEY": (_file, "a file that can be read"),
+    "TLS_CLIENT_CA": (_file, "a file that can be read"),
+    "TLS_CLIENT_CRL": (_file, "a file that can be read"),
     "CORRELATION_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "ROLE": (_one_of(Role), ", ".join(Role)),
     "MAX_MESSAGE_BYTES": (_size, "a size from 1 KiB to 64 MiB, in bytes or with KiB or MiB"),
     "API_TOKEN": (_text, "up to 200 printable ASCII characters without spaces"),
+    "ALLOWED_ORIGINS": (_origins, "origins separated by commas, such as https://console.example:8443"),
+    "ALLOWED_HOSTS": (_hosts, "host names or addresses without port, separated by commas"),
     "REQUIRE_BOOT": (_raise_value_error(_flag), "true or false"),
     "SERVER_ID": (_key_part, "1 to 48 printable characters without ':' and spaces"),
     "LEASE_SECONDS": (_duration, "a time from 1s to 3600s"),

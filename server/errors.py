@@ -6,16 +6,21 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Error codes of a CALLERROR, spelled as OCPP-J 1.6 section 4.2.3 spells them.
+    """Error codes of a CALLERROR as OCPP-J spells them: 1.6 in section 4.2.3, 2.0.1 and 2.1 in section 4.3.
 
-    `MESSAGE_TYPE_NOT_SUPPORTED` is the one exception: OCPP-J 1.6 says to ignore such a message, so it is never sent;
-    the name, which OCPP-J 2.0.1 gives it, stands only in the log and the dead letters.
+    1.6 has FormationViolation and OccurenceConstraintViolation, the others FormatViolation, RpcFrameworkError and
+    OccurrenceConstraintViolation; `server.ocpp.frames.Codes` says which one a version uses for what.
+    `MESSAGE_TYPE_NOT_SUPPORTED` is never sent in 1.6, which says to ignore such a message; it stands in the log and the
+    dead letters.
     """
 
     FORMATION_VIOLATION = "FormationViolation"
+    FORMAT_VIOLATION = "FormatViolation"
+    RPC_FRAMEWORK_ERROR = "RpcFrameworkError"
     NOT_IMPLEMENTED = "NotImplemented"
     NOT_SUPPORTED = "NotSupported"
     OCCURENCE_CONSTRAINT_VIOLATION = "OccurenceConstraintViolation"
+    OCCURRENCE_CONSTRAINT_VIOLATION = "OccurrenceConstraintViolation"
     TYPE_CONSTRAINT_VIOLATION = "TypeConstraintViolation"
     PROPERTY_CONSTRAINT_VIOLATION = "PropertyConstraintViolation"
     SECURITY_ERROR = "SecurityError"
@@ -29,12 +34,14 @@ class InvalidMessage(Exception):
     Attributes:
         code: what is wrong with it.
         reason: the same in a sentence that names the field and what is allowed.
-        charge_point_id: whose message it is, where that can be read and is usable.
+        charge_point_id: the sender, where it can be read and is usable.
         message_id: the message id as received, where one can be read.
         answer_id: the message id for the CALLERROR; `None` where no answer can or may be sent.
         ws_server_id: the gateway that the message came through, where that can be read.
         connection: the connection that it came over, where the gateway named one.
         command_id: the message id of the command that it would be the answer to; `None` if it is no answer.
+        protocol: the version of OCPP that the message is in; empty where that cannot be read.
+        answers_result: it is a CALLRESULT, which OCPP 2.1 answers with a CALLRESULTERROR.
     """
 
     def __init__(
@@ -48,6 +55,8 @@ class InvalidMessage(Exception):
         ws_server_id: str = "",
         connection: str = "",
         command_id: str | None = None,
+        protocol: str = "",
+        answers_result: bool = False,
     ) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
@@ -58,6 +67,8 @@ class InvalidMessage(Exception):
         self.ws_server_id = ws_server_id
         self.connection = connection
         self.command_id = command_id
+        self.protocol = protocol
+        self.answers_result = answers_result
 
 
 class StateError(Exception):

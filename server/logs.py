@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import sys
+import threading
+from collections import deque
 
 import msgspec
 import structlog
 
 from server.config import LogFormat, LogLevel
+from server.rate_limited_log import Sparing
+
+MOST_WAITING_BYTES = 4 * 1024 * 1024
+"""Bytes of records that wait for the reader of standard output; what comes on top is dropped and counted."""
+LAST_SECONDS = 0.5
+"""Seconds that the end of the process waits for the last records to be written."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -22,53 +32,133 @@ def configure(level: LogLevel, form: LogFormat) -> None:
         form: `json`, one object a line with `timestamp` (RFC 3339), `level`, `event` and the record's own fields; or
             `console`, for people.
     """
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    threshold = logging.getLevelNamesMapping()[level.upper()]
-    if form is LogFormat.JSON:
-        structlog.configure(
-            processors=[*shared, lambda _logger, _method, event: _encode(event)],
-            wrapper_class=structlog.make_filtering_bound_logger(threshold),
-            logger_factory=_Output,
-            cache_logger_on_first_use=True,
-        )
-    else:
-        structlog.configure(
-            # Plain tracebacks: the renderer's own choice may show what stands in variables, passwords too.
-            processors=[
-                *shared[:2],
-                structlog.dev.ConsoleRenderer(
-                    colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-                ),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(threshold),
-            cache_logger_on_first_use=True,
-        )
+    output = LogOutput(sys.stdout.buffer.fileno(), form)
+    atexit.register(output.close)
+    structlog.configure(
+        processors=_processors(form),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_arguments: _Records(output),
+        cache_logger_on_first_use=True,
+    )
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
 
 
-class _Output(structlog.BytesLogger):
-    """Standard output. A reader that is gone must not end the server; one that does not read can hold it up."""
+def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if form is LogFormat.JSON:
+        return [*shared, structlog.processors.format_exc_info, lambda _logger, _method, event: _encode(event)]
+    # Plain tracebacks: the renderer's own choice may show what stands in variables, passwords too.
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    return [*shared, console, lambda _logger, _method, line: str(line).encode()]
 
-    def __init__(self, *_arguments: object) -> None:
-        super().__init__(sys.stdout.buffer)
 
-    def msg(self, message: bytes) -> None:
-        """Write a record, or drop it where nobody can get it any more."""
-        with contextlib.suppress(OSError):
-            super().msg(message)
+class LogOutput:
+    """Writes records in a thread of its own, so that a pipe that nobody reads never stops the server.
 
-    log = debug = info = warn = warning = msg
-    fatal = failure = err = error = critical = exception = msg
+    Records wait in memory up to a limit. What does not fit is dropped and counted, and a `log_records_dropped` record
+    says how many as soon as the reader reads again.
+
+    Args:
+        descriptor: where records are written, a file descriptor.
+        form: the format of the record about dropped ones.
+        most: bytes that may wait.
+    """
+
+    def __init__(self, descriptor: int, form: LogFormat = LogFormat.JSON, most: int = MOST_WAITING_BYTES) -> None:
+        self._descriptor = descriptor
+        self._most = most
+        self._processors = _processors(form)
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._dropped = 0
+        self._closing = False
+        self._condition = threading.Condition()
+        # A daemon: a reader that never reads must not keep the process from ending.
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def put(self, record: bytes) -> None:
+        """Hand over one record, without waiting."""
+        with self._condition:
+            if self._bytes + len(record) >= self._most:
+                self._dropped += 1
+                return
+            if self._dropped:
+                self._append(self._about_dropped())
+            self._append(record)
+            self._condition.notify()
+
+    def close(self) -> None:
+        """Write what waits, for as long as that takes, but not longer than `LAST_SECONDS`."""
+        with self._condition:
+            self._closing = True
+            if self._dropped:
+                self._append(self._about_dropped())
+            self._condition.notify()
+        self._thread.join(LAST_SECONDS)
+
+    def _append(self, record: bytes) -> None:
+        self._waiting.append(record + b"\n")
+        self._bytes += len(record) + 1
+
+    def _about_dropped(self) -> bytes:
+        event: structlog.typing.EventDict = {"event": "log_records_dropped", "count": self._dropped}
+        self._dropped = 0
+        rendered: object = event
+        for process in self._processors:
+            rendered = process(None, "warning", rendered)  # type: ignore[arg-type]
+        return bytes(rendered)  # type: ignore[call-overload, no-any-return]
+
+    def _write(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return
+                records = b"".join(self._waiting)
+                self._waiting.clear()
+            # A reader that is gone must not end the server.
+            with contextlib.suppress(OSError):
+                _write_all(self._descriptor, records)
+            with self._condition:
+                self._bytes -= len(records)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class _Records:
+    """A structlog logger that hands rendered records to the output."""
+
+    def __init__(self, output: LogOutput) -> None:
+        self.msg = output.put
+
+    def __getattr__(self, _level: str) -> object:
+        return self.msg
 
 
 class _Forward(logging.Handler):
-    """Hands the records of the standard library's logging to structlog, so that the log has one format."""
+    """Hands the records of the standard library's logging to structlog, so that the log has one format.
+
+    Somebody else's input can cause them by the thousand (a broken HTTP request is one), so their rate is bounded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rate = Sparing()
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger()
-        fields = {"logger": record.name, "message": record.getMessage()}
-        logger.log(record.levelno, "library", exc_info=record.exc_info or None, **fields)
+        for kind, count in self._rate.left_out().items():
+            logger.warning("library_records_left_out", logger=kind, count=count)
+        if self._rate.allows(record.name):
+            fields = {"logger": record.name, "message": record.getMessage()}
+            logger.log(record.levelno, "library", exc_info=record.exc_info or None, **fields)

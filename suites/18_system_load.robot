@@ -21,7 +21,8 @@ Test Tags         load    alone
 Fifty Charge Points Charge At The Same Time
     [Documentation]    Everybody has a transaction before anybody goes on; start, meter values and stop are compared.
     [Tags]    R18.1    R18.2    R18.7
-    ${load} =    Run Load    profile=session    sessions=2    together=True    charge_points=${FLEET}
+    ${charging} =    Load Profile    session    sessions=2    together=True
+    ${load} =    Run Load    profile=${charging}    charge_points=${FLEET}
     Everybody Should Have Been Connected    ${load}
     Load Should Be Answered    ${load}
     Transactions Should Add Up    ${load}
@@ -48,7 +49,8 @@ Everybody Connects Again At Once After A Blackout
     [Documentation]    All connections are cut under load; the fleet comes back as one, and nothing is corrupted.
     [Tags]    R18.1    R18.6    R18.7
     ${normal} =    Measure Response Time
-    ${load} =    Run Load    profile=mix    rate=100    duration=3 s    blackout_at=1 s
+    ${blackout} =    Load Schedule    rate=100    duration=3 s    blackout_at=1 s
+    ${load} =    Run Load    profile=mix    schedule=${blackout}
     Everybody Should Be Back After The Blackout    ${load}
     The Server Should Recover    R18.6    ${normal}    ${load}
     The Load Should Have Corrupted Nothing    ${load}

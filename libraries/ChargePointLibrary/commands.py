@@ -10,10 +10,10 @@ from robot.api import logger
 
 from ChargePointLibrary.base import ALIAS, PointComponent
 from ocpp_resilience import background
-from ocpp_resilience.charge_points.behaviour import ANY, How, Script, Setting, check_can_reject
+from ocpp_resilience.charge_points.behaviour import ANY, How, Script, check_can_reject
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.frames import Direction, Frame, in_short
-from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short
+from ocpp_resilience.ocpp.version import Setting
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import wait_until
@@ -64,7 +64,8 @@ class Commands(PointComponent):
         ```
         """
         if how is How.REJECT:
-            check_can_reject(action)
+            for point in self.chosen(charge_points):
+                check_can_reject(action, point.version)
         if times is not None and times < 1:
             raise UsageError(f"times is {times}, at least 1 is needed.")
         for point in self.chosen(charge_points):

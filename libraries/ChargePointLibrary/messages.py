@@ -14,7 +14,6 @@ from ocpp_resilience.charge_points.many import Session, charge
 from ocpp_resilience.charge_points.point import Answer
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.ocpp.frames import Frame
-from ocpp_resilience.ocpp.messages import default_payload
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
 
@@ -312,8 +311,9 @@ class Messages(PointComponent):
         Should Be Equal    ${answer.code}    NotImplemented
         ```
         """
-        chosen = default_payload(action) if payload is None else payload
-        return call(self._points.get(alias), action, {**chosen, **fields}, timeout)
+        point = self._points.get(alias)
+        chosen = point.version.sample(action) if payload is None else payload
+        return call(point, action, {**chosen, **fields}, timeout)
 
     @keyword(tags=("charge point", "send", "transaction"))
     def charge_whole_session(

@@ -15,11 +15,11 @@ from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, ge
 from ocpp_resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.ocpp.invalid_generated import MAX_MESSAGE_BYTES
 from ocpp_resilience.profile import PROFILES
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted, shortened
+from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES
 from ocpp_resilience.transport.volume import new_seed
 
 BUNDLED = PROFILES.parent

@@ -2,77 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 from datetime import timedelta
 
-from FaultLibrary.state import FaultState
-from ocpp_resilience.errors import LacksCapability
-from ocpp_resilience.faults.injection import Fault
+from FaultLibrary.base import FaultKeywords, fault_keyword
 from ocpp_resilience.faults.journal import FaultRecord
-from ocpp_resilience.faults.network import FaultyPath
-from ocpp_resilience.profile import Target
-from ocpp_resilience.robot.library import Component, keyword
-
-COMMIT = "commit"
+from ocpp_resilience.faults.kinds.cut_mid_reply import CutMidReply
+from ocpp_resilience.faults.kinds.disturb_command import Action, DisturbCommand, When
+from ocpp_resilience.faults.kinds.lose_reply import LoseReply
 
 
-class When(enum.Enum):
-    """`before` the request reaches Redis, or `after` Redis ran it and before the client has its reply.
-
-    `after` passes over what Redis did not run: an error reply (NOSCRIPT, EXECABORT, OOM, …) goes through to the client
-    and does not count. What is queued in a MULTI is not run either; name EXEC there.
-    """
-
-    BEFORE = "before"
-    AFTER = "after"
-
-
-class Action(enum.Enum):
-    """`cut` the connection, `drop` the request or reply, `delay` it, or put an `error` in the place of the reply."""
-
-    CUT = "cut"
-    DROP = "drop"
-    DELAY = "delay"
-    ERROR = "error"
-
-
-def selected(command: str, keys: list[str] | None, target: str) -> dict[str, object]:
-    """Which requests are meant: a command, or `commit` for what the target profile calls that.
-
-    Raises:
-        LacksCapability: the target does not say what its commit is.
-    """
-    if command.lower() != COMMIT:
-        return {"command": command, "keys": keys or []}
-    profile = Target.load(target)
-    commit = profile.redis.commit
-    if commit is None:
-        raise LacksCapability(
-            f"Target '{profile.name}' does not say what its commit is (redis.commit in {profile.source})."
-        )
-    return {"command": commit.command, "keys": keys or [profile.key_glob(key) for key in commit.keys]}
-
-
-def lose_reply(path: FaultyPath, selection: dict[str, object], occurrence: int, times: int, mid_reply: bool) -> Fault:
-    """The reply to chosen commands is lost, as a whole or in the middle."""
-    return path.at_command(
-        "cut mid-reply" if mid_reply else "reply lost",
-        **selection,
-        occurrence=occurrence,
-        times=times,
-        when="after",
-        action="cut",
-        cut_after=0.5 if mid_reply else 0,
-    )
-
-
-class Commands(Component):
+class Commands(FaultKeywords):
     """Faults that know Redis' protocol."""
 
-    def __init__(self, state: FaultState) -> None:
-        self._state = state
-
-    @keyword(tags=("fault", "commands"))
+    @fault_keyword(LoseReply)
     def lose_the_reply_to(
         self,
         command: str,
@@ -85,13 +27,12 @@ class Commands(Component):
     ) -> FaultRecord:
         """Lets Redis run a command and cuts the connection before the client has its reply.
 
-        The client cannot know then whether it happened. A command that Redis did not run, as its error reply says
-        (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count. Proven when it has happened (`Fault Should
-        Take Effect`). Only the proxy of this project can do this.
+        The client cannot know then whether the command was run. A command that Redis did not run, as its error reply
+        says (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count.
 
         Args:
             command: the command, for example `EXEC`, or `commit` for that which the target profile names so.
-            keys: patterns (`*` for anything); the command has to have such a key for each of them.
+            keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
             target: the target profile that knows what its `commit` is.
@@ -112,11 +53,17 @@ class Commands(Component):
         Fault Should Take Effect    ${lost}
         ```
         """
-        path = self._state.paths.get(alias)
-        fault = lose_reply(path, selected(command, keys, target), occurrence, times, False)
-        return self._state.injector.inject(fault)
+        return self._begin(
+            LoseReply,
+            alias,
+            target=target,
+            command=command,
+            keys=keys or [],
+            occurrence=occurrence,
+            times=times,
+        )
 
-    @keyword("Cut Mid-Reply", tags=("fault", "commands"))
+    @fault_keyword(CutMidReply, "Cut Mid-Reply")
     def cut_mid_reply(
         self,
         command: str = "*",
@@ -129,11 +76,9 @@ class Commands(Component):
     ) -> FaultRecord:
         """Cuts the connection in the middle of a reply.
 
-        Proven when it has happened (`Fault Should Take Effect`). Only the proxy of this project can do this.
-
         Args:
             command: the command whose reply is cut, `*` for any, or `commit` as the target profile has it.
-            keys: patterns (`*` for anything); the command has to have such a key for each of them.
+            keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
             target: the target profile that knows what its `commit` is.
@@ -152,11 +97,17 @@ class Commands(Component):
         Fault Should Take Effect    ${cut}
         ```
         """
-        path = self._state.paths.get(alias)
-        fault = lose_reply(path, selected(command, keys, target), occurrence, times, True)
-        return self._state.injector.inject(fault)
+        return self._begin(
+            CutMidReply,
+            alias,
+            target=target,
+            command=command,
+            keys=keys or [],
+            occurrence=occurrence,
+            times=times,
+        )
 
-    @keyword(tags=("fault", "commands"))
+    @fault_keyword(DisturbCommand)
     def disturb_command(
         self,
         command: str,
@@ -172,15 +123,13 @@ class Commands(Component):
         target: str = "reference",
         alias: str = "faults",
     ) -> FaultRecord:
-        """Does something to chosen Redis commands.
-
-        Proven when it has happened (`Fault Should Take Effect`). Only the proxy of this project can do this.
+        """Disturbs chosen Redis commands.
 
         Args:
             command: the command, `*` for any, or `commit` as the target profile has it.
             action: what happens to it: `cut`, `drop`, `delay` or `error`.
             when: `before` it reaches Redis, or `after` Redis ran it.
-            keys: patterns (`*` for anything); the command has to have such a key for each of them.
+            keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
             probability: the share of these that it falls on, 0 to 1.
@@ -202,15 +151,17 @@ class Commands(Component):
         Disturb Command    SET    error    error=OOM command not allowed    times=0
         ```
         """
-        fault = self._state.paths.get(alias).at_command(
-            f"{action.value} {when.value}",
-            **selected(command, keys, target),
-            action=action.value,
-            when=when.value,
+        return self._begin(
+            DisturbCommand,
+            alias,
+            target=target,
+            command=command,
+            action=action,
+            when=when,
+            keys=keys or [],
             occurrence=occurrence,
             times=times,
             probability=probability,
-            delay=delay.total_seconds() * 1000,
+            delay=delay,
             error=error,
         )
-        return self._state.injector.inject(fault)

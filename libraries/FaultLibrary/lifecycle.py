@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import enum
 import random
 from datetime import timedelta
 
 from robot.api import logger
 
-from FaultLibrary.state import FaultState
+from FaultLibrary.state import FaultState, registry_of
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
 from ocpp_resilience.faults.journal import FaultRecord
-from ocpp_resilience.faults.network import FaultyPath
+from ocpp_resilience.faults.path import FaultyPath
+from ocpp_resilience.faults.probe import Address, GatewayAddress, RedisAddress, joined
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.waiting import in_words, wait_until
 
 PROXY_VARIABLE = "FAULT_PROXY"
+
+
+class Before(enum.Enum):
+    """`redis`: between the system and Redis. `gateway`: between charge points and the gateway."""
+
+    REDIS = "redis"
+    GATEWAY = "gateway"
 
 
 class Lifecycle(Component):
@@ -28,20 +37,25 @@ class Lifecycle(Component):
     @keyword(tags=("fault", "lifecycle"))
     def start_fault_proxy(
         self,
-        redis_url: str,
+        url: str | None = None,
         *,
+        before: Before = Before.REDIS,
         alias: str = "faults",
+        server: str = "server",
         proxy: str | None = None,
         seed: int | None = None,
         timeout: timedelta = timedelta(seconds=15),
     ) -> str:
-        """Puts a fault proxy before a Redis and returns the URL that leads through it.
+        """Puts a fault proxy before a Redis or a gateway and returns the URL that leads through it.
 
-        The proxy is a process of its own and keeps its port until it is removed.
+        The proxy is a process of its own and keeps its port until it is removed. Before a gateway, charge points get
+        the URL that it returns; faults at Redis commands and of Redis itself are not possible there.
 
         Args:
-            redis_url: where Redis is.
+            url: the URL of Redis or of the gateway; without it the gateway of `server`.
+            before: which of the two it is.
             alias: the name of this proxy in the other keywords.
+            server: the server of OcppServerLibrary whose gateway is meant without a URL.
             proxy: the HTTP address of a fault proxy that runs already, ours or a real Toxiproxy; if not given, what the
                 run has for `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that one
                 is started.
@@ -49,7 +63,7 @@ class Lifecycle(Component):
             timeout: the longest wait until it listens.
 
         Returns:
-            For example `redis://127.0.0.1:23457/0`; user, password and database are those of `redis_url`.
+            For example `redis://127.0.0.1:23457/0` or `ws://127.0.0.1:23457`; the rest is that of `url`.
 
         Raises:
             UsageError: the alias is taken, or the URL cannot be used.
@@ -60,8 +74,10 @@ class Lifecycle(Component):
         ${redis}    Start Redis
         ${through proxy}    Start Fault Proxy    ${redis}    seed=42
         Start Server    ${through proxy}
+        ${gateway}    Start Fault Proxy    before=gateway    alias=edge
         ```
         """
+        upstream = self._address(url, before, server)
         if self._state.paths.find(alias) is not None:
             raise UsageError(f"{self._state.paths.title(alias)} is there already; another one needs an alias.")
         name = self._state.paths.title(alias)
@@ -81,7 +97,7 @@ class Lifecycle(Component):
                 process.close()
                 raise
         try:
-            path = FaultyPath(name, redis_url, api, process=process)
+            path = FaultyPath(name, upstream, api, process=process)
         except BaseException:
             if process is not None:
                 process.close()
@@ -89,13 +105,20 @@ class Lifecycle(Component):
         self._state.paths.add(alias, path, self.cleanup)
         what = "a proxy that runs already" if address else f"seed {chosen}"
         logger.info(
-            f"{name} listens on {path.host}:{path.port}, before {path.address.host}:{path.address.port} ({what})."
+            f"{name} listens on {joined(path.host, path.port)}, before {joined(upstream.host, upstream.port)} ({what})."
         )
         return path.url
 
+    def _address(self, url: str | None, before: Before, server: str) -> Address:
+        if before is Before.GATEWAY:
+            return GatewayAddress(url or registry_of("OcppServerLibrary", "servers").get(server).gateway_url)
+        if url is None:
+            raise UsageError("A fault proxy before a Redis needs its URL, as `Get Redis Url` returns it.")
+        return RedisAddress(url)
+
     @keyword(tags=("fault", "getter"))
     def get_fault_proxy_url(self, alias: str = "faults") -> str:
-        """Returns the URL of Redis through a fault proxy.
+        """Returns the URL of Redis or of the gateway through a fault proxy.
 
         Args:
             alias: which proxy.

@@ -1,29 +1,26 @@
-"""Keywords for faults on the way to Redis."""
+"""Keywords for faults on the way to Redis or to a gateway."""
 
 from __future__ import annotations
 
-import enum
 from datetime import timedelta
 
-from FaultLibrary.state import FaultState
+from FaultLibrary.base import FaultKeywords, fault_keyword
+from ocpp_resilience.faults.fault import Direction
 from ocpp_resilience.faults.journal import FaultRecord
-from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.faults.kinds.bandwidth import Bandwidth
+from ocpp_resilience.faults.kinds.black_hole import BlackHole
+from ocpp_resilience.faults.kinds.disconnect import Disconnect
+from ocpp_resilience.faults.kinds.half_open import HalfOpen
+from ocpp_resilience.faults.kinds.keep_resetting import KeepResetting
+from ocpp_resilience.faults.kinds.latency import Latency
+from ocpp_resilience.faults.kinds.reset_connections import ResetConnections
+from ocpp_resilience.faults.kinds.slow_drip import SlowDrip
 
 
-class Direction(enum.Enum):
-    """`upstream` is from the client to Redis, `downstream` is back."""
-
-    UPSTREAM = "upstream"
-    DOWNSTREAM = "downstream"
-
-
-class Network(Component):
+class Network(FaultKeywords):
     """Slow, silent and broken connections."""
 
-    def __init__(self, state: FaultState) -> None:
-        self._state = state
-
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(Latency)
     def add_latency(
         self,
         latency: timedelta,
@@ -34,8 +31,6 @@ class Network(Component):
         alias: str = "faults",
     ) -> FaultRecord:
         """Makes everything take longer on its way, on open connections too.
-
-        Proven by round trips that take at least `latency` minus `jitter`.
 
         Args:
             latency: how much longer.
@@ -52,12 +47,9 @@ class Network(Component):
         Add Latency    200 ms    jitter=50 ms
         ```
         """
-        path = self._state.paths.get(alias)
-        return self._state.injector.inject(
-            path.latency(latency.total_seconds() * 1000, jitter.total_seconds() * 1000, direction.value, toxicity)
-        )
+        return self._begin(Latency, alias, latency=latency, jitter=jitter, direction=direction, toxicity=toxicity)
 
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(Bandwidth)
     def limit_bandwidth(
         self,
         rate: int,
@@ -67,8 +59,6 @@ class Network(Component):
         alias: str = "faults",
     ) -> FaultRecord:
         """Lets only so many bytes pass in a second, for each connection.
-
-        Proven by the time that a reply of known size takes.
 
         Args:
             rate: KB (1,000 bytes) a second, at least 1.
@@ -84,13 +74,13 @@ class Network(Component):
         Limit Bandwidth    50
         ```
         """
-        return self._state.injector.inject(self._state.paths.get(alias).bandwidth(rate, direction.value, toxicity))
+        return self._begin(Bandwidth, alias, rate=rate, direction=direction, toxicity=toxicity)
 
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(BlackHole)
     def black_hole(self, *, toxicity: float = 1.0, alias: str = "faults") -> FaultRecord:
         """Lets nothing through in either direction; connections stay open, and new ones are accepted.
 
-        Proven by a PING that stays unanswered. Connections that lost something are closed when it is healed.
+        Connections that lost something are closed when it is healed.
 
         Args:
             toxicity: the share of the connections that it falls on, 0 to 1.
@@ -105,14 +95,13 @@ class Network(Component):
         Wait Until Health Is    degraded    timeout=10 s
         ```
         """
-        return self._state.injector.inject(self._state.paths.get(alias).black_hole(toxicity))
+        return self._begin(BlackHole, alias, toxicity=toxicity)
 
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(HalfOpen)
     def half_open(self, *, alias: str = "faults") -> FaultRecord:
         """Makes the connections that are open now dead without a word, as if the other end had lost its power.
 
-        New connections work. Proven by a PING on an old connection, which stays unanswered, one on a new one, and the
-        number of connections that are dead. Only the proxy of this project can do this.
+        New connections work.
 
         Args:
             alias: which proxy.
@@ -128,14 +117,13 @@ class Network(Component):
         Half Open
         ```
         """
-        return self._state.injector.inject(self._state.paths.get(alias).half_open())
+        return self._begin(HalfOpen, alias)
 
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(ResetConnections)
     def reset_connections(self, *, alias: str = "faults") -> FaultRecord:
         """Resets (RST) the connections that are open now, once.
 
-        Proven by a connection of the keyword's own, which is reset with others. Only the proxy of this project can do
-        this; `Keep Resetting Connections` works with a real Toxiproxy too.
+        `Keep Resetting Connections` works with a real Toxiproxy too.
 
         Args:
             alias: which proxy.
@@ -151,18 +139,13 @@ class Network(Component):
         Reset Connections
         ```
         """
-        injector = self._state.injector
-        record = injector.inject(self._state.paths.get(alias).reset_connections())
-        injector.heal(record)
-        return record
+        return self._begin(ResetConnections, alias)
 
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(KeepResetting)
     def keep_resetting_connections(
         self, after: timedelta = timedelta(milliseconds=100), *, alias: str = "faults"
     ) -> FaultRecord:
         """Resets (RST) every connection, open or new, a while after it was opened.
-
-        Proven by a connection of the keyword's own.
 
         Args:
             after: how long a connection lives.
@@ -176,16 +159,13 @@ class Network(Component):
         Keep Resetting Connections    after=50 ms
         ```
         """
-        path = self._state.paths.get(alias)
-        return self._state.injector.inject(path.reset_peer(after.total_seconds() * 1000))
+        return self._begin(KeepResetting, alias, after=after)
 
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(SlowDrip)
     def slow_drip(
         self, size: int = 8, pause: timedelta = timedelta(milliseconds=20), *, alias: str = "faults"
     ) -> FaultRecord:
         """Lets replies arrive a few bytes at a time.
-
-        Proven by the time that a reply of known size takes.
 
         Args:
             size: bytes in a piece.
@@ -200,13 +180,13 @@ class Network(Component):
         Slow Drip    size=4    pause=50 ms
         ```
         """
-        return self._state.injector.inject(self._state.paths.get(alias).slow_drip(size, pause.total_seconds()))
+        return self._begin(SlowDrip, alias, size=size, pause=pause)
 
-    @keyword(tags=("fault", "network"))
+    @fault_keyword(Disconnect)
     def disconnect_redis(self, *, alias: str = "faults") -> FaultRecord:
         """Closes every connection and refuses new ones, while Redis behind it goes on.
 
-        Proven by a PING that is refused. Messages can be queued meanwhile on Redis' own address.
+        Messages can be queued meanwhile on Redis' own address.
 
         Args:
             alias: which proxy.
@@ -221,4 +201,4 @@ class Network(Component):
         Heal Fault    ${gone}
         ```
         """
-        return self._state.injector.inject(self._state.paths.get(alias).disconnected())
+        return self._begin(Disconnect, alias)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from FaultLibrary.state import FaultState
+from FaultLibrary.base import FaultKeywords, fault_keyword
 from ocpp_resilience.faults.journal import FaultRecord
-from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.faults.kinds.busy import Busy
+from ocpp_resilience.faults.kinds.kill_clients import KillClients
+from ocpp_resilience.faults.kinds.out_of_memory import OutOfMemory
+from ocpp_resilience.faults.kinds.read_only import ReadOnly
+from ocpp_resilience.faults.kinds.too_many_clients import TooManyClients
+from ocpp_resilience.faults.kinds.wrong_password import WrongPassword
 
 
-class RedisItself(Component):
-    """What Redis can be brought to; on the Redis behind a fault proxy, through a connection that does not use it."""
+class RedisItself(FaultKeywords):
+    """Faults of the Redis behind a fault proxy, made through a connection that does not use the proxy."""
 
-    def __init__(self, state: FaultState) -> None:
-        self._state = state
-
-    def _inject(self, fault: str, alias: str) -> FaultRecord:
-        self._state.refuse_external(alias, fault.replace("_", " "))
-        return self._state.injector.inject(getattr(self._state.redis(alias), fault)())
-
-    @keyword("Make Redis Read-Only", tags=("fault", "redis"))
+    @fault_keyword(ReadOnly, "Make Redis Read-Only")
     def make_redis_read_only(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis refuse writes, as a replica does.
-
-        Proven by a SET that is answered READONLY.
 
         Args:
             alias: the fault proxy before that Redis.
@@ -38,13 +34,11 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._inject("read_only", alias)
+        return self._begin(ReadOnly, alias)
 
-    @keyword("Make Redis Run Out Of Memory", tags=("fault", "redis"))
+    @fault_keyword(OutOfMemory, "Make Redis Run Out Of Memory")
     def make_redis_run_out_of_memory(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis refuse whatever needs memory.
-
-        Proven by a SET that is answered OOM.
 
         Args:
             alias: the fault proxy before that Redis.
@@ -61,13 +55,11 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._inject("out_of_memory", alias)
+        return self._begin(OutOfMemory, alias)
 
-    @keyword("Make Redis Busy", tags=("fault", "redis"))
+    @fault_keyword(Busy, "Make Redis Busy")
     def make_redis_busy(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis answer BUSY to everything, as while a script runs that does not end.
-
-        Proven by a PING that is answered BUSY.
 
         Args:
             alias: the fault proxy before that Redis.
@@ -84,13 +76,13 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._inject("busy", alias)
+        return self._begin(Busy, alias)
 
-    @keyword("Let No More Clients In", tags=("fault", "redis"))
+    @fault_keyword(TooManyClients, "Let No More Clients In")
     def let_no_more_clients_in(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis refuse new connections (maxclients), and closes those of its clients.
 
-        The connections of the test's own libraries stay. Proven by a connection that is refused with that error.
+        The connections of the test's own libraries stay.
 
         Args:
             alias: the fault proxy before that Redis.
@@ -107,14 +99,13 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._inject("max_clients", alias)
+        return self._begin(TooManyClients, alias)
 
-    @keyword("Change Redis Password", tags=("fault", "redis"))
+    @fault_keyword(WrongPassword, "Change Redis Password")
     def change_redis_password(self, *, alias: str = "faults") -> FaultRecord:
         """Gives Redis another password than its clients know, and closes their connections.
 
-        The connections of the test's own libraries stay. Proven by a PING that is refused. The old one
-        comes back when it is healed.
+        The connections of the test's own libraries stay. The old password comes back when it is healed.
 
         Args:
             alias: the fault proxy before that Redis.
@@ -131,13 +122,13 @@ class RedisItself(Component):
         Heal All
         ```
         """
-        return self._inject("wrong_password", alias)
+        return self._begin(WrongPassword, alias)
 
-    @keyword(tags=("fault", "redis"))
+    @fault_keyword(KillClients)
     def kill_redis_clients(self, *, alias: str = "faults") -> FaultRecord:
         """Lets Redis close the connections of its clients (CLIENT KILL), once.
 
-        Those of the test's own libraries stay. Proven by the number of connections that Redis has closed.
+        Those of the test's own libraries stay.
 
         Args:
             alias: the fault proxy before that Redis.
@@ -153,6 +144,4 @@ class RedisItself(Component):
         Kill Redis Clients
         ```
         """
-        record = self._inject("kill_clients", alias)
-        self._state.injector.heal(record)
-        return record
+        return self._begin(KillClients, alias)

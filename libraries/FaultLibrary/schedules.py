@@ -1,49 +1,73 @@
-"""Keywords for many faults: flapping, schedules, chance."""
+"""Keywords for many faults: flapping, schedules, chance; and for any one fault by its name."""
 
 from __future__ import annotations
 
 import random
 from datetime import timedelta
-from typing import Any
 
 from robot.api import logger
-from robot.utils import timestr_to_secs
 
-from FaultLibrary.commands import COMMIT, lose_reply, selected
-from FaultLibrary.state import FaultState, registry_of
+from FaultLibrary.base import FaultKeywords, listing_faults
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.faults.injection import Fault, Injector
+from ocpp_resilience.faults.fault import Place, Subjects
+from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultRecord
-from ocpp_resilience.faults.network import OWN_ONLY
-from ocpp_resilience.faults.schedule import Maker, Row, Run, by_chance, read
-from ocpp_resilience.faults.services import redis_fault, server_fault
-from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.faults.probe import RedisAddress
+from ocpp_resilience.faults.registry import faults as registry
+from ocpp_resilience.faults.schedule import Make, Row, Run, by_chance, read
+from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.waiting import wait_until
 
 LONGEST = timedelta(minutes=10)
-OF_REDIS = frozenset(
-    {
-        "stop redis",
-        "kill redis",
-        "pause redis",
-        "read-only",
-        "out of memory",
-        "busy",
-        "too many clients",
-        "wrong password",
-        "kill clients",
-    }
-)
-"""Faults of Redis itself, which are not done to a Redis of somebody else."""
 
 
-class Schedules(Component):
+class Schedules(FaultKeywords):
     """Faults at set times."""
 
-    def __init__(self, state: FaultState) -> None:
-        self._state = state
+    @keyword(tags=("fault",))
+    @listing_faults
+    def inject_fault(
+        self,
+        fault: str,
+        *,
+        alias: str = "faults",
+        redis: str = "redis",
+        server: str = "server",
+        target: str = "reference",
+    ) -> FaultRecord:
+        """Begins any fault by its name, with its arguments as in a row of `Run Fault Schedule`.
+
+        Many faults have a keyword of their own, such as `Add Latency`; this one knows all of them:
+
+        {faults}
+
+        Args:
+            fault: a name, the value of its first argument, and other arguments as `name=value`.
+            alias: the fault proxy.
+            redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
+            server: the server of OcppServerLibrary.
+            target: the target profile that says what its `commit` is.
+
+        Returns:
+            The fault, for `Heal Fault`.
+
+        Raises:
+            UsageError: there is no such fault, or a value cannot be used.
+            LacksCapability: the Redis is external, or the proxy a real Toxiproxy, and this fault is not possible there.
+
+        Example:
+        ```robotframework
+        ${slow}    Inject Fault    latency 200 ms jitter=50 ms
+        Heal Fault    ${slow}
+        ```
+        """
+        name, value = registry().split(fault)
+        self._state.check(registry().get(name), alias)
+        on = self._state.subjects(alias, redis=redis, server=server, target=target)
+        return self._state.begin(registry().make(name, value, on), alias)
 
     @keyword(tags=("fault", "schedule"))
+    @listing_faults
     def run_fault_schedule(
         self,
         *schedule: str,
@@ -55,13 +79,12 @@ class Schedules(Component):
     ) -> list[FaultRecord]:
         """Carries out faults at set times and returns when the last one is healed.
 
-        The schedule is a table of times and faults. A fault that says `for` how long is healed then (one that waits for
-        its occasion, as `lose commit reply`, gets up to 10 s more when it has not had it); another lasts until
-        something ends it (`start redis`, `resume server`, `heal all`) or the schedule is over. Faults: `latency
-        100 ms`, `bandwidth 50`, `black hole`, `half-open`, `slow drip`, `disconnect`, `reset connections`, `keep
-        resetting`, `cut mid-reply`, `lose commit reply`, `read-only`, `out of memory`, `busy`, `too many clients`,
-        `wrong password`, `kill clients`; `stop redis`, `kill redis`, `pause redis`; `stop server`, `kill server`,
-        `pause server`.
+        The schedule is a table of times and faults. A fault has a name, a value for its first argument, and others as
+        `name=value`. One that says `for` how long is healed then (one that waits for its occasion, as `lose commit
+        reply`, gets up to 10 s more when it has not had it); another lasts until something ends it (`start redis`,
+        `resume redis`, `connect`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
+
+        {faults}
 
         Args:
             schedule: cells in turn: a time, counted from the start, and what happens then.
@@ -120,13 +143,11 @@ class Schedules(Component):
         Fault Schedule Should End
         ```
         """
-        makers = self._makers(alias, redis, server, target)
-        rows = read(schedule, makers)
+        rows = read(schedule, registry())
         for row in rows:
-            if row.action in OF_REDIS:
-                self._state.refuse_external(alias, row.action)
-            self._state.refuse_on_toxiproxy(alias, row.action)
-        self._start(alias, rows, makers)
+            if row.action in registry().by_name:
+                self._state.check(registry().get(row.action), alias)
+        self._start(alias, rows, self._make(self._state.subjects(alias, redis=redis, server=server, target=target)))
 
     @keyword(tags=("fault", "schedule"))
     def start_random_fault_schedule(
@@ -168,21 +189,23 @@ class Schedules(Component):
         Fault Schedule Should End
         ```
         """
-        makers = self._makers(alias, redis, server, target)
-        names = [" ".join(name.lower().split()) for name in faults] if faults else list(makers)
+        chosen_from = [registry().get(name) for name in faults or registry().names()]
         if self._state.external(alias):
-            names = [name for name in names if name not in OF_REDIS]
-        if not self._state.paths.get(alias).api.is_own:
-            names = [name for name in names if name not in OWN_ONLY]
-        if unknown := [name for name in names if name not in makers]:
-            raise UsageError(f"'{unknown[0]}' is no fault. There are {', '.join(sorted(makers))}.")
+            chosen_from = [kind for kind in chosen_from if not kind.place.needs_redis_of_the_test]
+        path = self._state.paths.get(alias)
+        if not isinstance(path.address, RedisAddress):
+            chosen_from = [kind for kind in chosen_from if kind.place is Place.NETWORK]
+        if not path.api.is_own:
+            chosen_from = [kind for kind in chosen_from if not kind.own_proxy_only]
+        names = [kind.name for kind in chosen_from]
         chosen = random.randrange(2**32) if seed is None else seed  # noqa: S311 - not secret
         lengths = (shortest.total_seconds(), longest.total_seconds())
         rows = by_chance(
             chosen, count, names, lasting=lengths, pause=(pause.total_seconds() / 2, pause.total_seconds())
         )
         logger.info(f"The seed of the fault schedule is {chosen}.", also_console=True)
-        self._start(alias, rows, makers, in_turn=True)
+        on = self._state.subjects(alias, redis=redis, server=server, target=target)
+        self._start(alias, rows, self._make(on), in_turn=True)
         return chosen
 
     @keyword(tags=("fault", "schedule", "check"))
@@ -281,17 +304,16 @@ class Schedules(Component):
         ```
         """
         step = down.total_seconds() + up.total_seconds()
-        makers: dict[str, Maker] = {"disconnect": lambda _: self._state.paths.get(alias).disconnected()}
         rows = [Row(number * step, "disconnect", "", down.total_seconds()) for number in range(times)]
-        self._start(alias, rows, makers)
+        self._start(alias, rows, self._make(self._state.subjects(alias)))
         return self._end(alias, LONGEST)
 
-    def _start(self, alias: str, rows: list[Row], makers: dict[str, Maker], *, in_turn: bool = False) -> None:
+    def _start(self, alias: str, rows: list[Row], make: Make, *, in_turn: bool = False) -> None:
         if alias in self._state.runs:
             raise UsageError("A fault schedule runs already; `Fault Schedule Should End` waits for its end.")
         logger.info("\n".join(str(row) for row in rows))
         # Each with an injector of its own, so that healing the one leaves the other alone.
-        run = self._state.runs[alias] = Run(rows, Injector(), makers, in_turn=in_turn)
+        run = self._state.runs[alias] = Run(rows, Injector(), make, in_turn=in_turn)
         run.start()
 
     def _running(self, alias: str) -> Run:
@@ -299,57 +321,5 @@ class Schedules(Component):
             raise UsageError("No fault schedule was started; `Start Fault Schedule` starts one.")
         return self._state.runs[alias]
 
-    def _makers(self, alias: str, redis: str, server: str, target: str) -> dict[str, Maker]:
-        path = self._state.paths.get(alias)
-        itself = self._state.redis(alias)
-        # Looked up now, in Robot's own thread; what is not there is missed only by the row that needs it.
-        services = _found("RedisServiceLibrary", "services", redis)
-        servers = _found("OcppServerLibrary", "servers", server)
-
-        def of_redis(how: str) -> Maker:
-            return lambda _: redis_fault(_needed(services, "RedisServiceLibrary", redis), how)
-
-        def of_server(how: str) -> Maker:
-            return lambda _: server_fault(_needed(servers, "OcppServerLibrary", server), how)
-
-        def commit_lost(_: str) -> Fault:
-            return lose_reply(path, selected(COMMIT, None, target), 1, 1, False)
-
-        makers: dict[str, Maker] = {
-            "latency": lambda value: path.latency(_milliseconds(value, 100), 0, "downstream", 1.0),
-            "bandwidth": lambda value: path.bandwidth(int(value or 50), "downstream", 1.0),
-            "black hole": lambda _: path.black_hole(1.0),
-            "half-open": lambda _: path.half_open(),
-            "slow drip": lambda _: path.slow_drip(8, 0.01),
-            "disconnect": lambda _: path.disconnected(),
-            "reset connections": lambda _: path.reset_connections(),
-            "keep resetting": lambda _: path.reset_peer(50),
-            "cut mid-reply": lambda _: lose_reply(path, selected("*", None, target), 1, 1, True),
-            "lose commit reply": commit_lost,
-            "read-only": lambda _: itself.read_only(),
-            "out of memory": lambda _: itself.out_of_memory(),
-            "busy": lambda _: itself.busy(),
-            "too many clients": lambda _: itself.max_clients(),
-            "wrong password": lambda _: itself.wrong_password(),
-            "kill clients": lambda _: itself.kill_clients(),
-        }
-        makers |= {f"{how} redis": of_redis(how) for how in ("stop", "kill", "pause")}
-        makers |= {f"{how} server": of_server(how) for how in ("stop", "kill", "pause")}
-        return makers
-
-
-def _found(library: str, attribute: str, alias: str) -> object | None:
-    try:
-        return registry_of(library, attribute).find(alias)
-    except UsageError:
-        return None
-
-
-def _needed(found: Any, library: str, alias: str) -> Any:
-    if found is None:
-        raise UsageError(f"There is no '{alias}' that {library} has started, so that nothing can be done to it.")
-    return found
-
-
-def _milliseconds(text: str, default: float) -> float:
-    return float(timestr_to_secs(text)) * 1000 if text else default
+    def _make(self, on: Subjects) -> Make:
+        return lambda name, value: registry().make(name, value, on)

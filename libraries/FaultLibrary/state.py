@@ -7,10 +7,12 @@ from typing import Any
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
 from ocpp_resilience.errors import NotPossibleHere, UsageError
+from ocpp_resilience.faults.fault import InjectableFault, Place, Subjects
 from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultRecord
-from ocpp_resilience.faults.network import OWN_ONLY, FaultyPath
-from ocpp_resilience.faults.redis_faults import RedisFaults
+from ocpp_resilience.faults.path import FaultyPath
+from ocpp_resilience.faults.probe import RedisAddress
+from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.faults.schedule import Run
 from ocpp_resilience.redis.services import ExternalRedis
 from ocpp_resilience.robot.registry import Registry
@@ -23,14 +25,62 @@ class FaultState:
         self.injector = Injector()
         self.paths: Registry[FaultyPath] = Registry("Fault proxy", starter="Start Fault Proxy", close=self._close)
         self.runs: dict[str, Run] = {}
-        self._redis: dict[FaultyPath, RedisFaults] = {}
+        self._redis: dict[FaultyPath, RedisAdmin] = {}
 
-    def redis(self, alias: str) -> RedisFaults:
-        """Faults of the Redis behind a proxy."""
+    def redis(self, alias: str) -> RedisAdmin:
+        """The Redis behind a proxy."""
         path = self.paths.get(alias)
+        if not isinstance(path.address, RedisAddress):
+            raise UsageError(f"{path.name} stands before a gateway: there is no Redis behind it.")
         if path not in self._redis:
-            self._redis[path] = RedisFaults(f"Redis behind {path.name}", path.address.url)
+            self._redis[path] = RedisAdmin(f"Redis behind {path.name}", path.address.url)
         return self._redis[path]
+
+    def subjects(
+        self, alias: str, *, redis: str = "redis", server: str = "server", target: str = "reference"
+    ) -> Subjects:
+        """What faults act on; looked up now, in Robot's own thread. What is absent fails the fault that needs it."""
+        path = self.paths.get(alias)
+        service, system = (
+            _found("RedisServiceLibrary", "services", redis),
+            _found("OcppServerLibrary", "servers", server),
+        )
+        return Subjects(
+            lambda: path,
+            lambda: self.redis(alias),
+            lambda: _needed(service, "RedisServiceLibrary", redis),
+            lambda: _needed(system, "OcppServerLibrary", server),
+            target,
+        )
+
+    def begin(self, fault: InjectableFault, alias: str) -> FaultRecord:
+        """Inject a fault; one that does not last is healed at once.
+
+        Raises:
+            NotPossibleHere: it cannot be done to this Redis or with this proxy.
+        """
+        self.check(type(fault), alias)
+        record = self.injector.inject(fault)
+        if not fault.lasts:
+            self.injector.heal(record)
+        return record
+
+    def check(self, kind: type[InjectableFault], alias: str) -> None:
+        """Check that a fault is possible here.
+
+        Raises:
+            NotPossibleHere: the Redis behind the proxy is external, or the proxy a real Toxiproxy.
+            UsageError: it acts on Redis, and the proxy stands before a gateway.
+        """
+        if kind.place.needs_redis_of_the_test and (name := self.external(alias)):
+            raise NotPossibleHere(
+                f"{name} is external: '{kind.name}' is not done to it, only the way to it can be disturbed."
+            )
+        on_redis_only = kind.place in {Place.COMMAND, Place.REDIS}
+        if on_redis_only and not isinstance(self.paths.get(alias).address, RedisAddress):
+            raise UsageError(f"'{kind.name}' needs a fault proxy before a Redis; {self.paths.title(alias)} is not.")
+        if kind.own_proxy_only:
+            self.paths.get(alias).api.needs_own(f"'{kind.name}'")
 
     def external(self, alias: str) -> str | None:
         """The name of the Redis behind a proxy, if it is somebody else's: only the way to it may be disturbed."""
@@ -43,26 +93,6 @@ class FaultState:
             if isinstance(service, ExternalRedis) and (service.host, service.port) == (address.host, address.port):
                 return service.name
         return None
-
-    def refuse_external(self, alias: str, what: str) -> None:
-        """Skip what would be done to a Redis of somebody else.
-
-        Raises:
-            LacksCapability: the Redis behind the proxy is external.
-        """
-        if name := self.external(alias):
-            raise NotPossibleHere(
-                f"{name} is external: '{what}' is not done to it, only the way to it can be disturbed."
-            )
-
-    def refuse_on_toxiproxy(self, alias: str, what: str) -> None:
-        """Skip what a real Toxiproxy cannot do.
-
-        Raises:
-            LacksCapability: the proxy is one.
-        """
-        if what in OWN_ONLY:
-            self.paths.get(alias).api.needs_own(f"'{what}'")
 
     def heal(self, alias: str | None = None) -> int:
         """End whatever lasts; returns how many faults that were.
@@ -103,4 +133,17 @@ def registry_of(library: str, attribute: str) -> Registry[Any]:
     except (RobotNotRunningError, RuntimeError):
         raise UsageError(f"This needs a suite that imports {library}, for what was started with it.") from None
     found: Registry[Any] = getattr(instance, attribute)
+    return found
+
+
+def _found(library: str, attribute: str, alias: str) -> object | None:
+    try:
+        return registry_of(library, attribute).find(alias)
+    except UsageError:
+        return None
+
+
+def _needed(found: Any, library: str, alias: str) -> Any:
+    if found is None:
+        raise UsageError(f"There is no '{alias}' that {library} has started, so that nothing can be done to it.")
     return found

@@ -41,14 +41,17 @@ class LoadLibrary(_Keywords):
     message was due. A charge point has one CALL outstanding (OCPP-J 1.6 section 4.1.1), so that a message may have to
     wait for its turn; `queueing` and `service` are that wait and the time on the wire.
 
+    `Load Schedule` describes ramps, spikes, chance and blackouts, for `schedule`.
+
     # Profiles
 
     `heartbeat`; `session`: boot, authorize, start, meter values, stop, again and again; `mix`: a working day of both;
-    `churn`: a few messages on each connection. `blackout_at` cuts all connections at once; all come back at once.
+    `churn`: a few messages on each connection. `Load Profile` returns one of them with its particulars, for `profile`.
 
     # Results
 
-    An object with `due`, `sent`, `answered`, `refused` (code to number), `failures` (kind to number), `unanswered`,
+    An object with `due`, `sent`, `answered`, `refused` (code to number), `failures` (kind to number), `invalid` (kind
+    to number: messages of the server that OCPP-J or the schemas forbid), `invalid_examples`, `unanswered`,
     `answered_percent`, `rate` (answers a second), `latency`, `queueing`, `service`, `connecting`, `reconnecting` (each
     with `samples`, `min`, `mean`, `p50`, `p90`, `p95`, `p99`, `p99_9`, `max`, in milliseconds), `seconds` (the same
     second by second), `connected_at_start`, `connected_at_end`, `most_charging`, `sessions`, `ledgers`, `saturated` and

@@ -6,14 +6,16 @@ import typing
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import psutil
 from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import Aim, Workshop
 from ocpp_resilience.errors import ExpectationFailed, Inconclusive, UsageError
-from ocpp_resilience.load import LoadResult, Model, Plan, Profile, Stage
+from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
+from ocpp_resilience.load.profile import LoadProfile, LoadSchedule
 from ocpp_resilience.profile import Target
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER
@@ -55,28 +57,108 @@ class Loads(Component):
         self._shop.aim = Aim(url.rstrip("/"), profile, redis)
 
     @keyword(tags=("load",))
-    def start_load(
+    def load_profile(
         self,
-        alias: str = "load",
+        activity: Profile,
         *,
-        profile: Profile = Profile.HEARTBEAT,
-        charge_points: int | None = None,
-        rate: float | None = None,
-        to_rate: float | None = None,
-        spike: float | None = None,
-        duration: timedelta | None = None,
-        arrivals: Arrivals = Arrivals.EVEN,
-        messages: int | None = None,
-        pause: timedelta | None = None,
         sessions: int | None = None,
         meter_values: int = 4,
         together: bool = False,
         persistent: bool = False,
         commands: bool = False,
         per_connection: int = 5,
+    ) -> LoadProfile:
+        """Returns what charge points do, for `profile` of `Start Load` and `Run Load`.
+
+        Args:
+            activity: `heartbeat`, `session`, `mix` or `churn`.
+            sessions: charging sessions of each charge point, for `session`.
+            meter_values: of each session.
+            together: without a rate, for `session`: nobody goes on before everybody has a transaction.
+            persistent: what starts or stops a transaction is sent again, under another message id, until answered.
+            commands: charge points answer commands, and write each GetConfiguration that they carry out into the
+                ledger, by its key.
+            per_connection: messages on one connection, for `churn`.
+
+        Example:
+        ```robotframework
+        ${charging}    Load Profile    session    sessions=2    meter_values=10
+        ${load}    Run Load    profile=${charging}
+        ```
+        """
+        return LoadProfile(
+            activity=activity,
+            sessions=sessions,
+            meter_values=meter_values,
+            together=together,
+            persistent=persistent,
+            commands=commands,
+            per_connection=per_connection,
+        )
+
+    @keyword(tags=("load",))
+    def load_schedule(
+        self,
+        *,
+        rate: float | None = None,
+        duration: timedelta | None = None,
+        to_rate: float | None = None,
+        spike: float | None = None,
+        arrivals: Arrivals = Arrivals.EVEN,
+        messages: int | None = None,
+        pause: timedelta | None = None,
         blackout_at: timedelta | None = None,
-        timeout: timedelta = timedelta(seconds=30),
         drain: bool = True,
+    ) -> LoadSchedule:
+        """Returns when charge points send, for `schedule` of `Start Load` and `Run Load`.
+
+        Args:
+            rate: messages a second of all charge points together; makes the model open.
+            duration: how long they send; needed with a `rate`.
+            to_rate: the rate at the end, for a ramp.
+            spike: the rate in the middle third of the time.
+            arrivals: with a `rate`: `even`, or `poisson` for chance (with the load's `seed`).
+            messages: without a `rate`: of each charge point.
+            pause: without a `rate`: between an answer and the next message.
+            blackout_at: when all connections are cut at once.
+            drain: with a `rate`: at the end, what is overdue is still sent; else it counts as not sent.
+
+        Raises:
+            UsageError: the arguments do not go together.
+
+        Example:
+        ```robotframework
+        ${ramp}    Load Schedule    rate=100    to_rate=500    duration=1 minute    arrivals=poisson
+        ${load}    Run Load    schedule=${ramp}    profile=mix
+        ```
+        """
+        made = LoadSchedule(
+            rate=rate,
+            seconds=None if duration is None else seconds(duration),
+            to_rate=to_rate,
+            spike=spike,
+            arrivals=arrivals,
+            messages=messages,
+            pause=None if pause is None else seconds(pause),
+            blackout_at=None if blackout_at is None else seconds(blackout_at),
+            drain=drain,
+        )
+        made.check()
+        return made
+
+    @keyword(tags=("load",))
+    def start_load(
+        self,
+        alias: str = "load",
+        *,
+        profile: Profile | LoadProfile = Profile.HEARTBEAT,
+        schedule: LoadSchedule | None = None,
+        rate: float | None = None,
+        duration: timedelta | None = None,
+        messages: int | None = None,
+        pause: timedelta | None = None,
+        charge_points: int | None = None,
+        timeout: timedelta = timedelta(seconds=30),
         seed: int = 1,
         processes: int = 1,
         ledger: bool = True,
@@ -88,26 +170,15 @@ class Loads(Component):
 
         Args:
             alias: the name of this load in the other keywords.
-            profile: what charge points do: `heartbeat`, `session`, `mix` or `churn`.
-            charge_points: how many; by default the number in the data file.
+            profile: what charge points do: `heartbeat`, `session`, `mix`, `churn`, or what `Load Profile` returned.
+            schedule: when they do it, as `Load Schedule` returned it; in the place of the next four.
             rate: messages a second of all charge points together; makes the model open.
-            to_rate: the rate at the end, for a ramp.
-            spike: the rate in the middle third of the time.
             duration: how long it sends; needed with a `rate`.
-            arrivals: with a `rate`: `even`, or `poisson` for chance (with `seed`).
             messages: without a `rate`: of each charge point; by default the number in the data file, or as many as
-                there is time for when a `duration` or `sessions` are given.
+                there is time for when a `duration` or the profile's `sessions` are given.
             pause: without a `rate`: between an answer and the next message; by default that of the data file.
-            sessions: charging sessions of each charge point, for the profile `session`.
-            meter_values: of each session.
-            together: without a `rate`, profile `session`: nobody goes on before everybody has a transaction.
-            persistent: what starts or stops a transaction is sent again, under another message id, until answered.
-            commands: charge points answer commands, and write each GetConfiguration that they carry out into the
-                ledger, by its key.
-            per_connection: messages on one connection, for the profile `churn`.
-            blackout_at: when all connections are cut at once.
+            charge_points: how many; by default the number in the data file.
             timeout: after which an answer does not count any more.
-            drain: with a `rate`: at the end, what is overdue is still sent; else it counts as not sent.
             seed: of whatever is left to chance.
             processes: how many generate the load.
             ledger: whether every message is written down; `Judge Load Ledger` needs it.
@@ -124,39 +195,38 @@ class Loads(Component):
         ${load}    Wait For Load
         ```
         """
-        open_model = rate is not None
-        if open_model and duration is None:
-            raise UsageError("A load with a rate needs a duration.")
-        if not open_model and (to_rate is not None or spike is not None):
-            raise UsageError("to_rate and spike need a rate.")
-        defaults = self._shop.data.messages
-        if not open_model and messages is None and duration is None and sessions is None:
-            messages = defaults.per_charge_point
-        between = pause if pause is not None else timedelta(milliseconds=defaults.pause_ms)
+        what = LoadProfile(activity=profile) if isinstance(profile, Profile) else profile
+        if not isinstance(what, LoadProfile):
+            allowed = ", ".join(Profile)
+            raise UsageError(f"'{profile}' is no load profile (allowed: {allowed}, or what `Load Profile` returns).")
+        if schedule is None:
+            schedule = self.load_schedule(rate=rate, duration=duration, messages=messages, pause=pause)
+        elif not isinstance(schedule, LoadSchedule):
+            raise UsageError(f"'{schedule}' is no schedule; `Load Schedule` makes one.")
+        elif (rate, duration, messages, pause) != (None, None, None, None):
+            raise UsageError("A schedule has rate, duration, messages and pause of its own.")
         plan = self._shop.plan(
-            profile=profile,
-            model=Model.OPEN if open_model else Model.CLOSED,
             charge_points=charge_points,
-            messages=None if open_model else messages,
-            seconds=None if open_model or duration is None else seconds(duration),
-            pause=0.0 if open_model else seconds(between),
-            stages=_stages(rate, to_rate, spike, duration) if open_model else [],
-            arrivals=arrivals,
             seed=seed,
-            sessions=sessions,
-            meter_values=meter_values,
-            together=together,
-            persistent=persistent,
-            commands=commands,
-            per_connection=per_connection,
-            blackout_at=None if blackout_at is None else seconds(blackout_at),
             timeout=seconds(timeout),
-            drain=drain,
+            **what.fields(),
+            **self._with_defaults(schedule, what).fields(),
         )
-        if profile is Profile.SESSION:
+        if what.activity is Profile.SESSION:
             self._shop.aimed().target.need_actions("StartTransaction")
         run = self._shop.start(alias, plan, self.cleanup, processes=processes, ledger=ledger)
         logger.info(f"{run.name} runs: {_in_words(plan)}.")
+
+    def _with_defaults(self, schedule: LoadSchedule, what: LoadProfile) -> LoadSchedule:
+        """A schedule of the closed model with the numbers of the data file where none are given."""
+        if schedule.rate is not None:
+            return schedule
+        defaults = self._shop.data.messages
+        pause = defaults.pause_ms / 1000 if schedule.pause is None else schedule.pause
+        messages = schedule.messages
+        if messages is None and schedule.seconds is None and what.sessions is None:
+            messages = defaults.per_charge_point
+        return msgspec.structs.replace(schedule, pause=pause, messages=messages)
 
     @keyword(tags=("load", "wait"))
     def wait_for_load(self, alias: str = "load", *, timeout: timedelta | None = None) -> LoadResult:
@@ -201,7 +271,7 @@ class Loads(Component):
         Example:
         ```robotframework
         ${load}    Run Load
-        ${load}    Run Load    rate=100    duration=10s    arrivals=poisson    seed=7
+        ${load}    Run Load    rate=100    duration=10s    profile=mix    seed=7
         Log    ${load.latency.p99} ms
         ```
         """
@@ -241,7 +311,8 @@ class Loads(Component):
 
         Returns:
             A dictionary with `phase` (connecting, connected, running, ended), `seconds`, `connected`, `charging`,
-            `sent`, `answered`, `refused`, `failures`, and of the last second `last_second` (answers) and `p99` (ms).
+            `sent`, `answered`, `refused`, `invalid`, `failures`, and of the last second `last_second` (answers) and
+            `p99` (ms).
 
         Example:
         ```robotframework
@@ -250,13 +321,13 @@ class Loads(Component):
         Log    ${progress}[connected] charge points are connected
         ```
         """
-        progress = self._shop.loads.get(alias).progress()
+        progress = msgspec.structs.asdict(self._shop.loads.get(alias).progress())
         logger.info(str(progress))
         return progress
 
     @keyword(tags=("load", "check"))
     def load_should_be_answered(self, result: LoadResult, *, message: str | None = None) -> None:
-        """Fails unless every message of a load was answered with a CALLRESULT in time.
+        """Fails unless every message of a load was answered with a valid CALLRESULT in time.
 
         Args:
             result: what `Run Load` or `Wait For Load` returned.
@@ -271,7 +342,7 @@ class Loads(Component):
         Load Should Be Answered    ${load}
         ```
         """
-        if result.answered != result.due or result.failures:
+        if result.answered != result.due or result.failures or result.invalid:
             text = f"{result.answered} of {result.due} messages were answered; errors: {result.problems}."
             raise ExpectationFailed(f"{message} {text}" if message else text)
 
@@ -357,10 +428,14 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in options.items():
         if name not in hints or name in {"alias", "return"}:
+            for moved in (Loads.load_profile, Loads.load_schedule):
+                if name in moved.__annotations__ and name != "return":
+                    owner = moved.__name__.replace("_", " ").title()
+                    raise UsageError(f"`Start Load` has no argument '{name}'; `{owner}` has it.")
             allowed = ", ".join(sorted(set(hints) - {"alias", "return"}))
             raise UsageError(f"`Start Load` has no argument '{name}' (allowed: {allowed}).")
         try:
-            found[name] = TypeInfo.from_type_hint(_resolved(name)).convert(value, name)
+            found[name] = TypeInfo.from_type_hint(_resolved(name)).convert(value, name, allow_unknown=True)
         except ValueError as error:
             raise UsageError(f"{error}") from None
     return found
@@ -368,15 +443,6 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
 
 def _resolved(name: str) -> Any:
     return typing.get_type_hints(Loads.start_load)[name]
-
-
-def _stages(rate: float | None, to_rate: float | None, spike: float | None, duration: timedelta | None) -> list[Stage]:
-    length, at = seconds(duration or 0), rate or 0.0
-    if spike is not None:
-        if to_rate is not None:
-            raise UsageError("A load has a ramp (to_rate) or a spike, not both.")
-        return [Stage(length / 3, at), Stage(length / 3, spike), Stage(length / 3, at)]
-    return [Stage(length, at, to_rate)]
 
 
 def _in_words(plan: Plan) -> str:

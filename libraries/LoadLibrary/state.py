@@ -47,7 +47,8 @@ class State(Component):
 
         Example:
         ```robotframework
-        ${load}    Run Load    profile=session    sessions=2
+        ${sessions}    Load Profile    session    sessions=2
+        ${load}    Run Load    profile=${sessions}
         ${state}    Compare State With Load    ${load}
         Should Be Empty    ${state.inconsistent}
         ```

@@ -14,7 +14,6 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.load import LoadResult, LoadRun, Plan
 from ocpp_resilience.profile import Target
-from ocpp_resilience.profile.sections import Action
 from ocpp_resilience.robot.console import CONSOLE, Describe, Rate, time_left
 from ocpp_resilience.robot.library import Cleanup
 from ocpp_resilience.robot.registry import Registry
@@ -83,10 +82,10 @@ class Workshop:
         """Where the load goes.
 
         Raises:
-            UsageError: nobody said.
+            UsageError: there is none.
         """
         if self.aim is None:
-            raise UsageError("Nobody has said where the load goes; `Aim Load At` does.")
+            raise UsageError("No load target; call `Aim Load At` first.")
         return self.aim
 
     def plan(self, **fields: Any) -> Plan:
@@ -100,7 +99,7 @@ class Workshop:
             "charge_points": points.count,
             "id_pattern": points.id_pattern,
             "first_number": points.first_number,
-            "lacking": [each for each in Action if each not in aim.target.actions],
+            "lacking": aim.target.lacking,
         }
         return Plan(**(defaults | given))
 
@@ -158,17 +157,17 @@ def progress_of(run: LoadRun) -> Describe:
 
     def describe() -> str:
         now = run.progress()
-        if now["phase"] in {"starting", "connecting", "connected"}:
-            return f"{run.name}: {now.get('connected', 0):,} of {plan.charge_points:,} charge points connected"
-        answers = rate.of(now["answered"])
+        if now.phase in {"starting", "connecting", "connected"}:
+            return f"{run.name}: {now.connected:,} of {plan.charge_points:,} charge points connected"
+        answers = rate.of(now.answered)
         of_all = f" of {total:,}" if total else ""
-        parts = [f"{now['answered']:,}{of_all} messages answered", f"{answers:,.0f}/s", f"p99 {now['p99']:.0f} ms"]
-        if wrong := now["refused"] + sum(now["failures"].values()):
+        parts = [f"{now.answered:,}{of_all} messages answered", f"{answers:,.0f}/s", f"p99 {now.p99:.0f} ms"]
+        if wrong := now.refused + now.invalid + sum(now.failures.values()):
             parts.append(f"{wrong:,} refused or failed")
         if length:
-            parts.append(time_left(length - now["seconds"]))
+            parts.append(time_left(length - now.seconds))
         elif total and answers:
-            parts.append(time_left((total - now["answered"]) / answers))
+            parts.append(time_left((total - now.answered) / answers))
         if faults := JOURNAL.lasting():
             parts.append(f"fault: {', '.join(f'{each.fault} of {each.target}' for each in faults)}")
         return f"{run.name}: {', '.join(parts)}"

@@ -8,13 +8,13 @@ from typing import Any
 from robot.api import logger
 
 from ocpp_resilience.errors import ExpectationFailed, LacksCapability, WaitTimeout
-from ocpp_resilience.ocpp.messages import SentMessages
 from ocpp_resilience.profile.sections import Capability
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.log_records import count_in_words, fields_in_words, shorten
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.transport.invalid_records import RecordReport, wait_for_records
+from ocpp_resilience.transport.messages import SentMessages
 from ocpp_resilience.waiting import in_words
 
 Field = str | int | float | bool | None

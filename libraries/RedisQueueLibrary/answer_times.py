@@ -9,9 +9,8 @@ from robot.api import logger
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.evidence.measure.times import ResponseTimes, response_times
-from ocpp_resilience.ocpp import messages
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.transport import waits
+from ocpp_resilience.transport import messages, waits
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 from RedisQueueLibrary.base import QueueComponent

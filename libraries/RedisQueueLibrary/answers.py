@@ -8,11 +8,11 @@ from typing import Any
 from robot.api import logger
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.answers import Answer
+from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.waiting import in_words
 from RedisQueueLibrary.base import LOGGED_CHARACTERS, QueueComponent, one_message
 

@@ -10,10 +10,10 @@ from robot.api import logger
 
 from ocpp_resilience.errors import UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.transport.volume import Order, generate, new_seed
 from ocpp_resilience.waiting import in_words, seconds
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
@@ -135,6 +135,7 @@ class Background(QueueComponent):
             mix=supported_mix(client, mix if mix is not None else {"Heartbeat": 1}),
             order=Order.SHUFFLED,
             seed=chosen,
+            version=client.version,
             message_format=client.message_format,
             new_message_id=self._ids.message,
         )

@@ -6,11 +6,11 @@ from robot.api import logger
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
 from ocpp_resilience.robot.library import Component
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.text import counted, shortened
 from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.waiting import in_words
 
 LOGGED_CHARACTERS = 2_000

@@ -10,12 +10,12 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.ocpp.messages import MessageFormat
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import QueueUnavailable
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.messages import MessageFormat
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import seconds
 from RedisQueueLibrary.base import QueueComponent

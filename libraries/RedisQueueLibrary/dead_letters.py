@@ -7,11 +7,11 @@ from datetime import timedelta
 from robot.api import logger
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
 from ocpp_resilience.transport.invalid_records import RecordReport, wait_for_records
+from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from RedisQueueLibrary.base import QueueComponent, one_message, several_messages
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from robot.api import logger
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.ocpp.invalid_cases import InvalidCase, load_cases
-from ocpp_resilience.ocpp.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
-from ocpp_resilience.ocpp.messages import SentMessage, SentMessages, build, form_of
 from ocpp_resilience.profile import PROFILES
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
+from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases
+from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
+from ocpp_resilience.transport.messages import SentMessage, SentMessages, build, form_of
 from ocpp_resilience.transport.volume import new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
 
@@ -77,8 +77,11 @@ class InvalidMessageKeywords(QueueComponent):
             raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
         client = self._queues.get(alias)
         message = case.message()
-        if message.action is not None:
-            client.need_actions(message.action)
+        if not client.supports(message.action, code=message.expected_code):
+            client.need_actions(message.action or "")
+            raise LacksCapability(
+                f"The target handles {message.action} (actions in its profile), so that {case} is valid."
+            )
         (sent,) = client.send([message])
         log_sent(client, sent)
         return sent
@@ -121,12 +124,15 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind)
+        cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind, version=client.version)
         messages: list[SentMessage] = []
         left_out: list[str] = []
         for case in cases:
             message = case.message()
-            if not client.supports(message.action) or form_of(case.raw) not in {None, *client.message_formats}:
+            if not client.supports(message.action, code=message.expected_code) or form_of(case.raw) not in {
+                None,
+                *client.message_formats,
+            }:
                 # Whatever is wrong with it, it would be refused for its action, or as no message at all.
                 left_out.append(case.id)
                 continue
@@ -202,6 +208,7 @@ class InvalidMessageKeywords(QueueComponent):
             new_message_id=self._ids.message,
             valid_between=valid_between,
             message_format=client.message_format,
+            version=client.version,
             actions=client.actions,
             max_message_bytes=max_message_bytes,
         )

@@ -7,11 +7,11 @@ from datetime import timedelta
 from robot.api import logger
 
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.messages import SentMessage, SentMessages
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.matching import AnswerReport
+from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.transport.waits import DrainStatistics
 from RedisQueueLibrary.base import QueueComponent, several_messages
 

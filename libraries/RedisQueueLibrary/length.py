@@ -7,9 +7,9 @@ from datetime import timedelta
 from robot.api import logger
 
 from ocpp_resilience.errors import WaitTimeout
-from ocpp_resilience.ocpp.messages import Message
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.messages import Message
 from ocpp_resilience.waiting import in_words
 from RedisQueueLibrary.base import QueueComponent
 

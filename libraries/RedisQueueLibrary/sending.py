@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocpp_resilience.ocpp import messages
-from ocpp_resilience.ocpp.messages import MessageFormat, SentMessage, SentMessages
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport import messages
 from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.messages import MessageFormat, SentMessage, SentMessages
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent
 
 
@@ -60,7 +60,7 @@ class Sending(QueueComponent):
         message = self._built(
             client,
             action,
-            {**(messages.default_payload(action) if payload is None else payload), **fields},
+            {**(client.version.sample(action) if payload is None else payload), **fields},
             charge_point=self._ids.charge_point() if charge_point is None else charge_point,
             message_id=message_id,
             message_format=format,
@@ -117,7 +117,7 @@ class Sending(QueueComponent):
         client.need_actions(*actions)
         point = self._ids.charge_point() if charge_point is None else charge_point
         built = [
-            self._built(client, each, messages.default_payload(each), charge_point=point, message_format=format)
+            self._built(client, each, client.version.sample(each), charge_point=point, message_format=format)
             for each in actions
         ]
         sent = client.send(built)
@@ -145,7 +145,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        (sent,) = client.send([messages.raw(_as_bytes(message))])
+        (sent,) = client.send([messages.raw(_as_bytes(message), client.version)])
         log_sent(client, sent)
         return sent
 
@@ -170,7 +170,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        sent = client.send([messages.raw(_as_bytes(each)) for each in raw_messages])
+        sent = client.send([messages.raw(_as_bytes(each), client.version) for each in raw_messages])
         for message in sent:
             log_sent(client, message)
         return sent

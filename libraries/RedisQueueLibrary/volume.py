@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ocpp_resilience.ocpp.messages import MessageFormat, SentMessages
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.transport.messages import MessageFormat, SentMessages
 from ocpp_resilience.transport.volume import Order, generate, new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
 
@@ -59,6 +59,7 @@ class Volume(QueueComponent):
             mix=supported_mix(client, mix if mix is not None else {action: 1}),
             order=order,
             seed=chosen,
+            version=client.version,
             message_format=format or client.message_format,
             new_message_id=self._ids.message,
         )

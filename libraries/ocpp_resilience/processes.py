@@ -66,10 +66,14 @@ class ChildProcess:
     Args:
         name: what the process is called in messages, for example `Server 'server'`.
         directory: where the output is kept; a temporary directory, removed by `close`, if not given.
+
+    Attributes:
+        pass_fds: descriptors that the program inherits beside its outputs, at its next start.
     """
 
     def __init__(self, name: str, *, directory: Path | None = None) -> None:
         self.name = name
+        self.pass_fds: Sequence[int] = ()
         self._own_directory = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="resilience-")) if directory is None else directory
         self.stdout = self.directory / "stdout.log"
@@ -115,6 +119,7 @@ class ChildProcess:
                     env=None if environment is None else dict(environment),
                     cwd=working_directory or self.directory,
                     start_new_session=True,
+                    pass_fds=self.pass_fds,
                 )
                 self._cleared = False
         except OSError as error:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,19 +20,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.api import control, openapi, service, state
 from server.api.guard import STOP_SECONDS
 from server.api.http import Given, Json, Operation, Parts, answer, crash, failure
+from server.origins import Origins
 
 __all__ = ["Parts", "create"]
 
 _PACKAGE = "robotframework-ocpp-resilience"
 
 
-def create(parts: Parts, *, api_token: str) -> ASGIApp:
+def create(parts: Parts, *, api_token: str, origins: Origins) -> ASGIApp:
     """The HTTP application of one instance.
 
     Args:
         parts: what the endpoints work with.
         api_token: what `Authorization: Bearer` has to carry for `/inspect`, commands and writes; none needed when
             empty.
+        origins: which web pages and host names are refused.
     """
     operations = [*service.operations(parts), *state.operations(parts), *control.operations(parts)]
     description = openapi.describe(operations, version(_PACKAGE))
@@ -50,7 +53,7 @@ def create(parts: Parts, *, api_token: str) -> ASGIApp:
     )
     # `/health/` is not `/health`: unknown things are 404, not a redirect.
     application.router.redirect_slashes = False
-    return _RawPaths(application)
+    return _Checked(_RawPaths(application), origins)
 
 
 def _endpoint(methods: dict[str, Operation], api_token: str) -> Callable[[Request], Awaitable[Response]]:
@@ -59,6 +62,23 @@ def _endpoint(methods: dict[str, Operation], api_token: str) -> Callable[[Reques
         return await answer(methods[method], request, api_token)
 
     return endpoint
+
+
+class _Checked:
+    """Refuses requests of web pages and for host names that are not on the allow lists."""
+
+    def __init__(self, application: ASGIApp, origins: Origins) -> None:
+        self._application = application
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            why = self._origins.refuse_origin(headers.get("origin")) or self._origins.refuse_host(headers.get("host"))
+            if why is not None:
+                await Json({"success": False, "message": why, "data": None}, 403)(scope, receive, send)
+                return
+        await self._application(scope, receive, send)
 
 
 class _RawPaths:

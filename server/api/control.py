@@ -17,6 +17,7 @@ from server.correlation.commands import (
 )
 from server.correlation.manager import CallErrorReceived, ChargePointDisconnected, CorrelationClosed, CorrelationTimeout
 from server.ocpp import schemas
+from server.ocpp.versions import DEFAULT
 
 TIMEOUT: Schema = {"type": "number", "minimum": 0.1, "maximum": 3600}
 """Seconds that the answer is waited for."""
@@ -86,7 +87,7 @@ def operations(parts: Parts) -> list[Operation]:
 
 def _body_of(action: str, *, with_charge_point: bool) -> Schema:
     """The body of a command: the fields of the OCPP request, how long to wait, and whom it is for."""
-    schema = schemas.request_schema(action)
+    schema = schemas.request_schema(DEFAULT, action)
     properties = dict(schema["properties"])
     required = list(schema.get("required", ()))
     properties["timeout"] = TIMEOUT

@@ -7,7 +7,6 @@ a body now and then, sends a body that nobody reads, or never reads the answer, 
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from typing import Any
 
@@ -15,6 +14,8 @@ import h11
 import msgspec
 import structlog
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+
+from server import descriptors
 
 logger = structlog.get_logger()
 
@@ -35,12 +36,13 @@ class Guard:
     Args:
         timeout: seconds that a request may take to come, from the connection's start or the answer before, and that an
             answer may take to be read.
-        most: see `MOST_UNFINISHED`; half of the files that the process may open, where that is less.
+        most: see `MOST_UNFINISHED`; the API's share of the file descriptors, where that is less.
     """
 
     def __init__(self, timeout: float, most: int = MOST_UNFINISHED) -> None:
         self.timeout = timeout
         self._most = most
+        self.connections = 0
         self._unfinished: dict[GuardedConnection, None] = {}
         self._cut = 0
         self._why = ""
@@ -49,15 +51,14 @@ class Guard:
     @property
     def most(self) -> int:
         """Requests that may be unfinished now: the gateway may have raised the limit meanwhile."""
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return self._most if files == resource.RLIM_INFINITY else min(self._most, max(1, files // 2))
+        return min(self._most, descriptors.for_requests())
 
     def begin(self, connection: GuardedConnection) -> None:
         """A connection waits for the rest of its request from now on."""
         self._unfinished[connection] = None
-        if len(self._unfinished) > (most := self.most):
+        if self.connections > (most := self.most):
             oldest = next(iter(self._unfinished))
-            oldest.cut(503, f"more than {most} requests are not finished, and this is the oldest of them")
+            oldest.cut(503, f"more than {most} connections are open, and this one waits the longest for its request")
 
     def end(self, connection: GuardedConnection) -> None:
         """It does not any more."""
@@ -102,10 +103,12 @@ class GuardedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock begins with the connection, not with its first byte."""
         super().connection_made(transport)
+        self._guard.connections += 1
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
+        self._guard.connections -= 1
         self._guard.end(self)
         for timer in (self._coming, self._going):
             if timer is not None:

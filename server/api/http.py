@@ -19,8 +19,9 @@ from starlette.responses import Response
 
 from server.correlation.commands import Commands
 from server.errors import InvalidMessage, shown
+from server.ids import usable_charge_point_id
 from server.metrics import Metrics
-from server.ocpp.messages import read_json, usable_charge_point_id
+from server.ocpp.frames import read_json
 from server.ocpp.schemas import complaint
 from server.processor.processor import Processor
 from server.processor.shards import ShardedProcessor
@@ -265,6 +266,9 @@ def _number(text: str) -> Any:
 async def _body(operation: Operation, request: Request) -> dict[str, Any]:
     if operation.body is None:
         return {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, f"content type {shown(kind)} cannot be read, allowed is application/json")
     too_long = HTTPException(413, f"the body is longer than {MOST_BODY_BYTES} bytes")
     announced = request.headers.get("content-length", "")
     if len(announced.lstrip("0")) > LONGEST_LENGTH or int(announced or 0) > MOST_BODY_BYTES:

@@ -8,7 +8,7 @@ import msgspec
 from redis.exceptions import RedisError, ResponseError
 
 from server.api.http import CHARGE_POINT_ID, Given, Listed, Operation, Parts, need_redis
-from server.ocpp.messages import usable_charge_point_id
+from server.ids import usable_charge_point_id
 from server.store.base import CorruptState, StateNotFound
 from server.store.models import ConfigurationKey
 from server.store.redis_store import run

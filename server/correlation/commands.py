@@ -19,9 +19,11 @@ from redis.exceptions import RedisError
 
 from server.correlation.manager import Correlation, CorrelationCancelled, CorrelationManager, Verdict
 from server.errors import InvalidMessage, shown
+from server.ids import new_message_id, usable_charge_point_id
 from server.metrics import Metrics
-from server.ocpp import messages, schemas
-from server.ocpp.messages import Call, CallError, CallResult
+from server.ocpp import envelope, schemas
+from server.ocpp.frames import Call, CallError, CallResult
+from server.ocpp.versions import DEFAULT
 from server.redis.link import RedisLink, now
 from server.redis.script import Script
 from server.store.keys import Keys
@@ -217,7 +219,7 @@ class Commands:
 
         Args:
             charge_point_id: whom.
-            action: one of `server.schemas.COMMANDS`.
+            action: a command of the version.
             payload: the action's fields (OCPP 1.6 section 6).
             timeout: seconds to wait for the answer; the setting `CORRELATION_TIMEOUT` when left out.
 
@@ -235,15 +237,15 @@ class Commands:
             CorrelationClosed: this instance stops.
             InvalidAnswer: the answer breaks the schema.
         """
-        if action not in schemas.COMMANDS:
+        if action not in DEFAULT.commands:
             raise InvalidCommand(f"{action} is not a command of this server")
-        if complaint := schemas.complaint(schemas.validator(action, flat=False), payload):
+        if complaint := schemas.complaint(schemas.validator(DEFAULT, action, flat=False), payload):
             raise InvalidCommand(complaint)
-        if not messages.usable_charge_point_id(charge_point_id):
+        if not usable_charge_point_id(charge_point_id):
             raise ChargePointUnknown(f"there is no charge point {shown(charge_point_id)}")
         if not self._link.healthy:
             raise CommandsUnavailable("Redis is not available; nothing was sent")
-        call = Call(charge_point_id, messages.new_message_id(), action, payload)
+        call = Call(charge_point_id, new_message_id(), action, payload)
         wait = self._timeout if timeout is None else timeout
         correlation = self.correlation.register(call.message_id, charge_point_id, action, timeout=wait)
         sending = _Sending(call, correlation)
@@ -258,7 +260,7 @@ class Commands:
             raise
         finally:
             self._ended(sending)
-        if found := schemas.violation(schemas.answer_validator(action), answer):
+        if found := schemas.violation(DEFAULT, schemas.answer_validator(DEFAULT, action), answer):
             code, reason = found
             logger.warning(
                 "invalid_answer",
@@ -421,7 +423,7 @@ class Commands:
             if not sending.correlation.pending or left <= 0:
                 continue
             call = sending.call
-            message = messages.command(
+            message = envelope.command(
                 call, timestamp=timestamp, server_id=self._server_id, expires_at=int((wall + left) * 1000)
             )
             chunk.append(sending)
@@ -465,6 +467,6 @@ class Commands:
 
     def _forwarded(self, raw: bytes) -> None:
         try:
-            self.answered(messages.parse_forwarded(raw))
+            self.answered(envelope.parse_forwarded(raw))
         except InvalidMessage as error:
             logger.warning("forwarded_answer_unreadable", error=error.reason)

@@ -21,8 +21,8 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from server.gateway.sessions import Session
-from server.ocpp.messages import DEAD_LETTERS
+from server.gateway.session import Entry
+from server.ocpp.envelope import DEAD_LETTERS
 from server.processor.request_queue import BATCH_BYTES, BATCH_MESSAGES
 from server.processor.sharding import SPREAD, shard_of
 from server.redis.link import RedisLink
@@ -94,30 +94,7 @@ _push = Script(_PUSH)
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class Entry:
-    """Something to be pushed.
-
-    Attributes:
-        raw: the envelope, or the dead letter.
-        session: whose message it is; `None` for a dead letter.
-        message_id: of a CALL, which is refused when it cannot be pushed; `None` for anything else.
-        heartbeat: whether it is a Heartbeat, which the gateway can answer itself.
-        since: when it came, on the monotonic clock.
-    """
-
-    __slots__ = ("heartbeat", "message_id", "raw", "session", "since")
-
-    def __init__(
-        self, raw: bytes | str, session: Session | None, message_id: str | None, *, heartbeat: bool = False
-    ) -> None:
-        self.heartbeat = heartbeat
-        self.raw = raw
-        self.session = session
-        self.message_id = message_id
-        self.since = time.monotonic()
-
-
-class Outbox:
+class RequestPublisher:
     """Pushes in the order of `put`, one batch at a time.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from server.gateway.sessions import Session
+from server.gateway.session import Session
 from server.redis.link import RedisLink
 from server.redis.script import Script
 from server.store.keys import Keys
@@ -79,7 +79,7 @@ return reply
 _take, _look = Script(_TAKE), Script(_LOOK)
 
 
-class Delivery:
+class ResponseDelivery:
     """Takes what waits for the charge points that are connected here, and hands it to their sessions.
 
     Args:

@@ -14,10 +14,13 @@ from websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
+from server.gateway.flow_control import FlowControl, Intake
+
 logger = structlog.get_logger()
 
 MOST_UNSENT = 1024 * 1024
 """Bytes that may wait for a slow reader, on top of what the operating system takes; then it is closed."""
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], CloseCode], ...] = (
     ((ProtocolError,), CloseCode.PROTOCOL_ERROR),
     ((UnicodeDecodeError,), CloseCode.INVALID_DATA),
@@ -31,9 +34,12 @@ class Refusal(StrEnum):
     Members:
         PATH: it is not the path of a charge point.
         CHARGE_POINT_ID: the path's last part can be nobody's id.
+        ORIGIN: a web page of an origin that is not allowed.
+        CERTIFICATE: the client certificate belongs to another charge point.
         CREDENTIALS: no password, or a wrong one.
         SUBPROTOCOL: none was offered that is spoken here.
         REQUEST: it is no WebSocket handshake.
+        FULL: there are as many connections as the process can have.
         TLS: the TLS handshake failed, or did not come in time.
         TIMEOUT: the request did not come in time.
         CLOSED: the other end has gone before the handshake was over.
@@ -42,9 +48,12 @@ class Refusal(StrEnum):
 
     PATH = "path"
     CHARGE_POINT_ID = "charge_point_id"
+    ORIGIN = "origin"
+    CERTIFICATE = "certificate"
     CREDENTIALS = "credentials"
     SUBPROTOCOL = "subprotocol"
     REQUEST = "request"
+    FULL = "full"
     TLS = "tls"
     TIMEOUT = "timeout"
     CLOSED = "closed"
@@ -74,9 +83,16 @@ class Socket(ServerConnection):
     queued = 0
 
     def __init__(
-        self, opening: set[Socket], on_refused: Callable[[Socket], None], *arguments: Any, **options: Any
+        self,
+        opening: set[Socket],
+        on_refused: Callable[[Socket], None],
+        control: FlowControl,
+        *arguments: Any,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        self._control = control
+        self._intake = Intake(control)
         self._opening = opening
         self._on_refused = on_refused
         self._made = False
@@ -91,7 +107,21 @@ class Socket(ServerConnection):
         """Begin with the opening handshake; with TLS, its handshake is over."""
         self._made = True
         self._opening.add(self)
+        self._control.connections += 1
         super().connection_made(transport)
+        # Fragments have flow control of their own, which must not end a pause of ours.
+        self.recv_messages.resume = self.resume_reading
+        if self._control.full:
+            self.refusal = Refusal.FULL
+            self.transport.write(_FULL)
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and its descriptor is free."""
+        self._control.connections -= 1
+        self._intake.end(self)
+        self.recv_messages.resume = self.transport.resume_reading
+        super().connection_lost(exc)
 
     async def handshake(self, *arguments: Any, **options: Any) -> None:
         """Carry out the opening handshake; who does not come through is told of."""
@@ -124,6 +154,7 @@ class Socket(ServerConnection):
 
     def process_event(self, event: Event) -> None:
         """Take a frame."""
+        self._intake.messages += 1
         if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.BINARY}:
             if event.fin and not self.queued and self.take is not None:
                 try:
@@ -138,10 +169,34 @@ class Socket(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Take what has come over the wire."""
         self.heard = time.monotonic()
+        self._intake.receive(self, data)
+
+    def feed(self, data: bytes) -> None:
+        """Process what has come, as far as flow control allows."""
+        self.heard = time.monotonic()
         super().data_received(data)
         # Pongs, one for each ping, do not go out through `push`.
         self._is_read()
         self.look_if_over()
+
+    def eof_received(self) -> None:
+        """Nothing will come any more."""
+        self._intake.end(self)
+        super().eof_received()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the wire: the other end sends more than it may."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take from the wire again, unless flow control of ours or of fragments is against it."""
+        if not (self.transport.is_closing() or self._intake.paused or self.recv_messages.paused):
+            self.transport.resume_reading()
+
+    def close_flooded(self, reason: str) -> None:
+        """Close the connection of a charge point that stays at its limit."""
+        self.begin_close(CloseCode.POLICY_VIOLATION, reason)
 
     def look_if_over(self) -> None:
         """Call `over` if the closing handshake has begun, or the connection failed, and each whole message is taken.

@@ -1,1 +1,1 @@
-"""OCPP-J messages, schemas and the handlers of the actions."""
+"""OCPP: frames, envelopes, schemas, and one package of handlers for each version."""

@@ -1,7 +1,7 @@
-"""The official OCPP 1.6 schemas, compiled once, and their verdicts in OCPP's error codes.
+"""The official OCPP schemas, compiled once, and their verdicts in OCPP's error codes.
 
 The schemas come with the `ocpp` package. They state types, lengths and enumerations, but not the ranges that the
-specification gives in prose; those are added here, each with its section.
+specifications give in prose, and some contradict the errata; each version corrects its own (`Version.correct`).
 """
 
 from __future__ import annotations
@@ -10,137 +10,111 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from importlib.resources.abc import Traversable
+from typing import Any, NoReturn
 
 import jsonschema_rs
 
 from server.errors import ErrorCode, InvalidMessage
-from server.ocpp.messages import Call
+from server.ocpp.frames import Call
+from server.ocpp.version import Version
 
 LARGEST_INTEGER = 2**31 - 1
 LARGE_PAYLOAD = 1000
 """Values in a payload above which its first violation decides: to find all of 80,000 would take seconds."""
 
-ACTIONS = frozenset(
-    {
-        "Authorize",
-        "BootNotification",
-        "DataTransfer",
-        "DiagnosticsStatusNotification",
-        "FirmwareStatusNotification",
-        "Heartbeat",
-        "MeterValues",
-        "StartTransaction",
-        "StatusNotification",
-        "StopTransaction",
-    }
-)
-"""The CALLs of a charge point that this server handles (OCPP 1.6 section 4)."""
-
-COMMANDS = frozenset(
-    {
-        "ChangeAvailability",
-        "ChangeConfiguration",
-        "ClearCache",
-        "GetConfiguration",
-        "RemoteStartTransaction",
-        "RemoteStopTransaction",
-        "Reset",
-        "TriggerMessage",
-        "UnlockConnector",
-    }
-)
-"""The CALLs that this server sends to charge points (OCPP 1.6 section 5)."""
-
-# Where connector 0, the charge point itself, is not allowed (OCPP 1.6 sections 6.45, 6.33, 6.51 and 6.53).
-_FROM_CONNECTOR_1 = frozenset({"StartTransaction", "RemoteStartTransaction", "TriggerMessage", "UnlockConnector"})
-
 _KINDS = jsonschema_rs.ValidationErrorKind
-# In the order of the contract's table: the first that applies to any error of a payload is its code.
-_PRECEDENCE: tuple[tuple[type, ErrorCode], ...] = (
-    (_KINDS.Required, ErrorCode.OCCURENCE_CONSTRAINT_VIOLATION),
-    (_KINDS.Type, ErrorCode.TYPE_CONSTRAINT_VIOLATION),
-    (object, ErrorCode.PROPERTY_CONSTRAINT_VIOLATION),
-    (_KINDS.AdditionalProperties, ErrorCode.FORMATION_VIOLATION),
-)
+_RANKS: tuple[type, ...] = (_KINDS.Required, _KINDS.Type, object)
+"""The first of these that applies to any error of a payload decides its code; an unknown field comes last."""
+
+
+def _folder(version: Version) -> Traversable:
+    return files("ocpp") / version.schemas / "schemas"
 
 
 @cache
-def known_actions() -> frozenset[str]:
-    """Every action that OCPP 1.6 and its security extension know, whoever may send it."""
-    names = (path.name for path in _folder().iterdir())
-    return frozenset(
-        name.removesuffix(".json") for name in names if name.endswith(".json") and not name.endswith("Response.json")
-    )
-
-
-def _folder() -> Any:
-    return files("ocpp") / "v16" / "schemas"
+def _published(version: Version) -> dict[str, str]:
+    """Name to text of each schema of a version: `{action}` or `{action}Request`, and `{action}Response`."""
+    return {
+        path.name.removesuffix(".json").removesuffix("Request"): path.read_text(encoding="utf-8-sig")
+        for path in _folder(version).iterdir()
+        if path.name.endswith(".json")
+    }
 
 
 @cache
-def validator(action: str, *, flat: bool) -> jsonschema_rs.Validator:
+def known_actions(version: Version) -> frozenset[str]:
+    """Every action that the version knows, whoever may send it."""
+    return frozenset(name for name in _published(version) if not name.endswith("Response"))
+
+
+@cache
+def validator(version: Version, action: str, *, flat: bool) -> jsonschema_rs.Validator:
     """The compiled schema of `action`'s request; in the flat form its top-level fields may all be missing."""
-    schema = request_schema(action)
+    schema = request_schema(version, action)
     if flat:
         schema.pop("required", None)
     return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
 
 
 @cache
-def answer_validator(action: str) -> jsonschema_rs.Validator:
+def answer_validator(version: Version, action: str) -> jsonschema_rs.Validator:
     """The compiled schema of what a charge point answers to the command `action`."""
-    schema = json.loads((_folder() / f"{action}Response.json").read_text(encoding="utf-8-sig"))
+    schema = json.loads(_published(version)[f"{action}Response"])
+    version.correct(f"{action}Response", schema)
     return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
 
 
-def request_schema(action: str) -> dict[str, Any]:
-    """The schema of `action`'s request, with the ranges that the specification gives in prose."""
-    schema: dict[str, Any] = json.loads((_folder() / f"{action}.json").read_text(encoding="utf-8-sig"))
-    for subschema in _walk(schema):
-        # Integers are 32 bits wide in OCPP; connector 0 is the charge point itself (section 3.8), and no transaction
-        # starts there (section 6.45).
+def request_schema(version: Version, action: str) -> dict[str, Any]:
+    """The schema of `action`'s request, with what the specification adds in prose."""
+    schema: dict[str, Any] = json.loads(_published(version)[action])
+    for subschema in walk(schema):
+        # Integers are 32 bits wide in OCPP.
         if subschema.get("type") == "integer":
-            subschema["minimum"], subschema["maximum"] = -LARGEST_INTEGER - 1, LARGEST_INTEGER
-    if "connectorId" in schema["properties"]:
-        schema["properties"]["connectorId"]["minimum"] = 1 if action in _FROM_CONNECTOR_1 else 0
+            subschema.setdefault("minimum", -LARGEST_INTEGER - 1)
+            subschema.setdefault("maximum", LARGEST_INTEGER)
+    version.correct(action, schema)
     return schema
 
 
-def _walk(schema: Any) -> Iterator[dict[str, Any]]:
+def walk(schema: Any) -> Iterator[dict[str, Any]]:
+    """Each schema in `schema`, itself included."""
     if isinstance(schema, dict):
         yield schema
         for value in schema.values():
-            yield from _walk(value)
+            yield from walk(value)
     elif isinstance(schema, list):
         for value in schema:
-            yield from _walk(value)
+            yield from walk(value)
 
 
-def check(call: Call) -> None:
+def check(call: Call, version: Version) -> None:
     """Let `call` pass if this server handles its action and its payload keeps to the schema.
 
     Raises:
         InvalidMessage: it does not; the code is the contract's, and the reason names the field.
     """
-    if call.action not in ACTIONS:
-        if call.action in known_actions():
+    action = version.actions.get(call.action)
+    if action is None:
+        if call.action in known_actions(version):
             _refuse(call, ErrorCode.NOT_SUPPORTED, f"the action {call.action} is not supported by this server")
-        _refuse(call, ErrorCode.NOT_IMPLEMENTED, f"OCPP 1.6 has no action '{call.action[:50]}'")
-    compiled = validator(call.action, flat=call.flat)
+        _refuse(call, ErrorCode.NOT_IMPLEMENTED, f"{version.name} has no action '{call.action[:50]}'")
+    if action.send is not call.send:
+        came, comes = ("SEND", "CALL") if call.send else ("CALL", "SEND")
+        _refuse(call, ErrorCode.NOT_SUPPORTED, f"the action {call.action} came in a {came}, it comes in a {comes}")
+    compiled = validator(version, call.action, flat=call.flat)
     if not compiled.is_valid(call.payload):
-        _refuse(call, *_verdict(compiled, call.payload))
+        _refuse(call, *_verdict(version, compiled, call.payload))
 
 
 def complaint(compiled: jsonschema_rs.Validator, value: Any) -> str | None:
     """What is wrong with `value`, the field first; `None` if it keeps to the schema."""
-    found = violation(compiled, value)
-    return None if found is None else found[1]
+    return None if compiled.is_valid(value) else _worst(compiled, value)[1]
 
 
-def violation(compiled: jsonschema_rs.Validator, value: Any) -> tuple[ErrorCode, str] | None:
+def violation(version: Version, compiled: jsonschema_rs.Validator, value: Any) -> tuple[ErrorCode, str] | None:
     """The contract's code of what is wrong with `value`, and `complaint`; `None` if it keeps to the schema."""
-    return None if compiled.is_valid(value) else _verdict(compiled, value)
+    return None if compiled.is_valid(value) else _verdict(version, compiled, value)
 
 
 def _size(value: Any) -> int:
@@ -149,12 +123,18 @@ def _size(value: Any) -> int:
     return 1 + sum(map(_size, below))
 
 
-def _verdict(compiled: jsonschema_rs.Validator, payload: Any) -> tuple[ErrorCode, str]:
-    ranked = sorted(((_rank(error), error) for error in _violations(compiled, payload)), key=lambda pair: pair[0])
-    rank, error = ranked[0]
+def _verdict(version: Version, compiled: jsonschema_rs.Validator, payload: Any) -> tuple[ErrorCode, str]:
+    codes = version.codes
+    rank, reason = _worst(compiled, payload)
+    return (codes.missing, codes.wrong_type, codes.not_allowed, codes.wrong_shape)[rank], reason
+
+
+def _worst(compiled: jsonschema_rs.Validator, payload: Any) -> tuple[int, str]:
+    """The rank and the sentence of the violation that decides."""
+    rank, error = min(((_rank(error), error) for error in _violations(compiled, payload)), key=lambda pair: pair[0])
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path).lstrip(".")
     message = error.message if len(error.message) <= 200 else f"{error.message[:200]}…"
-    return _PRECEDENCE[rank][1], f"{where}: {message}" if where else message
+    return rank, f"{where}: {message}" if where else message
 
 
 def _violations(compiled: jsonschema_rs.Validator, payload: Any) -> Iterable[jsonschema_rs.ValidationError]:
@@ -170,17 +150,18 @@ def _violations(compiled: jsonschema_rs.Validator, payload: Any) -> Iterable[jso
 def _rank(error: jsonschema_rs.ValidationError) -> int:
     kind = type(error.kind)
     if kind is _KINDS.AdditionalProperties:
-        return len(_PRECEDENCE) - 1
-    return next(rank for rank, (expected, _) in enumerate(_PRECEDENCE) if issubclass(kind, expected))
+        return len(_RANKS)
+    return next(rank for rank, expected in enumerate(_RANKS) if issubclass(kind, expected))
 
 
-def _refuse(call: Call, code: ErrorCode, reason: str) -> None:
+def _refuse(call: Call, code: ErrorCode, reason: str) -> NoReturn:
     raise InvalidMessage(
         code,
         reason,
         charge_point_id=call.charge_point_id,
         message_id=call.message_id,
-        answer_id=call.message_id,
+        answer_id=None if call.send else call.message_id,
         ws_server_id=call.ws_server_id,
         connection=call.connection,
+        protocol=call.protocol,
     )

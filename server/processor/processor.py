@@ -15,8 +15,10 @@ from redis.exceptions import RedisError, ResponseError
 from server.correlation.commands import Commands, server_of
 from server.errors import CorruptState, ErrorCode, InvalidMessage
 from server.metrics import Metrics
-from server.ocpp import handlers, messages, schemas
-from server.ocpp.messages import Call, CallError, CallResult, Message
+from server.ocpp import envelope, schemas
+from server.ocpp.frames import Call, CallError, CallResult, Message
+from server.ocpp.version import Outcome
+from server.ocpp.versions import VERSIONS
 from server.processor.queue_consumer import Drain
 from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
 from server.redis.link import RedisLink, now
@@ -173,7 +175,7 @@ class Processor(Drain):
             verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
             if isinstance(verdict, InvalidMessage):
                 effects.refused.append(verdict)
-                dead_letters.append(messages.dead_letter(verdict, raw, view.now))
+                dead_letters.append(envelope.dead_letter(verdict, raw, view.now))
                 self._tell_sender(verdict, elsewhere, forwarded, effects)
                 self._answer_refused(verdict, view.now, answers)
                 if verdict.ws_server_id and verdict.charge_point_id and verdict.answer_id:
@@ -187,7 +189,7 @@ class Processor(Drain):
                 if instance is None:
                     effects.answers.append(message)
                 else:
-                    forwarded.setdefault(instance, []).append(messages.forwarded(message))
+                    forwarded.setdefault(instance, []).append(envelope.forwarded(message))
                     effects.forwarded += 1
         changes = view.changes()
         operations = [
@@ -202,9 +204,9 @@ class Processor(Drain):
 
     def _parse(self, raw: bytes) -> Message | InvalidMessage:
         try:
-            message = messages.parse(raw, longest=self._longest)
+            message = envelope.parse(raw, longest=self._longest)
             if type(message) is Call:
-                schemas.check(message)
+                schemas.check(message, VERSIONS[message.protocol])
         except InvalidMessage as invalid:
             return invalid
         except Exception:
@@ -219,8 +221,9 @@ class Processor(Drain):
         starts = 0
         for message in parsed:
             if type(message) is Call:
-                wanted.update(dict.fromkeys(handlers.reads(message, self._keys)))
-                starts += message.action == "StartTransaction"
+                version = VERSIONS[message.protocol]
+                wanted.update(dict.fromkeys(version.reads(message, self._keys)))
+                starts += version.actions[message.action].takes_id
         await self._cache.load(wanted)
         if starts > len(self._transaction_ids):
             with contextlib.suppress(CorruptState):
@@ -233,19 +236,19 @@ class Processor(Drain):
         forwarded: dict[str, list[str]],
         effects: Effects,
     ) -> None:
-        """Who waits for this answer, if it is one, hears at once that it cannot be used, and not from a timeout."""
-        error = messages.unusable_answer(invalid)
+        """Tell the caller of a command at once that its answer cannot be used, instead of letting it time out."""
+        error = envelope.unusable_answer(invalid)
         if error is None:
             return
         if self._commands.correlation.waits(error.message_id):
             effects.unusable.append(error)
         elif instance := elsewhere.get(error.message_id):
-            forwarded.setdefault(instance, []).append(messages.forwarded(error))
+            forwarded.setdefault(instance, []).append(envelope.forwarded(error))
 
     async def _waiting_elsewhere(self, parsed: list[Message | InvalidMessage]) -> dict[str, str]:
         """Message ids of answers that another instance waits for, and which; also of those that cannot be used."""
         answers = [
-            messages.unusable_answer(message) if isinstance(message, InvalidMessage) else message for message in parsed
+            envelope.unusable_answer(message) if isinstance(message, InvalidMessage) else message for message in parsed
         ]
         ids = [
             message.message_id
@@ -287,18 +290,20 @@ class Processor(Drain):
             logger.exception("handler_failed", action=message.action, message_id=message.message_id)
             return _refusal(message, ErrorCode.INTERNAL_ERROR, f"{message.action} could not be handled")
         view.apply(message.charge_point_id, outcome.writes, outcome.operations)
+        if message.send:
+            return None
         answers.setdefault(message.charge_point_id, []).append(
-            messages.result(message, outcome.answer, timestamp=view.now, server_id=self._server_id)
+            envelope.result(message, outcome.answer, timestamp=view.now, server_id=self._server_id)
         )
         return None
 
-    async def _outcome(self, call: Call, view: StateView) -> handlers.Outcome:
+    async def _outcome(self, call: Call, view: StateView) -> Outcome:
         while True:
             try:
                 charge_point = view.charge_point(call.charge_point_id)
                 if self._require_boot and charge_point.boot_time is None and call.action != "BootNotification":
                     raise _refusal(call, ErrorCode.SECURITY_ERROR, "the charge point was not accepted: boot first")
-                return handlers.handle(call, view)
+                return VERSIONS[call.protocol].handle(call, view)
             except NotLoaded as needed:
                 if needed.key == self._keys.transaction_id:
                     await self._reserve(1)
@@ -308,15 +313,7 @@ class Processor(Drain):
     def _answer_refused(self, invalid: InvalidMessage, timestamp: str, answers: dict[str, list[str]]) -> None:
         if invalid.charge_point_id is not None and invalid.answer_id is not None:
             answers.setdefault(invalid.charge_point_id, []).append(
-                messages.error(
-                    invalid.charge_point_id,
-                    invalid.answer_id,
-                    invalid.code,
-                    invalid.reason,
-                    timestamp=timestamp,
-                    server_id=self._server_id,
-                    connection=invalid.connection,
-                )
+                envelope.error(invalid, timestamp=timestamp, server_id=self._server_id)
             )
 
     def _answer_operations(self, answers: dict[str, list[str]]) -> list[Operation]:
@@ -340,7 +337,7 @@ class Processor(Drain):
         if not dead_letters:
             return []
         key = self._keys.dead_letters
-        return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, messages.DEAD_LETTERS - 1]]
+        return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, envelope.DEAD_LETTERS - 1]]
 
     def _report(self, effects: Effects) -> None:
         """Log and count what a commit has made true."""
@@ -368,7 +365,8 @@ def _refusal(call: Call, code: ErrorCode, reason: str) -> InvalidMessage:
         reason,
         charge_point_id=call.charge_point_id,
         message_id=call.message_id,
-        answer_id=call.message_id,
+        answer_id=None if call.send else call.message_id,
         ws_server_id=call.ws_server_id,
         connection=call.connection,
+        protocol=call.protocol,
     )

@@ -11,7 +11,7 @@ How nothing is lost and nothing done twice, whatever dies when:
   processor may take over; it decides how soon that happens, never whether it is safe.
 - A commit whose reply was lost has happened if, and only if, the hash names its number.
 
-The list is the whole request queue, or one of its shards, each with its owner (server.shards).
+The list is the whole request queue, or one of its shards, each with its owner (server.processor.shards).
 
 Rejected alternatives are in docs/decisions/0001-messages-leave-the-queue-in-the-commit.md.
 """

@@ -40,7 +40,7 @@ end
 
 
 class _Address(msgspec.Struct):
-    """What of a message decides whom it is from; see `server.messages.parse`."""
+    """What of a message decides whom it is from; see `server.ocpp.envelope.parse`."""
 
     payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     charge_point_id: Any = msgspec.UNSET
@@ -53,7 +53,7 @@ _read = msgspec.json.Decoder(_Address).decode
 def address(raw: bytes) -> str:
     """The charge point that an entry of the request queue is from; empty where the entry does not say so.
 
-    It need not be a valid message: whatever `server.messages.parse` makes of it, it names no other charge point.
+    It need not be a valid message: whatever `server.ocpp.envelope.parse` makes of it, it names no other charge point.
     """
     try:
         found = _read(raw)

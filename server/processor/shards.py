@@ -2,7 +2,7 @@
 
 A *lease* on a shard is its owner's name in the hash beside it, together with the owner's liveness key, whose short
 lifetime its owner renews: when that is gone, the lease has ended and another may take the shard. What makes it safe is
-not the lifetime but the fencing token in the same hash, which each commit has to show (server.queue).
+not the lifetime but the fencing token in the same hash, which each commit has to show (server.processor.request_queue).
 
 The shards are spread evenly: every processor looks twice a second, in one script, who lives and who holds what. It
 takes shards that nobody alive holds, up to its share, and is told to let go of what it holds beyond it. See

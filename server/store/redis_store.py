@@ -31,7 +31,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.errors import CorruptState, StateError, shown
-from server.ocpp.messages import usable_charge_point_id
+from server.ids import usable_charge_point_id
 from server.redis.link import REPLY_TIMEOUT, connection_options, steady
 from server.redis.script import Script
 from server.store.base import (

@@ -15,10 +15,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from server.api import control
 from server.correlation.commands import Commands
 from server.correlation.mailbox import Mailbox
-from server.gateway.gateway import TRY_AGAIN, Gateway
-from server.gateway.response_delivery import Delivery
-from server.gateway.sessions import Session
-from server.ocpp import handlers
+from server.gateway.call_queue import TRY_AGAIN, CallQueue
+from server.gateway.gateway import Gateway
+from server.gateway.response_delivery import ResponseDelivery
+from server.gateway.session import Session
+from server.ocpp.v16.actions import ACTIONS
 from server.processor import request_queue
 from server.processor.processor import Processor
 from server.processor.request_queue import Committed, RequestQueue
@@ -187,14 +188,14 @@ def one_operation_stays_broken() -> None:
     """After an outage, DataTransfer is not answered as before."""
     broken: list[bool] = []
     at_failure(lambda link, _: broken.append(True) if link._was_connected else None)
-    sound = handlers._HANDLERS["DataTransfer"]
+    sound = ACTIONS["DataTransfer"].handle
 
     def transfer(call: Any, view: Any) -> Any:
         if broken:
             raise RuntimeError("stale")
         return sound(call, view)
 
-    handlers._HANDLERS["DataTransfer"] = transfer
+    ACTIONS["DataTransfer"].handle = transfer
 
 
 @defect("R16.6", CONNECTED, says=r"0 refused, 50 unanswered.* heartbeats_answered: required == 100 %")
@@ -211,21 +212,21 @@ def reconnects_and_no_longer_subscribes() -> None:
         except RedisError:
             await asyncio.Event().wait()
 
-    async def sweep(self: Delivery) -> int:
+    async def sweep(self: ResponseDelivery) -> int:
         await self._wire.execute("PING")
         return 0
 
-    Mailbox._listen, Delivery._sweep = listen, sweep
+    Mailbox._listen, ResponseDelivery._sweep = listen, sweep
 
 
 @defect("R16.6", CONNECTED, says=r"50 refused, 0 unanswered.* heartbeats_answered: required == 100 %")
 def heartbeats_are_refused_while_degraded() -> None:
     """Without Redis a Heartbeat gets a CALLERROR like any other message."""
 
-    def heartbeat(self: Gateway, session: Session, message_id: str) -> None:
+    def heartbeat(self: CallQueue, session: Session, message_id: str) -> None:
         self._refuse(session, message_id, TRY_AGAIN, "unavailable")
 
-    Gateway._heartbeat = heartbeat
+    CallQueue.answer_heartbeat = heartbeat
 
 
 @defect(
@@ -241,8 +242,8 @@ def hangs_up_when_redis_goes() -> None:
         sound(self, *arguments, **options)
 
         def hang_up(link: RedisLink, _error: RedisError) -> None:
-            for session in self._live() if link._was_connected else ():
-                self._close_session(session, 1013, "try again later")
+            for session in self._sessions.live() if link._was_connected else ():
+                self._sessions.close(session, 1013, "try again later")
 
         at_failure(hang_up)
 

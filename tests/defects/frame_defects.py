@@ -10,9 +10,10 @@ from catalogue import defect
 
 from server.errors import ErrorCode, InvalidMessage
 from server.gateway import gateway
+from server.gateway.command_queue import CommandQueue
 from server.gateway.gateway import Gateway
-from server.gateway.sessions import Session
-from server.ocpp import messages
+from server.gateway.session import Session
+from server.ocpp import frames
 
 ANSWERED = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"
 NOBODY = "Frames That Nobody Can Answer Are Ignored Or Cost The Connection"
@@ -35,7 +36,7 @@ def answers_frames_that_nobody_can_answer() -> None:
     """Text that is not JSON gets a CALLERROR to -1."""
 
     def answer(_: Gateway, __: Session, invalid: InvalidMessage) -> None:
-        invalid.answer_id = invalid.answer_id or messages.UNREADABLE_ID
+        invalid.answer_id = invalid.answer_id or frames.UNREADABLE_ID
 
     set_aside_as(answer)
 
@@ -72,7 +73,7 @@ def hangs_up_on_every_invalid_frame() -> None:
     """A frame with any fault costs the connection."""
 
     def hang_up(self: Gateway, session: Session, _: InvalidMessage) -> None:
-        self._close_session(session, 1002, "invalid frame")
+        self._sessions.close(session, 1002, "invalid frame")
 
     set_aside_as(hang_up)
 
@@ -97,14 +98,14 @@ def hears_nothing_behind_an_invalid_frame() -> None:
 @defect("R17.10", NOBODY, says=r"callresult-nobody-waits-for[^:]*: expected nothing, seen the CALLERROR InternalError")
 def answers_answers() -> None:
     """A CALLRESULT to a message that was never sent is answered with a CALLERROR."""
-    sound = Gateway._answered
+    sound = CommandQueue.answered
 
-    def answered(self: Gateway, session: Session, message_id: str) -> None:
+    def answered(self: CommandQueue, session: Session, message_id: str) -> None:
         if session.command != message_id:
-            session.connection.push(messages.error_frame(message_id, ErrorCode.INTERNAL_ERROR, "nobody waits for it"))
+            session.connection.push(frames.error_frame(message_id, ErrorCode.INTERNAL_ERROR, "nobody waits for it"))
         sound(self, session, message_id)
 
-    Gateway._answered = answered
+    CommandQueue.answered = answered
 
 
 @defect("R17.10", NOBODY, says=r"oversized-call[^:]*: expected a close with 1009, seen")
@@ -121,11 +122,11 @@ def reads_frames_of_any_size() -> None:
 @defect("R17.10", NOBODY, says=r"Server 'server' exited with status 2\. Last sent: \S*(deep|nest)")
 def dies_on_deeply_nested_frames() -> None:
     """A frame of a thousand opening brackets ends the process."""
-    sound = messages.parse_frame
+    sound = frames.parse_frame
 
-    def parse_frame(raw: bytes, charge_point_id: str) -> Any:
+    def parse_frame(raw: bytes, *about: Any) -> Any:
         if b"[" * 1000 in raw:
             os._exit(2)
-        return sound(raw, charge_point_id)
+        return sound(raw, *about)
 
-    messages.parse_frame = parse_frame
+    frames.parse_frame = parse_frame

@@ -13,10 +13,14 @@ from queue_defects import slow_down, take_at_most_once
 from websockets.frames import CloseCode
 
 from server.errors import InvalidMessage
-from server.gateway.gateway import TRY_AGAIN, Gateway
+from server.gateway.call_queue import TRY_AGAIN, CallQueue
+from server.gateway.gateway import Gateway
 from server.gateway.handshakes import Handshakes
-from server.gateway.sessions import Session
-from server.ocpp import handlers, messages
+from server.gateway.session import Session
+from server.gateway.session_transitions import SessionTransitions
+from server.ocpp import envelope
+from server.ocpp.v16.actions import ACTIONS
+from server.ocpp.version import Outcome
 from server.processor.processor import Effects, Processor
 from server.store.models import Transaction
 
@@ -72,9 +76,9 @@ def refuses_the_fortieth_connection() -> None:
 )
 def who_was_cut_off_is_still_connected() -> None:
     """A charge point whose connection broke counts as connected for ten minutes, and is not let in a second time."""
-    sound, left = Gateway._ended, {}
+    sound, left = SessionTransitions.ended, {}
 
-    def ended(self: Gateway, session: Session) -> None:
+    def ended(self: SessionTransitions, session: Session) -> None:
         sound(self, session)
         if session.connection.close_code == CloseCode.ABNORMAL_CLOSURE:
             left[session.charge_point_id] = time.monotonic()
@@ -87,7 +91,7 @@ def who_was_cut_off_is_still_connected() -> None:
             return connection.respond(HTTPStatus.CONFLICT, "Connected already.\n")
         return refusal
 
-    Gateway._ended, Handshakes.check = ended, check
+    SessionTransitions.ended, Handshakes.check = ended, check
 
 
 @defect(
@@ -101,7 +105,7 @@ def who_was_cut_off_is_still_connected() -> None:
 )
 def takes_the_meter_of_another() -> None:
     """A transaction is completed with the meter reading of the one that was completed before it."""
-    sound = handlers._HANDLERS["StopTransaction"]
+    sound = ACTIONS["StopTransaction"].handle
     before: list[int | None] = [0]
 
     def stop(call: Any, view: Any) -> Any:
@@ -112,7 +116,7 @@ def takes_the_meter_of_another() -> None:
                 before[0] = record.meter_stop
         return outcome
 
-    handlers._HANDLERS["StopTransaction"] = stop
+    ACTIONS["StopTransaction"].handle = stop
 
 
 @defect(
@@ -126,13 +130,13 @@ def takes_the_meter_of_another() -> None:
 )
 def stopped_transactions_stay_in_the_index() -> None:
     """A transaction is completed, and still listed among those that run."""
-    sound = handlers._HANDLERS["StopTransaction"]
+    sound = ACTIONS["StopTransaction"].handle
 
     def stop(call: Any, view: Any) -> Any:
         outcome = sound(call, view)
-        return handlers.Outcome(outcome.answer, outcome.writes)
+        return Outcome(outcome.answer, outcome.writes)
 
-    handlers._HANDLERS["StopTransaction"] = stop
+    ACTIONS["StopTransaction"].handle = stop
 
 
 @defect(
@@ -146,14 +150,14 @@ def stopped_transactions_stay_in_the_index() -> None:
 )
 def leaks_a_kilobyte_a_message() -> None:
     """Of every message that was taken off the queue, 1 KB stays in memory."""
-    sound = messages.parse
+    sound = envelope.parse
     kept: list[bytes] = []
 
     def parse(raw: bytes, **options: Any) -> Any:
         kept.append(bytes([len(kept) % 251]) * 1000)
         return sound(raw, **options)
 
-    messages.parse = parse
+    envelope.parse = parse
 
 
 @defect(
@@ -168,13 +172,13 @@ def leaks_a_kilobyte_a_message() -> None:
 def leaks_each_connection() -> None:
     """What was known of a connection that is over is kept."""
     kept: list[Any] = []
-    sound = Gateway._ended
+    sound = SessionTransitions.ended
 
-    def ended(self: Gateway, session: Session) -> None:
+    def ended(self: SessionTransitions, session: Session) -> None:
         sound(self, session)
         kept.append((session, bytearray(20_000)))
 
-    Gateway._ended = ended
+    SessionTransitions.ended = ended
 
 
 @defect(
@@ -188,17 +192,17 @@ def leaks_each_connection() -> None:
 )
 def refuses_one_in_five_hundred() -> None:
     """Now and then a message is refused, although there is room for it."""
-    sound = Gateway._submit
+    sound = CallQueue._submit
     count = [0]
 
-    def submit(self: Gateway, session: Session, entry: Any) -> None:
+    def submit(self: CallQueue, session: Session, entry: Any) -> None:
         count[0] += 1
         if count[0] % 500 == 0:
             self._refuse(session, entry.message_id, TRY_AGAIN, "full")
         else:
             sound(self, session, entry)
 
-    Gateway._submit = submit
+    CallQueue._submit = submit
 
 
 @defect(
@@ -281,13 +285,13 @@ def lost_with_the_processor() -> None:
 )
 def goes_silent_beyond_its_capacity() -> None:
     """When many messages wait, further ones are thrown away without a word."""
-    sound = Gateway._submit
+    sound = CallQueue._submit
 
-    def submit(self: Gateway, session: Session, entry: Any) -> None:
-        if len(self._outbox) < 50:
+    def submit(self: CallQueue, session: Session, entry: Any) -> None:
+        if len(self._publisher) < 50:
             sound(self, session, entry)
 
-    Gateway._submit = submit
+    CallQueue._submit = submit
 
 
 @defect(
@@ -302,14 +306,14 @@ def goes_silent_beyond_its_capacity() -> None:
 def memory_without_a_bound_at_overload() -> None:
     """What has to wait is kept twice, and never given back."""
     kept: list[bytearray] = []
-    sound = Gateway._submit
+    sound = CallQueue._submit
 
-    def submit(self: Gateway, session: Session, entry: Any) -> None:
-        if len(self._outbox) > 5:
+    def submit(self: CallQueue, session: Session, entry: Any) -> None:
+        if len(self._publisher) > 5:
             kept.append(bytearray(50_000))
         sound(self, session, entry)
 
-    Gateway._submit = submit
+    CallQueue._submit = submit
 
 
 def _after_refusals(change: Any) -> None:

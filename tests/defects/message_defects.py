@@ -9,7 +9,7 @@ from typing import Any
 from catalogue import defect
 
 from server.errors import ErrorCode, InvalidMessage
-from server.ocpp import messages
+from server.ocpp import envelope
 from server.processor.processor import Effects, Processor
 from server.processor.request_queue import Batch
 
@@ -26,14 +26,14 @@ MEMORY = "Memory Stays Stable Under Invalid Messages"
 
 def die_on(recognise: Callable[[bytes], bool]) -> None:
     """End the process, as an unhandled error in another language would, at such a message."""
-    sound = messages.parse
+    sound = envelope.parse
 
     def parse(raw: bytes, **options: Any) -> Any:
         if recognise(raw):
             os._exit(2)
         return sound(raw, **options)
 
-    messages.parse = parse
+    envelope.parse = parse
 
 
 def report_refusals(change: Callable[[list[InvalidMessage]], list[InvalidMessage]]) -> None:
@@ -145,7 +145,7 @@ def missing_fields_are_accepted() -> None:
     from server.ocpp import schemas
 
     sound = schemas.validator
-    schemas.validator = lambda action, *, flat: sound(action, flat=True)
+    schemas.validator = lambda version, action, *, flat: sound(version, action, flat=True)
 
 
 @defect("R17.7", MALFORMED, SHAPES, says=r"^(malformed_json|wrong_shape): .*[1-9]\d* lost.* holds 0 messages")

@@ -198,12 +198,12 @@ def one_message_at_a_time() -> None:
 def flat_messages_are_not_understood() -> None:
     """Only the envelope is read."""
     from server.errors import ErrorCode, InvalidMessage
-    from server.ocpp import messages
+    from server.ocpp import envelope
 
     def refuse(_flat: Any) -> Any:
         raise InvalidMessage(ErrorCode.FORMATION_VIOLATION, "not an envelope")
 
-    messages._flat = refuse
+    envelope._flat = refuse
 
 
 @defect(

@@ -8,7 +8,9 @@ from typing import Any
 from catalogue import defect
 from queue_defects import replaced
 
-from server.gateway import sessions
+from server.gateway import session_registry
+from server.ocpp.v16.actions import ACTIONS
+from server.ocpp.version import Outcome
 from server.processor.processor import Processor
 from server.processor.request_queue import RequestQueue
 from server.redis.script import Script
@@ -67,8 +69,9 @@ def answers_without_a_lifetime() -> None:
 def sessions_without_a_lifetime() -> None:
     """The session of a charge point stays when its gateway dies."""
     for name in ("announce", "renew"):
-        script = getattr(sessions, f"_{name}")
-        setattr(sessions, f"_{name}", Script(replaced(script._text, "redis.call('PEXPIRE'", "redis.call('EXISTS'")))
+        script = getattr(session_registry, f"_{name}")
+        text = replaced(script._text, "redis.call('PEXPIRE'", "redis.call('EXISTS'")
+        setattr(session_registry, f"_{name}", Script(text))
 
 
 @defect("R15.1", DELETED, says=r"'Get Charge Point' should fail with 'not_found', but it worked")
@@ -93,9 +96,7 @@ def delete_does_not_cascade() -> None:
 @defect("R15.2", STOPPED, says=r"Transaction \d+ is kept as active, expected completed")
 def stopped_transactions_stay_active() -> None:
     """StopTransaction is answered and not recorded."""
-    from server.ocpp import handlers
-
-    handlers._HANDLERS["StopTransaction"] = lambda call, view: handlers.Outcome({})
+    ACTIONS["StopTransaction"].handle = lambda call, view: Outcome({})
 
 
 @defect("R15.6", OVER_LIMIT, says=r"'Save Charge Point' should fail with 'too_large', but it worked")

@@ -33,6 +33,16 @@ Every Fault Of Redis Itself Is Proven
     Let No More Clients In
     Change Redis Password
 
+Any Fault Can Be Injected By Its Name
+    [Template]    Fault Is Proven And Can Be Healed
+    Inject Fault    latency 60 ms jitter\=5 ms direction\=upstream
+    Inject Fault    Read-Only
+    Inject Fault    pause redis
+
+A Fault That Does Not Exist Is Refused With The Names Of Those That Do
+    Run Keyword And Expect Error    *'fog' is no fault. There are bandwidth, black hole,*    Inject Fault    fog
+    Run Keyword And Expect Error    *'latency' has no argument 'wobble'*    Inject Fault    latency 5 ms wobble=1
+
 A Fault That Is Over At Once Is Proven Too
     ${reset} =    Reset Connections
     Should Be True    ${reset.proven}

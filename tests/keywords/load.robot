@@ -20,13 +20,15 @@ Without Arguments The Load Is That Of The Data File
     Should Be Equal    ${ledger.acknowledged}    ${5000}
 
 A Load With A Rate Is Sent On Schedule
-    ${load}    Run Load    rate=100    duration=2 s    arrivals=poisson    seed=7    charge_points=5    processes=2
+    ${schedule}    Load Schedule    rate=100    duration=2 s    arrivals=poisson
+    ${load}    Run Load    schedule=${schedule}    seed=7    charge_points=5    processes=2
     Load Should Be Answered    ${load}
     Should Be True    150 < ${load.due} < 250
     Should Be Equal    ${load.processes}    ${2}
 
 What The State Kept Is Compared With What Charge Points Know
-    ${load}    Run Load    profile=session    sessions=1    charge_points=5    together=yes
+    ${charging}    Load Profile    session    sessions=1    together=yes
+    ${load}    Run Load    profile=${charging}    charge_points=5
     ${state}    Compare State With Load    ${load}
     Should Be Equal    ${state.transactions}    ${5}
     Should Be Empty    ${state.inconsistent}
@@ -45,7 +47,8 @@ A Load Can Be Stopped And Watched
 Commands Go On While Charge Points Charge, And Complete Each Other's Ledger
     Open Commands To The Reference Server
     @{points}    Get Load Charge Points    5
-    Start Load    profile=session    charge_points=5    duration=1 minute    persistent=yes    commands=yes
+    ${charging}    Load Profile    session    persistent=yes    commands=yes
+    Start Load    profile=${charging}    charge_points=5    duration=1 minute
     Start Command Traffic    ${points}    every=20 ms
     Command Traffic Should Reach Everybody    timeout=60 s
     ${traffic}    Stop Command Traffic
@@ -66,7 +69,23 @@ Command Traffic Runs Once At A Time
 
 Arguments That Do Not Go Together Are Refused
     Run Keyword And Expect Error    A load with a rate needs a duration.    Run Load    rate=10
-    Run Keyword And Expect Error    to_rate and spike need a rate.    Run Load    spike=10
+    Run Keyword And Expect Error    to_rate and spike need a rate.    Load Schedule    spike=10
+    Run Keyword And Expect Error    A load has a ramp (to_rate) or a spike, not both.
+    ...    Load Schedule    rate=1    to_rate=2    spike=3    duration=1s
+    Run Keyword And Expect Error    messages and pause belong to a load without a rate.
+    ...    Run Load    rate=1    duration=1s    messages=3
+
+What Is No Profile Or Schedule Is Refused
+    ${schedule}    Load Schedule    rate=1    duration=1s
+    Run Keyword And Expect Error    A schedule has rate, duration, messages and pause of its own.
+    ...    Run Load    schedule=${schedule}    rate=1
+    Run Keyword And Expect Error    'day' is no load profile (allowed: heartbeat, session, mix, churn, or *
+    ...    Run Load    profile=day
+    Run Keyword And Expect Error    'now' is no schedule; `Load Schedule` makes one.    Run Load    schedule=now
+    Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; `Load Profile` has it.
+    ...    Run Load    sessions=2
+    Run Keyword And Expect Error    `Start Load` has no argument 'spike'; `Load Schedule` has it.
+    ...    Run Load    spike=10
     Run Keyword And Expect Error    `Start Load` has no argument 'rates' (allowed: *    Run Load    rates=10
 
 The Capacity Is Where The Schedule Slips

@@ -230,7 +230,7 @@ What Cannot Be Used Is Named With What Is Allowed
     STARTS:Expected what `Queue Message` or another sending keyword returned, not 'text'.
     ...    Message Should Be Answered    text
     STARTS:This keyword takes one message, not 2.    Message Should Be Answered
-    ...    ${{ocpp_resilience.ocpp.messages.SentMessages([None, None])}}
+    ...    ${{ocpp_resilience.transport.messages.SentMessages([None, None])}}
     STARTS:Give either a message that was queued, or charge_point and message_id.    Wait For Answer
     ...    charge_point=CP-1
     STARTS:There is no queue 'nowhere'; there is only 'queue'.    Queue Message    Heartbeat    alias=nowhere

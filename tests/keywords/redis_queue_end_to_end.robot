@@ -27,7 +27,7 @@ The Examples Of The Contract Are Processed By The Reference Server
 
 Every Action Is Processed By The Reference Server
     [Documentation]    With the default payloads, in both forms.
-    ${mix}    Evaluate    dict.fromkeys(ocpp_resilience.ocpp.messages.ACTIONS, 1)
+    ${mix}    Evaluate    dict.fromkeys(ocpp_resilience.ocpp.ocpp_version().core, 1)
     FOR    ${format}    IN    envelope    flat
         ${sent}    Queue Generated Messages    100    charge_points=5    mix=${mix}    format=${format}
         All Messages Should Be Answered    ${sent}    timeout=60s

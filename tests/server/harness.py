@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from unittest.mock import Mock
 
 import redis
 from redis.backoff import NoBackoff
@@ -24,6 +25,9 @@ from ocpp_resilience.processes import ChildProcess
 from ocpp_resilience.waiting import wait_until
 from server.app import App
 from server.config import Settings
+from server.gateway.session import Session
+from server.gateway.websocket import Socket
+from server.ocpp.v16.version import V16
 
 T = TypeVar("T")
 
@@ -479,3 +483,8 @@ def is_commit(words: list[bytes]) -> bool:
         and len(words) == 3 + 3 + COMMIT_ARGUMENTS
         and words[3] == QUEUE.encode()
     )
+
+
+def session_of(charge_point_id: str) -> Session:
+    """A session whose connection is never used."""
+    return Session(charge_point_id, Mock(spec=Socket), "", version=V16, server_id="g")

@@ -158,7 +158,7 @@ def test_ends_by_itself_when_idle(
     idle.request("GET", "/health")
     idle.getresponse().read()
     with socket.create_connection(("127.0.0.1", server.http_port), SOON) as half:
-        half.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        half.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         server.signal(number)
         assert server.process.wait_for_exit(SOON) == 0
     idle.close()

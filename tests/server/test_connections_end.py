@@ -8,14 +8,15 @@ import signal
 import pytest
 import redis
 from conftest import StartServer
-from harness import NOW, QUEUE, ServerProcess, app, call, soon
+from harness import NOW, QUEUE, ServerProcess, app, call, session_of, soon
 from test_commands import http
 from test_gateway import BOOT, ask, plugged, receive, send
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from server.gateway.request_publisher import Entry, Outbox
-from server.gateway.sessions import Session, Sessions
+from server.gateway.request_publisher import RequestPublisher
+from server.gateway.session import Entry, Session
+from server.gateway.session_registry import SessionRegistry
 from server.store.keys import Keys
 
 pytestmark = pytest.mark.anyio
@@ -160,7 +161,7 @@ async def test_a_call_that_waited_while_its_charge_point_moved_and_left_again_is
         with pytest.raises(ConnectionClosed) as closed:
             await receive(first, within=20)  # the next renewal of sessions finds out, where no wake-up told
         assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1000
+        assert closed.value.rcvd.code == 1008
         await soon(lambda: old.records("message_outlived_connection"), "it was queued")
         assert not client.exists("ocpp:session:CP-1")
         assert client.smembers("ocpp:active") == {b"CP-2"}
@@ -191,10 +192,10 @@ async def test_only_a_newer_connection_keeps_a_call_from_the_queue(
         client.hset(keys.session("CP-1"), "connection", session)
     if newest is not None:
         client.set(keys.connection("CP-1"), newest)
-    sender = Session("CP-1", None, "")
+    sender = session_of("CP-1")
     sender.connection_id, sender.announced = "own", True
     async with app(redis_url) as made:
-        outbox = Outbox(made.link, keys, instance="g.1", shards=1, on_refused=lambda _: None, patience=10)
+        outbox = RequestPublisher(made.link, keys, instance="g.1", shards=1, on_refused=lambda _: None, patience=10)
         outbox.put(Entry(call("CP-1", "m"), sender, "m"))
         await outbox._push()
     assert client.llen(QUEUE) == queued
@@ -215,10 +216,10 @@ async def test_a_late_retry_of_a_connect_does_not_take_the_place_of_a_newer_one_
         client.set(keys.connection("CP-1"), newest)
         lost: list[Session] = []
         async with app(redis_url) as made:
-            registry = Sessions(
+            registry = SessionRegistry(
                 made.link, keys, server_id="g", live=list, on_announced=lambda _: None, on_lost=lost.append
             )
-            session = Session("CP-1", None, "")
+            session = session_of("CP-1")
             session.connection_id, session.connected_at, session.tried = "own", "2026-01-01T00:00:00.000Z", not first
             registry.connected(session)
             await registry._announce()

@@ -235,9 +235,9 @@ async def test_a_connection_that_is_over_is_freed_at_once(redis_url: str) -> Non
         try:
             for number in range(3):
                 async with dial(f"ws://127.0.0.1:{port}/ocpp/CP-{number}", subprotocols=SUBPROTOCOLS, proxy=None):
-                    await soon(lambda: made.gateway._sessions, "not connected")
-                    seen += [weakref.ref(each.connection) for each in made.gateway._sessions.values()]
-                await soon(lambda: not made.gateway._sessions, "still connected")
+                    await soon(lambda: len(made.gateway._sessions), "not connected")
+                    seen += [weakref.ref(each.connection) for each in made.gateway._sessions.live()]
+                await soon(lambda: not len(made.gateway._sessions), "still connected")
             await soon(lambda: not any(each() for each in seen), "the connection is still in memory")
         finally:
             gc.enable()
@@ -321,7 +321,7 @@ async def test_a_second_connection_replaces_the_first(server: ServerProcess, cli
             async with plugged(server, "CP-1") as second:
                 with pytest.raises(ConnectionClosed) as closed:
                     await receive(first)
-                assert closed.value.rcvd.code == 1000
+                assert closed.value.rcvd.code == 1008
                 assert "replaced" in closed.value.rcvd.reason
                 assert await ask(second, "1", "Heartbeat")
                 command(client, "CP-1", "c", "ClearCache", {})
@@ -343,7 +343,7 @@ async def test_a_connection_to_another_gateway_replaces_the_first(
         async with plugged(other, "CP-1") as second:
             with pytest.raises(ConnectionClosed) as closed:
                 await receive(first)
-            assert closed.value.rcvd.code == 1000
+            assert closed.value.rcvd.code == 1008
             assert await ask(second, "2", "Heartbeat")
             assert client.hget("ocpp:session:CP-1", "ws_server_id") == b"other"
             assert client.smembers("ocpp:active") == {b"CP-1"}
@@ -601,9 +601,10 @@ async def test_a_slow_reader_is_closed(server: ServerProcess, client: redis.Redi
 
 
 async def test_who_floods_and_never_reads_is_cut_off_and_told_of_once(
-    server: ServerProcess, client: redis.Redis
+    redis_url: str, start_server: StartServer, client: redis.Redis
 ) -> None:
     """Pings are answered by the WebSocket itself; what they come to is bounded all the same."""
+    server = start_server(redis_url, WS_MESSAGE_RATE="0")
     server.wait_healthy()
     _, writer = await upgraded(server.ws_port, "CP-FLOOD", limit=1024)
     await soon(lambda: server.records("connected"), "not connected")

@@ -98,7 +98,7 @@ async def test_a_call_that_is_held_is_taken_when_redis_is_back_in_time(
         await soon(lambda: not made.link.healthy, "healthy without Redis")
         start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
         await send(socket, 2, "2", "StartTransaction", start)
-        await soon(lambda: len(made.gateway._outbox), "it is not held")
+        await soon(lambda: len(made.gateway._publisher), "it is not held")
         attempts = made.link._attempts
         await soon(lambda: made.link._attempts >= attempts + 10, "it is not tried again")
         # Not in this thread, which the server needs.

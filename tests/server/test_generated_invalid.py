@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from payloads import from_schema
 
-from server.ocpp.schemas import ACTIONS
+from server.ocpp.v16.actions import ACTIONS
 
 MESSAGES_AT_ONCE = 50
 ROUNDS = 20

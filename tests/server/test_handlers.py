@@ -17,15 +17,16 @@ from payloads import from_schema
 from test_schemas import COMPLETE, METER_VALUE, official
 
 from server.errors import CorruptState, InvalidMessage
-from server.ocpp import handlers, schemas
-from server.ocpp.handlers import Outcome
-from server.ocpp.messages import Call
+from server.ocpp import schemas
+from server.ocpp.frames import Call
+from server.ocpp.v16.version import V16
+from server.ocpp.version import Outcome
 from server.store.keys import Keys
 from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import NotLoaded, StateCache, StateView
 
 KEYS = Keys()
-ACTIONS = sorted(schemas.ACTIONS)
+ACTIONS = sorted(V16.actions)
 RUNNING = Transaction(
     id=7,
     charge_point_id="CP",
@@ -66,8 +67,8 @@ def handle(
     action: str, payload: dict[str, Any], records: dict[str, Any] | None = None, *, flat: bool = False
 ) -> Outcome:
     call = Call("CP", "m", action, payload, flat)
-    schemas.check(call)
-    return handlers.handle(call, view(records))
+    schemas.check(call, V16)
+    return V16.handle(call, view(records))
 
 
 @cache
@@ -296,8 +297,8 @@ def test_what_is_read_ahead_saves_asking_again(action: str, flat: bool) -> None:
     """Handling asks for nothing else than `reads` said, but for what only the loaded state tells."""
     call = Call("CP", "m", action, {} if flat else COMPLETE[action], flat)
     cache_of_reads = StateCache(None)  # type: ignore[arg-type]
-    cache_of_reads.values = dict.fromkeys(handlers.reads(call, KEYS))
-    handlers.handle(call, StateView(cache_of_reads, KEYS, now=NOW, transaction_ids=deque([1])))
+    cache_of_reads.values = dict.fromkeys(V16.reads(call, KEYS))
+    V16.handle(call, StateView(cache_of_reads, KEYS, now=NOW, transaction_ids=deque([1])))
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
@@ -358,12 +359,12 @@ states = st.dictionaries(st.sampled_from([f"ocpp:connector:CP:{n}" for n in rang
 @given(st.sampled_from(ACTIONS).flatmap(requests), states)
 def test_whatever_passed_the_schema_is_handled_and_answered_by_the_schema(call: Call, records: dict[str, Any]) -> None:
     try:
-        schemas.check(call)
+        schemas.check(call, V16)
     except InvalidMessage:
         return
     before = copy.deepcopy(call.payload)
-    first = handlers.handle(call, view(records))
-    again = handlers.handle(call, view(records))
+    first = V16.handle(call, view(records))
+    again = V16.handle(call, view(records))
     assert call.payload == before
     assert first == again
     json.dumps(first.answer).encode()
@@ -378,7 +379,7 @@ def test_whatever_passed_the_schema_is_handled_and_answered_by_the_schema(call: 
 def test_nothing_is_handled_without_the_state_that_it_needs() -> None:
     empty = StateCache(None)  # type: ignore[arg-type]
     with pytest.raises(NotLoaded) as caught:
-        handlers.handle(
+        V16.handle(
             Call("CP", "m", "StartTransaction", COMPLETE["StartTransaction"]),
             StateView(empty, KEYS, now=NOW, transaction_ids=deque([1])),
         )

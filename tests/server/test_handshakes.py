@@ -51,7 +51,8 @@ def basic(user: str, password: str) -> str:
 GOOD = basic("CP-1", "right")
 
 REFUSED = {
-    "path": request("/other/CP-1"),
+    "path": request("/other/CP-1?token=secret"),
+    "origin": request("/ocpp/CP-1", GOOD, "Origin: http://elsewhere.example"),
     "charge_point_id": request("/ocpp/A%3AB"),
     "credentials": request("/ocpp/CP-1", basic("CP-1", "wrong")),
     "subprotocol": request("/ocpp/CP-1", GOOD, offered="ocpp2.0.1"),
@@ -121,6 +122,7 @@ async def test_the_record_says_who_and_why(server: ServerProcess) -> None:
     found = {record["reason"]: record for record in server.records("connection_refused")}
     assert {reason: record["status"] for reason, record in found.items()} == {
         "path": 404,
+        "origin": 403,
         "charge_point_id": 400,
         "credentials": 401,
         "subprotocol": 400,
@@ -128,6 +130,7 @@ async def test_the_record_says_who_and_why(server: ServerProcess) -> None:
         "closed": None,
     }
     assert found["credentials"]["charge_point_id"] == "CP-1"
+    assert found["path"]["path"] == "'/other/CP-1'"
     assert "ocpp1.6" in found["subprotocol"]["error"]
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+", record["remote_addr"]) for record in found.values())
 

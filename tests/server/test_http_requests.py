@@ -59,15 +59,15 @@ def test_a_body_that_is_not_json_or_says_something_twice_is_400_and_changes_noth
     assert _put(server, b'{"key":"k:\\u003a","value":"::"}')[0] == 200
 
 
-HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
-POST = b"POST /api/v1/chargepoints/A/reset HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+POST = b"POST /api/v1/chargepoints/A/reset HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 UNFINISHED: dict[str, tuple[bytes, int | None]] = {
     "nothing": (b"", None),
     "half a line": (b"GET /hea", 408),
     "half a head": (HEAD, 408),
     "half a body": (POST + b'Content-Length: 100\r\n\r\n{"type":', 408),
     "half a chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\n9\r\n", 408),
-    "the body of a HEAD": (b"HEAD /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", 200),
+    "the body of a HEAD": (b"HEAD /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n", 200),
     "a body that nobody reads": (HEAD + b"Content-Length: 100\r\n\r\n", 200),
     "a whole one and a half": (HEAD + b"\r\n" + HEAD, 200),
 }
@@ -174,7 +174,7 @@ def test_who_does_not_read_the_answers_is_cut_off(hasty: ServerProcess) -> None:
         connection.settimeout(0.2)
         with contextlib.suppress(OSError):
             while True:
-                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100)
         until(lambda: hasty.records("http_requests_cut"), "nothing was cut")
         assert hasty.records("http_requests_cut")[0]["reason"] == "the answer was not read"
     assert hasty.health()["status"] == "healthy"
@@ -183,7 +183,7 @@ def test_who_does_not_read_the_answers_is_cut_off(hasty: ServerProcess) -> None:
 def test_the_oldest_of_too_many_unfinished_requests_makes_room(redis_url: str, start_server: StartServer) -> None:
     server = start_server(redis_url, ROLE="processor")
     soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (100, hard))  # half of them may be unfinished
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (100, hard))  # 24 of them are the share of the API
     assert soft > 100
     with contextlib.ExitStack() as stack:
         connections = []
@@ -193,10 +193,10 @@ def test_the_oldest_of_too_many_unfinished_requests_makes_room(redis_url: str, s
             connections.append(connection)
             assert server.health()["service"]
         assert all(_statuses(_rest(connection)) == [503] for connection in connections[:10])
-        for connection in connections[-40:]:
+        for connection in connections[-20:]:
             connection.sendall(b"\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-    assert "this is the oldest" in server.records("http_requests_cut")[0]["reason"]
+    assert "waits the longest" in server.records("http_requests_cut")[0]["reason"]
 
 
 def test_a_body_that_is_too_long_is_413_however_it_comes(redis_url: str, start_server: StartServer) -> None:
@@ -268,7 +268,7 @@ def test_the_server_stops_while_clients_do_not_read(redis_url: str, start_server
         connection.settimeout(0.2)
         with contextlib.suppress(OSError):
             while True:
-                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100)
         server.signal(signal.SIGTERM)
         assert server.process.wait_for_exit(SOON) == 0
     assert not [record for record in server.records() if "exception" in record]
@@ -283,7 +283,7 @@ def test_the_server_stops_while_redis_keeps_a_request_waiting(
     server.wait_healthy()
     service.pause()
     with _dial(server) as connection:
-        connection.sendall(b"GET /api/v1/chargepoints HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /api/v1/chargepoints HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         server.health()
         server.signal(signal.SIGTERM)
         assert server.process.wait_for_exit(SOON) == 0

@@ -222,6 +222,7 @@ def test_configuration_is_stored_and_what_cannot_be_is_named(
     base, path = f"http://127.0.0.1:{server.http_port}", "/api/v1/chargepoints/CP-1/configuration"
     with requests.Session() as session:
         session.trust_env = False
+        session.headers["Content-Type"] = "application/json"
 
         def put(body: Any, path: str = path) -> tuple[int, Any]:
             data = body if isinstance(body, bytes) else json.dumps(body)

@@ -36,7 +36,7 @@ from harness import (
     stop_transaction,
 )
 
-from server.ocpp import messages
+from server.ocpp import envelope
 from server.processor import processor as processor_module
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What is logged, as it goes to the encoder."""
     with structlog.testing.capture_logs() as captured:
         # Loggers of modules keep the configuration that they were first used with.
-        for module in ("drain", "processor", "redis_link"):
+        for module in ("processor.queue_consumer", "processor.processor", "redis.link"):
             monkeypatch.setattr(f"server.{module}.logger", structlog.get_logger())
         yield captured
 
@@ -705,5 +705,5 @@ async def test_shutdown_under_traffic_commits_the_batch_at_hand_and_lets_go(
 
 def test_the_limits_are_the_contracts() -> None:
     assert processor_module.RESPONSE_LIFETIME == 3600
-    assert messages.DEAD_LETTERS == 1000
-    assert messages.DEAD_LETTER_RAW == 4096
+    assert envelope.DEAD_LETTERS == 1000
+    assert envelope.DEAD_LETTER_RAW == 4096

@@ -142,7 +142,7 @@ class _With:
 
 POPS = """
 import sys, uvloop
-from server.redis_link import RedisWire
+from server.redis.link import RedisWire
 
 async def main():
     wire = RedisWire(sys.argv[1], reply_timeout=3)

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from payloads import from_schema
 
 from server.errors import ErrorCode, InvalidMessage
-from server.ocpp import messages, schemas
-from server.ocpp.messages import Call
+from server.ocpp import envelope, schemas
+from server.ocpp.frames import Call
+from server.ocpp.v16.version import V16
 
 FORMATION, OCCURENCE = ErrorCode.FORMATION_VIOLATION, ErrorCode.OCCURENCE_CONSTRAINT_VIOLATION
 TYPE, PROPERTY = ErrorCode.TYPE_CONSTRAINT_VIOLATION, ErrorCode.PROPERTY_CONSTRAINT_VIOLATION
-ACTIONS = sorted(schemas.ACTIONS)
+ACTIONS = sorted(V16.actions)
 
 SAMPLE = {"value": "1", "context": "Sample.Periodic", "measurand": "Voltage", "phase": "L1", "unit": "V"}
 METER_VALUE = {"timestamp": NOW, "sampledValue": [SAMPLE, {"value": "2"}]}
@@ -71,7 +72,7 @@ def official(name: str) -> dict[str, Any]:
 
 
 def check(action: str, payload: Any, *, flat: bool = False) -> None:
-    schemas.check(Call("CP", "m", action, payload, flat))
+    schemas.check(Call("CP", "m", action, payload, flat), V16)
 
 
 def refused(action: str, payload: Any, *, flat: bool = False) -> InvalidMessage:
@@ -86,8 +87,8 @@ def refused(action: str, payload: Any, *, flat: bool = False) -> InvalidMessage:
 
 class TestActions:
     def test_the_ten_of_the_contract_are_known(self) -> None:
-        assert len(schemas.ACTIONS) == 10
-        assert schemas.known_actions() > schemas.ACTIONS
+        assert len(V16.actions) == 10
+        assert schemas.known_actions(V16) > set(V16.actions)
 
     @pytest.mark.parametrize(
         "action", ["", "heartbeat", "Heartbeat ", "HeartbeatResponse", "X" * 10_000, "\x00", "../Reset"]
@@ -96,7 +97,7 @@ class TestActions:
         assert refused(action, {}).code == ErrorCode.NOT_IMPLEMENTED
 
     def test_known_but_not_handled_here(self) -> None:
-        others = schemas.known_actions() - schemas.ACTIONS
+        others = schemas.known_actions(V16) - set(V16.actions)
         assert {"Reset", "RemoteStartTransaction", "SecurityEventNotification", "GetConfiguration"} <= others
         for action in others:
             assert refused(action, {"anything": 1}).code == ErrorCode.NOT_SUPPORTED
@@ -239,11 +240,11 @@ def test_a_message_with_as_many_violations_as_fit_is_judged_quickly(many: str) -
         rows = f'{good}{{"timestamp":"{NOW}","sampledValue":[{rows}]}}'
     raw = f'{{"action":"MeterValues","chargePointId":"CP","meterValue":[{rows}]}}'.encode()
     assert len(raw) < 256 * 1024
-    parsed = messages.parse(raw, longest=256 * 1024)
+    parsed = envelope.parse(raw, longest=256 * 1024)
     assert isinstance(parsed, Call)
     began = time.process_time()
     with pytest.raises(InvalidMessage) as caught:
-        schemas.check(parsed)
+        schemas.check(parsed, V16)
     assert time.process_time() - began < 0.5
     assert caught.value.code == OCCURENCE
 

@@ -10,19 +10,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 import redis
-from harness import QUEUE, app, call, flat, push, soon
+from harness import QUEUE, app, call, flat, push, session_of, soon
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.invalid_cases import load_cases
 from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.transport.invalid_cases import load_cases
 from server.app import App
 from server.errors import InvalidMessage
-from server.gateway.request_publisher import Entry, Outbox
-from server.gateway.sessions import Session
-from server.ocpp.messages import parse
+from server.gateway.request_publisher import RequestPublisher
+from server.gateway.session import Entry
+from server.ocpp.envelope import parse
 from server.processor.request_queue import BATCH_MESSAGES, Committed, Kind, Refused, RequestQueue
 from server.processor.router import UnshardedQueue
 from server.processor.sharding import address, shard_of
@@ -322,14 +322,16 @@ class TestPushing:
     """What gateways do."""
 
     @asynccontextmanager
-    async def outbox(self, url: str, shards: int = 8) -> AsyncIterator[Outbox]:
+    async def outbox(self, url: str, shards: int = 8) -> AsyncIterator[RequestPublisher]:
         async with app(url) as made:
-            yield Outbox(made.link, KEYS, instance="g.1", shards=shards, on_refused=lambda _: None, patience=10)
+            yield RequestPublisher(
+                made.link, KEYS, instance="g.1", shards=shards, on_refused=lambda _: None, patience=10
+            )
 
     @staticmethod
-    async def push(outbox: Outbox, *messages: bytes) -> None:
+    async def push(outbox: RequestPublisher, *messages: bytes) -> None:
         for raw in messages:
-            outbox.put(Entry(raw, Session(address(raw), None, ""), "m"))
+            outbox.put(Entry(raw, session_of(address(raw)), "m"))
         await outbox._push()
 
     async def test_to_the_shards(self, client: redis.Redis, redis_url: str) -> None:

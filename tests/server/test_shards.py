@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 from conftest import StartRedis, StartServer
-from harness import QUEUE, ServerProcess, answered_ids, answers, app, call, flat, push, running, soon, until
+from harness import QUEUE, ServerProcess, answered_ids, answers, app, call, flat, push, running, session_of, soon, until
 from websockets.sync.client import connect as dial
 from websockets.typing import Subprotocol
 from workload import CHARGE_POINTS, Workload
@@ -22,8 +22,8 @@ from workload import CHARGE_POINTS, Workload
 from ocpp_resilience.ledger import Ledger, Verdict, check
 from ocpp_resilience.profile import Target
 from ocpp_resilience.state.keys import check_keys
-from server.gateway.request_publisher import Entry, Outbox
-from server.gateway.sessions import Session
+from server.gateway.request_publisher import RequestPublisher
+from server.gateway.session import Entry
 from server.processor.request_queue import RequestQueue
 from server.processor.sharding import shard_of
 from server.store.keys import Keys
@@ -368,12 +368,12 @@ async def test_order_holds_between_the_unsharded_key_and_the_shards(
     chance, total = random.Random(15), 3000
     to_shards = 0
     async with app(redis_url) as made:
-        outbox = Outbox(made.link, KEYS, instance="g.1", shards=8, on_refused=lambda _: None, patience=10)
+        outbox = RequestPublisher(made.link, KEYS, instance="g.1", shards=8, on_refused=lambda _: None, patience=10)
         for number in range(total):
             if chance.random() < 0.5:
                 push(client, [call("CP-000", f"m{number}")])
                 continue
-            outbox.put(Entry(call("CP-000", f"m{number}"), Session("CP-000", None, ""), f"m{number}"))
+            outbox.put(Entry(call("CP-000", f"m{number}"), session_of("CP-000"), f"m{number}"))
             await outbox._push()
             to_shards += client.llen(QUEUE) == 0
         await soon(lambda: client.llen("ocpp:responses:CP-000") >= total, "not all are answered", within=30)

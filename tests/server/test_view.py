@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import CorruptState
-from server.ocpp.messages import usable_charge_point_id
+from server.ids import usable_charge_point_id
 from server.store.keys import Keys
 from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import NotLoaded, StateCache, StateView

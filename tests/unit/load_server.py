@@ -8,7 +8,9 @@ are followed by a command), `leak` (bytes kept for each message), `delay` (secon
 such charge points have to wait that long), `record` (file that all that came is written to when the server is ended),
 `times` (file that the times of all answers are written to then, in seconds of one clock), `addresses` (file for the
 addresses that connections came from, and how many), `stood` (file for the times that it was held up by the machine,
-without having been asked to stand still: when that ended, by that clock, and for how long).
+without having been asked to stand still: when that ended, by that clock, and for how long), `instead` (what the first
+messages get in the place of their answer, one after the other, with ID for the message id; what begins with `binary:`
+is sent as those bytes).
 """
 
 from __future__ import annotations
@@ -46,6 +48,14 @@ RECORD: list[Any] = []
 ADDRESSES: Counter[str] = Counter()
 STOOD: list[tuple[float, float]] = []
 ASKED: list[float] = []
+INSTEAD: list[str] = OPTIONS.get("instead", [])
+NOW = "2026-01-15T10:30:00Z"
+RESULTS = {
+    "Authorize": '{"idTagInfo":{"status":"Accepted"}}',
+    "BootNotification": f'{{"currentTime":"{NOW}","interval":300,"status":"Accepted"}}',
+    "DataTransfer": '{"status":"Accepted"}',
+    "Heartbeat": f'{{"currentTime":"{NOW}"}}',
+}
 BEAT = 0.02
 
 
@@ -106,8 +116,14 @@ def answer(transport: WSTransport, number: int, message: list[Any]) -> None:
         transport.disconnect(graceful=False)
     elif due("refuse", number):
         transport.send(WSMsgType.TEXT, json.dumps([4, message[1], "InternalError", "so asked", {}]).encode())
+    elif INSTEAD:
+        text = INSTEAD.pop(0).replace("ID", message[1])
+        if text.startswith("binary:"):
+            transport.send(WSMsgType.BINARY, bytes.fromhex(text.removeprefix("binary:")))
+        else:
+            transport.send(WSMsgType.TEXT, text.encode())
     elif not due("silent", number):
-        found = "{}"
+        found = RESULTS.get(message[2], "{}")
         if message[2] == "StartTransaction":
             found = f'{{"transactionId":{next(TRANSACTIONS)},"idTagInfo":{{"status":"Accepted"}}}}'
         transport.send(WSMsgType.TEXT, f'[3,"{message[1]}",{found}]'.encode())

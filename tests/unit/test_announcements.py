@@ -11,12 +11,13 @@ import redis
 import yaml
 
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.messages import MessageFormat, SentMessages, build, default_payload
+from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import QueueUnavailable
 from ocpp_resilience.redis.services import ServiceKind, create_service
 from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.client import QueueClient
+from ocpp_resilience.transport.messages import MessageFormat, SentMessages, build
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import wait_until
 
@@ -56,7 +57,7 @@ def opened(url: str, folder: Path, announcement: dict[str, object], **keys: str)
 
 
 def send(client: QueueClient, point: str, *, partial: bool = False) -> SentMessages:
-    payload = default_payload("Heartbeat")
+    payload = ocpp_version().sample("Heartbeat")
     message = build("Heartbeat", payload, charge_point=point, message_id="1", message_format=MessageFormat.ENVELOPE)
     return client.send([message], partial=partial)
 

@@ -18,12 +18,11 @@ from websockets.utils import accept_key
 
 from ChargePointLibrary import ChargePointLibrary
 from ocpp_resilience import background
-from ocpp_resilience.charge_points.behaviour import How
+from ocpp_resilience.charge_points.behaviour import Behaviour, How
 from ocpp_resilience.charge_points.errors import CallRefused, ConnectFailed, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
-from ocpp_resilience.ocpp.frames import Direction, read_frame
-from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.frames import Direction, MessageType, read_frame
 from ocpp_resilience.profile import Target
 from ocpp_resilience.waiting import wait_until
 
@@ -502,3 +501,13 @@ def test_any_frame_can_be_read(data: str | bytes) -> None:
     assert frame.kind is None
     assert str(frame)
     assert frame.timestamp == "1970-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("key", [None, 5, "text", {"a": 1}, [["HeartbeatInterval"], None, 7]])
+def test_a_command_with_keys_of_a_wrong_shape_is_answered(key: Any) -> None:
+    """The gateway broke the rules; its charge point neither fails nor stays silent."""
+    behaviour = Behaviour()
+    accepted = behaviour.accept("GetConfiguration", {"key": key})
+    assert accepted is not None
+    assert len(accepted["configurationKey"]) == len(behaviour.configuration)
+    assert behaviour.reject("GetConfiguration", {"key": key}) == {"configurationKey": [], "unknownKey": []}

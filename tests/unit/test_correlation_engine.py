@@ -385,7 +385,7 @@ def defective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: st
     source = Path(server.__file__).parent
     folder = tmp_path / "server"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    module = folder / "correlation.py"
+    module = folder / "correlation" / "manager.py"
     text = module.read_text("utf-8")
     assert old in text
     module.write_text(text.replace(old, new), "utf-8")
@@ -412,7 +412,7 @@ def test_a_manager_that_keeps_what_has_ended_is_seen(tmp_path: Path, monkeypatch
     defective(
         tmp_path, monkeypatch, "        del self._pending[correlation.message_id]\n", "        kept.append([0] * 600)\n"
     )
-    module = tmp_path / "server" / "correlation.py"
+    module = tmp_path / "server" / "correlation" / "manager.py"
     module.write_text(module.read_text("utf-8") + "\n\nkept: list[object] = []\n", "utf-8")
     report = direct.measure_memory(2000, end="resolve")
     assert report.left_over == 2000

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,38 +16,31 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from EvidenceLibrary import EvidenceLibrary, measurements
-from FaultLibrary.commands import Action, When
-from FaultLibrary.schedules import Schedules
-from FaultLibrary.state import FaultState
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
-from ocpp_resilience.faults.injection import Fault, Injector
+from ocpp_resilience.faults.fault import InjectableFault, Place, Subjects
+from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultJournal
-from ocpp_resilience.faults.network import FaultyPath
-from ocpp_resilience.faults.probe import Address
-from ocpp_resilience.faults.redis_faults import REPLY_LIMIT, RedisFaults
-from ocpp_resilience.faults.services import redis_fault, server_fault
+from ocpp_resilience.faults.kinds.bandwidth import Bandwidth
+from ocpp_resilience.faults.kinds.black_hole import BlackHole
+from ocpp_resilience.faults.kinds.busy import Busy
+from ocpp_resilience.faults.kinds.disturb_command import Action, DisturbCommand, When
+from ocpp_resilience.faults.kinds.latency import Latency
+from ocpp_resilience.faults.kinds.read_only import ReadOnly
+from ocpp_resilience.faults.path import FaultyPath
+from ocpp_resilience.faults.probe import RedisAddress
+from ocpp_resilience.faults.redis_admin import REPLY_LIMIT, RedisAdmin
+from ocpp_resilience.faults.registry import faults
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.services import AppendOnly, Effect, EmbeddedRedis
-from ocpp_resilience.robot.library import Cleanup
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.waiting import wait_until
 
 PATIENCE = 30
 """Seconds that something that has to come may take on a machine that does other things."""
-ON_THE_WAY = (
-    "bandwidth",
-    "black hole",
-    "disconnect",
-    "half-open",
-    "keep resetting",
-    "latency",
-    "reset connections",
-    "slow drip",
-)
-AT_COMMANDS = ("cut mid-reply", "lose commit reply")
-OF_REDIS_ITSELF = ("busy", "kill clients", "out of memory", "read-only", "too many clients", "wrong password")
-OF_PROCESSES = tuple(f"{how} {what}" for how in ("kill", "pause", "stop") for what in ("redis", "server"))
+ON_THE_WAY = faults().names(Place.NETWORK)
+AT_COMMANDS = faults().names(Place.COMMAND)
+OF_REDIS_ITSELF = faults().names(Place.REDIS)
 
 Verdict = Callable[[], str]
 
@@ -74,7 +68,9 @@ def api() -> Iterator[ProxyApi]:
 
 @pytest.fixture
 def path(api: ProxyApi, service: EmbeddedRedis) -> Iterator[FaultyPath]:
-    made = FaultyPath("Fault proxy", service.url(0), api, proxy_name="faults")  # chance comes from the name too
+    made = FaultyPath(
+        "Fault proxy", RedisAddress(service.url(0)), api, proxy_name="faults"
+    )  # chance comes from the name too
     yield made
     made.close()
 
@@ -112,18 +108,9 @@ def verdict(injector: Injector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return judged
 
 
-def made_of(path: FaultyPath, name: str) -> Fault:
+def made_of(path: FaultyPath, name: str, arguments: str = "") -> InjectableFault:
     """A fault as a schedule makes it."""
-    state = FaultState()
-    state.paths.add("faults", path, Cleanup())
-    return Schedules(state)._makers("faults", "redis", "server", "reference")[name]("")
-
-
-def test_every_fault_that_there_is_is_tried_here(path: FaultyPath) -> None:
-    state = FaultState()
-    state.paths.add("faults", path, Cleanup())
-    there = Schedules(state)._makers("faults", "redis", "server", "reference")
-    assert sorted(there) == sorted((*ON_THE_WAY, *AT_COMMANDS, *OF_REDIS_ITSELF, *OF_PROCESSES))
+    return faults().make(name, arguments, Subjects(lambda: path))
 
 
 @pytest.mark.parametrize("name", ON_THE_WAY)
@@ -151,7 +138,7 @@ def test_where_the_proxy_is_not_in_the_path_it_is_inconclusive(
 ) -> None:
     """Everybody goes through one proxy, and the fault is put on another."""
     assert path.used()[0]
-    elsewhere = FaultyPath("Fault proxy elsewhere", path.address.url, api)
+    elsewhere = FaultyPath("Fault proxy elsewhere", path.address, api)
     right, path.proxy = path.proxy, elsewhere.proxy
     try:
         injector.inject(made_of(path, name))
@@ -163,21 +150,25 @@ def test_where_the_proxy_is_not_in_the_path_it_is_inconclusive(
         elsewhere.close()
 
 
+def weak(path: FaultyPath, name: str, toxicity: float) -> InjectableFault:
+    on = Subjects(lambda: path)
+    return {
+        "bandwidth": lambda: Bandwidth(on, toxicity=toxicity),
+        "black hole": lambda: BlackHole(on, toxicity=toxicity),
+        "latency": lambda: Latency(on, latency=timedelta(milliseconds=30), toxicity=toxicity),
+    }[name]()
+
+
 @pytest.mark.parametrize("toxicity", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["bandwidth", "black hole", "latency"])
 def test_a_toxicity_of_0_is_inconclusive_and_one_of_a_half_is_proven(
     path: FaultyPath, client: redis.Redis, *, injector: Injector, verdict: Verdict, name: str, toxicity: float
 ) -> None:
-    fault = {
-        "bandwidth": lambda: path.bandwidth(50, "downstream", toxicity),
-        "black hole": lambda: path.black_hole(toxicity),
-        "latency": lambda: path.latency(30, 0, "downstream", toxicity),
-    }[name]()
-    injector.inject(fault)
+    injector.inject(weak(path, name, toxicity))
     assert ("inconclusive" in verdict()) == (toxicity == 0)
 
 
-def held_up(fault: Fault, service: EmbeddedRedis, request: pytest.FixtureRequest) -> Fault:
+def held_up(fault: InjectableFault, service: EmbeddedRedis, request: pytest.FixtureRequest) -> InjectableFault:
     """The same fault on a machine that holds Redis up for most of a second just when it has begun."""
     begin = fault.begin
 
@@ -188,7 +179,7 @@ def held_up(fault: Fault, service: EmbeddedRedis, request: pytest.FixtureRequest
         again.start()
         request.addfinalizer(again.join)
 
-    fault.begin = begin_and_hold_up
+    fault.begin = begin_and_hold_up  # type: ignore[method-assign]
     return fault
 
 
@@ -203,12 +194,7 @@ def test_a_redis_that_is_held_up_does_not_prove_a_fault_without_effect(
     request: pytest.FixtureRequest,
     name: str,
 ) -> None:
-    fault = {
-        "bandwidth": lambda: path.bandwidth(50, "downstream", 0),
-        "black hole": lambda: path.black_hole(0),
-        "latency": lambda: path.latency(30, 0, "downstream", 0),
-    }[name]()
-    injector.inject(held_up(fault, service, request))
+    injector.inject(held_up(weak(path, name, 0), service, request))
     assert "inconclusive" in verdict()
 
 
@@ -222,15 +208,15 @@ def test_a_redis_that_is_held_up_proves_a_fault_a_little_later(
     request: pytest.FixtureRequest,
     name: str,
 ) -> None:
-    with contextlib.closing(RedisFaults("Redis", service.url(0))) as faults:
-        fault = faults.read_only() if name == "read-only" else made_of(path, name)
+    with contextlib.closing(RedisAdmin("Redis", service.url(0))) as admin:
+        fault = ReadOnly(Subjects(redis=lambda: admin)) if name == "read-only" else made_of(path, name)
         record = injector.inject(held_up(fault, service, request))
         assert record.proven, record.proof
         injector.heal_all()
 
 
 def test_it_is_proven_as_soon_as_somebody_comes(path: FaultyPath, injector: Injector, verdict: Verdict) -> None:
-    record = injector.inject(path.latency(30, 0, "downstream", 1))
+    record = injector.inject(made_of(path, "latency", "30 ms"))
     assert "inconclusive" in verdict()
     with redis.Redis(port=path.port) as late:
         assert late.ping()
@@ -253,8 +239,7 @@ def test_at_a_command_that_does_not_come_it_is_inconclusive(
 def test_a_disturbed_command_that_redis_does_not_run_is_inconclusive_and_one_that_it_runs_is_proven(
     path: FaultyPath, client: redis.Redis, *, injector: Injector, verdict: Verdict, action: Action, when: When
 ) -> None:
-    values = {"command": "EVALSHA", "action": action.value, "when": when.value}
-    injector.inject(path.at_command("disturbed", **values))
+    injector.inject(DisturbCommand(Subjects(lambda: path), command="EVALSHA", action=action, when=when))
     assert "0 of 0 matching commands were hit" in verdict()
     client.script_flush()
     # The answer is not waited for: one of these faults is that it does not come.
@@ -268,41 +253,33 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
     service: EmbeddedRedis, other: EmbeddedRedis, injector: Injector, verdict: Verdict, name: str
 ) -> None:
     """It is done to one Redis, and the one that the system uses is another."""
-    faults = RedisFaults("Redis", service.url(0))
-    makers = {
-        "busy": faults.busy,
-        "kill clients": faults.kill_clients,
-        "out of memory": faults.out_of_memory,
-        "read-only": faults.read_only,
-        "too many clients": faults.max_clients,
-        "wrong password": faults.wrong_password,
-    }
-    faults._connected()
+    admin = RedisAdmin("Redis", service.url(0))
+    admin.connected()
     if name == "busy":  # it opens a connection of its own to the Redis that it occupies
-        occupying = faults._client(None)
-        faults._client = lambda _=None: occupying  # type: ignore[method-assign]
-    faults.address = Address(other.url(0))
+        occupying = admin.client(None)
+        admin.client = lambda _=None: occupying  # type: ignore[method-assign]
+    admin.address = RedisAddress(other.url(0))
     try:
-        injector.inject(makers[name]())
+        injector.inject(faults().make(name, "", Subjects(redis=lambda: admin)))
         assert "inconclusive" in verdict()
         injector.heal_all()
     finally:
-        faults.close()
+        admin.close()
     assert service.command("SET", "key", "value", timeout=PATIENCE) == "OK"
 
 
 def test_the_script_is_waited_for_however_long_redis_is_busy(service: EmbeddedRedis, injector: Injector) -> None:
     """Longer than any other reply may take; what is set behind it would be refused while it still runs."""
-    faults = RedisFaults("Redis", service.url(0))
+    admin = RedisAdmin("Redis", service.url(0))
     try:
-        injector.inject(faults.busy())
+        injector.inject(Busy(Subjects(redis=lambda: admin)))
         (script,) = (each for each in threading.enumerate() if each.name == "busy script")
         script.join(REPLY_LIMIT + 0.5)
         assert script.is_alive()
         injector.heal_all()
         assert not script.is_alive()
     finally:
-        faults.close()
+        admin.close()
 
 
 @pytest.mark.parametrize("how", ["kill", "pause", "stop"])
@@ -317,7 +294,7 @@ def test_a_redis_that_goes_on_makes_it_inconclusive(
 ) -> None:
     """Also where the machine holds it up just then, which is no kill."""
     monkeypatch.setattr(service, how, lambda *_: Effect(how, 0, "said so"))
-    injector.inject(held_up(redis_fault(service, how), service, request))
+    injector.inject(held_up(faults().make(f"{how} redis", "", Subjects(service=lambda: service)), service, request))
     assert "PING: +PONG" in verdict()
 
 
@@ -337,5 +314,5 @@ def test_a_server_that_goes_on_makes_it_inconclusive(
     server: OcppServer, injector: Injector, verdict: Verdict, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr(server, how, lambda *_: None)
-    injector.inject(server_fault(server, how))
+    injector.inject(faults().make(f"{how} server", "", Subjects(server=lambda: server)))
     assert "inconclusive" in verdict()

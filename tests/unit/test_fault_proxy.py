@@ -18,10 +18,10 @@ from toxiproxy import Toxiproxy
 from toxiproxy.proxy import Proxy
 
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
-from ocpp_resilience.faults.pipe import Pipe
-from ocpp_resilience.faults.relay import Connection
-from ocpp_resilience.faults.resp import NotResp, Splitter, keys_of, matches, was_run, words_of
-from ocpp_resilience.faults.toxics import Toxic
+from ocpp_resilience.faults.proxy.pipe import Pipe
+from ocpp_resilience.faults.proxy.relay import Connection
+from ocpp_resilience.faults.proxy.resp import NotResp, Splitter, keys_of, matches, was_run, words_of
+from ocpp_resilience.faults.proxy.toxics import Toxic
 from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis
 from ocpp_resilience.waiting import wait_until
 

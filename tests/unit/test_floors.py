@@ -1,4 +1,4 @@
-"""The structure of the engine: rooms on floors, no import to a higher floor, no circle, none across the contract."""
+"""Engine and server: rooms on floors, no import to a higher floor, no circle, none across the contract."""
 
 from __future__ import annotations
 
@@ -33,6 +33,26 @@ FLOORS = (
 )
 """The rooms of the engine, lowest floor first; a room may import from its own floor and from those below it."""
 
+SERVER = ROOT / "server"
+SERVER_FLOORS = (
+    {"descriptors", "errors", "ids", "metrics", "origins", "rate_limited_log"},
+    {"redis"},
+    {"store"},
+    {"ocpp"},
+    {"correlation"},
+    {"processor"},
+    {"gateway"},
+    {"api", "config"},
+    {"logs"},
+    {"app"},
+    {"__main__"},
+)
+"""The rooms of the server, likewise."""
+
+HOUSES = pytest.mark.parametrize(
+    ("house", "floors"), [(ENGINE, FLOORS), (SERVER, SERVER_FLOORS)], ids=["engine", "server"]
+)
+
 SERVER_API = {"StateStoreLibrary", "ocpp_resilience/correlation/direct.py"}
 """The keywords whose subject is an API of the reference server: the one place where libraries import it."""
 
@@ -46,34 +66,35 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ENGINE).parts[0].removesuffix(".py")
-
-
-def rooms_used() -> dict[str, set[str]]:
-    """Each room of the engine with the rooms that it imports from."""
+def rooms_used(house: Path) -> dict[str, set[str]]:
+    """Each room of a house with the rooms that it imports from."""
     used: dict[str, set[str]] = {}
-    for path in ENGINE.rglob("*.py"):
-        found = {name.split(".")[1] for name in imports(path) if name.startswith("ocpp_resilience.")}
-        used.setdefault(room(path), set()).update(found - {room(path)})
+    for path in house.rglob("*.py"):
+        room = path.relative_to(house).parts[0].removesuffix(".py")
+        found = {name.split(".")[1] for name in imports(path) if name.startswith(f"{house.name}.")}
+        used.setdefault(room, set()).update(found - {room})
     used.pop("__init__", None)
     return used
 
 
-def test_each_room_has_its_floor() -> None:
-    assert set(rooms_used()) == set().union(*FLOORS)
+@HOUSES
+def test_each_room_has_its_floor(house: Path, floors: tuple[set[str], ...]) -> None:
+    assert set(rooms_used(house)) == set().union(*floors)
 
 
-def test_no_room_imports_from_a_higher_floor() -> None:
-    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+@HOUSES
+def test_no_room_imports_from_a_higher_floor(house: Path, floors: tuple[set[str], ...]) -> None:
+    floor = {name: number for number, names in enumerate(floors) for name in names}
     upward = {
-        f"{name} -> {other}" for name, used in rooms_used().items() for other in used if floor[other] > floor[name]
+        f"{name} -> {other}" for name, used in rooms_used(house).items() for other in used if floor[other] > floor[name]
     }
     assert not upward
 
 
-def test_no_rooms_import_each_other_in_a_circle() -> None:
-    graphlib.TopologicalSorter(rooms_used()).prepare()
+@HOUSES
+def test_no_rooms_import_each_other_in_a_circle(house: Path, floors: tuple[set[str], ...]) -> None:
+    assert floors
+    graphlib.TopologicalSorter(rooms_used(house)).prepare()
 
 
 def test_a_circle_would_be_found() -> None:

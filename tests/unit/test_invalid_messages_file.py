@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.invalid_cases import load_cases
+from ocpp_resilience.transport.invalid_cases import load_cases
 
 PATH = Path(__file__).resolve().parents[2] / "resources" / "invalid_messages.json"
 DATA: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))

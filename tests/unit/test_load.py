@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import resource
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,87 @@ def test_errors_are_counted_by_kind_and_written_down(
     assert (report.verdict, report.failed, report.undecided) == (Verdict.CLEAN, result.refusals, result.unanswered)
 
 
+BOOTED = '{"currentTime":"2026-01-15T10:30:00Z","interval":300,"status":"Accepted"}'
+INVALID = [
+    ('[3,"ID"]', "CALLRESULT of the wrong length", True),
+    ('[4,"ID"]', "CALLERROR of the wrong length", True),
+    ('[3,"ID","x"]', "Heartbeat answer that its schema forbids", True),
+    ('[3,"ID",null]', "Heartbeat answer that its schema forbids", True),
+    ('[3,"ID",{"currentTime":"now"}]', "Heartbeat answer that its schema forbids", True),
+    ('[3,"ID",{},{}]', "CALLRESULT of the wrong length", True),
+    ('[4,"ID",7,"",{}]', "CALLERROR whose code is no text", True),
+    ('[3,["ID"],{}]', "CALLRESULT whose message id is no text", False),
+    ('[4,{"a":1},"InternalError","",{}]', "CALLERROR whose message id is no text", False),
+    ("[3]", "CALLRESULT whose message id is no text", False),
+    ("[]", "no OCPP-J message", False),
+    ("{}", "no OCPP-J message", False),
+    ("null", "no OCPP-J message", False),
+    ("[true,1]", "no OCPP-J message", False),
+    ('[[3],"ID",{}]', "no OCPP-J message", False),
+    ('[99,"ID",{}]', "no OCPP-J message", False),
+    ('[3,"ID",{}', "no JSON", False),
+    ("[" * 100_000, "no JSON", False),
+    ("binary:5b335d", "binary message", False),
+    ('[2,["c"],"Reset",{"type":"Soft"}]', "command whose message id is no text", False),
+    ('[2,"c"]', "command that is no CALL", False),
+    ('[2,"c",["Reset"],{}]', "command that is no CALL", False),
+    ('[2,"c","Reset",null]', "command that is no CALL", False),
+    ('[2,"c","GetConfiguration",{"key":null}]', "GetConfiguration command that its schema forbids", False),
+    ('[2,"c","GetConfiguration",{"key":[7,["a"]]}]', "GetConfiguration command that its schema forbids", False),
+]
+"""What a server sends in the place of an answer, its kind, and whether it ends the message."""
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_no_answer_ends_the_load(server: Callable[..., str], load: Callable[..., LoadResult], model: Model) -> None:
+    """What no server may send is counted by kind; the load goes on."""
+    url = server(instead=[text for text, _, _ in INVALID])
+    how: dict[str, Any] = {"stages": [Stage(2, 50)]} if model is Model.OPEN else {"messages": 4}
+    # One message of each charge point, so that each gets one of the invalid answers first.
+    result = load(url, model=model, charge_points=len(INVALID), timeout=1, commands=True, **how)
+    assert result.invalid == dict(Counter(kind for _, kind, _ in INVALID))
+    ended = sum(ends for _, _, ends in INVALID)
+    assert result.answered_invalid == ended
+    assert result.unanswered == result.failures["unanswered: timeout"] == len(INVALID) - ended
+    assert result.answered == result.sent - len(INVALID)
+    assert result.answered > 0
+    assert "1 invalid: binary message" in result.problems
+    with pytest.raises(ExpectationFailed, match="2 invalid: CALLERROR"):
+        LoadLibrary().load_should_be_answered(
+            msgspec.structs.replace(result, invalid={"CALLERROR": 2}, failures={}, answered=result.due)
+        )
+    report = check(result.ledgers)
+    assert report.verdict is Verdict.VIOLATED
+    assert len(report.invalid) == len(report.violations) == len(INVALID)
+    assert f"{len(INVALID)} invalid" in report.summary
+
+
+@pytest.mark.parametrize("transaction", ['"17"', "null", "1.5", "[]", None])
+def test_a_transaction_without_a_number_is_said(
+    server: Callable[..., str], load: Callable[..., LoadResult], transaction: str | None
+) -> None:
+    field = "" if transaction is None else f'"transactionId":{transaction},'
+    accepted = '[3,"ID",{"idTagInfo":{"status":"Accepted"}}]'
+    start = f'[3,"ID",{{{field}"idTagInfo":{{"status":"Accepted"}}}}]'
+    url = server(instead=[f'[3,"ID",{BOOTED}]', accepted, start])
+    result = load(url, profile=Profile.SESSION, sessions=2, charge_points=1)
+    assert result.invalid == {"StartTransaction answer that its schema forbids": 1}
+    assert len(result.sessions) == 1, "the first session came to nothing, the second is whole"
+    assert "transactionId" in result.summary
+
+
+def test_answers_are_compared_by_their_meaning(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+    """White space, the order of members and the form of numbers say nothing."""
+    instead = [
+        '[ 3 , "ID" , { "status":"Accepted", "interval" : 3e2, "currentTime":"2026-01-15T10:30:00.000+01:00" } ]',
+        '[3.0,"ID",{"idTagInfo":{"status":"Accepted"}}]',
+        '[3,"ID",{"idTagInfo":{"status":"Accepted"},"transactionId":17.0}]',
+    ]
+    result = load(server(instead=instead), profile=Profile.SESSION, sessions=1, charge_points=1)
+    assert result.problems == "none"
+    assert [session.transaction_id for session in result.sessions] == [17]
+
+
 def test_sessions_are_whole_and_wait_for_each_other(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
@@ -334,7 +416,7 @@ def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tm
     run = LoadRun("Load 'load'", plan)
     try:
         run.start()
-        wait_until(lambda: run.progress().get("charging") or None, timeout=30, failure=lambda: "nobody charges")
+        wait_until(lambda: run.progress().charging or None, timeout=30, failure=lambda: "nobody charges")
         result = run.stop(40)
         assert result.sessions
         assert all(session.stopped for session in result.sessions)
@@ -422,7 +504,7 @@ def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Calla
     run = LoadRun("Load 'load'", plan, processes=2)
     try:
         run.start()
-        run._children[1].stop(30)
+        run._generators[1].process.stop(30)
         result = run.wait(60)
     finally:
         run.close()
@@ -480,19 +562,18 @@ def test_what_is_handed_out_after_the_end_was_not_offered_in_time(
 ) -> None:
     """The generator is stopped before it learns when to begin, and goes on when the time for all of it is over."""
     run = LoadRun("Load 'load'", Plan(url=server(), model=Model.OPEN, stages=[Stage(0.6, 200)]))
-    connected = run._connected
+    generator = run._generators[0]
+    go = generator.go
 
-    def then_stop_it() -> bool | None:
-        found = connected()
-        if found:
-            run._children[0].pause()
-        return found
+    def stop_it_before(at: float) -> None:
+        generator.process.pause()
+        go(at)
 
-    monkeypatch.setattr(run, "_connected", then_stop_it)
+    monkeypatch.setattr(generator, "go", stop_it_before)
     try:
         run.start()
         _pass(0.1 + 0.6 + 0.2)
-        run._children[0].resume()
+        generator.process.resume()
         result = run.wait(60)
     finally:
         run.close()
@@ -502,9 +583,9 @@ def test_what_is_handed_out_after_the_end_was_not_offered_in_time(
 
 def _until_answered(run: LoadRun, more: int) -> None:
     """Until so many more messages were answered than now."""
-    before = run.progress().get("answered", 0)
+    before = run.progress().answered
     wait_until(
-        lambda: run.progress().get("answered", 0) >= before + more or None,
+        lambda: run.progress().answered >= before + more or None,
         timeout=30,
         failure=lambda: f"nothing is answered: {run.progress()}",
     )
@@ -512,7 +593,7 @@ def _until_answered(run: LoadRun, more: int) -> None:
 
 def _stand_still(run: LoadRun, length: float) -> None:
     """Stop the generator for so many seconds."""
-    generator = run._children[0]
+    generator = run._generators[0].process
     generator.pause()
     _pass(length)
     generator.resume()
@@ -547,23 +628,23 @@ def test_a_generator_that_is_late_says_so(server: Callable[..., str]) -> None:
 def test_nothing_is_left_running(server: Callable[..., str]) -> None:
     run = LoadRun("Load 'load'", Plan(url=server(), seconds=60))
     run.start()
-    generator = psutil.Process(run._children[0].pid)
+    generator = psutil.Process(run._generators[0].process.pid)
     run.close()
     assert not generator.is_running()
-    assert not run.directory.exists()
+    assert not any(thread.name.startswith("Load 'load'") for thread in threading.enumerate())
 
 
-def test_a_generator_ends_when_its_starter_is_gone(server: Callable[..., str], tmp_path: Path) -> None:
-    plan = tmp_path / "0.plan"
-    plan.write_bytes(json.dumps({"url": server(), "seconds": 60, "messages": None}).encode())
+def test_a_generator_ends_when_its_starter_is_gone(server: Callable[..., str]) -> None:
     starter = (
-        "import os, subprocess, sys\n"
-        f"command = [sys.executable, '-m', 'ocpp_resilience.load', {str(plan)!r}, '--parent', str(os.getpid())]\n"
-        "child = subprocess.Popen(command)\n"
-        "print(child.pid, flush=True)\nsys.stdin.read()"
+        "import sys\n"
+        "from ocpp_resilience.load.generator import Generator\n"
+        "from ocpp_resilience.load import Plan\n"
+        "generator = Generator('The generating process')\n"
+        f"generator.start(Plan(url={server()!r}, seconds=60))\n"
+        "print(generator.process.pid, flush=True)\nsys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         generator = psutil.Process(int(process.stdout.readline()))
@@ -597,7 +678,7 @@ def test_a_process_that_breaks_off_is_an_error(server: Callable[..., str]) -> No
     run = LoadRun("Load 'load'", Plan(url=server(), seconds=60))
     try:
         run.start()
-        run._children[0].kill()
+        run._generators[0].kill()
         with pytest.raises(ServiceError, match="broken off with status -9"):
             run.wait(30)
     finally:

@@ -11,8 +11,8 @@ import pytest
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.invalid_cases import InvalidCase, load_cases
 from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases
 
 GOOD: dict[str, Any] = {
     "id": "missing-brace",

@@ -18,17 +18,9 @@ import redis
 
 from ocpp_resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.messages import (
-    Delivery,
-    MessageFormat,
-    SentMessage,
-    SentMessages,
-    build,
-    default_payload,
-    raw,
-)
+from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import Target
-from ocpp_resilience.profile.sections import Action, Timeouts
+from ocpp_resilience.profile.sections import Timeouts
 from ocpp_resilience.redis.connection import QueueUnavailable, database_in, shown_url
 from ocpp_resilience.redis.services import AppendOnly, RedisService, ServiceKind, create_service
 from ocpp_resilience.redis.snapshot import compare
@@ -36,6 +28,7 @@ from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.answers import AnswerKind
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.dead_letters import DeadLetterFilter
+from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage, SentMessages, build, raw
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import wait_until
 
@@ -92,7 +85,7 @@ def server(service: RedisService) -> Iterator[redis.Redis]:
 def message(client: QueueClient, action: str = "Heartbeat", point: str | None = None, **changes: Any) -> SentMessage:
     return build(
         action,
-        default_payload(action),
+        ocpp_version().sample(action),
         charge_point=point or client.ids.charge_point(),
         message_id=changes.get("message_id") or client.ids.message(),
         message_format=MessageFormat.ENVELOPE,
@@ -461,7 +454,7 @@ def test_a_target_without_dead_letters(service: RedisService) -> None:
 
 
 def test_a_target_that_lacks_actions(service: RedisService) -> None:
-    target = msgspec.structs.replace(Target.load("reference"), name="small", actions=[Action.HEARTBEAT])
+    target = msgspec.structs.replace(Target.load("reference"), name="small", actions=["Heartbeat"])
     client = QueueClient(service.url(), QueueKeys.of(target), ids=Ids(), target=target)
     assert client.actions == ("Heartbeat",)
     assert client.supported_mix({"Heartbeat": 2, "Authorize": 3}) == {"Heartbeat": 2}

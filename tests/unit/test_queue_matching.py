@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocpp_resilience.ocpp.messages import Delivery, SentMessage
 from ocpp_resilience.transport.answers import Answer, AnswerKind, read_answer
 from ocpp_resilience.transport.matching import AnswerReport, ExpectedAnswers, match
+from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 
 class History:

@@ -11,47 +11,45 @@ import pytest
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids, usable_charge_point_id
-from ocpp_resilience.ocpp.messages import (
-    ACTIONS,
+from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.text import examples, shortened
+from ocpp_resilience.transport.messages import (
     Delivery,
     MessageFormat,
     SentMessage,
     SentMessages,
     build,
-    default_payload,
     form_of,
     raw,
     read,
 )
-from ocpp_resilience.ocpp.schemas import schema, unsupported_actions
-from ocpp_resilience.text import examples, shortened
 from ocpp_resilience.transport.volume import Order, generate
 
 
 def built(action: str = "Heartbeat", payload: dict[str, Any] | None = None, **changes: Any) -> SentMessage:
     arguments = {"charge_point": "CP-1", "message_id": "m-1", "message_format": MessageFormat.ENVELOPE}
-    return build(action, default_payload(action) if payload is None else payload, **(arguments | changes))
+    return build(action, ocpp_version().sample(action) if payload is None else payload, **(arguments | changes))
 
 
 def test_there_are_the_ten_actions_of_the_contract() -> None:
-    assert len(ACTIONS) == 10
-    assert not set(ACTIONS) & set(unsupported_actions())
-    assert "Reset" in unsupported_actions()
+    assert len(ocpp_version().core) == 10
+    assert not set(ocpp_version().core) & set(ocpp_version().unsupported(ocpp_version().core))
+    assert "Reset" in ocpp_version().unsupported(ocpp_version().core)
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", ocpp_version().core)
 def test_the_default_payload_is_valid(action: str) -> None:
-    validator = jsonschema_rs.validator_for(schema(action), validate_formats=True)
-    assert list(validator.iter_errors(default_payload(action))) == []
+    validator = jsonschema_rs.validator_for(ocpp_version().schemas.request(action), validate_formats=True)
+    assert list(validator.iter_errors(ocpp_version().sample(action))) == []
 
 
 def test_an_unknown_action_has_an_empty_payload() -> None:
-    assert default_payload("MakeCoffee") == {}
+    assert ocpp_version().sample("MakeCoffee") == {}
 
 
 def test_the_default_payload_is_made_anew_each_time() -> None:
-    default_payload("MeterValues")["meterValue"].clear()
-    assert default_payload("MeterValues")["meterValue"]
+    ocpp_version().sample("MeterValues")["meterValue"].clear()
+    assert ocpp_version().sample("MeterValues")["meterValue"]
 
 
 def test_an_envelope_holds_the_call() -> None:
@@ -93,13 +91,13 @@ def test_what_json_cannot_say_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("message_format", MessageFormat)
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", ocpp_version().core)
 def test_a_built_message_is_recognised(action: str, message_format: MessageFormat) -> None:
     message = built(action, message_format=message_format)
     seen = read(message.data)
     assert (seen.charge_point, seen.message_id, seen.action) == ("CP-1", "m-1", action)
     assert seen.format is message_format
-    assert seen.connector == message.connector == default_payload(action).get("connectorId")
+    assert seen.connector == message.connector == ocpp_version().sample(action).get("connectorId")
     assert str(seen) == f"{action} of CP-1 (message id m-1)"
 
 
@@ -196,6 +194,7 @@ def volume(count: int, points: list[str], **changes: Any) -> list[SentMessage]:
         "order": Order.INTERLEAVED,
         "seed": 1,
         "message_format": MessageFormat.ENVELOPE,
+        "version": ocpp_version(),
         "new_message_id": Ids().message,
     }
     return generate(count, points, **(arguments | changes))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocpp_resilience.ocpp.messages import SentMessage
 from ocpp_resilience.transport.invalid_records import match_records, wait_for_records
+from ocpp_resilience.transport.messages import SentMessage
 
 CODE = "TypeConstraintViolation"
 

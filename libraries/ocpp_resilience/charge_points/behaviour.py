@@ -1,13 +1,15 @@
-"""How a charge point answers commands: sensibly by itself, or as the test says (OCPP 1.6 sections 5 and 6)."""
+"""How a charge point answers commands: sensibly by itself, or as the test says."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp.version import Settings
 
 ANY = "*"
 """In the place of an action: every command."""
@@ -50,62 +52,15 @@ class Script:
 
 
 @dataclass(slots=True)
-class Setting:
-    """A configuration key of a charge point: its value, and whether the server may change it."""
-
-    value: str
-    readonly: bool = False
-
-
-def default_configuration() -> dict[str, Setting]:
-    """The configuration that a charge point starts with."""
-    return {
-        "AuthorizeRemoteTxRequests": Setting("false"),
-        "ClockAlignedDataInterval": Setting("0"),
-        "ConnectionTimeOut": Setting("60"),
-        "GetConfigurationMaxKeys": Setting("100", readonly=True),
-        "HeartbeatInterval": Setting("300"),
-        "LocalPreAuthorize": Setting("false"),
-        "MeterValueSampleInterval": Setting("60"),
-        "MeterValuesSampledData": Setting("Energy.Active.Import.Register"),
-        "NumberOfConnectors": Setting("1", readonly=True),
-        "SupportedFeatureProfiles": Setting("Core,RemoteTrigger", readonly=True),
-        "WebSocketPingInterval": Setting("0"),
-    }
-
-
-_REJECTED: dict[str, Mapping[str, Any]] = {
-    "CancelReservation": {"status": "Rejected"},
-    "ChangeAvailability": {"status": "Rejected"},
-    "ChangeConfiguration": {"status": "Rejected"},
-    "ClearCache": {"status": "Rejected"},
-    "ClearChargingProfile": {"status": "Unknown"},
-    "DataTransfer": {"status": "Rejected"},
-    "GetCompositeSchedule": {"status": "Rejected"},
-    "RemoteStartTransaction": {"status": "Rejected"},
-    "RemoteStopTransaction": {"status": "Rejected"},
-    "ReserveNow": {"status": "Rejected"},
-    "Reset": {"status": "Rejected"},
-    "SendLocalList": {"status": "Failed"},
-    "SetChargingProfile": {"status": "Rejected"},
-    "TriggerMessage": {"status": "Rejected"},
-    "UnlockConnector": {"status": "UnlockFailed"},
-}
-_ACCEPTED: dict[str, Mapping[str, Any]] = {
-    **{action: {"status": "Accepted"} for action in _REJECTED},
-    "UnlockConnector": {"status": "Unlocked"},
-    "GetDiagnostics": {},
-    "GetLocalListVersion": {"listVersion": 0},
-    "UpdateFirmware": {},
-}
-
-
-@dataclass(slots=True)
 class Behaviour:
     """A charge point's configuration and what it was told to do with commands."""
 
-    configuration: dict[str, Setting] = field(default_factory=default_configuration)
+    version: Version = field(default_factory=ocpp_version)
+    configuration: Settings = field(init=False)
     _scripts: dict[str, list[Script]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.configuration = self.version.settings()
 
     def follow(self, action: str, script: Script) -> None:
         """Do as the script says from now on with the commands of `action`, or with all (`*`).
@@ -132,49 +87,22 @@ class Behaviour:
 
     def accept(self, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The payload of the sensible answer; `None` for an action that no charge point knows."""
-        special: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
-            "GetConfiguration": self._get_configuration,
-            "ChangeConfiguration": self._change_configuration,
-        }
-        if action in special:
-            return special[action](payload)
-        return _ACCEPTED.get(action)
+        command = self.version.commands.get(action)
+        return None if command is None else command.accept(payload, self.configuration)
 
     def reject(self, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The payload of the answer that says no; `None` where OCPP has no such answer.
-
-        GetConfiguration cannot be refused: all keys that were asked for are unknown then.
-        """
-        if action == "GetConfiguration":
-            return {"configurationKey": [], "unknownKey": list(payload.get("key") or [])}
-        return _REJECTED.get(action)
-
-    def _get_configuration(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = payload.get("key") or list(self.configuration)
-        known = [
-            {"key": key, "readonly": self.configuration[key].readonly, "value": self.configuration[key].value}
-            for key in asked
-            if key in self.configuration
-        ]
-        unknown = [key for key in asked if key not in self.configuration]
-        return {"configurationKey": known, **({"unknownKey": unknown} if unknown else {})}
-
-    def _change_configuration(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        setting = self.configuration.get(str(payload.get("key")))
-        if setting is None:
-            return {"status": "NotSupported"}
-        if setting.readonly:
-            return {"status": "Rejected"}
-        setting.value = str(payload.get("value"))
-        return {"status": "Accepted"}
+        """The payload of the answer that says no; `None` where OCPP has no such answer."""
+        command = self.version.commands.get(action)
+        return None if command is None else command.reject(payload)
 
 
-def check_can_reject(action: str) -> None:
+def check_can_reject(action: str, version: Version) -> None:
     """Check that OCPP has an answer to `action` that says no.
 
     Raises:
         UsageError: it has not.
     """
-    if action not in (ANY, "GetConfiguration", *_REJECTED):
-        allowed = ", ".join(["GetConfiguration", *_REJECTED])
+    refusable = [name for name, command in version.commands.items() if command.refusable]
+    if action not in (ANY, *refusable):
+        allowed = ", ".join(refusable)
         raise UsageError(f"'{action}' has no answer that says no (allowed: {allowed}). Use how=callerror.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import jsonschema_rs
 
-from ocpp_resilience.ocpp.frames import Direction, Frame
-from ocpp_resilience.ocpp.messages import MessageType
-from ocpp_resilience.ocpp.schemas import schema
+from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
+from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 from ocpp_resilience.text import shortened
 
 UNREADABLE_ID = "-1"
@@ -19,35 +22,110 @@ LONGEST_MESSAGE_ID = 36
 _ANSWERS = (MessageType.CALLRESULT, MessageType.CALLERROR)
 
 
-def violations(frames: Iterable[Frame], *, command_timeout: float) -> list[str]:
+@dataclass(slots=True)
+class OpenCalls:
+    """What a charge point sent on one connection, and how often each of it was answered.
+
+    OCPP-J asks for message ids that are unique on the same connection (section 4.1.4); each connection has its own.
+
+    Attributes:
+        connection: number of the connection.
+        actions: action by message id, of every CALL with a readable id.
+        sent: how often a CALL with this id was sent.
+        answered: how often it was answered.
+        unreadable: frames without a readable message id that were not answered yet.
+    """
+
+    connection: int = 0
+    actions: dict[str, str] = field(default_factory=dict)
+    sent: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    unreadable: int = 0
+
+    def copy(self) -> OpenCalls:
+        """The same, to go on from."""
+        return OpenCalls(
+            self.connection, dict(self.actions), Counter(self.sent), Counter(self.answered), self.unreadable
+        )
+
+    def note_sent(self, frame: Frame) -> None:
+        """Take in a frame of the charge point that is no answer."""
+        if frame.kind is MessageType.CALL and frame.message_id is not None:
+            self.actions[frame.message_id] = frame.action or ""
+            self.sent[frame.message_id] += 1
+        else:
+            self.unreadable += 1
+
+    def find(self, frame: Frame) -> str | None:
+        """The id of the CALL that a received answer belongs to; `None` if there is none that still wants an answer."""
+        message_id = frame.message_id or ""
+        if self.answered[message_id] < self.sent[message_id]:
+            return message_id
+        if frame.kind is not MessageType.CALLERROR:
+            return None
+        # A message id that is too long comes back cut, or not at all.
+        wanting = (each for each, times in self.sent.items() if self.answered[each] < times)
+        if message_id == UNREADABLE_ID:
+            return next((each for each in wanting if len(each) > LONGEST_MESSAGE_ID or self.sent[each] > 1), None)
+        return next((each for each in wanting if each[:LONGEST_MESSAGE_ID] == message_id), None)
+
+    def forget(self, frame: Frame) -> None:
+        """Take in a frame that is no longer kept, so that its answer still finds its CALL.
+
+        A CALL whose answers are all forgotten as well is dropped: what is remembered stays bounded.
+        """
+        if frame.connection != self.connection:
+            self.connection, self.unreadable = frame.connection, 0
+            for kept in (self.actions, self.sent, self.answered):
+                kept.clear()
+        if frame.direction is Direction.SENT:
+            if frame.kind not in _ANSWERS:
+                self.note_sent(frame)
+        elif frame.kind in _ANSWERS:
+            found = self.find(frame)
+            if found is None:
+                self.unreadable -= frame.kind is MessageType.CALLERROR and self.unreadable > 0
+                return
+            self.answered[found] += 1
+            if self.answered[found] == self.sent[found]:
+                for kept in (self.actions, self.sent, self.answered):
+                    del kept[found]
+
+
+def violations(frames: Iterable[Frame], *, command_timeout: float, before: OpenCalls | None = None) -> list[str]:
     """What the gateway did that it must not, one sentence each, in the order in which it happened.
 
-    These rules are checked: each frame is an OCPP-J message (section 4.2); a command and the answer to a CALL are as
-    the official schemas say; a command has an id that no command had before (section 4.1.4); there is one outstanding
-    command at a time (section 4.1.1); each CALL is answered once at most, and nothing is answered that was not sent.
+    These rules are checked on each connection by itself: each frame is an OCPP-J message (section 4.2); a command and
+    the answer to a CALL are as the official schemas say; a command has an id that no command of the same connection had
+    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); each CALL is answered once at
+    most, and nothing is answered that was not sent on the same connection.
 
     Args:
         frames: what went over the wire, oldest first.
         command_timeout: seconds after which a command that was not answered is no longer outstanding.
+        before: what was sent before the oldest of the frames, where older ones are no longer kept.
     """
-    judge = _Judge(command_timeout)
+    judge = _Judge(command_timeout, before)
     for frame in frames:
         judge.look(frame)
     return judge.found
 
 
 class _Judge:
-    def __init__(self, command_timeout: float) -> None:
+    def __init__(self, command_timeout: float, before: OpenCalls | None) -> None:
         self.found: list[str] = []
         self._command_timeout = command_timeout
-        self._calls: dict[str, str] = {}
-        self._unreadable = 0
-        self._answered: set[str] = set()
+        self._calls = OpenCalls() if before is None else before.copy()
         self._commands: set[str] = set()
         self._outstanding: Frame | None = None
 
     def look(self, frame: Frame) -> None:
         """The next frame."""
+        if frame.connection != self._calls.connection:
+            # A new connection begins without outstanding messages, and ids may be used again.
+            self._calls = OpenCalls(frame.connection)
+            self._commands.clear()
+            self._outstanding = None
         if frame.direction is Direction.SENT:
             self._sent(frame)
         elif frame.kind is MessageType.CALL:
@@ -61,15 +139,10 @@ class _Judge:
         self.found.append(f"Frame {frame.number}, {shortened(frame.text)}, {problem}.")
 
     def _sent(self, frame: Frame) -> None:
-        if frame.kind is MessageType.CALL and frame.message_id is not None:
-            if frame.message_id in self._calls:
-                self._unreadable += 1  # the second of two with the same id cannot be answered by its id
-            self._calls[frame.message_id] = frame.action or ""
-        elif frame.kind in _ANSWERS:
-            if self._outstanding is not None and frame.message_id == self._outstanding.message_id:
-                self._outstanding = None
-        else:
-            self._unreadable += 1
+        if frame.kind not in _ANSWERS:
+            self._calls.note_sent(frame)
+        elif self._outstanding is not None and frame.message_id == self._outstanding.message_id:
+            self._outstanding = None
 
     def _command(self, frame: Frame) -> None:
         message_id = frame.message_id or ""
@@ -82,36 +155,45 @@ class _Judge:
             self._note(frame, f"came while the answer to {before} was outstanding")
         self._commands.add(message_id)
         self._outstanding = frame
-        self._check(frame, frame.action or "", frame.payload)
+        self._check(frame, frame.action or "", frame.payload, is_response=False)
 
     def _answer(self, frame: Frame) -> None:
-        message_id = frame.message_id or ""
-        if message_id in self._calls:
-            if message_id in self._answered:
-                self._note(frame, f"is the second answer to {message_id}")
-            self._answered.add(message_id)
+        calls = self._calls
+        found = calls.find(frame)
+        if found is not None:
+            calls.answered[found] += 1
             if frame.kind is MessageType.CALLRESULT:
-                self._check(frame, f"{self._calls[message_id]}Response", frame.payload)
-        elif frame.kind is MessageType.CALLERROR and self._unreadable:
-            self._unreadable -= 1  # what cannot be read was sent, and may be answered with a cut id or with -1
-        elif any(sent[:LONGEST_MESSAGE_ID] == message_id for sent in self._calls):
-            self._answered.add(message_id)
+                self._check(frame, calls.actions[found], frame.payload, is_response=True)
+        elif frame.kind is MessageType.CALLERROR and calls.unreadable:
+            calls.unreadable -= 1  # a frame that cannot be read may be answered with any id, -1 among them
+        elif calls.sent[frame.message_id or ""]:
+            times = calls.sent[frame.message_id or ""]
+            self._note(frame, f"is the {_nth(times + 1)} answer to {frame.message_id}")
         else:
-            self._note(frame, f"answers {message_id}, which was not sent")
+            self._note(frame, f"answers {frame.message_id}, which was not sent")
 
-    def _check(self, frame: Frame, name: str, payload: Any) -> None:
-        validator = _validator(name)
+    def _check(self, frame: Frame, action: str, payload: Any, *, is_response: bool) -> None:
+        name = f"{action}Response" if is_response else action
+        validator = schema_validator(action, is_response=is_response)
         if validator is None:
             self._note(frame, f"is a {name}, which OCPP 1.6 does not have")
             return
-        for error in validator.iter_errors(payload):
+        for error in validator.iter_errors(with_integers(payload)):
             where = ".".join(str(step) for step in error.instance_path) or "its payload"
             self._note(frame, f"is no valid {name}: {where}: {shortened(error.message)}")
 
 
+def _nth(number: int) -> str:
+    return {2: "second", 3: "third"}.get(number, f"{number}th")
+
+
 @cache
-def _validator(name: str) -> jsonschema_rs.Draft4Validator | None:
-    try:
-        return jsonschema_rs.Draft4Validator(schema(name), validate_formats=True)
-    except FileNotFoundError:
+def schema_validator(
+    action: str, *, is_response: bool, version: str = DEFAULT_VERSION
+) -> jsonschema_rs.Draft4Validator | None:
+    """The compiled schema of a command or of an answer; `None` where the version has no such action."""
+    schemas = ocpp_version(version).schemas
+    if action not in schemas.actions:
         return None
+    schema = schemas.response(action) if is_response else schemas.request(action)
+    return jsonschema_rs.Draft4Validator(schema, validate_formats=True)

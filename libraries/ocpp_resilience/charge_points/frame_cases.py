@@ -28,11 +28,12 @@ from ocpp_resilience.charge_points.many import together
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.frames import Direction, Frame
-from ocpp_resilience.ocpp.invalid_cases import CODES, LARGEST_BUILT
-from ocpp_resilience.ocpp.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
-from ocpp_resilience.ocpp.messages import MessageType, SentMessage
+from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.text import counted, examples, shortened
+from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT
+from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
+from ocpp_resilience.transport.messages import SentMessage
 
 FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
@@ -289,8 +290,9 @@ class _Reader:
         if unknown := sorted(expect.keys() - set(EXPECTATIONS)):
             self.refuse("expect", f"has the unknown '{unknown[0]}' (allowed: {', '.join(EXPECTATIONS)})")
         code, answer_id = expect.get("callerror"), expect.get("message_id")
-        if code is not None and (code not in CODES or not isinstance(answer_id, str)):
-            self.refuse("expect", f"needs a known code and a message_id (allowed codes: {', '.join(CODES)})")
+        codes = tuple(ocpp_version().codes)
+        if code is not None and (code not in codes or not isinstance(answer_id, str)):
+            self.refuse("expect", f"needs a known code and a message_id (allowed codes: {', '.join(codes)})")
         codes = expect.get("closed", [])
         if not isinstance(codes, list) or not all(type(each) is int and 1000 <= each < 5000 for each in codes):
             self.refuse("expect", "has a 'closed' that is not a list of close codes")

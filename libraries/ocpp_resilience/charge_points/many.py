@@ -13,7 +13,8 @@ from ocpp_resilience.charge_points.errors import CallRefused
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.ocpp.messages import MessageType, default_payload
+from ocpp_resilience.evidence.measure.times import percentile
+from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words
 
@@ -107,9 +108,7 @@ class Exchange:
     def percentile(self, percent: float) -> float:
         """The time within which so many percent of the answers came, in milliseconds; 0 without answers."""
         times = sorted(answer.seconds for answer in self.answers)
-        if not times:
-            return 0.0
-        return times[max(0, -(-len(times) * int(percent * 100) // 10_000) - 1)] * 1000
+        return percentile(times, percent) * 1000 if times else 0.0
 
     @property
     def summary(self) -> str:
@@ -208,7 +207,7 @@ async def exchange(
     async def act(point: ChargePoint) -> None:
         for _ in range(each):
             try:
-                answer = await point.call(action, default_payload(action) | dict(payload or {}), limit=limit)
+                answer = await point.call(action, point.version.sample(action) | dict(payload or {}), limit=limit)
             except ExpectationFailed as error:
                 problems.append(str(error))
                 continue
@@ -253,7 +252,7 @@ async def charge(
     began = time.monotonic()
 
     async def say(action: str, **fields: Any) -> dict[str, Any]:
-        answer = await point.call(action, default_payload(action) | fields, limit=limit)
+        answer = await point.call(action, point.version.sample(action) | fields, limit=limit)
         answers.append(answer)
         payload = answer.accepted()
         return payload if isinstance(payload, dict) else {}

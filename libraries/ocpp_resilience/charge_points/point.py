@@ -20,11 +20,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from ocpp_resilience.charge_points.behaviour import Behaviour, How, Script
+from ocpp_resilience.charge_points.conformance import OpenCalls
 from ocpp_resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway, Login
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.frames import Direction, Frame, in_short, read_frame
-from ocpp_resilience.ocpp.messages import MessageType, default_payload
+from ocpp_resilience.ocpp import Version
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
 from ocpp_resilience.waiting import in_words
 
 KEPT_FRAMES = 10_000
@@ -110,7 +111,9 @@ class ChargePoint:
     Attributes:
         behaviour: its configuration and how it answers commands.
         frames: what it sent and received, oldest first; the newest 10,000.
+        before_frames: the CALLs of the oldest kept frame's connection that are older than it, and not answered yet.
         ends: how its connections ended, oldest first.
+        connections: how many connections it has opened.
         unmatched: how many answers came that nothing waited for.
     """
 
@@ -118,11 +121,13 @@ class ChargePoint:
         self.id = charge_point_id
         self.gateway = gateway
         self.login = login or Login()
-        self.behaviour = Behaviour()
-        self.frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
+        self.behaviour = Behaviour(self.version)
+        self.frames: deque[Frame] = deque()
+        self.before_frames = OpenCalls()
         self.ends: list[End] = []
         self.unmatched = 0
         self.connected_at: float | None = None
+        self.connections = 0
         self._token = secrets.token_hex(4)
         self._calls = 0
         self._frames = 0
@@ -135,6 +140,11 @@ class ChargePoint:
 
     def __repr__(self) -> str:
         return f"<charge point {self.id}>"
+
+    @property
+    def version(self) -> Version:
+        """The OCPP version that it speaks."""
+        return self.gateway.target.version
 
     @property
     def connected(self) -> bool:
@@ -191,6 +201,7 @@ class ChargePoint:
             raise UsageError(f"{self.id} is connected already.")
         socket = await self.gateway.open(self.id, self.login, limit=limit)
         self._socket = socket
+        self.connections += 1
         self._ending = False
         self.connected_at = time.monotonic()
         self._reader = asyncio.create_task(self._read(socket), name=f"charge point {self.id}")
@@ -365,7 +376,16 @@ class ChargePoint:
 
     def _note(self, direction: Direction, data: str | bytes) -> Frame:
         self._frames += 1
-        frame = read_frame(data, direction=direction, number=self._frames, at=time.monotonic(), time=time.time())
+        frame = read_frame(
+            data,
+            direction=direction,
+            number=self._frames,
+            at=time.monotonic(),
+            time=time.time(),
+            connection=self.connections,
+        )
+        if len(self.frames) >= KEPT_FRAMES:
+            self.before_frames.forget(self.frames.popleft())
         self.frames.append(frame)
         return frame
 
@@ -406,15 +426,15 @@ class ChargePoint:
         message: tuple[str, dict[str, Any]] | None = None
         if action == "TriggerMessage":
             requested = str(payload.get("requestedMessage"))
-            message = requested, default_payload(requested)
+            message = requested, self.version.sample(requested)
             if "connectorId" in payload and "connectorId" in message[1]:
                 message[1]["connectorId"] = payload["connectorId"]
         elif action == "RemoteStartTransaction":
             started = {"connectorId": payload.get("connectorId", 1), "idTag": payload.get("idTag")}
-            message = "StartTransaction", default_payload("StartTransaction") | started
+            message = "StartTransaction", self.version.sample("StartTransaction") | started
         elif action == "RemoteStopTransaction":
             stopped = {"transactionId": payload.get("transactionId"), "reason": "Remote"}
-            message = "StopTransaction", default_payload("StopTransaction") | stopped
+            message = "StopTransaction", self.version.sample("StopTransaction") | stopped
         elif action == "Reset":
             await self.disconnect(1000, "reset")
         if message is not None:

@@ -21,8 +21,7 @@ from ocpp_resilience.correlation.commands import Command, CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.messages import MessageFormat, SentMessage, build, default_payload, raw
-from ocpp_resilience.profile.sections import Action, Capability
+from ocpp_resilience.profile.sections import Capability
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.redis.connection import shown_url
@@ -36,6 +35,7 @@ from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.answers import Answer
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.dead_letters import DeadLetterFilter
+from ocpp_resilience.transport.messages import MessageFormat, SentMessage, build, raw
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import in_words, wait_until
 
@@ -50,19 +50,6 @@ NOTICED = 10.0
 LEFT_BEHIND = 5.0
 """Seconds that keys may take to vanish when what the check wrote is removed."""
 BROKEN = b'{"invalid": "malformed_json"'
-COMMAND_FIELDS: dict[str, dict[str, Any]] = {
-    "GetConfiguration": {"key": ["HeartbeatInterval"]},
-    "ChangeConfiguration": {"key": "HeartbeatInterval", "value": "300"},
-    "RemoteStartTransaction": {"connectorId": 1, "idTag": "TAG-1"},
-    "RemoteStopTransaction": {"transactionId": 1},
-    "TriggerMessage": {"requestedMessage": "Heartbeat"},
-    "ChangeAvailability": {"connectorId": 1, "type": "Inoperative"},
-    "Reset": {"type": "Soft"},
-    "UnlockConnector": {"connectorId": 1},
-}
-"""The fields of the commands (OCPP 1.6 section 6)."""
-
-
 PARTS = (
     "health",
     "queue",
@@ -263,17 +250,17 @@ class Checker:
         point = self._ids.charge_point()
         self._answered("BootNotification", point)
         refused = []
-        for action in self.target.actions:
+        for action in self.target.handled:
             try:
                 self._answered(action, point)
             except ExpectationFailed as failure:
                 refused.append(str(failure))
         if refused:
-            count = f"{len(refused)} of {len(self.target.actions)}"
+            count = f"{len(refused)} of {len(self.target.handled)}"
             raise ExpectationFailed(f"{count} declared actions are refused or not answered, for example: {refused[0]}")
-        lacking = [each for each in Action if each not in self.target.actions]
+        lacking = self.target.lacking
         without = f"; not declared: {', '.join(lacking)}" if lacking else ""
-        return f"{len(self.target.actions)} answered{without}"
+        return f"{len(self.target.handled)} answered{without}"
 
     def _answered(self, action: str, point: str, form: MessageFormat | None = None, **fields: object) -> Answer:
         message = self._message(action, point, form, **fields)
@@ -294,7 +281,7 @@ class Checker:
             raise WaitTimeout(f"{action}: {hint}", waited=late.waited, last_seen=late.last_seen) from None
 
     def _message(self, action: str, point: str, form: MessageFormat | None = None, **fields: object) -> SentMessage:
-        payload = {**default_payload(action), **fields}
+        payload = {**self.target.version.sample(action), **fields}
         form = form or self._formats()[0]
         return build(action, payload, charge_point=point, message_id=self._ids.message(), message_format=form)
 
@@ -410,13 +397,17 @@ class Checker:
         told = []
         try:
             for action in requests:
-                command = client.make(action, self._ids.charge_point(), timeout=1, fields=COMMAND_FIELDS.get(action))
+                command = client.make(action, self._ids.charge_point(), timeout=1, fields=self._fields_of(action))
                 client.collect(client.start([command]), timeout=10)
                 self._judge_command(command, unknown)
                 told.append(f"{action} {command.status}")
         finally:
             client.close()
         return f"asked for charge points that are not there: {', '.join(told)}"
+
+    def _fields_of(self, action: str) -> dict[str, Any]:
+        command = self.target.version.commands.get(action)
+        return {} if command is None else dict(command.fields)
 
     def _answered_command(self) -> str:
         """A command to a charge point whose gateway the check stands in for, and which answers at once."""
@@ -434,7 +425,7 @@ class Checker:
         try:
             stand_in.announce([point], answering=Answering.AT_ONCE)
             limit = self.target.timeouts.answer
-            command = client.make(action, point, timeout=limit, fields=COMMAND_FIELDS.get(action))
+            command = client.make(action, point, timeout=limit, fields=self._fields_of(action))
             client.collect(client.start([command]), timeout=2 * limit + ANSWERED)
             received = [each for each in stand_in.received if each.charge_point == point]
         finally:
@@ -475,7 +466,9 @@ class Checker:
         async def boot() -> str:
             await point.connect(limit=limit)
             try:
-                answer = await point.call("BootNotification", default_payload("BootNotification"), limit=limit)
+                answer = await point.call(
+                    "BootNotification", self.target.version.sample("BootNotification"), limit=limit
+                )
                 return str(answer.payload)
             finally:
                 await point.disconnect()

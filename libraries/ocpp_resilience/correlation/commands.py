@@ -18,7 +18,6 @@ import aiohttp
 from ocpp_resilience import background
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.http_client import pick, shorten
-from ocpp_resilience.ocpp.schemas import unsupported_actions
 from ocpp_resilience.profile import CommandRequest, Target, fill_template
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words, wait_until
@@ -235,7 +234,7 @@ class CommandClient:
 
         Raises:
             LacksCapability: the target has no such command; the test is skipped.
-            UsageError: OCPP 1.6 has no such command.
+            UsageError: the OCPP version has no such command.
         """
         request = self._request(action)
         values: dict[str, Any] = dict(fields or {})
@@ -264,7 +263,8 @@ class CommandClient:
     def _request(self, action: str) -> CommandRequest:
         requests = self.target.commands.requests
         if action not in requests:
-            kind = LacksCapability if action in unsupported_actions() else UsageError
+            known = self.target.version
+            kind = LacksCapability if action in {*known.schemas.actions} - {*known.core} else UsageError
             raise kind(
                 f"Target '{self.target.name}' has no command '{action}' (allowed: {', '.join(requests) or 'none'}; "
                 f"commands.requests in {self.target.source})."

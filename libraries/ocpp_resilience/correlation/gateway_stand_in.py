@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from ocpp_resilience import background
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, ServiceError
+from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import database_in, shown_url
 from ocpp_resilience.waiting import wait_until
@@ -441,7 +442,8 @@ def default_payload(command: Received) -> dict[str, Any]:
             "configurationKey": [{"key": "MessageId", "readonly": True, "value": command.message_id}],
             "unknownKey": list(command.payload.get("key", [])),
         }
-    return {"status": "Unlocked" if command.action == "UnlockConnector" else "Accepted"}
+    known = ocpp_version().commands.get(command.action)
+    return {"status": "Accepted"} if known is None else dict(known.accept(command.payload, {}))
 
 
 def _texts(payload: Any) -> set[str]:

@@ -4,57 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from robot.api import logger
 
 from ocpp_resilience.errors import ResilienceError, WaitTimeout
+from ocpp_resilience.faults.fault import InjectableFault, Proof
 from ocpp_resilience.faults.journal import CURRENT_TEST, JOURNAL, CurrentTest, FaultJournal, FaultRecord
 from ocpp_resilience.waiting import wait_until
-
-Proof = tuple[bool, str]
-"""Whether an effect was seen, and what was seen."""
-
-
-@dataclass
-class Fault:
-    """Something that can be done and undone.
-
-    Attributes:
-        name: what it is, for example `latency`.
-        target: whom it is done to, for example `Redis 'redis'`.
-        begin: does it.
-        prove: measures its effect.
-        end: undoes it; has to work whatever state the target is in.
-        recovered: measures that the effect is gone.
-        parameters: its values, for the journal.
-        waits: it takes effect only when its occasion comes, so that the proof is looked for later.
-        reaches: whether anybody but the test is where it acts; what nobody meets shows nothing, however well it works.
-    """
-
-    name: str
-    target: str
-    begin: Callable[[], object]
-    prove: Callable[[], Proof]
-    end: Callable[[], object] = lambda: None
-    recovered: Callable[[], str] = lambda: ""
-    parameters: dict[str, Any] = field(default_factory=dict)
-    waits: bool = False
-    reaches: Callable[[], Proof] = lambda: (True, "")
-
-    def proven(self) -> Proof:
-        """What `prove` says; what it cannot measure is not proven."""
-        try:
-            return self.prove()
-        except ResilienceError as error:
-            return False, str(error)
-
-    def reached(self, proof: str) -> Proof:
-        """Whether an effect that was seen (`proof`) falls on anybody."""
-        there, who = self.reaches()
-        return there, f"{proof}; {who}" if who else proof
 
 
 class Injector:
@@ -66,17 +23,17 @@ class Injector:
 
     def __init__(self, journal: FaultJournal = JOURNAL) -> None:
         self.journal = journal
-        self.active: list[tuple[FaultRecord, Fault]] = []
+        self.active: list[tuple[FaultRecord, InjectableFault]] = []
 
-    def inject(self, fault: Fault, *, test: str | CurrentTest | None = CURRENT_TEST) -> FaultRecord:
+    def inject(self, fault: InjectableFault, *, test: str | CurrentTest | None = CURRENT_TEST) -> FaultRecord:
         """Begin a fault and measure its effect.
+
+        A fault that cannot be proven stays, is noted as unproven and warned of: whatever is to be shown under it is
+        inconclusive. One that does not last is healed at once.
 
         Args:
             fault: which one.
             test: to which it belongs, if not to the one that runs.
-
-        A fault that cannot be proven stays, is noted as unproven and warned of: whatever is to be shown under it is
-        inconclusive.
 
         Raises:
             ResilienceError: it could not be begun; what was begun of it is undone.

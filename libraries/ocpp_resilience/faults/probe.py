@@ -1,16 +1,21 @@
-"""Looking at Redis from outside, on raw sockets: the measurements that prove a fault."""
+"""Looking at Redis or a gateway from outside, on raw sockets: the measurements that prove a fault."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ports import HOST
+
+P = TypeVar("P", bound="Probe")
 
 LIMIT = 0.3
 """Seconds without a reply that count as silence."""
@@ -45,35 +50,93 @@ class Seen:
         }[self.what]
 
 
-class Address:
-    """Where a Redis is, from its URL.
+class Address(abc.ABC):
+    """Where something is that a fault proxy stands before.
+
+    Args:
+        url: its URL.
+    """
+
+    host: str
+    port: int
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def at(self, host: str, port: int) -> str:
+        """The same URL with another address."""
+        parts = urlsplit(self.url)
+        user = parts.netloc.rpartition("@")[0]
+        place = joined(host, port)
+        return parts._replace(netloc=f"{user}@{place}" if user else place).geturl()
+
+    @abc.abstractmethod
+    def probe(
+        self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
+    ) -> Probe:
+        """A connection to it by way of `host` and `port`.
+
+        Args:
+            host: where to connect.
+            port: where to connect.
+            limit: seconds without an answer that count as silence.
+            count: told of each connection (1), and when it did not come about (-1): no probe is taken for a client.
+        """
+
+
+class RedisAddress(Address):
+    """Where a Redis is.
 
     Raises:
         UsageError: the URL is not of the form redis://[user:password@]host:port/db.
     """
 
     def __init__(self, url: str) -> None:
+        super().__init__(url)
         parts = urlsplit(url)
         if parts.scheme != "redis" or not parts.hostname:
             raise UsageError("A fault proxy needs a Redis URL of the form redis://[user:password@]host:port/db.")
-        self.url = url
         self.host = parts.hostname
         self.port = parts.port or 6379
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
 
-    def at(self, host: str, port: int) -> str:
-        """The same URL with another address."""
-        parts = urlsplit(self.url)
-        user = parts.netloc.rpartition("@")[0]
-        return parts._replace(netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}").geturl()
+    def probe(
+        self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
+    ) -> RedisProbe:
+        """A connection that is logged in."""
+        made = RedisProbe(host, port, limit=limit, count=count)
+        if self.password:
+            made.ask("AUTH", *([self.user] if self.user else []), self.password)
+        return made
 
 
-class Probe:
-    """One connection to Redis, for requests in turn.
+class GatewayAddress(Address):
+    """Where a gateway listens for WebSocket connections.
+
+    Raises:
+        UsageError: the URL is not of the form ws://host:port/path.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        parts = urlsplit(url)
+        if parts.scheme != "ws" or not parts.hostname:
+            raise UsageError(f"A fault proxy needs a gateway URL of the form ws://host:port/path, not '{url}'.")
+        self.host = parts.hostname
+        self.port = parts.port or 80
+
+    def probe(
+        self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
+    ) -> GatewayProbe:
+        """A connection for plain HTTP requests: it makes no session of a charge point."""
+        return GatewayProbe(host, port, limit=limit, count=count)
+
+
+class Probe(abc.ABC):
+    """One connection, for requests in turn.
 
     Args:
-        address: whose user and password are used.
         host: where to connect.
         port: where to connect.
         limit: seconds without an answer that count as silence.
@@ -81,33 +144,38 @@ class Probe:
     """
 
     def __init__(
-        self,
-        address: Address,
-        host: str,
-        port: int,
-        *,
-        limit: float = LIMIT,
-        count: Callable[[int], object] = lambda _: None,
+        self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
     ) -> None:
-        count(1)
-        try:
-            self._socket = socket.create_connection((host, port), limit)
-        except OSError:
-            count(-1)
-            raise
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._host, self._port, self._count = host, port, count
         self.limit = limit
-        if address.password:
-            self.ask("AUTH", *([address.user] if address.user else []), address.password)
+        self._socket = self._connected()
 
-    def ask(self, *words: str | bytes, limit: float | None = None) -> Seen:
-        """Send one request whose reply is a line or one string."""
+    @abc.abstractmethod
+    def ping(self, limit: float | None = None) -> Seen:
+        """The shortest request and its reply."""
+
+    @abc.abstractmethod
+    def echo(self, size: int, limit: float | None = None) -> Seen:
+        """A request whose reply has at least `size` bytes, where the size of a reply can be chosen."""
+
+    def _connected(self) -> socket.socket:
+        self._count(1)
+        try:
+            made = socket.create_connection((self._host, self._port), self.limit)
+        except OSError:
+            self._count(-1)
+            raise
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def _exchange(self, request: bytes, whole: Callable[[bytearray], bool], limit: float | None) -> Seen:
+        """Send a request and read until the reply is `whole`."""
         began = time.perf_counter()
-        received = b""
+        received = bytearray()
         try:
             self._socket.settimeout(limit or self.limit)
-            self._socket.sendall(encode(*words))
-            while not _whole(received):
+            self._socket.sendall(request)
+            while not whole(received):
                 if not (data := self._socket.recv(262144)):
                     return Seen("closed", took=time.perf_counter() - began, size=len(received))
                 received += data
@@ -154,19 +222,61 @@ class Probe:
         self.close()
 
 
+class RedisProbe(Probe):
+    """A connection to Redis."""
+
+    def ask(self, *words: str | bytes, limit: float | None = None) -> Seen:
+        """Send one request whose reply is a line or one string."""
+        return self._exchange(encode(*words), _whole, limit)
+
+    def ping(self, limit: float | None = None) -> Seen:
+        """PING."""
+        return self.ask("PING", limit=limit)
+
+    def echo(self, size: int, limit: float | None = None) -> Seen:
+        """ECHO of `size` bytes."""
+        return self.ask("ECHO", b"x" * size, limit=limit)
+
+
+class GatewayProbe(Probe):
+    """A connection to a gateway: one HTTP request, which it refuses; the next one needs another connection."""
+
+    def __init__(
+        self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
+    ) -> None:
+        super().__init__(host, port, limit=limit, count=count)
+        self._used = False
+
+    def ping(self, limit: float | None = None) -> Seen:
+        """GET, and the whole answer."""
+        try:
+            if self._used:
+                self.close()
+                self._socket = self._connected()
+        except OSError:
+            return Seen("refused")
+        self._used = True
+        request = f"GET / HTTP/1.1\r\nHost: {joined(self._host, self._port)}\r\nConnection: close\r\n\r\n"
+        return self._exchange(request.encode(), _whole_http, limit)
+
+    def echo(self, size: int, limit: float | None = None) -> Seen:  # noqa: ARG002 - see below
+        """The same; the gateway decides on the size."""
+        return self.ping(limit)
+
+
 def look(
-    address: Address,
-    host: str,
-    port: int,
-    *words: str,
-    limit: float = LIMIT,
-    count: Callable[[int], object] = lambda _: None,
+    address: Address, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
 ) -> Seen:
-    """One request on a connection of its own."""
+    """PING, or whatever is the shortest request there, on a connection of its own."""
+    return once(lambda: address.probe(host, port, limit=limit, count=count), lambda probe: probe.ping())
+
+
+def once(connect: Callable[[], P], request: Callable[[P], Seen]) -> Seen:
+    """One request on a connection of its own, which may not come about."""
     began = time.perf_counter()
     try:
-        with Probe(address, host, port, limit=limit, count=count) as probe:
-            return probe.ask(*(words or ("PING",)))
+        with connect() as probe:
+            return request(probe)
     except ConnectionRefusedError:
         return Seen("refused", took=time.perf_counter() - began)
     except TimeoutError:
@@ -175,16 +285,41 @@ def look(
         return Seen("reset", took=time.perf_counter() - began)
 
 
+def joined(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(text: str) -> tuple[str, int]:
+    """The parts of `host:port`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"'{text}' is no address; expected host:port")
+    return host.removeprefix("[").removesuffix("]") or HOST, int(port)
+
+
 def encode(*words: str | bytes) -> bytes:
     """A request in Redis' protocol."""
     raw = [word.encode() if isinstance(word, str) else word for word in words]
     return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in raw)
 
 
-def _whole(reply: bytes) -> bool:
+def _whole(reply: bytearray) -> bool:
     line, found, rest = reply.partition(b"\r\n")
     if not found:
         return False
     if line[:1] == b"$" and line != b"$-1":
         return len(rest) >= int(line[1:]) + 2
     return True
+
+
+def _whole_http(reply: bytearray) -> bool:
+    head, found, body = reply.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return len(body) >= (int(length[1]) if length else 0)

@@ -13,14 +13,16 @@ from datetime import timedelta
 from robot.utils import timestr_to_secs
 
 from ocpp_resilience.errors import ResilienceError, UsageError, WaitTimeout
-from ocpp_resilience.faults.injection import Fault, Injector
+from ocpp_resilience.faults.fault import InjectableFault
+from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultRecord
+from ocpp_resilience.faults.registry import FaultRegistry, arguments_of
 from ocpp_resilience.robot.console import CONSOLE, time_left
 from ocpp_resilience.robot.variables import robot_variable
 from ocpp_resilience.waiting import in_words, seconds
 
-Maker = Callable[[str], Fault]
-"""Makes a fault from what stands behind its name in a row, which may be empty."""
+Make = Callable[[str, str], InjectableFault]
+"""Makes a fault from its name and the text behind it in a row, which may be empty."""
 
 _AT = re.compile(r"at\s+(.+)", re.IGNORECASE)
 _FOR = re.compile(r"(.+?)\s+for\s+(.+)", re.IGNORECASE)
@@ -62,12 +64,12 @@ ENDS: Mapping[str, tuple[str, ...]] = {
 """Actions that end faults, and which; `heal all` ends all."""
 
 
-def read(cells: Sequence[str], faults: Mapping[str, Maker]) -> list[Row]:
+def read(cells: Sequence[str], registry: FaultRegistry) -> list[Row]:
     """A schedule from the cells of a table: `at 5 s`, `kill redis`, `at 8 s`, `start redis`.
 
     Args:
         cells: times and actions in turn; an action may end in `for 2 s`.
-        faults: the faults that there are.
+        registry: the faults that there are.
 
     Raises:
         UsageError: a time or an action is not understood.
@@ -79,14 +81,18 @@ def read(cells: Sequence[str], faults: Mapping[str, Maker]) -> list[Row]:
         found = _AT.fullmatch(when.strip())
         if found is None:
             raise UsageError(f"'{when}' is no time of a fault schedule; expected a form such as `at 5 s`.")
-        text, lasting = " ".join(what.lower().split()), None
+        text, lasting = " ".join(what.split()), None
         if limited := _FOR.fullmatch(text):
             text, lasting = limited[1], _time(limited[2])
-        known = sorted((*faults, *ENDS), key=len, reverse=True)
-        action = next((name for name in known if text == name or text.startswith(f"{name} ")), None)
-        if action is None:
-            raise UsageError(f"'{what}' is no fault. There are {', '.join(sorted(known))}.")
-        rows.append(Row(_time(found[1]), action, text[len(action) :].strip(), lasting))
+        if text.lower() in ENDS:
+            action, value = text.lower(), ""
+        else:
+            try:
+                action, value = registry.split(text)
+            except UsageError as error:
+                raise UsageError(f"{error} What ends faults: {', '.join(ENDS)}.") from None
+            arguments_of(registry.get(action), value)
+        rows.append(Row(_time(found[1]), action, value, lasting))
     return sorted(rows, key=lambda row: row.at)
 
 
@@ -131,7 +137,7 @@ class Run:
     Attributes:
         rows: what is to happen.
         injector: who does it.
-        faults: the faults by name.
+        make: makes a fault of a row.
         records: what was done.
         errors: what could not be done.
         in_turn: whether a fault waits until the one before it is healed, however long that takes.
@@ -142,7 +148,7 @@ class Run:
 
     rows: Sequence[Row]
     injector: Injector
-    faults: Mapping[str, Maker]
+    make: Make
     records: list[FaultRecord] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     in_turn: bool = False
@@ -228,7 +234,7 @@ class Run:
             heal([entry for entry in mine if entry[0] == row.action])
 
             def begin(row: Row = row) -> None:
-                record = self.injector.inject(self.faults[row.action](row.value), test=self._test)
+                record = self.injector.inject(self.make(row.action, row.value), test=self._test)
                 self.records.append(record)
                 mine.append((row.action, record, None if row.lasting is None else time.monotonic() + row.lasting))
 

@@ -41,12 +41,13 @@ class Message:
     reason: str | None = None
     results: int = 0
     errors: list[str] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
 
     @property
     def answers(self) -> int:
         """How many answers were seen."""
-        return self.results + len(self.errors)
+        return self.results + len(self.errors) + len(self.invalid)
 
     @property
     def needs_effect(self) -> bool:
@@ -67,7 +68,7 @@ class Violation:
     """One thing that must not be.
 
     Attributes:
-        kind: `lost`, `unexpected`, `duplicated`, `reordered` or `refused_and_applied`.
+        kind: `lost`, `unexpected`, `duplicated`, `reordered`, `refused_and_applied` or `invalid`.
         about: in words, with charge point and message id.
         cp, id: of the message.
     """
@@ -96,6 +97,7 @@ class LedgerReport:
         duplicated: messages with more than one answer or more than one effect.
         reordered: messages that were answered after a later one of their charge point.
         refused_and_applied: messages that the system refused and acted on nevertheless.
+        invalid: messages whose answer OCPP-J or the response schemas forbid, and answers that cannot be read.
         open_ended: what was not looked for: writers that did not say that they had looked for everything (a killed
             run), or effects without anybody who looked at the state. Nothing of that counts as lost, and the verdict
             can't be `clean`.
@@ -112,13 +114,21 @@ class LedgerReport:
     duplicated: list[Violation] = field(default_factory=list)
     reordered: list[Violation] = field(default_factory=list)
     refused_and_applied: list[Violation] = field(default_factory=list)
+    invalid: list[Violation] = field(default_factory=list)
     open_ended: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
 
     @property
     def violations(self) -> list[Violation]:
         """All of them, the worst kind first."""
-        return [*self.lost, *self.duplicated, *self.refused_and_applied, *self.unexpected, *self.reordered]
+        return [
+            *self.lost,
+            *self.duplicated,
+            *self.refused_and_applied,
+            *self.unexpected,
+            *self.reordered,
+            *self.invalid,
+        ]
 
     @property
     def verdict(self) -> Verdict:
@@ -135,7 +145,7 @@ class LedgerReport:
             f"{self.recovered} recovered, {self.undecided} undecided; {len(self.lost)} lost, "
             f"{len(self.duplicated)} duplicated, {len(self.reordered)} out of order, "
             f"{len(self.unexpected)} unexpected, {len(self.refused_and_applied)} refused and applied"
-        )
+        ) + (f", {len(self.invalid)} invalid" if self.invalid else "")
 
     def details(self, examples: int = EXAMPLES) -> list[str]:
         """The first few of each kind of violation, and why the verdict is open where it is, a line each."""
@@ -153,7 +163,7 @@ class LedgerReport:
 
     def to_json(self) -> dict[str, object]:
         """Counts, verdict and violations, for machines."""
-        kinds = ("lost", "duplicated", "reordered", "unexpected", "refused_and_applied")
+        kinds = ("lost", "duplicated", "reordered", "unexpected", "refused_and_applied", "invalid")
         counts = {name: getattr(self, name) for name in ("invoked", "acknowledged", "failed", "undecided", "recovered")}
         violations = [
             {"kind": each.kind, "cp": each.cp, "id": each.id, "about": each.about} for each in self.violations
@@ -256,6 +266,10 @@ class Checker:
             )
         for (cp, message_id), records in self._seen_early.items():
             for record in records:
+                if record.kind == "invalid":
+                    about = f"{cp} received what no server may send: {record.what}"
+                    report.invalid.append(Violation("invalid", about, cp, message_id))
+                    continue
                 what = f"effect {record.what}" if record.op is Op.EFFECT else f"{record.kind or 'answer'}"
                 about = f"{what} for message '{message_id}' of {cp}, which was never sent"
                 report.unexpected.append(Violation("unexpected", about, cp, message_id))
@@ -285,6 +299,7 @@ class Checker:
             report.undecided += 1
         if message.answers > 1:
             report.duplicated.append(violation("duplicated", f"was answered {message.answers} times"))
+        report.invalid += [violation("invalid", f"got an invalid answer: {each}") for each in message.invalid]
         if len(message.effects) > 1:
             about = f"was applied {len(message.effects)} times: {', '.join(message.effects)}"
             report.duplicated.append(violation("duplicated", about))
@@ -326,6 +341,8 @@ def check(paths: Iterable[Path | str]) -> LedgerReport:
 def _see(message: Message, record: Record) -> None:
     if record.op is Op.EFFECT:
         message.effects.append(record.what or "an effect")
+    elif record.kind == "invalid":
+        message.invalid.append(record.what or "an invalid answer")
     elif record.kind == "error":
         message.errors.append(record.what or "an error")
     else:

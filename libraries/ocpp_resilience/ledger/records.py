@@ -76,9 +76,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             which way, all of it where left out.
         expect: what it has to come to once it is acknowledged; of a `begin`: `effect` if this writer looks for traces
             in the state.
-        kind: of an answer: `result` or `error`.
-        what: of an effect: what was found, for example `transaction 17`; of an error answer its code; of a failure or
-            an unknown outcome the reason.
+        kind: of an answer: `result`, `error`, or `invalid` for one that OCPP-J or the schemas forbid.
+        what: of an effect: what was found, for example `transaction 17`; of an error answer its code; of an
+            invalid answer what is wrong with it; of a failure or an unknown outcome the reason.
         writer: of a `begin` and an `end`: who writes, so that each end belongs to its beginning.
         format: of a `begin`: version of the file format.
         seed: of a `begin`: the seed of whatever chance there is in the run.

@@ -1,9 +1,8 @@
-"""`python -m ocpp_resilience.load PLAN`: send the load that the plan says, as one process of one or several.
+"""`python -m ocpp_resilience.load PLAN`: send the load that a plan says, and print what it measured.
 
-PLAN is a JSON file (`ocpp_resilience.load.plan.Plan`). Beside it appear a `.progress` file (JSON lines, one a second)
-and at the end a `.result`. With `--wait`, sending begins when the `.go` file is there, which holds the time to begin.
-SIGTERM and SIGINT end it in order: what was begun is brought to its end. It also ends when the process that started it
-is gone.
+PLAN is a JSON file with an `ocpp_resilience.load.plan.Plan`. SIGTERM and SIGINT end the load in order: what was begun
+is brought to its end. The processes of a load in a test run are started with `--channel` (see
+`ocpp_resilience.load.channel`); they end with the process that started them.
 """
 
 from __future__ import annotations
@@ -13,145 +12,179 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
-import resource
 import signal
+import socket
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import uvloop
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.load.fleet import Fleet, now
+from ocpp_resilience.load.channel import Begin, Finished, Go, Progress, line, read_order
+from ocpp_resilience.load.fleet import Fleet
+from ocpp_resilience.load.limits import allow_open_files, with_enough_addresses
 from ocpp_resilience.load.plan import Plan
-from ocpp_resilience.load.result import together
+from ocpp_resilience.load.result import Part, together
 
-OTHER_FILES = 200
-"""Open files of a generating process beside its connections."""
+LONGEST_LINE = 2**24
+HEAD_START = 0.05
+"""Seconds until a load on its own begins to send."""
+ORPHAN_SECONDS = 1.0
+"""What a process whose starter is gone takes to close its connections in order."""
+
+Tell = Callable[[Progress], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: the load was sent, whatever the answers; 1: broken off; 2: the plan cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m ocpp_resilience.load", description="Send a load of charge points.")
-    parser.add_argument("plan", type=Path, help="JSON file with the plan")
-    parser.add_argument("--wait", action="store_true", help="begin when PLAN.go says so")
-    parser.add_argument("--parent", type=int, default=os.getppid(), help="end when this process is gone")
+    parser.add_argument("plan", type=Path, nargs="?", help="JSON file with the plan")
+    parser.add_argument("--channel", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    try:
-        plan = msgspec.json.decode(options.plan.read_bytes(), type=Plan)
-        plan.check()
-        _allow_open_files(-(-plan.charge_points // plan.own[1]))
-    except (OSError, msgspec.DecodeError, UsageError) as error:
-        sys.stderr.write(f"{options.plan}: {error}\n")
-        return 2
+    if (options.plan is None) == (options.channel is None):
+        parser.error("a plan is needed")
     logging.getLogger("picows").setLevel(logging.CRITICAL)
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(plan, options.plan, wait=options.wait, parent=options.parent))
-
-
-async def _run(plan: Plan, file: Path, *, wait: bool, parent: int) -> int:
-    fleet = Fleet(plan)
-    with file.with_suffix(".progress").open("ab", buffering=0) as output:
-
-        def report(phase: str, fleet: Fleet, began: float) -> None:
-            part = fleet.part
-            output.write(
-                msgspec.json.encode(
-                    {
-                        "phase": phase,
-                        "seconds": round(now() - began, 1) if began else 0,
-                        "connected": fleet.connected,
-                        "charging": fleet.charging,
-                        "sent": part.sent,
-                        "answered": part.answered,
-                        "refused": sum(fleet.refused.values()),
-                        "failures": dict(fleet.failures),
-                        "last_second": part.seconds[-1].answered if part.seconds else 0,
-                        "p99": part.seconds[-1].p99 if part.seconds else 0,
-                    }
-                )
-                + b"\n"
-            )
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, fleet.stop)
-        guard = asyncio.ensure_future(_stop_when_orphaned(fleet, parent))
-        try:
-            connecting = asyncio.ensure_future(_every_second(lambda: report("connecting", fleet, 0)))
-            try:
-                await fleet.connect()
-            finally:
-                connecting.cancel()
-            report("connected", fleet, 0)
-            start_at = await _when_to_start(file.with_suffix(".go"), fleet) if wait else now() + 0.05
-            part = await fleet.run(start_at, lambda fleet, began: report("running", fleet, began))
-        finally:
-            guard.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await guard
-        report("ended", fleet, part.began)
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(part))
-    partial.replace(file.with_suffix(".result"))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            part = runner.run(_told(options.channel) if options.plan is None else _alone(options.plan.read_bytes()))
+    except (OSError, msgspec.DecodeError, UsageError) as error:
+        sys.stderr.write(f"{options.plan or 'The plan'}: {error}\n")
+        return 2
+    if part is None:
+        return 1
     if part.error:
         sys.stderr.write(f"{part.error}\n")
         return 1
-    if not wait:
-        result = together([part], profile=plan.profile, model=plan.model)
-        sys.stdout.write(result.summary + "\n")
     return 0
+
+
+async def _alone(text: bytes) -> Part:
+    """Send a plan without anybody to tell."""
+    plan = with_enough_addresses(msgspec.json.decode(text, type=Plan))
+
+    async def soon() -> float:
+        return time.monotonic() + HEAD_START
+
+    part = await _send(_checked(plan), soon, lambda _: None)
+    if not part.error:
+        sys.stdout.write(together([part], profile=plan.profile, model=plan.model).summary + "\n")
+    return part
+
+
+async def _told(descriptor: int) -> Part | None:
+    """Send the plan that comes over the channel, and tell how far it is."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor), limit=LONGEST_LINE)
+    try:
+        order = await _next(reader)
+        if not isinstance(order, Begin):
+            return None
+        when: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+        def tell(progress: Progress) -> None:
+            writer.write(line(progress))
+
+        part = await _send(_checked(order.plan), lambda: when, tell, lambda fleet: _follow(reader, fleet, when))
+        writer.write(line(Finished(part)))
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        return part
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def _checked(plan: Plan) -> Plan:
+    plan.check()
+    allow_open_files(-(-plan.charge_points // plan.own[1]))
+    return plan
+
+
+async def _next(reader: asyncio.StreamReader) -> object:
+    """The next order; `None` when the starter is gone."""
+    try:
+        data = await reader.readline()
+    except ConnectionError:
+        return None
+    return read_order(data) if data.endswith(b"\n") else None
+
+
+async def _follow(reader: asyncio.StreamReader, fleet: Fleet, when: asyncio.Future[float]) -> None:
+    """Do as the starter says, and end when it is gone."""
+    while (order := await _next(reader)) is not None:
+        if isinstance(order, Go) and not when.done():
+            when.set_result(order.at)
+        else:
+            fleet.stop()
+            if not when.done():
+                when.set_result(time.monotonic())
+    fleet.stop()
+    if not when.done():
+        when.set_result(time.monotonic())
+    await asyncio.sleep(ORPHAN_SECONDS)
+    fleet.over.set()
+
+
+async def _send(
+    plan: Plan,
+    when: Callable[[], Awaitable[float]],
+    tell: Tell,
+    follow: Callable[[Fleet], Awaitable[None]] | None = None,
+) -> Part:
+    fleet = Fleet(plan)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, fleet.stop)
+
+    def report(phase: str, began: float = 0.0) -> None:
+        tell(_progress(fleet, phase, began))
+
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(_every_second(lambda: report("connecting")))]
+        if follow is not None:
+            beside.append(group.create_task(_awaited(follow(fleet))))
+        await fleet.connect()
+        beside.pop(0).cancel()
+        report("connected")
+        part = await fleet.run(await when(), lambda began: report("running", began))
+        for task in beside:
+            task.cancel()
+    report("ended", part.began)
+    return part
+
+
+async def _awaited(what: Awaitable[None]) -> None:
+    await what
+
+
+def _progress(fleet: Fleet, phase: str, began: float) -> Progress:
+    recorder = fleet.recorder
+    part = recorder.part
+    newest = part.seconds[-1] if part.seconds else None
+    return Progress(
+        phase=phase,
+        seconds=round(time.monotonic() - began, 1) if began else 0.0,
+        connected=recorder.connected,
+        charging=recorder.charging,
+        sent=part.sent,
+        answered=part.answered,
+        refused=recorder.refusals,
+        invalid=recorder.invalid_messages,
+        failures=dict(recorder.failures),
+        last_second=newest.answered if newest else 0,
+        p99=newest.p99 if newest else 0.0,
+    )
 
 
 async def _every_second(act: Callable[[], None]) -> None:
     while True:
         act()
         await asyncio.sleep(1)
-
-
-async def _when_to_start(go: Path, fleet: Fleet) -> float:
-    while not (text := _read(go)):
-        if fleet.stopping:
-            return now()
-        await asyncio.sleep(0.005)
-    return float(text)
-
-
-def _read(file: Path) -> str:
-    return file.read_text() if file.exists() else ""
-
-
-async def _stop_when_orphaned(fleet: Fleet, parent: int) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(0.5)
-    fleet.stop()
-    await asyncio.sleep(1)
-    fleet.over.set()
-
-
-def _allow_open_files(charge_points: int) -> None:
-    """Raise the soft limit for so many connections.
-
-    Raises:
-        UsageError: the hard limit does not allow it.
-    """
-    wanted = charge_points + OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise UsageError(
-            f"{charge_points} charge points in one process need {wanted} open files, and the system allows it {hard} "
-            "(ulimit -Hn). Raise that limit, share the load among more processes, or take fewer charge points."
-        )
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError) as error:
-        raise UsageError(f"The limit of {wanted} open files could not be set ({error}); see ulimit -n.") from None
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ stays empty: its users do nothing. The exit status is 1 when a worker failed or 
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +21,10 @@ from typing import Any
 
 import msgspec
 
+from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.ledger import Verdict, check
+from ocpp_resilience.load.generator import Generator
+from ocpp_resilience.load.limits import with_enough_addresses
 from ocpp_resilience.load.plan import Plan
 from ocpp_resilience.load.result import LoadResult, Part, together
 
@@ -153,35 +154,29 @@ def _work(runner: Any, data: dict[str, Any]) -> None:
 
     go = Event()
     runner.register_message("load_go", lambda **_: go.set())
+    generator = Generator("The generating process")
     with tempfile.TemporaryDirectory(prefix="resilience-load-") as folder:
-        file, ledger = Path(folder, "0.plan"), Path(folder, "ledger.jsonl")
+        ledger = Path(folder, "ledger.jsonl")
         plan = msgspec.structs.replace(msgspec.convert(data, Plan, strict=False), ledger=str(ledger))
-        file.write_bytes(msgspec.json.encode(plan))
-        command = [sys.executable, "-m", "ocpp_resilience.load", str(file), "--wait", "--parent", str(os.getpid())]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            try:
-                progress = file.with_suffix(".progress")
-                while process.poll() is None and not (progress.exists() and b'"connected",' in progress.read_bytes()):
-                    gevent.sleep(LOOK_EVERY)
-                runner.send_message("load_connected", None)
-                go.wait()
-                waiting = file.with_suffix(".waiting")
-                waiting.write_text(repr(time.monotonic() + HEAD_START))
-                waiting.replace(file.with_suffix(".go"))
-                while process.poll() is None:
-                    gevent.sleep(LOOK_EVERY)
-            finally:
-                if process.poll() is None:
-                    process.kill()
-            complaints = process.stderr.read() if process.stderr else ""
-        result = file.with_suffix(".result")
-        if process.returncode or not result.exists():
-            runner.send_message("load_result", f"status {process.returncode}: {complaints}")
+        try:
+            generator.start(with_enough_addresses(plan))
+            while not generator.connected:
+                gevent.sleep(LOOK_EVERY)
+            runner.send_message("load_connected", None)
+            go.wait()
+            generator.go(time.monotonic() + HEAD_START)
+            while generator.alive:
+                gevent.sleep(LOOK_EVERY)
+            part = generator.ended()
+        except ServiceError as error:
+            runner.send_message("load_result", str(error))
             return
+        finally:
+            generator.close()
         with ledger.open("rb") as lines:
             while piece := lines.read(8 * PIECE):
                 runner.send_message("load_ledger", zlib.compress(piece))
-        runner.send_message("load_result", result.read_bytes())
+        runner.send_message("load_result", msgspec.json.encode(part))
 
 
 if __name__ == "__main__":

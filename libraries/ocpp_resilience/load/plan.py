@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION, ocpp_versions
 
 
 class Model(StrEnum):
@@ -171,6 +172,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def length(self) -> float:
         """The length of the schedule in seconds."""
         return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def version(self) -> str:
+        """The OCPP version whose schemas answers are checked against; the default for a subprotocol of another name."""
+        return self.subprotocol if self.subprotocol in ocpp_versions() else DEFAULT_VERSION
 
     def url_of(self, cp: str) -> str:
         """Where a charge point connects; its id is percent-encoded."""

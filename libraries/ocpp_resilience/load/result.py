@@ -10,6 +10,7 @@ import msgspec
 from hdrh.histogram import HdrHistogram
 
 from ocpp_resilience.load.scripts import Session
+from ocpp_resilience.text import counted
 
 LONGEST = 3_600_000_000
 """The longest time that a histogram holds, in microseconds: an hour."""
@@ -38,8 +39,8 @@ class Times:
         """Count what was gathered."""
         if self._gathered:
             self.total += sum(self._gathered)
-            counted = Counter([int(seconds * 1_000_000) or 1 for seconds in self._gathered])
-            for value, number in counted.items():
+            frequencies = Counter([int(seconds * 1_000_000) or 1 for seconds in self._gathered])
+            for value, number in frequencies.items():
                 self.histogram.record_value(min(value, LONGEST), number)
             self._gathered.clear()
 
@@ -173,8 +174,12 @@ class Part(msgspec.Struct, kw_only=True):
         charge_points: how many it had.
         due: messages that were due before the end (open model), or sent (closed).
         due_in_time: open model: those of them that the generator handed out before the end of the schedule.
-        sent, answered: messages; answered are CALLRESULTs in time.
+        sent, answered: messages; answered are valid CALLRESULTs in time.
         refused: CALLERRORs by code.
+        answered_invalid: messages whose answer was invalid.
+        invalid: messages of the server that OCPP-J or the schemas forbid, by kind.
+        invalid_examples: the first few of them, with their kind.
+        limits: what this machine or process ran out of, and how often.
         failures: what else went wrong, by kind: `timeout`, `connection lost`, `connection refused: …`, `not sent`.
         late: answers after the timeout.
         unexpected: answers to nothing that was asked.
@@ -202,6 +207,10 @@ class Part(msgspec.Struct, kw_only=True):
     sent: int = 0
     answered: int = 0
     refused: dict[str, int] = {}
+    answered_invalid: int = 0
+    invalid: dict[str, int] = {}
+    invalid_examples: list[str] = []
+    limits: dict[str, int] = {}
     failures: dict[str, int] = {}
     late: int = 0
     unexpected: int = 0
@@ -232,7 +241,8 @@ class LoadResult(msgspec.Struct, kw_only=True):
 
     Attributes:
         profile, model: of the load.
-        charge_points, due, due_in_time, sent, answered, refused, failures, late, unexpected, commands: see `Part`.
+        charge_points, due, due_in_time, sent, answered, refused, failures, late, unexpected, commands,
+            answered_invalid, invalid, invalid_examples: see `Part`.
         duration: seconds from the start to the last answer.
         rate: answers a second.
         offered: messages due a second (open model), or sent (closed).
@@ -292,6 +302,9 @@ class LoadResult(msgspec.Struct, kw_only=True):
     seconds: list[Second]
     sessions: list[Session]
     ledgers: list[str]
+    answered_invalid: int = 0
+    invalid: dict[str, int] = {}
+    invalid_examples: list[str] = []
     files: list[str] = []
     ended: float = 0.0
     others: float | None = None
@@ -327,8 +340,13 @@ class LoadResult(msgspec.Struct, kw_only=True):
 
     @property
     def unanswered(self) -> int:
-        """Messages that were sent, and neither answered nor refused."""
-        return self.sent - self.answered - sum(self.refused.values())
+        """Messages that were sent and got no answer at all."""
+        return self.sent - self.answered - self.answered_invalid - self.refusals
+
+    @property
+    def invalid_answers(self) -> int:
+        """Messages of the server that OCPP-J or the schemas forbid."""
+        return sum(self.invalid.values())
 
     @property
     def refusals(self) -> int:
@@ -349,6 +367,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
     def problems(self) -> str:
         """What went wrong, by kind, in words."""
         kinds = {f"refused with {code}": number for code, number in self.refused.items()} | self.failures
+        kinds |= {f"invalid: {kind}": number for kind, number in self.invalid.items()}
         return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
 
     @property
@@ -358,6 +377,8 @@ class LoadResult(msgspec.Struct, kw_only=True):
             f"{self.answered} of {self.due} messages of {self.charge_points} charge points answered in "
             f"{self.duration:.2f} s, {self.rate:.0f} msg/s; latency {self.latency}; errors: {self.problems}"
         )
+        if self.invalid_examples:
+            text += f"; for example {self.invalid_examples[0]}"
         return f"{text}; INCONCLUSIVE: {'; '.join(self.saturated)}" if self.saturated else text
 
     def to_json(self) -> dict[str, Any]:
@@ -378,9 +399,11 @@ def together(parts: Sequence[Part], *, profile: str, model: str) -> LoadResult:
         spreads[name] = Spread.of(whole, sum(total for _, total in found))
     refused: Counter[str] = Counter()
     failures: Counter[str] = Counter()
+    invalid: Counter[str] = Counter()
     for part in parts:
         refused.update(part.refused)
         failures.update(part.failures)
+        invalid.update(part.invalid)
     duration = max(max(part.ended for part in parts) - min(part.began for part in parts), 1e-9)
     answered = sum(part.answered for part in parts)
     charge_points = sum(part.charge_points for part in parts)
@@ -434,11 +457,17 @@ def together(parts: Sequence[Part], *, profile: str, model: str) -> LoadResult:
         sessions=[session for part in parts for session in part.sessions],
         ended=max(part.ended for part in parts),
         ledgers=[ledger for part in parts for ledger in part.ledgers],
+        answered_invalid=sum(part.answered_invalid for part in parts),
+        invalid=dict(invalid),
+        invalid_examples=[each for part in parts for each in part.invalid_examples],
     )
 
 
 def _saturated(lag: Spread, parts: Sequence[Part]) -> list[str]:
-    reasons = []
+    limits: Counter[str] = Counter()
+    for part in parts:
+        limits.update(part.limits)
+    reasons = [f"{what} ({counted(number, 'time')})" for what, number in limits.items()]
     if lag.p99 > LAG_LIMIT_MS:
         reasons.append(f"the generator was late by {lag.p99:.0f} ms (p99; allowed {LAG_LIMIT_MS:.0f} ms)")
     busiest = max(part.cpu_share for part in parts)

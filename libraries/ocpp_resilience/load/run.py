@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import sys
-import tempfile
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ocpp_resilience.errors import ServiceError, WaitTimeout
 from ocpp_resilience.evidence.measure.contention import Contention
+from ocpp_resilience.load.channel import Progress
+from ocpp_resilience.load.generator import Generator
+from ocpp_resilience.load.limits import limits_before, with_enough_addresses
 from ocpp_resilience.load.plan import Plan
-from ocpp_resilience.load.result import LoadResult, Part, together
-from ocpp_resilience.processes import ChildProcess
+from ocpp_resilience.load.result import LoadResult, together
 from ocpp_resilience.waiting import seconds, wait_until
+
+HEAD_START = 0.1
+"""Seconds from the word to the processes until all begin to send."""
 
 
 class LoadRun:
@@ -34,20 +34,19 @@ class LoadRun:
     def __init__(self, name: str, plan: Plan, *, processes: int = 1) -> None:
         plan.check()
         self.name = name
-        self.plan = plan
-        self.directory = Path(tempfile.mkdtemp(prefix="resilience-load-"))
-        self._children = [ChildProcess(f"{name}, process {number + 1}") for number in range(processes)]
-        self._files = [self.directory / f"{number}.plan" for number in range(processes)]
+        self.plan = with_enough_addresses(plan)
+        self.stem = ""
+        """What its files are called."""
+        self._generators = [Generator(f"{name}, process {number + 1}") for number in range(processes)]
+        self._limits: list[str] = []
         self._result: LoadResult | None = None
         self._ending = False
         self._contention: Contention | None = None
-        self.stem = ""
-        """What its files are called."""
 
     @property
     def running(self) -> bool:
         """Whether one of its processes runs."""
-        return any(child.alive for child in self._children)
+        return any(each.alive for each in self._generators)
 
     @property
     def result(self) -> LoadResult | None:
@@ -63,73 +62,52 @@ class LoadRun:
             ServiceError: a process ended; its output is shown.
             WaitTimeout: it did not come so far.
         """
-        count = len(self._children)
-        for number, (child, file) in enumerate(zip(self._children, self._files, strict=True)):
+        count = len(self._generators)
+        self._limits = limits_before(self.plan)
+        for number, generator in enumerate(self._generators):
             ledger = self.plan.ledger
             if ledger is not None and count > 1:
                 path = Path(ledger)
                 ledger = str(path.with_name(f"{path.stem}.{number + 1}{path.suffix}"))
-            part = msgspec.structs.replace(self.plan, own=(number, count), ledger=ledger)
-            file.write_bytes(msgspec.json.encode(part))
-            command = [sys.executable, "-m", "ocpp_resilience.load", str(file), "--wait", "--parent", str(os.getpid())]
-            child.start(command, environment=os.environ)
+            generator.start(msgspec.structs.replace(self.plan, own=(number, count), ledger=ledger))
         wait_until(
-            self._connected,
+            lambda: all(each.connected for each in self._generators) or None,
             timeout=self.plan.connect_timeout + self.plan.timeout + 30,
             failure=lambda: f"{self.name} does not begin: {self._state()}",
             longest_pause=0.02,
         )
         self._contention = Contention(self.plan.url)
-        start_at = time.monotonic() + 0.1
-        for file in self._files:
-            waiting = file.with_suffix(".waiting")
-            waiting.write_text(repr(start_at))
-            waiting.replace(file.with_suffix(".go"))
+        start_at = time.monotonic() + HEAD_START
+        for generator in self._generators:
+            generator.go(start_at)
 
-    def _connected(self) -> bool | None:
-        for child, lines in zip(self._children, self._last_lines(), strict=True):
-            if not child.alive:
-                raise ServiceError(
-                    f"{child.name} ended with status {child.exit_status} while connecting. {child.output_tail()}"
-                )
-            if lines.get("phase") in {None, "connecting"}:
-                return None
-        return True
-
-    def _last_lines(self) -> list[dict[str, Any]]:
-        found = []
-        for file in self._files:
-            progress = file.with_suffix(".progress")
-            lines = progress.read_bytes().splitlines(keepends=True) if progress.exists() else []
-            whole = [line for line in lines[-2:] if line.endswith(b"\n")]
-            found.append(msgspec.json.decode(whole[-1]) if whole else {})
-        return found
-
-    def progress(self) -> dict[str, Any]:
-        """How far it is, all processes together: `phase`, `seconds`, `connected`, `charging`, `sent`, `answered`,
-        `refused`, `failures`, `last_second` (answers in it) and `p99` of that second in milliseconds."""
-        lines = [line for line in self._last_lines() if line]
-        if not lines:
-            return {"phase": "starting"}
-        whole = dict(lines[0])
-        for line in lines[1:]:
-            for name in ("connected", "charging", "sent", "answered", "refused", "last_second"):
-                whole[name] += line[name]
-            for kind, number in line["failures"].items():
-                whole["failures"][kind] = whole["failures"].get(kind, 0) + number
-            whole["p99"] = max(whole["p99"], line["p99"])
-            whole["seconds"] = max(whole["seconds"], line["seconds"])
-        return whole
+    def progress(self) -> Progress:
+        """How far it is, all processes together."""
+        parts = [each.progress for each in self._generators]
+        failures: Counter[str] = Counter()
+        for part in parts:
+            failures.update(part.failures)
+        added = {
+            name: sum(getattr(part, name) for part in parts)
+            for name in ("connected", "charging", "sent", "answered", "refused", "invalid", "last_second")
+        }
+        return Progress(
+            phase=parts[0].phase,
+            seconds=max(part.seconds for part in parts),
+            p99=max(part.p99 for part in parts),
+            failures=dict(failures),
+            **added,
+        )
 
     def _state(self) -> str:
         """How far it is, in words."""
         seen = self.progress()
-        if "connected" not in seen:
+        if seen.phase == "starting":
             return "its processes are starting"
-        failures = "".join(f"; {count} x {kind}" for kind, count in seen["failures"].items())
+        failures = "".join(f"; {count} x {kind}" for kind, count in seen.failures.items())
         return (
-            f"{seen['connected']} of {self.plan.charge_points} charge points are connected, {seen['charging']} charging"
-            f"; {seen['sent']} messages sent, {seen['answered']} answered, {seen['refused']} refused{failures}"
+            f"{seen.connected} of {self.plan.charge_points} charge points are connected, {seen.charging} charging"
+            f"; {seen.sent} messages sent, {seen.answered} answered, {seen.refused} refused{failures}"
         )
 
     def wait(self, timeout: timedelta | float) -> LoadResult:
@@ -154,15 +132,14 @@ class LoadRun:
 
     def _over(self) -> bool | None:
         """Whether all processes have ended. Where the capacity is looked for, the first to end is the end for all."""
-        if self.plan.slip is not None and not self._ending and not all(child.alive for child in self._children):
+        if self.plan.slip is not None and not self._ending and not all(each.alive for each in self._generators):
             self._end_in_order()
         return None if self.running else True
 
     def _end_in_order(self) -> None:
         self._ending = True
-        for child in self._children:
-            if child.alive:
-                os.kill(child.pid, signal.SIGTERM)
+        for generator in self._generators:
+            generator.stop()
 
     def stop(self, timeout: timedelta | float = 10) -> LoadResult:
         """End it in order: nothing new is begun, what was begun is brought to its end; returns what it measured.
@@ -179,26 +156,17 @@ class LoadRun:
 
     def kill(self) -> None:
         """End it at once."""
-        for child in self._children:
-            if child.alive:
-                child.kill()
+        for generator in self._generators:
+            generator.kill()
 
     def close(self) -> None:
-        """End it at once and remove its files; the ledger stays."""
-        for child in self._children:
-            child.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """End it at once; the ledger stays."""
+        for generator in self._generators:
+            generator.close()
 
     def _collect(self) -> LoadResult:
-        parts = []
-        for child, file in zip(self._children, self._files, strict=True):
-            result = file.with_suffix(".result")
-            # A result is whole where there is one; SIGTERM can still meet the process on its way out.
-            if child.exit_status not in {0, -signal.SIGTERM} or not result.exists():
-                raise ServiceError(
-                    f"{child.name} was broken off with status {child.exit_status}. {child.output_tail()}"
-                )
-            parts.append(msgspec.json.decode(result.read_bytes(), type=Part))
+        parts = [each.ended() for each in self._generators]
         whole = together(parts, profile=self.plan.profile.value, model=self.plan.model.value)
         whole.scheduled = self.plan.length
+        whole.saturated = [*self._limits, *whole.saturated]
         return whole

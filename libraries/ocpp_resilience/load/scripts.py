@@ -206,3 +206,12 @@ SCRIPTS: dict[Profile, Callable[[Actor, Plan, random.Random], Script]] = {
     Profile.MIX: mix,
     Profile.CHURN: churn,
 }
+
+_OF_A_SESSION = ("BootNotification", "Authorize", "StatusNotification", "StartTransaction", "MeterValues")
+ACTIONS: dict[Profile, tuple[str, ...]] = {
+    Profile.HEARTBEAT: ("Heartbeat",),
+    Profile.SESSION: (*_OF_A_SESSION, "StopTransaction"),
+    Profile.MIX: (*_OF_A_SESSION, "StopTransaction", "Heartbeat", "DataTransfer"),
+    Profile.CHURN: ("BootNotification", "Heartbeat"),
+}
+"""What charge points of a profile send."""

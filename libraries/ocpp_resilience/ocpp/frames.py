@@ -10,8 +10,16 @@ from typing import Any
 import msgspec
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.messages import MessageType
 from ocpp_resilience.text import shortened
+
+
+class MessageType(enum.IntEnum):
+    """The message type numbers (OCPP-J 1.6 section 4.1.3)."""
+
+    CALL = 2
+    CALLRESULT = 3
+    CALLERROR = 4
+
 
 _ELEMENTS = {MessageType.CALL: 4, MessageType.CALLRESULT: 3, MessageType.CALLERROR: 5}
 
@@ -33,6 +41,7 @@ class Frame:
         number: its place among all that the charge point sent and received, from 1.
         at: when, in seconds of `time.monotonic`.
         time: when, in seconds since 1970.
+        connection: the number of the connection that it went over, from 1; 0 where that does not matter.
         kind: CALL, CALLRESULT or CALLERROR; `None` where it is not an OCPP-J message.
         message_id: its message id; `None` where that cannot be read.
         action: the action of a CALL.
@@ -47,6 +56,7 @@ class Frame:
     number: int
     at: float
     time: float
+    connection: int = 0
     kind: MessageType | None = None
     message_id: str | None = None
     action: str | None = None
@@ -75,9 +85,11 @@ class Frame:
         return f"the frame {shortened(self.text)}"
 
 
-def read_frame(data: str | bytes, *, direction: Direction, number: int, at: float, time: float) -> Frame:
+def read_frame(
+    data: str | bytes, *, direction: Direction, number: int, at: float, time: float, connection: int = 0
+) -> Frame:
     """Recognise a WebSocket message, as far as it can be read; anything may come."""
-    frame = Frame(direction=direction, data=data, number=number, at=at, time=time)
+    frame = Frame(direction=direction, data=data, number=number, at=at, time=time, connection=connection)
     if isinstance(data, bytes):
         return frame
     try:

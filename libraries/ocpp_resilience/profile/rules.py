@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ocpp_resilience.ocpp import Version, ocpp_versions
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     START_PLACEHOLDERS,
-    Action,
     Capability,
     LogEvents,
     LogFields,
@@ -111,17 +111,38 @@ def _placeholders(target: Target) -> Iterator[Problem]:
 
 
 def _actions(target: Target) -> Iterator[Problem]:
-    known = set()
-    for index, action in enumerate(target.actions):
-        if action in known:
-            yield Problem(["actions", index], f"is {action} for the second time", "each action once")
-        known.add(action)
-    if missing := [each for each in (Action.BOOT_NOTIFICATION, Action.HEARTBEAT) if each not in known]:
-        yield Problem(
-            ["actions"], f"lacks {missing[0]}", "at least BootNotification and Heartbeat: all suites send them"
-        )
-    if (Action.START_TRANSACTION in known) != (Action.STOP_TRANSACTION in known):
-        yield Problem(["actions"], "has only one of StartTransaction and StopTransaction", "both or neither")
+    known = ocpp_versions()
+    if target.gateway.subprotocol not in known:
+        yield Problem(["gateway", "subprotocol"], f"is {target.gateway.subprotocol!r}", listed(known))
+        return
+    if isinstance(target.actions, dict):
+        for subprotocol, actions in target.actions.items():
+            if subprotocol not in known:
+                yield Problem(["actions", subprotocol], "is no OCPP version", listed(known))
+            else:
+                yield from _actions_of(known[subprotocol], actions, ["actions", subprotocol])
+        if target.gateway.subprotocol not in target.actions:
+            yield Problem(
+                ["actions"], f"lacks {target.gateway.subprotocol}", "the version that gateway.subprotocol names"
+            )
+    elif target.actions is not None:
+        yield from _actions_of(target.version, target.actions, ["actions"])
+
+
+def _actions_of(version: Version, actions: list[str], where: list[str | int]) -> Iterator[Problem]:
+    seen = set()
+    for index, action in enumerate(actions):
+        if action not in version.samples:
+            yield Problem([*where, index], f"is {action!r}", listed(sorted(version.samples)))
+        if action in seen:
+            yield Problem([*where, index], f"is {action} for the second time", "each action once")
+        seen.add(action)
+    needed = [version.boot, "Heartbeat"]
+    if missing := [each for each in needed if each not in seen]:
+        yield Problem(where, f"lacks {missing[0]}", f"at least {' and '.join(needed)}: all suites send them")
+    transaction = version.transaction_actions
+    if 0 < len(seen & set(transaction)) < len(transaction):
+        yield Problem(where, f"has only one of {' and '.join(transaction)}", "both or neither")
 
 
 def _capabilities(target: Target) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ocpp_resilience.ocpp import ocpp_versions
 from ocpp_resilience.profile import kept, sections
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.reading import OWN_FIELDS, PROFILES
@@ -33,6 +34,7 @@ def schema() -> dict[str, Any]:
     parts["Target"]["oneOf"] = [{"required": ["start"]}, {"required": ["running"]}]
     for key, names in KEY_PLACEHOLDERS.items():
         _with_placeholders(parts["Keys"]["properties"][key], names)
+    _with_actions(parts)
     for record, fields in STATE_FIELDS.items():
         parts[f"{record}_fields"] = {"enum": list(fields), "description": f"The fields of a {record}."}
     for part in ("fields", "values"):
@@ -64,6 +66,22 @@ def _explain(part: dict[str, Any], kind: type[Section]) -> None:
 
 def _sentence(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
+
+
+def _with_actions(parts: dict[str, Any]) -> None:
+    """The actions that charge points send, by OCPP version."""
+    known = {name: sorted(version.samples) for name, version in ocpp_versions().items()}
+    parts["Gateway"]["properties"]["subprotocol"]["enum"] = list(known)
+    actions = parts["Target"]["properties"]["actions"]
+    for form in actions["anyOf"]:
+        if form["type"] == "array":
+            form["items"]["enum"] = sorted(set().union(*known.values()))
+        elif form["type"] == "object":
+            del form["additionalProperties"]
+            form["properties"] = {
+                name: {"type": "array", "items": {"type": "string", "enum": names}} for name, names in known.items()
+            }
+            form["additionalProperties"] = False
 
 
 def _with_placeholders(part: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -61,21 +61,6 @@ class Capability(enum.StrEnum):
     CORRELATION_MANAGER = "correlation_manager"
 
 
-class Action(enum.StrEnum):
-    """An action that a charge point may ask for (OCPP 1.6, section 4)."""
-
-    AUTHORIZE = "Authorize"
-    BOOT_NOTIFICATION = "BootNotification"
-    DATA_TRANSFER = "DataTransfer"
-    DIAGNOSTICS_STATUS_NOTIFICATION = "DiagnosticsStatusNotification"
-    FIRMWARE_STATUS_NOTIFICATION = "FirmwareStatusNotification"
-    HEARTBEAT = "Heartbeat"
-    METER_VALUES = "MeterValues"
-    START_TRANSACTION = "StartTransaction"
-    STATUS_NOTIFICATION = "StatusNotification"
-    STOP_TRANSACTION = "StopTransaction"
-
-
 class StopSignal(enum.StrEnum):
     """A signal that asks a program to end in order."""
 
@@ -290,7 +275,8 @@ class Gateway(Section, frozen=True):
 
     Attributes:
         path: the path of the WebSocket endpoint, with the percent-encoded id in it; `null` without a gateway.
-        subprotocol: the WebSocket subprotocol that is offered, and that has to be chosen.
+        subprotocol: the WebSocket subprotocol that is offered, and that has to be chosen; it names the OCPP version,
+            that of messages on the queue too.
     """
 
     path: Path | None = None

@@ -13,11 +13,11 @@ import msgspec
 
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere, UsageError
+from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.profile import reading, rules
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, Redis, State
 from ocpp_resilience.profile.sections import (
     REMOTE_ADDRESS,
-    Action,
     Announcement,
     Capability,
     Commands,
@@ -55,7 +55,9 @@ class Target(Section, frozen=True):
         message_format: what it takes off its request queue.
         redis: its databases and keys.
         state: how what it keeps can be read.
-        actions: what charge points may ask it for; what it does not support is left out of what the suites send.
+        actions: the actions of charge points that it handles, of all that its OCPP version has; lists by subprotocol
+            where it speaks several versions; the core of the version if not given. No other action is sent as a valid
+            message, and none of these as an unsupported one.
         capabilities: what it can do; tests that need anything else are skipped with the reason.
         source: the file that it was read from.
     """
@@ -74,7 +76,7 @@ class Target(Section, frozen=True):
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     state: State = State()
-    actions: list[Action] = msgspec.field(default_factory=lambda: list(Action))
+    actions: list[str] | dict[str, list[str]] | None = None
     capabilities: list[Capability] = msgspec.field(default_factory=list)
     source: str = ""
 
@@ -123,14 +125,31 @@ class Target(Section, frozen=True):
         except ValueError:
             raise UsageError(f"Unknown capability '{capability}' (allowed: {listed(Capability)}).") from None
 
+    @property
+    def version(self) -> Version:
+        """The OCPP version of the messages."""
+        return ocpp_version(self.gateway.subprotocol)
+
+    @property
+    def handled(self) -> tuple[str, ...]:
+        """The actions of charge points that it handles."""
+        by_version = self.actions if isinstance(self.actions, dict) else {self.gateway.subprotocol: self.actions}
+        actions = by_version.get(self.gateway.subprotocol)
+        return self.version.core if actions is None else tuple(actions)
+
+    @property
+    def lacking(self) -> list[str]:
+        """The actions of the version's core that it does not handle."""
+        return [action for action in self.version.core if action not in self.handled]
+
     def need_actions(self, *actions: str) -> None:
         """Go on only if the system supports these actions of charge points.
 
         Raises:
-            LacksCapability: it lacks one of the ten that OCPP 1.6 knows. Others are never supported, and no matter.
+            LacksCapability: it lacks one that charge points send. Others are never supported, and no matter.
         """
         for action in actions:
-            if action in list(Action) and action not in self.actions:
+            if action in self.version.samples and action not in self.handled:
                 raise LacksCapability(
                     f"Target '{self.name}' does not support the action {action} (actions in {self.source})."
                 )

@@ -116,7 +116,7 @@ def read_over_http(reply: Reply, target: Target, kind: str) -> Record | None:
     if reply.status == 404:
         return None
     document = reply.json() if reply.status == 200 else None
-    kept = document if described.data is None else look_up(document, described.data)
+    kept = document if described.data is None else http_client.pick(document, described.data)
     if not isinstance(kept, dict):
         where = f"no object in '{described.data}'" if described.data else "no object"
         body = http_client.shorten(reply.body)
@@ -127,18 +127,11 @@ def read_over_http(reply: Reply, target: Target, kind: str) -> Record | None:
 def in_our_words(kept: Record, described: StateRecord, kind: str) -> Record:
     """A record with our names and values; what the system does not keep is left out."""
     names = described.fields or {name: name for name in STATE_FIELDS[kind]}
-    record = {ours: value for ours, theirs in names.items() if (value := look_up(kept, theirs)) is not None}
+    record = {ours: value for ours, theirs in names.items() if (value := http_client.pick(kept, theirs)) is not None}
     for name, values in described.values.items():
         if name in record:
             record[name] = values.get(str(record[name]), record[name])
     return record
-
-
-def look_up(document: Any, path: str) -> Any:
-    """The value at names separated by dots; `None` if there is none."""
-    for name in path.split("."):
-        document = document.get(name) if isinstance(document, dict) else None
-    return document
 
 
 def _run(client: RedisClient, command: str, keys: Sequence[str]) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ocpp_resilience.ocpp.messages import MessageType
+from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.redis.connection import RedisClient
 from ocpp_resilience.text import shortened
 from ocpp_resilience.transport.queue_keys import QueueKeys

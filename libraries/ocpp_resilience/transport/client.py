@@ -13,7 +13,7 @@ import redis
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ledger import Ledger
-from ocpp_resilience.ocpp.messages import ACTIONS, Message, MessageFormat, SentMessage, SentMessages, read
+from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import (
     AWAY,
@@ -35,6 +35,7 @@ from ocpp_resilience.transport.answers import Answer, AnswerKind, AnswerLists
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
 from ocpp_resilience.transport.ledger import QueueLedger
 from ocpp_resilience.transport.matching import AnswerReport, ExpectedAnswers, match
+from ocpp_resilience.transport.messages import Message, MessageFormat, SentMessage, SentMessages, read
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.transport.run_data import RemovedData, RunData
 from ocpp_resilience.transport.sending import push, settle_unsent
@@ -137,13 +138,26 @@ class QueueClient:
             self._target.need_actions(*actions)
 
     @property
-    def actions(self) -> tuple[str, ...]:
-        """The actions that the system supports, of the ten that charge points may ask for."""
-        return ACTIONS if self._target is None else tuple(each for each in ACTIONS if each in self._target.actions)
+    def version(self) -> Version:
+        """The OCPP version of the messages."""
+        return ocpp_version() if self._target is None else self._target.version
 
-    def supports(self, action: str | None) -> bool:
-        """Whether a message of this action is one for the system; one that nobody supports is."""
-        return action not in ACTIONS or action in self.actions
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The actions that the system handles."""
+        return self.version.core if self._target is None else self._target.handled
+
+    def supports(self, action: str | None, *, code: str | None = None) -> bool:
+        """Whether a message of this action is one for the system.
+
+        Args:
+            action: the action; one that charge points never send is one for every system.
+            code: the error code that the message has to be refused with, if any: where it is the one of an action that
+                is not handled, the system must not handle the action.
+        """
+        if code == self.version.codes.unsupported_action:
+            return action not in self.actions
+        return action not in self.version.samples or action in self.actions
 
     def supported_mix(self, mix: Mapping[str, int]) -> dict[str, int]:
         """Of actions with their weights, those that the system supports.

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ocpp_resilience.ocpp.messages import Message
 from ocpp_resilience.text import counted, shortened
+from ocpp_resilience.transport.messages import Message
 
 RECOGNISED_CHARACTERS = 500
 """By how much of its beginning a set-aside message is recognised: the list holds only the first 4 KiB of it."""

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.errors import WaitTimeout
-from ocpp_resilience.ocpp.messages import SentMessage
 from ocpp_resilience.text import counted, examples
+from ocpp_resilience.transport.messages import SentMessage
 from ocpp_resilience.waiting import wait_until
 
 UNREADABLE_ID = "-1"

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ocpp_resilience.ledger import Ledger
-from ocpp_resilience.ocpp.messages import Delivery, SentMessage
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.matching import ExpectedAnswers
+from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 
 class QueueLedger:

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ocpp_resilience.ocpp.messages import Delivery, SentMessage
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 EXAMPLES = 3
 _NAMED = {"lost": "lost: ", "unexpected": "unexpected: "}

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.errors import WaitTimeout
-from ocpp_resilience.ocpp.messages import SentMessage
 from ocpp_resilience.redis.connection import RedisClient
 from ocpp_resilience.transport.answers import AnswerLists
 from ocpp_resilience.transport.dead_letters import (
@@ -20,6 +19,7 @@ from ocpp_resilience.transport.dead_letters import (
     spellings,
 )
 from ocpp_resilience.transport.matching import ExpectedAnswers
+from ocpp_resilience.transport.messages import SentMessage
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import wait_until
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import redis
 
-from ocpp_resilience.ocpp.messages import Delivery, SentMessage
 from ocpp_resilience.redis.connection import AWAY, RedisClient
+from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 1024 * 1024

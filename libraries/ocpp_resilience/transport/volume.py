@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.messages import MessageFormat, SentMessage, build, default_payload
+from ocpp_resilience.ocpp.version import Version
+from ocpp_resilience.transport.messages import MessageFormat, SentMessage, build
 
 
 class Order(enum.Enum):
@@ -35,6 +35,7 @@ def generate(
     mix: Mapping[str, int],
     order: Order,
     seed: int,
+    version: Version,
     message_format: MessageFormat,
     new_message_id: Callable[[], str],
 ) -> list[SentMessage]:
@@ -46,6 +47,7 @@ def generate(
         mix: the actions with their weights; the numbers of messages have these proportions, to the nearest message.
         order: how the charge points' messages follow each other.
         seed: what the order of the actions, and a shuffled order, are made from.
+        version: the OCPP version.
         message_format: the form on the queue.
         new_message_id: gives the message ids.
 
@@ -57,7 +59,7 @@ def generate(
     if not charge_points:
         raise UsageError("There is no charge point to queue messages for; give at least one.")
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
-    payloads: dict[str, dict[str, Any]] = {action: default_payload(action) for action in mix}
+    payloads = {action: version.sample(action) for action in mix}
     return [
         build(
             action,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
-from ocpp_resilience.ocpp.messages import Delivery, SentMessage, SentMessages
 from ocpp_resilience.redis.connection import AWAY
 from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare
 from ocpp_resilience.robot.console import CONSOLE, Rate, time_left
@@ -18,6 +17,7 @@ from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
 from ocpp_resilience.transport.matching import AnswerReport
+from ocpp_resilience.transport.messages import Delivery, SentMessage, SentMessages
 from ocpp_resilience.waiting import in_words, seconds
 
 ANSWER_PAUSE = 0.01

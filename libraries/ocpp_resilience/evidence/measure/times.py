@@ -24,6 +24,11 @@ class ResponseTimes(TypedDict):
     max: float
 
 
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The smallest of `ordered` (ascending, at least one) that `percent` % of all do not exceed."""
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
 def response_times(times: Sequence[float]) -> ResponseTimes:
     """The spread of `times`, which are in seconds; at least one.
 
@@ -35,6 +40,6 @@ def response_times(times: Sequence[float]) -> ResponseTimes:
         samples=len(ordered),
         min=ordered[0],
         median=statistics.median(ordered),
-        p95=ordered[math.ceil(0.95 * len(ordered)) - 1],
+        p95=percentile(ordered, 95),
         max=ordered[-1],
     )

@@ -1,0 +1,265 @@
+"""The parts that faults of one place share; a fault itself is a file in `kinds`."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ocpp_resilience.errors import LacksCapability
+from ocpp_resilience.faults.fault import InjectableFault, Place, Proof
+from ocpp_resilience.faults.path import FaultyPath
+from ocpp_resilience.faults.probe import PROOF_LIMIT, Probe, Seen
+from ocpp_resilience.ports import HOST, wait_until_refused
+from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.services import Effect
+from ocpp_resilience.redis.services.base import PATIENT_PING_LIMIT, PING_LIMIT
+
+PROCESS_LIMIT = 15.0
+"""Seconds that ending, starting and resuming a process may take."""
+COMMIT = "commit"
+TRIES = 8
+"""Connections that are tried with a toxicity below 1, until one feels it."""
+
+
+class NetworkFault(InjectableFault):
+    """A fault on the way to Redis or to a gateway."""
+
+    place = Place.NETWORK
+
+    @property
+    def path(self) -> FaultyPath:
+        """The way that it is put on."""
+        return self.on.path()
+
+    @property
+    def target(self) -> str:
+        return self.path.name
+
+    def recovered(self) -> str:
+        return self.path.healed()
+
+    def reaches(self) -> Proof:
+        return self.path.used()
+
+
+class ToxicFault(NetworkFault):
+    """A fault that a toxic of the proxy makes."""
+
+    toxic: ClassVar[str]
+    own_toxic: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def attributes(self) -> Mapping[str, float]:
+        """The attributes of the toxic."""
+
+    def streams(self) -> tuple[str, ...]:
+        """The directions that it works on."""
+        return ("downstream",)
+
+    def _names(self) -> dict[str, str]:
+        return {stream: f"{self.name.replace(' ', '_')}_{stream}" for stream in self.streams()}
+
+    def begin(self) -> None:
+        if self.own_proxy_only:
+            self.path.api.needs_own(self.name.capitalize())
+        for stream, name in self._names().items():
+            self.path.api.remove_toxic(self.path.proxy, name)
+            self.path.api.add_toxic(
+                self.path.proxy,
+                name,
+                self.toxic,
+                stream,
+                toxicity=getattr(self, "toxicity", 1.0),
+                **self.attributes(),
+            )
+
+    def end(self) -> None:
+        for name in self._names().values():
+            self.path.api.remove_toxic(self.path.proxy, name)
+
+    def takes_at_least(self, limit: float, least: Callable[[Seen], float], request: Callable[[Probe], Seen]) -> Proof:
+        """Whether a request takes its time, twice on one connection: a busy machine makes one slow, and not both.
+
+        Args:
+            limit: seconds without an answer that count as silence.
+            least: seconds that such a reply has to take.
+            request: the request.
+        """
+        whole = getattr(self, "toxicity", 1.0) == 1
+        seen = Seen("silence")
+        for _ in range(1 if whole else TRIES):
+            with self.path.probe(limit=limit) as probe:
+                slow = all((seen := request(probe)).what == "reply" and seen.took >= least(seen) > 0 for _ in range(2))
+            if slow:
+                break
+        text = f"{seen.size} bytes: {seen.what} after {seen.took * 1000:.1f} ms"
+        return slow, f"{text} (at least {least(seen) * 1000:.1f} ms)"
+
+
+class OpenConnectionsFault(NetworkFault):
+    """A fault of the connections that are open when it begins."""
+
+    own_proxy_only = True
+    action: ClassVar[str]
+
+    def begin(self) -> None:
+        self.path.api.needs_own(f"'{self.name}'")
+        self.probe = self.path.probe(limit=PROOF_LIMIT)
+        self.before_action()
+        self.path.wait_for_others()
+        self.hit = self.path.api.act(self.path.proxy, self.action)
+
+    def before_action(self) -> None:
+        """Use the own connection before it is hit."""
+        self.probe.ping()
+
+    def end(self) -> None:
+        if hasattr(self, "probe"):
+            self.probe.close()
+
+
+class CommandFault(NetworkFault):
+    """A fault at chosen Redis commands; proven when it has hit one."""
+
+    place = Place.COMMAND
+    own_proxy_only = True
+    waits = True
+    evidence = "the number of commands that it has hit"
+
+    @abc.abstractmethod
+    def rule(self) -> dict[str, Any]:
+        """The commands that it falls on and what happens to them, as the proxy wants them."""
+
+    def begin(self) -> None:
+        self.path.api.needs_own("A fault at chosen Redis commands")
+        self._rule = self.path.next_name(self.name)
+        self.path.api.add_resp(self.path.proxy, {"name": self._rule, **self.rule()})
+
+    def prove(self) -> Proof:
+        seen = self.path.api.resp(self.path.proxy, self._rule)
+        hits = int(seen.get("hits", 0))
+        text = f"{hits} of {seen.get('seen', 0)} matching commands were hit"
+        if not_run := seen.get("not_run", 0):
+            text += f"; Redis did not run {not_run} more"
+        return hits > 0, text
+
+    def end(self) -> None:
+        if hasattr(self, "_rule"):
+            self.path.api.remove_resp(self.path.proxy, self._rule)
+
+    def reaches(self) -> Proof:
+        return True, ""
+
+    def selected(self, command: str, keys: list[str]) -> dict[str, Any]:
+        """The requests that are meant: a command, or `commit` for the one that the target profile names so.
+
+        Raises:
+            LacksCapability: the target profile does not name its commit.
+        """
+        if command.lower() != COMMIT:
+            return {"command": command, "keys": keys}
+        profile = Target.load(self.on.profile)
+        commit = profile.redis.commit
+        if commit is None:
+            raise LacksCapability(
+                f"Target '{profile.name}' does not say what its commit is (redis.commit in {profile.source})."
+            )
+        return {"command": commit.command, "keys": keys or [profile.key_glob(key) for key in commit.keys]}
+
+
+class RedisFault(InjectableFault):
+    """A fault of Redis itself, made by commands to it."""
+
+    place = Place.REDIS
+
+    @property
+    def target(self) -> str:
+        return self.on.redis().name
+
+    def recovered(self) -> str:
+        return self.on.redis().writable()
+
+
+class RedisSettingsFault(RedisFault):
+    """A fault that settings of Redis make; they are put back at its end."""
+
+    @abc.abstractmethod
+    def settings(self) -> Mapping[str, str | int]:
+        """The settings, in the order in which they are made."""
+
+    def begin(self) -> None:
+        redis = self.on.redis()
+        self._before: dict[str, str] = {}
+        for name, value in self.settings().items():
+            self._before[name] = redis.config(name)
+            redis.run("CONFIG", "SET", name, value)
+
+    def end(self) -> None:
+        for name, value in getattr(self, "_before", {}).items():
+            self.on.redis().run("CONFIG", "SET", name, value)
+
+
+@dataclass(eq=False)
+class RedisProcessFault(InjectableFault):
+    """Redis as a process: stopped, killed or paused, and started or resumed at the end."""
+
+    place = Place.REDIS_PROCESS
+    evidence = "a PING that is refused or not answered"
+
+    @property
+    def target(self) -> str:
+        return self.on.service().name
+
+    @abc.abstractmethod
+    def bring_down(self) -> Effect:
+        """Do it."""
+
+    def begin(self) -> None:
+        self._effect = self.bring_down()
+
+    def prove(self) -> Proof:
+        # One that still runs has to show that it answers; the machine may hold it up for a moment.
+        service = self.on.service()
+        seen = service.ping(PATIENT_PING_LIMIT if service.is_running else PING_LIMIT)
+        return not seen.answered, f"PING: {seen.seen}"
+
+    def end(self) -> None:
+        if not self.on.service().is_there:
+            self._effect = self.on.service().start(PROCESS_LIMIT)
+
+    def recovered(self) -> str:
+        return self._effect.proof
+
+
+@dataclass(eq=False)
+class ServerProcessFault(InjectableFault):
+    """The server as a process: stopped, killed or paused, and started or resumed at the end."""
+
+    place = Place.SERVER_PROCESS
+    evidence = "the exit status and the HTTP port, which refuses connections"
+
+    @property
+    def target(self) -> str:
+        return self.on.server().name
+
+    @abc.abstractmethod
+    def bring_down(self) -> None:
+        """Do it."""
+
+    def begin(self) -> None:
+        self._port = self.on.server().http_port
+        self.bring_down()
+
+    def prove(self) -> Proof:
+        server = self.on.server()
+        seen = wait_until_refused(server.name, self._port, host=HOST, timeout=2)
+        return True, f"ended with status {server.process.exit_status}; HTTP port: {seen}"
+
+    def end(self) -> None:
+        if not self.on.server().process.alive:
+            self.on.server().start(PROCESS_LIMIT)
+
+    def recovered(self) -> str:
+        return f"listens at {self.on.server().url}"

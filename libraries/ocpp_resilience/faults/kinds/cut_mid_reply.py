@@ -1,0 +1,21 @@
+"""A connection that is cut in the middle of a reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ocpp_resilience.faults.kinds.lose_reply import LoseReply
+
+
+@dataclass(eq=False)
+class CutMidReply(LoseReply):
+    """The connection is cut when half of a reply has come."""
+
+    name = "cut mid-reply"
+    effect = "half an answer, then the end"
+
+    command: str = "*"
+
+    def rule(self) -> dict[str, Any]:
+        return super().rule() | {"cut_after": 0.5}

@@ -1,0 +1,18 @@
+"""The server is killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocpp_resilience.faults.bases import ServerProcessFault
+
+
+@dataclass(eq=False)
+class KillServer(ServerProcessFault):
+    """The server is killed (SIGKILL)."""
+
+    name = "kill server"
+    effect = "charge points and callers: connections break, then are refused"
+
+    def bring_down(self) -> None:
+        self.on.server().kill()

@@ -1,0 +1,24 @@
+"""A Redis that has used all of its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ocpp_resilience.faults.bases import RedisSettingsFault
+from ocpp_resilience.faults.fault import Proof
+
+
+@dataclass(eq=False)
+class OutOfMemory(RedisSettingsFault):
+    """Redis has used the memory that it may (maxmemory): it refuses whatever needs more."""
+
+    name = "out of memory"
+    effect = "`OOM` to every write"
+    evidence = "a SET that is answered OOM"
+
+    def settings(self) -> Mapping[str, str | int]:
+        return {"maxmemory-policy": "noeviction", "maxmemory": 1}
+
+    def prove(self) -> Proof:
+        return self.on.redis().refuses_writes("OOM")

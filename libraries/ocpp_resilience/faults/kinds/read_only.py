@@ -1,0 +1,26 @@
+"""A Redis that takes no writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocpp_resilience.faults.bases import RedisFault
+from ocpp_resilience.faults.fault import Proof
+
+
+@dataclass(eq=False)
+class ReadOnly(RedisFault):
+    """Redis becomes a replica of nobody (REPLICAOF): it answers reads and refuses writes."""
+
+    name = "read-only"
+    effect = "`READONLY` to every write, as after a failover to a replica"
+    evidence = "a SET that is answered READONLY"
+
+    def begin(self) -> None:
+        self.on.redis().run("REPLICAOF", "127.0.0.1", "1")
+
+    def prove(self) -> Proof:
+        return self.on.redis().refuses_writes("READONLY")
+
+    def end(self) -> None:
+        self.on.redis().run("REPLICAOF", "NO", "ONE")

@@ -1,0 +1,136 @@
+"""A way through the fault proxy, and the measurements on it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import secrets
+import threading
+
+from ocpp_resilience.errors import ServiceError, WaitTimeout
+from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
+from ocpp_resilience.faults.probe import LIMIT, PROOF_LIMIT, Address, Probe, Seen, joined, look, split
+from ocpp_resilience.waiting import wait_until
+
+HEALED_LIMIT = 5.0
+OTHERS_LIMIT = PROOF_LIMIT
+"""Seconds in which there has to be a connection of somebody else, for what is done to open connections."""
+
+
+class FaultyPath:
+    """A way to Redis or to a gateway on which faults can be put: one proxy of a fault proxy.
+
+    Args:
+        name: what it is called in messages.
+        address: where Redis or the gateway is.
+        api: the fault proxy.
+        process: the process to end with it, when it is ours.
+        proxy_name: the name of the proxy in the fault proxy's API; made from `name` if not given.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(
+        self,
+        name: str,
+        address: Address,
+        api: ProxyApi,
+        *,
+        process: FaultProxyProcess | None = None,
+        proxy_name: str | None = None,
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.api = api
+        self._process = process
+        made_up = f"{name}-{next(self._numbers)}".replace(" ", "-").replace("'", "")
+        if process is None:
+            # One that runs already may have proxies of other runs, also of some that were broken off. In a process of
+            # our own the name stays the same from run to run, since all chance comes from it and the seed.
+            made_up += f"-{secrets.token_hex(3)}"
+        self.proxy = proxy_name or made_up
+        self._own = 0
+        self._used = False
+        self._lock = threading.Lock()
+        made = api.create(self.proxy, joined(address.host, address.port))
+        host, self.port = split(str(made["listen"]))
+        self.host = api.host if host in {"::", "0.0.0.0"} else host  # noqa: S104
+        self.url = self.address.at(self.host, self.port)
+
+    def close(self) -> None:
+        """Remove the proxy, and end its process if it is ours."""
+        try:
+            if self._process is None:
+                self.api.delete(self.proxy)
+        finally:
+            if self._process is not None:
+                self._process.close()
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._own += more
+
+    def next_name(self, of: str) -> str:
+        """A name for something in the proxy that no other has."""
+        return f"{of}-{next(self._numbers)}".replace(" ", "-")
+
+    def used(self) -> tuple[bool, str]:
+        """Whether anybody but the probes here has come through the proxy since it was made.
+
+        A fault on a way that the system does not take shows nothing about the system.
+        """
+        if not self.api.is_own:
+            return True, "who comes through a real Toxiproxy cannot be seen"
+        if not self._used:
+            own = self._own
+            self._used = self.api.connections(self.proxy)["accepted"] > own
+        return self._used, "" if self._used else f"nobody but the test itself has come through {self.host}:{self.port}"
+
+    def wait_for_others(self) -> None:
+        """Give the proxy's clients time to come back, when a fault before this one took their connections."""
+        if self.used()[0]:
+            with contextlib.suppress(WaitTimeout):
+                wait_until(
+                    lambda: True if self.api.connections(self.proxy)["open"] > 1 else None,
+                    timeout=OTHERS_LIMIT,
+                    failure=lambda: "",
+                )
+
+    def ping(self, *, limit: float = LIMIT) -> Seen:
+        """PING on a connection of its own, through the proxy."""
+        return look(self.address, self.host, self.port, limit=limit, count=self._count)
+
+    def probe(self, *, limit: float = LIMIT) -> Probe:
+        """A connection through the proxy.
+
+        Raises:
+            ServiceError: there is none to be had.
+        """
+        try:
+            return self.address.probe(self.host, self.port, limit=limit, count=self._count)
+        except OSError as error:
+            raise ServiceError(f"{self.name} accepts no connection: {error}.") from None
+
+    def healed(self) -> str:
+        """Wait until PING is answered at once, and say so; says also when it is not."""
+        try:
+            return wait_until(
+                lambda: f"PING: {seen}" if (seen := self.ping()).what == "reply" and seen.took < 0.1 else None,
+                timeout=HEALED_LIMIT,
+                failure=lambda: f"PING: {self.ping()}",
+            )
+        except WaitTimeout as error:
+            return str(error)
+
+    def keeps_silent(self, probe: Probe) -> Seen:
+        """PING on a connection: silence only where proxy and Redis were at work and nothing came all the same.
+
+        A program that the machine holds up is as silent as a fault. So both are asked for something else, which ends as
+        soon as they are at work again, before silence is believed.
+        """
+        seen = probe.ping(LIMIT)
+        if seen.what != "silence":
+            return seen
+        self.api.ask("GET", "/version")
+        look(self.address, self.address.host, self.address.port, limit=PROOF_LIMIT)
+        return Seen("reply", "a late answer", PROOF_LIMIT) if probe.more(LIMIT / 2) else seen

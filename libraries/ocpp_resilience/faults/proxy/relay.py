@@ -1,0 +1,385 @@
+"""The data path of the fault proxy: a listener, its connections, and what is done to the bytes that pass.
+
+Without faults a chunk goes from one socket to the other in the callback that received it. With faults each direction of
+a connection has a queue and one task that takes chunks through the toxics, one after the other. What is changed takes
+effect at once, on open connections too: a chunk that is being held back is looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from ocpp_resilience.faults.proxy.dialogue import Dialogue
+from ocpp_resilience.faults.proxy.pipe import Pipe
+from ocpp_resilience.faults.proxy.resp import matches
+from ocpp_resilience.faults.proxy.toxics import Refused, RespFault, Stream, Toxic
+
+TURN_CHUNKS = 64
+"""Chunks of one exchange that are kept, so that a fault can begin in the middle of it."""
+CONNECT_LIMIT = 5.0
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Side(asyncio.Protocol):
+    """One socket of a connection."""
+
+    def __init__(self, connection: Connection, stream: Stream) -> None:
+        self.connection = connection
+        self.stream: Stream = stream
+        self.pipe = connection.up if stream == "upstream" else connection.down
+        self.back = connection.down if stream == "upstream" else connection.up
+        self.target: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is connected."""
+        made = cast(asyncio.Transport, transport)
+        self.pipe.source = made
+        self.back.target = made
+        self.connection.made(self)
+
+    def eof_received(self) -> bool:
+        """The other end sends no more; it may still read."""
+        self.pipe.feed_end()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The socket is closed."""
+        self.connection.lost(self, error)
+
+    def pause_writing(self) -> None:
+        """Its buffer is full."""
+        self.back.block(True)
+
+    def resume_writing(self) -> None:
+        """Its buffer is empty again."""
+        self.back.block(False)
+
+
+class ClientSide(Side):
+    """The socket to the client."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        connection = self.connection
+        if connection.special:
+            connection.from_client(data)
+            return
+        if connection.answered:
+            connection.turn_up.clear()
+            connection.turn_down.clear()
+            connection.answered = connection.untracked = False
+        connection.turn_up.append(data)
+        if len(connection.turn_up) > TURN_CHUNKS:
+            connection.lose_track()
+        self.target.write(data)  # type: ignore[union-attr]  # the short way is taken once there is one
+
+
+class ServerSide(Side):
+    """The socket to the server behind the proxy."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        connection = self.connection
+        if connection.special:
+            connection.from_server(data)
+            return
+        connection.answered = True
+        connection.turn_down.append(data)
+        if len(connection.turn_down) > TURN_CHUNKS:
+            connection.lose_track()
+        self.target.write(data)  # type: ignore[union-attr]
+
+
+class Connection:
+    """A client's connection and the one behind it."""
+
+    def __init__(self, proxy: Proxy, number: int) -> None:
+        self.proxy = proxy
+        self.number = number
+        self.up = Pipe(self, "upstream")
+        self.down = Pipe(self, "downstream")
+        self.client = ClientSide(self, "upstream")
+        self.server = ServerSide(self, "downstream")
+        self.special = True
+        self.answered = False
+        self.untracked = False
+        self.turn_up: list[bytes] = []
+        self.turn_down: list[bytes] = []
+        self.closed = False
+        self.ready = False
+        self.half_open = False
+        self._resp: Dialogue | None = None
+        self._dice: dict[str, random.Random] = {}
+        self._drawn: dict[str, bool] = {}
+        self._connecting: asyncio.Task[None] | None = None
+
+    # --- life ---
+
+    def made(self, side: Side) -> None:
+        """One of the two sockets is there."""
+        if side is self.client:
+            self.proxy.connections.add(self)
+            self._connecting = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            host, port = self.proxy.upstream_address
+            await asyncio.wait_for(
+                asyncio.get_running_loop().create_connection(lambda: self.server, host, port), CONNECT_LIMIT
+            )
+        except (OSError, TimeoutError):
+            self.close()
+            return
+        if self.closed:
+            self.close()
+            return
+        client, server = self.up.source, self.down.source
+        if client is None or server is None:
+            return
+        self.client.target, self.server.target = server, client
+        self.ready = True
+        self.draw()
+
+    def lost(self, side: Side, error: Exception | None) -> None:
+        """One of the two sockets is gone: the other goes too, once it has what is under way."""
+        if self.closed or (self.half_open and side is self.server):
+            return
+        if error is not None or self.half_open or side.back.ended:
+            self.close()
+        elif not side.pipe.ended:
+            side.pipe.feed_end()
+
+    def maybe_close(self) -> None:
+        """Close once both streams have ended."""
+        if self.up.ended and self.down.ended:
+            self.close()
+
+    def close(self, *, abort: bool = False) -> None:
+        """Close both sockets; with `abort` what is still to be written is thrown away."""
+        first = not self.closed
+        self.closed = True
+        for transport in (self.up.source, self.up.target):
+            if transport is not None:
+                transport.abort() if abort else transport.close()
+        if first:
+            self.proxy.connections.discard(self)
+            self.up.stop()
+            self.down.stop()
+            if self._connecting is not None and self._connecting is not asyncio.current_task():
+                self._connecting.cancel()
+
+    def reset(self) -> None:
+        """Close both sockets with RST."""
+        for transport in (self.up.source, self.up.target):
+            descriptor = -1 if transport is None or transport.is_closing() else _descriptor(transport)
+            if descriptor >= 0:
+                with socket.socket(fileno=os.dup(descriptor)) as same:
+                    same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close(abort=True)
+
+    def leave_half_open(self) -> None:
+        """The server's side goes, and the client does not hear of it."""
+        self.half_open = True
+        if self.up.target is not None:
+            self.up.target.abort()
+        self.update()
+
+    # --- faults ---
+
+    def dice(self, toxic: Toxic) -> random.Random:
+        """Chance for one toxic on this connection, the same in each run with the same seed."""
+        if toxic.name not in self._dice:
+            self._dice[toxic.name] = self.proxy.dice(f"{self.number}/{toxic.name}")
+        return self._dice[toxic.name]
+
+    def draw(self) -> None:
+        """Have the toxics and protocol faults that the proxy has now."""
+        if self.closed or self.down.source is None:
+            return
+        chosen = []
+        for toxic in self.proxy.toxics.values():
+            if toxic.name not in self._drawn:
+                self._drawn[toxic.name] = self.dice(toxic).random() < toxic.toxicity
+            if self._drawn[toxic.name]:
+                chosen.append(toxic)
+        for name in self._drawn.keys() - self.proxy.toxics.keys():
+            del self._drawn[name]
+        for pipe in (self.up, self.down):
+            pipe.use([toxic for toxic in chosen if toxic.stream == pipe.stream])
+        if self.proxy.resp and self._resp is None:
+            self._resp = Dialogue(self)
+        elif not self.proxy.resp and self._resp is not None:
+            ended, self._resp = self._resp, None
+            ended.finish()
+            self.lose_track()
+        self.update()
+
+    def update(self) -> None:
+        """Find out whether bytes can take the short way."""
+        self.special = self._resp is not None or self.half_open or self.up.busy or self.down.busy
+
+    def lose_track(self) -> None:
+        """The exchange under way is too long to be kept."""
+        self.turn_up.clear()
+        self.turn_down.clear()
+        self.untracked = True
+
+    def from_client(self, data: bytes) -> None:
+        """Bytes of the client, on the long way."""
+        if self.half_open:
+            return
+        if self._resp is not None:
+            self._resp.requests(data)
+        else:
+            if self.answered:
+                self.lose_track()
+                self.answered = self.untracked = False
+            self.turn_up.append(data)
+            if len(self.turn_up) > TURN_CHUNKS:
+                self.lose_track()
+            self.up.feed(data)
+
+    def from_server(self, data: bytes) -> None:
+        """Bytes of the server, on the long way."""
+        if self.half_open:
+            return
+        if self._resp is not None:
+            self._resp.replies(data)
+        else:
+            self.answered = True
+            self.turn_down.append(data)
+            if len(self.turn_down) > TURN_CHUNKS:
+                self.lose_track()
+            self.down.feed(data)
+
+
+class Proxy:
+    """One listener in front of one server.
+
+    Args:
+        name: its name in the API.
+        listen: `host:port`; port 0 takes a free one, which then stays.
+        upstream: `host:port` of the server behind it.
+        seed: what all chance comes from.
+    """
+
+    def __init__(self, name: str, listen: str, upstream: str, *, seed: int) -> None:
+        self.name = name
+        self.listen = listen
+        self.upstream = upstream
+        self.enabled = False
+        self.toxics: dict[str, Toxic] = {}
+        self.resp: dict[str, RespFault] = {}
+        self.connections: set[Connection] = set()
+        self.accepted = 0
+        self._seed = seed
+        self._resp_dice: dict[str, random.Random] = {}
+        self._server: asyncio.Server | None = None
+        _address(listen)
+        _address(upstream)
+
+    @property
+    def upstream_address(self) -> tuple[str, int]:
+        return _address(self.upstream)
+
+    def as_data(self) -> dict[str, Any]:
+        """As Toxiproxy shows a proxy."""
+        return {
+            "name": self.name,
+            "listen": self.listen,
+            "upstream": self.upstream,
+            "enabled": self.enabled,
+            "toxics": list(self.toxics.values()),
+        }
+
+    def dice(self, what: str) -> random.Random:
+        """Chance that is the same in each run with the same seed."""
+        return random.Random(f"{self._seed}/{self.name}/{what}")  # noqa: S311 - repeatable, not secret
+
+    async def enable(self) -> None:
+        """Listen.
+
+        Raises:
+            Refused: the port is taken.
+        """
+        if self._server is not None:
+            return
+        host, port = _address(self.listen)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(self._accept, host, port, backlog=1024)
+        except OSError as error:
+            raise Refused(f"cannot listen on {self.listen}: {error.strerror or error}", 500) from None
+        self.listen = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        self.enabled = True
+
+    async def disable(self) -> None:
+        """Refuse new connections, and close those that there are."""
+        self.enabled = False
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        self.each(lambda connection: connection.close(abort=True))
+        await asyncio.sleep(0)
+
+    def each(self, action: Callable[[Connection], None]) -> int:
+        """Do something to every open connection; returns how many there are."""
+        there = list(self.connections)
+        for connection in there:
+            action(connection)
+        return len(there)
+
+    def refresh(self) -> None:
+        """Toxics or protocol faults have changed."""
+        self.each(lambda connection: connection.draw())
+
+    def heal(self) -> None:
+        """Remove every fault, and close what was left half-open."""
+        self.toxics.clear()
+        self.resp.clear()
+        self.each(lambda connection: connection.close() if connection.half_open else connection.draw())
+
+    def faults_for(self, words: Sequence[bytes], when: str) -> list[RespFault]:
+        """The faults that may fall on this request, `before` it is run or `after`."""
+        return [
+            fault for fault in self.resp.values() if fault.when == when and matches(words, fault.command, fault.keys)
+        ]
+
+    def choose(self, candidates: Sequence[RespFault]) -> RespFault | None:
+        """Count a request for the faults that may fall on it; returns the first that is due."""
+        found = None
+        for fault in candidates:
+            if self.resp.get(fault.name) is not fault:  # removed meanwhile
+                continue
+            fault.seen += 1
+            if found is not None or fault.seen < fault.occurrence or (fault.times and fault.hits >= fault.times):
+                continue
+            if fault.probability < 1:
+                dice = self._resp_dice.setdefault(fault.name, self.dice(f"resp/{fault.name}"))
+                if dice.random() >= fault.probability:
+                    continue
+            fault.hits += 1
+            found = fault
+        return found
+
+    def _accept(self) -> Side:
+        self.accepted += 1
+        return Connection(self, self.accepted).client
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise Refused(f"'{text}' is no address; expected host:port")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _descriptor(transport: asyncio.Transport) -> int:
+    one = transport.get_extra_info("socket")
+    return -1 if one is None else cast(int, one.fileno())

@@ -1,0 +1,134 @@
+"""What the generating side itself runs out of: ports, descriptors, memory.
+
+A load that met one of these limits says nothing about the server, and its result is inconclusive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import resource
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import psutil
+
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.load.plan import Plan
+
+OTHER_FILES = 200
+"""Open files of a generating process beside its connections."""
+BYTES_PER_CHARGE_POINT = 40_000
+"""What a charge point takes in the generating process, its share of histograms and ledger included (measured)."""
+LEAST_MEMORY = 0.02
+"""Below this share of the machine's memory, everything on it is slowed down."""
+DEFAULT_PORTS = (32768, 60999)
+_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_MORE_ADDRESSES = "Give several local_addresses, or take fewer charge points"
+
+
+def own_limit(error: BaseException, plan: Plan) -> str | None:
+    """Which limit of this machine kept a connection from being opened; `None` if it was none of this side's."""
+    if isinstance(error, MemoryError):
+        return "no memory was left for connections"
+    number = error.errno if isinstance(error, OSError) else None
+    if number in {errno.EADDRNOTAVAIL, errno.EADDRINUSE}:
+        source = ", ".join(plan.local_addresses) or "this machine"
+        return f"no port was left for connections from {source}"
+    if number in {errno.EMFILE, errno.ENFILE}:
+        return "no file descriptor was left for connections"
+    if number in {errno.ENOBUFS, errno.ENOMEM}:
+        return "no memory was left for connections"
+    return None
+
+
+def free_ports() -> int:
+    """How many connections one address can have to one port."""
+    low, high = DEFAULT_PORTS
+    with contextlib.suppress(OSError, ValueError):
+        low, high = (int(each) for each in _PORT_RANGE.read_text().split())
+    return high - low + 1
+
+
+def with_enough_addresses(plan: Plan, ports: int | None = None) -> Plan:
+    """The plan with as many loopback source addresses as its charge points need; unchanged where one is enough, where
+    addresses are given, and where the gateway is not on this machine.
+
+    Args:
+        plan: the plan of the whole load.
+        ports: connections that one address can have; what the system says by default.
+    """
+    each = (free_ports() if ports is None else ports) * 7 // 10  # others on this machine want some, too
+    wanted = -(-plan.charge_points // max(1, each))
+    # Linux answers for all of 127.0.0.0/8; elsewhere only 127.0.0.1 belongs to the machine by itself.
+    if plan.local_addresses or wanted < 2 or sys.platform != "linux" or not _is_loopback(plan.url):
+        return plan
+    first = ipaddress.IPv4Address("127.0.0.1")
+    return msgspec.structs.replace(plan, local_addresses=[str(first + number) for number in range(wanted)])
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url.replace("{charge_point_id}", "")).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.version == 4 and address.is_loopback
+
+
+def allow_open_files(charge_points: int) -> None:
+    """Raise the soft limit for so many connections.
+
+    Raises:
+        UsageError: the hard limit does not allow it.
+    """
+    wanted = charge_points + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise UsageError(
+            f"{charge_points} charge points in one process need {wanted} open files, and the system allows it {hard} "
+            "(ulimit -Hn). Raise that limit, share the load among more processes, or take fewer charge points."
+        )
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"The limit of {wanted} open files could not be set ({error}); see ulimit -n.") from None
+
+
+def limits_before(plan: Plan, *, ports: int | None = None, available: int | None = None) -> list[str]:
+    """What is known to run short before anything is opened, a sentence each.
+
+    Args:
+        plan: the plan of the whole load.
+        ports: connections that one address can have; what the system says by default.
+        available: bytes of memory that are free; what the system says by default.
+    """
+    found = []
+    each = free_ports() if ports is None else ports
+    addresses = max(1, len(plan.local_addresses))
+    if plan.charge_points > each * addresses:
+        found.append(
+            f"{plan.charge_points} charge points need a port each, and {addresses} source address"
+            f"{'es have' if addresses > 1 else ' has'} {each * addresses}. {_MORE_ADDRESSES}"
+        )
+    free = psutil.virtual_memory().available if available is None else available
+    needed = plan.charge_points * BYTES_PER_CHARGE_POINT
+    if needed > free:
+        found.append(
+            f"{plan.charge_points} charge points need about {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free"
+        )
+    return found
+
+
+def memory_is_short(available: int, total: int) -> str | None:
+    """What is to be said when so many bytes of so many are left; `None` while that is enough."""
+    if available >= LEAST_MEMORY * total:
+        return None
+    return f"less than {100 * LEAST_MEMORY:.0f} % of the machine's memory was left"

@@ -1,0 +1,273 @@
+"""What differs between OCPP versions, and the versions that there are.
+
+A version is one module of this package, named `v` and digits (`v16`), whose `VERSION` is a `Version`. Nothing else
+names a version's actions, commands, schemas or error codes: a new module is found by its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple, Protocol
+
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.errors import UsageError
+
+DEFAULT_VERSION = "ocpp1.6"
+"""The subprotocol of the version that a profile means which names none."""
+
+LARGEST_INTEGER = 2**31 - 1
+"""The largest integer of every OCPP version."""
+
+Payload = dict[str, Any]
+TransactionId = int | str
+
+
+class Call(NamedTuple):
+    """A CALL without its message id."""
+
+    action: str
+    payload: Payload
+
+
+class Schemas(Protocol):
+    """The official JSON schemas of a version."""
+
+    actions: tuple[str, ...]
+    """Every action that the version knows, of charge points and of back ends."""
+
+    def request(self, action: str) -> Payload:
+        """The schema of a CALL's payload; not to be changed."""
+        ...
+
+    def response(self, action: str) -> Payload:
+        """The schema of a CALLRESULT's payload; not to be changed."""
+        ...
+
+
+class OfficialSchemas:
+    """The schemas that come with the `ocpp` package.
+
+    Args:
+        folder: the version's folder in the package, such as `v16`.
+        request: how its files with requests are named, with `{}` in the place of the action.
+    """
+
+    _RESPONSE = "{}Response.json"
+
+    def __init__(self, folder: str, *, request: str) -> None:
+        self._folder = files("ocpp") / folder / "schemas"
+        self._request = request
+        suffix = request.removeprefix("{}")
+        names = [entry.name for entry in self._folder.iterdir()]
+        self.actions = tuple(
+            sorted(
+                name.removesuffix(suffix) for name in names if self._RESPONSE.format(name.removesuffix(suffix)) in names
+            )
+        )
+        self._loaded: dict[str, Payload] = {}
+
+    def request(self, action: str) -> Payload:
+        """The schema of a CALL's payload; not to be changed."""
+        return self._load(self._request.format(action))
+
+    def response(self, action: str) -> Payload:
+        """The schema of a CALLRESULT's payload; not to be changed."""
+        return self._load(self._RESPONSE.format(action))
+
+    def _load(self, name: str) -> Payload:
+        if name not in self._loaded:
+            self._loaded[name] = json.loads((self._folder / name).read_text(encoding="utf-8-sig"))
+        return self._loaded[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCodes:
+    """The error codes of CALLERRORs by what they mean; versions spell them differently.
+
+    Attributes:
+        formation: not an OCPP-J message, or a field that the schema does not know.
+        missing: a required field is missing.
+        wrong_type: a field has the wrong JSON type.
+        wrong_value: a value is out of range, too long, or not in its enumeration.
+        unknown_action: the version does not know the action.
+        unsupported_action: the version knows the action, and the receiver does not handle it.
+        message_type: the message type number is unknown.
+        others: the further codes of the version.
+    """
+
+    formation: str
+    missing: str
+    wrong_type: str
+    wrong_value: str
+    unknown_action: str
+    unsupported_action: str
+    message_type: str
+    others: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        named = (
+            self.unknown_action,
+            self.unsupported_action,
+            self.formation,
+            self.wrong_value,
+            self.missing,
+            self.wrong_type,
+            self.message_type,
+        )
+        return iter(dict.fromkeys((*named, *self.others)))
+
+
+@dataclass(slots=True)
+class Setting:
+    """A configuration key of a charge point: its value, and whether the server may change it."""
+
+    value: str
+    readonly: bool = False
+
+
+Settings = dict[str, Setting]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command that back ends send to charge points.
+
+    Attributes:
+        fields: fields of a valid one, where it needs some.
+        accepted: the payload of an answer that says yes.
+        rejected: the payload of an answer that says no; `None` where OCPP has none.
+        respond: makes the answer from the command's fields and the charge point's settings, in the place of `accepted`.
+        refuse: makes the answer that says no from the command's fields, in the place of `rejected`.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    accepted: Mapping[str, Any] = field(default_factory=dict)
+    rejected: Mapping[str, Any] | None = None
+    respond: Callable[[Mapping[str, Any], Settings], Payload] | None = None
+    refuse: Callable[[Mapping[str, Any]], Payload] | None = None
+
+    def accept(self, fields: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
+        """The payload of the answer of a charge point that does what it is told."""
+        return self.accepted if self.respond is None else self.respond(fields, settings)
+
+    @property
+    def refusable(self) -> bool:
+        """Whether OCPP has an answer that says no."""
+        return self.refuse is not None or self.rejected is not None
+
+    def reject(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The payload of the answer that says no; `None` where OCPP has none."""
+        return self.rejected if self.refuse is None else self.refuse(fields)
+
+
+class Transaction(Protocol):
+    """The life cycle of one transaction, as the charge point sees it."""
+
+    id: TransactionId | None
+    """Chosen by whoever the version says; `None` while it is not known."""
+
+    def start(self, meter: int, at: str) -> Call:
+        """Begins it; `meter` is the energy register in Wh, `at` is RFC 3339."""
+        ...
+
+    def started(self, answer: Mapping[str, Any]) -> bool:
+        """Reads the answer to `start`; whether the transaction has an id now."""
+        ...
+
+    def meter_values(self, meter: int, at: str) -> Call:
+        """Reports the energy register."""
+        ...
+
+    def stop(self, meter: int, at: str) -> Call:
+        """Ends it."""
+        ...
+
+
+class NewTransaction(Protocol):
+    """Makes a transaction that has not begun."""
+
+    def __call__(self, *, connector: int, id_tag: str) -> Transaction:
+        """A transaction at a connector, paid by `id_tag`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """An OCPP version.
+
+    Attributes:
+        name: what people call it, such as `1.6`.
+        subprotocol: its WebSocket subprotocol, such as `ocpp1.6`; names the version in profiles.
+        schemas: the official schemas.
+        samples: the actions of charge points with the maker of a small valid payload, which takes the time (RFC 3339).
+        core: those of `samples` that a back end has unless its profile says otherwise.
+        boot: the action that a charge point sends first.
+        commands: the commands of back ends.
+        settings: makes the configuration that a charge point starts with.
+        codes: its error codes.
+        transaction: makes the life cycle of a transaction.
+        transaction_actions: the actions that a transaction consists of; a back end has all of them, or none.
+        lowest: the lowest allowed number of integer fields by action (`""` for all), where the schemas leave it open.
+        longest_message_id: in characters.
+    """
+
+    name: str
+    subprotocol: str
+    schemas: Schemas
+    samples: Mapping[str, Callable[[str], Payload]]
+    core: tuple[str, ...]
+    commands: Mapping[str, Command]
+    codes: ErrorCodes
+    transaction: NewTransaction
+    transaction_actions: tuple[str, ...]
+    settings: Callable[[], Settings] = dict
+    lowest: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    boot: str = "BootNotification"
+    longest_message_id: int = 36
+
+    def __str__(self) -> str:
+        return f"OCPP {self.name}"
+
+    def sample(self, action: str) -> Payload:
+        """A small valid payload for `action`, made anew; an empty one for an action that charge points do not send."""
+        make = self.samples.get(action)
+        return make(rfc3339()) if make else {}
+
+    def unsupported(self, supported: Iterable[str]) -> tuple[str, ...]:
+        """The actions that the version knows beside those that a back end supports."""
+        return tuple(sorted(set(self.schemas.actions) - set(supported)))
+
+    def lowest_of(self, action: str, name: str) -> int | None:
+        """The lowest allowed number of the field `name` of `action`; `None` where everything is allowed."""
+        return self.lowest.get(action, {}).get(name, self.lowest.get("", {}).get(name))
+
+
+@cache
+def _found(path: tuple[str, ...]) -> dict[str, Version]:
+    names = sorted(info.name for info in pkgutil.iter_modules(path) if re.fullmatch(r"v\d+", info.name))
+    found = (importlib.import_module(f"{__package__}.{name}").VERSION for name in names)
+    return {each.subprotocol: each for each in found}
+
+
+def ocpp_versions() -> dict[str, Version]:
+    """The versions that there are, by subprotocol."""
+    return _found(tuple(importlib.import_module(__package__ or "").__path__))
+
+
+def ocpp_version(subprotocol: str = DEFAULT_VERSION) -> Version:
+    """The version with this subprotocol.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = ocpp_versions()
+    if subprotocol not in found:
+        raise UsageError(f"Unknown OCPP version '{subprotocol}' (allowed: {', '.join(found)}).")
+    return found[subprotocol]

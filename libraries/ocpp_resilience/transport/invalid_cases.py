@@ -1,0 +1,275 @@
+"""Files of invalid messages: data that a QA engineer changes without touching code.
+
+    {"description": "...", "cases": [
+        {"id": "truncated-object", "title": "An object without its closing brace", "requirement": "R17.1",
+         "kind": "malformed_json", "raw": "{\\"action\\": \\"Heartbeat\\"", "code": "FormationViolation",
+         "reason": "the closing brace is missing", "answer": null}]}
+
+Exactly one of `raw` (text), `raw_base64` (bytes), `json` (any JSON value, written compactly) and `build` (an object
+with `prefix`, `repeat`, `times` and `suffix`) is the message. `{charge_point_id}` and `{message_id}` in it are replaced
+by fresh ids whenever the file is loaded. `answer` is `null` where no answer can be addressed, else an object whose
+`message_id` is the one of the answer, `null` for any.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.version import Version, ocpp_version
+from ocpp_resilience.transport.messages import SentMessage, read
+
+MESSAGE_FIELDS = ("raw", "raw_base64", "json", "build")
+REQUIRED_TEXTS = ("id", "title", "requirement", "kind", "code", "reason")
+LARGEST_BUILT = 64 * 1024 * 1024
+
+_CHARGE_POINT, _MESSAGE = "{charge_point_id}", "{message_id}"
+_CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_REQUIREMENT = re.compile(r"R\d+\.\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidCase:
+    """A message that has to be refused, with fresh ids.
+
+    Attributes:
+        id: the name of the case, unique in its file.
+        title: what is wrong, as a sentence.
+        requirement: the id of the requirement that it serves.
+        kind: the group that it belongs to.
+        code: the error code that it has to be set aside, and refused, with.
+        reason: why it is invalid, for people.
+        raw: the message, byte for byte.
+        charge_point_id: the fresh charge point id in it; `None` where there is none.
+        message_id: the fresh message id in it; `None` where there is none.
+        answerable: whether it has to be answered.
+        answer_message_id: the message id of the answer; `None` for any.
+    """
+
+    id: str
+    title: str
+    requirement: str
+    kind: str
+    code: str
+    reason: str
+    raw: bytes = field(repr=False)
+    charge_point_id: str | None
+    message_id: str | None
+    answerable: bool
+    answer_message_id: str | None
+
+    def __str__(self) -> str:
+        return self.id
+
+    def message(self) -> SentMessage:
+        """The case as a message to be sent."""
+        seen = read(self.raw)
+        return SentMessage(
+            charge_point=self.charge_point_id,
+            message_id=self.message_id if self.message_id is not None else seen.message_id,
+            action=seen.action,
+            data=self.raw,
+            connector=seen.connector,
+            answerable=self.answerable,
+            answer_message_id=self.answer_message_id,
+            valid=False,
+            expected_code=self.code,
+            about=f"{self.id}: {self.reason}",
+        )
+
+
+def load_cases(
+    file: Path, *, ids: Ids, requirement: str | None = None, kind: str | None = None, version: Version | None = None
+) -> list[InvalidCase]:
+    """Read a file of cases, and check all of it.
+
+    Args:
+        file: the file.
+        ids: gives each case its ids.
+        requirement: take only the cases of this requirement.
+        kind: take only the cases of this kind.
+        version: the OCPP version whose error codes they have; 1.6 if not given.
+
+    Raises:
+        UsageError: the file cannot be used, or it has no such case; names file, case and field.
+    """
+    cases: list[InvalidCase] = []
+    seen: set[str] = set()
+    codes = tuple((version or ocpp_version()).codes)
+    for position, data in enumerate(_entries(file), start=1):
+        reader = _CaseReader(file, position, data, codes)
+        case = reader.case(ids)
+        if case.id in seen:
+            reader.refuse("id", "stands twice in the file; each case has an id of its own")
+        seen.add(case.id)
+        cases.append(case)
+    chosen = [
+        case
+        for case in cases
+        if (requirement is None or case.requirement == requirement) and (kind is None or case.kind == kind)
+    ]
+    if not chosen:
+        asked = " and ".join(
+            f"{name} {value}" for name, value in (("requirement", requirement), ("kind", kind)) if value is not None
+        )
+        there = ", ".join(sorted({case.requirement if kind is None else case.kind for case in cases}))
+        raise UsageError(f"{file}: no case{f' of {asked}' if asked else ''} (there are: {there or 'none'}).")
+    return chosen
+
+
+def _entries(file: Path) -> list[Any]:
+    try:
+        document = json.loads(file.read_bytes(), object_pairs_hook=_no_repeated_keys, parse_constant=_no_constant)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not JSON: {error}.") from None
+    if not isinstance(document, dict) or not isinstance(document.get("cases"), list):
+        raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
+    if unknown := sorted(document.keys() - {"description", "cases"}):
+        raise UsageError(f"{file}: unknown field '{unknown[0]}' (allowed: description, cases).")
+    return list(document["cases"])
+
+
+def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise ValueError(
+                f"the key '{key}' stands twice in one object; a message with such an object is given as 'raw'"
+            )
+        made[key] = value
+    return made
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON; a message with it is given as 'raw'")
+
+
+class _CaseReader:
+    """Reads and checks one case."""
+
+    def __init__(self, file: Path, position: int, data: Any, codes: tuple[str, ...]) -> None:
+        self._file = file
+        self._codes = codes
+        self._where = f"number {position}"
+        if not isinstance(data, dict):
+            raise UsageError(f"{file}: case {self._where}: expected an object.")
+        self._data: Mapping[str, Any] = data
+        if isinstance(data.get("id"), str):
+            self._where = f"'{data['id']}'"
+
+    def refuse(self, name: str, problem: str) -> NoReturn:
+        """Raise the error that names file, case and field."""
+        raise UsageError(f"{self._file}: case {self._where}: field '{name}' {problem}.")
+
+    def case(self, ids: Ids) -> InvalidCase:
+        """The case with fresh ids."""
+        data = self._data
+        allowed = {*REQUIRED_TEXTS, *MESSAGE_FIELDS, "answer"}
+        for name in REQUIRED_TEXTS:
+            self._check_text(name)
+        for name in data:
+            if name not in allowed:
+                self.refuse(name, f"is unknown (allowed: {', '.join(sorted(allowed))})")
+        if not _CASE_ID.fullmatch(data["id"]):
+            self.refuse("id", "is not in kebab-case, such as 'missing-action'")
+        if not _REQUIREMENT.fullmatch(data["requirement"]):
+            self.refuse("requirement", "is not the id of a requirement, such as 'R17.1'")
+        if data["code"] not in self._codes:
+            self.refuse("code", f"is '{data['code']}' (allowed: {', '.join(self._codes)})")
+        template = self._template()
+        charge_point = ids.charge_point() if _CHARGE_POINT.encode() in template else None
+        message_id = ids.message() if _MESSAGE.encode() in template else None
+
+        def filled(text: bytes) -> bytes:
+            return text.replace(_CHARGE_POINT.encode(), (charge_point or "").encode()).replace(
+                _MESSAGE.encode(), (message_id or "").encode()
+            )
+
+        answerable, answer_id = self._answer(has_charge_point=charge_point is not None, has_id=message_id is not None)
+        return InvalidCase(
+            **{name: data[name] for name in REQUIRED_TEXTS},
+            raw=filled(template),
+            charge_point_id=charge_point,
+            message_id=message_id,
+            answerable=answerable,
+            answer_message_id=None if answer_id is None else filled(answer_id.encode()).decode(),
+        )
+
+    def _check_text(self, name: str) -> None:
+        if name not in self._data:
+            self.refuse(name, "is missing")
+        if not isinstance(self._data[name], str) or not self._data[name].strip():
+            self.refuse(name, "has to be text, and not empty")
+
+    def _template(self) -> bytes:
+        given = [name for name in MESSAGE_FIELDS if name in self._data]
+        if len(given) != 1:
+            self.refuse(
+                "raw", f"has to be there, or one of {', '.join(MESSAGE_FIELDS[1:])}: exactly one, not {len(given)}"
+            )
+        name = given[0]
+        value = self._data[name]
+        if name == "raw":
+            return self._utf8(name, value)
+        if name == "raw_base64":
+            return self._base64(value)
+        if name == "json":
+            try:
+                text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+            except (ValueError, RecursionError):
+                self.refuse(name, "holds a number that JSON cannot say; give the message as 'raw'")
+            return self._utf8(name, text)
+        return self._built(value)
+
+    def _utf8(self, name: str, value: Any) -> bytes:
+        if not isinstance(value, str):
+            self.refuse(name, "has to be text")
+        try:
+            return value.encode("utf-8")
+        except UnicodeEncodeError:
+            self.refuse(name, "holds half of a surrogate pair; write the escape as text in 'raw', or use 'raw_base64'")
+
+    def _base64(self, value: Any) -> bytes:
+        try:
+            return base64.b64decode(self._utf8("raw_base64", value), validate=True)
+        except binascii.Error:
+            self.refuse("raw_base64", "is not base64")
+
+    def _built(self, value: Any) -> bytes:
+        parts = ("prefix", "repeat", "suffix")
+        if not isinstance(value, dict) or value.keys() != {*parts, "times"}:
+            self.refuse("build", "has to be an object with prefix, repeat, times and suffix")
+        prefix, repeat, suffix = (self._utf8("build", value[part]) for part in parts)
+        times = value["times"]
+        if not isinstance(times, int) or isinstance(times, bool) or times < 0:
+            self.refuse("build", "has a 'times' that is not a number of 0 or more")
+        if len(repeat) * times > LARGEST_BUILT:
+            self.refuse("build", f"makes {len(repeat) * times} bytes (allowed: {LARGEST_BUILT})")
+        return prefix + repeat * times + suffix
+
+    def _answer(self, *, has_charge_point: bool, has_id: bool) -> tuple[bool, str | None]:
+        if "answer" not in self._data:
+            self.refuse("answer", "is missing; it is null where no answer can be addressed")
+        answer = self._data["answer"]
+        if answer is None:
+            return False, None
+        if not isinstance(answer, dict) or answer.keys() != {"message_id"}:
+            self.refuse("answer", "has to be null, or an object with message_id alone")
+        if not has_charge_point:
+            self.refuse("answer", f"can only be given where the message names the charge point with {_CHARGE_POINT}")
+        message_id = answer["message_id"]
+        if message_id is not None and not isinstance(message_id, str):
+            self.refuse("answer", "has a message_id that is neither text nor null")
+        if isinstance(message_id, str) and _MESSAGE in message_id and not has_id:
+            self.refuse("answer", f"uses {_MESSAGE}, which does not stand in the message")
+        return True, message_id

@@ -1,0 +1,378 @@
+"""Messages for the queue: building them, and recognising them in what stands there.
+
+The two formats are those of the wire contract. The *envelope* is what gateways write: its `payload` is the OCPP-J array
+(OCPP-J 1.6 section 4.2). The *flat* form is the short one of tests and integration.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import usable_charge_point_id
+from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.version import LARGEST_INTEGER, Version, ocpp_version
+from ocpp_resilience.text import counted, shortened
+
+SENDER = "acceptance-test"
+"""What an envelope of this library has as its `ws_server_id`."""
+
+_FLAT_FRAME_KEYS = frozenset({"action", "chargePointId", "messageId"})
+_ENVELOPE_KEYS = frozenset({"payload", "charge_point_id"})
+
+
+class MessageFormat(enum.Enum):
+    """The form in which a message is put on the queue."""
+
+    ENVELOPE = "envelope"
+    FLAT = "flat"
+
+
+class Delivery(enum.Enum):
+    """What is known about a message's way to the queue."""
+
+    NOT_SENT = "not sent"
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Message:
+    """A message as it stands on the queue.
+
+    Attributes:
+        charge_point: whose message it is; `None` where that cannot be read.
+        message_id: the message id; `None` where it has none, or none that can be read.
+        action: the OCPP action; `None` where it cannot be read, or the message is no CALL.
+        format: envelope or flat; `None` for a message that was given as text.
+        data: the message, byte for byte.
+        connector: the number of the connector that it is about, if any.
+    """
+
+    charge_point: str | None
+    message_id: str | None
+    action: str | None
+    data: bytes = field(repr=False)
+    format: MessageFormat | None = None
+    connector: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The message as text; bytes that are not UTF-8 are shown as `\\xff`."""
+        return self.data.decode("utf-8", "backslashreplace")
+
+    def __str__(self) -> str:
+        if self.charge_point is None:
+            return f"the message {shortened(self.text)}"
+        identity = f" (message id {self.message_id})" if self.message_id is not None else ""
+        return f"{self.action or 'a message'} of {self.charge_point}{identity}"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class SentMessage(Message):
+    """A message that this run put on the queue, with what is known about it.
+
+    Attributes:
+        answerable: whether an answer has to come; `None` where that is not known (text that was sent as it is).
+        answer_message_id: the message id of that answer; `None` for any that belongs to no other message.
+        valid: `True` if it has to be accepted, `False` if it has to be refused, `None` where that is not known.
+        expected_code: the error code that an invalid message has to be refused with.
+        about: what is wrong with an invalid message, or the id of its case.
+        number: its place among everything that the run sent, from 1.
+        occurrence: how many messages with the same charge point and message id were sent before.
+        delivery: whether Redis acknowledged it.
+        sent_at: when it was handed to Redis, in seconds of `time.monotonic`.
+        acknowledged_at: when Redis acknowledged it.
+    """
+
+    answerable: bool | None = True
+    answer_message_id: str | None = None
+    valid: bool | None = True
+    expected_code: str | None = None
+    about: str = ""
+    number: int = 0
+    occurrence: int = 0
+    delivery: Delivery = Delivery.NOT_SENT
+    sent_at: float | None = None
+    acknowledged_at: float | None = None
+
+
+class SentMessages:
+    """Several messages that this run put on the queue, in the order queued.
+
+    In Robot Framework it can be looped over and indexed like a list.
+
+    Attributes:
+        seed: what the generated part was made from; `None` where nothing was.
+        count: how many messages there are.
+        charge_points: the charge points among them, each once, in the order of their first message.
+        acknowledged: how many Redis acknowledged.
+        unknown: how many may or may not be on the queue, since the connection broke before the acknowledgement.
+        failed: how many are certainly not on the queue.
+        valid: those that have to be accepted, as a `SentMessages` of its own.
+        invalid: those that have to be refused.
+        answerable: those that have to be answered, accepted or refused.
+        codes: how many messages have to be refused with which code.
+        seconds: from the first message handed to Redis to the last acknowledgement.
+    """
+
+    def __init__(self, messages: Iterable[SentMessage], *, seed: int | None = None) -> None:
+        self._messages = tuple(messages)
+        self.seed = seed
+
+    @overload
+    def __getitem__(self, index: int) -> SentMessage: ...
+    @overload
+    def __getitem__(self, index: slice) -> SentMessages: ...
+    def __getitem__(self, index: int | slice) -> SentMessage | SentMessages:
+        if isinstance(index, slice):
+            return SentMessages(self._messages[index], seed=self.seed)
+        return self._messages[index]
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[SentMessage]:
+        return iter(self._messages)
+
+    def __repr__(self) -> str:
+        return f"<{counted(self.count, 'message')} of {counted(len(self.charge_points), 'charge point')}>"
+
+    @property
+    def count(self) -> int:
+        return len(self._messages)
+
+    @property
+    def charge_points(self) -> list[str]:
+        return list(dict.fromkeys(each.charge_point for each in self._messages if each.charge_point is not None))
+
+    @property
+    def acknowledged(self) -> int:
+        return self._delivered(Delivery.ACKNOWLEDGED)
+
+    @property
+    def unknown(self) -> int:
+        return self._delivered(Delivery.UNKNOWN)
+
+    @property
+    def failed(self) -> int:
+        return self._delivered(Delivery.FAILED)
+
+    def _delivered(self, delivery: Delivery) -> int:
+        return sum(1 for each in self._messages if each.delivery is delivery)
+
+    @property
+    def valid(self) -> SentMessages:
+        return SentMessages((each for each in self._messages if each.valid is True), seed=self.seed)
+
+    @property
+    def invalid(self) -> SentMessages:
+        return SentMessages((each for each in self._messages if each.valid is False), seed=self.seed)
+
+    @property
+    def answerable(self) -> SentMessages:
+        return SentMessages((each for each in self._messages if each.answerable is True), seed=self.seed)
+
+    @property
+    def codes(self) -> dict[str, int]:
+        return dict(Counter(each.expected_code for each in self._messages if each.expected_code is not None))
+
+    @property
+    def seconds(self) -> float:
+        """From the first message handed to Redis to the last acknowledgement."""
+        first, last = self.first_acknowledged_at, self.last_acknowledged_at
+        started = min((each.sent_at for each in self._messages if each.sent_at is not None), default=None)
+        return 0.0 if first is None or last is None or started is None else last - started
+
+    @property
+    def first_acknowledged_at(self) -> float | None:
+        """When Redis acknowledged the first message, in seconds of `time.monotonic`."""
+        return min((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
+
+    @property
+    def last_acknowledged_at(self) -> float | None:
+        """When Redis acknowledged the last message."""
+        return max((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
+
+
+def build(
+    action: str,
+    payload: Mapping[str, Any],
+    *,
+    charge_point: str,
+    message_id: str,
+    message_format: MessageFormat,
+) -> SentMessage:
+    """Make the CALL `action` of `charge_point`, ready to be sent.
+
+    Args:
+        action: the OCPP action; it need not exist.
+        payload: its fields; they need not be valid.
+        charge_point: whose message it is.
+        message_id: its message id.
+        message_format: the form on the queue.
+
+    Raises:
+        UsageError: the payload cannot be written as JSON, or not in the flat form.
+    """
+    if message_format is MessageFormat.FLAT:
+        if clash := sorted((_FLAT_FRAME_KEYS | _ENVELOPE_KEYS) & payload.keys()):
+            raise UsageError(
+                f"The payload field '{clash[0]}' cannot be sent in the flat form, where it means something else. "
+                f"Use format=envelope."
+            )
+        document = {"action": action, "chargePointId": charge_point, "messageId": message_id, **payload}
+    else:
+        document = {
+            "charge_point_id": charge_point,
+            "message_type": MessageType.CALL,
+            "message_id": message_id,
+            "action": action,
+            "payload": [MessageType.CALL, message_id, action, payload],
+            "timestamp": rfc3339(),
+            "ws_server_id": SENDER,
+        }
+    return SentMessage(
+        charge_point=charge_point,
+        message_id=message_id,
+        action=action,
+        data=encode_json(document),
+        format=message_format,
+        connector=_connector(payload),
+        answer_message_id=message_id,
+    )
+
+
+def encode_json(document: object) -> bytes:
+    """`document` as compact JSON.
+
+    Raises:
+        UsageError: JSON cannot say it; what JSON cannot say is sent as text.
+    """
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"The message cannot be written as JSON: {error}. Send it as raw text instead.") from None
+
+
+def encode_text(text: str) -> bytes:
+    """`text` as UTF-8.
+
+    Raises:
+        UsageError: it has a half of a surrogate pair, which UTF-8 has no bytes for.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"The text cannot be written as UTF-8: {error}. Give it as bytes instead.") from None
+
+
+def read(data: bytes) -> Message:
+    """Recognise a message, as far as it can be read."""
+    charge_point, message_id, action, form, connector = _parts(_strict_json(data))
+    return Message(
+        charge_point=charge_point,
+        message_id=message_id,
+        action=action,
+        format=form,
+        connector=connector,
+        data=data,
+    )
+
+
+def form_of(data: bytes) -> MessageFormat | None:
+    """The form whose fields a message has, whatever is wrong with them; `None` if it has none, or is no JSON object."""
+    document = _strict_json(data)
+    if not isinstance(document, dict):
+        return None
+    if _ENVELOPE_KEYS & document.keys():
+        return MessageFormat.ENVELOPE
+    return MessageFormat.FLAT if _FLAT_FRAME_KEYS & document.keys() else None
+
+
+def raw(data: bytes, version: Version | None = None) -> SentMessage:
+    """A message that is sent as it is.
+
+    What it says is read as far as possible, so that its answer can be waited for: a CALL with a usable charge point id
+    is to be answered; a message without one is invalid, and cannot be answered; about everything else nothing is known.
+
+    Args:
+        data: the message.
+        version: the OCPP version whose error codes count; 1.6 if not given.
+    """
+    seen = read(data)
+    usable = usable_charge_point_id(seen.charge_point)
+    answerable = None if usable and seen.action is None else usable
+    readable = isinstance(_strict_json(data), dict)
+    return SentMessage(
+        charge_point=seen.charge_point if usable else None,
+        message_id=seen.message_id,
+        action=seen.action,
+        data=data,
+        connector=seen.connector,
+        answerable=answerable,
+        answer_message_id=seen.message_id,
+        valid=None if usable else False,
+        expected_code=None if readable else (version or ocpp_version()).codes.formation,
+        about="" if readable else "not a JSON object",
+    )
+
+
+def _strict_json(data: bytes) -> object:
+    """What `data` says, `None` if it is not JSON in every respect."""
+    try:
+        document = json.loads(data.decode(), object_pairs_hook=_once_each, parse_constant=_no_number)
+        # Fails where a number is too large for a float, and where there is half of a surrogate pair.
+        json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return document
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _parts(document: object) -> tuple[str | None, str | None, str | None, MessageFormat | None, int | None]:
+    if not isinstance(document, dict):
+        return None, None, None, None, None
+    if not _ENVELOPE_KEYS & document.keys():
+        return (
+            _text(document.get("chargePointId")),
+            _text(document.get("messageId")),
+            _text(document.get("action")),
+            MessageFormat.FLAT if "action" in document else None,
+            _connector(document),
+        )
+    match document.get("payload"):
+        case [MessageType.CALL, message_id, action, fields]:
+            parts = _text(message_id), _text(action), _connector(fields)
+        case [_, message_id, *_]:
+            parts = _text(message_id), None, None
+        case _:
+            parts = _text(document.get("message_id")), None, None
+    return _text(document.get("charge_point_id")), parts[0], parts[1], MessageFormat.ENVELOPE, parts[2]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _connector(payload: object) -> int | None:
+    number = payload.get("connectorId") if isinstance(payload, Mapping) else None
+    usable = isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= LARGEST_INTEGER
+    return number if usable else None

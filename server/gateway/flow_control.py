@@ -1,0 +1,176 @@
+"""Flow control: how much one charge point may make the gateway do, and how many connections there may be.
+
+A charge point that sends as fast as it can must not delay the others. Each connection has a token bucket of messages.
+An empty bucket pauses reading, so that TCP slows the sender down, and a connection that stays at its limit is closed.
+A large read is taken in slices, with turns for the other connections in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from server import descriptors
+from server.rate_limited_log import Sparing
+
+logger = structlog.get_logger()
+
+SLICE_BYTES = 1024
+"""Bytes that are taken of a read before the messages in them are counted."""
+TURN_MESSAGES = 32
+"""Messages of one connection in one turn of the event loop, at most; a slice that was begun is finished."""
+BURST_SECONDS = 2.0
+"""The size of the bucket: as many messages as the rate allows in this time."""
+FLOOD_SECONDS = 10.0
+"""A connection that stays at its limit for so long is closed."""
+
+
+class Throttled(Protocol):
+    """A connection that flow control acts on."""
+
+    gateway_id: str
+
+    def feed(self, data: bytes) -> None:
+        """Process what was read."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the wire."""
+
+    def resume_reading(self) -> None:
+        """Take from the wire again."""
+
+    def close_flooded(self, reason: str) -> None:
+        """Close the connection with 1008."""
+
+
+class FlowControl:
+    """What the connections of one gateway share.
+
+    Args:
+        rate: messages a second of one connection; 0 for no limit.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.connections = 0
+        self.totals: Counter[str] = Counter()
+        self._records = Sparing()
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as the process can have beside its other work."""
+        return self.connections > descriptors.for_charge_points()
+
+    def note(self, event: str, charge_point_id: str) -> None:
+        """Count what was done to a connection; some of each kind are logged, the others are only counted."""
+        self.totals[event] += 1
+        for kind, count in self._records.left_out().items():
+            logger.warning("connections_limited", kind=kind, left_out=count)
+        if self._records.allows(event):
+            logger.warning(event, charge_point_id=charge_point_id, messages_per_second=self.rate)
+
+
+class Intake:
+    """Takes what one connection reads, at the pace that it is allowed.
+
+    Args:
+        control: what it shares with the others.
+        clock: seconds, monotonic.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_clock",
+        "_control",
+        "_limited_since",
+        "_refilled",
+        "_timer",
+        "_tokens",
+        "messages",
+    )
+
+    # It does not keep its connection: the two would hold each other until the garbage collector comes by.
+
+    def __init__(self, control: FlowControl, clock: Callable[[], float] = time.monotonic) -> None:
+        self._control = control
+        self._clock = clock
+        self._tokens = control.rate * BURST_SECONDS
+        self._refilled = clock()
+        self._limited_since: float | None = None
+        self._backlog = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self.messages = 0
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing may be read now."""
+        return self._timer is not None
+
+    def receive(self, connection: Throttled, data: bytes) -> None:
+        """Take what was read."""
+        if self._timer is not None:
+            # The read was under way when reading was paused.
+            self._backlog += data
+        else:
+            self._take(connection, data)
+
+    def end(self, connection: Throttled) -> None:
+        """The other end sends nothing more: take a last slice of what waits, and drop the rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            connection.feed(self._backlog[:SLICE_BYTES])
+        self._backlog = b""
+
+    def _take(self, connection: Throttled, data: bytes) -> None:
+        self._refill()
+        position = taken = 0
+        while position < len(data):
+            before = self.messages
+            connection.feed(data[position : position + SLICE_BYTES])
+            position += SLICE_BYTES
+            taken += self.messages - before
+            self._tokens -= self.messages - before
+            if taken >= TURN_MESSAGES or self._limited:
+                break
+        if position < len(data) or self._limited:
+            self._wait(connection, data[position:])
+
+    @property
+    def _limited(self) -> bool:
+        return self._tokens < 0 and self._control.rate > 0
+
+    def _refill(self) -> None:
+        now = self._clock()
+        most = self._control.rate * BURST_SECONDS
+        self._tokens = min(most, self._tokens + (now - self._refilled) * self._control.rate)
+        self._refilled = now
+        if self._tokens > most / 2:
+            self._limited_since = None
+
+    def _wait(self, connection: Throttled, rest: bytes) -> None:
+        delay = 0.0
+        if self._limited:
+            delay = -self._tokens / self._control.rate
+            if self._limited_since is None:
+                self._limited_since = self._refilled
+                self._control.note("connection_throttled", connection.gateway_id)
+            elif self._refilled - self._limited_since > FLOOD_SECONDS:
+                self._control.note("connection_flooded", connection.gateway_id)
+                connection.close_flooded(f"more than {self._control.rate:g} messages a second")
+                rest = b""
+        self._backlog = rest
+        connection.pause_reading()
+        self._timer = asyncio.get_running_loop().call_later(delay, self._go_on, connection)
+
+    def _go_on(self, connection: Throttled) -> None:
+        self._timer = None
+        backlog, self._backlog = self._backlog, b""
+        self._take(connection, backlog)
+        if self._timer is None:
+            connection.resume_reading()

@@ -1,0 +1,288 @@
+"""Tells Redis which charge points are connected to this gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError
+
+from server.gateway.session import Session
+from server.redis.link import RedisLink, now
+from server.redis.script import Script
+from server.store.keys import Keys
+
+logger = structlog.get_logger()
+
+NAME = "sessions"
+"""What the registry reports to the link as."""
+LIFETIME = 30.0
+"""Seconds that a session stands in Redis after the last sign of life of its gateway."""
+REMEMBERED = 3600
+"""Seconds that Redis knows which connection was a charge point's newest: longer than a gateway can hold up a CALL."""
+RENEW_EVERY = 8.0
+"""Seconds between two renewals, and between two looks for charge points that are in the set and have no session."""
+CHUNK = 250
+"""Sessions in one script call: small enough that nobody else waits for Redis noticeably."""
+LAST_WORDS_SECONDS = 1.0
+"""What taking the sessions away may take at the end."""
+
+_encode = msgspec.json.Encoder().encode
+
+_ANNOUNCE = """
+-- Connects and disconnects in their order. KEYS: set of the active, channel of connects, channel of disconnects.
+-- ARGV: lifetime in ms, lifetime of the key of the newest connection in s, server id, prefix of the wake-up channels,
+-- then per event ten: kind, session key, charge point id, connection, remote address, time of connecting, 1 for a
+-- first attempt, the event for the channel, key of the newest connection, version of OCPP.
+-- Returns per event 1 if it took effect, 0 if the session is, or lately was, another connection's.
+local function newer(key, connection, connected_at)
+    local newest = redis.pcall('GET', key)
+    local other, since = string.match(type(newest) == 'string' and newest or '', '^(%S+) (%S+)$')
+    return other and other ~= connection and since > connected_at
+end
+local reply = {}
+for i = 5, #ARGV, 10 do
+    local key, id, connection = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    local old = redis.pcall('HMGET', key, 'connection', 'ws_server_id', 'connected_at')
+    if old.err then redis.call('DEL', key); old = {false, false, false} end
+    local taken = 0
+    if ARGV[i] == 'connect' then
+        if old[1] == connection then
+            redis.call('PEXPIRE', key, ARGV[1])
+            taken = 1
+        elseif ARGV[i + 6] == '1' or (old[1] and (not old[3] or old[3] <= ARGV[i + 5]))
+            or (not old[1] and not newer(ARGV[i + 8], connection, ARGV[i + 5])) then
+            redis.call('DEL', key)
+            redis.call('SET', ARGV[i + 8], connection .. ' ' .. ARGV[i + 5], 'EX', ARGV[2])
+            redis.call('HSET', key, 'charge_point_id', id, 'remote_addr', ARGV[i + 4], 'ws_server_id', ARGV[3],
+                'connected_at', ARGV[i + 5], 'last_activity', ARGV[i + 5], 'connection', connection,
+                'protocol', ARGV[i + 9])
+            redis.call('PEXPIRE', key, ARGV[1])
+            redis.pcall('SADD', KEYS[1], id)
+            redis.call('PUBLISH', KEYS[2], ARGV[i + 7])
+            -- The gateway that holds the connection before this one finds out that it lost the session, and closes it.
+            if old[1] and old[2] then redis.call('PUBLISH', ARGV[4] .. old[2], cjson.encode({id})) end
+            taken = 1
+        end
+    elseif old[1] == connection then
+        redis.call('DEL', key)
+        redis.pcall('SREM', KEYS[1], id)
+        redis.call('PUBLISH', KEYS[3], ARGV[i + 7])
+        taken = 1
+    end
+    reply[#reply + 1] = taken
+end
+return reply
+"""
+
+_RENEW = """
+-- KEYS: set of the active. ARGV: lifetime in ms, then per session four: key, charge point id, connection, last
+-- activity. Returns per session 1 if it lives on, 0 if there is none, -1 if it is another connection's.
+local reply, ids = {}, {}
+for i = 2, #ARGV, 4 do
+    local owner = redis.pcall('HGET', ARGV[i], 'connection')
+    if owner == ARGV[i + 2] then
+        redis.call('HSET', ARGV[i], 'last_activity', ARGV[i + 3])
+        redis.call('PEXPIRE', ARGV[i], ARGV[1])
+        ids[#ids + 1] = ARGV[i + 1]
+        reply[#reply + 1] = 1
+    elseif owner and type(owner) ~= 'table' then
+        reply[#reply + 1] = -1
+    else
+        reply[#reply + 1] = 0
+    end
+end
+if #ids > 0 then redis.pcall('SADD', KEYS[1], unpack(ids)) end
+return reply
+"""
+
+_MEND = """
+-- KEYS: set of the active, channel of disconnects. ARGV: cursor, how many, prefix of session keys, time.
+-- Takes out who has no session any more: a gateway that was killed could not. Returns the next cursor and who it was.
+local scanned = redis.pcall('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+if scanned.err then return {'0', {}} end
+local gone = {}
+for _, id in ipairs(scanned[2]) do
+    if redis.call('EXISTS', ARGV[3] .. id) == 0 then
+        redis.call('SREM', KEYS[1], id)
+        redis.call('PUBLISH', KEYS[2], cjson.encode({event = 'disconnect', charge_point_id = id, ws_server_id = '',
+            remote_addr = '', timestamp = ARGV[4]}))
+        gone[#gone + 1] = id
+    end
+end
+return {scanned[1], gone}
+"""
+
+_announce, _renew, _mend = Script(_ANNOUNCE), Script(_RENEW), Script(_MEND)
+
+
+class SessionRegistry:
+    """Tells Redis who is connected here: a hash with a lifetime, a set and an event for each.
+
+    Connects and disconnects are told in their order, many in one round trip, and again until Redis took them. What
+    became out of date meanwhile is left out.
+
+    Args:
+        link: for the connection, and to report how Redis is.
+        keys: key names.
+        server_id: the name of this gateway.
+        live: the sessions that are connected now.
+        on_announced: called for a session that Redis knows of from now on.
+        on_lost: called for a session whose charge point has connected elsewhere since.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        *,
+        server_id: str,
+        live: Callable[[], Iterable[Session]],
+        on_announced: Callable[[Session], None],
+        on_lost: Callable[[Session], None],
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._wire = link.wire()
+        self._server_id = server_id
+        self._live = live
+        self._on_announced = on_announced
+        self._on_lost = on_lost
+        self._events: dict[tuple[str, Session], None] = {}
+        self._due = 0.0
+        self._wanted = asyncio.Event()
+        self._cursor: bytes | int = 0
+        self._stopping = False
+        self._deadline = float("inf")
+
+    def connected(self, session: Session) -> None:
+        """Tell Redis, soon."""
+        if not session.closed:
+            self._events[("connect", session)] = None
+            self._wanted.set()
+
+    def disconnected(self, session: Session) -> None:
+        """Tell Redis, soon, unless it never heard of the session."""
+        if session.tried:
+            self._events[("disconnect", session)] = None
+            self._wanted.set()
+        else:
+            self._events.pop(("connect", session), None)
+
+    def check(self) -> None:
+        """See soon whether Redis still knows of every session: it was away."""
+        self._due = 0.0
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End `run` once everything is told, or after a second."""
+        self._stopping = True
+        self._deadline = time.monotonic() + LAST_WORDS_SECONDS
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Redis being away is waited out."""
+        self._link.expect(NAME)
+        while not self._stopping or (self._events and time.monotonic() < self._deadline):
+            try:
+                while self._events:
+                    await self._announce()
+                if time.monotonic() >= self._due and not self._stopping:
+                    self._due = time.monotonic() + RENEW_EVERY
+                    await self._renew()
+                    await self._mend()
+                    self._link.succeeded(NAME)
+            except RedisError as error:
+                self._due = 0.0
+                await self._link.recover(error, NAME, self._wire)
+                continue
+            self._wanted.clear()
+            if not self._events and not self._stopping and self._due > time.monotonic():
+                try:
+                    async with asyncio.timeout(self._due - time.monotonic()):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    pass
+
+    async def _announce(self) -> None:
+        chunk: list[tuple[str, Session]] = []
+        arguments: list[Any] = [int(LIFETIME * 1000), REMEMBERED, self._server_id, self._keys.wake("")]
+        for kind, session in self._events:
+            if len(chunk) == CHUNK:
+                break
+            chunk.append((kind, session))
+            arguments += [
+                kind,
+                self._keys.session(session.charge_point_id),
+                session.charge_point_id,
+                session.connection_id,
+                session.remote_addr,
+                session.connected_at,
+                0 if session.tried else 1,
+                self._event(kind, session),
+                self._keys.connection(session.charge_point_id),
+                session.version.protocol,
+            ]
+        for _, session in chunk:
+            session.tried = True
+        keys = self._keys
+        taken = await _announce(self._wire, [keys.connected, keys.control_connect, keys.control_disconnect], arguments)
+        for (kind, session), took in zip(chunk, taken, strict=True):
+            self._events.pop((kind, session), None)
+            if kind == "connect":
+                if took:
+                    session.announced = True
+                    self._on_announced(session)
+                elif not session.closed:
+                    self._on_lost(session)
+        self._link.succeeded(NAME)
+
+    def _event(self, kind: str, session: Session) -> bytes:
+        return _encode(
+            {
+                "event": kind,
+                "charge_point_id": session.charge_point_id,
+                "ws_server_id": self._server_id,
+                "remote_addr": session.remote_addr,
+                "timestamp": session.connected_at if kind == "connect" else now(),
+            }
+        )
+
+    async def _renew(self) -> None:
+        live = [session for session in self._live() if session.announced]
+        for start in range(0, len(live), CHUNK):
+            chunk = live[start : start + CHUNK]
+            clock, wall = time.monotonic(), time.time()
+            arguments: list[Any] = [int(LIFETIME * 1000)]
+            for session in chunk:
+                heard = datetime.fromtimestamp(wall - (clock - session.connection.heard), UTC)
+                arguments += [
+                    self._keys.session(session.charge_point_id),
+                    session.charge_point_id,
+                    session.connection_id,
+                    heard.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                ]
+            verdicts = await _renew(self._wire, [self._keys.connected], arguments)
+            for session, verdict in zip(chunk, verdicts, strict=True):
+                if session.closed:
+                    continue
+                if verdict == 0:
+                    self.connected(session)
+                elif verdict < 0:
+                    self._on_lost(session)
+
+    async def _mend(self) -> None:
+        keys = self._keys
+        while True:
+            self._cursor, gone = await _mend(
+                self._wire, [keys.connected, keys.control_disconnect], [self._cursor, CHUNK, keys.session(""), now()]
+            )
+            if gone:
+                logger.info("sessions_expired", count=len(gone))
+            if int(self._cursor) == 0:
+                return

@@ -1,0 +1,232 @@
+"""One charge point, or five, that send as fast as they can; and a process at the limit of its file descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+from conftest import StartServer
+from harness import ServerProcess, soon
+from test_gateway import ask, plugged
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from server.gateway.flow_control import BURST_SECONDS, FLOOD_SECONDS, SLICE_BYTES, TURN_MESSAGES, FlowControl, Intake
+
+pytestmark = pytest.mark.anyio
+
+SIZE = 8
+"""Bytes of a message in the tests without a server."""
+
+
+class Connection:
+    """Takes messages of `SIZE` bytes."""
+
+    gateway_id = "CP-1"
+
+    def __init__(self, rate: float) -> None:
+        self.now = 0.0
+        self.fed = b""
+        self.turns: list[int] = []
+        self.reading = True
+        self.closed = ""
+        self.intake = Intake(FlowControl(rate), lambda: self.now)
+
+    def feed(self, data: bytes) -> None:
+        self.intake.messages += (len(self.fed) % SIZE + len(data)) // SIZE
+        self.fed += data
+        self.turns.append(len(data) // SIZE)
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close_flooded(self, reason: str) -> None:
+        self.closed = reason
+
+
+def messages(count: int) -> bytes:
+    return b"".join(b"%08d" % number for number in range(count))
+
+
+class TestIntake:
+    async def test_what_is_below_the_rate_is_taken_at_once(self) -> None:
+        connection = Connection(rate=100)
+        for second in range(100):
+            connection.now = float(second)
+            connection.intake.receive(connection, messages(100))
+            assert connection.reading
+        assert len(connection.fed) == 100 * 100 * SIZE
+
+    async def test_a_large_read_is_taken_in_turns_and_whole_and_in_order(self) -> None:
+        connection = Connection(rate=0)
+        data = messages(20 * SLICE_BYTES // SIZE)
+        connection.intake.receive(connection, data)
+        assert len(connection.fed) == SLICE_BYTES
+        assert not connection.reading
+        connection.intake.receive(connection, b"a late 1")
+        await soon(lambda: connection.reading, "reading goes on")
+        assert connection.fed == data + b"a late 1"
+        assert max(connection.turns) <= max(TURN_MESSAGES, SLICE_BYTES // SIZE)
+
+    async def test_who_sends_more_is_read_at_the_rate(self) -> None:
+        connection = Connection(rate=1000)
+        connection.intake.receive(connection, messages(3000))
+        # The bucket holds two seconds; what is over waits for the clock, which stands still here.
+        await soon(lambda: len(connection.fed) // SIZE >= 2000, "the bucket is not emptied")
+        assert not connection.reading
+        assert len(connection.fed) // SIZE <= 2000 + SLICE_BYTES // SIZE
+        connection.now += 10
+        await soon(lambda: connection.reading, "reading goes on")
+        assert connection.fed == messages(3000)
+        assert not connection.closed
+
+    async def test_who_stays_at_the_limit_is_closed(self) -> None:
+        connection = Connection(rate=100)
+        for _ in range(200):
+            connection.now += FLOOD_SECONDS / 50
+            connection.intake.receive(connection, messages(200))
+            connection.intake.end(connection)
+            if connection.closed:
+                break
+        assert connection.closed == "more than 100 messages a second"
+        assert FLOOD_SECONDS <= connection.now <= 2 * FLOOD_SECONDS
+
+    async def test_the_end_takes_a_last_slice_and_leaves_no_timer(self) -> None:
+        connection = Connection(rate=1)
+        connection.intake.receive(connection, messages(10))
+        connection.intake.end(connection)
+        assert connection.fed == messages(10)
+        assert not connection.intake.paused
+
+
+# --- against a server -------------------------------------------------------------------------------------------------
+
+HEARTBEAT = json.dumps([2, "1", "Heartbeat", {}])
+
+
+class Flooder:
+    """A charge point that sends one kind of frame as fast as it can, and reads all that it gets."""
+
+    def __init__(self, server: ServerProcess, charge_point_id: str, frame: Callable[[int], str]) -> None:
+        self._server = server
+        self._id = charge_point_id
+        self._frame = frame
+        self.sent = 0
+        self.answered = 0
+        self.seconds = 0.0
+
+    async def run(self) -> None:
+        async with plugged(self._server, self._id) as connection, asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read(connection))
+            began = time.monotonic()
+            try:
+                while True:
+                    await connection.send(self._frame(self.sent))
+                    self.sent += 1
+            finally:
+                # A closing handshake would wait behind the backlog.
+                connection.transport.abort()
+                self.seconds = time.monotonic() - began
+                reading.cancel()
+
+    async def _read(self, connection: ClientConnection) -> None:
+        async for _ in connection:
+            self.answered += 1
+
+
+RATE = 50
+
+
+@pytest.mark.parametrize("count", [1, 5])
+async def test_a_flood_is_taken_at_its_rate_and_the_others_are_answered(
+    count: int, client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw", WS_MESSAGE_RATE=str(RATE))
+    server.wait_healthy()
+    flooders = [
+        Flooder(server, f"FLOOD-{number}", lambda number: json.dumps([2, str(number), "Heartbeat", {}]))
+        for number in range(count)
+    ]
+    async with plugged(server, "CP-1") as other:
+        tasks = [asyncio.create_task(flooder.run()) for flooder in flooders]
+        try:
+            await soon(lambda: len(server.records("connection_throttled")) == count, "nobody is throttled")
+            for number in range(50):
+                await ask(other, str(number), "Heartbeat")
+            assert (await asyncio.to_thread(server.health))["status"] == "healthy"
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    for flooder in flooders:
+        assert flooder.sent > flooder.answered
+        allowed = RATE * (flooder.seconds + BURST_SECONDS) + SLICE_BYTES / len('[2,"0","Heartbeat",{}]')
+        assert 0 < flooder.answered <= allowed
+
+
+async def test_broken_frames_are_logged_at_the_rate(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw", WS_MESSAGE_RATE=str(RATE))
+    server.wait_healthy()
+    flooder = Flooder(server, "FLOOD", lambda _number: "[]")
+    task = asyncio.create_task(flooder.run())
+    await soon(lambda: server.records("connection_throttled"), "nobody is throttled")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    # A slice may be taken on top of what the bucket holds, and one at the end of the connection.
+    allowed = RATE * (flooder.seconds + BURST_SECONDS) + 2 * SLICE_BYTES / SIZE
+    assert 0 < len(server.records("invalid_message")) <= allowed
+
+
+async def _read(connection: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        async for _ in connection:
+            pass
+
+
+async def test_a_flood_is_closed_with_1008(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
+    server = start_server(redis_url, "gw", WS_MESSAGE_RATE="20")
+    server.wait_healthy()
+    async with plugged(server, "CP-1") as connection:
+        reading = asyncio.create_task(_read(connection))
+        with contextlib.suppress(ConnectionClosed):
+            async with asyncio.timeout(3 * FLOOD_SECONDS):
+                while True:
+                    await connection.send(HEARTBEAT)
+        reading.cancel()
+        assert connection.close_code == 1008
+        assert "20 messages a second" in (connection.close_reason or "")
+    assert server.records("connection_flooded")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of another process can be set on Linux only")
+async def test_health_answers_where_charge_points_have_used_their_descriptors(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, "gw")
+    server.wait_healthy()
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+    async with contextlib.AsyncExitStack() as stack:
+        first = await stack.enter_async_context(plugged(server, "CP-1"))
+        for _ in range(260):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
+            stack.callback(writer.close)
+        await soon(lambda: server.records("connection_refused"), "nobody was refused")
+        assert {record["reason"] for record in server.records("connection_refused")} == {"full"}
+        for _ in range(100):
+            # Connections that ask for nothing must not keep out the one that does.
+            _, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+            stack.callback(writer.close)
+        assert (await asyncio.to_thread(server.health))["status"] == "healthy"
+        await ask(first, "1", "Heartbeat")
