@@ -19,6 +19,9 @@ from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.variables import output_folder
 from ocpp_resilience.text import examples
 
+OF_A_LOAD = {"msg/s", "x", "ms"}
+"""Units of values that say something only where the load was what it was meant to be."""
+
 
 class Measurements(Component):
     """Keywords for thresholds and measured values."""
@@ -50,8 +53,8 @@ class Measurements(Component):
 
         The value is inconclusive, which fails too, when a fault that began in the same test was not proven to have
         taken effect. A value that keeps its threshold is recorded as inconclusive, without a failure, when the load
-        generator of the same test was the limit; a count that has to be hit exactly, such as lost messages, is judged
-        all the same.
+        generator of the same test was the limit and it is a rate, a ratio or a response time. What must never happen,
+        such as a lost message, is judged all the same.
 
         Args:
             requirement: the id, for example `R13.3`.
@@ -297,5 +300,13 @@ def _unproven(test: TestIdentity) -> list[str]:
 
 
 def _doubts(judgement: Judgement) -> list[str]:
-    """What made the loads of this test inconclusive; it does not matter for what has to be hit exactly."""
-    return [] if judgement.threshold.comparison == "==" else RECORDER.doubts
+    """What made the loads of this test inconclusive, where that matters for a value.
+
+    A generator that is late makes a load smaller and its times longer. So a rate, a ratio or a time that is kept all
+    the same is doubtful; what is missed may be the generator's fault, but for something that must never happen at all.
+    """
+    threshold = judgement.threshold
+    if judgement.met:
+        return RECORDER.doubts if threshold.unit in OF_A_LOAD else []
+    never = threshold.comparison == "==" and threshold.value == 0
+    return [] if never else RECORDER.doubts

@@ -464,7 +464,7 @@ def _report(name: str, result: LoadResult) -> LoadResult:
     )
     _draw(name, result)
     if result.saturated:
-        RECORDER.doubt(f"the load generator was the limit of '{name}': {'; '.join(result.saturated)}")
+        RECORDER.doubt(f"the load generator was the limit of {name}: {'; '.join(result.saturated)}")
         logger.warn(f"{name} is inconclusive: {'; '.join(result.saturated)}.")
     return result
 

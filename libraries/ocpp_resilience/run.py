@@ -24,6 +24,8 @@ from ocpp_resilience.evidence.requirements import DEFAULT_FILE, load
 from ocpp_resilience.report import JSON_NAME, Report, Settings, build, history, write
 from ocpp_resilience.report.build import past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
+from ocpp_resilience.report.page import pattern
+from ocpp_resilience.robot.facts import Kind
 from ocpp_resilience.robot.variables import as_duration
 
 NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
@@ -33,6 +35,11 @@ LIMIT = 20 * 60.0
 """Seconds that a release may take; after that it is stopped, and what was not decided is undecided."""
 END_LIMIT = 90.0
 """Seconds for Robot Framework to end in order once it was told to."""
+AGAIN = 4 * 60.0
+"""Seconds that have to be left for tests that are run once more."""
+LONG = 120.0
+"""Seconds of a test that is not run once more: what it lacks is time."""
+MAY_PASS = {Kind.INCONCLUSIVE, Kind.SKIPPED}
 ROBOT_FAILED = 251
 """From here on Robot Framework's exit status says that it could not run at all: wrong options, no suites, stopped."""
 
@@ -94,6 +101,7 @@ class Run:
             variables["REDIS"] = options.redis or "external"
         self._options = [part for name, value in variables.items() for part in ("--variable", f"{name}:{value}")]
         self._options += own
+        self._stopped = False
         self._missing = [each for each in self._suites if not each.exists()]
 
     def to_its_decision(self) -> int:
@@ -107,44 +115,71 @@ class Run:
             raise ResilienceError(f"robot ended with status {status} and left no page of this run in {self._out}.")
         report = msgspec.json.decode(page.read_bytes(), type=Report)
         if self._release and report.complete and report.verdict is not Decision.NOT_RUN:
-            report = self._with_repetitions(report)
+            report = self._with_further_runs(report)
         sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / 'resilience.html'}\n")
         return EXIT_STATUS[report.verdict]
 
-    def _with_repetitions(self, first: Report) -> Report:
-        """Run again what a requirement asks to be run several times; the page is one of all of these runs."""
+    def _with_further_runs(self, first: Report) -> Report:
+        """Run again what the machine kept from deciding, and what a requirement asks to be run several times.
+
+        The page is one of all of these runs. A test that decided nothing is replaced by the next one that does; of
+        those that are to be run several times, the worst counts.
+        """
+        main = self._out / "output.xml"
+        folders: list[Path] = []
+        if (doubtful := _kept_from_deciding(first)) and time.monotonic() + AGAIN < self._deadline:
+            sys.stdout.write(f"\nOnce more, since the machine kept them from deciding: {len(doubtful)} tests.\n")
+            again = self._out / "again"
+            if self._further(again, [part for name in doubtful for part in ("--test", pattern(name))]):
+                merged = self._out / "merged.xml"
+                _rebot("--merge", "--output", str(merged), "--log", "NONE", str(main), str(again / "output.xml"))
+                main, folders = (merged, [again]) if merged.is_file() else (main, [])
         asked = {each.id: each.runs for each in load() if each.runs > 1}
         ran = {each for test in first.tests for each in test.requirements}
-        folders = []
+        outputs = [main]
         for number in range(2, max(asked.values(), default=1) + 1):
-            again = [name for name, runs in asked.items() if runs >= number and name in ran]
-            if not again:
-                continue
+            names = [name for name, runs in asked.items() if runs >= number and name in ran]
             folder = self._out / f"run-{number}"
-            tags = [part for name in again for part in ("--include", name)]
-            self._robot(folder, *tags, "--variable", f"HISTORY:{folder / 'history.jsonl'}")
-            folders.append(folder)
-        outputs = [each / "output.xml" for each in (self._out, *folders)]
-        if not folders or not all(each.is_file() for each in outputs):
+            if names and self._further(folder, [part for name in names for part in ("--include", name)]):
+                outputs.append(folder / "output.xml")
+                folders.append(folder)
+        if not folders:
             return first
-        combined = ["rebot", "--outputdir", str(self._out), "--name", "Release", "--output", "release.xml"]
-        combined += ["--log", "release-log.html", "--report", "NONE", "--nostatusrc", *map(str, outputs)]
-        subprocess.run([sys.executable, "-m", "robot.rebot", *combined[1:]], check=False, stdout=subprocess.DEVNULL)
+        log = [
+            "--name",
+            "Release",
+            "--outputdir",
+            str(self._out),
+            "--output",
+            "release.xml",
+            "--log",
+            "release-log.html",
+        ]
+        _rebot(*log, *map(str, outputs))
+        suite = ExecutionResult(self._out / "release.xml", include_keywords=False).suite
         settings = Settings(output=self._out, history=self._history, log="release-log.html", evidence=folders)
-        report = build(ExecutionResult(self._out / "release.xml", include_keywords=False).suite, settings)
+        report = build(suite, settings)
         history.append(self._history, past(report))
         write(report, self._out)
         return report
+
+    def _further(self, folder: Path, options: Sequence[str]) -> bool:
+        """Run some of the tests again; whether there are results."""
+        if self._stopped:
+            return False
+        began = time.time_ns()
+        self._robot(folder, *options, "--variable", f"HISTORY:{folder / 'history.jsonl'}")
+        output = folder / "output.xml"
+        return output.is_file() and output.stat().st_mtime_ns >= began
 
     def _robot(self, folder: Path, *options: str) -> int:
         """Run robot to its end, or until the time is over; signals for this process reach it."""
         command = [sys.executable, "-m", "robot", "--outputdir", str(folder), *self._options, *options]
         process = subprocess.Popen([*command, *map(str, self._suites)], env=self._environment)
-        stopping: list[int] = []
 
         def forward(number: int, _frame: object) -> None:
             # Ctrl-C in a terminal reaches the whole process group; a second signal would end robot at once.
-            stopping.append(number)
+            self._stopped = True
             if number == signal.SIGTERM:
                 process.send_signal(number)
 
@@ -153,6 +188,7 @@ class Run:
             try:
                 return process.wait(timeout=max(0.0, self._deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
+                self._stopped = True
                 sys.stderr.write("The time limit is over: the run is stopped.\n")
                 process.send_signal(signal.SIGTERM)
                 return process.wait(timeout=END_LIMIT)
@@ -162,6 +198,24 @@ class Run:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _kept_from_deciding(report: Report) -> list[str]:
+    """The full names of short tests that did not fail, and decided nothing for a reason that may have passed."""
+    return [
+        each.full_name
+        for each in report.tests
+        if each.seconds < LONG
+        and each.requirements
+        and (each.doubts or any(reason.kind in MAY_PASS for reason in each.reasons))
+        and each.status in {"PASS", "SKIP"}
+    ]
+
+
+def _rebot(*arguments: str) -> None:
+    """Write results anew."""
+    command = [sys.executable, "-m", "robot.rebot", "--report", "NONE", "--nostatusrc", *arguments]
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

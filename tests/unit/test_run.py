@@ -141,3 +141,29 @@ def test_a_release_repeats_what_asks_for_it_and_shows_one_page(tmp_path: Path) -
     assert len([each for each in found.tests if each.name == "Killed"]) == 2
     assert found.log
     assert (tmp_path / "out" / found.log).is_file()
+
+
+def test_a_release_runs_once_more_what_the_machine_kept_from_deciding(tmp_path: Path) -> None:
+    write_suite(
+        tmp_path,
+        """
+        Overload [at 2 x]
+            [Tags]    R18.3
+            Append To File    ${CURDIR}/times    x
+            ${times} =    Get File    ${CURDIR}/times
+            IF    $times == 'x'    Doubt The Load    the generator was late
+            Requirement Should Be Met    R18.3    message_rate    120
+            Requirement Should Be Met    R18.3    burst_messages    5000
+            Requirement Should Be Met    R18.3    burst_answered    100
+        Lost
+            [Tags]    R18.7
+            Doubt The Load    the generator was late
+            Requirement Should Be Met    R18.7    lost    1
+        """,
+        settings="Library    OperatingSystem",
+    )
+    done = decide(tmp_path, "--release", "own.robot")
+    assert done.returncode == 1, done.stdout
+    found = {each.id: each.verdict.value for each in report_of(tmp_path).requirements}
+    assert (tmp_path / "times").read_text() == "xx"
+    assert (found["R18.3"], found["R18.7"]) == ("met", "not met")

@@ -125,9 +125,12 @@ def again(test: TestResult, environment: Mapping[str, str]) -> str:
     for name, value in given.items():
         if value and value not in DEFAULTS:
             command += ["--variable", f"{name}:{value}"]
-    # A name may hold what robot takes for a pattern; the one in brackets stands for itself.
-    pattern = re.sub(r"([*?\[])", r"[\1]", test.name)
-    return shlex.join([*command, "--test", pattern, test.source or "suites/"])
+    return shlex.join([*command, "--test", pattern(test.name), test.source or "suites/"])
+
+
+def pattern(name: str) -> str:
+    """The name of a test as robot takes it: what would be a pattern stands for itself in brackets."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
 
 
 DEFAULTS = ("reference", "embedded")
