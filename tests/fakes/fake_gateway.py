@@ -35,6 +35,8 @@ class FakeGateway:
         password: what Basic authentication has to bring, if not `None`.
         received: what each charge point sent.
         connections: the connection of each charge point.
+        newest_wins: whether an older connection of the same charge point is closed.
+        answer_twice: whether every CALL is answered two times.
     """
 
     def __init__(self) -> None:
@@ -45,6 +47,8 @@ class FakeGateway:
         self.received: dict[str, list[Any]] = {}
         self.connections: dict[str, ServerConnection] = {}
         self.deaf_after: str | None = None
+        self.newest_wins = False
+        self.answer_twice = False
         self._server: Server | None = None
 
     async def _open(self, tls: ssl.SSLContext | None) -> None:
@@ -83,7 +87,10 @@ class FakeGateway:
     async def _serve(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         point = unquote(connection.request.path.rpartition("/")[2])
+        older = self.connections.get(point)
         self.connections[point] = connection
+        if older is not None and self.newest_wins:
+            await older.close(1008, "replaced by a newer connection")
         deaf = False
         async for data in connection:
             self.received.setdefault(point, []).append(data)
@@ -102,7 +109,8 @@ class FakeGateway:
         if action in self.refused:
             await connection.send(json.dumps([4, message_id, "NotSupported", "not here", {}]))
         else:
-            await connection.send(json.dumps([3, message_id, self.answers.get(action, {})]))
+            for _ in range(1 + self.answer_twice):
+                await connection.send(json.dumps([3, message_id, self.answers.get(action, {})]))
 
     def send(self, point: str, frame: Any) -> None:
         """Send a frame to a charge point: text or bytes as they are, anything else as JSON."""
