@@ -139,6 +139,7 @@ class Takeover(ConnectingComponent):
         charge_points: Sequence[str] | None = None,
         *,
         rounds: int = 1,
+        gateway: str | None = None,
         timeout: timedelta = timedelta(seconds=30),
     ) -> TakeoverReport:
         """Has charge points connect again while their older connection is open, all at the same time.
@@ -148,6 +149,7 @@ class Takeover(ConnectingComponent):
         Args:
             charge_points: their aliases or ids; all by default.
             rounds: how many times, one after the other.
+            gateway: which gateway they connect to; by default the same.
             timeout: the longest wait for an answer, and for the end of an older connection.
 
         Returns:
@@ -165,12 +167,31 @@ class Takeover(ConnectingComponent):
         points = self.chosen(charge_points)
         if not points or rounds < 1:
             raise UsageError("There is nothing to take over: at least one charge point and rounds=1 are needed.")
+        if gateway is not None:
+            for point in points:
+                point.gateway = self._gateways.get(gateway)
         whole = TakeoverReport()
         limit, connect_limit = timeout.total_seconds(), CONNECT_TIMEOUT.total_seconds()
         for _ in range(rounds):
             whole.add(background.run(take_over, points, timeout=None, limit=limit, connect_limit=connect_limit))
         logger.info(f"{whole.summary}.")
         return whole
+
+    @keyword(tags=("charge point", "command", "getter"))
+    def count_commands_to_older_connections(self, charge_points: Sequence[str] | None = None) -> int:
+        """Returns how many commands came over connections that their charge points had left behind by then.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+
+        Example:
+        ```robotframework
+        Take Over Connections
+        ${count}    Count Commands To Older Connections
+        Should Be Equal    ${count}    ${0}
+        ```
+        """
+        return sum(len(ghost.commands) for point in self.chosen(charge_points) for ghost in point.ghosts)
 
     @keyword(tags=("charge point", "command", "send"))
     def cross_calls(

@@ -92,6 +92,7 @@ def test_a_command_over_the_older_connection_is_seen_and_not_answered(
     background.run(older.send, '[2,"c","Reset",{"type":"Soft"}]')
     wait_until(lambda: ghost.commands or None, timeout=10, failure=lambda: "nothing came")
     background.run(older.close, 1008)
+    assert library.count_commands_to_older_connections() == 1
     with pytest.raises(ExpectationFailed, match=r"got Reset .* over its older connection"):
         library.ghost_should_end(ghost)
     assert gateway.frames(point) == []
