@@ -122,7 +122,7 @@ A Command Goes To The Newest Connection After A Takeover
     [Tags]    R14.9
     [Setup]    The System Is Well And Takes Commands
     @{ids} =    20 Charge Points Have Booted
-    Take Over Connections    ${ids}
+    Take Over Connections    ${ids}    timeout=5 s
     Commands Should Go To The Newest Connections    ${ids}    after a takeover
     [Teardown]    The Charge Points Leave And Commands End
 
@@ -131,7 +131,7 @@ A Command Follows Its Charge Point To Another Gateway
     [Tags]    R14.9
     [Setup]    Another Gateway Joins
     @{ids} =    20 Charge Points Have Booted
-    Take Over Connections    ${ids}    gateway=second
+    Take Over Connections    ${ids}    gateway=second    timeout=5 s
     Commands Should Go To The Newest Connections    ${ids}    after a move to another gateway
     [Teardown]    The Other Gateway Leaves
 

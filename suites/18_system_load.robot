@@ -74,6 +74,7 @@ Newer Connections Take Over From Older Ones Under Load
     [Setup]    The System Is Well For Loads And Takes Commands
     ${reports}    ${answers} =    Take Over Connections Under Load    ${TAKEOVERS}
     The Newer Connections Should Have Won    ${reports}    ${answers}
+    There Should Have Been Enough Takeovers    ${reports}
     [Teardown]    The Charge Points Leave And Commands End
 
 Charge Points That Come And Go Leave Nothing Behind

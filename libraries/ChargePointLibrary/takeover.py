@@ -153,7 +153,7 @@ class Takeover(ConnectingComponent):
             timeout: the longest wait for an answer, and for the end of an older connection.
 
         Returns:
-            `takeovers`, `answered`, `answered_twice`, `left` (older connections that are still open),
+            `takeovers`, `answered`, `unanswered`, `answered_twice`, `left` (older connections that are still open),
             `commands_to_ghosts`, `slowest` (seconds until the last older connection ended), `problems` and `summary`.
             Nothing is judged here.
 

@@ -42,6 +42,7 @@ class Script:
         description: the description of a CALLERROR.
         times: for how many commands; `None` for all.
         action: what is sent before the answer, where the two are to cross.
+        patience: how long its answer is waited for, in seconds.
     """
 
     how: How = How.ACCEPT
@@ -52,6 +53,7 @@ class Script:
     description: str = "Scripted by the test."
     times: int | None = None
     action: str = "Heartbeat"
+    patience: float = 30.0
 
 
 @dataclass(slots=True)

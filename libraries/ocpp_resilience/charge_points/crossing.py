@@ -123,7 +123,7 @@ class Crossing:
         """From now on, every command crosses a CALL."""
         for point in self._points:
             if self._order is Order.COMMAND_FIRST:
-                point.behaviour.follow(ANY, Script(how=How.CROSS, action=self._action, delay=0.0))
+                point.behaviour.follow(ANY, Script(how=How.CROSS, action=self._action, patience=self._limit))
             else:
                 name = f"CALLs of {point.id} that cross commands"
                 self._tasks.append(asyncio.create_task(self._call_on_and_on(point), name=name))

@@ -485,7 +485,7 @@ class ChargePoint:
             elif script.how is not How.SILENCE:
                 if script.how is How.CROSS:
                     with contextlib.suppress(NoAnswer):
-                        await self.call(script.action, self.version.sample(script.action), limit=OBEYING_SECONDS)
+                        await self.call(script.action, self.version.sample(script.action), limit=script.patience)
                 text = self._reply(script, action, message_id, payload)
                 await self._send(text)
                 if script.how is How.TWICE:

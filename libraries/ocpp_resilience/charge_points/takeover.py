@@ -40,6 +40,11 @@ class TakeoverReport:
     problems: list[str] = field(default_factory=list)
 
     @property
+    def unanswered(self) -> int:
+        """CALLs that were sent again on the newer connection and not answered."""
+        return self.takeovers - self.answered
+
+    @property
     def summary(self) -> str:
         """All of it in one sentence."""
         text = (
