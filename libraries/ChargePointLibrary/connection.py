@@ -13,8 +13,9 @@ from ChargePointLibrary.base import ALIAS, ConnectingComponent, plain
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.errors import ConnectFailed
 from ocpp_resilience.charge_points.gateway import Gateway, Login, TlsVersion
+from ocpp_resilience.charge_points.ghost import End
 from ocpp_resilience.charge_points.many import close_all, connect_all
-from ocpp_resilience.charge_points.point import ChargePoint, End
+from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.library import keyword
