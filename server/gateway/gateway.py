@@ -13,7 +13,6 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -44,6 +43,7 @@ from server.ocpp.versions import VERSIONS
 from server.origins import Origins
 from server.redis.link import RedisLink, now
 from server.store.keys import Keys
+from server.store.models import unix_seconds
 
 logger = structlog.get_logger()
 
@@ -441,6 +441,5 @@ def _time_left(expires_at: Any) -> float | None:
     if isinstance(expires_at, str):
         if not envelope.is_rfc3339(expires_at):
             raise ValueError(f"expires_at is {shown(expires_at)}")
-        due = datetime.fromisoformat(expires_at.upper())
-        return min(due.timestamp() - time.time(), LONGEST_COMMAND)
+        return min(unix_seconds(expires_at) - time.time(), LONGEST_COMMAND)
     return min(float(expires_at) / 1000 - time.time(), LONGEST_COMMAND)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from server.processor.queue_consumer import Drain
 from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
 from server.redis.link import RedisLink, now
 from server.store.keys import Keys
-from server.store.view import Changes, NotLoaded, Operation, StateCache, StateView
+from server.store.view import Changes, NotLoaded, Operation, Starts, StateCache, StateView
 
 logger = structlog.get_logger()
 
@@ -163,9 +164,9 @@ class Processor(Drain):
 
     async def _handle(self, batch: Batch) -> Work:
         parsed = [self._parse(raw) for raw in batch.messages]
-        await self._prepare(parsed)
-        elsewhere = await self._waiting_elsewhere(parsed)
         view = StateView(self._cache, self._keys, now=now(), transaction_ids=self._transaction_ids)
+        await self._prepare(parsed, view)
+        elsewhere = await self._waiting_elsewhere(parsed)
         answers: dict[str, list[str]] = {}
         wake: dict[str, dict[str, None]] = {}
         dead_letters: list[str] = []
@@ -215,19 +216,37 @@ class Processor(Drain):
             return InvalidMessage(ErrorCode.INTERNAL_ERROR, "the message could not be read")
         return message
 
-    async def _prepare(self, parsed: list[Message | InvalidMessage]) -> None:
+    async def _prepare(self, parsed: list[Message | InvalidMessage], view: StateView) -> None:
         """Read ahead what handling will ask for, and reserve transaction ids: one round trip each for a whole batch."""
-        wanted: dict[str, None] = {}
+        wanted: dict[str | Starts, None] = {}
         starts = 0
         for message in parsed:
             if type(message) is Call:
                 version = VERSIONS[message.protocol]
                 wanted.update(dict.fromkeys(version.reads(message, self._keys)))
                 starts += version.actions[message.action].takes_id
-        await self._cache.load(wanted)
+        await self._load(wanted, view)
         if starts > len(self._transaction_ids):
             with contextlib.suppress(CorruptState):
                 await self._reserve(starts - len(self._transaction_ids))
+
+    async def _load(self, wanted: Iterable[str | Starts], view: StateView) -> None:
+        """Read values into the cache, and index entries into the view: the cache does not keep those up to date."""
+        starts = [each for each in wanted if isinstance(each, Starts)]
+        await self._cache.load(each for each in wanted if isinstance(each, str))
+        if not starts:
+            return
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            for each in starts:
+                pipeline.zrangebyscore(self._keys.transactions(each.charge_point_id), each.seconds, each.seconds)
+            found = await pipeline.execute(raise_on_error=False)
+        for each, members in zip(starts, found, strict=True):
+            if isinstance(members, ResponseError):
+                view.starts[each] = CorruptState(self._keys.transactions(each.charge_point_id), str(members))
+            elif isinstance(members, RedisError):
+                raise members
+            else:
+                view.starts[each] = [int(member) for member in members if member.isdigit()]
 
     def _tell_sender(
         self,
@@ -305,10 +324,10 @@ class Processor(Drain):
                     raise _refusal(call, ErrorCode.SECURITY_ERROR, "the charge point was not accepted: boot first")
                 return VERSIONS[call.protocol].handle(call, view)
             except NotLoaded as needed:
-                if needed.key == self._keys.transaction_id:
+                if needed.wanted == self._keys.transaction_id:
                     await self._reserve(1)
                 else:
-                    await self._cache.load([needed.key])
+                    await self._load([needed.wanted], view)
 
     def _answer_refused(self, invalid: InvalidMessage, timestamp: str, answers: dict[str, list[str]]) -> None:
         if invalid.charge_point_id is not None and invalid.answer_id is not None:

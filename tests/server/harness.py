@@ -75,9 +75,11 @@ def flat(charge_point_id: str, action: str, message_id: str | None = None, **pay
     return json.dumps(frame | payload).encode()
 
 
-def start_transaction(charge_point_id: str, message_id: str, connector: int = 1, meter: int = 0) -> bytes:
-    """A complete StartTransaction."""
-    payload = {"connectorId": connector, "idTag": "TAG", "meterStart": meter, "timestamp": NOW}
+def start_transaction(
+    charge_point_id: str, message_id: str, connector: int = 1, meter: int = 0, timestamp: str = NOW
+) -> bytes:
+    """A start of a transaction, in its envelope."""
+    payload = {"connectorId": connector, "idTag": "TAG", "meterStart": meter, "timestamp": timestamp}
     return call(charge_point_id, message_id, "StartTransaction", payload)
 
 
