@@ -103,6 +103,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         id_token: `idToken` and `type`.
         remote_start_id: the id of the request that started it.
         stopped_reason: why it stopped.
+        places: the sequence numbers of the events that told evse, id token and so on; later ones replace it.
         version: goes up by one with each write; 0 before the first.
     """
 
@@ -128,6 +129,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     id_token: dict[str, Any] | UnsetType | None = UNSET
     remote_start_id: int | UnsetType | None = UNSET
     stopped_reason: str | UnsetType | None = UNSET
+    places: dict[str, int] | UnsetType = UNSET
 
 
 class Variable(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ def transaction_event(call: Call, view: StateView) -> Outcome:
     known = view.transaction(transaction_id, charge_point_id)
     if known is not None and not _counts(known, number):
         return Outcome(answer)
-    record = _with_event(known or _unknown_before(call), payload, first=known is None)
+    record = _with_event(known or _unknown_before(call), payload)
     record = replace(record, version=record.version + 1)
     keys = view.keys
     writes: dict[str, Record] = {keys.transaction(transaction_id, charge_point_id): record}
@@ -97,40 +97,60 @@ def _unknown_before(call: Call) -> Transaction:
         id_token=None,
         remote_start_id=None,
         stopped_reason=None,
+        places={},
     )
 
 
-def _with_event(record: Transaction, payload: dict[str, Any], *, first: bool) -> Transaction:
+def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
+    """The record with a new event in its place: of each thing, what the highest sequence number says that tells it."""
     number, kind, info = payload["seqNo"], payload["eventType"], payload["transactionInfo"]
     highest = record.seq_no if record.seq_no is not UNSET else -1
     missing = record.missing if record.missing is not UNSET else []
-    late = number < highest
+    places = {} if record.places is UNSET else dict(record.places)
+    values = payload.get("meterValue", [])
     changes: dict[str, Any] = {
         "offline": (record.offline or 0) + payload.get("offline", False),
         "missing": _missing(missing, highest, number, started=kind == "Started"),
         "seq_no": max(highest, number),
+        "places": places,
     }
-    values = payload.get("meterValue", [])
-    if kind == "Started" or first:
-        energy = _first_energy(values) if kind == "Started" else None
+
+    def tell(name: str, **fields: Any) -> None:
+        if number > places.get(name, -1):
+            places[name] = number
+            changes.update(fields)
+
+    if kind == "Started":
+        places["start"] = -1
+        energy = _first_energy(values)
         changes |= {"start_time": payload["timestamp"], "meter_start": energy or 0}
         if record.meter_time is UNSET and energy is not None:
             changes["meter_current"] = energy
+    elif number < places.get("start", number + 1):
+        # Its Started was not seen: it began with the first event that was.
+        places["start"] = number
+        changes["start_time"] = payload["timestamp"]
+    if evse := payload.get("evse"):
+        tell("evse", evse=evse["id"], connector_id=evse.get("connectorId", record.connector_id))
+    if token := payload.get("idToken"):
+        told = {"idToken": token["idToken"], "type": token["type"]}
+        tell("id_token", id_token=told, id_tag=token["idToken"])
+    if "remoteStartId" in info:
+        tell("remote_start_id", remote_start_id=info["remoteStartId"])
+    if "chargingState" in info:
+        tell("charging_state", charging_state=info["chargingState"])
     if kind == "Ended":
-        changes |= _end(record, payload, values)
-    evse, token = payload.get("evse"), payload.get("idToken")
-    if evse is not None and (not late or record.evse is None):
-        changes["evse"] = evse["id"]
-        changes["connector_id"] = evse.get("connectorId", record.connector_id)
-    if token is not None and (not late or record.id_token is None):
-        changes["id_token"] = {"idToken": token["idToken"], "type": token["type"]}
-        changes["id_tag"] = token["idToken"]
-    if "remoteStartId" in info and (not late or record.remote_start_id is None):
-        changes["remote_start_id"] = info["remoteStartId"]
-    if "chargingState" in info and not late:
-        changes["charging_state"] = info["chargingState"]
-    changed = replace(record, **changes)
-    return with_readings(changed, values, _energy_of)
+        # A reason that is not given is a local one (use case E06).
+        reason = info.get("stoppedReason", "Local")
+        changes |= {"status": TransactionStatus.COMPLETED, "stop_time": payload["timestamp"]}
+        changes |= {"stopped_reason": reason, "reason": reason}
+        energy = last_energy(values, _energy_of)
+        if energy is not None:
+            tell("meter_stop", meter_stop=energy)
+    changed = with_readings(replace(record, **changes), values, _energy_of)
+    if changed.status is TransactionStatus.COMPLETED and "meter_stop" not in places and changed.meter_time is not UNSET:
+        changed = replace(changed, meter_stop=changed.meter_current)
+    return changed
 
 
 def _missing(missing: list[int], highest: int, number: int, *, started: bool) -> list[int]:
@@ -138,21 +158,6 @@ def _missing(missing: list[int], highest: int, number: int, *, started: bool) ->
     if number > highest:
         missing = [*missing, *range(max(highest + 1, number - MOST_MISSING), number)]
     return [each for each in missing if each != number and not (started and each < number)][-MOST_MISSING:]
-
-
-def _end(record: Transaction, payload: dict[str, Any], values: list[dict[str, Any]]) -> dict[str, Any]:
-    # A reason that is not given is a local one (use case E06).
-    reason = payload["transactionInfo"].get("stoppedReason", "Local")
-    energy = last_energy(values, _energy_of)
-    if energy is None and record.meter_time is not UNSET:
-        energy = record.meter_current
-    return {
-        "status": TransactionStatus.COMPLETED,
-        "stop_time": payload["timestamp"],
-        "meter_stop": energy,
-        "stopped_reason": reason,
-        "reason": reason,
-    }
 
 
 def _move_connector(known: Transaction | None, record: Transaction, view: StateView, writes: dict[str, Record]) -> None:
