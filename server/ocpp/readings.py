@@ -27,13 +27,17 @@ def with_readings(transaction: Transaction, meter_values: list[dict[str, Any]], 
     energy = None
     for meter_value in meter_values:
         taken = meter_value["timestamp"]
-        newer = not time or not same_time(taken, time)
-        if time and newer and unix_seconds(taken) < unix_seconds(time):
-            continue
+        if newer := taken != time:
+            # Texts may differ and name one instant.
+            newer = not same_time(taken, time)
+            if newer and time and unix_seconds(taken) < unix_seconds(time):
+                continue
         for sample in meter_value["sampledValue"]:
             value = energy_of(sample)
+            if value is None:
+                continue
             reading = f"{sample.get('context', DEFAULT_CONTEXT)} {sample.get('location', DEFAULT_LOCATION)}"
-            if value is None or (not newer and reading in readings):
+            if not newer and reading in readings:
                 continue
             if newer:
                 time, readings, newer = taken, [], False

@@ -311,7 +311,13 @@ class Processor(Drain):
         except Exception:
             logger.exception("handler_failed", action=message.action, message_id=message.message_id)
             return _refusal(message, ErrorCode.INTERNAL_ERROR, f"{message.action} could not be handled")
-        view.apply(message.charge_point_id, outcome.writes, outcome.operations, protocol=message.protocol)
+        view.apply(
+            message.charge_point_id,
+            outcome.writes,
+            outcome.operations,
+            protocol=message.protocol,
+            last_call=outcome.last_call,
+        )
         if message.send:
             return None
         answers.setdefault(message.charge_point_id, []).append(

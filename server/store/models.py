@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -161,6 +162,7 @@ def same_time(one: str, other: str) -> bool:
     return one == other or (unix_seconds(one) == unix_seconds(other) != 0.0)
 
 
+@lru_cache(maxsize=4096)
 def unix_seconds(timestamp: str) -> float:
     """An RFC 3339 time in seconds since 1970, for sorting; 0 where it cannot be had."""
     try:
