@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 import redis
@@ -171,7 +172,8 @@ def _exercise(
             _direct(case, known=statuses.total() % 2 == 0)
         response = case.call(base_url=base, session=session, timeout=2 * SOON)
         statuses[operation.label, response.status_code] += 1
-        case.validate_response(response, checks=checks)
+        if response.status_code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # a schema does not say how long a body may be
+            case.validate_response(response, checks=checks)
 
     ask()
 
