@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade clean
+.PHONY: help acceptance baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade mutants clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
 	  $(addprefix --only ,$(ONLY)) $(if $(SOUND),--sound $(SOUND)) $(if $(BURNERS),--burners $(BURNERS)) \
 	  $(if $(LIMIT),--limit $(LIMIT)) $(if $(STEADY),--steady)
+
+mutants: $(INSTALLED)  ## Run the suites against drawn mutants of the server (COUNT=20 SEED=7 UNDER=server/ocpp)
+	$(BIN)/python tests/defects/mutants.py $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) \
+	  $(addprefix --under ,$(UNDER))
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache
