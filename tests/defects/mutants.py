@@ -18,6 +18,7 @@ import copy
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -345,6 +346,8 @@ def main() -> int:
         for each in chosen:
             print(f"{each.file}:{each.line}  {each.what}")
         return 0
+    # Told to end, it ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         verdicts = asyncio.run(run(chosen, options.jobs, Path(scratch), _say))
     survivors = [each for each in verdicts if each.seen_by is None]

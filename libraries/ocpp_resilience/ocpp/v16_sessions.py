@@ -23,6 +23,7 @@ Script: TypeAlias = Generator[list[Step], Answers, None]
 MOST_CONNECTORS = 4
 SESSION_ACTIONS = tuple(CORE)
 """The actions that a script sends."""
+ID_TAGS = ("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")
 STATUSES = (
     "Available",
     "Preparing",
@@ -138,7 +139,7 @@ class SessionScript:
         meter = self._chance.choice((0, 1, self._chance.randrange(2_000_000)))
         start = {
             "connectorId": connector,
-            "idTag": self._chance.choice(("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")),
+            "idTag": self._chance.choice(ID_TAGS),
             "meterStart": meter,
             "timestamp": self._now(),
         }
@@ -229,7 +230,7 @@ class SessionScript:
         if dice < 0.7:
             return "DiagnosticsStatusNotification", {"status": chance.choice(("Idle", "Uploaded", "Uploading"))}
         action = chance.choice(("Authorize", "DataTransfer", "Heartbeat"))
-        return action, VERSION.sample(action)
+        return action, VERSION.sample(action) | ({"idTag": chance.choice(ID_TAGS)} if action == "Authorize" else {})
 
     def _boot(self) -> Step:
         chance = self._chance
