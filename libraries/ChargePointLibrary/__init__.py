@@ -9,6 +9,7 @@ from ChargePointLibrary.connection import Connection
 from ChargePointLibrary.fleet import Fleets
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
+from ChargePointLibrary.security import Security
 from ChargePointLibrary.volume import Volume
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.charge_points.many import ChargePoints
@@ -21,7 +22,7 @@ __all__ = ["ChargePointLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Volume):
+    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Volume):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -97,5 +98,6 @@ class ChargePointLibrary(_Keywords):
                 Fleets(points, gateways, ids),
                 Commands(points),
                 Frames(points),
+                Security(),
             ]
         )

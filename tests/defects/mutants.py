@@ -273,7 +273,7 @@ async def _first_failure(suite: Path, overlay: Path, limit: float) -> tuple[str 
     environment = {name: value for name, value in os.environ.items() if name != "DEFECT"}
     # The changed server goes before that of the checkout, in the server's processes and in Robot's own.
     environment |= {
-        "PYTHONPATH": os.pathsep.join([str(overlay), str(HERE / "inject")]),
+        "PYTHONPATH": os.pathsep.join([str(overlay), str(HERE / "inject"), environment.get("PYTHONPATH", "")]),
         "PYTHONSAFEPATH": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "GRADE_LONGEST_WAIT": str(LONGEST_WAIT),

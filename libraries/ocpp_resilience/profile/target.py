@@ -29,6 +29,7 @@ from ocpp_resilience.profile.sections import (
     Ready,
     Running,
     Section,
+    Security,
     SettingValue,
     Start,
     Timeouts,
@@ -52,6 +53,7 @@ class Target(Section, frozen=True):
         commands: how it is made to send commands.
         announcement: what a gateway writes when a charge point connects.
         gateway: how charge points connect.
+        security: how it is made to ask charge points who they are.
         log: where its log is, and what a record in it looks like.
         message_format: what it takes off its request queue.
         redis: its databases and keys.
@@ -75,6 +77,7 @@ class Target(Section, frozen=True):
     commands: Commands = Commands()
     announcement: Announcement = Announcement()
     gateway: Gateway = Gateway()
+    security: Security = Security()
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     state: State = State()
@@ -127,6 +130,16 @@ class Target(Section, frozen=True):
             return Capability(capability) in self.capabilities
         except ValueError:
             raise UsageError(f"Unknown capability '{capability}' (allowed: {listed(Capability)}).") from None
+
+    def require(self, capability: Capability) -> None:
+        """Go on only with a system that has `capability`.
+
+        Raises:
+            LacksCapability: it has not.
+        """
+        if not self.has(capability):
+            wanted = capability.value.replace("_", " ")
+            raise LacksCapability(f"Target '{self.name}' does not support {wanted} (capabilities in {self.source}).")
 
     @property
     def version(self) -> Version:

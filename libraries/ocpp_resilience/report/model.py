@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ocpp_resilience.report.grade import Grade
+from ocpp_resilience.struct_schema import described_components
 
 FORMAT = 1
 """Version of the format, in the field `format`."""
@@ -332,4 +333,5 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of `resilience.json`."""
-    return msgspec.json.schema(Report)
+    root, parts = described_components(Report)
+    return {**root, "$defs": parts}
