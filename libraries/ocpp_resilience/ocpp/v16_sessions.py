@@ -92,6 +92,7 @@ class SessionScript:
         self._connectors = chance.randint(1, MOST_CONNECTORS)
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
+        self._last_values: dict[str, Any] = {}
         # Some charge points were offline: what they tell happened days ago.
         self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
 
@@ -129,6 +130,8 @@ class SessionScript:
                 steps += self._starts(chance.choice(idle))
             elif running and dice < 0.65:
                 steps += self._while_charging(chance.choice(running))
+            elif self._ended and dice < 0.68:
+                steps.append(("StartTransaction", dict(chance.choice(self._ended).start)))
             elif dice < 0.75:
                 steps += self._not_its_own()
             else:
@@ -188,6 +191,8 @@ class SessionScript:
     def _meter_values(self, connector: int, transaction: int | None, meter: int) -> Step:
         chance = self._chance
         values = []
+        if self._last_values and chance.random() < 0.15:
+            return "MeterValues", self._last_values
         for number in range(chance.randint(1, 3)):
             register: dict[str, str] = {"value": str(meter + number)}
             if chance.random() < 0.3:
@@ -200,10 +205,14 @@ class SessionScript:
                 register["context"] = chance.choice(("Sample.Periodic", "Sample.Clock", "Trigger"))
             samples = [register, *chance.sample(OTHER_SAMPLES, chance.randint(0, 2))]
             chance.shuffle(samples)
-            values.append({"timestamp": self._now(), "sampledValue": samples})
+            # Some were taken earlier, and come late.
+            earlier = self._clock - timedelta(seconds=chance.randrange(1, 900))
+            taken = rfc3339(earlier) if chance.random() < 0.2 else self._now()
+            values.append({"timestamp": taken, "sampledValue": samples})
         payload: dict[str, Any] = {"connectorId": connector, "meterValue": values}
         if transaction is not None:
             payload["transactionId"] = transaction
+            self._last_values = payload
         return "MeterValues", payload
 
     def _not_its_own(self) -> list[Step]:

@@ -55,4 +55,4 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_transfer: list[str] = msgspec.field(default_factory=lambda: ["UnknownVendorId"])
     busy_connector: OnBusyConnector = OnBusyConnector.KEEP
     repeated_start: RepeatedStart = RepeatedStart.SAME
-    meter_current: MeterCurrent = MeterCurrent.LAST
+    meter_current: MeterCurrent = MeterCurrent.NEWEST

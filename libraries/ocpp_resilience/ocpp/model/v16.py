@@ -401,7 +401,8 @@ class Model16:
                 energy = _energy(sample)
                 if energy is None:
                     continue
-                identity = (at, *(sample.get(name) for name in ("measurand", "phase", "location", "context")))
+                # What is not given has its default (section 7.33): it makes no other reading.
+                identity = at, sample.get("location", "Outlet"), sample.get("context", "Sample.Periodic")
                 if identity in transaction.counted:
                     continue
                 transaction.counted |= {identity}
