@@ -35,6 +35,8 @@ SERVER = ROOT / "server"
 SECONDS_FOR_ONE = 600
 """A mutant that takes longer is one that was seen: the sound server needs half of that."""
 SECONDS_TO_END = 60
+TEARDOWN = "Parent suite teardown failed"
+"""What all tests of a suite say whose teardown failed: a test that failed by itself says more."""
 
 SUITES: dict[str, tuple[str, ...]] = {
     "api": ("14", "16", "18"),
@@ -242,8 +244,9 @@ class _FirstFailure(ResultVisitor):
 
     def visit_test(self, test: TestCase) -> None:
         # What the run left out after the first failure has failed, too.
-        if test.status == "FAIL" and self.test is None:
-            self.test, self.message = test.name, " ".join(test.message.split())[:300]
+        message = " ".join(test.message.split())[:300]
+        if test.status == "FAIL" and (self.test is None or self.message.startswith(TEARDOWN)):
+            self.test, self.message = test.name, message
 
 
 async def judge(mutation: Mutation, scratch: Path) -> Verdict:

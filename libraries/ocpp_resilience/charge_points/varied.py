@@ -49,7 +49,9 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
     whole = Exchange(sent=0, answers=[], problems=[], seconds=0.0)
 
     async def act(point: ChargePoint) -> None:
-        script = SessionScript(point.id, chances[point.id], neighbours, rounds).run()
+        script = SessionScript(
+            point.id, chances[point.id], neighbours, rounds, actions=point.gateway.target.handled
+        ).run()
         steps = next(script)
         while True:
             payloads: list[dict[str, Any] | None] = []

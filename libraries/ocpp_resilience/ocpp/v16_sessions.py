@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeAlias
@@ -23,6 +23,8 @@ Script: TypeAlias = Generator[list[Step], Answers, None]
 MOST_CONNECTORS = 4
 SESSION_ACTIONS = tuple(CORE)
 """The actions that a script sends."""
+TRANSACTION_ACTIONS = ("StartTransaction", "MeterValues", "StopTransaction")
+"""Those without which there is no session."""
 ID_TAGS = ("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")
 STATUSES = (
     "Available",
@@ -82,13 +84,23 @@ class SessionScript:
         chance: decides.
         neighbours: whose transactions it tries to change.
         rounds: how many times it says something.
+        actions: what the system supports; other messages are left out.
     """
 
-    def __init__(self, charge_point: str, chance: random.Random, neighbours: Neighbours, rounds: int) -> None:
+    def __init__(
+        self,
+        charge_point: str,
+        chance: random.Random,
+        neighbours: Neighbours,
+        rounds: int,
+        *,
+        actions: Collection[str] = SESSION_ACTIONS,
+    ) -> None:
         self.charge_point = charge_point
         self._chance = chance
         self._neighbours = neighbours
         self._rounds = rounds
+        self._actions = actions
         self._connectors = chance.randint(1, MOST_CONNECTORS)
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
@@ -98,14 +110,17 @@ class SessionScript:
 
     def run(self) -> Script:
         """The script."""
-        yield [self._boot(), self._status(0), *(self._status(number) for number in self._numbers())]
+        yield self._supported([self._boot(), self._status(0), *(self._status(number) for number in self._numbers())])
         for _ in range(self._rounds):
-            steps = self._steps()
+            steps = self._supported(self._steps())
             answers = yield steps
             self._learn(steps, answers)
         for charging in list(self._running.values()):
             if self._chance.random() < 0.7:
-                yield [self._stop(charging), self._status(charging.connector, "Available")]
+                yield self._supported([self._stop(charging), self._status(charging.connector, "Available")])
+
+    def _supported(self, steps: list[Step]) -> list[Step]:
+        return [step for step in steps if step[0] in self._actions]
 
     def _numbers(self) -> range:
         return range(1, self._connectors + 1)
