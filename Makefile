@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade mutants lock newest lowest locked clean
+.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade mutants lock newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,11 +20,15 @@ $(INSTALLED): pyproject.toml locks/dev.txt
 acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/
 	$(BIN)/robot --outputdir results suites/
 
+release: $(INSTALLED)  ## Decide whether a system is ready: all suites, full soak, repetitions (TARGET=profile REDIS_URL=redis://...)
+	$(BIN)/python -m ocpp_resilience.run --release $(if $(TARGET),--target $(TARGET)) $(if $(REDIS),--redis $(REDIS)) \
+	  $(if $(REDIS_URL),--redis-url $(REDIS_URL))
+
 baseline: $(INSTALLED)  ## Accept the last run of the suites as the one that later runs are compared with
 	$(BIN)/python -m ocpp_resilience.report results/output.xml --accept
 
 soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more than 10 minutes; leaves results/soak
-	$(BIN)/robot --outputdir results/soak --variable SOAK:605s suites/
+	$(BIN)/robot --outputdir results/soak --variable SOAK:605s --variable "COMINGS AND GOINGS:20000" suites/
 
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container

@@ -10,7 +10,7 @@ from EvidenceLibrary.plan import Plan
 from EvidenceLibrary.sampling import Sampling
 from EvidenceLibrary.variables import Variables
 from ocpp_resilience.evidence.requirements import DEFAULT_FILE
-from ocpp_resilience.report.listener import RunReporter
+from ocpp_resilience.report.listener import REPORTER
 from ocpp_resilience.robot.library import KeywordLibrary
 
 __all__ = ["EvidenceLibrary"]
@@ -70,15 +70,24 @@ class EvidenceLibrary(_Keywords):
         """
         self._plan = Plan()
         super().__init__([Measurements(requirements, measurements), self._plan, Sampling(), Variables()])
-        self._reporter = RunReporter()
+        REPORTER.use_requirements(requirements)
 
-    def _start_suite(self, data: Any, _result: Any) -> None:
+    def _start_suite(self, data: Any, result: Any) -> None:
         self._plan.start_suite(data)
-        self._reporter.start_suite(data)
+        REPORTER.start_suite(data, result)
+
+    def _start_test(self, _data: Any, result: Any) -> None:
+        REPORTER.start_test(result)
+
+    def _start_body_item(self, _data: Any, result: Any) -> None:
+        REPORTER.start_item(result)
+
+    def _end_body_item(self, _data: Any, result: Any) -> None:
+        REPORTER.end_item(result)
 
     def _end_test(self, _data: Any, result: Any) -> None:
-        self._reporter.end_test(result)
+        REPORTER.end_test(result)
 
     def _end_suite(self, data: Any, result: Any) -> None:
         super()._end_suite(data, result)
-        self._reporter.end_suite(result)
+        REPORTER.end_suite(result)

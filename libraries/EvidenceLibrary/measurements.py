@@ -9,14 +9,18 @@ from pathlib import Path
 
 from robot.api import logger
 
-from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.errors import Inconclusive, MissedRequirement, SkippedAsInconclusive, UsageError
 from ocpp_resilience.evidence.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
-from ocpp_resilience.evidence.requirements import LENGTHS_OF_TIME, Requirements, in_unit, load, with_unit
+from ocpp_resilience.evidence.requirements import LENGTHS_OF_TIME, Judgement, Requirements, in_unit, load, with_unit
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.report import series
+from ocpp_resilience.robot.facts import RECORDER, TestIdentity, current_test
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import output_folder, robot_variable
+from ocpp_resilience.robot.variables import output_folder
 from ocpp_resilience.text import examples
+
+OF_A_LOAD = {"msg/s", "x", "ms"}
+"""Units of values that say something only where the load was what it was meant to be."""
 
 
 class Measurements(Component):
@@ -47,8 +51,10 @@ class Measurements(Component):
         The requirement, its threshold, the measured value and the margin are logged as a table, and the measurement is
         recorded as `Record Measurement` does, whether it is met or not.
 
-        A value that keeps its threshold is inconclusive, which fails too, when a fault that began in the same test was
-        not proven to have taken effect.
+        The value is inconclusive, which fails too, when a fault that began in the same test was not proven to have
+        taken effect. A value that keeps its threshold is recorded as inconclusive, without a failure, when the load
+        generator of the same test was the limit and it is a rate, a ratio or a response time. What must never happen,
+        such as a lost message, is judged all the same.
 
         Args:
             requirement: the id, for example `R13.3`.
@@ -59,8 +65,9 @@ class Measurements(Component):
             message: said in front of the failure.
 
         Raises:
-            ExpectationFailed: the threshold is not met; the message says what was required and measured, and by how
-                much it was missed. Or it is inconclusive; the message says which fault is not proven.
+            MissedRequirement: the threshold is not met; the message says what was required and measured, and by how
+                much it was missed.
+            Inconclusive: it decides nothing; the message says which fault is not proven.
             UsageError: unknown requirement or threshold, or a value that does not fit the threshold's unit.
 
         Example:
@@ -72,8 +79,9 @@ class Measurements(Component):
         """
         known = self.requirements.get(requirement)
         judgement = self.requirements.threshold(requirement, name).judge(measured)
-        suite, test = robot_variable("SUITE NAME"), robot_variable("TEST NAME")
-        unproven = JOURNAL.unproven(suite, test)
+        test = current_test()
+        unproven = _unproven(test)
+        doubts = unproven or _doubts(judgement)
         self._keep(
             Measurement.of(
                 requirement,
@@ -83,18 +91,51 @@ class Measurements(Component):
                 judgement=judgement,
                 samples=samples,
                 method=method,
-                suite=suite,
                 test=test,
-                inconclusive=bool(unproven),
+                doubt="; ".join(doubts),
             )
         )
         logger.info(as_html(known, name, judgement, samples=samples, method=method), html=True)
-        if not judgement.met:
-            text = failure_text(known, name, judgement, samples=samples, method=method)
-            raise ExpectationFailed(f"{message} {text}" if message else text)
+        text = "" if judgement.met else failure_text(known, name, judgement, samples=samples, method=method)
+        if text and message:
+            text = f"{message} {text}"
         if unproven:
-            faults = "; ".join(f"{fault}: {fault.proof or 'nothing was seen'}" for fault in unproven)
-            raise ExpectationFailed(f"{requirement} {name} is inconclusive, since not every fault is proven: {faults}.")
+            raise Inconclusive(
+                f"{requirement} {name} is inconclusive, since not every fault is proven: "
+                f"{'; '.join(unproven)}. {text}".rstrip(),
+                requirement=requirement,
+            )
+        if text and doubts:
+            raise Inconclusive(
+                f"{requirement} {name} is inconclusive: {'; '.join(doubts)}. {text}", requirement=requirement
+            )
+        if doubts:
+            logger.warn(f"{requirement} {name} is inconclusive: {'; '.join(doubts)}.")
+        if text:
+            raise MissedRequirement(text, requirement=requirement)
+
+    @keyword(tags=("evidence",))
+    def skip_as_inconclusive(self, reason: str, *, requirement: str | None = None) -> None:
+        """Skips the test, since what was seen decides nothing about the system.
+
+        Args:
+            reason: why, in words.
+            requirement: the id that is not decided; what the test has measured of its other requirements by then
+                stands. Without one, nothing of the test is decided.
+
+        Raises:
+            SkippedAsInconclusive: always.
+            UsageError: unknown requirement.
+
+        Example:
+
+        ```robotframework
+        IF    $load.duration < 600    Skip As Inconclusive    Too short a run.    requirement=R18.4
+        ```
+        """
+        if requirement is not None:
+            self.requirements.get(requirement)
+        raise SkippedAsInconclusive(f"Inconclusive: {reason}", requirement=requirement)
 
     @keyword(tags=("evidence", "getter"))
     def get_examples(self, found: Sequence[object], *, most: int = 3) -> str:
@@ -188,16 +229,19 @@ class Measurements(Component):
                 f"for example unit={next(iter(LENGTHS_OF_TIME))}. Thresholds: {', '.join(known.thresholds)}."
             )
         in_its_unit = in_unit(value, unit)
+        judgement = threshold.judge(in_its_unit) if threshold else None
+        test = current_test()
+        doubts = (_unproven(test) or _doubts(judgement)) if judgement else []
         measurement = Measurement.of(
             requirement,
             name,
             in_its_unit,
             unit,
-            judgement=threshold.judge(in_its_unit) if threshold else None,
+            judgement=judgement,
             samples=samples,
             method=method,
-            suite=robot_variable("SUITE NAME"),
-            test=robot_variable("TEST NAME"),
+            test=test,
+            doubt="; ".join(doubts),
         )
         self._keep(measurement)
         verdict = f" (required {threshold}: {measurement.verdict})" if threshold else ""
@@ -248,3 +292,21 @@ class Measurements(Component):
                 "Outside Robot Framework there is no output folder: give the library a file, measurements=PATH."
             )
         MeasurementFile(path).append(measurement)
+
+
+def _unproven(test: TestIdentity) -> list[str]:
+    """The faults of a test that nothing proves, each with what was seen."""
+    return [f"{fault}: {fault.proof or 'nothing was seen'}" for fault in JOURNAL.unproven(test.suite, test.test)]
+
+
+def _doubts(judgement: Judgement) -> list[str]:
+    """What made the loads of this test inconclusive, where that matters for a value.
+
+    A generator that is late makes a load smaller and its times longer. So a rate, a ratio or a time that is kept all
+    the same is doubtful; what is missed may be the generator's fault, but for something that must never happen at all.
+    """
+    threshold = judgement.threshold
+    if judgement.met:
+        return RECORDER.doubts if threshold.unit in OF_A_LOAD else []
+    never = threshold.comparison == "==" and threshold.value == 0
+    return [] if never else RECORDER.doubts

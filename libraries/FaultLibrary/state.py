@@ -6,7 +6,7 @@ from typing import Any
 
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 
-from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.errors import NotPossibleHere, UsageError
 from ocpp_resilience.faults.fault import InjectableFault, Place, Subjects
 from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultRecord
@@ -57,7 +57,7 @@ class FaultState:
         """Inject a fault; one that does not last is healed at once.
 
         Raises:
-            LacksCapability: it cannot be done to this Redis or with this proxy.
+            NotPossibleHere: it cannot be done to this Redis or with this proxy.
         """
         self.check(type(fault), alias)
         record = self.injector.inject(fault)
@@ -69,11 +69,11 @@ class FaultState:
         """Check that a fault is possible here.
 
         Raises:
-            LacksCapability: the Redis behind the proxy is external, or the proxy a real Toxiproxy.
+            NotPossibleHere: the Redis behind the proxy is external, or the proxy a real Toxiproxy.
             UsageError: it acts on Redis, and the proxy stands before a gateway.
         """
         if kind.place.needs_redis_of_the_test and (name := self.external(alias)):
-            raise LacksCapability(
+            raise NotPossibleHere(
                 f"{name} is external: '{kind.name}' is not done to it, only the way to it can be disturbed."
             )
         on_redis_only = kind.place in {Place.COMMAND, Place.REDIS}

@@ -12,12 +12,13 @@ from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import Aim, Workshop
-from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.errors import ExpectationFailed, Inconclusive, UsageError
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
 from ocpp_resilience.load.profile import LoadProfile, LoadSchedule
 from ocpp_resilience.profile import Target
 from ocpp_resilience.report import series
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.waiting import seconds
 
@@ -355,7 +356,7 @@ class Loads(Component):
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
-            ExpectationFailed: it was, in one of them; says why.
+            Inconclusive: it was, in one of them; says why.
             SkipExecution: the same, with `skip`.
 
         Example:
@@ -367,7 +368,7 @@ class Loads(Component):
         reasons = list(dict.fromkeys(reason for each in (result, *others) for reason in each.saturated))
         if reasons:
             text = f"Inconclusive: {'; '.join(reasons)}."
-            raise SkipExecution(text) if skip else ExpectationFailed(text)
+            raise SkipExecution(text) if skip else Inconclusive(text)
 
     @keyword(tags=("load", "check"))
     def load_should_have_had_the_machine(self, *results: LoadResult, skip: bool = False) -> None:
@@ -381,7 +382,7 @@ class Loads(Component):
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
-            ExpectationFailed: they have, in one of the loads; says how much.
+            Inconclusive: they have, in one of the loads; says how much.
             SkipExecution: the same, with `skip`.
 
         Example:
@@ -397,7 +398,7 @@ class Loads(Component):
                 f"Inconclusive: other programs have used {most:.1f} of the {cores} processor cores meanwhile "
                 f"(allowed {OTHERS_LIMIT * cores:g})."
             )
-            raise SkipExecution(text) if skip else ExpectationFailed(text)
+            raise SkipExecution(text) if skip else Inconclusive(text)
 
     @keyword(tags=("load", "getter"))
     def get_load_charge_points(self, charge_points: int | None = None) -> list[str]:
@@ -463,6 +464,7 @@ def _report(name: str, result: LoadResult) -> LoadResult:
     )
     _draw(name, result)
     if result.saturated:
+        RECORDER.doubt(f"the load generator was the limit of {name}: {'; '.join(result.saturated)}")
         logger.warn(f"{name} is inconclusive: {'; '.join(result.saturated)}.")
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import OcppServer
@@ -77,6 +78,7 @@ class OcppServerLibrary(_Keywords):
 
 def _close(server: OcppServer) -> None:
     """What was done to a server lasts no longer than the server."""
+    RECORDER.unwatch(server)
     try:
         server.close()
     finally:

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 from robot.api import logger
 from robot.api.types import Secret
 
-from ocpp_resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, NotPossibleHere, UsageError, WaitTimeout
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.processes import ChildProcess, Exit
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.services import RestartHow
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import OcppServer
@@ -82,9 +83,10 @@ class Lifecycle(Component):
             server = None
         if server is None:
             if profile.running is not None and self._servers.aliases():
-                raise LacksCapability(f"Target '{profile.name}' runs already: there is one of it, and no '{alias}'.")
+                raise NotPossibleHere(f"Target '{profile.name}' runs already: there is one of it, and no '{alias}'.")
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)
+            RECORDER.watch(server, lambda: server.crashes_in_all, server.exited)
         server.configure(_plain(redis_url), {name: _plain(value) for name, value in settings.items()})
         return self._start(server, timeout)
 

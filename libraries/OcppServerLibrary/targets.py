@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from robot.api import SkipExecution
-
+from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.robot.library import Component, keyword
 
@@ -20,7 +19,7 @@ class Targets(Component):
             target: a bundled target profile, or the path of one.
 
         Raises:
-            SkipExecution: the target does not have it.
+            LacksCapability: the target does not have it; its requirements are not applicable.
 
         Example:
         ```robotframework
@@ -30,7 +29,7 @@ class Targets(Component):
         profile = Target.load(target)
         if not profile.has(capability):
             wanted = capability.value.replace("_", " ")
-            raise SkipExecution(
+            raise LacksCapability(
                 f"Target '{profile.name}' does not support {wanted} (capabilities in {profile.source})."
             )
 
@@ -111,7 +110,7 @@ class Targets(Component):
             target: a bundled target profile, or the path of one.
 
         Raises:
-            SkipExecution: the target runs already.
+            NotPossibleHere: the target runs already; its requirements are inconclusive.
 
         Example:
         ```robotframework
@@ -120,7 +119,7 @@ class Targets(Component):
         """
         profile = Target.load(target)
         if profile.running is not None:
-            raise SkipExecution(
+            raise NotPossibleHere(
                 f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "
                 f"(running in {profile.source})."
             )

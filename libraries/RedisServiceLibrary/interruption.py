@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ocpp_resilience.errors import LacksCapability
+from ocpp_resilience.errors import NotPossibleHere
 from ocpp_resilience.redis.services import ExternalRedis, RedisService
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
@@ -37,7 +37,7 @@ class Interruption(Component):
         """
         service = self._services.get(alias)
         if isinstance(service, ExternalRedis):
-            raise LacksCapability(
+            raise NotPossibleHere(
                 f"{service.name} is external: it is left as it is, only the way to it can be disturbed."
             )
 

@@ -22,10 +22,53 @@ class UsageError(ResilienceError, ValueError):
 
 
 class LacksCapability(UsageError):
-    """The target has not got what a keyword needs, as its profile says: the test is skipped with this reason.
+    """The target has not got what a keyword needs, as its profile declares: the test is skipped with this reason.
 
-    A requirement that could not be tried is not applicable; it is neither met nor missed.
+    A requirement that could not be tried for it is not applicable; it is neither met nor missed.
+
+    Attributes:
+        declared: whether the profile declares it; only then is the requirement not applicable.
     """
+
+    ROBOT_SKIP_EXECUTION = True
+    declared = True
+
+
+class NotPossibleHere(LacksCapability):
+    """This run cannot try it, although the target may well have it: the test is skipped, the requirement inconclusive.
+
+    For example Redis is external, or the proxy is a real Toxiproxy.
+    """
+
+    declared = False
+
+
+class MissedRequirement(ExpectationFailed):
+    """A threshold of a requirement was missed.
+
+    Attributes:
+        requirement: its id.
+    """
+
+    def __init__(self, message: str, *, requirement: str) -> None:
+        super().__init__(message)
+        self.requirement = requirement
+
+
+class Inconclusive(ExpectationFailed):
+    """What was seen decides nothing: a fault without proof, a generator that was late, a run that was too short.
+
+    Attributes:
+        requirement: the id that it does not decide; `None` when it decides nothing of the test.
+    """
+
+    def __init__(self, message: str, *, requirement: str | None = None) -> None:
+        super().__init__(message)
+        self.requirement = requirement
+
+
+class SkippedAsInconclusive(Inconclusive):
+    """The same; the test is skipped, rather than failed."""
 
     ROBOT_SKIP_EXECUTION = True
 

@@ -333,6 +333,22 @@ async def test_a_second_connection_replaces_the_first(server: ServerProcess, cli
                 assert heard(client, events) == []
 
 
+async def test_the_newest_of_connections_in_quick_succession_stays_open(server: ServerProcess) -> None:
+    """Redis learns of them one after the other: what it knows of an older one says nothing about the newest."""
+
+    async def connect_again_and_again(charge_point_id: str) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            newest = await stack.enter_async_context(plugged(server, charge_point_id))
+            for number in range(10):
+                await send(newest, 2, f"left-{number}", "Heartbeat", {})
+                newest = await stack.enter_async_context(plugged(server, charge_point_id))
+                await ask(newest, f"h{number}", "Heartbeat")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(50):
+            group.create_task(connect_again_and_again(f"CP-AGAIN-{number}"))
+
+
 async def test_a_connection_to_another_gateway_replaces_the_first(
     server: ServerProcess, client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:

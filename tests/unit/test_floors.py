@@ -25,12 +25,13 @@ FLOORS = (
         "http_client",
         "strict_yaml",
         "struct_schema",
+        "json_lines",
         "robot",
     },
     {"redis", "profile", "ocpp"},
     {"transport", "system", "ledger", "evidence"},
     {"load", "faults", "correlation", "charge_points", "state", "report"},
-    {"check"},
+    {"check", "run"},
 )
 """The rooms of the engine, lowest floor first; a room may import from its own floor and from those below it."""
 

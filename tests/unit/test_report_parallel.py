@@ -135,7 +135,7 @@ def test_outside_of_pabot_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
 
 def test_without_results_there_is_nothing_to_join(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
-    assert joined(tmp_path, "output.xml") == (None, False)
+    assert joined(tmp_path) == (None, False)
     (tmp_path / "0" / "output.xml").write_text("<robot>")
     (tmp_path / "last-has-started").touch()
-    assert joined(tmp_path, "output.xml") == (None, False)
+    assert joined(tmp_path) == (None, False)

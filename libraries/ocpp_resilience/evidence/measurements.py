@@ -10,8 +10,9 @@ from typing import Self
 
 import msgspec
 
-from ocpp_resilience.errors import ResilienceError
+from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.requirements import Judgement, Requirement, with_unit
+from ocpp_resilience.robot.facts import TestIdentity
 
 FILE_NAME = "measurements.jsonl"
 INCONCLUSIVE = "inconclusive"
@@ -28,6 +29,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         recorded_at: when, RFC 3339 with zone.
         suite: full name of the Robot suite, `None` outside Robot Framework.
         test: name of the Robot test, `None` outside a test.
+        start: when Robot Framework started that test, exactly as in `output.xml`; empty outside a test.
         requirement: for example `R13.3`.
         name: of the threshold, or of a value that has none.
         value: the measured value in `unit`.
@@ -35,8 +37,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         comparison: of the threshold: `<`, `<=`, `==`, `>=`, `>`; `None` without one.
         threshold: the limit in `unit`, `None` without one.
         margin: how far the value is on the good side of the limit in `unit`, below 0 when missed; `None` without one.
-        verdict: `met`, `not met`, or `inconclusive` when it would be met but a fault of the test was not proven to have
-            taken effect; `None` without a threshold.
+        verdict: `met`, `not met`, or `inconclusive` when the value decides nothing; `None` without a threshold.
+        doubt: why it decides nothing: a fault of the test without proof, a generator that was late.
         samples: how many single measurements the value is made from, where known.
         method: how it was measured, in words.
     """
@@ -55,6 +57,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str | None = None
     samples: int | None = None
     method: str | None = None
+    start: str = ""
+    doubt: str = ""
 
     @classmethod
     def of(
@@ -67,19 +71,20 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         judgement: Judgement | None = None,
         samples: int | None = None,
         method: str | None = None,
-        suite: str | None = None,
-        test: str | None = None,
-        inconclusive: bool = False,
+        test: TestIdentity | None = None,
+        doubt: str = "",
     ) -> Self:
         """A measurement of this run, made now; `judgement` gives threshold, margin and verdict.
 
-        With `inconclusive`, a value that keeps its threshold proves nothing all the same.
+        With a `doubt`, the value decides nothing, whether it keeps its threshold or not.
         """
+        test = test or TestIdentity()
         return cls(
             run=RUN,
             recorded_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            suite=suite,
-            test=test,
+            suite=test.suite,
+            test=test.test,
+            start=test.start,
             requirement=requirement,
             name=name,
             value=value,
@@ -87,11 +92,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
             comparison=judgement.threshold.comparison if judgement else None,
             threshold=judgement.threshold.value if judgement else None,
             margin=judgement.margin if judgement else None,
-            verdict=None
-            if judgement is None
-            else INCONCLUSIVE
-            if inconclusive and judgement.met
-            else judgement.verdict,
+            verdict=None if judgement is None else INCONCLUSIVE if doubt else judgement.verdict,
+            doubt=doubt if judgement else "",
             samples=samples,
             method=method,
         )
@@ -113,23 +115,7 @@ class MeasurementFile:
         Raises:
             ResilienceError: the file cannot be written; without its evidence a run proves nothing.
         """
-        line = msgspec.json.encode(measurement) + b"\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file:
-                if self._ends_within_a_line(file.tell()):
-                    line = b"\n" + line
-                file.write(line)
-        except OSError as error:
-            raise ResilienceError(f"The measurement cannot be written to {self.path}: {error.strerror}.") from error
-
-    def _ends_within_a_line(self, size: int) -> bool:
-        """Whether a writer was killed in the middle of its line."""
-        if size == 0:
-            return False
-        with self.path.open("rb") as file:
-            file.seek(size - 1)
-            return file.read(1) != b"\n"
+        json_lines.append(self.path, [measurement])
 
 
 def failure_text(

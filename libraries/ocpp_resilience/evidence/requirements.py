@@ -37,6 +37,9 @@ Statistic = Literal["maximum", "minimum", "median", "mean", "count", "share", "r
 LENGTHS_OF_TIME = {"ms": 0.001, "s": 1.0, "min": 60.0}
 """Units of time, each with its length in seconds."""
 
+MOST_RUNS = 10
+"""How many times a release runs the tests of a requirement at most."""
+
 UNITS = frozenset({*LENGTHS_OF_TIME, "KB", "MB", "MiB", "%", "msg/s", "x", "HTTP status"})
 """Units that need no listing under `counted`."""
 
@@ -161,12 +164,14 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         test: the number of the test that proves it; 0 for the whole.
         title: one sentence.
         thresholds: by name.
+        runs: how many times a release runs its tests.
     """
 
     id: str
     test: int
     title: str
     thresholds: Mapping[str, Threshold]
+    runs: int = 1
 
 
 @dataclass(frozen=True)
@@ -309,6 +314,8 @@ def _requirement(entry: object, position: int, path: Path, units: frozenset[str]
         )
     if not requirement.title.endswith("."):
         raise RequirementsFileError(f"{where}: field 'title': expected a sentence that ends in a full stop.")
+    if not 1 <= requirement.runs <= MOST_RUNS:
+        raise RequirementsFileError(f"{where}: field 'runs': expected 1 to {MOST_RUNS}, got {requirement.runs}.")
     if not requirement.thresholds:
         raise RequirementsFileError(f"{where}: field 'thresholds': expected at least one.")
     return requirement

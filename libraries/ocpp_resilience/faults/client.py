@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ocpp_resilience.errors import LacksCapability, ServiceError, UsageError
+from ocpp_resilience.errors import NotPossibleHere, ServiceError, UsageError
 from ocpp_resilience.ports import HOST
 from ocpp_resilience.processes import ChildProcess
 from ocpp_resilience.waiting import wait_until
@@ -75,7 +75,7 @@ class ProxyApi:
             LacksCapability: it is a real Toxiproxy.
         """
         if not self.is_own:
-            raise LacksCapability(
+            raise NotPossibleHere(
                 f"{what} is something that only the proxy of this project can do, not the Toxiproxy at "
                 f"{self.host}:{self.port}."
             )

@@ -15,7 +15,9 @@ from typing import Any
 
 import msgspec
 
+from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import RUN
+from ocpp_resilience.robot.facts import current_test
 from ocpp_resilience.robot.variables import robot_variable
 
 FILE_NAME = "faults.jsonl"
@@ -41,6 +43,7 @@ class FaultRecord(msgspec.Struct, kw_only=True):
         parameters: with which values.
         suite: full name of the Robot suite.
         test: name of the Robot test.
+        start: when Robot Framework started that test, exactly as in `output.xml`; empty outside a test.
         began: when it was begun, RFC 3339 with zone.
         ended: when it was healed; `None` while it lasts.
         proven: whether its effect was measured.
@@ -55,6 +58,7 @@ class FaultRecord(msgspec.Struct, kw_only=True):
     parameters: dict[str, Any] = {}
     suite: str | None = None
     test: str | None = None
+    start: str = ""
     began: str
     ended: str | None = None
     proven: bool = False
@@ -110,6 +114,7 @@ class FaultJournal:
                 parameters=dict(parameters or {}),
                 suite=robot_variable("SUITE NAME"),
                 test=robot_variable("TEST NAME") if isinstance(test, CurrentTest) else test,
+                start=current_test().start if isinstance(test, CurrentTest) else "",
                 began=_stamp(since),
                 proven=bool(proof),
                 proof=proof,
@@ -135,7 +140,7 @@ class FaultJournal:
         with self._lock:
             for record in records:
                 if record.test is None:
-                    record.test = robot_variable("TEST NAME")
+                    record.test, record.start = robot_variable("TEST NAME"), current_test().start
 
     def end_of(self, target: str, healed: str = "") -> None:
         """Note that every fault of `target` that was noted without anybody to end it is over."""
@@ -172,9 +177,7 @@ class FaultJournal:
         path = self.path or (Path(folder) / FILE_NAME if folder and folder != "NONE" else None)
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode({"op": op, **msgspec.to_builtins(record)}) + b"\n")
+        json_lines.append(path, [{"op": op, **msgspec.to_builtins(record)}])
 
 
 JOURNAL = FaultJournal()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.errors import LacksCapability, NotPossibleHere, UsageError
 from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import reading, rules
@@ -265,7 +265,7 @@ class Target(Section, frozen=True):
 
     def _started(self) -> Start:
         if self.start is None:
-            raise LacksCapability(f"Target '{self.name}' runs already, it cannot be started (see {self.source}).")
+            raise NotPossibleHere(f"Target '{self.name}' runs already, it cannot be started (see {self.source}).")
         return self.start
 
     def _with_own(self, values: Mapping[str, str | int]) -> dict[str, str | int]:

@@ -11,8 +11,7 @@ from robot.api import ExecutionResult
 from robot.errors import DataError
 
 from ocpp_resilience.errors import ResilienceError
-from ocpp_resilience.evidence.requirements import DEFAULT_FILE
-from ocpp_resilience.report import history
+from ocpp_resilience.report import compare, history
 from ocpp_resilience.report.build import TOLERANCE, Settings, build, past
 from ocpp_resilience.report.files import write
 from ocpp_resilience.report.model import schema
@@ -31,9 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", nargs="?", type=Path, help="Robot's output.xml, also of pabot or rebot")
     parser.add_argument("--evidence", action="append", type=Path, default=[], metavar="FOLDER", help="of merged runs")
     parser.add_argument("--log", help="Robot's log, relative to the page; log.html if it is there")
-    parser.add_argument("--requirements", type=Path, default=DEFAULT_FILE)
+    parser.add_argument(
+        "--requirements", action="append", type=Path, default=[], metavar="FILE", help="beside those of the run"
+    )
     parser.add_argument("--history", type=Path, help="history.jsonl beside output.xml if not given")
     parser.add_argument("--baseline", type=Path, help="baseline.json beside the history if not given")
+    parser.add_argument("--known", type=Path, metavar="FILE", help="known deviations, shown as such")
+    parser.add_argument("--compare", type=Path, metavar="JSON", help="resilience.json of another run; side by side")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="SHARE", help="default: %(default)s")
     parser.add_argument("--accept", action="store_true", help="make this run the baseline")
     parser.add_argument("--fail-on-regression", action="store_true", help=f"exit with {REGRESSED} for one")
@@ -47,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.output is None:
         parser.error("name output.xml")
     folder = options.output.parent
-    log = options.log or ("log.html" if (folder / "log.html").is_file() else None)
+    log = options.log or _log_beside(options.output)
     settings = Settings(
         output=folder,
         requirements=options.requirements,
@@ -56,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         tolerance=options.tolerance,
         log=log,
         evidence=options.evidence,
+        known=options.known,
     )
     try:
         result = ExecutionResult(options.output, include_keywords=False)
@@ -65,16 +69,25 @@ def main(arguments: list[str] | None = None) -> int:
             history.accept(settings.baseline_file, past(report))
             report = build(result.suite, settings)
         page = write(report, folder)
+        beside = compare.write(report, options.compare, folder) if options.compare else None
     except (DataError, ResilienceError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{report.sentence}\nPage:    {page}\n")
+    if beside is not None:
+        sys.stdout.write(f"Beside:  {beside}\n")
     regressions = report.comparison.regressions if report.comparison else []
     for each in regressions:
         sys.stdout.write(
             f"Regression: {each.requirement} {each.name}: {each.measured:g} {each.unit}, was {each.baseline:g}\n"
         )
     return REGRESSED if regressions and options.fail_on_regression else 0
+
+
+def _log_beside(output: Path) -> str | None:
+    """The log that belongs to the results by its name; `None` where there is none, so that no link leads nowhere."""
+    name = f"{output.stem.replace('output', 'log')}.html"
+    return name if "output" in output.stem and (output.parent / name).is_file() else None
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import msgspec
 from robot.version import get_version
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.evidence.measurements import Measurement
+from ocpp_resilience.evidence.measurements import INCONCLUSIVE, Measurement
 from ocpp_resilience.evidence.requirements import (
     DEFAULT_FILE,
     Judgement,
@@ -24,14 +24,14 @@ from ocpp_resilience.evidence.requirements import (
     Threshold,
     load,
     requirement_id,
-    with_unit,
 )
-from ocpp_resilience.report import evidence, grade, history
+from ocpp_resilience.report import evidence, grade, history, known_deviations, verdict
 from ocpp_resilience.report import run_summary as whole_run
+from ocpp_resilience.report.evidence import Facts, as_text
 from ocpp_resilience.report.model import (
     FORMAT,
-    NO_TEST,
     Comparison,
+    Fault,
     Past,
     Report,
     RequirementResult,
@@ -41,12 +41,18 @@ from ocpp_resilience.report.model import (
     Verdict,
 )
 from ocpp_resilience.report.run_summary import Whole, outcomes
+from ocpp_resilience.robot.facts import Kind, moment
 
 TOLERANCE = 0.3
 """The share of the baseline by which a value may be worse, unless told otherwise."""
 
-INCONCLUSIVE = "inconclusive"
-"""A test whose message starts with this word, or that has it as a tag, decides nothing."""
+FOLDER = "Evidence"
+"""The metadata of a suite that says in which folder its run left its evidence."""
+
+NO_FACTS = (
+    "No recorded facts of this run were found, so that the verdicts rest on what Robot Framework says alone. "
+    "Name the folder of its results with --evidence."
+)
 
 
 @dataclass(frozen=True)
@@ -55,21 +61,23 @@ class Settings:
 
     Attributes:
         output: the folder of `output.xml` and of the page.
-        requirements: the requirements file.
+        requirements: the requirements files. The project's own counts as far as tests touch it, where there is another.
         history: the history file; `history.jsonl` in the output folder if not given.
         baseline: the accepted run; `baseline.json` beside the history if not given.
         tolerance: share of the baseline by which a value may be worse.
         log: name of Robot's log, relative to the page; `None` when there is none.
         evidence: further folders with evidence, of runs that were merged.
+        known: the file of known deviations; `None` for none.
     """
 
     output: Path
-    requirements: Path = DEFAULT_FILE
+    requirements: Sequence[Path] = ()
     history: Path | None = None
     baseline: Path | None = None
     tolerance: float = TOLERANCE
     log: str | None = "log.html"
     evidence: Sequence[Path] = field(default_factory=tuple)
+    known: Path | None = None
 
     @property
     def history_file(self) -> Path:
@@ -81,7 +89,12 @@ class Settings:
 
 
 def build(
-    suite: Any, settings: Settings, *, complete: bool = True, environment: dict[str, str] | None = None
+    suite: Any,
+    settings: Settings,
+    *,
+    complete: bool = True,
+    environment: dict[str, str] | None = None,
+    seconds: float | None = None,
 ) -> Report:
     """A report of a run.
 
@@ -90,36 +103,59 @@ def build(
         settings: where things are.
         complete: whether the run has ended.
         environment: what is known of it beyond the metadata of the suites.
+        seconds: how long it took so far, if that is known better than from the facts.
 
     Raises:
-        UsageError: the requirements or the baseline cannot be read.
+        UsageError: the requirements cannot be read.
     """
-    requirements = load(settings.requirements)
-    began, ended = _span(suite, complete)
-    found = evidence.read(evidence.folders(settings.output, settings.evidence), settings.output.resolve(), began, ended)
-    tests = [_test(each, requirements) for each in suite.all_tests]
-    measured = _by_test(suite, found.measurements)
-    results = [_requirement(each, tests, measured, complete) for each in requirements]
+    problems: list[str] = []
+    folders = evidence.folders(settings.output, [*settings.evidence, *_noted_folders(suite)])
+    facts = evidence.read_facts(folders, problems).of(suite)
+    found = evidence.read(folders, settings.output.resolve(), facts, problems)
+    if not facts.tests and any(each.end_time for each in suite.all_tests):
+        problems.append(NO_FACTS)
+    requirements, own = _load([*settings.requirements, *facts.requirements])
+    tests = [_test(each, requirements, facts) for each in suite.all_tests]
+    measured = _by_test(tests, found.measurements)
+    touched = {each for test in tests for each in test.requirements} | {
+        each.requirement for several in measured.values() for each in several
+    }
+    shown = [each for each in requirements if own is None or each.id in own or each.id in touched]
+    cut_off = facts.stopped or next((each.stopped for each in tests if each.stopped), "")
+    complete = complete and not cut_off
+    results = [_requirement(each, tests, measured, complete) for each in shown]
+    began, _ = _span(suite)
     run = _iso(began)
     surroundings = _environment(suite) | (environment or {})
-    seconds = round((ended or datetime.now(UTC).timestamp()) - began, 3) if began else 0.0
-    earlier = history.read(settings.history_file, before=run)
-    problems = list(found.problems)
+    seconds = _seconds(suite, facts, tests) if seconds is None else seconds
+    earlier = history.read(settings.history_file, before=run, problems=problems)
     comparison = _compared(settings, results, problems)
     if complete:
         known = whole_run.judge(
             results, tests, seconds=seconds, comparison=comparison, environment=surroundings, history=earlier
         )
         results = [_as_a_whole(requirements.get(each.id), each, known) for each in results]
-    counts = {verdict.value: 0 for verdict in Verdict} | Counter(each.verdict.value for each in results)
-    whole = _whole(results, tests)
+    results = known_deviations.mark(results, settings.known, problems)
+    counts = {each.value: 0 for each in Verdict} | Counter(each.verdict.value for each in results if each.group)
+    unusable = _unusable(tests) if complete else ""
+    decision = verdict.decide(results, tests, crashes=facts.crashes, unusable=unusable)
     return Report(
         format=FORMAT,
         run=run,
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=complete,
-        verdict=whole,
-        sentence=_sentence(whole, counts, results, complete),
+        cut_off=cut_off,
+        verdict=decision,
+        sentence=verdict.describe(
+            decision,
+            results,
+            tests,
+            crashes=facts.crashes,
+            unusable=unusable,
+            cut_off=_where_cut_off(cut_off, tests),
+            complete=complete,
+            whole=own is None and whole_run.is_whole(tests),
+        ),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),
         seconds=seconds,
@@ -128,7 +164,7 @@ def build(
         tests=tests,
         series=found.series,
         ledgers=found.ledgers,
-        faults=found.faults,
+        faults=_with_what_was_measured(found.faults, found.measurements),
         divergences=found.divergences,
         environment=surroundings,
         comparison=comparison,
@@ -136,6 +172,71 @@ def build(
         grade=_graded(settings, problems),
         problems=problems,
     )
+
+
+def _with_what_was_measured(faults: Sequence[Fault], measurements: Sequence[Measurement]) -> list[Fault]:
+    """Each fault with the values that its test measured while it lasted; else with all of its test."""
+    by_test: dict[tuple[str, str | None], list[Measurement]] = {}
+    for each in measurements:
+        if each.start:
+            by_test.setdefault((each.start, each.test), []).append(each)
+    found = []
+    for fault in faults:
+        own = by_test.get((fault.start, fault.test), [])
+        end = fault.end if fault.end is not None else float("inf")
+        during = [each for each in own if fault.begin <= datetime.fromisoformat(each.recorded_at).timestamp() <= end]
+        names = dict.fromkeys(history.key(each.requirement, each.name) for each in during or own)
+        found.append(msgspec.structs.replace(fault, measured=list(names)))
+    return found
+
+
+def _load(files: Iterable[Path]) -> tuple[Requirements, set[str] | None]:
+    """The requirements of all files, and the ids of those that are not the project's; `None` if all are."""
+    others = [load(each) for each in dict.fromkeys(path.resolve() for path in files) if each != DEFAULT_FILE.resolve()]
+    default = load(DEFAULT_FILE)
+    if not others:
+        return default, None
+    by_id = {each.id: each for several in others for each in several}
+    own = set(by_id)
+    by_id |= {each.id: each for each in default if each.id not in own}
+    return Requirements(others[0].source, by_id), own
+
+
+def _noted_folders(suite: Any) -> list[Path]:
+    """Where the evidence of these results was left, as their suites say: rebot may have written them elsewhere."""
+    pending, found = [suite], []
+    while pending:
+        current = pending.pop()
+        pending += list(current.suites)
+        found += [Path(each) for each in str(current.metadata.get(FOLDER, "")).splitlines() if each]
+    return [each for each in dict.fromkeys(found) if each.is_dir()]
+
+
+def _where_cut_off(cut_off: str, tests: Sequence[TestResult]) -> str:
+    """How the run was stopped, and in which test."""
+    if not cut_off:
+        return ""
+    last = next((each for each in tests if each.stopped), None)
+    where = f" in '{last.name}'" if last is not None and last.status != "NOT RUN" else ""
+    return f"Incomplete{where}: {cut_off}"
+
+
+def _unusable(tests: Sequence[TestResult]) -> str:
+    """Why nothing could be run; empty if something was, or if all was left out on purpose."""
+    if not tests or any(each.status != "NOT RUN" for each in tests):
+        return ""
+    reasons = [reason for each in tests for reason in each.reasons]
+    return next((each.text for each in reasons if each.kind not in {Kind.SKIPPED, Kind.LACKS}), "")
+
+
+def _seconds(suite: Any, facts: Facts, tests: Sequence[TestResult]) -> float:
+    """How long the run took: by a clock that nobody sets where it was noted, else by Robot's."""
+    if facts.seconds is not None:
+        return facts.seconds
+    began, ended = _span(suite)
+    if began is None or ended is None:
+        return round(sum(each.seconds for each in tests), 3)
+    return round(max(0.0, ended - began), 3)
 
 
 def _compared(settings: Settings, results: Sequence[RequirementResult], problems: list[str]) -> Comparison | None:
@@ -180,13 +281,13 @@ def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whol
             thresholds.append(_not_applicable(each))
         else:
             thresholds.append(each)
-    if missed := _missed(thresholds):
-        verdict, reason = Verdict.NOT_MET, missed
+    if missed := verdict.missed_thresholds(thresholds):
+        decided, reason = Verdict.NOT_MET, missed
     elif any(each.verdict is Verdict.INCONCLUSIVE for each in thresholds):
-        verdict, reason = Verdict.INCONCLUSIVE, known.lacking.get(requirement.id, "Not everything was measured.")
+        decided, reason = Verdict.INCONCLUSIVE, known.lacking.get(requirement.id, "Not everything was measured.")
     else:
-        verdict, reason = Verdict.MET, ""
-    return msgspec.structs.replace(result, thresholds=thresholds, verdict=verdict, reason=reason)
+        decided, reason = Verdict.MET, ""
+    return msgspec.structs.replace(result, thresholds=thresholds, verdict=decided, reason=reason)
 
 
 def _share(judgement: Judgement) -> float | None:
@@ -208,19 +309,18 @@ def past(report: Report) -> Past:
             history.key(each.id, found.name): found.measured
             for each in report.requirements
             for found in each.thresholds
-            if found.measured is not None
+            if found.measured is not None and not found.doubt
         },
         tests=outcomes(report.tests),
+        verdicts={each.id: each.verdict.value for each in report.requirements if each.tests},
     )
 
 
-def _span(suite: Any, complete: bool) -> tuple[float | None, float | None]:
+def _span(suite: Any) -> tuple[float | None, float | None]:
     """When the run began and ended; a merged one has no times of its own, but its tests have."""
     starts = [each.start_time for each in (suite, *suite.all_tests) if each.start_time]
     ends = [each.end_time for each in (suite, *suite.all_tests) if each.end_time]
-    began = min(starts).timestamp() if starts else None
-    ended = max(ends).timestamp() if ends and complete else None
-    return began, ended
+    return (min(starts).timestamp() if starts else None, max(ends).timestamp() if ends else None)
 
 
 def _iso(seconds: float | None) -> str:
@@ -228,46 +328,57 @@ def _iso(seconds: float | None) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def _test(test: Any, requirements: Requirements) -> TestResult:
+def _test(test: Any, requirements: Requirements, facts: Facts) -> TestResult:
     ids = [each for tag in test.tags if (each := requirement_id(str(tag))) and each in requirements]
-    over = test.end_time is not None
-    return TestResult(
+    suite = test.parent
+    found = TestResult(
         id=test.id,
         name=test.name,
-        suite=test.parent.full_name,
-        status=test.status if over else "NOT RUN",
-        message=test.message if over else "",
-        seconds=round(test.elapsed_time.total_seconds(), 3) if over else 0,
+        suite=suite.full_name,
+        status="NOT RUN",
+        message="",
+        seconds=0,
         requirements=sorted(ids),
+        start=moment(test.start_time),
+        source=str(suite.source or ""),
+        full_name=test.full_name,
     )
+    fact = facts.test(test)
+    if fact is not None:
+        return msgspec.structs.replace(
+            found,
+            status=fact.status,
+            message=fact.message,
+            seconds=fact.seconds,
+            reasons=fact.reasons,
+            unproven=fact.unproven,
+            doubts=fact.doubts,
+            crashes=fact.crashes,
+            stopped=fact.stopped,
+        )
+    if test.end_time is None and test.start_time is None and not test.elapsed_time:
+        return found
+    if test.end_time is None:
+        return found
+    message = as_text(test.message)
+    setup = facts.setup_of(suite)
+    if test.tags.robot("exit"):
+        stopped = facts.stopped or f"The run was stopped before '{test.name}': {message}"
+        return msgspec.structs.replace(found, message=message, stopped=stopped)
+    if setup and test.status != "PASS":
+        return msgspec.structs.replace(found, message=message, reasons=setup)
+    seconds = round(max(0.0, test.elapsed_time.total_seconds()), 3)
+    return msgspec.structs.replace(found, status=test.status, message=message, seconds=seconds)
 
 
-def _by_test(suite: Any, measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
-    """The measurements of each test, by its id: of the same name, taken while it ran.
-
-    A file may hold several runs, and a merged run some tests of each; only the time tells them apart. Where no
-    measurement of a test fits (`output.xml` came from a machine in another time zone), those of the last run count.
-    """
-    named: dict[tuple[str | None, str | None], list[Measurement]] = {}
-    for each in measurements:
-        named.setdefault((each.suite, each.test), []).append(each)
+def _by_test(tests: Sequence[TestResult], measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """The measurements of each test, by its id; those made outside of a test belong to none."""
+    ids = {(each.start, each.name): each.id for each in tests if each.start}
     found: dict[str, list[Measurement]] = {}
-    for test in suite.all_tests:
-        candidates = named.get((test.parent.full_name, test.name), [])
-        if not candidates or not test.start_time:
-            continue
-        begin = test.start_time.timestamp() - 0.01
-        end = test.end_time.timestamp() + 0.01 if test.end_time else float("inf")
-        inside = [each for each in candidates if begin <= _at(each) <= end]
-        offsets = {round((_at(each) - begin) / 900) for each in candidates} if not inside else set()
-        if offsets and 0 not in offsets:
-            inside = [each for each in candidates if each.run == candidates[-1].run]
-        found[test.id] = inside
+    for each in measurements:
+        if each.test is not None and (test := ids.get((each.start, each.test))) is not None:
+            found.setdefault(test, []).append(each)
     return found
-
-
-def _at(measurement: Measurement) -> float:
-    return datetime.fromisoformat(measurement.recorded_at).timestamp()
 
 
 def _requirement(
@@ -286,19 +397,36 @@ def _requirement(
         if name not in requirement.thresholds
         for test, each in found
     ]
-    verdict, reason = _verdict(thresholds, own, complete)
-    if verdict is Verdict.NOT_APPLICABLE:
+    by_test: dict[str, list[Measurement]] = {}
+    for several in values.values():
+        for maker, each in several:
+            by_test.setdefault(maker, []).append(each)
+    result, reason = verdict.of_requirement(requirement.id, thresholds, own, by_test, complete=complete)
+    if result is Verdict.NOT_APPLICABLE:
         thresholds = [_not_applicable(each) for each in thresholds]
     return RequirementResult(
         id=requirement.id,
         group=requirement.test,
         title=requirement.title,
-        verdict=verdict,
+        verdict=result,
         reason=reason,
         thresholds=thresholds,
         values=others,
         tests=[each.id for each in own],
+        failing=_failing_line(requirement.id, own) if result is Verdict.NOT_MET else "",
     )
+
+
+def _failing_line(requirement: str, tests: Sequence[TestResult]) -> str:
+    """The line that says what is wrong: of the first test that failed for this requirement, else of the first one."""
+    lines = [
+        (each.requirement != requirement, each.text)
+        for test in tests
+        if test.status == "FAIL"
+        for each in test.reasons
+        if each.where != "setup"
+    ] + [(True, test.message) for test in tests if test.status == "FAIL" and not test.reasons]
+    return verdict.short(min(lines, key=lambda each: each[0])[1].splitlines()[0]) if lines and lines[0][1] else ""
 
 
 def _not_applicable(found: ThresholdResult) -> ThresholdResult:
@@ -306,120 +434,33 @@ def _not_applicable(found: ThresholdResult) -> ThresholdResult:
 
 
 def _threshold(name: str, threshold: Threshold, found: Sequence[tuple[str, Measurement]]) -> ThresholdResult:
-    judged = [(threshold.judge(each.value), each, test) for test, each in found]
-    if not judged:
-        return ThresholdResult(
-            name=name,
-            measures=threshold.measures,
-            statistic=threshold.statistic,
-            comparison=threshold.comparison,
-            limit=threshold.value,
-            unit=threshold.unit,
-        )
-    judgement, measurement, test = min(judged, key=lambda each: (each[0].met, each[0].margin))
-    return ThresholdResult(
+    plain = ThresholdResult(
         name=name,
         measures=threshold.measures,
         statistic=threshold.statistic,
         comparison=threshold.comparison,
         limit=threshold.value,
         unit=threshold.unit,
+        doubt=next((each.doubt or "it decides nothing" for _, each in found if each.verdict == INCONCLUSIVE), ""),
+    )
+    judged = [(threshold.judge(each.value), each, test) for test, each in found]
+    if not judged:
+        return plain
+    deciding = [each for each in judged if each[1].verdict != INCONCLUSIVE]
+    judgement, measurement, test = min(deciding or judged, key=lambda each: (each[0].met, each[0].margin))
+    # One value without doubt that misses the threshold decides; one that keeps it does not outweigh a doubtful one.
+    decided = bool(deciding) and not (judgement.met and plain.doubt)
+    return msgspec.structs.replace(
+        plain,
         measured=judgement.measured,
         margin=judgement.margin,
         share=_share(judgement),
-        verdict=Verdict(judgement.verdict),
+        verdict=Verdict(judgement.verdict) if decided else Verdict.INCONCLUSIVE,
         measurements=len(judged),
         samples=measurement.samples,
         method=measurement.method,
         test=test,
     )
-
-
-def _verdict(thresholds: Sequence[ThresholdResult], tests: Sequence[TestResult], complete: bool) -> tuple[Verdict, str]:
-    if missed := _missed(thresholds):
-        return Verdict.NOT_MET, missed
-    undecided = [each for each in tests if _undecided(each)]
-    failed = [each for each in tests if each.status == "FAIL" and each not in undecided]
-    if failed:
-        return Verdict.NOT_MET, f"Failed: {failed[0].name}: {_short(failed[0].message)}"
-    doubtful = [each for each in undecided if each.status == "FAIL"]
-    if doubtful:
-        return Verdict.INCONCLUSIVE, _said(doubtful[0])
-    if not tests:
-        return Verdict.INCONCLUSIVE, NO_TEST if complete else "Not tested yet."
-    if any(each.status == "NOT RUN" for each in tests):
-        return Verdict.INCONCLUSIVE, "Its tests have not ended."
-    skipped = [each for each in tests if each.status == "SKIP"]
-    if len(skipped) == len(tests) and not undecided:
-        return Verdict.NOT_APPLICABLE, _short(skipped[0].message) or "Its tests were skipped."
-    unmeasured = [each.name for each in thresholds if each.measured is None]
-    if unmeasured or len(skipped) == len(tests):
-        what = f"Not measured: {', '.join(unmeasured)}. " if unmeasured else ""
-        why = [*undecided, *skipped]
-        return Verdict.INCONCLUSIVE, f"{what}{_said(why[0]) if why else ''}".strip()
-    return Verdict.MET, f"Skipped in part: {_said(skipped[0])}" if skipped else ""
-
-
-def _missed(thresholds: Sequence[ThresholdResult]) -> str:
-    """Which thresholds were missed, with what was measured; empty where none was."""
-    missed = [
-        f"{each.name} ({with_unit(each.measured, each.unit)}, required {each.comparison} "
-        f"{with_unit(each.limit, each.unit)})"
-        for each in thresholds
-        if each.verdict is Verdict.NOT_MET and each.measured is not None
-    ]
-    return f"Missed: {', '.join(missed)}." if missed else ""
-
-
-def _said(test: TestResult) -> str:
-    return f"{test.name}: {_short(test.message)}"
-
-
-def _undecided(test: TestResult) -> bool:
-    return test.status != "PASS" and test.message.lower().startswith(INCONCLUSIVE)
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else f"{line[:299]}…"
-
-
-def _whole(results: Sequence[RequirementResult], tests: Sequence[TestResult]) -> Verdict:
-    verdicts = {each.verdict for each in results}
-    if Verdict.NOT_MET in verdicts or any(each.status == "FAIL" and not _undecided(each) for each in tests):
-        return Verdict.NOT_MET
-    if Verdict.INCONCLUSIVE in verdicts:
-        return Verdict.INCONCLUSIVE
-    return Verdict.MET if Verdict.MET in verdicts else Verdict.NOT_APPLICABLE
-
-
-def _sentence(whole: Verdict, counts: dict[str, int], results: Sequence[RequirementResult], complete: bool) -> str:
-    total, met = len(results), counts["met"]
-    if not complete:
-        return f"This run has not ended, or was cut off: {met} of {total} requirements are met so far, no verdict yet."
-    if whole is Verdict.NOT_MET:
-        missed = [each.id for each in results if each.verdict is Verdict.NOT_MET]
-        if not missed:
-            return f"Not ready: {met} of {total} requirements are met, but a test that belongs to none failed."
-        what = "requirement is" if len(missed) == 1 else "requirements are"
-        return f"Not ready: {len(missed)} {what} not met ({_some(missed)}), {met} of {total} are met."
-    if whole is Verdict.INCONCLUSIVE:
-        open_ones = [each.id for each in results if each.verdict is Verdict.INCONCLUSIVE]
-        left = len(open_ones)
-        return (
-            f"No verdict: nothing was missed, but {left} of {total} requirements {'is' if left == 1 else 'are'} "
-            f"undecided ({_some(open_ones)}); {met} are met."
-        )
-    lacking = counts["not applicable"]
-    if whole is Verdict.MET and not lacking:
-        return f"Ready: all {total} requirements are met."
-    if whole is Verdict.MET:
-        return f"Ready, as far as this target goes: {met} requirements are met, {lacking} not applicable to it."
-    return "No verdict: no requirement is applicable to this target."
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids) if len(ids) <= 6 else f"{', '.join(ids[:6])} and {len(ids) - 6} more"
 
 
 def _environment(suite: Any) -> dict[str, str]:
@@ -433,7 +474,7 @@ def _environment(suite: Any) -> dict[str, str]:
             values = found.setdefault(str(name), [])
             if str(value) not in values:
                 values.append(str(value))
-    return {name: "; ".join(values) for name, values in found.items()}
+    return {name: "; ".join(values) for name, values in found.items() if name != FOLDER}
 
 
 def surroundings() -> dict[str, str]:

@@ -125,6 +125,30 @@ def trend(title: str, values: Sequence[float], unit: str, *, limit: float | None
     )
 
 
+VERDICT_HEIGHTS = {"met": 16, "not applicable": 4, "inconclusive": 8, "not met": 16}
+"""Heights of the marks of a row of verdicts: they differ by shape, too, for who sees no colour."""
+
+
+def verdicts(title: str, runs: Sequence[str]) -> str:
+    """The verdicts of the last runs as a row of marks, the newest on the right: full met, crossed out not met."""
+    if len(runs) < 2:
+        return ""
+    step, height = 9, 20
+    marks = []
+    for number, verdict in enumerate(runs):
+        x, tall = number * step + 1, VERDICT_HEIGHTS.get(verdict, 4)
+        slug = verdict.replace(" ", "-")
+        marks.append(f'<rect class="{escape(slug)}" x="{x}" y="{height - 2 - tall}" width="7" height="{tall}"/>')
+        if verdict == "not met":
+            marks.append(f'<line x1="{x}" y1="{height - 2}" x2="{x + 7}" y2="{height - 2 - tall}"/>')
+    counts = ", ".join(f"{runs.count(each)} {each}" for each in VERDICT_HEIGHTS if each in runs)
+    about = f"{title}: the last {len(runs)} runs: {counts}; the newest: {runs[-1]}"
+    return (
+        f'<svg class="verdicts" viewBox="0 0 {len(runs) * step} {height}" width="{len(runs) * step}" height="{height}" '
+        f'role="img" aria-label="{escape(about)}"><title>{escape(about)}</title>{"".join(marks)}</svg>'
+    )
+
+
 def timeline(faults: Sequence[Fault], begin: float, end: float) -> str:
     """The faults of the run as bars over its time, a row for each kind."""
     rows: dict[str, list[Fault]] = {}

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import FILE_NAME, Measurement
 from ocpp_resilience.ledger import LedgerReport, check
 from ocpp_resilience.ledger.records import LedgerError
 from ocpp_resilience.report.model import Divergence, Fault, LedgerResult, Series
-
-T = TypeVar("T")
+from ocpp_resilience.robot.facts import FILE_NAME as FACTS
+from ocpp_resilience.robot.facts import Fact, Reason, RunFact, SuiteFact, TestFact, moment
 
 FAULTS = "faults.jsonl"
 SERIES = "series.jsonl"
 DIVERGENCES = "divergences.jsonl"
 LEDGERS = "ledger-*.jsonl"
 JUDGEMENTS = "ledgers.jsonl"
+
+LARGEST = 1e15
+"""No value that is measured is as large as this."""
+LATEST = 4e9
+"""Seconds since 1970 that no clock shows in this century."""
 
 _judged: dict[tuple[str, int, int], LedgerResult] = {}
 """Judgements by path, size and time of change: a page is written after every test, most ledgers do not change."""
@@ -36,7 +44,6 @@ class Evidence:
     series: list[Series] = field(default_factory=list)
     divergences: list[Divergence] = field(default_factory=list)
     ledgers: list[LedgerResult] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
 
 def folders(output: Path, more: Iterable[Path] = ()) -> list[Path]:
@@ -45,42 +52,133 @@ def folders(output: Path, more: Iterable[Path] = ()) -> list[Path]:
     return list(dict.fromkeys(path.resolve() for path in found))
 
 
-def read(where: Iterable[Path], page: Path, began: float | None, ended: float | None) -> Evidence:
-    """Everything in these folders that belongs to a run.
+class Facts:
+    """What was recorded of the tests of one report.
+
+    Attributes:
+        tests: by name and start.
+        runs: the names of the runs that they belong to.
+        requirements: the requirements files of these runs.
+        seconds: how long the run took; `None` where there are several, or where it did not end.
+        stopped: how the run was stopped; empty if it was not.
+        crashes: servers that ended by themselves outside of a test.
+        earlier: the ledgers that earlier runs had left, by path.
+    """
+
+    def __init__(self, facts: Iterable[Fact]) -> None:
+        self.tests: dict[tuple[str, str], TestFact] = {}
+        self._suites: dict[tuple[str, str], SuiteFact] = {}
+        self._runs: dict[str, RunFact] = {}
+        self.runs: set[str] = set()
+        self.requirements: list[Path] = []
+        self.seconds: float | None = None
+        self.stopped = ""
+        self.crashes: list[str] = []
+        self.earlier: set[str] = set()
+        for each in facts:
+            if isinstance(each, TestFact):
+                self.tests[each.start, each.name] = each
+            elif isinstance(each, SuiteFact):
+                self._suites[each.run, f"{each.start} {each.suite}"] = each
+            else:
+                self._runs[each.run] = each
+
+    def of(self, suite: Any) -> Facts:
+        """Those that belong to the tests of a result, and to their runs."""
+        keys = {(moment(each.start_time), each.name) for each in suite.all_tests}
+        mine = Facts([each for key, each in self.tests.items() if key in keys])
+        mine.runs = {each.run for each in mine.tests.values()}
+        if not mine.runs:
+            # No test was heard of: what was noted of the suites says which run it was.
+            starts = {moment(each.start_time) for each in _suites_in(suite)} - {""}
+            mine.runs = {each.run for each in self._suites.values() if each.start in starts}
+        mine._suites = {key: each for key, each in self._suites.items() if each.run in mine.runs}
+        mine._runs = {name: each for name, each in self._runs.items() if name in mine.runs}
+        runs = list(mine._runs.values())
+        mine.requirements = [Path(each) for run in runs for each in run.requirements]
+        mine.seconds = runs[0].seconds if len(runs) == 1 and len(mine.runs) == 1 else None
+        mine.earlier = {path for run in runs for path, size in run.ledgers.items() if _size(path) == size}
+        mine.stopped = next((each.stopped for each in runs if each.stopped), "")
+        mine.crashes = [each for fact in mine._suites.values() for each in fact.crashes if not fact.stopped]
+        mine._add_teardowns()
+        return mine
+
+    def _add_teardowns(self) -> None:
+        """A suite whose teardown failed failed as a whole, unless it was stopped in the middle of what it did."""
+        for fact in self._suites.values():
+            failed = [each for each in fact.reasons if each.where == "teardown"]
+            if not failed or fact.stopped:
+                continue
+            for key, test in self.tests.items():
+                if test.run == fact.run and (test.suite == fact.suite or test.suite.startswith(f"{fact.suite}.")):
+                    status = "FAIL" if test.status == "PASS" else test.status
+                    self.tests[key] = msgspec.structs.replace(test, status=status, reasons=[*test.reasons, *failed])
+
+    def test(self, result: Any) -> TestFact | None:
+        """What a test of a result did, if that was recorded."""
+        return self.tests.get((moment(result.start_time), result.name))
+
+    def setup_of(self, suite: Any) -> list[Reason]:
+        """Why a suite, or one that it is in, was not set up; empty if that is not so, or not known."""
+        current = suite
+        while current is not None:
+            start = moment(current.start_time)
+            for fact in self._suites.values():
+                same = fact.start == start if start else fact.suite == current.full_name
+                if same and (setup := [each for each in fact.reasons if each.where == "setup"]):
+                    return setup
+            current = current.parent
+        return []
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1
+
+
+def _suites_in(suite: Any) -> Iterator[Any]:
+    yield suite
+    for each in suite.suites:
+        yield from _suites_in(each)
+
+
+def read_facts(where: Iterable[Path], problems: list[str]) -> Facts:
+    """The facts in these folders, of every run."""
+    found: list[Fact] = []
+    for folder in where:
+        found += json_lines.read(folder / FACTS, Fact, problems)  # type: ignore[arg-type]
+    return Facts(found)
+
+
+def read(where: Iterable[Path], page: Path, facts: Facts, problems: list[str]) -> Evidence:
+    """Everything in these folders that belongs to some runs; a line that cannot be used is set aside and said.
 
     Args:
         where: folders.
         page: the folder of the page, for relative names.
-        began: when the run started, seconds since 1970; what is older is another run's.
-        ended: when it ended.
+        facts: of these runs; what names no run is taken, too.
+        problems: gets a sentence for what cannot be used.
     """
     evidence = Evidence()
 
-    def inside(at: float) -> bool:
-        return (began is None or at >= began - 1) and (ended is None or at <= ended + 5)
+    def ours(run: str) -> bool:
+        return not run or run in facts.runs
 
     for folder in where:
-        evidence.measurements += _decoded(folder / FILE_NAME, Measurement, evidence.problems)
-        evidence.series += [
-            each
-            for each in _decoded(folder / SERIES, Series, evidence.problems)
-            if any(inside(points[-1][0]) for points in each.lines.values() if points)
-        ]
-        evidence.divergences += [
-            each
-            for each in _decoded(folder / DIVERGENCES, Divergence, evidence.problems)
-            if each.at is None or inside(each.at)
-        ]
-        evidence.faults += [each for each in _faults(folder / FAULTS, evidence.problems) if inside(each.begin)]
-        judged = [
-            each
-            for each in _decoded(folder / JUDGEMENTS, LedgerResult, evidence.problems)
-            if each.at is None or inside(each.at)
-        ]
+        measurements = json_lines.read(folder / FILE_NAME, Measurement, problems, check=_unusable_measurement)
+        evidence.measurements += [each for each in measurements if ours(each.run)]
+        series = json_lines.read(folder / SERIES, Series, problems, check=_unusable_series)
+        evidence.series += [each for each in series if ours(each.run)]
+        divergences = json_lines.read(folder / DIVERGENCES, Divergence, problems)
+        evidence.divergences += [each for each in divergences if ours(each.run)]
+        evidence.faults += [each for each in _faults(folder / FAULTS, problems) if ours(each.run)]
+        judged = [each for each in json_lines.read(folder / JUDGEMENTS, LedgerResult, problems) if ours(each.run)]
         evidence.ledgers += judged
         names = {each.file for each in judged}
         for path in sorted(folder.glob(LEDGERS)):
-            if path.name not in names and inside(path.stat().st_mtime):
+            if path.name not in names and str(path) not in facts.earlier:
                 evidence.ledgers.append(_ledger(path, page))
     evidence.faults.sort(key=lambda each: each.begin)
     return evidence
@@ -88,7 +186,7 @@ def read(where: Iterable[Path], page: Path, began: float | None, ended: float | 
 
 def read_measurements(path: Path) -> list[Measurement]:
     """The measurements in one file, of every run in it."""
-    return _decoded(path, Measurement, [])
+    return json_lines.read(path, Measurement, [])
 
 
 def read_faults(path: Path) -> list[Fault]:
@@ -96,34 +194,45 @@ def read_faults(path: Path) -> list[Fault]:
     return _faults(path, [])
 
 
-def _lines(path: Path, problems: list[str]) -> Iterator[bytes]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        problems.append(f"{path.name}: {error.strerror}")
-        return
-    for line in data.splitlines():
-        if line.strip():
-            yield line
+def _unusable_measurement(measurement: Measurement) -> str | None:
+    if not _plausible(measurement.value):
+        return f"the value {measurement.value:g} of {measurement.requirement} {measurement.name} is none"
+    return None if _seconds(measurement.recorded_at) is not None else f"'{measurement.recorded_at}' is no date"
 
 
-def _decode(path: Path, problems: list[str], decode: Callable[[bytes], T]) -> list[T]:
-    found: list[T] = []
-    wrong = 0
-    for line in _lines(path, problems):
-        try:
-            found.append(decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
-            wrong += 1
-    if wrong:
-        problems.append(f"{path.name}: {wrong} {'line' if wrong == 1 else 'lines'} could not be read.")
-    return found
+def _unusable_series(series: Series) -> str | None:
+    for name, points in series.lines.items():
+        for at, value in points:
+            if not (_plausible(value) and 0 <= at < LATEST):
+                return f"the point {at:g}, {value:g} of '{name}' is none"
+    return None
 
 
-def _decoded(path: Path, kind: type[T], problems: list[str]) -> list[T]:
-    return _decode(path, problems, msgspec.json.Decoder(kind).decode)
+def _plausible(value: float) -> bool:
+    return math.isfinite(value) and abs(value) < LARGEST
+
+
+def as_text(message: str) -> str:
+    """A message of Robot's as text: that of a merged result is HTML."""
+    if not message.startswith("*HTML*"):
+        return message
+    parser = _Text()
+    parser.feed(message.removeprefix("*HTML*"))
+    parser.close()
+    return " ".join("".join(parser.parts).split())
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+
+    def handle_starttag(self, tag: str, _attributes: object) -> None:
+        if tag in {"br", "hr", "p", "div", "tr"}:
+            self.parts.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
 
 
 class _FaultRecord(msgspec.Struct, kw_only=True):
@@ -137,6 +246,7 @@ class _FaultRecord(msgspec.Struct, kw_only=True):
     parameters: dict[str, Any] = {}
     suite: str | None = None
     test: str | None = None
+    start: str = ""
     ended: str | None = None
     proven: bool = False
     proof: str = ""
@@ -146,31 +256,39 @@ class _FaultRecord(msgspec.Struct, kw_only=True):
 def _faults(path: Path, problems: list[str]) -> list[Fault]:
     """Every fault once, as its last line says."""
     faults: dict[tuple[str, int], Fault] = {}
-    for record in _decoded(path, _FaultRecord, problems):
-        began = _seconds(record.began)
-        if began is None:
-            continue
+    for record in json_lines.read(path, _FaultRecord, problems, check=_unusable_fault):
         values = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
         faults[record.run, record.number] = Fault(
             name=f"{record.fault}: {record.target}{f' ({values})' if values else ''}",
-            begin=began,
+            begin=_seconds(record.began) or 0.0,
             end=_seconds(record.ended),
             proof=record.proof if record.proven else "",
             suite=record.suite,
             test=record.test,
+            start=record.start,
+            run=record.run,
         )
     return list(faults.values())
+
+
+def _unusable_fault(record: _FaultRecord) -> str | None:
+    for at in (record.began, record.ended):
+        if at is not None and _seconds(at) is None:
+            return f"'{at}' is no date"
+    return None
 
 
 def _seconds(moment: str | None) -> float | None:
     """A moment, RFC 3339, in seconds since 1970; `None` for what is none."""
     try:
-        return datetime.fromisoformat(moment).timestamp() if moment else None
-    except ValueError:
+        at = datetime.fromisoformat(moment).timestamp() if moment else -1.0
+    except (ValueError, OverflowError, OSError):
         return None
+    return at if 0 <= at < LATEST else None
 
 
 def _ledger(path: Path, page: Path) -> LedgerResult:
+    """A ledger that no test judged."""
     status = path.stat()
     identity = (str(path), status.st_size, status.st_mtime_ns)
     if identity not in _judged:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from ocpp_resilience import json_lines
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.evidence.measurements import Measurement
+from ocpp_resilience.json_lines import replace_file
 from ocpp_resilience.report.model import Change, Comparison, Past, RequirementResult, ThresholdResult, Verdict
+
+LARGEST = 1e15
+"""No value that is measured is as large as this."""
 
 KEPT = 50
 """Runs that a page shows."""
@@ -23,40 +29,45 @@ def key(requirement: str, name: str) -> str:
     return f"{requirement} {name}"
 
 
-def read(path: Path, *, before: str | None = None) -> list[Past]:
+def read(path: Path, *, before: str | None = None, problems: list[str] | None = None) -> list[Past]:
     """The runs in a history file, oldest first, each once (its last line counts).
 
     Args:
-        path: JSON lines; a file that is not there is an empty history. A line that cannot be read is left out.
+        path: JSON lines; a file that is not there is an empty history.
         before: leave this run and later ones out.
+        problems: gets a sentence for lines that cannot be used; they are left out.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    runs: dict[str, Past] = {}
-    for line in lines:
-        try:
-            past = msgspec.json.decode(line, type=Past)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            continue
-        runs[past.run] = past
+    found = json_lines.read(path, Past, [] if problems is None else problems, check=_unusable)
+    runs = {each.run: each for each in found}
     return [runs[run] for run in sorted(runs) if before is None or run < before]
 
 
+def _unusable(past: Past) -> str | None:
+    try:
+        datetime.fromisoformat(past.run)
+    except ValueError:
+        return f"'{past.run}' is no date"
+    wrong = [f"{name} {value:g}" for name, value in past.values.items() if not abs(value) < LARGEST]
+    return f"the value {wrong[0]} is none" if wrong else None
+
+
 def append(path: Path, past: Past) -> None:
-    """Add a run, unless its last line says the same already."""
-    if past in read(path):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(msgspec.json.encode(past) + b"\n")
+    """Add a run, unless its last line says the same already.
+
+    Raises:
+        ResilienceError: the file cannot be written.
+    """
+    if past not in read(path):
+        json_lines.append(path, [past])
 
 
 def accept(path: Path, past: Past) -> None:
-    """Make a run the baseline."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(past), indent=2) + b"\n")
+    """Make a run the baseline.
+
+    Raises:
+        ResilienceError: the file cannot be written.
+    """
+    replace_file(path, msgspec.json.format(msgspec.json.encode(past), indent=2) + b"\n")
 
 
 def baseline(path: Path) -> Past | None:

@@ -9,16 +9,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from robot.api import ExecutionResult, logger
+from robot.api import logger
 from robot.errors import DataError
 from robot.running.context import EXECUTION_CONTEXTS
 
 from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.measurements import FILE_NAME, RUN
+from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.report import evidence, history, parallel
-from ocpp_resilience.report.build import TOLERANCE, Settings, build, past, surroundings
+from ocpp_resilience.report.build import FOLDER, TOLERANCE, Settings, build, past, surroundings
 from ocpp_resilience.report.files import HTML_NAME, write
-from ocpp_resilience.robot.variables import as_choice, as_number, robot_variable
+from ocpp_resilience.report.tracker import Tracker
+from ocpp_resilience.robot.console import console_is_wanted
+from ocpp_resilience.robot.facts import moment
+from ocpp_resilience.robot.variables import as_choice, as_number, output_folder, robot_variable
 
 YES = ("true", "yes", "1", "on")
 NO = ("false", "no", "0", "off")
@@ -28,25 +32,35 @@ SECONDS_BETWEEN = 5.0
 
 
 class RunReporter:
-    """Follows a run by the events that a library listener gets.
+    """Follows a run by the events that a library listener gets: writes facts as they come, and the page.
 
     A library listener hears of the suites that import its library only, so the last event may be that of a file while
-    the folder above it goes on. Then the page still says that the run has not ended, and is written again from
-    `output.xml` when the process ends.
+    the folder above it goes on. Then the page still says that the run has not ended, and is written again when the
+    process ends, from the results that Robot Framework keeps in memory. Where suites import the library with different
+    arguments, several listeners hear of the same events; each event counts once.
     """
 
     def __init__(self) -> None:
+        self._tracker = Tracker(_unproven)
         self._written = 0.0
         self._settings: Settings | None = None
         self._output: Path | None = None
+        self._root: Any = None
         self._complete = False
         self._at_exit = False
         self._parallel: Path | None = None
         self._machine = parallel.Machine()
         self._checked = False
         self._mistake = ""
+        self._console = True
+        self._requirements: list[Path] = []
 
-    def start_suite(self, data: Any) -> None:
+    def use_requirements(self, path: Path) -> None:
+        """Show the requirements of this file; several libraries may each have one."""
+        if path not in self._requirements:
+            self._requirements.append(path)
+
+    def start_suite(self, data: Any, result: Any) -> None:
         """A suite begins: beside others, unless it is to be alone."""
         if not self._checked:
             self._checked = True
@@ -57,74 +71,103 @@ class RunReporter:
                 # Whatever a listener raises is only logged, so every test that would pass fails for it, too.
                 logger.error(str(error))
                 self._mistake = str(error)
-        output = robot_variable("OUTPUT FILE")
-        if parallel.is_parallel() and output is not None and data.tests:
+        settings = self._find_settings()
+        if settings is None:
+            return
+        self._root = _root(result)
+        folder = output_folder()
+        self._tracker.requirements = [str(each.resolve()) for each in self._requirements]
+        self._tracker.start_suite(result, folder, self._output.name if self._output else "")
+        if self._output is not None and parallel.is_parallel() and data.tests:
             alone = any(parallel.ALONE in test.tags for test in data.tests)
-            self._machine.take(Path(output), alone=alone)
+            self._machine.take(self._output, alone=alone)
+
+    def start_test(self, result: Any) -> None:
+        """A test begins."""
+        self._tracker.start_test(result)
+
+    def start_item(self, result: Any) -> None:
+        """A keyword, or another item of a body, begins."""
+        self._tracker.start_item(result)
+
+    def end_item(self, result: Any) -> None:
+        """A keyword, or another item of a body, ended."""
+        self._tracker.end_item(result)
 
     def end_test(self, result: Any) -> None:
         """A test ended: fail it for a regression if that is wanted, and bring the page up to date."""
-        settings = self._find_settings()
-        if settings is None:
+        settings = self._settings
+        if settings is None or not self._tracker.runs(result):
             return
         if result.passed and self._mistake:
             result.status, result.message = "FAIL", self._mistake
         elif result.passed and _fails_on_regression():
             self._judge(result, settings)
+        self._tracker.end_test(result)
         if self._parallel is None and time.monotonic() - self._written >= SECONDS_BETWEEN:
             self._write(result.parent, settings, complete=False)
 
     def end_suite(self, result: Any) -> None:
         """A suite ended, perhaps the last."""
         self._machine.give_back()
-        settings = self._find_settings()
+        settings = self._settings
         if settings is None:
             return
         root = _root(result)
         for name, value in surroundings().items():
             root.metadata.setdefault(name, value)
+        if folder := output_folder():
+            root.metadata.setdefault(FOLDER, str(folder.resolve()))
+        self._tracker.end_suite(result)
         if self._parallel is None:
             self._write(result, settings, complete=root is result)
 
     def _write(self, result: Any, settings: Settings, *, complete: bool) -> None:
         try:
-            report = build(_root(result), settings, complete=complete, environment=surroundings())
-            if complete:
-                history.append(settings.history_file, past(report))
-            page = write(report, settings.output)
+            page = self._build_and_write(_root(result), settings, complete=complete)
         except (ResilienceError, OSError) as error:
             logger.warn(f"The page could not be written: {error}")
             return
         self._written = time.monotonic()
         self._complete = complete
         if complete:
-            logger.debug(f"{report.sentence} Page: {page}")
+            logger.debug(f"Page: {page}")
+
+    def _build_and_write(self, suite: Any, settings: Settings, *, complete: bool) -> Path:
+        seconds = None if self._parallel or self._tracker.ended else self._tracker.run.seconds
+        report = build(suite, settings, complete=complete, environment=surroundings(), seconds=seconds)
+        page = write(report, settings.output)
+        if complete:
+            history.append(settings.history_file, past(report))
+        return page
 
     def _find_settings(self) -> Settings | None:
-        """The settings of this run; `None` where no page is wanted: no output, a dry run."""
-        output = robot_variable("OUTPUT FILE")
+        """The settings of this run; `None` for a dry run, which leaves no page."""
         context = EXECUTION_CONTEXTS.current
-        if context is None or context.dry_run:
+        folder = output_folder()
+        if context is None or context.dry_run or folder is None:
             return None
-        if output in {None, "NONE"}:
-            return None
-        self._output = Path(str(output))
+        output = robot_variable("OUTPUT FILE")
+        self._output = None if output in {None, "NONE"} else Path(str(output))
+        self._console = console_is_wanted()
+        log = robot_variable("LOG FILE")
         if parallel.is_parallel():
-            self._parallel = parallel.results_folder(self._output)
+            self._parallel = parallel.results_folder(self._output) if self._output else None
             if self._parallel is None:
                 return None
             parallel.note_start(self._parallel)
-        log = robot_variable("LOG FILE")
+            folder = self._parallel.parent
+            log = parallel.log_of_the_whole(folder)
         given = robot_variable("HISTORY")
+        known = robot_variable("KNOWN DEVIATIONS")
         accepted = robot_variable("BASELINE")
-        folder = self._output.parent if self._parallel is None else self._parallel.parent
-        if self._parallel is not None:
-            log = str(folder / "log.html")  # that of the whole
         self._settings = Settings(
             output=folder,
+            requirements=list(self._requirements),
             history=Path(given) if given else None,
             baseline=Path(accepted) if accepted else None,
             tolerance=TOLERANCE if self._mistake else _tolerance(),
+            known=Path(known) if known else None,
             log=os.path.relpath(log, folder) if log and log != "NONE" else None,
         )
         if not self._at_exit:
@@ -134,36 +177,29 @@ class RunReporter:
 
     def _finish(self) -> None:
         """At the end of the process: complete what the events left open."""
-        if self._settings is None or self._output is None:
+        settings = self._settings
+        if settings is None:
             return
-        if self._parallel is not None:
-            self._finish_in_parallel(self._settings, self._parallel, self._output.name)
-            return
-        if not self._complete:
-            try:
-                result = ExecutionResult(self._output, include_keywords=False)
-                report = build(result.suite, self._settings)
-                history.append(self._settings.history_file, past(report))
-                write(report, self._settings.output)
-            except (DataError, ResilienceError, OSError) as error:
-                sys.stderr.write(f"The page could not be written: {error}\n")
-                return
-        if sys.stdout.isatty():
-            # Below the files that Robot Framework lists; a program that reads its output is not bothered.
-            sys.stdout.write(f"Page:    {self._settings.output / HTML_NAME}\n")
-
-    def _finish_in_parallel(self, settings: Settings, folder: Path, name: str) -> None:
         try:
-            with parallel.in_turn(folder):
-                suite, complete = parallel.joined(folder, name)
-                if suite is None:
-                    return
-                report = build(suite, settings, complete=complete)
-                if complete:
-                    history.append(settings.history_file, past(report))
-                write(report, settings.output)
+            self._tracker.note_end()
+            if self._parallel is not None:
+                self._finish_in_parallel(settings, self._parallel)
+                return
+            if not self._complete and self._root is not None:
+                ended = self._root.end_time is not None
+                self._build_and_write(self._root, settings, complete=ended)
         except (DataError, ResilienceError, OSError) as error:
             sys.stderr.write(f"The page could not be written: {error}\n")
+            return
+        if self._console and sys.stdout.isatty():
+            # Below the files that Robot Framework lists; a program that reads its output is not bothered.
+            sys.stdout.write(f"Page:    {settings.output / HTML_NAME}\n")
+
+    def _finish_in_parallel(self, settings: Settings, folder: Path) -> None:
+        with parallel.in_turn(folder):
+            suite, complete = parallel.joined(folder)
+            if suite is not None:
+                self._build_and_write(suite, settings, complete=complete)
 
     def _judge(self, result: Any, settings: Settings) -> None:
         try:
@@ -174,16 +210,23 @@ class RunReporter:
         if accepted is None:
             return
         regressions = []
-        kept = evidence.read_measurements((self._output.parent if self._output else settings.output) / FILE_NAME)
+        kept = evidence.read_measurements((output_folder() or settings.output) / FILE_NAME)
         for each in kept:
             name = history.key(each.requirement, each.name)
-            if (each.run, each.suite, each.test) != (RUN, result.parent.full_name, result.name):
+            if (each.run, each.start, each.test) != (RUN, moment(result.start_time), result.name):
                 continue
             if name in accepted.values and history.regressed(each, accepted.values[name], settings.tolerance):
                 regressions.append(f"{name} is {each.value:g} {each.unit}, was {accepted.values[name]:g} {each.unit}")
         if regressions:
             result.status = "FAIL"
             result.message = f"Worse than the accepted baseline: {'; '.join(dict.fromkeys(regressions))}."
+
+
+def _unproven(suite: str, test: str) -> list[str]:
+    try:
+        return [f"{each}: {each.proof or 'nothing was seen'}" for each in JOURNAL.unproven(suite, test)]
+    except Exception as error:  # noqa: BLE001 - what would look again is gone; that proves nothing either
+        return [f"a fault whose proof cannot be looked at any more: {error}"]
 
 
 def _root(suite: Any) -> Any:
@@ -201,3 +244,7 @@ def _tolerance() -> float:
     name = "REGRESSION TOLERANCE"
     given = robot_variable(name)
     return TOLERANCE if given is None else as_number(name, given, at_least=0)
+
+
+REPORTER = RunReporter()
+"""The one of this process."""

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from ocpp_resilience.report.grade import Grade
+from ocpp_resilience.robot.facts import Reason
 from ocpp_resilience.struct_schema import described_components
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format, in the field `format`."""
 
 
@@ -26,9 +27,26 @@ class Verdict(StrEnum):
     NOT_MET = "not met"
     """A threshold was missed, or a test of it failed."""
     INCONCLUSIVE = "inconclusive"
-    """The run does not decide it: no test ran, a threshold was not measured, or the test itself says so."""
+    """The run does not decide it: a test was skipped, not run or cut off, a fault was not proven, nothing measured."""
     NOT_APPLICABLE = "not applicable"
-    """The target lacks what it is about: every test of it was skipped."""
+    """The profile of the target declares that it lacks what the requirement is about."""
+
+
+class Decision(StrEnum):
+    """What a run says of the system."""
+
+    READY = "ready"
+    """Every requirement is met, or not applicable."""
+    NOT_READY = "not ready"
+    """A requirement is not met, the system crashed, or a test that belongs to no requirement failed."""
+    UNDECIDED = "undecided"
+    """Nothing failed, but not every requirement was decided."""
+    NOT_RUN = "not run"
+    """No test could be run: a variable, a profile or a service cannot be used."""
+
+
+EXIT_STATUS = {Decision.READY: 0, Decision.NOT_READY: 1, Decision.UNDECIDED: 2, Decision.NOT_RUN: 3}
+"""The exit status of a run that decides, by its decision."""
 
 
 class TestResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -38,10 +56,18 @@ class TestResult(msgspec.Struct, kw_only=True, frozen=True):
         id: Robot's id, which is also the anchor in `log.html`.
         name: its name.
         suite: full name of its suite.
-        status: `PASS`, `FAIL`, `SKIP`, or `NOT RUN` for one that had not ended when the page was written.
-        message: what Robot says of it.
+        status: `PASS`, `FAIL`, `SKIP`, or `NOT RUN`; what the test did, whatever options made of it afterwards.
+        message: what Robot says of it, as text.
         seconds: how long it took.
         requirements: the ids among its tags.
+        start: when Robot Framework started it, exactly as in `output.xml`.
+        reasons: why it did not pass.
+        unproven: its faults without proof.
+        doubts: what made its loads inconclusive.
+        crashes: servers that ended by themselves meanwhile.
+        stopped: how the run was stopped before, or in, this test; empty if it was not.
+        source: the file of its suite; empty where it is not known.
+        full_name: names of the suites and the test, as `robot --test` takes them.
     """
 
     __test__ = False
@@ -53,6 +79,14 @@ class TestResult(msgspec.Struct, kw_only=True, frozen=True):
     message: str
     seconds: float
     requirements: list[str]
+    start: str = ""
+    reasons: list[Reason] = []
+    unproven: list[str] = []
+    doubts: list[str] = []
+    crashes: list[str] = []
+    stopped: str = ""
+    source: str = ""
+    full_name: str = ""
 
 
 class ThresholdResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -73,6 +107,7 @@ class ThresholdResult(msgspec.Struct, kw_only=True, frozen=True):
         samples: how many samples the worst one is made from.
         method: how it was measured.
         test: id of the test that measured it.
+        doubt: why a measured value decides nothing; empty if all of them decide.
     """
 
     name: str
@@ -89,6 +124,21 @@ class ThresholdResult(msgspec.Struct, kw_only=True, frozen=True):
     samples: int | None = None
     method: str | None = None
     test: str | None = None
+    doubt: str = ""
+
+
+class Deviation(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A requirement that is known not to be met.
+
+    Attributes:
+        requirement: its id.
+        reason: why, in words; perhaps with the number of a ticket.
+        since: the date from which on it is known, as YYYY-MM-DD.
+    """
+
+    requirement: str
+    reason: str
+    since: str
 
 
 class Value(msgspec.Struct, kw_only=True, frozen=True):
@@ -123,6 +173,8 @@ class RequirementResult(msgspec.Struct, kw_only=True, frozen=True):
         thresholds: in the order of `requirements.yaml`.
         values: further measured values.
         tests: ids of the tests that carry its id as a tag.
+        failing: the first line of the first test that failed; empty if none did.
+        known: the deviation that is known of it; `null` for none. It changes no verdict.
     """
 
     id: str
@@ -133,6 +185,8 @@ class RequirementResult(msgspec.Struct, kw_only=True, frozen=True):
     thresholds: list[ThresholdResult]
     values: list[Value]
     tests: list[str]
+    failing: str = ""
+    known: Deviation | None = None
 
 
 class Change(msgspec.Struct, kw_only=True, frozen=True):
@@ -187,6 +241,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
         seconds: how long it took.
         environment: as in the report.
         values: the worst value of each threshold, by `R13.5 drain_rate`.
+        verdicts: of each requirement, by its id.
         tests: status of each test by its full name; in the history file only.
     """
 
@@ -197,6 +252,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
     environment: dict[str, str]
     values: dict[str, float]
     tests: dict[str, str] = {}
+    verdicts: dict[str, str] = {}
 
 
 class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -208,6 +264,8 @@ class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
         summary: in one sentence.
         counts: messages invoked, acknowledged, lost, duplicated and so on.
         test: the test that judged it; `null` for one that no test judged.
+        start: when Robot Framework started that test; empty where it is not known.
+        run: the run that it belongs to; empty where it is not known.
         at: when, in seconds since 1970.
     """
 
@@ -216,6 +274,8 @@ class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
     summary: str
     counts: dict[str, int]
     test: str | None = None
+    start: str = ""
+    run: str = ""
     at: float | None = None
 
 
@@ -229,6 +289,9 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True):
         proof: what shows that it took effect; empty when nothing does.
         suite: full name of the suite.
         test: the test that caused it.
+        start: when Robot Framework started that test; empty where it is not known.
+        run: the run that it belongs to; empty where it is not known.
+        measured: what its test measured while it lasted, such as `R16.3 recovery_time`; else all of its test.
     """
 
     name: str
@@ -237,6 +300,9 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True):
     proof: str = ""
     suite: str | None = None
     test: str | None = None
+    start: str = ""
+    run: str = ""
+    measured: list[str] = []
 
 
 class Series(msgspec.Struct, kw_only=True, frozen=True):
@@ -249,6 +315,8 @@ class Series(msgspec.Struct, kw_only=True, frozen=True):
         requirement: the requirement that it belongs to.
         suite: full name of the suite.
         test: the test that measured it.
+        start: when Robot Framework started that test; empty where it is not known.
+        run: the run that it belongs to; empty where it is not known.
         limit: a threshold to draw.
         logarithmic: whether the value axis is.
     """
@@ -259,6 +327,8 @@ class Series(msgspec.Struct, kw_only=True, frozen=True):
     requirement: str | None = None
     suite: str | None = None
     test: str | None = None
+    start: str = ""
+    run: str = ""
     limit: float | None = None
     logarithmic: bool = False
 
@@ -271,6 +341,8 @@ class Divergence(msgspec.Struct, kw_only=True, frozen=True):
         expected: the strict code.
         actual: the code that came.
         test: the test that saw it.
+        start: when Robot Framework started that test; empty where it is not known.
+        run: the run that it belongs to; empty where it is not known.
         at: when, in seconds since 1970.
     """
 
@@ -278,6 +350,8 @@ class Divergence(msgspec.Struct, kw_only=True, frozen=True):
     expected: str
     actual: str
     test: str | None = None
+    start: str = ""
+    run: str = ""
     at: float | None = None
 
 
@@ -289,9 +363,10 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
         run: name of the run: when it started, RFC 3339.
         written: when this was written, RFC 3339.
         complete: whether the run had ended; a run that was killed leaves `false`.
-        verdict: `met`, `not met` or `inconclusive`, for the whole.
+        cut_off: how and where the run was stopped; empty for one that ran to its end.
+        verdict: `ready`, `not ready`, `undecided` or `not run`: what the run says of the system.
         sentence: the verdict in one sentence.
-        counts: requirements of each verdict.
+        counts: requirements of each verdict, without those that describe the run itself (R0).
         results: tests of each status.
         seconds: how long the run took.
         log: Robot's log, relative to the page; `null` when there is none.
@@ -312,7 +387,8 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
     run: str
     written: str
     complete: bool
-    verdict: Verdict
+    cut_off: str
+    verdict: Decision
     sentence: str
     counts: dict[str, int]
     results: dict[str, int]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -15,13 +17,30 @@ from markupsafe import Markup, escape
 from ocpp_resilience.evidence.requirements import with_unit
 from ocpp_resilience.report import charts
 from ocpp_resilience.report.history import key
-from ocpp_resilience.report.model import NO_TEST, Fault, Report, RequirementResult, Series, ThresholdResult, Verdict
+from ocpp_resilience.report.model import (
+    NO_TEST,
+    Decision,
+    Fault,
+    Report,
+    RequirementResult,
+    Series,
+    TestResult,
+    ThresholdResult,
+    Verdict,
+)
 
 SYMBOLS = {
     Verdict.MET: "\N{CHECK MARK}",
     Verdict.NOT_MET: "\N{BALLOT X}",
     Verdict.INCONCLUSIVE: "?",
     Verdict.NOT_APPLICABLE: "\N{EN DASH}",
+}
+
+DECISIONS = {
+    Decision.READY: "\N{CHECK MARK}",
+    Decision.NOT_READY: "\N{BALLOT X}",
+    Decision.UNDECIDED: "?",
+    Decision.NOT_RUN: "!",
 }
 
 GROUPS = {
@@ -31,7 +50,8 @@ GROUPS = {
     16: "Connection failures",
     17: "Invalid messages",
     18: "Load and concurrent operations",
-    0: "The whole",
+    20: "Security",
+    0: "About this run",
 }
 
 LEDGER_COLUMNS = {
@@ -51,6 +71,9 @@ CHARTS = 60
 ROWS = 200
 """Rows of a table of faults or divergences; the rest is in `resilience.json`."""
 
+VERDICTS = 20
+"""Earlier verdicts that are drawn for each requirement."""
+
 MESSAGE = 600
 """Characters of a test's message."""
 
@@ -58,27 +81,86 @@ MESSAGE = 600
 def render(report: Report) -> str:
     """The page."""
     groups: dict[int, list[RequirementResult]] = {}
-    for each in report.requirements:
+    for each in sorted(report.requirements, key=lambda each: not each.group):
         groups.setdefault(each.group, []).append(each)
-    return _template().render(
+    return template("page.html.j2").render(
         report=report,
         groups=groups,
         names=GROUPS,
         symbols=SYMBOLS,
-        no_test=NO_TEST,
+        decisions=DECISIONS,
+        open_ones=lambda verdict: _by_reason(report, verdict),
         tests={each.id: each for each in report.tests},
         link=lambda test: f"{quote(report.log)}#{quote(test)}" if report.log else "",
         chart=lambda series: Markup(charts.chart(series, _during(series, report.faults))),  # noqa: S704 - escapes
         timeline=Markup(_timeline(report)),  # noqa: S704 - escapes
         trend=lambda requirement, found: Markup(_trend(report, requirement, found)),  # noqa: S704 - escapes
+        past_verdicts=lambda requirement: Markup(_past_verdicts(report, requirement)),  # noqa: S704 - escapes
+        tested=_tested(report),
+        again=lambda test: again(test, report.environment),
+        anchors=_anchors(report),
         ledger_columns=LEDGER_COLUMNS,
         most_charts=CHARTS,
         most_rows=ROWS,
     )
 
 
+TESTED = ("System", "Target", "Version of the system", "Protocol", "Redis", "Commit", "Oracle")
+"""What the first screen says of what was tested, where it is known."""
+
+
+def _tested(report: Report) -> list[tuple[str, str]]:
+    return [(name, report.environment[name]) for name in TESTED if name in report.environment]
+
+
+def _past_verdicts(report: Report, requirement: RequirementResult) -> str:
+    known = [each.verdicts[requirement.id] for each in report.history if requirement.id in each.verdicts][-VERDICTS:]
+    return charts.verdicts(requirement.id, [*known, requirement.verdict.value])
+
+
+def again(test: TestResult, environment: Mapping[str, str]) -> str:
+    """The command that runs a test again."""
+    given = {"TARGET": environment.get("Target", ""), "REDIS": _kind_of(environment.get("Redis", ""))}
+    command = ["robot"]
+    for name, value in given.items():
+        if value and value not in DEFAULTS:
+            command += ["--variable", f"{name}:{value}"]
+    return shlex.join([*command, "--test", pattern(test.name), test.source or "suites/"])
+
+
+def pattern(name: str) -> str:
+    """The name of a test as robot takes it: what would be a pattern stands for itself in brackets."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+DEFAULTS = ("reference", "embedded")
+"""What robot needs no variable for."""
+
+
+def _kind_of(redis: str) -> str:
+    """`embedded` of `valkey 9.1.2 (embedded)`."""
+    return redis.rpartition("(")[2].removesuffix(")") if redis.endswith(")") else ""
+
+
+def _anchors(report: Report) -> dict[str, str]:
+    """The requirement on the page of a measured value such as `R16.3 recovery_time`, by its name."""
+    known = {each.id for each in report.requirements}
+    names = {name for fault in report.faults for name in fault.measured}
+    return {name: each for name in names if (each := name.partition(" ")[0]) in known}
+
+
+def _by_reason(report: Report, verdict: str) -> list[tuple[str, list[RequirementResult]]]:
+    """The requirements of a verdict, those with the same reason together; the ones that no test is about come last."""
+    found: dict[str, list[RequirementResult]] = {}
+    for each in report.requirements:
+        if each.verdict == verdict and each.group:
+            found.setdefault(each.reason, []).append(each)
+    return sorted(found.items(), key=lambda each: each[0] == NO_TEST)
+
+
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this room, with the filters that pages need."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ocpp_resilience.report", "."),
         autoescape=True,
@@ -98,7 +180,7 @@ def _template() -> jinja2.Template:
         percent=_percent,
         share=_share,
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _measure(value: float, unit: str) -> str:

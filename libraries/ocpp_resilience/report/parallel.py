@@ -6,13 +6,16 @@ does later, and the page says that it is incomplete until the last one has done 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import psutil
 from robot.api import ExecutionResult
 from robot.errors import DataError
 
@@ -53,12 +56,11 @@ def in_turn(folder: Path) -> Iterator[None]:
         yield
 
 
-def joined(folder: Path, name: str) -> tuple[Any | None, bool]:
+def joined(folder: Path) -> tuple[Any | None, bool]:
     """The results of all processes as one, in pabot's order, so that ids are those of its log.
 
     Args:
         folder: pabot's.
-        name: of the output files.
 
     Returns:
         The suite, `None` where no process has ended, and whether all have.
@@ -66,19 +68,49 @@ def joined(folder: Path, name: str) -> tuple[Any | None, bool]:
     complete = (folder / _LAST).exists()
     whole = None
     for process in sorted((each for each in folder.iterdir() if each.is_dir()), key=_natural):
-        files = sorted(process.rglob(name), key=_natural)
-        complete = complete and bool(files)
-        for file in files:
-            try:
-                suite = ExecutionResult(file, include_keywords=False).suite
-            except (DataError, OSError):
-                complete = False  # it is being written
-                continue
+        # The name of the file may hold the time, and be another one in each process.
+        suites = [suite for file in sorted(process.rglob("*.xml"), key=_natural) if (suite := _read(file)) is not None]
+        complete = complete and bool(suites)
+        for suite in suites:
             if whole is None:
                 whole = suite
             else:
                 _join(whole, suite)
     return whole, complete
+
+
+def _read(file: Path) -> Any | None:
+    """The results in a file; `None` for one that is being written, or that holds none."""
+    try:
+        return ExecutionResult(file, include_keywords=False).suite
+    except (DataError, OSError):
+        return None
+
+
+def log_of_the_whole(folder: Path) -> str | None:
+    """The log that pabot writes when all processes have ended, as its own command line says.
+
+    `None` where it writes none, or one whose name is not known before: the time is in it, or the command line cannot be
+    read.
+    """
+    try:
+        command = psutil.Process().parent().cmdline()  # type: ignore[union-attr]
+        place = next(number for number, each in enumerate(command) if "pabot" in Path(each).name)
+        options = _pabot_options(command[place + 1 :])
+    except Exception:  # noqa: BLE001 - a page without the link is better than none
+        return None
+    if options.get("timestampoutputs"):
+        return None
+    name = str(options.get("log") or "log.html")
+    return None if name.upper() == "NONE" else str(folder / (name if Path(name).suffix else f"{name}.html"))
+
+
+def _pabot_options(arguments: list[str]) -> dict[str, Any]:
+    from pabot.arguments import parse_args  # noqa: PLC0415 - it is there where pabot runs
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        options, *_ = parse_args(arguments)
+    return dict(options)
 
 
 def _join(into: Any, other: Any) -> None:

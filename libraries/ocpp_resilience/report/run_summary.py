@@ -12,6 +12,9 @@ from datetime import timedelta
 from ocpp_resilience.evidence.requirements import in_unit
 from ocpp_resilience.report.model import Comparison, Past, RequirementResult, TestResult
 
+KINDS = ("embedded", "container", "external", "sentinel")
+"""The kinds of Redis that a run may be given."""
+
 SUITES = frozenset(range(13, 19))
 """The tests whose suites make a whole run."""
 
@@ -64,14 +67,23 @@ def judge(
     return whole
 
 
-def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
-    ran = {
+def is_whole(tests: Sequence[TestResult]) -> bool:
+    """Whether tests of all of the project's suites were run."""
+    return _ran(tests) >= SUITES
+
+
+def _ran(tests: Sequence[TestResult]) -> set[int]:
+    """The numbers of the tests of which something was run."""
+    return {
         int(requirement[1:].partition(".")[0])
         for test in tests
         if test.status in {"PASS", "FAIL"}
         for requirement in test.requirements
     }
-    if missing := sorted(SUITES - ran):
+
+
+def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
+    if missing := sorted(SUITES - _ran(tests)):
         whole.lacking["R0.1"] = f"Not all suites ran: nothing of test {', '.join(map(str, missing))}."
         return
     long_soak = any(
@@ -98,16 +110,20 @@ def _other_redis(
         and past.environment.get("Target") == environment.get("Target")
     }
     compared = {kind: past.tests.keys() & own.keys() for kind, past in others.items()}
+    tried = {kind for each in (redis or "", *others) for kind in KINDS if f"({kind}" in each}
+    untried = ", ".join(kind for kind in KINDS if kind not in tried)
     if redis is None or not any(compared.values()):
         whole.lacking["R0.2"] = (
-            "There is no run with another kind of Redis in the history to compare with. `make containers` makes one "
-            "(with Docker); so does `REDIS_URL=redis://… robot --outputdir results/external --variable REDIS:external "
-            "--variable HISTORY:results/history.jsonl suites/` with a Redis of your own. The next run decides."
+            f"Not tried: {untried}. There is no run with another kind of Redis in the history to compare with. "
+            "`make containers` makes one (with Docker); so does `REDIS_URL=redis://… robot --outputdir "
+            "results/external --variable REDIS:external --variable HISTORY:results/history.jsonl suites/` with a Redis "
+            "of your own. The next run decides."
         )
         return
     differing = {name for kind, names in compared.items() for name in names if own[name] != others[kind].tests[name]}
     number = sum(map(len, compared.values()))
-    whole.values["R0.2", "differing_results"] = len(differing), f"{number} results compared with {', '.join(compared)}"
+    how = f"{number} results compared with {', '.join(compared)}{f'; not tried: {untried}' if untried else ''}"
+    whole.values["R0.2", "differing_results"] = len(differing), how
 
 
 def outcomes(tests: Iterable[TestResult]) -> dict[str, str]:

@@ -11,11 +11,13 @@ from pathlib import Path
 import msgspec
 from robot.api import logger
 
-from ocpp_resilience.errors import ResilienceError
+from ocpp_resilience import json_lines
+from ocpp_resilience.evidence.measurements import RUN
 from ocpp_resilience.evidence.requirements import with_unit
 from ocpp_resilience.ledger import LedgerReport
 from ocpp_resilience.report import charts, evidence
 from ocpp_resilience.report.model import Divergence, Series
+from ocpp_resilience.robot.facts import current_test
 from ocpp_resilience.robot.variables import robot_variable
 
 Points = Sequence[tuple[float, float]]
@@ -50,19 +52,22 @@ def keep(
     """
     offset = time.time() - time.monotonic() if monotonic else 0.0
     kept = {name: [(at + offset, value) for at, value in charts.thin(points)] for name, points in lines.items()}
+    test = current_test()
     series = Series(
         title=title,
         unit=unit,
         lines=kept,
         requirement=requirement,
-        suite=robot_variable("SUITE NAME"),
-        test=robot_variable("TEST NAME"),
+        suite=test.suite,
+        test=test.test,
+        start=test.start,
+        run=RUN,
         limit=limit,
         logarithmic=logarithmic,
     )
     faults = []
     if folder := _folder():
-        _append(folder / evidence.SERIES, [series])
+        json_lines.append(folder / evidence.SERIES, [series])
         faults = evidence.read_faults(folder / evidence.FAULTS)
     chart = charts.chart(series, faults)
     logger.info(f"<div>{escape(title)}{_chart_note(seed)}{chart}{_table(series)}</div>", html=True)
@@ -74,21 +79,22 @@ def keep_divergences(found: Iterable[tuple[str, str, str]]) -> None:
     folder = _folder()
     if folder is None:
         return
-    test = robot_variable("TEST NAME")
+    test = current_test()
     now = time.time()
-    kept = [Divergence(case=what, expected=code, actual=came, test=test, at=now) for what, code, came in found]
-    if kept:
-        _append(folder / evidence.DIVERGENCES, kept)
+    kept = [
+        Divergence(case=what, expected=code, actual=came, test=test.test, start=test.start, run=RUN, at=now)
+        for what, code, came in found
+    ]
+    json_lines.append(folder / evidence.DIVERGENCES, kept)
 
 
 def keep_judgement(file: Path | str, report: LedgerReport) -> None:
     """Keep the judgement of a ledger for the page; `file` is the (first) file of it."""
     if folder := _folder():
         judged = evidence.judgement(Path(file).name, report)
-        _append(
-            folder / evidence.JUDGEMENTS,
-            [msgspec.structs.replace(judged, test=robot_variable("TEST NAME"), at=time.time())],
-        )
+        test = current_test()
+        kept = msgspec.structs.replace(judged, test=test.test, start=test.start, run=RUN, at=time.time())
+        json_lines.append(folder / evidence.JUDGEMENTS, [kept])
 
 
 def _table(series: Series) -> str:
@@ -109,15 +115,6 @@ def _chart_note(seed: int | None) -> str:
     return "" if seed is None else f" (seed {seed})"
 
 
-def _append(path: Path, items: Iterable[msgspec.Struct]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(b"".join(msgspec.json.encode(each) + b"\n" for each in items))
-    except OSError as error:
-        raise ResilienceError(f"The evidence cannot be written to {path}: {error.strerror}.") from error
-
-
 def _folder() -> Path | None:
     folder = robot_variable("OUTPUT DIR")
-    return Path(folder) if folder and robot_variable("OUTPUT FILE") != "NONE" else None
+    return Path(folder) if folder else None

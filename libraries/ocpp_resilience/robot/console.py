@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from robot.output import LOGGER
+from robot.output.console import NoneConsole, QuietConsole
+
 from ocpp_resilience.robot.variables import robot_variable
 
 Describe = Callable[[], str]
@@ -21,6 +24,12 @@ Describe = Callable[[], str]
 
 EVERY = 0.5
 """Seconds between two looks."""
+
+
+def console_is_wanted() -> bool:
+    """Whether Robot Framework writes to the terminal: not with `--quiet`, `--console quiet` or `--console none`."""
+    console = LOGGER._console  # noqa: SLF001 - no public way tells
+    return console is not None and not isinstance(getattr(console, "listener", console), QuietConsole | NoneConsole)
 
 
 class Console:
@@ -42,6 +51,8 @@ class Console:
     def _terminal(self) -> TextIO | None:
         """Where to write; `None` where nobody looks."""
         stream = self._stream or sys.__stdout__
+        if not console_is_wanted():
+            return None
         try:
             if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
                 return None

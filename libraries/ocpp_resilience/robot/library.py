@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from robot.api import deco, logger
 
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.variables import robot_variable
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         keywords: dict[str, Callable[..., Any]]
 
         def __init__(self, library_components: Sequence[object]) -> None: ...
+        def run_keyword(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Any: ...
 
 else:
     from robotlibcore import DynamicCore
@@ -86,6 +88,14 @@ class KeywordLibrary(DynamicCore):
         super().__init__(components)
         # `@library(listener="SELF")` does nothing on a DynamicCore.
         self.ROBOT_LIBRARY_LISTENER = self
+
+    def run_keyword(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Any:
+        """Run a keyword, for Robot Framework; what its failure means is recorded as data."""
+        try:
+            return super().run_keyword(name, args, kwargs)
+        except Exception as error:
+            RECORDER.raised(error)
+            raise
 
     def _end_suite(self, _data: Any, result: Any) -> None:
         self.cleanup.close(result.full_name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from ocpp_resilience.errors import LacksCapability
+from ocpp_resilience.errors import NotPossibleHere
 from ocpp_resilience.processes import Exit, tail
 from ocpp_resilience.profile.sections import Running
 
@@ -17,7 +17,7 @@ from ocpp_resilience.profile.sections import Running
 class RunningSystem:
     """What stands in the place of a child process where there is none of ours.
 
-    Whatever would change the system raises `LacksCapability`: the test is skipped, and its requirement not applicable.
+    Whatever would change the system raises `NotPossibleHere`: the test is skipped, and its requirement inconclusive.
 
     Args:
         name: what it is called in messages.
@@ -88,4 +88,4 @@ class RunningSystem:
         return f"Its log ends with:\n{text}" if text else "It has no log that can be read here."
 
     def _refuse(self, what: str) -> NoReturn:
-        raise LacksCapability(f"{self.name} {what}: it runs already, and was not started here.")
+        raise NotPossibleHere(f"{self.name} {what}: it runs already, and was not started here.")

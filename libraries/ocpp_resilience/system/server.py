@@ -14,7 +14,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ocpp_resilience import http_client
-from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.errors import (
+    ExpectationFailed,
+    LacksCapability,
+    NotPossibleHere,
+    ServiceError,
+    UsageError,
+    WaitTimeout,
+)
 from ocpp_resilience.http_client import Reply
 from ocpp_resilience.ports import HOST, free_port, wait_until_refused
 from ocpp_resilience.processes import ChildProcess, Exit
@@ -65,6 +72,7 @@ class OcppServer:
         self._start_time: float | None = None
         self._ended_on_purpose = True
         self._earlier_crashes = 0
+        self._crashes_before = 0
 
     def configure(self, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
         """Say what the next start gets: the URL of Redis, and environment variables on top of the profile's."""
@@ -88,8 +96,9 @@ class OcppServer:
             ServiceError: it cannot be started, or ended while starting.
             WaitTimeout: it did not listen in time; it was killed then.
         """
-        self._http_port = self._ws_port = self._start_time = None
+        self._crashes_before = self.crashes_in_all
         self._earlier_crashes = self.crashes
+        self._http_port = self._ws_port = self._start_time = None
         self._ended_on_purpose = False
         began = time.monotonic()
         if isinstance(self.process, RunningSystem):
@@ -126,7 +135,7 @@ class OcppServer:
 
     def _check_use(self, running: Running, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
         if settings:
-            raise LacksCapability(
+            raise NotPossibleHere(
                 f"Target '{self.target.name}' runs already, it cannot be given settings: {', '.join(sorted(settings))}."
             )
         if _address(redis_url) != _address(running.redis_url):
@@ -153,11 +162,11 @@ class OcppServer:
         """The process whose memory and processor time can be measured.
 
         Raises:
-            LacksCapability: it is not a child of the test run.
+            NotPossibleHere: it is not a child of the test run.
         """
         if isinstance(self.process, (ContainerProcess, RunningSystem)):
             how = "in a container" if isinstance(self.process, ContainerProcess) else "already"
-            raise LacksCapability(f"{self.name} runs {how}: its memory and processor time are not measured.")
+            raise NotPossibleHere(f"{self.name} runs {how}: its memory and processor time are not measured.")
         return self.process
 
     def _placeholders(self) -> dict[str, str | int]:
@@ -276,11 +285,20 @@ class OcppServer:
     @property
     def crashes(self) -> int:
         """How many times it ended without having been told to."""
-        crashed_now = self.process.started and not self.process.alive and not self._ended_on_purpose
-        return self._earlier_crashes + int(crashed_now)
+        return self._earlier_crashes + int(self._has_crashed)
+
+    @property
+    def crashes_in_all(self) -> int:
+        """How many times it ended by itself after it had started, whether or not that was forgiven."""
+        return self._crashes_before + int(self._has_crashed and self._start_time is not None)
+
+    @property
+    def _has_crashed(self) -> bool:
+        return self.process.started and not self.process.alive and not self._ended_on_purpose
 
     def forgive_crashes(self) -> None:
         """Count crashes anew."""
+        self._crashes_before = self.crashes_in_all
         self._earlier_crashes = 0
         self._ended_on_purpose = self._ended_on_purpose or not self.process.alive
 

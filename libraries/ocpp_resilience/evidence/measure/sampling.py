@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from ocpp_resilience.errors import LacksCapability, ResilienceError, ServiceError, UsageError
+from ocpp_resilience.errors import NotPossibleHere, ResilienceError, ServiceError, UsageError
 from ocpp_resilience.evidence.measure.memory import MemoryGrowth, accused_after, memory_growth
 from ocpp_resilience.evidence.measure.sources import Look, Source, Usage
 
@@ -211,7 +211,7 @@ class Sampler:
         """
         self.check()
         if name in self._elsewhere:
-            raise LacksCapability(f"'{name}' is no process of this test run: what it uses is not measured.")
+            raise NotPossibleHere(f"'{name}' is no process of this test run: what it uses is not measured.")
         if name in self.ended:
             raise UsageError(f"'{name}' ended while it was sampled: {self.ended[name]}.")
         if name not in self.series:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
-from ocpp_resilience.errors import LacksCapability, ServiceError, UsageError
+from ocpp_resilience.errors import NotPossibleHere, ServiceError, UsageError
 from ocpp_resilience.redis.connection import shown_url
 from ocpp_resilience.redis.services.base import Effect, RedisService, describe_version
 from ocpp_resilience.robot.variables import chosen_for_the_run
@@ -146,5 +146,5 @@ class ExternalRedis(RedisService):
         """Let it be."""
         self._started = False
 
-    def _not_ours(self, what: str) -> LacksCapability:
-        return LacksCapability(f"{self.name} is external: it cannot be {what}, only the way to it can be disturbed.")
+    def _not_ours(self, what: str) -> NotPossibleHere:
+        return NotPossibleHere(f"{self.name} is external: it cannot be {what}, only the way to it can be disturbed.")

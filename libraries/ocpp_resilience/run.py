@@ -1,0 +1,222 @@
+"""Running suites to a decision: `ocpp-resilience run`, a quick check, and `ocpp-resilience run --release`.
+
+The exit status says what the page says: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. Robot Framework's
+own exit status counts failed tests, which is something else: a test may fail and decide nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from robot.api import ExecutionResult
+from robot.errors import DataError
+
+from ocpp_resilience.errors import ResilienceError
+from ocpp_resilience.evidence.requirements import DEFAULT_FILE, load
+from ocpp_resilience.report import JSON_NAME, Report, Settings, build, history, write
+from ocpp_resilience.report.build import past
+from ocpp_resilience.report.model import EXIT_STATUS, Decision
+from ocpp_resilience.report.page import pattern
+from ocpp_resilience.robot.facts import Kind
+from ocpp_resilience.robot.variables import as_duration
+
+NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
+SOAK = "605s"
+"""Ten minutes under load, and the little that it takes until all charge points are connected."""
+LIMIT = 20 * 60.0
+"""Seconds that a release may take; after that it is stopped, and what was not decided is undecided."""
+END_LIMIT = 90.0
+"""Seconds for Robot Framework to end in order once it was told to."""
+AGAIN = 4 * 60.0
+"""Seconds that have to be left for tests that are run once more."""
+LONG = 120.0
+"""Seconds of a test that is not run once more: what it lacks is time."""
+MAY_PASS = {Kind.INCONCLUSIVE, Kind.SKIPPED}
+ROBOT_FAILED = 251
+"""From here on Robot Framework's exit status says that it could not run at all: wrong options, no suites, stopped."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Returns:
+        0 ready, 1 not ready, 2 undecided, 3 nothing could be run.
+    """
+    parser = argparse.ArgumentParser(
+        prog="ocpp-resilience run",
+        description="Run suites, and say with the exit status whether the system is ready: 0 ready, 1 not ready, "
+        "2 undecided, 3 nothing could be run.",
+        epilog="Options of robot come after --, for example: ocpp-resilience run suites -- --include R13.1",
+    )
+    parser.add_argument("suites", nargs="*", type=Path, help="files or folders; suites/ of the project if not given")
+    parser.add_argument("--release", action="store_true", help="with the full soak and all repetitions; it decides")
+    parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
+    parser.add_argument("--redis", choices=("embedded", "container", "external"), help="embedded if not given")
+    parser.add_argument("--redis-url", metavar="URL", help="of an external Redis; implies --redis external")
+    parser.add_argument("--outputdir", type=Path, help="results, or results/release")
+    parser.add_argument("--history", type=Path, help="earlier runs; results/history.jsonl")
+    parser.add_argument("--soak", help=f"length of the soak of a release, default {SOAK}")
+    parser.add_argument("--limit", default="20 min", help="a run that takes longer is stopped, default %(default)s")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    ours, own = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
+    options = parser.parse_args(ours)
+    try:
+        return Run(options, own).to_its_decision()
+    except (ResilienceError, DataError, OSError) as error:
+        sys.stderr.write(f"Not run: {error}\n")
+        return NOT_RUN
+
+
+class Run:
+    """A run of robot, perhaps with repetitions, and what it decides.
+
+    Args:
+        options: of the command line.
+        own: further options for robot.
+    """
+
+    def __init__(self, options: argparse.Namespace, own: Sequence[str]) -> None:
+        self._suites = options.suites or [DEFAULT_FILE.parents[1] / "suites"]
+        self._release = options.release
+        self._out = (options.outputdir or Path("results") / ("release" if options.release else "")).resolve()
+        self._history = (options.history or Path("results") / "history.jsonl").resolve()
+        self._deadline = time.monotonic() + as_duration("limit", options.limit)
+        self._environment = dict(os.environ)
+        variables = {"HISTORY": self._history}
+        if self._release:
+            variables |= {"SOAK": options.soak or SOAK}
+        if options.target:
+            variables["TARGET"] = options.target
+        if options.redis_url:
+            self._environment["REDIS_URL"] = options.redis_url
+        if options.redis or options.redis_url:
+            variables["REDIS"] = options.redis or "external"
+        self._options = [part for name, value in variables.items() for part in ("--variable", f"{name}:{value}")]
+        self._options += own
+        self._stopped = False
+        self._missing = [each for each in self._suites if not each.exists()]
+
+    def to_its_decision(self) -> int:
+        """Run everything, say what it decides, and return the exit status."""
+        if self._missing:
+            raise ResilienceError(f"There is no {self._missing[0]}.")
+        began = time.time_ns()
+        status = self._robot(self._out)
+        page = self._out / JSON_NAME
+        if status >= ROBOT_FAILED or not page.is_file() or page.stat().st_mtime_ns < began:
+            raise ResilienceError(f"robot ended with status {status} and left no page of this run in {self._out}.")
+        report = msgspec.json.decode(page.read_bytes(), type=Report)
+        if self._release and report.complete and report.verdict is not Decision.NOT_RUN:
+            report = self._with_further_runs(report)
+        sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / 'resilience.html'}\n")
+        return EXIT_STATUS[report.verdict]
+
+    def _with_further_runs(self, first: Report) -> Report:
+        """Run again what the machine kept from deciding, and what a requirement asks to be run several times.
+
+        The page is one of all of these runs. A test that decided nothing is replaced by the next one that does; of
+        those that are to be run several times, the worst counts.
+        """
+        main = self._out / "output.xml"
+        folders: list[Path] = []
+        if (doubtful := _kept_from_deciding(first)) and time.monotonic() + AGAIN < self._deadline:
+            sys.stdout.write(f"\nOnce more, since the machine kept them from deciding: {len(doubtful)} tests.\n")
+            again = self._out / "again"
+            if self._further(again, [part for name in doubtful for part in ("--test", pattern(name))]):
+                merged = self._out / "merged.xml"
+                _rebot("--merge", "--output", str(merged), "--log", "NONE", str(main), str(again / "output.xml"))
+                main, folders = (merged, [again]) if merged.is_file() else (main, [])
+        asked = {each.id: each.runs for each in load() if each.runs > 1}
+        ran = {each for test in first.tests for each in test.requirements}
+        outputs = [main]
+        for number in range(2, max(asked.values(), default=1) + 1):
+            names = [name for name, runs in asked.items() if runs >= number and name in ran]
+            folder = self._out / f"run-{number}"
+            if names and self._further(folder, [part for name in names for part in ("--include", name)]):
+                outputs.append(folder / "output.xml")
+                folders.append(folder)
+        if not folders:
+            return first
+        log = [
+            "--name",
+            "Release",
+            "--outputdir",
+            str(self._out),
+            "--output",
+            "release.xml",
+            "--log",
+            "release-log.html",
+        ]
+        _rebot(*log, *map(str, outputs))
+        suite = ExecutionResult(self._out / "release.xml", include_keywords=False).suite
+        settings = Settings(output=self._out, history=self._history, log="release-log.html", evidence=folders)
+        report = build(suite, settings)
+        history.append(self._history, past(report))
+        write(report, self._out)
+        return report
+
+    def _further(self, folder: Path, options: Sequence[str]) -> bool:
+        """Run some of the tests again; whether there are results."""
+        if self._stopped:
+            return False
+        began = time.time_ns()
+        self._robot(folder, *options, "--variable", f"HISTORY:{folder / 'history.jsonl'}")
+        output = folder / "output.xml"
+        return output.is_file() and output.stat().st_mtime_ns >= began
+
+    def _robot(self, folder: Path, *options: str) -> int:
+        """Run robot to its end, or until the time is over; signals for this process reach it."""
+        command = [sys.executable, "-m", "robot", "--outputdir", str(folder), *self._options, *options]
+        process = subprocess.Popen([*command, *map(str, self._suites)], env=self._environment)
+
+        def forward(number: int, _frame: object) -> None:
+            # Ctrl-C in a terminal reaches the whole process group; a second signal would end robot at once.
+            self._stopped = True
+            if number == signal.SIGTERM:
+                process.send_signal(number)
+
+        before = {each: signal.signal(each, forward) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            try:
+                return process.wait(timeout=max(0.0, self._deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._stopped = True
+                sys.stderr.write("The time limit is over: the run is stopped.\n")
+                process.send_signal(signal.SIGTERM)
+                return process.wait(timeout=END_LIMIT)
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _kept_from_deciding(report: Report) -> list[str]:
+    """The full names of short tests that did not fail, and decided nothing for a reason that may have passed."""
+    return [
+        each.full_name
+        for each in report.tests
+        if each.seconds < LONG
+        and each.requirements
+        and (each.doubts or any(reason.kind in MAY_PASS for reason in each.reasons))
+        and each.status in {"PASS", "SKIP"}
+    ]
+
+
+def _rebot(*arguments: str) -> None:
+    """Write results anew."""
+    command = [sys.executable, "-m", "robot.rebot", "--report", "NONE", "--nostatusrc", *arguments]
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
