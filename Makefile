@@ -86,11 +86,10 @@ grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.
 	  $(addprefix --only ,$(ONLY)) $(if $(SOUND),--sound $(SOUND)) $(if $(BURNERS),--burners $(BURNERS)) \
 	  $(if $(LIMIT),--limit $(LIMIT)) $(if $(STEADY),--steady)
 
-<<<<<<< HEAD
 mutants: $(INSTALLED)  ## Run the suites against drawn mutants of the server (COUNT=20 SEED=7 UNDER=server/ocpp)
 	$(BIN)/python tests/defects/mutants.py $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) \
 	  $(addprefix --under ,$(UNDER))
-=======
+
 # One resolution for every supported Python and platform, three files: with hashes all that the development needs, with
 # hashes what running needs, and that without hashes, since pip installs no folder where hashes are required.
 lock: $(INSTALLED)  ## Renew the locked versions of all packages (KEEP=1: only what is missing; BEFORE=2026-10-31: as of that day)
@@ -104,7 +103,6 @@ lowest: $(INSTALLED)  ## The same with the lowest versions that pyproject.toml a
 
 locked: $(INSTALLED)  ## All unit tests and suite 13 with the locked versions on another Python (PYTHON=python3.13)
 	$(BIN)/python .ci/versions.py locked --python $(PYTHON) $(if $(QUICK),--quick)
->>>>>>> main
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .venv-* results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache
