@@ -197,6 +197,24 @@ class Connection(QueueComponent):
         return [each.value for each in self._queues.get(alias).message_formats]
 
     @keyword(tags=("queue", "getter"))
+    def new_similar_charge_point_ids(self) -> list[str]:
+        """Returns charge point ids that are nearly the same: a system has to keep their charge points apart.
+
+        One is the beginning of others, some differ by case or by an accent, two have 48 characters of which only the
+        last differs, and some hold what has a meaning in patterns and in URLs.
+
+        Example:
+        ```robotframework
+        @{ids}    New Similar Charge Point Ids
+        Queue Varied Sessions    ${ids}
+        ```
+        """
+        base = self._ids.charge_point()
+        longest = base.ljust(47, "x")
+        ends = ("", "-1", "-11", "é", "e\u0301", "e", "*", "?", "[1]", "%31", "/1", "1")
+        return [base.lower(), *(base + end for end in ends), longest + "1", longest + "2"]
+
+    @keyword(tags=("queue", "getter"))
     def new_charge_point_ids(self, count: int, prefix: str = "CP") -> list[str]:
         """Returns several charge point ids that no other test and no other run uses.
 
