@@ -103,7 +103,7 @@ class TestConnecting:
         assert library.connection_should_be_refused("CP-2", password="wrong", status=401) == 401
 
     def test_a_refusal_that_does_not_come_is_a_failure(self, library: ChargePointLibrary) -> None:
-        with pytest.raises(ExpectationFailed, match="^Expected a refusal with HTTP 401, but the charge point was conn"):
+        with pytest.raises(ExpectationFailed, match=r"^Expected a refusal with HTTP 401, but the charge point was"):
             library.connection_should_be_refused("CP-1", status=401)
 
     def test_the_gateways_certificate_is_checked(self, tmp_path: Path) -> None:
