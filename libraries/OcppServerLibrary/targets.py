@@ -103,6 +103,30 @@ class Targets(Component):
         return profile.http.token_setting or ""
 
     @keyword(tags=("target",))
+    def skip_unless_target_uses_redis(self, *, target: str = "reference") -> None:
+        """Skips the test, with the reason, when the target has no Redis, so that no failure of Redis concerns it.
+
+        A target uses Redis when the address of Redis stands in its start command or environment, or when it runs
+        already.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Raises:
+            LacksCapability: it does not; the test is skipped.
+
+        Example:
+        ```robotframework
+        Skip Unless Target Uses Redis    target=${TARGET}
+        ```
+        """
+        profile = Target.load(target)
+        if not profile.uses_redis:
+            raise LacksCapability(
+                f"Target '{profile.name}' is not given a Redis (no {{redis_url}} in start of {profile.source})."
+            )
+
+    @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
         """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.
 
