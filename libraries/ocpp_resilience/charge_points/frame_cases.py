@@ -158,6 +158,7 @@ class FrameReport:
 
     @property
     def wrong(self) -> list[Reaction]:
+        """Those that the oracle does not allow."""
         if not self.strict:
             return self.intolerable
         return [each for each in self.reactions if not (each.right and each.answered_behind)]

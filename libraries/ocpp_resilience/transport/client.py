@@ -228,6 +228,9 @@ class QueueClient:
         for message in sent:
             if message.open and not self.strict:
                 message.leave_open()
+            if self.through_gateway and message.charge_point is None:
+                # On a WebSocket everything has a sender, who may get an answer with the id -1.
+                message.charge_point, message.answerable = self.ids.charge_point(), None
             self._sent += 1
             message.number = self._sent
         try:

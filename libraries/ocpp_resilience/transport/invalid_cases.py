@@ -88,6 +88,9 @@ class InvalidCase:
             `None` where the target takes no such message.
         """
         form = form_of(self.raw)
+        if MessageFormat.FRAME in forms and read(self.raw).format is MessageFormat.FRAME:
+            # Wrong on a queue for want of an envelope, and right on a WebSocket.
+            return None
         if form is None or (form in forms and (form is MessageFormat.FLAT or body.is_envelope)):
             return self._framed() if MessageFormat.FRAME in forms else self._message(self.raw)
         frame = self._frame()

@@ -288,7 +288,8 @@ class InvalidMessages:
         return _Draft(kind="not JSON", data=data, code=self._codes.formation)
 
     def _not_an_object(self, point: str) -> _Draft:
-        call = [MessageType.CALL, self._new_message_id(), "Heartbeat", {}]
+        # As a frame, a CALL is one that is valid.
+        call = [[], []] if self._framed else [MessageType.CALL, self._new_message_id(), "Heartbeat", {}]
         value: Any = self._rng.choice((None, True, False, 0, -1, 1.5, "", "x", point, [], [[]], [{}], call, [call]))
         return _Draft(kind="not an object", data=encode_json(value), code=self._codes.formation)
 

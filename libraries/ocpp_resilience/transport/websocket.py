@@ -98,7 +98,7 @@ class WebSocketTransport(GatheredAnswers):
         """Hand messages to their charge points, which send them in this order.
 
         Raises:
-            UsageError: it is not known where the gateway is.
+            UsageError: it is not known where the gateway is, or a message has no charge point.
         """
         if self._url is None:
             raise UsageError("It is not known where charge points connect; `Connect Queue To Gateway` says it.")
@@ -107,9 +107,9 @@ class WebSocketTransport(GatheredAnswers):
         for message in messages:
             message.sent_at = message.acknowledged_at = now
             message.delivery = Delivery.ACKNOWLEDGED
-            # What names no charge point is sent by one of its own.
-            point = message.charge_point or f"raw-{self._token}-{next(self._numbers)}"
-            by_point.setdefault(point, []).append(message)
+            if message.charge_point is None:
+                raise UsageError(f"{message} cannot be sent on a WebSocket: it has no charge point.")
+            by_point.setdefault(message.charge_point, []).append(message)
         background.call(self._enqueue, by_point)
         return None
 
@@ -157,7 +157,7 @@ class WebSocketTransport(GatheredAnswers):
         return background.call(drop)
 
     def remove(self, charge_points: Sequence[str], ours: Callable[[Answer], bool]) -> tuple[int, int]:
-        """End the connections of these charge points, and of those that sent what names none."""
+        """End the connections of these charge points."""
         background.run(self._end, {*charge_points}, timeout=10 * CLOSE_SECONDS)
         return super().remove(charge_points, ours)
 
@@ -168,8 +168,7 @@ class WebSocketTransport(GatheredAnswers):
     # ---------------------------------------------------------------- on the loop
 
     async def _end(self, points: Iterable[str]) -> None:
-        wanted = {*points, *(point for point in self._lines if point.startswith(f"raw-{self._token}-"))}
-        lines = [self._lines.pop(point) for point in wanted if point in self._lines]
+        lines = [self._lines.pop(point) for point in set(points) if point in self._lines]
         tasks = [line.task for line in lines if line.task is not None]
         for task in tasks:
             task.cancel()
