@@ -187,8 +187,8 @@ Twenty Thousand Messages Are Drained At The Required Rate
 A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.
     [Tags]    R13.6
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     Skip Unless Target Supports    health    target=${TARGET}
-    Skip Unless Messages Wait
     ${before} =    Queue A Mix Of Messages    5000
     Kill Redis
     Wait Until Health Is    degraded    timeout=10 s

@@ -103,23 +103,24 @@ class Targets(Component):
         return profile.http.token_setting or ""
 
     @keyword(tags=("target",))
-    def skip_unless_target_uses_redis(self, *, target: str = "reference") -> None:
-        """Skips the test, with the reason, when the target has no Redis, so that no failure of Redis concerns it.
+    def skip_unless_redis_of_target_can_fail(self, *, target: str = "reference") -> None:
+        """Skips the test, with the reason, when the target has no Redis, or cannot be given one on another way.
 
-        A target uses Redis when the address of Redis stands in its start command or environment, or when it runs
-        already.
+        A target has a Redis when its address stands in the start command or the environment.
 
         Args:
             target: a bundled target profile, or the path of one.
 
         Raises:
-            LacksCapability: it does not; the test is skipped.
+            LacksCapability: it has none; its requirements are not applicable.
+            NotPossibleHere: the target runs already; its requirements are inconclusive.
 
         Example:
         ```robotframework
-        Skip Unless Target Uses Redis    target=${TARGET}
+        Skip Unless Redis Of Target Can Fail    target=${TARGET}
         ```
         """
+        self.skip_unless_target_can_be_started(target=target)
         profile = Target.load(target)
         if not profile.uses_redis:
             raise LacksCapability(
