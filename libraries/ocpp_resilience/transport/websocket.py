@@ -203,7 +203,9 @@ class WebSocketTransport(GatheredAnswers):
         pause = FIRST_PAUSE
         patience = 0.0
         if message.answerable is not False and (message.answerable or wire_id is not None):
-            patience = ANSWERS_AWAITED * self._target.timeouts.answer if message.answerable else MAYBE_ANSWERED
+            # What is invalid may well be ignored by a lenient system; its answer is seen whenever it comes.
+            due = message.answerable and message.valid is not False
+            patience = ANSWERS_AWAITED * self._target.timeouts.answer if due else MAYBE_ANSWERED
         while True:
             socket = await self._connected(line)
             try:
