@@ -69,6 +69,7 @@ Five Short Outages Under Traffic Lose Nothing
     [Documentation]    Half a second each, two seconds apart; messages are queued all the time. They are those of the
     ...    other system and began with the suite; what is left of them is waited for here.
     [Tags]    R16.4
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${outages}    ${sent} =    Five Short Outages Are Over
     ${count} =    Get Length    ${outages}
     Requirement Should Be Met    R16.4    outages    ${count}
@@ -160,6 +161,7 @@ Every Partial Failure Is Survived And Recovered From
 The Server Is Killed Under Traffic And Loses Nothing
     [Documentation]    kill -9 while the queue is being drained.
     [Tags]    R16.8
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${sent} =    5000 Messages Are Queued While A Fleet Charges
     Kill Server
     Restart Server
@@ -170,6 +172,7 @@ The Server Is Killed Under Traffic And Loses Nothing
 The Server Is Stopped Under Traffic And Loses Nothing
     [Documentation]    SIGTERM while the queue is being drained.
     [Tags]    R16.8
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${sent} =    5000 Messages Are Queued While A Fleet Charges
     ${seconds} =    Stop Server
     Requirement Should Be Met    R16.8    shutdown    ${seconds}
@@ -181,6 +184,7 @@ The Server Is Stopped Under Traffic And Loses Nothing
 A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     [Documentation]    Redis runs the commit, and the connection is cut before the server has its reply; three times.
     [Tags]    R16.9
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     A Fleet Charges At
     ${fault} =    Lose The Reply To    commit    times=3    target=${TARGET}
     ${sent} =    Queue A Mix Of Messages    3000
