@@ -308,7 +308,7 @@ class RedisLink:
         window = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._attempts, 10))
         self._attempts += 1
         # Spread over the whole window, so that many instances do not come back at the same instant.
-        await asyncio.sleep(window * random.uniform(0.1, 1.0))  # noqa: S311 - not for secrets
+        await asyncio.sleep(window * random.uniform(0.25, 1.0))  # noqa: S311 - not for secrets
 
     async def leave_demoted(self, error: RedisError) -> None:
         """Drop every connection: they lead to a server that is not the primary any more."""

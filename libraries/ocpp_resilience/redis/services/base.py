@@ -204,7 +204,12 @@ class RedisService(abc.ABC):
         """
         limit = seconds(timeout)
         client = open_client(
-            self.url(), socket_timeout=limit, connect_timeout=limit, text=True, name=f"{OWN_CLIENTS}-service"
+            self.url(),
+            database=0,
+            socket_timeout=limit,
+            connect_timeout=limit,
+            text=True,
+            name=f"{OWN_CLIENTS}-service",
         )
         client.response_callbacks.clear()
         try:
