@@ -192,3 +192,33 @@ A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     The Fleet Should Have Charged Through It    R16.9
     Fault Should Take Effect    ${fault}
     Nothing Should Be Lost Or Applied Twice    R16.9    ${drain}
+
+Charge Points Whose Connection Died Leave No Ghost
+    [Documentation]    The charge points lose their power, or the line to them dies, or a router forgets them: nothing
+    ...    says so to the gateway, whose sessions have to end by its pings.
+    [Tags]    R16.12
+    [Setup]    The System Is Well And Charge Points Come Over A Bad Network
+    [Template]    Sessions End After
+    half-open
+    black hole
+    nat timeout 500 ms
+    [Teardown]    The Bad Network Is Healed And Gone
+
+The Network Before The Gateway Fails And Nothing Is Lost
+    [Documentation]    Charge points connect again by themselves and send again what was not answered.
+    [Tags]    R16.12
+    [Setup]    The System Is Well And Charge Points Come Over A Bad Network
+    Charge Points Charge Over The Bad Network
+    Run Fault Schedule
+    ...    at 0 s    latency 100 ms jitter=50 ms for 0.5 s
+    ...    at 1 s    packet loss 0.1 for 1 s
+    ...    at 2.5 s    slow drip for 0.5 s
+    ...    at 3.5 s    bandwidth 20 for 0.5 s
+    ...    at 4.5 s    reset connections
+    ...    at 5.5 s    half-open for 1 s
+    ...    at 7.5 s    black hole for 1 s
+    ...    at 9.5 s    keep resetting 100 ms for 0.5 s
+    ...    at 11 s    disconnect for 0.5 s
+    ...    alias=${EDGE}    target=${TARGET}
+    The Ledger Of The Charge Points Should Be Clean
+    [Teardown]    The Bad Network Is Healed And Gone

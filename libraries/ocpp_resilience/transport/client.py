@@ -438,6 +438,24 @@ class QueueClient:
         entries = self._redis.lrange(self._dead_letter_key(), 0, -1)
         return [read_dead_letter(entry) for entry in (entries if mark is None else since(entries, mark))]
 
+    def registered(self, charge_points: Iterable[str]) -> list[str]:
+        """Those of the charge points that the registry of the system takes for connected.
+
+        Raises:
+            LacksCapability: the target profile names no key of the registry.
+        """
+        keys = None if self._target is None else self._target.redis.keys
+        if keys is None or (keys.session is None and keys.connected is None):
+            raise LacksCapability("This target has no registry of sessions (redis.keys.session, redis.keys.connected).")
+        connected = set() if keys.connected is None else {_text(each) for each in self._redis.smembers(keys.connected)}
+        session = keys.session
+        return [
+            point
+            for point in charge_points
+            if point in connected
+            or (session is not None and self._redis.type(session.replace("{charge_point_id}", point)) != b"none")
+        ]
+
     def adopt(self, charge_points: Iterable[str]) -> None:
         """Have `remove_data` also remove what the system keeps about these charge points, which are this run's."""
         self._data.adopt(charge_points)
@@ -487,3 +505,7 @@ class QueueClient:
         clients: list[RedisClient] = [self._redis] if self._state is self._redis else [self._redis, self._state]
         clients += [client for number, client in self._others.items() if number not in self._databases]
         return take_snapshot(clients, values=values)
+
+
+def _text(member: str | bytes) -> str:
+    return member.decode("utf-8", "replace") if isinstance(member, bytes) else member
