@@ -26,6 +26,7 @@ from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
 CHARTS = {
@@ -98,7 +99,7 @@ class Sampling(Component):
             else:
                 sources.append(CorrelationSource(server_url, profile, token))
         folder = output_folder()
-        file = None if folder is None else folder / f"samples-{alias}-{next(self._numbers)}.jsonl"
+        file = None if folder is None else folder / f"samples-{file_name(alias)}-{next(self._numbers)}.jsonl"
         if file is not None:
             file.unlink(missing_ok=True)
         if self._samplers.find(alias) is not None:
