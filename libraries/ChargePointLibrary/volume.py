@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, ge
 from ocpp_resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.profile import PROFILES, Oracle
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted, shortened
@@ -200,7 +201,8 @@ class Volume(ConnectingComponent):
     def _send_frames(self, cases: list[FrameCase], points: int, gateway: str, timeout: timedelta) -> FrameReport:
         where = self._gateways.get(gateway)
         made = [ChargePoint(self._ids.charge_point(), where) for _ in range(points)]
-        report: FrameReport = background.run(send_frames, made, cases, limit=timeout.total_seconds())
+        sent: FrameReport = background.run(send_frames, made, cases, limit=timeout.total_seconds())
+        report = dataclasses.replace(sent, strict=where.target.oracle is Oracle.STRICT)
         for reaction in report.reactions:
             right = reaction.right and reaction.answered_behind
             if right:

@@ -121,7 +121,7 @@ class Judgement(QueueComponent):
         *,
         timeout: timedelta = timedelta(seconds=60),
         settle: timedelta = timedelta(milliseconds=200),
-        check_codes: bool = True,
+        check_codes: bool | None = None,
         alias: str = "queue",
     ) -> DrainStatistics:
         """Fails unless every invalid message that can be answered is refused exactly once, with the right code.
@@ -132,7 +132,8 @@ class Judgement(QueueComponent):
             messages: what a sending keyword returned; only the invalid ones among them are looked at.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
-            check_codes: whether the code has to be the expected one; else any CALLERROR will do.
+            check_codes: whether the code has to be the expected one; else any CALLERROR will do. By default as the
+                `oracle` of the target's profile says.
             alias: which queue.
 
         Returns:
@@ -155,7 +156,8 @@ class Judgement(QueueComponent):
             (each.message.about or str(each.message), str(each.message.expected_code), str(each.answer.code))
             for each in drain.report.other_code
         )
-        ignored = set() if check_codes else {"refused with another code"}
+        strict = self._queues.get(alias).checks_codes if check_codes is None else check_codes
+        ignored: set[str] = set() if strict else {"refused with another code"}
         _judge(drain.report, "Not every invalid message was refused as it should be", ignored)
         return drain
 

@@ -143,11 +143,17 @@ class FrameReport:
         count: how many frames there were.
         wrong: those with another reaction than expected, or whose next valid message was not answered.
         intolerable: those of them that not even a tolerant judge would let pass.
+        deciding: `wrong` or `intolerable`, as the `oracle` of the target's profile says.
         unanswered: how many of the valid messages behind them were not answered.
         summary: all of it in one sentence.
     """
 
     reactions: Sequence[Reaction] = field(repr=False)
+    strict: bool = True
+
+    @property
+    def deciding(self) -> list[Reaction]:
+        return self.wrong if self.strict else self.intolerable
 
     @property
     def count(self) -> int:

@@ -78,6 +78,15 @@ class MessageFormat(enum.StrEnum):
     BOTH = "both"
 
 
+class Oracle(enum.StrEnum):
+    """Which of two verdicts on the answer to an invalid message decides; both are on the page."""
+
+    STRICT = "strict"
+    """The code, or the reaction, of the specification's table."""
+    TOLERANT = "tolerant"
+    """Any refusal once, no crash, and the next message answered: servers in the field disagree on codes."""
+
+
 class Stream(enum.StrEnum):
     """Where the system writes its log."""
 

@@ -25,6 +25,7 @@ from ocpp_resilience.profile.sections import (
     Http,
     Log,
     MessageFormat,
+    Oracle,
     Ready,
     Running,
     Section,
@@ -53,6 +54,7 @@ class Target(Section, frozen=True):
         gateway: how charge points connect.
         log: where its log is, and what a record in it looks like.
         message_format: what it takes off its request queue.
+        oracle: which verdict on the answers to invalid messages decides.
         redis: its databases and keys.
         state: how what it keeps can be read.
         actions: the actions of charge points that it handles, of all that its OCPP version has; lists by subprotocol
@@ -75,6 +77,7 @@ class Target(Section, frozen=True):
     gateway: Gateway = Gateway()
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
+    oracle: Oracle = Oracle.TOLERANT
     state: State = State()
     actions: list[str] | dict[str, list[str]] | None = None
     capabilities: list[Capability] = msgspec.field(default_factory=list)

@@ -14,7 +14,7 @@ from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ledger import Ledger
 from ocpp_resilience.ocpp import Version, ocpp_version
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import Oracle, Target
 from ocpp_resilience.redis.connection import (
     AWAY,
     SOCKET_TIMEOUT,
@@ -99,6 +99,11 @@ class QueueClient:
         self._announcements = announcements
         self._target = target
         self.ledger: QueueLedger | None = None
+
+    @property
+    def checks_codes(self) -> bool:
+        """Whether an invalid message has to be refused with the code of the table; any refusal will do if not."""
+        return self._target is None or self._target.oracle is Oracle.STRICT
 
     def open(self) -> Self:
         """Check that Redis is there, and note what is this run's from now on.
