@@ -4,15 +4,17 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade clean
+.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade lock newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(INSTALLED): pyproject.toml requirements.txt
+# The versions and hashes of the lock. Nothing of ours can have a hash, so that pip takes our own package apart from them.
+$(INSTALLED): pyproject.toml locks/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
 acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/
@@ -84,5 +86,19 @@ grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.
 	  $(addprefix --only ,$(ONLY)) $(if $(SOUND),--sound $(SOUND)) $(if $(BURNERS),--burners $(BURNERS)) \
 	  $(if $(LIMIT),--limit $(LIMIT)) $(if $(STEADY),--steady)
 
+# One resolution for every supported Python and platform, three files: with hashes all that the development needs, with
+# hashes what running needs, and that without hashes, since pip installs no folder where hashes are required.
+lock: $(INSTALLED)  ## Renew the locked versions of all packages (KEEP=1: only what is missing; BEFORE=2026-10-31: as of that day)
+	locks/renew $(BIN)/uv $(if $(KEEP),,--upgrade) $(if $(BEFORE),--exclude-newer $(BEFORE))
+
+newest: $(INSTALLED)  ## Unit tests, suites 13 and 17 with the newest versions of all packages (QUICK=1: without the slowest tests)
+	$(BIN)/python .ci/versions.py newest $(if $(QUICK),--quick) $(if $(REPORT),--report)
+
+lowest: $(INSTALLED)  ## The same with the lowest versions that pyproject.toml allows
+	$(BIN)/python .ci/versions.py lowest $(if $(QUICK),--quick)
+
+locked: $(INSTALLED)  ## All unit tests and suite 13 with the locked versions on another Python (PYTHON=python3.13)
+	$(BIN)/python .ci/versions.py locked --python $(PYTHON) $(if $(QUICK),--quick)
+
 clean:  ## Remove what the other targets made
-	rm -rf .venv results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache
+	rm -rf .venv .venv-* results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache

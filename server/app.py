@@ -30,6 +30,7 @@ from server.processor.shards import ShardedProcessor, Share
 from server.redis.link import LONGEST_WAIT, RedisLink, RedisWire
 from server.store.keys import Keys
 from server.store.redis_store import RedisStateStore
+from server.store.transaction_ids import TransactionIds
 
 logger = structlog.get_logger()
 
@@ -80,10 +81,12 @@ class App:
             instance=self.instance,
             server_id=settings.server_id,
             timeout=settings.correlation_timeout,
+            longest_answer=settings.max_message_bytes,
             metrics=self.metrics,
         )
         self.store = RedisStateStore.open(settings.redis_url, keys, reply_timeout=settings.redis_timeout, connections=4)
         self._keys = keys
+        self._transaction_ids = TransactionIds(self.link.client, keys)
         self.processor = self._make_processor(keys) if settings.has_processor else None
         self._parts: dict[str, Part] = {}
         if self.processor is not None:
@@ -163,6 +166,7 @@ class App:
             require_boot=settings.require_boot,
             metrics=self.metrics,
             commands=self.commands,
+            ids=self._transaction_ids,
             shard=shard,
         )
 

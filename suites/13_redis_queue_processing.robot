@@ -6,10 +6,12 @@ Documentation     Test 13: what charge points send through the Redis queue is pr
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
+Resource          ../resources/charge_points.resource
 
 Suite Setup       Start The System Under Test And A Quiet One Beside It
 Suite Teardown    Stop The System Under Test And The Quiet One
 Test Setup        The System Should Be Idle And Well
+Test Teardown     The Effects Are Right And The Server Has Never Crashed
 
 Test Tags         queue
 
@@ -37,6 +39,38 @@ A Thousand Mixed Messages Are All Answered In Time
     ${drain} =    All Messages Should Be Answered    ${sent}
     Every Message Should Have Been Answered    R13.1    ${drain}
     Requirement Should Be Met    R13.1    answer_time    ${drain.seconds}    samples=${sent.count}
+
+The State After Sessions Of Every Shape Is What Their Messages Say
+    [Documentation]    Several connectors, units, readings in any order, repeated starts, second stops, transactions of
+    ...    others; several messages about one record at once. The seed in the log makes the same ones again.
+    [Tags]    R13.8
+    [Setup]    The System Is Well And Its State Can Be Read
+    ${sent} =    Queue Varied Sessions    40
+    All Messages Should Be Answered    ${sent}
+    ${history} =    Get Message History
+    The State Should Be What The Messages Say    ${history}
+
+The State After Sessions Over WebSockets Is What Their Messages Say
+    [Documentation]    The same, of charge points at the gateway.
+    [Tags]    R13.8
+    [Setup]    The State Can Be Read And Charge Points Can Connect
+    ${charge points} =    40 Charge Points Have Booted
+    ${sent} =    Charge Varied Sessions    ${charge points}
+    All Should Be Answered    ${sent}
+    ${history} =    Get Charge Point History
+    The State Should Be What The Messages Say    ${history}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+Messages That Are Sent Again Count Once
+    [Documentation]    Each message of a session comes again: over a new connection with the same message id, answered
+    ...    before or not, and under a new message id.
+    [Tags]    R13.7
+    [Setup]    The State Can Be Read And Charge Points Can Connect
+    ${charge points} =    10 Charge Points Have Booted
+    ${repeated} =    Charge Sessions Sent Again    ${charge points}
+    ${history} =    Get Charge Point History
+    Nothing Should Have Counted Twice    ${repeated}    ${history}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     [Documentation]    The example of the requirement, word for word.
@@ -80,7 +114,8 @@ Several Processors Keep The Order Of Each Charge Point
     ${redis} =    Get Redis Url
     ${processors} =    Get Running Server Count    ${redis}
     Requirement Should Be Met    R13.4    processors    ${processors}
-    [Teardown]    The Second And The Third Processor Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Second And The Third Processor Leave
 
 Processors That Share Eight Shards Keep The Order Of Each Charge Point
     [Documentation]    Messages still go to the unsharded queue. One of two instances ends, and the other one has all
@@ -93,7 +128,8 @@ Processors That Share Eight Shards Keep The Order Of Each Charge Point
     Wait Until Server Owns Shards    8    alias=second of shards
     All Should Be Answered In The Order Queued    ${sent}
     Stop Server    alias=second of shards
-    [Teardown]    The Processors Of Shards Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Dies Is Replaced And The Order Is Kept
     [Documentation]    One of two instances is killed with messages in hand, and the other one takes its shards over.
@@ -105,7 +141,8 @@ A Processor Of Shards That Dies Is Replaced And The Order Is Kept
     Wait Until Server Owns Shards    8    alias=second of shards
     All Should Be Answered In The Order Queued    ${sent}
     Stop Server    alias=second of shards
-    [Teardown]    The Processors Of Shards Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Wakes Up Too Late Changes Nothing
     [Documentation]    One of two instances is held still with messages in hand until the other one has taken its shards
@@ -119,7 +156,8 @@ A Processor Of Shards That Wakes Up Too Late Changes Nothing
     Resume Server    alias=first of shards
     Each Processor Should Own Four Shards
     All Should Be Answered In The Order Queued    ${sent}
-    [Teardown]    The Processors Of Shards Leave
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Processors Of Shards Leave
 
 A Processor That Dies Is Replaced And The Order Is Kept
     [Documentation]    The instance that drains the queue is held still, 5,000 messages are queued, and it is killed;
@@ -130,7 +168,8 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
     Kill Server
     All Should Be Answered In The Order Queued    ${sent}
-    [Teardown]    Run Keywords    The Second And The Third Processor Leave    AND    Restart Server
+    [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
+    ...    The Second And The Third Processor Leave    AND    Restart Server
 
 Twenty Thousand Messages Are Drained At The Required Rate
     [Tags]    R13.5
@@ -157,7 +196,7 @@ A Running Server Survives An Outage Of Redis And Answers Everything Once
     ${sent} =    Join Messages    ${before}    ${after}
     ${drain} =    All Messages Should Be Answered    ${sent}
     Nothing Should Be Lost, Repeated Or Reordered    R13.6    ${drain}
-    [Teardown]    The Server Should Never Have Crashed
+    [Teardown]    The Effects Are Right And The Server Has Never Crashed
 
 Messages Queued Before And After A Redis Restart Are All Answered Once
     [Documentation]    The server is held still while messages are queued and Redis goes down, so that they are

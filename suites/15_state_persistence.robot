@@ -11,7 +11,7 @@ Resource          ../resources/charge_points.resource
 Suite Setup       Start The System Under Test With Its State Store
 Suite Teardown    Stop The System Under Test With Its State Store
 Test Setup        The System Is Well And Stores As Documented
-Test Teardown     The Server Should Never Have Crashed
+Test Teardown     The Effects Are Right And The Server Has Never Crashed
 
 Test Tags         state
 
@@ -69,6 +69,14 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     The Transaction Should Be    ${id}    active    meter_start=${100}
     Stop A Transaction By Message    ${boot.charge_point}    ${id}    meterStop=${900}
     The Transaction Should Be    ${id}    completed    meter_stop=${900}
+
+A Charge Point Cannot Change What Is Not Its Own
+    [Documentation]    Stops and meter values for a transaction that runs at another charge point, one that is over, and
+    ...    one that there never was.
+    [Tags]    R15.9
+    [Setup]    The System Is Well And Its State Can Be Read
+    ${attempts} =    Queue Messages For Foreign Transactions    10
+    The Attempts Should Have Changed Nothing    ${attempts}
 
 A Transaction Is Read As It Was Written And Deleted Without A Trace
     [Tags]    R15.2

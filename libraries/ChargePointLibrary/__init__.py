@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from ChargePointLibrary.commands import Commands
 from ChargePointLibrary.connection import Connection
+from ChargePointLibrary.fleet import Fleets
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
+from ChargePointLibrary.security import Security
 from ChargePointLibrary.volume import Volume
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.charge_points.many import ChargePoints
@@ -20,7 +22,7 @@ __all__ = ["ChargePointLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Connection, Frames, Messages, Volume):
+    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Volume):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -93,7 +95,9 @@ class ChargePointLibrary(_Keywords):
                 Connection(points, gateways, ids),
                 Messages(points),
                 Volume(points, gateways, ids),
+                Fleets(points, gateways, ids),
                 Commands(points),
                 Frames(points),
+                Security(),
             ]
         )

@@ -12,7 +12,7 @@ from robot.api.types import Secret
 from ChargePointLibrary.base import ALIAS, ConnectingComponent, plain
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.errors import ConnectFailed
-from ocpp_resilience.charge_points.gateway import Gateway, Login
+from ocpp_resilience.charge_points.gateway import Gateway, Login, TlsVersion
 from ocpp_resilience.charge_points.many import close_all, connect_all
 from ocpp_resilience.charge_points.point import ChargePoint, End
 from ocpp_resilience.errors import ExpectationFailed, UsageError
@@ -22,6 +22,8 @@ from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words, wait_until
 
 CONNECT_TIMEOUT = timedelta(seconds=10)
+CONNECTED = 101
+"""The HTTP status of a WebSocket handshake that was accepted."""
 
 
 class Connection(ConnectingComponent):
@@ -60,6 +62,8 @@ class Connection(ConnectingComponent):
         password: str | Secret | None = None,
         user: str | None = None,
         ca: Path | None = None,
+        certificate: Path | None = None,
+        tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
@@ -75,6 +79,8 @@ class Connection(ConnectingComponent):
             password: sent with Basic authentication (OCPP security profile 1); without it, none is sent.
             user: the user name; by default the charge point id.
             ca: the file with the certificates that the gateway's is trusted by, for a gateway with TLS.
+            certificate: the PEM file with the charge point's certificate and its key (security profile 3).
+            tls: the only version of TLS that is offered, for example `TLS_1_2`.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
             gateway: which gateway, if there are several.
             timeout: the longest wait until the connection is there.
@@ -90,7 +96,9 @@ class Connection(ConnectingComponent):
         ```
         """
         where = self._gateways.get(gateway)
-        login = Login(password=plain(password), user=user, ca=ca, subprotocols=subprotocols)
+        login = Login(
+            password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
+        )
         known = self._points.find(alias)
         if known is not None and known.connected and alias in self._points:
             raise UsageError(f"{known.id} is connected already under the alias '{alias}'. Another one needs an alias.")
@@ -240,6 +248,8 @@ class Connection(ConnectingComponent):
         password: str | Secret | None = None,
         user: str | None = None,
         ca: Path | None = None,
+        certificate: Path | None = None,
+        tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
@@ -252,6 +262,8 @@ class Connection(ConnectingComponent):
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
             ca: the file with the certificates that the gateway's is trusted by.
+            certificate: the PEM file with the charge point's certificate and its key.
+            tls: the only version of TLS that is offered, for example `TLS_1_1`.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
             gateway: which gateway, if there are several.
             timeout: the longest wait for the refusal.
@@ -269,19 +281,72 @@ class Connection(ConnectingComponent):
         Connection Should Be Refused    CP-007    password=wrong    status=401
         ```
         """
+        seen = self.get_status_of_a_connection(
+            charge_point_id,
+            password=password,
+            user=user,
+            ca=ca,
+            certificate=certificate,
+            tls=tls,
+            subprotocols=subprotocols,
+            gateway=gateway,
+            timeout=timeout,
+        )
+        wanted = "a refusal" if status is None else f"a refusal with HTTP {status}"
+        if seen == CONNECTED:
+            raise ExpectationFailed(f"Expected {wanted}, but the charge point was connected.")
+        if status is not None and seen != status:
+            raise ExpectationFailed(f"Expected {wanted}, but it was {f'HTTP {seen}' if seen else 'no HTTP answer'}.")
+        return seen
+
+    @keyword(tags=("charge point", "connection", "getter"))
+    def get_status_of_a_connection(
+        self,
+        charge_point_id: str | None = None,
+        *,
+        password: str | Secret | None = None,
+        user: str | None = None,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        tls: TlsVersion | None = None,
+        subprotocols: Sequence[str] | None = None,
+        gateway: str = "gateway",
+        timeout: timedelta = CONNECT_TIMEOUT,
+    ) -> int | None:
+        """Returns the HTTP status with which the gateway answers a charge point that connects; it leaves again.
+
+        Args:
+            charge_point_id: who connects; a new charge point by default.
+            password: sent with Basic authentication; without it, none is sent.
+            user: the user name; by default the charge point id.
+            ca: the file with the certificates that the gateway's is trusted by.
+            certificate: the PEM file with the charge point's certificate and its key.
+            tls: the only version of TLS that is offered.
+            subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            gateway: which gateway, if there are several.
+            timeout: the longest wait for the answer.
+
+        Returns:
+            The status, 101 where the charge point was let in; `None` if there was no HTTP answer.
+
+        Example:
+        ```robotframework
+        ${status} =    Get Status Of A Connection    CP-007    password=wrong
+        Should Be Equal    ${status}    ${401}
+        ```
+        """
         where = self._gateways.get(gateway)
-        login = Login(password=plain(password), user=user, ca=ca, subprotocols=subprotocols)
+        login = Login(
+            password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
+        )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
         try:
             background.run(point.connect, limit=timeout.total_seconds())
         except ConnectFailed as refused:
-            if status is not None and refused.status != status:
-                raise ExpectationFailed(f"Expected a refusal with HTTP {status}. {refused}") from None
             logger.info(str(refused))
             return refused.status
         background.run(point.disconnect)
-        expected = "" if status is None else f" with HTTP {status}"
-        raise ExpectationFailed(f"{point.id} should have been refused{expected}, but it was connected.")
+        return CONNECTED
 
     @keyword(tags=("charge point", "connection", "check"))
     def charge_point_should_be_connected(self, alias: str = ALIAS) -> None:

@@ -9,6 +9,7 @@ from robot.api import logger
 
 from ChargePointLibrary.base import ALIAS, PointComponent
 from ocpp_resilience.charge_points.conformance import violations
+from ocpp_resilience.charge_points.history import PointHistory
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short
 from ocpp_resilience.robot.library import keyword
@@ -135,16 +136,37 @@ class Frames(PointComponent):
             ),
         )
 
+    @keyword(tags=("charge point", "frames", "state", "getter"))
+    def get_charge_point_history(self, charge_points: Sequence[str] | None = None) -> PointHistory:
+        """Returns what charge points sent and what became of it, for `State Should Equal The Model`.
+
+        A CALL without an answer may have been applied or not. The state has to be compared before the charge points are
+        removed.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+
+        Example:
+        ```robotframework
+        Charge Whole Session
+        ${history}    Get Charge Point History
+        State Should Equal The Model    ${history}
+        ```
+        """
+        points = self.chosen(charge_points)
+        return PointHistory(points, points[0].gateway.target.behaviour if points else None)
+
     @keyword(tags=("charge point", "frames", "check"))
     def protocol_should_have_been_kept(
         self, charge_points: Sequence[str] | None = None, *, command_timeout: timedelta = timedelta(seconds=30)
     ) -> int:
         """Fails if the system under test broke a rule of OCPP-J in anything that charge points received.
 
-        Each frame has to be an OCPP-J message; commands and answers have to be as the official schemas say; a command
-        has a message id that no other command of its connection has, and only one is outstanding at a time; each CALL
-        is answered once at most, and nothing is answered that was not sent. Each connection is judged by itself. Of
-        each charge point, the newest 10,000 frames are looked at.
+        Each frame has to be an OCPP-J message; commands and answers have to be as the official schemas say, and what
+        answers say has to be possible (the time within the clock's tolerance, an interval above 0); a command has a
+        message id that no other command of its connection has, and only one is outstanding at a time; each CALL is
+        answered once at most, and nothing is answered that was not sent. Each connection is judged by itself. Of each
+        charge point, the newest 10,000 frames are looked at.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -167,7 +189,12 @@ class Frames(PointComponent):
             # In this order: a frame that leaves the buffer in between counts twice, which accuses nobody.
             frames, before = list(point.frames.copy()), point.before_frames.copy()
             looked_at += sum(1 for frame in frames if frame.direction is Direction.RECEIVED)
-            broken = violations(frames, command_timeout=command_timeout.total_seconds(), before=before)
+            broken = violations(
+                frames,
+                command_timeout=command_timeout.total_seconds(),
+                before=before,
+                behaviour=point.gateway.target.behaviour,
+            )
             found += [f"{point.id}: {each}" for each in broken]
         if found:
             for each in found[:100]:

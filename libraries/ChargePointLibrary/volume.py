@@ -15,6 +15,7 @@ from ocpp_resilience import background
 from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
 from ocpp_resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
 from ocpp_resilience.charge_points.point import ChargePoint
+from ocpp_resilience.charge_points.varied import RepeatedSessions, charge_by_script, charge_repeatedly
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.profile import PROFILES, Oracle
 from ocpp_resilience.report import series
@@ -70,7 +71,7 @@ class Volume(ConnectingComponent):
 
     @keyword(tags=("charge point", "check", "load"))
     def all_should_be_answered(self, exchange: Exchange) -> None:
-        """Fails unless every message of an exchange was answered with a CALLRESULT.
+        """Fails unless every message of an exchange was answered with a CALLRESULT that the protocol allows.
 
         Args:
             exchange: what `Send From All` returned.
@@ -84,7 +85,7 @@ class Volume(ConnectingComponent):
         All Should Be Answered    ${exchange}
         ```
         """
-        if exchange.answered != exchange.sent:
+        if exchange.answered != exchange.sent or exchange.problems:
             shown = " ".join(exchange.problems[:5])
             raise ExpectationFailed(f"{exchange.summary}. The first: {shown}")
 
@@ -265,6 +266,76 @@ class Volume(ConnectingComponent):
         sessions: list[Session] = all_succeeded(results, "charging sessions did not come to their end")
         logger.info(f"{counted(len(sessions), 'session')} charged, slowest {max(s.seconds for s in sessions):.2f} s.")
         return sessions
+
+    @keyword(tags=("charge point", "send", "load", "transaction"))
+    def charge_varied_sessions(
+        self,
+        charge_points: Sequence[str] | None = None,
+        *,
+        rounds: int = 8,
+        seed: int | None = None,
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> Exchange:
+        """Has many charge points charge in every way that OCPP allows, by chance, all of them at the same time.
+
+        What they send is that of `Queue Varied Sessions` of RedisQueueLibrary: several connectors, starts sent again,
+        readings in Wh and kWh, second stops, stops and readings for transactions of others.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+            rounds: how many times each says something.
+            seed: decides what each says; by chance if not given, and logged.
+            timeout: the longest wait for each answer.
+
+        Returns:
+            As `Send From All`.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    20
+        ${exchange}    Charge Varied Sessions    ${ids}
+        All Should Be Answered    ${exchange}
+        ```
+        """
+        chosen = new_seed() if seed is None else seed
+        logger.info(f"Seed: {chosen}.")
+        limit = timeout.total_seconds()
+        made: Exchange = background.run(charge_by_script, self.chosen(charge_points), rounds, chosen, limit=limit)
+        logger.info(f"{made.summary}.")
+        return made
+
+    @keyword(tags=("charge point", "send", "load", "transaction"))
+    def charge_sessions_sent_again(
+        self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT
+    ) -> RepeatedSessions:
+        """Has many charge points send each message of a session again, and returns how the answers compare.
+
+        A StartTransaction, two MeterValues and a StopTransaction are each sent three times: with the same message id
+        over a new connection after the answer was there, with the same message id over a new connection without
+        waiting for an answer, and under a new message id.
+
+        Args:
+            charge_points: their aliases or ids; all by default.
+            timeout: the longest wait for each answer.
+
+        Returns:
+            `sent_again` (how many messages), `other_answers` (those that were not answered as the first time, each with
+            both answers) and `summary`.
+
+        Raises:
+            ExpectationFailed: a message was not answered at all, or a charge point could not connect again.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    10
+        ${repeated}    Charge Sessions Sent Again    ${ids}
+        Should Be Empty    ${repeated.other_answers}
+        ```
+        """
+        limit = timeout.total_seconds()
+        made: RepeatedSessions = background.run(charge_repeatedly, self.chosen(charge_points), limit=limit)
+        logger.info(f"{made.summary}.")
+        return made
 
 
 def _find(file: str) -> Path:

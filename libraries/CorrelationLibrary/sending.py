@@ -237,6 +237,42 @@ class Sending(LineComponent):
         """
         return _with_status(status, self._wait(commands, timeout, alias))
 
+    @keyword(tags=("commands", "send", "security"))
+    def send_every_command(
+        self, charge_point: str, *, timeout: timedelta | None = None, alias: str = "commands"
+    ) -> Commands:
+        """Sends one of each command that the target's profile knows, at the same time, and waits for what comes of it.
+
+        Args:
+            charge_point: whom they are for.
+            timeout: how long the system is to wait for each answer; its own default if not given.
+            alias: which commands; those of `Open Commands` with another token, for example.
+
+        Returns:
+            The commands, each with `action`, `status` and `reason`.
+
+        Raises:
+            WaitTimeout: some callers were told nothing.
+
+        Example:
+        ```robotframework
+        Open Commands    ${redis}    ${server}    token=wrong    alias=stranger
+        ${commands} =    Send Every Command    CP-1    alias=stranger
+        Commands Should Have Status    401    ${commands}    alias=stranger
+        ```
+        """
+        client = self._lines.get(alias).client
+        limit = None if timeout is None else seconds(timeout)
+        known = client.target.version.commands
+        batch = client.start(
+            [
+                client.make(action, charge_point, timeout=limit, fields=known[action].fields if action in known else {})
+                for action in client.target.commands.requests
+            ]
+        )
+        client.collect(batch, timeout=self._patience(batch, alias))
+        return batch
+
     @keyword(tags=("commands", "send"))
     def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.

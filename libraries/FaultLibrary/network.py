@@ -10,9 +10,11 @@ from ocpp_resilience.faults.journal import FaultRecord
 from ocpp_resilience.faults.kinds.bandwidth import Bandwidth
 from ocpp_resilience.faults.kinds.black_hole import BlackHole
 from ocpp_resilience.faults.kinds.disconnect import Disconnect
-from ocpp_resilience.faults.kinds.half_open import HalfOpen
+from ocpp_resilience.faults.kinds.half_open import Gone, HalfOpen
 from ocpp_resilience.faults.kinds.keep_resetting import KeepResetting
 from ocpp_resilience.faults.kinds.latency import Latency
+from ocpp_resilience.faults.kinds.nat_timeout import NatTimeout
+from ocpp_resilience.faults.kinds.packet_loss import PacketLoss
 from ocpp_resilience.faults.kinds.reset_connections import ResetConnections
 from ocpp_resilience.faults.kinds.slow_drip import SlowDrip
 
@@ -98,12 +100,13 @@ class Network(FaultKeywords):
         return self._begin(BlackHole, alias, toxicity=toxicity)
 
     @fault_keyword(HalfOpen)
-    def half_open(self, *, alias: str = "faults") -> FaultRecord:
-        """Makes the connections that are open now dead without a word, as if the other end had lost its power.
+    def half_open(self, *, gone: Gone | None = None, alias: str = "faults") -> FaultRecord:
+        """Makes the connections that are open now half-open: one end is gone, as if it had lost its power.
 
-        New connections work.
+        The other end is not told; new connections work.
 
         Args:
+            gone: the end that is gone; by default Redis, and before a gateway the charge points.
             alias: which proxy.
 
         Returns:
@@ -117,7 +120,56 @@ class Network(FaultKeywords):
         Half Open
         ```
         """
-        return self._begin(HalfOpen, alias)
+        return self._begin(HalfOpen, alias, gone=gone)
+
+    @fault_keyword(PacketLoss)
+    def lose_packets(
+        self, loss: float = 0.1, rto: timedelta = timedelta(milliseconds=200), *, alias: str = "faults"
+    ) -> FaultRecord:
+        """Loses a share of the TCP segments, in both directions.
+
+        TCP sends a lost segment again, so that it comes late, and everything behind it waits.
+
+        Args:
+            loss: the share that is lost, above 0 and below 1.
+            rto: how late a segment comes that was lost once; twice as late for each further time.
+            alias: which proxy.
+
+        Returns:
+            The fault, for `Heal Fault`.
+
+        Raises:
+            LacksCapability: the proxy is a real Toxiproxy.
+
+        Example:
+        ```robotframework
+        Lose Packets    0.05
+        ```
+        """
+        return self._begin(PacketLoss, alias, loss=loss, rto=rto)
+
+    @fault_keyword(NatTimeout)
+    def forget_idle_connections(self, idle: timedelta = timedelta(seconds=2), *, alias: str = "faults") -> FaultRecord:
+        """Forgets connections that are idle, as a router with NAT does: nothing passes any more, and nobody is told.
+
+        The proof waits for `idle` once. Connections that lost something are closed when it is healed.
+
+        Args:
+            idle: how long a connection may be without traffic.
+            alias: which proxy.
+
+        Returns:
+            The fault, for `Heal Fault`.
+
+        Raises:
+            LacksCapability: the proxy is a real Toxiproxy.
+
+        Example:
+        ```robotframework
+        Forget Idle Connections    idle=5 s
+        ```
+        """
+        return self._begin(NatTimeout, alias, idle=idle)
 
     @fault_keyword(ResetConnections)
     def reset_connections(self, *, alias: str = "faults") -> FaultRecord:

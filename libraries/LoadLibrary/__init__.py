@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from LoadLibrary.capacity import Capacity
+from LoadLibrary.floods import Floods
 from LoadLibrary.loads import Loads
 from LoadLibrary.state import State
 from LoadLibrary.workshop import Workshop
@@ -18,7 +19,7 @@ DATA = Path(__file__).resolve().parents[2] / "resources" / "load_test_data.json"
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Capacity, Loads, State):
+    class _Keywords(KeywordLibrary, Capacity, Floods, Loads, State):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -89,4 +90,4 @@ class LoadLibrary(_Keywords):
             data: charge points, messages and limits of the default load.
         """
         workshop = Workshop(data)
-        super().__init__([Loads(workshop), Capacity(workshop), State(workshop)])
+        super().__init__([Loads(workshop), Capacity(workshop), Floods(workshop), State(workshop)])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from ocpp_resilience.errors import ExpectationFailed
+from robot.api import logger
+
+from ocpp_resilience.errors import ExpectationFailed, WaitTimeout
+from ocpp_resilience.ocpp.model import History
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.state.comparison import StateComparison, compare
 from ocpp_resilience.state.reading import Ids, Record, read
 from ocpp_resilience.system.server import OcppServer
+from ocpp_resilience.waiting import wait_until
+
+LOGGED_PROBLEMS = 20
 
 
 class Kept(Component):
@@ -93,6 +102,88 @@ class Kept(Component):
         return [
             each for each, record in zip(ids, found, strict=True) if record is None or record.get("status") != status
         ]
+
+    @keyword(tags=("server", "state", "getter"))
+    def compare_state_with_the_model(
+        self, *histories: History, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
+    ) -> StateComparison:
+        """Returns in which answers, fields, index entries and scores the system differs from a model of the protocol.
+
+        The model computes the state of each charge point, connector and transaction from the messages that were sent
+        and answered. A message whose outcome nobody knows may have been applied or not; all others allow one state.
+        Where the specification leaves a choice, the target's profile says what the system does (`behaviour`).
+
+        Args:
+            histories: what `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
+                ChargePointLibrary returned.
+            timeout: how long the state may take to be as computed.
+            alias: which server.
+
+        Returns:
+            `charge_points` and `transactions` (how many were compared), `answers` and `differences` (what is wrong),
+            `problems` (both), `unjudged` (charge points that were left out, each with the reason) and `summary`.
+
+        Raises:
+            ExpectationFailed: what is kept is no record.
+            LacksCapability: the profile does not say where state is kept; the test is skipped.
+
+        Example:
+        ```robotframework
+        ${history}    Get Message History
+        ${comparison}    Compare State With The Model    ${history}
+        Should Be Empty    ${comparison.problems}    ${comparison.summary}
+        ```
+        """
+        server = self._servers.get(alias)
+        whole = StateComparison()
+        for history in histories:
+            whole.answers += history.settle()
+            seen = StateComparison()
+
+            def look(history: History = history) -> StateComparison | None:
+                nonlocal seen
+                seen = compare(history.model, server.target, redis_url=server.redis_url, get=server.get)
+                return None if seen.differences else seen
+
+            with contextlib.suppress(WaitTimeout):
+                wait_until(look, timeout=timeout, failure=lambda: "")
+            whole.charge_points += seen.charge_points
+            whole.transactions += seen.transactions
+            whole.differences += seen.differences
+            whole.unjudged |= seen.unjudged
+        logger.info("\n".join([f"{whole.summary}.", *whole.problems[:LOGGED_PROBLEMS]]))
+        for point, why in list(whole.unjudged.items())[:LOGGED_PROBLEMS]:
+            logger.info(f"State of {point} was not compared: {why}.")
+        return whole
+
+    @keyword(tags=("server", "state", "check"))
+    def state_should_equal_the_model(
+        self, *histories: History, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
+    ) -> StateComparison:
+        """Fails unless all answers, and what the system keeps, are as a model of the protocol computes them.
+
+        Args:
+            histories: as `Compare State With The Model`.
+            timeout: how long the state may take to be as computed.
+            alias: which server.
+
+        Returns:
+            As `Compare State With The Model`.
+
+        Raises:
+            ExpectationFailed: something differs; says how much and shows the first fields with both values.
+            LacksCapability: the profile does not say where state is kept; the test is skipped.
+
+        Example:
+        ```robotframework
+        ${history}    Get Message History
+        State Should Equal The Model    ${history}
+        ```
+        """
+        report: StateComparison = self.compare_state_with_the_model(*histories, timeout=timeout, alias=alias)
+        if report.problems:
+            raise ExpectationFailed(f"{report.summary}.")
+        return report
 
     def _one(self, kind: str, alias: str, **ids: str | int) -> dict[str, Any]:
         (record,) = self._read(alias, kind, [ids])

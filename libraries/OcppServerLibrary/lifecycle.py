@@ -433,10 +433,11 @@ class Lifecycle(Component):
         return self._servers.get(alias).url
 
     @keyword(tags=("server", "gateway", "getter"))
-    def get_gateway_url(self, *, alias: str = "server") -> str:
+    def get_gateway_url(self, *, tls: bool = False, alias: str = "server") -> str:
         """Returns the base URL of the server's WebSocket gateway, `ws://host:port`, without a path.
 
         Args:
+            tls: whether the gateway speaks TLS; the URL begins with `wss:` then.
             alias: which server.
 
         Raises:
@@ -448,7 +449,8 @@ class Lifecycle(Component):
         Use Gateway    ${url}
         ```
         """
-        return self._servers.get(alias).gateway_url
+        url = self._servers.get(alias).gateway_url
+        return url.replace("ws:", "wss:", 1) if tls and url.startswith("ws:") else url
 
     @keyword(tags=("server", "getter", "diagnosis"))
     def get_server_process_id(self, *, alias: str = "server", missing_ok: bool = False) -> int | None:

@@ -194,6 +194,25 @@ class Log(Component):
         logger.info(report.summary)
         return report
 
+    @keyword(tags=("server", "log", "getter", "security"))
+    def count_lines_of_server_log(self, *texts: str, alias: str = "server") -> int:
+        """Returns how many lines of what the server wrote contain one of the texts; a password, for example.
+
+        Args:
+            texts: what is looked for.
+            alias: which server.
+
+        Example:
+        ```robotframework
+        ${shown} =    Count Lines Of Server Log    secret-e1f6d2
+        Should Be Equal    ${shown}    ${0}
+        ```
+        """
+        process = self._servers.get(alias).process
+        files = [file for file in (process.stdout, process.stderr) if file.exists()]
+        lines = (line for file in files for line in file.read_text("utf-8", "replace").splitlines())
+        return sum(any(text in line for text in texts) for line in lines)
+
     @keyword(tags=("server", "log", "diagnosis"))
     def get_server_log(self, *, alias: str = "server", lines: int = 50) -> str:
         """Returns the last lines of what the server wrote to standard output and standard error.

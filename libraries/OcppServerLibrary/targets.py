@@ -117,6 +117,26 @@ class Targets(Component):
             found["Commit"] = commit
         return found
 
+    @keyword(tags=("target", "getter", "security"))
+    def get_token_setting(self, *, target: str = "reference") -> str:
+        """Returns the setting of the target that holds the token of its API.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Raises:
+            LacksCapability: the target has no `api_token`.
+
+        Example:
+        ```robotframework
+        ${setting} =    Get Token Setting    target=${TARGET}
+        Start Server    ${redis}    ${setting}=secret
+        ```
+        """
+        profile = Target.load(target)
+        profile.require(Capability.API_TOKEN)
+        return profile.http.token_setting or ""
+
     @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
         """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.

@@ -10,6 +10,7 @@ from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.history import QueueHistory
 from ocpp_resilience.transport.matching import AnswerReport
 from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.transport.waits import DrainStatistics
@@ -37,6 +38,41 @@ class Judgement(QueueComponent):
         """
         return SentMessages(each for part in messages for each in several_messages(part))
 
+    @keyword(tags=("queue", "getter", "state"))
+    def get_message_history(self, *, alias: str = "queue") -> QueueHistory:
+        """Returns what was queued and what became of it, for `State Should Equal The Model` of OcppServerLibrary.
+
+        Args:
+            alias: which queue.
+
+        Returns:
+            The history of the queue since it was opened, since its test data were removed, or since
+            `Forget Message History`; it goes on with each message.
+
+        Example:
+        ```robotframework
+        ${history}    Get Message History
+        State Should Equal The Model    ${history}
+        ```
+        """
+        return self._queues.get(alias).history
+
+    @keyword(tags=("queue", "state"))
+    def forget_message_history(self, *, alias: str = "queue") -> None:
+        """Takes what was queued up to now out of the message history: a failed test is not held against the next one.
+
+        The state of charge points that were used is not compared any more, when they are used again either.
+
+        Args:
+            alias: which queue.
+
+        Example:
+        ```robotframework
+        Forget Message History
+        ```
+        """
+        self._queues.get(alias).history.forget()
+
     @keyword(tags=("queue", "getter", "answer"))
     def get_answer_report(
         self, messages: SentMessages | SentMessage | list[SentMessage], *, alias: str = "queue"
@@ -50,8 +86,8 @@ class Judgement(QueueComponent):
         Returns:
             A report with `summary` (one line), `answered_percent`, and the lists `answered`, `lost`, `answered_twice`,
             `unexpected`, `out_of_order`, `refused` (valid ones with a CALLERROR), `accepted` (invalid ones with a
-            CALLRESULT), `other_code`, and, for messages without an acknowledgement of Redis, `undecided` and
-            `recovered`.
+            CALLRESULT), `other_code`, `wrong` (a CALLRESULT that the protocol does not allow), and, for messages
+            without an acknowledgement of Redis, `undecided` and `recovered`.
 
         Example:
         ```robotframework

@@ -42,4 +42,9 @@ def record_of(kind: type[R], fields: dict[str, Any]) -> R:
 
 def with_changes(record: R, fields: dict[str, Any]) -> R:
     """The record with other values in some fields; raises as `record_of`."""
-    return record_of(type(record), {**msgspec.structs.asdict(record), **fields})
+    return record_of(type(record), {**fields_given(record), **fields})
+
+
+def fields_given(record: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a record by name, without those that it does not have."""
+    return {name: value for name, value in msgspec.structs.asdict(record).items() if value is not msgspec.UNSET}

@@ -12,7 +12,7 @@ from robot.api import logger
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted, examples
-from StateStoreLibrary.base import StateComponent
+from StateStoreLibrary.base import StateComponent, fields_given
 
 SHOWN = 80
 EXAMPLES = 10
@@ -24,7 +24,7 @@ _CHARACTERS = 'abcdefghijklmnopqrstuvwxyz0123456789 äöüß€"\\/{}[]:,\n\t'
 def fields_of(record: Any, where: str = "") -> dict[str, Any]:
     """The fields of a record, a list or a mapping of them, by their path."""
     if isinstance(record, msgspec.Struct):
-        parts: list[tuple[str, Any]] = [(f".{name}", value) for name, value in msgspec.structs.asdict(record).items()]
+        parts: list[tuple[str, Any]] = [(f".{name}", value) for name, value in fields_given(record).items()]
     elif isinstance(record, Mapping):
         parts = [(f"[{name}]", value) for name, value in record.items()]
     elif isinstance(record, Sequence) and not isinstance(record, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 
@@ -16,3 +17,8 @@ def rfc3339(moment: datetime | float | None = None) -> str:
     elif not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, UTC)
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def since_1970(monotonic: float) -> float:
+    """A reading of `time.monotonic` in seconds since 1970, by the wall clock as it goes now."""
+    return monotonic + time.time() - time.monotonic()

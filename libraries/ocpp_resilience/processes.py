@@ -1,7 +1,7 @@
 """Owning a child process: start, stop, kill, pause, its output and what it uses.
 
 A `ChildProcess` touches only what it started itself: the process, which leads a session of its own, and the processes
-that this one started in turn.
+that this one started in turn. The guardian ends both when this interpreter is killed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from ocpp_resilience.errors import ServiceError, WaitTimeout
+from ocpp_resilience.guardian import GUARDIAN, make_folder, note
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 TAIL_BYTES = 64 * 1024
@@ -75,7 +75,7 @@ class ChildProcess:
         self.name = name
         self.pass_fds: Sequence[int] = ()
         self._own_directory = directory is None
-        self.directory = Path(tempfile.mkdtemp(prefix="resilience-")) if directory is None else directory
+        self.directory = make_folder() if directory is None else directory
         self.stdout = self.directory / "stdout.log"
         self.stderr = self.directory / "stderr.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,6 +84,8 @@ class ChildProcess:
         self._cleared = True
         self._output_start: dict[Path, int] = {}
         self._starter = os.getpid()
+        if self._own_directory:
+            GUARDIAN.add_folder(self.directory)
         _owned.add(self)
 
     def start(
@@ -124,6 +126,9 @@ class ChildProcess:
                 self._cleared = False
         except OSError as error:
             raise ServiceError(f"{self.name} cannot be started: {command[0]}: {error.strerror}.") from None
+        GUARDIAN.add_process(self.pid)
+        if self._own_directory:
+            note(self.directory, self.pid)
 
     def _end_last_line(self) -> None:
         """A process that was killed may have left half a line; the next one's first line must not be glued to it."""
@@ -255,6 +260,7 @@ class ChildProcess:
         finally:
             if self._own_directory:
                 shutil.rmtree(self.directory, ignore_errors=True)
+                GUARDIAN.remove_folder(self.directory)
             _owned.discard(self)
 
     def memory(self) -> Memory:
@@ -358,6 +364,7 @@ class ChildProcess:
                 failure=lambda: "",
                 longest_pause=0.02,
             )
+        GUARDIAN.remove_process(self.pid)
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -403,3 +410,4 @@ def _close_owned() -> None:
         if child._starter == os.getpid():  # noqa: SLF001 - a forked interpreter must not end its parent's processes
             with contextlib.suppress(Exception):
                 child.close()
+    GUARDIAN.close()

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 from server.api.http import CHARGE_POINT_ID, Given, Listed, Operation, Parts, need_redis
 from server.ids import usable_charge_point_id
 from server.store.base import CorruptState, StateNotFound
-from server.store.models import ConfigurationKey
+from server.store.models import ChargePoint, ConfigurationKey
 from server.store.redis_store import run
 
 SESSIONS_AT_ONCE = 500
@@ -58,11 +58,12 @@ def operations(parts: Parts) -> list[Operation]:
     async def charge_points(_given: Given) -> Any:
         need_redis(link)
         problems: list[CorruptState] = []
-        return Listed(await store.list_charge_points(problems=problems), problems)
+        found = await store.list_charge_points(problems=problems)
+        return Listed([_shown(each) for each in found], problems)
 
     async def charge_point(given: Given) -> Any:
         need_redis(link)
-        return await store.get_charge_point(given.path["id"])
+        return _shown(await store.get_charge_point(given.path["id"]))
 
     async def connectors(given: Given) -> Any:
         need_redis(link)
@@ -138,3 +139,8 @@ def operations(parts: Parts) -> list[Operation]:
         ),
         Operation("GET", "/api/v1/transactions/{tx}", "A transaction", transaction, statuses=reading),
     ]
+
+
+def _shown(record: ChargePoint) -> ChargePoint:
+    """The record without the memory of its last CALL, which is nobody else's business."""
+    return msgspec.structs.replace(record, last_call=msgspec.UNSET)

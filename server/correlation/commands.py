@@ -26,6 +26,7 @@ from server.ocpp.frames import Call, CallError, CallResult
 from server.ocpp.versions import DEFAULT
 from server.redis.link import RedisLink, now
 from server.redis.script import Script
+from server.redis.tail import TAIL, Oversized, entries_of
 from server.store.keys import Keys
 
 logger = structlog.get_logger()
@@ -38,6 +39,8 @@ CHUNK_BYTES = 1024 * 1024
 """A round trip's commands end with the one that reaches this size."""
 MOST_ANSWERS = 500
 """Answers that are taken in one round trip."""
+MOST_ANSWER_BYTES = 1024 * 1024
+"""A round trip's answers end with the one that reaches this size."""
 SWEEP_SECONDS = 1.0
 """Between two looks for answers that no wake-up told of, while something is waited for."""
 LIST_LIFETIME = 3600
@@ -47,13 +50,17 @@ LAST_SECONDS = 1.0
 MOST_NOTES = 10_000
 """Notes that are to be taken back while Redis is away; those above expire by themselves."""
 
-_ROUND = """
+_ROUND = (
+    TAIL
+    + """
 -- ARGV: MessagePack of {commands, notes to delete, sessions to look at, {list of answers, how many were read, their
--- digest, how many to read}, instance, prefix of wake channels, lifetime of lists in s}.
+-- digest, how many to read, most bytes, longest}, instance, prefix of wake channels, lifetime of lists in s}.
 -- commands: {charge point id, session, charge point, note, list, lifetime of the note in ms, message}.
 -- Returns {per command its session, 0 if the charge point is offline, -1 if it is not known, or an error},
--- {per session who it is}, {digest, answers, the newest first}.
+-- {per session who it is}, {digest, answers, the oldest first}.
 local work = cmsgpack.unpack(ARGV[1])
+local time = redis.pcall('TIME')
+local clock = time[1] * 1000 + math.floor(time[2] / 1000)
 local function identity(key)
     local found = redis.pcall('HMGET', key, 'connection', 'connected_at', 'ws_server_id')
     if found.err or not (found[1] or found[2] or found[3]) then return nil end
@@ -70,10 +77,10 @@ for i, command in ipairs(work[1]) do
         results[i] = redis.call('EXISTS', command[3]) == 1 and 0 or -1
     else
         -- A command is for this connection: on a later one nobody expects it, and it may have been carried out already.
-        local message = command[7]
-        if connection then
-            message = string.sub(message, 1, -2) .. ',"connection":' .. cjson.encode(connection) .. '}'
-        end
+        -- A gateway does not send it once nobody waits any more; by Redis' clock, since their hosts' may differ.
+        local message = string.sub(command[7], 1, -2) .. string.format(',"expires_at":%.0f', clock + command[6])
+        if connection then message = message .. ',"connection":' .. cjson.encode(connection) end
+        message = message .. '}'
         local noted = redis.pcall('SET', command[4], work[5], 'PX', command[6])
         local pushed = noted.err and noted or redis.pcall('LPUSH', command[5], message)
         if type(pushed) == 'table' and pushed.err then
@@ -90,17 +97,12 @@ end
 for gateway, woken in pairs(gateways) do redis.call('PUBLISH', work[6] .. gateway, cjson.encode(woken)) end
 local seen = {}
 for i, session in ipairs(work[3]) do seen[i] = identity(session) or '' end
-local list, count = work[4][1], work[4][2]
-if count > 0 then
-    local tail = redis.pcall('LRANGE', list, -count, -1)
-    if #tail == count and redis.sha1hex(table.concat(tail, '\\n')) == work[4][3] then
-        redis.call('LTRIM', list, 0, -count - 1)
-    end
-end
-local answers = redis.pcall('LRANGE', list, -work[4][4], -1)
-if answers.err then answers = {} end
-return {results, seen, {redis.sha1hex(table.concat(answers, '\\n')), answers}}
+local list, count, longest = work[4][1], work[4][2], work[4][6]
+if count > 0 and still(list, count, work[4][3], longest) then redis.call('LTRIM', list, 0, -count - 1) end
+local answers, digest = tail(list, work[4][4], work[4][5], longest)
+return {results, seen, {digest, answers}}
 """
+)
 
 _round = Script(_ROUND)
 _pack = msgspec.msgpack.Encoder().encode
@@ -172,6 +174,7 @@ class Commands:
         instance: the name of this process in this life, `server_id` and a random part.
         server_id: the name that commands carry.
         timeout: seconds that a command waits for its answer where it does not say how long.
+        longest_answer: bytes above which an answer from another instance is set aside.
         metrics: totals for `/metrics`.
     """
 
@@ -184,6 +187,7 @@ class Commands:
         instance: str,
         server_id: str,
         timeout: float,
+        longest_answer: int,
         metrics: Metrics,
     ) -> None:
         self._link = link
@@ -193,6 +197,7 @@ class Commands:
         self.instance = instance
         self._server_id = server_id
         self._timeout = timeout
+        self._longest = longest_answer
         self._metrics = metrics
         self._outgoing: deque[_Sending] = deque()
         self._open: dict[str, dict[str, _Sending]] = {}
@@ -384,7 +389,7 @@ class Commands:
             commands,
             notes,
             [keys.session(each) for each in changed],
-            (keys.answers(self.instance), *self._read, MOST_ANSWERS),
+            (keys.answers(self.instance), *self._read, MOST_ANSWERS, MOST_ANSWER_BYTES, self._longest),
             self.instance,
             keys.wake(""),
             LIST_LIFETIME,
@@ -406,7 +411,7 @@ class Commands:
         for charge_point_id, session in zip(changed, seen, strict=True):
             self._compare(charge_point_id, session)
         self._read = (len(answers), digest.decode())
-        for raw in reversed(answers):
+        for raw in entries_of(answers):
             self._forwarded(raw)
         if answers:
             # Takes out what was read, and gets the rest.
@@ -416,16 +421,14 @@ class Commands:
         chunk: list[_Sending] = []
         commands: list[tuple[Any, ...]] = []
         size, keys = 0, self._keys
-        timestamp, wall, clock = now(), time.time(), time.monotonic()
+        timestamp, clock = now(), time.monotonic()
         while self._outgoing and len(chunk) < CHUNK and size < CHUNK_BYTES:
             sending = self._outgoing.popleft()
             left = sending.correlation.deadline - clock
             if not sending.correlation.pending or left <= 0:
                 continue
             call = sending.call
-            message = envelope.command(
-                call, timestamp=timestamp, server_id=self._server_id, expires_at=int((wall + left) * 1000)
-            )
+            message = envelope.command(call, timestamp=timestamp, server_id=self._server_id)
             chunk.append(sending)
             size += len(message)
             commands.append(
@@ -465,7 +468,10 @@ class Commands:
             count = self.correlation.disconnect(charge_point_id, gone)
             logger.info("commands_disconnected", charge_point_id=charge_point_id, count=count)
 
-    def _forwarded(self, raw: bytes) -> None:
+    def _forwarded(self, raw: bytes | Oversized) -> None:
+        if isinstance(raw, Oversized):
+            logger.warning("forwarded_answer_unreadable", error=f"it has {raw.size} bytes")
+            return
         try:
             self.answered(envelope.parse_forwarded(raw))
         except InvalidMessage as error:

@@ -24,7 +24,7 @@ SLICE_BYTES = 1024
 """Bytes that are taken of a read before the messages in them are counted."""
 TURN_MESSAGES = 32
 """Messages of one connection in one turn of the event loop, at most; a slice that was begun is finished."""
-BURST_SECONDS = 2.0
+BURST_SECONDS = 1.0
 """The size of the bucket: as many messages as the rate allows in this time."""
 FLOOD_SECONDS = 10.0
 """A connection that stays at its limit for so long is closed."""

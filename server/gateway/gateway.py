@@ -13,7 +13,6 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -44,6 +43,7 @@ from server.ocpp.versions import VERSIONS
 from server.origins import Origins
 from server.redis.link import RedisLink, now
 from server.store.keys import Keys
+from server.store.models import unix_seconds
 
 logger = structlog.get_logger()
 
@@ -126,6 +126,7 @@ class Gateway:
         self._delivery = ResponseDelivery(
             link,
             keys,
+            longest=longest_message,
             live=self._live,
             deliver=self._deliver,
             on_missing=self._unknown,
@@ -352,7 +353,7 @@ class Gateway:
                 kind, message_id = frame[0], frame[1]
                 if type(message_id) is not str:
                     raise ValueError("no message id")
-                due = _time_left(response.expires_at)
+                due = _time_left(response.expires_at, self._delivery.clock)
             except (msgspec.MsgspecError, ValueError, TypeError, IndexError, ArithmeticError, RecursionError) as error:
                 # An integer may have more digits than a float can take: an ArithmeticError.
                 logger.warning(
@@ -434,13 +435,17 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _time_left(expires_at: Any) -> float | None:
-    """Seconds until a command expires, given as RFC 3339 or as Unix time in ms; `None` where it does not."""
+def _time_left(expires_at: Any, clock: int) -> float | None:
+    """Seconds until a command expires, `None` where it does not.
+
+    Args:
+        expires_at: RFC 3339, or Unix time in ms; by Redis' clock, as the hosts of sender and gateway may disagree.
+        clock: Redis' time, Unix time in ms.
+    """
     if expires_at is None:
         return None
     if isinstance(expires_at, str):
         if not envelope.is_rfc3339(expires_at):
             raise ValueError(f"expires_at is {shown(expires_at)}")
-        due = datetime.fromisoformat(expires_at.upper())
-        return min(due.timestamp() - time.time(), LONGEST_COMMAND)
-    return min(float(expires_at) / 1000 - time.time(), LONGEST_COMMAND)
+        return min(unix_seconds(expires_at) - clock / 1000, LONGEST_COMMAND)
+    return min((float(expires_at) - clock) / 1000, LONGEST_COMMAND)

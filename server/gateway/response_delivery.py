@@ -14,9 +14,11 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
+from server.errors import shown
 from server.gateway.session import Session
 from server.redis.link import RedisLink
 from server.redis.script import Script
+from server.redis.tail import TAIL, Oversized, entries_of
 from server.store.keys import Keys
 
 logger = structlog.get_logger()
@@ -28,7 +30,7 @@ CHUNK = 128
 MOST_MESSAGES = 16
 """Messages of one list in one call."""
 MOST_BYTES = 1024 * 1024
-"""A call's reply ends with the list that reaches this size."""
+"""A call reads no more once it has read so much."""
 SWEEP_EVERY = 1.0
 """Seconds between two looks at the lists of all sessions, for what no wake-up told of."""
 SWEEP_CHUNK = 500
@@ -37,35 +39,34 @@ SWEEP_RATE = 5000
 TIDY_AFTER = 0.002
 """Seconds after which what was sent leaves its list, where no next look comes sooner."""
 
-_TAKE = """
--- ARGV: most messages of a list, most bytes, then per list five: list, session, connection, how many were sent, their
--- digest. Returns per list: -1 if the session is another connection's, 0 if there is none, -2 if the list was not
--- looked at, or the digest of its oldest messages and these, the newest first.
-local most, budget, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
-for i = 3, #ARGV, 5 do
+_TAKE = (
+    TAIL
+    + """
+-- ARGV: most messages of a list, most bytes, longest message, then per list five: list, session, connection, how many
+-- were sent, their digest. Returns Redis' time in ms and per list: -1 if the session is another connection's, 0 if
+-- there is none, -2 if the list was not looked at, or the digest of its oldest messages, these, the oldest first, and 1
+-- if there are more.
+local most, budget, longest, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+for i = 4, #ARGV, 5 do
     -- Who sent takes out what was sent, even if the session is another's by now: the digest says that it is that.
     local list, sent = ARGV[i], tonumber(ARGV[i + 3])
-    if sent > 0 then
-        local tail = redis.pcall('LRANGE', list, -sent, -1)
-        if #tail == sent and redis.sha1hex(table.concat(tail, '\\n')) == ARGV[i + 4] then
-            redis.call('LTRIM', list, 0, -sent - 1)
-        end
-    end
+    if sent > 0 and still(list, sent, ARGV[i + 4], longest) then redis.call('LTRIM', list, 0, -sent - 1) end
     local owner = redis.pcall('HGET', ARGV[i + 1], 'connection')
     if owner ~= ARGV[i + 2] then
         reply[#reply + 1] = (owner and type(owner) ~= 'table') and -1 or 0
     elseif budget <= 0 then
         reply[#reply + 1] = -2
     else
-        local batch = redis.pcall('LRANGE', list, -most, -1)
-        if batch.err then batch = {} end
-        local text = table.concat(batch, '\\n')
-        budget = budget - #text
-        reply[#reply + 1] = {#batch > 0 and redis.sha1hex(text) or '', batch}
+        local batch, digest, bytes = tail(list, most, budget - 1, longest)
+        budget = budget - bytes
+        local more = #batch > 0 and redis.call('LLEN', list) > #batch and 1 or 0
+        reply[#reply + 1] = {#batch > 0 and digest or '', batch, more}
     end
 end
-return reply
+local time = redis.pcall('TIME')
+return {time[1] * 1000 + math.floor(time[2] / 1000), reply}
 """
+)
 
 _LOOK = """
 -- ARGV: lists. Returns the numbers of those that have something, the first one being 1.
@@ -89,6 +90,10 @@ class ResponseDelivery:
         deliver: gets a session and its messages, oldest first; says whether they are on their way.
         on_missing: called for a session that Redis knows nothing of.
         on_lost: called for a session whose charge point has connected elsewhere since.
+        longest: bytes above which a message is set aside.
+
+    Attributes:
+        clock: Redis' time when the messages at hand were taken, Unix time in ms; senders' deadlines are by it.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class ResponseDelivery:
         link: RedisLink,
         keys: Keys,
         *,
+        longest: int = MOST_BYTES,
         live: Callable[[], Iterable[Session]],
         deliver: Callable[[Session, list[bytes]], bool],
         on_missing: Callable[[Session], None],
@@ -108,7 +114,11 @@ class ResponseDelivery:
         self._deliver = deliver
         self._on_missing = on_missing
         self._on_lost = on_lost
+        self._longest = max(longest, MOST_BYTES)
+        self.clock = 0
         self._dirty: dict[Session, None] = {}
+        # Whom the last round had no room for: first in the next one, so that a huge message holds up nobody else's.
+        self._passed_over: dict[Session, None] = {}
         self._sent: dict[Session, None] = {}
         self._wanted = asyncio.Event()
         self._stopping = False
@@ -159,13 +169,18 @@ class ResponseDelivery:
         return True
 
     async def _round(self) -> None:
-        chosen = dict.fromkeys(self._sent)
+        chosen = self._passed_over | self._sent
+        self._passed_over = {}
         for session in self._dirty:
             if len(chosen) >= CHUNK:
                 break
             chosen[session] = None
         chunk = list(chosen)[:CHUNK]
-        arguments: list[Any] = [0 if self._stopping else MOST_MESSAGES, 0 if self._stopping else MOST_BYTES]
+        arguments: list[Any] = [
+            0 if self._stopping else MOST_MESSAGES,
+            0 if self._stopping else MOST_BYTES,
+            self._longest,
+        ]
         for session in chunk:
             count, digest = session.sent or (0, b"")
             self._dirty.pop(session, None)
@@ -177,7 +192,10 @@ class ResponseDelivery:
                 digest,
             ]
         try:
-            replies = await _take(self._wire, [], arguments)
+            began = time.monotonic()
+            clock, replies = await _take(self._wire, [], arguments)
+            # Not earlier than it is at Redis: a command is rather given up than sent too late.
+            self.clock = clock + int((time.monotonic() - began) * 1000)
         except RedisError:
             self._dirty.update(dict.fromkeys(chunk))
             raise
@@ -185,18 +203,33 @@ class ResponseDelivery:
             self._sent.pop(session, None)
             session.sent = None
             if reply == -2:
-                self._dirty[session] = None
+                self._dirty[session] = self._passed_over[session] = None
             elif session.closed:
                 pass
             elif reply == -1:
                 self._on_lost(session)
             elif reply == 0:
                 self._on_missing(session)
-            elif reply[1] and self._deliver(session, reply[1][::-1]):
+            elif reply[1] and self._deliver(session, self._usable(session, entries_of(reply[1]))):
                 session.sent = (len(reply[1]), reply[0])
                 self._sent[session] = None
-                if len(reply[1]) == MOST_MESSAGES:
+                if reply[2]:
                     self._dirty[session] = None
+
+    def _usable(self, session: Session, entries: list[bytes | Oversized]) -> list[bytes]:
+        """The entries without those that are too long, which are logged and leave the list with the others."""
+        usable = []
+        for entry in entries:
+            if isinstance(entry, Oversized):
+                logger.warning(
+                    "invalid_response",
+                    charge_point_id=session.charge_point_id,
+                    error=f"it has {entry.size} bytes, longer than {self._longest}",
+                    raw=shown(entry.head, limit=200),
+                )
+            else:
+                usable.append(entry)
+        return usable
 
     async def _sweep(self) -> int:
         live = [session for session in self._live() if session.announced and session.sent is None]

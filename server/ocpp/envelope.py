@@ -227,14 +227,13 @@ def origin(server_id: str, connection: str, protocol: str) -> bytes:
     return bytes(_encode(fields)[1:-1])
 
 
-def command(call: Call, *, timestamp: str, server_id: str, expires_at: int) -> str:
+def command(call: Call, *, timestamp: str, server_id: str) -> str:
     """A CALL to a charge point in its envelope.
 
     Args:
         call: the command.
         timestamp: when it was sent, RFC 3339.
         server_id: the server that sends it.
-        expires_at: when its caller gives up, Unix time in ms; a gateway does not send it after that.
     """
     envelope = {
         "charge_point_id": call.charge_point_id,
@@ -244,7 +243,6 @@ def command(call: Call, *, timestamp: str, server_id: str, expires_at: int) -> s
         "payload": [CALL, call.message_id, call.action, call.payload],
         "timestamp": timestamp,
         "ws_server_id": server_id,
-        "expires_at": expires_at,
     }
     if call.protocol != DEFAULT.protocol:
         envelope["protocol"] = call.protocol

@@ -60,20 +60,26 @@ def validator(version: Version, action: str, *, flat: bool) -> jsonschema_rs.Val
 @cache
 def answer_validator(version: Version, action: str) -> jsonschema_rs.Validator:
     """The compiled schema of what a charge point answers to the command `action`."""
-    schema = json.loads(_published(version)[f"{action}Response"])
-    version.correct(f"{action}Response", schema)
+    schema = _schema(version, f"{action}Response")
     return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
 
 
 def request_schema(version: Version, action: str) -> dict[str, Any]:
     """The schema of `action`'s request, with what the specification adds in prose."""
-    schema: dict[str, Any] = json.loads(_published(version)[action])
+    schema = _schema(version, action)
     for subschema in walk(schema):
         # Integers are 32 bits wide in OCPP.
         if subschema.get("type") == "integer":
             subschema.setdefault("minimum", -LARGEST_INTEGER - 1)
             subschema.setdefault("maximum", LARGEST_INTEGER)
-    version.correct(action, schema)
+    return schema
+
+
+def _schema(version: Version, name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(_published(version)[name])
+    # The drafts that the published schemas name disagree on 1.0; an integer of OCPP is written as one in all versions.
+    schema["$schema"] = "http://json-schema.org/draft-04/schema#"
+    version.correct(name, schema)
     return schema
 
 

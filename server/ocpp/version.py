@@ -6,15 +6,21 @@ and never asks which one it is.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from msgspec import Struct, field
+import msgspec
+from msgspec import UNSET, Struct, field
+from msgspec.structs import replace
 
 from server.ocpp.frames import Call, Codes, Dialect
 from server.store.keys import Keys
-from server.store.view import Operation, Record, StateView
+from server.store.models import ChargePoint, LastCall
+from server.store.view import Operation, Record, Starts, StateView
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class Outcome(Struct):
@@ -32,10 +38,10 @@ class Outcome(Struct):
 
 
 Handler = Callable[[Call, StateView], Outcome]
-Reads = Callable[[Call, Keys], Iterable[str]]
+Reads = Callable[[Call, Keys], Iterable[str | Starts]]
 
 
-def _reads_nothing(_call: Call, _keys: Keys) -> Iterable[str]:
+def _reads_nothing(_call: Call, _keys: Keys) -> Iterable[str | Starts]:
     return ()
 
 
@@ -46,7 +52,8 @@ class Action:
     Attributes:
         handle: takes a validated CALL and a view of the state; returns the answer and the writes. It neither writes nor
             waits, so that handling a message again after a conflict changes nothing.
-        reads: the keys that `handle` will ask for, as far as the payload tells; reading them ahead saves round trips.
+        reads: the keys and index entries that `handle` will ask for, as far as the payload tells; reading them ahead
+            saves round trips.
         repeatable: whether a charge point may send the same frame again, which then counts once.
         takes_id: whether it may need a new transaction id.
         send: whether it comes as a SEND, which is never answered, and not as a CALL.
@@ -131,9 +138,30 @@ class Version:
             NotLoaded: state is needed that was not read; load it and call again.
             CorruptState: state that is needed cannot be read.
         """
-        return self.actions[call.action].handle(call, view)
+        action = self.actions[call.action]
+        return _once(call, view, action.handle) if action.repeatable else action.handle(call, view)
 
-    def reads(self, call: Call, keys: Keys) -> Iterable[str]:
-        """The keys that handling `call` will ask for, as far as its payload tells."""
+    def reads(self, call: Call, keys: Keys) -> Iterable[str | Starts]:
+        """The keys and index entries that handling `call` will ask for, as far as its payload tells."""
         yield keys.charge_point(call.charge_point_id)
         yield from self.actions[call.action].reads(call, keys)
+
+
+def _once(call: Call, view: StateView, handle: Handler) -> Outcome:
+    """Handle `call`, unless it is the last one sent again: that gets the same answer and changes nothing.
+
+    A charge point that has no answer sends the same frame again, also over a new connection. It has one CALL
+    outstanding, so remembering the last one is enough; the memory is part of its record and written with the effects.
+    """
+    digest = hashlib.sha1(_encode([call.action, call.payload])).hexdigest()  # noqa: S324 - tells frames apart
+    known = view.charge_point(call.charge_point_id)
+    last = known.last_call
+    if last is not UNSET and (last.message_id, last.digest) == (call.message_id, digest):
+        return Outcome(last.answer)
+    outcome = handle(call, view)
+    key = view.keys.charge_point(call.charge_point_id)
+    record = outcome.writes.get(key, known)
+    assert isinstance(record, ChargePoint)  # noqa: S101 - for the type checker
+    remembered = LastCall(message_id=call.message_id, digest=digest, answer=outcome.answer)
+    outcome.writes[key] = replace(record, last_call=remembered)
+    return outcome

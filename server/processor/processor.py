@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +23,10 @@ from server.ocpp.versions import VERSIONS
 from server.processor.queue_consumer import Drain
 from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
 from server.redis.link import RedisLink, now
+from server.redis.tail import Oversized
 from server.store.keys import Keys
-from server.store.view import Changes, NotLoaded, Operation, StateCache, StateView
+from server.store.transaction_ids import TransactionIds
+from server.store.view import Changes, NotLoaded, Operation, Starts, StateCache, StateView
 
 logger = structlog.get_logger()
 
@@ -69,6 +72,7 @@ class Processor(Drain):
         require_boot: refuse CALLs of charge points that were not accepted yet.
         metrics: totals for `/metrics`.
         commands: what this process waits for.
+        ids: of transactions; shared by the processors of this process.
         shard: the number of the shard that `queue` is; `None` for the whole queue.
 
     Attributes:
@@ -87,6 +91,7 @@ class Processor(Drain):
         require_boot: bool,
         metrics: Metrics,
         commands: Commands,
+        ids: TransactionIds,
         shard: int | None = None,
     ) -> None:
         super().__init__(
@@ -103,6 +108,7 @@ class Processor(Drain):
         self._metrics = metrics
         self._commands = commands
         self._cache = StateCache(link.client)
+        self._ids = ids
         self._transaction_ids: deque[int] = deque()
         self._uncertain: tuple[int, Effects] | None = None
         self._corrupt: set[str] = set()
@@ -124,6 +130,11 @@ class Processor(Drain):
         # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
         # fresh start is cheaper.
         self._cache.forget()
+
+    async def _claim(self) -> None:
+        await super()._claim()
+        with contextlib.suppress(ResponseError):  # a counter that is none costs a start, and not the queue
+            await self._ids.keep()
 
     def _settle(self, last_commit: int | None) -> None:
         """Say what a commit did whose reply was lost, now that the last commit's number is known.
@@ -163,9 +174,9 @@ class Processor(Drain):
 
     async def _handle(self, batch: Batch) -> Work:
         parsed = [self._parse(raw) for raw in batch.messages]
-        await self._prepare(parsed)
-        elsewhere = await self._waiting_elsewhere(parsed)
         view = StateView(self._cache, self._keys, now=now(), transaction_ids=self._transaction_ids)
+        await self._prepare(parsed, view)
+        elsewhere = await self._waiting_elsewhere(parsed)
         answers: dict[str, list[str]] = {}
         wake: dict[str, dict[str, None]] = {}
         dead_letters: list[str] = []
@@ -175,7 +186,8 @@ class Processor(Drain):
             verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
             if isinstance(verdict, InvalidMessage):
                 effects.refused.append(verdict)
-                dead_letters.append(envelope.dead_letter(verdict, raw, view.now))
+                shown = raw.head if isinstance(raw, Oversized) else raw
+                dead_letters.append(envelope.dead_letter(verdict, shown, view.now))
                 self._tell_sender(verdict, elsewhere, forwarded, effects)
                 self._answer_refused(verdict, view.now, answers)
                 if verdict.ws_server_id and verdict.charge_point_id and verdict.answer_id:
@@ -202,7 +214,10 @@ class Processor(Drain):
         ]
         return Work(operations, changes, effects)
 
-    def _parse(self, raw: bytes) -> Message | InvalidMessage:
+    def _parse(self, raw: bytes | Oversized) -> Message | InvalidMessage:
+        if isinstance(raw, Oversized):
+            reason = f"the message is longer than {self._longest} bytes: it has {raw.size}"
+            return InvalidMessage(ErrorCode.FORMATION_VIOLATION, reason)
         try:
             message = envelope.parse(raw, longest=self._longest)
             if type(message) is Call:
@@ -215,19 +230,37 @@ class Processor(Drain):
             return InvalidMessage(ErrorCode.INTERNAL_ERROR, "the message could not be read")
         return message
 
-    async def _prepare(self, parsed: list[Message | InvalidMessage]) -> None:
+    async def _prepare(self, parsed: list[Message | InvalidMessage], view: StateView) -> None:
         """Read ahead what handling will ask for, and reserve transaction ids: one round trip each for a whole batch."""
-        wanted: dict[str, None] = {}
+        wanted: dict[str | Starts, None] = {}
         starts = 0
         for message in parsed:
             if type(message) is Call:
                 version = VERSIONS[message.protocol]
                 wanted.update(dict.fromkeys(version.reads(message, self._keys)))
                 starts += version.actions[message.action].takes_id
-        await self._cache.load(wanted)
+        await self._load(wanted, view)
         if starts > len(self._transaction_ids):
             with contextlib.suppress(CorruptState):
                 await self._reserve(starts - len(self._transaction_ids))
+
+    async def _load(self, wanted: Iterable[str | Starts], view: StateView) -> None:
+        """Read values into the cache, and index entries into the view: the cache does not keep those up to date."""
+        starts = [each for each in wanted if isinstance(each, Starts)]
+        await self._cache.load(each for each in wanted if isinstance(each, str))
+        if not starts:
+            return
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            for each in starts:
+                pipeline.zrangebyscore(self._keys.transactions(each.charge_point_id), each.seconds, each.seconds)
+            found = await pipeline.execute(raise_on_error=False)
+        for each, members in zip(starts, found, strict=True):
+            if isinstance(members, ResponseError):
+                view.starts[each] = CorruptState(self._keys.transactions(each.charge_point_id), str(members))
+            elif isinstance(members, RedisError):
+                raise members
+            else:
+                view.starts[each] = [int(member) for member in members if member.isdigit()]
 
     def _tell_sender(
         self,
@@ -267,12 +300,12 @@ class Processor(Drain):
 
     async def _reserve(self, count: int) -> None:
         try:
-            last = await self._link.client.incrby(self._keys.transaction_id, count)
+            reserved = await self._ids.reserve(count)
         except ResponseError as error:
             if type(error) is not ResponseError:
                 raise
             raise CorruptState(self._keys.transaction_id, str(error)) from None
-        self._transaction_ids.extend(range(last - count + 1, last + 1))
+        self._transaction_ids.extend(reserved)
 
     async def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
         if type(message) is not Call:
@@ -305,10 +338,10 @@ class Processor(Drain):
                     raise _refusal(call, ErrorCode.SECURITY_ERROR, "the charge point was not accepted: boot first")
                 return VERSIONS[call.protocol].handle(call, view)
             except NotLoaded as needed:
-                if needed.key == self._keys.transaction_id:
+                if needed.wanted == self._keys.transaction_id:
                     await self._reserve(1)
                 else:
-                    await self._cache.load([needed.key])
+                    await self._load([needed.wanted], view)
 
     def _answer_refused(self, invalid: InvalidMessage, timestamp: str, answers: dict[str, list[str]]) -> None:
         if invalid.charge_point_id is not None and invalid.answer_id is not None:

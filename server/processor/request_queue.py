@@ -18,7 +18,6 @@ Rejected alternatives are in docs/decisions/0001-messages-leave-the-queue-in-the
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from enum import StrEnum
@@ -28,37 +27,25 @@ import msgspec
 
 from server.redis.link import LONGEST_WAIT, RedisWire
 from server.redis.script import Script
+from server.redis.tail import TAIL, Oversized, entries_of
 from server.store.keys import Keys
 from server.store.view import Operation
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 1024 * 1024
 """A batch ends with the message that reaches this size, so one batch never holds more than this and one message."""
-PEEK = """
--- The oldest messages of list `queue`, oldest first, behind the list's length and the batch's digest. Messages longer
--- than `longest` are cut just above that: whoever reads them sees that they are too long without getting them whole.
+PEEK = (
+    TAIL
+    + """
+-- A batch as it is handed out: the list's length, the batch's digest and its messages, oldest first.
 local function peek(queue, most, most_bytes, longest)
-    local batch, bytes, last, depth = {}, 0, -1, redis.call('LLEN', queue)
-    if depth == 0 then return {0, ''} end
-    while #batch < most and bytes < most_bytes do
-        local chunk = redis.call('LRANGE', queue, last - 15, last)
-        for i = #chunk, 1, -1 do
-            if #batch == most or bytes >= most_bytes then break end
-            batch[#batch + 1] = chunk[i]
-            bytes = bytes + #chunk[i]
-        end
-        if #chunk < 16 then break end
-        last = last - 16
-    end
-    local reply = {depth, redis.sha1hex(table.concat(batch, '\\n'))}
-    for i = 1, #batch do
-        local message = batch[i]
-        if #message > longest then message = string.sub(message, 1, longest + 1) end
-        reply[i + 2] = message
-    end
-    return reply
+    local depth = redis.call('LLEN', queue)
+    if depth == 0 then return {depth, '', {}} end
+    local batch, digest = tail(queue, most, most_bytes - 1, longest)
+    return {depth, digest, batch}
 end
 """
+)
 
 _CLAIM = """
 -- KEYS: owner, own liveness, layout, processors of shards. ARGV: consumer, number of a first commit, liveness prefix,
@@ -111,10 +98,9 @@ _COMMIT = (
 -- takes.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
-local count = tonumber(ARGV[4])
-local tail, batch = redis.call('LRANGE', KEYS[1], -count, -1), {}
-for i = #tail, 1, -1 do batch[#batch + 1] = tail[i] end
-if #tail ~= count or redis.sha1hex(table.concat(batch, '\\n')) ~= ARGV[5] then return {'moved'} end
+local count, longest = tonumber(ARGV[4]), tonumber(ARGV[10])
+local batch = still(KEYS[1], count, ARGV[5], longest)
+if not batch then return {'moved'} end
 local work = cmsgpack.unpack(ARGV[6])
 local changed, wrong_type = {}, {}
 for _, condition in ipairs(work[1]) do
@@ -145,7 +131,7 @@ end
 redis.call('LTRIM', KEYS[1], 0, -count - 1)
 redis.call('HSET', KEYS[2], 'commit', ARGV[3], 'fence', ARGV[3])
 if ARGV[7] ~= '0' then redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7]) end
-return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]))}
+return {'committed', failed, peek(KEYS[1], tonumber(ARGV[8]), tonumber(ARGV[9]), longest)}
 """
 )
 
@@ -164,11 +150,11 @@ class Batch(NamedTuple):
     """Messages at the end of the queue, oldest first, still in it.
 
     Attributes:
-        messages: as they stand there; one that is longer than the limit is cut one byte above it.
+        messages: as they stand there; in the place of one that is longer than the limit, its size and beginning.
         digest: recognises the batch when it is committed.
     """
 
-    messages: list[bytes]
+    messages: list[bytes | Oversized]
     digest: str
 
 
@@ -234,7 +220,7 @@ class RequestQueue:
         keys: key names.
         consumer: this consumer's name, unique among those that ever lived.
         lease: seconds that the queue stays ours after the last sign of life.
-        longest_message: messages above this many bytes are handed out cut.
+        longest_message: of messages above this many bytes only size and beginning are handed out.
         name: the list; the request queue itself when left out.
         kind: what the list is to this consumer.
         shards: how many shards there are.
@@ -331,17 +317,21 @@ class RequestQueue:
         return self._batch(await _take(self._wire, [self._name], self._peek_limits))
 
     async def wait(self) -> Batch:
-        """Wait up to a second for a message; returns the oldest, or an empty batch.
+        """Wait up to a second for a message; returns the oldest, up to a batch.
 
         The list is rotated onto itself: the oldest message is taken and put back where it was in the same command, so
-        it never is in nobody's hands, whatever happens to this connection.
+        it never is in nobody's hands, whatever happens to this connection. Redis does not send it, however long it is
+        (CLIENT REPLY SKIP): what waits is read as `peek` reads it, in the same round trip.
         """
         key = self._name
-        message = await self._blocking.execute("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
-        if not isinstance(message, bytes):
-            self.depth = 0
-            return Batch([], "")
-        return Batch([message[: self._longest + 1]], _digest([message]))
+        rotate = ("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
+        began = time.monotonic()
+        batch = self._batch(await _take.behind(self._blocking, rotate, [key], self._peek_limits))
+        if not batch.messages and time.monotonic() - began < self._wait / 2:
+            # Redis may have refused to wait, and could not say so. On a list that is never there it can.
+            absent = f"{key}:absent"
+            await self._blocking.execute("BLMOVE", absent, absent, "RIGHT", "RIGHT", 0.01)
+        return batch
 
     async def commit(
         self, batch: Batch, conditions: Sequence[tuple[str, str | bool]], operations: Sequence[Operation]
@@ -391,8 +381,4 @@ class RequestQueue:
 
     def _batch(self, reply: list[Any]) -> Batch:
         self.depth = reply[0]
-        return Batch(reply[2:], reply[1].decode())
-
-
-def _digest(messages: list[bytes]) -> str:
-    return hashlib.sha1(b"\n".join(messages)).hexdigest()  # noqa: S324 - as Redis' own sha1hex
+        return Batch(entries_of(reply[2]), reply[1].decode())

@@ -11,6 +11,7 @@ from server.processor.request_queue import BATCH_MESSAGES, PEEK, Batch, Committe
 from server.processor.sharding import SPREAD, address, shard_of
 from server.redis.link import RedisLink
 from server.redis.script import Script
+from server.redis.tail import Oversized
 
 NAME = "router"
 """What the router reports to the link as."""
@@ -21,14 +22,13 @@ _ROUTE = (
     + """
 -- KEYS: request queue, owner, own liveness, layout. ARGV: consumer, number of the commit before, number of this one,
 -- messages in the batch, their digest, MessagePack of their shards, lifetime in ms, number of shards, prefix of shards,
--- and what peek() takes. The messages never leave Redis: who routes may have seen them cut.
+-- and what peek() takes. The messages never leave Redis: who routes need not have seen them whole.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 if redis.call('GET', KEYS[4]) ~= ARGV[8] then return {'layout'} end
-local count = tonumber(ARGV[4])
-local tail, batch = redis.call('LRANGE', KEYS[1], -count, -1), {}
-for i = #tail, 1, -1 do batch[#batch + 1] = tail[i] end
-if #tail ~= count or redis.sha1hex(table.concat(batch, '\\n')) ~= ARGV[5] then return {'moved'} end
+local count, longest = tonumber(ARGV[4]), tonumber(ARGV[12])
+local batch = still(KEYS[1], count, ARGV[5], longest)
+if not batch then return {'moved'} end
 local shards = cmsgpack.unpack(ARGV[6])
 local problem = spreadable(ARGV[9], shards)
 if problem then return problem end
@@ -36,7 +36,7 @@ spread(ARGV[9], shards, batch)
 redis.call('LTRIM', KEYS[1], 0, -count - 1)
 redis.call('HSET', KEYS[2], 'commit', ARGV[3], 'fence', ARGV[3])
 redis.call('SET', KEYS[3], 'owner', 'PX', ARGV[7])
-return {'committed', peek(KEYS[1], tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]))}
+return {'committed', peek(KEYS[1], tonumber(ARGV[10]), tonumber(ARGV[11]), longest)}
 """
 )
 
@@ -67,7 +67,7 @@ class UnshardedQueue(RequestQueue):
                 number,
                 len(batch.messages),
                 batch.digest,
-                _pack([shard_of(address(message), self._shards) for message in batch.messages]),
+                _pack([shard_of(_address(message), self._shards) for message in batch.messages]),
                 self._lease_ms,
                 self._shards,
                 keys.shard(""),
@@ -78,6 +78,11 @@ class UnshardedQueue(RequestQueue):
             self._fence = number
             return Committed(self._batch(reply[1]), [])
         return Refused(reply[0].decode())
+
+
+def _address(message: bytes | Oversized) -> str:
+    """Whose message it is; an oversized one is nobody's, as the processor will say."""
+    return "" if isinstance(message, Oversized) else address(message)
 
 
 class Router(Drain):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,6 +75,10 @@ def steady(pool: Any) -> Any:
     return pool
 
 
+_NO_REPLY = hiredis.pack_command(("CLIENT", "REPLY", "SKIP"))  # type: ignore[arg-type]
+"""Redis then sends no reply to the command behind it."""
+
+
 class RedisWire:
     """One connection that carries one command after the other.
 
@@ -88,8 +93,12 @@ class RedisWire:
         self._timeout = wait + reply_timeout
         self._replies: Replies | None = None
 
-    async def execute(self, *arguments: str | bytes | int | float) -> Any:
+    async def execute(self, *arguments: str | bytes | int | float, behind: Sequence[str | float] = ()) -> Any:
         """Send a command and return its reply; connects first where there is no connection.
+
+        Args:
+            arguments: the command.
+            behind: a command that runs before it and whose reply Redis does not send.
 
         Raises:
             RedisError: no connection, no answer in time, or Redis refused the command.
@@ -98,7 +107,10 @@ class RedisWire:
         if replies is None or not replies.usable:
             replies = await self._connected()
         try:
-            replies.write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
+            packed = hiredis.pack_command(arguments)  # type: ignore[arg-type]
+            if behind:
+                packed = _NO_REPLY + hiredis.pack_command(tuple(behind)) + packed  # type: ignore[arg-type]
+            replies.write(packed)
             if replies.full is not None:
                 await replies.drained(self._timeout)
             reply = await replies.next(self._timeout)

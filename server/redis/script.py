@@ -42,3 +42,21 @@ class Script:
             return await execute("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:
             return await execute("EVAL", self._text, len(keys), *keys, *arguments)
+
+    async def behind(
+        self,
+        wire: RedisWire,
+        command: Sequence[str | float],
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+    ) -> Any:
+        """Run the script once `command`, whose reply is not wanted, has ended; raises as the wire does."""
+        ran: list[bool] = []
+
+        async def execute(*words: Any) -> Any:
+            if ran:  # and the script was not known
+                return await wire.execute(*words)
+            ran.append(True)
+            return await wire.execute(*words, behind=command)
+
+        return await self.run(execute, keys, arguments)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class TransactionStatus(StrEnum):
@@ -13,6 +15,20 @@ class TransactionStatus(StrEnum):
 
     ACTIVE = "active"
     COMPLETED = "completed"
+
+
+class LastCall(msgspec.Struct, frozen=True, kw_only=True):
+    """The last CALL of a charge point that may be sent again and has to count once (OCPP-J 1.6 section 4.1.1).
+
+    Attributes:
+        message_id: its message id.
+        digest: SHA-1 of its action and payload.
+        answer: the payload of the CALLRESULT that answered it.
+    """
+
+    message_id: str
+    digest: str
+    answer: dict[str, Any]
 
 
 class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -27,6 +43,7 @@ class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         boot_time: when its last BootNotification was accepted, RFC 3339.
         firmware_status, diagnostics_status: as last notified (sections 4.5 and 4.4).
         version: goes up by one with each write; a write names the version that it has seen.
+        last_call: see `LastCall`; absent before the first.
     """
 
     id: str
@@ -41,6 +58,7 @@ class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     firmware_status: str | None = None
     diagnostics_status: str | None = None
     version: int = 0
+    last_call: LastCall | UnsetType = UNSET
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +88,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         meter_start, meter_stop, meter_current: energy register in Wh.
         status: `active` until StopTransaction, then `completed`.
         reason: why it stopped (OCPP 1.6 section 7.36).
+        meter_time, meter_readings: when the register was read last, and with which context and location; a reading
+            with the same three counts once, and an older one changes nothing. Absent before the first reading.
         version: goes up by one with each write; 0 before the first.
     """
 
@@ -85,6 +105,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     status: TransactionStatus = TransactionStatus.ACTIVE
     reason: str | None = None
     version: int = 0
+    meter_time: str | UnsetType = UNSET
+    meter_readings: list[str] | UnsetType = UNSET
 
 
 class ConfigurationKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +119,11 @@ class ConfigurationKey(msgspec.Struct, frozen=True, kw_only=True):
 
     value: str | None = None
     readonly: bool = False
+
+
+def same_time(one: str, other: str) -> bool:
+    """Whether two RFC 3339 texts name one instant."""
+    return one == other or (unix_seconds(one) == unix_seconds(other) != 0.0)
 
 
 def unix_seconds(timestamp: str) -> float:

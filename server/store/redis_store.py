@@ -45,6 +45,7 @@ from server.store.base import (
 )
 from server.store.keys import Keys
 from server.store.models import ChargePoint, ConfigurationKey, Connector, Transaction, TransactionStatus, unix_seconds
+from server.store.transaction_ids import TransactionIds
 
 R = TypeVar("R", ChargePoint, Connector, Transaction)
 V = TypeVar("V", ChargePoint, Connector, Transaction, ConfigurationKey)
@@ -180,6 +181,7 @@ class RedisStateStore:
         self._client = client
         self._keys = keys or Keys()
         self._limits = limits or Limits()
+        self._ids = TransactionIds(client, self._keys)
         # Writers of this process take turns at a record instead of outdoing each other.
         self._turns: dict[str, _Turn] = {}
 
@@ -316,9 +318,9 @@ class RedisStateStore:
     # --- transactions -------------------------------------------------------------------------------------------------
 
     async def new_transaction_id(self) -> int:
-        """An id that no other transaction has or will have (INCR)."""
-        key = self._keys.transaction_id
-        return int(await run("new transaction id", key, self._client.incr(key)))
+        """An id that no other transaction has or will have."""
+        reserved: range = await run("new transaction id", self._keys.transaction_id, self._ids.reserve(1))
+        return reserved.start
 
     async def get_transaction(self, transaction_id: int) -> Transaction:
         """Read a transaction."""

@@ -7,7 +7,7 @@ values it relied on (`conditions`) and what is to be written (`operations`), and
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from server.errors import CorruptState
 from server.store.keys import Keys
-from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
+from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus, unix_seconds
 
 Record = ChargePoint | Connector | Transaction
 R = TypeVar("R", ChargePoint, Connector, Transaction)
@@ -28,16 +28,28 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 }
 
 
-class NotLoaded(Exception):
-    """A handler asked for a key that has not been read yet; load it and call the handler again.
+class Starts(NamedTuple):
+    """The transactions of a charge point that started at a given instant.
 
     Attributes:
-        key: the Redis key.
+        charge_point_id: the charge point.
+        seconds: the instant, as the index has it (`unix_seconds`).
     """
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    charge_point_id: str
+    seconds: float
+
+
+class NotLoaded(Exception):
+    """A handler asked for a value that has not been read yet; load it and call the handler again.
+
+    Attributes:
+        wanted: a Redis key, or an entry of the index of transactions.
+    """
+
+    def __init__(self, wanted: str | Starts) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
 
 
 class StateCache:
@@ -153,6 +165,9 @@ class StateView:
         keys: key names.
         now: the time of the batch, RFC 3339.
         transaction_ids: ids reserved for the batch; taken from the front.
+
+    Attributes:
+        starts: entries of the index of transactions that were read, and those that the batch has added.
     """
 
     def __init__(self, cache: StateCache, keys: Keys, *, now: str, transaction_ids: deque[int]) -> None:
@@ -165,6 +180,7 @@ class StateView:
         self._operations: list[Operation] = []
         self._seen: set[str] = set()
         self._owners: dict[str, str] = {}
+        self.starts: dict[Starts, list[int] | CorruptState] = {}
 
     def charge_point(self, charge_point_id: str) -> ChargePoint:
         """The charge point's record, a blank one where there is none yet; raises as `StateCache.record`."""
@@ -177,6 +193,18 @@ class StateView:
     def transaction(self, transaction_id: int) -> Transaction | None:
         """The transaction's record; raises as `StateCache.record`."""
         return self._get(self.keys.transaction(transaction_id), Transaction)
+
+    def transactions_started(self, starts: Starts) -> Iterator[Transaction]:
+        """The transactions of a charge point that started at an instant; raises as `StateCache.record`."""
+        found = self.starts.get(starts)
+        if found is None:
+            raise NotLoaded(starts)
+        if isinstance(found, CorruptState):
+            raise found
+        for transaction_id in found:
+            transaction = self.transaction(transaction_id)
+            if transaction is not None and transaction.charge_point_id == starts.charge_point_id:
+                yield transaction
 
     def _get(self, key: str, kind: type[R]) -> R | None:
         if key in self._written:
@@ -204,6 +232,11 @@ class StateView:
                 # A key that is written unread must not be there: transaction ids are never given twice.
                 self._read.add(key)
                 self._owners[key] = charge_point_id
+            for record in writes.values():
+                if type(record) is Transaction and record.version == 1:
+                    known = self.starts.get(Starts(charge_point_id, unix_seconds(record.start_time)))
+                    if isinstance(known, list):
+                        known.append(record.id)
         self._operations += operations
 
     def changes(self) -> Changes:

@@ -16,11 +16,15 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from ocpp_resilience import background
+from ocpp_resilience.clock import rfc3339
 
+NOW = "now"
 ACCEPTED = {
     "Authorize": {"idTagInfo": {"status": "Accepted"}},
-    "BootNotification": {"currentTime": "2026-01-15T10:30:00Z", "interval": 300, "status": "Accepted"},
-    "Heartbeat": {"currentTime": "2026-01-15T10:30:00Z"},
+    "BootNotification": {"currentTime": NOW, "interval": 300, "status": "Accepted"},
+    "Heartbeat": {"currentTime": NOW},
+    "DataTransfer": {"status": "UnknownVendorId"},
+    "StopTransaction": {"idTagInfo": {"status": "Accepted"}},
     "StartTransaction": {"transactionId": 7, "idTagInfo": {"status": "Accepted"}},
 }
 
@@ -102,7 +106,10 @@ class FakeGateway:
         if action in self.refused:
             await connection.send(json.dumps([4, message_id, "NotSupported", "not here", {}]))
         else:
-            await connection.send(json.dumps([3, message_id, self.answers.get(action, {})]))
+            answer = self.answers.get(action, {})
+            if isinstance(answer, dict) and answer.get("currentTime") == NOW:
+                answer = answer | {"currentTime": rfc3339()}
+            await connection.send(json.dumps([3, message_id, answer]))
 
     def send(self, point: str, frame: Any) -> None:
         """Send a frame to a charge point: text or bytes as they are, anything else as JSON."""

@@ -2,7 +2,7 @@
 
     python fake_processor.py REDIS_URL [DEFECT]
 
-Without a defect it answers every message of the ten actions with an empty CALLRESULT, refuses other actions with
+Without a defect it answers every message of the ten actions with a valid CALLRESULT, refuses other actions with
 NotImplemented, and sets aside what is not JSON. It prints `ready` when it begins.
 
 Defects: `lose` answers every third message only, `twice` answers every third one twice, `swap` answers in pairs the
@@ -16,6 +16,7 @@ import json
 import select
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -33,6 +34,22 @@ ACTIONS = {
     "StopTransaction",
 }
 REQUESTS, RESPONSES, DEAD_LETTERS = "ocpp:requests", "ocpp:responses:", "ocpp:dead-letters"
+
+
+def accepted(action: str, number: int) -> dict[str, Any]:
+    """The payload of a valid answer."""
+    answer: dict[str, Any] = {}
+    if action in {"BootNotification", "Heartbeat"}:
+        answer["currentTime"] = datetime.now(UTC).isoformat()
+    if action == "BootNotification":
+        answer |= {"interval": 300, "status": "Accepted"}
+    elif action == "DataTransfer":
+        answer["status"] = "UnknownVendorId"
+    elif action in {"Authorize", "StartTransaction"}:
+        answer["idTagInfo"] = {"status": "Accepted"}
+    if action == "StartTransaction":
+        answer["transactionId"] = number
+    return answer
 
 
 class Processor:
@@ -67,7 +84,7 @@ class Processor:
         except (ValueError, KeyError, TypeError) as error:
             self.set_aside(data, str(error))
             return []
-        frame = [3, message_id, {"status": "Accepted"}]
+        frame = [3, message_id, accepted(action, self.taken)]
         if action not in ACTIONS or self.defect == "refuse":
             code = "InternalError" if self.defect == "wrong-code" else "NotImplemented"
             frame = [4, message_id, code, f"no {action} here", {}]

@@ -25,6 +25,13 @@ Every Fault On The Way Is Proven
     Keep Resetting Connections
     Disconnect Redis
 
+Lines That Lose Packets Or Connections Are Proven
+    [Tags]    own-proxy
+    [Template]    Fault Is Proven And Can Be Healed
+    Lose Packets    0.3    rto=50 ms
+    Forget Idle Connections    idle=300 ms
+    Half Open    gone=client
+
 Every Fault Of Redis Itself Is Proven
     [Template]    Fault Is Proven And Can Be Healed
     Make Redis Read-Only

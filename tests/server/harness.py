@@ -75,9 +75,11 @@ def flat(charge_point_id: str, action: str, message_id: str | None = None, **pay
     return json.dumps(frame | payload).encode()
 
 
-def start_transaction(charge_point_id: str, message_id: str, connector: int = 1, meter: int = 0) -> bytes:
-    """A complete StartTransaction."""
-    payload = {"connectorId": connector, "idTag": "TAG", "meterStart": meter, "timestamp": NOW}
+def start_transaction(
+    charge_point_id: str, message_id: str, connector: int = 1, meter: int = 0, timestamp: str = NOW
+) -> bytes:
+    """A start of a transaction, in its envelope."""
+    payload = {"connectorId": connector, "idTag": "TAG", "meterStart": meter, "timestamp": timestamp}
     return call(charge_point_id, message_id, "StartTransaction", payload)
 
 
@@ -382,6 +384,7 @@ class Relay:
     def _serve(self, client: socket.socket, upstream: socket.socket) -> None:
         try:
             with client.makefile("rb") as requests, upstream.makefile("rb") as back:
+                unanswered = 0
                 while (request := _read_value(requests)) is not None:
                     raw, words = request
                     cut = self._take_plan(words)
@@ -389,6 +392,11 @@ class Relay:
                         self._carry_out(cut, raw, words, client, upstream, back)
                         return
                     upstream.sendall(raw)
+                    if [word.upper() for word in words] == [b"CLIENT", b"REPLY", b"SKIP"]:
+                        unanswered = 2  # neither it nor the next request gets a reply
+                    if unanswered:
+                        unanswered -= 1
+                        continue
                     if words[0].upper() == b"SUBSCRIBE":
                         # From here on Redis speaks whenever it likes.
                         self._start(self._pass_on, back, client)

@@ -14,7 +14,7 @@ from harness import NOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from payloads import from_schema
-from test_schemas import COMPLETE, METER_VALUE, official
+from test_schemas import COMPLETE, SAMPLE, official
 
 from server.errors import CorruptState, InvalidMessage
 from server.ocpp import schemas
@@ -22,8 +22,8 @@ from server.ocpp.frames import Call
 from server.ocpp.v16.version import V16
 from server.ocpp.version import Outcome
 from server.store.keys import Keys
-from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
-from server.store.view import NotLoaded, StateCache, StateView
+from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus, unix_seconds
+from server.store.view import NotLoaded, Starts, StateCache, StateView
 
 KEYS = Keys()
 ACTIONS = sorted(V16.actions)
@@ -49,12 +49,28 @@ class Everything(dict[str, Any]):
         return None
 
 
+class _Index(dict[Starts, list[int] | CorruptState]):
+    """The index of transactions as a handler sees it once all is loaded."""
+
+    def __init__(self, records: dict[str, Any]) -> None:
+        super().__init__()
+        for record in records.values():
+            if isinstance(record, Transaction):
+                starts = Starts(record.charge_point_id, unix_seconds(record.start_time))
+                self.setdefault(starts, []).append(record.id)  # type: ignore[union-attr]
+
+    def get(self, key: Starts, default: Any = None) -> Any:
+        return super().get(key, [] if default is None else default)
+
+
 def view(records: dict[str, Any] | None = None, *, ids: int = 1) -> StateView:
     cache = StateCache(None)  # type: ignore[arg-type]
     cache.values = Everything(
         {key: value if isinstance(value, str) else encode(value) for key, value in (records or {}).items()}
     )
-    return StateView(cache, KEYS, now="2026-02-01T00:00:00.000Z", transaction_ids=deque(range(50, 50 + ids)))
+    made = StateView(cache, KEYS, now="2026-02-01T00:00:00.000Z", transaction_ids=deque(range(50, 50 + ids)))
+    made.starts = _Index(records or {})
+    return made
 
 
 def encode(record: Any) -> str:
@@ -68,7 +84,7 @@ def handle(
 ) -> Outcome:
     call = Call("CP", "m", action, payload, flat)
     schemas.check(call, V16)
-    return V16.handle(call, view(records))
+    return V16.actions[action].handle(call, view(records))
 
 
 @cache
@@ -105,6 +121,8 @@ class TestChargePoint:
         [
             ("DiagnosticsStatusNotification", "diagnostics_status"),
             ("FirmwareStatusNotification", "firmware_status"),
+            ("LogStatusNotification", "diagnostics_status"),
+            ("SignedFirmwareStatusNotification", "firmware_status"),
         ],
     )
     def test_status_of_firmware_and_diagnostics(self, action: str, field: str) -> None:
@@ -186,7 +204,9 @@ class TestTransactions:
         [
             ([{"value": "1.5", "unit": "kWh"}], 1500),
             ([{"value": "1500.9"}], 1500),
-            ([{"value": "1", "unit": "Wh"}, {"value": "2"}], 2),
+            ([{"value": "1", "unit": "Wh"}, {"value": "2"}], 1),
+            ([{"value": "1"}, {"value": "2", "context": "Trigger"}], 2),
+            ([{"value": "1"}, {"value": "2", "location": "Inlet"}], 2),
             ([{"value": "-5"}], -5),
             ([{"value": "1e3"}], 1000),
             ([{"value": "9", "measurand": "Voltage"}], None),
@@ -288,7 +308,7 @@ class TestTransactions:
 
 
 def energy(value: str) -> list[dict[str, Any]]:
-    return [METER_VALUE, {"timestamp": NOW, "sampledValue": [{"value": value}]}]
+    return [{"timestamp": NOW, "sampledValue": [SAMPLE, {"value": value}]}]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -297,8 +317,11 @@ def test_what_is_read_ahead_saves_asking_again(action: str, flat: bool) -> None:
     """Handling asks for nothing else than `reads` said, but for what only the loaded state tells."""
     call = Call("CP", "m", action, {} if flat else COMPLETE[action], flat)
     cache_of_reads = StateCache(None)  # type: ignore[arg-type]
-    cache_of_reads.values = dict.fromkeys(V16.reads(call, KEYS))
-    V16.handle(call, StateView(cache_of_reads, KEYS, now=NOW, transaction_ids=deque([1])))
+    wanted = list(V16.reads(call, KEYS))
+    cache_of_reads.values = dict.fromkeys(each for each in wanted if isinstance(each, str))
+    prepared = StateView(cache_of_reads, KEYS, now=NOW, transaction_ids=deque([1]))
+    prepared.starts = {each: [] for each in wanted if isinstance(each, Starts)}
+    V16.handle(call, prepared)
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
@@ -383,4 +406,4 @@ def test_nothing_is_handled_without_the_state_that_it_needs() -> None:
             Call("CP", "m", "StartTransaction", COMPLETE["StartTransaction"]),
             StateView(empty, KEYS, now=NOW, transaction_ids=deque([1])),
         )
-    assert caught.value.key == "ocpp:connector:CP:1"
+    assert caught.value.wanted == "ocpp:chargepoint:CP"

@@ -108,7 +108,15 @@ class TestValid:
         assert parse(envelope([2, message_id, "Heartbeat", {}])).message_id == message_id
 
     @pytest.mark.parametrize(
-        "timestamp", [NOW, "2026-01-15t10:30:00z", "2026-01-15T10:30:00.123456789+05:30", "2024-02-29T23:59:59-00:00"]
+        "timestamp",
+        [
+            NOW,
+            "2026-01-15t10:30:00z",
+            "2026-01-15T10:30:00.123456789+05:30",
+            "2024-02-29T23:59:59-00:00",
+            "2016-12-31T23:59:60Z",
+            "2017-01-01T00:59:60.5+01:00",
+        ],
     )
     def test_times(self, timestamp: str) -> None:
         assert parse(envelope([2, "m", "Heartbeat", {}], timestamp=timestamp))
@@ -341,6 +349,9 @@ class TestEnvelope:
             ("2026-01-15T10:30:00+00:00:30", PROPERTY),
             ("2026-W03-4T10:30:00Z", PROPERTY),
             ("2026-01-15T10:30:00+00:60", PROPERTY),
+            ("2016-12-31T22:59:60Z", PROPERTY),
+            ("2016-12-30T23:59:60Z", PROPERTY),
+            ("2016-12-31T23:59:61Z", PROPERTY),
         ],
     )
     def test_with_a_bad_timestamp(self, timestamp: Any, code: ErrorCode) -> None:

@@ -100,6 +100,8 @@ class TestActions:
                 "status": "active",
                 "reason": None,
                 "version": 2,
+                "meter_time": NOW,
+                "meter_readings": ["Sample.Periodic Outlet"],
             }
             assert state(client, "connector:CP:1")["transaction_id"] == number
             assert client.smembers("ocpp:transactions:CP:active") == {b"%d" % number}
@@ -490,6 +492,7 @@ class TestCorruptState:
     @pytest.mark.parametrize("key", ["connector:CP:1", "transaction:7"])
     async def test_of_connectors_and_transactions(self, client: redis.Redis, redis_url: str, key: str) -> None:
         client.set("ocpp:connector:CP:1", '{"transaction_id":7}')
+        client.zadd("ocpp:transactions:CP", {"7": 1768473000.0})  # it began when the one to come begins
         client.set(f"ocpp:{key}", "spoilt")
         await process(client, redis_url, [start_transaction("CP", "a"), call("CP", "b")])
         assert [answer["payload"][0] for answer in answers(client, "CP")] == [4, 3]

@@ -117,7 +117,7 @@ class TestCache:
     def test_what_was_not_loaded_is_asked_for(self) -> None:
         with pytest.raises(NotLoaded) as caught:
             known({}).record("k", ChargePoint)
-        assert caught.value.key == "k"
+        assert caught.value.wanted == "k"
 
     @pytest.mark.parametrize(
         "value", ["", "{", "null", "[]", "7", '"x"', "{}", '{"id":7}', '{"id":"CP","version":"x"}', "[" * 100_000]
@@ -195,7 +195,7 @@ class TestView:
         assert ("ocpp:transaction:9", False) in state.changes().conditions
         with pytest.raises(NotLoaded) as caught:
             state.new_transaction_id()
-        assert caught.value.key == "ocpp:transaction-id"
+        assert caught.value.wanted == "ocpp:transaction-id"
 
     def test_what_was_written_is_remembered_as_it_stands_in_redis(self) -> None:
         cache = known({"ocpp:chargepoint:CP": None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from ocpp_resilience.charge_points.conformance import OpenCalls, violations
 from ocpp_resilience.ocpp.frames import Direction, Frame, read_frame
 
 NOW = "2026-01-15T10:30:00Z"
+LATE = "2026-01-15T10:31:00Z"
+THEN = datetime.fromisoformat(NOW).timestamp()
 HEARTBEAT = [2, "h1", "Heartbeat", {}]
 ANSWER = [3, "h1", {"currentTime": NOW}]
 RESET = [2, "c1", "Reset", {"type": "Soft"}]
@@ -29,7 +32,7 @@ def wire(*frames: Any, seconds: float = 1.0) -> list[Frame]:
         text = data if isinstance(data, str | bytes) else json.dumps(data)
         direction = Direction.SENT if arrow == ">" else Direction.RECEIVED
         made.append(
-            read_frame(text, direction=direction, number=number, at=number * seconds, time=0, connection=connection)
+            read_frame(text, direction=direction, number=number, at=number * seconds, time=THEN, connection=connection)
         )
     return made
 
@@ -88,6 +91,7 @@ def test_what_is_right_passes(frames: list[Any]) -> None:
         ([("<", [4, "-1", "FormationViolation", "", {}])], "answers -1, which was not sent."),
         ([(">", HEARTBEAT), ("<", [3, "h1", {}])], "is no valid HeartbeatResponse: its payload: "),
         ([(">", HEARTBEAT), ("<", [3, "h1", {"currentTime": "now"}])], "HeartbeatResponse: currentTime: "),
+        ([(">", HEARTBEAT), ("<", [3, "h1", {"currentTime": LATE}])], f"currentTime: {LATE} is not a time with zone"),
         ([(">", [2, "a", "MakeCoffee", {}]), ("<", [3, "a", {}])], "is a MakeCoffeeResponse, which OCPP 1.6 does not"),
     ],
 )

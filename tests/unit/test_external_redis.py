@@ -45,6 +45,15 @@ def test_it_is_used_by_its_url(elsewhere: EmbeddedRedis) -> None:
     assert elsewhere.command("GET", "key", timeout=30) == "value"
 
 
+def test_its_commands_are_those_of_the_user_in_the_url(elsewhere: EmbeddedRedis) -> None:
+    elsewhere.command("ACL", "SETUSER", "tester", "on", ">pa:ss", "~*", "&*", "+@all", timeout=30)
+    url = f"redis://tester:pa%3Ass@{elsewhere.host}:{elsewhere.port}"
+    made = create_service(ServiceKind.EXTERNAL, "Redis 'redis'", binary=url)
+    assert made.start(30).proof == "PING: PONG"
+    assert made.command("ACL", "WHOAMI", timeout=30) == "tester"
+    made.close()
+
+
 def test_the_url_can_come_from_the_environment(elsewhere: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", elsewhere.url())
     assert ExternalRedis("Redis").port == elsewhere.port

@@ -479,7 +479,8 @@ def test_at_rate_0_nothing_passes_when_the_target_can_take_more_again() -> None:
             return False
 
     async def dead_line() -> bytes:
-        pipe = Pipe(cast(Connection, SimpleNamespace(ready=True, closed=False, update=lambda: None)), "downstream")
+        connection = SimpleNamespace(ready=True, closed=False, update=lambda: None, dice=lambda _: None, passed_at=0)
+        pipe = Pipe(cast(Connection, connection), "downstream")
         pipe.target = target = Target()
         toxic = Toxic(name="dead", type="bandwidth", stream="downstream", toxicity=1, attributes={"rate": 0})
         pipe.use([toxic])

@@ -71,6 +71,7 @@ elif words[0] in ("kill", "pause", "unpause"):
     os.kill(pid(), {{"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "unpause": signal.SIGCONT}}[words[0]])
 elif words[0] == "rm" and (state / words[-1]).exists():
     os.kill(pid(), signal.SIGKILL)
+    (state / words[-1]).unlink(missing_ok=True)  # as with Docker, the container is gone when `rm` returns
 """
 
 

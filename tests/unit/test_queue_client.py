@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import redis
 
+from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ocpp import ocpp_version
@@ -99,7 +100,9 @@ def send(client: QueueClient, count: int = 1, *, point: str | None = None) -> Se
 
 def answer(server: redis.Redis, *messages: SentMessage, code: str | None = None) -> None:
     for each in messages:
-        frame = [3, each.message_id, {}] if code is None else [4, each.message_id, code, "no", {}]
+        frame = (
+            [3, each.message_id, {"currentTime": rfc3339()}] if code is None else [4, each.message_id, code, "no", {}]
+        )
         server.lpush(f"ocpp:responses:{each.charge_point}", json.dumps({"payload": frame}))
 
 
@@ -354,7 +357,7 @@ def test_accepted_and_refused(client: QueueClient, server: redis.Redis) -> None:
         waits.should_be_answered(client, bad, PATIENCE)
     with pytest.raises(ExpectationFailed, match=r"to be refused with InternalError, but .* with NotSupported \(no\)\."):
         waits.should_be_refused(client, bad, "InternalError", PATIENCE)
-    with pytest.raises(ExpectationFailed, match=r"to be refused, but it was accepted: {}\."):
+    with pytest.raises(ExpectationFailed, match=r"to be refused, but it was accepted: {.currentTime.: .*}\."):
         waits.should_be_refused(client, good, None, PATIENCE)
 
 

@@ -351,7 +351,7 @@ def test_every_field_of_the_reference_profile_is_written_out(reference: Target) 
     """The bundled profile is what people copy: it shows everything that can be said, but a start directory."""
     given = yaml.safe_load(Path(reference.source).read_text())
     assert set(given) == set(Target.__struct_fields__) - {"source", "running"}
-    for section in ("ready", "timeouts", "http", "log", "redis", "state"):
+    for section in ("ready", "timeouts", "http", "log", "redis", "state", "behaviour"):
         assert set(given[section]) == set(type(getattr(reference, section)).__struct_fields__), section
     assert set(given["redis"]["keys"]) == set(Keys.__struct_fields__)
 

@@ -15,7 +15,7 @@ from test_target import REFUSED, SMALL
 
 from ocpp_resilience.profile import PROFILES, Keys, Target
 from ocpp_resilience.profile.reading import OWN_FIELDS
-from ocpp_resilience.profile.schema import SCHEMA_FILE, as_text, schema
+from ocpp_resilience.profile.schema import SCHEMA_FILE, schema
 from ocpp_resilience.profile.sections import Section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def validator() -> Any:
 
 
 def test_the_shipped_schema_is_that_of_the_structures() -> None:
-    assert SCHEMA_FILE.read_text() == as_text(), (
+    assert json.loads(SCHEMA_FILE.read_text()) == schema(), (
         "python -m ocpp_resilience.check schema > resources/targets/target.schema.json"
     )
 

@@ -12,6 +12,8 @@ import jsonschema_rs
 
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
+from ocpp_resilience.ocpp.model import Behaviour as OcppBehaviour
+from ocpp_resilience.ocpp.model import Exchange, Model16
 from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 from ocpp_resilience.text import shortened
@@ -92,27 +94,36 @@ class OpenCalls:
                     del kept[found]
 
 
-def violations(frames: Iterable[Frame], *, command_timeout: float, before: OpenCalls | None = None) -> list[str]:
+def violations(
+    frames: Iterable[Frame],
+    *,
+    command_timeout: float,
+    before: OpenCalls | None = None,
+    behaviour: OcppBehaviour | None = None,
+) -> list[str]:
     """What the gateway did that it must not, one sentence each, in the order in which it happened.
 
     These rules are checked on each connection by itself: each frame is an OCPP-J message (section 4.2); a command and
     the answer to a CALL are as the official schemas say; a command has an id that no command of the same connection had
-    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); each CALL is answered once at
-    most, and nothing is answered that was not sent on the same connection.
+    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); what an answer says is possible;
+    each CALL is answered once at most, and nothing is answered that was not sent on the same connection.
 
     Args:
         frames: what went over the wire, oldest first.
         command_timeout: seconds after which a command that was not answered is no longer outstanding.
         before: what was sent before the oldest of the frames, where older ones are no longer kept.
+        behaviour: what the system does where the specification leaves a choice.
     """
-    judge = _Judge(command_timeout, before)
+    judge = _Judge(command_timeout, before, Model16(behaviour))
     for frame in frames:
         judge.look(frame)
     return judge.found
 
 
 class _Judge:
-    def __init__(self, command_timeout: float, before: OpenCalls | None) -> None:
+    def __init__(self, command_timeout: float, before: OpenCalls | None, model: Model16) -> None:
+        self._model = model
+        self._sent_calls: dict[str, Frame] = {}
         self.found: list[str] = []
         self._command_timeout = command_timeout
         self._calls = OpenCalls() if before is None else before.copy()
@@ -125,6 +136,7 @@ class _Judge:
             # A new connection begins without outstanding messages, and ids may be used again.
             self._calls = OpenCalls(frame.connection)
             self._commands.clear()
+            self._sent_calls.clear()
             self._outstanding = None
         if frame.direction is Direction.SENT:
             self._sent(frame)
@@ -141,6 +153,8 @@ class _Judge:
     def _sent(self, frame: Frame) -> None:
         if frame.kind not in _ANSWERS:
             self._calls.note_sent(frame)
+            if frame.message_id is not None:
+                self._sent_calls[frame.message_id] = frame
         elif self._outstanding is not None and frame.message_id == self._outstanding.message_id:
             self._outstanding = None
 
@@ -164,6 +178,7 @@ class _Judge:
             calls.answered[found] += 1
             if frame.kind is MessageType.CALLRESULT:
                 self._check(frame, calls.actions[found], frame.payload, is_response=True)
+                self._check_values(self._sent_calls.get(found), frame)
         elif frame.kind is MessageType.CALLERROR and calls.unreadable:
             calls.unreadable -= 1  # a frame that cannot be read may be answered with any id, -1 among them
         elif calls.sent[frame.message_id or ""]:
@@ -171,6 +186,28 @@ class _Judge:
             self._note(frame, f"is the {_nth(times + 1)} answer to {frame.message_id}")
         else:
             self._note(frame, f"answers {frame.message_id}, which was not sent")
+
+    def _check_values(self, call: Frame | None, answer: Frame) -> None:
+        """What a valid answer says has to be possible; the CALL may be no longer kept."""
+        if (
+            call is None
+            or call.action is None
+            or (validator := schema_validator(call.action, is_response=True)) is None
+        ):
+            return
+        if not validator.is_valid(with_integers(answer.payload)):
+            return
+        exchange = Exchange(
+            charge_point="",
+            message_id=call.message_id or "",
+            action=call.action,
+            payload=call.payload if isinstance(call.payload, dict) else {},
+            answer=with_integers(answer.payload),
+            began=call.time,
+            ended=answer.time,
+        )
+        for problem in self._model.answer_problems(exchange):
+            self._note(answer, f"is no possible {call.action}Response: {problem}")
 
     def _check(self, frame: Frame, action: str, payload: Any, *, is_response: bool) -> None:
         name = f"{action}Response" if is_response else action

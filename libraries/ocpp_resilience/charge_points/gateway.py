@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-import contextlib
+import enum
 import ssl
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,15 @@ from ocpp_resilience.profile import Target
 from ocpp_resilience.waiting import in_words
 
 
+class TlsVersion(enum.Enum):
+    """A version of TLS. OCPP asks for 1.2 or newer; the older ones are for gateways that should refuse them."""
+
+    TLS_1_0 = "TLSv1"
+    TLS_1_1 = "TLSv1_1"
+    TLS_1_2 = "TLSv1_2"
+    TLS_1_3 = "TLSv1_3"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
     """What a connection is made with beyond the address.
@@ -29,12 +39,16 @@ class Login:
         user: the user name; the charge point id if not given.
         subprotocols: the subprotocols offered; that of the target if not given, none if empty.
         ca: a file with the certificates that the gateway's is trusted by, for `wss://`.
+        certificate: a PEM file with the charge point's certificate and its key (security profile 3); `None` shows none.
+        tls: the only version of TLS that is offered; all that are safe if not given.
     """
 
     password: str | None = field(default=None, repr=False)
     user: str | None = None
     subprotocols: Sequence[str] | None = None
     ca: Path | None = None
+    certificate: Path | None = None
+    tls: TlsVersion | None = None
 
 
 class Gateway:
@@ -81,7 +95,7 @@ class Gateway:
                 url,
                 subprotocols=[Subprotocol(name) for name in offered] or None,
                 additional_headers=_credentials(charge_point_id, login),
-                ssl=_context(login.ca) if url.startswith("wss:") else None,
+                ssl=_context(login) if url.startswith("wss:") else None,
                 open_timeout=limit,
                 close_timeout=1,
                 ping_interval=None,
@@ -118,7 +132,19 @@ def _credentials(charge_point_id: str, login: Login) -> dict[str, str]:
     return {"Authorization": f"Basic {token}"}
 
 
-def _context(ca: Path | None) -> ssl.SSLContext:
-    with contextlib.suppress(OSError):
-        return ssl.create_default_context(cafile=None if ca is None else str(ca))
-    raise UsageError(f"There are no certificates in {ca}.")
+def _context(login: Login) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=None if login.ca is None else str(login.ca))
+    except OSError:
+        raise UsageError(f"There are no certificates in {login.ca}.") from None
+    if login.certificate is not None:
+        try:
+            context.load_cert_chain(login.certificate)
+        except OSError as error:
+            raise UsageError(f"{login.certificate} holds no certificate with its key ({error}).") from None
+    if login.tls is not None:
+        # What OpenSSL takes for unsafe has to be allowed before it can be offered.
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = context.maximum_version = ssl.TLSVersion[login.tls.value]
+    return context

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ocpp_resilience.charge_points.errors import CallRefused
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed, UsageError
@@ -59,7 +58,7 @@ class Exchange:
         refused: how many were answered with a CALLERROR.
         unanswered: how many got no answer.
         codes: how many CALLERRORs had which code.
-        problems: what went wrong, for each message that was not answered with a CALLRESULT.
+        problems: what went wrong, for each message that was not answered with a valid CALLRESULT.
         seconds: how long all of it took.
         rate: answers per second.
         median: half of the answers came within so many milliseconds.
@@ -214,8 +213,8 @@ async def exchange(
             answers.append(answer)
             try:
                 answer.accepted()
-            except CallRefused as refused:
-                problems.append(str(refused))
+            except ExpectationFailed as wrong:
+                problems.append(str(wrong))
 
     began = time.monotonic()
     await together(points, act)
@@ -305,6 +304,8 @@ class ChargePoints:
 
     def __init__(self) -> None:
         self._points: dict[str, ChargePoint] = {}
+        self.busy: set[ChargePoint] = set()
+        """Those of a fleet that charges, which belong to the fleet until it stops."""
 
     def find(self, alias: str) -> ChargePoint | None:
         """The charge point of this alias or id, if there is one."""
@@ -339,5 +340,5 @@ class ChargePoints:
         self._points = {alias: point for alias, point in self._points.items() if point not in gone}
 
     def all(self) -> list[ChargePoint]:
-        """All of them, oldest first."""
-        return list(self._points.values())
+        """All of them that are not at work in a fleet, oldest first."""
+        return [point for point in self._points.values() if point not in self.busy]

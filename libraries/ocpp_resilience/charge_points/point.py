@@ -23,9 +23,12 @@ from ocpp_resilience.charge_points.behaviour import Behaviour, How, Script
 from ocpp_resilience.charge_points.conformance import OpenCalls
 from ocpp_resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway, Login
-from ocpp_resilience.errors import UsageError
+from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
+from ocpp_resilience.ocpp.model import Exchange, Model16
+from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words
 
 KEPT_FRAMES = 10_000
@@ -50,6 +53,7 @@ class Answer:
         description: the description of a CALLERROR.
         details: the details of a CALLERROR.
         seconds: from sending the CALL until the answer was there.
+        problems: what the protocol does not allow in the payload of a CALLRESULT.
     """
 
     charge_point: str
@@ -61,12 +65,14 @@ class Answer:
     description: str | None
     details: Any
     seconds: float
+    problems: Sequence[str] = ()
 
     def accepted(self) -> Any:
         """The payload.
 
         Raises:
             CallRefused: it is a CALLERROR.
+            ExpectationFailed: the protocol does not allow this CALLRESULT.
         """
         if self.kind is MessageType.CALLERROR:
             what = f": {self.description}" if self.description else ""
@@ -75,6 +81,11 @@ class Answer:
                 f"{self.code}{what}.",
                 code=self.code or "",
                 description=self.description or "",
+            )
+        if self.problems:
+            raise ExpectationFailed(
+                f"The answer to {self.action} of {self.charge_point} (message id {self.message_id}) is wrong: "
+                f"{examples(self.problems)}."
             )
         return self.payload
 
@@ -128,6 +139,7 @@ class ChargePoint:
         self.unmatched = 0
         self.connected_at: float | None = None
         self.connections = 0
+        self._model = Model16(gateway.target.behaviour)
         self._token = secrets.token_hex(4)
         self._calls = 0
         self._frames = 0
@@ -315,7 +327,30 @@ class ChargePoint:
             description=frame.description,
             details=frame.details,
             seconds=frame.at - sent.at,
+            problems=self._problems(action, payload, sent, frame),
         )
+
+    def _problems(self, action: str, payload: Mapping[str, Any], sent: Frame, answer: Frame) -> list[str]:
+        if answer.kind is not MessageType.CALLRESULT:
+            return []
+        exchange = Exchange(
+            charge_point=self.id,
+            message_id=sent.message_id or "",
+            action=action,
+            payload=payload,
+            answer=with_integers(answer.payload),
+            began=sent.time,
+            ended=answer.time,
+        )
+        return self._model.answer_problems(exchange)
+
+    async def send_call(self, action: str, payload: Mapping[str, Any], message_id: str) -> Frame:
+        """Send a CALL without waiting for its answer.
+
+        Raises:
+            NotConnected: there is no connection.
+        """
+        return await self._send(_text([MessageType.CALL, message_id, action, payload]))
 
     async def send(self, data: str | bytes) -> Frame:
         """Send a frame as it is, whatever is outstanding: text as a text frame, bytes as a binary one.

@@ -10,8 +10,9 @@ import argparse
 import sys
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.profile.schema import as_text
+from ocpp_resilience.profile.schema import schema
 from ocpp_resilience.profile.target import Target
+from ocpp_resilience.struct_schema import as_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.profile, options.redis, options.only)
-    sys.stdout.write(as_text())
+    sys.stdout.write(as_text(schema()))
     return 0
 
 

@@ -107,13 +107,9 @@ class OpenConnectionsFault(NetworkFault):
     def begin(self) -> None:
         self.path.api.needs_own(f"'{self.name}'")
         self.probe = self.path.probe(limit=PROOF_LIMIT)
-        self.before_action()
+        self.probe.settle()
         self.path.wait_for_others()
         self.hit = self.path.api.act(self.path.proxy, self.action)
-
-    def before_action(self) -> None:
-        """Use the own connection before it is hit."""
-        self.probe.ping()
 
     def end(self) -> None:
         if hasattr(self, "probe"):

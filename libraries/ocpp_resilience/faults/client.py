@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -147,12 +147,18 @@ class FaultProxyProcess:
     Args:
         name: what it is called in messages.
         seed: what its chance comes from.
+        options: more options of its command line.
+
+    Attributes:
+        api: its HTTP API, once it has started.
     """
 
-    def __init__(self, name: str, *, seed: int) -> None:
+    api: ProxyApi
+
+    def __init__(self, name: str, *, seed: int, options: Sequence[str] = ()) -> None:
         self.seed = seed
         self.process = ChildProcess(name)
-        self._url = ""
+        self._options = options
 
     def start(self, timeout: timedelta | float = 15) -> ProxyApi:
         """Start it and wait until its API answers.
@@ -162,7 +168,7 @@ class FaultProxyProcess:
             WaitTimeout: it did not start in time.
         """
         command = [sys.executable, "-m", "ocpp_resilience.faults.proxy", "--port", "0", "--seed", str(self.seed)]
-        self.process.start([*command, "--parent", str(os.getpid())])
+        self.process.start([*command, *self._options, "--parent", str(os.getpid())])
 
         def ready() -> ProxyApi | None:
             if not self.process.alive:
@@ -170,9 +176,9 @@ class FaultProxyProcess:
             line = self.process.stdout.read_text("utf-8").partition("\n")
             return ProxyApi(f"http://{HOST}:{json.loads(line[0])['port']}") if line[1] else None
 
-        api = wait_until(ready, timeout=timeout, failure=lambda: f"{self.process.name} does not start")
-        api.ask("GET", "/version")
-        return api
+        self.api = wait_until(ready, timeout=timeout, failure=lambda: f"{self.process.name} does not start")
+        self.api.ask("GET", "/version")
+        return self.api
 
     def close(self) -> None:
         """End it."""

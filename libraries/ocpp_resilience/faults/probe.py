@@ -158,6 +158,9 @@ class Probe(abc.ABC):
     def echo(self, size: int, limit: float | None = None) -> Seen:
         """A request whose reply has at least `size` bytes, where the size of a reply can be chosen."""
 
+    def settle(self) -> None:  # noqa: B027 - a request may end it
+        """Use the connection once, if a request does not end it: both of its ends are there then."""
+
     def _connected(self) -> socket.socket:
         self._count(1)
         try:
@@ -232,6 +235,9 @@ class RedisProbe(Probe):
     def ping(self, limit: float | None = None) -> Seen:
         """PING."""
         return self.ask("PING", limit=limit)
+
+    def settle(self) -> None:
+        self.ping()
 
     def echo(self, size: int, limit: float | None = None) -> Seen:
         """ECHO of `size` bytes."""

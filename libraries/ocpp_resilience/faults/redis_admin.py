@@ -11,11 +11,10 @@ from redis.retry import Retry
 
 from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.faults.probe import PROOF_LIMIT, RedisAddress, Seen, once
+from ocpp_resilience.redis.connection import OWN_CLIENTS
 from ocpp_resilience.waiting import wait_until
 
 PROBE_KEY = "acceptance-test:fault-probe"
-OWN_CLIENTS = "acceptance-test"
-"""How the names of the test's own connections begin; they are left alone."""
 REPLY_LIMIT = 5.0
 """Seconds that Redis may take for a reply."""
 

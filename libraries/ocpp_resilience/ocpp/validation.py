@@ -1,25 +1,22 @@
-"""Answers against the official response schemas, compiled once.
+"""Requests and answers against the official schemas, compiled once.
 
-The schemas come with the `ocpp` package. They state types, lengths, enumerations and formats, but not the width of
-integers, which is added here (OCPP 1.6 section 3.13, OCPP 2.0.1 part 2 section 2.1.3).
+The schemas state types, lengths, enumerations and formats, but not the width of integers, which is added here (OCPP 1.6
+section 3.13, OCPP 2.0.1 part 2 section 2.1.3).
 """
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import jsonschema_rs
 
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.ocpp.version import LARGEST_INTEGER, ocpp_version
 
-FOLDERS = {"ocpp1.6": "v16", "ocpp2.0.1": "v201", "ocpp2.1": "v21"}
-"""Where the `ocpp` package has the schemas of a version, by its subprotocol."""
-
-LARGEST_INTEGER = 2**31 - 1
 SHOWN_PROBLEMS = 5
 SHOWN_CHARACTERS = 200
 
@@ -37,8 +34,17 @@ def validate_answer(version: str, action: str, payload: object) -> list[str]:
     Raises:
         UsageError: the version is unknown, or has no such action.
     """
-    validator = response_validator(version, action)
-    if validator.is_valid(payload):
+    return _problems(compiled(version, action, is_response=True), payload)
+
+
+def validate_request(version: str, action: str, payload: object) -> list[str]:
+    """What is wrong with the payload of a CALL; see `validate_answer`."""
+    return _problems(compiled(version, action, is_response=False), payload)
+
+
+def _problems(validator: jsonschema_rs.Validator, payload: object) -> list[str]:
+    # Whole numbers may be written with a fraction.
+    if validator.is_valid(payload) or validator.is_valid(payload := with_integers(payload)):
         return []
     problems = []
     for error in validator.iter_errors(payload):
@@ -50,20 +56,16 @@ def validate_answer(version: str, action: str, payload: object) -> list[str]:
 
 
 @cache
-def response_validator(version: str, action: str) -> jsonschema_rs.Validator:
-    """The compiled response schema of an action.
+def compiled(version: str, action: str, *, is_response: bool) -> jsonschema_rs.Validator:
+    """The compiled schema of a request or of its answer; made once.
 
     Raises:
         UsageError: the version is unknown, or has no such action.
     """
-    if version not in FOLDERS:
-        raise UsageError(f"Unknown OCPP version '{version}' (allowed: {', '.join(FOLDERS)}).")
-    name = f"{action}Response.json"
-    try:
-        text = (files("ocpp") / FOLDERS[version] / "schemas" / name).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UsageError(f"{version} has no answer to '{action}'.") from None
-    schema: dict[str, Any] = json.loads(text)
+    schemas = ocpp_version(version).schemas
+    if action not in schemas.actions:
+        raise UsageError(f"{version} has no action '{action}'.")
+    schema = copy.deepcopy(schemas.response(action) if is_response else schemas.request(action))
     for part in _parts(schema):
         if part.get("type") == "integer":
             part["minimum"] = max(part.get("minimum", -LARGEST_INTEGER - 1), -LARGEST_INTEGER - 1)

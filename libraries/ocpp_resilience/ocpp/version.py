@@ -241,8 +241,8 @@ class Version:
         return make(rfc3339()) if make else {}
 
     def unsupported(self, supported: Iterable[str]) -> tuple[str, ...]:
-        """The actions that the version knows beside those that a back end supports."""
-        return tuple(sorted(set(self.schemas.actions) - set(supported)))
+        """The actions that no charge point sends: a back end may handle more of the others than it says."""
+        return tuple(sorted(set(self.schemas.actions) - set(supported) - set(self.samples)))
 
     def lowest_of(self, action: str, name: str) -> int | None:
         """The lowest allowed number of the field `name` of `action`; `None` where everything is allowed."""

@@ -146,7 +146,19 @@ class State(Section, frozen=True):
 
 
 STATE_FIELDS: dict[str, tuple[str, ...]] = {
-    "charge_point": ("id", "vendor", "model", "serial", "firmware", "status", "last_seen", "is_online", "boot_time"),
+    "charge_point": (
+        "id",
+        "vendor",
+        "model",
+        "serial",
+        "firmware",
+        "status",
+        "last_seen",
+        "is_online",
+        "boot_time",
+        "firmware_status",
+        "diagnostics_status",
+    ),
     "connector": ("status", "error_code", "transaction_id", "updated_at"),
     "transaction": (
         "id",

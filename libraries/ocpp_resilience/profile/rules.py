@@ -12,6 +12,7 @@ from ocpp_resilience.ocpp import Version, ocpp_versions
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
+    SECURITY_PLACEHOLDERS,
     START_PLACEHOLDERS,
     Capability,
     LogEvents,
@@ -52,6 +53,7 @@ def problems(target: Target) -> Iterator[Problem]:
     yield from _log(target)
     yield from _keys(target)
     yield from _announcement(target)
+    yield from _security(target)
     yield from _state(target)
 
 
@@ -155,6 +157,10 @@ def _capabilities(target: Target) -> Iterator[Problem]:
         Capability.CORRELATION_INSPECTION: ("http.correlations", target.http.correlations),
         Capability.GATEWAY: ("gateway.path", target.gateway.path),
         Capability.COMMANDS: ("commands.requests", target.commands.requests),
+        Capability.API_TOKEN: ("http.token_setting", target.http.token_setting),
+        Capability.BASIC_AUTHENTICATION: ("security.basic", target.security.basic),
+        Capability.TLS: ("security.tls", target.security.tls),
+        Capability.CLIENT_CERTIFICATES: ("security.client_certificates", target.security.client_certificates),
     }
     for index, capability in enumerate(target.capabilities):
         field, value = needs.get(capability, ("", True))
@@ -166,6 +172,14 @@ def _capabilities(target: Target) -> Iterator[Problem]:
     for index, key in enumerate(commit.keys if commit else ()):
         if key not in KEY_PLACEHOLDERS:
             yield Problem(["redis", "commit", "keys", index], f"is {key!r}", listed(KEY_PLACEHOLDERS))
+
+
+def _security(target: Target) -> Iterator[Problem]:
+    for part, allowed in SECURITY_PLACEHOLDERS.items():
+        for name, text in getattr(target.security, part).items():
+            yield from _unknown(["security", part, name], text, allowed)
+    line = target.security.credentials
+    yield from _unknown(["security", "credentials"], line, ("charge_point_id", "password", "password_digest"))
 
 
 def _unknown(steps: list[str | int], text: str, allowed: tuple[str, ...]) -> Iterator[Problem]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from typing import Any
 
-import msgspec
-
 from ocpp_resilience.ocpp import ocpp_versions
-from ocpp_resilience.profile import kept, sections
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.reading import OWN_FIELDS, PROFILES
-from ocpp_resilience.profile.sections import Section
 from ocpp_resilience.profile.target import Target
+from ocpp_resilience.struct_schema import described_components
 
 SCHEMA_FILE = PROFILES / "target.schema.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,14 +16,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema() -> dict[str, Any]:
     """The schema as a document."""
-    (root,), parts = msgspec.json.schema_components([Target], ref_template="#/$defs/{name}")
-    for name, part in parts.items():
-        kind = Target if name == "Target" else getattr(kept, name, None) or getattr(sections, name)
-        if isinstance(kind, type) and issubclass(kind, Section):
-            _explain(part, kind)
-        else:
-            part["description"] = _sentence(inspect.getdoc(kind) or "")
-        part.pop("title", None)
+    root, parts = described_components(Target)
     for name in OWN_FIELDS:
         del parts["Target"]["properties"][name]
     parts["Target"]["oneOf"] = [{"required": ["start"]}, {"required": ["running"]}]
@@ -46,26 +34,6 @@ def schema() -> dict[str, Any]:
         **root,
         "$defs": dict(sorted(parts.items())),
     }
-
-
-def as_text() -> str:
-    """The schema as it is shipped."""
-    return msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n"
-
-
-def _explain(part: dict[str, Any], kind: type[Section]) -> None:
-    """Put what the structure's documentation says of itself and of its fields into the schema."""
-    text = inspect.getdoc(kind) or ""
-    about, _, attributes = text.partition("\nAttributes:\n")
-    part["description"] = _sentence(about)
-    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", attributes, re.MULTILINE)
-    for name, explanation in entries:
-        if name in part["properties"]:
-            part["properties"][name]["description"] = _sentence(explanation)
-
-
-def _sentence(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
 
 
 def _with_actions(parts: dict[str, Any]) -> None:

@@ -59,6 +59,10 @@ class Capability(enum.StrEnum):
     COMMANDS = "commands"
     CORRELATION_INSPECTION = "correlation_inspection"
     CORRELATION_MANAGER = "correlation_manager"
+    API_TOKEN = "api_token"  # noqa: S105 - a name
+    BASIC_AUTHENTICATION = "basic_authentication"
+    TLS = "tls"
+    CLIENT_CERTIFICATES = "client_certificates"
 
 
 class StopSignal(enum.StrEnum):
@@ -290,6 +294,34 @@ class Gateway(Section, frozen=True):
 
     path: Path | None = None
     subprotocol: str = "ocpp1.6"
+
+
+class Security(Section, frozen=True):
+    """The settings with which the system asks charge points who they are; they come on top of those in `start`.
+
+    Texts may hold placeholders, each the path of a file that the test makes.
+
+    Attributes:
+        basic: for HTTP Basic authentication (OCPP security profile 1): `{credentials}`.
+        credentials: a line of that file for one charge point: `{charge_point_id}`, and `{password}` or
+            `{password_digest}` (its SHA-256 in hex).
+        tls: for TLS with a server certificate (security profile 2): `{certificate}`, `{key}`.
+        client_certificates: for certificates of charge points, on top of `tls` (security profile 3): `{client_ca}`,
+            `{client_crl}`.
+    """
+
+    basic: dict[str, str] = {}
+    credentials: str = "{charge_point_id}:{password_digest}"
+    tls: dict[str, str] = {}
+    client_certificates: dict[str, str] = {}
+
+
+SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
+    "basic": ("credentials",),
+    "tls": ("certificate", "key"),
+    "client_certificates": ("client_ca", "client_crl"),
+}
+"""The placeholders that the settings of each part of `Security` may hold."""
 
 
 class LogFields(Section, frozen=True):

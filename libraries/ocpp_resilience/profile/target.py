@@ -14,6 +14,7 @@ import msgspec
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere, UsageError
 from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import reading, rules
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, Redis, State
 from ocpp_resilience.profile.sections import (
@@ -29,6 +30,7 @@ from ocpp_resilience.profile.sections import (
     Ready,
     Running,
     Section,
+    Security,
     SettingValue,
     Start,
     Timeouts,
@@ -52,11 +54,13 @@ class Target(Section, frozen=True):
         commands: how it is made to send commands.
         announcement: what a gateway writes when a charge point connects.
         gateway: how charge points connect.
+        security: how it is made to ask charge points who they are.
         log: where its log is, and what a record in it looks like.
         message_format: what it takes off its request queue.
         oracle: which verdict on the answers to invalid messages decides.
         redis: its databases and keys.
         state: how what it keeps can be read.
+        behaviour: what it does where the OCPP specification leaves a choice.
         actions: the actions of charge points that it handles, of all that its OCPP version has; lists by subprotocol
             where it speaks several versions; the core of the version if not given. No other action is sent as a valid
             message, and none of these as an unsupported one.
@@ -75,10 +79,12 @@ class Target(Section, frozen=True):
     commands: Commands = Commands()
     announcement: Announcement = Announcement()
     gateway: Gateway = Gateway()
+    security: Security = Security()
     log: Log = Log()
     message_format: MessageFormat = MessageFormat.BOTH
     oracle: Oracle = Oracle.TOLERANT
     state: State = State()
+    behaviour: Behaviour = Behaviour()
     actions: list[str] | dict[str, list[str]] | None = None
     capabilities: list[Capability] = msgspec.field(default_factory=list)
     source: str = ""
@@ -127,6 +133,16 @@ class Target(Section, frozen=True):
             return Capability(capability) in self.capabilities
         except ValueError:
             raise UsageError(f"Unknown capability '{capability}' (allowed: {listed(Capability)}).") from None
+
+    def require(self, capability: Capability) -> None:
+        """Go on only with a system that has `capability`.
+
+        Raises:
+            LacksCapability: it has not.
+        """
+        if not self.has(capability):
+            wanted = capability.value.replace("_", " ")
+            raise LacksCapability(f"Target '{self.name}' does not support {wanted} (capabilities in {self.source}).")
 
     @property
     def version(self) -> Version:

@@ -20,6 +20,9 @@ CONNECT_TIMEOUT = 1.0
 SOCKET_TIMEOUT = 5.0
 """Seconds for one reply: a machine that stands still for two or three does not make Redis one that is away."""
 
+OWN_CLIENTS = "acceptance-test"
+"""How the names of our own connections begin: the fault that closes connections leaves these alone."""
+
 AWAY = (redis.ConnectionError, redis.TimeoutError)
 """What redis-py raises while Redis cannot be reached or does not answer."""
 
@@ -68,7 +71,7 @@ def connect(url: str, *, database: int | None = None, socket_timeout: float = SO
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_timeout=socket_timeout,
-            client_name="acceptance-test-queue",
+            client_name=f"{OWN_CLIENTS}-queue",
         )
     except ValueError as error:
         raise UsageError(f"The Redis URL '{shown_url(url)}' cannot be used: {error}") from None

@@ -7,7 +7,6 @@ import math
 import sys
 from pathlib import Path
 
-import msgspec
 from robot.api import ExecutionResult
 from robot.errors import DataError
 
@@ -16,6 +15,7 @@ from ocpp_resilience.report import compare, history
 from ocpp_resilience.report.build import TOLERANCE, Settings, build, past
 from ocpp_resilience.report.files import write
 from ocpp_resilience.report.model import schema
+from ocpp_resilience.struct_schema import as_text
 
 REGRESSED = 3
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--schema", action="store_true", help="print the schema of resilience.json")
     options = parser.parse_args(arguments)
     if options.schema:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n")
+        sys.stdout.write(as_text(schema()))
         return 0
     if not 0 <= options.tolerance < math.inf:
         parser.error(f"--tolerance {options.tolerance:g} cannot be used, allowed is a number that is at least 0")

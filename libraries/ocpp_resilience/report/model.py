@@ -9,6 +9,7 @@ import msgspec
 
 from ocpp_resilience.report.grade import Grade
 from ocpp_resilience.robot.facts import Reason
+from ocpp_resilience.struct_schema import described_components
 
 FORMAT = 2
 """Version of the format, in the field `format`."""
@@ -408,4 +409,5 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of `resilience.json`."""
-    return msgspec.json.schema(Report)
+    root, parts = described_components(Report)
+    return {**root, "$defs": parts}

@@ -33,6 +33,7 @@ from ocpp_resilience.text import counted
 from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.answers import Answer, AnswerKind, AnswerLists
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
+from ocpp_resilience.transport.history import QueueHistory
 from ocpp_resilience.transport.ledger import QueueLedger
 from ocpp_resilience.transport.matching import AnswerReport, ExpectedAnswers, match
 from ocpp_resilience.transport.messages import Message, MessageFormat, SentMessage, SentMessages, read
@@ -99,6 +100,7 @@ class QueueClient:
         self._announcements = announcements
         self._target = target
         self.ledger: QueueLedger | None = None
+        self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
 
     @property
     def checks_codes(self) -> bool:
@@ -234,6 +236,8 @@ class QueueClient:
                 ) from None
         if self.ledger is not None:
             self.ledger.sending(sent)
+        self.history.sending(sent)
+        self.history.leave_out(self._data.foreign_points, "something was kept of it before this run")
         try:
             problem = push(self._redis, self.keys.requests, list(sent))
         finally:
@@ -332,7 +336,15 @@ class QueueClient:
     def report(self, messages: Iterable[SentMessage]) -> AnswerReport:
         """What became of `messages`, as far as answers were read."""
         judged = SentMessages(messages)
-        return match(judged, {point: self.lists.of(point) for point in judged.charge_points}, self.expected)
+        answers = {point: self.lists.of(point) for point in judged.charge_points}
+        return match(judged, answers, self.expected, check=self.history.answer_problems)
+
+    def _read_answers(self, charge_points: Sequence[str]) -> dict[str, list[Answer]]:
+        try:
+            self.refresh(charge_points)
+        except AWAY as error:
+            raise self._unavailable("The last answers were to be read", error) from None
+        return {point: self.lists.of(point) for point in charge_points}
 
     def _dead_letter_key(self) -> str:
         if self.keys.dead_letters is None:
@@ -373,6 +385,7 @@ class QueueClient:
         """
         try:
             removed = self._data.remove(timeout=timeout)
+            self.history.removed()
             if self._announcements is not None:
                 self._announcements.disconnect(self._redis)
             return removed

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 EXAMPLES = 3
+Check: TypeAlias = Callable[[SentMessage, Answer], list[str]]
 _NAMED = {"lost": "lost: ", "unexpected": "unexpected: "}
 """Kinds of violations whose text alone does not say what is wrong."""
 
@@ -74,6 +76,18 @@ class AnsweredTwice:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongAnswer:
+    """A message with a CALLRESULT that the protocol does not allow."""
+
+    message: SentMessage
+    answer: Answer
+    problems: list[str]
+
+    def __str__(self) -> str:
+        return f"the answer to {self.message} is wrong: {examples(self.problems, most=2)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Disorder:
     """Two messages of one charge point that were answered in the other order than queued."""
 
@@ -99,6 +113,7 @@ class AnswerReport:
         refused: valid messages that were answered with a CALLERROR.
         accepted: invalid messages that were answered with a CALLRESULT.
         other_code: invalid messages that were refused with another code than expected.
+        wrong: valid messages whose CALLRESULT the response schema, or what its values imply, does not allow.
         undecided: messages without an acknowledgement and without an answer: both is possible.
         recovered: messages without an acknowledgement, but answered.
         unanswerable: charge point to its first message that nobody can be answered for.
@@ -113,6 +128,7 @@ class AnswerReport:
     refused: list[Answered] = field(default_factory=list)
     accepted: list[Answered] = field(default_factory=list)
     other_code: list[Answered] = field(default_factory=list)
+    wrong: list[WrongAnswer] = field(default_factory=list)
     undecided: list[SentMessage] = field(default_factory=list)
     recovered: list[SentMessage] = field(default_factory=list)
     unanswerable: dict[str, SentMessage] = field(default_factory=dict)
@@ -131,6 +147,7 @@ class AnswerReport:
             "valid but refused": self.refused,
             "invalid but accepted": self.accepted,
             "refused with another code": self.other_code,
+            "answered wrongly": self.wrong,
             "unacknowledged and unanswered": self.undecided,
             "unacknowledged but answered": self.recovered,
         }
@@ -176,6 +193,7 @@ class AnswerReport:
             "valid but refused": self.refused,
             "invalid but accepted": self.accepted,
             "refused with another code": self.other_code,
+            "answered wrongly": self.wrong,
         }
 
     @property
@@ -197,6 +215,8 @@ def match(
     messages: Iterable[SentMessage],
     answers: Mapping[str, Sequence[Answer]],
     expected: ExpectedAnswers | None = None,
+    *,
+    check: Check | None = None,
 ) -> AnswerReport:
     """Match answers to messages.
 
@@ -204,6 +224,7 @@ def match(
         messages: what to judge, in the order queued.
         answers: the answer list of each charge point from the oldest to the newest.
         expected: everything that the run expects, where `messages` are only a part of it.
+        check: says what is wrong with the CALLRESULT to a message.
 
     Returns:
         What became of the messages. Answers to other messages of the run are left out.
@@ -219,7 +240,7 @@ def match(
         else:
             by_point[message.charge_point].append(message)
     for point, sent in by_point.items():
-        _match_point(report, point, sent, answers.get(point, ()), expected)
+        _match_point(report, point, sent, answers.get(point, ()), expected, check=check)
     return report
 
 
@@ -229,6 +250,8 @@ def _match_point(
     sent: Sequence[SentMessage],
     answers: Sequence[Answer],
     expected: ExpectedAnswers,
+    *,
+    check: Check | None,
 ) -> None:
     by_id: defaultdict[str | None, list[tuple[int, Answer]]] = defaultdict(list)
     for position, answer in enumerate(answers):
@@ -247,6 +270,8 @@ def _match_point(
             position, answer = candidates[message.occurrence]
             claimed.append((position, message))
             _judge(report, message, answer)
+            if check is not None and (problems := check(message, answer)):
+                report.wrong.append(WrongAnswer(message, answer, problems))
         else:
             _judge_unanswered(report, message)
         if message.answer_message_id is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.errors import WaitTimeout
+from ocpp_resilience.ocpp.v16_sessions import MOST_CONNECTORS
 from ocpp_resilience.redis.connection import RedisClient
 from ocpp_resilience.transport.answers import AnswerLists
 from ocpp_resilience.transport.dead_letters import (
@@ -23,8 +24,8 @@ from ocpp_resilience.transport.messages import SentMessage
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import wait_until
 
-ALWAYS_LOOKED_AT = (0, 1, 2)
-"""Connectors that are looked at even if no message named them: 0 is the charge point itself."""
+ALWAYS_LOOKED_AT = range(MOST_CONNECTORS + 1)
+"""Connectors that are looked at even if no queued message named them: 0 is the charge point itself."""
 
 STUCK = 0.5
 """A queue that did not move for so long, in seconds, is not being worked on."""
@@ -127,6 +128,11 @@ class RunData:
         for point in points:
             self._points.setdefault(point, _ChargePoint(foreign=False))
             self._adopted = True
+
+    @property
+    def foreign_points(self) -> list[str]:
+        """The charge points that something was kept about before."""
+        return [point for point, known in self._points.items() if known.foreign]
 
     @property
     def own_points(self) -> list[str]:

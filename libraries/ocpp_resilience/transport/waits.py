@@ -12,7 +12,7 @@ from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
 from ocpp_resilience.redis.connection import AWAY
 from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare
 from ocpp_resilience.robot.console import CONSOLE, Rate, time_left
-from ocpp_resilience.text import counted
+from ocpp_resilience.text import counted, examples
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
@@ -108,6 +108,8 @@ def should_be_answered(client: QueueClient, message: SentMessage, timeout: timed
     answer = wait_for_answer(client, message, timeout)
     if answer.kind is not AnswerKind.RESULT:
         raise ExpectationFailed(f"Expected {message} to be accepted, but it was refused: {_refusal(answer)}.")
+    if problems := client.history.answer_problems(message, answer):
+        raise ExpectationFailed(f"The answer to {message} is wrong: {examples(problems)}.")
     return answer
 
 

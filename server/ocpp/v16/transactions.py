@@ -6,20 +6,26 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from server.ocpp.frames import Call
 from server.ocpp.v16.actions import ACTIONS
 from server.ocpp.version import Outcome
 from server.store.keys import Keys
-from server.store.models import Connector, Transaction, TransactionStatus, unix_seconds
-from server.store.view import Record, StateView
+from server.store.models import Connector, Transaction, TransactionStatus, same_time, unix_seconds
+from server.store.view import Record, Starts, StateView
 
 DEFAULT_MEASURAND = "Energy.Active.Import.Register"
+DEFAULT_CONTEXT = "Sample.Periodic"
+DEFAULT_LOCATION = "Outlet"
+"""What a sample means that does not say so (section 7.43)."""
 
 
-def _start_reads(call: Call, keys: Keys) -> Iterable[str]:
+def _start_reads(call: Call, keys: Keys) -> Iterable[str | Starts]:
     yield keys.connector(call.charge_point_id, call.payload.get("connectorId", 1))
+    if "timestamp" in call.payload:
+        yield Starts(call.charge_point_id, unix_seconds(call.payload["timestamp"]))
 
 
 def _meter_reads(call: Call, keys: Keys) -> Iterable[str]:
@@ -46,30 +52,62 @@ def meter_values(call: Call, view: StateView) -> Outcome:
     if transaction_id is None:
         connector_id = payload.get("connectorId", 0)
         transaction_id = view.connector(call.charge_point_id, connector_id).transaction_id
-    energy = _energy(payload.get("meterValue", []))
     transaction = _own_active_transaction(call, view, transaction_id)
-    if transaction is None or energy is None:
+    if transaction is None:
         return Outcome({})
-    updated = replace(transaction, meter_current=energy, version=transaction.version + 1)
-    return Outcome({}, {view.keys.transaction(transaction.id): updated})
+    updated = _with_readings(transaction, payload.get("meterValue", []))
+    if updated is transaction:
+        return Outcome({})
+    return Outcome({}, {view.keys.transaction(transaction.id): replace(updated, version=transaction.version + 1)})
+
+
+def _with_readings(transaction: Transaction, meter_values: list[dict[str, Any]]) -> Transaction:
+    """The transaction with the newest reading of its energy register; each reading counts once."""
+    time = "" if transaction.meter_time is UNSET else transaction.meter_time
+    readings = [] if transaction.meter_readings is UNSET else list(transaction.meter_readings)
+    energy = None
+    for meter_value in meter_values:
+        taken = meter_value["timestamp"]
+        newer = not time or not same_time(taken, time)
+        if time and newer and unix_seconds(taken) < unix_seconds(time):
+            continue
+        for sample in meter_value["sampledValue"]:
+            value = _energy_of(sample)
+            reading = f"{sample.get('context', DEFAULT_CONTEXT)} {sample.get('location', DEFAULT_LOCATION)}"
+            if value is None or (not newer and reading in readings):
+                continue
+            if newer:
+                time, readings, newer = taken, [], False
+            readings.append(reading)
+            energy = value
+    if energy is None:
+        return transaction
+    return replace(transaction, meter_current=energy, meter_time=time, meter_readings=readings)
 
 
 def _energy(meter_values: list[dict[str, Any]]) -> int | None:
-    """The last reading of the energy register in `meter_values`, in Wh; kWh are converted (section 7.35)."""
+    """The last reading of the energy register in `meter_values`, in Wh."""
     energy = None
     for meter_value in meter_values:
         for sample in meter_value["sampledValue"]:
-            if sample.get("measurand", DEFAULT_MEASURAND) != DEFAULT_MEASURAND or "phase" in sample:
-                continue
-            if sample.get("unit", "Wh") not in {"Wh", "kWh"} or sample.get("format") == "SignedData":
-                continue
-            try:
-                value = Decimal(sample["value"])
-            except ArithmeticError:
-                continue
-            if value.is_finite() and value.adjusted() < 10 and abs(value) < 2**31:
-                energy = int(value * 1000 if sample.get("unit") == "kWh" else value)
+            value = _energy_of(sample)
+            energy = energy if value is None else value
     return energy
+
+
+def _energy_of(sample: dict[str, Any]) -> int | None:
+    """A reading of the energy register in Wh, kWh converted (section 7.35); `None` if the sample is another one."""
+    if sample.get("measurand", DEFAULT_MEASURAND) != DEFAULT_MEASURAND or "phase" in sample:
+        return None
+    if sample.get("unit", "Wh") not in {"Wh", "kWh"} or sample.get("format") == "SignedData":
+        return None
+    try:
+        value = Decimal(sample["value"])
+    except ArithmeticError:
+        return None
+    if not value.is_finite() or value.adjusted() >= 10 or abs(value) >= 2**31:
+        return None
+    return int(value * 1000 if sample.get("unit") == "kWh" else value)
 
 
 def _own_active_transaction(call: Call, view: StateView, transaction_id: int | None) -> Transaction | None:
@@ -87,16 +125,20 @@ def _own_active_transaction(call: Call, view: StateView, transaction_id: int | N
 
 @ACTIONS.handles("StartTransaction", reads=_start_reads, repeatable=True, takes_id=True)
 def start_transaction(call: Call, view: StateView) -> Outcome:
-    """Section 4.8. A charge point that got no answer sends the same start again: it gets the same transaction."""
+    """Section 4.8. A start that equals an earlier one, finished or not, is that transaction sent again."""
     payload, charge_point_id = call.payload, call.charge_point_id
     connector_id = payload.get("connectorId", 1)
     connector = view.connector(charge_point_id, connector_id)
-    running = _own_active_transaction(call, view, connector.transaction_id)
-    started = (payload.get("idTag", ""), payload.get("meterStart", 0), payload.get("timestamp"))
-    if running is not None and (running.id_tag, running.meter_start, running.start_time) == started:
-        return Outcome(_transaction_answer(running.id))
     meter_start = payload.get("meterStart", 0)
     start_time = payload.get("timestamp", view.now)
+    if "timestamp" in payload:
+        started = (connector_id, payload.get("idTag", ""), meter_start)
+        for known in view.transactions_started(Starts(charge_point_id, unix_seconds(start_time))):
+            # The instants are equal; those that have none as a number are all in one place.
+            if (known.connector_id, known.id_tag, known.meter_start) == started and same_time(
+                known.start_time, start_time
+            ):
+                return Outcome(_transaction_answer(known.id))
     transaction = Transaction(
         id=view.new_transaction_id(),
         charge_point_id=charge_point_id,

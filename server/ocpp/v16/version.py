@@ -6,7 +6,7 @@ from typing import Any
 
 from server.errors import ErrorCode
 from server.ocpp.frames import Codes, Dialect
-from server.ocpp.v16 import charge_point, transactions  # noqa: F401 - their handlers register
+from server.ocpp.v16 import charge_point, security, transactions  # noqa: F401 - their handlers register
 from server.ocpp.v16.actions import ACTIONS
 from server.ocpp.version import Command, Version
 

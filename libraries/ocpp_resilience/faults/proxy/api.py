@@ -5,7 +5,9 @@ Its own beyond that, and absent in a real Toxiproxy:
 
 - `GET /fault-proxy`: that it is this proxy, and its seed.
 - `GET`, `POST /proxies/{proxy}/resp`, `DELETE /proxies/{proxy}/resp/{name}`: faults at chosen Redis commands.
-- `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{reset|close|half_open|close_half_open}`.
+- `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{action}`: `reset`, `close`, `half_open`,
+  `client_gone` or `close_half_open` all of them.
+- Toxics `packet_loss` and `nat_timeout`.
 """
 
 from __future__ import annotations
@@ -17,8 +19,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import uvicorn
@@ -28,8 +29,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ocpp_resilience.faults.proxy.command_rule import CommandRule
+from ocpp_resilience.faults.proxy.guard import Guard, ImpatientProtocol
 from ocpp_resilience.faults.proxy.relay import Connection, Proxy
-from ocpp_resilience.faults.proxy.toxics import Refused, RespFault, Toxic, decode
+from ocpp_resilience.faults.proxy.requests import Refused, answer, decode, refusal
+from ocpp_resilience.faults.proxy.toxics import Toxic
 from ocpp_resilience.ports import HOST
 
 VERSION = "2.9.0"
@@ -112,10 +116,10 @@ class FaultProxy:
         return proxy, found
 
     async def _version(self, _: Request) -> Response:
-        return _answer({"version": VERSION})
+        return answer({"version": VERSION})
 
     async def _about(self, _: Request) -> Response:
-        return _answer({"seed": self.seed, "resp": True, "connections": True})
+        return answer({"seed": self.seed, "resp": True, "connections": True})
 
     async def _reset(self, _: Request) -> Response:
         for proxy in self.proxies.values():
@@ -132,16 +136,16 @@ class FaultProxy:
                 await self._end(there)
                 there = None
             made.append(there or await self._make(each))
-        return _answer({"proxies": [proxy.as_data() for proxy in made]}, 201)
+        return answer({"proxies": [proxy.as_data() for proxy in made]}, 201)
 
     async def _list(self, _: Request) -> Response:
-        return _answer({name: proxy.as_data() for name, proxy in self.proxies.items()})
+        return answer({name: proxy.as_data() for name, proxy in self.proxies.items()})
 
     async def _create(self, request: Request) -> Response:
         wanted = decode(await request.body(), _Wanted)
         if wanted.name in self.proxies:
             raise Refused("proxy already exists", 409)
-        return _answer((await self._make(wanted)).as_data(), 201)
+        return answer((await self._make(wanted)).as_data(), 201)
 
     async def _make(self, wanted: _Wanted) -> Proxy:
         for field in ("name", "upstream"):
@@ -158,7 +162,7 @@ class FaultProxy:
         del self.proxies[proxy.name]
 
     async def _show(self, request: Request) -> Response:
-        return _answer(self._proxy(request).as_data())
+        return answer(self._proxy(request).as_data())
 
     async def _update(self, request: Request) -> Response:
         proxy = self._proxy(request)
@@ -170,14 +174,14 @@ class FaultProxy:
         proxy.listen, proxy.upstream = wanted.listen or proxy.listen, wanted.upstream or proxy.upstream
         if enabled:
             await proxy.enable()
-        return _answer(proxy.as_data())
+        return answer(proxy.as_data())
 
     async def _delete(self, request: Request) -> Response:
         await self._end(self._proxy(request))
         return Response(status_code=204)
 
     async def _toxics(self, request: Request) -> Response:
-        return _answer(list(self._proxy(request).toxics.values()))
+        return answer(list(self._proxy(request).toxics.values()))
 
     async def _add_toxic(self, request: Request) -> Response:
         proxy = self._proxy(request)
@@ -186,10 +190,10 @@ class FaultProxy:
             raise Refused("toxic already exists", 409)
         proxy.toxics[toxic.name] = toxic
         proxy.refresh()
-        return _answer(toxic)
+        return answer(toxic)
 
     async def _show_toxic(self, request: Request) -> Response:
-        return _answer(self._toxic(request)[1])
+        return answer(self._toxic(request)[1])
 
     async def _update_toxic(self, request: Request) -> Response:
         proxy, toxic = self._toxic(request)
@@ -202,7 +206,7 @@ class FaultProxy:
             attributes=toxic.attributes | changes.attributes,
         ).checked()
         proxy.refresh()
-        return _answer(changed)
+        return answer(changed)
 
     async def _delete_toxic(self, request: Request) -> Response:
         proxy, toxic = self._toxic(request)
@@ -211,16 +215,16 @@ class FaultProxy:
         return Response(status_code=204)
 
     async def _resp(self, request: Request) -> Response:
-        return _answer(list(self._proxy(request).resp.values()))
+        return answer(list(self._proxy(request).resp.values()))
 
     async def _add_resp(self, request: Request) -> Response:
         proxy = self._proxy(request)
-        fault = decode(await request.body(), RespFault).checked()
+        fault = decode(await request.body(), CommandRule).checked()
         if fault.name in proxy.resp:
             raise Refused("fault already exists", 409)
         proxy.resp[fault.name] = fault
         proxy.refresh()
-        return _answer(fault)
+        return answer(fault)
 
     async def _delete_resp(self, request: Request) -> Response:
         proxy = self._proxy(request)
@@ -228,12 +232,12 @@ class FaultProxy:
         if gone is None:
             raise Refused("fault not found", 404)
         proxy.refresh()
-        return _answer(gone)
+        return answer(gone)
 
     async def _connections(self, request: Request) -> Response:
         proxy = self._proxy(request)
         there = proxy.connections
-        return _answer(
+        return answer(
             {
                 "open": len(there),
                 "half_open": sum(connection.half_open for connection in there),
@@ -246,29 +250,34 @@ class FaultProxy:
         actions: dict[str, Callable[[Connection], None]] = {
             "reset": Connection.reset,
             "close": Connection.close,
-            "half_open": Connection.leave_half_open,
+            "half_open": lambda connection: connection.leave_half_open("upstream"),
+            "client_gone": lambda connection: connection.leave_half_open("downstream"),
             "close_half_open": lambda connection: connection.close() if connection.half_open else None,
         }
         action = actions.get(request.path_params["action"])
         if action is None:
             raise Refused(f"unknown action; there are {', '.join(actions)}", 404)
-        return _answer({"connections": self._proxy(request).each(action)})
-
-
-def _answer(data: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(data), status, media_type="application/json")
+        return answer({"connections": self._proxy(request).each(action)})
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, Refused) else 500
-    return _answer({"error": str(error), "status": status}, status)
+    return refusal(error if isinstance(error, Refused) else Refused(str(error), 500))
 
 
-async def _serve(host: str, port: int, seed: int, parent: int | None) -> None:
+async def _serve(host: str, port: int, *, seed: int, parent: int | None, hosts: Sequence[str]) -> None:
     faults = FaultProxy(seed)
     with socket.create_server((host, port)) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(faults.application(), log_config=None, access_log=False, lifespan="off", loop="none")
+            uvicorn.Config(
+                Guard(faults.application(), hosts=hosts),
+                http=ImpatientProtocol,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                loop="none",
+                ws="none",
+                backlog=1024,
+            )
         )
         sys.stdout.write(json.dumps({"event": "ready", "port": listener.getsockname()[1], "seed": seed}) + "\n")
         sys.stdout.flush()
@@ -295,12 +304,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default=HOST, help="the address of the HTTP API")
     parser.add_argument("--port", type=int, default=8474, help="its port; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=None, help="what all chance comes from; by chance if not given")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], help="a name that clients may have in Host, beside addresses"
+    )
     parser.add_argument("--parent", type=int, default=None, help="end when this process is no longer the parent")
     given = parser.parse_args(arguments)
     if not 0 <= given.port <= 65535:
         parser.error(f"--port {given.port} cannot be used, allowed is a number from 0 to 65535")
     seed = random.randrange(2**32) if given.seed is None else given.seed  # noqa: S311 - not secret
-    uvloop.run(_serve(given.host, given.port, seed, given.parent))
+    uvloop.run(_serve(given.host, given.port, seed=seed, parent=given.parent, hosts=[given.host, *given.allow_host]))
 
 
 if __name__ == "__main__":

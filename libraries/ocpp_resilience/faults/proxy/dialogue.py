@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.resp import NotResp, Splitter, was_run, words_of
-from ocpp_resilience.faults.proxy.toxics import RespFault
 
 if TYPE_CHECKING:
     from ocpp_resilience.faults.proxy.relay import Connection
@@ -23,7 +23,7 @@ class _Due:
     """
 
     command: bytes = b""
-    faults: list[RespFault] = field(default_factory=list)
+    faults: list[CommandRule] = field(default_factory=list)
 
 
 class Dialogue:
@@ -36,12 +36,15 @@ class Dialogue:
         # The replies that are due, oldest first; bytes are a reply of our own.
         self._due: deque[_Due | bytes] = deque()
         self._plain = False
+        # Requests that Redis sends no reply to: CLIENT REPLY SKIP and the one behind it.
+        self._unanswered = 0
         self._waiting = connection.untracked
         if not connection.untracked:
             # The exchange that was under way: requests without a reply yet, and whatever is not complete.
             try:
-                for _ in self._up.feed(b"".join(connection.turn_up)):
-                    self._due.append(_Due())
+                for raw in self._up.feed(b"".join(connection.turn_up)):
+                    if self._is_answered(words_of(raw)):
+                        self._due.append(_Due())
                 for _ in self._down.feed(b"".join(connection.turn_down)):
                     if self._due:
                         self._due.popleft()
@@ -77,8 +80,10 @@ class Dialogue:
             fault = connection.proxy.choose(connection.proxy.faults_for(words, "before"))
             due = _Due(words[0] if words else b"", connection.proxy.faults_for(words, "after"))
             sent, self._sent_up = self._sent_up, 0
+            answered = self._is_answered(words)
             if fault is None:
-                self._due.append(due)
+                if answered:
+                    self._due.append(due)
                 passing += raw[sent:]
                 continue
             if passing:
@@ -89,15 +94,25 @@ class Dialogue:
                     connection.close()
                     return
                 case "delay":
-                    self._due.append(due)
+                    if answered:
+                        self._due.append(due)
                     connection.up.feed(raw[sent:], fault.delay / 1000)
                 case "error":
-                    self._due.append(b"-%s\r\n" % fault.error.encode())
-                    self._flush_own()
+                    if answered:
+                        self._due.append(b"-%s\r\n" % fault.error.encode())
+                        self._flush_own()
                 case "drop":
                     pass
         if passing:
             connection.up.feed(bytes(passing))
+
+    def _is_answered(self, words: list[bytes]) -> bool:
+        """Whether Redis replies to the next request."""
+        if [word.upper() for word in words] == [b"CLIENT", b"REPLY", b"SKIP"]:
+            self._unanswered = 2
+        answered = self._unanswered == 0
+        self._unanswered = max(0, self._unanswered - 1)
+        return answered
 
     def replies(self, data: bytes) -> None:
         """Bytes of the server: each whole reply gets what is to happen to it."""
@@ -136,7 +151,7 @@ class Dialogue:
                     pass
         self._flush_own()
 
-    def _fault_of(self, due: _Due, reply: bytes) -> RespFault | None:
+    def _fault_of(self, due: _Due, reply: bytes) -> CommandRule | None:
         """The fault that falls on a reply."""
         if due.faults and not was_run(due.command, reply):
             for fault in due.faults:

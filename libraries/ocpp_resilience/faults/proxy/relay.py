@@ -1,8 +1,8 @@
 """The data path of the fault proxy: a listener, its connections, and what is done to the bytes that pass.
 
 Without faults a chunk goes from one socket to the other in the callback that received it. With faults each direction of
-a connection has a queue and one task that takes chunks through the toxics, one after the other. What is changed takes
-effect at once, on open connections too: a chunk that is being held back is looked at again.
+a connection has a queue whose chunks go through the toxics, which say when each piece is due. A change takes effect at
+once, on open connections too: a chunk that is being held back goes through the toxics again.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import os
 import random
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.faults.probe import joined, split
+from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.dialogue import Dialogue
 from ocpp_resilience.faults.proxy.pipe import Pipe
+from ocpp_resilience.faults.proxy.requests import Refused
 from ocpp_resilience.faults.proxy.resp import matches
-from ocpp_resilience.faults.proxy.toxics import Refused, RespFault, Stream, Toxic
+from ocpp_resilience.faults.proxy.toxics import Stream, Toxic
 
 TURN_CHUNKS = 64
 """Chunks of one exchange that are kept, so that a fault can begin in the middle of it."""
@@ -45,6 +50,9 @@ class Side(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The other end sends no more; it may still read."""
+        if self.connection.half_open:  # it has noticed
+            self.connection.close()
+            return False
         self.pipe.feed_end()
         return True
 
@@ -114,6 +122,8 @@ class Connection:
         self.closed = False
         self.ready = False
         self.half_open = False
+        self.passed_at = time.monotonic()
+        self._gone: Side | None = None
         self._resp: Dialogue | None = None
         self._dice: dict[str, random.Random] = {}
         self._drawn: dict[str, bool] = {}
@@ -145,10 +155,12 @@ class Connection:
         self.client.target, self.server.target = server, client
         self.ready = True
         self.draw()
+        self.up.open()
+        self.down.open()
 
     def lost(self, side: Side, error: Exception | None) -> None:
         """One of the two sockets is gone: the other goes too, once it has what is under way."""
-        if self.closed or (self.half_open and side is self.server):
+        if self.closed or side is self._gone:
             return
         if error is not None or self.half_open or side.back.ended:
             self.close()
@@ -183,11 +195,16 @@ class Connection:
                     same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close(abort=True)
 
-    def leave_half_open(self) -> None:
-        """The server's side goes, and the client does not hear of it."""
+    def leave_half_open(self, gone: Stream) -> None:
+        """One side goes, and the other does not hear of it.
+
+        Args:
+            gone: `upstream`: the server goes; `downstream`: the client goes.
+        """
+        pipe, self._gone = (self.up, self.server) if gone == "upstream" else (self.down, self.client)
         self.half_open = True
-        if self.up.target is not None:
-            self.up.target.abort()
+        if pipe.target is not None:
+            pipe.target.abort()
         self.update()
 
     # --- faults ---
@@ -275,7 +292,7 @@ class Proxy:
         self.upstream = upstream
         self.enabled = False
         self.toxics: dict[str, Toxic] = {}
-        self.resp: dict[str, RespFault] = {}
+        self.resp: dict[str, CommandRule] = {}
         self.connections: set[Connection] = set()
         self.accepted = 0
         self._seed = seed
@@ -315,7 +332,7 @@ class Proxy:
             self._server = await asyncio.get_running_loop().create_server(self._accept, host, port, backlog=1024)
         except OSError as error:
             raise Refused(f"cannot listen on {self.listen}: {error.strerror or error}", 500) from None
-        self.listen = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        self.listen = joined(host, self._server.sockets[0].getsockname()[1])
         self.enabled = True
 
     async def disable(self) -> None:
@@ -345,13 +362,13 @@ class Proxy:
         self.resp.clear()
         self.each(lambda connection: connection.close() if connection.half_open else connection.draw())
 
-    def faults_for(self, words: Sequence[bytes], when: str) -> list[RespFault]:
+    def faults_for(self, words: Sequence[bytes], when: str) -> list[CommandRule]:
         """The faults that may fall on this request, `before` it is run or `after`."""
         return [
             fault for fault in self.resp.values() if fault.when == when and matches(words, fault.command, fault.keys)
         ]
 
-    def choose(self, candidates: Sequence[RespFault]) -> RespFault | None:
+    def choose(self, candidates: Sequence[CommandRule]) -> CommandRule | None:
         """Count a request for the faults that may fall on it; returns the first that is due."""
         found = None
         for fault in candidates:
@@ -374,10 +391,10 @@ class Proxy:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise Refused(f"'{text}' is no address; expected host:port")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    try:
+        return split(text)
+    except UsageError as error:
+        raise Refused(str(error)) from None
 
 
 def _descriptor(transport: asyncio.Transport) -> int:

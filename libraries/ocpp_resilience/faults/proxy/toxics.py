@@ -1,39 +1,52 @@
-"""What a fault proxy can be told to do: Toxiproxy's toxics, and faults that know Redis' protocol."""
+"""Toxiproxy's toxics and our own: one class each.
+
+An effect takes pieces of a stream, each with the moment at which it is due, and gives pieces that are due later. It
+never waits; the pipe writes each piece when it is due. A delay of the machine is made up for; delays do not add up.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import abc
+import math
+import random
+from collections.abc import Iterator
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from ocpp_resilience.errors import UsageError
+from ocpp_resilience.faults.proxy.requests import Refused
 
 Stream = Literal["upstream", "downstream"]
 """`upstream` is from the client to the server, `downstream` is back."""
-
-ATTRIBUTES: dict[str, dict[str, int]] = {
-    "latency": {"latency": 0, "jitter": 0},
-    "bandwidth": {"rate": 0},
-    "slow_close": {"delay": 0},
-    "timeout": {"timeout": 0},
-    "reset_peer": {"timeout": 0},
-    "slicer": {"average_size": 0, "size_variation": 0, "delay": 0},
-    "limit_data": {"bytes": 0},
-}
-"""Toxiproxy's toxics, their attributes and what these are when not given. Units are Toxiproxy's: milliseconds, KB/s
-(1,000 bytes), bytes, and microseconds for the delay of the slicer."""
+Piece: TypeAlias = tuple[bytes, float]
+"""Bytes, and the moment at which they are due, in seconds of the monotonic clock."""
+NEVER = math.inf
+HOLD = 1024 * 1024
+"""Bytes that one direction holds back before it stops reading."""
+LONG_HOLD = 64 * 1024 * 1024
+"""The same where a long line has much under way."""
+SEGMENT = 1448
+"""Bytes in a TCP segment on Ethernet."""
 
 
-class Refused(UsageError):
-    """A request to the proxy's HTTP API cannot be carried out.
+class Flow(Protocol):
+    """What a toxic has to do with the direction of a connection that it works on."""
 
-    Attributes:
-        status: the HTTP status.
-    """
+    dropped: int
+    written: int
 
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
+    @property
+    def since_last_byte(self) -> float:
+        """Seconds since a byte last passed on the connection, in whichever direction."""
+
+    def now(self) -> float:
+        """The time of the monotonic clock."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def reset(self) -> None:
+        """Reset the connection."""
 
 
 class Toxic(msgspec.Struct, kw_only=True):
@@ -41,10 +54,10 @@ class Toxic(msgspec.Struct, kw_only=True):
 
     Attributes:
         name: unique in its proxy.
-        type: one of `ATTRIBUTES`.
+        type: one of `EFFECTS`.
         stream: the direction that it works on.
         toxicity: the share of connections that it works on, 0 to 1.
-        attributes: see `ATTRIBUTES`.
+        attributes: those of its effect.
     """
 
     name: str = ""
@@ -59,15 +72,18 @@ class Toxic(msgspec.Struct, kw_only=True):
         Raises:
             Refused: there is no such toxic, or a value cannot be used.
         """
-        known = ATTRIBUTES.get(self.type)
-        if known is None:
-            raise Refused(f"invalid toxic type '{self.type}'; there are {', '.join(ATTRIBUTES)}")
+        effect = EFFECTS.get(self.type)
+        if effect is None:
+            raise Refused(f"invalid toxic type '{self.type}'; there are {', '.join(EFFECTS)}")
+        known = effect.attributes
         if unknown := sorted(self.attributes.keys() - known.keys()):
             raise Refused(f"{self.type} has no attribute '{unknown[0]}'; it has {', '.join(known)}")
         if not 0 <= self.toxicity <= 1:
             raise Refused(f"toxicity has to be from 0 to 1, not {self.toxicity}")
-        if below := sorted(name for name, value in self.attributes.items() if value < 0):
-            raise Refused(f"{below[0]} must not be below 0")
+        for name, value in sorted(self.attributes.items()):
+            if not 0 <= value <= effect.most.get(name, math.inf):
+                limit = f" to {effect.most[name]:g}" if name in effect.most else " or more"
+                raise Refused(f"{name} must not be below 0 or too large: allowed is 0{limit}, not {value}")
         return Toxic(
             name=self.name or f"{self.type}_{self.stream}",
             type=self.type,
@@ -76,68 +92,299 @@ class Toxic(msgspec.Struct, kw_only=True):
             attributes=known | self.attributes,
         )
 
+    def effect(self, flow: Flow, dice: random.Random) -> ToxicEffect:
+        """Its effect on one direction of one connection."""
+        return EFFECTS[self.type](self.attributes, flow, dice)
 
-class RespFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A fault at chosen requests of Redis' protocol; this proxy's own, Toxiproxy has nothing like it.
+
+class ToxicEffect(abc.ABC):
+    """What a toxic does to one direction of one connection.
+
+    Args:
+        values: its attributes.
+        flow: the direction.
+        dice: its chance, the same in each run with the same seed.
 
     Attributes:
-        name: unique in its proxy.
-        command: the command, `*` for any.
-        keys: glob patterns; the request has to have a key for each of them.
-        occurrence: which of the matching requests is the first to be hit, from 1; with `after` only those that Redis
-            ran count.
-        times: how many are hit in a row, 0 for all that follow.
-        probability: the share of these that is hit, 0 to 1.
-        when: `before` the request reaches Redis, or `after` Redis ran it and before the client has the reply. What
-            Redis did not run, as its reply says (`resp.was_run`: NOSCRIPT, EXECABORT, …), is passed over.
-        action: `cut` closes the connection, `drop` swallows the request or the reply, `delay` holds it back, `error`
-            puts an error reply in its place.
-        delay: milliseconds, for `delay`.
-        error: the text of the error reply, for `error`.
-        cut_after: with `cut` and `after`, the share of the reply that still gets through, 0 to below 1.
-        seen: how many requests have matched so far; with `after`, those that Redis ran.
-        hits: how many of them were hit.
-        not_run: how many more matched and were not run; only with `after`.
+        type: its name in the API.
+        attributes: its attributes and their defaults. Units are Toxiproxy's: milliseconds, KB/s (1,000 bytes), bytes,
+            and microseconds for the delay of the slicer.
+        most: the largest value of an attribute, where there is one.
+        drops: it swallows bytes, so that the stream is of no use to anybody once it is gone.
     """
 
-    name: str = "resp"
-    command: str = "*"
-    keys: list[str] = []
-    occurrence: int = 1
-    times: int = 1
-    probability: float = 1.0
-    when: Literal["before", "after"] = "after"
-    action: Literal["cut", "drop", "delay", "error"] = "cut"
-    delay: float = 0
-    error: str = "ERR injected fault"
-    cut_after: float = 0
-    seen: int = 0
-    hits: int = 0
-    not_run: int = 0
+    type: ClassVar[str]
+    attributes: ClassVar[dict[str, int | float]]
+    most: ClassVar[dict[str, float]] = {}
+    drops: ClassVar[bool] = False
 
-    def checked(self) -> RespFault:
-        """This fault, not seen yet.
+    def __init__(self, values: dict[str, int | float], flow: Flow, dice: random.Random) -> None:
+        self.values = values
+        self.flow = flow
+        self.dice = dice
 
-        Raises:
-            Refused: a value cannot be used.
-        """
-        if self.occurrence < 1 or self.times < 0 or self.delay < 0:
-            raise Refused("occurrence starts at 1; times and delay must not be below 0")
-        if not 0 <= self.probability <= 1 or not 0 <= self.cut_after < 1:
-            raise Refused("probability has to be from 0 to 1, and cut_after from 0 to below 1")
-        if "\r" in self.error or "\n" in self.error:
-            raise Refused("error has to be one line")
-        self.seen = self.hits = self.not_run = 0
-        return self
+    @abc.abstractmethod
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """The pieces that come out, none due before it came in. A piece is taken when those before it are written."""
+
+    def end(self, at: float) -> float:
+        """When the end of the stream is due that comes in at this moment."""
+        return at
+
+    @property
+    def holds(self) -> int:
+        """Bytes that the direction may hold back."""
+        return HOLD
+
+    @property
+    def lifetime(self) -> float | None:
+        """Seconds after which it ends the connection; `None` for never."""
+        return None
+
+    def expire(self) -> None:
+        """End the connection, when its lifetime is over."""
+        self.flow.close()
 
 
-def decode(raw: bytes, kind: Any) -> Any:
-    """JSON as `kind`.
+class LatencyToxic(ToxicEffect):
+    """Each byte arrives later; with `jitter`, evenly distributed around `latency`."""
 
-    Raises:
-        Refused: it is none.
+    type = "latency"
+    attributes: ClassVar[dict[str, int | float]] = {"latency": 0, "jitter": 0}
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        latency, jitter = self.values["latency"], self.values["jitter"]
+        for data, at in pieces:
+            extra = self.dice.uniform(-jitter, jitter) if jitter else 0
+            yield data, at + max(0.0, latency + extra) / 1000
+
+    @property
+    def holds(self) -> int:
+        return LONG_HOLD
+
+
+class BandwidthToxic(ToxicEffect):
+    """A line that needs its time for each byte: `rate` KB a second; 0 lets nothing pass."""
+
+    type = "bandwidth"
+    attributes: ClassVar[dict[str, int | float]] = {"rate": 0}
+    PIECES = 50
+    """Pieces in a second."""
+    CREDIT = 0.2
+    """Seconds of delay that the line makes up for, when the machine was late."""
+
+    def __init__(self, values: dict[str, int | float], flow: Flow, dice: random.Random) -> None:
+        super().__init__(values, flow, dice)
+        self._free_at = 0.0
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        rate = self.values["rate"] * 1000
+        size = max(1, int(rate / self.PIECES))
+        for data, at in pieces:
+            if not rate:
+                yield data, NEVER
+                continue
+            for piece in _cut(data, size):
+                self._free_at = max(self._free_at, at, self.flow.now() - self.CREDIT) + len(piece) / rate
+                yield piece, self._free_at
+
+    @property
+    def holds(self) -> int:
+        return max(HOLD, int(self.values["rate"] * 1000 * self.CREDIT))
+
+
+class SlicerToxic(ToxicEffect):
+    """Pieces of `average_size` ± `size_variation` bytes, `delay` apart."""
+
+    type = "slicer"
+    attributes: ClassVar[dict[str, int | float]] = {"average_size": 0, "size_variation": 0, "delay": 0}
+
+    def __init__(self, values: dict[str, int | float], flow: Flow, dice: random.Random) -> None:
+        super().__init__(values, flow, dice)
+        self._next_at = 0.0
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        average, variation = self.values["average_size"], self.values["size_variation"]
+        delay = self.values["delay"] / 1_000_000
+        for data, at in pieces:
+            start = 0
+            while start < len(data):
+                size = max(1, round(average + self.dice.uniform(-variation, variation)))
+                due = max(at, self._next_at)
+                yield data[start : start + size], due
+                start += size
+                self._next_at = due + delay
+
+
+class SlowCloseToxic(ToxicEffect):
+    """The end of the stream comes `delay` later."""
+
+    type = "slow_close"
+    attributes: ClassVar[dict[str, int | float]] = {"delay": 0}
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        return pieces
+
+    def end(self, at: float) -> float:
+        return at + self.values["delay"] / 1000
+
+
+class TimeoutToxic(ToxicEffect):
+    """Nothing passes; after `timeout` the connection is closed, 0 keeps it open."""
+
+    type = "timeout"
+    attributes: ClassVar[dict[str, int | float]] = {"timeout": 0}
+    drops = True
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for data, _ in pieces:
+            self.flow.dropped += len(data)
+        return iter(())
+
+    def end(self, at: float) -> float:
+        del at
+        return NEVER
+
+    @property
+    def lifetime(self) -> float | None:
+        return self.values["timeout"] / 1000 or None
+
+
+class ResetPeerToxic(ToxicEffect):
+    """Nothing passes; after `timeout` the connection is reset."""
+
+    type = "reset_peer"
+    attributes: ClassVar[dict[str, int | float]] = {"timeout": 0}
+    drops = True
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for data, _ in pieces:
+            self.flow.dropped += len(data)
+        return iter(())
+
+    @property
+    def lifetime(self) -> float:
+        return self.values["timeout"] / 1000
+
+    def expire(self) -> None:
+        self.flow.reset()
+
+
+class LimitDataToxic(ToxicEffect):
+    """After so many `bytes` the connection is closed."""
+
+    type = "limit_data"
+    attributes: ClassVar[dict[str, int | float]] = {"bytes": 0}
+
+    def __init__(self, values: dict[str, int | float], flow: Flow, dice: random.Random) -> None:
+        super().__init__(values, flow, dice)
+        self._start = flow.written
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for data, at in pieces:
+            left = int(self.values["bytes"]) - (self.flow.written - self._start)
+            if left > 0:
+                yield data[:left], at
+            if len(data) >= left:
+                self.flow.close()
+                return
+
+
+class PacketLossToxic(ToxicEffect):
+    """Segments are lost, as a share `loss` of 0 to 1, and sent again by TCP; what is behind them waits.
+
+    A lost segment comes `rto` milliseconds later, TCP's least time until it sends again; one that is lost again needs
+    twice as long each time. Not in Toxiproxy.
     """
-    try:
-        return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.MsgspecError as error:
-        raise Refused(f"bad request body: {error}") from None
+
+    type = "packet_loss"
+    attributes: ClassVar[dict[str, int | float]] = {"loss": 0, "rto": 200}
+    most: ClassVar[dict[str, float]] = {"loss": 0.99}
+
+    def __init__(self, values: dict[str, int | float], flow: Flow, dice: random.Random) -> None:
+        super().__init__(values, flow, dice)
+        self._passed_at = 0.0
+        self._whole = self._draw()
+
+    def _draw(self) -> float:
+        """Segments that pass before the next one is lost."""
+        loss = self.values["loss"]
+        return math.floor(math.log(1 - self.dice.random()) / math.log(1 - loss)) if loss else math.inf
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for whole, at in pieces:
+            data = whole
+            while data:
+                segments = math.ceil(len(data) / SEGMENT)
+                if self._whole >= segments:
+                    self._whole -= segments
+                    yield data, max(at, self._passed_at)
+                    break
+                passing = int(self._whole) * SEGMENT
+                if passing:
+                    yield data[:passing], max(at, self._passed_at)
+                wait = rto = self.values["rto"] / 1000
+                while self.dice.random() < self.values["loss"]:
+                    rto *= 2
+                    wait += rto
+                self._passed_at = max(at, self._passed_at) + wait
+                yield data[passing : passing + SEGMENT], self._passed_at
+                data = data[passing + SEGMENT :]
+                self._whole = self._draw()
+
+    @property
+    def holds(self) -> int:
+        return LONG_HOLD
+
+
+class NatTimeoutToxic(ToxicEffect):
+    """A connection that is idle for `timeout` is forgotten on the way: nothing passes any more, and nobody is told.
+
+    To be put on both directions. Not in Toxiproxy.
+    """
+
+    type = "nat_timeout"
+    attributes: ClassVar[dict[str, int | float]] = {"timeout": 0}
+    drops = True
+
+    def __init__(self, values: dict[str, int | float], flow: Flow, dice: random.Random) -> None:
+        super().__init__(values, flow, dice)
+        self._forgotten = False
+
+    def through(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for data, at in pieces:
+            self._forgotten = self._forgotten or self.flow.since_last_byte > self.values["timeout"] / 1000
+            if self._forgotten:
+                self.flow.dropped += len(data)
+            else:
+                yield data, at
+
+    def end(self, at: float) -> float:
+        forgotten = self._forgotten or self.flow.since_last_byte > self.values["timeout"] / 1000
+        return NEVER if forgotten else at
+
+
+EFFECTS: dict[str, type[ToxicEffect]] = {
+    effect.type: effect
+    for effect in (
+        LatencyToxic,
+        BandwidthToxic,
+        SlowCloseToxic,
+        TimeoutToxic,
+        ResetPeerToxic,
+        SlicerToxic,
+        LimitDataToxic,
+        PacketLossToxic,
+        NatTimeoutToxic,
+    )
+}
+"""The toxics that there are, by their name in the API."""
+
+
+def _cut(data: bytes, size: int) -> Iterator[bytes]:
+    if len(data) <= size:
+        yield data
+        return
+    whole = memoryview(data)
+    for start in range(0, len(data), size):
+        yield whole[start : start + size]  # type: ignore[misc]  # a view is written as bytes are

@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.ports import wait_until_refused
+from ocpp_resilience.redis.connection import OWN_CLIENTS
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 PING_LIMIT = 0.25
@@ -91,6 +92,11 @@ class RedisService(abc.ABC):
     @abc.abstractmethod
     def port(self) -> int:
         """The port, the same for the service's whole life."""
+
+    @property
+    def user(self) -> str | None:
+        """The ACL user that clients are; `None` for the default user."""
+        return None
 
     @property
     def password(self) -> str | None:
@@ -175,7 +181,8 @@ class RedisService(abc.ABC):
 
     def ping(self, limit: float = PING_LIMIT) -> Ping:
         """Send PING on a connection of its own and say what came of it, within `limit` seconds per step."""
-        words = [["AUTH", self.password], ["PING"]] if self.password else [["PING"]]
+        login = [["AUTH", *([self.user] if self.user else []), self.password]] if self.password else []
+        words = [*login, ["PING"]]
         try:
             with socket.create_connection((self.host, self.port), limit) as connection:
                 connection.sendall(b"".join(_encode(command) for command in words))
@@ -200,10 +207,12 @@ class RedisService(abc.ABC):
         client = redis.Redis(
             host=self.host,
             port=self.port,
+            username=self.user,
             password=self.password,
             protocol=2,
             decode_responses=True,
             encoding_errors="backslashreplace",
+            client_name=f"{OWN_CLIENTS}-service",
             socket_timeout=seconds(timeout),
             socket_connect_timeout=seconds(timeout),
             retry=Retry(NoBackoff(), 0),

@@ -61,6 +61,10 @@ class ExternalRedis(RedisService):
         return self._parts.port or 6379
 
     @property
+    def user(self) -> str | None:
+        return unquote(self._parts.username) if self._parts.username else None
+
+    @property
     def password(self) -> str | None:
         return unquote(self._parts.password) if self._parts.password else None
 

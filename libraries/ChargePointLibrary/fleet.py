@@ -1,0 +1,128 @@
+"""Keywords about a fleet that goes on charging while something happens to the system."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api import logger
+
+from ChargePointLibrary.base import ConnectingComponent
+from ocpp_resilience import background
+from ocpp_resilience.charge_points.fleet import Fleet, FleetReport
+from ocpp_resilience.charge_points.gateway import Gateway
+from ocpp_resilience.charge_points.many import ChargePoints, connect_all
+from ocpp_resilience.charge_points.point import ChargePoint
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.text import counted
+from ocpp_resilience.transport.volume import new_seed
+
+LONGEST_ANSWER = timedelta(seconds=15)
+STOPPING_SECONDS = 60.0
+
+
+class Fleets(ConnectingComponent):
+    """Fleets that charge in the background."""
+
+    def __init__(self, points: ChargePoints, gateways: Registry[Gateway], ids: Ids) -> None:
+        super().__init__(points, gateways, ids)
+        self._fleets: dict[str, Fleet] = {}
+
+    @keyword(tags=("charge point", "send", "load", "transaction"))
+    def start_charging_fleet(
+        self,
+        count: int = 10,
+        *,
+        alias: str = "fleet",
+        gateway: str = "gateway",
+        pause: timedelta = timedelta(milliseconds=50),
+        timeout: timedelta = LONGEST_ANSWER,
+        seed: int | None = None,
+    ) -> list[str]:
+        """Connects charge points that charge in every way until `Stop Charging Fleet`, and returns their ids.
+
+        What they send is that of `Charge Varied Sessions`. Each has one CALL outstanding. A charge point whose
+        connection ends connects again, and sends the CALL that was not answered again, with the same message id.
+        Keywords about all charge points leave out those of a fleet until it stops.
+
+        Args:
+            count: how many charge points.
+            alias: what the fleet is called.
+            gateway: where they connect.
+            pause: between an answer and the next CALL of a charge point.
+            timeout: the longest time within which each CALL has to be answered or refused.
+            seed: decides what each says; by chance if not given, and logged.
+
+        Raises:
+            ExpectationFailed: some could not connect.
+            UsageError: there is a fleet with this alias.
+
+        Example:
+        ```robotframework
+        @{ids}    Start Charging Fleet    10
+        Kill Redis
+        Start Redis
+        ${fleet}    Stop Charging Fleet
+        Should Be Empty    ${fleet.problems}    ${fleet}
+        ```
+        """
+        if alias in self._fleets:
+            raise UsageError(f"The fleet '{alias}' charges already; `Stop Charging Fleet` ends it.")
+        chosen = new_seed() if seed is None else seed
+        where = self._gateways.get(gateway)
+        made = {(point := ChargePoint(self._ids.charge_point(), where)).id: point for _ in range(count)}
+        self.keep(made)
+        points = list(made.values())
+        limit = timeout.total_seconds()
+        background.run(connect_all, points, limit=limit, timeout=None)
+
+        async def start() -> Fleet:
+            fleet = Fleet(points, seed=chosen, limit=limit, pause=pause.total_seconds())
+            await fleet.start()
+            return fleet
+
+        fleet: Fleet = background.run(start)
+        self._fleets[alias] = fleet
+        self._points.busy |= set(points)
+        self.cleanup.add(f"fleet '{alias}'", lambda: self._abandon(alias, fleet))
+        logger.info(f"Fleet '{alias}' of {counted(count, 'charge point')} charges. Seed: {chosen}.")
+        return list(made)
+
+    @keyword(tags=("charge point", "send", "load", "transaction"))
+    def stop_charging_fleet(self, alias: str = "fleet") -> FleetReport:
+        """Has the charge points of a fleet end the message that they are at, and returns what became of all messages.
+
+        Nothing is judged here. The charge points stay connected, and their frames are kept.
+
+        Args:
+            alias: which fleet.
+
+        Returns:
+            `sent`, `answered`, `refused` (CALLERRORs by code), `repeated` (sent again on a new connection),
+            `unanswered` (neither answered nor refused in time), `wrong` (answers that the protocol does not allow),
+            `problems` (both), `slowest` (seconds) and `summary`.
+
+        Raises:
+            UsageError: there is no such fleet.
+
+        Example:
+        ```robotframework
+        ${fleet}    Stop Charging Fleet
+        Should Be Empty    ${fleet.problems}    ${fleet}
+        ```
+        """
+        if alias not in self._fleets:
+            raise UsageError(f"There is no fleet '{alias}'; `Start Charging Fleet` makes one.")
+        fleet = self._fleets.pop(alias)
+        self._points.busy -= set(fleet.points)
+        report: FleetReport = background.run(fleet.stop, timeout=STOPPING_SECONDS)
+        logger.info("\n".join([f"{report}.", *report.problems[:20]]))
+        return report
+
+    def _abandon(self, alias: str, fleet: Fleet) -> None:
+        if self._fleets.get(alias) is fleet:
+            del self._fleets[alias]
+            self._points.busy -= set(fleet.points)
+            background.run(fleet.abandon, timeout=STOPPING_SECONDS)

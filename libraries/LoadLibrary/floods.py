@@ -1,0 +1,99 @@
+"""Keywords about charge points that send as fast as they can."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from urllib.parse import quote
+
+from robot.api import logger
+
+from LoadLibrary.workshop import Workshop
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ids import Ids
+from ocpp_resilience.load.flood import Flood, FloodPlan, FloodResult
+from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.waiting import in_words, seconds
+
+HEARTBEAT = '[2,"{n}","Heartbeat",{}]'
+
+
+class Floods(Component):
+    """Floods."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+        self._flooders = Ids()
+        self._flood: Flood | None = None
+
+    @keyword(tags=("load", "security"))
+    def start_flood(
+        self, charge_points: int = 1, *, frame: str = HEARTBEAT, longest: timedelta = timedelta(seconds=30)
+    ) -> list[str]:
+        """Has charge points send one kind of frame as fast as they can, from a process of its own.
+
+        They do not wait for answers, and read what they get. `Stop Flood` ends it; the end of the suite does too.
+
+        Args:
+            charge_points: how many.
+            frame: the text of a frame; `{n}` in it stands for the number of the frame.
+            longest: the flood ends after this time at the latest.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            ServiceError: they could not connect.
+            UsageError: there is a flood already, or `Aim Load At` was not called.
+
+        Example:
+        ```robotframework
+        Start Flood    5
+        ${load} =    Run Load    rate=20    duration=5 s
+        Stop Flood
+        ```
+        """
+        if self._flood is not None:
+            raise UsageError("There is a flood already; call `Stop Flood` first.")
+        aim = self._shop.aimed()
+        ids = [self._flooders.charge_point("FLOOD") for _ in range(charge_points)]
+        self._flood = Flood(
+            FloodPlan(
+                urls=[aim.url + aim.target.gateway_path(quote(each, safe="")) for each in ids],
+                subprotocol=aim.target.gateway.subprotocol,
+                frame=frame,
+                seconds=seconds(longest),
+            )
+        )
+        self.cleanup.add("the flood", self._close)
+        return ids
+
+    @keyword(tags=("load", "security"))
+    def stop_flood(self) -> FloodResult:
+        """Ends the flood.
+
+        Returns:
+            What came of it, with `sent` (frames), `closed` (charge points whose connection the gateway ended) and
+            `seconds`.
+
+        Raises:
+            UsageError: there is none.
+
+        Example:
+        ```robotframework
+        Start Flood
+        ${flood} =    Stop Flood
+        Log    ${flood.sent} frames
+        ```
+        """
+        if self._flood is None:
+            raise UsageError("There is no flood; `Start Flood` starts one.")
+        result = self._flood.stop()
+        self._flood = None
+        self.cleanup.discard(self._close)
+        logger.info(f"{result.sent} frames in {in_words(result.seconds)}; {result.closed} connections were ended.")
+        return result
+
+    def _close(self) -> None:
+        if self._flood is not None:
+            self._flood.close()
+            self._flood = None

@@ -1,0 +1,173 @@
+"""A fleet that goes on charging: it reconnects, and sends again what was not answered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ocpp_resilience.charge_points.errors import ConnectFailed, NoAnswer, NotConnected
+from ocpp_resilience.charge_points.point import Answer, ChargePoint
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
+from ocpp_resilience.text import counted, examples
+from ocpp_resilience.waiting import in_words
+
+ENDLESS = 1_000_000
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+"""Between two attempts to connect, in seconds."""
+
+
+@dataclass(slots=True)
+class FleetReport:
+    """What became of the messages of a fleet.
+
+    Attributes:
+        sent: messages, each counted once however often it was sent.
+        answered: of these, those with a CALLRESULT.
+        refused: those with a CALLERROR, by code.
+        repeated: how often a message was sent again on a new connection.
+        unanswered: messages that were neither answered nor refused in time.
+        wrong: answers that the protocol does not allow.
+        slowest: the longest wait for an answer, in seconds.
+    """
+
+    sent: int = 0
+    answered: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    unanswered: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        """Messages without an answer, and wrong answers."""
+        return [*self.unanswered, *self.wrong]
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line, with the first of what is wrong."""
+        refused = ", ".join(f"{count} refused with {code}" for code, count in sorted(self.refused.items()))
+        text = (
+            f"{self.answered} of {counted(self.sent, 'message')} of the fleet answered"
+            f"{f', {refused}' if refused else ''}, {self.repeated} sent again, {len(self.unanswered)} without an "
+            f"answer, {len(self.wrong)} answered wrongly, the slowest after {in_words(self.slowest)}"
+        )
+        return f"{text}; for example {examples(self.problems)}" if self.problems else text
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+class Fleet:
+    """Charge points that charge by chance, one outstanding CALL each, until they are told to stop.
+
+    Args:
+        points: the charge points, connected or not.
+        seed: decides what each says.
+        limit: the longest wait for an answer and for a connection, in seconds.
+        pause: between an answer and the next CALL of a charge point, in seconds.
+    """
+
+    def __init__(self, points: Sequence[ChargePoint], *, seed: int, limit: float, pause: float) -> None:
+        self.points = list(points)
+        self.report = FleetReport()
+        self._chance = random.Random(seed)  # noqa: S311 - has to be repeatable
+        self._limit = limit
+        self._pause = pause
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin; when this returns, each charge point has had answers.
+
+        Raises:
+            ExpectationFailed: that took longer than an answer may take.
+        """
+        neighbours = Neighbours()
+        for point in self.points:
+            chance = random.Random(self._chance.random())  # noqa: S311
+            script = SessionScript(point.id, chance, neighbours, ENDLESS)
+            self._tasks.append(asyncio.create_task(self._charge(point, script), name=f"fleet: {point.id}"))
+        until = time.monotonic() + self._limit
+        while not all(point.seen(kind=MessageType.CALLRESULT) for point in self.points):
+            if time.monotonic() > until:
+                await self.abandon()
+                raise ExpectationFailed(f"Not every charge point of the fleet was answered: {self.report}.")
+            await asyncio.sleep(FIRST_PAUSE)
+
+    async def stop(self) -> FleetReport:
+        """Have each charge point end the message that it is at; returns what became of all of them."""
+        self._stopping.set()
+        await asyncio.gather(*self._tasks)
+        return self.report
+
+    async def abandon(self) -> None:
+        """End at once, whatever is outstanding."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _charge(self, point: ChargePoint, script: SessionScript) -> None:
+        run = script.run()
+        steps = next(run)
+        while not self._stopping.is_set():
+            payloads: list[dict[str, Any] | None] = []
+            for action, payload in steps:
+                answer = None if self._stopping.is_set() else await self._say(point, action, payload)
+                usable = answer is not None and answer.code is None and isinstance(answer.payload, dict)
+                payloads.append(answer.payload if answer is not None and usable else None)
+            steps = run.send(payloads)
+
+    async def _say(self, point: ChargePoint, action: str, payload: dict[str, Any]) -> Answer | None:
+        """Send a message until it is answered, refused, or its time is up."""
+        self.report.sent += 1
+        message_id = point.new_message_id()
+        began = time.monotonic()
+        attempts = 0
+        while True:
+            try:
+                if not point.connected:
+                    await self._connect(point, began)
+                self.report.repeated += attempts > 0
+                attempts += 1
+                answer = await point.call(action, payload, limit=self._limit, message_id=message_id)
+            except NotConnected:
+                if self._stopping.is_set():
+                    return None  # nobody knows whether it was applied; the model goes on with both
+                continue
+            except NoAnswer as late:
+                self.report.unanswered.append(str(late))
+                return None
+            except ConnectFailed as failed:
+                if not self._stopping.is_set():
+                    self.report.unanswered.append(f"{action} of {point.id} could not be sent: {failed}")
+                return None
+            break
+        self.report.slowest = max(self.report.slowest, answer.seconds)
+        if answer.code is not None:
+            self.report.refused[answer.code] += 1
+        else:
+            self.report.answered += 1
+            self.report.wrong += [f"{action} '{message_id}' of {point.id}: {each}" for each in answer.problems]
+        await asyncio.sleep(self._pause)
+        return answer
+
+    async def _connect(self, point: ChargePoint, began: float) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await point.connect(limit=self._limit)
+            except ConnectFailed:
+                if self._stopping.is_set() or time.monotonic() - began > self._limit:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                return

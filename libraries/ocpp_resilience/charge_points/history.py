@@ -1,0 +1,86 @@
+"""What charge points sent over their WebSockets and what became of it, as a model of the protocol takes it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from ocpp_resilience.charge_points.point import ChargePoint
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
+from ocpp_resilience.ocpp.model.v16 import VERSION
+from ocpp_resilience.ocpp.validation import validate_request
+
+_OUTCOMES = {MessageType.CALLRESULT: Outcome.ANSWERED, MessageType.CALLERROR: Outcome.REFUSED}
+
+
+class PointHistory:
+    """Gives a model the CALLs of charge points, in the order in which each sent them.
+
+    A charge point of which frames are missing, or that was answered to an invalid CALL, is judged by its answers alone.
+
+    Args:
+        points: the charge points.
+        behaviour: what the system does where the specification leaves a choice.
+    """
+
+    def __init__(self, points: Sequence[ChargePoint], behaviour: Behaviour | None = None) -> None:
+        self._points = points
+        self._behaviour = behaviour
+        self.model = Model16(behaviour)
+
+    def settle(self) -> list[str]:
+        """Give the model everything up to now; returns what is wrong with the answers."""
+        self.model = Model16(self._behaviour)
+        problems: list[str] = []
+        ids = [point.id for point in self._points]
+        for point in self._points:
+            frames = list(point.frames.copy())
+            if ids.count(point.id) > 1:
+                self.model.leave_out(point.id, "several connections used this id")
+            if frames and frames[0].number > 1:
+                self.model.leave_out(point.id, "its oldest frames were not kept")
+            for exchange in exchanges(point.id, frames):
+                if exchange.outcome is not Outcome.ANSWERED and not _is_valid(exchange):
+                    continue
+                if not _is_valid(exchange):
+                    self.model.leave_out(point.id, f"{exchange} is invalid, and was accepted")
+                problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
+        return problems
+
+
+def exchanges(charge_point: str, frames: Iterable[Frame]) -> Iterator[Exchange]:
+    """The CALLs that a charge point sent, each with its answer: the first that came behind it with its message id."""
+    calls: list[tuple[Frame, Frame | None]] = []
+    waiting: dict[str | None, deque[int]] = {}
+    for frame in frames:
+        if frame.direction is Direction.SENT:
+            if frame.kind is MessageType.CALL:
+                waiting.setdefault(frame.message_id, deque()).append(len(calls))
+                calls.append((frame, None))
+        elif frame.kind in _OUTCOMES and (places := waiting.get(frame.message_id)):
+            # A CALL that was sent again after a reconnect: its answer came on the newer connection.
+            place = places.pop()
+            calls[place] = calls[place][0], frame
+    for call, answer in calls:
+        payload = call.payload if isinstance(call.payload, dict) else {}
+        kind = MessageType.CALLRESULT if answer is None or answer.kind is None else answer.kind
+        yield Exchange(
+            charge_point=charge_point,
+            message_id=call.message_id or "",
+            action=call.action or "",
+            payload=payload,
+            outcome=Outcome.UNKNOWN if answer is None else _OUTCOMES[kind],
+            answer=None if answer is None else answer.payload,
+            began=call.time,
+            ended=call.time if answer is None else answer.time,
+            maybe_elsewhere=call.action == "Heartbeat",
+        )
+
+
+def _is_valid(exchange: Exchange) -> bool:
+    try:
+        return not validate_request(VERSION, exchange.action, exchange.payload)
+    except UsageError:
+        return False

@@ -1,0 +1,127 @@
+"""Charging sessions that are unlike each other, and sessions whose messages are sent again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ocpp_resilience.charge_points.many import Exchange, all_succeeded, together
+from ocpp_resilience.charge_points.point import Answer, ChargePoint
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
+from ocpp_resilience.text import counted, examples
+
+
+@dataclass(slots=True)
+class RepeatedSessions:
+    """What became of messages that were sent again.
+
+    Attributes:
+        sent_again: how many.
+        other_answers: those that were not answered as the first time, each with both answers.
+    """
+
+    sent_again: int = 0
+    other_answers: list[str] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line, with the first of what is wrong."""
+        text = f"{counted(self.sent_again, 'message')} sent again, {len(self.other_answers)} answered otherwise"
+        return f"{text}; for example {examples(self.other_answers)}" if self.other_answers else text
+
+
+async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int, *, limit: float) -> Exchange:
+    """Have all of them go through a script of sessions by chance, at the same time.
+
+    Args:
+        points: the charge points.
+        rounds: how many times each says something.
+        seed: decides what each says.
+        limit: the longest wait for each answer, in seconds.
+    """
+    chance, neighbours = random.Random(seed), Neighbours()  # noqa: S311 - has to be repeatable
+    chances = {point.id: random.Random(chance.random()) for point in points}  # noqa: S311
+    whole = Exchange(sent=0, answers=[], problems=[], seconds=0.0)
+
+    async def act(point: ChargePoint) -> None:
+        script = SessionScript(point.id, chances[point.id], neighbours, rounds).run()
+        steps = next(script)
+        while True:
+            payloads: list[dict[str, Any] | None] = []
+            for action, payload in steps:
+                whole.sent += 1
+                payloads.append(None)
+                try:
+                    answer = await point.call(action, payload, limit=limit)
+                    whole.answers.append(answer)
+                    payloads[-1] = answer.accepted()
+                except ExpectationFailed as error:
+                    whole.problems.append(str(error))
+            try:
+                steps = script.send(payloads)
+            except StopIteration:
+                return
+
+    began = time.monotonic()
+    await together(points, act)
+    whole.seconds = time.monotonic() - began
+    return whole
+
+
+async def charge_repeatedly(points: Sequence[ChargePoint], *, limit: float) -> RepeatedSessions:
+    """Have each of them send the messages of a session again, over new connections and under new message ids.
+
+    Args:
+        points: the charge points, which are connected.
+        limit: the longest wait for each answer, and for a connection, in seconds.
+
+    Raises:
+        ExpectationFailed: a message was not answered, or a charge point could not connect again.
+    """
+    whole = RepeatedSessions()
+    results = await together(points, lambda point: _repeat_session(point, whole, limit))
+    all_succeeded(results, "charge points could not send their session again")
+    return whole
+
+
+async def _repeat_session(point: ChargePoint, whole: RepeatedSessions, limit: float) -> None:
+    async def again(action: str, payload: dict[str, Any]) -> Any:
+        first = await point.call(action, payload, limit=limit)
+        await _reconnect(point, limit)
+        _compare(whole, first, await point.call(action, payload, limit=limit, message_id=first.message_id))
+        # Cut before the answer: whether the gateway has read it is not known, and must not matter.
+        await point.send_call(action, payload, first.message_id)
+        whole.sent_again += 1
+        await _reconnect(point, limit)
+        _compare(whole, first, await point.call(action, payload, limit=limit, message_id=first.message_id))
+        _compare(whole, first, await point.call(action, payload, limit=limit))
+        return first.accepted()
+
+    start = {"connectorId": 1, "idTag": "TEST-TAG", "meterStart": 1000, "timestamp": rfc3339()}
+    transaction = (await again("StartTransaction", start)).get("transactionId")
+    for meter in (1500, 1750):
+        sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
+        value = {"timestamp": rfc3339(), "sampledValue": [sample]}
+        await again("MeterValues", {"connectorId": 1, "transactionId": transaction, "meterValue": [value]})
+    stop = {"transactionId": transaction, "idTag": "TEST-TAG", "meterStop": 2000, "timestamp": rfc3339()}
+    await again("StopTransaction", stop)
+
+
+async def _reconnect(point: ChargePoint, limit: float) -> None:
+    await point.abort()
+    await point.connect(limit=limit)
+
+
+def _compare(whole: RepeatedSessions, first: Answer, second: Answer) -> None:
+    whole.sent_again += 1
+    seen, wanted = (each.payload if each.code is None else f"CALLERROR {each.code}" for each in (second, first))
+    if seen != wanted:
+        whole.other_answers.append(
+            f"{second.action} '{second.message_id}' of {second.charge_point} sent again was answered with {seen}, "
+            f"the first time with {wanted}"
+        )

@@ -1,0 +1,211 @@
+"""Nothing is left behind by an interpreter that is killed: neither its child processes nor their folders.
+
+An interpreter that gets SIGKILL cannot end its children. So a small process, the guardian, outlives it: the end of a
+pipe tells it that the interpreter is gone, on Linux as on macOS. (PR_SET_PDEATHSIG is sent when the *thread* ends that
+started the child, which a fault schedule has, and only Linux has it.) Should the guardian be killed too, the next run
+finds the folders, each with a note of its owner and of the process that runs in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PREFIX = "resilience-"
+"""How the names of folders begin that are looked at when their owner is gone."""
+NOTE = ".owner.json"
+END_LIMIT = 5.0
+
+Owned = dict[str, Any]
+"""`{"process": id, "created": moment}` or `{"folder": path}`."""
+
+
+class Guardian:
+    """This interpreter's side: starts the guardian with the first thing to guard, and tells it of the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owned: dict[str, Owned] = {}
+        self._starter = os.getpid()
+
+    def add_process(self, pid: int) -> None:
+        """Guard a child that leads a process group of its own."""
+        with contextlib.suppress(psutil.Error):
+            self._tell(f"process {pid}", {"process": pid, "created": psutil.Process(pid).create_time()})
+
+    def add_folder(self, folder: Path) -> None:
+        """Guard a folder."""
+        self._tell(f"folder {folder}", {"folder": str(folder)})
+
+    def remove_process(self, pid: int) -> None:
+        """The child has ended, and its group with it."""
+        self._tell(f"process {pid}", None)
+
+    def remove_folder(self, folder: Path) -> None:
+        """The folder is gone."""
+        self._tell(f"folder {folder}", None)
+
+    def close(self) -> None:
+        """End the guardian; what it guards is ended by it."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is not None and process.stdin is not None and os.getpid() == self._starter:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(END_LIMIT)
+
+    def forget(self) -> None:
+        """In a forked interpreter: the guardian is the parent's, and must see the end of the parent alone."""
+        self._lock = threading.RLock()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.returncode = 0  # it is not this one's to wait for
+            self._process.stdin.close()
+        self._process, self._owned, self._starter = None, {}, os.getpid()
+
+    def _tell(self, key: str, owned: Owned | None) -> None:
+        with self._lock:
+            if owned is None:
+                self._owned.pop(key, None)
+            else:
+                self._owned[key] = owned
+            if self._process is not None:
+                with contextlib.suppress(OSError):  # it was killed: another one has to know all there is
+                    self._write({"key": key, "owned": owned})
+                    return
+                self._process.wait()
+                self._process = None
+            if self._owned:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", __file__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    start_new_session=True,
+                )
+                for known, each in self._owned.items():
+                    self._write({"key": known, "owned": each})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            os.write(self._process.stdin.fileno(), json.dumps(message).encode() + b"\n")
+
+
+def make_folder() -> Path:
+    """A temporary folder with a note of its owner. Folders of owners that were killed are removed first, once."""
+    _sweep_once()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    note(folder)
+    return folder
+
+
+def note(folder: Path, child: int | None = None) -> None:
+    """Write down in a folder who owns it, and the process that runs in it."""
+    found = {"where": _where(), "owner": _identity(os.getpid()), "child": child and _identity(child)}
+    unfinished = folder / f"{NOTE}.new"
+    unfinished.write_text(json.dumps(found), encoding="utf-8")
+    unfinished.replace(folder / NOTE)
+
+
+def sweep(parent: Path) -> list[Path]:
+    """Remove the folders in `parent` whose owners are gone, and kill what still runs in them; returns the folders."""
+    stale = []
+    for found in sorted(parent.glob(f"{PREFIX}*/{NOTE}")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            read = json.loads(found.read_text(encoding="utf-8"))
+            if read["where"] != _where() or found.stat().st_uid != os.getuid() or _lives(read["owner"]):
+                continue
+            if read["child"]:
+                _end_group(*read["child"])
+            shutil.rmtree(found.parent, ignore_errors=True)
+            stale.append(found.parent)
+    return stale
+
+
+def _sweep_once() -> None:
+    if not _swept:
+        _swept.append(True)
+        sweep(Path(tempfile.gettempdir()))
+
+
+_swept: list[bool] = []
+
+
+def _identity(pid: int) -> tuple[int, float]:
+    with contextlib.suppress(psutil.Error):
+        return pid, psutil.Process(pid).create_time()
+    return pid, 0.0
+
+
+def _lives(identity: tuple[int, float]) -> bool:
+    pid, created = identity
+    with contextlib.suppress(psutil.Error):
+        return abs(psutil.Process(pid).create_time() - created) < 1
+    return False
+
+
+def _where() -> str:
+    """Where process ids mean what they mean here: this machine, and on Linux this namespace."""
+    name = os.uname().nodename
+    with contextlib.suppress(OSError):
+        return f"{name} {Path('/proc/self/ns/pid').readlink()}"
+    return name
+
+
+def _end_group(pid: int, created: float) -> None:
+    """Kill a process, those below it, and its group, unless the id means another process by now."""
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - created) >= 1:
+            return
+        below = process.children(recursive=True)
+    except psutil.Error:  # the leader has ended; the id of a group is not given away while it has members
+        below = []
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+    for child in below:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+def watch(lines: Iterable[bytes]) -> None:
+    """The guardian's side: read until the interpreter is gone, then end what it has left."""
+    owned: dict[str, Owned] = {}
+    for line in lines:
+        message = json.loads(line)
+        if message["owned"] is None:
+            owned.pop(message["key"], None)
+        else:
+            owned[message["key"]] = message["owned"]
+    for each in owned.values():
+        if "process" in each:
+            _end_group(each["process"], each["created"])
+    for each in owned.values():
+        if "folder" in each:
+            shutil.rmtree(each["folder"], ignore_errors=True)
+
+
+GUARDIAN = Guardian()
+"""The guardian of this interpreter."""
+
+os.register_at_fork(after_in_child=GUARDIAN.forget)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    watch(sys.stdin.buffer)

@@ -1,0 +1,178 @@
+"""Charge points that send as fast as they can, in a process of their own.
+
+`python -m ocpp_resilience.load.flood` reads a `FloodPlan` as one line of JSON from its standard input and floods until
+that ends, or the plan's time is over. It then writes a `FloodResult`. Sockets and threads instead of an event loop: a
+flood is to cost the sender less than the receiver.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.frames import Frame, Opcode
+
+from ocpp_resilience.errors import ServiceError
+
+BLOCK = 500
+"""Frames that are handed to the system at once."""
+CONNECT_SECONDS = 10.0
+
+
+class FloodPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent, and where to.
+
+    Attributes:
+        urls: a WebSocket address for each charge point.
+        subprotocol: the subprotocol that each offers.
+        frame: the text of a frame; `{n}` stands for its number.
+        seconds: the longest time.
+    """
+
+    urls: list[str]
+    subprotocol: str
+    frame: str
+    seconds: float
+
+
+class FloodResult(msgspec.Struct, kw_only=True):
+    """What came of it.
+
+    Attributes:
+        sent: frames that the system took, of all charge points.
+        closed: charge points whose connection the gateway ended.
+        seconds: how long they sent.
+    """
+
+    sent: int = 0
+    closed: int = 0
+    seconds: float = 0.0
+
+
+class Flood:
+    """A flood that runs.
+
+    Args:
+        plan: what it does.
+
+    Raises:
+        ServiceError: a charge point could not connect; says why.
+    """
+
+    def __init__(self, plan: FloodPlan) -> None:
+        command = [sys.executable, "-m", "ocpp_resilience.load.flood"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101
+        self._process.stdin.write(msgspec.json.encode(plan) + b"\n")
+        if self._process.stdout.readline() != b"connected\n":
+            _, error = self._process.communicate()
+            raise ServiceError(f"The flood did not begin: {error.decode('utf-8', 'replace').strip()[-500:]}")
+
+    def stop(self) -> FloodResult:
+        """End it and return what came of it.
+
+        Raises:
+            ServiceError: it ended without a result; says why.
+        """
+        output, error = self._process.communicate(timeout=CONNECT_SECONDS)
+        if self._process.returncode:
+            raise ServiceError(f"The flood broke off: {error.decode('utf-8', 'replace').strip()[-500:]}")
+        return msgspec.json.decode(output, type=FloodResult)
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def main() -> int:
+    """Flood as the plan on standard input says."""
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=FloodPlan)
+    result = FloodResult()
+    over = threading.Event()
+    begun = threading.Semaphore(0)
+    connections = [_connect(url, plan.subprotocol) for url in plan.urls]
+    sys.stdout.write("connected\n")
+    sys.stdout.flush()
+    threads = [
+        threading.Thread(target=_send, args=(each, plan, result, over, begun), daemon=True) for each in connections
+    ]
+    threads += [threading.Thread(target=_discard, args=(each,), daemon=True) for each in connections]
+    began = time.monotonic()
+    threading.Timer(plan.seconds, over.set).start()
+    threading.Thread(target=_wait_for_the_end, args=(over,), daemon=True).start()
+    for thread in threads:
+        thread.start()
+    begun.acquire(timeout=CONNECT_SECONDS)
+    over.wait()
+    result.seconds = round(time.monotonic() - began, 3)
+    sys.stdout.buffer.write(msgspec.json.encode(result))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _wait_for_the_end(over: threading.Event) -> None:
+    """The starter closes standard input, and so does its end."""
+    sys.stdin.buffer.read()
+    over.set()
+
+
+def _connect(url: str, subprotocol: str) -> socket.socket:
+    parts = urlsplit(url)
+    connection = socket.create_connection((parts.hostname or "", parts.port or 80), CONNECT_SECONDS)
+    key = base64.b64encode(os.urandom(16)).decode()
+    connection.sendall(
+        f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n".encode()
+    )
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = connection.recv(4096)
+        if not data:
+            break
+        head += data
+    if not head.startswith(b"HTTP/1.1 101 "):
+        raise SystemExit(f"{url} answered {head.splitlines()[0].decode('latin-1') if head else 'nothing'}")
+    connection.settimeout(None)
+    # The end resets the connection: what the gateway has not read yet is not to follow the flood.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return connection
+
+
+def _send(
+    connection: socket.socket, plan: FloodPlan, result: FloodResult, over: threading.Event, begun: threading.Semaphore
+) -> None:
+    number = 0
+    try:
+        while not over.is_set() or not number:
+            texts = (plan.frame.replace("{n}", str(number + each)).encode() for each in range(BLOCK))
+            connection.sendall(b"".join(Frame(Opcode.TEXT, text).serialize(mask=True) for text in texts))
+            number += BLOCK
+            result.sent += BLOCK
+            begun.release()
+    except OSError:
+        if not over.is_set():
+            result.closed += 1
+
+
+def _discard(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while connection.recv(65536):
+            pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

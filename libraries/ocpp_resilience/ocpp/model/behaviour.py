@@ -1,0 +1,58 @@
+"""What a system does where the OCPP specification leaves a choice."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+Tolerance = Annotated[float, msgspec.Meta(ge=0, le=3600)]
+
+
+class OnBusyConnector(StrEnum):
+    """What a StartTransaction on a connector does to the transaction that runs there."""
+
+    KEEP = "keep"
+    END = "end"
+    ANY = "any"
+
+
+class MeterCurrent(StrEnum):
+    """Which reading of the energy register a transaction shows."""
+
+    LAST = "last"
+    NEWEST = "newest"
+    HIGHEST = "highest"
+
+
+class RepeatedStart(StrEnum):
+    """What a StartTransaction comes to that equals an earlier one in connector, id tag, meter start and timestamp."""
+
+    SAME = "same"
+    RUNNING = "running"
+    NEW = "new"
+
+
+class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the system does where the OCPP specification leaves a choice; the defaults are the reference server's.
+
+    Attributes:
+        clock_tolerance: seconds by which the system's clock may differ from that of the tests.
+        registration: the statuses with which a BootNotification may be answered.
+        authorization: the statuses with which an id tag may be answered.
+        data_transfer: the statuses with which a DataTransfer of a vendor that nobody knows may be answered.
+        busy_connector: what a start does to a transaction that runs on its connector: `keep` it, `end` it, or `any`.
+        repeated_start: what a start comes to that equals an earlier one: the `same` transaction, also when it is over;
+            the same only while it is `running`; or a `new` one.
+        meter_current: which reading a transaction shows: the `last` received, the one with the `newest` timestamp, or
+            the `highest`.
+    """
+
+    clock_tolerance: Tolerance = 2.0
+    registration: list[str] = msgspec.field(default_factory=lambda: ["Accepted"])
+    authorization: list[str] = msgspec.field(default_factory=lambda: ["Accepted"])
+    data_transfer: list[str] = msgspec.field(default_factory=lambda: ["UnknownVendorId"])
+    busy_connector: OnBusyConnector = OnBusyConnector.KEEP
+    repeated_start: RepeatedStart = RepeatedStart.SAME
+    meter_current: MeterCurrent = MeterCurrent.LAST

@@ -1,0 +1,64 @@
+"""What a model is told of one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ocpp_resilience.ocpp.model.v16 import Model16
+
+
+class Outcome(StrEnum):
+    """What is known of a CALL."""
+
+    ANSWERED = "answered"
+    """A CALLRESULT was seen: it was applied."""
+    REFUSED = "refused"
+    """A CALLERROR was seen, or it was certainly not sent: it must never be applied."""
+    UNKNOWN = "unknown"
+    """Nobody knows whether it was applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A CALL of a charge point and what became of it.
+
+    Attributes:
+        charge_point: whose CALL it was.
+        message_id: its message id.
+        action: its action.
+        payload: its payload.
+        outcome: what is known of it.
+        answer: the payload of its CALLRESULT.
+        began: when it was handed over, in seconds since 1970.
+        ended: when its answer was seen, in seconds since 1970.
+        maybe_elsewhere: whether the answer may come from a gateway that did not hand the CALL on, as that to a
+            Heartbeat while Redis is away.
+    """
+
+    charge_point: str
+    message_id: str
+    action: str
+    payload: Mapping[str, Any]
+    outcome: Outcome = Outcome.ANSWERED
+    answer: Any = None
+    began: float
+    ended: float
+    maybe_elsewhere: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.action} '{self.message_id}' of {self.charge_point}"
+
+
+class History(Protocol):
+    """Messages of one way into the system, with a model that is given them."""
+
+    @property
+    def model(self) -> Model16:
+        """Has been given what was settled."""
+
+    def settle(self) -> list[str]:
+        """Give the model everything up to now; returns what is wrong with the answers."""

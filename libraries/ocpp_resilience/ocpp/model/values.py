@@ -1,0 +1,95 @@
+"""What a field of the state may be, where that is not one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from ocpp_resilience.clock import rfc3339
+
+Allowed: TypeAlias = Any
+"""A value, or one of the classes below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A point in time, however it is written.
+
+    Attributes:
+        text: as the charge point wrote it.
+    """
+
+    text: str
+
+    def allows(self, value: object) -> bool:
+        """Whether `value` is the same moment."""
+        return value == self.text or (isinstance(value, str) and moment(value) == moment(self.text) is not None)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A point in time, with zone, in a span of seconds since 1970.
+
+    Attributes:
+        earliest, latest: the span.
+    """
+
+    earliest: float
+    latest: float
+
+    def allows(self, value: object) -> bool:
+        """Whether `value` is a moment in the span."""
+        seconds = moment(value) if isinstance(value, str) else None
+        return seconds is not None and self.earliest <= seconds <= self.latest
+
+    def or_within(self, other: object) -> Within:
+        """The span that holds both."""
+        if not isinstance(other, Within):
+            return self
+        return Within(min(self.earliest, other.earliest), max(self.latest, other.latest))
+
+    def __str__(self) -> str:
+        latest = "now" if self.latest == float("inf") else rfc3339(self.latest)
+        return f"a time with zone from {rfc3339(self.earliest)} to {latest}"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of several values."""
+
+    values: tuple[Any, ...]
+
+    def allows(self, value: object) -> bool:
+        """Whether `value` is one of them."""
+        return value in self.values
+
+    def __str__(self) -> str:
+        return " or ".join(repr(each) for each in self.values)
+
+
+def allows(allowed: Allowed, value: object) -> bool:
+    """Whether a field may have this value."""
+    if isinstance(allowed, Instant | Within | OneOf):
+        return allowed.allows(value)
+    return bool(type(allowed) is type(value) and allowed == value)
+
+
+def shown(allowed: Allowed) -> str:
+    """What is allowed, for a message."""
+    return str(allowed) if isinstance(allowed, Instant | Within | OneOf) else repr(allowed)
+
+
+def moment(text: str) -> float | None:
+    """An RFC 3339 time in seconds since 1970; `None` where it is none, or has no zone."""
+    try:
+        # A leap second is the one before, which is as exact as seconds since 1970 are.
+        parsed = datetime.fromisoformat(text.upper().replace(":60", ":59"))
+    except ValueError:
+        return None
+    if parsed.tzinfo is None:
+        return None
+    return (parsed - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()

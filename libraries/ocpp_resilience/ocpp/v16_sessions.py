@@ -1,0 +1,260 @@
+"""Charging sessions of every shape that OCPP 1.6 allows, by chance: for tests of what messages mean.
+
+A script is a generator: it yields the next CALLs of a charge point and is sent the payloads of their answers, `None`
+for one that was refused or not answered.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, TypeAlias
+
+from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.ocpp.v16 import CORE, VERSION
+
+Step: TypeAlias = tuple[str, dict[str, Any]]
+Answers: TypeAlias = Sequence[dict[str, Any] | None]
+Script: TypeAlias = Generator[list[Step], Answers, None]
+
+MOST_CONNECTORS = 4
+SESSION_ACTIONS = tuple(CORE)
+"""The actions that a script sends."""
+STATUSES = (
+    "Available",
+    "Preparing",
+    "Charging",
+    "SuspendedEV",
+    "SuspendedEVSE",
+    "Finishing",
+    "Reserved",
+    "Unavailable",
+)
+REASONS = ("EmergencyStop", "EVDisconnected", "HardReset", "Local", "Other", "PowerLoss", "Reboot", "Remote")
+OTHER_SAMPLES: tuple[dict[str, str], ...] = (
+    {"value": "230.1", "measurand": "Voltage", "unit": "V", "phase": "L1-N"},
+    {"value": "16.0", "measurand": "Current.Import", "unit": "A", "phase": "L2"},
+    {"value": "11.5", "measurand": "Power.Active.Import", "unit": "kW"},
+    {"value": "57", "measurand": "SoC", "unit": "Percent", "location": "EV"},
+    {"value": "99999", "measurand": "Energy.Active.Import.Register", "unit": "Wh", "phase": "L1"},
+    {"value": "88888", "measurand": "Energy.Active.Export.Register", "unit": "Wh"},
+    {"value": "77", "measurand": "Energy.Active.Import.Interval", "unit": "Wh"},
+    {"value": "4.2", "measurand": "Energy.Reactive.Import.Register", "unit": "kvarh"},
+)
+"""Samples that say nothing of the energy register."""
+
+
+@dataclass(slots=True)
+class _Charging:
+    """A transaction as its charge point knows it."""
+
+    id: int
+    connector: int
+    meter: int
+    start: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Neighbours:
+    """What charge points know of each other: the ids of transactions that are not their own.
+
+    Attributes:
+        transactions: id and charge point of each transaction.
+    """
+
+    transactions: list[tuple[int, str]] = field(default_factory=list)
+
+    def foreign(self, charge_point: str, chance: random.Random) -> int | None:
+        """A transaction of another charge point."""
+        others = [number for number, owner in self.transactions if owner != charge_point]
+        return chance.choice(others) if others else None
+
+
+class SessionScript:
+    """What one charge point says, by chance.
+
+    Args:
+        charge_point: its id.
+        chance: decides.
+        neighbours: whose transactions it tries to change.
+        rounds: how many times it says something.
+    """
+
+    def __init__(self, charge_point: str, chance: random.Random, neighbours: Neighbours, rounds: int) -> None:
+        self.charge_point = charge_point
+        self._chance = chance
+        self._neighbours = neighbours
+        self._rounds = rounds
+        self._connectors = chance.randint(1, MOST_CONNECTORS)
+        self._running: dict[int, _Charging] = {}
+        self._ended: list[_Charging] = []
+        # Some charge points were offline: what they tell happened days ago.
+        self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
+
+    def run(self) -> Script:
+        """The script."""
+        yield [self._boot(), self._status(0), *(self._status(number) for number in self._numbers())]
+        for _ in range(self._rounds):
+            steps = self._steps()
+            answers = yield steps
+            self._learn(steps, answers)
+        for charging in list(self._running.values()):
+            if self._chance.random() < 0.7:
+                yield [self._stop(charging), self._status(charging.connector, "Available")]
+
+    def _numbers(self) -> range:
+        return range(1, self._connectors + 1)
+
+    def _now(self) -> str:
+        """A time after all that were told before, in one zone or another."""
+        self._clock += timedelta(milliseconds=self._chance.randrange(1, 60_000))
+        if self._chance.random() < 0.8:
+            return rfc3339(self._clock)
+        zone = timezone(timedelta(minutes=self._chance.choice((-300, 60, 120, 345))))
+        return self._clock.astimezone(zone).isoformat(timespec="milliseconds")
+
+    def _steps(self) -> list[Step]:
+        chance, steps = self._chance, list[Step]()
+        for _ in range(chance.randint(2, 6)):
+            # A start whose answer is not known yet ends what can be said of its connector.
+            told = {step[1]["connectorId"] for step in steps if step[0] == "StartTransaction"}
+            idle = [number for number in self._numbers() if number not in self._running and number not in told]
+            running = list(self._running.values())
+            dice = chance.random()
+            if idle and dice < 0.3:
+                steps += self._starts(chance.choice(idle))
+            elif running and dice < 0.65:
+                steps += self._while_charging(chance.choice(running))
+            elif dice < 0.75:
+                steps += self._not_its_own()
+            else:
+                steps.append(self._something_else())
+        return steps
+
+    def _starts(self, connector: int) -> list[Step]:
+        meter = self._chance.choice((0, 1, self._chance.randrange(2_000_000)))
+        start = {
+            "connectorId": connector,
+            "idTag": self._chance.choice(("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")),
+            "meterStart": meter,
+            "timestamp": self._now(),
+        }
+        steps: list[Step] = [("StartTransaction", start)]
+        if self._chance.random() < 0.3:
+            steps.append(("StartTransaction", dict(start)))
+        if self._chance.random() < 0.3:
+            # Readings behind a start whose answer is not there yet go to the transaction on the connector.
+            steps.append(self._meter_values(connector, None, meter))
+        return steps
+
+    def _while_charging(self, charging: _Charging) -> list[Step]:
+        dice = self._chance.random()
+        if dice < 0.6:
+            named = None if self._chance.random() < 0.3 else charging.id
+            charging.meter += self._chance.randrange(0, 9_000)
+            return [self._meter_values(charging.connector, named, charging.meter)]
+        if dice < 0.7:
+            return [("StartTransaction", dict(charging.start))]
+        stop = self._stop(charging)
+        steps = [stop]
+        if self._chance.random() < 0.4:
+            steps.append(("StopTransaction", {**stop[1], "meterStop": charging.meter + 77, "reason": "Other"}))
+        if self._chance.random() < 0.4:
+            steps.append(self._meter_values(charging.connector, charging.id, charging.meter + 99))
+        return steps
+
+    def _stop(self, charging: _Charging) -> Step:
+        self._running.pop(charging.connector, None)
+        self._ended.append(charging)
+        charging.meter += self._chance.randrange(0, 9_000)
+        stop: dict[str, Any] = {
+            "transactionId": charging.id,
+            "meterStop": charging.meter,
+            "timestamp": self._now(),
+        }
+        if self._chance.random() < 0.7:
+            stop["reason"] = self._chance.choice(REASONS)
+        if self._chance.random() < 0.6:
+            stop["idTag"] = charging.start["idTag"]
+        if self._chance.random() < 0.3:
+            sample = {"value": str(charging.meter + 5), "context": "Transaction.End"}
+            stop["transactionData"] = [{"timestamp": stop["timestamp"], "sampledValue": [sample]}]
+        return "StopTransaction", stop
+
+    def _meter_values(self, connector: int, transaction: int | None, meter: int) -> Step:
+        chance = self._chance
+        values = []
+        for number in range(chance.randint(1, 3)):
+            register: dict[str, str] = {"value": str(meter + number)}
+            if chance.random() < 0.3:
+                register |= {"value": f"{(meter + number) / 1000:.3f}", "unit": "kWh"}
+            elif chance.random() < 0.5:
+                register |= {"unit": "Wh"}
+            if chance.random() < 0.5:
+                register["measurand"] = "Energy.Active.Import.Register"
+            if chance.random() < 0.5:
+                register["context"] = chance.choice(("Sample.Periodic", "Sample.Clock", "Trigger"))
+            samples = [register, *chance.sample(OTHER_SAMPLES, chance.randint(0, 2))]
+            chance.shuffle(samples)
+            values.append({"timestamp": self._now(), "sampledValue": samples})
+        payload: dict[str, Any] = {"connectorId": connector, "meterValue": values}
+        if transaction is not None:
+            payload["transactionId"] = transaction
+        return "MeterValues", payload
+
+    def _not_its_own(self) -> list[Step]:
+        """Stops and readings for a transaction that is another's, over, or that there never was."""
+        chance = self._chance
+        ended = chance.choice(self._ended).id if self._ended else None
+        foreign = self._neighbours.foreign(self.charge_point, chance)
+        number = chance.choice([each for each in (ended, foreign, 2**31 - 1, 0, -1) if each is not None])
+        if chance.random() < 0.5:
+            stop = {"transactionId": number, "meterStop": 4_711, "timestamp": self._now(), "reason": "PowerLoss"}
+            return [("StopTransaction", stop)]
+        return [self._meter_values(chance.choice(self._numbers()), number, 4_711)]
+
+    def _something_else(self) -> Step:
+        chance = self._chance
+        dice = chance.random()
+        if dice < 0.4:
+            return self._status(chance.randint(0, self._connectors))
+        if dice < 0.5:
+            return self._boot()
+        if dice < 0.6:
+            status = chance.choice(("Downloaded", "DownloadFailed", "Downloading", "Installing", "Installed", "Idle"))
+            return "FirmwareStatusNotification", {"status": status}
+        if dice < 0.7:
+            return "DiagnosticsStatusNotification", {"status": chance.choice(("Idle", "Uploaded", "Uploading"))}
+        action = chance.choice(("Authorize", "DataTransfer", "Heartbeat"))
+        return action, VERSION.sample(action)
+
+    def _boot(self) -> Step:
+        chance = self._chance
+        boot = {"chargePointVendor": chance.choice(("ACME", "Vörlag")), "chargePointModel": f"M-{chance.randrange(9)}"}
+        for name in ("chargePointSerialNumber", "chargeBoxSerialNumber", "firmwareVersion", "iccid", "meterType"):
+            if chance.random() < 0.5:
+                boot[name] = f"{name[:3]}-{chance.randrange(1000)}"
+        return "BootNotification", boot
+
+    def _status(self, connector: int, status: str | None = None) -> Step:
+        chance = self._chance
+        error = "NoError" if chance.random() < 0.7 else chance.choice(("GroundFailure", "OtherError", "WeakSignal"))
+        chosen = status or ("Faulted" if error != "NoError" else chance.choice(STATUSES))
+        payload: dict[str, Any] = {"connectorId": connector, "errorCode": error, "status": chosen}
+        if chance.random() < 0.5:
+            payload["timestamp"] = self._now()
+        if chance.random() < 0.3:
+            payload |= {"info": "by chance", "vendorErrorCode": "E-1", "vendorId": "org.example"}
+        return "StatusNotification", payload
+
+    def _learn(self, steps: Sequence[Step], answers: Answers) -> None:
+        for (action, payload), answer in zip(steps, answers, strict=True):
+            number = answer.get("transactionId") if answer else None
+            if action == "StartTransaction" and isinstance(number, int):
+                connector, meter = payload["connectorId"], payload["meterStart"]
+                if not any(each.id == number for each in (*self._running.values(), *self._ended)):
+                    self._running[connector] = _Charging(number, connector, meter, payload)
+                    self._neighbours.transactions.append((number, self.charge_point))

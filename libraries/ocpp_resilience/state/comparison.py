@@ -1,0 +1,143 @@
+"""What a system keeps, compared field by field with what a model of the protocol computes from the messages sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ocpp_resilience.errors import ServiceError
+from ocpp_resilience.http_client import Reply
+from ocpp_resilience.ocpp.model import Model16, Observed
+from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.redis.connection import AWAY, RedisClient, connect, shown_url
+from ocpp_resilience.state.reading import Ids, Record, kept_fields, read
+from ocpp_resilience.text import counted, examples
+
+KINDS = ("charge_point", "connector", "transaction")
+EXAMPLES_ROOM = 400
+
+
+@dataclass(slots=True)
+class StateComparison:
+    """What was compared and what differs.
+
+    Attributes:
+        charge_points: how many charge points were compared.
+        transactions: how many of their transactions were.
+        answers: what is wrong with answers, a problem each.
+        differences: the fields, index entries and scores that differ, each with both values.
+        unjudged: charge points whose state was not compared, each with the reason.
+    """
+
+    charge_points: int = 0
+    transactions: int = 0
+    answers: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    unjudged: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong."""
+        return [*self.answers, *self.differences]
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line, with the first of what is wrong."""
+        text = (
+            f"{counted(self.charge_points, 'charge point')} and {counted(self.transactions, 'transaction')} compared "
+            f"with the model: {counted(len(self.answers), 'wrong answer')}, "
+            f"{counted(len(self.differences), 'difference')} in the state"
+        )
+        return f"{text}; for example {examples(self.problems, room=EXAMPLES_ROOM)}" if self.problems else text
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[str], Reply]) -> StateComparison:
+    """Compare what is kept of the charge points of a model with what the model allows.
+
+    Args:
+        model: has taken all messages.
+        target: says where the state is.
+        redis_url: where the system's Redis is.
+        get: asks the system's HTTP API for a path.
+
+    Raises:
+        LacksCapability: the profile does not say where any of it is.
+        ExpectationFailed: what is there is no record.
+        ServiceError: Redis or the system cannot be reached.
+    """
+    points = model.charge_points
+    report = StateComparison(charge_points=len(points), unjudged=dict(model.unjudged))
+    for point, observed in observe(model, target, points, redis_url=redis_url, get=get).items():
+        report.transactions += len(observed.transactions)
+        report.differences += model.state_problems(point, observed)
+    return report
+
+
+def observe(
+    model: Model16, target: Target, points: Sequence[str], *, redis_url: str, get: Callable[[str], Reply]
+) -> dict[str, Observed]:
+    """Read what is kept of charge points, as far as the profile says where; see `compare`."""
+    kinds = [kind for kind in KINDS if getattr(target.state, kind) is not None]
+    fields = {kind: kept_fields(target, kind) for kind in kinds}
+    found = {point: Observed(fields=fields) for point in points}
+    if Capability.STATE_KEYS in target.capabilities:
+        client = connect(redis_url, database=target.redis.databases.state)
+        try:
+            _read_indexes(client, target, found)
+        except AWAY as error:
+            raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+        finally:
+            client.close()
+
+    def records(kind: str, ids: Sequence[Ids]) -> list[Record | None]:
+        return read(target, kind, ids, redis_url=redis_url, get=get) if kind in kinds and ids else [None] * len(ids)
+
+    for point, record in zip(
+        points, records("charge_point", [{"charge_point_id": each} for each in points]), strict=True
+    ):
+        found[point].point = record
+    connectors = [
+        (point, number)
+        for point in points
+        for number in sorted({*model.connectors(point), *(found[point].connectors_listed or ())})
+    ]
+    named: list[Ids] = [{"charge_point_id": point, "connector_id": number} for point, number in connectors]
+    for (point, number), record in zip(connectors, records("connector", named), strict=True):
+        if record is not None:
+            found[point].connectors = {**found[point].connectors, number: record}
+    transactions = [
+        (point, number)
+        for point in points
+        for number in sorted({*model.transaction_ids(point), *(found[point].listed or ())})
+    ]
+    for (point, number), record in zip(
+        transactions, records("transaction", [{"transaction_id": number} for _, number in transactions]), strict=True
+    ):
+        if record is not None:
+            found[point].transactions = {**found[point].transactions, number: record}
+    return found
+
+
+def _read_indexes(client: RedisClient, target: Target, found: dict[str, Observed]) -> None:
+    keys = target.redis.keys
+    for point, observed in found.items():
+        pipe = client.pipeline(transaction=False)
+        wanted: list[tuple[str, Callable[[Any], Any]]] = []
+        if keys.transactions is not None:
+            pipe.zrange(target.key("transactions", charge_point_id=point), 0, -1, withscores=True)
+            wanted.append(("listed", lambda reply: {int(member): float(score) for member, score in reply}))
+        if keys.active_transactions is not None:
+            pipe.smembers(target.key("active_transactions", charge_point_id=point))
+            wanted.append(("active", lambda reply: {int(member) for member in reply}))
+        if keys.connectors is not None:
+            pipe.smembers(target.key("connectors", charge_point_id=point))
+            wanted.append(("connectors_listed", lambda reply: {int(member) for member in reply}))
+        if keys.charge_points is not None:
+            pipe.sismember(target.key("charge_points"), point)
+            wanted.append(("known", bool))
+        for (name, made), reply in zip(wanted, pipe.execute(), strict=True):
+            setattr(observed, name, made(reply))

@@ -1,0 +1,64 @@
+"""JSON Schema of msgspec structures, explained by their docstrings.
+
+The explanations are read from the docstrings here, not taken from msgspec: its releases differ in how they format a
+docstring, and the schemas in the repository must not depend on the installed release.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import re
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+
+def described_components(root: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return a reference to the schema of `root`, and the schemas of all structures and enums in it by name.
+
+    Each schema has as `description` what the docstring says before `Attributes:`; each property has its entry there.
+    """
+    (reference,), parts = msgspec.json.schema_components([root], ref_template="#/$defs/{name}")
+    kinds = _kinds_in(root)
+    described = {}
+    for name, part in sorted(parts.items()):
+        about, entries = _explanations(kinds[name])
+        own = {key: value for key, value in part.items() if key not in {"title", "description"}}
+        for field, explanation in entries.items():
+            if field in own.get("properties", {}):
+                own["properties"][field]["description"] = explanation
+        described[name] = {"description": about, **own} if about else own
+    return reference, described
+
+
+def as_text(schema: dict[str, Any]) -> str:
+    """The document as it is kept in a file."""
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+def _kinds_in(root: type) -> dict[str, type]:
+    """Every structure and enum that `root` refers to, by name, itself included."""
+    found: dict[str, type] = {}
+    waiting: list[Any] = [root]
+    while waiting:
+        kind = waiting.pop()
+        waiting.extend(get_args(kind))
+        if not isinstance(kind, type) or kind.__name__ in found:
+            continue
+        if issubclass(kind, enum.Enum):
+            found[kind.__name__] = kind
+        elif issubclass(kind, msgspec.Struct):
+            found[kind.__name__] = kind
+            waiting.extend(get_type_hints(kind).values())
+    return found
+
+
+def _explanations(kind: type) -> tuple[str, dict[str, str]]:
+    about, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", attributes, re.MULTILINE)
+    return _one_line(about), {name: _one_line(text) for name, text in entries}
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()

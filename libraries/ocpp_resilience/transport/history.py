@@ -1,0 +1,123 @@
+"""What was queued and what became of it, as a model of the protocol takes it."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ocpp_resilience.clock import since_1970
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
+from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
+
+ReadAnswers: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Answer]]]
+_FRAME_KEYS = ("action", "chargePointId", "messageId")
+
+
+def exchange_of(message: SentMessage, answer: Answer | None, payload: dict[str, Any] | None = None) -> Exchange:
+    """A queued message and its answer, as the model takes them.
+
+    Args:
+        message: the message, whose charge point, message id and action are known.
+        answer: its answer; `None` while there is none.
+        payload: the payload of the message; empty where that does not matter.
+    """
+    outcome = Outcome.UNKNOWN
+    if answer is not None:
+        outcome = Outcome.ANSWERED if answer.kind is AnswerKind.RESULT else Outcome.REFUSED
+    elif message.delivery in {Delivery.FAILED, Delivery.NOT_SENT}:
+        outcome = Outcome.REFUSED
+    return Exchange(
+        charge_point=message.charge_point or "",
+        message_id=message.answer_message_id or "",
+        action=message.action or "",
+        payload=payload or {},
+        outcome=outcome,
+        answer=None if answer is None else answer.payload,
+        began=since_1970(message.sent_at or 0.0),
+        ended=since_1970(0.0 if answer is None else answer.seen_at),
+    )
+
+
+class QueueHistory:
+    """Gives what was queued to a model, in the order of each charge point.
+
+    Left out of the state, not of the answers, is a charge point that more is known of than was queued here: one of
+    somebody else, and one that was sent something of which nobody can say whether it is valid.
+
+    Args:
+        read_answers: reads what is new in the answer lists of these charge points, and returns all answers to each that
+            were read, oldest first.
+        behaviour: what the system does where the specification leaves a choice.
+    """
+
+    def __init__(self, read_answers: ReadAnswers, behaviour: Behaviour | None = None) -> None:
+        self.model = Model16(behaviour)
+        self._read_answers = read_answers
+        self._waiting: defaultdict[str, deque[SentMessage]] = defaultdict(deque)
+
+    def sending(self, messages: Iterable[SentMessage]) -> None:
+        """These are about to be handed to Redis."""
+        for message in messages:
+            point = message.charge_point
+            if point is None or message.valid is False:
+                continue
+            if message.valid is None or message.answer_message_id is None:
+                self.model.leave_out(point, f"nobody can say whether {message} is valid")
+            else:
+                self._waiting[point].append(message)
+
+    def answer_problems(self, message: SentMessage, answer: Answer) -> list[str]:
+        """What is wrong with one CALLRESULT by itself."""
+        if answer.kind is not AnswerKind.RESULT or not message.action or message.valid is not True:
+            return []
+        return self.model.answer_problems(exchange_of(message, answer))
+
+    def settle(self) -> list[str]:
+        """Give the model everything up to now; returns what is wrong with the answers.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        answers = self._read_answers(list(self._waiting))
+        problems: list[str] = []
+        for point, messages in self._waiting.items():
+            by_id: defaultdict[str | None, list[Answer]] = defaultdict(list)
+            for answer in answers[point]:
+                if answer.kind in {AnswerKind.RESULT, AnswerKind.ERROR}:
+                    by_id[answer.message_id].append(answer)
+            for message in messages:
+                found = by_id.get(message.answer_message_id, [])
+                answer_to = found[message.occurrence] if len(found) > message.occurrence else None
+                exchange = exchange_of(message, answer_to, _payload(message))
+                problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
+        self._waiting.clear()
+        return problems
+
+    def leave_out(self, charge_points: Iterable[str], why: str) -> None:
+        """Do not judge the state of these charge points."""
+        for point in charge_points:
+            self.model.leave_out(point, why)
+
+    def forget(self) -> None:
+        """Judge nothing of what was queued up to now; charge points that are used again are left out."""
+        known = {*self._waiting, *self.model.charge_points, *self.model.unjudged}
+        self._waiting.clear()
+        for point in known:
+            self.model.retire(point)
+
+    def removed(self) -> None:
+        """The state of all charge points was removed: they start anew."""
+        self._waiting.clear()
+        self.model.forget_all()
+
+
+def _payload(message: SentMessage) -> dict[str, Any]:
+    document = msgspec.json.decode(message.data)
+    if message.format is MessageFormat.FLAT:
+        return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
+    payload: dict[str, Any] = document["payload"][3]
+    return payload

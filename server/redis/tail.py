@@ -1,0 +1,75 @@
+"""Reading the oldest entries of a list by bytes: whatever stands in it, no more is in hand than was asked for.
+
+Redis tells how many entries a list has, never how long they are. So a script reads them one at a time and stops at the
+limit: the one that passes it is the only one beyond. An entry that is longer than its reader takes is read once. The
+script puts a *stub* in its place, which says its size and its beginning: who commits the entry, moves it or reads it
+again then handles some kilobytes, and neither Redis nor the server has to carry it another time.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+HEAD_BYTES = 4096
+"""Bytes of an oversized entry that its stub keeps: as many as a dead letter shows."""
+MARK = b"\x00oversized "
+"""What a stub begins with; no JSON does."""
+_LONGEST_STUB = HEAD_BYTES + 64
+
+TAIL = """
+-- The oldest entries of a list, the oldest first, up to `most`; none is read once they have more than `limit` bytes.
+-- Behind them their digest, and how many bytes were read. An entry longer than `longest` becomes a stub.
+local function tail(list, most, limit, longest)
+    local entries, size, read = {}, 0, 0
+    while #entries < most and read <= limit do
+        local entry = redis.pcall('LINDEX', list, -1 - #entries)
+        if type(entry) ~= 'string' then break end
+        read = read + #entry
+        if #entry > longest and (#entry > LONGEST_STUB or string.sub(entry, 1, #'MARK') ~= 'MARK') then
+            local stub = 'MARK' .. #entry .. ' ' .. string.sub(entry, 1, HEAD_BYTES)
+            -- Where Redis takes no writes the entry stays as it is, and is read again.
+            redis.pcall('LSET', list, -1 - #entries, stub)
+            entry = stub
+        end
+        size = size + #entry
+        entries[#entries + 1] = entry
+    end
+    return entries, size .. ' ' .. redis.sha1hex(table.concat(entries, '\\n')), read
+end
+-- The oldest `count` entries, if they still are those of `digest`; else nothing. Reads no more bytes than these have.
+local function still(list, count, digest, longest)
+    local entries, found = tail(list, count, tonumber(string.match(digest, '^%d+')) or 0, longest)
+    return #entries == count and found == digest and entries
+end
+"""
+for _name, _value in (
+    ("LONGEST_STUB", str(_LONGEST_STUB)),
+    ("HEAD_BYTES", str(HEAD_BYTES)),
+    ("MARK", MARK.decode().replace("\x00", "\\0")),
+):
+    TAIL = TAIL.replace(_name, _value)
+
+_STUB = re.compile(re.escape(MARK) + rb"(\d{1,12}) ")
+
+
+class Oversized(NamedTuple):
+    """An entry that is longer than its reader takes.
+
+    Attributes:
+        size: its length in bytes.
+        head: its first bytes.
+    """
+
+    size: int
+    head: bytes
+
+
+def entries_of(reply: list[Any]) -> list[bytes | Oversized]:
+    """Entries as the Lua function `tail` hands them out."""
+    return [_entry_of(entry) if entry.startswith(MARK) else entry for entry in reply]
+
+
+def _entry_of(entry: bytes) -> bytes | Oversized:
+    stub = _STUB.match(entry)
+    return entry if stub is None else Oversized(int(stub[1]), entry[stub.end() :])

@@ -1,0 +1,76 @@
+*** Settings ***
+Documentation     The keywords about passwords, certificates, tokens and floods, and what they say when something fails.
+
+Library           ChargePointLibrary
+Library           LoadLibrary
+Library           OcppServerLibrary
+Library           RedisServiceLibrary
+
+Suite Setup       Start A Guarded Server
+Suite Teardown    Run Keywords    Remove Charge Points    AND    Remove All Servers    AND    Remove Redis
+
+
+*** Variables ***
+&{PASSWORDS}    CP-1=first-2b81    CP-2=second-90ae
+
+
+*** Test Cases ***
+A Connection Has A Status
+    ${right} =    Get Status Of A Connection    CP-1    password=first-2b81
+    ${wrong} =    Get Status Of A Connection    CP-1    password=second-90ae
+    Should Be Equal    ${{[$right, $wrong]}}    ${{[101, 401]}}
+
+A Connection That Is Not Refused Is A Failure
+    Run Keyword And Expect Error
+    ...    Expected a refusal with HTTP 401, but the charge point was connected.
+    ...    Connection Should Be Refused    CP-1    password=first-2b81    status=401
+
+A Refusal With Another Status Is A Failure
+    Run Keyword And Expect Error
+    ...    Expected a refusal with HTTP 403, but it was HTTP 401.
+    ...    Connection Should Be Refused    CP-1    password=wrong    status=403
+
+Passwords Are Not In The Log
+    ${shown} =    Count Lines Of Server Log    first-2b81    second-90ae
+    Should Be Equal    ${shown}    ${0}
+    ${ready} =    Count Lines Of Server Log    "event":"ready"
+    Should Be Equal    ${ready}    ${1}
+
+Certificates Are Files
+    ${certificates} =    Make Certificates    CP-1
+    &{settings} =    Get Settings For Certificates    ${certificates}
+    Should Be Equal As Strings    ${settings}[TLS_CLIENT_CRL]    ${certificates.client_crl}
+    &{settings} =    Get Settings For Certificates    ${certificates}    clients=False
+    Should Not Contain    ${settings}    TLS_CLIENT_CA
+
+The Token Of The API Is A Setting
+    ${setting} =    Get Token Setting
+    Should Be Equal    ${setting}    API_TOKEN
+
+A Flood Has Sent Something, And Is Ended Once
+    ${url} =    Get Gateway Url    alias=open
+    Aim Load At    ${url}
+    @{ids} =    Start Flood    2    longest=10 s
+    Length Should Be    ${ids}    2
+    Run Keyword And Expect Error    There is a flood already; call `Stop Flood` first.    Start Flood
+    ${flood} =    Stop Flood
+    Should Be True    ${flood.sent} > 0
+    Run Keyword And Expect Error    There is no flood; `Start Flood` starts one.    Stop Flood
+
+A Flood That Cannot Begin Says Why
+    ${url} =    Get Gateway Url
+    Aim Load At    ${url}
+    Run Keyword And Expect Error
+    ...    The flood did not begin: ws://*/ocpp/FLOOD-* answered HTTP/1.1 401 Unauthorized
+    ...    Start Flood
+
+
+*** Keywords ***
+Start A Guarded Server
+    [Documentation]    One server that asks for passwords, and one that does not.
+    ${redis} =    Start Redis
+    &{settings} =    Get Settings For Passwords    ${PASSWORDS}
+    Start Server    ${redis}    &{settings}
+    ${url} =    Get Gateway Url
+    Use Gateway    ${url}
+    Start Server    ${redis}    alias=open
