@@ -265,3 +265,29 @@ def test_a_run_on_a_full_or_read_only_disk_ends_with_a_clear_error(tmp_path: Pat
             ]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_listening_to_every_keyword_says_nothing_on_the_console(tmp_path: Path) -> None:
+    write_suite(
+        tmp_path,
+        """
+        All Kinds
+            [Tags]    R13.1
+            FOR    ${n}    IN    1    2
+                TRY
+                    Fail    ${n}
+                EXCEPT    AS    ${error}
+                    IF    '${error}' == '1'    CONTINUE
+                    WHILE    True    limit=1
+                        GROUP    of
+                            Run Keyword And Expect Error    *    Wait Until Keyword Succeeds    2x    1 ms    Fail
+                        END
+                        Fail    in the middle
+                    END
+                END
+            END
+        """,
+    )
+    done = run(tmp_path, "own.robot")
+    assert done.stderr == ""
+    assert verdicts_of(report_of(tmp_path))["R13.1"] == ("not met", "Failed: All Kinds: in the middle")
