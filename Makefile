@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants lock newest lowest locked clean
+.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,10 @@ lowest: $(INSTALLED)  ## The same with the lowest versions that pyproject.toml a
 
 locked: $(INSTALLED)  ## All unit tests and suite 13 with the locked versions on another Python (PYTHON=python3.13)
 	$(BIN)/python .ci/versions.py locked --python $(PYTHON) $(if $(QUICK),--quick)
+
+verdicts: $(INSTALLED)  ## The verdict on broken servers, however the suites are run (FRACTION=0.1 SEED=7 ONLY=name)
+	$(BIN)/python tests/defects/verdicts.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
+	  $(addprefix --only ,$(ONLY))
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .venv-* results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache

@@ -147,6 +147,7 @@ class FrameReport:
         wrong: those with another reaction than the oracle allows, or whose next valid message was not answered.
         divergences: those that the tolerant oracle allows, and the strict one does not.
         intolerable: those of them that not even a tolerant judge would let pass.
+        unexpected: those with another reaction than the strict oracle expects, whichever oracle decides.
         unanswered: how many of the valid messages behind them were not answered.
         summary: all of it in one sentence.
     """
@@ -161,8 +162,10 @@ class FrameReport:
     @property
     def wrong(self) -> list[Reaction]:
         """Those that the oracle does not allow."""
-        if not self.strict:
-            return self.intolerable
+        return self.unexpected if self.strict else self.intolerable
+
+    @property
+    def unexpected(self) -> list[Reaction]:
         return [each for each in self.reactions if not (each.right and each.answered_behind)]
 
     @property
