@@ -23,6 +23,7 @@ class _Record(msgspec.Struct):
     protocol: str = DEFAULT.protocol
 
 
+_LookUps = dict[str, asyncio.Future[Version | None]]
 _read_record = msgspec.json.Decoder(_Record).decode
 
 
@@ -37,7 +38,8 @@ class Protocols:
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._asked: dict[str, asyncio.Future[Version | None]] = {}
+        self._asked: _LookUps = {}
+        self._looked_up: _LookUps = {}
         self._task: asyncio.Task[None] | None = None
 
     async def of(self, charge_point_id: str) -> Version | None:
@@ -59,28 +61,22 @@ class Protocols:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        for found in self._looked_up, self._asked:
+            _fail(found, RedisConnectionError("the server stops"))
 
     async def _look(self) -> None:
-        chunk: dict[str, asyncio.Future[Version | None]] = {}
         try:
             while self._asked:
-                chunk = {each: self._asked.pop(each) for each in list(self._asked)[:CHUNK]}
+                chunk = self._looked_up = {each: self._asked.pop(each) for each in list(self._asked)[:CHUNK]}
                 try:
                     versions = await self._read(list(chunk))
                 except RedisError as error:
-                    for found in chunk.values():
-                        found.set_exception(error)
-                        found.exception()  # nobody may wait for it any more
+                    _fail(chunk, error)
                     continue
                 for found, version in zip(chunk.values(), versions, strict=True):
                     found.set_result(version)
         finally:
             self._task = None
-            for found in (*chunk.values(), *self._asked.values()):
-                if not found.done():
-                    found.set_exception(RedisConnectionError("the server stops"))
-                    found.exception()
-            self._asked.clear()
 
     async def _read(self, charge_point_ids: list[str]) -> list[Version | None]:
         keys = self._keys
@@ -102,3 +98,11 @@ def _version(session: object, record: object) -> Version | None:
             return DEFAULT
     # A key of another type: the command then fails for want of a connection.
     return DEFAULT if isinstance(record, RedisError) else None
+
+
+def _fail(look_ups: _LookUps, error: RedisError) -> None:
+    for found in look_ups.values():
+        if not found.done():
+            found.set_exception(error)
+            found.exception()  # nobody may wait for it any more
+    look_ups.clear()
