@@ -156,6 +156,8 @@ Every Partial Failure Is Survived And Recovered From
     slow drip for 1 s    kill clients
     out of memory for 1 s    busy for 1 s
     too many clients for 1 s    wrong password for 1 s
+    failed snapshot for 1 s    disk full for 1 s
+    failed rewrite for 1 s    packet loss for 1 s
     [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
 
 The Server Is Killed Under Traffic And Loses Nothing
