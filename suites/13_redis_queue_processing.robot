@@ -183,6 +183,7 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ...    another one takes over.
     [Tags]    R13.4
     [Setup]    A Second And A Third Processor Join
+    Skip Unless Messages Wait
     Pause Server
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
     Kill Server
@@ -205,6 +206,7 @@ Twenty Thousand Messages Are Drained At The Required Rate
 A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.
     [Tags]    R13.6
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     Skip Unless Target Supports    health    target=${TARGET}
     ${before} =    Queue A Mix Of Messages    5000
     Kill Redis
@@ -222,6 +224,7 @@ Messages Queued Before And After A Redis Restart Are All Answered Once
     ...    certainly waiting; then both come back, and more messages follow.
     [Tags]    R13.6
     [Timeout]    4 minutes    # two rows, each of which has a minute for the answers
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     [Template]    Messages Queued Before And After A Restart Of Redis Are All Answered Once
     graceful
     kill

@@ -69,6 +69,7 @@ class Volume(QueueComponent):
             order=order,
             seed=chosen,
             version=client.version,
+            body=client.body,
             message_format=format or client.message_format,
             new_message_id=self._ids.message,
         )

@@ -263,7 +263,7 @@ async def test_text_that_is_not_utf8_costs_the_connection(server: ServerProcess)
     ("path", "offered", "status"),
     [
         ("/ocpp/CP-1", None, 400),
-        ("/ocpp/CP-1", ["ocpp2.0.1"], 400),
+        ("/ocpp/CP-1", ["ocpp2.0"], 400),
         ("/ocpp/", SUBPROTOCOLS, 400),
         ("/ocpp/A%3AB", SUBPROTOCOLS, 400),
         ("/ocpp/A%20B", SUBPROTOCOLS, 400),
@@ -285,7 +285,7 @@ async def test_what_is_refused_at_the_door(
 
 
 async def test_the_subprotocol_is_chosen_among_several(server: ServerProcess) -> None:
-    async with plugged(server, 48 * "x", subprotocols=["ocpp2.0.1", "ocpp1.6"]) as socket:
+    async with plugged(server, 48 * "x", subprotocols=["ocpp2.0", "ocpp1.6"]) as socket:
         assert socket.subprotocol == "ocpp1.6"
 
 
