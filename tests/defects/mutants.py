@@ -289,10 +289,10 @@ async def _first_failure(suite: Path, overlay: Path, limit: float) -> tuple[str 
         cwd=ROOT,
         env=environment,
         stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
-        await asyncio.wait_for(process.wait(), max(limit, 1))
+        _, errors = await asyncio.wait_for(process.communicate(), max(limit, 1))
     except TimeoutError:
         return suite.stem, f"the suites took longer than {SECONDS_FOR_ONE} s"
     finally:
@@ -304,7 +304,8 @@ async def _first_failure(suite: Path, overlay: Path, limit: float) -> tuple[str 
                 process.kill()
                 await process.wait()
     if not output.exists():
-        return suite.stem, "the run left no result"
+        # Robot leaves a result whatever the server does.
+        raise RuntimeError(f"{suite.name}: no result; {errors.decode(errors='replace')[-300:]}")
     visitor = _FirstFailure()
     ExecutionResult(str(output), include_keywords=False).visit(visitor)
     return visitor.test, visitor.message
