@@ -351,7 +351,8 @@ class ReplicatedRedis(RedisService):
         found = []
         for line in str(self._node(port).command("CLIENT", "LIST", timeout=ASK_SECONDS)).splitlines():
             about = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
-            if about["user"] != WATCHERS and not about["name"].startswith(OWN_CLIENTS):
+            replication = set(about["flags"]) & {"M", "S"}
+            if about["user"] != WATCHERS and not replication and not about["name"].startswith(OWN_CLIENTS):
                 found.append(line)
         return found
 
