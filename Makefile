@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock newest lowest locked clean
+.PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more 
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container
 	$(BIN)/robot --outputdir results/container --variable REDIS:container --variable HISTORY:results/history.jsonl suites/
+
+sentinel: $(INSTALLED)  ## Failovers and loss of memory, with a primary, a replica and three sentinels of the embedded program
+	$(BIN)/pytest -q tests/server/test_failover.py
+	$(BIN)/robot --outputdir results/sentinel --include R16.10 --include R16.13 suites/16_connection_failures.robot
 
 test: lint unit keywords  ## Formatting, lint, types, unit tests and the keywords' own tests
 
