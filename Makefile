@@ -28,7 +28,7 @@ baseline: $(INSTALLED)  ## Accept the last run of the suites as the one that lat
 	$(BIN)/python -m ocpp_resilience.report results/output.xml --accept
 
 soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more than 10 minutes; leaves results/soak
-	$(BIN)/robot --outputdir results/soak --variable SOAK:605s suites/
+	$(BIN)/robot --outputdir results/soak --variable SOAK:605s --variable "COMINGS AND GOINGS:20000" suites/
 
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container

@@ -7,6 +7,7 @@ Documentation     Test 14: each command's answer reaches the caller that waits f
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/correlation.resource
+Resource          ../resources/bad_networks.resource
 
 Suite Setup       Start The System And A Command That Nobody Answers
 Suite Teardown    Close Commands And Stop The System
@@ -105,6 +106,34 @@ Answers That Another Server Consumed Reach Their Callers
     [Setup]    A Second Server Joins
     Commands Through Each Of Two Servers Should Be Answered    200
     [Teardown]    The Second Server Leaves
+
+Commands And Calls That Cross Are Both Answered
+    [Documentation]    A charge point sends a CALL while a command to it is unanswered. The second order needs a few
+    ...    commands more, since some come between two CALLs.
+    [Tags]    R14.8
+    [Setup]    The System Is Well And Takes Commands
+    [Template]    Commands And Calls That Cross Should Be Answered
+    command first    1000
+    call first    1500
+    [Teardown]    The Charge Points Leave And Commands End
+
+A Command Goes To The Newest Connection After A Takeover
+    [Documentation]    20 charge points have connected again while their older connection was open.
+    [Tags]    R14.9
+    [Setup]    The System Is Well And Takes Commands
+    @{ids} =    20 Charge Points Have Booted
+    Take Over Connections    ${ids}    timeout=5 s
+    Commands Should Go To The Newest Connections    ${ids}    after a takeover
+    [Teardown]    The Charge Points Leave And Commands End
+
+A Command Follows Its Charge Point To Another Gateway
+    [Documentation]    20 charge points have moved to the gateway of another server; their older connections were open.
+    [Tags]    R14.9
+    [Setup]    Another Gateway Joins
+    @{ids} =    20 Charge Points Have Booted
+    Take Over Connections    ${ids}    gateway=second    timeout=5 s
+    Commands Should Go To The Newest Connections    ${ids}    after a move to another gateway
+    [Teardown]    The Other Gateway Leaves
 
 A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
     [Documentation]    The reference server's manager in a process of its own, first with 1,000 pending.

@@ -7,6 +7,7 @@ Documentation     Test 18: the system bears the load that it was built for, and 
 
 Resource          ../resources/load.resource
 Resource          ../resources/charge_points.resource
+Resource          ../resources/bad_networks.resource
 
 Suite Setup       Start The System Under Load And A Soak Beside It
 Suite Teardown    Stop The System Under Test
@@ -65,6 +66,28 @@ Memory Stays Stable While Charge Points Come And Go
     ${growth} =    Get Memory Growth    ${before}
     Requirement Should Be Met    R18.4    memory_growth_share    ${growth}    samples=1600
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+Newer Connections Take Over From Older Ones Under Load
+    [Documentation]    50 charge points at a time connect again while their older connection is open and a CALL is in
+    ...    flight, which they send again; a command to each follows. 50 others send at the required rate.
+    [Tags]    R18.9
+    [Setup]    The System Is Well For Loads And Takes Commands
+    ${reports}    ${answers} =    Take Over Connections Under Load    ${TAKEOVERS}
+    The Newer Connections Should Have Won    ${reports}    ${answers}
+    There Should Have Been Enough Takeovers    ${reports}
+    [Teardown]    The Charge Points Leave And Commands End
+
+Charge Points That Come And Go Leave Nothing Behind
+    [Documentation]    Memory, file descriptors and keys after so many connections in turn; the release run makes as
+    ...    many as required (``COMINGS AND GOINGS``).
+    [Tags]    R18.10
+    Charge Points Come And Go Through The Load    1000
+    ${keys} =    Take Key Snapshot
+    ${descriptors} =    Get Server Descriptors
+    ${memory} =    Get Server Memory
+    ${connections} =    Charge Points Come And Go Through The Load    ${COMINGS AND GOINGS}
+    Nothing Should Be Left Of Charge Points That Came And Went
+    ...    ${connections}    ${memory}    ${descriptors}    ${keys}
 
 A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost
     [Documentation]    Two processors behind a gateway; the one that works is killed in the middle of the load.

@@ -10,6 +10,7 @@ from ChargePointLibrary.fleet import Fleets
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
 from ChargePointLibrary.security import Security
+from ChargePointLibrary.takeover import Takeover
 from ChargePointLibrary.volume import Volume
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.charge_points.many import ChargePoints
@@ -22,7 +23,7 @@ __all__ = ["ChargePointLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Volume):
+    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Takeover, Volume):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -55,6 +56,11 @@ class ChargePointLibrary(_Keywords):
     While Robot Framework runs other keywords, each charge point answers the commands that it gets: sensibly, with its
     own configuration for GetConfiguration and ChangeConfiguration, or as `Let Charge Points Answer` says: rejected,
     with a CALLERROR, late, never, twice, or by hanging up.
+
+    # Bad networks
+
+    `Send Again` sends the last CALL once more, `Reconnect As Ghost` connects while the older connection is still open,
+    `Take Over Connections` does both with many charge points, and `Cross Calls` has CALLs and commands cross.
 
     # What went over the wire
 
@@ -99,5 +105,6 @@ class ChargePointLibrary(_Keywords):
                 Commands(points),
                 Frames(points),
                 Security(),
+                Takeover(points, gateways, ids),
             ]
         )

@@ -13,8 +13,9 @@ from ChargePointLibrary.base import ALIAS, ConnectingComponent, plain
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.errors import ConnectFailed
 from ocpp_resilience.charge_points.gateway import Gateway, Login, TlsVersion
+from ocpp_resilience.charge_points.ghost import End
 from ocpp_resilience.charge_points.many import close_all, connect_all
-from ocpp_resilience.charge_points.point import ChargePoint, End
+from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.library import keyword
@@ -281,23 +282,17 @@ class Connection(ConnectingComponent):
         Connection Should Be Refused    CP-007    password=wrong    status=401
         ```
         """
-        seen = self.get_status_of_a_connection(
-            charge_point_id,
-            password=password,
-            user=user,
-            ca=ca,
-            certificate=certificate,
-            tls=tls,
-            subprotocols=subprotocols,
-            gateway=gateway,
-            timeout=timeout,
+        login = Login(
+            password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
         )
-        wanted = "a refusal" if status is None else f"a refusal with HTTP {status}"
-        if seen == CONNECTED:
-            raise ExpectationFailed(f"Expected {wanted}, but the charge point was connected.")
-        if status is not None and seen != status:
-            raise ExpectationFailed(f"Expected {wanted}, but it was {f'HTTP {seen}' if seen else 'no HTTP answer'}.")
-        return seen
+        point = ChargePoint(charge_point_id or self._ids.charge_point(), self._gateways.get(gateway), login)
+        refused = self._refusal(point, timeout)
+        if refused is None:
+            expected = "" if status is None else f" with HTTP {status}"
+            raise ExpectationFailed(f"{point.id} should have been refused{expected}, but it was connected.")
+        if status is not None and refused.status != status:
+            raise ExpectationFailed(f"Expected a refusal with HTTP {status}. {refused}")
+        return refused.status
 
     @keyword(tags=("charge point", "connection", "getter"))
     def get_status_of_a_connection(
@@ -335,18 +330,23 @@ class Connection(ConnectingComponent):
         Should Be Equal    ${status}    ${401}
         ```
         """
-        where = self._gateways.get(gateway)
         login = Login(
             password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
         )
-        point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
+        point = ChargePoint(charge_point_id or self._ids.charge_point(), self._gateways.get(gateway), login)
+        refused = self._refusal(point, timeout)
+        return CONNECTED if refused is None else refused.status
+
+    @staticmethod
+    def _refusal(point: ChargePoint, timeout: timedelta) -> ConnectFailed | None:
+        """Why the gateway does not let it in; `None` if it does, and it leaves again."""
         try:
             background.run(point.connect, limit=timeout.total_seconds())
         except ConnectFailed as refused:
             logger.info(str(refused))
-            return refused.status
+            return refused
         background.run(point.disconnect)
-        return CONNECTED
+        return None
 
     @keyword(tags=("charge point", "connection", "check"))
     def charge_point_should_be_connected(self, alias: str = ALIAS) -> None:

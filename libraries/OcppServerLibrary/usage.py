@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 from typing import NamedTuple, TypedDict
 
 from robot.api import logger
 
-from ocpp_resilience.errors import ServiceError, UsageError
+from ocpp_resilience.errors import ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import OcppServer
-from ocpp_resilience.waiting import in_words, seconds
+from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 
 class MemoryUse(TypedDict):
@@ -83,6 +84,41 @@ class Usage(Component):
         """
         after = self.get_server_memory(alias=alias)
         return 100 * (int(after["bytes"]) / int(before["bytes"]) - 1)
+
+    @keyword(tags=("server", "measurement"))
+    def get_server_descriptors(
+        self, *, at_most: int | None = None, timeout: timedelta = timedelta(seconds=10), alias: str = "server"
+    ) -> int:
+        """Returns how many file descriptors the server has open: sockets, files and pipes.
+
+        Args:
+            at_most: waits until there are no more than that, since closed connections take a moment.
+            timeout: the longest wait; what there is then is returned.
+            alias: which server.
+
+        Raises:
+            ServiceError: it does not run.
+
+        Example:
+        ```robotframework
+        ${before}    Get Server Descriptors
+        ${after}    Get Server Descriptors    at_most=${before}
+        Should Be Equal    ${after}    ${before}
+        ```
+        """
+        server = self._servers.get(alias)
+        seen = server.measured.descriptors()
+        if at_most is not None:
+
+            def look() -> int | None:
+                nonlocal seen
+                seen = server.measured.descriptors()
+                return seen if seen <= at_most else None
+
+            with contextlib.suppress(WaitTimeout):
+                wait_until(look, timeout=timeout, failure=lambda: "")
+        logger.info(f"{server.name} has {seen} file descriptors open.")
+        return seen
 
     @keyword(name="Measure Server CPU", tags=("server", "measurement"))
     def measure_server_cpu(self, duration: timedelta = timedelta(seconds=5), *, alias: str = "server") -> float:

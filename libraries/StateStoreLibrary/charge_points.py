@@ -292,7 +292,7 @@ class ChargePoints(StateComponent):
         return session.run(session.store.delete_connector, charge_point, connector)
 
     @keyword(tags=("state", "connector", "getter"))
-    def list_connectors(self, charge_point: str, *, alias: str = "state") -> dict[int, Connector]:
+    def list_connectors(self, charge_point: str, *, alias: str = "state") -> dict[int | str, Connector]:
         """Returns the connectors of a charge point.
 
         Args:

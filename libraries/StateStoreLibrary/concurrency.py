@@ -307,5 +307,5 @@ class Concurrency(StateComponent):
             future.cancel()
 
 
-def _ids(transactions: list[Transaction] | list[int]) -> list[int]:
+def _ids(transactions: list[Transaction] | list[int]) -> list[int | str]:
     return [each.id if isinstance(each, Transaction) else each for each in transactions]

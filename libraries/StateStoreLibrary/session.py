@@ -47,10 +47,12 @@ class TargetKeys(Keys):
     def configuration(self, charge_point_id: str) -> str:
         return self._target.key("configuration", charge_point_id=charge_point_id)
 
-    def connector(self, charge_point_id: str, connector_id: int) -> str:
+    def connector(self, charge_point_id: str, connector_id: int | str) -> str:
         return self._target.key("connector", charge_point_id=charge_point_id, connector_id=connector_id)
 
-    def transaction(self, transaction_id: int) -> str:
+    def transaction(self, transaction_id: int | str, charge_point_id: str = "") -> str:
+        if isinstance(transaction_id, str):
+            transaction_id = f"{charge_point_id}:{transaction_id}"
         return self._target.key("transaction", transaction_id=transaction_id)
 
     def transactions(self, charge_point_id: str) -> str:

@@ -201,8 +201,8 @@ class Writing:
         self._store = store
         self._points = points
         self._stopping = False
-        self._records: dict[int, Transaction] = {}
-        self._pending: set[int] = set()
+        self._records: dict[int | str, Transaction] = {}
+        self._pending: set[int | str] = set()
         self._generations: dict[str, int] = dict.fromkeys(points, 0)
         self._attempted: dict[str, int] = dict.fromkeys(points, 0)
         self._failed: Counter[str] = Counter()

@@ -273,6 +273,15 @@ class ChildProcess:
         sizes = [size for process in self._tree() if (size := _resident_bytes(process)) is not None]
         return Memory(resident_bytes=sum(sizes), processes=len(sizes))
 
+    def descriptors(self) -> int:
+        """The file descriptors that the process and those under it have open.
+
+        Raises:
+            ServiceError: it does not run.
+        """
+        self._running("measure")
+        return sum(_descriptors(process) for process in self._tree())
+
     def cpu_seconds(self) -> float:
         """The processor time used since the start, user and system, of the process and of those under it, in seconds.
 
@@ -377,6 +386,12 @@ def _resident_bytes(process: psutil.Process) -> int | None:
     with contextlib.suppress(psutil.Error):
         return int(process.memory_info().rss)
     return None
+
+
+def _descriptors(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        return int(process.num_fds())
+    return 0
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

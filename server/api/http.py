@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,8 +44,16 @@ LARGEST_INTEGER = 2**31 - 1
 CHARGE_POINT_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 48, "pattern": r"^[^:\s]+$"}
 CONNECTOR_ID: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}
 TRANSACTION_ID: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}
-PATH_SCHEMAS: dict[str, Schema] = {"id": CHARGE_POINT_ID, "n": CONNECTOR_ID, "tx": TRANSACTION_ID}
+OWN_TRANSACTION_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 36}
+CONNECTOR_OF_EVSE: Schema = {"type": "string", "pattern": "^[0-9]{1,10}:[0-9]{1,10}$"}
+PATH_SCHEMAS: dict[str, Schema] = {
+    "id": CHARGE_POINT_ID,
+    "n": {"anyOf": [CONNECTOR_ID, CONNECTOR_OF_EVSE]},
+    "tx": {"anyOf": [TRANSACTION_ID, OWN_TRANSACTION_ID]},
+}
 
+_CONNECTOR_OF_EVSE = re.compile("[0-9]{1,10}:[0-9]{1,10}")
+_OWN_TRANSACTION = re.compile(r"[^\x00-\x1f]{1,36}")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -128,7 +137,8 @@ class Operation:
         summary: what it does, in one line.
         handle: gets what was given; returns the `data` of the answer, or a whole response.
         query: name to schema.
-        body: schema of the body; no body is read without one.
+        body: schema that the body is checked with; no body is read without one.
+        described: schema that describes the body, where that says more.
         token: whether the API token is needed when one is set.
         statuses: what it may answer besides 200, and 400, 401 and 404 where they follow from the above.
         plain: answers with a form of its own, and takes any query.
@@ -140,6 +150,7 @@ class Operation:
     handle: Callable[[Given], Awaitable[Any]]
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
+    described: Schema | None = None
     token: bool = False
     statuses: tuple[int, ...] = ()
     plain: bool = False
@@ -226,8 +237,10 @@ def _path(request: Request) -> dict[str, Any]:
             values[name] = text
             usable = usable_charge_point_id(text)
         else:
-            usable = text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST_INTEGER
-            values[name] = int(text) if usable else text
+            number = text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST_INTEGER
+            values[name] = int(text) if number else text
+            pattern = _CONNECTOR_OF_EVSE if name == "n" else _OWN_TRANSACTION
+            usable = number or pattern.fullmatch(text) is not None
         if not usable:
             raise HTTPException(404, _nothing({name: text}))
     return values

@@ -14,7 +14,7 @@ _MEANING = {
     401: "The API token is missing or wrong",
     404: "There is no such thing",
     408: "The charge point did not answer in time, or the request did not come in full in time",
-    409: "Somebody else changed it at the same time",
+    409: "Somebody else changed it at the same time, or the version of the charge point lacks the command",
     413: "The body is too long",
     500: "What is stored cannot be read",
     502: "The charge point answered with an error, or with something that OCPP does not allow",
@@ -91,7 +91,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {str(status): _response(operation, status) for status in sorted(statuses)},
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": operation.described or operation.body}},
+        }
     if operation.token:
         described["security"] = [{}, {"token": []}]
     return described

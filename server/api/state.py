@@ -89,7 +89,27 @@ def operations(parts: Parts) -> list[Operation]:
 
     async def transaction(given: Given) -> Any:
         need_redis(link)
-        return await store.get_transaction(given.path["tx"])
+        charge_point_id, transaction_id = given.query.get("chargePointId"), given.path["tx"]
+        if charge_point_id is not None:
+            try:
+                return await store.get_transaction(str(transaction_id), charge_point_id)
+            except StateNotFound:
+                pass
+        if isinstance(transaction_id, int):
+            found = await store.get_transaction(transaction_id)
+            if charge_point_id in {None, found.charge_point_id}:
+                return found
+        raise StateNotFound(keys.transaction(transaction_id, charge_point_id or ""))
+
+    async def variables(given: Given) -> Any:
+        need_redis(link)
+        problems: list[CorruptState] = []
+        try:
+            found = await store.get_variables(given.path["id"], problems=problems)
+        except StateNotFound:
+            await store.get_charge_point(given.path["id"])
+            return {}
+        return Listed(found, problems)
 
     async def configuration(given: Given) -> Any:
         need_redis(link)
@@ -124,6 +144,7 @@ def operations(parts: Parts) -> list[Operation]:
         Operation("GET", f"{base}/{{id}}", "A charge point", charge_point, statuses=reading),
         Operation("GET", f"{base}/{{id}}/connectors", "Its connectors", connectors, statuses=reading),
         Operation("GET", f"{base}/{{id}}/connectors/{{n}}", "One of them", connector, statuses=reading),
+        Operation("GET", f"{base}/{{id}}/variables", "Its device model", variables, statuses=reading),
         Operation("GET", f"{base}/{{id}}/configuration", "Its stored configuration", configuration, statuses=reading),
         Operation(
             "PUT",
@@ -137,7 +158,14 @@ def operations(parts: Parts) -> list[Operation]:
         Operation(
             "GET", "/api/v1/transactions", "Transactions, oldest first", transactions, query=filters, statuses=reading
         ),
-        Operation("GET", "/api/v1/transactions/{tx}", "A transaction", transaction, statuses=reading),
+        Operation(
+            "GET",
+            "/api/v1/transactions/{tx}",
+            "A transaction; one whose id a charge point has chosen (OCPP 2.0.1 and 2.1) needs its charge point",
+            transaction,
+            query={"chargePointId": CHARGE_POINT_ID},
+            statuses=reading,
+        ),
     ]
 
 

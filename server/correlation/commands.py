@@ -18,12 +18,13 @@ import structlog
 from redis.exceptions import RedisError
 
 from server.correlation.manager import Correlation, CorrelationCancelled, CorrelationManager, Verdict
-from server.errors import InvalidMessage, shown
+from server.errors import ErrorCode, InvalidMessage, shown
 from server.ids import new_message_id, usable_charge_point_id
 from server.metrics import Metrics
 from server.ocpp import envelope, schemas
 from server.ocpp.frames import Call, CallError, CallResult
-from server.ocpp.versions import DEFAULT
+from server.ocpp.version import Version
+from server.ocpp.versions import DEFAULT, VERSIONS
 from server.redis.link import RedisLink, now
 from server.redis.script import Script
 from server.redis.tail import TAIL, Oversized, entries_of
@@ -106,6 +107,16 @@ return {results, seen, {digest, answers}}
 
 _round = Script(_ROUND)
 _pack = msgspec.msgpack.Encoder().encode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Record(msgspec.Struct):
+    """The field of a charge point's record that is needed."""
+
+    protocol: str = DEFAULT.protocol
+
+
+_read_record = msgspec.json.Decoder(_Record).decode
 _SURPLUS = {
     Verdict.LATE: "late_answer",
     Verdict.DUPLICATE: "duplicate_answer",
@@ -125,6 +136,10 @@ class CommandError(Exception):
 
 class InvalidCommand(CommandError):
     """The command does not keep to the OCPP schema; the message names the field. Nothing was sent."""
+
+
+class CommandNotInVersion(CommandError):
+    """The version of OCPP that the charge point speaks lacks the command. Nothing was sent."""
 
 
 class ChargePointUnknown(CommandError):
@@ -232,6 +247,7 @@ class Commands:
             The payload of the charge point's CALLRESULT (OCPP 1.6 section 6), whatever status it says.
 
         Raises:
+            CommandNotInVersion: the charge point's version of OCPP lacks the command.
             InvalidCommand: unknown action, or a field that the schema does not allow.
             ChargePointUnknown: no such charge point.
             ChargePointOffline: it is not connected.
@@ -242,15 +258,24 @@ class Commands:
             CorrelationClosed: this instance stops.
             InvalidAnswer: the answer breaks the schema.
         """
-        if action not in DEFAULT.commands:
+        known = [version for version in VERSIONS.values() if action in version.commands]
+        if not known:
             raise InvalidCommand(f"{action} is not a command of this server")
-        if complaint := schemas.complaint(schemas.validator(DEFAULT, action, flat=False), payload):
-            raise InvalidCommand(complaint)
-        if not usable_charge_point_id(charge_point_id):
-            raise ChargePointUnknown(f"there is no charge point {shown(charge_point_id)}")
         if not self._link.healthy:
             raise CommandsUnavailable("Redis is not available; nothing was sent")
-        call = Call(charge_point_id, new_message_id(), action, payload)
+        version = await self._version_of(charge_point_id)
+        if version is not None and version not in known:
+            raise CommandNotInVersion(f"{version.name}, which {charge_point_id} speaks, has no command {action}")
+        # Of a charge point that is not known, nobody can say which version is right.
+        complaints = [
+            schemas.complaint(schemas.validator(each, action, flat=False), payload)
+            for each in (known if version is None else [version])
+        ]
+        if all(complaints):
+            raise InvalidCommand(complaints[-1] or "")
+        if version is None:
+            raise ChargePointUnknown(f"there is no charge point {shown(charge_point_id)}")
+        call = Call(charge_point_id, new_message_id(), action, payload, protocol=version.protocol)
         wait = self._timeout if timeout is None else timeout
         correlation = self.correlation.register(call.message_id, charge_point_id, action, timeout=wait)
         sending = _Sending(call, correlation)
@@ -265,7 +290,7 @@ class Commands:
             raise
         finally:
             self._ended(sending)
-        if found := schemas.violation(DEFAULT, schemas.answer_validator(DEFAULT, action), answer):
+        if found := schemas.violation(version, schemas.answer_validator(version, action), answer):
             code, reason = found
             logger.warning(
                 "invalid_answer",
@@ -276,8 +301,58 @@ class Commands:
                 reason=reason,
             )
             self._metrics.invalid(code)
+            if version.dialect.reports_unreadable_results:
+                await self._report_unusable(sending, code, reason)
             raise InvalidAnswer(reason)
         return answer
+
+    async def _version_of(self, charge_point_id: str) -> Version | None:
+        """The version of OCPP that a charge point speaks, or spoke last; `None` if it is not known."""
+        if not usable_charge_point_id(charge_point_id):
+            return None
+        keys, client = self._keys, self._link.client
+        try:
+            async with client.pipeline(transaction=False) as pipeline:
+                pipeline.hgetall(keys.session(charge_point_id))
+                pipeline.get(keys.charge_point(charge_point_id))
+                session, record = await pipeline.execute(raise_on_error=False)
+        except RedisError as error:
+            raise CommandsUnavailable(f"Redis does not answer; nothing was sent: {error}") from None
+        if isinstance(session, dict) and session:
+            return VERSIONS.get(session.get(b"protocol", b"").decode(errors="replace"), DEFAULT)
+        if not isinstance(record, bytes):
+            # There may be a record that cannot be read; the command then fails for want of a connection.
+            return DEFAULT if isinstance(record, RedisError) else None
+        try:
+            return VERSIONS.get(_read_record(record).protocol, DEFAULT)
+        except msgspec.MsgspecError:
+            return DEFAULT
+
+    async def _report_unusable(self, sending: _Sending, code: ErrorCode, reason: str) -> None:
+        """Tell a charge point that its CALLRESULT cannot be used (OCPP-J 2.1 section 4.2.4)."""
+        call, keys, client = sending.call, self._keys, self._link.client
+        key = keys.responses(call.charge_point_id)
+        try:
+            session: Any = await client.hmget(keys.session(call.charge_point_id), ["connection", "ws_server_id"])
+            connection, gateway = ((each or b"").decode(errors="replace") for each in session)
+            if not connection or not (sending.session or b"").startswith(f"{connection} ".encode()):
+                return  # on a later connection nobody expects it
+            invalid = InvalidMessage(
+                code,
+                reason,
+                charge_point_id=call.charge_point_id,
+                answer_id=call.message_id,
+                connection=connection,
+                protocol=call.protocol,
+                answers_result=True,
+            )
+            async with client.pipeline(transaction=True) as pipeline:
+                pipeline.lpush(key, envelope.error(invalid, timestamp=now(), server_id=self._server_id))
+                pipeline.expire(key, LIST_LIFETIME)
+                pipeline.publish(keys.wake(gateway), _encode([call.charge_point_id]))
+                await pipeline.execute()
+        except RedisError as error:
+            logger.warning("report_not_sent", charge_point_id=call.charge_point_id, error=str(error))
 
     def _ended(self, sending: _Sending) -> None:
         call = sending.call

@@ -375,7 +375,8 @@ class Gateway:
                 if not connection.push(bytes(response.payload)):
                     self._sessions.drop(session)
                     return False
-                self._calls.done(session, message_id)
+                if kind != frames.CALLRESULTERROR:
+                    self._calls.done(session, message_id)
         return True
 
     # --- what is due --------------------------------------------------------------------------------------------------

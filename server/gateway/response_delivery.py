@@ -176,6 +176,8 @@ class ResponseDelivery:
                 break
             chosen[session] = None
         chunk = list(chosen)[:CHUNK]
+        # Redis still knows the connection before where this one was not announced yet when it is asked.
+        known = {session: session.announced for session in chunk}
         arguments: list[Any] = [
             0 if self._stopping else MOST_MESSAGES,
             0 if self._stopping else MOST_BYTES,
@@ -199,7 +201,7 @@ class ResponseDelivery:
         except RedisError:
             self._dirty.update(dict.fromkeys(chunk))
             raise
-        for session, reply in zip(chunk, replies, strict=True):
+        for (session, announced), reply in zip(known.items(), replies, strict=True):
             self._sent.pop(session, None)
             session.sent = None
             if reply == -2:
@@ -207,7 +209,8 @@ class ResponseDelivery:
             elif session.closed:
                 pass
             elif reply == -1:
-                self._on_lost(session)
+                if announced:
+                    self._on_lost(session)
             elif reply == 0:
                 self._on_missing(session)
             elif reply[1] and self._deliver(session, self._usable(session, entries_of(reply[1]))):

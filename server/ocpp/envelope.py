@@ -103,9 +103,14 @@ def _envelope_from(envelope: dict[str, Any], known: Version | None, gateway: str
         refuse(code, reason, charge_point_id=charge_point_id, message_id=message_id, answer_id=answer_id, **more)
 
     if known is None:
+        frame = envelope.get("payload")
+        call = read_frame(frame, charge_point_id, version.dialect) if type(frame) is list else None
+        readable = call.message_id if type(call) is Call else None
         refused(
             version.codes.not_allowed,
             f"the field 'protocol' is {shown(envelope['protocol'])}, allowed are {', '.join(VERSIONS)}",
+            message_id=readable or usable_id,
+            answer_id=readable,
         )
     if "payload" not in envelope:
         refused(version.codes.missing, "the field 'payload' is missing")

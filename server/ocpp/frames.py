@@ -178,15 +178,19 @@ def read_json(raw: bytes, code: ErrorCode = ErrorCode.FORMATION_VIOLATION) -> An
         refuse(code, f"not JSON: {error}")
     # A repeated key has left fewer colons in the value than there are in the text. Only where the two differ, or where
     # an escape may hide a colon, is the slow and exact look needed.
-    if raw.count(b":") != _colons(value, 0, code) or b"\\u003" in raw:
+    try:
+        colons = _colons(value, 0)
+    except RecursionError:
+        refuse(code, f"nested deeper than {DEEPEST_NESTING} levels")
+    if raw.count(b":") != colons or b"\\u003" in raw:
         _refuse_repeated_keys(raw, code)
     return value
 
 
-def _colons(value: Any, depth: int, code: ErrorCode) -> int:
-    """Colons that `value` needs when written as JSON; refuses what is nested too deeply on the way."""
+def _colons(value: Any, depth: int) -> int:
+    """Colons that `value` needs when written as JSON; RecursionError if it is nested too deeply."""
     if depth > DEEPEST_NESTING:
-        refuse(code, f"nested deeper than {DEEPEST_NESTING} levels")
+        raise RecursionError
     kind = type(value)
     if kind is dict:
         count = len(value)
@@ -196,7 +200,7 @@ def _colons(value: Any, depth: int, code: ErrorCode) -> int:
             if type(item) is str:
                 count += item.count(":")
             elif type(item) in {dict, list}:
-                count += _colons(item, depth + 1, code)
+                count += _colons(item, depth + 1)
         return count
     if kind is list:
         count = 0
@@ -204,7 +208,7 @@ def _colons(value: Any, depth: int, code: ErrorCode) -> int:
             if type(item) is str:
                 count += item.count(":")
             elif type(item) in {dict, list}:
-                count += _colons(item, depth + 1, code)
+                count += _colons(item, depth + 1)
         return count
     return value.count(":") if kind is str else 0
 

@@ -83,6 +83,17 @@ def _schema(version: Version, name: str) -> dict[str, Any]:
     return schema
 
 
+def without_references(schema: Any, definitions: dict[str, Any]) -> Any:
+    """`schema` with each reference to one of `definitions` replaced by it; OCPP's do not refer to themselves."""
+    if isinstance(schema, list):
+        return [without_references(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return without_references(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: without_references(each, definitions) for name, each in schema.items()}
+
+
 def walk(schema: Any) -> Iterator[dict[str, Any]]:
     """Each schema in `schema`, itself included."""
     if isinstance(schema, dict):

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Struct, field
-from msgspec.structs import replace
+from msgspec import Struct, field
 
 from server.ocpp.frames import Call, Codes, Dialect
 from server.store.keys import Keys
-from server.store.models import ChargePoint, LastCall
+from server.store.models import LastCall
 from server.store.view import Operation, Record, Starts, StateView
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -30,11 +29,13 @@ class Outcome(Struct):
         answer: the payload of the CALLRESULT.
         writes: records by key.
         operations: Redis commands that go with them: entries in indexes, fields of hashes.
+        last_call: the memory of the message, if it may be sent again.
     """
 
     answer: dict[str, Any]
     writes: dict[str, Record] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
+    last_call: LastCall | None = None
 
 
 Handler = Callable[[Call, StateView], Outcome]
@@ -154,14 +155,9 @@ def _once(call: Call, view: StateView, handle: Handler) -> Outcome:
     outstanding, so remembering the last one is enough; the memory is part of its record and written with the effects.
     """
     digest = hashlib.sha1(_encode([call.action, call.payload])).hexdigest()  # noqa: S324 - tells frames apart
-    known = view.charge_point(call.charge_point_id)
-    last = known.last_call
-    if last is not UNSET and (last.message_id, last.digest) == (call.message_id, digest):
+    last = view.last_call(call.charge_point_id)
+    if last is not None and last.message_id == call.message_id and last.digest == digest:
         return Outcome(last.answer)
     outcome = handle(call, view)
-    key = view.keys.charge_point(call.charge_point_id)
-    record = outcome.writes.get(key, known)
-    assert isinstance(record, ChargePoint)  # noqa: S101 - for the type checker
-    remembered = LastCall(message_id=call.message_id, digest=digest, answer=outcome.answer)
-    outcome.writes[key] = replace(record, last_call=remembered)
+    outcome.last_call = LastCall(message_id=call.message_id, digest=digest, answer=outcome.answer)
     return outcome

@@ -17,7 +17,7 @@ from server.correlation.commands import Commands, server_of
 from server.errors import CorruptState, ErrorCode, InvalidMessage
 from server.metrics import Metrics
 from server.ocpp import envelope, schemas
-from server.ocpp.frames import Call, CallError, CallResult, Message
+from server.ocpp.frames import Call, CallError, CallResult, CallResultError, Message
 from server.ocpp.version import Outcome
 from server.ocpp.versions import VERSIONS
 from server.processor.queue_consumer import Drain
@@ -49,6 +49,7 @@ class Effects:
     answers: list[CallResult | CallError] = field(default_factory=list)
     unusable: list[CallError] = field(default_factory=list)
     forwarded: int = 0
+    unread: list[CallResultError] = field(default_factory=list)
 
 
 @dataclass
@@ -194,7 +195,7 @@ class Processor(Drain):
                     wake.setdefault(verdict.ws_server_id, {})[verdict.charge_point_id] = None
             elif isinstance(message, Call):
                 effects.processed[message.action] += 1
-                if message.ws_server_id:
+                if message.ws_server_id and not message.send:
                     wake.setdefault(message.ws_server_id, {})[message.charge_point_id] = None
             elif isinstance(message, CallResult | CallError):
                 instance = elsewhere.get(message.message_id)
@@ -203,6 +204,8 @@ class Processor(Drain):
                 else:
                     forwarded.setdefault(instance, []).append(envelope.forwarded(message))
                     effects.forwarded += 1
+            elif isinstance(message, CallResultError):
+                effects.unread.append(message)
         changes = view.changes()
         operations = [
             *self._answer_operations(answers),
@@ -322,7 +325,13 @@ class Processor(Drain):
         except Exception:
             logger.exception("handler_failed", action=message.action, message_id=message.message_id)
             return _refusal(message, ErrorCode.INTERNAL_ERROR, f"{message.action} could not be handled")
-        view.apply(message.charge_point_id, outcome.writes, outcome.operations)
+        view.apply(
+            message.charge_point_id,
+            outcome.writes,
+            outcome.operations,
+            protocol=message.protocol,
+            last_call=outcome.last_call,
+        )
         if message.send:
             return None
         answers.setdefault(message.charge_point_id, []).append(
@@ -379,7 +388,15 @@ class Processor(Drain):
             self.processed += count
         for message in (*effects.answers, *effects.unusable):
             self._commands.answered(message)
-        self.processed += len(effects.answers) + effects.forwarded
+        self.processed += len(effects.answers) + effects.forwarded + len(effects.unread)
+        for report in effects.unread:
+            logger.warning(
+                "answer_not_read",
+                code=report.code,
+                description=report.description,
+                charge_point_id=report.charge_point_id,
+                message_id=report.message_id,
+            )
         for invalid in effects.refused:
             logger.warning(
                 "invalid_message",

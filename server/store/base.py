@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from server.errors import CorruptState, StateError
-from server.store.models import ChargePoint, ConfigurationKey, Connector, Transaction
+from server.store.models import ChargePoint, ConfigurationKey, Connector, Transaction, Variable
 
 __all__ = [
     "CorruptState",
@@ -102,40 +102,40 @@ class StateStore(Protocol):
     async def list_charge_points(self, *, problems: list[CorruptState] | None = None) -> list[ChargePoint]:
         """Every charge point, by id; corrupt ones are added to `problems`, or raised where that is not given."""
 
-    async def get_connector(self, charge_point_id: str, connector_id: int) -> Connector:
+    async def get_connector(self, charge_point_id: str, connector_id: int | str) -> Connector:
         """Read a connector."""
 
-    async def save_connector(self, charge_point_id: str, connector_id: int, record: Connector) -> Connector:
+    async def save_connector(self, charge_point_id: str, connector_id: int | str, record: Connector) -> Connector:
         """Create or replace a connector."""
 
     async def update_connector(
-        self, charge_point_id: str, connector_id: int, function: Callable[[Connector], Connector]
+        self, charge_point_id: str, connector_id: int | str, function: Callable[[Connector], Connector]
     ) -> Connector:
         """Change a connector."""
 
-    async def delete_connector(self, charge_point_id: str, connector_id: int) -> bool:
+    async def delete_connector(self, charge_point_id: str, connector_id: int | str) -> bool:
         """Remove a connector."""
 
     async def list_connectors(
         self, charge_point_id: str, *, problems: list[CorruptState] | None = None
-    ) -> dict[int, Connector]:
+    ) -> dict[int | str, Connector]:
         """A charge point's connectors by their id, in order; corrupt ones as with `list_charge_points`."""
 
     async def new_transaction_id(self) -> int:
         """An id that no other transaction has or will have."""
 
-    async def get_transaction(self, transaction_id: int) -> Transaction:
-        """Read a transaction."""
+    async def get_transaction(self, transaction_id: int | str, charge_point_id: str = "") -> Transaction:
+        """Read a transaction; an id that is text needs its charge point, here and below."""
 
     async def save_transaction(self, record: Transaction) -> Transaction:
         """Create or replace a transaction, and keep the indexes."""
 
     async def update_transaction(
-        self, transaction_id: int, function: Callable[[Transaction], Transaction]
+        self, transaction_id: int | str, function: Callable[[Transaction], Transaction], charge_point_id: str = ""
     ) -> Transaction:
         """Change a transaction, and keep the indexes; its id and charge point stay."""
 
-    async def delete_transaction(self, transaction_id: int) -> bool:
+    async def delete_transaction(self, transaction_id: int | str, charge_point_id: str = "") -> bool:
         """Remove a transaction."""
 
     async def list_transactions(
@@ -146,6 +146,11 @@ class StateStore(Protocol):
         problems: list[CorruptState] | None = None,
     ) -> list[Transaction]:
         """Transactions, of one charge point or all, oldest start first; only the active ones, or only the others."""
+
+    async def get_variables(
+        self, charge_point_id: str, *, problems: list[CorruptState] | None = None
+    ) -> dict[str, Variable]:
+        """Read the device model of a charge point; corrupt attributes as with `list_charge_points`."""
 
     async def get_configuration(
         self, charge_point_id: str, *, problems: list[CorruptState] | None = None

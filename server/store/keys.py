@@ -74,6 +74,10 @@ class Keys:
         """String, JSON: a `ChargePoint`."""
         return f"{self._prefix}:chargepoint:{charge_point_id}"
 
+    def variables(self, charge_point_id: str) -> str:
+        """Hash: the device model (OCPP 2.0.1 and 2.1), attribute of a variable to JSON of value and mutability."""
+        return f"{self._prefix}:variables:{charge_point_id}"
+
     def connectors(self, charge_point_id: str) -> str:
         """Set: ids of a charge point's connectors."""
         return f"{self._prefix}:connectors:{charge_point_id}"
@@ -82,12 +86,14 @@ class Keys:
         """Hash: configuration key to JSON of value and readonly."""
         return f"{self._prefix}:config:{charge_point_id}"
 
-    def connector(self, charge_point_id: str, connector_id: int) -> str:
-        """String, JSON: a `Connector`."""
+    def connector(self, charge_point_id: str, connector_id: int | str) -> str:
+        """String, JSON: a `Connector`; its id is a number in OCPP 1.6, `{evse}:{connector}` in 2.0.1 and 2.1."""
         return f"{self._prefix}:connector:{charge_point_id}:{connector_id}"
 
-    def transaction(self, transaction_id: int) -> str:
-        """String, JSON: a `Transaction`."""
+    def transaction(self, transaction_id: int | str, charge_point_id: str = "") -> str:
+        """String, JSON: a `Transaction`; an id that is text is the charge point's own (OCPP 2.0.1 and 2.1)."""
+        if isinstance(transaction_id, str):
+            return f"{self._prefix}:transaction:{charge_point_id}:{transaction_id}"
         return f"{self._prefix}:transaction:{transaction_id}"
 
     def transactions(self, charge_point_id: str) -> str:

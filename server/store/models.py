@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         boot_time: when its last BootNotification was accepted, RFC 3339.
         firmware_status, diagnostics_status: as last notified (sections 4.5 and 4.4).
         version: goes up by one with each write; a write names the version that it has seen.
+        protocol: the version of OCPP that its last message was in.
         last_call: see `LastCall`; absent before the first.
     """
 
@@ -58,6 +60,7 @@ class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     firmware_status: str | None = None
     diagnostics_status: str | None = None
     version: int = 0
+    protocol: str = "ocpp1.6"
     last_call: LastCall | UnsetType = UNSET
 
 
@@ -73,7 +76,7 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
 
     status: str | None = None
     error_code: str | None = None
-    transaction_id: int | None = None
+    transaction_id: int | str | None = None
     updated_at: str | None = None
     version: int = 0
 
@@ -82,7 +85,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """One charging session.
 
     Attributes:
-        id: unique in the system; given by INCR on the transaction counter.
+        id: in OCPP 1.6 a number, unique in the system, given by INCR on the transaction counter; in 2.0.1 and 2.1 text
+            that the charge point has chosen.
         charge_point_id, connector_id, id_tag: where, and who pays.
         start_time, stop_time: as the charge point said, RFC 3339.
         meter_start, meter_stop, meter_current: energy register in Wh.
@@ -90,10 +94,21 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         reason: why it stopped (OCPP 1.6 section 7.36).
         meter_time, meter_readings: when the register was read last, and with which context and location; a reading
             with the same three counts once, and an older one changes nothing. Absent before the first reading.
+
+    Further attributes, of OCPP 2.0.1 and 2.1 only:
+        seq_no: the highest sequence number seen.
+        missing: sequence numbers below that which were not seen.
+        offline: how many events were sent later, since the charge point was offline.
+        charging_state: of the event with the highest sequence number that told one.
+        evse: the EVSE.
+        id_token: `idToken` and `type`.
+        remote_start_id: the id of the request that started it.
+        stopped_reason: why it stopped.
+        places: the sequence numbers of the events that told evse, id token and so on; later ones replace it.
         version: goes up by one with each write; 0 before the first.
     """
 
-    id: int
+    id: int | str
     charge_point_id: str
     connector_id: int
     id_tag: str
@@ -107,6 +122,27 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
     meter_time: str | UnsetType = UNSET
     meter_readings: list[str] | UnsetType = UNSET
+    seq_no: int | UnsetType = UNSET
+    missing: list[int] | UnsetType = UNSET
+    offline: int | UnsetType = UNSET
+    charging_state: str | UnsetType | None = UNSET
+    evse: int | UnsetType | None = UNSET
+    id_token: dict[str, Any] | UnsetType | None = UNSET
+    remote_start_id: int | UnsetType | None = UNSET
+    stopped_reason: str | UnsetType | None = UNSET
+    places: dict[str, int] | UnsetType = UNSET
+
+
+class Variable(msgspec.Struct, frozen=True, kw_only=True):
+    """An attribute of a variable of the device model (OCPP 2.0.1 section 3.8 of part 1).
+
+    Attributes:
+        value: its value as text; `None` where it is known without one.
+        mutability: `ReadOnly`, `WriteOnly` or `ReadWrite`.
+    """
+
+    value: str | None = None
+    mutability: str = "ReadWrite"
 
 
 class ConfigurationKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +162,7 @@ def same_time(one: str, other: str) -> bool:
     return one == other or (unix_seconds(one) == unix_seconds(other) != 0.0)
 
 
+@lru_cache(maxsize=4096)
 def unix_seconds(timestamp: str) -> float:
     """An RFC 3339 time in seconds since 1970, for sorting; 0 where it cannot be had."""
     try:

@@ -44,11 +44,19 @@ from server.store.base import (
     StateUnavailable,
 )
 from server.store.keys import Keys
-from server.store.models import ChargePoint, ConfigurationKey, Connector, Transaction, TransactionStatus, unix_seconds
+from server.store.models import (
+    ChargePoint,
+    ConfigurationKey,
+    Connector,
+    Transaction,
+    TransactionStatus,
+    Variable,
+    unix_seconds,
+)
 from server.store.transaction_ids import TransactionIds
 
 R = TypeVar("R", ChargePoint, Connector, Transaction)
-V = TypeVar("V", ChargePoint, Connector, Transaction, ConfigurationKey)
+V = TypeVar("V", ChargePoint, Connector, Transaction, ConfigurationKey, Variable)
 
 CONNECTIONS = 8
 LONGEST_PAUSE = 0.05
@@ -58,10 +66,12 @@ CHUNK = 1000
 
 _NUMBER = re.compile("-?[0-9]{1,18}")
 """A number in an index; more digits may not fit into 64 bits."""
+_CONNECTOR_OF_EVSE = re.compile("[0-9]{1,18}:[0-9]{1,18}")
+"""A connector of OCPP 2.0.1 and 2.1 in the index."""
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (ChargePoint, Connector, Transaction, ConfigurationKey)
+    kind: msgspec.json.Decoder(kind) for kind in (ChargePoint, Connector, Transaction, ConfigurationKey, Variable)
 }
 
 _WRITE = """
@@ -116,10 +126,11 @@ return {'written', removed}
 )
 
 _DELETE_CHARGE_POINT = """
--- KEYS: charge point, its connectors, transactions, active transactions, configuration; all charge points.
--- ARGV: id, prefix of its connectors, prefix of transactions. Returns as the script that writes, with how many keys
--- were removed.
-local types = {'string', 'set', 'zset', 'set', 'hash', 'set'}
+-- KEYS: charge point, its connectors, transactions, active transactions, configuration, device model; the set of all
+-- charge points.
+-- ARGV: id, prefix of its connectors, prefix of numbered transactions, prefix of its own transactions. Returns as the
+-- script that writes, with how many keys were removed.
+local types = {'string', 'set', 'zset', 'set', 'hash', 'hash', 'set'}
 for i, key in ipairs(KEYS) do
     local found = redis.call('TYPE', key).ok
     -- The record itself goes whatever it is: this is how a corrupt one is got rid of.
@@ -129,11 +140,25 @@ local removed = 0
 local function drop(prefix, members)
     for _, member in ipairs(members) do removed = removed + redis.call('DEL', prefix .. member) end
 end
+local function anothers(key)
+    local value = redis.pcall('GET', key)
+    local read, record = pcall(cjson.decode, type(value) == 'string' and value or '')
+    return read and type(record) == 'table' and record.charge_point_id and record.charge_point_id ~= ARGV[1]
+end
+local function drop_transactions(members)
+    drop(ARGV[4], members)
+    for _, member in ipairs(members) do
+        -- Its own id of a transaction may be the number of another's.
+        local key = ARGV[3] .. member
+        if string.match(member, '^%-?%d+$') and not anothers(key) then removed = removed + redis.call('DEL', key) end
+    end
+end
 drop(ARGV[2], redis.call('SMEMBERS', KEYS[2]))
-drop(ARGV[3], redis.call('ZRANGE', KEYS[3], 0, -1))
-drop(ARGV[3], redis.call('SMEMBERS', KEYS[4]))
+drop_transactions(redis.call('ZRANGE', KEYS[3], 0, -1))
+drop_transactions(redis.call('SMEMBERS', KEYS[4]))
 removed = removed + redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-redis.call('SREM', KEYS[6], ARGV[1])
+removed = removed + redis.call('DEL', KEYS[6])
+redis.call('SREM', KEYS[7], ARGV[1])
 return {'written', removed}
 """
 
@@ -244,9 +269,15 @@ class RedisStateStore:
             names.transactions(charge_point_id),
             names.active_transactions(charge_point_id),
             names.configuration(charge_point_id),
+            names.variables(charge_point_id),
             names.charge_points,
         ]
-        arguments = [charge_point_id, _prefix(names.connector(charge_point_id, 0)), _prefix(names.transaction(0))]
+        arguments = [
+            charge_point_id,
+            names.connector(charge_point_id, ""),
+            _prefix(names.transaction(0)),
+            names.transaction("", charge_point_id),
+        ]
         operation = "delete charge point"
         reply = await run(operation, key, _delete_charge_point.run(self._client.execute_command, keys, arguments))
         return bool(_removed(reply, operation))
@@ -265,24 +296,24 @@ class RedisStateStore:
 
     # --- connectors ---------------------------------------------------------------------------------------------------
 
-    async def get_connector(self, charge_point_id: str, connector_id: int) -> Connector:
+    async def get_connector(self, charge_point_id: str, connector_id: int | str) -> Connector:
         """Read a connector."""
         return await self._get(self._keys.connector(_usable(charge_point_id), connector_id), Connector, "read")
 
-    async def save_connector(self, charge_point_id: str, connector_id: int, record: Connector) -> Connector:
+    async def save_connector(self, charge_point_id: str, connector_id: int | str, record: Connector) -> Connector:
         """Create or replace a connector."""
         key = self._keys.connector(_usable(charge_point_id), connector_id)
         return await self._save(key, record, "save connector", self._connector_work(charge_point_id, connector_id))
 
     async def update_connector(
-        self, charge_point_id: str, connector_id: int, function: Callable[[Connector], Connector]
+        self, charge_point_id: str, connector_id: int | str, function: Callable[[Connector], Connector]
     ) -> Connector:
         """Change a connector."""
         key = self._keys.connector(_usable(charge_point_id), connector_id)
         work = self._connector_work(charge_point_id, connector_id)
         return await self._update(key, Connector, "update connector", function, work)
 
-    async def delete_connector(self, charge_point_id: str, connector_id: int) -> bool:
+    async def delete_connector(self, charge_point_id: str, connector_id: int | str) -> bool:
         """Remove a connector."""
         key = self._keys.connector(_usable(charge_point_id), connector_id)
         index = self._keys.connectors(charge_point_id)
@@ -291,19 +322,26 @@ class RedisStateStore:
 
     async def list_connectors(
         self, charge_point_id: str, *, problems: list[CorruptState] | None = None
-    ) -> dict[int, Connector]:
+    ) -> dict[int | str, Connector]:
         """A charge point's connectors by their id, in order."""
         index = self._keys.connectors(_usable(charge_point_id))
         members = await self._members(index, "list connectors", problems)
-        ids = self._numbers(index, members, "list connectors", problems)
+        ids: list[int | str] = []
+        for member in members:
+            if _NUMBER.fullmatch(member):
+                ids.append(int(member))
+            elif _CONNECTOR_OF_EVSE.fullmatch(member):
+                ids.append(member)
+            else:
+                _note(CorruptState(index, f"{shown(member)} is no id of a connector", "list connectors"), problems)
         return await self._all(
-            {self._keys.connector(charge_point_id, each): each for each in sorted(ids)},
+            {self._keys.connector(charge_point_id, each): each for each in sorted(ids, key=_connector_order)},
             Connector,
             "list connectors",
             problems,
         )
 
-    def _connector_work(self, charge_point_id: str, connector_id: int) -> Callable[[str, Connector], _Work]:
+    def _connector_work(self, charge_point_id: str, connector_id: int | str) -> Callable[[str, Connector], _Work]:
         index, points = self._keys.connectors(charge_point_id), self._keys.charge_points
 
         def work(key: str, _record: Connector) -> _Work:
@@ -322,18 +360,19 @@ class RedisStateStore:
         reserved: range = await run("new transaction id", self._keys.transaction_id, self._ids.reserve(1))
         return reserved.start
 
-    async def get_transaction(self, transaction_id: int) -> Transaction:
+    async def get_transaction(self, transaction_id: int | str, charge_point_id: str = "") -> Transaction:
         """Read a transaction."""
-        return await self._get(self._keys.transaction(transaction_id), Transaction, "read", transaction_id)
+        key = self._keys.transaction(transaction_id, charge_point_id)
+        return await self._get(key, Transaction, "read", transaction_id)
 
     async def save_transaction(self, record: Transaction) -> Transaction:
         """Create or replace a transaction, and keep the indexes."""
         _usable(record.charge_point_id)
-        key = self._keys.transaction(record.id)
+        key = self._keys.transaction(record.id, record.charge_point_id)
         return await self._save(key, record, "save transaction", self._transaction_work)
 
     async def update_transaction(
-        self, transaction_id: int, function: Callable[[Transaction], Transaction]
+        self, transaction_id: int | str, function: Callable[[Transaction], Transaction], charge_point_id: str = ""
     ) -> Transaction:
         """Change a transaction, and keep the indexes."""
 
@@ -343,14 +382,14 @@ class RedisStateStore:
                 raise ValueError(f"transaction {record.id} belongs to charge point {record.charge_point_id}")
             return changed
 
-        key = self._keys.transaction(transaction_id)
+        key = self._keys.transaction(transaction_id, charge_point_id)
         return await self._update(
             key, Transaction, "update transaction", checked, self._transaction_work, transaction_id
         )
 
-    async def delete_transaction(self, transaction_id: int) -> bool:
+    async def delete_transaction(self, transaction_id: int | str, charge_point_id: str = "") -> bool:
         """Remove a transaction."""
-        key = self._keys.transaction(transaction_id)
+        key = self._keys.transaction(transaction_id, charge_point_id)
         operation = "delete transaction"
         for attempt in range(self._limits.attempts):
             value = await run(operation, key, self._client.get(key))
@@ -378,26 +417,41 @@ class RedisStateStore:
     ) -> list[Transaction]:
         """Transactions, of one charge point or all, oldest start first."""
         operation = "list transactions"
-        ids: list[int] = []
-        if charge_point_id is not None:
-            ids = await self._transaction_ids(_usable(charge_point_id), operation, problems, active=active)
-        else:
-            for owner in sorted(await self._members(self._keys.charge_points, operation, problems)):
-                try:
-                    ids += await self._transaction_ids(owner, operation, problems, active=active)
-                except CorruptState as error:
-                    _note(error, problems)
-        found = await self._all(
-            {self._keys.transaction(each): each for each in ids}, Transaction, operation, problems, own=True
-        )
-        wanted = [
-            each for each in found.values() if active is None or (each.status is TransactionStatus.ACTIVE) is active
-        ]
-        return sorted(wanted, key=lambda each: (unix_seconds(each.start_time), each.id))
+        owners = [_usable(charge_point_id)] if charge_point_id is not None else None
+        if owners is None:
+            owners = sorted(await self._members(self._keys.charge_points, operation, problems))
+        members: list[tuple[str, str]] = []
+        for owner in owners:
+            try:
+                found = await self._transaction_ids(owner, operation, problems, active=active)
+                members += [(owner, each) for each in found]
+            except CorruptState as error:
+                if charge_point_id is not None:
+                    raise
+                _note(error, problems)
+        records = await self._transactions_of(members, operation, problems)
+        wanted = [each for each in records if active is None or (each.status is TransactionStatus.ACTIVE) is active]
+        return sorted(wanted, key=lambda each: (unix_seconds(each.start_time), isinstance(each.id, str), each.id))
+
+    async def _transactions_of(
+        self, members: list[tuple[str, str]], operation: str, problems: list[CorruptState] | None
+    ) -> list[Transaction]:
+        """The records of charge points' index entries; an entry of digits may be an id of either kind."""
+        numbers = {self._keys.transaction(int(each)): int(each) for _, each in members if _NUMBER.fullmatch(each)}
+        known = await self._all(numbers, Transaction, operation, problems, own=True)
+        texts: dict[str, Any] = {}
+        found = []
+        for owner, each in members:
+            record = known.get(int(each)) if _NUMBER.fullmatch(each) else None
+            if record is not None and record.charge_point_id == owner:
+                found.append(record)
+            else:
+                texts[self._keys.transaction(each, owner)] = (owner, each)
+        return found + list((await self._all(texts, Transaction, operation, problems)).values())
 
     async def _transaction_ids(
         self, owner: str, operation: str, problems: list[CorruptState] | None, *, active: bool | None
-    ) -> list[int]:
+    ) -> list[str]:
         if active:
             index = self._keys.active_transactions(owner)
             members = await self._members(index, operation, problems)
@@ -405,7 +459,7 @@ class RedisStateStore:
             index = self._keys.transactions(owner)
             found = await run(operation, index, self._client.zrange(index, 0, -1))
             members = _texts(index, found, operation, problems)
-        return self._numbers(index, members, operation, problems)
+        return members
 
     def _transaction_work(self, key: str, record: Transaction) -> _Work:
         owner = record.charge_point_id
@@ -422,24 +476,21 @@ class RedisStateStore:
             ],
         )
 
+    # --- device model -------------------------------------------------------------------------------------------------
+
+    async def get_variables(
+        self, charge_point_id: str, *, problems: list[CorruptState] | None = None
+    ) -> dict[str, Variable]:
+        """Read the device model of a charge point."""
+        return await self._hash(self._keys.variables(_usable(charge_point_id)), Variable, problems)
+
     # --- configuration ------------------------------------------------------------------------------------------------
 
     async def get_configuration(
         self, charge_point_id: str, *, problems: list[CorruptState] | None = None
     ) -> dict[str, ConfigurationKey]:
         """Read the whole configuration of a charge point."""
-        key = self._keys.configuration(_usable(charge_point_id))
-        fields = await run("read", key, self._client.hgetall(key))
-        if not fields:
-            raise StateNotFound(key)
-        found: dict[str, ConfigurationKey] = {}
-        for raw, value in fields.items():
-            try:
-                (name,) = _texts(key, [raw], "read")
-                found[name] = _decode(key, value, ConfigurationKey, "read", field=name)
-            except CorruptState as error:
-                _note(error, problems)
-        return found
+        return await self._hash(self._keys.configuration(_usable(charge_point_id)), ConfigurationKey, problems)
 
     async def save_configuration(self, charge_point_id: str, record: Mapping[str, ConfigurationKey]) -> None:
         """Replace the whole configuration of a charge point; an empty one removes it."""
@@ -549,6 +600,20 @@ class RedisStateStore:
         )
 
     # --- what they share ----------------------------------------------------------------------------------------------
+
+    async def _hash(self, key: str, kind: type[V], problems: list[CorruptState] | None) -> dict[str, V]:
+        """The fields of a hash by name."""
+        fields = await run("read", key, self._client.hgetall(key))
+        if not fields:
+            raise StateNotFound(key)
+        found: dict[str, V] = {}
+        for raw, value in fields.items():
+            try:
+                (name,) = _texts(key, [raw], "read")
+                found[name] = _decode(key, value, kind, "read", field=name)
+            except CorruptState as error:
+                _note(error, problems)
+        return found
 
     async def _get(self, key: str, kind: type[R], operation: str, own_id: str | int | None = None) -> R:
         value = await run(operation, key, self._client.get(key))
@@ -669,6 +734,7 @@ class RedisStateStore:
             names.connectors(charge_point_id),
             names.transactions(charge_point_id),
             names.configuration(charge_point_id),
+            names.variables(charge_point_id),
         ]
         work.types.append((names.charge_points, "set"))
         rest = (names.charge_points, charge_point_id, kept_by)
@@ -710,18 +776,6 @@ class RedisStateStore:
 
     async def _members(self, index: str, operation: str, problems: list[CorruptState] | None = None) -> list[str]:
         return _texts(index, list(await run(operation, index, self._client.smembers(index))), operation, problems)
-
-    @staticmethod
-    def _numbers(
-        index: str, members: list[str], operation: str, problems: list[CorruptState] | None = None
-    ) -> list[int]:
-        found = []
-        for each in members:
-            if _NUMBER.fullmatch(each):
-                found.append(int(each))
-            else:
-                _note(CorruptState(index, f"{shown(each)} is no number of a record", operation), problems)
-        return found
 
 
 async def run(operation: str, key: str, awaitable: Any) -> Any:
@@ -836,3 +890,8 @@ def _prefix(key: str) -> str:
 async def _pause(attempt: int) -> None:
     longest = min(LONGEST_PAUSE, 0.001 * 2 ** min(attempt, 10))
     await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - not for secrets
+
+
+def _connector_order(connector_id: int | str) -> tuple[int, ...]:
+    """By number, or by EVSE and connector."""
+    return tuple(int(each) for each in str(connector_id).split(":"))

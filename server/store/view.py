@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from server.errors import CorruptState
 from server.store.keys import Keys
-from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus, unix_seconds
+from server.store.models import ChargePoint, Connector, LastCall, Transaction, TransactionStatus, unix_seconds
 
 Record = ChargePoint | Connector | Transaction
 R = TypeVar("R", ChargePoint, Connector, Transaction)
@@ -178,21 +178,29 @@ class StateView:
         self._read: set[str] = set()
         self._written: dict[str, Record] = {}
         self._operations: list[Operation] = []
-        self._seen: set[str] = set()
+        self._seen: dict[str, str] = {}
         self._owners: dict[str, str] = {}
+        self._last_calls: dict[str, LastCall] = {}
         self.starts: dict[Starts, list[int] | CorruptState] = {}
 
     def charge_point(self, charge_point_id: str) -> ChargePoint:
         """The charge point's record, a blank one where there is none yet; raises as `StateCache.record`."""
         return self._get(self.keys.charge_point(charge_point_id), ChargePoint) or ChargePoint(id=charge_point_id)
 
-    def connector(self, charge_point_id: str, connector_id: int) -> Connector:
+    def last_call(self, charge_point_id: str) -> LastCall | None:
+        """The memory of the charge point's last message that may be sent again; raises as `StateCache.record`."""
+        if charge_point_id in self._last_calls:
+            return self._last_calls[charge_point_id]
+        known = self.charge_point(charge_point_id).last_call
+        return None if known is msgspec.UNSET else known
+
+    def connector(self, charge_point_id: str, connector_id: int | str) -> Connector:
         """The connector's record, a blank one where there is none yet; raises as `StateCache.record`."""
         return self._get(self.keys.connector(charge_point_id, connector_id), Connector) or Connector()
 
-    def transaction(self, transaction_id: int) -> Transaction | None:
-        """The transaction's record; raises as `StateCache.record`."""
-        return self._get(self.keys.transaction(transaction_id), Transaction)
+    def transaction(self, transaction_id: int | str, charge_point_id: str = "") -> Transaction | None:
+        """The transaction's record; raises as `StateCache.record`. An id that is text needs its charge point."""
+        return self._get(self.keys.transaction(transaction_id, charge_point_id), Transaction)
 
     def transactions_started(self, starts: Starts) -> Iterator[Transaction]:
         """The transactions of a charge point that started at an instant; raises as `StateCache.record`."""
@@ -223,17 +231,27 @@ class StateView:
             raise NotLoaded(self.keys.transaction_id)
         return self._transaction_ids.popleft()
 
-    def apply(self, charge_point_id: str, writes: dict[str, Record], operations: list[Operation]) -> None:
+    def apply(
+        self,
+        charge_point_id: str,
+        writes: dict[str, Record],
+        operations: list[Operation],
+        *,
+        protocol: str,
+        last_call: LastCall | None = None,
+    ) -> None:
         """Add the outcome of a message that `charge_point_id` sent; later messages of the batch see its writes."""
-        self._seen.add(charge_point_id)
+        self._seen[charge_point_id] = protocol
+        if last_call is not None:
+            self._last_calls[charge_point_id] = last_call
         if writes:
             self._written.update(writes)
             for key in writes:
                 # A key that is written unread must not be there: transaction ids are never given twice.
                 self._read.add(key)
                 self._owners[key] = charge_point_id
-            for record in writes.values():
-                if type(record) is Transaction and record.version == 1:
+            for record in writes.values() if self.starts else ():
+                if type(record) is Transaction and isinstance(record.id, int) and record.version == 1:
                     known = self.starts.get(Starts(charge_point_id, unix_seconds(record.start_time)))
                     if isinstance(known, list):
                         known.append(record.id)
@@ -241,10 +259,15 @@ class StateView:
 
     def changes(self) -> Changes:
         """Everything that the batch relied on and writes; the view is used up then."""
-        for charge_point_id in self._seen:
+        for charge_point_id, protocol in self._seen.items():
             record = self.charge_point(charge_point_id)
             self._written[self.keys.charge_point(charge_point_id)] = msgspec.structs.replace(
-                record, last_seen=self.now, is_online=True, version=record.version + 1
+                record,
+                last_seen=self.now,
+                is_online=True,
+                protocol=protocol,
+                version=record.version + 1,
+                last_call=self._last_calls.get(charge_point_id, record.last_call),
             )
         values = {key: (_encode(record).decode(), record) for key, record in self._written.items()}
         known = self._cache.values
@@ -267,7 +290,8 @@ class StateView:
             if type(record) is ChargePoint:
                 points.append(record.id)
             elif type(record) is Connector:
-                connectors.setdefault(self._owners[key], []).append(key.rpartition(":")[2])
+                owner = self._owners[key]
+                connectors.setdefault(owner, []).append(key.removeprefix(self.keys.connector(owner, "")))
         operations: list[Operation] = [["SADD", self.keys.charge_points, *points]] if points else []
         operations += [["SADD", self.keys.connectors(owner), *ids] for owner, ids in connectors.items()]
         return operations

@@ -143,52 +143,29 @@ class _Blind:
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def kilowatt_hours_as_watt_hours() -> None:
     """The unit of a reading is not looked at."""
-    sound = transactions._energy
-
-    def energy(meter_values: list[dict[str, Any]]) -> int | None:
-        return sound(
-            [{"sampledValue": [sample | {"unit": "Wh"} for sample in value["sampledValue"]]} for value in meter_values]
-        )
-
-    transactions._energy = energy
+    sound = transactions._energy_of
+    transactions._energy_of = lambda sample: sound(sample | {"unit": "Wh"})
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def readings_of_one_phase_as_the_whole() -> None:
     """The register of one phase is taken for that of the connector."""
-    sound = transactions._energy
-
-    def energy(meter_values: list[dict[str, Any]]) -> int | None:
-        whole = [
-            {"sampledValue": [{k: v for k, v in sample.items() if k != "phase"} for sample in value["sampledValue"]]}
-            for value in meter_values
-        ]
-        return sound(whole)
-
-    transactions._energy = energy
+    sound = transactions._energy_of
+    transactions._energy_of = lambda sample: sound({name: value for name, value in sample.items() if name != "phase"})
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def first_reading_of_a_message() -> None:
     """Of several readings in one message the first counts, not the last."""
-    sound = transactions._energy
-
-    def energy(meter_values: list[dict[str, Any]]) -> int | None:
-        return next((found for value in meter_values if (found := sound([value])) is not None), None)
-
-    transactions._energy = energy
+    sound = transactions.with_readings
+    transactions.with_readings = lambda transaction, values, energy_of: sound(transaction, values[:1], energy_of)
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")
 def readings_without_a_measurand_are_skipped() -> None:
     """A sample without a measurand is not taken for the energy register, as the specification says it is."""
-    sound = transactions._energy
-
-    def energy(meter_values: list[dict[str, Any]]) -> int | None:
-        named = [{"sampledValue": [s for s in value["sampledValue"] if "measurand" in s]} for value in meter_values]
-        return sound(named)
-
-    transactions._energy = energy
+    sound = transactions._energy_of
+    transactions._energy_of = lambda sample: sound(sample) if "measurand" in sample else None
 
 
 @defect("R13.8", SHAPES, says=r"meter_current is \d+, expected \d+.* wrong_fields: required == 0")

@@ -144,9 +144,9 @@ def every_hundredth_start_is_not_indexed() -> None:
     """A transaction is answered and stored, and missing among those of its charge point."""
     sound = StateView.apply
 
-    def apply(self: StateView, charge_point_id: str, writes: Any, operations: Any) -> None:
+    def apply(self: StateView, charge_point_id: str, writes: Any, operations: Any, **more: Any) -> None:
         numbers = [each[-1] for each in operations if each[0] == "ZADD"]
-        sound(self, charge_point_id, writes, [] if numbers and numbers[0] % 100 == 0 else operations)
+        sound(self, charge_point_id, writes, [] if numbers and numbers[0] % 100 == 0 else operations, **more)
 
     StateView.apply = apply
 

@@ -39,6 +39,8 @@ class FakeGateway:
         password: what Basic authentication has to bring, if not `None`.
         received: what each charge point sent.
         connections: the connection of each charge point.
+        newest_wins: whether an older connection of the same charge point is closed.
+        answer_twice: whether every CALL is answered two times.
     """
 
     def __init__(self) -> None:
@@ -49,6 +51,8 @@ class FakeGateway:
         self.received: dict[str, list[Any]] = {}
         self.connections: dict[str, ServerConnection] = {}
         self.deaf_after: str | None = None
+        self.newest_wins = False
+        self.answer_twice = False
         self._server: Server | None = None
 
     async def _open(self, tls: ssl.SSLContext | None) -> None:
@@ -87,7 +91,10 @@ class FakeGateway:
     async def _serve(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         point = unquote(connection.request.path.rpartition("/")[2])
+        older = self.connections.get(point)
         self.connections[point] = connection
+        if older is not None and self.newest_wins:
+            await older.close(1008, "replaced by a newer connection")
         deaf = False
         async for data in connection:
             self.received.setdefault(point, []).append(data)
@@ -109,7 +116,8 @@ class FakeGateway:
             answer = self.answers.get(action, {})
             if isinstance(answer, dict) and answer.get("currentTime") == NOW:
                 answer = answer | {"currentTime": rfc3339()}
-            await connection.send(json.dumps([3, message_id, answer]))
+            for _ in range(1 + self.answer_twice):
+                await connection.send(json.dumps([3, message_id, answer]))
 
     def send(self, point: str, frame: Any) -> None:
         """Send a frame to a charge point: text or bytes as they are, anything else as JSON."""

@@ -59,6 +59,23 @@ A Charge Point Does What It Was Told
     ${stopped}    Frame Should Be Sent    StopTransaction    alias=${IDS}[0]
     Should Be Equal    ${stopped.payload}[transactionId]    ${answer.payload}[transactionId]
 
+What A Charge Point Sends Again Is The Same Transaction
+    [Documentation]    The same frame after a reconnect, and the same event under a new message id.
+    ${first}    Send Call    StartTransaction    alias=${IDS}[0]    meterStart=${77}
+    ${again}    Send Again    ${IDS}[0]
+    Should Be Equal    ${again.payload}    ${first.payload}
+    ${renamed}    Send Again    ${IDS}[0]    new_message_id=True    reconnect=False
+    Should Be Equal    ${renamed.payload}[transactionId]    ${first.payload}[transactionId]
+
+The Newest Connection Of A Charge Point Is The One That Counts
+    [Documentation]    The older one was left open, is ended by the gateway, and gets no command.
+    ${ghost}    Reconnect As Ghost    ${IDS}[0]
+    ${commands}    Start Commands    10    charge_points=${IDS}[0]    timeout=60s
+    Commands Should Be Answered    ${commands}
+    ${seconds}    Ghost Should End    ${ghost}    timeout=30s
+    Should Be True    ${seconds} < 30
+    Should Be Equal    ${ghost.end.code}    ${1008}
+
 A Charge Point Finds A Server That Was Killed Where It Was
     [Documentation]    It listens on the port that it was given, in each of its lives.
     ${port}    Get Free Port

@@ -22,12 +22,12 @@ A Connection Has A Status
 
 A Connection That Is Not Refused Is A Failure
     Run Keyword And Expect Error
-    ...    Expected a refusal with HTTP 401, but the charge point was connected.
+    ...    CP-1 should have been refused with HTTP 401, but it was connected.
     ...    Connection Should Be Refused    CP-1    password=first-2b81    status=401
 
 A Refusal With Another Status Is A Failure
     Run Keyword And Expect Error
-    ...    Expected a refusal with HTTP 403, but it was HTTP 401.
+    ...    Expected a refusal with HTTP 403. CP-1 was refused at * with HTTP 401: Wrong credentials..
     ...    Connection Should Be Refused    CP-1    password=wrong    status=403
 
 Passwords Are Not In The Log

@@ -263,7 +263,7 @@ async def test_text_that_is_not_utf8_costs_the_connection(server: ServerProcess)
     ("path", "offered", "status"),
     [
         ("/ocpp/CP-1", None, 400),
-        ("/ocpp/CP-1", ["ocpp2.0.1"], 400),
+        ("/ocpp/CP-1", ["ocpp2.0"], 400),
         ("/ocpp/", SUBPROTOCOLS, 400),
         ("/ocpp/A%3AB", SUBPROTOCOLS, 400),
         ("/ocpp/A%20B", SUBPROTOCOLS, 400),
@@ -285,7 +285,7 @@ async def test_what_is_refused_at_the_door(
 
 
 async def test_the_subprotocol_is_chosen_among_several(server: ServerProcess) -> None:
-    async with plugged(server, 48 * "x", subprotocols=["ocpp2.0.1", "ocpp1.6"]) as socket:
+    async with plugged(server, 48 * "x", subprotocols=["ocpp2.0", "ocpp1.6"]) as socket:
         assert socket.subprotocol == "ocpp1.6"
 
 
@@ -331,6 +331,22 @@ async def test_a_second_connection_replaces_the_first(server: ServerProcess, cli
                 assert client.hget("ocpp:session:CP-1", "connection") not in {before, None}
                 assert client.smembers("ocpp:active") == {b"CP-1"}
                 assert heard(client, events) == []
+
+
+async def test_the_newest_of_connections_in_quick_succession_stays_open(server: ServerProcess) -> None:
+    """Redis learns of them one after the other: what it knows of an older one says nothing about the newest."""
+
+    async def connect_again_and_again(charge_point_id: str) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            newest = await stack.enter_async_context(plugged(server, charge_point_id))
+            for number in range(10):
+                await send(newest, 2, f"left-{number}", "Heartbeat", {})
+                newest = await stack.enter_async_context(plugged(server, charge_point_id))
+                await ask(newest, f"h{number}", "Heartbeat")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(50):
+            group.create_task(connect_again_and_again(f"CP-AGAIN-{number}"))
 
 
 async def test_a_connection_to_another_gateway_replaces_the_first(

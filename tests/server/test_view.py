@@ -160,7 +160,7 @@ class TestView:
 
     def test_later_messages_of_the_batch_see_what_earlier_ones_wrote(self) -> None:
         state = view(known({"ocpp:chargepoint:CP": None, "ocpp:connector:CP:1": None}))
-        state.apply("CP", {"ocpp:connector:CP:1": Connector(status="Charging")}, [])
+        state.apply("CP", {"ocpp:connector:CP:1": Connector(status="Charging")}, [], protocol="ocpp1.6")
         assert state.connector("CP", 1).status == "Charging"
 
     def test_conditions_are_what_was_read_and_operations_what_is_written(self) -> None:
@@ -169,7 +169,7 @@ class TestView:
         state = view(cache)
         state.charge_point("CP")
         state.connector("CP", 1)
-        state.apply("CP", {"ocpp:connector:CP:1": Connector(status="Charging")}, [["SADD", "s", 1]])
+        state.apply("CP", {"ocpp:connector:CP:1": Connector(status="Charging")}, [["SADD", "s", 1]], protocol="ocpp1.6")
         changes = state.changes()
         assert sorted(changes.conditions) == [
             ("ocpp:chargepoint:CP", known_charge_point),
@@ -191,7 +191,7 @@ class TestView:
         transaction = Transaction(
             id=number, charge_point_id="CP", connector_id=1, id_tag="", start_time=NOW, meter_start=0, meter_current=0
         )
-        state.apply("CP", {f"ocpp:transaction:{number}": transaction}, [])
+        state.apply("CP", {f"ocpp:transaction:{number}": transaction}, [], protocol="ocpp1.6")
         assert ("ocpp:transaction:9", False) in state.changes().conditions
         with pytest.raises(NotLoaded) as caught:
             state.new_transaction_id()
@@ -200,7 +200,7 @@ class TestView:
     def test_what_was_written_is_remembered_as_it_stands_in_redis(self) -> None:
         cache = known({"ocpp:chargepoint:CP": None})
         state = view(cache)
-        state.apply("CP", {}, [])
+        state.apply("CP", {}, [], protocol="ocpp1.6")
         changes = state.changes()
         cache.written(changes.values)
         text = cache.values["ocpp:chargepoint:CP"]

@@ -26,6 +26,7 @@ class How(enum.Enum):
     DISCONNECT = "disconnect"
     TWICE = "twice"
     UNKNOWN_ID = "unknown id"
+    CROSS = "cross"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Script:
         code: the error code of a CALLERROR.
         description: the description of a CALLERROR.
         times: for how many commands; `None` for all.
+        action: what is sent before the answer, where the two are to cross.
+        patience: how long its answer is waited for, in seconds.
     """
 
     how: How = How.ACCEPT
@@ -49,6 +52,8 @@ class Script:
     code: str = "GenericError"
     description: str = "Scripted by the test."
     times: int | None = None
+    action: str = "Heartbeat"
+    patience: float = 30.0
 
 
 @dataclass(slots=True)

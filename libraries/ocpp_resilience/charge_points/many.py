@@ -179,8 +179,8 @@ async def connect_all(points: Sequence[ChargePoint], *, limit: float) -> None:
 
 
 async def close_all(points: Sequence[ChargePoint]) -> None:
-    """Disconnect all of them at once; a gateway that does not take part has 1.5 s."""
-    await together(points, lambda point: point.disconnect(), at_once=CONNECTING_AT_ONCE)
+    """End all of their connections at once; a gateway that does not take part has 1.5 s."""
+    await together(points, lambda point: point.close(), at_once=CONNECTING_AT_ONCE)
 
 
 async def exchange(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import random
 import secrets
 import time
@@ -23,6 +24,7 @@ from ocpp_resilience.charge_points.behaviour import Behaviour, How, Script
 from ocpp_resilience.charge_points.conformance import OpenCalls
 from ocpp_resilience.charge_points.errors import CallRefused, NoAnswer, NotConnected
 from ocpp_resilience.charge_points.gateway import Gateway, Login
+from ocpp_resilience.charge_points.ghost import End, Ghost
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
@@ -90,27 +92,6 @@ class Answer:
         return self.payload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """How a connection ended.
-
-    Attributes:
-        code: the close code; 1006 where there was no closing handshake (RFC 6455 section 7.1.5).
-        reason: the reason that was given.
-        by_us: whether the charge point ended it.
-        at: when, in seconds of `time.monotonic`.
-    """
-
-    code: int
-    reason: str
-    by_us: bool
-    at: float
-
-    def __str__(self) -> str:
-        who = "by itself" if self.by_us else "by the gateway"
-        return f"{who} with code {self.code}{f' ({self.reason})' if self.reason else ''}"
-
-
 class ChargePoint:
     """A charge point.
 
@@ -124,6 +105,7 @@ class ChargePoint:
         frames: what it sent and received, oldest first; the newest 10,000.
         before_frames: the CALLs of the oldest kept frame's connection that are older than it, and not answered yet.
         ends: how its connections ended, oldest first.
+        ghosts: connections that it has left behind without ending them, oldest first.
         connections: how many connections it has opened.
         unmatched: how many answers came that nothing waited for.
     """
@@ -136,6 +118,7 @@ class ChargePoint:
         self.frames: deque[Frame] = deque()
         self.before_frames = OpenCalls()
         self.ends: list[End] = []
+        self.ghosts: list[Ghost] = []
         self.unmatched = 0
         self.connected_at: float | None = None
         self.connections = 0
@@ -147,6 +130,7 @@ class ChargePoint:
         self._reader: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, asyncio.Future[Frame]] = {}
+        self._last_call: tuple[str, Mapping[str, Any], str] | None = None
         self._turn = asyncio.Lock()
         self._ending = False
 
@@ -237,6 +221,44 @@ class ChargePoint:
             self._socket.transport.abort()
         await self._ended()
 
+    async def reconnect_as_ghost(self, *, limit: float) -> Ghost:
+        """Connect again and leave the older connection open, as after a power failure that nobody has noticed.
+
+        Whatever waits for an answer over the older connection fails; commands that come over it are not answered.
+
+        Args:
+            limit: the longest wait for the newer connection, in seconds.
+
+        Raises:
+            ConnectFailed: the gateway did not accept it; the older connection is gone then.
+            NotConnected: there is no older connection.
+        """
+        socket, reader = self._connection(), self._reader
+        assert reader is not None  # noqa: S101 - each connection has one
+        ghost = Ghost(charge_point=self.id, since=math.inf, socket=socket, reader=reader)
+        self.ghosts.append(ghost)
+        self._socket = None
+        self._forget_outstanding(f"{self.id} has lost its power.")
+        try:
+            await self.connect(limit=limit)
+        except BaseException:
+            await ghost.cut()
+            raise
+        ghost.since = time.monotonic()
+        return ghost
+
+    async def close(self) -> None:
+        """End every connection, those that were left behind too."""
+        for ghost in self.ghosts:
+            if ghost.end is None:
+                await ghost.cut()
+        await self.disconnect()
+
+    async def settled(self) -> None:
+        """Wait until every command that came is answered, as far as it is to be."""
+        while self._answering:
+            await asyncio.wait(list(self._answering))
+
     async def _ended(self) -> None:
         for task in list(self._answering):
             if task is not asyncio.current_task():
@@ -247,29 +269,48 @@ class ChargePoint:
     async def _read(self, socket: ClientConnection) -> None:
         try:
             async for data in socket:
-                self._received(data)
+                ghost = self._ghost(socket)
+                if ghost is None:
+                    self._received(data)
+                else:
+                    number, at = len(ghost.received) + 1, time.monotonic()
+                    frame = read_frame(data, direction=Direction.RECEIVED, number=number, at=at, time=time.time())
+                    ghost.received.append(frame)
         except ConnectionClosed:
             pass
         finally:
             self._closed(socket)
 
+    def _ghost(self, socket: ClientConnection) -> Ghost | None:
+        """What became of a connection that was left behind; `None` for the one in use."""
+        if socket is self._socket:
+            return None
+        return next((ghost for ghost in self.ghosts if ghost.socket is socket), None)
+
     def _closed(self, socket: ClientConnection) -> None:
-        self._socket = None
+        ghost = self._ghost(socket)
         code = socket.close_code
-        self.ends.append(
-            End(
-                code=1006 if code is None else code,
-                reason=socket.close_reason or "",
-                by_us=self._ending,
-                at=time.monotonic(),
-            )
+        end = End(
+            code=1006 if code is None else code,
+            reason=socket.close_reason or "",
+            by_us=self._ending and ghost is None,
+            at=time.monotonic(),
         )
+        if ghost is not None:
+            ghost.end = end
+            return
+        self._socket = None
+        self.ends.append(end)
+        self._forget_outstanding(f"{self.id} {self.state()}.")
+
+    def _forget_outstanding(self, why: str) -> None:
+        """Nothing of the connection that is gone is answered any more, by neither side."""
         for task in list(self._answering):
             task.cancel()
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(NotConnected(f"{self.id} {self.state()}."))
-                # Whoever waits takes it; where nobody does any more, nobody has to be told.
+                future.set_exception(NotConnected(why))
+                # The caller that waits takes it; where none does any more, nobody has to be told.
                 future.exception()
 
     # ---------------------------------------------------------------- its own messages
@@ -301,6 +342,7 @@ class ChargePoint:
         """
         async with self._turn:
             chosen = self.new_message_id() if message_id is None else message_id
+            self._last_call = (action, payload, chosen)
             future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
             self._waiting[chosen] = future
             since = self._frames
@@ -344,13 +386,31 @@ class ChargePoint:
         )
         return self._model.answer_problems(exchange)
 
-    async def send_call(self, action: str, payload: Mapping[str, Any], message_id: str) -> Frame:
+    async def send_call(self, action: str, payload: Mapping[str, Any], message_id: str | None = None) -> Frame:
         """Send a CALL without waiting for its answer.
 
         Raises:
             NotConnected: there is no connection.
         """
-        return await self._send(_text([MessageType.CALL, message_id, action, payload]))
+        chosen = self.new_message_id() if message_id is None else message_id
+        self._last_call = (action, payload, chosen)
+        return await self._send(_text([MessageType.CALL, chosen, action, payload]))
+
+    async def send_again(self, *, limit: float, new_message_id: bool = False) -> Answer:
+        """Send the last CALL again and wait for its answer, as a charge point does that has got none.
+
+        Args:
+            limit: the longest wait, in seconds.
+            new_message_id: the same event under a new message id; else it is the same frame.
+
+        Raises:
+            UsageError: it has not sent any.
+            NoAnswer, NotConnected: as `call`.
+        """
+        if self._last_call is None:
+            raise UsageError(f"{self.id} has not sent any CALL that it could send again.")
+        action, payload, message_id = self._last_call
+        return await self.call(action, payload, limit=limit, message_id=None if new_message_id else message_id)
 
     async def send(self, data: str | bytes) -> Frame:
         """Send a frame as it is, whatever is outstanding: text as a text frame, bytes as a binary one.
@@ -449,6 +509,9 @@ class ChargePoint:
             if script.how is How.DISCONNECT:
                 await self.disconnect(1001, "scripted by the test")
             elif script.how is not How.SILENCE:
+                if script.how is How.CROSS:
+                    with contextlib.suppress(NoAnswer):
+                        await self.call(script.action, self.version.sample(script.action), limit=script.patience)
                 text = self._reply(script, action, message_id, payload)
                 await self._send(text)
                 if script.how is How.TWICE:

@@ -6,20 +6,15 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from server.ocpp.frames import Call
+from server.ocpp.readings import DEFAULT_MEASURAND, LARGEST_ENERGY, last_energy, with_readings
 from server.ocpp.v16.actions import ACTIONS
 from server.ocpp.version import Outcome
 from server.store.keys import Keys
 from server.store.models import Connector, Transaction, TransactionStatus, same_time, unix_seconds
 from server.store.view import Record, Starts, StateView
-
-DEFAULT_MEASURAND = "Energy.Active.Import.Register"
-DEFAULT_CONTEXT = "Sample.Periodic"
-DEFAULT_LOCATION = "Outlet"
-"""What a sample means that does not say so (section 7.43)."""
 
 
 def _start_reads(call: Call, keys: Keys) -> Iterable[str | Starts]:
@@ -55,44 +50,10 @@ def meter_values(call: Call, view: StateView) -> Outcome:
     transaction = _own_active_transaction(call, view, transaction_id)
     if transaction is None:
         return Outcome({})
-    updated = _with_readings(transaction, payload.get("meterValue", []))
+    updated = with_readings(transaction, payload.get("meterValue", []), _energy_of)
     if updated is transaction:
         return Outcome({})
     return Outcome({}, {view.keys.transaction(transaction.id): replace(updated, version=transaction.version + 1)})
-
-
-def _with_readings(transaction: Transaction, meter_values: list[dict[str, Any]]) -> Transaction:
-    """The transaction with the newest reading of its energy register; each reading counts once."""
-    time = "" if transaction.meter_time is UNSET else transaction.meter_time
-    readings = [] if transaction.meter_readings is UNSET else list(transaction.meter_readings)
-    energy = None
-    for meter_value in meter_values:
-        taken = meter_value["timestamp"]
-        newer = not time or not same_time(taken, time)
-        if time and newer and unix_seconds(taken) < unix_seconds(time):
-            continue
-        for sample in meter_value["sampledValue"]:
-            value = _energy_of(sample)
-            reading = f"{sample.get('context', DEFAULT_CONTEXT)} {sample.get('location', DEFAULT_LOCATION)}"
-            if value is None or (not newer and reading in readings):
-                continue
-            if newer:
-                time, readings, newer = taken, [], False
-            readings.append(reading)
-            energy = value
-    if energy is None:
-        return transaction
-    return replace(transaction, meter_current=energy, meter_time=time, meter_readings=readings)
-
-
-def _energy(meter_values: list[dict[str, Any]]) -> int | None:
-    """The last reading of the energy register in `meter_values`, in Wh."""
-    energy = None
-    for meter_value in meter_values:
-        for sample in meter_value["sampledValue"]:
-            value = _energy_of(sample)
-            energy = energy if value is None else value
-    return energy
 
 
 def _energy_of(sample: dict[str, Any]) -> int | None:
@@ -105,7 +66,7 @@ def _energy_of(sample: dict[str, Any]) -> int | None:
         value = Decimal(sample["value"])
     except ArithmeticError:
         return None
-    if not value.is_finite() or value.adjusted() >= 10 or abs(value) >= 2**31:
+    if not value.is_finite() or value.adjusted() >= 10 or abs(value) > LARGEST_ENERGY:
         return None
     return int(value * 1000 if sample.get("unit") == "kWh" else value)
 
@@ -165,7 +126,7 @@ def start_transaction(call: Call, view: StateView) -> Outcome:
     )
 
 
-def _transaction_answer(transaction_id: int) -> dict[str, Any]:
+def _transaction_answer(transaction_id: int | str) -> dict[str, Any]:
     return {"transactionId": transaction_id, "idTagInfo": {"status": "Accepted"}}
 
 
@@ -179,7 +140,7 @@ def stop_transaction(call: Call, view: StateView) -> Outcome:
         return Outcome(answer)
     connector = view.connector(call.charge_point_id, transaction.connector_id)
     keys = view.keys
-    meter_stop = payload.get("meterStop", _energy(payload.get("transactionData", [])))
+    meter_stop = payload.get("meterStop", last_energy(payload.get("transactionData", []), _energy_of))
     writes: dict[str, Record] = {
         keys.transaction(transaction.id): replace(
             transaction,
