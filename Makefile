@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets grade verdicts lock newest lowest locked clean
+.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets foreign grade verdicts mutants lock newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,10 +81,17 @@ targets: $(INSTALLED)  ## All suites against other targets: one with known fault
 	$(BIN)/python tests/targets/compare.py running
 	$(BIN)/python tests/targets/compare.py bare
 
+foreign: $(INSTALLED)  ## The suites against other people's servers from PyPI and npm; needs Node.js (ONLY=ocpp-rpc)
+	$(BIN)/python tests/foreign/run.py $(addprefix --only ,$(ONLY))
+
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
 	  $(addprefix --only ,$(ONLY)) $(if $(SOUND),--sound $(SOUND)) $(if $(BURNERS),--burners $(BURNERS)) \
 	  $(if $(LIMIT),--limit $(LIMIT)) $(if $(STEADY),--steady)
+
+mutants: $(INSTALLED)  ## Run the suites against drawn mutants of the server (COUNT=20 SEED=7 UNDER=server/ocpp)
+	$(BIN)/python tests/defects/mutants.py $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) \
+	  $(addprefix --under ,$(UNDER))
 
 # One resolution for every supported Python and platform, three files: with hashes all that the development needs, with
 # hashes what running needs, and that without hashes, since pip installs no folder where hashes are required.

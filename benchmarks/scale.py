@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import resource
 import statistics
 import sys
@@ -30,8 +29,6 @@ from ocpp_resilience.system.server import OcppServer
 KIB_PER_CONNECTION = 40.0
 HELD_SECONDS = 20.0
 """How long connections are held; each charge point sends a Heartbeat once meanwhile."""
-PER_ADDRESS = 20_000
-"""Connections from one address to one port: there are 28,232 ports by default on Linux, and others want some too."""
 OTHER_FILES = 200
 SUSTAINED_SECONDS = 15.0
 FLEET = 200
@@ -119,12 +116,6 @@ def load(system: System, *, seconds: float, rate: float, to_rate: float | None =
         run.close()
 
 
-def addresses(connections: int) -> list[str]:
-    """Where connections come from: more than one address where one has not ports enough (Linux: all of 127.0.0.0/8)."""
-    count = math.ceil(connections / PER_ADDRESS)
-    return [f"127.0.0.{number}" for number in range(1, count + 1)] if count > 1 else []
-
-
 def held(connections: int) -> Iterator[Figure]:
     """Connections held, Heartbeats answered on all of them, and what one costs the gateway."""
     with system("gateway", "processor") as under_load:
@@ -140,7 +131,6 @@ def held(connections: int) -> Iterator[Figure]:
                 rate=connections / HELD_SECONDS,
                 charge_points=connections,
                 id_pattern="HELD-{:05d}",
-                local_addresses=addresses(connections),
                 connect_timeout=120,
             )
         finally:

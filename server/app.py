@@ -70,7 +70,9 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         keys = Keys(settings.key_prefix, settings.queue_name)
-        self.link = RedisLink(settings.redis_url, reply_timeout=settings.redis_timeout)
+        self.link = RedisLink(
+            settings.redis_address(), reply_timeout=settings.redis_timeout, wait_replicas=settings.redis_wait_replicas
+        )
         self.metrics = Metrics()
         # The random part makes the name new in each life: a process must never be taken for its predecessor.
         self.instance = f"{settings.server_id}.{secrets.token_hex(4)}"
@@ -84,7 +86,8 @@ class App:
             longest_answer=settings.max_message_bytes,
             metrics=self.metrics,
         )
-        self.store = RedisStateStore.open(settings.redis_url, keys, reply_timeout=settings.redis_timeout, connections=4)
+        self.store = RedisStateStore.open(self.link.address, keys, reply_timeout=settings.redis_timeout, connections=4)
+        self.link.adopt(self.store.client)
         self._keys = keys
         self._transaction_ids = TransactionIds(self.link.client, keys)
         self.processor = self._make_processor(keys) if settings.has_processor else None
@@ -153,6 +156,7 @@ class App:
             "consumer": self.instance,
             "lease": settings.lease_seconds,
             "longest_message": settings.max_message_bytes,
+            "replicas": settings.redis_wait_replicas,
         }
 
     def _processor_of(self, queue: RequestQueue, shard: int | None = None) -> Processor:
@@ -229,6 +233,7 @@ class App:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(http.serve(sockets=[listener]), name="http")
                 running = [tasks.create_task(part.run(), name=name) for name, part in self._parts.items()]
+                running.append(tasks.create_task(self.link.watch(self._stop), name="primary"))
                 logger.info(
                     "ready",
                     role=self._settings.role,

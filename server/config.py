@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from server.ids import usable_charge_point_id
 from server.processor.sharding import MOST_SHARDS
+from server.redis.address import Address
 from server.redis.link import REPLY_TIMEOUT
 from server.store.keys import Keys
 
@@ -55,6 +55,8 @@ class Settings:
 
     Attributes:
         redis_url: where Redis is.
+        redis_ca: PEM file with the authorities that may sign Redis' certificate; the system's when empty.
+        redis_wait_replicas: replicas that have to have a commit before its effects are told.
         redis_timeout: seconds without an answer after which Redis counts as away; connecting may take half of them.
         queue_name: the list that requests come from.
         queue_shards: how many lists the messages are spread over, by charge point; with 1 there are none beside
@@ -86,6 +88,8 @@ class Settings:
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_ca: str = ""
+    redis_wait_replicas: int = 0
     redis_timeout: float = REPLY_TIMEOUT
     queue_name: str = "ocpp:requests"
     queue_shards: int = 1
@@ -113,6 +117,10 @@ class Settings:
     lease_seconds: float = 3.0
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
+
+    def redis_address(self) -> Address:
+        """Where Redis is, and how it shows that it is that Redis."""
+        return Address.parse(self.redis_url, self.redis_ca)
 
     @property
     def has_gateway(self) -> bool:
@@ -152,6 +160,17 @@ class Settings:
                 f"QUEUE_NAME: {settings.queue_name!r} cannot be used, allowed is a key that the server does not use"
                 f" for something else, as it does {', '.join(taken)}"
             ) from None
+        if settings.redis_ca:
+            if not settings.redis_url.startswith("rediss"):
+                raise SettingError(
+                    f"REDIS_CA: {settings.redis_ca!r} cannot be used, allowed is a file where REDIS_URL is rediss"
+                )
+            try:
+                ssl.create_default_context(cafile=settings.redis_ca)
+            except (OSError, ValueError) as error:
+                raise SettingError(
+                    f"REDIS_CA: {settings.redis_ca!r} cannot be used ({error}), allowed are certificates in PEM"
+                ) from None
         for one, other in (("TLS_CERTIFICATE", "TLS_KEY"), ("TLS_KEY", "TLS_CERTIFICATE")):
             if getattr(settings, one.lower()) and not getattr(settings, other.lower()):
                 raise SettingError(f"{other}: '' cannot be used, allowed is a file that can be read: {one} is set")
@@ -236,15 +255,15 @@ def _without_secrets(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme in {"redis", "rediss"}:
-        known = not parts.query and not parts.fragment and re.fullmatch(r"(/\d*)?", parts.path)
-        if not known or not parts.hostname or parts.port == 0:
-            raise ValueError(text)
-        parts.hostname.encode("idna")  # what connecting will do with it; raises a ValueError
-    elif parts.scheme != "unix" or parts.netloc or not re.fullmatch(r"/[^?]+(\?db=\d+)?", text[len("unix://") :]):
-        raise ValueError(text)
+    Address.parse(text)
     return text
+
+
+def _replicas(text: str) -> int:
+    count = int(text) if re.fullmatch(r"[0-9]", text) else -1
+    if not 0 <= count <= 9:
+        raise ValueError(text)
+    return count
 
 
 def _port(text: str) -> int:
@@ -347,8 +366,10 @@ _PORTS = "a port number from 0 to 65535 (0 takes a free one)"
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "REDIS_URL": (
         _redis_url,
-        "redis://host:port/db or rediss://host:port/db, with user:password@ where needed, or unix:///path?db=0",
+        "redis:// or rediss://[user:password@]host:port/db, unix:///path?db=0 or redis+sentinel://host:port,…/service/db",
     ),
+    "REDIS_CA": (_file, "a file that can be read"),
+    "REDIS_WAIT_REPLICAS": (_replicas, "a whole number from 0 (do not wait) to 9"),
     "REDIS_TIMEOUT": (_duration, "a time from 1s to 3600s"),
     "QUEUE_NAME": (_text, "a key name of up to 200 printable ASCII characters without spaces"),
     "QUEUE_SHARDS": (_shards, f"a whole number from 1 (no shards) to {MOST_SHARDS}"),

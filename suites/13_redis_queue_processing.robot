@@ -50,6 +50,17 @@ The State After Sessions Of Every Shape Is What Their Messages Say
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
 
+Charge Points Whose Ids Are Nearly The Same Are Kept Apart
+    [Documentation]    One id is the beginning of others; some differ by case, by an accent, or in the last of 48
+    ...    characters; some look like patterns and URLs.
+    [Tags]    R13.8
+    [Setup]    The System Is Well And Its State Can Be Read
+    @{ids} =    New Similar Charge Point Ids
+    ${sent} =    Queue Varied Sessions    ${ids}    rounds=25
+    All Messages Should Be Answered    ${sent}
+    ${history} =    Get Message History
+    The State Should Be What The Messages Say    ${history}
+
 The State After Sessions Over WebSockets Is What Their Messages Say
     [Documentation]    The same, of charge points at the gateway.
     [Tags]    R13.8
@@ -87,6 +98,14 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     Dead Letter Should Exist    ${sent}[2]    code=FormationViolation    since=${dead letters}
     Three Messages Should Be Processed And One Set Aside    CP-001    ${dead letters}    ${log}
     Wait For Log Record    event=invalid_message    code=FormationViolation    since=${log}
+
+The Newest Thousand Messages That Were Set Aside Are Kept
+    [Tags]    R13.2
+    Skip Unless Target Supports    state_keys    target=${TARGET}
+    Skip Unless Target Supports    dead letters    target=${TARGET}
+    ${sent} =    Queue Generated Invalid Messages    1100    valid_between=${0}
+    Wait Until Queue Is Empty
+    Dead Letters Should Be The Newest    1000    ${sent}
 
 The Server Shuts Down Quickly While The Queue Is Empty
     [Documentation]    SIGTERM to an idle server. It is started again for the tests behind this one.
@@ -164,6 +183,7 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ...    another one takes over.
     [Tags]    R13.4
     [Setup]    A Second And A Third Processor Join
+    Skip Unless Messages Wait
     Pause Server
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
     Kill Server
@@ -186,6 +206,7 @@ Twenty Thousand Messages Are Drained At The Required Rate
 A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.
     [Tags]    R13.6
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     Skip Unless Target Supports    health    target=${TARGET}
     ${before} =    Queue A Mix Of Messages    5000
     Kill Redis
@@ -203,6 +224,7 @@ Messages Queued Before And After A Redis Restart Are All Answered Once
     ...    certainly waiting; then both come back, and more messages follow.
     [Tags]    R13.6
     [Timeout]    4 minutes    # two rows, each of which has a minute for the answers
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     [Template]    Messages Queued Before And After A Restart Of Redis Are All Answered Once
     graceful
     kill

@@ -6,6 +6,7 @@ Documentation     Test 14: each command's answer reaches the caller that waits f
 ...               for the default timeout while the other tests run, and the suites before if there are any.
 
 Resource          ../resources/system_under_test.resource
+Resource          ../resources/charge_points.resource
 Resource          ../resources/correlation.resource
 Resource          ../resources/bad_networks.resource
 
@@ -41,6 +42,29 @@ Two Equal Commands At One Charge Point Each Get Their Own Answer
     Command Should Have Answer    ${first}    ${answer to first}
     Command Should Have Answer    ${second}    ${answer to second}
     Both Should Have Been Answered    R14.1    ${told first}    ${told second}
+
+Commands To Charge Points At The Gateway Are Sent One After The Other
+    [Documentation]    Ten at once to each of five, and again when each has connected again. OCPP-J allows one that is
+    ...    unanswered at a time.
+    [Tags]    R14.1    R14.5
+    [Setup]    The System Is Well And Charge Points Can Connect
+    ${charge points} =    5 Charge Points Have Booted
+    Commands At The Gateway Should Be Answered    50    ${charge points}
+    All Of Them Connect Again    ${charge points}
+    Commands At The Gateway Should Be Answered    50    ${charge points}
+    [Teardown]    Run Keywords    Abandon Commands    AND    The Charge Points Leave And The Server Has Never Crashed
+
+A Caller Is Told The Error That The Charge Point Gave
+    [Documentation]    Code and description of its CALLERROR.
+    [Tags]    R14.1
+    [Setup]    The System Is Well And Charge Points Can Connect
+    ${charge points} =    1 Charge Points Have Booted
+    Let Charge Points Answer    GetConfiguration    callerror    code=SecurityError    description=Door 17 is open
+    ${command} =    Send Command    GetConfiguration    ${charge points}[0]
+    VAR    ${told} =    ${command.reason} ${command.data}
+    Should Contain    ${told}    SecurityError
+    Should Contain    ${told}    Door 17 is open
+    [Teardown]    Run Keywords    Abandon Commands    AND    The Charge Points Leave And The Server Has Never Crashed
 
 An Unanswered Command Expires When Its Time Is Up
     [Documentation]    The caller chooses the timeout; the default one is waited for at the end of this suite.

@@ -69,6 +69,7 @@ Five Short Outages Under Traffic Lose Nothing
     [Documentation]    Half a second each, two seconds apart; messages are queued all the time. They are those of the
     ...    other system and began with the suite; what is left of them is waited for here.
     [Tags]    R16.4
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${outages}    ${sent} =    Five Short Outages Are Over
     ${count} =    Get Length    ${outages}
     Requirement Should Be Met    R16.4    outages    ${count}
@@ -160,6 +161,7 @@ Every Partial Failure Is Survived And Recovered From
 The Server Is Killed Under Traffic And Loses Nothing
     [Documentation]    kill -9 while the queue is being drained.
     [Tags]    R16.8
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${sent} =    5000 Messages Are Queued While A Fleet Charges
     Kill Server
     Restart Server
@@ -170,6 +172,7 @@ The Server Is Killed Under Traffic And Loses Nothing
 The Server Is Stopped Under Traffic And Loses Nothing
     [Documentation]    SIGTERM while the queue is being drained.
     [Tags]    R16.8
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${sent} =    5000 Messages Are Queued While A Fleet Charges
     ${seconds} =    Stop Server
     Requirement Should Be Met    R16.8    shutdown    ${seconds}
@@ -181,6 +184,7 @@ The Server Is Stopped Under Traffic And Loses Nothing
 A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     [Documentation]    Redis runs the commit, and the connection is cut before the server has its reply; three times.
     [Tags]    R16.9
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
     A Fleet Charges At
     ${fault} =    Lose The Reply To    commit    times=3    target=${TARGET}
     ${sent} =    Queue A Mix Of Messages    3000
@@ -188,3 +192,33 @@ A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     The Fleet Should Have Charged Through It    R16.9
     Fault Should Take Effect    ${fault}
     Nothing Should Be Lost Or Applied Twice    R16.9    ${drain}
+
+Charge Points Whose Connection Died Leave No Ghost
+    [Documentation]    The charge points lose their power, or the line to them dies, or a router forgets them: nothing
+    ...    says so to the gateway, whose sessions have to end by its pings.
+    [Tags]    R16.12
+    [Setup]    The System Is Well And Charge Points Come Over A Bad Network
+    [Template]    Sessions End After
+    half-open
+    black hole
+    nat timeout 500 ms
+    [Teardown]    The Bad Network Is Healed And Gone
+
+The Network Before The Gateway Fails And Nothing Is Lost
+    [Documentation]    Charge points connect again by themselves and send again what was not answered.
+    [Tags]    R16.12
+    [Setup]    The System Is Well And Charge Points Come Over A Bad Network
+    Charge Points Charge Over The Bad Network
+    Run Fault Schedule
+    ...    at 0 s    latency 100 ms jitter=50 ms for 0.5 s
+    ...    at 1 s    packet loss 0.1 for 1 s
+    ...    at 2.5 s    slow drip for 0.5 s
+    ...    at 3.5 s    bandwidth 20 for 0.5 s
+    ...    at 4.5 s    reset connections
+    ...    at 5.5 s    half-open for 1 s
+    ...    at 7.5 s    black hole for 1 s
+    ...    at 9.5 s    keep resetting 100 ms for 0.5 s
+    ...    at 11 s    disconnect for 0.5 s
+    ...    alias=${EDGE}    target=${TARGET}
+    The Ledger Of The Charge Points Should Be Clean
+    [Teardown]    The Bad Network Is Healed And Gone

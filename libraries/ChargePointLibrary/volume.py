@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ocpp_resilience.charge_points.many import Exchange, Session, all_succeeded,
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.charge_points.varied import RepeatedSessions, charge_by_script, charge_repeatedly
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.profile import PROFILES, Oracle
+from ocpp_resilience.profile import PROFILES
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted, shortened
@@ -196,23 +196,29 @@ class Volume(ConnectingComponent):
             raise UsageError(f"{count} frames of {charge_points} charge points: at least 1 of each is needed.")
         chosen = new_seed() if seed is None else seed
         logger.info(f"Seed: {chosen}.")
-        cases = generated_frames(count, seed=chosen, ids=self._ids, max_message_bytes=max_message_bytes)
+        target = self._gateways.get(gateway).target
+        cases = generated_frames(
+            count,
+            seed=chosen,
+            ids=self._ids,
+            max_message_bytes=max_message_bytes,
+            version=target.version,
+            actions=target.handled,
+        )
         return self._send_frames(cases, min(count, charge_points), gateway, timeout)
 
     def _send_frames(self, cases: list[FrameCase], points: int, gateway: str, timeout: timedelta) -> FrameReport:
         where = self._gateways.get(gateway)
         made = [ChargePoint(self._ids.charge_point(), where) for _ in range(points)]
         sent: FrameReport = background.run(send_frames, made, cases, limit=timeout.total_seconds())
-        report = dataclasses.replace(sent, strict=where.target.oracle is Oracle.STRICT)
+        report = replace(sent, strict=where.target.strict)
+        wrong = {id(each) for each in report.wrong}
         for reaction in report.reactions:
-            right = reaction.right and reaction.answered_behind
-            if right:
+            if id(reaction) not in wrong:
                 logger.debug(f"{reaction}")
             else:
                 logger.info(f"WRONG: {reaction}. {reaction.case.reason} {shortened(str(reaction.case.data))}")
-        series.keep_divergences(
-            (each.case.id, each.case.expected(), each.seen) for each in report.wrong if each.tolerable
-        )
+        series.keep_divergences((each.case.id, each.case.expected(), each.seen) for each in report.divergences)
         logger.info(f"{report.summary}.")
         return report
 

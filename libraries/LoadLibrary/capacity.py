@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 
 from robot.api import logger
 
 from LoadLibrary.workshop import Workshop
-from ocpp_resilience.errors import UsageError
-from ocpp_resilience.load import LoadResult, LoadRun, Model, Profile, Stage
+from ocpp_resilience.errors import UsageError, WaitTimeout
+from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
+from ocpp_resilience.load.result import spread_of
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
+EDGE = 1
+"""Seconds at either end of a load at the limit that are not whole ones."""
+FEWEST = 5
+"""So many seconds at the limit at least."""
 SERIES = 20
 """Heartbeats one after the other that make one look at the response time."""
 
@@ -36,12 +42,16 @@ class Capacity(Component):
         step: timedelta = timedelta(seconds=1),
         slip: timedelta = timedelta(milliseconds=500),
         timeout: timedelta = timedelta(seconds=30),
+        precision: float = 5,
+        longest: timedelta = timedelta(seconds=20),
         processes: int = 1,
     ) -> LoadResult:
-        """Raises the rate step by step until the answers slip, and returns what that load measured.
+        """Raises the rate step by step until the answers slip, then measures what the server answers at its limit.
 
         A schedule can slip because the server does not answer, or because the generator does not send and read; the
         last second before says which (round trips against the generator's own lateness, and its processor time).
+        Where it was the server, each charge point then sends as soon as it is answered, second by second, until the
+        capacity is known as precisely as it has to be.
 
         Args:
             alias: the name of this load.
@@ -53,12 +63,14 @@ class Capacity(Component):
             step: how long a rate is offered.
             slip: a message that is overdue by so much ends it.
             timeout: after which an answer does not count any more.
+            precision: how far off the capacity may be, in percent (95 % confidence).
+            longest: the longest time at the limit; what the spread is by then is in the result.
             processes: how many generate the load; the first one whose schedule slips ends it for all.
 
         Returns:
-            The result; its `capacity` are the answers a second in the last second before the schedule slipped, and
-            `capacity_unknown` says why that is only a lower bound, where it is: the generator was the limit, or there
-            was none.
+            The result of the load whose schedule slipped; its `capacity` are the answers a second at the limit
+            (median), `capacity_spread` is how far off that may be, in percent (95 % confidence), and `capacity_unknown`
+            says why it is only a lower bound, where it is: the generator was the limit, or there was none.
 
         Raises:
             ServiceError: the load was broken off.
@@ -67,9 +79,11 @@ class Capacity(Component):
         Example:
         ```robotframework
         ${capacity}    Find Capacity    charge_points=200
-        Log    ${capacity.capacity} messages a second
+        Log    ${capacity.capacity} messages a second, within ${capacity.capacity_spread} %
         ```
         """
+        if precision <= 0:
+            raise UsageError(f"precision is {precision}; allowed is more than 0 percent.")
         if factor <= 1 or start <= 0 or most < start:
             raise UsageError("The rate has to go up: factor above 1, start above 0, most at least start.")
         stages, rate = [], start
@@ -87,14 +101,45 @@ class Capacity(Component):
         )
         run = self._shop.start(alias, plan, self.cleanup, processes=processes)
         result = self._shop.ended(run, None)
+        if result.slipped_at is not None:
+            saturated = self._saturate(
+                f"{alias} at the limit",
+                self._shop.plan(
+                    profile=profile,
+                    model=Model.CLOSED,
+                    charge_points=charge_points,
+                    seconds=seconds(longest) + 2 * EDGE,
+                    timeout=seconds(timeout),
+                ),
+                precision,
+                processes,
+            )
+            result.add_saturated(saturated)
         slipped = "did not slip" if result.slipped_at is None else f"slipped after {result.slipped_at:.1f} s"
         logger.info(
-            f"The schedule {slipped}, at {result.capacity:.0f} answers a second. {result.summary}; by second: "
-            f"{', '.join(str(second.answered) for second in result.seconds)}."
+            f"The schedule {slipped}. The capacity is {result.capacity:.0f} answers a second, within "
+            f"{result.capacity_spread:.1f} %. {result.summary}; at the limit by second: "
+            f"{', '.join(str(each) for each in result.at_the_limit)}."
         )
         if result.capacity_unknown:
             logger.warn(f"The capacity is a lower bound: {result.capacity_unknown}.")
         return result
+
+    def _saturate(self, alias: str, plan: Plan, precision: float, processes: int) -> LoadResult:
+        """Have each charge point send as soon as it is answered, until the rate is known that precisely."""
+        run = self._shop.start(alias, plan, self.cleanup, processes=processes, ledger=False)
+        by_second: dict[int, int] = {}
+
+        def known() -> bool | None:
+            progress = run.progress()
+            if progress.seconds >= EDGE:
+                by_second[int(progress.seconds)] = progress.last_second
+            whole = list(by_second.values())[EDGE:]
+            return True if not run.running or (len(whole) >= FEWEST and spread_of(whole) <= precision) else None
+
+        with contextlib.suppress(WaitTimeout):
+            wait_until(known, timeout=plan.seconds or 0, failure=lambda: "", longest_pause=0.2)
+        return self._shop.ended(run, plan.timeout + 10, stop=True)
 
     @keyword(tags=("load", "measurement"))
     def measure_response_time(self, samples: int = 100) -> LoadResult:

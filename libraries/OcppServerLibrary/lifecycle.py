@@ -419,18 +419,20 @@ class Lifecycle(Component):
         return self._servers.get(alias).start_time
 
     @keyword(tags=("server", "getter"))
-    def get_server_url(self, *, alias: str = "server") -> str:
+    def get_server_url(self, *, alias: str = "server", missing_ok: bool = False) -> str | None:
         """Returns the base URL of the server's HTTP API, without a slash at the end.
 
         Args:
             alias: which server.
+            missing_ok: whether to return `None` for a server without an HTTP API.
 
         Example:
         ```robotframework
         ${url}    Get Server Url
         ```
         """
-        return self._servers.get(alias).url
+        server = self._servers.get(alias)
+        return None if missing_ok and not server.has_http else server.url
 
     @keyword(tags=("server", "gateway", "getter"))
     def get_gateway_url(self, *, tls: bool = False, alias: str = "server") -> str:

@@ -182,14 +182,16 @@ class Log(Component):
         Should Be Equal    ${records.extra}    ${0}    msg=${records.summary}
         ```
         """
-        invalid = SentMessages(messages).invalid
-        records = self._with_records(alias).records
+        invalid = SentMessages(messages).doubtful
+        server = self._with_records(alias)
+        records = server.records
 
         report = wait_for_records(
             invalid,
             lambda: records.matching({"event": "invalid_message"}, since=since),
             kind="log record",
             timeout=timeout,
+            strict=server.target.strict,
         )
         logger.info(report.summary)
         return report

@@ -138,6 +138,31 @@ class Targets(Component):
         return profile.http.token_setting or ""
 
     @keyword(tags=("target",))
+    def skip_unless_redis_of_target_can_fail(self, *, target: str = "reference") -> None:
+        """Skips the test, with the reason, when the target has no Redis, or cannot be given one on another way.
+
+        A target has a Redis when its address stands in the start command or the environment.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Raises:
+            LacksCapability: it has none; its requirements are not applicable.
+            NotPossibleHere: the target runs already; its requirements are inconclusive.
+
+        Example:
+        ```robotframework
+        Skip Unless Redis Of Target Can Fail    target=${TARGET}
+        ```
+        """
+        self.skip_unless_target_can_be_started(target=target)
+        profile = Target.load(target)
+        if not profile.uses_redis:
+            raise LacksCapability(
+                f"Target '{profile.name}' is not given a Redis (no {{redis_url}} in start of {profile.source})."
+            )
+
+    @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
         """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.
 

@@ -18,6 +18,7 @@ from RedisQueueLibrary.judgement import Judgement
 from RedisQueueLibrary.ledger import LedgerKeywords
 from RedisQueueLibrary.length import Length
 from RedisQueueLibrary.sending import Sending
+from RedisQueueLibrary.sessions import Sessions
 from RedisQueueLibrary.traces import Traces
 from RedisQueueLibrary.volume import Volume
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         LedgerKeywords,
         Length,
         Sending,
+        Sessions,
         Timing,
         Traces,
         Volume,
@@ -112,6 +114,7 @@ class RedisQueueLibrary(_Keywords):
                 Judgement(queues, ids),
                 Timing(queues, ids),
                 DeadLetters(queues, ids),
+                Sessions(queues, ids),
                 Traces(queues, ids),
                 LedgerKeywords(queues, ids),
             ]

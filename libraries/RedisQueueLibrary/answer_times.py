@@ -10,7 +10,7 @@ from robot.api import logger
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.evidence.measure.times import ResponseTimes, response_times
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.transport import messages, waits
+from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 from RedisQueueLibrary.base import QueueComponent
@@ -131,13 +131,7 @@ class Timing(QueueComponent):
         charge_point = self._ids.charge_point()
         taken = []
         for _ in range(samples):
-            message = messages.build(
-                "Heartbeat",
-                {},
-                charge_point=charge_point,
-                message_id=self._ids.message(),
-                message_format=client.message_format,
-            )
+            message = client.build("Heartbeat", {}, charge_point=charge_point)
             client.send([message])
             answer = waits.wait_for_answer(client, message, timeout, longest_pause=0.0005)
             taken.append(answer.seconds or 0.0)

@@ -136,6 +136,7 @@ class Background(QueueComponent):
             order=Order.SHUFFLED,
             seed=chosen,
             version=client.version,
+            body=client.body,
             message_format=client.message_format,
             new_message_id=self._ids.message,
         )

@@ -31,7 +31,7 @@ class QueueComponent(Component):
 
 def log_sent(client: QueueClient, message: SentMessage) -> None:
     """Log one message that was queued."""
-    logger.info(f"Queued {message} on '{client.keys.requests}': {shortened(message.text, LOGGED_CHARACTERS)}")
+    logger.info(f"Queued {message} on {client.place}: {shortened(message.text, LOGGED_CHARACTERS)}")
 
 
 def log_all_sent(client: QueueClient, sent: SentMessages) -> None:
@@ -39,7 +39,7 @@ def log_all_sent(client: QueueClient, sent: SentMessages) -> None:
     seed = "" if sent.seed is None else f" Seed: {sent.seed}."
     what = f"{counted(sent.count, 'message')} of {counted(len(sent.charge_points), 'charge point')}"
     logger.info(
-        f"Queued {what} on '{client.keys.requests}' in "
+        f"Queued {what} on {client.place} in "
         f"{in_words(sent.seconds)}: {sent.acknowledged} acknowledged, {sent.unknown} unknown, "
         f"{sent.failed} failed.{seed}"
     )

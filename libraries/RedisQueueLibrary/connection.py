@@ -88,8 +88,8 @@ class Connection(QueueComponent):
             redis_url.value if isinstance(redis_url, Secret) else redis_url,
             replace(QueueKeys.of(profile), **changes),
             ids=self._ids,
-            message_format=message_format or _own_format(profile),
-            message_formats=list(MessageFormat) if profile.message_format.value == "both" else [_own_format(profile)],
+            message_format=message_format or MessageFormat(profile.forms[0]),
+            message_formats=[MessageFormat(form) for form in profile.forms],
             queue_database=databases.queue,
             state_database=databases.state if databases.state != databases.queue else None,
             socket_timeout=seconds(socket_timeout),
@@ -99,16 +99,68 @@ class Connection(QueueComponent):
         if self._queues.find(alias) is not None:
             self._queues.remove(alias, self.cleanup)
         self._queues.add(alias, client.open(), self.cleanup)
-        logger.info(
-            f"Opened queue '{client.keys.requests}' at {client.address}; the token of this run is {self._ids.token}."
-        )
+        logger.info(f"Opened {client.place} at {client.address}; the token of this run is {self._ids.token}.")
+
+    @keyword(tags=("queue", "lifecycle"))
+    def connect_queue_to_gateway(self, gateway_url: str, *, alias: str = "queue") -> None:
+        """Says where charge points connect, for a target whose messages go through their WebSockets.
+
+        For every other target (`queue.kind` in its profile is not `none`) nothing is done.
+
+        Args:
+            gateway_url: what `Get Gateway Url` returned.
+            alias: which queue.
+
+        Example:
+        ```robotframework
+        Open Queue    ${redis}    target=my-gateway.yaml
+        Start Server    ${redis}    target=my-gateway.yaml
+        ${url}    Get Gateway Url
+        Connect Queue To Gateway    ${url}
+        ```
+        """
+        self._queues.get(alias).connect_to_gateway(gateway_url)
+
+    @keyword(tags=("queue", "getter"))
+    def messages_go_through_gateway(self, *, alias: str = "queue") -> bool:
+        """Returns whether the messages of a queue go through the WebSockets of charge points.
+
+        Args:
+            alias: which queue; its target profile says it (`queue.kind`).
+
+        Example:
+        ```robotframework
+        ${through}    Messages Go Through Gateway
+        IF    ${through}    Connect Queue To Gateway    ${gateway}
+        ```
+        """
+        return self._queues.get(alias).through_gateway
+
+    @keyword(tags=("queue", "target"))
+    def skip_unless_messages_wait(self, *, alias: str = "queue") -> None:
+        """Skips the test, with the reason, when messages are lost that nobody listens to, as on a Redis channel.
+
+        Args:
+            alias: which queue; its target profile says it (`queue.kind`).
+
+        Raises:
+            LacksCapability: they are; the test is skipped.
+
+        Example:
+        ```robotframework
+        Skip Unless Messages Wait
+        Stop Server
+        Queue Message    Heartbeat
+        ```
+        """
+        self._queues.get(alias).needs_waiting_messages()
 
     @keyword(tags=("queue", "target"))
     def skip_unless_queue_takes(self, format: MessageFormat, *, alias: str = "queue") -> None:  # noqa: A002 - as elsewhere
         """Skips the test, with the reason, when the system behind a queue does not take messages of this form.
 
         Args:
-            format: `envelope` or `flat`.
+            format: `envelope`, `flat` or `frame`.
             alias: which queue; its target profile says it (`message_format`).
 
         Raises:
@@ -186,7 +238,7 @@ class Connection(QueueComponent):
             alias: which queue.
 
         Returns:
-            `envelope`, `flat` or both, to be given as `format`.
+            `envelope`, `flat` or both, to be given as `format`; `frame` where WebSockets carry the messages.
 
         Example:
         ```robotframework
@@ -195,6 +247,24 @@ class Connection(QueueComponent):
         ```
         """
         return [each.value for each in self._queues.get(alias).message_formats]
+
+    @keyword(tags=("queue", "getter"))
+    def new_similar_charge_point_ids(self) -> list[str]:
+        """Returns charge point ids that are nearly the same: a system has to keep their charge points apart.
+
+        One is the beginning of others, some differ by case or by an accent, two have 48 characters of which only the
+        last differs, and some hold what has a meaning in patterns and in URLs.
+
+        Example:
+        ```robotframework
+        @{ids}    New Similar Charge Point Ids
+        Queue Varied Sessions    ${ids}
+        ```
+        """
+        base = self._ids.charge_point()
+        longest = base.ljust(47, "x")
+        ends = ("", "-1", "-11", "é", "e\u0301", "e", "*", "?", "[1]", "%31", "/1", "1")
+        return [base.lower(), *(base + end for end in ends), longest + "1", longest + "2"]
 
     @keyword(tags=("queue", "getter"))
     def new_charge_point_ids(self, count: int, prefix: str = "CP") -> list[str]:
@@ -216,14 +286,3 @@ class Connection(QueueComponent):
         if count < 1:
             raise UsageError(f"count is {count}, at least 1 is needed.")
         return [self._ids.charge_point(prefix) for _ in range(count)]
-
-
-def _own_format(profile: Target) -> MessageFormat:
-    try:
-        return MessageFormat(profile.message_format.value)
-    except ValueError:
-        if profile.message_format.value == "both":
-            return MessageFormat.ENVELOPE
-        raise UsageError(
-            f"The message format '{profile.message_format.value}' of target '{profile.name}' cannot be sent."
-        ) from None

@@ -12,7 +12,7 @@ from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases
 from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
-from ocpp_resilience.transport.messages import SentMessage, SentMessages, build, form_of
+from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.transport.volume import new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
 
@@ -76,7 +76,11 @@ class InvalidMessageKeywords(QueueComponent):
         if not isinstance(case, InvalidCase):
             raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
         client = self._queues.get(alias)
-        message = case.message()
+        message = case.message(client.message_formats, client.body)
+        if message is None:
+            raise LacksCapability(
+                f"The target takes no message such as {case} (message_format and queue in its profile)."
+            )
         if not client.supports(message.action, code=message.expected_code):
             client.need_actions(message.action or "")
             raise LacksCapability(
@@ -128,24 +132,15 @@ class InvalidMessageKeywords(QueueComponent):
         messages: list[SentMessage] = []
         left_out: list[str] = []
         for case in cases:
-            message = case.message()
-            if not client.supports(message.action, code=message.expected_code) or form_of(case.raw) not in {
-                None,
-                *client.message_formats,
-            }:
+            message = case.message(client.message_formats, client.body)
+            if message is None or not client.supports(message.action, code=message.expected_code):
                 # Whatever is wrong with it, it would be refused for its action, or as no message at all.
                 left_out.append(case.id)
                 continue
             messages.append(message)
             if valid_behind:
                 messages.append(
-                    build(
-                        "Heartbeat",
-                        {},
-                        charge_point=case.charge_point_id or self._ids.charge_point(),
-                        message_id=self._ids.message(),
-                        message_format=client.message_format,
-                    )
+                    client.build("Heartbeat", {}, charge_point=case.charge_point_id or self._ids.charge_point())
                 )
         if left_out:
             logger.info(f"Left out, since the target does not support their action or form: {', '.join(left_out)}.")
@@ -208,6 +203,8 @@ class InvalidMessageKeywords(QueueComponent):
             new_message_id=self._ids.message,
             valid_between=valid_between,
             message_format=client.message_format,
+            forms=client.message_formats,
+            body=client.body,
             version=client.version,
             actions=client.actions,
             max_message_bytes=max_message_bytes,

@@ -168,8 +168,8 @@ class Judgement(QueueComponent):
             messages: what a sending keyword returned; only the invalid ones among them are looked at.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
-            check_codes: whether the code has to be the expected one; else any CALLERROR will do. By default as the
-                `oracle` of the target's profile says.
+            check_codes: whether the code has to be the expected one, else any CALLERROR will do; as `oracle` in the
+                target's profile says if not given.
             alias: which queue.
 
         Returns:
@@ -186,14 +186,15 @@ class Judgement(QueueComponent):
         ```
         """
         judged = several_messages(messages).invalid
-        drain = waits.wait_for_all(self._queues.get(alias), judged, timeout=timeout, settle=settle)
+        client = self._queues.get(alias)
+        drain = waits.wait_for_all(client, judged, timeout=timeout, settle=settle)
         _log(drain.report, drain.summary)
         series.keep_divergences(
             (each.message.about or str(each.message), str(each.message.expected_code), str(each.answer.code))
             for each in drain.report.other_code
         )
-        strict = self._queues.get(alias).checks_codes if check_codes is None else check_codes
-        ignored: set[str] = set() if strict else {"refused with another code"}
+        exact = client.strict if check_codes is None else check_codes
+        ignored = set() if exact else {"refused with another code"}
         _judge(drain.report, "Not every invalid message was refused as it should be", ignored)
         return drain
 

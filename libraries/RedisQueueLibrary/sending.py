@@ -6,7 +6,6 @@ from typing import Any
 
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import messages
-from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.messages import MessageFormat, SentMessage, SentMessages
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent
 
@@ -57,8 +56,7 @@ class Sending(QueueComponent):
         """
         client = self._queues.get(alias)
         client.need_actions(action)
-        message = self._built(
-            client,
+        message = client.build(
             action,
             {**(client.version.sample(action) if payload is None else payload), **fields},
             charge_point=self._ids.charge_point() if charge_point is None else charge_point,
@@ -68,24 +66,6 @@ class Sending(QueueComponent):
         client.send([message])
         log_sent(client, message)
         return message
-
-    def _built(
-        self,
-        client: QueueClient,
-        action: str,
-        payload: dict[str, Any],
-        *,
-        charge_point: str,
-        message_format: MessageFormat | None,
-        message_id: str | None = None,
-    ) -> SentMessage:
-        return messages.build(
-            action,
-            payload,
-            charge_point=charge_point,
-            message_id=self._ids.message() if message_id is None else message_id,
-            message_format=message_format or client.message_format,
-        )
 
     @keyword(tags=("queue", "send"))
     def queue_messages(
@@ -117,7 +97,7 @@ class Sending(QueueComponent):
         client.need_actions(*actions)
         point = self._ids.charge_point() if charge_point is None else charge_point
         built = [
-            self._built(client, each, client.version.sample(each), charge_point=point, message_format=format)
+            client.build(each, client.version.sample(each), charge_point=point, message_format=format)
             for each in actions
         ]
         sent = client.send(built)

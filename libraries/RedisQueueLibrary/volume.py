@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.v16_sessions import SESSION_ACTIONS, Neighbours, SessionScript
+from ocpp_resilience.ocpp.v16_sessions import TRANSACTION_ACTIONS, Neighbours, SessionScript
 from ocpp_resilience.ocpp.version import LARGEST_INTEGER
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
@@ -69,6 +69,7 @@ class Volume(QueueComponent):
             order=order,
             seed=chosen,
             version=client.version,
+            body=client.body,
             message_format=format or client.message_format,
             new_message_id=self._ids.message,
         )
@@ -101,7 +102,7 @@ class Volume(QueueComponent):
             alias: which queue.
 
         Raises:
-            LacksCapability: the target does not support one of the ten actions; the test is skipped.
+            LacksCapability: the target has no transactions; the test is skipped.
             WaitTimeout: messages were not answered in time.
             QueueUnavailable: Redis did not acknowledge all of them.
 
@@ -113,12 +114,18 @@ class Volume(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        client.need_actions(*SESSION_ACTIONS)
+        client.need_actions(*TRANSACTION_ACTIONS)
         chosen = new_seed() if seed is None else seed
         chance, neighbours = random.Random(chosen), Neighbours()  # noqa: S311 - has to be repeatable
         scripts = {}
         for point in points(charge_points, self._ids):
-            script = SessionScript(point, random.Random(chance.random()), neighbours, rounds).run()  # noqa: S311
+            script = SessionScript(
+                point,
+                random.Random(chance.random()),  # noqa: S311
+                neighbours,
+                rounds,
+                actions=client.actions,
+            ).run()
             scripts[script] = point, next(script)
         whole: list[SentMessage] = []
         while scripts:

@@ -31,6 +31,8 @@ MOST_MESSAGES = 16
 """Messages of one list in one call."""
 MOST_BYTES = 1024 * 1024
 """A call reads no more once it has read so much."""
+LIST_LIFETIME = 3600
+"""Seconds that messages wait for their charge point (wire contract)."""
 SWEEP_EVERY = 1.0
 """Seconds between two looks at the lists of all sessions, for what no wake-up told of."""
 SWEEP_CHUNK = 500
@@ -42,12 +44,12 @@ TIDY_AFTER = 0.002
 _TAKE = (
     TAIL
     + """
--- ARGV: most messages of a list, most bytes, longest message, then per list five: list, session, connection, how many
--- were sent, their digest. Returns Redis' time in ms and per list: -1 if the session is another connection's, 0 if
--- there is none, -2 if the list was not looked at, or the digest of its oldest messages, these, the oldest first, and 1
--- if there are more.
+-- ARGV: most messages of a list, most bytes, longest message, lifetime in s of lists that something is taken from
+-- (0: it stays), then per list five: list, session, connection, how many were sent, their digest. Returns Redis' time
+-- in ms and per list: -1 if the session is another connection's, 0 if there is none, -2 if the list was not looked at,
+-- or the digest of its oldest messages, these, the oldest first, and 1 if there are more.
 local most, budget, longest, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {}
-for i = 4, #ARGV, 5 do
+for i = 5, #ARGV, 5 do
     -- Who sent takes out what was sent, even if the session is another's by now: the digest says that it is that.
     local list, sent = ARGV[i], tonumber(ARGV[i + 3])
     if sent > 0 and still(list, sent, ARGV[i + 4], longest) then redis.call('LTRIM', list, 0, -sent - 1) end
@@ -59,6 +61,8 @@ for i = 4, #ARGV, 5 do
     else
         local batch, digest, bytes = tail(list, most, budget - 1, longest)
         budget = budget - bytes
+        -- A write, so that WAIT on this connection tells when the replicas have what was taken.
+        if ARGV[4] ~= '0' and #batch > 0 then redis.call('EXPIRE', list, ARGV[4]) end
         local more = #batch > 0 and redis.call('LLEN', list) > #batch and 1 or 0
         reply[#reply + 1] = {#batch > 0 and digest or '', batch, more}
     end
@@ -182,6 +186,7 @@ class ResponseDelivery:
             0 if self._stopping else MOST_MESSAGES,
             0 if self._stopping else MOST_BYTES,
             self._longest,
+            LIST_LIFETIME if self._link.wait_replicas else 0,
         ]
         for session in chunk:
             count, digest = session.sent or (0, b"")
@@ -196,6 +201,8 @@ class ResponseDelivery:
         try:
             began = time.monotonic()
             clock, replies = await _take(self._wire, [], arguments)
+            if self._link.wait_replicas and any(type(reply) is list and reply[1] for reply in replies):
+                await self._wire.replicated(self._link.wait_replicas)
             # Not earlier than it is at Redis: a command is rather given up than sent too late.
             self.clock = clock + int((time.monotonic() - began) * 1000)
         except RedisError:

@@ -224,6 +224,7 @@ class RequestQueue:
         name: the list; the request queue itself when left out.
         kind: what the list is to this consumer.
         shards: how many shards there are.
+        replicas: replicas that have to have a commit before it counts as one.
 
     Attributes:
         depth: messages in the queue when it was last looked at.
@@ -244,6 +245,7 @@ class RequestQueue:
         name: str = "",
         kind: Kind = Kind.WHOLE,
         shards: int = 1,
+        replicas: int = 0,
     ) -> None:
         self._wire = wire
         self._blocking = blocking
@@ -252,6 +254,7 @@ class RequestQueue:
         self._owner = keys.owner_of(self._name)
         self._kind = kind
         self._shards = shards
+        self._replicas = replicas
         self.consumer = consumer
         self._lease_ms = int(lease * 1000)
         # A busy queue need not renew with each commit.
@@ -310,6 +313,9 @@ class RequestQueue:
         )
         self._fence = self._number
         self._renewed = began
+        if owned:
+            # It says which commit took effect: on the replicas as well, or it might be undone.
+            await self._replicate()
         return Claim(bool(owned), int(commit or 0), layout.decode(errors="replace"))
 
     async def peek(self) -> Batch:
@@ -369,10 +375,15 @@ class RequestQueue:
             self._fence = number
             if renew:
                 self._renewed = began
+            await self._replicate()
             return Committed(self._batch(reply[2]), [entry.decode(errors="replace") for entry in reply[1]])
         if reply[0] == b"conflict":
             return Conflict(*([key.decode() for key in keys] for keys in reply[1:]))
         return Refused(reply[0].decode())
+
+    async def _replicate(self) -> None:
+        if self._replicas:
+            await self._wire.replicated(self._replicas)
 
     async def release(self) -> None:
         """Let go of the queue, so that the next processor takes over at once."""

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import contextlib
 import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import hiredis
 import structlog
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError  # noqa: A004 - the client's own
+from redis.asyncio import Redis
+from redis.exceptions import (  # the client's own names
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004
+    MasterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004
+)
 
+from server.redis.address import Address, NotPrimary
 from server.redis.replies import Replies
 
 logger = structlog.get_logger()
@@ -25,54 +35,45 @@ REPLY_TIMEOUT = 2.0
 blocking command gets them on top of its wait, and connecting half of them."""
 LONGEST_WAIT = 1.0
 """Seconds that a blocking command may wait at the server."""
-FIRST_PAUSE = 0.02
-LONGEST_PAUSE = 0.4
-"""Seconds between attempts: short enough to be back well under a second after Redis, long enough to cost nothing."""
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 0.5
+"""Seconds between attempts at most: short enough to be back well under a second after Redis, and long enough to spread
+a hundred processes that lost it at the same instant."""
+MOVE_EVERY = 1.0
+"""Seconds between two times that every connection is dropped, where there is no primary to be found."""
+WATCH_EVERY = 1.0
+"""Seconds between two looks at the primary that the sentinels name."""
 LOG_EVERY = 10.0
 """Seconds between two records about the same outage."""
 LOG_CHANGES_EVERY = 1.0
 """Seconds between two records about different outages."""
 
 
-_OPTIONS: dict[str, Any] = {
-    # redis-py would send a commit again whose reply was lost; see the queue for how that is settled.
-    "retry": Retry(NoBackoff(), 0),
-    "protocol": 2,
-}
+class Reaction(StrEnum):
+    """What is done about an error, before the next attempt."""
+
+    RECONNECT = "reconnect"
+    """The connection is broken, or may be: open another one."""
+    MOVE = "move"
+    """The other end is not the primary (any more): drop every connection, and look for the primary."""
+    WAIT = "wait"
+    """The other end refuses for now (LOADING, MISCONF, NOREPLICAS, OOM, BUSY, NOPERM): ask again over the same one."""
 
 
-def connection_options(url: str, reply_timeout: float = REPLY_TIMEOUT) -> dict[str, Any]:
-    """A connection to a dead host is noticed by keep-alive; a Unix socket knows no such thing."""
-    options = _OPTIONS | {"socket_timeout": reply_timeout, "socket_connect_timeout": reply_timeout / 2}
-    return options if url.startswith("unix:") else options | {"socket_keepalive": True}
+class NotReplicated(ResponseError):
+    """Fewer replicas than `REDIS_WAIT_REPLICAS` have a write."""
 
 
-class _SteadyConnection:
-    """A reset connection is a `ConnectionError` like any other.
-
-    uvloop raises a plain RuntimeError for a write to a transport that the reset has closed meanwhile, which the client
-    library lets through.
-    """
-
-    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
-        """Send; raises `redis.exceptions.ConnectionError` where there is no connection any more."""
-        try:
-            await super().send_packed_command(*arguments, **options)  # type: ignore[misc]
-        except RuntimeError as error:
-            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
-            raise ConnectionError(f"the connection is closed: {error}") from error
+_MOVED = ("READONLY", "UNBLOCKED", "MASTERDOWN")
 
 
-_steady_classes: dict[type, type] = {}
-
-
-def steady(pool: Any) -> Any:
-    """Have the connections of a pool report a reset as the client library reports every other lost connection."""
-    kind = pool.connection_class
-    if kind not in _steady_classes:
-        _steady_classes[kind] = type(f"Steady{kind.__name__}", (_SteadyConnection, kind), {})
-    pool.connection_class = _steady_classes[kind]
-    return pool
+def reaction_to(error: RedisError) -> Reaction:
+    """What is to be done about an error of a command."""
+    if isinstance(error, ReadOnlyError | MasterDownError) or any(code in str(error) for code in _MOVED):
+        return Reaction.MOVE
+    if isinstance(error, BusyLoadingError | ResponseError):
+        return Reaction.WAIT
+    return Reaction.RECONNECT
 
 
 _NO_REPLY = hiredis.pack_command(("CLIENT", "REPLY", "SKIP"))  # type: ignore[arg-type]
@@ -87,9 +88,9 @@ class RedisWire:
     is which, is the client library's business here, too.
     """
 
-    def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT, wait: float = 0.0) -> None:
-        pool = steady(ConnectionPool.from_url(url, **connection_options(url, reply_timeout)))
-        self._connection: Any = pool.make_connection()
+    def __init__(self, address: Address | str, *, reply_timeout: float = REPLY_TIMEOUT, wait: float = 0.0) -> None:
+        address = Address.parse(address) if isinstance(address, str) else address
+        self._connection: Any = address.pool(reply_timeout=reply_timeout).make_connection()
         self._timeout = wait + reply_timeout
         self._replies: Replies | None = None
 
@@ -162,10 +163,34 @@ class RedisWire:
             raise reply
         return reply
 
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Host and port of the other end; `None` where there is no connection."""
+        if self._replies is None or not self._replies.usable:
+            return None
+        return self._connection.host, self._connection.port
+
     def _live(self) -> Replies:
         if self._replies is None:
             raise ConnectionError("there is no connection")
         return self._replies
+
+    async def replicated(self, replicas: int) -> None:
+        """Wait until so many replicas have what this connection has written last (WAIT).
+
+        Raises:
+            NotReplicated: fewer have it, after half the time for a reply.
+            RedisError: no connection, or no answer in time.
+        """
+        limit = self._timeout / 2
+        reached = await self.execute("WAIT", replicas, int(limit * 1000))
+        if reached < replicas:
+            raise NotReplicated(f"{reached} of {replicas} replicas have the last write after {limit:g} s")
+
+    def abort(self, why: RedisError) -> None:
+        """Give the connection up now: a command that waits for its reply fails with `why`."""
+        if self._replies is not None:
+            self._replies.give_up(why)
 
     async def close(self) -> None:
         """Drop the connection; the next command opens a new one."""
@@ -186,8 +211,9 @@ class RedisLink:
     Retrying is never left to the client library: only the caller knows what may be done twice.
 
     Args:
-        url: where Redis is.
+        address: where Redis is, or its URL.
         reply_timeout: seconds without an answer after which a command counts as failed.
+        wait_replicas: replicas that have to have a write before its effects are told.
 
     Attributes:
         client: for commands of any part of the server, side by side.
@@ -195,16 +221,19 @@ class RedisLink:
         since: when `healthy` last changed, RFC 3339; `None` before the first round trip.
         reconnects: how many times Redis came back.
         last_error: the last failure, as text.
+        address: as given.
         reply_timeout: as given.
+        wait_replicas: as given.
     """
 
-    def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
-        options = connection_options(url, reply_timeout)
-        pool: Any = BlockingConnectionPool.from_url(url, max_connections=4, timeout=reply_timeout, **options)
-        self.client: Redis = Redis.from_pool(steady(pool))
-        self._url = url
+    def __init__(self, address: Address | str, *, reply_timeout: float = REPLY_TIMEOUT, wait_replicas: int = 0) -> None:
+        self.address = Address.parse(address) if isinstance(address, str) else address
+        self.client: Redis = self.address.client(connections=4, reply_timeout=reply_timeout)
         self.reply_timeout = reply_timeout
+        self.wait_replicas = wait_replicas
+        self._clients = [self.client]
         self._wires: list[RedisWire] = []
+        self._moved_at = -MOVE_EVERY
         self._failing: set[str] = set()
         self.healthy = False
         self.since: str | None = None
@@ -222,9 +251,13 @@ class RedisLink:
         Args:
             wait: seconds that its commands may wait at the server; they come on top of the time for a reply.
         """
-        wire = RedisWire(self._url, reply_timeout=self.reply_timeout, wait=wait)
+        wire = RedisWire(self.address, reply_timeout=self.reply_timeout, wait=wait)
         self._wires.append(wire)
         return wire
+
+    def adopt(self, client: Redis) -> None:
+        """Drop this client's connections, too, when Redis is lost or moves; whoever made it closes it."""
+        self._clients.append(client)
 
     def expect(self, by: str) -> None:
         """The part `by` is about to begin: the link is not healthy before it has reported a success."""
@@ -261,14 +294,49 @@ class RedisLink:
             wires: the part's own connections; they are dropped, so that the next attempt has fresh ones.
         """
         self.failed(error, by)
-        for wire in wires:
-            await wire.close()
-        # Those in use belong to others, who find out for themselves.
-        await self.client.connection_pool.disconnect(inuse_connections=False)
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._attempts, 10))
+        match reaction_to(error):
+            case Reaction.MOVE if time.monotonic() - self._moved_at >= MOVE_EVERY:
+                await self.leave_demoted(error)
+            case Reaction.RECONNECT | Reaction.MOVE:
+                for wire in wires:
+                    await wire.close()
+                # Those in use belong to others, who find out for themselves.
+                for client in self._clients:
+                    await client.connection_pool.disconnect(inuse_connections=False)
+            case Reaction.WAIT:
+                pass
+        window = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._attempts, 10))
         self._attempts += 1
-        # Jitter, so that many instances do not come back at the same instant.
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
+        # Spread over the whole window, so that many instances do not come back at the same instant.
+        await asyncio.sleep(window * random.uniform(0.25, 1.0))  # noqa: S311 - not for secrets
+
+    async def leave_demoted(self, error: RedisError) -> None:
+        """Drop every connection: they lead to a server that is not the primary any more."""
+        self._moved_at = time.monotonic()
+        for wire in self._wires:
+            wire.abort(error)
+        for client in self._clients:
+            await client.connection_pool.disconnect()
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """With sentinels, compare our connections with the primary that they name, until `stop` is set.
+
+        An old primary that was cut off from the sentinels alone goes on to take writes, and says that it is the
+        primary: the connections to it stay open and fail in nothing.
+        """
+        if not self.address.service:
+            return
+        finder = self.address.finder(self.reply_timeout)
+        while not stop.is_set():
+            with contextlib.suppress(builtins.TimeoutError):
+                await asyncio.wait_for(stop.wait(), WATCH_EVERY)
+            with contextlib.suppress(RedisError):  # no sentinel answers: what works goes on to be used
+                primary = await finder.primary()
+                stale = [wire for wire in self._wires if wire.peer not in {None, primary}]
+                if stale:
+                    host, port = primary
+                    logger.warning("redis_primary_moved", host=host, port=port, connections=len(stale))
+                    await self.leave_demoted(NotPrimary(f"the sentinels name {host}:{port} as primary"))
 
     def failed(self, error: RedisError, by: str) -> None:
         """A round trip of the part `by` failed: one record when that is news, then one every 10 seconds."""

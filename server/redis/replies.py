@@ -137,6 +137,11 @@ class Replies(asyncio.Protocol):
         finally:
             self._waiting = None
 
+    def give_up(self, why: Exception) -> None:
+        """Give the connection up: whoever waits for a reply gets `why`."""
+        self._lose(why)
+        self._transport.abort()
+
     def close(self) -> None:
         """Give the connection up: at once, with whatever is outstanding."""
         if self._timer is not None:

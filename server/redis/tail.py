@@ -24,6 +24,9 @@ local function tail(list, most, limit, longest)
     local entries, size, read = {}, 0, 0
     while #entries < most and read <= limit do
         local entry = redis.pcall('LINDEX', list, -1 - #entries)
+        if type(entry) == 'table' and not string.find(entry.err, 'WRONGTYPE', 1, true) then
+            redis.call('LINDEX', list, -1)
+        end
         if type(entry) ~= 'string' then break end
         read = read + #entry
         if #entry > longest and (#entry > LONGEST_STUB or string.sub(entry, 1, #'MARK') ~= 'MARK') then

@@ -20,7 +20,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
     OutOfMemoryError,
@@ -32,7 +32,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.errors import CorruptState, StateError, shown
 from server.ids import usable_charge_point_id
-from server.redis.link import REPLY_TIMEOUT, connection_options, steady
+from server.redis.address import Address
+from server.redis.link import REPLY_TIMEOUT
 from server.redis.script import Script
 from server.store.base import (
     StateConflict,
@@ -213,7 +214,7 @@ class RedisStateStore:
     @classmethod
     def open(
         cls,
-        url: str,
+        url: Address | str,
         keys: Keys | None = None,
         limits: Limits | None = None,
         *,
@@ -229,9 +230,16 @@ class RedisStateStore:
             reply_timeout: seconds without an answer, to a connection too, after which an operation counts as failed.
             connections: the most that are open at a time; operations take turns at them.
         """
-        options = connection_options(url, reply_timeout) | {"socket_connect_timeout": reply_timeout}
-        pool: Any = BlockingConnectionPool.from_url(url, max_connections=connections, timeout=60, **options)
-        return cls(Redis.from_pool(steady(pool)), keys, limits)
+        address = Address.parse(url) if isinstance(url, str) else url
+        client = address.client(
+            connections=connections, reply_timeout=reply_timeout, timeout=60, socket_connect_timeout=reply_timeout
+        )
+        return cls(client, keys, limits)
+
+    @property
+    def client(self) -> Redis:
+        """The client whose connections the store uses."""
+        return self._client
 
     async def close(self) -> None:
         """Close the connections."""

@@ -18,7 +18,9 @@ from server.correlation.mailbox import Mailbox
 from server.gateway.call_queue import TRY_AGAIN, CallQueue
 from server.gateway.gateway import Gateway
 from server.gateway.response_delivery import ResponseDelivery
-from server.gateway.session import Session
+from server.gateway.session import Entry, Session
+from server.gateway.session_registry import SessionRegistry
+from server.ocpp import frames
 from server.ocpp.v16.actions import ACTIONS
 from server.processor import request_queue
 from server.processor.processor import Processor
@@ -36,6 +38,8 @@ CONNECTED = "Charge Points Stay Connected And Their Heartbeats Are Answered With
 REFUSED = "Commands Are Refused Clearly And At Once Without Redis"
 HALF_OPEN = "A Connection That Is Half-Open Is Given Up And Made Again"
 PARTIAL = "Every Partial Failure Is Survived And Recovered From"
+GHOSTS = "Charge Points Whose Connection Died Leave No Ghost"
+BAD_NETWORK = "The Network Before The Gateway Fails And Nothing Is Lost"
 
 
 def at_failure(act: Callable[[RedisLink, RedisError], None]) -> None:
@@ -279,3 +283,31 @@ def waits_for_a_reply_for_ever() -> None:
 def dies_when_redis_is_read_only() -> None:
     """A write that is refused ends the process."""
     at_failure(lambda _, error: os._exit(1) if isinstance(error, ReadOnlyError) else None)
+
+
+@defect("R16.12", GHOSTS, says=r"R16\.12 ghosts: required == 0 .* measured 5 ")
+def silent_charge_points_are_never_pinged() -> None:
+    """A connection that died without a word stays for ever."""
+    Gateway._ping = lambda *_: None
+
+
+@defect("R16.12", GHOSTS, says=r"R16\.12 ghosts: required == 0 .* measured [1-9]")
+def sessions_stay_registered_when_their_connection_is_closed() -> None:
+    """The registry is not told of the end of a session."""
+    SessionRegistry.disconnected = lambda *_: None
+
+
+@defect("R16.12", BAD_NETWORK, says=r"R16\.12 lost: required == 0 .* measured [1-9]")
+def stops_of_charge_points_that_came_back_are_lost() -> None:
+    """On a second connection of a charge point the gateway answers StopTransaction and does not queue it."""
+    sound = CallQueue.take
+    first: dict[str, Session] = {}
+
+    def take(self: CallQueue, session: Session, entry: Entry) -> None:
+        came_back = first.setdefault(session.charge_point_id, session) is not session
+        if came_back and b'"StopTransaction"' in entry.raw and entry.message_id is not None:
+            session.connection.push(frames.result_frame(entry.message_id, {}))
+        else:
+            sound(self, session, entry)
+
+    CallQueue.take = take

@@ -50,6 +50,18 @@ A Fault That Does Not Exist Is Refused With The Names Of Those That Do
     Run Keyword And Expect Error    *'fog' is no fault. There are bandwidth, black hole,*    Inject Fault    fog
     Run Keyword And Expect Error    *'latency' has no argument 'wobble'*    Inject Fault    latency 5 ms wobble=1
 
+What Needs A Redis Is Refused Before A Gateway
+    [Tags]    own-proxy
+    ${gateway} =    Start Fault Proxy    before=gateway    alias=edge
+    Should Match Regexp    ${gateway}    ^ws://127\\.0\\.0\\.1:\\d+$
+    Run Keyword And Expect Error
+    ...    *'lose commit reply' needs a fault proxy before a Redis; Fault proxy 'edge' is not.
+    ...    Lose The Reply To    commit    alias=edge
+    Run Keyword And Expect Error
+    ...    *'read-only' needs a fault proxy before a Redis; Fault proxy 'edge' is not.
+    ...    Run Fault Schedule    at 0 s    read-only    alias=edge
+    [Teardown]    Remove Fault Proxy    edge
+
 A Fault That Is Over At Once Is Proven Too
     ${reset} =    Reset Connections
     Should Be True    ${reset.proven}

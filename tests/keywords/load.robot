@@ -89,8 +89,9 @@ What Is No Profile Or Schedule Is Refused
     Run Keyword And Expect Error    `Start Load` has no argument 'rates' (allowed: *    Run Load    rates=10
 
 The Capacity Is Where The Schedule Slips
-    ${capacity}    Find Capacity    charge_points=2    start=1000    factor=4    most=64000
+    ${capacity}    Find Capacity    charge_points=2    start=1000    factor=4    most=64000    longest=4 s
     Should Be True    ${capacity.capacity} > 10
+    Should Be True    0 <= ${capacity.capacity_spread} < 1000
     Should Be True    $capacity.slipped_at is not None
     ${normal}    Measure Response Time    samples=20
     ${seconds}    Wait Until Response Time Is Normal    ${normal}    after=${capacity}    factor=10

@@ -249,6 +249,7 @@ def test_the_guide_has_every_setting_with_its_default() -> None:
     for name, default in rows.items():
         if name in {
             "SERVER_ID",
+            "REDIS_CA",
             "API_TOKEN",
             "WS_CREDENTIALS",
             "TLS_CERTIFICATE",

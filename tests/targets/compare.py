@@ -61,9 +61,9 @@ class Expectation:
     message: str
 
 
-def expectations(target: str) -> dict[str, Expectation]:
+def expectations(file: Path) -> dict[str, Expectation]:
     """The tests that do not have to pass; `suites` are all tests of a suite that are not named elsewhere."""
-    listed = yaml.safe_load((HERE / f"{target}.yaml").read_text())
+    listed = yaml.safe_load(file.read_text())
     suites = tests_of_suites()
     named: dict[str, Expectation] = {}
     whole: dict[str, Expectation] = {}
@@ -75,7 +75,7 @@ def expectations(target: str) -> dict[str, Expectation]:
                 whole |= dict.fromkeys(suites[number], expected)
     known = {test for tests in suites.values() for test in tests}
     if unknown := sorted((named.keys() | set(listed.get("passing", []))) - known):
-        raise SystemExit(f"{target}.yaml names tests that do not exist: {', '.join(unknown)}")
+        raise SystemExit(f"{file} names tests that do not exist: {', '.join(unknown)}")
     for test in listed.get("passing", []):
         del whole[test]
     return whole | named
@@ -171,19 +171,32 @@ def run(target: str, folder: Path, selection: list[str], *, timeout: float) -> d
         timeout: seconds; what has not run then has failed with the reason that the suites were told to end.
     """
     with prepared(target, folder) as (options, environment):
-        command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "dotted", *options]
-        robot = subprocess.Popen(
-            [*command, *selection, str(ROOT / "suites")],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdout=sys.stderr,
-        )
-        try:
-            robot.wait(timeout)
-        except subprocess.TimeoutExpired:
-            sys.stdout.write(f"The suites were still running after {timeout:g} s, and were told to end.\n")
-        finally:
-            end(robot)
+        return run_suites(folder, [*options, *selection], environment, timeout=timeout)
+
+
+def run_suites(
+    folder: Path, options: list[str], environment: dict[str, str], *, timeout: float
+) -> dict[str, tuple[str, str]]:
+    """Run suites; returns for each test its status and message.
+
+    Args:
+        folder: where results go.
+        options: of Robot.
+        environment: variables on top of those of this process.
+        timeout: seconds; what has not run then has failed with the reason that the suites were told to end.
+    """
+    robot = subprocess.Popen(
+        [sys.executable, "-m", "robot", "--outputdir", folder, "--console", "dotted", *options, ROOT / "suites"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=sys.stderr,
+    )
+    try:
+        robot.wait(timeout)
+    except subprocess.TimeoutExpired:
+        sys.stdout.write(f"The suites were still running after {timeout:g} s, and were told to end.\n")
+    finally:
+        end(robot)
     result = ExecutionResult(str(folder / "output.xml"))
     return {test.name: (test.status, test.message) for test in result.suite.all_tests}
 
@@ -210,7 +223,7 @@ def main() -> int:
     began = time.monotonic()
     folder = options.output or ROOT / "results" / options.target
     outcomes = run(options.target, folder, selection, timeout=LIMITS[options.target])
-    expected = expectations(options.target)
+    expected = expectations(HERE / f"{options.target}.yaml")
     wrong = judge(outcomes, expected)
     if not options.suite:
         every = [test for tests in tests_of_suites().values() for test in tests]

@@ -164,7 +164,8 @@ class TestEachCase:
     @each_case
     def test_has_the_fields_and_one_form(self, case: dict[str, Any]) -> None:
         assert len(FORMS & case.keys()) == 1
-        assert case.keys() - FORMS == FIELDS
+        assert case.keys() - FORMS - {"open"} == FIELDS
+        assert case.get("open", True) is True
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", case["id"])
         assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", case["kind"])
         assert case["requirement"] in REQUIREMENTS

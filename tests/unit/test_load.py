@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import resource
 import socket
 import statistics
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,7 +34,7 @@ from ocpp_resilience.evidence.measure.sampling import Sampler
 from ocpp_resilience.ledger import Verdict, check
 from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from ocpp_resilience.load.plan import Arrivals
-from ocpp_resilience.load.result import Part, Spent, Times, cause_of_slip, together
+from ocpp_resilience.load.result import Part, Spent, Times, cause_of_slip, spread_of, together
 from ocpp_resilience.waiting import wait_until
 
 SERVER = Path(__file__).with_name("load_server.py")
@@ -497,6 +499,28 @@ def test_the_schedule_slips_where_the_server_is_too_slow(
     assert result.failures["not sent"] > 0
     assert result.due < 1250 + 10 * 2000
     assert result.capacity_unknown == ""
+
+
+def test_the_capacity_is_found_again_and_says_how_far_off_it_may_be(server: Callable[..., str]) -> None:
+    """50 charge points with 100 ms a message can have 500 messages answered a second, and a little less."""
+    found = []
+    with LoadLibrary() as library:
+        library.aim_load_at(server(delay=0.1).partition("/ocpp/")[0])
+        for _ in range(3):
+            result = library.find_capacity(charge_points=50, start=300, factor=3, slip=timedelta(milliseconds=300))
+            assert result.slipped_at is not None
+            assert result.capacity_spread <= 5
+            found.append(result.capacity)
+    assert all(425 < each <= 500 for each in found), found
+    assert max(found) <= 1.05 * min(found), found
+
+
+@pytest.mark.parametrize(
+    ("samples", "spread"),
+    [([100, 100, 100], 0), ([90, 100, 110, 100, 100], 2.775 * 7.07 / 5**0.5), ([100], math.inf), ([0, 0], math.inf)],
+)
+def test_the_spread_is_half_of_a_confidence_interval(samples: list[float], spread: float) -> None:
+    assert spread_of(samples) == pytest.approx(spread, rel=0.001)
 
 
 def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Callable[..., str]) -> None:

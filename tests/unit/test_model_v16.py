@@ -207,8 +207,13 @@ def test_readings_out_of_order_are_as_the_profile_says(rule: MeterCurrent, curre
 def test_a_reading_counts_once() -> None:
     told = Told()
     told.start(7)
-    for value, at in (("200", NOW + 1), ("300", NOW + 2), ("200", NOW + 1)):
-        told.read(value, at=at)
+    for value, at, more in (
+        ("200", NOW + 1, {}),
+        ("300", NOW + 2, {}),
+        ("200", NOW + 1, {}),
+        ("301", NOW + 2, {"context": "Sample.Periodic", "location": "Outlet"}),
+    ):
+        told.read(value, at=at, **more)
     assert told.differences(seen(transaction(meter_current=300))) == []
 
 
@@ -369,11 +374,12 @@ def test_what_happened_is_always_among_the_allowed_states(steps: list[str], unkn
     told, truth = Told(), Told()
     for number, step in enumerate(steps):
         applied = not (unknown >> number) & 1
-        outcome = {} if number % 2 else {"outcome": Outcome.UNKNOWN}
+        # A charge point stops no transaction of which it was not told.
+        outcome = {} if number % 2 or step == "start" else {"outcome": Outcome.UNKNOWN}
         for each in (told, truth) if applied or not outcome else (told,):
             fields = outcome if each is told else {}
             if step == "start":
-                each.start(1 if each is truth or not outcome else None, **fields)
+                each.start(1)
             elif step == "stop":
                 each.stop(1, **fields)
             elif step == "status":

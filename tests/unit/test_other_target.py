@@ -91,12 +91,12 @@ def test_the_suites_find_exactly_the_faults_that_it_has(tmp_path: Path, target: 
     selection = ["--variable", f"SOAK:{SOAK}", *(word for name in tests for word in ("--test", name))]
     outcomes = compare.run(target, tmp_path / target, selection, timeout=240)
     assert sorted(outcomes) == sorted(tests)
-    assert compare.judge(outcomes, compare.expectations(target)) == []
+    assert compare.judge(outcomes, compare.expectations(compare.HERE / f"{target}.yaml")) == []
 
 
 @pytest.mark.parametrize(("target", "tests"), TARGETS.items(), ids=list(TARGETS))
 def test_there_is_one_for_each_fault_that_it_has_and_each_thing_that_it_lacks(target: str, tests: list[str]) -> None:
-    expected = compare.expectations(target)
+    expected = compare.expectations(compare.HERE / f"{target}.yaml")
     shown = {expected[name].because for name in tests if name in expected}
     assert {each.because for each in expected.values()} - shown - UNSEEN[target] == set()
 

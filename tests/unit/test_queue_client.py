@@ -207,12 +207,12 @@ def test_only_what_is_new_is_fetched(client: QueueClient, server: redis.Redis) -
     sent = send(client, 300)
     point = sent.charge_points
     answer(server, *sent[:200])
-    assert client.lists.grown(point) == 200
-    assert len(client.lists.refresh(point)) == 200
+    assert client.answers.grown(point) == 200
+    assert len(client.answers.refresh(point)) == 200
     before = server.info("stats")["total_net_output_bytes"]
-    assert client.lists.refresh(point) == []
+    assert client.answers.refresh(point) == []
     answer(server, *sent[200:203])
-    assert [each.message_id for each in client.lists.refresh(point)] == [each.message_id for each in sent[200:203]]
+    assert [each.message_id for each in client.answers.refresh(point)] == [each.message_id for each in sent[200:203]]
     assert server.info("stats")["total_net_output_bytes"] - before < 12_000
     assert len(client.answers_of(point[0])) == 203
 
@@ -245,7 +245,7 @@ def test_a_list_that_lost_entries_is_read_again(client: QueueClient, server: red
     assert [each.message_id for each in client.answers_of(str(sent[0].charge_point))] == [
         each.message_id for each in sent
     ]
-    assert client.lists.changed[str(sent[0].charge_point)] == 1
+    assert client.answers.changed[str(sent[0].charge_point)] == 1
     answer(server, sent[5])
     client.refresh(sent.charge_points)
     assert len(client.report(sent).answered_twice) == 1
@@ -665,8 +665,3 @@ def test_a_password_is_never_shown() -> None:
     assert shown_url("redis://me:secret@host:1/0") == "redis://host:1/0"
     with pytest.raises(UsageError, match=r"^The Redis URL 'http://host' cannot be used"):
         QueueClient("http://me:secret@host", QueueKeys.of(Target.load("reference")), ids=Ids())
-
-
-def test_the_answers_need_a_list_for_each_charge_point() -> None:
-    with pytest.raises(UsageError, match=r"it has to contain {charge_point_id}"):
-        QueueClient("redis://host", QueueKeys(requests="q", responses="answers"), ids=Ids())

@@ -151,7 +151,7 @@ REFUSED = {
         6,
     ),
     "missing field": ("name: small\n", "", r"field 'name' is missing.", 1),
-    "missing key": ("    requests: in\n", "", r"field 'redis\.keys\.requests' is missing\.", 5),
+    "missing key": ("    requests: in\n", "", r"field 'redis\.keys\.requests' is missing \(", 5),
     "wrong type": ("name: small", "name: 7", r"field 'name' is 7 \(allowed: text; YAML reads .* in quotes\)\.", 1),
     "wrong type in a list": ('"small"]', "1]", r"field 'start\.command\[2\]' is 1 \(allowed: text; .*\)\.", 3),
     "wrong type in the environment": (
@@ -211,15 +211,15 @@ REFUSED = {
         3,
     ),
     "key without its placeholder": (
-        "out:{charge_point_id}",
-        "out",
-        r"field 'redis\.keys\.responses' is 'out' \(allowed: a key with \{charge_point_id\}\)\.",
+        "responses: ",
+        "session: s\n    responses: ",
+        r"field 'redis\.keys\.session' is 's' \(allowed: a key with \{charge_point_id\}\)\.",
         7,
     ),
     "key with another placeholder": (
         "requests: in",
         'requests: "in:{consumer}"',
-        r"field 'redis\.keys\.requests' is 'in:\{consumer\}' \(allowed: a key with no placeholder\)\.",
+        r"field 'redis\.keys\.requests' is 'in:\{consumer\}' \(allowed: a key with \{charge_point_id\}, or without",
         6,
     ),
     "empty command": (
@@ -243,7 +243,7 @@ REFUSED = {
     "no way to see that it listens": (
         "name: small",
         "name: small\nready: {record: null}",
-        r"field 'ready\.record' is null, and '\{http_port\}' is not used \(allowed: a log event, or '\{http_port\}'",
+        r"field 'ready\.record' is null, and neither '\{http_port\}' nor '\{ws_port\}' is used ",
         2,
     ),
     "the reserved field": ("name: small", "name: small\nsource: x", r"unknown field 'source' \(allowed: name, ", 2),
@@ -351,7 +351,7 @@ def test_every_field_of_the_reference_profile_is_written_out(reference: Target) 
     """The bundled profile is what people copy: it shows everything that can be said, but a start directory."""
     given = yaml.safe_load(Path(reference.source).read_text())
     assert set(given) == set(Target.__struct_fields__) - {"source", "running"}
-    for section in ("ready", "timeouts", "http", "log", "redis", "state", "behaviour"):
+    for section in ("ready", "timeouts", "http", "log", "queue", "redis", "state", "behaviour"):
         assert set(given[section]) == set(type(getattr(reference, section)).__struct_fields__), section
     assert set(given["redis"]["keys"]) == set(Keys.__struct_fields__)
 

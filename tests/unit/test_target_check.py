@@ -86,7 +86,7 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("redis.databases.queue", 5),
         "queue",
-        r"BootNotification: it still stands on 'in' in database 5: is the system reading that list\?",
+        r"BootNotification: it still stands on 'in' in database 5: is the system reading there",
     ),
     "health is called otherwise": (
         OTHER,

@@ -119,6 +119,7 @@ def test_what_lets_nothing_through_ends_the_connection_when_its_time_is_up(kind:
     made = effect(kind, flow, timeout=1500)
     assert passed(made, (b"x" * 10, 0.0)) == []
     assert flow.dropped == 10
+    assert made.end(0.0) == NEVER
     assert made.lifetime == 1.5
     made.expire()
     assert flow.ended == end

@@ -93,7 +93,7 @@ class Fleet:
         neighbours = Neighbours()
         for point in self.points:
             chance = random.Random(self._chance.random())  # noqa: S311
-            script = SessionScript(point.id, chance, neighbours, ENDLESS)
+            script = SessionScript(point.id, chance, neighbours, ENDLESS, actions=point.gateway.target.handled)
             self._tasks.append(asyncio.create_task(self._charge(point, script), name=f"fleet: {point.id}"))
         until = time.monotonic() + self._limit
         while not all(point.seen(kind=MessageType.CALLRESULT) for point in self.points):

@@ -28,7 +28,7 @@ from ocpp_resilience.charge_points.many import together
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.text import counted, examples, shortened
 from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT
@@ -70,6 +70,7 @@ class FrameCase:
         closed: the close codes that the connection may end with.
         ignored: whether it may be ignored.
         answers: the message ids of CALLRESULTs that belong to it.
+        open: whether the documents leave open that it is accepted: the tolerant oracle allows that.
     """
 
     id: str
@@ -84,6 +85,7 @@ class FrameCase:
     closed: tuple[int, ...] = ()
     ignored: bool = False
     answers: tuple[str, ...] = ()
+    open: bool = False
 
     def __str__(self) -> str:
         return self.id
@@ -141,9 +143,10 @@ class FrameReport:
     Attributes:
         reactions: one for each frame.
         count: how many frames there were.
-        wrong: those with another reaction than expected, or whose next valid message was not answered.
+        strict: whether the strict oracle decides, else the tolerant one.
+        wrong: those with another reaction than the oracle allows, or whose next valid message was not answered.
+        divergences: those that the tolerant oracle allows, and the strict one does not.
         intolerable: those of them that not even a tolerant judge would let pass.
-        deciding: `wrong` or `intolerable`, as the `oracle` of the target's profile says.
         unanswered: how many of the valid messages behind them were not answered.
         summary: all of it in one sentence.
     """
@@ -152,16 +155,19 @@ class FrameReport:
     strict: bool = True
 
     @property
-    def deciding(self) -> list[Reaction]:
-        return self.wrong if self.strict else self.intolerable
-
-    @property
     def count(self) -> int:
         return len(self.reactions)
 
     @property
     def wrong(self) -> list[Reaction]:
+        """Those that the oracle does not allow."""
+        if not self.strict:
+            return self.intolerable
         return [each for each in self.reactions if not (each.right and each.answered_behind)]
+
+    @property
+    def divergences(self) -> list[Reaction]:
+        return [each for each in self.reactions if each.tolerable and not each.right]
 
     @property
     def intolerable(self) -> list[Reaction]:
@@ -296,9 +302,9 @@ class _Reader:
         if unknown := sorted(expect.keys() - set(EXPECTATIONS)):
             self.refuse("expect", f"has the unknown '{unknown[0]}' (allowed: {', '.join(EXPECTATIONS)})")
         code, answer_id = expect.get("callerror"), expect.get("message_id")
-        codes = tuple(ocpp_version().codes)
-        if code is not None and (code not in codes or not isinstance(answer_id, str)):
-            self.refuse("expect", f"needs a known code and a message_id (allowed codes: {', '.join(codes)})")
+        known = tuple(ocpp_version().codes)
+        if code is not None and (code not in known or not isinstance(answer_id, str)):
+            self.refuse("expect", f"needs a known code and a message_id (allowed codes: {', '.join(known)})")
         codes = expect.get("closed", [])
         if not isinstance(codes, list) or not all(type(each) is int and 1000 <= each < 5000 for each in codes):
             self.refuse("expect", "has a 'closed' that is not a list of close codes")
@@ -315,7 +321,15 @@ def _compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def generated_frames(count: int, *, seed: int, ids: Ids, max_message_bytes: int = MAX_MESSAGE_BYTES) -> list[FrameCase]:
+def generated_frames(
+    count: int,
+    *,
+    seed: int,
+    ids: Ids,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    version: Version | None = None,
+    actions: Sequence[str] | None = None,
+) -> list[FrameCase]:
     """Invalid frames made by chance: valid messages broken in one place, as on the queue.
 
     What is wrong inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. What
@@ -326,6 +340,8 @@ def generated_frames(count: int, *, seed: int, ids: Ids, max_message_bytes: int 
         seed: what they are made from.
         ids: gives the message ids.
         max_message_bytes: the size limit of the system under test; some frames are just above it.
+        version: the OCPP version; 1.6 if not given.
+        actions: the actions that the system under test handles; the core of the version if not given.
 
     Raises:
         UsageError: `count` is below 1.
@@ -338,6 +354,8 @@ def generated_frames(count: int, *, seed: int, ids: Ids, max_message_bytes: int 
             seed=seed + len(made),
             new_message_id=ids.message,
             max_message_bytes=max_message_bytes,
+            version=version,
+            actions=actions,
         ):
             case = _from_queue(message, len(made) + 1, max_message_bytes)
             if case is not None:
@@ -380,6 +398,7 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
         answer_id=answer_id,
         closed=closed,
         ignored=code is None and not closed,
+        open=message.open,
     )
 
 
@@ -486,6 +505,7 @@ def _judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answ
     results = [str(frame.message_id) for frame in received if frame.kind is MessageType.CALLRESULT]
     others = len(received) - len(errors) - len(results)
     as_expected = sorted(results) == sorted(case.answers) and not others
+    accepted = case.open and results == [case.answer_id] and not others and not errors
     if code is not None:
         right = code in case.closed and not errors
     elif errors:
@@ -501,6 +521,6 @@ def _judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answ
         seen=" and ".join(seen) or "nothing",
         why="; ".join(frame.description for frame in errors if frame.description),
         right=right and as_expected,
-        tolerable=as_expected and code != 1011,
+        tolerable=(as_expected or accepted) and code != 1011,
         answered_behind=answered_behind,
     )

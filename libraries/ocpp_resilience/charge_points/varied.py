@@ -49,7 +49,9 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
     whole = Exchange(sent=0, answers=[], problems=[], seconds=0.0)
 
     async def act(point: ChargePoint) -> None:
-        script = SessionScript(point.id, chances[point.id], neighbours, rounds).run()
+        script = SessionScript(
+            point.id, chances[point.id], neighbours, rounds, actions=point.gateway.target.handled
+        ).run()
         steps = next(script)
         while True:
             payloads: list[dict[str, Any] | None] = []
@@ -110,6 +112,13 @@ async def _repeat_session(point: ChargePoint, whole: RepeatedSessions, limit: fl
         await again("MeterValues", {"connectorId": 1, "transactionId": transaction, "meterValue": [value]})
     stop = {"transactionId": transaction, "idTag": "TEST-TAG", "meterStop": 2000, "timestamp": rfc3339()}
     await again("StopTransaction", stop)
+    # What was lost on the way may come again when all is over.
+    late = await point.call("StartTransaction", start, limit=limit)
+    whole.sent_again += 1
+    if late.accepted().get("transactionId") != transaction:
+        whole.other_answers.append(
+            f"The start of transaction {transaction} sent again after its stop got {late.payload}"
+        )
 
 
 async def _reconnect(point: ChargePoint, limit: float) -> None:

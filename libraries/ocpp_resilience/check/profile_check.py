@@ -35,7 +35,7 @@ from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.answers import Answer
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.dead_letters import DeadLetterFilter
-from ocpp_resilience.transport.messages import MessageFormat, SentMessage, build, raw
+from ocpp_resilience.transport.messages import MessageFormat, SentMessage, raw
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.waiting import in_words, wait_until
 
@@ -175,8 +175,11 @@ class Checker:
             QueueKeys.of(self.target),
             ids=self._ids,
             queue_database=databases.queue,
-            state_database=databases.state,
+            state_database=databases.state if databases.state != databases.queue else None,
+            message_format=self._formats()[0],
+            message_formats=self._formats(),
             announcements=announcements,
+            target=self.target,
         ).open()
 
     @property
@@ -190,13 +193,15 @@ class Checker:
             self.client.close()
 
     def _formats(self) -> list[MessageFormat]:
-        return [each for each in MessageFormat if self.target.message_format.value in {"both", each.value}]
+        return [MessageFormat(form) for form in self.target.forms]
 
     def _start(self) -> str:
         self.server = OcppServer("checked", self.target)
         self._open.callback(self.server.close)
         self.server.configure(self._url, {})
         took = self.server.start()
+        if self.client.through_gateway:
+            self.client.connect_to_gateway(self.server.gateway_url)
         how = "runs already" if self.target.running else f"listens after {in_words(took)}"
         return f"{how}, at {self.server.url}" if self.server.has_http else f"{how}, without an HTTP API"
 
@@ -268,22 +273,28 @@ class Checker:
         try:
             return waits.should_be_answered(self.client, message, self.target.timeouts.answer)
         except WaitTimeout as late:
-            left = self.client.length()
-            keys = self.target.redis.keys
-            hint = (
-                f"it still stands on '{keys.requests}' in database {self.target.redis.databases.queue}: is the system "
-                f"reading that list?"
-                if left
-                else f"it was taken, and nothing came on '{self.target.key('responses', charge_point_id=point)}': is "
-                f"that the name, is the message format right, has the connection to be announced "
-                f"(announcement.required)?"
+            raise WaitTimeout(f"{action}: {self._hint(point)}", waited=late.waited, last_seen=late.last_seen) from None
+
+    def _hint(self, point: str) -> str:
+        """Why a message may have had no answer."""
+        if self.client.through_gateway:
+            path = self.target.gateway_path(point)
+            return f"nothing came on the WebSocket {path}{self.client.problem}: is that the path, is a boot needed?"
+        if self.client.length():
+            return (
+                f"it still stands on '{self.target.redis.keys.requests}' in database "
+                f"{self.target.redis.databases.queue}: is the system reading there?"
             )
-            raise WaitTimeout(f"{action}: {hint}", waited=late.waited, last_seen=late.last_seen) from None
+        answers = (self.target.redis.keys.responses or "").replace("{charge_point_id}", point)
+        return (
+            f"it was taken, and nothing came on '{answers}': is that the name, is the message format right, has the "
+            f"connection to be announced (announcement.required)?"
+        )
 
     def _message(self, action: str, point: str, form: MessageFormat | None = None, **fields: object) -> SentMessage:
         payload = {**self.target.version.sample(action), **fields}
         form = form or self._formats()[0]
-        return build(action, payload, charge_point=point, message_id=self._ids.message(), message_format=form)
+        return self.client.build(action, payload, charge_point=point, message_format=form)
 
     def _announcement(self) -> str:
         if not self.target.announcement.required:

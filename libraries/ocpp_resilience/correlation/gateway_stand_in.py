@@ -16,9 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from ocpp_resilience import background
@@ -26,7 +25,7 @@ from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, ServiceError
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import Target
-from ocpp_resilience.redis.connection import database_in, shown_url
+from ocpp_resilience.redis.connection import database_in, open_async_client, shown_url
 from ocpp_resilience.waiting import wait_until
 
 T = TypeVar("T")
@@ -252,12 +251,13 @@ class GatewayStandIn:
         return self._client
 
     def _connect(self, *, single: bool = False) -> Any:
-        client = cast("Any", redis.asyncio.Redis).from_url(
+        client = open_async_client(
             self._url,
-            protocol=2,
             socket_timeout=SOCKET_SECONDS,
-            client_name=self.gateway,
-            single_connection_client=single,
+            connect_timeout=SOCKET_SECONDS,
+            name=self.gateway,
+            single=single,
+            retries=3,
         )
         if database_in(self._url) is None:
             client.connection_pool.connection_kwargs["db"] = self.target.redis.databases.queue

@@ -6,12 +6,10 @@ import contextlib
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.faults.probe import PROOF_LIMIT, RedisAddress, Seen, once
-from ocpp_resilience.redis.connection import OWN_CLIENTS
+from ocpp_resilience.redis.connection import OWN_CLIENTS, open_client
 from ocpp_resilience.waiting import wait_until
 
 PROBE_KEY = "acceptance-test:fault-probe"
@@ -62,14 +60,8 @@ class RedisAdmin:
 
     def client(self, timeout: float | None = REPLY_LIMIT) -> Any:
         """A client with a connection of its own, which is not taken for one of the system."""
-        client: Any = redis.Redis.from_url(
-            self.address.url,
-            protocol=2,
-            decode_responses=True,
-            single_connection_client=True,
-            client_name=f"{OWN_CLIENTS}-faults",
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout,
+        client = open_client(
+            self.address.url, socket_timeout=timeout, name=f"{OWN_CLIENTS}-faults", text=True, single=True
         )
         client.response_callbacks.clear()
         return client

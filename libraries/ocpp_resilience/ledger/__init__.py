@@ -1,6 +1,6 @@
 """The ledger: everything that was sent and seen, kept as a file, and judged from that file alone.
 
-`Ledger` writes, `check` judges, and `python -m ocpp_resilience.ledger check FILE…` judges again offline.
+`Ledger` writes, `check` judges by the `rules`, and `python -m ocpp_resilience.ledger check FILE…` judges again offline.
 """
 
 from ocpp_resilience.ledger.checker import Checker, LedgerReport, Verdict, Violation, check

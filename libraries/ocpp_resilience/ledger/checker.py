@@ -1,8 +1,9 @@
 """Judging a history: what was lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
 
-The model is that of Jepsen's total-queue checker, with order and state added: what the system acknowledged has to come
-out, nothing may come out that was not put in, nothing twice, and what nobody knows may be either. The order in which
-the charge points' files are given does not matter; the order of lines within one file does.
+The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: what the
+system acknowledged has to come out, nothing may come out that was not put in, nothing twice, and what nobody knows may
+be either. The order in which the charge points' files are given does not matter; the order of lines within one file
+does.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from ocpp_resilience.ledger import rules
+from ocpp_resilience.ledger.entry import Entry
 from ocpp_resilience.ledger.records import Expect, LedgerError, Op, Record, read
+from ocpp_resilience.ledger.rules import Fate
 
 EXAMPLES = 3
 
@@ -24,43 +28,6 @@ class Verdict(StrEnum):
     CLEAN = "clean"
     VIOLATED = "violated"
     INCONCLUSIVE = "inconclusive"
-
-
-@dataclass(slots=True)
-class Message:
-    """One message and everything that the history says of it."""
-
-    cp: str
-    id: str
-    action: str | None
-    seq: int | None
-    via: str | None
-    expect: Expect
-    invoked_at: float
-    outcome: Op | None = None
-    reason: str | None = None
-    results: int = 0
-    errors: list[str] = field(default_factory=list)
-    invalid: list[str] = field(default_factory=list)
-    effects: list[str] = field(default_factory=list)
-
-    @property
-    def answers(self) -> int:
-        """How many answers were seen."""
-        return self.results + len(self.errors) + len(self.invalid)
-
-    @property
-    def needs_effect(self) -> bool:
-        """Whether a trace in the state is due: it was acknowledged, and its answer, if any, was no refusal."""
-        return self.expect is not Expect.ANSWER and self.outcome is Op.OK and not self.errors
-
-    @property
-    def came_to_something(self) -> bool:
-        """Whether the system acted on it; a refusal is no such thing."""
-        return bool(self.results or self.effects)
-
-    def __str__(self) -> str:
-        return f"{self.action or 'message'} '{self.id}' of {self.cp}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +153,7 @@ class Checker:
     """
 
     def __init__(self) -> None:
-        self._messages: dict[tuple[str, str], Message] = {}
+        self._messages: dict[tuple[str, str], Entry] = {}
         self._seen_early: dict[tuple[str, str], list[Record]] = {}
         self._answer_order: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._open: dict[str, str] = {}
@@ -234,20 +201,19 @@ class Checker:
             message.outcome, message.reason = record.op, record.what
 
     def _invoke(self, key: tuple[str, str], record: Record) -> None:
-        message = Message(
+        message = Entry(
             cp=key[0],
             id=key[1],
             action=record.action,
             seq=record.seq,
             via=record.via,
             expect=record.expect,
-            invoked_at=record.t,
         )
         self._messages[key] = message
         for early in self._seen_early.pop(key, ()):
             _see(message, early)
 
-    def _looked_for(self, message: Message) -> bool:
+    def _looked_for(self, message: Entry) -> bool:
         """Whether anybody has looked for traces of what went this way."""
         return None in self._observed or message.via in self._observed
 
@@ -277,52 +243,35 @@ class Checker:
             self._judge_order(keys, report)
         return report
 
-    def _judge(self, message: Message, report: LedgerReport) -> None:
+    def _judge(self, message: Entry, report: LedgerReport) -> None:
         def violation(kind: str, about: str) -> Violation:
             return Violation(kind, f"{message} {about}", message.cp, message.id)
 
         report.invoked += 1
-        if message.outcome is Op.OK:
-            report.acknowledged += 1
-            missing = _missing(message, looked_for=self._looked_for(message))
-            if missing and not self._open:
-                report.lost.append(violation("lost", f"was acknowledged, but has no {missing}"))
-        elif message.outcome is Op.FAIL:
-            report.failed += 1
-            if message.came_to_something:
-                seen = ", ".join(message.effects) or "a CALLRESULT"
-                about = f"was refused ({message.reason}), and yet there is {seen}"
-                report.refused_and_applied.append(violation("refused_and_applied", about))
-        elif message.came_to_something:
-            report.recovered += 1
-        else:
-            report.undecided += 1
-        if message.answers > 1:
+        found = rules.fate(message)
+        report.acknowledged += found is Fate.ACKNOWLEDGED
+        report.failed += found is Fate.REFUSED
+        report.recovered += found is Fate.RECOVERED
+        report.undecided += found is Fate.UNDECIDED
+        missing = rules.missing(message, looked_for=self._looked_for(message))
+        if missing and not self._open:
+            report.lost.append(violation("lost", f"was acknowledged, but has no {missing}"))
+        if rules.done_although_refused(message):
+            seen = ", ".join(message.effects) or "a CALLRESULT"
+            about = f"was refused ({message.reason}), and yet there is {seen}"
+            report.refused_and_applied.append(violation("refused_and_applied", about))
+        if rules.surplus_answers(message):
             report.duplicated.append(violation("duplicated", f"was answered {message.answers} times"))
         report.invalid += [violation("invalid", f"got an invalid answer: {each}") for each in message.invalid]
-        if len(message.effects) > 1:
+        if rules.surplus_effects(message):
             about = f"was applied {len(message.effects)} times: {', '.join(message.effects)}"
             report.duplicated.append(violation("duplicated", about))
 
     def _judge_order(self, keys: list[tuple[str, str]], report: LedgerReport) -> None:
-        latest: Message | None = None
-        queued: Message | None = None
-        seen: set[tuple[str, str]] = set()
-        for key in keys:
-            message = self._messages.get(key)
-            if message is None or message.seq is None or key in seen:
-                continue
-            seen.add(key)
-            # What its sender has given up waits for Redis, while a gateway answers the Heartbeats behind it itself.
-            before = queued if message.outcome is Op.UNKNOWN else latest
-            if before is not None and before.seq is not None and message.seq < before.seq:
-                about = f"{message} was answered after {before}, which was sent behind it"
-                report.reordered.append(Violation("reordered", about, message.cp, message.id))
-                continue
-            if latest is None or latest.seq is None or message.seq > latest.seq:
-                latest = message
-            if not _is_answered_on_the_way(message):
-                queued = message
+        answered = [message for key in keys if (message := self._messages.get(key)) is not None]
+        for message, before in rules.reordered(answered):
+            about = f"{message} was answered after {before}, which was sent behind it"
+            report.reordered.append(Violation("reordered", about, message.cp, message.id))
 
 
 def check(paths: Iterable[Path | str]) -> LedgerReport:
@@ -338,7 +287,7 @@ def check(paths: Iterable[Path | str]) -> LedgerReport:
     return checker.report()
 
 
-def _see(message: Message, record: Record) -> None:
+def _see(message: Entry, record: Record) -> None:
     if record.op is Op.EFFECT:
         message.effects.append(record.what or "an effect")
     elif record.kind == "invalid":
@@ -347,17 +296,3 @@ def _see(message: Message, record: Record) -> None:
         message.errors.append(record.what or "an error")
     else:
         message.results += 1
-
-
-def _is_answered_on_the_way(message: Message) -> bool:
-    """Whether a gateway may answer it without the processors, while Redis is away."""
-    return message.via == "websocket" and message.action == "Heartbeat"
-
-
-def _missing(message: Message, *, looked_for: bool) -> str:
-    missing = []
-    if message.expect is not Expect.EFFECT and not message.answers:
-        missing.append("answer")
-    if looked_for and message.needs_effect and not message.effects:
-        missing.append("effect")
-    return " and no ".join(missing)

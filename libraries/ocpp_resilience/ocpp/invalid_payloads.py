@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.ocpp.version import LARGEST_INTEGER, Version
 
+DATE_WITHOUT_ZONE = "2026-01-15T10:30:00"
 BAD_DATES = (
     "",
     "yesterday",
     "2026-01-15",
-    "2026-01-15T10:30:00",
+    DATE_WITHOUT_ZONE,
     "2026-13-01T00:00:00Z",
     "2026-02-30T00:00:00Z",
     "10:30Z",
@@ -41,11 +42,13 @@ class Break(NamedTuple):
         kind: what is broken.
         code: the error code that a sound back end refuses it with.
         apply: breaks the payload that it was made for.
+        open: whether the documents leave open that it is refused: `1.0` for an integer, a date without a zone.
     """
 
     kind: str
     code: str
     apply: Callable[[], object]
+    open: bool = False
 
 
 class Payloads:
@@ -131,7 +134,8 @@ class Payloads:
         name = f"{where}{key}"
         kind = part["type"]
         chosen = rng.choice(_WRONG[kind])
-        yield Break(f"{name} is {chosen!r}", codes.wrong_type, _setter(holder, key, chosen))
+        is_open = kind == "integer" and isinstance(chosen, float) and chosen.is_integer()
+        yield Break(f"{name} is {chosen!r}", codes.wrong_type, _setter(holder, key, chosen), is_open)
         if kind == "object":
             yield from self._object(action, holder[key], part, f"{name}.")
         elif kind == "array":
@@ -146,7 +150,8 @@ class Payloads:
             other = rng.choice(("", "nonsense", part["enum"][0].lower(), f"{part['enum'][0]} "))
             yield Break(f"{name} is not in the enumeration", codes.wrong_value, _setter(holder, key, other))
         elif part.get("format") == "date-time":
-            yield Break(f"{name} is no date", codes.wrong_value, _setter(holder, key, rng.choice(BAD_DATES)))
+            date = rng.choice(BAD_DATES)
+            yield Break(f"{name} is no date", codes.wrong_value, _setter(holder, key, date), date == DATE_WITHOUT_ZONE)
         elif "maxLength" in part:
             longer = part["maxLength"] + rng.choice((1, 1, 2, 100, 1_000))
             yield Break(

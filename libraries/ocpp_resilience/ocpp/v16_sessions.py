@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeAlias
@@ -23,6 +23,9 @@ Script: TypeAlias = Generator[list[Step], Answers, None]
 MOST_CONNECTORS = 4
 SESSION_ACTIONS = tuple(CORE)
 """The actions that a script sends."""
+TRANSACTION_ACTIONS = ("StartTransaction", "MeterValues", "StopTransaction")
+"""Those without which there is no session."""
+ID_TAGS = ("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")
 STATUSES = (
     "Available",
     "Preparing",
@@ -81,29 +84,43 @@ class SessionScript:
         chance: decides.
         neighbours: whose transactions it tries to change.
         rounds: how many times it says something.
+        actions: what the system supports; other messages are left out.
     """
 
-    def __init__(self, charge_point: str, chance: random.Random, neighbours: Neighbours, rounds: int) -> None:
+    def __init__(
+        self,
+        charge_point: str,
+        chance: random.Random,
+        neighbours: Neighbours,
+        rounds: int,
+        *,
+        actions: Collection[str] = SESSION_ACTIONS,
+    ) -> None:
         self.charge_point = charge_point
         self._chance = chance
         self._neighbours = neighbours
         self._rounds = rounds
+        self._actions = actions
         self._connectors = chance.randint(1, MOST_CONNECTORS)
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
+        self._last_values: dict[str, Any] = {}
         # Some charge points were offline: what they tell happened days ago.
         self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
 
     def run(self) -> Script:
         """The script."""
-        yield [self._boot(), self._status(0), *(self._status(number) for number in self._numbers())]
+        yield self._supported([self._boot(), self._status(0), *(self._status(number) for number in self._numbers())])
         for _ in range(self._rounds):
-            steps = self._steps()
+            steps = self._supported(self._steps())
             answers = yield steps
             self._learn(steps, answers)
         for charging in list(self._running.values()):
             if self._chance.random() < 0.7:
-                yield [self._stop(charging), self._status(charging.connector, "Available")]
+                yield self._supported([self._stop(charging), self._status(charging.connector, "Available")])
+
+    def _supported(self, steps: list[Step]) -> list[Step]:
+        return [step for step in steps if step[0] in self._actions]
 
     def _numbers(self) -> range:
         return range(1, self._connectors + 1)
@@ -128,6 +145,8 @@ class SessionScript:
                 steps += self._starts(chance.choice(idle))
             elif running and dice < 0.65:
                 steps += self._while_charging(chance.choice(running))
+            elif self._ended and dice < 0.68:
+                steps.append(("StartTransaction", dict(chance.choice(self._ended).start)))
             elif dice < 0.75:
                 steps += self._not_its_own()
             else:
@@ -138,7 +157,7 @@ class SessionScript:
         meter = self._chance.choice((0, 1, self._chance.randrange(2_000_000)))
         start = {
             "connectorId": connector,
-            "idTag": self._chance.choice(("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")),
+            "idTag": self._chance.choice(ID_TAGS),
             "meterStart": meter,
             "timestamp": self._now(),
         }
@@ -187,6 +206,8 @@ class SessionScript:
     def _meter_values(self, connector: int, transaction: int | None, meter: int) -> Step:
         chance = self._chance
         values = []
+        if self._last_values and chance.random() < 0.15:
+            return "MeterValues", self._last_values
         for number in range(chance.randint(1, 3)):
             register: dict[str, str] = {"value": str(meter + number)}
             if chance.random() < 0.3:
@@ -199,10 +220,14 @@ class SessionScript:
                 register["context"] = chance.choice(("Sample.Periodic", "Sample.Clock", "Trigger"))
             samples = [register, *chance.sample(OTHER_SAMPLES, chance.randint(0, 2))]
             chance.shuffle(samples)
-            values.append({"timestamp": self._now(), "sampledValue": samples})
+            # Some were taken earlier, and come late.
+            earlier = self._clock - timedelta(seconds=chance.randrange(1, 900))
+            taken = rfc3339(earlier) if chance.random() < 0.2 else self._now()
+            values.append({"timestamp": taken, "sampledValue": samples})
         payload: dict[str, Any] = {"connectorId": connector, "meterValue": values}
         if transaction is not None:
             payload["transactionId"] = transaction
+            self._last_values = payload
         return "MeterValues", payload
 
     def _not_its_own(self) -> list[Step]:
@@ -229,7 +254,7 @@ class SessionScript:
         if dice < 0.7:
             return "DiagnosticsStatusNotification", {"status": chance.choice(("Idle", "Uploaded", "Uploading"))}
         action = chance.choice(("Authorize", "DataTransfer", "Heartbeat"))
-        return action, VERSION.sample(action)
+        return action, VERSION.sample(action) | ({"idTag": chance.choice(ID_TAGS)} if action == "Authorize" else {})
 
     def _boot(self) -> Step:
         chance = self._chance

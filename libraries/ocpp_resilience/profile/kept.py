@@ -13,7 +13,7 @@ Database = Annotated[int, msgspec.Meta(ge=0)]
 
 KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "requests": (),
-    "responses": ("charge_point_id",),
+    "responses": (),
     "dead_letters": (),
     "processing": ("consumer",),
     "consumer": ("consumer",),
@@ -42,6 +42,12 @@ KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
 }
 """Every key that a profile can name, with the placeholders that its pattern has to contain."""
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "requests": ("charge_point_id",),
+    "responses": ("charge_point_id", "message_id", "gateway"),
+}
+"""Keys whose pattern may contain one of these placeholders."""
+
 
 class Databases(Section, frozen=True):
     """The numbers of the Redis databases.
@@ -58,8 +64,8 @@ class Databases(Section, frozen=True):
 class Keys(Section, frozen=True):
     """Patterns of the Redis keys; `null` for what the system has not got. Use them through `Target.key`."""
 
-    requests: str
-    responses: str
+    requests: str | None = None
+    responses: str | None = None
     dead_letters: str | None = None
     processing: str | None = None
     consumer: str | None = None
@@ -99,16 +105,31 @@ class Commit(Section, frozen=True):
     keys: list[str] = msgspec.field(default_factory=list)
 
 
+class OtherKeys(Section, frozen=True):
+    """Keys that no name of ours fits: they are removed with the test data, and allowed to be there.
+
+    Attributes:
+        keys: patterns; `{charge_point_id}` is that of each charge point of the run, any other placeholder and `*` stand
+            for any text. A pattern with `{charge_point_id}` belongs to the test data; one without is the system's own.
+        database: the number of their database.
+    """
+
+    keys: list[str]
+    database: Database = 0
+
+
 class Redis(Section, frozen=True):
     """What the system keeps in Redis.
 
     Attributes:
+        other: further keys, in any number of databases.
         keys: patterns of its keys.
         databases: which are where.
         commit: how its commit can be told from its other commands; `null` if it cannot.
     """
 
-    keys: Keys
+    keys: Keys = Keys()
+    other: list[OtherKeys] = msgspec.field(default_factory=list)
     databases: Databases = Databases()
     commit: Commit | None = None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
-from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     SECURITY_PLACEHOLDERS,
@@ -17,6 +17,7 @@ from ocpp_resilience.profile.sections import (
     Capability,
     LogEvents,
     LogFields,
+    QueueKind,
     Running,
     Start,
 )
@@ -46,6 +47,7 @@ def problems(target: Target) -> Iterator[Problem]:
     yield from _how_it_is_run(target)
     yield from _placeholders(target)
     yield from _actions(target)
+    yield from _queue(target)
     yield from _capabilities(target)
     for action, request in target.commands.requests.items():
         if (request.mark is None) != (request.echo is None):
@@ -66,9 +68,9 @@ def _how_it_is_run(target: Target) -> Iterator[Problem]:
         yield from _running(running)
     elif start is not None:
         yield from _start(start)
-        if target.ready.record is None and not target.uses_placeholder("http_port"):
-            what = "is null, and '{http_port}' is not used"
-            yield Problem(["ready", "record"], what, "a log event, or '{http_port}' in the command or the environment")
+        if target.ready.record is None and not any(map(target.uses_placeholder, ("http_port", "ws_port"))):
+            what = "is null, and neither '{http_port}' nor '{ws_port}' is used"
+            yield Problem(["ready", "record"], what, "a log event, or a port in the command or the environment")
 
 
 def _running(running: Running) -> Iterator[Problem]:
@@ -150,6 +152,7 @@ def _actions_of(version: Version, actions: list[str], where: list[str | int]) ->
 def _capabilities(target: Target) -> Iterator[Problem]:
     """What is claimed has to be described: its tests would be skipped without a word."""
     needs = {
+        Capability.QUEUE: ("redis.keys.requests", target.redis.keys.requests),
         Capability.DEAD_LETTERS: ("redis.keys.dead_letters", target.redis.keys.dead_letters),
         Capability.HEALTH: ("http.health", target.http.health),
         Capability.METRICS: ("http.metrics", target.http.metrics),
@@ -214,11 +217,65 @@ def _log(target: Target) -> Iterator[Problem]:
 
 
 def _keys(target: Target) -> Iterator[Problem]:
+    for key, choices in CHOICES.items():
+        pattern = getattr(target.redis.keys, key)
+        found = PLACEHOLDER.findall(pattern or "")
+        braces = (pattern or "").count("{") + (pattern or "").count("}")
+        if len(found) > 1 or set(found) - set(choices) or braces != 2 * len(found):
+            wanted = " or ".join(f"{{{name}}}" for name in choices)
+            yield Problem(["redis", "keys", key], f"is {pattern!r}", f"a key with {wanted}, or without a placeholder")
     for key, expected in KEY_PLACEHOLDERS.items():
         pattern = getattr(target.redis.keys, key)
-        if pattern is not None and sorted(PLACEHOLDER.findall(pattern)) != sorted(expected):
+        if key not in CHOICES and pattern is not None and sorted(PLACEHOLDER.findall(pattern)) != sorted(expected):
             wanted = listed(f"{{{name}}}" for name in expected) if expected else "no placeholder"
             yield Problem(["redis", "keys", key], f"is {pattern!r}", f"a key with {wanted}")
+
+
+BODY_PLACEHOLDERS = (
+    "frame",
+    "frame_text",
+    "charge_point_id",
+    "message_id",
+    "message_type",
+    "action",
+    "payload",
+    "payload_text",
+    "protocol",
+    "timestamp",
+    "timestamp_ms",
+    "gateway",
+)
+ANSWER_PLACEHOLDERS = (*BODY_PLACEHOLDERS, "code", "description")
+
+
+def _queue(target: Target) -> Iterator[Problem]:
+    queue, keys = target.queue, target.redis.keys
+    if queue.kind is QueueKind.NONE:
+        if target.gateway.path is None:
+            allowed = "gateway.path: charge points' WebSockets carry the messages"
+            yield Problem(["queue", "kind"], "is none, and there is no gateway", allowed)
+        if keys.requests is not None or Capability.QUEUE in target.capabilities:
+            what = "is none, and redis.keys.requests or the capability queue is there"
+            yield Problem(["queue", "kind"], what, "list, stream or pubsub with a queue")
+        return
+    for name in ("requests", "responses"):
+        if getattr(keys, name) is None:
+            yield Problem(["redis", "keys", name], "is missing", "the queue of the system, or queue.kind: none")
+    for name, known in (("request", BODY_PLACEHOLDERS), ("answer", ANSWER_PLACEHOLDERS)):
+        template = getattr(queue, name)
+        if template is None:
+            continue
+        found = PLACEHOLDER.findall(repr(template))
+        for placeholder in found:
+            if placeholder not in known:
+                yield Problem(["queue", name], f"has the unknown placeholder '{{{placeholder}}}'", listed(known))
+        if not {"frame", "frame_text"} & set(found) and not {"message_id"} <= set(found):
+            yield Problem(["queue", name], "does not say where the message is", "{frame}, {frame_text}, or its parts")
+    if queue.group is not None and queue.kind is not QueueKind.STREAM:
+        yield Problem(["queue", "group"], f"stands beside kind {queue.kind}", "a group with kind: stream")
+    for index, other in enumerate(target.redis.other):
+        if not other.keys:
+            yield Problem(["redis", "other", index, "keys"], "is empty", "patterns of keys")
 
 
 def _announcement(target: Target) -> Iterator[Problem]:

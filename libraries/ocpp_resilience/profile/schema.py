@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocpp_resilience.ocpp import ocpp_versions
-from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.reading import OWN_FIELDS, PROFILES
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.struct_schema import described_components
@@ -22,6 +22,11 @@ def schema() -> dict[str, Any]:
     parts["Target"]["oneOf"] = [{"required": ["start"]}, {"required": ["running"]}]
     for key, names in KEY_PLACEHOLDERS.items():
         _with_placeholders(parts["Keys"]["properties"][key], names)
+    for choice, choices in CHOICES.items():
+        pattern = parts["Keys"]["properties"][choice]
+        wanted = "|".join(choices)
+        pattern["pattern"] = rf"^[^{{}}]*(\{{({wanted})\}}[^{{}}]*)?$"
+        pattern["description"] = f"May contain {' or '.join(f'{{{name}}}' for name in choices)}."
     _with_actions(parts)
     for record, fields in STATE_FIELDS.items():
         parts[f"{record}_fields"] = {"enum": list(fields), "description": f"The fields of a {record}."}

@@ -75,20 +75,27 @@ class StopSignal(enum.StrEnum):
 
 
 class MessageFormat(enum.StrEnum):
-    """The form of the messages that the system takes off its request queue."""
+    """The form of the messages that the system takes off its request queue; without a queue there are only frames."""
 
     FLAT = "flat"
     ENVELOPE = "envelope"
     BOTH = "both"
 
 
+class QueueKind(enum.StrEnum):
+    """What carries messages between gateways and processors."""
+
+    LIST = "list"
+    STREAM = "stream"
+    PUBSUB = "pubsub"
+    NONE = "none"
+
+
 class Oracle(enum.StrEnum):
-    """Which of two verdicts on the answer to an invalid message decides; both are on the page."""
+    """How exactly the answer to an invalid message has to be the expected one."""
 
     STRICT = "strict"
-    """The code, or the reaction, of the specification's table."""
     TOLERANT = "tolerant"
-    """Any refusal once, no crash, and the next message answered: servers in the field disagree on codes."""
 
 
 class Stream(enum.StrEnum):
@@ -110,6 +117,8 @@ class Start(Section, frozen=True):
         image: the image of a container that is run on the network of the host, with `docker`.
         environment: variables: a program's on top of those of the test run (`null` takes one out), a container's own.
         directory: the working directory, relative to the profile; a private temporary one if not given.
+        stop_command: a program and its arguments that ends the system in the place of a signal, such as
+            `docker compose down`; the command that starts it has to stay until then, as `docker compose up` does.
         stop_signal: what asks it to end in order, a container's program too; SIGKILL ends it at once.
     """
 
@@ -117,6 +126,7 @@ class Start(Section, frozen=True):
     image: str | None = None
     environment: dict[str, SettingValue] = {}
     directory: str | None = None
+    stop_command: list[str] = []
     stop_signal: StopSignal = StopSignal.SIGTERM
 
 
@@ -140,7 +150,8 @@ class Ready(Section, frozen=True):
     """How a started system tells where it listens.
 
     Attributes:
-        record: the log event that says so; `null` if there is none: then HTTP has to answer at `{http_port}`.
+        record: the log event that says so; `null` if there is none: then HTTP has to answer at `{http_port}`, or, where
+            that is not used, `{ws_port}` has to take connections.
         http_port: the field of that record with the HTTP port.
         ws_port: the field of that record with the WebSocket port.
     """
@@ -322,6 +333,40 @@ SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "client_certificates": ("client_ca", "client_crl"),
 }
 """The placeholders that the settings of each part of `Security` may hold."""
+
+
+class Queue(Section, frozen=True):
+    """How messages get from gateways to processors, and answers back.
+
+    `redis.keys.requests` and `redis.keys.responses` name the lists, streams or channels. A name of the answers with
+    `{charge_point_id}` stands for one of each charge point, with `{message_id}` for one of each message, with
+    `{gateway}` for one of each gateway, and without a placeholder for one of all; a name of the requests may have
+    `{charge_point_id}`.
+
+    `request` and `answer` are templates: an entry whose value is a placeholder alone is the value itself. The
+    placeholders are `{frame}` (the OCPP-J array), `{frame_text}` (the array as JSON text), `{charge_point_id}`,
+    `{message_id}`, `{message_type}`, `{action}`, `{payload}`, `{payload_text}`, `{protocol}` (the subprotocol),
+    `{timestamp}` (RFC 3339), `{timestamp_ms}` (milliseconds since 1970) and `{gateway}`. In a stream, each entry of the
+    template is a field, and what is no text is written as JSON.
+
+    Attributes:
+        kind: `list`, `stream`, `pubsub`, or `none`: there is no queue, and charge points' WebSockets carry everything.
+        push: the end of the list that requests are pushed at; they are taken from the other one.
+        answers: what the answers are in; the same as the requests if not given.
+        answer_push: the end of a list that answers are pushed at.
+        request: the body of a request; the envelope of the wire contract if not given.
+        answer: where the body of an answer says what; the envelope of the wire contract, or the OCPP-J array alone, if
+            not given.
+        group: of a stream: the consumer group whose work counts as done; all groups if not given.
+    """
+
+    kind: QueueKind = QueueKind.LIST
+    push: Literal["left", "right"] = "left"
+    answers: Literal["list", "stream", "pubsub"] | None = None
+    answer_push: Literal["left", "right"] = "left"
+    request: dict[str, Any] | None = None
+    answer: dict[str, Any] | None = None
+    group: str | None = None
 
 
 class LogFields(Section, frozen=True):

@@ -16,7 +16,7 @@ from ocpp_resilience.errors import LacksCapability, NotPossibleHere, UsageError
 from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import reading, rules
-from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, Redis, State
+from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, Redis, State
 from ocpp_resilience.profile.sections import (
     REMOTE_ADDRESS,
     Announcement,
@@ -27,6 +27,8 @@ from ocpp_resilience.profile.sections import (
     Log,
     MessageFormat,
     Oracle,
+    Queue,
+    QueueKind,
     Ready,
     Running,
     Section,
@@ -56,8 +58,10 @@ class Target(Section, frozen=True):
         gateway: how charge points connect.
         security: how it is made to ask charge points who they are.
         log: where its log is, and what a record in it looks like.
+        queue: how messages get from gateways to processors.
         message_format: what it takes off its request queue.
-        oracle: which verdict on the answers to invalid messages decides.
+        oracle: whether an invalid message has to be refused with the very code of the strict table, or with any, or be
+            accepted where the documents leave that open. The page shows both.
         redis: its databases and keys.
         state: how what it keeps can be read.
         behaviour: what it does where the OCPP specification leaves a choice.
@@ -69,7 +73,7 @@ class Target(Section, frozen=True):
     """
 
     name: str
-    redis: Redis
+    redis: Redis = Redis()
     about: str = ""
     start: Start | None = None
     running: Running | None = None
@@ -81,6 +85,7 @@ class Target(Section, frozen=True):
     gateway: Gateway = Gateway()
     security: Security = Security()
     log: Log = Log()
+    queue: Queue = Queue()
     message_format: MessageFormat = MessageFormat.BOTH
     oracle: Oracle = Oracle.TOLERANT
     state: State = State()
@@ -115,6 +120,7 @@ class Target(Section, frozen=True):
             (["start", "command", index], word) for index, word in enumerate(self.start.command)
         ]
         texts += [(["start", "environment", name], str(value)) for name, value in self.start.environment.items()]
+        texts += [(["start", "stop_command", index], word) for index, word in enumerate(self.start.stop_command)]
         if self.start.directory is not None:
             texts.append((["start", "directory"], self.start.directory))
         return texts
@@ -143,6 +149,26 @@ class Target(Section, frozen=True):
         if not self.has(capability):
             wanted = capability.value.replace("_", " ")
             raise LacksCapability(f"Target '{self.name}' does not support {wanted} (capabilities in {self.source}).")
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms of messages that it takes: `envelope`, `flat`, `frame`; the first one is used by default."""
+        if self.queue.kind is QueueKind.NONE:
+            return ["frame"]
+        flat = self.queue.kind is QueueKind.LIST and self.queue.request is None
+        both = ["envelope", "flat"] if flat else ["envelope"]
+        return both if self.message_format is MessageFormat.BOTH else [self.message_format.value]
+
+    @property
+    def uses_redis(self) -> bool:
+        """Whether the system has a Redis that the suites know."""
+        placeholders = ("redis_url", "redis_host", "redis_port")
+        return self.running is not None or any(self.uses_placeholder(name) for name in placeholders)
+
+    @property
+    def strict(self) -> bool:
+        """Whether the strict oracle decides."""
+        return self.oracle is Oracle.STRICT
 
     @property
     def version(self) -> Version:
@@ -183,7 +209,7 @@ class Target(Section, frozen=True):
             UsageError: `values` are not those that its pattern needs.
         """
         pattern = self._key_pattern(key)
-        expected = KEY_PLACEHOLDERS[key]
+        expected = tuple(PLACEHOLDER.findall(pattern)) if key in CHOICES else KEY_PLACEHOLDERS[key]
         if sorted(values) != sorted(expected):
             raise UsageError(f"Key '{key}' needs {listed(expected) or 'no values'}, not {listed(values) or 'nothing'}.")
         return fill(pattern, values)
@@ -191,8 +217,9 @@ class Target(Section, frozen=True):
     def key_glob(self, key: str, **values: str | int) -> str:
         """A pattern for SCAN that matches every key called `key`; what `values` does not name matches anything."""
         pattern = self._key_pattern(key)
-        if unknown := sorted(values.keys() - set(KEY_PLACEHOLDERS[key])):
-            raise UsageError(f"Key '{key}' has no {listed(unknown)} (allowed: {listed(KEY_PLACEHOLDERS[key])}).")
+        allowed = KEY_PLACEHOLDERS[key] or CHOICES.get(key, ())
+        if unknown := sorted(values.keys() - set(allowed)):
+            raise UsageError(f"Key '{key}' has no {listed(unknown)} (allowed: {listed(allowed)}).")
         parts = PLACEHOLDER.split(pattern)
         for index, part in enumerate(parts):
             literal = index % 2 == 0
@@ -233,6 +260,10 @@ class Target(Section, frozen=True):
     def start_command(self, values: Mapping[str, str | int]) -> list[str]:
         """The command that starts the system; `values` are the placeholders' values but `python`'s."""
         return [fill(word, self._with_own(values)) for word in self._started().command]
+
+    def stop_command(self, values: Mapping[str, str | int]) -> list[str]:
+        """The command that ends the system; empty if a signal does."""
+        return [] if self.start is None else [fill(word, self._with_own(values)) for word in self.start.stop_command]
 
     def start_environment(
         self,

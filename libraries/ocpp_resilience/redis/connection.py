@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
-from redis.backoff import NoBackoff
+from redis import sentinel
+from redis.asyncio import sentinel as async_sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from ocpp_resilience.errors import ResilienceError, UsageError
+from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.waiting import LONGEST_PAUSE, wait_until
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 1.0
+CA_VARIABLE = "REDIS_CA"
+SENTINEL = "+sentinel"
+SENTINEL_PORT = 26379
+_SENTINEL_URL = re.compile(
+    r"(?P<scheme>rediss?)\+sentinel://((?P<user>[^:@/]*)(:(?P<password>[^@/]*))?@)?(?P<hosts>[^/@]+)"
+    r"/(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d*))?"
+)
 SOCKET_TIMEOUT = 5.0
 """Seconds for one reply: a machine that stands still for two or three does not make Redis one that is away."""
 
 OWN_CLIENTS = "acceptance-test"
 """How the names of our own connections begin: the fault that closes connections leaves these alone."""
+CLIENT_NAME = f"{OWN_CLIENTS}-queue"
 
 AWAY = (redis.ConnectionError, redis.TimeoutError)
 """What redis-py raises while Redis cannot be reached or does not answer."""
@@ -52,36 +65,119 @@ class QueueUnavailable(ResilienceError):
     """Redis could not be reached, and the keyword could not wait for it."""
 
 
-def connect(url: str, *, database: int | None = None, socket_timeout: float = SOCKET_TIMEOUT) -> RedisClient:
-    """A client for `url` that never repeats a command by itself; nothing is sent yet.
+def open_client(
+    url: str,
+    *,
+    database: int | None = None,
+    socket_timeout: float | None = SOCKET_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    name: str = CLIENT_NAME,
+    text: bool = False,
+    single: bool = False,
+    retries: int = 0,
+) -> Any:
+    """The factory of every client: it repeats no command unless told to, and nothing is sent yet.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`.
+        url: `redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,host:port/service/db`, with user and
+            password. With sentinels each connection goes to the primary that they name at that moment. The authorities
+            that may sign Redis' certificate are those in the file that the run has for `REDIS_CA`, or the system's.
         database: the number of the database, in the place of the one in the URL.
-        socket_timeout: the longest wait for one reply, in seconds.
+        socket_timeout: the longest wait for one reply, in seconds; `None` for any.
+        connect_timeout: the longest wait for a connection, in seconds.
+        name: what Redis lists the client as.
+        text: replies are text, not bytes.
+        single: one connection for all commands.
+        retries: how often a command is repeated whose reply was lost: only where that does no harm.
 
     Raises:
         UsageError: the URL cannot be used.
     """
-    more: dict[str, object] = {} if database is None else {"db": database}
+    return _opened(redis.Redis, Retry, sentinel.Sentinel, **locals())
+
+
+def open_async_client(
+    url: str,
+    *,
+    database: int | None = None,
+    socket_timeout: float | None = SOCKET_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    name: str = CLIENT_NAME,
+    text: bool = False,
+    single: bool = False,
+    retries: int = 0,
+) -> Any:
+    """`open_client` for asyncio."""
+    return _opened(redis.asyncio.Redis, AsyncRetry, async_sentinel.Sentinel, **locals())
+
+
+def _opened(
+    kind: Any,
+    retry: Any,
+    sentinels: Any,
+    url: str,
+    *,
+    database: int | None,
+    socket_timeout: float | None,
+    connect_timeout: float,
+    name: str,
+    text: bool,
+    single: bool,
+    retries: int,
+) -> Any:
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "retry": retry(ExponentialBackoff(cap=1.0, base=0.1), retries),
+        "socket_connect_timeout": connect_timeout,
+        "socket_timeout": socket_timeout,
+        "client_name": name,
+        "decode_responses": text,
+        "encoding_errors": "backslashreplace" if text else "strict",
+    }
+    if url.startswith("rediss") and (authorities := chosen_for_the_run(CA_VARIABLE)):
+        options["ssl_ca_certs"] = authorities
     try:
-        client = redis.Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_timeout=socket_timeout,
-            client_name=f"{OWN_CLIENTS}-queue",
-        )
+        if SENTINEL in url.partition("://")[0]:
+            return _to_primary(url, sentinels, options, database)
+        client = kind.from_url(url, single_connection_client=single, **options)
     except ValueError as error:
         raise UsageError(f"The Redis URL '{shown_url(url)}' cannot be used: {error}") from None
     # A database in the URL would win over one given as an argument.
-    client.connection_pool.connection_kwargs.update(more)
-    return cast(RedisClient, client)
+    if database is not None:
+        client.connection_pool.connection_kwargs["db"] = database
+    return client
+
+
+def _to_primary(url: str, sentinels: Any, options: dict[str, Any], database: int | None) -> Any:
+    found = _SENTINEL_URL.fullmatch(url)
+    if found is None:
+        raise ValueError("allowed is redis+sentinel://[user:password@]host:port,host:port/service/db")
+    secure = {"ssl": True} if found["scheme"] == "rediss" else {}
+    hosts = []
+    for each in found["hosts"].split(","):
+        parts = urlsplit(f"redis://{each}")
+        hosts.append((parts.hostname, parts.port or SENTINEL_PORT))
+    timeouts = {key: value for key, value in options.items() if key in {"socket_connect_timeout", "retry"}}
+    timeouts["socket_timeout"] = options["socket_connect_timeout"]
+    timeouts |= {key: value for key, value in options.items() if key.startswith("ssl_")} | secure
+    return sentinels(hosts, sentinel_kwargs=timeouts | {"protocol": 2}, **options, **secure).master_for(
+        found["service"],
+        db=int(found["db"] or 0) if database is None else database,
+        username=unquote(found["user"]) if found["user"] else None,
+        password=unquote(found["password"]) if found["password"] else None,
+    )
+
+
+def connect(url: str, *, database: int | None = None, socket_timeout: float = SOCKET_TIMEOUT) -> RedisClient:
+    """`open_client`, with the types of the commands that are used here."""
+    return cast("RedisClient", open_client(url, database=database, socket_timeout=socket_timeout))
 
 
 def database_in(url: str) -> int | None:
     """The number of the database that `url` names."""
+    if SENTINEL in url.partition("://")[0]:
+        found = _SENTINEL_URL.fullmatch(url)
+        return int(found["db"]) if found and found["db"] else None
     parts = urlsplit(url)
     if "db=" in parts.query:
         number = next(value for value in parts.query.split("&") if value.startswith("db=")).removeprefix("db=")

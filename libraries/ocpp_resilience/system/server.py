@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import os
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -31,7 +33,7 @@ from ocpp_resilience.system.container_process import ContainerProcess
 from ocpp_resilience.system.log_records import LogRecords
 from ocpp_resilience.system.metrics import Sample, parse_metrics
 from ocpp_resilience.system.running_system import RunningSystem
-from ocpp_resilience.waiting import wait_until
+from ocpp_resilience.waiting import seconds, wait_until
 
 T = TypeVar("T")
 
@@ -69,6 +71,7 @@ class OcppServer:
         self._host = HOST
         self._http_port: int | None = None
         self._ws_port: int | None = None
+        self._given_ports: dict[str, int] = {}
         self._start_time: float | None = None
         self._ended_on_purpose = True
         self._earlier_crashes = 0
@@ -177,17 +180,24 @@ class OcppServer:
             "redis_host": parts.hostname or "",
             "redis_port": parts.port or 6379,
         }
-        return values | {name: free_port() for name in ("http_port", "ws_port") if self.target.uses_placeholder(name)}
+        for name in ("http_port", "ws_port"):
+            if self.target.uses_placeholder(name):
+                # The same ones at each start: who was connected finds it again.
+                values[name] = self._given_ports.setdefault(name, free_port())
+        return values
 
     def _listens(self, since: int, values: Mapping[str, str | int]) -> bool | None:
         ready = self.target.ready
         given = {name: int(values[name]) for name in ("http_port", "ws_port") if name in values}
         if ready.record is None:
-            self._http_port = given["http_port"]
+            self._http_port = given.get("http_port")
             self._ws_port = self._gateway_port(None, given)
             try:
-                self.get(self.target.http.health or "/", timeout=self.target.timeouts.http)
-            except ServiceError:
+                if self._http_port is None:
+                    socket.create_connection((HOST, given["ws_port"]), timeout=self.target.timeouts.http).close()
+                else:
+                    self.get(self.target.http.health or "/", timeout=self.target.timeouts.http)
+            except (ServiceError, OSError):
                 self._fail_if_exited("while starting")
                 return None
             return True
@@ -312,8 +322,22 @@ class OcppServer:
         # What has ended already did so by itself.
         self._ended_on_purpose = self.process.alive
         start = self.target.start
+        if command := self.target.stop_command(self._placeholders() if start else {}):
+            return self._stop_by(command, self.target.timeouts.stop if timeout is None else seconds(timeout))
         by = signal.SIGTERM if start is None else signal.Signals[start.stop_signal]
         return self.process.stop(self.target.timeouts.stop if timeout is None else timeout, by=by)
+
+    def _stop_by(self, command: list[str], limit: float) -> Exit:
+        began = time.monotonic()
+        try:
+            done = subprocess.run(command, env=self._environment, capture_output=True, timeout=limit, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ServiceError(f"{self.name} could not be stopped by {command[0]}: {error}") from None
+        if done.returncode:
+            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-500:]
+            raise ServiceError(f"{self.name} could not be stopped: {command[0]} exited with {done.returncode}: {said}")
+        status = self.process.wait_for_exit(max(began + limit - time.monotonic(), 0.1))
+        return Exit(status=status, took=time.monotonic() - began)
 
     def kill(self) -> Exit:
         """End it with SIGKILL and see that its port is closed."""

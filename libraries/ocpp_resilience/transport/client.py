@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import redis
 
@@ -14,7 +14,7 @@ from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ledger import Ledger
 from ocpp_resilience.ocpp import Version, ocpp_version
-from ocpp_resilience.profile import Oracle, Target
+from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import (
     AWAY,
     SOCKET_TIMEOUT,
@@ -31,15 +31,18 @@ from ocpp_resilience.redis.connection import (
 from ocpp_resilience.redis.snapshot import KeySnapshot, take_snapshot
 from ocpp_resilience.text import counted
 from ocpp_resilience.transport.announcements import Announcements
-from ocpp_resilience.transport.answers import Answer, AnswerKind, AnswerLists
+from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
 from ocpp_resilience.transport.history import QueueHistory
 from ocpp_resilience.transport.ledger import QueueLedger
 from ocpp_resilience.transport.matching import AnswerReport, ExpectedAnswers, match
-from ocpp_resilience.transport.messages import Message, MessageFormat, SentMessage, SentMessages, read
+from ocpp_resilience.transport.messages import Message, MessageFormat, SentMessage, SentMessages, build, read
+from ocpp_resilience.transport.opening import open_transport
 from ocpp_resilience.transport.queue_keys import QueueKeys
 from ocpp_resilience.transport.run_data import RemovedData, RunData
-from ocpp_resilience.transport.sending import push, settle_unsent
+from ocpp_resilience.transport.sending import settle_unsent
+from ocpp_resilience.transport.websocket import WebSocketTransport
 
 ANSWER_LIMIT = 5.0
 """Seconds to wait for an answer where no profile says how long."""
@@ -75,7 +78,6 @@ class QueueClient:
         announcements: Announcements | None = None,
         target: Target | None = None,
     ) -> None:
-        keys.check()
         named = database_in(url)
         if named is not None and queue_database not in {0, named}:
             raise UsageError(
@@ -92,20 +94,27 @@ class QueueClient:
         self._databases = [each for each in (database, state_database) if each is not None]
         same = state_database is None or state_database == database
         self._state = self._redis if same else connect(url, database=state_database, socket_timeout=socket_timeout)
-        self.lists = AnswerLists(self._redis, keys)
+        version = ocpp_version() if target is None else target.version
+        template = None if target is None else target.queue.request
+        self.body = Body(template, protocol=version.subprotocol)
+        self._others = {number: connect(url, database=number, socket_timeout=socket_timeout) for number in keys.others}
         self.expected = ExpectedAnswers()
-        self._data = RunData(self._redis, self._state, keys, self.lists, self.expected)
         self._sent = 0
         self._last_sent_at: float | None = None
         self._announcements = announcements
         self._target = target
+        self.requests, self.answers = open_transport(self._redis, keys, target, self.body)
+        self._data = RunData(
+            keys,
+            self.requests,
+            self.answers,
+            self.expected,
+            queue=self._redis,
+            state=self._state,
+            others=self._others,
+        )
         self.ledger: QueueLedger | None = None
         self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
-
-    @property
-    def checks_codes(self) -> bool:
-        """Whether an invalid message has to be refused with the code of the table; any refusal will do if not."""
-        return self._target is None or self._target.oracle is Oracle.STRICT
 
     def open(self) -> Self:
         """Check that Redis is there, and note what is this run's from now on.
@@ -116,13 +125,14 @@ class QueueClient:
         try:
             self._data.note_existing()
             self._redis.ping()
+            self.answers.open()
         except redis.AuthenticationError as error:
             said = str(error).rstrip(".")
             raise self._refused(f"the user or the password is refused ({said})") from None
         except AWAY as error:
             raise self._unavailable("Redis has to be running when a queue is opened", error) from None
         except redis.ResponseError as error:
-            numbers = " and ".join(str(number) for number in dict.fromkeys(self._databases))
+            numbers = " and ".join(str(number) for number in dict.fromkeys([*self._databases, *self.keys.others]))
             raise self._refused(f"{error} (databases: {numbers})") from None
         return self
 
@@ -148,6 +158,11 @@ class QueueClient:
     def version(self) -> Version:
         """The OCPP version of the messages."""
         return ocpp_version() if self._target is None else self._target.version
+
+    @property
+    def strict(self) -> bool:
+        """Whether the strict oracle decides what an invalid message has to be answered with."""
+        return self._target is None or self._target.strict
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -184,8 +199,9 @@ class QueueClient:
         if self._announcements is not None:
             with contextlib.suppress(*AWAY):
                 self._announcements.disconnect(self._redis)
-        self._redis.close()
-        self._state.close()
+        self.answers.close()
+        for client in (self._redis, self._state, *self._others.values()):
+            client.close()
 
     def _unavailable(self, what: str, error: object) -> QueueUnavailable:
         return QueueUnavailable(f"{what}, but Redis at {self.address} could not be reached: {error}")
@@ -210,6 +226,11 @@ class QueueClient:
         """
         sent = SentMessages(messages, seed=seed)
         for message in sent:
+            if message.open and not self.strict:
+                message.leave_open()
+            if self.through_gateway and message.charge_point is None:
+                # On a WebSocket everything has a sender, who may get an answer with the id -1.
+                message.charge_point, message.answerable = self.ids.charge_point(), None
             self._sent += 1
             message.number = self._sent
         try:
@@ -239,7 +260,8 @@ class QueueClient:
         self.history.sending(sent)
         self.history.leave_out(self._data.foreign_points, "something was kept of it before this run")
         try:
-            problem = push(self._redis, self.keys.requests, list(sent))
+            self.answers.expect(sent)
+            problem = self.requests.push(list(sent))
         finally:
             if self.ledger is not None:
                 self.ledger.sent(sent)
@@ -248,7 +270,7 @@ class QueueClient:
             self._data.took_place(each for each in sent if each.sent_at is not None)
         if problem is not None and not partial:
             raise QueueUnavailable(
-                f"Of {counted(sent.count, 'message')} for queue '{self.keys.requests}' Redis at {self.address} "
+                f"Of {counted(sent.count, 'message')} for {self.place} Redis at {self.address} "
                 f"acknowledged {sent.acknowledged}; {sent.unknown} may be queued, {sent.failed} are not: {problem}"
             )
         return sent
@@ -258,7 +280,7 @@ class QueueClient:
         if self.ledger is not None:
             self.ledger.close()
         self.ledger = QueueLedger(ledger, self.expected)
-        self.lists.observer = self.ledger.seen
+        self.answers.observer = self.ledger.seen
 
     def end_ledger(self) -> QueueLedger:
         """Look for everything that there is to be seen, and end the ledger.
@@ -268,12 +290,12 @@ class QueueClient:
             QueueUnavailable: Redis cannot be reached; the ledger goes on.
         """
         if self.ledger is None:
-            raise UsageError(f"No ledger of queue '{self.keys.requests}' is kept; `Keep Ledger` starts one.")
+            raise UsageError(f"No ledger of {self.place} is kept; `Keep Ledger` starts one.")
         try:
             self.refresh(self.ledger.charge_points)
         except AWAY as error:
             raise self._unavailable("The last answers were to be read for the ledger", error) from None
-        ended, self.ledger, self.lists.observer = self.ledger, None, None
+        ended, self.ledger, self.answers.observer = self.ledger, None, None
         ended.end()
         return ended
 
@@ -283,31 +305,85 @@ class QueueClient:
         return None if self._last_sent_at is None else time.monotonic() - self._last_sent_at
 
     def length(self) -> int:
-        """How many messages are queued."""
-        return self._redis.llen(self.keys.requests)
+        """How many messages are queued, or were taken and not acknowledged as far as that can be seen."""
+        return self.requests.length()
+
+    @property
+    def place(self) -> str:
+        """Where messages are put, for messages to people."""
+        return "the charge points" if self.through_gateway else f"queue '{self.requests.place}'"
+
+    def needs_waiting_messages(self) -> None:
+        """Go on only if messages wait while nobody takes them.
+
+        Raises:
+            LacksCapability: they do not.
+        """
+        if not self.requests.keeps:
+            raise LacksCapability(
+                f"Messages do not wait on {self.place}: what nobody listens to is lost (queue.kind in the profile)."
+            )
+
+    def connect_to_gateway(self, url: str) -> None:
+        """Say where charge points connect; used only where messages go through their WebSockets."""
+        if isinstance(self.requests, WebSocketTransport):
+            self.requests.connect_to(url)
+
+    @property
+    def through_gateway(self) -> bool:
+        """Whether messages go through the WebSockets of charge points."""
+        return isinstance(self.requests, WebSocketTransport)
+
+    @property
+    def problem(self) -> str:
+        """What keeps charge points from sending, for the end of a message; empty if nothing does."""
+        problem = self.requests.problem if isinstance(self.requests, WebSocketTransport) else None
+        return f"; {problem}" if problem else ""
+
+    def build(
+        self,
+        action: str,
+        payload: Mapping[str, Any],
+        *,
+        charge_point: str,
+        message_id: str | None = None,
+        message_format: MessageFormat | None = None,
+    ) -> SentMessage:
+        """Make the CALL `action` of `charge_point` in a form that the system takes.
+
+        Raises:
+            UsageError: the payload cannot be written in this form.
+        """
+        return build(
+            action,
+            payload,
+            charge_point=charge_point,
+            message_id=self.ids.message() if message_id is None else message_id,
+            message_format=message_format or self.message_format,
+            body=self.body,
+        )
 
     def oldest(self, count: int) -> list[Message]:
         """The messages that are next, the oldest first; they stay where they are."""
         if count <= 0:
             return []
-        entries = self._redis.lrange(self.keys.requests, -count, -1)
-        return [read(entry) for entry in reversed(entries)]
+        return [read(entry, self.body) for entry in self.requests.oldest(count)]
 
     def follow(self, charge_point: str) -> None:
         """Follow a charge point's answers, all those included that are there already, if it is not followed yet."""
-        if not self.lists.known(charge_point):
-            self.lists.follow(charge_point, [])
+        if not self.answers.known(charge_point):
+            self.answers.follow(charge_point)
 
     def refresh(self, charge_points: Iterable[str]) -> None:
         """Read what is new in the answer lists of these charge points."""
         points = list(charge_points)
         for point in points:
             self.follow(point)
-        self.lists.refresh(points)
+        self.answers.refresh(points)
 
     def answers_of(self, charge_point: str) -> list[Answer]:
         """The answers to `charge_point` that were read so far, the oldest first; commands to it are left out."""
-        return [each for each in self.lists.of(charge_point) if each.kind is not AnswerKind.CALL]
+        return [each for each in self.answers.of(charge_point) if each.kind is not AnswerKind.CALL]
 
     def answer_to(self, message: SentMessage) -> Answer | None:
         """The answer to `message`, if it was read already."""
@@ -324,7 +400,7 @@ class QueueClient:
     def unexpected_answers(self) -> list[Answer]:
         """Answers, read so far, that belong to no message of this run."""
         found: list[Answer] = []
-        for point in self.lists.charge_points:
+        for point in self.answers.charge_points:
             unclaimed = [
                 each
                 for each in self.answers_of(point)
@@ -336,7 +412,7 @@ class QueueClient:
     def report(self, messages: Iterable[SentMessage]) -> AnswerReport:
         """What became of `messages`, as far as answers were read."""
         judged = SentMessages(messages)
-        answers = {point: self.lists.of(point) for point in judged.charge_points}
+        answers = {point: self.answers.of(point) for point in judged.charge_points}
         return match(judged, answers, self.expected, check=self.history.answer_problems)
 
     def _read_answers(self, charge_points: Sequence[str]) -> dict[str, list[Answer]]:
@@ -344,7 +420,7 @@ class QueueClient:
             self.refresh(charge_points)
         except AWAY as error:
             raise self._unavailable("The last answers were to be read", error) from None
-        return {point: self.lists.of(point) for point in charge_points}
+        return {point: self.answers.of(point) for point in charge_points}
 
     def _dead_letter_key(self) -> str:
         if self.keys.dead_letters is None:
@@ -361,6 +437,24 @@ class QueueClient:
         """The dead letters, the newest first; with `mark` only those that came after it."""
         entries = self._redis.lrange(self._dead_letter_key(), 0, -1)
         return [read_dead_letter(entry) for entry in (entries if mark is None else since(entries, mark))]
+
+    def registered(self, charge_points: Iterable[str]) -> list[str]:
+        """Those of the charge points that the registry of the system takes for connected.
+
+        Raises:
+            LacksCapability: the target profile names no key of the registry.
+        """
+        keys = None if self._target is None else self._target.redis.keys
+        if keys is None or (keys.session is None and keys.connected is None):
+            raise LacksCapability("This target has no registry of sessions (redis.keys.session, redis.keys.connected).")
+        connected = set() if keys.connected is None else {_text(each) for each in self._redis.smembers(keys.connected)}
+        session = keys.session
+        return [
+            point
+            for point in charge_points
+            if point in connected
+            or (session is not None and self._redis.type(session.replace("{charge_point_id}", point)) != b"none")
+        ]
 
     def adopt(self, charge_points: Iterable[str]) -> None:
         """Have `remove_data` also remove what the system keeps about these charge points, which are this run's."""
@@ -409,4 +503,9 @@ class QueueClient:
     def snapshot(self, *, values: bool) -> KeySnapshot:
         """All keys of the databases in use, with their types."""
         clients: list[RedisClient] = [self._redis] if self._state is self._redis else [self._redis, self._state]
+        clients += [client for number, client in self._others.items() if number not in self._databases]
         return take_snapshot(clients, values=values)
+
+
+def _text(member: str | bytes) -> str:
+    return member.decode("utf-8", "replace") if isinstance(member, bytes) else member

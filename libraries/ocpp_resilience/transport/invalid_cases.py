@@ -8,7 +8,8 @@
 Exactly one of `raw` (text), `raw_base64` (bytes), `json` (any JSON value, written compactly) and `build` (an object
 with `prefix`, `repeat`, `times` and `suffix`) is the message. `{charge_point_id}` and `{message_id}` in it are replaced
 by fresh ids whenever the file is loaded. `answer` is `null` where no answer can be addressed, else an object whose
-`message_id` is the one of the answer, `null` for any.
+`message_id` is the one of the answer, `null` for any. `"open": true` marks a case of which the documents leave open
+what becomes of it: the tolerant oracle lets a system accept it and answer it once, or refuse it once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,10 +26,12 @@ from typing import Any, NoReturn
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ocpp.version import Version, ocpp_version
-from ocpp_resilience.transport.messages import SentMessage, read
+from ocpp_resilience.transport.bodies import Body
+from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, SentMessage, encode_json, form_of, read
 
 MESSAGE_FIELDS = ("raw", "raw_base64", "json", "build")
 REQUIRED_TEXTS = ("id", "title", "requirement", "kind", "code", "reason")
+QUEUED = (MessageFormat.ENVELOPE, MessageFormat.FLAT)
 LARGEST_BUILT = 64 * 1024 * 1024
 
 _CHARGE_POINT, _MESSAGE = "{charge_point_id}", "{message_id}"
@@ -52,6 +55,7 @@ class InvalidCase:
         message_id: the fresh message id in it; `None` where there is none.
         answerable: whether it has to be answered.
         answer_message_id: the message id of the answer; `None` for any.
+        open: whether RFC 8259, the schemas and the specification leave open what becomes of it.
     """
 
     id: str
@@ -65,24 +69,63 @@ class InvalidCase:
     message_id: str | None
     answerable: bool
     answer_message_id: str | None
+    open: bool = False
 
     def __str__(self) -> str:
         return self.id
 
-    def message(self) -> SentMessage:
-        """The case as a message to be sent."""
-        seen = read(self.raw)
+    def message(self, forms: Sequence[MessageFormat] = QUEUED, body: Body = ENVELOPE_BODY) -> SentMessage | None:
+        """The case as a message to be sent.
+
+        Cases are written as the bodies of the wire contract. Where a target has another body, or none, the frame of the
+        case is put into it.
+
+        Args:
+            forms: the forms that the target takes.
+            body: writes the body of a queued message.
+
+        Returns:
+            `None` where the target takes no such message.
+        """
+        form = form_of(self.raw)
+        if MessageFormat.FRAME in forms and read(self.raw).format is MessageFormat.FRAME:
+            # Wrong on a queue for want of an envelope, and right on a WebSocket.
+            return None
+        if form is None or (form in forms and (form is MessageFormat.FLAT or body.is_envelope)):
+            return self._framed() if MessageFormat.FRAME in forms else self._message(self.raw)
+        frame = self._frame()
+        if form is MessageFormat.FLAT or frame is None or self.charge_point_id is None:
+            return None
+        if MessageFormat.FRAME in forms:
+            return self._message(encode_json(frame))
+        return self._message(encode_json(body.written(self.charge_point_id, frame)))
+
+    def _frame(self) -> list[Any] | None:
+        """The frame in an envelope that is in order but for its frame; `None` for any other case."""
+        document = json.loads(self.raw)
+        in_order = set(document) <= {"charge_point_id", "payload"} and isinstance(document.get("payload"), list)
+        return document["payload"] if in_order else None
+
+    def _framed(self) -> SentMessage:
+        """What is no message at all, as a frame: it may be answered with the id -1 (OCPP-J 1.6 errata)."""
+        message = self._message(self.raw)
+        message.answerable = None
+        return message
+
+    def _message(self, data: bytes) -> SentMessage:
+        seen = read(data)
         return SentMessage(
             charge_point=self.charge_point_id,
             message_id=self.message_id if self.message_id is not None else seen.message_id,
             action=seen.action,
-            data=self.raw,
+            data=data,
             connector=seen.connector,
             answerable=self.answerable,
             answer_message_id=self.answer_message_id,
             valid=False,
             expected_code=self.code,
             about=f"{self.id}: {self.reason}",
+            open=self.open,
         )
 
 
@@ -174,7 +217,9 @@ class _CaseReader:
     def case(self, ids: Ids) -> InvalidCase:
         """The case with fresh ids."""
         data = self._data
-        allowed = {*REQUIRED_TEXTS, *MESSAGE_FIELDS, "answer"}
+        allowed = {*REQUIRED_TEXTS, *MESSAGE_FIELDS, "answer", "open"}
+        if not isinstance(data.get("open", False), bool):
+            self.refuse("open", "has to be true or false")
         for name in REQUIRED_TEXTS:
             self._check_text(name)
         for name in data:
@@ -202,6 +247,7 @@ class _CaseReader:
             charge_point_id=charge_point,
             message_id=message_id,
             answerable=answerable,
+            open=data.get("open", False),
             answer_message_id=None if answer_id is None else filled(answer_id.encode()).decode(),
         )
 

@@ -16,9 +16,11 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.ocpp.invalid_payloads import BAD_DATES, NOT_LIST, NOT_OBJECT, NOT_TEXT, Payloads
 from ocpp_resilience.ocpp.version import Version, ocpp_version
-from ocpp_resilience.transport.messages import MessageFormat, SentMessage, build, encode_json, read
+from ocpp_resilience.transport.bodies import Body
+from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, SentMessage, build, encode_json, read
 
 MAX_MESSAGE_BYTES = 256 * 1024
+FORMS = (MessageFormat.ENVELOPE, MessageFormat.FLAT)
 LARGE_SHARE = 200
 """One message in so many may be an oversized one, so that a burst does not fill the memory of Redis."""
 MOST_LARGE = 10
@@ -59,6 +61,10 @@ _NOT_JSON_VALUES = (
 )
 
 
+_OPEN_VALUES = frozenset({'"\\ud800"', '"\\udc00"', "1e400", "-1e400"})
+"""Of these RFC 8259 says that readers differ (sections 6 and 8.2)."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Draft:
     """A broken message, before it is known whether an answer to it is expected."""
@@ -69,7 +75,8 @@ class _Draft:
     charge_point: str | None = None
     message_id: str | None = None
     answer_id: str | None = None
-    answerable: bool = False
+    answerable: bool | None = False
+    open: bool = False
 
 
 class InvalidMessages:
@@ -81,6 +88,8 @@ class InvalidMessages:
         version: the OCPP version.
         actions: those that the system under test handles.
         max_message_bytes: the size limit of the system under test.
+        forms: those that the system under test takes.
+        body: writes the body of a queued message.
     """
 
     def __init__(
@@ -91,6 +100,8 @@ class InvalidMessages:
         version: Version | None = None,
         actions: Sequence[str] | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        forms: Sequence[MessageFormat] = FORMS,
+        body: Body = ENVELOPE_BODY,
     ) -> None:
         self._rng = rng
         self._version = version or ocpp_version()
@@ -101,7 +112,10 @@ class InvalidMessages:
         self._payloads = Payloads(rng, self._version)
         self._new_message_id = new_message_id
         self._max_bytes = max_message_bytes
-        self._makers: list[tuple[int, Callable[[str], _Draft]]] = [
+        self._forms = tuple(forms)
+        self._framed = MessageFormat.FRAME in self._forms
+        self._body = body
+        makers: list[tuple[int, Callable[[str], _Draft]]] = [
             (40, self._broken_payload),
             (6, self._truncated),
             (6, self._not_json_inside),
@@ -120,6 +134,20 @@ class InvalidMessages:
             (3, self._flat_field),
             (1, self._deep),
         ]
+        unfit = self._unfit()
+        self._makers = [(weight, maker) for weight, maker in makers if maker not in unfit]
+
+    def _unfit(self) -> list[Callable[[str], _Draft]]:
+        """What cannot be broken in the forms that the system takes."""
+        unfit: list[Callable[[str], _Draft]] = []
+        if self._framed:
+            # The connection is the charge point; what is no UTF-8 costs it, whatever the message is.
+            unfit += [self._bytes_inside, self._repeated_key, self._charge_point_id]
+        if MessageFormat.ENVELOPE not in self._forms or not self._body.is_envelope:
+            unfit += [self._envelope_field, self._charge_point_id]
+        if MessageFormat.FLAT not in self._forms:
+            unfit.append(self._flat_field)
+        return unfit
 
     def make(self, charge_point: str, *, large: bool = False) -> SentMessage:
         """One invalid message, of `charge_point` where it names one.
@@ -133,7 +161,12 @@ class InvalidMessages:
         else:
             maker = self._rng.choices([each for _, each in self._makers], [weight for weight, _ in self._makers])[0]
         draft = maker(charge_point)
-        seen = read(draft.data) if len(draft.data) <= self._max_bytes else None
+        if self._framed:
+            draft.charge_point = charge_point
+            if not draft.answerable:
+                # A frame without a readable id may be answered with -1 (OCPP-J 1.6 errata).
+                draft.answerable = None
+        seen = read(draft.data, self._body) if len(draft.data) <= self._max_bytes else None
         return SentMessage(
             charge_point=draft.charge_point,
             message_id=draft.message_id,
@@ -145,19 +178,28 @@ class InvalidMessages:
             valid=False,
             expected_code=draft.code,
             about=draft.kind,
+            open=draft.open,
         )
 
     # The valid message that is broken afterwards.
 
     def _format(self) -> MessageFormat:
-        return self._rng.choice((MessageFormat.ENVELOPE, MessageFormat.FLAT))
+        return self._rng.choice(self._forms)
 
-    def _written(self, point: str, action: str, payload: Any, form: MessageFormat, message_id: Any) -> dict[str, Any]:
+    def _written(self, point: str, action: str, payload: Any, form: MessageFormat, message_id: Any) -> Any:
         if form is MessageFormat.FLAT:
             return {"action": action, "chargePointId": point, "messageId": message_id, **payload}
-        return {"charge_point_id": point, "payload": [MessageType.CALL, message_id, action, payload]}
+        return self._around(point, [MessageType.CALL, message_id, action, payload])
 
-    def _valid(self, point: str) -> tuple[dict[str, Any], str, MessageFormat]:
+    def _around(self, point: str, frame: Any) -> Any:
+        """What carries a frame."""
+        if self._framed:
+            return frame
+        return (
+            {"charge_point_id": point, "payload": frame} if self._body.is_envelope else self._body.written(point, frame)
+        )
+
+    def _valid(self, point: str) -> tuple[Any, str, MessageFormat]:
         """A valid message as a document, its message id and its form."""
         form, action, message_id = self._format(), self._rng.choice(self._actions), self._new_message_id()
         return self._written(point, action, self._payload(action, form), form, message_id), message_id, form
@@ -187,11 +229,13 @@ class InvalidMessages:
     def _broken_payload(self, point: str) -> _Draft:
         form, action, message_id = self._format(), self._rng.choice(self._actions), self._new_message_id()
         payload = self._payload(action, form)
-        ways = list(self._payloads.breaks(action, payload, required_counts=form is MessageFormat.ENVELOPE))
+        ways = list(self._payloads.breaks(action, payload, required_counts=form is not MessageFormat.FLAT))
         chosen = self._rng.choice(ways)
         chosen.apply()
         document = self._written(point, action, payload, form, message_id)
-        return self._answered(f"{action}: {chosen.kind}", document, chosen.code, point, message_id)
+        draft = self._answered(f"{action}: {chosen.kind}", document, chosen.code, point, message_id)
+        draft.open = chosen.open
+        return draft
 
     # No JSON, or JSON that is no message at all: nobody can be answered.
 
@@ -203,7 +247,10 @@ class InvalidMessages:
         text = self._with_hole(point)
         value = self._rng.choice(_NOT_JSON_VALUES)
         return _Draft(
-            kind=f"{value} as a value", data=text.replace(f'"{_HOLE}"', value).encode(), code=self._codes.formation
+            kind=f"{value} as a value",
+            data=text.replace(f'"{_HOLE}"', value).encode(),
+            code=self._codes.formation,
+            open=value in _OPEN_VALUES,
         )
 
     def _with_hole(self, point: str) -> str:
@@ -241,7 +288,8 @@ class InvalidMessages:
         return _Draft(kind="not JSON", data=data, code=self._codes.formation)
 
     def _not_an_object(self, point: str) -> _Draft:
-        call = [MessageType.CALL, self._new_message_id(), "Heartbeat", {}]
+        # As a frame, a CALL is one that is valid.
+        call = [[], []] if self._framed else [MessageType.CALL, self._new_message_id(), "Heartbeat", {}]
         value: Any = self._rng.choice((None, True, False, 0, -1, 1.5, "", "x", point, [], [[]], [{}], call, [call]))
         return _Draft(kind="not an object", data=encode_json(value), code=self._codes.formation)
 
@@ -250,7 +298,9 @@ class InvalidMessages:
         data = encode_json(document).decode()
         key = self._rng.choice(list(document))
         again = f'{{"{key}":{json.dumps(self._rng.choice((document[key], None, "other")), ensure_ascii=False)},'
-        return _Draft(kind=f"the key {key} twice", data=(again + data[1:]).encode(), code=self._codes.formation)
+        return _Draft(
+            kind=f"the key {key} twice", data=(again + data[1:]).encode(), code=self._codes.formation, open=True
+        )
 
     def _deep(self, _: str) -> _Draft:
         depth = self._rng.choice((1_000, 10_000, 20_000))
@@ -262,8 +312,9 @@ class InvalidMessages:
         document, _, _ = self._valid(point)
         data = encode_json(document)
         missing = self._max_bytes + 1 - len(data)
-        # White space before the last brace: nothing but its size is wrong with it.
-        return _Draft(kind="oversized", data=data[:-1] + b" " * max(missing, 1) + b"}", code=self._codes.formation)
+        # White space before the last brace or bracket: nothing but its size is wrong with it.
+        spaces = b" " * max(missing, 1)
+        return _Draft(kind="oversized", data=data[:-1] + spaces + data[-1:], code=self._codes.formation)
 
     # A message whose frame is wrong.
 
@@ -280,7 +331,14 @@ class InvalidMessages:
                     kind=f"{key} is {document[key]!r}", data=encode_json(document), code=self._codes.wrong_type
                 )
         document[key] = self._rng.choice(_NOT_USABLE_IDS)
-        return _Draft(kind=f"{key} is {document[key][:60]!r}", data=encode_json(document), code=self._codes.wrong_value)
+        # Which ids can be used is the system's choice, but for the empty one.
+        is_open = document[key] != ""
+        return _Draft(
+            kind=f"{key} is {document[key][:60]!r}",
+            data=encode_json(document),
+            code=self._codes.wrong_value,
+            open=is_open,
+        )
 
     def _message_id(self, point: str) -> _Draft:
         form = self._format()
@@ -319,14 +377,14 @@ class InvalidMessages:
         message_id = self._new_message_id()
         call: list[Any] = [MessageType.CALL, message_id, "Heartbeat", {}]
         frame = self._rng.choice((call[:2], call[:3], [*call, None], [*call, {}], call * 2))
-        document = {"charge_point_id": point, "payload": frame}
+        document = self._around(point, frame)
         return self._answered(f"a CALL with {len(frame)} elements", document, self._codes.formation, point, message_id)
 
     def _message_type(self, point: str) -> _Draft:
         message_id = self._new_message_id()
         number: Any = self._rng.choice((0, 1, 5, -2, 42, 2.5, "2", "CALL", None, True, [2], {}, 10**20))
         frame = self._rng.choice(([number, message_id, "Heartbeat", {}], [number], []))
-        data = encode_json({"charge_point_id": point, "payload": frame})
+        data = encode_json(self._around(point, frame))
         known = message_id if len(frame) > 1 else None
         kind = f"the message type number {number!r}" if frame else "an empty array"
         return _Draft(kind=kind, data=data, code=self._codes.message_type, charge_point=point, message_id=known)
@@ -338,7 +396,7 @@ class InvalidMessages:
         error: list[Any] = [MessageType.CALLERROR, message_id, "InternalError", "", {}]
         frame = self._rng.choice((result[:2], [*result, {}], error[:2], error[:3], error[:4], [*error, {}]))
         kind = f"a {MessageType(frame[0]).name} with {len(frame)} elements"
-        data = encode_json({"charge_point_id": point, "payload": frame})
+        data = encode_json(self._around(point, frame))
         return _Draft(kind=kind, data=data, code=self._codes.formation, charge_point=point, message_id=message_id)
 
     def _envelope_field(self, point: str) -> _Draft:
@@ -377,6 +435,8 @@ def generate_invalid(
     version: Version | None = None,
     actions: Sequence[str] | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    forms: Sequence[MessageFormat] = FORMS,
+    body: Body = ENVELOPE_BODY,
 ) -> list[SentMessage]:
     """Make `count` invalid messages, with valid ones in between.
 
@@ -391,6 +451,8 @@ def generate_invalid(
         version: the OCPP version; 1.6 if not given.
         actions: those that the system under test handles; the version's core if not given.
         max_message_bytes: the size limit of the system under test.
+        forms: those that the system under test takes.
+        body: writes the body of a queued message.
 
     Raises:
         UsageError: a number cannot be used.
@@ -405,7 +467,15 @@ def generate_invalid(
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
     version = version or ocpp_version()
     sendable = [action for action in actions or version.core if action in version.samples]
-    maker = InvalidMessages(rng, new_message_id, version=version, actions=actions, max_message_bytes=max_message_bytes)
+    maker = InvalidMessages(
+        rng,
+        new_message_id,
+        version=version,
+        actions=actions,
+        max_message_bytes=max_message_bytes,
+        forms=forms,
+        body=body,
+    )
     large = set(rng.sample(range(count), min(count // LARGE_SHARE, MOST_LARGE)))
     messages: list[SentMessage] = []
     for index in range(count):
@@ -421,6 +491,7 @@ def generate_invalid(
                     charge_point=point,
                     message_id=new_message_id(),
                     message_format=message_format,
+                    body=body,
                 )
             )
     return messages

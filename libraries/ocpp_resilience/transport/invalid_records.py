@@ -70,39 +70,49 @@ class RecordReport:
         return self.summary
 
 
-def match_records(messages: Iterable[SentMessage], records: Iterable[Record], *, kind: str = "record") -> RecordReport:
+def match_records(
+    messages: Iterable[SentMessage], records: Iterable[Record], *, kind: str = "record", strict: bool = True
+) -> RecordReport:
     """Give each invalid message its record.
 
     A record belongs to a message if the code is the expected one and a reason is given; for a message that can be
     answered, charge point and message id have to be right as well, since the server needs both for the answer.
 
     Args:
-        messages: the invalid messages, with the codes that they have to get.
+        messages: the invalid messages, with the codes that they have to get; of those that are left open, each may have
+            a record or none.
         records: what the server kept since.
         kind: what a record is called.
+        strict: whether the code has to be the expected one.
     """
-    sent = list(messages)
+    sent = [each for each in messages if not (each.open and each.valid is None)]
+    left_open = [each for each in messages if each.open and each.valid is None]
     report = RecordReport(len(sent), kind)
     known: defaultdict[tuple[object, object], list[Record]] = defaultdict(list)
     for record in records:
         if record.get("reason"):
-            known[record.get("code"), record.get("charge_point_id")].append(record)
+            known[record.get("code") if strict else None, record.get("charge_point_id")].append(record)
         else:
             report.surplus.append(record)
     unnamed = Counter[str | None]()
     for message in sent:
-        candidates = known[message.expected_code, message.charge_point]
+        code = message.expected_code if strict else None
+        candidates = known[code, message.charge_point]
         found = next((each for each in candidates if _same_message_id(message, each)), None)
         if found is not None:
             candidates.remove(found)
         elif message.answerable:
             report.unrecorded.append(message)
         else:
-            unnamed[message.expected_code] += 1
-            if unnamed[message.expected_code] > len(known[message.expected_code, None]):
+            unnamed[code] += 1
+            if unnamed[code] > len(known[code, None]):
                 report.unrecorded.append(message)
-    for (code, charge_point), left in known.items():
-        report.surplus += left[unnamed[str(code)] :] if charge_point is None else left
+    for message in left_open:
+        candidates = known[None, message.charge_point] or known[None, None]
+        if candidates:
+            candidates.pop()
+    for (key, charge_point), left in known.items():
+        report.surplus += left[unnamed[None if key is None else str(key)] :] if charge_point is None else left
     return report
 
 
@@ -112,6 +122,7 @@ def wait_for_records(
     *,
     kind: str,
     timeout: timedelta | float,
+    strict: bool = True,
 ) -> RecordReport:
     """Match until each message has its record, at most for `timeout`; returns the last match, complete or not.
 
@@ -120,13 +131,14 @@ def wait_for_records(
         records: what the server kept so far.
         kind: what a record is called.
         timeout: the longest wait for the last record.
+        strict: whether the code has to be the expected one.
     """
     sent = list(messages)
     report = RecordReport(len(sent), kind)
 
     def complete() -> bool | None:
         nonlocal report
-        report = match_records(sent, records(), kind=kind)
+        report = match_records(sent, records(), kind=kind, strict=strict)
         return None if report.missing else True
 
     with contextlib.suppress(WaitTimeout):

@@ -1,12 +1,15 @@
-"""Matching answers to messages: what was answered once, lost, answered twice, unexpected, out of order."""
+"""Matching answers to messages; what was lost, answered twice or out of order is decided by the rules of the ledger."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ocpp_resilience.ledger import rules
+from ocpp_resilience.ledger.entry import Entry
+from ocpp_resilience.ledger.records import Op
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.messages import Delivery, SentMessage
@@ -260,57 +263,77 @@ def _match_point(
         elif answer.kind is not AnswerKind.CALL:
             known = expected.count(point, answer.message_id) > 0
             by_id[answer.message_id if known else None].append((position, answer))
-    claimed: list[tuple[int, SentMessage]] = []
+    claimed: list[tuple[int, Entry]] = []
+    entries: dict[int, SentMessage] = {}
     last_with_id: dict[str, SentMessage] = {}
     for message in sent:
         if message.answerable is False:
             report.unanswerable.setdefault(point, message)
         candidates = by_id.get(message.answer_message_id, []) if message.answerable is not False else []
+        entry = _entry(point, message)
+        entries[id(entry)] = message
         if message.delivery is not Delivery.FAILED and len(candidates) > message.occurrence:
             position, answer = candidates[message.occurrence]
-            claimed.append((position, message))
+            claimed.append((position, entry))
+            _see(entry, answer)
             _judge(report, message, answer)
             if check is not None and (problems := check(message, answer)):
                 report.wrong.append(WrongAnswer(message, answer, problems))
-        else:
-            _judge_unanswered(report, message)
+        if message.answerable:
+            _judge_fate(report, message, entry)
         if message.answer_message_id is not None:
             last_with_id[message.answer_message_id] = message
     for message_id, message in last_with_id.items():
-        found = by_id.get(message_id, [])
-        if len(found) > expected.count(point, message_id):
-            report.answered_twice.append(AnsweredTwice(message, [answer for _, answer in found]))
+        entry = _entry(point, message, allowed_answers=expected.count(point, message_id))
+        found = [answer for _, answer in by_id.get(message_id, [])]
+        for answer in found:
+            _see(entry, answer)
+        if rules.surplus_answers(entry):
+            report.answered_twice.append(AnsweredTwice(message, found))
     report.unexpected += [answer for _, answer in by_id[None][expected.count(point, None) :]]
-    report.out_of_order += _disorders(claimed)
+    answered = [entry for _, entry in sorted(claimed, key=lambda pair: pair[0])]
+    report.out_of_order += [
+        Disorder(earlier=entries[id(message)], later=entries[id(before)])
+        for message, before in rules.reordered(answered)
+    ]
+
+
+_OUTCOMES = {Delivery.ACKNOWLEDGED: Op.OK, Delivery.UNKNOWN: Op.UNKNOWN, Delivery.FAILED: Op.FAIL}
+
+
+def _entry(point: str, message: SentMessage, *, allowed_answers: int = 1) -> Entry:
+    """A queued message as the rules judge it."""
+    return Entry(
+        cp=point,
+        id=message.answer_message_id or "",
+        action=message.action,
+        seq=message.number,
+        via="queue",
+        outcome=_OUTCOMES.get(message.delivery),
+        allowed_answers=allowed_answers,
+    )
+
+
+def _see(entry: Entry, answer: Answer) -> None:
+    if answer.code is None:
+        entry.results += 1
+    else:
+        entry.errors.append(answer.code)
+
+
+def _judge_fate(report: AnswerReport, message: SentMessage, entry: Entry) -> None:
+    if rules.missing(entry, looked_for=False):
+        report.lost.append(message)
+    elif entry.outcome is Op.UNKNOWN:
+        (report.recovered if entry.answers else report.undecided).append(message)
 
 
 def _judge(report: AnswerReport, message: SentMessage, answer: Answer) -> None:
     pair = Answered(message, answer)
     report.answered.append(pair)
-    if message.delivery is Delivery.UNKNOWN:
-        report.recovered.append(message)
     if message.valid is True and answer.kind is AnswerKind.ERROR:
         report.refused.append(pair)
     if message.valid is False and answer.kind is AnswerKind.RESULT:
         report.accepted.append(pair)
     elif message.expected_code is not None and answer.kind is AnswerKind.ERROR and answer.code != message.expected_code:
         report.other_code.append(pair)
-
-
-def _judge_unanswered(report: AnswerReport, message: SentMessage) -> None:
-    if not message.answerable:
-        return
-    if message.delivery is Delivery.UNKNOWN:
-        report.undecided.append(message)
-    elif message.delivery is Delivery.ACKNOWLEDGED:
-        report.lost.append(message)
-
-
-def _disorders(claimed: list[tuple[int, SentMessage]]) -> Iterator[Disorder]:
-    """Each message that was answered after one that was queued behind it, with the last of those."""
-    latest: SentMessage | None = None
-    for _, message in sorted(claimed, key=lambda pair: pair[0]):
-        if latest is not None and message.number < latest.number:
-            yield Disorder(earlier=message, later=latest)
-        else:
-            latest = message

@@ -13,25 +13,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import usable_charge_point_id
 from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.ocpp.version import LARGEST_INTEGER, Version, ocpp_version
 from ocpp_resilience.text import counted, shortened
+from ocpp_resilience.transport.bodies import Body
 
-SENDER = "acceptance-test"
-"""What an envelope of this library has as its `ws_server_id`."""
-
+ENVELOPE_BODY = Body()
 _FLAT_FRAME_KEYS = frozenset({"action", "chargePointId", "messageId"})
 _ENVELOPE_KEYS = frozenset({"payload", "charge_point_id"})
 
 
 class MessageFormat(enum.Enum):
-    """The form in which a message is put on the queue."""
+    """The form in which a message is sent: as the body of the target's queue, in the flat form, or as a bare frame."""
 
     ENVELOPE = "envelope"
     FLAT = "flat"
+    FRAME = "frame"
 
 
 class Delivery(enum.Enum):
@@ -85,6 +84,7 @@ class SentMessage(Message):
         valid: `True` if it has to be accepted, `False` if it has to be refused, `None` where that is not known.
         expected_code: the error code that an invalid message has to be refused with.
         about: what is wrong with an invalid message, or the id of its case.
+        open: whether the documents leave open what becomes of it: refused once, or accepted and answered once.
         number: its place among everything that the run sent, from 1.
         occurrence: how many messages with the same charge point and message id were sent before.
         delivery: whether Redis acknowledged it.
@@ -97,11 +97,18 @@ class SentMessage(Message):
     valid: bool | None = True
     expected_code: str | None = None
     about: str = ""
+    open: bool = False
     number: int = 0
     occurrence: int = 0
     delivery: Delivery = Delivery.NOT_SENT
     sent_at: float | None = None
     acknowledged_at: float | None = None
+
+    def leave_open(self) -> None:
+        """Judge it by the tolerant oracle: it may be accepted, refused, or set aside without an answer."""
+        self.valid = None
+        self.expected_code = None
+        self.answerable = None
 
 
 class SentMessages:
@@ -177,6 +184,11 @@ class SentMessages:
         return SentMessages((each for each in self._messages if each.valid is False), seed=self.seed)
 
     @property
+    def doubtful(self) -> SentMessages:
+        """The invalid ones, and those that are left open."""
+        return SentMessages((each for each in self._messages if each.valid is False or each.open), seed=self.seed)
+
+    @property
     def answerable(self) -> SentMessages:
         return SentMessages((each for each in self._messages if each.answerable is True), seed=self.seed)
 
@@ -209,6 +221,7 @@ def build(
     charge_point: str,
     message_id: str,
     message_format: MessageFormat,
+    body: Body = ENVELOPE_BODY,
 ) -> SentMessage:
     """Make the CALL `action` of `charge_point`, ready to be sent.
 
@@ -217,11 +230,14 @@ def build(
         payload: its fields; they need not be valid.
         charge_point: whose message it is.
         message_id: its message id.
-        message_format: the form on the queue.
+        message_format: the form.
+        body: writes the body of a queued message.
 
     Raises:
         UsageError: the payload cannot be written as JSON, or not in the flat form.
     """
+    frame = [MessageType.CALL, message_id, action, payload]
+    document: Any = frame
     if message_format is MessageFormat.FLAT:
         if clash := sorted((_FLAT_FRAME_KEYS | _ENVELOPE_KEYS) & payload.keys()):
             raise UsageError(
@@ -229,16 +245,8 @@ def build(
                 f"Use format=envelope."
             )
         document = {"action": action, "chargePointId": charge_point, "messageId": message_id, **payload}
-    else:
-        document = {
-            "charge_point_id": charge_point,
-            "message_type": MessageType.CALL,
-            "message_id": message_id,
-            "action": action,
-            "payload": [MessageType.CALL, message_id, action, payload],
-            "timestamp": rfc3339(),
-            "ws_server_id": SENDER,
-        }
+    elif message_format is MessageFormat.ENVELOPE:
+        document = body.written(charge_point, frame)
     return SentMessage(
         charge_point=charge_point,
         message_id=message_id,
@@ -274,9 +282,14 @@ def encode_text(text: str) -> bytes:
         raise UsageError(f"The text cannot be written as UTF-8: {error}. Give it as bytes instead.") from None
 
 
-def read(data: bytes) -> Message:
-    """Recognise a message, as far as it can be read."""
-    charge_point, message_id, action, form, connector = _parts(_strict_json(data))
+def read(data: bytes, body: Body = ENVELOPE_BODY) -> Message:
+    """Recognise a message, as far as it can be read.
+
+    Args:
+        data: the message.
+        body: reads the body of a queued message.
+    """
+    charge_point, message_id, action, form, connector = _parts(_strict_json(data), body)
     return Message(
         charge_point=charge_point,
         message_id=message_id,
@@ -347,10 +360,12 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _parts(document: object) -> tuple[str | None, str | None, str | None, MessageFormat | None, int | None]:
+def _parts(document: object, body: Body) -> tuple[str | None, str | None, str | None, MessageFormat | None, int | None]:
+    if isinstance(document, list) and document[:1] and document[0] in tuple(MessageType):
+        return None, *_frame_parts(document), MessageFormat.FRAME, _connector_of(document)
     if not isinstance(document, dict):
         return None, None, None, None, None
-    if not _ENVELOPE_KEYS & document.keys():
+    if body.is_envelope and not _ENVELOPE_KEYS & document.keys():
         return (
             _text(document.get("chargePointId")),
             _text(document.get("messageId")),
@@ -358,14 +373,28 @@ def _parts(document: object) -> tuple[str | None, str | None, str | None, Messag
             MessageFormat.FLAT if "action" in document else None,
             _connector(document),
         )
-    match document.get("payload"):
-        case [MessageType.CALL, message_id, action, fields]:
-            parts = _text(message_id), _text(action), _connector(fields)
+    point, frame = body.read(document)
+    message_id, action = _frame_parts(frame)
+    if message_id is None and body.is_envelope and not isinstance(frame, list):
+        message_id = _text(document.get("message_id"))
+    return _text(point), message_id, action, MessageFormat.ENVELOPE, _connector_of(frame)
+
+
+def _frame_parts(frame: object) -> tuple[str | None, str | None]:
+    """The message id of a frame, and the action of a CALL."""
+    match frame:
+        case [MessageType.CALL, message_id, action, _]:
+            return _text(message_id), _text(action)
         case [_, message_id, *_]:
-            parts = _text(message_id), None, None
-        case _:
-            parts = _text(document.get("message_id")), None, None
-    return _text(document.get("charge_point_id")), parts[0], parts[1], MessageFormat.ENVELOPE, parts[2]
+            return _text(message_id), None
+    return None, None
+
+
+def _connector_of(frame: object) -> int | None:
+    match frame:
+        case [MessageType.CALL, _, _, fields]:
+            return _connector(fields)
+    return None
 
 
 def _text(value: object) -> str | None:

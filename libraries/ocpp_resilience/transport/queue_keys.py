@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Self
 
-from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile import Target
+from ocpp_resilience.profile.sections import QueueKind
+from ocpp_resilience.transport.messages import Message
 
 SYSTEM_KEYS = (
     "owner",
@@ -20,6 +23,44 @@ SYSTEM_KEYS = (
     "answers",
 )
 """Names in a target profile: keys that a running system writes for itself, whoever uses it."""
+
+
+def as_expression(pattern: str) -> re.Pattern[str]:
+    """A pattern of `redis.other`: `{charge_point_id}` is a group, other placeholders and `*` are any text."""
+    made, seen = [], False
+    for part in re.split(r"(\{[a-z_]+\}|\*)", pattern):
+        if part == "{charge_point_id}":
+            made.append("(?P=charge_point_id)" if seen else "(?P<charge_point_id>.+?)")
+            seen = True
+        else:
+            made.append(".*" if part == "*" or part.startswith("{") else re.escape(part))
+    return re.compile("".join(made), re.DOTALL)
+
+
+def as_glob(pattern: str) -> str:
+    """A pattern of `redis.other` for SCAN."""
+    return "*".join(re.sub(r"([?\[\]\\])", r"\\\1", part) for part in re.split(r"\{[a-z_]+\}|\*", pattern))
+
+
+class Names:
+    """The lists, streams or channels of requests: one, or one for each charge point that has sent something.
+
+    Args:
+        pattern: the name; may hold `{charge_point_id}`.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._used = dict.fromkeys([pattern] if "{charge_point_id}" not in pattern else [])
+
+    def of(self, message: Message) -> str:
+        """The one that a message goes to."""
+        name = self._pattern.replace("{charge_point_id}", message.charge_point or "unknown")
+        self._used[name] = None
+        return name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._used))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +81,11 @@ class QueueKeys:
         configuration: a charge point's configuration.
         connection: which connection was a charge point's newest.
         own: patterns of what the system keeps for itself, whoever sent what: counters, who is alive.
+        others: patterns of further keys of a charge point, by the number of their database.
     """
 
-    requests: str
-    responses: str
+    requests: str = ""
+    responses: str = ""
     dead_letters: str | None = None
     charge_point: str | None = None
     charge_points: str | None = None
@@ -55,14 +97,27 @@ class QueueKeys:
     configuration: str | None = None
     connection: str | None = None
     own: tuple[str, ...] = ()
+    others: dict[int, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, target: Target) -> Self:
         """The keys that a target profile names."""
         keys = target.redis.keys
+        others: dict[int, list[str]] = {}
+        own = [target.key_glob(name) for name in SYSTEM_KEYS if getattr(keys, name) is not None]
+        if target.queue.kind is QueueKind.STREAM and keys.requests is not None:
+            # An empty stream stays, with its groups.
+            own.append(as_glob(keys.requests))
+        for part in target.redis.other:
+            for pattern in part.keys:
+                if "{charge_point_id}" in pattern:
+                    others.setdefault(part.database, []).append(pattern)
+                else:
+                    own.append(as_glob(pattern))
         return cls(
-            requests=keys.requests,
-            responses=keys.responses,
+            requests=keys.requests or "",
+            responses=keys.responses or "",
+            others=others,
             dead_letters=keys.dead_letters,
             charge_point=keys.charge_point,
             charge_points=keys.charge_points,
@@ -73,28 +128,18 @@ class QueueKeys:
             active_transactions=keys.active_transactions,
             configuration=keys.configuration,
             connection=keys.connection,
-            own=tuple(target.key_glob(name) for name in SYSTEM_KEYS if getattr(keys, name) is not None),
+            own=tuple(own),
         )
-
-    def check(self) -> None:
-        """Check that the answer lists of two charge points cannot be one.
-
-        Raises:
-            UsageError: the pattern lacks its placeholder.
-        """
-        if "{charge_point_id}" not in self.responses:
-            raise UsageError(
-                f"The key pattern of the answers is '{self.responses}'; it has to contain {{charge_point_id}}."
-            )
 
     def answers_of(self, charge_point: str) -> str:
         """The list with the answers to `charge_point`."""
         return self.responses.replace("{charge_point_id}", charge_point)
 
     def transport_of(self, charge_point: str) -> list[str]:
-        """The keys beside the state that exist once for a charge point."""
-        patterns = (self.responses, self.connection)
-        return [pattern.replace("{charge_point_id}", charge_point) for pattern in patterns if pattern is not None]
+        """The keys beside state and answers that exist once for a charge point."""
+        return [
+            pattern.replace("{charge_point_id}", charge_point) for pattern in (self.connection,) if pattern is not None
+        ]
 
     def state_of(self, charge_point: str) -> list[str]:
         """The keys that exist once for a charge point, connectors and transactions not among them."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.errors import WaitTimeout
 from ocpp_resilience.ocpp.v16_sessions import MOST_CONNECTORS
 from ocpp_resilience.redis.connection import RedisClient
-from ocpp_resilience.transport.answers import AnswerLists
+from ocpp_resilience.transport.answers import Answer
 from ocpp_resilience.transport.dead_letters import (
     RECOGNISED_CHARACTERS,
     digest,
@@ -19,14 +19,16 @@ from ocpp_resilience.transport.dead_letters import (
     since,
     spellings,
 )
+from ocpp_resilience.transport.kinds import Answers, Requests
 from ocpp_resilience.transport.matching import ExpectedAnswers
 from ocpp_resilience.transport.messages import SentMessage
-from ocpp_resilience.transport.queue_keys import QueueKeys
+from ocpp_resilience.transport.queue_keys import QueueKeys, as_expression
 from ocpp_resilience.waiting import wait_until
 
 ALWAYS_LOOKED_AT = range(MOST_CONNECTORS + 1)
 """Connectors that are looked at even if no queued message named them: 0 is the charge point itself."""
 
+SCANNED_AT_ONCE = 1_000
 STUCK = 0.5
 """A queue that did not move for so long, in seconds, is not being worked on."""
 
@@ -71,22 +73,29 @@ class RunData:
         queue: the client for the database with the queue.
         state: the client for the database with the state.
         keys: the names of the keys.
-        lists: the answer lists that are followed.
+        requests: the way of the messages.
+        answers: the answers that are followed.
+        others: the clients for the databases of further keys, by number.
         expected: the answers that are expected.
     """
 
     def __init__(
         self,
+        keys: QueueKeys,
+        requests: Requests,
+        answers: Answers,
+        expected: ExpectedAnswers,
+        *,
         queue: RedisClient,
         state: RedisClient,
-        keys: QueueKeys,
-        lists: AnswerLists,
-        expected: ExpectedAnswers,
+        others: Mapping[int, RedisClient],
     ) -> None:
         self._queue = queue
         self._state = state
         self._keys = keys
-        self._lists = lists
+        self._requests = requests
+        self._answers = answers
+        self._others = others
         self._expected = expected
         self._points: dict[str, _ChargePoint] = {}
         self._messages: set[bytes] = set()
@@ -118,7 +127,7 @@ class RunData:
                     connectors.add(message.connector)
         new = [(point, connectors) for point, connectors in named.items() if point not in self._points]
         # Those too whose answers were only read up to now: what they have is somebody else's.
-        self._follow([point for point, _ in new])
+        self._answers.begin([point for point, _ in new])
         self._look(new)
         for point, connectors in named.items():
             self._points[point].connectors |= connectors
@@ -139,13 +148,6 @@ class RunData:
         """The charge points that are this run's, and were not removed yet."""
         return [point for point, known in self._points.items() if not known.foreign]
 
-    def _follow(self, points: Sequence[str]) -> None:
-        pipeline = self._queue.pipeline(transaction=False)
-        for point in points:
-            pipeline.lrange(self._keys.answers_of(point), 0, -1)
-        for point, existing in zip(points, pipeline.execute(), strict=True):
-            self._lists.follow(point, existing)
-
     def _look(self, points: Sequence[tuple[str, set[int]]]) -> None:
         groups = [[*self._keys.state_of(point), *self._connector_keys(point, numbers)] for point, numbers in points]
         pipeline = self._state.pipeline(transaction=False)
@@ -155,7 +157,7 @@ class RunData:
         existing = iter(pipeline.execute())
         for (point, _), group in zip(points, groups, strict=True):
             kept = bool(next(existing)) if group else False
-            self._points[point] = _ChargePoint(foreign=kept or self._lists.skipped(point) > 0)
+            self._points[point] = _ChargePoint(foreign=kept or self._answers.skipped(point) > 0)
 
     def _connector_keys(self, point: str, connectors: Iterable[int]) -> list[str]:
         numbers = sorted({*ALWAYS_LOOKED_AT, *connectors})
@@ -184,9 +186,10 @@ class RunData:
         removed.left = [point for point, record in self._points.items() if record.foreign]
         own = {point: record for point, record in self._points.items() if not record.foreign}
         removed.keys += self._remove_state(own)
+        removed.keys += self._remove_others(own)
         self._remove_answers(removed)
         for point in self._points:
-            self._lists.forget(point)
+            self._answers.forget(point)
             self._expected.forget(point)
         self._points.clear()
         self._adopted = False
@@ -198,21 +201,17 @@ class RunData:
         if not self._messages or not self._still_queued():
             return 0
         self._let_processing_end(timeout)
-        # In the order of the list, so that each LREM finds its message at once instead of walking over the rest.
-        pipeline = self._queue.pipeline(transaction=False)
-        for message in self._still_queued():
-            pipeline.lrem(self._keys.requests, 1, message)
-        return int(sum(pipeline.execute()))
+        return self._requests.withdraw(self._ours)
 
-    def _still_queued(self) -> list[bytes]:
-        if not self._queue.llen(self._keys.requests):
-            return []
-        entries = self._queue.lrange(self._keys.requests, 0, -1)
-        return [each for each in entries if digest(each) in self._messages]
+    def _ours(self, entry: bytes) -> bool:
+        return digest(entry) in self._messages
+
+    def _still_queued(self) -> int:
+        return self._requests.waiting(self._ours)
 
     def _let_processing_end(self, timeout: float) -> None:
         """Wait while our messages get fewer: one that is being processed leaves its traces only when it is done."""
-        watch = _StandStill(lambda: len(self._still_queued()))
+        watch = _StandStill(self._still_queued)
         with contextlib.suppress(WaitTimeout):
             wait_until(watch.look, timeout=timeout, failure=lambda: "The queue is still being worked on")
 
@@ -276,31 +275,45 @@ class RunData:
 
     def _answered_transactions(self, points: Sequence[str]) -> dict[str, set[str]]:
         """The ids in the answers to StartTransaction, for systems that keep no index."""
-        self._lists.refresh(point for point in points if self._lists.known(point))
+        self._answers.refresh(point for point in points if self._answers.known(point))
         return {
             point: {
                 str(number)
-                for answer in self._lists.of(point)
-                if isinstance(number := answer.payload.get("transactionId"), int)
+                for answer in self._answers.of(point)
+                if isinstance(number := answer.payload.get("transactionId"), (int, str))
             }
             for point in points
         }
 
     def _remove_answers(self, removed: RemovedData) -> None:
-        """Delete the answer lists; of those that were there before, take out only the answers to this run."""
-        with_history = [point for point in self._points if self._lists.skipped(point)]
-        self._lists.refresh(with_history)
-        pipeline = self._queue.pipeline(transaction=False)
-        for point in with_history:
-            for answer in self._lists.of(point):
-                if self._expected.count(point, answer.message_id) or self._expected.count(point, None):
-                    pipeline.lrem(self._keys.answers_of(point), 1, answer.data)
-        removed.answers = sum(pipeline.execute())
-        own = [
-            key for point in self._points if not self._lists.skipped(point) for key in self._keys.transport_of(point)
-        ]
-        if own:
-            removed.keys += self._queue.delete(*own)
+        """Remove the answers to this run, and what else there is once for a charge point."""
+        points = list(self._points)
+
+        def is_ours(answer: Answer) -> bool:
+            point = answer.charge_point
+            return bool(self._expected.count(point, answer.message_id) or self._expected.count(point, None))
+
+        removed.answers, deleted = self._answers.remove(points, is_ours)
+        own = [key for point in points if not self._answers.skipped(point) for key in self._keys.transport_of(point)]
+        removed.keys += deleted + (self._queue.delete(*own) if own else 0)
+
+    def _remove_others(self, points: Iterable[str]) -> int:
+        """The further keys of charge points, found by their patterns in one scan of each database."""
+        own = set(points)
+        removed = 0
+        for database, patterns in self._keys.others.items():
+            client = self._others[database]
+            shapes = [as_expression(pattern) for pattern in patterns]
+            found = []
+            for key in client.scan_iter(count=SCANNED_AT_ONCE) if own else ():
+                name = key.decode("utf-8", "backslashreplace")
+                for shape in shapes:
+                    if (match := shape.fullmatch(name)) and match["charge_point_id"] in own:
+                        found.append(name)
+                        break
+            for first in range(0, len(found), SCANNED_AT_ONCE):
+                removed += client.delete(*found[first : first + SCANNED_AT_ONCE])
+        return removed
 
 
 class _StandStill:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import redis
 
@@ -14,12 +15,24 @@ CHUNK_MESSAGES = 500
 CHUNK_BYTES = 1024 * 1024
 
 
-def push(client: RedisClient, key: str, messages: Sequence[SentMessage]) -> str | None:
-    """Put `messages` on the list `key`, in their order, and note for each what became of it.
+MakeCommand = Callable[[SentMessage], tuple[Any, ...]]
+Refuse = Callable[[SentMessage, Any], str | None]
+
+
+def push(
+    client: RedisClient, messages: Sequence[SentMessage], command: MakeCommand, refuse: Refuse = lambda _, __: None
+) -> str | None:
+    """Send `messages` to Redis, in their order, and note for each what became of it.
 
     Each message is a command of its own, so that each has its own acknowledgement. Nothing is ever sent a second time:
     after a broken connection the messages whose replies were not read are `UNKNOWN`, and those that were not handed to
     Redis are `FAILED`.
+
+    Args:
+        client: the connection.
+        messages: what to send.
+        command: makes the command of a message.
+        refuse: looks at the reply to a message's command; says what is wrong with it, `None` if nothing is.
 
     Returns:
         What went wrong first, `None` if Redis acknowledged everything.
@@ -27,7 +40,7 @@ def push(client: RedisClient, key: str, messages: Sequence[SentMessage]) -> str 
     problem: str | None = None
     for chunk in _chunks(messages):
         if problem is None:
-            problem = _push_chunk(client, key, chunk)
+            problem = _push_chunk(client, chunk, command, refuse)
         else:
             _settle(chunk, Delivery.FAILED)
     return problem
@@ -51,7 +64,7 @@ def _chunks(messages: Sequence[SentMessage]) -> Iterator[list[SentMessage]]:
         yield chunk
 
 
-def _push_chunk(client: RedisClient, key: str, chunk: Sequence[SentMessage]) -> str | None:
+def _push_chunk(client: RedisClient, chunk: Sequence[SentMessage], command: MakeCommand, refuse: Refuse) -> str | None:
     pool = client.connection_pool
     try:
         connection = pool.get_connection()
@@ -64,14 +77,18 @@ def _push_chunk(client: RedisClient, key: str, chunk: Sequence[SentMessage]) -> 
         for message in chunk:
             message.sent_at = handed_over
         try:
-            connection.send_packed_command(connection.pack_commands([("LPUSH", key, each.data) for each in chunk]))
+            connection.send_packed_command(connection.pack_commands([command(each) for each in chunk]))
             for message in chunk:
                 try:
-                    connection.read_response()
+                    reply = connection.read_response()
                 except redis.ResponseError as refusal:
                     # Redis answered, so the connection is in order, and it did not run the command.
                     message.delivery = Delivery.FAILED
                     problem = problem or str(refusal)
+                    continue
+                if wrong := refuse(message, reply):
+                    message.delivery = Delivery.FAILED
+                    problem = problem or wrong
                 else:
                     message.delivery = Delivery.ACKNOWLEDGED
                     message.acknowledged_at = time.monotonic()

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.version import Version
-from ocpp_resilience.transport.messages import MessageFormat, SentMessage, build
+from ocpp_resilience.transport.bodies import Body
+from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, SentMessage, build
 
 
 class Order(enum.Enum):
@@ -38,6 +39,7 @@ def generate(
     version: Version,
     message_format: MessageFormat,
     new_message_id: Callable[[], str],
+    body: Body = ENVELOPE_BODY,
 ) -> list[SentMessage]:
     """Make `count` valid messages.
 
@@ -50,6 +52,7 @@ def generate(
         version: the OCPP version.
         message_format: the form on the queue.
         new_message_id: gives the message ids.
+        body: writes the body of a queued message.
 
     Raises:
         UsageError: a number cannot be used.
@@ -67,6 +70,7 @@ def generate(
             charge_point=point,
             message_id=new_message_id(),
             message_format=message_format,
+            body=body,
         )
         for action, point in zip(_actions(count, mix, rng), _points(count, charge_points, order, rng), strict=True)
     ]

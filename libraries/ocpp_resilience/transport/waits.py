@@ -96,7 +96,12 @@ def _queue_note(client: QueueClient, message: SentMessage | None = None) -> str:
         length = client.length()
     except AWAY:
         return ""
-    return f"; the queue '{client.keys.requests}' holds {counted(length, 'message')}"
+    holds = "the charge points hold" if client.through_gateway else f"the {client.place} holds"
+    return f"; {holds} {counted(length, 'message')}{client.problem}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def should_be_answered(client: QueueClient, message: SentMessage, timeout: timedelta | float) -> Answer:
@@ -186,7 +191,7 @@ def wait_until_empty(client: QueueClient, timeout: timedelta | float) -> float:
     return client.watch().wait(
         look,
         timeout=timeout,
-        failure=lambda: f"Queue '{client.keys.requests}' still had {seen['length']}{seen['oldest']}",
+        failure=lambda: f"{_capital(client.place)} still had {seen['length']}{seen['oldest']}",
         longest_pause=DRAIN_PAUSE,
     )
 
@@ -220,7 +225,7 @@ def wait_for_all(
 
     def look() -> bool | None:
         nonlocal missing, first_look, complete_at, seen
-        grown = client.lists.grown(points)
+        grown = client.answers.grown(points)
         seen = total - missing + grown
         counted_at = time.monotonic()
         if grown < missing and not first_look:
@@ -291,7 +296,7 @@ def no_answer_should_arrive(client: QueueClient, message: SentMessage, duration:
 
     def look() -> list[Answer] | None:
         over = time.monotonic() >= until  # first, so that the last look is one after the time
-        client.refresh(client.lists.charge_points)
+        client.refresh(client.answers.charge_points)
         found = client.unexpected_answers()
         if message.answerable is not False and (answer := client.answer_to(message)) is not None:
             found = [answer, *found]

@@ -10,6 +10,7 @@ import redis
 
 from ocpp_resilience.errors import ExpectationFailed, ServiceError
 from ocpp_resilience.profile import Target
+from ocpp_resilience.profile.sections import QueueKind
 from ocpp_resilience.redis.connection import connect, database_in
 from ocpp_resilience.system.inspection import inspect_correlations
 
@@ -70,7 +71,8 @@ class RedisSource:
     Args:
         url: of Redis.
         target: knows the request queue, the set of connected charge points and their database.
-        queues: the lists whose lengths together are the depth; the target's request queue if not given.
+        queues: the lists whose lengths together are the depth; the target's request queue if not given. Where that is
+            no list, the depth is left out.
 
     Raises:
         UsageError: the URL cannot be used.
@@ -83,9 +85,15 @@ class RedisSource:
         self._client = connect(
             url, database=target.redis.databases.queue if named is None else named, socket_timeout=LOOK_SECONDS
         )
-        self._queues = list(queues) or [target.key("requests")]
+        own = target.redis.keys.requests if target.queue.kind is QueueKind.LIST else None
+        self._queues = list(queues) or ([own] if own is not None and "{" not in own else [])
         self._connected = target.redis.keys.connected
-        self.names = (REDIS, QUEUE, CLIENTS, *((CONNECTED,) if self._connected else ()))
+        self.names = (
+            REDIS,
+            *((QUEUE,) if self._queues else ()),
+            CLIENTS,
+            *((CONNECTED,) if self._connected else ()),
+        )
 
     def look(self) -> Look:
         """One round trip.
@@ -110,7 +118,8 @@ class RedisSource:
         }
         if self._connected:
             look[CONNECTED] = float(sizes.pop())
-        look[QUEUE] = float(sum(sizes))
+        if self._queues:
+            look[QUEUE] = float(sum(sizes))
         return look
 
     def close(self) -> None:

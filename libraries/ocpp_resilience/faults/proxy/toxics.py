@@ -262,6 +262,10 @@ class ResetPeerToxic(ToxicEffect):
             self.flow.dropped += len(data)
         return iter(())
 
+    def end(self, at: float) -> float:
+        del at
+        return NEVER
+
     @property
     def lifetime(self) -> float:
         return self.values["timeout"] / 1000

@@ -26,6 +26,13 @@ class MeterCurrent(StrEnum):
     HIGHEST = "highest"
 
 
+class KeptFrom(StrEnum):
+    """From which message on a charge point is kept."""
+
+    MESSAGE = "message"
+    BOOT = "boot"
+
+
 class RepeatedStart(StrEnum):
     """What a StartTransaction comes to that equals an earlier one in connector, id tag, meter start and timestamp."""
 
@@ -42,6 +49,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         registration: the statuses with which a BootNotification may be answered.
         authorization: the statuses with which an id tag may be answered.
         data_transfer: the statuses with which a DataTransfer of a vendor that nobody knows may be answered.
+        verdict_at_stop: whether a StopTransaction with an id tag has to be answered with what is known of the tag.
+        kept_from: from which message on a charge point is kept: any `message`, or its first `boot`.
         busy_connector: what a start does to a transaction that runs on its connector: `keep` it, `end` it, or `any`.
         repeated_start: what a start comes to that equals an earlier one: the `same` transaction, also when it is over;
             the same only while it is `running`; or a `new` one.
@@ -53,6 +62,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registration: list[str] = msgspec.field(default_factory=lambda: ["Accepted"])
     authorization: list[str] = msgspec.field(default_factory=lambda: ["Accepted"])
     data_transfer: list[str] = msgspec.field(default_factory=lambda: ["UnknownVendorId"])
+    verdict_at_stop: bool = True
+    kept_from: KeptFrom = KeptFrom.MESSAGE
     busy_connector: OnBusyConnector = OnBusyConnector.KEEP
     repeated_start: RepeatedStart = RepeatedStart.SAME
-    meter_current: MeterCurrent = MeterCurrent.LAST
+    meter_current: MeterCurrent = MeterCurrent.NEWEST

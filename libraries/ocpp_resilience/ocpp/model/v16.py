@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.model.behaviour import Behaviour, MeterCurrent, OnBusyConnector, RepeatedStart
+from ocpp_resilience.ocpp.model.behaviour import Behaviour, KeptFrom, MeterCurrent, OnBusyConnector, RepeatedStart
 from ocpp_resilience.ocpp.model.exchange import Exchange, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed, Record
 from ocpp_resilience.ocpp.model.values import Allowed, Instant, OneOf, Within, allows, moment, shown
@@ -243,7 +243,12 @@ class Model16:
                 problems.append(f"interval: {answer['interval']} is not above 0")
         elif exchange.action == "DataTransfer":
             problems += _unless_one_of("status", answer["status"], behaviour.data_transfer)
-        elif exchange.action == "StopTransaction" and "idTag" in exchange.payload and "idTagInfo" not in answer:
+        elif (
+            exchange.action == "StopTransaction"
+            and behaviour.verdict_at_stop
+            and "idTag" in exchange.payload
+            and "idTagInfo" not in answer
+        ):
             problems.append("idTagInfo: missing, although an idTag was given")
         if "idTagInfo" in answer:
             problems += _unless_one_of("idTagInfo.status", answer["idTagInfo"]["status"], behaviour.authorization)
@@ -401,7 +406,8 @@ class Model16:
                 energy = _energy(sample)
                 if energy is None:
                     continue
-                identity = (at, *(sample.get(name) for name in ("measurand", "phase", "location", "context")))
+                # What is not given has its default (section 7.33): it makes no other reading.
+                identity = at, sample.get("location", "Outlet"), sample.get("context", "Sample.Periodic")
                 if identity in transaction.counted:
                     continue
                 transaction.counted |= {identity}
@@ -456,7 +462,9 @@ class Model16:
     def _differences(self, world: _World, observed: Observed) -> list[str]:
         found: list[str] = []
         fields = observed.fields
-        if "charge_point" in fields:
+        booted = "boot_time" in world.point
+        kept = booted or self.behaviour.kept_from is KeptFrom.MESSAGE
+        if "charge_point" in fields and (kept or observed.point is not None):
             found += _compared("charge point", world.point, observed.point, fields["charge_point"])
         ids = {each.id for each in world.transactions if each.id is not None}
         unknown = [each for each in world.transactions if each.id is None]
@@ -480,7 +488,7 @@ class Model16:
             found += _index_differences(world, observed, ids, unknown)
         if observed.connectors_listed is not None:
             found += _set_differences("connector", set(world.connectors), set(observed.connectors_listed), "listed")
-        if observed.known is not None and observed.known is not bool(world.point):
+        if observed.known is not None and kept and observed.known is not bool(world.point):
             found.append("is not in the list of charge points" if world.point else "is in the list of charge points")
         return found
 

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from ocpp_resilience.redis.services.base import AppendOnly, Effect, Ping, RedisService, RestartHow
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
 from ocpp_resilience.redis.services.external import ExternalRedis
+from ocpp_resilience.redis.services.replicated import Failover, FailoverHow, ReplicatedRedis
 
 __all__ = [
     "AppendOnly",
     "Effect",
     "EmbeddedRedis",
     "ExternalRedis",
+    "Failover",
+    "FailoverHow",
     "Ping",
     "RedisService",
+    "ReplicatedRedis",
     "RestartHow",
     "ServiceKind",
     "create_service",
@@ -23,9 +27,14 @@ __all__ = [
 
 
 class ServiceKind(enum.Enum):
-    """Where Redis runs: `embedded` is a private process, `container` a Docker container, `external` is elsewhere."""
+    """Where Redis runs.
+
+    `embedded` is a private process, `sentinel` a private primary with a replica and three sentinels, `container` a
+    Docker container, `external` is elsewhere.
+    """
 
     EMBEDDED = "embedded"
+    SENTINEL = "sentinel"
     CONTAINER = "container"
     EXTERNAL = "external"
 
@@ -50,6 +59,8 @@ def create_service(
     match kind:
         case ServiceKind.EMBEDDED:
             return EmbeddedRedis(name, append_only=append_only, binary=binary, settings=settings)
+        case ServiceKind.SENTINEL:
+            return ReplicatedRedis(name, append_only=append_only, binary=binary, settings=settings)
         case ServiceKind.CONTAINER:
             # Docker's client is loaded only where it is needed: a run without containers starts sooner.
             from ocpp_resilience.redis.services.container import ContainerRedis  # noqa: PLC0415

@@ -11,12 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.ports import wait_until_refused
-from ocpp_resilience.redis.connection import OWN_CLIENTS
+from ocpp_resilience.redis.connection import OWN_CLIENTS, open_client
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 PING_LIMIT = 0.25
@@ -204,22 +202,18 @@ class RedisService(abc.ABC):
         Raises:
             ServiceError: Redis could not be reached, or replied with an error.
         """
-        client = redis.Redis(
-            host=self.host,
-            port=self.port,
-            username=self.user,
-            password=self.password,
-            protocol=2,
-            decode_responses=True,
-            encoding_errors="backslashreplace",
-            client_name=f"{OWN_CLIENTS}-service",
-            socket_timeout=seconds(timeout),
-            socket_connect_timeout=seconds(timeout),
-            retry=Retry(NoBackoff(), 0),
+        limit = seconds(timeout)
+        client = open_client(
+            self.url(),
+            database=0,
+            socket_timeout=limit,
+            connect_timeout=limit,
+            text=True,
+            name=f"{OWN_CLIENTS}-service",
         )
         client.response_callbacks.clear()
         try:
-            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+            return client.execute_command(*words)
         except redis.RedisError as error:
             raise ServiceError(f"{self.name} did not run '{' '.join(words)}': {str(error).rstrip('.')}.") from None
         finally:

@@ -1,0 +1,8 @@
+"""The rules that decide what became of messages, one file each; keywords, load, chaos and saved files use the same."""
+
+from ocpp_resilience.ledger.rules.duplicated import surplus_answers, surplus_effects
+from ocpp_resilience.ledger.rules.lost import Fate, fate, missing
+from ocpp_resilience.ledger.rules.refused import done_although_refused
+from ocpp_resilience.ledger.rules.reordered import reordered
+
+__all__ = ["Fate", "done_although_refused", "fate", "missing", "reordered", "surplus_answers", "surplus_effects"]

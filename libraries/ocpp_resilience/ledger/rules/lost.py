@@ -1,0 +1,47 @@
+"""What was lost: a message that was acknowledged has to come to something; one that nobody knows of may or may not."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from ocpp_resilience.ledger.entry import Entry
+from ocpp_resilience.ledger.records import Expect, Op
+
+
+class Fate(StrEnum):
+    """What became of a message."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """The system has taken it over; `missing` says whether it is lost."""
+    REFUSED = "refused"
+    """It must never be done."""
+    RECOVERED = "recovered"
+    """Nobody knew, and it was done: allowed."""
+    UNDECIDED = "undecided"
+    """Nobody knows, and there is no trace of it: allowed."""
+
+
+def fate(entry: Entry) -> Fate:
+    """What became of a message."""
+    if entry.outcome is Op.OK:
+        return Fate.ACKNOWLEDGED
+    if entry.outcome is Op.FAIL:
+        return Fate.REFUSED
+    return Fate.RECOVERED if entry.was_done else Fate.UNDECIDED
+
+
+def missing(entry: Entry, *, looked_for: bool) -> str:
+    """What an acknowledged message had to come to and did not: `answer`, `effect`, both, or nothing.
+
+    Args:
+        entry: the message.
+        looked_for: whether anybody has looked for traces in the state.
+    """
+    if entry.outcome is not Op.OK:
+        return ""
+    absent = []
+    if entry.expect is not Expect.EFFECT and not entry.answers:
+        absent.append("answer")
+    if looked_for and entry.needs_effect and not entry.effects:
+        absent.append("effect")
+    return " and no ".join(absent)

@@ -1,0 +1,332 @@
+"""Charge points' own WebSockets carry everything: for systems without a queue, or whose queue is nobody's business."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.typing import Subprotocol
+
+from ocpp_resilience import background
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.profile import Target
+from ocpp_resilience.transport.answers import Answer
+from ocpp_resilience.transport.gathered import GatheredAnswers
+from ocpp_resilience.transport.messages import Delivery, SentMessage
+
+CONNECT_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between two attempts to connect, or to send a message again that was refused with InternalError."""
+MAYBE_ANSWERED = 1.0
+"""Seconds that a message which need not be answered holds those behind it."""
+ANSWERS_AWAITED = 2.0
+"""A message without an answer holds those behind it for so many times the longest answer time of the target."""
+
+
+@dataclass(eq=False)
+class _Line:
+    """A charge point's side: its connection and the messages that it has not sent yet.
+
+    Attributes:
+        point: the charge point.
+        waiting: messages to be sent, oldest first.
+        current: the message that is being sent or waits for its answer.
+        wake: set when there is something to do.
+        answered: gets the answer that `wire_id` waits for.
+        wire_id: the message id of the outstanding CALL; `None` while any answer will do, or none is outstanding.
+    """
+
+    point: str
+    waiting: deque[SentMessage] = field(default_factory=deque)
+    current: SentMessage | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Future[list[Any]] | None = None
+    wire_id: str | None = None
+    booted: bool = False
+    socket: ClientConnection | None = None
+    reader: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class WebSocketTransport(GatheredAnswers):
+    """Sends each message on the connection of its charge point, one CALL after the answer to the one before.
+
+    A charge point does what real ones do. It connects again when its connection ends, and sends the message without an
+    answer again. A message that is refused with InternalError is sent again with a new id: `sent_again` counts those.
+    An invalid message is sent once.
+
+    Args:
+        target: path, subprotocol, OCPP version, answer time.
+
+    Attributes:
+        sent_again: how many times a message was refused with InternalError and sent again.
+        problem: why a charge point could not connect at the last attempt; `None` if all could.
+    """
+
+    place = "WebSockets"
+    keeps = True
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._target = target
+        self._url: str | None = None
+        self._lines: dict[str, _Line] = {}
+        self._numbers = itertools.count(1)
+        self._token = secrets.token_hex(3)
+        self.problem: str | None = None
+        self.sent_again = 0
+
+    def connect_to(self, url: str) -> None:
+        """Where the gateway is from now on: `ws://host:port`."""
+        self._url = url.rstrip("/")
+
+    # ---------------------------------------------------------------- requests, from the keywords' thread
+
+    def push(self, messages: Sequence[SentMessage]) -> str | None:
+        """Hand messages to their charge points, which send them in this order.
+
+        Raises:
+            UsageError: it is not known where the gateway is, or a message has no charge point.
+        """
+        if self._url is None:
+            raise UsageError("It is not known where charge points connect; `Connect Queue To Gateway` says it.")
+        now = time.monotonic()
+        by_point: dict[str, list[SentMessage]] = {}
+        for message in messages:
+            message.sent_at = message.acknowledged_at = now
+            message.delivery = Delivery.ACKNOWLEDGED
+            if message.charge_point is None:
+                raise UsageError(f"{message} cannot be sent on a WebSocket: it has no charge point.")
+            by_point.setdefault(message.charge_point, []).append(message)
+        background.call(self._enqueue, by_point)
+        return None
+
+    def _enqueue(self, by_point: dict[str, list[SentMessage]]) -> None:
+        for point, messages in by_point.items():
+            line = self._lines.get(point)
+            if line is None:
+                line = self._lines[point] = _Line(point)
+                line.task = asyncio.get_running_loop().create_task(self._run(line), name=f"{point} sends")
+            line.waiting.extend(messages)
+            line.wake.set()
+
+    def _unsent(self) -> list[SentMessage]:
+        return [
+            message
+            for line in list(self._lines.values())
+            for message in [*([line.current] if line.current else []), *line.waiting.copy()]
+        ]
+
+    def length(self) -> int:
+        """How many messages the charge points have not sent, or have no answer to."""
+        return len(background.call(self._unsent))
+
+    def in_flight(self) -> int:
+        """How many CALLs are outstanding."""
+        return sum(line.current is not None for line in list(self._lines.values()))
+
+    def oldest(self, count: int) -> list[bytes]:
+        """The messages that are next."""
+        return [message.data for message in background.call(self._unsent)[:count]]
+
+    def waiting(self, ours: Callable[[bytes], bool]) -> int:
+        """How many messages are not done."""
+        return sum(ours(message.data) for message in background.call(self._unsent))
+
+    def withdraw(self, ours: Callable[[bytes], bool]) -> int:
+        """Forget what was not sent yet."""
+
+        def drop() -> int:
+            before = len(self._unsent())
+            for line in self._lines.values():
+                line.waiting = deque(each for each in line.waiting if not ours(each.data))
+            return before - len(self._unsent())
+
+        return background.call(drop)
+
+    def remove(self, charge_points: Sequence[str], ours: Callable[[Answer], bool]) -> tuple[int, int]:
+        """End the connections of these charge points."""
+        background.run(self._end, {*charge_points}, timeout=10 * CLOSE_SECONDS)
+        return super().remove(charge_points, ours)
+
+    def close(self) -> None:
+        """End all connections."""
+        background.run(self._end, set(self._lines), timeout=10 * CLOSE_SECONDS)
+
+    # ---------------------------------------------------------------- on the loop
+
+    async def _end(self, points: Iterable[str]) -> None:
+        lines = [self._lines.pop(point) for point in set(points) if point in self._lines]
+        tasks = [line.task for line in lines if line.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=2 * CLOSE_SECONDS)
+        if lines:
+            await asyncio.gather(*(self._hang_up(line) for line in lines))
+
+    @staticmethod
+    async def _hang_up(line: _Line) -> None:
+        socket, line.socket = line.socket, None
+        if socket is not None:
+            with contextlib.suppress(WebSocketException, OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await socket.close()
+            socket.transport.abort()
+        if line.reader is not None:
+            line.reader.cancel()
+
+    async def _run(self, line: _Line) -> None:
+        while True:
+            while line.waiting:
+                line.current = line.waiting.popleft()
+                await self._deliver(line, line.current)
+                line.current = None
+            line.wake.clear()
+            await line.wake.wait()
+
+    async def _deliver(self, line: _Line, message: SentMessage) -> None:
+        text = _as_frame(message.data)
+        wire_id = message.answer_message_id
+        pause = FIRST_PAUSE
+        patience = 0.0
+        if message.answerable is not False and (message.answerable or wire_id is not None):
+            # What is invalid may well be ignored by a lenient system; its answer is seen whenever it comes.
+            due = message.answerable and message.valid is not False
+            patience = ANSWERS_AWAITED * self._target.timeouts.answer if due else MAYBE_ANSWERED
+        while True:
+            socket = await self._connected(line)
+            try:
+                answer = await self._exchange(line, socket, text, wire_id, patience=patience)
+            except (WebSocketException, OSError):
+                if message.valid is False:
+                    # A frame that cost the connection is not sent again; whether it had an answer is judged.
+                    return
+                await asyncio.sleep(FIRST_PAUSE)
+                continue
+            if answer is None:
+                return
+            if message.valid and answer[0] == MessageType.CALLERROR and answer[2:3] == ["InternalError"]:
+                self.sent_again += 1
+                wire_id = f"{self._token}-again-{next(self._numbers)}"
+                text = _with_id(text, wire_id)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            if wire_id != message.answer_message_id:
+                answer = [answer[0], message.answer_message_id, *answer[2:]]
+            self.took_in(line.point, json.dumps(answer, ensure_ascii=False).encode())
+            return
+
+    async def _exchange(
+        self, line: _Line, socket: ClientConnection, text: str | bytes, wire_id: str | None, *, patience: float
+    ) -> list[Any] | None:
+        """Send a frame; the answer to it, `None` where none came within `patience` seconds."""
+        if not patience:
+            await socket.send(text, text=True)
+            return None
+        line.answered = asyncio.get_running_loop().create_future()
+        line.wire_id = wire_id
+        try:
+            await socket.send(text, text=True)
+            async with asyncio.timeout(patience):
+                return await line.answered
+        except TimeoutError:
+            return None
+        finally:
+            line.answered = None
+
+    async def _connected(self, line: _Line) -> ClientConnection:
+        """The connection of a charge point, made again and again until it stands."""
+        pause = FIRST_PAUSE
+        while line.socket is None or line.socket.close_code is not None:
+            try:
+                await self._connect(line)
+            except (WebSocketException, OSError, TimeoutError) as error:
+                self.problem = f"{line.point} could not connect to {self._url}: {error}"
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self.problem = None
+        return line.socket
+
+    async def _connect(self, line: _Line) -> None:
+        socket = await connect(
+            f"{self._url}{self._target.gateway_path(line.point)}",
+            subprotocols=[Subprotocol(self._target.gateway.subprotocol)],
+            open_timeout=CONNECT_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            ping_interval=None,
+            compression=None,
+            max_size=None,
+            proxy=None,
+        )
+        line.reader = asyncio.get_running_loop().create_task(self._read(line, socket), name=f"{line.point} reads")
+        if self._target.announcement.required and not line.booted:
+            line.booted = True
+            version = self._target.version
+            boot = [MessageType.CALL, f"{self._token}-boot-{next(self._numbers)}", version.boot]
+            text = json.dumps([*boot, version.sample(version.boot)])
+            await self._exchange(line, socket, text, str(boot[1]), patience=self._target.timeouts.answer)
+        line.socket = socket
+
+    async def _read(self, line: _Line, socket: ClientConnection) -> None:
+        try:
+            async for data in socket:
+                await self._received(line, socket, data)
+        except ConnectionClosed:
+            pass
+        finally:
+            if line.answered is not None and not line.answered.done():
+                line.answered.set_exception(ConnectionError("the connection has ended"))
+                line.answered.exception()
+
+    async def _received(self, line: _Line, socket: ClientConnection, data: str | bytes) -> None:
+        raw = data.encode() if isinstance(data, str) else data
+        try:
+            frame = json.loads(raw)
+        except (ValueError, RecursionError):
+            frame = None
+        match frame:
+            case [MessageType.CALL, str(message_id), str(action), dict(fields)]:
+                self.took_in(line.point, raw)
+                await socket.send(self._reply(message_id, action, fields))
+            case [MessageType.CALLRESULT | MessageType.CALLERROR, message_id, *_] if (
+                line.answered is not None and not line.answered.done() and line.wire_id in {None, message_id}
+            ):
+                line.answered.set_result(frame)
+            case _:
+                self.took_in(line.point, raw)
+
+    def _reply(self, message_id: str, action: str, fields: dict[str, Any]) -> str:
+        version = self._target.version
+        command = version.commands.get(action)
+        if command is None:
+            return json.dumps([MessageType.CALLERROR, message_id, version.codes.unknown_action, "", {}])
+        return json.dumps([MessageType.CALLRESULT, message_id, command.accept(fields, version.settings())])
+
+
+def _as_frame(data: bytes) -> str | bytes:
+    """A message as it is sent: as text, whatever its bytes are."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _with_id(text: str | bytes, message_id: str) -> str:
+    frame = json.loads(text)
+    frame[1] = message_id
+    return json.dumps(frame, separators=(",", ":"), ensure_ascii=False)

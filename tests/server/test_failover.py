@@ -1,0 +1,155 @@
+"""Redis with a replica: the server follows the primary, tells nothing that could be undone, and stays on no old one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+from conftest import StartServer
+from harness import QUEUE, QUICK, SOON, call, start_transaction, until
+from websockets.sync.client import connect as plug
+
+from ocpp_resilience.redis.connection import OWN_CLIENTS, connect
+from ocpp_resilience.redis.services import FailoverHow, ReplicatedRedis
+
+FOLLOWS = 30.0
+"""Seconds in which the server has to have followed (R16.10)."""
+LEASE = {"LEASE_SECONDS": "2s"}
+
+
+@pytest.fixture
+def replicated() -> Iterator[ReplicatedRedis]:
+    service = ReplicatedRedis("Redis 'replicated'")
+    try:
+        service.start(SOON)
+        yield service
+    finally:
+        service.close()
+
+
+def queued(service: ReplicatedRedis, message: bytes) -> None:
+    """Queue a message, as a producer does that wants to be sure: on both nodes where there are two."""
+    with connect(service.url()) as client:
+        client.lpush(QUEUE, message)
+        client.execute_command("WAIT", 1, 2000)
+
+
+def answered(service: ReplicatedRedis, charge_point_id: str) -> list[str]:
+    try:
+        with connect(service.url()) as client:
+            entries = client.lrange(f"ocpp:responses:{charge_point_id}", 0, -1)
+    except redis.RedisError:
+        return []
+    return [json.loads(entry)["message_id"] for entry in reversed(entries)]
+
+
+def of_the_server(service: ReplicatedRedis, port: int) -> list[str]:
+    """Connections of clients to a node that are neither its replica, the sentinels, nor the one that asks."""
+    node = service._node(port)
+    found = []
+    for line in str(node.command("CLIENT", "LIST", timeout=SOON)).splitlines():
+        about = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
+        if about["user"] == "default" and not about["name"].startswith(OWN_CLIENTS):
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("how", list(FailoverHow))
+@pytest.mark.parametrize("replicas", ["0", "1"], ids=["asynchronous", "after WAIT"])
+def test_the_server_follows_the_primary(
+    replicated: ReplicatedRedis, start_server: StartServer, how: FailoverHow, replicas: str
+) -> None:
+    server = start_server(replicated.url(), REDIS_WAIT_REPLICAS=replicas, **QUICK, **LEASE)
+    queued(replicated, call("CP-1", "before"))
+    until(lambda: answered(replicated, "CP-1") == ["before"], "not answered before the failover")
+    failover = replicated.fail_over(how)
+    began = time.monotonic()
+    if replicas == "1":
+        replicated.heal()  # nobody else could have the commits
+    with connect(replicated.url()) as client:
+        client.lpush(QUEUE, call("CP-1", "after"))
+    until(lambda: answered(replicated, "CP-1")[-1:] == ["after"], lambda: f"not answered: {server.health()}")
+    assert time.monotonic() - began <= FOLLOWS
+    replicated.heal()
+    until(
+        lambda: not of_the_server(replicated, failover.old),
+        lambda: f"still connected to the demoted one: {of_the_server(replicated, failover.old)}",
+    )
+    assert of_the_server(replicated, failover.new)
+    assert server.process.alive
+    server.wait_healthy()
+
+
+def test_a_charge_point_stays_connected_and_is_registered_with_the_new_primary(
+    replicated: ReplicatedRedis, start_server: StartServer
+) -> None:
+    server = start_server(replicated.url(), **QUICK, **LEASE)
+    with plug(f"ws://127.0.0.1:{server.ws_port}/ocpp/CP-1", subprotocols=["ocpp1.6"]) as socket:
+        socket.send(json.dumps([2, "before", "StatusNotification", STATUS]))
+        assert json.loads(socket.recv(SOON))[1] == "before"
+        replicated.fail_over(FailoverHow.KILL)
+        with connect(replicated.url()) as client:
+            client.delete("ocpp:session:CP-1")  # as if the replica had never heard of it
+        until(lambda: server.health()["status"] == "healthy", "not healthy", timeout=FOLLOWS)
+        socket.send(json.dumps([2, "after", "StatusNotification", STATUS]))
+        assert json.loads(socket.recv(SOON))[1] == "after"
+        with connect(replicated.url()) as client:
+            until(lambda: client.hgetall(b"ocpp:session:CP-1"), "not registered")
+
+
+STATUS = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+
+
+def test_nothing_is_told_before_a_replica_has_it(replicated: ReplicatedRedis, start_server: StartServer) -> None:
+    server = start_server(replicated.url(), REDIS_WAIT_REPLICAS="1", **QUICK, **LEASE)
+    with plug(f"ws://127.0.0.1:{server.ws_port}/ocpp/CP-1", subprotocols=["ocpp1.6"]) as socket:
+        socket.send(json.dumps([2, "one", "StatusNotification", STATUS]))
+        assert json.loads(socket.recv(SOON))[1] == "one"
+        replicated.lag_replica()
+        socket.send(json.dumps([2, "two", "StatusNotification", STATUS]))
+        until(lambda: server.health()["status"] == "degraded", "not degraded")
+        with pytest.raises(TimeoutError):
+            socket.recv(3)
+        assert "of 1 replicas" in server.health()["redis"]["error"]
+        replicated.heal()
+        assert json.loads(socket.recv(SOON))[1] == "two"
+        server.wait_healthy()
+
+
+def test_without_waiting_it_is_told_at_once(replicated: ReplicatedRedis, start_server: StartServer) -> None:
+    server = start_server(replicated.url(), **QUICK, **LEASE)
+    with plug(f"ws://127.0.0.1:{server.ws_port}/ocpp/CP-1", subprotocols=["ocpp1.6"]) as socket:
+        replicated.lag_replica()
+        socket.send(json.dumps([2, "one", "StatusNotification", STATUS]))
+        assert json.loads(socket.recv(SOON))[1] == "one"
+
+
+def test_what_was_told_survives_the_loss_of_the_primary(replicated: ReplicatedRedis, start_server: StartServer) -> None:
+    start_server(replicated.url(), REDIS_WAIT_REPLICAS="1", **QUICK, **LEASE)
+    for number in range(20):
+        queued(replicated, start_transaction(f"CP-{number}", f"m{number}"))
+    until(lambda: all(answered(replicated, f"CP-{number}") for number in range(20)), "not answered")
+    replicated.fail_over(FailoverHow.KILL)
+    assert all(answered(replicated, f"CP-{number}") == [f"m{number}"] for number in range(20))
+    with connect(replicated.url()) as client:
+        assert client.get(b"ocpp:transaction-id") == b"20"
+
+
+def test_sentinels_that_are_not_there_are_named(start_server: StartServer) -> None:
+    server = start_server("redis+sentinel://127.0.0.1:1,127.0.0.1:2/mymaster/0", **QUICK)
+    until(lambda: server.records("redis_unavailable"), "nothing logged")
+    error = server.records("redis_unavailable")[0]["error"]
+    assert "no sentinel names the primary of 'mymaster'" in error
+    assert "127.0.0.1:1" in error
+    assert "127.0.0.1:2" in error
+
+
+def test_a_service_that_the_sentinels_do_not_know_is_named(
+    replicated: ReplicatedRedis, start_server: StartServer
+) -> None:
+    server = start_server(replicated.url().replace("/ocpp", "/other"), **QUICK)
+    until(lambda: server.records("redis_unavailable"), "nothing logged")
+    assert "no sentinel names the primary of 'other'" in server.records("redis_unavailable")[0]["error"]

@@ -1,0 +1,132 @@
+"""What the link does about each error of Redis, and how attempts are spread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import redis
+from conftest import StartRedis, StartServer
+from harness import QUICK, answered_ids, call, connect, push, until
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004
+)
+
+from server.redis.address import Address, NotPrimary
+from server.redis.link import LONGEST_PAUSE, NotReplicated, Reaction, RedisLink, reaction_to
+
+
+@pytest.mark.parametrize(
+    ("error", "reaction"),
+    [
+        (ConnectionError("lost"), Reaction.RECONNECT),
+        (TimeoutError("late"), Reaction.RECONNECT),
+        (ReadOnlyError("You can't write against a read only replica."), Reaction.MOVE),
+        (ResponseError("Error running script: READONLY You can't write"), Reaction.MOVE),
+        (ResponseError("UNBLOCKED force unblock from blocking operation"), Reaction.MOVE),
+        (MasterDownError("Link with MASTER is down"), Reaction.MOVE),
+        (NotPrimary("slave"), Reaction.MOVE),
+        (BusyLoadingError("Redis is loading the dataset in memory"), Reaction.WAIT),
+        (ResponseError("MISCONF Redis is configured to save RDB snapshots"), Reaction.WAIT),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), Reaction.WAIT),
+        (OutOfMemoryError("command not allowed"), Reaction.WAIT),
+        (NoPermissionError("no"), Reaction.WAIT),
+        (NotReplicated("0 of 1 replicas"), Reaction.WAIT),
+    ],
+)
+def test_each_error_has_its_reaction(error: RedisError, reaction: Reaction) -> None:
+    assert reaction_to(error) is reaction
+
+
+@pytest.mark.anyio
+async def test_a_hundred_processes_do_not_come_back_together() -> None:
+    links = [RedisLink("redis://127.0.0.1:1") for _ in range(100)]
+
+    async def back(link: RedisLink) -> float:
+        for _ in range(5):
+            await link.recover(ConnectionError("lost"), "test")
+        began = time.monotonic()
+        await link.recover(ConnectionError("lost"), "test")
+        return time.monotonic() - began
+
+    waits = sorted(await asyncio.gather(*(back(link) for link in links)))
+    tenths = [sum(1 for wait in waits if low <= wait / LONGEST_PAUSE < low + 0.1) for low in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    assert all(count <= 35 for count in tenths)
+    assert waits[-1] - waits[0] >= 0.5 * LONGEST_PAUSE
+    for link in links:
+        await link.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "error"),
+    [
+        ("min-replicas-to-write", "1", "NOREPLICAS"),
+        ("maxmemory", "1", "OOM"),
+    ],
+)
+def test_a_refusal_is_waited_out_over_the_same_connection(
+    start_redis: StartRedis, start_server: StartServer, setting: str, value: str, error: str
+) -> None:
+    service = start_redis()
+    with connect(service.url()) as client:
+        server = start_server(service.url(), **QUICK)
+        server.wait_healthy()
+        client.config_set(setting, value)
+        until(lambda: server.health()["status"] == "degraded", "not noticed")
+        made = client.info("stats")["total_connections_received"]
+        time.sleep(1)  # long enough to show a storm of connections
+        assert client.info("stats")["total_connections_received"] - made <= 3
+        assert error in server.health()["redis"]["error"].upper().replace("OUTOFMEMORY", "OOM")
+        client.config_set(setting, "0")
+        push(client, [call("CP-1", "m")])
+        until(lambda: answered_ids(client, "CP-1") == ["m"], "not answered")
+
+
+def test_the_script_cache_may_be_emptied_at_any_moment(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    server = start_server(redis_url, **QUICK)
+    server.wait_healthy()
+    for number in range(20):
+        client.script_flush()
+        push(client, [call("CP-1", f"m{number}")])
+        until(lambda: len(answered_ids(client, "CP-1")) == number + 1, "not answered")  # noqa: B023
+    assert not server.records("redis_unavailable")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://host/service",
+        "redis+sentinel://a:1,b:2,[::1]:3/service/4",
+        "rediss+sentinel://user:pa%40ss@a:1/my-service",
+    ],
+)
+def test_urls_with_sentinels(url: str) -> None:
+    assert Address.parse(url).service
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://host",
+        "redis+sentinel:///service",
+        "redis+sentinel://host:0/service",
+        "redis+sentinel://host:x/service",
+        "redis+sentinel://a:1,,b:2/service",
+        "redis+sentinel://a:1/service/x",
+        "sentinel://a:1/service",
+    ],
+)
+def test_urls_that_are_none(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^"):
+        Address.parse(url)
