@@ -57,6 +57,8 @@ SWEEP_EVERY = 0.25
 """Seconds between two sweeps: pings, overdue CALLs and commands, connections that do not close."""
 PARTS = 4
 """Sweeps until each connection was looked at."""
+LEAST_WAIT = 0.3
+"""Ping intervals that a charge point has at least to answer a ping; it has nearly a whole one in all but short ones."""
 
 
 class _Response(msgspec.Struct):
@@ -81,7 +83,7 @@ class Gateway:
         shards: how many shards the request queue has.
         server_id: the name of this gateway.
         longest_message: `MAX_MESSAGE_BYTES`.
-        ping_interval: seconds of silence after which a charge point is pinged; after the same again it is closed.
+        ping_interval: seconds of silence after which a charge point is pinged; it is closed before they are twice over.
         credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
         tls: the certificate and key for `wss`; `None` for `ws`.
         metrics: totals for `/metrics`.
@@ -407,12 +409,17 @@ class Gateway:
     def _ping(self, session: Session, clock: float) -> None:
         """Ping a silent charge point, and cut the connection of one that does not answer."""
         connection = session.connection
-        if clock - connection.heard <= self._ping_interval:
+        silence = clock - connection.heard
+        if silence <= self._ping_interval:
             return
         if session.pinged <= connection.heard:
             session.pinged = clock
             connection.ping_now()
-        elif clock - session.pinged > self._ping_interval:
+        elif (
+            # The next look would come too late.
+            silence > 2 * self._ping_interval - 1.5 * PARTS * SWEEP_EVERY
+            and clock - session.pinged > LEAST_WAIT * self._ping_interval
+        ):
             logger.warning("silent_peer", charge_point_id=session.charge_point_id)
             self._sessions.abort(session)
 
