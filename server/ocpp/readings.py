@@ -22,6 +22,12 @@ EnergyOf = Callable[[dict[str, Any]], int | None]
 
 def with_readings(transaction: Transaction, meter_values: list[dict[str, Any]], energy_of: EnergyOf) -> Transaction:
     """The transaction with the newest reading of its energy register; itself if `meter_values` add none."""
+    changes = newest_reading(transaction, meter_values, energy_of)
+    return replace(transaction, **changes) if changes else transaction
+
+
+def newest_reading(transaction: Transaction, meter_values: list[dict[str, Any]], energy_of: EnergyOf) -> dict[str, Any]:
+    """The fields of the transaction that `meter_values` change."""
     time = "" if transaction.meter_time is UNSET else transaction.meter_time
     readings = [] if transaction.meter_readings is UNSET else list(transaction.meter_readings)
     energy = None
@@ -44,8 +50,8 @@ def with_readings(transaction: Transaction, meter_values: list[dict[str, Any]], 
             readings.append(reading)
             energy = value
     if energy is None:
-        return transaction
-    return replace(transaction, meter_current=energy, meter_time=time, meter_readings=readings)
+        return {}
+    return {"meter_current": energy, "meter_time": time, "meter_readings": readings}
 
 
 def last_energy(meter_values: list[dict[str, Any]], energy_of: EnergyOf) -> int | None:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from server.ocpp.frames import Call
-from server.ocpp.readings import DEFAULT_MEASURAND, LARGEST_ENERGY, last_energy, with_readings
+from server.ocpp.readings import DEFAULT_MEASURAND, LARGEST_ENERGY, last_energy, newest_reading
 from server.ocpp.v201.actions import ACTIONS
 from server.ocpp.v201.charge_point import connector_id
 from server.ocpp.version import Outcome
@@ -56,7 +56,6 @@ def transaction_event(call: Call, view: StateView) -> Outcome:
     if known is not None and not _counts(known, number):
         return Outcome(answer)
     record = _with_event(known or _unknown_before(call), payload)
-    record = replace(record, version=record.version + 1)
     keys = view.keys
     writes: dict[str, Record] = {keys.transaction(transaction_id, charge_point_id): record}
     _move_connector(known, record, view, writes)
@@ -113,6 +112,7 @@ def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
         "missing": _missing(missing, highest, number, started=kind == "Started"),
         "seq_no": max(highest, number),
         "places": places,
+        "version": record.version + 1,
     }
 
     def tell(name: str, **fields: Any) -> None:
@@ -147,7 +147,8 @@ def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
         energy = last_energy(values, _energy_of)
         if energy is not None:
             tell("meter_stop", meter_stop=energy)
-    changed = with_readings(replace(record, **changes), values, _energy_of)
+    changes |= newest_reading(record, values, _energy_of)
+    changed = replace(record, **changes)
     if changed.status is TransactionStatus.COMPLETED and "meter_stop" not in places and changed.meter_time is not UNSET:
         changed = replace(changed, meter_stop=changed.meter_current)
     return changed
@@ -162,8 +163,10 @@ def _missing(missing: list[int], highest: int, number: int, *, started: bool) ->
 
 def _move_connector(known: Transaction | None, record: Transaction, view: StateView, writes: dict[str, Record]) -> None:
     """Note the transaction on its connector, and take it off one that it has left."""
-    before, now = _connector_of(known), _connector_of(record)
     runs = record.status is TransactionStatus.ACTIVE
+    if runs and known is not None and (known.evse, known.connector_id) == (record.evse, record.connector_id):
+        return
+    before, now = _connector_of(known), _connector_of(record)
     for number in {before, now} - {None}:
         assert number is not None  # noqa: S101 - for the type checker
         is_on = runs and number == now
@@ -202,6 +205,8 @@ def _energy_of(sample: dict[str, Any]) -> int | None:
     unit = sample.get("unitOfMeasure", {})
     if unit.get("unit", "Wh") not in {"Wh", "kWh"} or not -20 <= unit.get("multiplier", 0) <= 20:
         return None
+    if type(sample["value"]) is int and not unit:
+        return int(sample["value"]) if abs(sample["value"]) <= LARGEST_ENERGY else None
     value = Decimal(str(sample["value"]))
     if value.adjusted() > 20:
         return None
