@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants lock newest lowest locked clean
+.PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ soak: $(INSTALLED)  ## The suites with the soak as long as it is required, more 
 containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, and an image (REDIS_IMAGE)
 	$(BIN)/pytest -q tests/container
 	$(BIN)/robot --outputdir results/container --variable REDIS:container --variable HISTORY:results/history.jsonl suites/
+
+sentinel: $(INSTALLED)  ## Failovers and loss of memory, with a primary, a replica and three sentinels of the embedded program
+	$(BIN)/pytest -q tests/server/test_failover.py
+	$(BIN)/robot --outputdir results/sentinel --include R16.10 --include R16.13 suites/16_connection_failures.robot
 
 test: lint unit keywords  ## Formatting, lint, types, unit tests and the keywords' own tests
 
@@ -106,6 +110,10 @@ lowest: $(INSTALLED)  ## The same with the lowest versions that pyproject.toml a
 
 locked: $(INSTALLED)  ## All unit tests and suite 13 with the locked versions on another Python (PYTHON=python3.13)
 	$(BIN)/python .ci/versions.py locked --python $(PYTHON) $(if $(QUICK),--quick)
+
+verdicts: $(INSTALLED)  ## The verdict on broken servers, however the suites are run (FRACTION=0.1 SEED=7 ONLY=name)
+	$(BIN)/python tests/defects/verdicts.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \
+	  $(addprefix --only ,$(ONLY))
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .venv-* results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .robocop_cache

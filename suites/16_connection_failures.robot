@@ -5,6 +5,7 @@ Documentation     Test 16: Redis fails, its network fails, the server is killed;
 ...               Every fault is proven by measuring its effect; what is shown under a fault that is not proven is
 ...               inconclusive, which is a failure. All faults with begin and end are in ``faults.jsonl``.
 
+Resource          ../resources/failover.resource
 Resource          ../resources/faults.resource
 
 Suite Setup       Start The System And Another One Under Outages
@@ -156,6 +157,8 @@ Every Partial Failure Is Survived And Recovered From
     slow drip for 1 s    kill clients
     out of memory for 1 s    busy for 1 s
     too many clients for 1 s    wrong password for 1 s
+    failed snapshot for 1 s    disk full for 1 s
+    failed rewrite for 1 s    packet loss for 1 s
     [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
 
 The Server Is Killed Under Traffic And Loses Nothing
@@ -222,3 +225,25 @@ The Network Before The Gateway Fails And Nothing Is Lost
     ...    alias=${EDGE}    target=${TARGET}
     The Ledger Of The Charge Points Should Be Clean
     [Teardown]    The Bad Network Is Healed And Gone
+
+The Server Follows The Primary Through Failovers Of Every Kind
+    [Documentation]    The primary is killed, demoted, cut off from the sentinels or stands still until it is replaced,
+    ...    and comes back as a stale one; the sentinels and ROLE of both nodes prove it.
+    [Tags]    R16.10
+    [Setup]    A System With A Replica Runs
+    [Template]    The Server Follows After The Primary Is Lost By
+    kill
+    demote
+    pause
+    partition
+    [Teardown]    The System With A Replica Leaves
+
+A Charge Point Is Served Again When Redis Has Lost What It Kept
+    [Documentation]    It stays connected while everything is deleted, the scripts are, or Redis comes back empty.
+    [Tags]    R16.13
+    [Setup]    A System Whose Redis Keeps Nothing Runs
+    [Template]    A Connected Charge Point Is Served Again After
+    Redis Command    FLUSHALL
+    Redis Command    SCRIPT    FLUSH
+    Restart Redis    kill
+    [Teardown]    The System Whose Redis Keeps Nothing Leaves

@@ -119,5 +119,5 @@ Memory Stays Bounded Under Extended Operation
     ${load} =    Wait For The Soak
     Load Should Be Answered    ${load}
     The Load Should Have Corrupted Nothing    ${load}
-    Memory Should Have Stayed Bounded    ${load}    warm up=8 s
+    Memory Should Have Stayed Bounded    ${load}    warm up messages=${800}
     [Teardown]    The Server Should Never Have Crashed    ${SOAKED SERVER}

@@ -15,6 +15,7 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ledger import Ledger
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds, wait_until
 
 
@@ -73,7 +74,7 @@ class Traffic(LineComponent):
         folder = output_folder()
         if folder is None:
             raise UsageError("Outside Robot Framework there is no output folder for the ledger of the commands.")
-        file = folder / f"{alias.replace(' ', '-')}-{next(self._numbers)}.jsonl"
+        file = folder / f"{file_name(alias)}-{next(self._numbers)}.jsonl"
         file.unlink(missing_ok=True)
         ledger = Ledger(file, seed=seed)
         try:

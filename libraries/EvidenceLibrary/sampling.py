@@ -9,7 +9,7 @@ from typing import overload
 from robot.api import logger
 
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.evidence.measure.memory import Bound, MemoryGrowth
+from ocpp_resilience.evidence.measure.memory import Bound, MemoryGrowth, visible_leak
 from ocpp_resilience.evidence.measure.sampling import Sampler
 from ocpp_resilience.evidence.measure.sources import (
     CLIENTS,
@@ -26,6 +26,7 @@ from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
 CHARTS = {
@@ -98,7 +99,7 @@ class Sampling(Component):
             else:
                 sources.append(CorrelationSource(server_url, profile, token))
         folder = output_folder()
-        file = None if folder is None else folder / f"samples-{alias}-{next(self._numbers)}.jsonl"
+        file = None if folder is None else folder / f"samples-{file_name(alias)}-{next(self._numbers)}.jsonl"
         if file is not None:
             file.unlink(missing_ok=True)
         if self._samplers.find(alias) is not None:
@@ -137,7 +138,8 @@ class Sampling(Component):
         Returns:
             An object with `base_mb`, `plain_mb`, `plain_percent` (first tenth to last), `lowest_mb` (first third to
             last), `slope`, `slope_low`, `slope_high` (KB a second), `growth_mb`, `growth_low_mb`, `growth_high_mb`,
-            `growth_low_percent`, `growth_high_percent` (over the required time), `seconds`, `samples` and `summary`.
+            `growth_low_percent`, `growth_high_percent` (over the required time), `seconds`, `samples`, `falling` and
+            `summary`.
 
         Raises:
             UsageError: there are too few samples, or the process ended.
@@ -233,6 +235,28 @@ class Sampling(Component):
         )
         logger.info(f"Memory of {name}: {'not accused' if after is None else f'accused after {after:.1f} s'}.")
         return after
+
+    @keyword(tags=("load", "getter"))
+    def get_visible_leak(self, memory: MemoryGrowth, messages: int, *, most_mb: float, most_percent: float) -> float:
+        """Returns the smallest leak that a run of so many messages can show, in bytes a message.
+
+        A smaller one keeps the limits over the run, whatever it comes to in a year.
+
+        Args:
+            memory: what `Stop Sampling` returned.
+            messages: how many were sent.
+            most_mb: the limit, in MB (1,000,000 bytes).
+            most_percent: the limit, in percent.
+
+        Example:
+        ```robotframework
+        ${memory}    Stop Sampling    server
+        ${bytes}    Get Visible Leak    ${memory}    60000    most_mb=100    most_percent=10
+        ```
+        """
+        smallest = visible_leak(memory.base_mb, messages, most_mb=most_mb, most_percent=most_percent)
+        logger.info(f"A leak of less than {smallest:.0f} bytes a message cannot be seen with {messages} messages.")
+        return smallest
 
     @keyword(tags=("load", "check"))
     def memory_should_be_stable(self, memory: MemoryGrowth, *, most_mb: float, most_percent: float) -> Bound:

@@ -13,7 +13,7 @@ from ocpp_resilience.faults.registry import faults
 from ocpp_resilience.robot.library import Component, keyword
 
 F = TypeVar("F", bound=Callable[..., Any])
-_TAGS = {Place.NETWORK: "network", Place.COMMAND: "commands", Place.REDIS: "redis"}
+_TAGS = {Place.NETWORK: "network", Place.COMMAND: "commands", Place.REDIS: "redis", Place.REDIS_FILES: "redis"}
 
 
 def fault_keyword(kind: type[InjectableFault], name: str | None = None) -> Callable[[F], F]:

@@ -192,6 +192,8 @@ class Schedules(FaultKeywords):
         chosen_from = [registry().get(name) for name in faults or registry().names()]
         if self._state.external(alias):
             chosen_from = [kind for kind in chosen_from if not kind.place.needs_redis_of_the_test]
+        if not self._state.has_files(alias):
+            chosen_from = [kind for kind in chosen_from if kind.place is not Place.REDIS_FILES]
         path = self._state.paths.get(alias)
         if not isinstance(path.address, RedisAddress):
             chosen_from = [kind for kind in chosen_from if kind.place is Place.NETWORK]

@@ -14,7 +14,7 @@ from ocpp_resilience.faults.path import FaultyPath
 from ocpp_resilience.faults.probe import RedisAddress
 from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.faults.schedule import Run
-from ocpp_resilience.redis.services import ExternalRedis
+from ocpp_resilience.redis.services import EmbeddedRedis, ExternalRedis
 from ocpp_resilience.robot.registry import Registry
 
 
@@ -65,6 +65,10 @@ class FaultState:
             self.injector.heal(record)
         return record
 
+    def has_files(self, alias: str) -> bool:
+        """Whether the Redis behind a proxy is a process on this machine that the test has started."""
+        return isinstance(self._service(alias), EmbeddedRedis)
+
     def check(self, kind: type[InjectableFault], alias: str) -> None:
         """Check that a fault is possible here.
 
@@ -76,22 +80,30 @@ class FaultState:
             raise NotPossibleHere(
                 f"{name} is external: '{kind.name}' is not done to it, only the way to it can be disturbed."
             )
-        on_redis_only = kind.place in {Place.COMMAND, Place.REDIS}
+        on_redis_only = kind.place in {Place.COMMAND, Place.REDIS, Place.REDIS_FILES}
         if on_redis_only and not isinstance(self.paths.get(alias).address, RedisAddress):
             raise UsageError(f"'{kind.name}' needs a fault proxy before a Redis; {self.paths.title(alias)} is not.")
+        if kind.place is Place.REDIS_FILES and not self.has_files(alias):
+            raise NotPossibleHere(f"'{kind.name}' needs an embedded Redis behind {self.paths.title(alias)}.")
         if kind.own_proxy_only:
             self.paths.get(alias).api.needs_own(f"'{kind.name}'")
 
     def external(self, alias: str) -> str | None:
         """The name of the Redis behind a proxy, if it is somebody else's: only the way to it may be disturbed."""
+        service = self._service(alias)
+        return service.name if isinstance(service, ExternalRedis) else None
+
+    def _service(self, alias: str) -> object | None:
+        """The Redis of RedisServiceLibrary behind a proxy, if it is one."""
         address = self.paths.get(alias).address
         try:
             services = registry_of("RedisServiceLibrary", "services")
         except UsageError:
             return None
         for service in (services.get(name) for name in services.aliases()):
-            if isinstance(service, ExternalRedis) and (service.host, service.port) == (address.host, address.port):
-                return service.name
+            if (service.host, service.port) == (address.host, address.port):
+                found: object = service
+                return found
         return None
 
     def heal(self, alias: str | None = None) -> int:

@@ -69,7 +69,7 @@ class Capacity(Component):
 
         Returns:
             The result of the load whose schedule slipped; its `capacity` are the answers a second at the limit
-            (median), `capacity_spread` is how far off that may be, in percent (95 % confidence), and `capacity_unknown`
+            (mean), `capacity_spread` is how far off that may be, in percent (95 % confidence), and `capacity_unknown`
             says why it is only a lower bound, where it is: the generator was the limit, or there was none.
 
         Raises:

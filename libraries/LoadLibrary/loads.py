@@ -346,6 +346,32 @@ class Loads(Component):
             text = f"{result.answered} of {result.due} messages were answered; errors: {result.problems}."
             raise ExpectationFailed(f"{message} {text}" if message else text)
 
+    @keyword(tags=("load", "getter"))
+    def get_time_of_answer(self, result: LoadResult, number: int) -> timedelta:
+        """Returns how long a load took until so many of its messages were answered, to the second.
+
+        For what depends on the messages rather than on the time, such as the warm-up of a process.
+
+        Args:
+            result: what `Run Load` or `Wait For Load` returned.
+            number: how many answers.
+
+        Raises:
+            UsageError: it had fewer.
+
+        Example:
+        ```robotframework
+        ${load}       Run Load    profile=mix
+        ${warm up}    Get Time Of Answer    ${load}    100
+        ```
+        """
+        answered = 0
+        for each in result.seconds:
+            answered += each.answered
+            if answered >= number:
+                return timedelta(seconds=each.second + 1)
+        raise UsageError(f"Only {answered} messages of this load were answered, not {number}.")
+
     @keyword(tags=("load", "check"))
     def load_should_be_conclusive(self, result: LoadResult, *others: LoadResult, skip: bool = False) -> None:
         """Fails when the generator itself was the limit, so that the figures say nothing about the server.

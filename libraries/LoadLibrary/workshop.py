@@ -18,6 +18,7 @@ from ocpp_resilience.robot.console import CONSOLE, Describe, Rate, time_left
 from ocpp_resilience.robot.library import Cleanup
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
 
@@ -111,7 +112,7 @@ class Workshop:
                 raise UsageError(f"{found.name} still runs; `Wait For Load` or `Stop Load` first, or another alias.")
             self.loads.remove(alias, cleanup)
         folder = output_folder()
-        stem = f"load-{_file_name(alias)}-{next(self._numbers)}"
+        stem = f"load-{file_name(alias)}-{next(self._numbers)}"
         if ledger and folder is not None:
             file = folder / f"{stem}.jsonl"
             for earlier in folder.glob(f"{stem}*.json*"):
@@ -173,7 +174,3 @@ def progress_of(run: LoadRun) -> Describe:
         return f"{run.name}: {', '.join(parts)}"
 
     return describe
-
-
-def _file_name(alias: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in alias)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.robot.library import Component, keyword
+
+COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
+"""What pipelines call the commit that they test."""
 
 
 class Targets(Component):
@@ -82,6 +89,34 @@ class Targets(Component):
         """
         return Target.load(target).has(capability)
 
+    @keyword(tags=("target", "getter"))
+    def describe_target(self, *, target: str = "reference") -> dict[str, str]:
+        """Returns what the page says of what was tested, by name.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Returns:
+            `System`, its name and what it is; `Protocol`, its subprotocol; `Oracle`, which verdict on the answers to
+            invalid messages decides; and `Commit`, where one is known: from the environment of a pipeline
+            (`GITHUB_SHA`, `CI_COMMIT_SHA`, `GIT_COMMIT`), or from the folder of the profile.
+
+        Example:
+        ```robotframework
+        &{about}    Describe Target    target=${TARGET}
+        Set Suite Metadata    Protocol    ${about}[Protocol]
+        ```
+        """
+        profile = Target.load(target)
+        found = {
+            "System": f"{profile.name}: {profile.about}".rstrip(": ."),
+            "Protocol": profile.gateway.subprotocol,
+            "Oracle": profile.oracle.value,
+        }
+        if commit := commit_of(profile.directory):
+            found["Commit"] = commit
+        return found
+
     @keyword(tags=("target", "getter", "security"))
     def get_token_setting(self, *, target: str = "reference") -> str:
         """Returns the setting of the target that holds the token of its API.
@@ -148,3 +183,16 @@ class Targets(Component):
                 f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "
                 f"(running in {profile.source})."
             )
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that a pipeline says it tests, or that is checked out in a folder; empty where there is none."""
+    given = next((os.environ[name] for name in COMMITS if os.environ.get(name)), "")
+    if given:
+        return given[:40]
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -136,6 +136,21 @@ class Connection(QueueComponent):
         """
         return self._queues.get(alias).through_gateway
 
+    @keyword(tags=("queue", "getter"))
+    def queue_is_a_list(self, *, alias: str = "queue") -> bool:
+        """Returns whether requests are in one Redis list, whose depth can be sampled.
+
+        Args:
+            alias: which queue; its target profile says it (`queue.kind`).
+
+        Example:
+        ```robotframework
+        ${list}    Queue Is A List
+        IF    ${list}    Start Sampling    redis_url=${redis}
+        ```
+        """
+        return self._queues.get(alias).is_one_list
+
     @keyword(tags=("queue", "target"))
     def skip_unless_messages_wait(self, *, alias: str = "queue") -> None:
         """Skips the test, with the reason, when messages are lost that nobody listens to, as on a Redis channel.

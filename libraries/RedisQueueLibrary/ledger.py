@@ -13,6 +13,7 @@ from ocpp_resilience.ledger import Ledger, LedgerReport, Verdict, check
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.text import file_name
 from RedisQueueLibrary.base import QueueComponent
 
 
@@ -53,7 +54,7 @@ class LedgerKeywords(QueueComponent):
             folder = output_folder()
             if folder is None:
                 raise UsageError("Outside Robot Framework there is no output folder: name the ledger's file.")
-            path = _first_free(folder, f"ledger-{alias.replace(' ', '-')}")
+            path = _first_free(folder, f"ledger-{file_name(alias)}")
         client.keep_ledger(Ledger(path, seed=seed))
         return str(path)
 

@@ -8,6 +8,7 @@ from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.redis.services import RedisService
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
+from RedisServiceLibrary.failovers import Failovers
 from RedisServiceLibrary.interruption import Interruption
 from RedisServiceLibrary.lifecycle import Lifecycle
 from RedisServiceLibrary.observation import Observation
@@ -17,7 +18,7 @@ __all__ = ["RedisServiceLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Interruption, Lifecycle, Observation):
+    class _Keywords(KeywordLibrary, Failovers, Interruption, Lifecycle, Observation):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -36,6 +37,9 @@ class RedisServiceLibrary(_Keywords):
 
     Every action is proven before its keyword returns: after `Stop Redis` and `Kill Redis` connections are refused,
     after `Pause Redis` PING stays unanswered, after `Start Redis` and `Resume Redis` PING is answered.
+
+    With `service=sentinel` it is a primary with a replica and three sentinels, which its URL names. `Fail Over
+    Redis` loses the primary in one of several ways, proven by ROLE of both nodes and the sentinels' word.
 
     Several servers have an `alias` each; the keywords work on `redis` unless told otherwise.
 
@@ -56,7 +60,7 @@ class RedisServiceLibrary(_Keywords):
     def __init__(self) -> None:
         services: Registry[RedisService] = Registry("Redis", starter="Start Redis", close=_close)
         self.services = services
-        super().__init__([Lifecycle(services), Interruption(services), Observation(services)])
+        super().__init__([Lifecycle(services), Interruption(services), Failovers(services), Observation(services)])
 
 
 def _close(service: RedisService) -> None:

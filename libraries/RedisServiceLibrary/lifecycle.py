@@ -38,7 +38,8 @@ class Lifecycle(Component):
 
         Args:
             alias: the name of this Redis in the other keywords.
-            service: where it runs: `embedded` is a private process, `container` a Docker container, `external` is
+            service: where it runs: `embedded` is a private process, `sentinel` a private primary with a replica and
+                three sentinels, `container` a Docker container, `external` is
                 elsewhere: it is used as it is, and what would stop, kill or pause it is skipped.
             append_only: when writes reach the disk: `always` before each answer, `everysec` once a second (kill -9 can
                 lose acknowledged writes then), `off` never.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 
 
@@ -32,3 +34,11 @@ def shortened(text: str, limit: int = 120) -> str:
     """`text` in quotes, cut after `limit` characters, for use within a sentence."""
     shown = ascii(text) if not text.isprintable() else f"'{text}'"
     return shown if len(shown) <= limit else f"{shown[:limit]}… ({len(text)} characters)"
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a file's name: short, without separators, and another one for another text."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:60]
+    if plain and plain == text.replace(" ", "-"):
+        return plain
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")

@@ -18,13 +18,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from server.correlation.manager import Correlation, CorrelationCancelled, CorrelationManager, Verdict
+from server.correlation.protocols import Protocols
 from server.errors import ErrorCode, InvalidMessage, shown
 from server.ids import new_message_id, usable_charge_point_id
 from server.metrics import Metrics
 from server.ocpp import envelope, schemas
 from server.ocpp.frames import Call, CallError, CallResult
 from server.ocpp.version import Version
-from server.ocpp.versions import DEFAULT, VERSIONS
+from server.ocpp.versions import VERSIONS
 from server.redis.link import RedisLink, now
 from server.redis.script import Script
 from server.redis.tail import TAIL, Oversized, entries_of
@@ -108,15 +109,6 @@ return {results, seen, {digest, answers}}
 _round = Script(_ROUND)
 _pack = msgspec.msgpack.Encoder().encode
 _encode = msgspec.json.Encoder().encode
-
-
-class _Record(msgspec.Struct):
-    """The field of a charge point's record that is needed."""
-
-    protocol: str = DEFAULT.protocol
-
-
-_read_record = msgspec.json.Decoder(_Record).decode
 _SURPLUS = {
     Verdict.LATE: "late_answer",
     Verdict.DUPLICATE: "duplicate_answer",
@@ -208,6 +200,7 @@ class Commands:
         self._link = link
         self._keys = keys
         self._wire = link.wire()
+        self._protocols = Protocols(link.client, keys)
         self.correlation = correlation
         self.instance = instance
         self._server_id = server_id
@@ -310,23 +303,10 @@ class Commands:
         """The version of OCPP that a charge point speaks, or spoke last; `None` if it is not known."""
         if not usable_charge_point_id(charge_point_id):
             return None
-        keys, client = self._keys, self._link.client
         try:
-            async with client.pipeline(transaction=False) as pipeline:
-                pipeline.hgetall(keys.session(charge_point_id))
-                pipeline.get(keys.charge_point(charge_point_id))
-                session, record = await pipeline.execute(raise_on_error=False)
+            return await self._protocols.of(charge_point_id)
         except RedisError as error:
             raise CommandsUnavailable(f"Redis does not answer; nothing was sent: {error}") from None
-        if isinstance(session, dict) and session:
-            return VERSIONS.get(session.get(b"protocol", b"").decode(errors="replace"), DEFAULT)
-        if not isinstance(record, bytes):
-            # There may be a record that cannot be read; the command then fails for want of a connection.
-            return DEFAULT if isinstance(record, RedisError) else None
-        try:
-            return VERSIONS.get(_read_record(record).protocol, DEFAULT)
-        except msgspec.MsgspecError:
-            return DEFAULT
 
     async def _report_unusable(self, sending: _Sending, code: ErrorCode, reason: str) -> None:
         """Tell a charge point that its CALLRESULT cannot be used (OCPP-J 2.1 section 4.2.4)."""
@@ -423,6 +403,7 @@ class Commands:
                 failing = True
                 self._refuse("Redis does not answer; nothing was sent")
                 await self._link.recover(error, NAME, self._wire)
+        await self._protocols.close()
         if not failing:
             try:
                 await self._wire.execute("DEL", self._keys.answers(self.instance))

@@ -130,8 +130,8 @@ class _Blind:
     def __init__(self, view: StateView) -> None:
         self._view = view
 
-    def transaction(self, _: int) -> None:
-        return None
+    def transactions_started(self, _: object) -> tuple[Transaction, ...]:
+        return ()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)

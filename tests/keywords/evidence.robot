@@ -65,8 +65,8 @@ The Limit Itself Is Not Below The Limit
 
 Unknown Names Are Answered With The Known Ones
     Run Keyword And Expect Error
-    ...    REGEXP:There is no requirement 'R13\\.7' in .*requirements\\.yaml\\. Known: R13\\.1, .*
-    ...    Requirement Should Be Met    R13.7    drain_rate    60
+    ...    REGEXP:There is no requirement 'R13\\.99' in .*requirements\\.yaml\\. Known: R13\\.1, .*
+    ...    Requirement Should Be Met    R13.99    drain_rate    60
     Run Keyword And Expect Error
     ...    REGEXP:Requirement R13\\.5 has no threshold 'rate' in .*\\. Known: messages, drain_rate\\.
     ...    Requirement Should Be Met    R13.5    rate    60
@@ -95,10 +95,11 @@ A Measurement Is Kept With Its Threshold And Test
     ${recorded_at} =    Evaluate    datetime.datetime.fromisoformat($kept.pop('recorded_at'))
     Should Not Be Equal    ${recorded_at.tzinfo}    ${None}
     Should Not Be Empty    ${kept.pop('run')}
+    Should Match Regexp    ${kept.pop('start')}    ^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{6}$
     VAR    &{expected} =
     ...    suite=${SUITE NAME}    test=${TEST NAME}    requirement=R13.5    name=drain_rate    value=${5000}
     ...    unit=msg/s    comparison=>=    threshold=${100}    margin=${4900}    verdict=met    samples=${3}
-    ...    method=the slowest of three runs
+    ...    method=the slowest of three runs    doubt=${EMPTY}
     Dictionaries Should Be Equal    ${kept}    ${expected}
 
 A Measurement Without A Threshold Needs Its Unit

@@ -40,6 +40,12 @@ Every Fault Of Redis Itself Is Proven
     Let No More Clients In
     Change Redis Password
 
+Every Fault Of The Files Of Redis Is Proven
+    [Template]    Fault Is Proven And Can Be Healed
+    Inject Fault    failed snapshot
+    Inject Fault    failed rewrite
+    Inject Fault    disk full
+
 Any Fault Can Be Injected By Its Name
     [Template]    Fault Is Proven And Can Be Healed
     Inject Fault    latency 60 ms jitter\=5 ms direction\=upstream

@@ -12,7 +12,7 @@ from conftest import StartServer
 from harness import QUEUE, QUICK, SOON, call, start_transaction, until
 from websockets.sync.client import connect as plug
 
-from ocpp_resilience.redis.connection import OWN_CLIENTS, connect
+from ocpp_resilience.redis.connection import connect
 from ocpp_resilience.redis.services import FailoverHow, ReplicatedRedis
 
 FOLLOWS = 30.0
@@ -46,17 +46,6 @@ def answered(service: ReplicatedRedis, charge_point_id: str) -> list[str]:
     return [json.loads(entry)["message_id"] for entry in reversed(entries)]
 
 
-def of_the_server(service: ReplicatedRedis, port: int) -> list[str]:
-    """Connections of clients to a node that are neither its replica, the sentinels, nor the one that asks."""
-    node = service._node(port)
-    found = []
-    for line in str(node.command("CLIENT", "LIST", timeout=SOON)).splitlines():
-        about = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
-        if about["user"] == "default" and not about["name"].startswith(OWN_CLIENTS):
-            found.append(line)
-    return found
-
-
 @pytest.mark.parametrize("how", list(FailoverHow))
 @pytest.mark.parametrize("replicas", ["0", "1"], ids=["asynchronous", "after WAIT"])
 def test_the_server_follows_the_primary(
@@ -75,10 +64,10 @@ def test_the_server_follows_the_primary(
     assert time.monotonic() - began <= FOLLOWS
     replicated.heal()
     until(
-        lambda: not of_the_server(replicated, failover.old),
-        lambda: f"still connected to the demoted one: {of_the_server(replicated, failover.old)}",
+        lambda: not replicated.clients_of(failover.old),
+        lambda: f"still connected to the demoted one: {replicated.clients_of(failover.old)}",
     )
-    assert of_the_server(replicated, failover.new)
+    assert replicated.clients_of(failover.new)
     assert server.process.alive
     server.wait_healthy()
 

@@ -41,6 +41,7 @@ PATIENCE = 30
 ON_THE_WAY = faults().names(Place.NETWORK)
 AT_COMMANDS = faults().names(Place.COMMAND)
 OF_REDIS_ITSELF = faults().names(Place.REDIS)
+OF_FILES = faults().names(Place.REDIS_FILES)
 
 Verdict = Callable[[], str]
 
@@ -266,6 +267,36 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
     finally:
         admin.close()
     assert service.command("SET", "key", "value", timeout=PATIENCE) == "OK"
+
+
+@pytest.mark.parametrize("name", OF_FILES)
+def test_files_that_it_is_not_done_to_make_it_inconclusive(
+    service: EmbeddedRedis, injector: Injector, verdict: Verdict, name: str
+) -> None:
+    with contextlib.closing(RedisAdmin("Redis", service.url(0))) as admin:
+        fault = faults().make(name, "", Subjects(redis=lambda: admin))
+        fault.begin = fault.end = lambda: None  # type: ignore[method-assign]
+        injector.inject(fault)
+        assert "inconclusive" in verdict()
+        injector.heal_all()
+
+
+def test_faults_of_files_are_proven_and_healed_and_lose_nothing(injector: Injector) -> None:
+    """Each twice, since a file that an earlier one left would be in the way of a later one."""
+    with (
+        contextlib.closing(EmbeddedRedis("Redis with files")) as kept,
+        contextlib.closing(RedisAdmin("Redis", kept.start(PATIENCE) and kept.url(0))) as admin,
+    ):
+        for name in (*OF_FILES, *OF_FILES):
+            kept.command("INCR", "before", timeout=PATIENCE)
+            record = injector.inject(faults().make(name, "", Subjects(redis=lambda: admin)))
+            assert record.proven, record.proof
+            injector.heal_all()
+            assert "+OK" in record.healed
+        assert kept.command("CONFIG", "GET", "appendfsync", timeout=PATIENCE) == ["appendfsync", "always"]
+        kept.kill()
+        kept.start(PATIENCE)
+        assert kept.command("GET", "before", timeout=PATIENCE) == str(2 * len(OF_FILES))
 
 
 def test_the_script_is_waited_for_however_long_redis_is_busy(service: EmbeddedRedis, injector: Injector) -> None:

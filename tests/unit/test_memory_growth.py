@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from itertools import accumulate
 import pytest
 
 from ocpp_resilience.errors import ServiceError, UsageError
-from ocpp_resilience.evidence.measure.memory import Bound, accused_after, memory_growth, theil_sen
+from ocpp_resilience.evidence.measure.memory import Bound, accused_after, memory_growth, theil_sen, visible_leak
 from ocpp_resilience.evidence.measure.sampling import Sampler
 from ocpp_resilience.waiting import wait_until
 
@@ -66,6 +67,24 @@ def test_a_leak_is_accused_as_soon_as_there_is_enough_of_it() -> None:
     # A fifth of 10 % of 60 MB has to have been lost in two thirds of the time: 12 KB a second take 150 s for that.
     slow = [6e7 + 12_000 * EVERY * number for number in range(480)]
     assert accused(slow) == pytest.approx(8 + 150, abs=2)
+
+
+@pytest.mark.parametrize("fills_in", [10, 20, 40])
+def test_growth_that_slows_down_is_not_accused_before_the_required_time(fills_in: int) -> None:
+    """Free lists of an interpreter: 12 MB more, ever more slowly; a straight line through it would be a leak."""
+    sizes = [6e7 + 1.2e7 * (1 - math.exp(-EVERY * number / fills_in)) for number in range(240)]
+    assert accused(sizes) is None
+
+
+def test_a_leak_on_top_of_growth_that_slows_down_is_accused_in_the_end() -> None:
+    filling = [6e7 + 4e6 * (1 - math.exp(-EVERY * number / 30)) for number in range(1220)]
+    leaking = [size + 40_000 * EVERY * number for number, size in enumerate(filling)]
+    assert accused(leaking) is not None
+
+
+def test_what_a_soak_can_see_is_stated() -> None:
+    assert visible_leak(60, 60_000, most_mb=100, most_percent=10) == pytest.approx(100)
+    assert visible_leak(60, 6_000, most_mb=1, most_percent=10) == pytest.approx(166.7, abs=0.1)
 
 
 def test_a_leak_that_will_not_reach_the_limit_is_not_accused() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from ocpp_resilience.errors import LacksCapability
+from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.faults.fault import InjectableFault, Place, Proof
 from ocpp_resilience.faults.path import FaultyPath
 from ocpp_resilience.faults.probe import PROOF_LIMIT, Probe, Seen
@@ -15,6 +18,7 @@ from ocpp_resilience.ports import HOST, wait_until_refused
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.services import Effect
 from ocpp_resilience.redis.services.base import PATIENT_PING_LIMIT, PING_LIMIT
+from ocpp_resilience.waiting import wait_until
 
 PROCESS_LIMIT = 15.0
 """Seconds that ending, starting and resuming a process may take."""
@@ -177,6 +181,19 @@ class RedisFault(InjectableFault):
     def recovered(self) -> str:
         return self.on.redis().writable()
 
+    def change(self, settings: Mapping[str, str | int]) -> None:
+        """Change settings of Redis, and remember what they were."""
+        redis = self.on.redis()
+        self._before: dict[str, str] = {}
+        for name, value in settings.items():
+            self._before[name] = redis.config(name)
+            redis.run("CONFIG", "SET", name, value)
+
+    def change_back(self) -> None:
+        """Put the settings back that were changed."""
+        for name, value in getattr(self, "_before", {}).items():
+            self.on.redis().run("CONFIG", "SET", name, value)
+
 
 class RedisSettingsFault(RedisFault):
     """A fault that settings of Redis make; they are put back at its end."""
@@ -186,15 +203,91 @@ class RedisSettingsFault(RedisFault):
         """The settings, in the order in which they are made."""
 
     def begin(self) -> None:
-        redis = self.on.redis()
-        self._before: dict[str, str] = {}
-        for name, value in self.settings().items():
-            self._before[name] = redis.config(name)
-            redis.run("CONFIG", "SET", name, value)
+        self.change(self.settings())
 
     def end(self) -> None:
-        for name, value in getattr(self, "_before", {}).items():
-            self.on.redis().run("CONFIG", "SET", name, value)
+        self.change_back()
+
+
+class RedisFilesFault(RedisFault):
+    """A fault of the files of a Redis on this machine; no rights are needed but those of the user of Redis.
+
+    A folder in the place of a file makes its writing fail, and /dev/full is a disk without space.
+    """
+
+    place = Place.REDIS_FILES
+
+    def folder(self) -> Path:
+        """The folder of Redis.
+
+        Raises:
+            NotPossibleHere: it is not on this machine.
+        """
+        found = Path(self.on.redis().config("dir"))
+        if not found.is_dir():
+            raise NotPossibleHere(f"{self.on.redis().name} has its files in {found}, which is not on this machine.")
+        return found
+
+    def next_append_only_file(self, kind: str) -> Path:
+        """The file of this kind (`base.rdb`, `incr.aof`) that the next rewrite makes.
+
+        Raises:
+            NotPossibleHere: Redis keeps no append-only file of several parts.
+        """
+        redis = self.on.redis()
+        name, folder = redis.config("appendfilename"), self.folder() / redis.config("appenddirname")
+        manifest = folder / f"{name}.manifest"
+        if redis.config("appendonly") != "yes" or not manifest.is_file():
+            raise NotPossibleHere(f"{redis.name} keeps no append-only file, which '{self.name}' is about.")
+        letter = "b" if kind.startswith("base") else "i"
+        numbers = [int(each[1]) for each in re.findall(r"(seq (\d+) type " + letter + ")", manifest.read_text())]
+        return folder / f"{name}.{max(numbers, default=0) + 1}.{kind}"
+
+    def block(self, file: Path) -> None:
+        """Put a folder in the place of a file that Redis is going to write."""
+        self._set_aside(file)
+        (file / "in the way").mkdir(parents=True)
+
+    def fill(self, file: Path) -> None:
+        """Have a file that Redis is going to write be on a full disk."""
+        self._set_aside(file)
+        file.symlink_to("/dev/full")
+
+    def unblock(self) -> None:
+        """Take away what stands in the place of the file, and put back the one that was there."""
+        file: Path | None = getattr(self, "_blocked", None)
+        if file is None:
+            return
+        if file.is_symlink():
+            file.unlink()
+        elif (file / "in the way").is_dir():
+            shutil.rmtree(file)
+        kept = file.with_name(f"{file.name}.kept")
+        if kept.exists():
+            kept.rename(file)
+
+    def _set_aside(self, file: Path) -> None:
+        self._blocked = file
+        if file.exists():
+            file.rename(file.with_name(f"{file.name}.kept"))
+
+    def info(self, name: str) -> str:
+        """A field of INFO."""
+        found = re.search(rf"^{name}:(.*?)\r?$", str(self.on.redis().run("INFO", "persistence")), re.MULTILINE)
+        return found[1] if found else ""
+
+    def wait_for(self, *fields: str) -> None:
+        """Wait until fields of INFO have these values: names and values in turn.
+
+        Raises:
+            WaitTimeout: they do not.
+        """
+        wanted = dict(zip(fields[::2], fields[1::2], strict=True))
+        wait_until(
+            lambda: True if all(self.info(name) == value for name, value in wanted.items()) else None,
+            timeout=PROCESS_LIMIT,
+            failure=lambda: f"{self.on.redis().name} has { {name: self.info(name) for name in wanted} }, not {wanted}",
+        )
 
 
 @dataclass(eq=False)

@@ -29,13 +29,14 @@ class Place(enum.Enum):
     NETWORK = "On the network"
     COMMAND = "On one command"
     REDIS = "On Redis itself"
+    REDIS_FILES = "On the files of Redis"
     REDIS_PROCESS = "On the Redis process"
     SERVER_PROCESS = "On the server process"
 
     @property
     def needs_redis_of_the_test(self) -> bool:
         """Whether it changes a Redis, which is never done to an external one."""
-        return self in {Place.REDIS, Place.REDIS_PROCESS}
+        return self in {Place.REDIS, Place.REDIS_FILES, Place.REDIS_PROCESS}
 
 
 class Direction(enum.Enum):

@@ -42,7 +42,7 @@ class Seen:
     def __str__(self) -> str:
         took = f"after {self.took * 1000:.1f} ms"
         return {
-            "reply": f"{self.text} {took}",
+            "reply": f"{self.text[:100]} {took}",
             "silence": f"no answer {took}",
             "closed": f"connection closed {took}",
             "reset": f"connection reset {took}",

@@ -339,10 +339,10 @@ class LoadResult(msgspec.Struct, kw_only=True):
 
     @property
     def capacity(self) -> float:
-        """Answers a second at the limit (median), where that was measured; else the most that was answered: before the
+        """Answers a second at the limit (mean), where that was measured; else the most that was answered: before the
         schedule slipped, or in the best second."""
         if self.at_the_limit:
-            return float(statistics.median(self.at_the_limit))
+            return statistics.fmean(self.at_the_limit)
         return max(self.slip_rate or 0.0, float(self.best_second))
 
     @property

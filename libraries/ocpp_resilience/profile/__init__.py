@@ -19,6 +19,7 @@ from ocpp_resilience.profile.sections import (
     Capability,
     CommandRequest,
     MessageFormat,
+    Oracle,
     SettingValue,
     Stream,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "CommandRequest",
     "Keys",
     "MessageFormat",
+    "Oracle",
     "SettingValue",
     "StateRecord",
     "Stream",

@@ -63,6 +63,7 @@ class Capability(enum.StrEnum):
     BASIC_AUTHENTICATION = "basic_authentication"
     TLS = "tls"
     CLIENT_CERTIFICATES = "client_certificates"
+    FAILOVER = "failover"
 
 
 class StopSignal(enum.StrEnum):
@@ -92,10 +93,12 @@ class QueueKind(enum.StrEnum):
 
 
 class Oracle(enum.StrEnum):
-    """How exactly the answer to an invalid message has to be the expected one."""
+    """Which of two verdicts on the answer to an invalid message decides; both are on the page."""
 
     STRICT = "strict"
+    """The code, or the reaction, of the specification's table."""
     TOLERANT = "tolerant"
+    """Any refusal once, no crash, and the next message answered: servers in the field disagree on codes."""
 
 
 class Stream(enum.StrEnum):

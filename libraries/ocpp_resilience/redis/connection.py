@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, cast
@@ -25,6 +27,8 @@ CONNECT_TIMEOUT = 1.0
 CA_VARIABLE = "REDIS_CA"
 SENTINEL = "+sentinel"
 SENTINEL_PORT = 26379
+PRIMARY_KNOWN_FOR = 0.1
+"""Seconds after which the sentinels are asked again for the primary."""
 _SENTINEL_URL = re.compile(
     r"(?P<scheme>rediss?)\+sentinel://((?P<user>[^:@/]*)(:(?P<password>[^@/]*))?@)?(?P<hosts>[^/@]+)"
     r"/(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d*))?"
@@ -160,12 +164,37 @@ def _to_primary(url: str, sentinels: Any, options: dict[str, Any], database: int
     timeouts = {key: value for key, value in options.items() if key in {"socket_connect_timeout", "retry"}}
     timeouts["socket_timeout"] = options["socket_connect_timeout"]
     timeouts |= {key: value for key, value in options.items() if key.startswith("ssl_")} | secure
+    pool = {"connection_pool_class": _PrimaryPool} if sentinels is sentinel.Sentinel else {}
     return sentinels(hosts, sentinel_kwargs=timeouts | {"protocol": 2}, **options, **secure).master_for(
         found["service"],
+        **pool,
         db=int(found["db"] or 0) if database is None else database,
         username=unquote(found["user"]) if found["user"] else None,
         password=unquote(found["password"]) if found["password"] else None,
     )
+
+
+class _PrimaryPool(sentinel.SentinelConnectionPool):
+    """Leaves a connection that does not lead to the primary any more, also where it stays open and works."""
+
+    _looked_at = -math.inf
+    _primary: Any = None
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """A connection to the primary that the sentinels name."""
+        connection: Any = super().get_connection(*arguments, **options)
+        if time.monotonic() - self._looked_at > PRIMARY_KNOWN_FOR:
+            pool: Any = super()
+            self._primary, self._looked_at = pool.get_master_address(), time.monotonic()
+        if (connection.host, connection.port) != self._primary:
+            connection.disconnect()
+            # Otherwise the first command would connect to the same node again.
+            try:
+                connection.connect()
+            except BaseException:
+                self.release(connection)
+                raise
+        return connection
 
 
 def connect(url: str, *, database: int | None = None, socket_timeout: float = SOCKET_TIMEOUT) -> RedisClient:

@@ -62,6 +62,8 @@ class RunReporter:
 
     def start_suite(self, data: Any, result: Any) -> None:
         """A suite begins: beside others, unless it is to be alone."""
+        if self._root is not None and _root(result) is not self._root:
+            self._begin_another_run()
         if not self._checked:
             self._checked = True
             try:
@@ -81,6 +83,15 @@ class RunReporter:
         if self._output is not None and parallel.is_parallel() and data.tests:
             alone = any(parallel.ALONE in test.tags for test in data.tests)
             self._machine.take(self._output, alone=alone)
+
+    def _begin_another_run(self) -> None:
+        """`robot.run` was called once more in the same process."""
+        self._finish()
+        self._tracker = Tracker(_unproven)
+        self._written = 0.0
+        self._root = None
+        self._complete = self._checked = False
+        self._mistake = ""
 
     def start_test(self, result: Any) -> None:
         """A test begins."""

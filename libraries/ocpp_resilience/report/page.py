@@ -105,12 +105,14 @@ def render(report: Report) -> str:
     )
 
 
-TESTED = ("System", "Target", "Version of the system", "Protocol", "Redis", "Commit", "Oracle")
+TESTED = ("System", "System version", "Protocol", "Redis", "Commit", "Oracle")
 """What the first screen says of what was tested, where it is known."""
 
 
 def _tested(report: Report) -> list[tuple[str, str]]:
-    return [(name, report.environment[name]) for name in TESTED if name in report.environment]
+    known = report.environment
+    names = TESTED if "System" in known else ("Target", *TESTED)
+    return [(name, known[name]) for name in names if name in known]
 
 
 def _past_verdicts(report: Report, requirement: RequirementResult) -> str:

@@ -192,7 +192,8 @@ class Tracker:
     def _leaves_of(self, frame: Frame, result: Any, raised: Reason | None) -> list[Leaf]:
         leaves = [*frame.in_try, *frame.leaves]
         if leaves:
-            return frame.last if getattr(result, "name", "") == LAST_ATTEMPT and frame.last else leaves
+            repeated = result.type == "KEYWORD" and result.name == LAST_ATTEMPT
+            return frame.last if repeated and frame.last else leaves
         skipped = result.status == "SKIP"
         message = str(getattr(result, "message", ""))[:LONGEST]
         if raised is None:

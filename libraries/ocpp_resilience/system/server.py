@@ -173,12 +173,12 @@ class OcppServer:
         return self.process
 
     def _placeholders(self) -> dict[str, str | int]:
-        parts = urlsplit(self._redis_url)
+        host, port = _address(self._redis_url)
         values: dict[str, str | int] = {
             "alias": self.alias,
             "redis_url": self._redis_url,
-            "redis_host": parts.hostname or "",
-            "redis_port": parts.port or 6379,
+            "redis_host": host,
+            "redis_port": port,
         }
         for name in ("http_port", "ws_port"):
             if self.target.uses_placeholder(name):
@@ -558,7 +558,8 @@ def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:
 
 
 def _address(redis_url: str) -> tuple[str, int]:
-    """Which Redis a URL means; `localhost` is 127.0.0.1."""
+    """Which Redis a URL means, of several sentinels the first; `localhost` is 127.0.0.1."""
     parts = urlsplit(redis_url)
+    parts = parts._replace(netloc=parts.netloc.partition(",")[0])
     host = parts.hostname or ""
     return HOST if host == "localhost" else host, parts.port or 6379

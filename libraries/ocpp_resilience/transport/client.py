@@ -36,6 +36,7 @@ from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterMark, mark_of, read_dead_letter, since
 from ocpp_resilience.transport.history import QueueHistory
 from ocpp_resilience.transport.ledger import QueueLedger
+from ocpp_resilience.transport.lists import ListRequests
 from ocpp_resilience.transport.matching import AnswerReport, ExpectedAnswers, match
 from ocpp_resilience.transport.messages import Message, MessageFormat, SentMessage, SentMessages, build, read
 from ocpp_resilience.transport.opening import open_transport
@@ -328,6 +329,11 @@ class QueueClient:
         """Say where charge points connect; used only where messages go through their WebSockets."""
         if isinstance(self.requests, WebSocketTransport):
             self.requests.connect_to(url)
+
+    @property
+    def is_one_list(self) -> bool:
+        """Whether requests are in one Redis list."""
+        return isinstance(self.requests, ListRequests) and "{" not in self.keys.requests
 
     @property
     def through_gateway(self) -> bool:

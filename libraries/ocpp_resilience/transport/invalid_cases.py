@@ -92,12 +92,12 @@ class InvalidCase:
             # Wrong on a queue for want of an envelope, and right on a WebSocket.
             return None
         if form is None or (form in forms and (form is MessageFormat.FLAT or body.is_envelope)):
-            return self._framed() if MessageFormat.FRAME in forms else self._message(self.raw)
+            return self._on_socket(self.raw) if MessageFormat.FRAME in forms else self._message(self.raw)
         frame = self._frame()
         if form is MessageFormat.FLAT or frame is None or self.charge_point_id is None:
             return None
         if MessageFormat.FRAME in forms:
-            return self._message(encode_json(frame))
+            return self._on_socket(encode_json(frame))
         return self._message(encode_json(body.written(self.charge_point_id, frame)))
 
     def _frame(self) -> list[Any] | None:
@@ -106,10 +106,11 @@ class InvalidCase:
         in_order = set(document) <= {"charge_point_id", "payload"} and isinstance(document.get("payload"), list)
         return document["payload"] if in_order else None
 
-    def _framed(self) -> SentMessage:
-        """What is no message at all, as a frame: it may be answered with the id -1 (OCPP-J 1.6 errata)."""
-        message = self._message(self.raw)
-        message.answerable = None
+    def _on_socket(self, data: bytes) -> SentMessage:
+        """On a WebSocket what nobody can be answered for may be answered with the id -1 (OCPP-J 1.6 errata)."""
+        message = self._message(data)
+        if message.answerable is False:
+            message.answerable = None
         return message
 
     def _message(self, data: bytes) -> SentMessage:

@@ -29,6 +29,12 @@ MOST_ALIKE = 0.9
 MB = 1_000_000
 LONGEST_EXTRAPOLATION = 20
 """How many times the sampled time a leak may be extrapolated to."""
+STILL_FALLING = 0.6
+"""A second half with less than this part of the slope of the first: interpreters fill free lists for a long time."""
+CERTAINLY_FALLING = 0.7
+"""The same where the confidence intervals of both slopes are apart."""
+SAMPLED = 0.9
+"""The part of the required time that counts as all of it: a warm-up is cut off."""
 LEAST_SEEN = 0.2
 """The part of a limit that has to have been lost already: a process fills its caches slower than this for a while."""
 
@@ -52,6 +58,8 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
         plain_mb, plain_percent: growth from the first tenth of the samples to the last, as it was.
         slope, slope_low, slope_high: KB (1,000 bytes) a second, and its 95 % confidence interval.
         lowest_mb: by how much the lowest memory of the last third is above that of the first third.
+        slope_early, slope_late: the slope of the first half and of the second, KB a second.
+        slows_down: whether the second one is certainly smaller: their 95 % confidence intervals are apart.
         growth_mb, growth_low_mb, growth_high_mb: the slope over `required_seconds`, in MB.
     """
 
@@ -65,6 +73,15 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
     slope_low: float
     slope_high: float
     lowest_mb: float
+    slope_early: float = 0.0
+    slope_late: float = 0.0
+    slows_down: bool = False
+
+    @property
+    def falling(self) -> bool:
+        """Whether it grew much more slowly in the second half: it still fills what it will keep."""
+        share = STILL_FALLING if not self.slows_down else CERTAINLY_FALLING
+        return self.slope_early > 0 and self.slope_late < share * self.slope_early
 
     @property
     def growth_mb(self) -> float:
@@ -95,9 +112,12 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
         """Whether growth over the required time stays below both limits, with the certainty of the interval.
 
         A process that has just started still grows into its work. So nobody is accused after less than a twentieth of
-        the required time, nor before a fifth of a limit is lost, nor when the lowest memory has not risen as well.
+        the required time, nor before a fifth of a limit is lost, nor when the lowest memory has not risen as well. A
+        slope that is still falling is not extrapolated: it accuses nobody before the required time is over.
         """
         long_enough = self.seconds >= self.required_seconds / LONGEST_EXTRAPOLATION
+        if self.falling and self.seconds < SAMPLED * self.required_seconds:
+            long_enough = False
         beyond = [limit for limit in (most_mb, most_percent * self.base_mb / 100) if self._breaks(limit)]
         if beyond and long_enough:
             return Bound.BEYOND
@@ -116,6 +136,12 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def _falling_in_words(self) -> str:
+        if not self.falling:
+            return ""
+        return f"; the slope is still falling ({self.slope_early:+.2f}, then {self.slope_late:+.2f} KB/s)"
+
+    @property
     def summary(self) -> str:
         """The whole in words."""
         return (
@@ -123,7 +149,19 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.seconds:.0f} s; slope {self.slope:+.2f} KB/s (95 %: {self.slope_low:+.2f} to "
             f"{self.slope_high:+.2f}), which is {self.growth_mb:+.1f} MB ({self.growth_low_mb:+.1f} to "
             f"{self.growth_high_mb:+.1f}) in {self.required_seconds:.0f} s; {self.samples} samples"
+            f"{self._falling_in_words}"
         )
+
+
+def visible_leak(base_mb: float, messages: int, *, most_mb: float, most_percent: float) -> float:
+    """The smallest leak that a run of so many messages shows, in bytes a message: a smaller one keeps the limits.
+
+    Args:
+        base_mb: memory after the warm-up, in MB.
+        messages: how many were sent after it.
+        most_mb, most_percent: the limits over the run.
+    """
+    return min(most_mb, most_percent * base_mb / 100) * MB / max(messages, 1)
 
 
 def memory_growth(
@@ -152,6 +190,9 @@ def memory_growth(
     last = statistics.median(size for _, size in kept[-tenth:])
     at, levels = _blocks(kept)
     slope, low, high = theil_sen(at, levels)
+    half = len(at) // 2
+    early, early_low, _ = theil_sen(at[:half], levels[:half])
+    late, _, late_high = theil_sen(at[half:], levels[half:])
     third = max(1, len(levels) // 3)
     return MemoryGrowth(
         samples=len(kept),
@@ -164,6 +205,9 @@ def memory_growth(
         slope_low=low / 1000,
         slope_high=high / 1000,
         lowest_mb=(min(levels[-third:]) - min(levels[:third])) / MB,
+        slope_early=early / 1000,
+        slope_late=late / 1000,
+        slows_down=late_high < early_low,
     )
 
 

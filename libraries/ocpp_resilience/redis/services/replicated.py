@@ -15,7 +15,7 @@ from urllib.parse import quote
 from ocpp_resilience.errors import ServiceError, UsageError
 from ocpp_resilience.ports import HOST, free_port
 from ocpp_resilience.processes import ChildProcess
-from ocpp_resilience.redis.connection import open_client
+from ocpp_resilience.redis.connection import OWN_CLIENTS, open_client
 from ocpp_resilience.redis.services.base import AppendOnly, Effect, RedisService
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
 from ocpp_resilience.waiting import seconds, wait_until
@@ -345,6 +345,16 @@ class ReplicatedRedis(RedisService):
             self._cut_off = None
         proof = self.wait_until_settled(seconds(timeout))
         return Effect("healed", time.monotonic() - began, f"{proof}; before: {', '.join(stale) or 'both ran'}")
+
+    def clients_of(self, port: int) -> list[str]:
+        """Connections to a node, as CLIENT LIST shows them, without replica, sentinels and our own."""
+        found = []
+        for line in str(self._node(port).command("CLIENT", "LIST", timeout=ASK_SECONDS)).splitlines():
+            about = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
+            replication = set(about["flags"]) & {"M", "S"}
+            if about["user"] != WATCHERS and not replication and not about["name"].startswith(OWN_CLIENTS):
+                found.append(line)
+        return found
 
     def lag_replica(self) -> Effect:
         """Stop the replica, so that it lags behind until `heal`."""

@@ -1,0 +1,40 @@
+"""A disk that is full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocpp_resilience.faults.bases import RedisFilesFault
+from ocpp_resilience.faults.fault import Proof
+from ocpp_resilience.faults.redis_admin import PROBE_KEY
+
+
+@dataclass(eq=False)
+class DiskFull(RedisFilesFault):
+    """The append-only file cannot be written: no space is left on the device.
+
+    Its next part is /dev/full, for which nobody needs to be root. Redis flushes once a second meanwhile: with a flush
+    after each command it ends itself when the disk is full, which is `kill redis`.
+    """
+
+    name = "disk full"
+    effect = "`MISCONF` to every write, after the disk was found full"
+    evidence = "a SET that is answered MISCONF for want of space"
+
+    def begin(self) -> None:
+        redis = self.on.redis()
+        self.change({"appendfsync": "everysec"})
+        self.fill(self.next_append_only_file("incr.aof"))
+        redis.run("BGREWRITEAOF")
+        self.wait_for("aof_rewrite_in_progress", "0", "aof_last_bgrewrite_status", "ok")
+        redis.look("SET", PROBE_KEY, "1", "PX", "1")
+        self.wait_for("aof_last_write_status", "err")
+
+    def prove(self) -> Proof:
+        return self.on.redis().refuses_writes("MISCONF Errors writing to the AOF file")
+
+    def end(self) -> None:
+        self.unblock()
+        self.on.redis().run("BGREWRITEAOF")
+        self.wait_for("aof_rewrite_in_progress", "0", "aof_last_bgrewrite_status", "ok", "aof_last_write_status", "ok")
+        self.change_back()

@@ -1,0 +1,33 @@
+"""Snapshots that cannot be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocpp_resilience.faults.bases import RedisFilesFault
+from ocpp_resilience.faults.fault import Proof
+
+
+@dataclass(eq=False)
+class FailedSnapshot(RedisFilesFault):
+    """Redis cannot write its snapshot (RDB), and refuses writes until it can (stop-writes-on-bgsave-error)."""
+
+    name = "failed snapshot"
+    effect = "`MISCONF` to every write"
+    evidence = "a SET that is answered MISCONF"
+
+    def begin(self) -> None:
+        redis = self.on.redis()
+        self.block(self.folder() / redis.config("dbfilename"))
+        self.change({"save": "3600 1", "stop-writes-on-bgsave-error": "yes"})
+        redis.run("BGSAVE")
+        self.wait_for("rdb_bgsave_in_progress", "0", "rdb_last_bgsave_status", "err")
+
+    def prove(self) -> Proof:
+        return self.on.redis().refuses_writes("MISCONF")
+
+    def end(self) -> None:
+        self.unblock()
+        self.on.redis().run("BGSAVE")
+        self.wait_for("rdb_bgsave_in_progress", "0", "rdb_last_bgsave_status", "ok")
+        self.change_back()
