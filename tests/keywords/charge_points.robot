@@ -176,12 +176,12 @@ A Command That Did Not Come Is Told With Those That Did
     ...    No Command Should Be Received    Reset
 
 Broken Rules Of OCPP-J Are Found
-    [Documentation]    The stand-in answers DataTransfer without a status.
+    [Documentation]    The stand-in answers SignCertificate without a status.
     Connect Charge Point    CP-11
     Charge Whole Session
     ${count}    Protocol Should Have Been Kept
     Should Be Equal    ${count}    ${10}
-    Send Data Transfer
+    Send Call    SignCertificate
     VAR    ${expected}    STARTS:The rules of OCPP-J were broken 1 time in 11 received frames.
     ...    The first: CP-11: Frame 22, '[3,    separator=${SPACE}
     Run Keyword And Expect Error    ${expected}    Protocol Should Have Been Kept
