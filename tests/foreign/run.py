@@ -12,6 +12,7 @@ program of its own.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +74,8 @@ def main() -> int:
     parser.add_argument("--suite", action="append", default=[], help="only these suites, as for robot")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "foreign")
     options = parser.parse_args()
+    # What was started is ended also when this program is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suite or list(SUITES)
     wrong = [try_server(name, options.output / name, suites) for name in options.only or servers()]
     return int(any(wrong))
