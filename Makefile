@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock newest lowest locked clean
+.PHONY: help acceptance release baseline soak docs containers sentinel test lint format unit keywords browser bench chaos recovery leak targets foreign grade mutants verdicts lock wheel newest lowest locked clean
 
 help:  ## Say what there is
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ mutants: $(INSTALLED)  ## Run the suites against drawn mutants of the server (CO
 # hashes what running needs, and that without hashes, since pip installs no folder where hashes are required.
 lock: $(INSTALLED)  ## Renew the locked versions of all packages (KEEP=1: only what is missing; BEFORE=2026-10-31: as of that day)
 	locks/renew $(BIN)/uv $(if $(KEEP),,--upgrade) $(if $(BEFORE),--exclude-newer $(BEFORE))
+
+wheel: $(INSTALLED)  ## Build the wheel, install it in an empty environment, run suites from it (SUITES="13 15"; all if not given)
+	.ci/wheel $(if $(SUITES),-- $(SUITES:%=--suite "%*"))
 
 newest: $(INSTALLED)  ## Unit tests, suites 13 and 17 with the newest versions of all packages (QUICK=1: without the slowest tests)
 	$(BIN)/python .ci/versions.py newest $(if $(QUICK),--quick) $(if $(REPORT),--report)

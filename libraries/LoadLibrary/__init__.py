@@ -11,10 +11,11 @@ from LoadLibrary.loads import Loads
 from LoadLibrary.state import State
 from LoadLibrary.workshop import Workshop
 from ocpp_resilience.robot.library import KeywordLibrary
+from ocpp_resilience.shipped import shipped
 
 __all__ = ["LoadLibrary"]
 
-DATA = Path(__file__).resolve().parents[2] / "resources" / "load_test_data.json"
+DATA = shipped("resources", "load_test_data.json")
 
 
 if TYPE_CHECKING:

@@ -20,13 +20,14 @@ from robot.api import ExecutionResult
 from robot.errors import DataError
 
 from ocpp_resilience.errors import ResilienceError
-from ocpp_resilience.evidence.requirements import DEFAULT_FILE, load
+from ocpp_resilience.evidence.requirements import load
 from ocpp_resilience.report import JSON_NAME, Report, Settings, build, history, write
 from ocpp_resilience.report.build import past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
 from ocpp_resilience.report.page import pattern
 from ocpp_resilience.robot.facts import Kind
 from ocpp_resilience.robot.variables import as_duration
+from ocpp_resilience.shipped import shipped
 
 NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
 SOAK = "605s"
@@ -44,6 +45,11 @@ ROBOT_FAILED = 251
 """From here on Robot Framework's exit status says that it could not run at all: wrong options, no suites, stopped."""
 
 
+def _suites_in(path: Path) -> Path:
+    """The suites of a folder that `ocpp-resilience init` made, or the path itself."""
+    return path / "suites" if (path / "suites").is_dir() else path
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line.
 
@@ -56,7 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "2 undecided, 3 nothing could be run.",
         epilog="Options of robot come after --, for example: ocpp-resilience run suites -- --include R13.1",
     )
-    parser.add_argument("suites", nargs="*", type=Path, help="files or folders; suites/ of the project if not given")
+    parser.add_argument(
+        "suites",
+        nargs="*",
+        type=Path,
+        help="files or folders, also one that `ocpp-resilience init` made; the bundled suites if not given",
+    )
     parser.add_argument("--release", action="store_true", help="with the full soak and all repetitions; it decides")
     parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
     parser.add_argument("--redis", choices=("embedded", "container", "external"), help="embedded if not given")
@@ -84,7 +95,7 @@ class Run:
     """
 
     def __init__(self, options: argparse.Namespace, own: Sequence[str]) -> None:
-        self._suites = options.suites or [DEFAULT_FILE.parents[1] / "suites"]
+        self._suites = [_suites_in(each) for each in options.suites or [shipped("suites")]]
         self._release = options.release
         self._out = (options.outputdir or Path("results") / ("release" if options.release else "")).resolve()
         self._history = (options.history or Path("results") / "history.jsonl").resolve()

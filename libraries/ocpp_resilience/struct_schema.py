@@ -1,13 +1,14 @@
 """JSON Schema of msgspec structures, explained by their docstrings.
 
-The explanations are read from the docstrings here, not taken from msgspec: its releases differ in how they format a
-docstring, and the schemas in the repository must not depend on the installed release.
+The explanations are read from the docstrings here, not taken from msgspec, and alternatives are sorted: its releases
+differ in both, and the schemas in the repository must not depend on the installed one.
 """
 
 from __future__ import annotations
 
 import enum
 import inspect
+import json
 import re
 from typing import Any, get_args, get_type_hints
 
@@ -24,7 +25,7 @@ def described_components(root: type[msgspec.Struct]) -> tuple[dict[str, Any], di
     described = {}
     for name, part in sorted(parts.items()):
         about, entries = _explanations(kinds[name])
-        own = {key: value for key, value in part.items() if key not in {"title", "description"}}
+        own = {key: _in_order(value) for key, value in part.items() if key not in {"title", "description"}}
         for field, explanation in entries.items():
             if field in own.get("properties", {}):
                 own["properties"][field]["description"] = explanation
@@ -58,6 +59,17 @@ def _explanations(kind: type) -> tuple[str, dict[str, str]]:
     about, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
     entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", attributes, re.MULTILINE)
     return _one_line(about), {name: _one_line(text) for name, text in entries}
+
+
+def _in_order(part: Any) -> Any:
+    """The same schema with alternatives in an order of our own, `null` last."""
+    if isinstance(part, dict):
+        return {key: _alternatives(value) if key == "anyOf" else _in_order(value) for key, value in part.items()}
+    return [_in_order(each) for each in part] if isinstance(part, list) else part
+
+
+def _alternatives(parts: list[Any]) -> list[Any]:
+    return sorted(map(_in_order, parts), key=lambda each: (each == {"type": "null"}, json.dumps(each, sort_keys=True)))
 
 
 def _one_line(text: str) -> str:

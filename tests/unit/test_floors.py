@@ -25,13 +25,15 @@ FLOORS = (
         "http_client",
         "strict_yaml",
         "struct_schema",
+        "shipped",
         "json_lines",
         "robot",
     },
     {"redis", "profile", "ocpp"},
     {"transport", "system", "ledger", "evidence"},
     {"load", "faults", "correlation", "charge_points", "state", "report"},
-    {"check", "run"},
+    {"check", "run", "init"},
+    {"cli"},
 )
 """The rooms of the engine, lowest floor first; a room may import from its own floor and from those below it."""
 

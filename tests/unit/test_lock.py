@@ -11,8 +11,12 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-FOR_RUNNING = [Requirement(each) for each in PROJECT["project"]["dependencies"]]
-OPTIONAL = [Requirement(each) for group in PROJECT["project"]["optional-dependencies"].values() for each in group]
+EXTRAS = {
+    extra: [found for each in group if (found := Requirement(each)).name != PROJECT["project"]["name"]]
+    for extra, group in PROJECT["project"]["optional-dependencies"].items()
+}
+OPTIONAL = [each for group in EXTRAS.values() for each in group]
+FOR_RUNNING = [*map(Requirement, PROJECT["project"]["dependencies"]), *EXTRAS["server"], *EXTRAS["containers"]]
 FILES = {
     name: (ROOT / name).read_text(encoding="utf-8") for name in ("locks/dev.txt", "locks/run.txt", "requirements.txt")
 }

@@ -17,9 +17,7 @@ from ocpp_resilience.struct_schema import as_text
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the commands; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ocpp_resilience.check", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="ocpp-resilience check", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     trying = commands.add_parser("check", help="try each part of a profile against its system")
     trying.add_argument("profile", help="the path of a profile, or the name of a bundled one")

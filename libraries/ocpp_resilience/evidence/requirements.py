@@ -26,8 +26,9 @@ from robot.utils import normalize
 
 from ocpp_resilience import strict_yaml
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.shipped import shipped
 
-DEFAULT_FILE = Path(__file__).resolve().parents[3] / "resources" / "requirements.yaml"
+DEFAULT_FILE = shipped("resources", "requirements.yaml")
 
 REQUIREMENT_ID = re.compile(r"R(\d+)\.(\d+)")
 
@@ -436,7 +437,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all is well, 1 when the check found something, 2 for a wrong use (argparse leaves with it itself).
     """
     parser = argparse.ArgumentParser(
-        prog="python -m ocpp_resilience.evidence.requirements", description="Check the requirement tags of suites."
+        prog="ocpp-resilience requirements", description="Check the requirement tags of suites."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="compare the tags of suites with the requirements; runs nothing")

@@ -16,9 +16,7 @@ UNUSABLE = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: clean; 1: violated; 2: a file cannot be judged; 3: inconclusive."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ocpp_resilience.ledger", description="Judge saved message histories."
-    )
+    parser = argparse.ArgumentParser(prog="ocpp-resilience ledger", description="Judge saved message histories.")
     commands = parser.add_subparsers(dest="command", required=True)
     judge = commands.add_parser("check", help="judge the history in one or more files, taken together")
     judge.add_argument("files", nargs="+", metavar="FILE", help="ledger file (JSON lines)")

@@ -40,7 +40,7 @@ Tell = Callable[[Progress], None]
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: the load was sent, whatever the answers; 1: broken off; 2: the plan cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m ocpp_resilience.load", description="Send a load of charge points.")
+    parser = argparse.ArgumentParser(prog="ocpp-resilience load", description="Send a load of charge points.")
     parser.add_argument("plan", type=Path, nargs="?", help="JSON file with the plan")
     parser.add_argument("--channel", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

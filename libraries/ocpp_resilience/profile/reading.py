@@ -17,8 +17,9 @@ from ocpp_resilience import strict_yaml
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile.sections import Section
 from ocpp_resilience.profile.templates import listed
+from ocpp_resilience.shipped import shipped
 
-PROFILES = Path(__file__).resolve().parents[3] / "resources" / "targets"
+PROFILES = shipped("resources", "targets")
 
 OWN_FIELDS = {"source"}
 """Fields that are set here and cannot stand in a profile."""

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 when the page is written; 1 when it cannot be; 3 for a regression, with `--fail-on-regression`.
     """
-    parser = argparse.ArgumentParser(prog="python -m ocpp_resilience.report", description="Write the page of a run.")
+    parser = argparse.ArgumentParser(prog="ocpp-resilience report", description="Write the page of a run.")
     parser.add_argument("output", nargs="?", type=Path, help="Robot's output.xml, also of pabot or rebot")
     parser.add_argument("--evidence", action="append", type=Path, default=[], metavar="FOLDER", help="of merged runs")
     parser.add_argument("--log", help="Robot's log, relative to the page; log.html if it is there")

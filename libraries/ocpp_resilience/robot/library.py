@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from robot.api import deco, logger
@@ -78,6 +79,7 @@ class KeywordLibrary(DynamicCore):
     """
 
     ROBOT_LIBRARY_SCOPE = "GLOBAL"
+    ROBOT_LIBRARY_VERSION = version("robotframework-ocpp-resilience")
     ROBOT_LIBRARY_DOC_FORMAT = "MARKDOWN"
     ROBOT_LISTENER_API_VERSION = 3
 

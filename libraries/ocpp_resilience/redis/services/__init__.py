@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
+from ocpp_resilience.errors import UsageError
 from ocpp_resilience.redis.services.base import AppendOnly, Effect, Ping, RedisService, RestartHow
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
 from ocpp_resilience.redis.services.external import ExternalRedis
@@ -63,7 +64,13 @@ def create_service(
             return ReplicatedRedis(name, append_only=append_only, binary=binary, settings=settings)
         case ServiceKind.CONTAINER:
             # Docker's client is loaded only where it is needed: a run without containers starts sooner.
-            from ocpp_resilience.redis.services.container import ContainerRedis  # noqa: PLC0415
+            try:
+                from ocpp_resilience.redis.services.container import ContainerRedis  # noqa: PLC0415
+            except ModuleNotFoundError as error:
+                raise UsageError(
+                    f"{name} in a container needs the package {error.name}: "
+                    "pip install 'robotframework-ocpp-resilience[containers]'."
+                ) from None
 
             return ContainerRedis(name, append_only=append_only, image=binary, settings=settings)
         case ServiceKind.EXTERNAL:
