@@ -6,7 +6,7 @@ two comes first and however late the other one comes. The consequence for refusa
 may be refused; what may have been pushed is held until it certainly has been.
 
 However late a push comes, it does not bring a CALL of a charge point that has connected again since, here or elsewhere,
-even if it has left again (docs/decisions/0021-redis-remembers-the-newest-connection.md).
+even if it has left again (docs/decisions/0018-redis-remembers-the-newest-connection.md).
 """
 
 from __future__ import annotations
