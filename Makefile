@@ -53,8 +53,8 @@ format: $(INSTALLED)  ## Format Python and Robot Framework files
 	$(BIN)/ruff check --fix .
 	$(BIN)/robocop format suites resources tests/keywords
 
-unit: $(INSTALLED)  ## Unit and server tests, two at a time: most of their time is waiting
-	$(BIN)/pytest -n 2 --dist worksteal
+unit: $(INSTALLED)  ## Unit and server tests, four at a time: most of their time is waiting
+	$(BIN)/pytest -n 4 --dist worksteal
 
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 	$(BIN)/robot --outputdir results/keywords --console dotted tests/keywords

@@ -27,6 +27,13 @@ A Started Redis Answers And Tells Where It Is
     ${log}    Get Redis Log    lines=100
     Should Contain    ${log}    eady to accept connections
 
+A Replica That Stands Still Is Brought Back
+    [Documentation]    With a primary, a replica and three sentinels.
+    Start Redis    alias=replicated    service=sentinel    timeout=60 s
+    Stop Redis Replica    alias=replicated
+    Heal Redis    alias=replicated
+    [Teardown]    Remove Redis    alias=replicated
+
 A Command Returns What Redis Replies
     [Documentation]    Text, numbers, lists and nothing.
     ${reply}    Redis Command    CONFIG    GET    appendonly

@@ -21,8 +21,8 @@ from websockets.typing import Subprotocol
 from ChargePointLibrary import ChargePointLibrary
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.behaviour import How
+from ocpp_resilience.clock import rfc3339
 
-NOW = "2026-01-15T10:30:00Z"
 ACCEPTED = {"status": "Accepted"}
 
 
@@ -31,11 +31,11 @@ class Central(ocpp.v16.ChargePoint):
 
     @on(Action.boot_notification)
     def on_boot(self, **_: Any) -> Any:
-        return call_result.BootNotification(current_time=NOW, interval=300, status="Accepted")
+        return call_result.BootNotification(current_time=rfc3339(), interval=300, status="Accepted")
 
     @on(Action.heartbeat)
     def on_heartbeat(self) -> Any:
-        return call_result.Heartbeat(current_time=NOW)
+        return call_result.Heartbeat(current_time=rfc3339())
 
     @on(Action.status_notification)
     def on_status(self, **_: Any) -> Any:
