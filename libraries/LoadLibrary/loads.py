@@ -12,7 +12,7 @@ from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
 from LoadLibrary.workshop import Aim, Workshop
-from ocpp_resilience.errors import ExpectationFailed, Inconclusive, UsageError
+from ocpp_resilience.errors import ExpectationFailed, Inconclusive, SkippedAsInconclusive, UsageError
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
 from ocpp_resilience.load.profile import LoadProfile, LoadSchedule
@@ -357,7 +357,7 @@ class Loads(Component):
             number: how many answers.
 
         Raises:
-            UsageError: it had fewer.
+            SkippedAsInconclusive: it had fewer.
 
         Example:
         ```robotframework
@@ -370,7 +370,7 @@ class Loads(Component):
             answered += each.answered
             if answered >= number:
                 return timedelta(seconds=each.second + 1)
-        raise UsageError(f"Only {answered} messages of this load were answered, not {number}.")
+        raise SkippedAsInconclusive(f"Inconclusive: only {answered} of {number} messages were answered so far.")
 
     @keyword(tags=("load", "check"))
     def load_should_be_conclusive(self, result: LoadResult, *others: LoadResult, skip: bool = False) -> None:

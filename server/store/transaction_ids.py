@@ -21,7 +21,7 @@ if number and number < highest then
     number = highest + ARGV[3]
     redis.call('SET', KEYS[1], string.format('%.0f', number))
 end
-if count == 0 then return number end
+if count == 0 then return number or 0 end
 return redis.call('INCRBY', KEYS[1], count)
 """
 

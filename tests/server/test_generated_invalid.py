@@ -22,7 +22,12 @@ ROUNDS = 20
 
 
 def _schema(action: str) -> dict[str, Any]:
-    return json.loads((files("ocpp") / "v16" / "schemas" / f"{action}.json").read_text(encoding="utf-8-sig"))
+    schema = json.loads((files("ocpp") / "v16" / "schemas" / f"{action}.json").read_text(encoding="utf-8-sig"))
+    for name, field in schema["properties"].items():
+        # The messages of the security extension have their enumerations apart.
+        if reference := field.get("$ref"):
+            schema["properties"][name] = schema["definitions"][reference.rpartition("/")[2]]
+    return schema
 
 
 SCHEMAS = {action: _schema(action) for action in sorted(ACTIONS) if _schema(action)["properties"]}

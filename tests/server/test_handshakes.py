@@ -55,7 +55,7 @@ REFUSED = {
     "origin": request("/ocpp/CP-1", GOOD, "Origin: http://elsewhere.example"),
     "charge_point_id": request("/ocpp/A%3AB"),
     "credentials": request("/ocpp/CP-1", basic("CP-1", "wrong")),
-    "subprotocol": request("/ocpp/CP-1", GOOD, offered="ocpp2.0.1"),
+    "subprotocol": request("/ocpp/CP-1", GOOD, offered="ocpp1.5"),
     "request": b"HELO there\r\n\r\n",
     "closed": b"GET /ocpp/CP-1 HT",
 }
@@ -144,7 +144,7 @@ async def test_two_authorization_headers_are_no_credentials(server: ServerProces
 async def test_subprotocols_in_two_headers_are_one_list(server: ServerProcess) -> None:
     """RFC 6455 section 11.3.4."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
-    writer.write(request("/ocpp/CP-1", "Sec-WebSocket-Protocol: ocpp1.6", GOOD, offered="ocpp2.0.1"))
+    writer.write(request("/ocpp/CP-1", "Sec-WebSocket-Protocol: ocpp1.6", GOOD, offered="ocpp1.5"))
     assert b"101 Switching" in await reader.readuntil(b"\r\n\r\n")
     writer.close()
 

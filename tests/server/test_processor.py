@@ -560,7 +560,8 @@ class TestRefusedByRedis:
     async def test_read_only_is_waited_out(
         self, client: redis.Redis, redis_url: str, records: list[dict[str, Any]]
     ) -> None:
-        async with app(redis_url) as made, running(made):
+        # The connection that waits does not see that it is unblocked: it notices when its reply is late.
+        async with app(redis_url, redis_timeout=2.0) as made, running(made):
             await soon(lambda: made.link.healthy, "never healthy")
             client.pipeline().lpush(QUEUE, call("CP", "a"), b"{").replicaof("127.0.0.1", 1).execute()
             await soon(lambda: not made.link.healthy or client.llen(QUEUE) == 0, "not noticed")

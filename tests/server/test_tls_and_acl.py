@@ -255,8 +255,9 @@ def as_user(url: str) -> str:
 def exercise(server: ServerProcess, client: redis.Redis) -> None:
     """Whatever the server does with Redis, in short."""
     server.wait_healthy()
-    push(client, [b"{", *[start_transaction("CP-1", f"m{number}", number) for number in range(1, 21)]])
-    until(lambda: len(answered_ids(client, "CP-1")) == 20, "not answered")
+    boot = call("CP-1", "boot", "BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
+    push(client, [b"{", boot, *[start_transaction("CP-1", f"m{number}", number) for number in range(1, 21)]])
+    until(lambda: len(answered_ids(client, "CP-1")) == 21, "not answered")
     with plug(f"ws://127.0.0.1:{server.ws_port}/ocpp/CP-2", subprotocols=["ocpp1.6"]) as socket:
         socket.send(json.dumps([2, "a", "Heartbeat", {}]))
         assert json.loads(socket.recv(SOON))[1] == "a"
