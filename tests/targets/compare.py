@@ -39,7 +39,8 @@ PLUMBING = re.compile(
 )
 """What a message looks like when a keyword itself has failed, and not the system under test."""
 BUSY = re.compile(
-    r"^Inconclusive: (other programs have used [\d.]+ of the \d+ processor cores|the generator was late|only \d+ of \d+ messages)"
+    r"^Inconclusive: (other programs have used [\d.]+ of the \d+ processor cores|the generator was late"
+    r"|only \d+ of \d+ messages)"
 )
 """What a test says that other programs have kept from showing anything: neither as expected nor a surprise."""
 LIMITS = {"other": 1500.0, "running": 480.0, "bare": 480.0}

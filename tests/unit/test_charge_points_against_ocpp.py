@@ -55,7 +55,7 @@ class Central(ocpp.v16.ChargePoint):
 
     @on(Action.stop_transaction)
     def on_stop(self, **_: Any) -> Any:
-        return call_result.StopTransaction()
+        return call_result.StopTransaction(id_tag_info=ACCEPTED)
 
     @on(Action.data_transfer)
     def on_data(self, **_: Any) -> Any:
