@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import logging
 import os
+import select
 import sys
 import threading
 from collections import deque
@@ -58,7 +59,9 @@ def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
 
 
 class LogOutput:
-    """Writes records in a thread of its own, so that a pipe that nobody reads never stops the server.
+    """Writes records without waiting, so that a pipe that nobody reads never stops the server.
+
+    What the reader takes at once is written at once; the rest is written by a thread.
 
     Records wait in memory up to a limit. What does not fit is dropped and counted, and a `log_records_dropped` record
     says how many as soon as the reader reads again.
@@ -71,6 +74,8 @@ class LogOutput:
 
     def __init__(self, descriptor: int, form: LogFormat = LogFormat.JSON, most: int = MOST_WAITING_BYTES) -> None:
         self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
         self._most = most
         self._processors = _processors(form)
         self._waiting: deque[bytes] = deque()
@@ -83,8 +88,12 @@ class LogOutput:
         self._thread.start()
 
     def put(self, record: bytes) -> None:
-        """Hand over one record, without waiting."""
+        """Write one record, or hand it over, without waiting."""
         with self._condition:
+            if not self._bytes and not self._dropped and len(record) < select.PIPE_BUF and self._takes_a_record():
+                with contextlib.suppress(OSError):
+                    _write_all(self._descriptor, record + b"\n")
+                return
             if self._bytes + len(record) >= self._most:
                 self._dropped += 1
                 return
@@ -92,6 +101,10 @@ class LogOutput:
                 self._append(self._about_dropped())
             self._append(record)
             self._condition.notify()
+
+    def _takes_a_record(self) -> bool:
+        """Whether a record of less than PIPE_BUF bytes can be written without waiting (POSIX, `poll` and `write`)."""
+        return self._poll.poll(0) == [(self._descriptor, select.POLLOUT)]
 
     def close(self) -> None:
         """Write what waits, for as long as that takes, but not longer than `LAST_SECONDS`."""

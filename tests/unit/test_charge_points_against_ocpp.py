@@ -59,7 +59,7 @@ class Central(ocpp.v16.ChargePoint):
 
     @on(Action.data_transfer)
     def on_data(self, **_: Any) -> Any:
-        return call_result.DataTransfer(status="Accepted")
+        return call_result.DataTransfer(status="UnknownVendorId")
 
 
 class CentralSystem:

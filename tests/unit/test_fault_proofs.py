@@ -260,6 +260,12 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
         occupying = admin.client(None)
         admin.client = lambda _=None: occupying  # type: ignore[method-assign]
     admin.address = RedisAddress(other.url(0))
+    # A connection of the test before may still be on its way out, and would be taken for an effect.
+    wait_until(
+        lambda: len(other.command("CLIENT", "LIST", timeout=PATIENCE).splitlines()) <= 1 or None,
+        timeout=PATIENCE,
+        failure=lambda: "The other Redis still has clients.",
+    )
     try:
         injector.inject(faults().make(name, "", Subjects(redis=lambda: admin)))
         assert "inconclusive" in verdict()
