@@ -200,8 +200,8 @@ class ChargePoints(StateComponent):
             charge_point: the charge point's id.
             connector: the connector's number.
             alias: which store.
-            **fields: its fields: `status`, `error_code`, `transaction_id`, `updated_at`, and `version`, that of the
-                record to replace.
+            **fields: its fields: `status`, `error_code`, `transaction_id` (a number in OCPP 1.6), `updated_at`, and
+                `version`, that of the record to replace.
 
         Returns:
             The record as it was written.

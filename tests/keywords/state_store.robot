@@ -66,7 +66,7 @@ An Error That Is Expected Has To Come
 
 A Connector Is Saved, Read, Updated, Listed And Deleted
     [Documentation]    Numbers are numbers.
-    ${saved}    Save Connector    KW-3    2    status=Charging    transaction_id=7
+    ${saved}    Save Connector    KW-3    2    status=Charging    transaction_id=${7}
     Should Be Equal    ${saved.transaction_id}    ${7}
     ${updated}    Update Connector    KW-3    2    status=Finishing
     ${read}    Get Connector    KW-3    2
