@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from robot.output import LOGGER
-from robot.output.console import NoneConsole, QuietConsole
 
 from ocpp_resilience.robot.variables import robot_variable
 
@@ -28,8 +27,10 @@ EVERY = 0.5
 
 def console_is_wanted() -> bool:
     """Whether Robot Framework writes to the terminal: not with `--quiet`, `--console quiet` or `--console none`."""
-    console = LOGGER._console  # noqa: SLF001 - no public way tells
-    return console is not None and not isinstance(getattr(console, "listener", console), QuietConsole | NoneConsole)
+    # No public way tells, and Robot Framework 7.5 has other names for the classes than 7.4.
+    console = LOGGER._console  # noqa: SLF001
+    kind = type(getattr(console, "listener", console))
+    return console is not None and kind.__module__ != "robot.output.console.quiet"
 
 
 class Console:
