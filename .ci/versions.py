@@ -27,19 +27,22 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "locks" / "dev.txt"
 OWN = "robotframework-ocpp-resilience"
-TWO_AT_A_TIME = ["-n", "2", "--dist", "worksteal"]
+AT_A_TIME = ["-n", "4", "--dist", "worksteal"]
 ENOUGH = 10
 """So many of the unit tests, and of the suites' tests, are run again for each package that may have broken them."""
 SLOW = """
-    server/test_app server/test_commands server/test_connections_end server/test_correlation
-    server/test_foreign_keys server/test_gateway server/test_gateway_away server/test_gateway_frames
-    server/test_generated_invalid server/test_http_requests server/test_kill server/test_messages
-    server/test_openapi server/test_processor server/test_queue server/test_redis_away server/test_redis_replies
-    server/test_redis_store server/test_shards server/test_unreadable_state server/test_unusable_answers
-    unit/test_bench unit/test_chaos unit/test_console unit/test_correlation_engine unit/test_fault_proofs
-    unit/test_fault_proxy unit/test_grade unit/test_guide unit/test_how_targets_run unit/test_load
-    unit/test_load_locust unit/test_other_target unit/test_queue_client unit/test_report unit/test_report_parallel
-    unit/test_robot_variables unit/test_suite_cleanup unit/test_target_check
+    server/test_amnesia server/test_app server/test_clocks server/test_commands server/test_connections_end
+    server/test_correlation server/test_failover server/test_flow_control server/test_foreign_keys
+    server/test_gateway server/test_gateway_away server/test_gateway_frames server/test_generated_invalid
+    server/test_handshakes server/test_http_requests server/test_kill server/test_messages server/test_openapi
+    server/test_poison server/test_processor server/test_queue server/test_redis_away server/test_redis_replies
+    server/test_redis_store server/test_shards server/test_tls_and_acl server/test_unreadable_state
+    server/test_unusable_answers unit/test_bench unit/test_chaos unit/test_console unit/test_correlation_engine
+    unit/test_fault_proofs unit/test_fault_proxy unit/test_grade unit/test_guide unit/test_how_targets_run
+    unit/test_load unit/test_load_limits unit/test_load_locust unit/test_nothing_left_behind
+    unit/test_other_target unit/test_proxy_api unit/test_queue_client unit/test_report unit/test_report_parallel
+    unit/test_robot_variables unit/test_suite_cleanup unit/test_target_check unit/test_transports
+    unit/test_verdict_child_runs unit/test_verdict_combinations
 """.split()  # noqa: SIM905
 """Unit tests whose time goes into processes under load and faults: they take ten minutes, all others one.
 
@@ -96,7 +99,7 @@ class Environment:
     def _unit(self, only: list[str]) -> list[str]:
         cache = self._results / "cache"
         chosen = only or (WITHOUT_SLOW if self._quick else [])
-        status = self._show("pytest", "-q", *TWO_AT_A_TIME, "--cache-clear", "-o", f"cache_dir={cache}", *chosen)
+        status = self._show("pytest", "-q", *AT_A_TIME, "--cache-clear", "-o", f"cache_dir={cache}", *chosen)
         failed = cache / "v" / "cache" / "lastfailed"
         if failed.exists():
             return list(json.loads(failed.read_text(encoding="utf-8")))
