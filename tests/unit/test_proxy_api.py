@@ -39,7 +39,9 @@ def api(process: FaultProxyProcess) -> Iterator[ProxyApi]:
 def post(api: ProxyApi, headers: dict[str, str], body: bytes = CREATE, path: str = "/proxies") -> tuple[int, str]:
     connection = http.client.HTTPConnection(api.host, api.port, timeout=PATIENCE)
     with contextlib.closing(connection):
-        connection.request("POST", path, body, headers)
+        # A refusal may come, and the connection end, before all of a long body is sent.
+        with contextlib.suppress(ConnectionError):
+            connection.request("POST", path, body, headers)
         reply = connection.getresponse()
         return reply.status, reply.read().decode()
 
