@@ -53,8 +53,8 @@ format: $(INSTALLED)  ## Format Python and Robot Framework files
 	$(BIN)/ruff check --fix .
 	$(BIN)/robocop format suites resources tests/keywords
 
-unit: $(INSTALLED)  ## Unit and server tests, four at a time: most of their time is waiting
-	$(BIN)/pytest -n 4 --dist worksteal
+unit: $(INSTALLED)  ## Unit and server tests, four at a time: most of their time is waiting (RANDOM=1: in random order)
+	$(BIN)/pytest -n 4 --dist worksteal $(if $(RANDOM),,-p no:randomly)
 
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 	$(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
