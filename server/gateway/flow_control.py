@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -58,7 +57,6 @@ class FlowControl:
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.connections = 0
-        self.totals: Counter[str] = Counter()
         self._records = Sparing()
 
     @property
@@ -67,8 +65,7 @@ class FlowControl:
         return self.connections > descriptors.for_charge_points()
 
     def note(self, event: str, charge_point_id: str) -> None:
-        """Count what was done to a connection; some of each kind are logged, the others are only counted."""
-        self.totals[event] += 1
+        """Log what was done to a connection; of many within a second a few are logged, and the others are counted."""
         for kind, count in self._records.left_out().items():
             logger.warning("connections_limited", kind=kind, left_out=count)
         if self._records.allows(event):
