@@ -34,11 +34,31 @@ LAST_WORDS_SECONDS = 1.0
 
 _encode = msgspec.json.Encoder().encode
 
-_ANNOUNCE = """
+_MARK = """
+-- Say in the record of a charge point whether it is online; a charge point without a record gets none. The record is
+-- changed as text: Lua's JSON would make an empty list an object. A quote in a value has a backslash before it, so that
+-- what is looked for is the field itself.
+local function mark(key, online)
+    local record = redis.pcall('GET', key)
+    if type(record) ~= 'string' then return end
+    local from, to = string.find(record, ',"is_online":' .. tostring(not online) .. ',', 1, true)
+    if not from then return end
+    local rest, found = string.gsub(string.sub(record, to), ',"version":(%d+)', function(version)
+        return ',"version":' .. string.format('%d', version + 1)
+    end, 1)
+    if found == 0 then return end
+    redis.call('SET', key, string.sub(record, 1, from) .. '"is_online":' .. tostring(online) .. rest)
+end
+"""
+
+_ANNOUNCE = (
+    _MARK
+    + """
 -- Connects and disconnects in their order. KEYS: set of the active, channel of connects, channel of disconnects.
 -- ARGV: lifetime in ms, lifetime of the key of the newest connection in s, server id, prefix of the wake-up channels,
--- then per event ten: kind, session key, charge point id, connection, remote address, time of connecting, 1 for a
--- first attempt, the event for the channel, key of the newest connection, version of OCPP.
+-- prefix of the records of charge points, then per event ten: kind, session key, charge point id, connection, remote
+-- address, time of connecting, 1 for a first attempt, the event for the channel, key of the newest connection, version
+-- of OCPP.
 -- Returns per event 1 if it took effect, 0 if the session is, or lately was, another connection's.
 local function newer(key, connection, connected_at)
     local newest = redis.pcall('GET', key)
@@ -46,7 +66,7 @@ local function newer(key, connection, connected_at)
     return other and other ~= connection and since > connected_at
 end
 local reply = {}
-for i = 5, #ARGV, 10 do
+for i = 6, #ARGV, 10 do
     local key, id, connection = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     local old = redis.pcall('HMGET', key, 'connection', 'ws_server_id', 'connected_at')
     if old.err then redis.call('DEL', key); old = {false, false, false} end
@@ -64,6 +84,7 @@ for i = 5, #ARGV, 10 do
                 'protocol', ARGV[i + 9])
             redis.call('PEXPIRE', key, ARGV[1])
             redis.pcall('SADD', KEYS[1], id)
+            mark(ARGV[5] .. id, true)
             redis.call('PUBLISH', KEYS[2], ARGV[i + 7])
             -- The gateway that holds the connection before this one finds out that it lost the session, and closes it.
             if old[1] and old[2] then redis.call('PUBLISH', ARGV[4] .. old[2], cjson.encode({id})) end
@@ -72,6 +93,7 @@ for i = 5, #ARGV, 10 do
     elseif old[1] == connection then
         redis.call('DEL', key)
         redis.pcall('SREM', KEYS[1], id)
+        mark(ARGV[5] .. id, false)
         redis.call('PUBLISH', KEYS[3], ARGV[i + 7])
         taken = 1
     end
@@ -79,6 +101,7 @@ for i = 5, #ARGV, 10 do
 end
 return reply
 """
+)
 
 _RENEW = """
 -- KEYS: set of the active. ARGV: lifetime in ms, then per session four: key, charge point id, connection, last
@@ -101,8 +124,11 @@ if #ids > 0 then redis.pcall('SADD', KEYS[1], unpack(ids)) end
 return reply
 """
 
-_MEND = """
--- KEYS: set of the active, channel of disconnects. ARGV: cursor, how many, prefix of session keys, time.
+_MEND = (
+    _MARK
+    + """
+-- KEYS: set of the active, channel of disconnects. ARGV: cursor, how many, prefix of session keys, time, prefix of the
+-- records of charge points.
 -- Takes out who has no session any more: a gateway that was killed could not. Returns the next cursor and who it was.
 local scanned = redis.pcall('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 if scanned.err then return {'0', {}} end
@@ -110,6 +136,7 @@ local gone = {}
 for _, id in ipairs(scanned[2]) do
     if redis.call('EXISTS', ARGV[3] .. id) == 0 then
         redis.call('SREM', KEYS[1], id)
+        mark(ARGV[5] .. id, false)
         redis.call('PUBLISH', KEYS[2], cjson.encode({event = 'disconnect', charge_point_id = id, ws_server_id = '',
             remote_addr = '', timestamp = ARGV[4]}))
         gone[#gone + 1] = id
@@ -117,6 +144,7 @@ for _, id in ipairs(scanned[2]) do
 end
 return {scanned[1], gone}
 """
+)
 
 _announce, _renew, _mend = Script(_ANNOUNCE), Script(_RENEW), Script(_MEND)
 
@@ -211,7 +239,13 @@ class SessionRegistry:
 
     async def _announce(self) -> None:
         chunk: list[tuple[str, Session]] = []
-        arguments: list[Any] = [int(LIFETIME * 1000), REMEMBERED, self._server_id, self._keys.wake("")]
+        arguments: list[Any] = [
+            int(LIFETIME * 1000),
+            REMEMBERED,
+            self._server_id,
+            self._keys.wake(""),
+            self._keys.charge_point(""),
+        ]
         for kind, session in self._events:
             if len(chunk) == CHUNK:
                 break
@@ -280,7 +314,9 @@ class SessionRegistry:
         keys = self._keys
         while True:
             self._cursor, gone = await _mend(
-                self._wire, [keys.connected, keys.control_disconnect], [self._cursor, CHUNK, keys.session(""), now()]
+                self._wire,
+                [keys.connected, keys.control_disconnect],
+                [self._cursor, CHUNK, keys.session(""), now(), keys.charge_point("")],
             )
             if gone:
                 logger.info("sessions_expired", count=len(gone))

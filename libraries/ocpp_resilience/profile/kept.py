@@ -179,8 +179,9 @@ STATE_FIELDS: dict[str, tuple[str, ...]] = {
         "boot_time",
         "firmware_status",
         "diagnostics_status",
+        "version",
     ),
-    "connector": ("status", "error_code", "transaction_id", "updated_at"),
+    "connector": ("status", "error_code", "transaction_id", "updated_at", "version"),
     "transaction": (
         "id",
         "charge_point_id",
@@ -193,6 +194,8 @@ STATE_FIELDS: dict[str, tuple[str, ...]] = {
         "meter_current",
         "status",
         "reason",
+        "version",
     ),
 }
-"""What is read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then `completed`."""
+"""What is read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then `completed`;
+`is_online` is whether the charge point is connected, `version` how often the record was written."""

@@ -11,7 +11,7 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.model.behaviour import Behaviour, KeptFrom, MeterCurrent, OnBusyConnector, RepeatedStart
 from ocpp_resilience.ocpp.model.exchange import Exchange, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed, Record
-from ocpp_resilience.ocpp.model.values import Allowed, Instant, OneOf, Within, allows, moment, shown
+from ocpp_resilience.ocpp.model.values import Allowed, Instant, OneOf, Within, Writes, allows, moment, shown
 from ocpp_resilience.ocpp.validation import validate_answer
 from ocpp_resilience.text import counted
 
@@ -99,26 +99,29 @@ class _World:
         yield from self.connectors.values()
         yield from (each.fields for each in self.transactions)
 
-    def differs_in_times_only(self, other: _World) -> bool:
-        """Whether the two are the same but for when things happened."""
+    def differs_in_spans_only(self, other: _World) -> bool:
+        """Whether the two are the same but for when things happened, and how often records were written."""
         if self.running != other.running or list(self.connectors) != list(other.connectors):
             return False
         mine, theirs = ([(each.id, each.content, each.counted) for each in w.transactions] for w in (self, other))
         if mine != theirs:
             return False
-        return all(_same_but_times(one, two) for one, two in zip(self.records(), other.records(), strict=True))
+        return all(_same_but_spans(one, two) for one, two in zip(self.records(), other.records(), strict=True))
 
-    def merge_times(self, other: _World) -> None:
-        """Allow the times of the other too."""
+    def merge_spans(self, other: _World) -> None:
+        """Allow the times and versions of the other too."""
         for mine, theirs in zip(self.records(), other.records(), strict=True):
             for name, value in mine.items():
-                if isinstance(value, Within):
+                if isinstance(value, _SPANS):
                     mine[name] = value.or_within(theirs[name])
 
 
-def _same_but_times(one: Mapping[str, Allowed], other: Mapping[str, Allowed]) -> bool:
+_SPANS = (Within, Writes)
+
+
+def _same_but_spans(one: Mapping[str, Allowed], other: Mapping[str, Allowed]) -> bool:
     return one.keys() == other.keys() and all(
-        value == other[name] or (isinstance(value, Within) and isinstance(other[name], Within))
+        value == other[name] or (isinstance(value, _SPANS) and type(value) is type(other[name]))
         for name, value in one.items()
     )
 
@@ -187,6 +190,21 @@ class Model16:
     def connectors(self, charge_point: str) -> list[int]:
         """The connectors of which something may be kept."""
         return sorted({number for world in self._worlds.get(charge_point, []) for number in world.connectors})
+
+    # ---------------------------------------------------------------- connections
+
+    def connections(self, charge_point: str, count: int, *, online: bool | None) -> None:
+        """Take in that a charge point has had so many connections, and whether it has one now.
+
+        Args:
+            charge_point: its id.
+            count: how many it has had; the system may write each beginning and each end to its record.
+            online: whether it is connected; `None` where the system may not have noticed yet.
+        """
+        for world in self._worlds.get(charge_point, []):
+            if world.point:
+                world.point["is_online"] = OneOf((True, False)) if online is None else online
+                world.point["version"] = world.point["version"].and_perhaps(2 * count)
 
     # ---------------------------------------------------------------- messages
 
@@ -282,15 +300,18 @@ class Model16:
         if not certain:
             if "last_seen" in world.point:
                 world.point["last_seen"] = span.or_within(world.point["last_seen"])
+                world.point["version"] = world.point["version"].and_perhaps(1)
             return
-        world.point["id"] = exchange.charge_point
-        world.point["last_seen"] = span
+        world.point |= {"id": exchange.charge_point, "last_seen": span, "is_online": True}
+        _written(world.point, exchange)
 
     def _boot(self, world: _World, exchange: Exchange) -> bool:
         """Section 4.2."""
         if isinstance(exchange.answer, Mapping) and exchange.answer.get("status") != "Accepted":
             return True
         payload = exchange.payload
+        if self.behaviour.kept_from is KeptFrom.BOOT and "boot_time" not in world.point:
+            world.point.pop("version", None)
         world.point |= {
             "vendor": payload["chargePointVendor"],
             "model": payload["chargePointModel"],
@@ -317,11 +338,13 @@ class Model16:
             world.point["status"] = payload["status"]
             return True
         timestamp = payload.get("timestamp")
-        world.connectors.setdefault(payload["connectorId"], {}).update(
+        connector = world.connectors.setdefault(payload["connectorId"], {})
+        connector.update(
             status=payload["status"],
             error_code=payload["errorCode"],
             updated_at=self._span(exchange) if timestamp is None else Instant(timestamp),
         )
+        _written(connector, exchange)
         return True
 
     def _start(self, world: _World, exchange: Exchange) -> bool:
@@ -360,17 +383,19 @@ class Model16:
             "meter_stop": None,
             "reason": None,
         }
+        _written(fields, exchange)
         world.running[connector] = len(world.transactions)
         world.transactions.append(_Transaction(given, content, fields))
-        world.connectors.setdefault(connector, {"status": None, "error_code": None})["updated_at"] = self._span(
-            exchange
-        )
+        kept = world.connectors.setdefault(connector, {"status": None, "error_code": None})
+        kept["updated_at"] = self._span(exchange)
+        _written(kept, exchange)
         return True
 
     def _is_anothers(self, transaction_id: int, charge_point: str, content: tuple[Any, ...]) -> bool:
         return self._owners.get(transaction_id, (charge_point, content)) != (charge_point, content)
 
     def _start_on_busy_connector(self, running: _Transaction) -> None:
+        running.fields["version"] = running.fields["version"].and_perhaps(1)
         if self.behaviour.busy_connector is OnBusyConnector.END:
             running.fields |= {"status": "completed"}
         elif self.behaviour.busy_connector is OnBusyConnector.ANY:
@@ -395,7 +420,13 @@ class Model16:
         else:
             place = world.running.get(payload["connectorId"])
         if place is not None and world.transactions[place].active:
-            self._read(world.transactions[place], payload["meterValue"])
+            transaction = world.transactions[place]
+            before = transaction.fields["meter_current"]
+            self._read(transaction, payload["meterValue"])
+            if transaction.fields["meter_current"] != before:
+                _written(transaction.fields, exchange)
+            else:
+                transaction.fields["version"] = transaction.fields["version"].and_perhaps(1)
         return True
 
     def _read(self, transaction: _Transaction, meter_values: Sequence[Mapping[str, Any]]) -> None:
@@ -437,10 +468,12 @@ class Model16:
             # A stop without a reason is a local one (section 7.36).
             "reason": payload.get("reason", OneOf(("Local", None))),
         }
+        _written(transaction.fields, exchange)
         connector = transaction.fields["connector_id"]
         if world.running.get(connector) == place:
             del world.running[connector]
             world.connectors[connector]["updated_at"] = self._span(exchange)
+            _written(world.connectors[connector], exchange)
         return True
 
     # ---------------------------------------------------------------- state
@@ -491,6 +524,13 @@ class Model16:
         if observed.known is not None and kept and observed.known is not bool(world.point):
             found.append("is not in the list of charge points" if world.point else "is in the list of charge points")
         return found
+
+
+def _written(record: dict[str, Allowed], exchange: Exchange) -> None:
+    """A message has changed the record, whose version tells that."""
+    known = record.get("version", Writes())
+    certain = exchange.outcome is Outcome.ANSWERED
+    record["version"] = known.after(exchange.began, exchange.ended, certain=certain)
 
 
 def _compared(name: str, expected: Mapping[str, Allowed], record: Record | None, kept: Any) -> list[str]:
@@ -544,16 +584,16 @@ def _set_differences(what: str, expected: set[Any], seen: set[Any], word: str) -
 
 
 def _merged(worlds: list[_World]) -> list[_World]:
-    """The same states, each once; those that differ in times only become one that allows both."""
+    """The same states, each once; those that differ in times or versions only become one that allows both."""
     if len(worlds) == 1:
         return worlds
     kept: list[_World] = []
     for world in worlds:
-        same = next((each for each in kept if each.differs_in_times_only(world)), None)
+        same = next((each for each in kept if each.differs_in_spans_only(world)), None)
         if same is None:
             kept.append(world)
         else:
-            same.merge_times(world)
+            same.merge_spans(world)
     return kept
 
 
