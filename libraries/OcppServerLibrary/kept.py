@@ -10,10 +10,11 @@ from typing import Any
 from robot.api import logger
 
 from ocpp_resilience.errors import ExpectationFailed, WaitTimeout
-from ocpp_resilience.ocpp.model import History
+from ocpp_resilience.ocpp.model import ConfigurationModel, History
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.state.comparison import StateComparison, compare
+from ocpp_resilience.state.configuration import configuration_problems
 from ocpp_resilience.state.reading import Ids, Record, read
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.waiting import wait_until
@@ -24,8 +25,9 @@ LOGGED_PROBLEMS = 20
 class Kept(Component):
     """Charge points and transactions, as the system keeps them."""
 
-    def __init__(self, servers: Registry[OcppServer]) -> None:
+    def __init__(self, servers: Registry[OcppServer], configurations: dict[str, ConfigurationModel]) -> None:
         self._servers = servers
+        self._configurations = configurations
 
     @keyword(tags=("server", "state", "getter"))
     def get_charge_point_record(self, charge_point: str, *, alias: str = "server") -> dict[str, Any]:
@@ -40,7 +42,7 @@ class Kept(Component):
 
         Returns:
             Our field names to values: `vendor`, `model`, `serial`, `firmware`, `status`, `last_seen`, `is_online`,
-            `boot_time`; those that the system keeps.
+            `boot_time`, `version`; those that the system keeps.
 
         Raises:
             ExpectationFailed: nothing is kept of it, or what there is cannot be read.
@@ -111,7 +113,8 @@ class Kept(Component):
 
         The model computes the state of each charge point, connector and transaction from the messages that were sent
         and answered. A message whose outcome nobody knows may have been applied or not; all others allow one state.
-        Where the specification leaves a choice, the target's profile says what the system does (`behaviour`).
+        Configuration that `Store Configuration Key` stored, whether a charge point at the gateway is online, and how
+        often records were written, belong to the state. Where the specification leaves a choice, the target's profile says what the system does (`behaviour`).
 
         Args:
             histories: what `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
@@ -143,6 +146,10 @@ class Kept(Component):
             def look(history: History = history) -> StateComparison | None:
                 nonlocal seen
                 seen = compare(history.model, server.target, redis_url=server.redis_url, get=server.get)
+                if (stored := self._configurations.get(alias)) is not None:
+                    points = history.model.charge_points
+                    where = {"redis_url": server.redis_url, "get": server.get}
+                    seen.differences += configuration_problems(stored, points, server.target, **where)
                 return None if seen.differences else seen
 
             with contextlib.suppress(WaitTimeout):

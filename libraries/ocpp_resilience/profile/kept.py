@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from ocpp_resilience.profile.sections import Path, Section
+from ocpp_resilience.profile.sections import CommandRequest, Path, Section
 
 Database = Annotated[int, msgspec.Meta(ge=0)]
 """The number of a Redis database."""
@@ -152,6 +152,81 @@ class StateRecord(Section, frozen=True):
     values: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
 
 
+class StateView(StateRecord, frozen=True):
+    """What one path of the HTTP API gives: a record, or a list of records; see `StateRecord` for the other fields.
+
+    Attributes:
+        id: the field of a record with its id: that of a charge point, a transaction, or the number of a connector.
+    """
+
+    id: str = "id"
+
+
+class StateApi(Section, frozen=True):
+    """The paths of the HTTP API that give what the system keeps; `null` for what it has not got.
+
+    Attributes:
+        charge_points: all charge points.
+        charge_point: the one with `{charge_point_id}`.
+        connectors: those of `{charge_point_id}`.
+        connector: the one with `{charge_point_id}` and `{connector_id}`.
+        transactions: all transactions.
+        transactions_of_charge_point: those of `{charge_point_id}`.
+        active_transactions: of these, those that have not stopped.
+        completed_transactions: of these, those that have.
+        transaction: the one with `{transaction_id}`.
+        clients: the charge points that are connected.
+        connected_at: the field of an entry of `clients` with the time of connecting.
+        last_activity: the field of an entry of `clients` with the time at which it was last heard of.
+        bad_requests: paths that are answered 400, such as that of a list with a filter that is none.
+    """
+
+    charge_points: StateView | None = None
+    charge_point: StateView | None = None
+    connectors: StateView | None = None
+    connector: StateView | None = None
+    transactions: StateView | None = None
+    transactions_of_charge_point: StateView | None = None
+    active_transactions: StateView | None = None
+    completed_transactions: StateView | None = None
+    transaction: StateView | None = None
+    clients: StateView | None = None
+    connected_at: str | None = None
+    last_activity: str | None = None
+    bad_requests: list[Path] = msgspec.field(default_factory=list)
+
+
+API_VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "charge_points": ("charge_point", ()),
+    "charge_point": ("charge_point", ("charge_point_id",)),
+    "connectors": ("connector", ("charge_point_id",)),
+    "connector": ("connector", ("charge_point_id", "connector_id")),
+    "transactions": ("transaction", ()),
+    "transactions_of_charge_point": ("transaction", ("charge_point_id",)),
+    "active_transactions": ("transaction", ("charge_point_id",)),
+    "completed_transactions": ("transaction", ("charge_point_id",)),
+    "transaction": ("transaction", ("transaction_id",)),
+    "clients": ("charge_point", ()),
+}
+"""The paths in `StateApi`, each with the kind of its records and the placeholders that it has to have."""
+
+
+class StateConfiguration(Section, frozen=True):
+    """The configuration that the system stores of charge points. It is read from the hash `redis.keys.configuration`,
+    whose values are JSON objects with `value` and `readonly`, from the HTTP path, or from both.
+
+    Attributes:
+        path: the HTTP path that gives it: an object of key to `value` and `readonly`.
+        data: the field of the HTTP answer with that object; `null` if the answer is it.
+        store: the HTTP request that stores one key; the placeholders are `{charge_point_id}`, `{key}`, `{value}` and
+            `{readonly}`.
+    """
+
+    store: CommandRequest
+    path: Path | None = None
+    data: str | None = None
+
+
 class State(Section, frozen=True):
     """How what the system keeps can be read; `null` for what cannot.
 
@@ -159,11 +234,15 @@ class State(Section, frozen=True):
         charge_point: what is known of a charge point.
         connector: what is known of a connector.
         transaction: a charging session.
+        configuration: the stored configuration of a charge point.
+        api: what the HTTP API says of the same: lists, filters, single records.
     """
 
     charge_point: StateRecord | None = None
     connector: StateRecord | None = None
     transaction: StateRecord | None = None
+    configuration: StateConfiguration | None = None
+    api: StateApi | None = None
 
 
 STATE_FIELDS: dict[str, tuple[str, ...]] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
-from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.kept import API_VIEWS, CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     SECURITY_PLACEHOLDERS,
@@ -305,5 +305,32 @@ def _state(target: Target) -> Iterator[Problem]:
         elif record.path is not None and sorted(PLACEHOLDER.findall(record.path)) != sorted(expected):
             wanted = listed(f"{{{name}}}" for name in expected)
             yield Problem(["state", kind, "path"], f"is {record.path!r}", f"a path with {wanted}")
+    yield from _state_api(target)
+    configuration = target.state.configuration
+    if configuration is not None and configuration.path is None and target.redis.keys.configuration is None:
+        where: list[str | int] = ["state", "configuration", "path"]
+        yield Problem(where, "is missing", "an HTTP path, or a key redis.keys.configuration")
+    if Capability.CONFIGURATION in target.capabilities and configuration is None:
+        what = "has 'configuration', and state.configuration is missing"
+        yield Problem(["capabilities"], what, "where configuration is stored")
     if Capability.STATE in target.capabilities and target.state.transaction is None:
         yield Problem(["capabilities"], "has 'state', and state.transaction is missing", "where transactions are read")
+
+
+def _state_api(target: Target) -> Iterator[Problem]:
+    api = target.state.api
+    if Capability.STATE_API in target.capabilities and api is None:
+        yield Problem(["capabilities"], "has 'state_api', and state.api is missing", "the paths that give state")
+    if api is None:
+        return
+    for name, (kind, placeholders) in API_VIEWS.items():
+        view = getattr(api, name)
+        if view is None:
+            continue
+        for part in ("fields", "values"):
+            for field in getattr(view, part):
+                if field not in STATE_FIELDS[kind]:
+                    yield Problem(["state", "api", name, part, field], "is no field of ours", listed(STATE_FIELDS[kind]))
+        if view.path is None or sorted(PLACEHOLDER.findall(view.path)) != sorted(placeholders):
+            wanted = f" with {listed(f'{{{each}}}' for each in placeholders)}" if placeholders else ""
+            yield Problem(["state", "api", name, "path"], f"is {view.path!r}", f"a path{wanted}")

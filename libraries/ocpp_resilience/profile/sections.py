@@ -55,6 +55,8 @@ class Capability(enum.StrEnum):
     STATE_KEYS = "state_keys"
     STATE_STORE = "state_store"
     STATE = "state"
+    STATE_API = "state_api"
+    CONFIGURATION = "configuration"
     GATEWAY = "gateway"
     COMMANDS = "commands"
     CORRELATION_INSPECTION = "correlation_inspection"
@@ -182,6 +184,30 @@ class Timeouts(Section, frozen=True):
     answer: Seconds = 5
 
 
+class Counts(Section, frozen=True):
+    """Where the system says how much it has done and has to do; `null` for what it does not say.
+
+    Attributes:
+        processed: the counter, among the metrics, of messages that were processed.
+        processed_label: the label of that counter with the action.
+        invalid: the counter of messages that were set aside.
+        invalid_label: the label of that counter with the error code.
+        connections: the gauge of charge points that are connected.
+        depth: the gauge of messages that wait on the request queue.
+        health_depth: the field of the health document with the same; names within objects are separated by dots.
+        health_time: the field of the health document with the time.
+    """
+
+    processed: str | None = None
+    processed_label: str = "action"
+    invalid: str | None = None
+    invalid_label: str = "code"
+    connections: str | None = None
+    depth: str | None = None
+    health_depth: str | None = None
+    health_time: str | None = None
+
+
 class Http(Section, frozen=True):
     """HTTP paths, and where in the documents the answer stands; `null` for what the system has not got.
 
@@ -197,6 +223,7 @@ class Http(Section, frozen=True):
         degraded_status: the HTTP status of a system that is degraded.
         inspection_field: the field with an inspection's data; `null` if the document itself is it.
         token_setting: the setting whose value has to be sent as bearer token, if it is set.
+        counts: where metrics and health say how much was done.
     """
 
     health: Path | None = None
@@ -210,6 +237,7 @@ class Http(Section, frozen=True):
     degraded_status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     inspection_field: str | None = "data"
     token_setting: str | None = None
+    counts: Counts = Counts()
 
 
 class CommandRequest(Section, frozen=True):

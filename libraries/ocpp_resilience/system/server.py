@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -27,7 +27,7 @@ from ocpp_resilience.errors import (
 from ocpp_resilience.http_client import Reply
 from ocpp_resilience.ports import HOST, free_port, wait_until_refused
 from ocpp_resilience.processes import ChildProcess, Exit
-from ocpp_resilience.profile import SettingValue, Stream, Target
+from ocpp_resilience.profile import CommandRequest, SettingValue, Stream, Target, fill_template
 from ocpp_resilience.profile.sections import Running
 from ocpp_resilience.system.container_process import ContainerProcess
 from ocpp_resilience.system.log_records import LogRecords
@@ -381,6 +381,31 @@ class OcppServer:
         limit = self.target.timeouts.http if timeout is None else timeout
         try:
             return http_client.get(self._host, self.http_port, path, timeout=limit, headers=self._headers())
+        except ServiceError:
+            if self.process.started:
+                self._fail_if_exited()
+            raise
+
+    def ask(self, request: CommandRequest, values: Mapping[str, Any]) -> Reply:
+        """Make a request that the profile describes.
+
+        Args:
+            request: its method, path, query and body, with placeholders.
+            values: the placeholders' values.
+
+        Raises:
+            ServiceError: there was no answer; says so if it exited.
+        """
+        quoted = {name: quote(str(value), safe="") for name, value in values.items()}
+        path = str(fill_template(request.path, quoted))
+        if request.query:
+            path += f"?{urlencode(fill_template(request.query, values))}"
+        body = None if request.body is None else fill_template(request.body, values)
+        limit = self.target.timeouts.http
+        try:
+            return http_client.ask(
+                request.method, self._host, self.http_port, path, timeout=limit, headers=self._headers(), body=body
+            )
         except ServiceError:
             if self.process.started:
                 self._fail_if_exited()

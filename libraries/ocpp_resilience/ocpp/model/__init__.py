@@ -7,8 +7,18 @@ applied or not: the model goes on with both, and what is kept has to fit one of 
 """
 
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
+from ocpp_resilience.ocpp.model.configuration import ConfigurationModel, StoredKey
 from ocpp_resilience.ocpp.model.exchange import Exchange, History, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed
 from ocpp_resilience.ocpp.model.v16 import Model16
 
-__all__ = ["Behaviour", "Exchange", "History", "Model16", "Observed", "Outcome"]
+__all__ = [
+    "Behaviour",
+    "ConfigurationModel",
+    "Exchange",
+    "History",
+    "Model16",
+    "Observed",
+    "Outcome",
+    "StoredKey",
+]
