@@ -36,6 +36,8 @@ logger = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 4.0
 """What a shutdown may take before tasks are cancelled; a batch at hand is committed long before."""
+SHUTDOWN_SECONDS_AWAY = 2.0
+"""The same while Redis is away: whoever waits for it waits in vain."""
 
 
 class Part(Protocol):
@@ -247,7 +249,8 @@ class App:
                     part.stop()
                 guard.hold()
                 http.should_exit = True
-                _, late = await asyncio.wait([serving, *running], timeout=SHUTDOWN_SECONDS)
+                limit = SHUTDOWN_SECONDS if self.link.healthy else SHUTDOWN_SECONDS_AWAY
+                _, late = await asyncio.wait([serving, *running], timeout=limit)
                 for task in late:
                     logger.error("shutdown_late", task=task.get_name())
                     task.cancel()

@@ -98,6 +98,7 @@ class Api(Component):
         gone: Sequence[str] = (),
         *,
         since: float = 0.0,
+        records: bool = True,
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "server",
     ) -> list[str]:
@@ -110,6 +111,7 @@ class Api(Component):
             connected: ids of charge points that are connected and have been heard of.
             gone: ids of charge points that are not connected any more.
             since: when the first of them connected, in seconds since 1970 (`time.time`).
+            records: whether the records of the charge points are looked at, too.
             timeout: how long it may take to be right.
             alias: which server.
 
@@ -132,7 +134,8 @@ class Api(Component):
             entries = clients_listed(server.target, server.get)
             id_field = view.id if view is not None else "id"
             found[:] = self._wrongly_listed(server, entries, id_field, connected, gone, since)
-            found.extend(self._wrongly_online(server, connected, gone))
+            if records:
+                found.extend(self._wrongly_online(server, connected, gone))
             return None if found else True
 
         with contextlib.suppress(WaitTimeout):

@@ -94,15 +94,21 @@ class Keys(Section, frozen=True):
 
 
 class Commit(Section, frozen=True):
-    """How the system's commit can be told from its other commands, for faults that fall on it.
+    """How the system's commit, or another write of it, can be told from its other commands, for faults that fall on it.
 
     Attributes:
-        command: the Redis command that makes the effects of messages last.
+        command: the Redis command; of the commit, the one that makes the effects of messages last.
         keys: names in `redis.keys`; the command has such a key for each of them.
+        arguments: patterns (`*` for anything); the command has such an argument for each of them.
     """
 
     command: str
     keys: list[str] = msgspec.field(default_factory=list)
+    arguments: list[str] = msgspec.field(default_factory=list)
+
+
+WRITES = ("push", "deliver", "sessions", "store", "send")
+"""The names that `redis.writes` may have."""
 
 
 class OtherKeys(Section, frozen=True):
@@ -126,12 +132,16 @@ class Redis(Section, frozen=True):
         keys: patterns of its keys.
         databases: which are where.
         commit: how its commit can be told from its other commands; `null` if it cannot.
+        writes: the same of other commands with effects, by name: `push` (messages of charge points onto the queue),
+            `deliver` (a gateway takes what is for charge points), `sessions` (who is connected), `store`
+            (configuration), `send` (commands to charge points).
     """
 
     keys: Keys = Keys()
     other: list[OtherKeys] = msgspec.field(default_factory=list)
     databases: Databases = Databases()
     commit: Commit | None = None
+    writes: dict[str, Commit] = msgspec.field(default_factory=dict)
 
 
 class StateRecord(Section, frozen=True):

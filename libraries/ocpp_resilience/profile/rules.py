@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
-from ocpp_resilience.profile.kept import API_VIEWS, CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.kept import API_VIEWS, CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS, WRITES
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     SECURITY_PLACEHOLDERS,
@@ -171,6 +171,9 @@ def _capabilities(target: Target) -> Iterator[Problem]:
             yield Problem(
                 ["capabilities", index], f"is {capability}, and {field} is missing", f"{capability} with {field}"
             )
+    for name in target.redis.writes:
+        if name not in WRITES:
+            yield Problem(["redis", "writes", name], "is no write that has a name", listed(WRITES))
     commit = target.redis.commit
     for index, key in enumerate(commit.keys if commit else ()):
         if key not in KEY_PLACEHOLDERS:

@@ -37,6 +37,9 @@ from ocpp_resilience.waiting import seconds, wait_until
 
 T = TypeVar("T")
 
+QUOTED = 300
+"""Characters of a health document in a message."""
+
 
 class Health(enum.Enum):
     """What a server says of itself: at work, or alive without Redis."""
@@ -458,8 +461,10 @@ class OcppServer:
         Raises:
             ExpectationFailed: the answer is something else, or has not got the field.
         """
+        return self._status_of(self.health())
+
+    def _status_of(self, document: Mapping[str, Any]) -> str:
         http = self.target.http
-        document = self.health()
         if (found := http_client.pick(document, http.health_field)) is None:
             raise ExpectationFailed(f"{http.health} has no '{http.health_field}' (http.health_field): {document}")
         said = str(found)
@@ -493,15 +498,20 @@ class OcppServer:
     def wait_for_health(self, expected: Health, timeout: timedelta | float) -> float:
         """Wait until its health is as expected; returns the seconds that this took."""
         began = time.monotonic()
-        seen = ""
+        seen, document = "", {}
 
         def probe() -> float | None:
-            nonlocal seen
-            seen = self.health_status()
+            nonlocal seen, document
+            document = self.health()
+            seen = self._status_of(document)
             return time.monotonic() - began if seen == expected.value else None
 
         def failure() -> str:
-            return f"has not become {expected.value}{f', it is {self.explained(seen)}' if seen else ''}"
+            if not seen:
+                return f"has not become {expected.value}"
+            # Why it is degraded is in what it says.
+            quoted = f" and says {_quoted(document)}" if seen == Health.DEGRADED.value else ""
+            return f"has not become {expected.value}, it is {self.explained(seen)}{quoted}"
 
         return self.wait_for(probe, timeout, failure)
 
@@ -571,6 +581,10 @@ class OcppServer:
         if not isinstance(document, dict):
             raise ExpectationFailed(f"GET {reply.url} gives no JSON object: {http_client.shorten(reply.body)}")
         return document
+
+
+def _quoted(document: Mapping[str, Any]) -> str:
+    return http_client.shorten(msgspec.json.encode(document), QUOTED)
 
 
 def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:
