@@ -51,8 +51,8 @@ The State After Sessions Of Every Shape Is What Their Messages Say
     The State Should Be What The Messages Say    ${history}
 
 The HTTP API Lists And Filters What The Messages Say
-    [Documentation]    Lists, filtered lists and single records; what is not there is a 404, and a filter that is none a
-    ...    400.
+    [Documentation]    Lists, filtered lists and single records; what is not there is a 404, and a filter that is none
+    ...    a 400.
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
     Skip Unless Target Supports    state api    target=${TARGET}
@@ -186,8 +186,8 @@ A Processor Of Shards That Dies Is Replaced And The Order Is Kept
     ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Wakes Up Too Late Changes Nothing
-    [Documentation]    One of two instances is held still with messages in hand until the other one has taken its shards
-    ...    over; then it goes on with them.
+    [Documentation]    One of two instances is held still with messages in hand until the other one has taken its
+    ...    shards over; then it goes on with them.
     [Tags]    R13.4
     [Setup]    Two Processors Share Eight Shards
     Each Processor Should Own Four Shards

@@ -6,6 +6,7 @@ Documentation     Test 15: what is known of charge points, connectors, transacti
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/state.resource
+Resource          ../resources/state_over_http.resource
 Resource          ../resources/charge_points.resource
 
 Suite Setup       Start The System Under Test With Its State Store
@@ -71,8 +72,8 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     The Transaction Should Be    ${id}    completed    meter_stop=${900}
 
 A Charge Point Cannot Change What Is Not Its Own
-    [Documentation]    Stops and meter values for a transaction that runs at another charge point, one that is over, and
-    ...    one that there never was.
+    [Documentation]    Stops and meter values for a transaction that runs at another charge point, one that is over,
+    ...    and one that there never was.
     [Tags]    R15.9
     [Setup]    The System Is Well And Its State Can Be Read
     ${attempts} =    Queue Messages For Foreign Transactions    10

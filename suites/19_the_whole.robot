@@ -11,14 +11,13 @@ Suite Setup       Start The System Under Test
 Suite Teardown    Stop The System Under Test
 Test Setup        The System Should Be Idle And Well
 
-Test Tags         whole
+Test Tags         whole    R0.4
 
 
 *** Test Cases ***
 Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Documentation]    Somebody else uses the same system: charge points, transactions, answers that are not ours. The
     ...    server starts again meanwhile, unless it is not ours to stop.
-    [Tags]    R0.4
     Somebody Else Has Data In The System
     ${before} =    Take Key Snapshot    values=True
     ${sent} =    Queue A Mix Of Messages    1000
@@ -30,7 +29,6 @@ Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Teardown]    Remove Test Data    alias=somebody else
 
 The Suites Before Have Left Nothing Behind
-    [Documentation]    Each compares the keys at its end with those at its beginning. Suites that run in a process of their
-    ...    own, as with pabot, warn of what is left.
-    [Tags]    R0.4
+    [Documentation]    Each compares the keys at its end with those at its beginning. Suites that run in a process of
+    ...    their own, as with pabot, warn of what is left.
     Nothing Should Have Been Left Behind

@@ -209,8 +209,8 @@ class Sending(LineComponent):
     def command_should_fit_its_receipts(self, command: Command, receipts: int, *, alias: str = "commands") -> None:
         """Fails unless what the caller of a command was told fits how often the charge point received it.
 
-        It is received once at most: once if the caller got its answer, and never if the caller was told that nothing was
-        sent (`commands.not_sent` of the target's profile).
+        It is received once at most: once if the caller got its answer, and never if the caller was told that nothing
+        was sent (`commands.not_sent` of the target's profile).
 
         Args:
             command: what `Send Command` returned.

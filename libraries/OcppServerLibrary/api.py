@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from robot.api import logger
 
@@ -127,13 +126,10 @@ class Api(Component):
         ```
         """
         server = self._servers.get(alias)
-        view = api_of(server.target).clients
         found: list[str] = []
 
         def look() -> bool | None:
-            entries = clients_listed(server.target, server.get)
-            id_field = view.id if view is not None else "id"
-            found[:] = self._wrongly_listed(server, entries, id_field, connected, gone, since)
+            found[:] = self._wrongly_listed(server, connected, gone, since)
             if records:
                 found.extend(self._wrongly_online(server, connected, gone))
             return None if found else True
@@ -144,14 +140,11 @@ class Api(Component):
         return found
 
     def _wrongly_listed(
-        self,
-        server: OcppServer,
-        entries: list[dict[str, Any]],
-        id_field: str,
-        connected: Sequence[str],
-        gone: Sequence[str],
-        since: float,
+        self, server: OcppServer, connected: Sequence[str], gone: Sequence[str], since: float
     ) -> list[str]:
+        api = api_of(server.target)
+        id_field = "id" if api.clients is None else api.clients.id
+        entries = clients_listed(server.target, server.get)
         times = Counter(str(pick(entry, id_field)) for entry in entries)
         found = [
             f"{each} is listed {times[each]} times as connected, expected once"
@@ -161,7 +154,6 @@ class Api(Component):
         found += [f"{each} is listed as connected, and is gone" for each in gone if times[each]]
         tolerance = server.target.behaviour.clock_tolerance
         span = Within(since - tolerance, time.time() + tolerance)
-        api = api_of(server.target)
         for entry in entries:
             who = str(pick(entry, id_field))
             for name in (api.connected_at, api.last_activity):
@@ -189,8 +181,8 @@ class Api(Component):
     ) -> int:
         """Has the system store a configuration key of a charge point, asked over HTTP, and returns the HTTP status.
 
-        `Compare State With The Model` and `Find Wrong Configuration` know of it: a key that was answered with 200 has to
-        be there, one that was refused with 4xx must not, and after any other answer, or none, either is right.
+        `Compare State With The Model` and `Find Wrong Configuration` know of it: a key that was answered with 200 has
+        to be there, one that was refused with 4xx must not, and after any other answer, or none, either is right.
 
         Args:
             charge_point: whose key; has to be one that is removed with the other test data.

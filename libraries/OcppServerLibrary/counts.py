@@ -35,7 +35,7 @@ class CountsKept(Component):
 
         Returns:
             `processed` (messages by action), `invalid` (messages by error code), `connections`, `depth` (messages that
-            wait, by the metrics) and `health_depth` (by the health document); `None` for what the profile does not name.
+            wait, by the metrics) and `health_depth` (by the health document); `None` for what is not named there.
 
         Raises:
             LacksCapability: the target publishes no metrics.

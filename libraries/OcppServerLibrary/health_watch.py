@@ -180,10 +180,10 @@ class HealthWatch(Component):
     def find_wrong_health_during_fault(
         self, fault: Fault, *, notice: timedelta = timedelta(milliseconds=700), alias: str = "server"
     ) -> list[str]:
-        """Ends `Start Watching Health`, and returns which answers during a fault did not say that the server is degraded.
+        """Ends `Start Watching Health`, and returns which answers in a fault did not say that the server is degraded.
 
-        Health has to say degraded, and the ready check, where there is one, has to be answered 503, for as long as it was
-        watched and the fault had not begun to end.
+        Health has to say degraded, and the ready check, where there is one, has to be answered 503, for as long as it
+        was watched and the fault had not begun to end.
 
         Args:
             fault: what a keyword of FaultLibrary returned; it was there when watching began, and has ended.

@@ -114,7 +114,8 @@ class Kept(Component):
         The model computes the state of each charge point, connector and transaction from the messages that were sent
         and answered. A message whose outcome nobody knows may have been applied or not; all others allow one state.
         Configuration that `Store Configuration Key` stored, whether a charge point at the gateway is online, and how
-        often records were written, belong to the state. Where the specification leaves a choice, the target's profile says what the system does (`behaviour`).
+        often records were written, belong to the state. Where the specification leaves a choice, the target's profile
+        says what the system does (`behaviour`).
 
         Args:
             histories: what `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of

@@ -101,8 +101,8 @@ class SideBySide(StateComponent):
         """Adds 1 to the serial number of a charge point again and again, whatever the system writes to its record.
 
         Args:
-            charge_point: its id, of which something is kept. Its messages, which are to be processed meanwhile, must not
-                be boots: these tell a serial number.
+            charge_point: its id, of which something is kept. Its messages, which are to be processed meanwhile, must
+                not be boots: these tell a serial number.
             updates: how often.
             alias: which store.
 

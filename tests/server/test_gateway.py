@@ -336,7 +336,7 @@ async def test_a_second_connection_replaces_the_first(server: ServerProcess, cli
 async def test_the_record_says_whether_the_charge_point_is_online(
     server: ServerProcess, client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
-    """Connected, disconnected, taken over, lost with its gateway; nothing else of the record changes but its version."""
+    """Connected, disconnected, taken over, lost with its gateway; only the version changes besides."""
 
     def record() -> dict[str, Any]:
         return dict(json.loads(client.get("ocpp:chargepoint:CP-1") or b"{}"))

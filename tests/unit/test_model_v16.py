@@ -271,7 +271,7 @@ def test_the_charge_point_has_what_its_last_boot_said() -> None:
         "diagnostics_status": "Uploaded",
         "boot_time": TIME,
         "last_seen": rfc3339(NOW + 1),
-            "is_online": True,
+        "is_online": True,
     }
     kept = {"charge_point": STATE_FIELDS["charge_point"]}
     assert told.differences(Observed(fields=kept, point=point)) == []

@@ -333,7 +333,9 @@ def _state_api(target: Target) -> Iterator[Problem]:
         for part in ("fields", "values"):
             for field in getattr(view, part):
                 if field not in STATE_FIELDS[kind]:
-                    yield Problem(["state", "api", name, part, field], "is no field of ours", listed(STATE_FIELDS[kind]))
+                    yield Problem(
+                        ["state", "api", name, part, field], "is no field of ours", listed(STATE_FIELDS[kind])
+                    )
         if view.path is None or sorted(PLACEHOLDER.findall(view.path)) != sorted(placeholders):
             wanted = f" with {listed(f'{{{each}}}' for each in placeholders)}" if placeholders else ""
             yield Problem(["state", "api", name, "path"], f"is {view.path!r}", f"a path{wanted}")

@@ -90,9 +90,7 @@ class Writes:
         """The bounds that hold both."""
         if not isinstance(other, Writes):
             return self
-        return Writes(
-            min(self.least, other.least), max(self.most, other.most), max(self.answered, other.answered)
-        )
+        return Writes(min(self.least, other.least), max(self.most, other.most), max(self.answered, other.answered))
 
     def __str__(self) -> str:
         return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
