@@ -39,8 +39,7 @@ The Default Burst Is Answered Whole
     The Load Should Have Corrupted Nothing    ${load}
 
 The Required Rate Is Sustained At A Normal Response Time
-    [Documentation]    On schedule, whatever the answers do; compared with the same fleet nearly idle, before and
-    ...    after.
+    [Documentation]    On schedule, whatever the answers do; compared with the same fleet nearly idle, before and after.
     [Tags]    R18.3    R18.5
     ${before} =    Run Load    rate=20    duration=2 s
     ${load} =    Run Load    rate=100    duration=10 s

@@ -39,8 +39,7 @@ A Charge Point Is Let In With Its Own Certificate Only
     The Right Certificate Should Be Accepted    ${certificates}
 
 Commands Need The Token Of The API
-    [Documentation]    Every command without a token and with a wrong one is refused, and none reaches the charge
-    ...    point.
+    [Documentation]    Every command without a token and with a wrong one is refused, and none reaches the charge point.
     [Tags]    R20.4
     Start A Server With A Token
     Commands Should Be Refused    token=${EMPTY}
