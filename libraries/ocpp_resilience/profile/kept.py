@@ -163,10 +163,14 @@ class StateRecord(Section, frozen=True):
 
 
 class StateView(StateRecord, frozen=True):
-    """What one path of the HTTP API gives: a record, or a list of records; see `StateRecord` for the other fields.
+    """What one path of the HTTP API gives: a record, or a list of records.
 
     Attributes:
+        path: the path, with its placeholders.
+        data: the field of the answer with the record or the list, names separated by dots; `null` if the answer is it.
         id: the field of a record with its id: that of a charge point, a transaction, or the number of a connector.
+        fields: our field names to theirs; all names are ours if there is no list.
+        values: our field names to a list of their values with ours.
     """
 
     id: str = "id"
