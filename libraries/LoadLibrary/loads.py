@@ -109,6 +109,7 @@ class Loads(Component):
         pause: timedelta | None = None,
         blackout_at: timedelta | None = None,
         drain: bool = True,
+        lateness: timedelta | None = None,
     ) -> LoadSchedule:
         """Returns when charge points send, for `schedule` of `Start Load` and `Run Load`.
 
@@ -122,6 +123,8 @@ class Loads(Component):
             pause: without a `rate`: between an answer and the next message.
             blackout_at: when all connections are cut at once.
             drain: with a `rate`: at the end, what is overdue is still sent; else it counts as not sent.
+            lateness: with a `rate`: how late the generator may be (99th percentile) before the load is inconclusive,
+                where the rate counts that it offered and response times do not; 25 ms if not given.
 
         Raises:
             UsageError: the arguments do not go together.
@@ -142,6 +145,7 @@ class Loads(Component):
             pause=None if pause is None else seconds(pause),
             blackout_at=None if blackout_at is None else seconds(blackout_at),
             drain=drain,
+            lateness=None if lateness is None else seconds(lateness),
         )
         made.check()
         return made

@@ -105,6 +105,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             28,000 connections to one port. Without any, the system chooses.
         slip: open model: stop when a message is this many seconds overdue (looking for the capacity).
         drain: open model: at the end, send what is overdue; else it is counted as not sent.
+        lateness: open model: seconds that the generator may be late (99th percentile) where only the rate counts that
+            it offered, and response times do not; 25 ms, and a processor core that is not used up, if not given.
         ledger: file to which every message is written, `None` without.
         effects: the ledger is to say that starts and stops of transactions have to leave a trace in the state.
         own: this process sends for the charge points `own[0]`, `own[0] + own[1]`, … of the fleet.
@@ -137,6 +139,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     local_addresses: list[str] = []
     slip: float | None = None
     drain: bool = True
+    lateness: float | None = None
     ledger: str | None = None
     effects: bool = False
     own: tuple[int, int] = (0, 1)

@@ -166,7 +166,9 @@ class LoadRun:
 
     def _collect(self) -> LoadResult:
         parts = [each.ended() for each in self._generators]
-        whole = together(parts, profile=self.plan.profile.value, model=self.plan.model.value)
+        whole = together(
+            parts, profile=self.plan.profile.value, model=self.plan.model.value, lateness=self.plan.lateness
+        )
         whole.scheduled = self.plan.length
         whole.saturated = [*self._limits, *whole.saturated]
         return whole

@@ -68,6 +68,7 @@ class Settings:
         log: name of Robot's log, relative to the page; `None` when there is none.
         evidence: further folders with evidence, of runs that were merged.
         known: the file of known deviations; `None` for none.
+        release: whether the run was meant to decide, rather than a quick check.
     """
 
     output: Path
@@ -78,6 +79,7 @@ class Settings:
     log: str | None = "log.html"
     evidence: Sequence[Path] = field(default_factory=tuple)
     known: Path | None = None
+    release: bool = False
 
     @property
     def history_file(self) -> Path:
@@ -154,7 +156,7 @@ def build(
             unusable=unusable,
             cut_off=_where_cut_off(cut_off, tests),
             complete=complete,
-            whole=own is None and whole_run.is_whole(tests),
+            quick=own is None and not settings.release and whole_run.is_whole(tests),
         ),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),

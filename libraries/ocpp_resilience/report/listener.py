@@ -180,6 +180,7 @@ class RunReporter:
             tolerance=TOLERANCE if self._mistake else _tolerance(),
             known=Path(known) if known else None,
             log=os.path.relpath(log, folder) if log and log != "NONE" else None,
+            release=robot_variable("RELEASE") == "yes",
         )
         if not self._at_exit:
             self._at_exit = True

@@ -200,7 +200,7 @@ def describe(
     unusable: str,
     cut_off: str,
     complete: bool,
-    whole: bool,
+    quick: bool,
 ) -> str:
     """The verdict on the system in a sentence or two.
 
@@ -212,7 +212,7 @@ def describe(
         unusable: why nothing could be run.
         cut_off: how and where the run was stopped.
         complete: whether it ran to its end.
-        whole: whether tests of all of the project's suites were run.
+        quick: whether tests of all of the project's suites were run, without what `make release` adds.
     """
     deciding = [each for each in results if each.group]
     total = len(deciding)
@@ -238,7 +238,7 @@ def describe(
         text = "Undecided: no requirement is applicable to this target."
     elif decision is Decision.UNDECIDED:
         are = "is" if len(left) == 1 else "are"
-        if whole and complete and all(each.status != "FAIL" for each in tests):
+        if quick and complete and all(each.status != "FAIL" for each in tests):
             return (
                 f"Quick check without a failure: {met} of {total} requirements are met, {some(left)} {are} undecided. "
                 f"{RELEASE}"
