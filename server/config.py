@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 class SettingError(ValueError):
-    """A setting cannot be used; the message names it, its value and what is allowed, in one line."""
+    """A setting is invalid; the message names it, its value and the allowed values, in one line."""
 
 
 class Role(StrEnum):
-    """Which parts of the server this process runs."""
+    """Parts of the server that a process can run."""
 
     ALL = "all"
     GATEWAY = "gateway"
@@ -43,7 +43,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How log records are written."""
+    """Formats of log records."""
 
     JSON = "json"
     CONSOLE = "console"
@@ -51,7 +51,7 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the server was told, one field a setting of the contract.
+    """The settings of the server, one field for each setting of the contract.
 
     Attributes:
         redis_url: where Redis is.
@@ -119,7 +119,7 @@ class Settings:
     log_format: LogFormat = LogFormat.JSON
 
     def redis_address(self) -> Address:
-        """Where Redis is, and how it shows that it is that Redis."""
+        """Address of Redis, and the TLS settings that authenticate it."""
         return Address.parse(self.redis_url, self.redis_ca)
 
     @property
@@ -208,7 +208,7 @@ class Settings:
         return found
 
     def tls(self) -> ssl.SSLContext | None:
-        """What the gateway shows to charge points; `None` where it does not speak TLS.
+        """TLS settings of the gateway; `None` for a gateway without TLS.
 
         Raises:
             SettingError: certificate and key cannot be used.
@@ -245,7 +245,7 @@ def _trust(context: ssl.SSLContext, setting: str, file: str, what: str) -> None:
 
 
 def _without_secrets(text: str) -> str:
-    """`text` as it may be shown: without what could be a user or a password, wherever a slip has put it."""
+    """`text` with every possible user name and password removed, also where a URL is misspelt."""
     scheme, _, rest = text.rpartition("@")[0].partition("://")
     shown = f"{scheme}://***@{text.rpartition('@')[2]}" if rest else f"***@{text.rpartition('@')[2]}"
     if "@" not in text:

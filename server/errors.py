@@ -1,4 +1,4 @@
-"""What can be wrong with a message, in OCPP's words."""
+"""Errors of messages, with the error codes of OCPP."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class InvalidMessage(Exception):
 
 
 class StateError(Exception):
-    """Base of what can go wrong with stored state.
+    """Base of errors of stored state.
 
     Attributes:
         key: the Redis key.
@@ -91,7 +91,7 @@ class StateError(Exception):
 
 
 class CorruptState(StateError):
-    """A stored value cannot be read as what its key says it is."""
+    """A stored value does not have the format that its key implies."""
 
     def sentence(self, key: str, why: str, operation: str) -> str:
         """The error in words."""

@@ -1,4 +1,4 @@
-"""Which web pages may use the server: the check of `Origin` and `Host` against an allow list.
+"""Web origins that may use the server: checks `Origin` and `Host` against an allow list.
 
 A browser lets any page open a WebSocket to any address, and post a form to it; it says which page in `Origin`. Charge
 points and programs send none. With DNS rebinding a page reaches a server on the loopback interface under a name of its

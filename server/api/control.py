@@ -1,4 +1,4 @@
-"""Commands to charge points; each answers with what the charge point said."""
+"""Commands to charge points; the HTTP response carries the charge point's answer."""
 
 from __future__ import annotations
 

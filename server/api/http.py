@@ -1,4 +1,4 @@
-"""What all endpoints share: operations, requests that are read and checked, and answers in the contract's form."""
+"""Shared parts of all endpoints: operations, request parsing and validation, responses in the contract's format."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Parts(NamedTuple):
-    """What the endpoints work with.
+    """Dependencies of the endpoints.
 
     Attributes:
         link: for the state of the connection, and for what has no other place.
@@ -89,7 +89,7 @@ class Json(Response):
 
 
 class Listed(NamedTuple):
-    """A list, and what is wrong with the records that should stand in it and cannot be read."""
+    """A list of records, and the errors of stored records that cannot be read."""
 
     data: Any
     problems: list[CorruptState]
@@ -112,7 +112,7 @@ class Refused(HTTPException):
 
 
 class Given(NamedTuple):
-    """What a request gives, checked.
+    """The validated parts of a request.
 
     Attributes:
         request: the request.
@@ -129,7 +129,7 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path: what it takes and who handles it; the OpenAPI description is made of this, too.
+    """One method of one path: its parameters and its handler. The OpenAPI description is generated from it.
 
     Attributes:
         method: GET, PUT or POST.
@@ -334,7 +334,7 @@ async def _gone(request: Request) -> None:
 
 
 async def failure(_request: Request, error: Exception) -> Response:
-    """The answer to what was refused."""
+    """The response to a refused request."""
     if not isinstance(error, HTTPException):
         raise error
     data, problems = (error.data, error.problems) if isinstance(error, Refused) else (None, ())

@@ -1,4 +1,4 @@
-"""What is stored: connected charge points, charge points, connectors, transactions, configuration."""
+"""Stored state: connected charge points, charge points, connectors, transactions, configuration."""
 
 from __future__ import annotations
 
@@ -170,5 +170,5 @@ def operations(parts: Parts) -> list[Operation]:
 
 
 def _shown(record: ChargePoint) -> ChargePoint:
-    """The record without the memory of its last CALL, which is nobody else's business."""
+    """The record without the memory of its last CALL, which is internal."""
     return msgspec.structs.replace(record, last_call=msgspec.UNSET)

@@ -34,7 +34,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "commands"
-"""What the commands report to the link as."""
+"""Name of this component in error reports to the link."""
 CHUNK = 256
 """Commands in one round trip."""
 CHUNK_BYTES = 1024 * 1024
@@ -48,7 +48,7 @@ SWEEP_SECONDS = 1.0
 LIST_LIFETIME = 3600
 """Seconds that messages wait for their charge point (wire contract)."""
 LAST_SECONDS = 1.0
-"""What taking back the notes in Redis may take at the end."""
+"""Time limit in seconds for deleting this instance's correlations from Redis at shutdown."""
 MOST_NOTES = 10_000
 """Notes that are to be taken back while Redis is away; those above expire by themselves."""
 
@@ -114,7 +114,7 @@ _SURPLUS = {
     Verdict.DUPLICATE: "duplicate_answer",
     Verdict.UNKNOWN: "unknown_answer",
 }
-"""What is logged of an answer that nobody waits for."""
+"""Log fields of an answer without a waiting command."""
 
 
 def server_of(instance: str) -> str:
@@ -172,7 +172,7 @@ class _Sending:
 
 
 class Commands:
-    """Sends commands and hands their answers to who waits.
+    """Sends commands and hands each answer to its waiting caller.
 
     Args:
         link: for the connection, and to report how Redis is.
@@ -351,7 +351,7 @@ class Commands:
         return self.correlation.knows(message_id)
 
     def answered(self, message: CallResult | CallError) -> Verdict:
-        """Hand a charge point's answer to who waits for it; one that nobody waits for is counted and logged once."""
+        """Hand a charge point's answer to its caller; an answer without one is counted and logged once."""
         if isinstance(message, CallResult):
             verdict = self.correlation.resolve(message.message_id, message.charge_point_id, message.payload)
         else:
@@ -372,7 +372,8 @@ class Commands:
         self._wanted.set()
 
     def session_changed(self, charge_point_id: str) -> None:
-        """A charge point has connected or disconnected: see soon whose commands went with its old connection."""
+        """A charge point has connected or disconnected: soon check for commands that were lost with its old
+        connection."""
         if charge_point_id in self._open:
             self._changed[charge_point_id] = None
             self._wanted.set()
@@ -380,7 +381,7 @@ class Commands:
     # --- the task -----------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Tell everybody who waits, and end `run` once nothing is left in Redis, or after a second."""
+        """Fail all waiting callers, and end `run` once Redis has no correlation left, or after a second."""
         self._stopping = True
         self._deadline = time.monotonic() + LAST_SECONDS
         self.correlation.close()
@@ -411,7 +412,7 @@ class Commands:
                 self._link.failed(error, NAME)
 
     async def _rest(self) -> None:
-        """Wait until something is to be done; what is waited for is looked for now and then in any case."""
+        """Wait for work; overdue commands are looked for at intervals in any case."""
         longest = None
         if self._stopping:
             longest = max(0.0, self._deadline - time.monotonic())

@@ -1,4 +1,4 @@
-"""What wakes an instance up: one subscription for everything that waits for it."""
+"""Wakes an instance up: one subscription for all its components."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "mailbox"
-"""What the mailbox reports to the link as."""
+"""Name of this component in error reports to the link."""
 QUIET_SECONDS = 2.0
 """Silence after which the connection is asked for a sign of life, which may take as long as any reply of Redis'."""
 
@@ -23,7 +23,7 @@ _read = msgspec.json.Decoder(list[str]).decode
 
 
 class _Event(msgspec.Struct):
-    """What is needed of a connect or disconnect event."""
+    """The fields of a connect or disconnect event that are used."""
 
     charge_point_id: str
 

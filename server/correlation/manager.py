@@ -1,4 +1,4 @@
-"""Correlation of commands and their answers: who waits for which message id, and until when.
+"""Correlation of commands and answers: the waiting callers by message id, with their deadlines.
 
 A `CorrelationManager` knows nothing of Redis, HTTP or OCPP payloads and may be used directly:
 
@@ -52,7 +52,7 @@ class CorrelationTimeout(CorrelationError):
 
 
 class CorrelationCancelled(CorrelationError):
-    """Nobody wants the answer any more."""
+    """The caller has cancelled its request."""
 
 
 class CorrelationClosed(CorrelationError):
@@ -86,7 +86,7 @@ class CallErrorReceived(CorrelationError):
 
 
 class Verdict(StrEnum):
-    """What became of an answer.
+    """The outcome of delivering an answer.
 
     Members:
         DELIVERED: somebody waited for it and has it now.
@@ -112,7 +112,7 @@ class Pending(NamedTuple):
 
 
 class Totals:
-    """How often what happened since the manager was made; the fields are named after the contract's totals.
+    """Event counts since the manager was made; the fields are named after the contract's totals.
 
     `registered` is the sum of `resolved`, `failed`, `expired`, `cancelled` and what is pending; a disconnected charge
     point's and a closed manager's correlations count as cancelled. `late`, `duplicate` and `unknown` count answers.
@@ -291,7 +291,7 @@ class CorrelationManager:
         return correlation
 
     def resolve(self, message_id: str, charge_point_id: str, payload: dict[str, Any]) -> Verdict:
-        """Hand a CALLRESULT to who waits for it.
+        """Hand a CALLRESULT to its caller.
 
         Args:
             message_id: as in the answer.
@@ -306,14 +306,14 @@ class CorrelationManager:
     def fail(
         self, message_id: str, charge_point_id: str, code: str, description: str = "", details: Any = None
     ) -> Verdict:
-        """Hand a CALLERROR to who waits for the answer; arguments as in `resolve`, and what the CALLERROR says."""
+        """Hand a CALLERROR to its caller; arguments as in `resolve`, and the fields of the CALLERROR."""
         verdict = self._end(message_id, charge_point_id, (code, description, details or {}))
         if verdict is Verdict.DELIVERED:
             self.totals.failed += 1
         return verdict
 
     def cancel(self, message_id: str) -> bool:
-        """Stop waiting; `False` if nobody waited for this id."""
+        """Cancel a pending request; returns `False` if there is none with this id."""
         correlation = self._pending.get(message_id)
         if correlation is None:
             return False
@@ -321,7 +321,7 @@ class CorrelationManager:
         return True
 
     def disconnect(self, charge_point_id: str, message_ids: Iterable[str] | None = None) -> int:
-        """Fail what waits for this charge point, with `ChargePointDisconnected`.
+        """Fail the pending requests to this charge point with `ChargePointDisconnected`.
 
         Args:
             charge_point_id: who is gone.
@@ -358,7 +358,7 @@ class CorrelationManager:
         return message_id in self._pending or self._memory(message_id) is not None
 
     def oldest(self, most: int = 100) -> list[Pending]:
-        """What has waited longest, oldest first, at most this many."""
+        """The oldest pending requests, oldest first, at most `most`."""
         now = self._clock()
         # Registration order is the dictionary's order: nothing has to be sorted.
         return [
@@ -367,7 +367,7 @@ class CorrelationManager:
         ]
 
     def expire(self, most: int = EXPIRIES_PER_TURN) -> int:
-        """End what is due, in the order of deadlines, at most this many; the timer does it, nobody else has to.
+        """Expire overdue requests in the order of their deadlines, at most `most`. The timer calls this.
 
         Returns:
             How many ended, each with `CorrelationTimeout`.

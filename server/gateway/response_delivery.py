@@ -1,4 +1,4 @@
-"""What a gateway takes from the lists of responses: many lists in one round trip, and nothing before it was sent.
+"""Delivery of responses: many lists in one round trip; an entry leaves its list only after it was sent.
 
 What is taken stays in its list until it is on its way to the charge point; the next look then takes it out, recognised
 by its digest. A gateway that dies in between has lost nothing, and a reply that is lost costs nothing but another look.
@@ -24,7 +24,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "delivery"
-"""What the delivery reports to the link as."""
+"""Name of this component in error reports to the link."""
 CHUNK = 128
 """Lists in one script call."""
 MOST_MESSAGES = 16
@@ -34,12 +34,12 @@ MOST_BYTES = 1024 * 1024
 LIST_LIFETIME = 3600
 """Seconds that messages wait for their charge point (wire contract)."""
 SWEEP_EVERY = 1.0
-"""Seconds between two looks at the lists of all sessions, for what no wake-up told of."""
+"""Seconds between two reads of the lists of all sessions, which find responses whose wake-up was lost."""
 SWEEP_CHUNK = 500
 SWEEP_RATE = 5000
 """Lists that are looked at in a second at most: with more of them than that a sweep comes less often."""
 TIDY_AFTER = 0.002
-"""Seconds after which what was sent leaves its list, where no next look comes sooner."""
+"""Seconds after which sent responses leave their list, unless the next read removes them sooner."""
 
 _TAKE = (
     TAIL
@@ -85,7 +85,7 @@ _take, _look = Script(_TAKE), Script(_LOOK)
 
 
 class ResponseDelivery:
-    """Takes what waits for the charge points that are connected here, and hands it to their sessions.
+    """Reads the responses to charge points that are connected here, and hands them to their sessions.
 
     Args:
         link: for the connection, and to report how Redis is.
@@ -133,7 +133,7 @@ class ResponseDelivery:
         self._wanted.set()
 
     def stop(self) -> None:
-        """End `run` after the look at hand, once what was sent is taken out."""
+        """End `run` after the current read, once sent responses are removed."""
         self._stopping = True
         self._wanted.set()
 

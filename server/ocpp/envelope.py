@@ -37,7 +37,7 @@ from server.ocpp.version import Version
 from server.ocpp.versions import DEFAULT, VERSIONS
 
 DEAD_LETTERS = 1000
-"""How many dead letters are kept, newest first."""
+"""Maximum number of dead letters; the newest are kept."""
 DEAD_LETTER_RAW = 4096
 """Bytes of a message that its dead letter shows."""
 
@@ -271,7 +271,7 @@ def forwarded(message: CallResult | CallError) -> str:
 
 
 def parse_forwarded(raw: bytes) -> CallResult | CallError:
-    """Read what `forwarded` has written.
+    """Read the output of `forwarded`.
 
     Raises:
         InvalidMessage: it is not that.

@@ -52,7 +52,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """How the frames of a version differ from those of the others.
+    """Differences between versions in the format of frames.
 
     Attributes:
         protocol: the WebSocket subprotocol, which also stands in envelopes and records.
@@ -227,7 +227,7 @@ def _refuse_repeated_keys(raw: bytes, code: ErrorCode) -> None:
 def read_frame(
     frame: list[Any], charge_point_id: str, dialect: Dialect, gateway: str = "", connection: str = ""
 ) -> Message:
-    """Read an OCPP-J array (section 4.2) of a charge point whose id is known to be usable; raises as `parse_frame`."""
+    """Read an OCPP-J array (section 4.2) from a charge point with a valid id; raises as `parse_frame`."""
     kind = frame[0] if frame else None
     if type(kind) is not int or kind not in dialect.message_types:
         message_id = frame[1] if len(frame) > 1 and usable_message_id(frame[1]) else None
@@ -354,7 +354,7 @@ def read_action(value: Any, charge_point_id: str, message_id: str) -> str:
 
 
 def refuse(code: ErrorCode, reason: str, **about: Any) -> NoReturn:
-    """Raise `InvalidMessage`, whose other arguments are `about`."""
+    """Raise `InvalidMessage` with the arguments in `about`."""
     # `from None`: a decoder's own exception would be carried along, and with it the whole message.
     raise InvalidMessage(code, reason, **about) from None
 

@@ -1,4 +1,4 @@
-"""What one version of OCPP is to this server: its name, error codes, actions, commands and schemas.
+"""A version of OCPP as the server sees it: its name, error codes, actions, commands and schemas.
 
 A version is data and handlers in a package of its own (`v16`, `v201`, `v21`). The rest of the server takes a `Version`
 and never asks which one it is.
@@ -133,7 +133,7 @@ class Version:
         return self.dialect.codes
 
     def handle(self, call: Call, view: StateView) -> Outcome:
-        """Apply the business rules to `call`, whose action and payload were validated.
+        """Apply the business rules to `call`, which has a valid action and payload.
 
         Raises:
             NotLoaded: state is needed that was not read; load it and call again.

@@ -1,4 +1,4 @@
-"""Takes batches off the request queue, handles them and commits what they come to."""
+"""Takes batches off the request queue, handles them and commits the results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from server.store.view import Changes, NotLoaded, Operation, Starts, StateCache,
 logger = structlog.get_logger()
 
 NAME = "processor"
-"""What the processor reports to the link as; that of a shard with its number behind it."""
+"""Name of this component in error reports to the link; shards append their number."""
 FORWARDED_LIFETIME = 120
 """Seconds that an answer waits for the instance that waits for it: it is read at once, or the instance is dead."""
 RESPONSE_LIFETIME = 3600
@@ -42,7 +42,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass
 class Effects:
-    """What is said about a batch once it is known to be committed: log records and totals."""
+    """Log records and counts of a batch, published once it is known to be committed."""
 
     processed: Counter[str] = field(default_factory=Counter)
     refused: list[InvalidMessage] = field(default_factory=list)
@@ -138,7 +138,7 @@ class Processor(Drain):
             await self._ids.keep()
 
     def _settle(self, last_commit: int | None) -> None:
-        """Say what a commit did whose reply was lost, now that the last commit's number is known.
+        """Publish the effects of a commit whose reply was lost, once the number of the last commit is known.
 
         With `None` nobody can tell any more. Its messages are then reported all the same: a message that was set aside
         without a record would be worse than one with two.
@@ -234,7 +234,7 @@ class Processor(Drain):
         return message
 
     async def _prepare(self, parsed: list[Message | InvalidMessage], view: StateView) -> None:
-        """Read ahead what handling will ask for, and reserve transaction ids: one round trip each for a whole batch."""
+        """Prefetch the state of a whole batch and reserve transaction ids: one round trip each."""
         wanted: dict[str | Starts, None] = {}
         starts = 0
         for message in parsed:
@@ -382,7 +382,7 @@ class Processor(Drain):
         return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, envelope.DEAD_LETTERS - 1]]
 
     def _report(self, effects: Effects) -> None:
-        """Log and count what a commit has made true."""
+        """Log and count the effects of a commit."""
         for action, count in effects.processed.items():
             self._metrics.processed(action, count)
             self.processed += count

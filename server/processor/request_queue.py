@@ -159,7 +159,7 @@ class Batch(NamedTuple):
 
 
 class Kind(StrEnum):
-    """What a list is to its consumer, which decides when it may be claimed (see docs/decisions/0013)."""
+    """Kinds of lists, which decide when a consumer may claim them (see docs/decisions/0013)."""
 
     WHOLE = "whole"
     """All messages there are: not while shards are in use."""
@@ -184,14 +184,15 @@ class Claim(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """The commit took effect; `next` is what waits now, `failed` the operations that met a key of the wrong type."""
+    """The commit took effect; `next` is the backlog, `failed` the operations that met a key of the wrong type."""
 
     next: Batch
     failed: list[str]
 
 
 class Conflict(NamedTuple):
-    """Nothing was written: state under `changed` is not what was read, under `wrong_type` it is no string at all.
+    """Nothing was written: the state under `changed` has changed since it was read, that under `wrong_type` is no
+    string.
 
     Handle the batch again.
     """
@@ -293,7 +294,7 @@ class RequestQueue:
         return self._number
 
     async def claim(self) -> Claim:
-        """Become the queue's owner if nobody alive is, and show that we are alive."""
+        """Claim the queue unless a living consumer owns it, and renew the sign of life."""
         self._number += 1
         keys = self._keys
         began = time.monotonic()

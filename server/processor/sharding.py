@@ -1,4 +1,4 @@
-"""Which shard of the request queue a message belongs to, and how messages are put there.
+"""Distribution of messages over the shards of the request queue.
 
 A shard is a list beside the request queue. All messages of a charge point belong to one shard, so the shards need not
 know of each other. The rule that keeps the order between the shards and the request queue itself, which stays valid:
@@ -40,7 +40,7 @@ end
 
 
 class _Address(msgspec.Struct):
-    """What of a message decides whom it is from; see `server.ocpp.envelope.parse`."""
+    """The fields of a message that name its charge point; see `server.ocpp.envelope.parse`."""
 
     payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     charge_point_id: Any = msgspec.UNSET

@@ -1,4 +1,4 @@
-"""Where Redis is, and how connections get there: directly, over TLS, or to the primary that the sentinels name."""
+"""The address of Redis and the way to connect: direct, over TLS, or to the primary that the sentinels name."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Address:
         return self.url.startswith("rediss")
 
     def options(self, reply_timeout: float) -> dict[str, Any]:
-        """How connections behave: nothing is sent twice by the client library, and silence is noticed."""
+        """Settings of connections: no automatic retry by the client library, and a timeout on silence."""
         options = {
             # redis-py would send a commit again whose reply was lost; see the queue for how that is settled.
             "retry": Retry(NoBackoff(), 0),

@@ -50,7 +50,7 @@ LOG_CHANGES_EVERY = 1.0
 
 
 class Reaction(StrEnum):
-    """What is done about an error, before the next attempt."""
+    """Measures after an error, before the next attempt."""
 
     RECONNECT = "reconnect"
     """The connection is broken, or may be: open another one."""
@@ -68,7 +68,7 @@ _MOVED = ("READONLY", "UNBLOCKED", "MASTERDOWN")
 
 
 def reaction_to(error: RedisError) -> Reaction:
-    """What is to be done about an error of a command."""
+    """The measures that an error of a command calls for."""
     if isinstance(error, ReadOnlyError | MasterDownError) or any(code in str(error) for code in _MOVED):
         return Reaction.MOVE
     if isinstance(error, BusyLoadingError | ResponseError):
@@ -127,7 +127,7 @@ class RedisWire:
         return reply
 
     async def connect(self) -> None:
-        """Connect where there is no connection: whatever fails in here, no command was sent.
+        """Connect if there is no connection. An error raised here means that no command was sent.
 
         Raises:
             RedisError: no connection can be had.
@@ -146,7 +146,7 @@ class RedisWire:
         return self._replies
 
     async def send(self, *arguments: str | bytes | int | float) -> None:
-        """Send a command whose reply comes with `read`, on a connection that has subscribed; raises as `execute`."""
+        """Send a command on a subscribed connection, whose reply comes with `read`; raises as `execute`."""
         self._live().write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
 
     async def read(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the client's own
@@ -176,7 +176,7 @@ class RedisWire:
         return self._replies
 
     async def replicated(self, replicas: int) -> None:
-        """Wait until so many replicas have what this connection has written last (WAIT).
+        """Wait until this many replicas have acknowledged the last write of this connection (WAIT).
 
         Raises:
             NotReplicated: fewer have it, after half the time for a reply.
@@ -201,7 +201,7 @@ class RedisWire:
 
 
 class RedisLink:
-    """Connections to Redis and what is known of their health.
+    """Connections to Redis and their health.
 
     Each part of the server that is at work with Redis all the time reports under its name: `succeeded` after a round
     trip, `recover` after an error, which waits for the next attempt. The link is healthy while no part is failing: a
@@ -256,7 +256,7 @@ class RedisLink:
         return wire
 
     def adopt(self, client: Redis) -> None:
-        """Drop this client's connections, too, when Redis is lost or moves; whoever made it closes it."""
+        """Also drop this client's connections when Redis is lost or moves; the client's owner closes it."""
         self._clients.append(client)
 
     def expect(self, by: str) -> None:

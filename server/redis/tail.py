@@ -1,4 +1,4 @@
-"""Reading the oldest entries of a list by bytes: whatever stands in it, no more is in hand than was asked for.
+"""Reads the oldest entries of a list in a bounded number of bytes, whatever the size of the entries.
 
 Redis tells how many entries a list has, never how long they are. So a script reads them one at a time and stops at the
 limit: the one that passes it is the only one beyond. An entry that is longer than its reader takes is read once. The
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 HEAD_BYTES = 4096
 """Bytes of an oversized entry that its stub keeps: as many as a dead letter shows."""
 MARK = b"\x00oversized "
-"""What a stub begins with; no JSON does."""
+"""First byte of a stub; no JSON document begins with it."""
 _LONGEST_STUB = HEAD_BYTES + 64
 
 TAIL = """

@@ -1,4 +1,4 @@
-"""What a state store is, whatever it keeps its records in, and what can go wrong with it.
+"""The interface of a state store, whatever its backend, and its errors.
 
 Every method raises a `StateError` that names key and operation. Which one says what to do next:
 
@@ -43,7 +43,7 @@ class StateTimeout(StateError):
 
 
 class StateReadOnly(StateError):
-    """The store answers and refuses writes: it is a replica, or cannot keep what it is given."""
+    """The store answers and refuses writes: it is a replica, or has no room."""
 
 
 class StateOutOfMemory(StateError):

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 
 class TransactionStatus(StrEnum):
-    """Where a transaction is in its life."""
+    """States of a transaction."""
 
     ACTIVE = "active"
     COMPLETED = "completed"
@@ -33,7 +33,7 @@ class LastCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What is known of a charge point.
+    """The stored record of a charge point.
 
     Attributes:
         id: the charge point id.
@@ -65,7 +65,7 @@ class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a connector.
+    """The stored record of a connector.
 
     Attributes:
         status, error_code: as the last StatusNotification said (OCPP 1.6 section 6.47).

@@ -165,7 +165,7 @@ return {'written', removed}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store takes.
+    """Limits of a store.
 
     Attributes:
         value_bytes: the largest record, or value of a configuration key with its name, as JSON in bytes.
@@ -187,7 +187,7 @@ _write, _delete, _delete_charge_point = Script(_WRITE), Script(_DELETE), Script(
 
 
 class _Work(NamedTuple):
-    """What the scripts check and do."""
+    """Types to check, conditions and operations of one script call."""
 
     types: list[tuple[str, str]]
     conditions: list[tuple[str, str | bool, str | bool]]
@@ -195,7 +195,7 @@ class _Work(NamedTuple):
 
 
 class RedisStateStore:
-    """A `StateStore` in Redis; see there for what the methods do and raise.
+    """A `StateStore` in Redis; `StateStore` documents the methods and their errors.
 
     Args:
         client: connections to Redis that hand out bytes; the caller closes them.
@@ -787,7 +787,7 @@ class RedisStateStore:
 
 
 async def run(operation: str, key: str, awaitable: Any) -> Any:
-    """Await a reply of Redis; whatever goes wrong becomes a `StateError`."""
+    """Await a reply of Redis; any error becomes a `StateError`."""
     try:
         return await awaitable
     except RedisError as error:
@@ -860,14 +860,14 @@ def _texts(key: str, members: list[bytes], operation: str, problems: list[Corrup
 
 
 def _note(error: CorruptState, problems: list[CorruptState] | None) -> None:
-    """What cannot be read ends a reading, unless whoever reads wants the rest all the same."""
+    """A record that cannot be read raises its error, unless the caller collects such errors."""
     if problems is None:
         raise error
     problems.append(error)
 
 
 def _state_error(error: RedisError, key: str, operation: str) -> StateError:
-    """The typed error for what Redis or the client library said."""
+    """The typed error for an error of Redis or of the client library."""
     text = str(error)
     if isinstance(error, RedisTimeoutError):
         return StateTimeout(key, f"no answer in time: {text}", operation)
