@@ -1,4 +1,4 @@
-"""Simulated charge points on real WebSockets, and what they see."""
+"""Simulated charge points on real WebSockets, and the frames that they exchange."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["ChargePointLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Takeover, Volume):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary

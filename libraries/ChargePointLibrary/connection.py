@@ -28,7 +28,7 @@ CONNECTED = 101
 
 
 class Connection(ConnectingComponent):
-    """Connecting, disconnecting, and what became of it."""
+    """Keywords that connect and disconnect charge points, and judge their connections."""
 
     @keyword(tags=("charge point", "connection"))
     def use_gateway(self, url: str, *, target: str = "reference", alias: str = "gateway") -> None:
@@ -113,7 +113,7 @@ class Connection(ConnectingComponent):
     def reconnect_charge_point(
         self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> None:
-        """Connects a charge point that was connected before; its configuration and what it received stay.
+        """Reconnects a charge point; its configuration and its received frames are kept.
 
         Args:
             alias: which charge point.

@@ -92,7 +92,7 @@ class Fleets(ConnectingComponent):
 
     @keyword(tags=("charge point", "send", "load", "transaction"))
     def stop_charging_fleet(self, alias: str = "fleet") -> FleetReport:
-        """Has the charge points of a fleet end the message that they are at, and returns what became of all messages.
+        """Lets each charge point of a fleet finish its current message, and returns the outcome of all messages.
 
         Nothing is judged here. The charge points stay connected, and their frames are kept.
 

@@ -1,4 +1,4 @@
-"""Keywords about what went over the wire."""
+"""Keywords about frames on the wire."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Frames(PointComponent):
         action: str | None = None,
         since: int | Frame = 0,
     ) -> list[Frame]:
-        """Returns what a charge point received, oldest first.
+        """Returns the frames that a charge point received, oldest first.
 
         Args:
             alias: which charge point.
@@ -70,7 +70,7 @@ class Frames(PointComponent):
         action: str | None = None,
         since: int | Frame = 0,
     ) -> list[Frame]:
-        """Returns what a charge point sent, oldest first.
+        """Returns the frames that a charge point sent, oldest first.
 
         Args:
             alias: which charge point.
@@ -138,7 +138,7 @@ class Frames(PointComponent):
 
     @keyword(tags=("charge point", "frames", "state", "getter"))
     def get_charge_point_history(self, charge_points: Sequence[str] | None = None) -> PointHistory:
-        """Returns what charge points sent and what became of it, for `State Should Equal The Model`.
+        """Returns the messages that charge points sent and their outcomes, for `State Should Equal The Model`.
 
         A CALL without an answer may have been applied or not. The state has to be compared before the charge points are
         removed.

@@ -18,7 +18,7 @@ from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
 
 SEND_SECONDS = 10.0
-"""How long a gateway that does not read may hold up a frame."""
+"""Maximum time for sending a frame to a gateway that does not read."""
 
 
 class Messages(PointComponent):
@@ -290,7 +290,7 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Answer:
-        """Sends any CALL, valid or not, and returns the answer, whatever it is.
+        """Sends any CALL, valid or not, and returns the answer, a CALLERROR included.
 
         Args:
             action: the action; it need not exist.
@@ -369,7 +369,7 @@ class Messages(PointComponent):
 
     @keyword(tags=("charge point", "send", "invalid"))
     def send_raw_frame(self, data: str | bytes, alias: str = ALIAS) -> Frame:
-        """Sends a WebSocket frame exactly as it is, whatever is outstanding, and returns at once.
+        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.

@@ -1,4 +1,4 @@
-"""Keywords that make passwords and certificates for a gateway that asks charge points who they are."""
+"""Keywords that make passwords and certificates for gateways with authentication."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ class Takeover(ConnectingComponent):
 
     @keyword(tags=("charge point", "command", "getter"))
     def stop_crossing_calls(self) -> CrossingReport:
-        """Ends what `Cross Calls` began, and returns what became of it.
+        """Stops the traffic of `Cross Calls`, and returns the outcome.
 
         Returns:
             `commands` that came, those that `crossed` a CALL, `calls`, `answered` (once), `answered_twice`,

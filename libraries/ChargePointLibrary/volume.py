@@ -40,7 +40,7 @@ class Volume(ConnectingComponent):
         payload: Mapping[str, Any] | None = None,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> Exchange:
-        """Has many charge points send a message at the same time, and returns what became of all of them.
+        """Sends a message from many charge points at the same time, and returns the outcome of all messages.
 
         Nothing is judged here; `All Should Be Answered` does that.
 
@@ -123,7 +123,7 @@ class Volume(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends all invalid frames of a file, each on a connection of its own, and returns what became of them.
+        """Sends all invalid frames of a file, each on a connection of its own, and returns the outcome of each.
 
         In front of each frame and behind it, a valid Heartbeat is sent; where the connection was closed, after a new
         connection. Nothing is judged here but that a sound charge point is served.
@@ -166,7 +166,7 @@ class Volume(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends many different invalid frames from many charge points at once, and returns what became of them.
+        """Sends many different invalid frames from many charge points at once, and returns the outcomes.
 
         Each is a valid message that was broken in one place by chance, as `Queue Generated Invalid Messages` of
         RedisQueueLibrary breaks them. Behind each frame its charge point sends a valid Heartbeat, after a new

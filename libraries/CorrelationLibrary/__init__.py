@@ -1,4 +1,4 @@
-"""Commands to charge points and their answers: whether each caller gets its own, and what is left behind."""
+"""Commands to charge points and their answers: each caller gets its own answer, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["CorrelationLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, AnswerKeywords, Connection, Counting, Direct, Sending, Traffic):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary

@@ -16,7 +16,7 @@ from ocpp_resilience.waiting import seconds
 
 
 class AnswerKeywords(LineComponent):
-    """What charge points were sent, and what they say."""
+    """Keywords that script the answers of charge points, and list the commands that they received."""
 
     @keyword(tags=("commands", "getter", "charge_point"))
     def wait_for_received_commands(

@@ -1,4 +1,4 @@
-"""What the keyword components share."""
+"""Shared parts of the keyword components."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Line:
         self._token = token
 
     def inspect(self) -> Correlations:
-        """What the system says of its correlations."""
+        """Access to the correlation counts of the system under test."""
         return inspect_correlations(self.client.url, self.target, token=self._token)
 
     def close(self) -> None:
-        """Break off what waits, and remove the charge points."""
+        """Cancel waiting commands, and remove the charge points."""
         try:
             if self.traffic is not None:
                 self.traffic.close()

@@ -1,4 +1,4 @@
-"""Keywords that look at what the system counts."""
+"""Keywords about the correlation counts of the system under test."""
 
 from __future__ import annotations
 
@@ -245,7 +245,8 @@ def _wait_for_number(
     timeout: timedelta | float,
     failure: str,
 ) -> int:
-    """Ask for a number, less what is known to wait, until it is the expected one; `failure` goes before what it was."""
+    """Poll a count, less the known waiting commands, until it has the expected value; `failure` begins the error
+    message."""
     seen = ""
 
     def as_expected() -> int | None:

@@ -1,4 +1,4 @@
-"""Keywords that send commands, and judge what their callers were told."""
+"""Keywords that send commands, and judge the responses to their callers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Command:
-        """Sends one command and waits until the caller was told what became of it, whatever that is.
+        """Sends one command and waits for its outcome, a failure included.
 
         Args:
             action: the OCPP action; the target's profile says which there are.
@@ -117,7 +117,7 @@ class Sending(LineComponent):
         timeout: timedelta | None = None,
         alias: str = "commands",
     ) -> Commands:
-        """Waits until every caller was told something, whatever that is.
+        """Waits until every caller has a response, a failure included.
 
         Args:
             commands: what was started.
@@ -241,7 +241,7 @@ class Sending(LineComponent):
     def send_every_command(
         self, charge_point: str, *, timeout: timedelta | None = None, alias: str = "commands"
     ) -> Commands:
-        """Sends one of each command that the target's profile knows, at the same time, and waits for what comes of it.
+        """Sends one of each command in the target's profile at the same time, and waits for the outcomes.
 
         Args:
             charge_point: whom they are for.

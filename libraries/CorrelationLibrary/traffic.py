@@ -123,7 +123,7 @@ class Traffic(LineComponent):
 
     @keyword(tags=("commands", "send", "ledger"))
     def stop_command_traffic(self, *, alias: str = "commands") -> TrafficReport:
-        """Ends what `Start Command Traffic` began, once every caller was told something.
+        """Stops the traffic of `Start Command Traffic`, once every caller has its response.
 
         Args:
             alias: which commands.

@@ -20,7 +20,7 @@ from ocpp_resilience.robot.variables import output_folder
 from ocpp_resilience.text import examples
 
 OF_A_LOAD = {"msg/s", "x", "ms"}
-"""Units of values that say something only where the load was what it was meant to be."""
+"""Units of values that are valid only if the generator kept to its schedule."""
 
 
 class Measurements(Component):
@@ -116,7 +116,7 @@ class Measurements(Component):
 
     @keyword(tags=("evidence",))
     def skip_as_inconclusive(self, reason: str, *, requirement: str | None = None) -> None:
-        """Skips the test, since what was seen decides nothing about the system.
+        """Skips the test, since its observations decide nothing about the system.
 
         Args:
             reason: why, in words.
@@ -139,7 +139,7 @@ class Measurements(Component):
 
     @keyword(tags=("evidence", "getter"))
     def get_examples(self, found: Sequence[object], *, most: int = 3) -> str:
-        """Returns the first few of what was found, and how many more there are, as one line for a failure message.
+        """Returns the first few findings and the number of the others, as one line for a failure message.
 
         Args:
             found: what was found; anything that has a text.
@@ -295,12 +295,12 @@ class Measurements(Component):
 
 
 def _unproven(test: TestIdentity) -> list[str]:
-    """The faults of a test that nothing proves, each with what was seen."""
+    """The unproven faults of a test, each with the observation."""
     return [f"{fault}: {fault.proof or 'nothing was seen'}" for fault in JOURNAL.unproven(test.suite, test.test)]
 
 
 def _doubts(judgement: Judgement) -> list[str]:
-    """What made the loads of this test inconclusive, where that matters for a value.
+    """The reasons why the loads of this test are inconclusive for a value.
 
     A generator that is late makes a load smaller and its times longer. So a rate, a ratio or a time that is kept all
     the same is doubtful; what is missed may be the generator's fault, but for something that must never happen at all.

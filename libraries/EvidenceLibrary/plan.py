@@ -1,4 +1,4 @@
-"""What a run is going to do: its suites are known before its first keyword."""
+"""The plan of a run: its suites are known before the first keyword."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ocpp_resilience.robot.library import Component, keyword
 
 
 class Plan(Component):
-    """Which requirements are proven later on."""
+    """The requirements that later tests of the run prove."""
 
     def __init__(self) -> None:
         self._files: list[set[str | None]] = []

@@ -1,4 +1,4 @@
-"""Keywords that watch what a system uses and holds while something else goes on."""
+"""Keywords that sample resource use in the background."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Sampling(Component):
         token: str = "",
         **processes: int | None,
     ) -> None:
-        """Takes samples of what a system uses and holds, in the background.
+        """Samples resource use and counts of the system in the background.
 
         Of processes, and of those under them: memory and processor time. Of Redis, by its own word, so that it may run
         in a container or elsewhere: `redis`, its memory and processor time; `queue depth`; `Redis clients`; and `charge
@@ -124,7 +124,7 @@ class Sampling(Component):
         warm_up: timedelta = timedelta(seconds=10),
         required: timedelta = timedelta(minutes=10),
     ) -> MemoryGrowth | None:
-        """Ends a sampling, draws what was seen with the faults shaded, and returns how the memory of a process grew.
+        """Stops sampling, draws the series with the faults shaded, and returns the memory growth of a process.
 
         The slope after the warm-up is Theil and Sen's, with its 95 % confidence interval, and extrapolated to the
         required time.

@@ -1,4 +1,4 @@
-"""Keywords that check what a run is given with `robot --variable`, before anything is begun with it."""
+"""Keywords that validate the variables of a run (`robot --variable`) before anything starts."""
 
 from __future__ import annotations
 

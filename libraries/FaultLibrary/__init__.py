@@ -18,7 +18,7 @@ __all__ = ["FaultLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Commands, Lifecycle, Network, RedisItself, Schedules):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary

@@ -150,7 +150,8 @@ class Network(FaultKeywords):
 
     @fault_keyword(NatTimeout)
     def forget_idle_connections(self, idle: timedelta = timedelta(seconds=2), *, alias: str = "faults") -> FaultRecord:
-        """Forgets connections that are idle, as a router with NAT does: nothing passes any more, and nobody is told.
+        """Drops idle connections silently, as a router with NAT does: nothing passes any more, and no side gets an
+        error.
 
         The proof waits for `idle` once. Connections that lost something are closed when it is healed.
 

@@ -1,4 +1,4 @@
-"""What the components of FaultLibrary share."""
+"""Shared parts of the components of FaultLibrary."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class FaultState:
     def subjects(
         self, alias: str, *, redis: str = "redis", server: str = "server", target: str = "reference"
     ) -> Subjects:
-        """What faults act on; looked up now, in Robot's own thread. What is absent fails the fault that needs it."""
+        """The subjects of faults, looked up now in Robot Framework's own thread. A missing one fails the faults that
+        need it."""
         path = self.paths.get(alias)
         service, system = (
             _found("RedisServiceLibrary", "services", redis),
@@ -89,7 +90,7 @@ class FaultState:
             self.paths.get(alias).api.needs_own(f"'{kind.name}'")
 
     def external(self, alias: str) -> str | None:
-        """The name of the Redis behind a proxy, if it is somebody else's: only the way to it may be disturbed."""
+        """The name of an external Redis behind a proxy, if it is one: only its network may be disturbed."""
         service = self._service(alias)
         return service.name if isinstance(service, ExternalRedis) else None
 
@@ -107,7 +108,7 @@ class FaultState:
         return None
 
     def heal(self, alias: str | None = None) -> int:
-        """End whatever lasts; returns how many faults that were.
+        """End all faults that last; returns their number.
 
         Args:
             alias: a fault proxy; the schedules of other ones go on then.
@@ -120,7 +121,7 @@ class FaultState:
         return count + self.injector.heal_all()
 
     def heal_one(self, record: FaultRecord) -> None:
-        """End one fault, whoever began it."""
+        """End one fault, of any keyword or schedule."""
         for injector in (self.injector, *(run.injector for run in self.runs.values())):
             injector.heal(record)
 
@@ -135,7 +136,7 @@ class FaultState:
 
 
 def registry_of(library: str, attribute: str) -> Registry[Any]:
-    """What another library has started.
+    """The registry of objects that another library has started.
 
     Raises:
         UsageError: the suite does not use that library.

@@ -1,4 +1,4 @@
-"""Load: a fleet of charge points in processes of its own, and what it measures."""
+"""Load: a fleet of charge points in processes of their own, and its measurements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA = shipped("resources", "load_test_data.json")
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Capacity, Floods, Loads, State):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary

@@ -46,7 +46,7 @@ class Capacity(Component):
         longest: timedelta = timedelta(seconds=20),
         processes: int = 1,
     ) -> LoadResult:
-        """Raises the rate step by step until the answers slip, then measures what the server answers at its limit.
+        """Raises the rate step by step until answers are late, then measures the throughput at that limit.
 
         A schedule can slip because the server does not answer, or because the generator does not send and read; the
         last second before says which (round trips against the generator's own lateness, and its processor time).
@@ -175,7 +175,7 @@ class Capacity(Component):
         factor: float = 2.0,
         timeout: timedelta = timedelta(seconds=60),
     ) -> float:
-        """Waits until the median response time is no more than `factor` times what it was before the load.
+        """Waits until the median response time is at most `factor` times the median before the load.
 
         Args:
             normal: what `Measure Response Time` returned before.

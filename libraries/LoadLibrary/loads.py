@@ -1,4 +1,4 @@
-"""Keywords that send a load and look at what it measured."""
+"""Keywords that run a load and return its measurements."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Loads(Component):
         commands: bool = False,
         per_connection: int = 5,
     ) -> LoadProfile:
-        """Returns what charge points do, for `profile` of `Start Load` and `Run Load`.
+        """Returns a load profile, the behaviour of charge points, for `profile` of `Start Load` and `Run Load`.
 
         Args:
             activity: `heartbeat`, `session`, `mix` or `churn`.
@@ -230,7 +230,7 @@ class Loads(Component):
 
     @keyword(tags=("load", "wait"))
     def wait_for_load(self, alias: str = "load", *, timeout: timedelta | None = None) -> LoadResult:
-        """Waits until a load has ended, and returns what it measured.
+        """Waits until a load has ended, and returns its result.
 
         Args:
             alias: which load.
@@ -255,7 +255,7 @@ class Loads(Component):
 
     @keyword(tags=("load",))
     def run_load(self, alias: str = "load", **options: Any) -> LoadResult:
-        """Sends a load, waits until it has ended, and returns what it measured.
+        """Runs a load to its end, and returns its result.
 
         Args:
             alias: the name of this load in the other keywords.
@@ -281,7 +281,7 @@ class Loads(Component):
 
     @keyword(tags=("load",))
     def stop_load(self, alias: str = "load", *, timeout: timedelta = timedelta(seconds=40)) -> LoadResult:
-        """Ends a load in order, and returns what it measured: nothing new is begun, what was begun is ended.
+        """Stops a load in order and returns its result: no new sessions begin, running ones are finished.
 
         Args:
             alias: which load.

@@ -1,4 +1,4 @@
-"""Keywords that compare what a load did with what the system kept of it."""
+"""Keywords that compare the results of a load with the state of the system."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class State(Component):
 
     @keyword(tags=("load", "state"))
     def compare_state_with_load(self, result: LoadResult, *, all_known: bool = False) -> StateReport:
-        """Compares the transactions that are kept with what the load's charge points know of them.
+        """Compares the stored transactions with those of the load's charge points.
 
         Owner, connector, id tag, start and stop of the meter, and the status have to be the same; no transaction id is
         given twice; indexes and transactions belong together, nothing that is over is active, and no charge point that
@@ -75,7 +75,7 @@ class State(Component):
 
     @keyword(tags=("load", "ledger"))
     def judge_load_ledger(self, results: LoadResult | Sequence[LoadResult], *, fail: bool = True) -> LedgerReport:
-        """Judges from the ledgers of loads what was lost, answered twice or out of order, or applied although refused.
+        """Judges the ledgers of loads: messages lost, answered twice, out of order, or applied although refused.
 
         The state is read first, so that starts and stops of transactions that were acknowledged have to be found in it.
         Where the target keeps transactions elsewhere, or says nothing of them, the ledger is judged alone.
@@ -116,7 +116,7 @@ class State(Component):
         return report
 
     def _transactions_are_in_redis(self) -> bool:
-        """Whether what became of transactions can be looked up; the ledger is judged without it, too."""
+        """True if the state of transactions can be read; the ledger is judged without it, too."""
         aim = self._shop.aimed()
         described = aim.target.state.transaction
         return aim.redis is not None and described is not None and described.path is None

@@ -1,4 +1,4 @@
-"""The server under test: its life, its health, its log and what it uses."""
+"""The server under test: its lifecycle, health, log and resource use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["OcppServerLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Endpoints, HealthWatch, Kept, Lifecycle, Log, Targets, Usage):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
@@ -77,7 +77,7 @@ class OcppServerLibrary(_Keywords):
 
 
 def _close(server: OcppServer) -> None:
-    """What was done to a server lasts no longer than the server."""
+    """Close a server; its faults and its sampling end with it."""
     RECORDER.unwatch(server)
     try:
         server.close()

@@ -25,7 +25,7 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "getter"))
     def get_free_port(self) -> int:
-        """Returns a port of 127.0.0.1 that nobody uses, for a server that has to listen on the same one in each life.
+        """Returns a free port of 127.0.0.1, for a server that listens on the same port after a restart.
 
         Raises:
             ServiceError: there is none.
@@ -220,7 +220,7 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "inspection", "getter"))
     def get_processor_inspection(self, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the server's processor says of itself.
+        """Returns the status of the server's processor.
 
         Args:
             alias: which server.

@@ -1,4 +1,4 @@
-"""Keywords that read what the server keeps."""
+"""Keywords that read the state that the server stores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Kept(Component):
 
     @keyword(tags=("server", "state", "getter"))
     def get_charge_point_record(self, charge_point: str, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the system keeps of a charge point.
+        """Returns the stored record of a charge point.
 
         Where it is read, from Redis or over HTTP, and what its fields are called there is in the target profile
         (`state`). A target that does not say so skips the test.
@@ -55,7 +55,7 @@ class Kept(Component):
 
     @keyword(tags=("server", "state", "getter"))
     def get_transaction_record(self, transaction: int, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the system keeps of a transaction, as `Get Charge Point Record` does of a charge point.
+        """Returns the stored record of a transaction, as `Get Charge Point Record` does for a charge point.
 
         Args:
             transaction: its id.
@@ -160,7 +160,7 @@ class Kept(Component):
     def state_should_equal_the_model(
         self, *histories: History, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
     ) -> StateComparison:
-        """Fails unless all answers, and what the system keeps, are as a model of the protocol computes them.
+        """Fails unless all answers and the stored state equal the results of a model of the protocol.
 
         Args:
             histories: as `Compare State With The Model`.

@@ -368,7 +368,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "lifecycle"))
     def remove_server(self, *, alias: str = "server", missing_ok: bool = False) -> None:
-        """Ends the server in whatever state it is, and removes its log; the alias is free then.
+        """Ends the server in any state, and removes its log; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
 

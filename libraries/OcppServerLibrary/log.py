@@ -27,7 +27,7 @@ class Log(Component):
         self._servers = servers
 
     def _with_records(self, alias: str) -> OcppServer:
-        """The server; one whose log is not declared as data could only be accused of what nobody can read."""
+        """The server, if its log is declared as data; otherwise its log cannot be judged."""
         server = self._servers.get(alias)
         target = server.target
         if not target.has(Capability.LOG_RECORDS):
@@ -198,7 +198,7 @@ class Log(Component):
 
     @keyword(tags=("server", "log", "getter", "security"))
     def count_lines_of_server_log(self, *texts: str, alias: str = "server") -> int:
-        """Returns how many lines of what the server wrote contain one of the texts; a password, for example.
+        """Returns the number of lines of the server's output that contain one of the texts, for example a password.
 
         Args:
             texts: what is looked for.
@@ -217,7 +217,7 @@ class Log(Component):
 
     @keyword(tags=("server", "log", "diagnosis"))
     def get_server_log(self, *, alias: str = "server", lines: int = 50) -> str:
-        """Returns the last lines of what the server wrote to standard output and standard error.
+        """Returns the last lines of the server's standard output and standard error.
 
         Args:
             alias: which server.

@@ -1,4 +1,4 @@
-"""Keywords that ask what a target can do."""
+"""Keywords about the capabilities of a target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.robot.library import Component, keyword
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
-"""What pipelines call the commit that they test."""
+"""Variables by which CI systems name the commit under test."""
 
 
 class Targets(Component):
@@ -76,7 +76,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def target_supports(self, capability: Capability, *, target: str = "reference") -> bool:
-        """Returns whether the target has a capability; for what is prepared only where it is needed.
+        """Returns whether the target has a capability; for set-up that only some tests need.
 
         Args:
             capability: for example `state keys`.
@@ -91,7 +91,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def describe_target(self, *, target: str = "reference") -> dict[str, str]:
-        """Returns what the page says of what was tested, by name.
+        """Returns the description of the system under test on the page, by field.
 
         Args:
             target: a bundled target profile, or the path of one.

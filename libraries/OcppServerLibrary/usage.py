@@ -1,4 +1,4 @@
-"""Keywords that measure what the server uses."""
+"""Keywords that measure the server's resource use."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Usage(Component):
 
     @keyword(name="Start Watching Server CPU", tags=("server", "measurement"))
     def start_watching_server_cpu(self, *, alias: str = "server") -> None:
-        """Notes the processor time that the server has used so far; `Get Watched Server CPU` says what came since.
+        """Starts measuring processor time; `Get Watched Server CPU` returns the use since then.
 
         Nothing runs in the background, so that other keywords can go on meanwhile.
 

@@ -43,14 +43,14 @@ if TYPE_CHECKING:
         Traces,
         Volume,
     ):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
 
 
 class RedisQueueLibrary(_Keywords):
-    """Puts messages of charge points on the request queue, and follows what becomes of them.
+    """Puts messages of charge points on the request queue, and follows each to its outcome.
 
     `Open Queue` connects to the Redis of a system under test; key names and message format come from its target
     profile. Several queues have an `alias` each; the keywords work on `queue` unless told otherwise.

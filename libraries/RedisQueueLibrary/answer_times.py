@@ -16,7 +16,7 @@ from ocpp_resilience.waiting import in_words, seconds, wait_until
 from RedisQueueLibrary.base import QueueComponent
 
 NORMAL_FACTOR = 2.0
-"""An answer time counts as normal up to this multiple of what it was before: R18.5 draws the line there too."""
+"""An answer time counts as normal up to this multiple of the time before, the threshold of R18.5."""
 
 
 class Timing(QueueComponent):
@@ -81,7 +81,7 @@ class Timing(QueueComponent):
         samples: int = 20,
         alias: str = "queue",
     ) -> float:
-        """Waits until answers take no longer than twice what they took before, and returns the seconds until then.
+        """Waits until answers take at most twice the time before, and returns the seconds until then.
 
         Medians are compared, each of so many Heartbeats one after the other.
 

@@ -44,7 +44,7 @@ class Answers(QueueComponent):
 
     @keyword(tags=("queue", "getter", "answer"))
     def get_answer_values(self, messages: SentMessages, field: str, *, alias: str = "queue") -> list[Any]:
-        """Returns what stands in one field of the answers to messages, in the messages' order.
+        """Returns one field of the answers to messages, in the messages' order.
 
         Args:
             messages: what a sending keyword returned.
@@ -76,7 +76,7 @@ class Answers(QueueComponent):
         timeout: timedelta | None = None,
         alias: str = "queue",
     ) -> Answer:
-        """Waits for the answer to a message, whatever it is, and returns it.
+        """Waits for the answer to a message, a CALLERROR included, and returns it.
 
         Args:
             message: what a sending keyword returned; or name the message by the next two arguments.

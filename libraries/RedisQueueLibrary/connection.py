@@ -24,7 +24,7 @@ REMOVAL_TIMEOUT = 5.0
 
 
 def close_queue(client: QueueClient) -> None:
-    """Remove what was written through `client`, and close its connections."""
+    """Remove the data written through `client`, and close its connections."""
     try:
         if client.wrote_something:
             logger.info(f"Test data at the end: {client.remove_data(timeout=REMOVAL_TIMEOUT)}.")
@@ -103,7 +103,7 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "lifecycle"))
     def connect_queue_to_gateway(self, gateway_url: str, *, alias: str = "queue") -> None:
-        """Says where charge points connect, for a target whose messages go through their WebSockets.
+        """Sets the address of the gateway, for a target whose messages go through charge points' WebSockets.
 
         For every other target (`queue.kind` in its profile is not `none`) nothing is done.
 
@@ -153,7 +153,7 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "target"))
     def skip_unless_messages_wait(self, *, alias: str = "queue") -> None:
-        """Skips the test, with the reason, when messages are lost that nobody listens to, as on a Redis channel.
+        """Skips the test if the transport loses messages without a subscriber, as a Redis channel does.
 
         Args:
             alias: which queue; its target profile says it (`queue.kind`).
@@ -206,7 +206,7 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "lifecycle"))
     def close_queue(self, *, alias: str = "queue") -> None:
-        """Closes a queue and removes what was written through it.
+        """Closes a queue and removes the data written through it.
 
         Not needed at the end of a suite, where this happens by itself.
 

@@ -20,7 +20,7 @@ class DeadLetters(QueueComponent):
 
     @keyword(tags=("queue", "getter", "dead letters"))
     def mark_dead_letters(self, *, alias: str = "queue") -> DeadLetterMark:
-        """Returns the present place in the dead letters, so that later keywords look only at what came after it.
+        """Returns the current position in the dead letters, so that later keywords look only at newer ones.
 
         A target without dead letters has such a place too; the keywords that read them skip the test then.
 

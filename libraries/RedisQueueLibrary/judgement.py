@@ -40,7 +40,7 @@ class Judgement(QueueComponent):
 
     @keyword(tags=("queue", "getter", "state"))
     def get_message_history(self, *, alias: str = "queue") -> QueueHistory:
-        """Returns what was queued and what became of it, for `State Should Equal The Model` of OcppServerLibrary.
+        """Returns the queued messages and their outcomes, for `State Should Equal The Model` of OcppServerLibrary.
 
         Args:
             alias: which queue.
@@ -59,7 +59,7 @@ class Judgement(QueueComponent):
 
     @keyword(tags=("queue", "state"))
     def forget_message_history(self, *, alias: str = "queue") -> None:
-        """Takes what was queued up to now out of the message history: a failed test is not held against the next one.
+        """Removes the messages up to now from the message history, so that a failed test does not affect the next one.
 
         The state of charge points that were used is not compared any more, when they are used again either.
 
@@ -77,7 +77,7 @@ class Judgement(QueueComponent):
     def get_answer_report(
         self, messages: SentMessages | SentMessage | list[SentMessage], *, alias: str = "queue"
     ) -> AnswerReport:
-        """Returns what became of messages up to now, without waiting and without judging.
+        """Returns the outcomes of messages up to now, without waiting and without judging.
 
         Args:
             messages: what a sending keyword returned.

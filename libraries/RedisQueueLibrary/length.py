@@ -53,7 +53,7 @@ class Length(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def ensure_queue_is_empty(self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "queue") -> bool:
-        """Waits until no message is queued; if that takes too long, what this run wrote is removed, with a warning.
+        """Waits until no message is queued; after the timeout, the messages of this run are removed with a warning.
 
         For setups: a test that left messages which nobody takes is not to take those behind it along.
 

@@ -1,4 +1,4 @@
-"""Keywords about what a run leaves behind in Redis."""
+"""Keywords about the keys that a run leaves behind in Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Traces(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def remove_test_data(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> RemovedData:
-        """Removes what this run wrote through a queue, and nothing else.
+        """Removes the data that this run wrote through a queue, and nothing else.
 
         That is: its messages that are still queued; the answers to its charge points; what the system keeps about these
         charge points, their connectors and their transactions, found through the indexes; its dead letters. Nothing is
@@ -56,7 +56,7 @@ class Traces(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def adopt_charge_points(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
-        """Has `Remove Test Data` also remove what the system keeps about charge points that the run invented.
+        """Makes `Remove Test Data` also remove the system's records of charge points that the run invented.
 
         This is for charge points whose messages did not come through the queue, but over a WebSocket. They must have
         ids that nobody else uses: nothing of theirs counts as foreign.

@@ -181,7 +181,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("redis", "lifecycle"))
     def remove_redis(self, alias: str = "redis", *, missing_ok: bool = False) -> None:
-        """Ends Redis in whatever state it is, and removes its data; the alias is free then.
+        """Ends Redis in any state, and removes its data; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         KeyKeywords,
         Transactions,
     ):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary

@@ -109,7 +109,7 @@ class Comparison(StateComponent):
 
     @keyword(tags=("state", "getter"))
     def get_differing_fields(self, read: object, written: object, *, ignore: list[str] | None = None) -> list[str]:
-        """Returns the fields in which what was read is not what was written, each with both values.
+        """Returns the fields that differ between the written and the read record, each with both values.
 
         Args:
             read: a record, or a list or mapping of records.

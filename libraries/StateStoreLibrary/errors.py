@@ -24,7 +24,7 @@ MANY = 1000
 
 @dataclass(slots=True)
 class AttemptReport:
-    """What came of one write of each kind.
+    """The results of one write of each kind.
 
     Attributes:
         errors: operation to the kind of its error; those that worked are not in it.

@@ -1,4 +1,4 @@
-"""What can go wrong with the state store, as keywords say it."""
+"""The errors of the state store, as keywords report them."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from StateStoreLibrary.integrity import find_partial_writes
 from StateStoreLibrary.session import StateSession
 
 LIVELY = (*SYSTEM_KEYS, "session", "requests", "shard")
-"""Keys that a running system writes for itself, whoever uses it: who is alive, and counters."""
+"""Keys that a running system writes for itself: signs of life and counters."""
 
 
 def changes_since(session: StateSession, before: KeySnapshot) -> KeyDifference:
-    """What is different now; keys of a running system's own do not count."""
+    """The differences; keys that a running system writes for itself do not count."""
     target = session.target
     ignore = [target.key_glob(name) for name in LIVELY if getattr(target.redis.keys, name) is not None]
     return compare(before, take_snapshot(session.clients, values=bool(before.values)), ignore=ignore)
@@ -151,7 +151,7 @@ class KeyKeywords(StateComponent):
 
     @keyword(tags=("state", "getter", "keys"))
     def find_partial_writes(self, *, alias: str = "state") -> list[str]:
-        """Returns what is only there in part: records without their index entries, and entries without their record.
+        """Returns incomplete entries: records without index entries, and index entries without a record.
 
         Args:
             alias: which store.

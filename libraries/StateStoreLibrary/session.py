@@ -1,4 +1,4 @@
-"""An open state store, and what was written through it."""
+"""An open state store, and the ids of the records written through it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TargetKeys(Keys):
 
 
 class StateSession:
-    """One store for the keywords, a plain connection for looking at keys, and the ids of what was written.
+    """A store for the keywords, a plain connection to look at keys, and the ids of the written records.
 
     Args:
         url: where Redis is.
@@ -89,7 +89,7 @@ class StateSession:
 
     @property
     def address(self) -> str:
-        """Where Redis is, without password."""
+        """The address of Redis, without password."""
         return shown_url(self.url)
 
     def another_store(self, *, connections: int = CONNECTIONS) -> RedisStateStore:
@@ -126,7 +126,7 @@ class StateSession:
             raise UsageError(str(error)) from None
 
     def close(self) -> None:
-        """Remove what was written through the store, and close its connections."""
+        """Remove the records written through the store, and close its connections."""
         try:
             self._remove_data()
         finally:

@@ -31,7 +31,7 @@ STARTED = datetime(2026, 1, 15, 10, 30, tzinfo=UTC).isoformat().replace("+00:00"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WritersResult:
-    """What concurrent writers came to.
+    """The result of concurrent writers.
 
     Attributes:
         writers: how many wrote at the same time.
@@ -163,7 +163,7 @@ async def update_by_many(
 
 @dataclass(slots=True, kw_only=True)
 class WritingReport:
-    """What became of writes that went on while Redis came and went.
+    """The outcome of writes that continued through outages of Redis.
 
     Attributes:
         acknowledged: records whose writing was acknowledged.
@@ -209,7 +209,7 @@ class Writing:
 
     @property
     def acknowledged(self) -> int:
-        """Records whose writing was acknowledged so far."""
+        """Records that were acknowledged so far."""
         return len(self._records)
 
     def stop(self) -> None:
