@@ -33,13 +33,13 @@ NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
 SOAK = "605s"
 """Ten minutes under load, and the little that it takes until all charge points are connected."""
 LIMIT = 20 * 60.0
-"""Seconds that a release may take; after that it is stopped, and what was not decided is undecided."""
+"""Time limit of a release in seconds; after it the run is stopped, and the remaining requirements are undecided."""
 END_LIMIT = 90.0
 """Seconds for Robot Framework to end in order once it was told to."""
 AGAIN = 4 * 60.0
 """Seconds that have to be left for tests that are run once more."""
 LONG = 120.0
-"""Seconds of a test that is not run once more: what it lacks is time."""
+"""Tests of at least this many seconds are not repeated: repetition would not give them the time that they lack."""
 MAY_PASS = {Kind.INCONCLUSIVE, Kind.SKIPPED}
 ROBOT_FAILED = 251
 """From here on Robot Framework's exit status says that it could not run at all: wrong options, no suites, stopped."""
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Run:
-    """A run of robot, perhaps with repetitions, and what it decides.
+    """A run of robot, perhaps with repetitions, and its verdict.
 
     Args:
         options: of the command line.
@@ -116,7 +116,7 @@ class Run:
         self._missing = [each for each in self._suites if not each.exists()]
 
     def to_its_decision(self) -> int:
-        """Run everything, say what it decides, and return the exit status."""
+        """Run everything, print the verdict, and return the exit status."""
         if self._missing:
             raise ResilienceError(f"There is no {self._missing[0]}.")
         began = time.time_ns()
@@ -131,7 +131,7 @@ class Run:
         return EXIT_STATUS[report.verdict]
 
     def _with_further_runs(self, first: Report) -> Report:
-        """Run again what the machine kept from deciding, and what a requirement asks to be run several times.
+        """Repeat tests that a busy machine left undecided, and tests of requirements that ask for repetitions.
 
         The page is one of all of these runs. A test that decided nothing is replaced by the next one that does; of
         those that are to be run several times, the worst counts.

@@ -38,7 +38,7 @@ class _ExplainingLoader(_NoKeyTwice, yaml.SafeLoader):
 
 
 def parse(text: str) -> tuple[yaml.Node | None, Any]:
-    """What a YAML text says.
+    """Parse a YAML text.
 
     Args:
         text: the text.

@@ -1,4 +1,4 @@
-"""How a charge point answers commands: sensibly by itself, or as the test says."""
+"""Answers of a charge point to commands: sensible defaults, or as scripted by the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANY = "*"
 
 
 class How(enum.Enum):
-    """What a charge point does with a command."""
+    """Reactions of a charge point to a command."""
 
     ACCEPT = "accept"
     OBEY = "obey"
@@ -31,7 +31,7 @@ class How(enum.Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Script:
-    """What to do with the commands of an action.
+    """The scripted reaction to the commands of an action.
 
     Attributes:
         how: what to do.
@@ -58,7 +58,7 @@ class Script:
 
 @dataclass(slots=True)
 class Behaviour:
-    """A charge point's configuration and what it was told to do with commands."""
+    """A charge point's configuration and its scripted reactions to commands."""
 
     version: Version = field(default_factory=ocpp_version)
     configuration: Settings = field(init=False)

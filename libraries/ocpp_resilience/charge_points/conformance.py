@@ -1,4 +1,4 @@
-"""Whether the other side kept to OCPP-J 1.6, judged by what went over a charge point's WebSocket."""
+"""Checks that the peer kept to OCPP-J, from the frames on a charge point's WebSocket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ANSWERS = (MessageType.CALLRESULT, MessageType.CALLERROR)
 
 @dataclass(slots=True)
 class OpenCalls:
-    """What a charge point sent on one connection, and how often each of it was answered.
+    """The CALLs that a charge point sent on one connection, and the number of answers to each.
 
     OCPP-J asks for message ids that are unique on the same connection (section 4.1.4); each connection has its own.
 
@@ -101,7 +101,7 @@ def violations(
     before: OpenCalls | None = None,
     behaviour: OcppBehaviour | None = None,
 ) -> list[str]:
-    """What the gateway did that it must not, one sentence each, in the order in which it happened.
+    """Protocol violations of the gateway, one sentence each, in the order in which they happened.
 
     These rules are checked on each connection by itself: each frame is an OCPP-J message (section 4.2); a command and
     the answer to a CALL are as the official schemas say; a command has an id that no command of the same connection had
@@ -188,7 +188,7 @@ class _Judge:
             self._note(frame, f"answers {frame.message_id}, which was not sent")
 
     def _check_values(self, call: Frame | None, answer: Frame) -> None:
-        """What a valid answer says has to be possible; the CALL may be no longer kept."""
+        """Check that the content of a valid answer is possible; the CALL may no longer be kept."""
         if (
             call is None
             or call.action is None

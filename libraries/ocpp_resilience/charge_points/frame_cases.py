@@ -1,4 +1,4 @@
-"""Files of invalid frames, and what becomes of each of them on a real connection.
+"""Files of invalid frames, and the outcome of each on a real connection.
 
     {"description": "...", "cases": [
         {"id": "call-2-elements", "title": "A CALL without action and payload.", "kind": "elements",
@@ -44,7 +44,7 @@ MOST_UNANSWERED = 3
 """After so many valid messages without an answer, a charge point gives up: each costs the whole time limit."""
 NOT_SENT = f"nothing: it was not sent, since {MOST_UNANSWERED} messages before went unanswered"
 ROOM = 240
-"""Characters for what went wrong in a summary."""
+"""Maximum number of characters of the problems in a summary."""
 GENERATED = "generated"
 """The kind of generated frames."""
 GENERATED_FOR = "GENERATED"
@@ -92,7 +92,7 @@ class FrameCase:
         return self.id
 
     def expected(self) -> str:
-        """What has to become of it, in words."""
+        """The expected outcome, in words."""
         ways = [f"the CALLERROR {self.code} to {self.answer_id}"] if self.code is not None else []
         if self.closed:
             ways.append(f"a close with {' or '.join(map(str, self.closed))}")
@@ -103,7 +103,7 @@ class FrameCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
-    """What became of a frame.
+    """The outcome of a frame.
 
     Attributes:
         case: the frame.
@@ -127,7 +127,7 @@ class Reaction:
 
     @property
     def difference(self) -> str:
-        """What was expected and what was seen."""
+        """The expected and the actual outcome."""
         behind = "" if self.answered_behind else ", and the next message was not answered"
         return f"expected {self.case.expected()}, seen {self.seen}{behind}"
 
@@ -139,7 +139,7 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReport:
-    """What became of all the frames.
+    """The outcome of all frames.
 
     Attributes:
         reactions: one for each frame.
@@ -197,7 +197,7 @@ class FrameReport:
 
 
 def _names(cases: Sequence[FrameCase]) -> str:
-    """The first of them, and what is wrong with it where its id does not say; and how many more."""
+    """The id of the first frame, its title if it is generated, and the number of the others."""
     first = cases[0]
     what = f" ({shortened(first.title.removesuffix('.'), 60)})" if first.kind == GENERATED else ""
     return f"{first.id}{what}" + (f" and {len(cases) - 1} more" if len(cases) > 1 else "")
@@ -410,7 +410,7 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
 
 
 async def send_frames(points: Sequence[ChargePoint], cases: Sequence[FrameCase], *, limit: float) -> FrameReport:
-    """Send the frames, the charge points taking turns, all at the same time, and see what becomes of each.
+    """Send the frames, distributed over the charge points, at the same time, and record the outcome of each.
 
     Behind each, a Heartbeat is sent, after a new connection if it was closed. What comes before its answer belongs to
     the frame: the messages of one charge point are answered in order.

@@ -1,4 +1,4 @@
-"""Where charge points connect: address, path, subprotocol, credentials, certificate."""
+"""Connection settings of charge points: address, path, subprotocol, credentials, certificate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TlsVersion(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """What a connection is made with beyond the address.
+    """Options of a connection besides its address.
 
     Attributes:
         password: for Basic authentication (OCPP security profile 1); `None` sends none.
@@ -71,7 +71,7 @@ class Gateway:
         self.target = target
 
     def url_of(self, charge_point_id: str) -> str:
-        """Where this charge point connects."""
+        """The URL to which this charge point connects."""
         return self.url + self.target.gateway_path(charge_point_id)
 
     async def open(self, charge_point_id: str, login: Login, *, limit: float) -> ClientConnection:

@@ -50,7 +50,7 @@ class Session:
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """What became of messages that many charge points sent.
+    """The outcome of messages of many charge points.
 
     Attributes:
         sent: how many messages were sent.

@@ -1,4 +1,4 @@
-"""Trying a profile part by part against its system: what works, what does not, and what is not declared.
+"""Tries a profile part by part against its system: parts that work, that fail, and that are not declared.
 
 Everything is tried as the suites would do it, with charge points of its own, which are removed again. What the profile
 does not declare is not looked for; what the system cannot do must not be in `capabilities`.
@@ -48,7 +48,7 @@ SILENCE = 1.0
 NOTICED = 10.0
 """Seconds within which a system says that Redis is away."""
 LEFT_BEHIND = 5.0
-"""Seconds that keys may take to vanish when what the check wrote is removed."""
+"""Time limit in seconds for the removal of the keys that the check wrote."""
 BROKEN = b'{"invalid": "malformed_json"'
 PARTS = (
     "health",
@@ -68,11 +68,11 @@ PARTS = (
     "outage",
     "stop",
 )
-"""What is tried once the system has started, in this order."""
+"""Parts that are tried once the system has started, in this order."""
 
 
 class Verdict(enum.Enum):
-    """What came of trying a part."""
+    """The result of trying a part."""
 
     WORKS = "works"
     FAILS = "does not work"
@@ -421,7 +421,7 @@ class Checker:
         return {} if command is None else dict(command.fields)
 
     def _answered_command(self) -> str:
-        """A command to a charge point whose gateway the check stands in for, and which answers at once."""
+        """A command to a charge point behind the check's own stand-in for a gateway, which answers at once."""
         requests, session = self.target.commands.requests, self.target.announcement.session
         if not requests:
             raise Undeclared("commands.requests is empty")
@@ -488,7 +488,7 @@ class Checker:
         return f"{point.gateway.url_of(point.id)}: a BootNotification is answered {answer[:80]}"
 
     def _outage(self) -> str:
-        """What it says while its Redis is away, and that it works again afterwards."""
+        """Check the health of the system while its Redis is down, and its recovery afterwards."""
         http, service, ready = self.target.http, self._service, self.target.timeouts.ready
         if http.health is None:
             raise Undeclared("http.health is null")
@@ -518,7 +518,7 @@ class Checker:
         return f"ended {in_words(ended.took)} after {by} with status {ended.status}"
 
     def _capabilities(self, findings: dict[str, Finding]) -> Finding:
-        """Whether what is declared fits what was seen."""
+        """Compare the declared capabilities with the observed ones."""
         shown_by = {
             Capability.QUEUE: "queue",
             Capability.HEALTH: "health",

@@ -44,7 +44,7 @@ EXPIRY_LOOKS = 100
 
 LONGEST_OUTCOME_SECONDS = 2.0
 MOST_WITHOUT_OUTCOME = 5
-"""After so many the workers stop: what they have not done counts as lost."""
+"""The workers stop after this many operations without an outcome; the others count as lost."""
 EXAMPLES = 2
 
 IN_FLIGHT = 20
@@ -52,7 +52,7 @@ IN_FLIGHT = 20
 
 
 class MemoryReport(msgspec.Struct, kw_only=True):
-    """What many pending requests cost, each with somebody who waits for its answer.
+    """The cost of many pending requests, each with a waiting caller.
 
     Memory is what Python's objects take up (`tracemalloc`). The process itself gives memory back to the system in
     pieces of a megabyte, and only those with no object left in them, so its size says little about what is still held.
@@ -83,7 +83,7 @@ class MemoryReport(msgspec.Struct, kw_only=True):
 
 
 class WorkersReport(msgspec.Struct, kw_only=True):
-    """What became of the operations of many workers.
+    """The outcome of the operations of many workers.
 
     Attributes:
         workers: how many worked at the same time.
@@ -275,7 +275,7 @@ async def _expired(manager: Any) -> None:
 
 
 def _ended(waiter: Generator[Any, None, Any]) -> str:
-    """How the request that `waiter` waits for has ended."""
+    """The way in which the request of `waiter` ended."""
     module = _server()
     try:
         waiter.send(None)
@@ -309,7 +309,7 @@ def _end(manager: Any, way: str, message_id: str, charge_point: str) -> Any:
 
 
 async def _outcome(correlation: Any) -> tuple[str, Any]:
-    """How a request ended, and what its caller got."""
+    """The end of a request: its kind, and the result for its caller."""
     module = _server()
     try:
         return "resolve", await correlation
@@ -322,7 +322,7 @@ async def _outcome(correlation: Any) -> tuple[str, Any]:
 
 
 def _resident() -> int:
-    """The memory of this process in bytes, after what is free was given back to the system."""
+    """Memory of this process in bytes, after free memory was returned to the system."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)
@@ -331,7 +331,7 @@ def _resident() -> int:
 
 @dataclass
 class _Tally:
-    """What the workers saw."""
+    """Observations of the workers."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     without_outcome: int = 0
@@ -415,7 +415,7 @@ class _Ending:
         self._there.set()
 
     async def run(self) -> None:
-        """End what there is, until cancelled."""
+        """End pending requests until cancelled."""
         while True:
             await self._there.wait()
             self._there.clear()
@@ -430,7 +430,7 @@ class _Ending:
 async def _worker(
     manager: Any, ending: _Ending, tally: _Tally, *, worker: int, operations: int, chance: random.Random
 ) -> None:
-    """One worker: registers requests, has each ended in some way by somebody else, and looks at what came of it.
+    """One worker: registers requests, has another task end each in one of several ways, and checks the result.
 
     A fifth of the requests are answered at about the instant at which they expire: either may come first, but what
     the caller gets has to agree with what the manager says of the answer.
@@ -475,7 +475,7 @@ def _delivered(verdict: Any) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the two, and write what was found as one line of JSON."""
+    """Run one of the two measurements, and write the result as one line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m ocpp_resilience.correlation.direct", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     memory = commands.add_parser("memory", help="memory of many pending requests")

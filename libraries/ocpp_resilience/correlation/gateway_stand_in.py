@@ -1,4 +1,4 @@
-"""A gateway's place behind Redis: announces charge points, takes what is for them, and answers as a test wants it.
+"""Stands in for a gateway behind Redis: announces charge points, takes their commands, and answers as scripted.
 
 It does what the wire contract says that a gateway does, and no more: the session hash, the set of connected charge
 points, the connect event (a hint), messages off the lists `responses`, answers to the list `requests`.
@@ -37,7 +37,7 @@ KEYS_OF_CHARGE_POINTS = ("session", "responses", "charge_point", "configuration"
 
 
 class Answering(enum.Enum):
-    """What the stand-in does with a command that arrives."""
+    """Reactions of the stand-in to a command."""
 
     AT_ONCE = "at once"
     HELD = "held"
@@ -52,7 +52,7 @@ class Order(enum.Enum):
 
 
 class Way(enum.Enum):
-    """How a command is answered."""
+    """The scripted answer to a command."""
 
     RESULT = "result"
     ERROR = "error"
@@ -217,7 +217,7 @@ class GatewayStandIn:
         return self._run(self._answer, chosen, way, payload)
 
     def noted(self) -> int:
-        """How many correlations are noted in Redis: waited for, by whichever instance.
+        """Number of correlations in Redis, of all instances.
 
         Raises:
             UsageError: the target has no such key.
@@ -322,7 +322,7 @@ class GatewayStandIn:
                 await asyncio.sleep(0.1)
 
     async def _take(self, client: Any, lists: Mapping[str, str]) -> list[tuple[str, bytes]]:
-        """At least one message, or nothing after a second; then whatever else is there."""
+        """Read at least one message, and all others that are there; nothing after a second without one."""
         first = await client.brpop(list(lists), timeout=BLOCK_SECONDS)
         if first is None:
             return []

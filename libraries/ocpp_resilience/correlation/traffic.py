@@ -24,7 +24,7 @@ ACTION = "GetConfiguration"
 
 @dataclass(kw_only=True)
 class TrafficReport:
-    """What became of the commands.
+    """The outcome of the commands.
 
     Attributes:
         ledger: the file in which each of them is.
@@ -136,7 +136,7 @@ class CommandTraffic:
         return [each for each in self._charge_points if self._answered.get(each, 0.0) < since]
 
     def close(self) -> None:
-        """Break it off, and wait, for 10 s at most, until nobody writes to the ledger any more."""
+        """Abort the traffic, and wait at most 10 s until the last write to the ledger."""
         if self._running is not None and not self._running.done():
             self._running.cancel()
             self._ended.wait(2 * background.CLEAN_UP_SECONDS)

@@ -39,7 +39,7 @@ LENGTHS_OF_TIME = {"ms": 0.001, "s": 1.0, "min": 60.0}
 """Units of time, each with its length in seconds."""
 
 MOST_RUNS = 10
-"""How many times a release runs the tests of a requirement at most."""
+"""Maximum number of repetitions of a requirement's tests in a release."""
 
 UNITS = frozenset({*LENGTHS_OF_TIME, "KB", "MB", "MiB", "%", "msg/s", "x", "HTTP status"})
 """Units that need no listing under `counted`."""
@@ -54,7 +54,7 @@ class UnknownRequirement(UsageError):
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a measured value has to keep.
+    """The condition on a measured value.
 
     Attributes:
         comparison: how the measured value has to stand to `value`.
@@ -118,7 +118,8 @@ class Judgement:
 
     @property
     def margin(self) -> float:
-        """How far the measured value is on the good side of the limit, in the threshold's unit; below 0 when missed."""
+        """Distance of the measured value from the limit on the good side, in the threshold's unit; negative if
+        missed."""
         measured, limit = self.measured, self.threshold.value
         match self.threshold.comparison:
             case "<" | "<=":
@@ -158,7 +159,7 @@ class Judgement:
 
 
 class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One requirement: what has to hold, and the thresholds that decide it.
+    """One requirement: its text, and the thresholds that decide it.
 
     Attributes:
         id: for example `R13.3`.
@@ -371,7 +372,7 @@ def _on_one_line(error: object) -> str:
 
 @dataclass
 class Coverage:
-    """What the tags of the suites say about the requirements.
+    """The result of checking the tags of the suites against the requirements.
 
     Attributes:
         tests: the number of tests of each known requirement.

@@ -130,7 +130,7 @@ class CommandFault(NetworkFault):
 
     @abc.abstractmethod
     def rule(self) -> dict[str, Any]:
-        """The commands that it falls on and what happens to them, as the proxy wants them."""
+        """The affected commands and the fault on them, in the format of the proxy."""
 
     def begin(self) -> None:
         self.path.api.needs_own("A fault at chosen Redis commands")
@@ -182,7 +182,7 @@ class RedisFault(InjectableFault):
         return self.on.redis().writable()
 
     def change(self, settings: Mapping[str, str | int]) -> None:
-        """Change settings of Redis, and remember what they were."""
+        """Change settings of Redis, and remember the old values."""
         redis = self.on.redis()
         self._before: dict[str, str] = {}
         for name, value in settings.items():
@@ -254,7 +254,7 @@ class RedisFilesFault(RedisFault):
         file.symlink_to("/dev/full")
 
     def unblock(self) -> None:
-        """Take away what stands in the place of the file, and put back the one that was there."""
+        """Remove the substitute of the file, and restore the original."""
         file: Path | None = getattr(self, "_blocked", None)
         if file is None:
             return

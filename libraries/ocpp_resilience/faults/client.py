@@ -21,7 +21,7 @@ HTTP_LIMIT = 5.0
 
 
 class ProxyApi:
-    """Toxiproxy's HTTP API, and what our own proxy has beyond it.
+    """Toxiproxy's HTTP API, and the extensions of our own proxy.
 
     Args:
         url: where the API is, for example `http://127.0.0.1:8474`.
@@ -117,7 +117,7 @@ class ProxyApi:
         self.ask("POST", f"/proxies/{quote(proxy)}/resp", dict(fault))
 
     def resp(self, proxy: str, name: str) -> dict[str, Any]:
-        """One of these faults, with what it has `seen` and its `hits`."""
+        """One command fault, with its counts `seen` and `hits`."""
         faults: list[dict[str, Any]] = self.ask("GET", f"/proxies/{quote(proxy)}/resp")
         return next((fault for fault in faults if fault["name"] == name), {})
 
@@ -126,7 +126,7 @@ class ProxyApi:
         self.ask("DELETE", f"/proxies/{quote(proxy)}/resp/{quote(name)}", missing_ok=True)
 
     def connections(self, proxy: str) -> dict[str, int]:
-        """How many connections are `open`, `half_open`, and how many were `accepted`."""
+        """The numbers of `open`, `half_open` and `accepted` connections."""
         self.needs_own("Looking at connections")
         seen: dict[str, int] = self.ask("GET", f"/proxies/{quote(proxy)}/connections")
         return seen

@@ -98,7 +98,7 @@ class Injector:
                 logger.info(f"{record}: ended{f', {healed}' if healed else ''}.")
 
     def heal_all(self) -> int:
-        """End every fault, newest first; returns how many there were. What cannot be ended is warned of.
+        """End every fault, newest first; returns their number. A fault that cannot be ended is logged as a warning.
 
         Raises:
             ResilienceError: one of them could not be ended; the others were.

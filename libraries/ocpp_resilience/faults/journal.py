@@ -1,4 +1,4 @@
-"""Which faults there were, from when to when, and what proves that they took effect: `faults.jsonl`.
+"""The journal of faults: start, end and proof of each, in `faults.jsonl`.
 
 One journal for the whole run: keywords that stop, kill or pause something write into it too. A fault without proof
 makes a requirement that was to be shown under it inconclusive.
@@ -136,14 +136,14 @@ class FaultJournal:
                 self._write("end", record)
 
     def adopt(self, records: Sequence[FaultRecord]) -> None:
-        """Let faults that belong to no test belong to the one that runs: it is the one that looks at what they did."""
+        """Assign faults without a test to the running test, which observes their effects."""
         with self._lock:
             for record in records:
                 if record.test is None:
                     record.test, record.start = robot_variable("TEST NAME"), current_test().start
 
     def end_of(self, target: str, healed: str = "") -> None:
-        """Note that every fault of `target` that was noted without anybody to end it is over."""
+        """Close the journal entries of `target` that have no owner to end them."""
         with self._lock:
             for record in self.records:
                 if record.target == target and record.ended is None and record.number not in self._later:

@@ -165,7 +165,7 @@ class Run:
         self._thread.start()
 
     def stop(self) -> None:
-        """Break it off; what is under way is healed."""
+        """Abort the schedule; active faults are healed."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(60)

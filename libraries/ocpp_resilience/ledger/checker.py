@@ -1,4 +1,4 @@
-"""Judging a history: what was lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
+"""Judges a history: messages lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
 
 The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: what the
 system acknowledged has to come out, nothing may come out that was not put in, nothing twice, and what nobody knows may
@@ -23,7 +23,7 @@ EXAMPLES = 3
 
 
 class Verdict(StrEnum):
-    """What the history shows."""
+    """The verdict on a history."""
 
     CLEAN = "clean"
     VIOLATED = "violated"
@@ -214,11 +214,11 @@ class Checker:
             _see(message, early)
 
     def _looked_for(self, message: Entry) -> bool:
-        """Whether anybody has looked for traces of what went this way."""
+        """Whether effects of messages on this path were looked for."""
         return None in self._observed or message.via in self._observed
 
     def report(self) -> LedgerReport:
-        """Judge what was taken in so far."""
+        """Judge the records so far."""
         self._observed.update(each.via for each in self._messages.values() if each.effects)
         report = LedgerReport(seeds=self._seeds)
         report.open_ended = [f"the writer that began at {where} did not end" for where in self._open.values()]

@@ -9,7 +9,7 @@ from ocpp_resilience.ledger.records import Expect, Op
 
 @dataclass(slots=True)
 class Entry:
-    """A message, whoever has followed it: a ledger file or a queue client.
+    """A message, from any source: a ledger file or a queue client.
 
     Attributes:
         cp, id, action: charge point, message id and action.
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def answers(self) -> int:
-        """How many answers were seen."""
+        """Number of observed answers."""
         return self.results + len(self.errors) + len(self.invalid)
 
     @property

@@ -15,7 +15,7 @@ FORMAT = 1
 
 
 class LedgerError(UsageError):
-    """A ledger file that cannot be judged; the message names file, line and what is wrong.
+    """A ledger file that cannot be judged; the message names file, line and reason.
 
     Attributes:
         file: the file.
@@ -29,7 +29,7 @@ class LedgerError(UsageError):
 
 
 class Op(StrEnum):
-    """What a record is about.
+    """Kinds of records.
 
     The first four are the life of one message as its sender knows it, as in Jepsen's histories: it is invoked, and then
     it is acknowledged, has failed, or nobody knows. The others are what was seen of it afterwards.
@@ -54,7 +54,7 @@ class Op(StrEnum):
 
 
 class Expect(StrEnum):
-    """What an acknowledged message has to come to."""
+    """Required outcomes of an acknowledged message."""
 
     ANSWER = "answer"
     EFFECT = "effect"

@@ -28,7 +28,7 @@ MOST_ALIKE = 0.9
 """Beyond this autocorrelation the interval is not widened any more: a leak that is not quite a line has it too."""
 MB = 1_000_000
 LONGEST_EXTRAPOLATION = 20
-"""How many times the sampled time a leak may be extrapolated to."""
+"""Maximum ratio of the extrapolated to the sampled time."""
 STILL_FALLING = 0.6
 """A second half with less than this part of the slope of the first: interpreters fill free lists for a long time."""
 CERTAINLY_FALLING = 0.7
@@ -40,7 +40,7 @@ LEAST_SEEN = 0.2
 
 
 class Bound(StrEnum):
-    """What the samples say about a limit."""
+    """Verdicts of the samples on a limit."""
 
     WITHIN = "within"
     BEYOND = "beyond"
@@ -48,7 +48,7 @@ class Bound(StrEnum):
 
 
 class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
-    """How memory grew.
+    """The growth of memory.
 
     Attributes:
         samples: how many, after the warm-up.
@@ -79,7 +79,7 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def falling(self) -> bool:
-        """Whether it grew much more slowly in the second half: it still fills what it will keep."""
+        """True if growth was much slower in the second half: buffers are still filling."""
         share = STILL_FALLING if not self.slows_down else CERTAINLY_FALLING
         return self.slope_early > 0 and self.slope_late < share * self.slope_early
 
@@ -167,7 +167,7 @@ def visible_leak(base_mb: float, messages: int, *, most_mb: float, most_percent:
 def memory_growth(
     times: Sequence[float], sizes: Sequence[float], *, warm_up: float, required_seconds: float
 ) -> MemoryGrowth:
-    """How memory grew after a warm-up.
+    """Determine the growth of memory after a warm-up.
 
     Args:
         times: of the samples, in seconds, ascending.

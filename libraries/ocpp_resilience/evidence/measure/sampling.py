@@ -1,4 +1,4 @@
-"""Samples of what processes use and what is seen elsewhere, taken beside whatever else goes on, and kept as a file."""
+"""Samples of processes and other sources, taken in the background and kept in a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Series:
     cpu: list[float] = field(default_factory=list)
 
     def cpu_share(self) -> list[tuple[float, float]]:
-        """Processor time in percent of one core, over a second and more each; what was restarted begins anew."""
+        """Processor time in percent of one core, over at least a second each; a restarted process begins anew."""
         shares = []
         last = 0
         for number in range(1, min(len(self.times), len(self.bytes), len(self.cpu))):
@@ -163,7 +163,7 @@ class Sampler:
             self._output.close()
 
     def check(self) -> None:
-        """Nothing happened that samples should be missing for and nobody foresaw.
+        """Check that sampling did not break off unexpectedly.
 
         Raises:
             ServiceError: sampling broke off; says why.
@@ -173,7 +173,7 @@ class Sampler:
             raise ServiceError(f"Sampling broke off, so that samples are missing: {self._broken}.")
 
     def growth(self, name: str, *, warm_up: float, required_seconds: float) -> MemoryGrowth:
-        """How the memory of a process, or of Redis, grew; see `memory_growth`.
+        """The memory growth of a process, or of Redis; see `memory_growth`.
 
         Raises:
             UsageError: there is no such process, or too few samples.
@@ -183,7 +183,7 @@ class Sampler:
     def accused_after(
         self, name: str, *, warm_up: float, required_seconds: float, most_mb: float, most_percent: float
     ) -> float | None:
-        """When the memory of a process would first have been judged to grow beyond a limit; see `accused_after`.
+        """Seconds until the memory of a process would first be judged to grow beyond a limit; see `accused_after`.
 
         Raises:
             UsageError: there is no such process.
@@ -236,7 +236,7 @@ class Sampler:
 
 
 def _usage_of(root: psutil.Process) -> Usage:
-    """What a process and those under it use; one of those that ends meanwhile counts no more.
+    """Resource use of a process and its children; children that end meanwhile are left out.
 
     Raises:
         psutil.Error: the process itself is not there.

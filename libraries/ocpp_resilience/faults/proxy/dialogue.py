@@ -115,7 +115,7 @@ class Dialogue:
         return answered
 
     def replies(self, data: bytes) -> None:
-        """Bytes of the server: each whole reply gets what is to happen to it."""
+        """Process bytes of the server: each complete reply gets its faults."""
         connection = self._connection
         connection.answered = True
         if self._plain or self._waiting:
@@ -160,7 +160,7 @@ class Dialogue:
         return self._connection.proxy.choose(due.faults)
 
     def finish(self) -> None:
-        """No faults any more: what is held back of an incomplete value goes on."""
+        """Remove all faults; held-back bytes of an incomplete value are passed on."""
         if not self._plain:
             self._release()
 

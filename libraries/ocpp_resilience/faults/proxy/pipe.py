@@ -114,7 +114,7 @@ class Pipe:
         self._throttle()
 
     def open(self) -> None:
-        """The other side is there. What came before is not spared the toxics."""
+        """The other side is connected. Earlier bytes also pass the toxics."""
         self._pump()
 
     def stop(self) -> None:
@@ -146,7 +146,7 @@ class Pipe:
         (self.source.pause_reading if pause else self.source.resume_reading)()
 
     def _start_again(self) -> None:
-        """Forget what the effects made of the first chunk; what is left of it goes through them anew."""
+        """Drop the processed parts of the first chunk; its rest passes the effects again."""
         if self._pieces is not None:
             at, data = self._queue[0]
             self._queue[0] = (at, (data or b"")[self._position :])
@@ -154,7 +154,7 @@ class Pipe:
         self._pieces = self._next = None
 
     def _pump(self) -> None:
-        """Write what is due, and have the timer wait for what is not."""
+        """Write the chunks that are due, and set the timer for the others."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

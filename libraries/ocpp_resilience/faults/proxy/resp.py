@@ -18,7 +18,7 @@ class _Incomplete(Exception):
 
 
 class Splitter:
-    """Cuts a stream of bytes into whole RESP values (RESP2 and RESP3), whatever pieces it arrives in."""
+    """Splits a stream of bytes into complete RESP values (RESP2 and RESP3), for any size of the pieces."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -46,7 +46,7 @@ class Splitter:
 
     @property
     def rest(self) -> bytes:
-        """What came of the value that is not complete yet."""
+        """The bytes of the value that is not complete yet."""
         return bytes(self._buffer)
 
     def _line(self, start: int) -> tuple[bytes, int]:
@@ -58,7 +58,7 @@ class Splitter:
         return bytes(self._buffer[start:end]), end + 2
 
     def _end(self, start: int) -> int:
-        """Where the value that begins at `start` ends."""
+        """The end of the value that begins at `start`."""
         line, end = self._line(start)
         kind, rest = line[:1], line[1:]
         if kind in {b"+", b"-", b":", b"_", b"#", b",", b"("}:
@@ -146,7 +146,7 @@ def was_run(command: bytes, reply: bytes) -> bool:
 
 
 def keys_of(words: Sequence[bytes]) -> Sequence[bytes]:
-    """What may be a key in a request: the keys of a script, else every argument."""
+    """The possible keys of a request: the keys of a script, else every argument."""
     if words[0].upper() in _SCRIPTS and len(words) > 2:
         try:
             return words[3 : 3 + int(words[2])]

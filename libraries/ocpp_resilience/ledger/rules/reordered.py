@@ -1,4 +1,4 @@
-"""What was answered out of order: behind a message of the same charge point that was sent later."""
+"""Answers out of order: behind the answer to a later message of the same charge point."""
 
 from __future__ import annotations
 
