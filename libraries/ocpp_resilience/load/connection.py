@@ -23,7 +23,7 @@ RETRY_SECONDS = (0.05, 2.0)
 
 @dataclass(slots=True, kw_only=True)
 class Network:
-    """What all connections of a process share.
+    """State shared by all connections of a process.
 
     Attributes:
         plan: of the load.
@@ -46,12 +46,12 @@ class Network:
     closing: bool = False
 
     def pause(self, longest: float) -> float:
-        """How long to wait before the next attempt."""
+        """Seconds until the next attempt."""
         return self.chance.uniform(longest / 2, longest)
 
 
 class Owner(Protocol):
-    """Whoever a connection belongs to."""
+    """The owner of a connection."""
 
     def received(self, data: bytes, at: float) -> None:
         """A text message came."""
@@ -105,7 +105,7 @@ class Connection(WSListener):
             self._transport.send(WSMsgType.TEXT, data)
 
     async def connect(self, times: Times) -> bool:
-        """Open it once; what goes wrong is counted by kind.
+        """Open it once; errors are counted by kind.
 
         Args:
             times: takes in how long it took.

@@ -29,7 +29,7 @@ CONNECT_SECONDS = 10.0
 
 
 class FloodPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent, and where to.
+    """The messages of a flood and its target.
 
     Attributes:
         urls: a WebSocket address for each charge point.
@@ -45,7 +45,7 @@ class FloodPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FloodResult(msgspec.Struct, kw_only=True):
-    """What came of it.
+    """The result of a flood.
 
     Attributes:
         sent: frames that the system took, of all charge points.
@@ -81,7 +81,7 @@ class Flood:
             raise ServiceError(f"The flood did not begin: {error.decode('utf-8', 'replace').strip()[-500:]}")
 
     def stop(self) -> FloodResult:
-        """End it and return what came of it.
+        """Stop it and return the result.
 
         Raises:
             ServiceError: it ended without a result; says why.
@@ -92,7 +92,7 @@ class Flood:
         return msgspec.json.decode(output, type=FloodResult)
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill it in any state."""
         self._process.kill()
         self._process.communicate()
 

@@ -17,7 +17,7 @@ from ocpp_resilience.load.result import Part
 from ocpp_resilience.processes import ChildProcess
 
 ENDING_SECONDS = 10.0
-"""What a process may take from its last message to its end."""
+"""Time limit in seconds from the last message of a process to its end."""
 
 
 class Generator:
@@ -83,7 +83,7 @@ class Generator:
         self._say(Stop())
 
     def ended(self) -> Part:
-        """What it measured, once it does not run any more.
+        """The result of a process that has ended.
 
         Raises:
             ServiceError: it was broken off; says why.
@@ -119,7 +119,7 @@ class Generator:
                 self._socket.sendall(line(message))
 
     def _read(self, source: socket.socket) -> None:
-        """Take in what it tells, until it has ended: it must never wait for its reader."""
+        """Read all its messages until it has ended, so that it never waits for its reader."""
         with contextlib.suppress(OSError, msgspec.MsgspecError), source.makefile("rb") as lines:
             for each in lines:
                 message = read_report(each)

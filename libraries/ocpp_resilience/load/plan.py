@@ -1,4 +1,4 @@
-"""What a load consists of: who sends what, when, and for how long."""
+"""The plan of a load: charge points, messages, schedule and duration."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ocpp_resilience.ocpp.version import DEFAULT_VERSION, ocpp_versions
 
 
 class Model(StrEnum):
-    """When the next message is sent."""
+    """Models of a load: conditions under which the next message is sent."""
 
     CLOSED = "closed"
     """A charge point sends its next message a pause after the answer to the last one: a slow server slows the load."""
     OPEN = "open"
-    """Messages are due on a schedule, whatever the answers do; latency counts from when a message was due."""
+    """Messages are due on a schedule, independent of the answers; latency counts from the due time."""
 
 
 class Profile(StrEnum):
-    """What a charge point does."""
+    """Behaviours of a charge point."""
 
     HEARTBEAT = "heartbeat"
     SESSION = "session"
@@ -33,7 +33,7 @@ class Profile(StrEnum):
 
 
 class Arrivals(StrEnum):
-    """How the arrivals of the open model lie within the rate."""
+    """Distributions of the arrivals of the open model."""
 
     EVEN = "even"
     POISSON = "poisson"
@@ -54,7 +54,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def messages(self) -> float:
-        """How many messages fall into it."""
+        """Number of messages in the stage."""
         return self.seconds * (self.rate + self.last_rate) / 2
 
     @property
@@ -142,7 +142,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     own: tuple[int, int] = (0, 1)
 
     def check(self) -> None:
-        """Refuse what cannot be run.
+        """Raise an error for a plan that cannot be run.
 
         Raises:
             UsageError: names the field and what is allowed.
@@ -175,11 +175,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def version(self) -> str:
-        """The OCPP version whose schemas answers are checked against; the default for a subprotocol of another name."""
+        """The OCPP version whose schemas answers are checked against; the default for other subprotocols."""
         return self.subprotocol if self.subprotocol in ocpp_versions() else DEFAULT_VERSION
 
     def url_of(self, cp: str) -> str:
-        """Where a charge point connects; its id is percent-encoded."""
+        """The URL of a charge point; its id is percent-encoded."""
         return self.url.replace("{charge_point_id}", quote(cp, safe=""))
 
     def ids(self) -> list[str]:
@@ -187,8 +187,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [self.id_pattern.format(self.first_number + number) for number in range(self.charge_points)]
 
     def schedule(self) -> Iterator[float]:
-        """When messages are due, in seconds after the start, ascending; message number i is one of charge point
-        i modulo `charge_points`.
+        """Due times in seconds after the start, ascending; message i belongs to charge point i modulo `charge_points`.
 
         A Poisson process with a changing rate is a unit one whose time is stretched by the integral of the rate.
         """

@@ -1,4 +1,4 @@
-"""What charge points do: generators that yield one CALL after the other and get the answer's payload.
+"""Behaviours of charge points: generators that yield one CALL after the other and receive the answer's payload.
 
 A script yields `(action, payload as JSON)`, or one of the marks `HOLD` and `RECONNECT`, and is sent what was answered:
 the payload of the CALLRESULT, or `None` where the message was refused or has no known outcome. Where `stopping` says
@@ -35,7 +35,7 @@ STATUS = {
 DATA = ("DataTransfer", b'{"vendorId":"Resilience","messageId":"load"}')
 
 MIX = {"heartbeat": 60, "status": 14, "data": 10, "authorize": 8, "session": 2}
-"""Weights of what a charge point of the mix does next; a session is eight messages and more."""
+"""Weights of the next activity of a charge point of the mix; a session has eight or more messages."""
 PERSISTENT_SESSIONS = 20
 """The weight of a session in a persistent load, which is there to see starts and stops repeated."""
 
@@ -182,13 +182,13 @@ def mix(actor: Actor, plan: Plan, chance: random.Random) -> Script:
 
 
 def script_of(actor: Actor, plan: Plan, chance: random.Random) -> Script:
-    """What a charge point of this plan does, without the actions that the server lacks."""
+    """The behaviour of a charge point of this plan, without the actions that the server lacks."""
     script = SCRIPTS[plan.profile](actor, plan, chance)
     return _without(script, plan.lacking) if plan.lacking else script
 
 
 def _without(script: Script, lacking: Collection[str]) -> Script:
-    """Go on as if what is lacking had been refused."""
+    """Treat missing actions as refused."""
     answer = None
     try:
         while True:
@@ -214,4 +214,4 @@ ACTIONS: dict[Profile, tuple[str, ...]] = {
     Profile.MIX: (*_OF_A_SESSION, "StopTransaction", "Heartbeat", "DataTransfer"),
     Profile.CHURN: ("BootNotification", "Heartbeat"),
 }
-"""What charge points of a profile send."""
+"""The messages of charge points by profile."""

@@ -1,4 +1,4 @@
-"""Charging sessions of every shape that OCPP 1.6 allows, by chance: for tests of what messages mean.
+"""Random charging sessions of every shape that OCPP 1.6 allows, for tests of the effects of messages.
 
 A script is a generator: it yields the next CALLs of a charge point and is sent the payloads of their answers, `None`
 for one that was refused or not answered.
@@ -62,7 +62,7 @@ class _Charging:
 
 @dataclass(slots=True)
 class Neighbours:
-    """What charge points know of each other: the ids of transactions that are not their own.
+    """State shared by the charge points: the ids of transactions of the others.
 
     Attributes:
         transactions: id and charge point of each transaction.
@@ -77,7 +77,7 @@ class Neighbours:
 
 
 class SessionScript:
-    """What one charge point says, by chance.
+    """The random messages of one charge point.
 
     Args:
         charge_point: its id.

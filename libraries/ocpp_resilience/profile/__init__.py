@@ -1,4 +1,4 @@
-"""The target profile: the one place that knows what a system under test looks like from outside.
+"""The target profile: the one description of a system under test as seen from outside.
 
 A profile is a YAML file. Bundled profiles (`resources/targets/*.yaml`) are named by their stem, others by their path:
 

@@ -1,4 +1,4 @@
-"""A system under test as its profile describes it: what it is asked for by keywords."""
+"""A system under test as its profile describes it, with the questions that keywords ask."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class Target(Section, frozen=True):
         return fill(pattern, values)
 
     def key_glob(self, key: str, **values: str | int) -> str:
-        """A pattern for SCAN that matches every key called `key`; what `values` does not name matches anything."""
+        """A pattern for SCAN that matches every key called `key`; placeholders missing from `values` match anything."""
         pattern = self._key_pattern(key)
         allowed = KEY_PLACEHOLDERS[key] or CHOICES.get(key, ())
         if unknown := sorted(values.keys() - set(allowed)):
@@ -294,7 +294,7 @@ class Target(Section, frozen=True):
 
     @property
     def directory(self) -> Path:
-        """Where the profile is; relative paths in it start there."""
+        """The folder of the profile; relative paths in it start there."""
         return Path(self.source).parent
 
     def _started(self) -> Start:

@@ -37,11 +37,11 @@ SOCKET_TIMEOUT = 5.0
 """Seconds for one reply: a machine that stands still for two or three does not make Redis one that is away."""
 
 OWN_CLIENTS = "acceptance-test"
-"""How the names of our own connections begin: the fault that closes connections leaves these alone."""
+"""Prefix of the names of our own connections; the fault that closes connections leaves these open."""
 CLIENT_NAME = f"{OWN_CLIENTS}-queue"
 
 AWAY = (redis.ConnectionError, redis.TimeoutError)
-"""What redis-py raises while Redis cannot be reached or does not answer."""
+"""Exceptions of redis-py while Redis cannot be reached or does not answer."""
 
 
 class RedisClient(Protocol):
@@ -231,7 +231,7 @@ def is_local(client: RedisClient) -> bool:
 
 
 def was_refused(error: BaseException | None) -> bool:
-    """Whether `error` came of nobody listening."""
+    """Whether `error` means that nothing listens on the port."""
     while error is not None:
         if isinstance(error, ConnectionRefusedError | FileNotFoundError):
             return True
@@ -276,7 +276,7 @@ class RedisWatch:
 
     @property
     def note(self) -> str:
-        """What a failure adds to its text; empty if Redis could be reached all the time."""
+        """An addition to an error message about the reachability of Redis; empty if it was reachable all the time."""
         if self._error is not None:
             return f"; Redis at {self._address} was not reachable at the end: {self._error}"
         if self.failures:

@@ -1,4 +1,4 @@
-"""A model of the protocol: what answers may say, and what the state has to be after the messages that were sent.
+"""A model of the protocol: the allowed answers, and the state after the messages that were sent.
 
 One file a version. A model has no I/O and knows nothing of the system under test: it is given each exchange (a CALL of
 a charge point, and what became of it) in the order of its charge point, and says what is wrong with the answer; then it

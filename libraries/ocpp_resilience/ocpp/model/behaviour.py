@@ -1,4 +1,4 @@
-"""What a system does where the OCPP specification leaves a choice."""
+"""Choices that the OCPP specification leaves to a system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Tolerance = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
 class OnBusyConnector(StrEnum):
-    """What a StartTransaction on a connector does to the transaction that runs there."""
+    """Effects of a StartTransaction on a connector with a running transaction."""
 
     KEEP = "keep"
     END = "end"
@@ -19,7 +19,7 @@ class OnBusyConnector(StrEnum):
 
 
 class MeterCurrent(StrEnum):
-    """Which reading of the energy register a transaction shows."""
+    """The reading of the energy register that a transaction shows."""
 
     LAST = "last"
     NEWEST = "newest"
@@ -34,7 +34,7 @@ class KeptFrom(StrEnum):
 
 
 class RepeatedStart(StrEnum):
-    """What a StartTransaction comes to that equals an earlier one in connector, id tag, meter start and timestamp."""
+    """Results of a StartTransaction equal to an earlier one in connector, id tag, meter start and timestamp."""
 
     SAME = "same"
     RUNNING = "running"
@@ -42,7 +42,7 @@ class RepeatedStart(StrEnum):
 
 
 class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the system does where the OCPP specification leaves a choice; the defaults are the reference server's.
+    """The system's choices where the OCPP specification leaves one; the defaults are the reference server's.
 
     Attributes:
         clock_tolerance: seconds by which the system's clock may differ from that of the tests.

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class ServiceKind(enum.Enum):
-    """Where Redis runs.
+    """Kinds of Redis services.
 
     `embedded` is a private process, `sentinel` a private primary with a replica and three sentinels, `container` a
     Docker container, `external` is elsewhere.

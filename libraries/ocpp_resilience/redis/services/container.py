@@ -186,7 +186,7 @@ class ContainerRedis(RedisService):
             raise WaitTimeout(message, waited=late.waited, last_seen=late.last_seen) from None
 
     def stop(self, timeout: timedelta | float) -> Effect:
-        """Let it write what it has to and end (docker stop: SIGTERM).
+        """Let it finish its writes and end (docker stop: SIGTERM).
 
         Raises:
             ServiceError: it does not run.
@@ -244,7 +244,7 @@ class ContainerRedis(RedisService):
         return ""
 
     def close(self) -> None:
-        """Remove the container with its data, in whatever state it is."""
+        """Remove the container with its data, in any state."""
         container, self._container = self._container, None
         _owned.discard(self)
         if container is not None:

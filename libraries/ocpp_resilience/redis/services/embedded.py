@@ -188,7 +188,7 @@ class EmbeddedRedis(RedisService):
         return "\n".join(lines) + "\n"
 
     def stop(self, timeout: timedelta | float) -> Effect:
-        """Let it write what it has to and end (SIGTERM).
+        """Let it finish its writes and end (SIGTERM).
 
         Raises:
             ServiceError: it does not run.
@@ -231,12 +231,12 @@ class EmbeddedRedis(RedisService):
         return tail(self._process.stdout, lines=lines)
 
     def close(self) -> None:
-        """Kill it, in whatever state it is, and remove its directory."""
+        """Kill it in any state, and remove its directory."""
         self._process.close()
 
 
 class _PortTakenError(ServiceError):
-    """Somebody else has the port."""
+    """Another process uses the port."""
 
 
 def find_binary(given: str | None = None) -> Path:

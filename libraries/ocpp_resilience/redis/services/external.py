@@ -1,4 +1,4 @@
-"""The external service: a Redis that runs somewhere else and belongs to somebody else."""
+"""The external service: a Redis that is not ours and runs elsewhere."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ SETTLED_SECONDS = 60.0
 """The longest that the set may take to have one primary and one replica that follows it."""
 ASK_SECONDS = 2.0
 WATCHERS = "watchers"
-"""The user that sentinels and replica are on the nodes: what is taken from it cuts them off, and no client."""
+"""The user of sentinels and replica on the nodes; revoking its permissions cuts off them, and no client."""
 
 
 class FailoverHow(enum.Enum):
-    """How a primary is lost.
+    """Ways to lose a primary.
 
     `kill` ends it, `demote` has the sentinels replace it, `pause` stops it until it is replaced, `partition` cuts it
     off from the sentinels and the replica while clients still reach it.
@@ -159,7 +159,7 @@ class ReplicatedRedis(RedisService):
         return f"redis+sentinel://{login}{hosts}/{SERVICE}" + ("" if database is None else f"/{database}")
 
     def start(self, timeout: timedelta | float) -> Effect:
-        """Start what does not run, and wait until there is one primary with a replica that follows it."""
+        """Start all nodes that do not run, and wait until there is one primary with a connected replica."""
         began = time.monotonic()
         for node in self._nodes:
             if not node.is_there:
@@ -188,7 +188,7 @@ class ReplicatedRedis(RedisService):
         return "\n".join(f"{node.name}:\n{node.log_tail(lines)}" for node in self._nodes)
 
     def close(self) -> None:
-        """End everything, and remove what belongs to it."""
+        """End all nodes, and remove their resources."""
         with contextlib.ExitStack() as ending:
             for process in self._sentinels:
                 ending.callback(process.close)
@@ -228,7 +228,7 @@ class ReplicatedRedis(RedisService):
         return 0
 
     def role(self, node: EmbeddedRedis) -> str:
-        """What a node says that it is: `master`, `slave` with the state of its link, or why it says nothing."""
+        """The role that a node reports: `master`, `slave` with the state of its link, or the reason for no report."""
         if not node.is_running:
             return node.state
         try:
@@ -332,7 +332,7 @@ class ReplicatedRedis(RedisService):
         return Failover(how, old.port, new.port, time.monotonic() - began, lag, self.roles())
 
     def heal(self, timeout: timedelta | float = SETTLED_SECONDS) -> Effect:
-        """Bring back what was lost, and wait until it follows the primary; an old primary comes back as a stale one."""
+        """Restart lost nodes, and wait until they follow the primary; an old primary returns as a stale one."""
         began = time.monotonic()
         stale = [self.role(node) for node in self._nodes if not node.is_running]
         for node in self._nodes:
