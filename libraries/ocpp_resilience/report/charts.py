@@ -126,7 +126,7 @@ def trend(title: str, values: Sequence[float], unit: str, *, limit: float | None
 
 
 VERDICT_HEIGHTS = {"met": 16, "not applicable": 4, "inconclusive": 8, "not met": 16}
-"""Heights of the marks of a row of verdicts: they differ by shape, too, for who sees no colour."""
+"""Heights of the marks in a row of verdicts: shapes differ as well as colours."""
 
 
 def verdicts(title: str, runs: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Two runs side by side: `comparison.html`, from what both left for machines."""
+"""Two runs side by side: `comparison.html`, from the JSON files of both."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read(path: Path) -> Report:
 
 
 def rows(left: Report, right: Report) -> list[Row]:
-    """All requirements of both reports, those whose verdict changed first."""
+    """The requirements of both reports; those with a changed verdict come first."""
     before, after = ({each.id: each for each in report.requirements} for report in (left, right))
     found = []
     for name in dict.fromkeys([*after, *before]):

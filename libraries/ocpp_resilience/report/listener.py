@@ -187,7 +187,7 @@ class RunReporter:
         return self._settings
 
     def _finish(self) -> None:
-        """At the end of the process: complete what the events left open."""
+        """At the end of the process, close the entries without an end event."""
         settings = self._settings
         if settings is None:
             return

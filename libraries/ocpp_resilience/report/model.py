@@ -1,4 +1,4 @@
-"""What `resilience.json` holds. `docs/resilience.schema.json` is made from these classes."""
+"""The content of `resilience.json`. `docs/resilience.schema.json` is generated from these classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_TEST = "No test of this run is about it."
 
 
 class Verdict(StrEnum):
-    """What a run says of a requirement."""
+    """Verdicts on a requirement."""
 
     MET = "met"
     """Every threshold was measured and kept, and every test of it passed."""
@@ -29,11 +29,11 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """The run does not decide it: a test was skipped, not run or cut off, a fault was not proven, nothing measured."""
     NOT_APPLICABLE = "not applicable"
-    """The profile of the target declares that it lacks what the requirement is about."""
+    """The profile of the target declares that it lacks the subject of the requirement."""
 
 
 class Decision(StrEnum):
-    """What a run says of the system."""
+    """Verdicts on the system."""
 
     READY = "ready"
     """Every requirement is met, or not applicable."""
@@ -162,7 +162,7 @@ class Value(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RequirementResult(msgspec.Struct, kw_only=True, frozen=True):
-    """A requirement and what the run says of it.
+    """A requirement and its verdict.
 
     Attributes:
         id: for example `R13.3`.
@@ -227,7 +227,7 @@ class Comparison(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def regressions(self) -> list[Change]:
-        """What got worse beyond the tolerance."""
+        """Values that became worse beyond the tolerance."""
         return [each for each in self.changes if each.regression]
 
 

@@ -22,7 +22,7 @@ from robot.errors import DataError
 from ocpp_resilience.robot.variables import robot_variable
 
 FOLDER = "pabot_results"
-"""Where pabot keeps the results of its processes, beside the ones of the whole."""
+"""The folder of the results of pabot's processes, beside the merged ones."""
 
 ALONE = "alone"
 """The tag of suites beside which no other one runs."""

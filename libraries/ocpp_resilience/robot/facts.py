@@ -1,4 +1,4 @@
-"""What each test did, as data: recorded while the run goes on, before options of robot, rebot or pabot can change it.
+"""Facts about each test as data: recorded during the run, independent of options of robot, rebot or pabot.
 
 A fact is what the keywords and the listener saw: the real status, each failure with its kind, the faults that were not
 proven, what made a load inconclusive, crashes. The verdict on a requirement is made from facts (`report.verdict`), not
@@ -33,10 +33,10 @@ LONGEST = 4000
 
 
 class Kind(StrEnum):
-    """What a keyword's failure, or skip, means."""
+    """Meanings of a keyword's failure or skip."""
 
     FAILED = "failed"
-    """The system did something else than the test expects, or nobody recorded what the failure means."""
+    """The system deviated from the expectation, or the meaning of the failure was not recorded."""
     MISSED = "missed"
     """A threshold of a requirement was missed."""
     INCONCLUSIVE = "inconclusive"
@@ -66,7 +66,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="test"):
-    """What a test did.
+    """Facts about a test.
 
     Attributes:
         run: the run that it belongs to, as in `measurements.jsonl`.
@@ -145,7 +145,7 @@ Fact = TestFact | SuiteFact | RunFact
 
 
 class TestIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Which test something belongs to.
+    """The test that a fact belongs to.
 
     Attributes:
         suite: full name of the suite; `None` outside Robot Framework.
@@ -178,7 +178,7 @@ def moment(at: Any) -> str:
 
 
 def reason_of(error: BaseException) -> Reason:
-    """What an exception of a keyword means."""
+    """The meaning of a keyword's exception."""
     text = str(error)[:LONGEST]
     requirement = getattr(error, "requirement", None)
     if isinstance(error, Inconclusive):
@@ -199,7 +199,7 @@ def reason_of(error: BaseException) -> Reason:
 
 
 class Recorder:
-    """What keywords say of the test that runs, until the listener asks for it."""
+    """Facts from keywords about the running test, until the listener takes them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -213,24 +213,24 @@ class Recorder:
         self._raised = reason_of(error)
 
     def take_raised(self) -> Reason | None:
-        """What the last keyword of ours ended with, if nobody has asked since."""
+        """The result of the last keyword of ours, unless it was taken already."""
         raised, self._raised = self._raised, None
         return raised
 
     def doubt(self, text: str) -> None:
-        """What is measured from now on in this test decides nothing about the system, for this reason."""
+        """Record that later measurements of this test decide nothing about the system, for this reason."""
         with self._lock:
             if text not in self._doubts:
                 self._doubts.append(text)
 
     @property
     def doubts(self) -> list[str]:
-        """What was doubted in this test so far."""
+        """The reasons for doubt in this test so far."""
         with self._lock:
             return list(self._doubts)
 
     def forget_doubts(self) -> list[str]:
-        """What was doubted in the test that ends."""
+        """The reasons for doubt in the test that ends."""
         with self._lock:
             doubts, self._doubts = self._doubts, []
             return doubts
@@ -261,11 +261,11 @@ class Recorder:
 
 
 RECORDER = Recorder()
-"""What keywords say in this process."""
+"""Facts from keywords in this process."""
 
 
 class Stopwatch:
-    """Seconds by a clock that nobody sets."""
+    """Seconds by a monotonic clock."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

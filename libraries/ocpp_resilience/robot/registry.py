@@ -30,7 +30,7 @@ class Registry(Generic[T]):
         self._suites: dict[str, str | None] = {}
 
     def title(self, alias: str) -> str:
-        """What the thing of this alias is called in messages: `Redis 'redis'`."""
+        """The name of the object with this alias in messages: `Redis 'redis'`."""
         return f"{self.what} '{alias}'"
 
     def find(self, alias: str) -> T | None:
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         cleanup.add(self.title(alias), close)
 
     def aliases(self, *, of_running_suite: bool = False) -> list[str]:
-        """The aliases in use, oldest first; with `of_running_suite` without what a folder's setup added."""
+        """The aliases in use, oldest first; `of_running_suite` leaves out those of a folder's setup."""
         suite = robot_variable("SUITE NAME")
         return [alias for alias in self._things if not of_running_suite or self._suites.get(alias) == suite]
 

@@ -23,7 +23,7 @@ def robot_variable(name: str) -> str | None:
 
 
 def chosen_for_the_run(name: str) -> str | None:
-    """What a whole run is given under this name: `robot --variable NAME:value`, else the environment variable."""
+    """A variable of the whole run: `robot --variable NAME:value`, else the environment variable."""
     return robot_variable(name) or os.environ.get(name) or None
 
 
@@ -36,7 +36,7 @@ def output_folder() -> Path | None:
 def as_number(
     name: str, value: str, *, at_least: float | None = None, at_most: float | None = None, whole: bool = False
 ) -> float:
-    """The value of a variable as a number within these limits, which belong to what is allowed.
+    """The value of a variable as a number within these limits, which an error message names.
 
     Raises:
         UsageError: it is none; says which variable, what it is and what is allowed.

@@ -72,7 +72,7 @@ class ContainerProcess(ChildProcess):
         wait_until(self._is_there, timeout=ANSWER_LIMIT, failure=lambda: f"Docker has not started {self.name}")
 
     def _is_there(self) -> bool | None:
-        """Docker knows the container; or it is over already, which whoever waits for it to listen will say."""
+        """Whether Docker knows the container, or it has ended already, which the caller's wait will notice."""
         known = self._docker("container", "inspect", self.container, check=False).returncode == 0
         return True if known or not self.alive else None
 
@@ -118,7 +118,7 @@ class ContainerProcess(ChildProcess):
         self._standing_still = False
 
     def close(self) -> None:
-        """Remove the container, in whatever state it is."""
+        """Remove the container in any state."""
         try:
             self._remove()
         finally:

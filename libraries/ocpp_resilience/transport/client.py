@@ -1,4 +1,4 @@
-"""One queue, from outside: sending, looking, reading answers, and removing what the run wrote."""
+"""A client of one queue: sends, inspects, reads answers, and removes the run's data."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class QueueClient:
         self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
 
     def open(self) -> Self:
-        """Check that Redis is there, and note what is this run's from now on.
+        """Check that Redis is reachable, and begin to record the data of this run.
 
         Raises:
             QueueUnavailable: Redis cannot be reached, or refuses the user, the password or the database.
@@ -162,7 +162,7 @@ class QueueClient:
 
     @property
     def strict(self) -> bool:
-        """Whether the strict oracle decides what an invalid message has to be answered with."""
+        """Whether the strict oracle decides the expected answers to invalid messages."""
         return self._target is None or self._target.strict
 
     @property
@@ -277,7 +277,7 @@ class QueueClient:
         return sent
 
     def keep_ledger(self, ledger: Ledger) -> None:
-        """Write down in `ledger` what is sent from now on, and the answers; one that is kept already is closed."""
+        """Record sent messages and answers in `ledger` from now on; an earlier ledger is closed."""
         if self.ledger is not None:
             self.ledger.close()
         self.ledger = QueueLedger(ledger, self.expected)
@@ -306,16 +306,16 @@ class QueueClient:
         return None if self._last_sent_at is None else time.monotonic() - self._last_sent_at
 
     def length(self) -> int:
-        """How many messages are queued, or were taken and not acknowledged as far as that can be seen."""
+        """Number of messages that are queued, or taken and not acknowledged as far as that is visible."""
         return self.requests.length()
 
     @property
     def place(self) -> str:
-        """Where messages are put, for messages to people."""
+        """The destination of messages, for error messages."""
         return "the charge points" if self.through_gateway else f"queue '{self.requests.place}'"
 
     def needs_waiting_messages(self) -> None:
-        """Go on only if messages wait while nobody takes them.
+        """Raise an error unless messages wait in the queue while no consumer runs.
 
         Raises:
             LacksCapability: they do not.
@@ -342,7 +342,7 @@ class QueueClient:
 
     @property
     def problem(self) -> str:
-        """What keeps charge points from sending, for the end of a message; empty if nothing does."""
+        """Reasons why charge points do not send, as the end of an error message; empty without one."""
         problem = self.requests.problem if isinstance(self.requests, WebSocketTransport) else None
         return f"; {problem}" if problem else ""
 
@@ -381,7 +381,7 @@ class QueueClient:
             self.answers.follow(charge_point)
 
     def refresh(self, charge_points: Iterable[str]) -> None:
-        """Read what is new in the answer lists of these charge points."""
+        """Read new answers from the lists of these charge points."""
         points = list(charge_points)
         for point in points:
             self.follow(point)
@@ -416,7 +416,7 @@ class QueueClient:
         return found
 
     def report(self, messages: Iterable[SentMessage]) -> AnswerReport:
-        """What became of `messages`, as far as answers were read."""
+        """The outcomes of `messages`, from the answers read so far."""
         judged = SentMessages(messages)
         answers = {point: self.answers.of(point) for point in judged.charge_points}
         return match(judged, answers, self.expected, check=self.history.answer_problems)
@@ -463,11 +463,11 @@ class QueueClient:
         ]
 
     def adopt(self, charge_points: Iterable[str]) -> None:
-        """Have `remove_data` also remove what the system keeps about these charge points, which are this run's."""
+        """Make `remove_data` also remove the system's records of these charge points, which belong to this run."""
         self._data.adopt(charge_points)
 
     def remove_leftovers(self, *, timeout: float) -> RemovedData:
-        """As `remove_data`, in the middle of a run: what the system had in its hands is looked for again later.
+        """As `remove_data`, in the middle of a run: messages in progress are removed by a later call.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.
@@ -478,7 +478,7 @@ class QueueClient:
         return removed
 
     def remove_data(self, *, timeout: float) -> RemovedData:
-        """Remove what this run wrote, the charge points that it announced too: they are announced again when needed.
+        """Remove the data of this run, announced charge points included; they are announced again when needed.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.

@@ -69,7 +69,7 @@ class DeadLetterMark:
 
 
 def read_dead_letter(data: bytes) -> DeadLetter:
-    """Read one entry; what cannot be read is `None`, and `raw` is then the whole entry."""
+    """Read one entry; fields that cannot be read are `None`, and `raw` is then the whole entry."""
     text = data.decode("utf-8", "backslashreplace")
     try:
         document: Any = json.loads(data)
@@ -95,7 +95,7 @@ def read_dead_letter(data: bytes) -> DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which dead letters are meant; what is `None` is not looked at."""
+    """A filter for dead letters; fields that are `None` match everything."""
 
     charge_point: str | None = None
     code: str | None = None
@@ -128,7 +128,7 @@ class DeadLetterFilter:
 
 
 def spellings(data: bytes) -> set[str]:
-    """How the beginning of a message may stand in a dead letter: each system shows non-UTF-8 bytes in its way."""
+    """Possible forms of the beginning of a message in a dead letter: systems show non-UTF-8 bytes differently."""
     # Four bytes a character at most; what is cut in the middle of a character lies behind the part that is compared.
     beginning = data[: 4 * RECOGNISED_CHARACTERS + 4]
     ways = [
@@ -138,7 +138,7 @@ def spellings(data: bytes) -> set[str]:
 
 
 def digest(data: bytes) -> bytes:
-    """What an entry or message is recognised by, short enough to be kept for each of many."""
+    """A fingerprint of an entry or a message, short enough to be kept for many."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 

@@ -107,7 +107,7 @@ class InvalidCase:
         return document["payload"] if in_order else None
 
     def _on_socket(self, data: bytes) -> SentMessage:
-        """On a WebSocket what nobody can be answered for may be answered with the id -1 (OCPP-J 1.6 errata)."""
+        """On a WebSocket, a message without a usable id may be answered with the id -1 (OCPP-J 1.6 errata)."""
         message = self._message(data)
         if message.answerable is False:
             message.answerable = None

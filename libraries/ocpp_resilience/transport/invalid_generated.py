@@ -1,4 +1,4 @@
-"""Invalid messages made by chance, each of them certainly invalid, with what a sound system has to answer.
+"""Random invalid messages, each certainly invalid, with the answer that a correct system gives.
 
 Every message starts as a valid one and is broken in exactly one place, so that the expected error code is known. The
 same seed makes the same breaks; only ids and times differ from run to run.
@@ -138,7 +138,7 @@ class InvalidMessages:
         self._makers = [(weight, maker) for weight, maker in makers if maker not in unfit]
 
     def _unfit(self) -> list[Callable[[str], _Draft]]:
-        """What cannot be broken in the forms that the system takes."""
+        """Mutations that are impossible in the system's message formats."""
         unfit: list[Callable[[str], _Draft]] = []
         if self._framed:
             # The connection is the charge point; what is no UTF-8 costs it, whatever the message is.
@@ -192,7 +192,7 @@ class InvalidMessages:
         return self._around(point, [MessageType.CALL, message_id, action, payload])
 
     def _around(self, point: str, frame: Any) -> Any:
-        """What carries a frame."""
+        """The carrier of a frame."""
         if self._framed:
             return frame
         return (
@@ -213,7 +213,7 @@ class InvalidMessages:
 
     @staticmethod
     def _answered(kind: str, document: object, code: str, point: str, message_id: str) -> _Draft:
-        """A message whose charge point and message id can be told, and that has to be answered."""
+        """A message with a readable charge point and message id, which must be answered."""
         return _Draft(
             kind=kind,
             data=encode_json(document),

@@ -1,4 +1,4 @@
-"""Messages for the queue: building them, and recognising them in what stands there.
+"""Messages for the queue: builds them, and recognises them among queued entries.
 
 The two formats are those of the wire contract. The *envelope* is what gateways write: its `payload` is the OCPP-J array
 (OCPP-J 1.6 section 4.2). The *flat* form is the short one of tests and integration.
@@ -34,7 +34,7 @@ class MessageFormat(enum.Enum):
 
 
 class Delivery(enum.Enum):
-    """What is known about a message's way to the queue."""
+    """Progress of a message on its way to the queue."""
 
     NOT_SENT = "not sent"
     ACKNOWLEDGED = "acknowledged"
@@ -76,7 +76,7 @@ class Message:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class SentMessage(Message):
-    """A message that this run put on the queue, with what is known about it.
+    """A message that this run put on the queue, and its progress.
 
     Attributes:
         answerable: whether an answer has to come; `None` where that is not known (text that was sent as it is).
@@ -205,12 +205,12 @@ class SentMessages:
 
     @property
     def first_acknowledged_at(self) -> float | None:
-        """When Redis acknowledged the first message, in seconds of `time.monotonic`."""
+        """Time at which Redis acknowledged the first message, in seconds of `time.monotonic`."""
         return min((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
 
     @property
     def last_acknowledged_at(self) -> float | None:
-        """When Redis acknowledged the last message."""
+        """Time at which Redis acknowledged the last message."""
         return max((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
 
 
@@ -301,7 +301,7 @@ def read(data: bytes, body: Body = ENVELOPE_BODY) -> Message:
 
 
 def form_of(data: bytes) -> MessageFormat | None:
-    """The form whose fields a message has, whatever is wrong with them; `None` if it has none, or is no JSON object."""
+    """The format whose fields a message has, valid or not; `None` if it has none, or is no JSON object."""
     document = _strict_json(data)
     if not isinstance(document, dict):
         return None
@@ -339,7 +339,7 @@ def raw(data: bytes, version: Version | None = None) -> SentMessage:
 
 
 def _strict_json(data: bytes) -> object:
-    """What `data` says, `None` if it is not JSON in every respect."""
+    """`data` parsed as JSON, `None` if it is not strictly valid."""
     try:
         document = json.loads(data.decode(), object_pairs_hook=_once_each, parse_constant=_no_number)
         # Fails where a number is too large for a float, and where there is half of a surrogate pair.

@@ -22,7 +22,7 @@ SYSTEM_KEYS = (
     "gateway",
     "answers",
 )
-"""Names in a target profile: keys that a running system writes for itself, whoever uses it."""
+"""Names in a target profile: keys that a running system writes for itself."""
 
 
 def as_expression(pattern: str) -> re.Pattern[str]:
@@ -65,7 +65,7 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueKeys:
-    """Key names and patterns; `None` for what the system under test has not got.
+    """Key names and patterns; `None` for keys that the system under test does not have.
 
     Attributes:
         requests: the list that messages are put on, at the left end.
@@ -153,13 +153,13 @@ class QueueKeys:
         return [pattern.replace("{charge_point_id}", charge_point) for pattern in patterns if pattern is not None]
 
     def connector_of(self, charge_point: str, connector: int) -> str | None:
-        """What the system keeps about a connector."""
+        """The key of a connector."""
         if self.connector is None:
             return None
         return self.connector.replace("{charge_point_id}", charge_point).replace("{connector_id}", str(connector))
 
     def transaction_key(self, transaction: str) -> str | None:
-        """What the system keeps about a transaction."""
+        """The key of a transaction."""
         return None if self.transaction is None else self.transaction.replace("{transaction_id}", transaction)
 
     def transaction_indexes(self, charge_point: str) -> list[str]:

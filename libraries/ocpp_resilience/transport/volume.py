@@ -13,7 +13,7 @@ from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, Sen
 
 
 class Order(enum.Enum):
-    """How the messages of several charge points follow each other.
+    """Orders of messages of several charge points.
 
     `interleaved`: one of each charge point in turn. `blocked`: all of the first, then all of the second. `shuffled`: in
     an order made from the seed. Each charge point has as many messages as the others, give or take one.

@@ -1,4 +1,4 @@
-"""Waiting for what a queue should come to, and judging it."""
+"""Waits for conditions on a queue, and judges them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRAIN_PAUSE = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainStatistics:
-    """How many messages were answered how fast.
+    """Distribution of the answer times of messages.
 
     Attributes:
         messages: how many messages were to be answered.
@@ -260,7 +260,7 @@ def _judged_again(client: QueueClient, messages: SentMessages) -> AnswerReport:
 
 
 def _settle(client: QueueClient, points: Sequence[str], settle: timedelta | float) -> None:
-    """Read what else comes in for a while; answers that come too often are late by nature."""
+    """Keep reading for a while; surplus answers come late by nature."""
     until = time.monotonic() + seconds(settle)
 
     def look() -> bool | None:

@@ -1,4 +1,4 @@
-"""Charge points' own WebSockets carry everything: for systems without a queue, or whose queue is nobody's business."""
+"""Messages over charge points' own WebSockets: for systems without a queue, or with a private one."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class WebSocketTransport(GatheredAnswers):
         self.sent_again = 0
 
     def connect_to(self, url: str) -> None:
-        """Where the gateway is from now on: `ws://host:port`."""
+        """Set the address of the gateway: `ws://host:port`."""
         self._url = url.rstrip("/")
 
     # ---------------------------------------------------------------- requests, from the keywords' thread
@@ -130,11 +130,11 @@ class WebSocketTransport(GatheredAnswers):
         ]
 
     def length(self) -> int:
-        """How many messages the charge points have not sent, or have no answer to."""
+        """Number of messages that charge points have not sent, or that are unanswered."""
         return len(background.call(self._unsent))
 
     def in_flight(self) -> int:
-        """How many CALLs are outstanding."""
+        """Number of outstanding CALLs."""
         return sum(line.current is not None for line in list(self._lines.values()))
 
     def oldest(self, count: int) -> list[bytes]:
@@ -142,11 +142,11 @@ class WebSocketTransport(GatheredAnswers):
         return [message.data for message in background.call(self._unsent)[:count]]
 
     def waiting(self, ours: Callable[[bytes], bool]) -> int:
-        """How many messages are not done."""
+        """Number of unfinished messages."""
         return sum(ours(message.data) for message in background.call(self._unsent))
 
     def withdraw(self, ours: Callable[[bytes], bool]) -> int:
-        """Forget what was not sent yet."""
+        """Drop unsent messages."""
 
         def drop() -> int:
             before = len(self._unsent())
@@ -319,7 +319,7 @@ class WebSocketTransport(GatheredAnswers):
 
 
 def _as_frame(data: bytes) -> str | bytes:
-    """A message as it is sent: as text, whatever its bytes are."""
+    """The frame for a message: text, or binary if its bytes are not valid UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError:
