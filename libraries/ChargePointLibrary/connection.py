@@ -102,7 +102,9 @@ class Connection(ConnectingComponent):
         )
         known = self._points.find(alias)
         if known is not None and known.connected and alias in self._points:
-            raise UsageError(f"{known.id} is connected already under the alias '{alias}'. Another one needs an alias.")
+            raise UsageError(
+                f"{known.id} is connected already under the alias '{alias}'. Use another alias for a second one."
+            )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
         background.run(point.connect, limit=timeout.total_seconds())
         self.keep({alias: point})
@@ -423,7 +425,7 @@ class Connection(ConnectingComponent):
         )
         if code is not None and end.code != code:
             raise ExpectationFailed(
-                f"{point.id} should have been disconnected with code {code}, but it was ended {end}."
+                f"{point.id} should have been disconnected with code {code}, but the connection ended {end}."
             )
         logger.info(f"The connection of {point.id} was ended {end}.")
         return end.code

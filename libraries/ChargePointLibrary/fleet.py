@@ -69,7 +69,7 @@ class Fleets(ConnectingComponent):
         ```
         """
         if alias in self._fleets:
-            raise UsageError(f"The fleet '{alias}' charges already; `Stop Charging Fleet` ends it.")
+            raise UsageError(f"The fleet '{alias}' is charging already; call `Stop Charging Fleet` first.")
         chosen = new_seed() if seed is None else seed
         where = self._gateways.get(gateway)
         made = {(point := ChargePoint(self._ids.charge_point(), where)).id: point for _ in range(count)}
@@ -114,7 +114,7 @@ class Fleets(ConnectingComponent):
         ```
         """
         if alias not in self._fleets:
-            raise UsageError(f"There is no fleet '{alias}'; `Start Charging Fleet` makes one.")
+            raise UsageError(f"There is no fleet '{alias}'; call `Start Charging Fleet` first.")
         fleet = self._fleets.pop(alias)
         self._points.busy -= set(fleet.points)
         report: FleetReport = background.run(fleet.stop, timeout=STOPPING_SECONDS)

@@ -224,10 +224,10 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is not None:
-            raise UsageError("CALLs cross commands already; `Stop Crossing Calls` ends it.")
+            raise UsageError("Crossing calls run already; call `Stop Crossing Calls` first.")
         points = self.chosen(charge_points)
         if not points:
-            raise UsageError("There is no charge point; `Connect Charge Points` makes some.")
+            raise UsageError("No charge point is connected; call `Connect Charge Points` first.")
         crossing = Crossing(points, order, action=action, limit=timeout.total_seconds())
         background.run(crossing.start)
         self._crossing = crossing
@@ -257,7 +257,7 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is None:
-            raise UsageError("No CALLs cross commands; `Cross Calls` begins it.")
+            raise UsageError("No crossing calls run; call `Cross Calls` first.")
         crossing, self._crossing = self._crossing, None
         report: CrossingReport = background.run(crossing.end, timeout=None)
         logger.info(f"{report.summary}.")

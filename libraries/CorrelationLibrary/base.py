@@ -70,4 +70,4 @@ def several(commands: object) -> Commands:
         return Commands([commands])
     if isinstance(commands, list | tuple) and all(isinstance(each, Command | Commands) for each in commands):
         return Commands(command for each in commands for command in several(each))
-    raise UsageError(f"Expected what `Start Commands` or `Send Command` returned, not {commands!r}.")
+    raise UsageError(f"Expected the result of `Start Commands` or `Send Command`, not {commands!r}.")

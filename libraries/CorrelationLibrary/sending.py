@@ -170,7 +170,7 @@ class Sending(LineComponent):
         """
         batch = self._wait(commands, timeout, alias)
         if batch.own_answers != batch.count:
-            raise ExpectationFailed(f"Expected an own answer for each of {batch.summary}.")
+            raise ExpectationFailed(f"Expected each command to get its own answer: {batch.summary}.")
         return batch
 
     @keyword(tags=("commands", "check"))

@@ -68,7 +68,7 @@ class Traffic(LineComponent):
         """
         line = self._lines.get(alias)
         if line.traffic is not None:
-            raise UsageError("Command traffic runs already; `Stop Command Traffic` ends it.")
+            raise UsageError("Command traffic runs already; call `Stop Command Traffic` first.")
         if not charge_points:
             raise UsageError("Command traffic needs at least one charge point.")
         folder = output_folder()
@@ -118,7 +118,7 @@ class Traffic(LineComponent):
     def _traffic(self, alias: str) -> CommandTraffic:
         traffic = self._lines.get(alias).traffic
         if traffic is None:
-            raise UsageError("No command traffic runs; `Start Command Traffic` begins it.")
+            raise UsageError("No command traffic runs; call `Start Command Traffic` first.")
         return traffic
 
     @keyword(tags=("commands", "send", "ledger"))

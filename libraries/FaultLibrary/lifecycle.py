@@ -79,7 +79,7 @@ class Lifecycle(Component):
         """
         upstream = self._address(url, before, server)
         if self._state.paths.find(alias) is not None:
-            raise UsageError(f"{self._state.paths.title(alias)} is there already; another one needs an alias.")
+            raise UsageError(f"{self._state.paths.title(alias)} exists already. Use another alias for a second one.")
         name = self._state.paths.title(alias)
         address = proxy or chosen_for_the_run(PROXY_VARIABLE)
         process = None

@@ -312,7 +312,7 @@ class Schedules(FaultKeywords):
 
     def _start(self, alias: str, rows: list[Row], make: Make, *, in_turn: bool = False) -> None:
         if alias in self._state.runs:
-            raise UsageError("A fault schedule runs already; `Fault Schedule Should End` waits for its end.")
+            raise UsageError("A fault schedule runs already; call `Fault Schedule Should End` first.")
         logger.info("\n".join(str(row) for row in rows))
         # Each with an injector of its own, so that healing the one leaves the other alone.
         run = self._state.runs[alias] = Run(rows, Injector(), make, in_turn=in_turn)
@@ -320,7 +320,7 @@ class Schedules(FaultKeywords):
 
     def _running(self, alias: str) -> Run:
         if alias not in self._state.runs:
-            raise UsageError("No fault schedule was started; `Start Fault Schedule` starts one.")
+            raise UsageError("No fault schedule was started; call `Start Fault Schedule` first.")
         return self._state.runs[alias]
 
     def _make(self, on: Subjects) -> Make:

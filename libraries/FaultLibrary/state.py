@@ -78,9 +78,7 @@ class FaultState:
             UsageError: it acts on Redis, and the proxy stands before a gateway.
         """
         if kind.place.needs_redis_of_the_test and (name := self.external(alias)):
-            raise NotPossibleHere(
-                f"{name} is external: '{kind.name}' is not done to it, only the way to it can be disturbed."
-            )
+            raise NotPossibleHere(f"{name} is external: '{kind.name}' is not possible, only faults of its network are.")
         on_redis_only = kind.place in {Place.COMMAND, Place.REDIS, Place.REDIS_FILES}
         if on_redis_only and not isinstance(self.paths.get(alias).address, RedisAddress):
             raise UsageError(f"'{kind.name}' needs a fault proxy before a Redis; {self.paths.title(alias)} is not.")
@@ -144,7 +142,7 @@ def registry_of(library: str, attribute: str) -> Registry[Any]:
     try:
         instance = BuiltIn().get_library_instance(library)
     except (RobotNotRunningError, RuntimeError):
-        raise UsageError(f"This needs a suite that imports {library}, for what was started with it.") from None
+        raise UsageError(f"This keyword acts on objects of {library}; import that library in the suite.") from None
     found: Registry[Any] = getattr(instance, attribute)
     return found
 
@@ -158,5 +156,5 @@ def _found(library: str, attribute: str, alias: str) -> object | None:
 
 def _needed(found: Any, library: str, alias: str) -> Any:
     if found is None:
-        raise UsageError(f"There is no '{alias}' that {library} has started, so that nothing can be done to it.")
+        raise UsageError(f"{library} has started no '{alias}'.")
     return found

@@ -85,7 +85,7 @@ class Capacity(Component):
         if precision <= 0:
             raise UsageError(f"precision is {precision}; allowed is more than 0 percent.")
         if factor <= 1 or start <= 0 or most < start:
-            raise UsageError("The rate has to go up: factor above 1, start above 0, most at least start.")
+            raise UsageError("The rate has to increase: factor above 1, start above 0, most at least start.")
         stages, rate = [], start
         while rate <= most:
             stages.append(Stage(seconds(step), rate))

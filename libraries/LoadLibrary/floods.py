@@ -53,7 +53,7 @@ class Floods(Component):
         ```
         """
         if self._flood is not None:
-            raise UsageError("There is a flood already; call `Stop Flood` first.")
+            raise UsageError("A flood runs already; call `Stop Flood` first.")
         aim = self._shop.aimed()
         ids = [self._flooders.charge_point("FLOOD") for _ in range(charge_points)]
         self._flood = Flood(
@@ -86,7 +86,7 @@ class Floods(Component):
         ```
         """
         if self._flood is None:
-            raise UsageError("There is no flood; `Start Flood` starts one.")
+            raise UsageError("No flood runs; call `Start Flood` first.")
         result = self._flood.stop()
         self._flood = None
         self.cleanup.discard(self._close)

@@ -198,13 +198,13 @@ class Loads(Component):
         what = LoadProfile(activity=profile) if isinstance(profile, Profile) else profile
         if not isinstance(what, LoadProfile):
             allowed = ", ".join(Profile)
-            raise UsageError(f"'{profile}' is no load profile (allowed: {allowed}, or what `Load Profile` returns).")
+            raise UsageError(f"'{profile}' is not a load profile (allowed: {allowed}, or a result of `Load Profile`).")
         if schedule is None:
             schedule = self.load_schedule(rate=rate, duration=duration, messages=messages, pause=pause)
         elif not isinstance(schedule, LoadSchedule):
-            raise UsageError(f"'{schedule}' is no schedule; `Load Schedule` makes one.")
+            raise UsageError(f"'{schedule}' is no schedule; make one with `Load Schedule`.")
         elif (rate, duration, messages, pause) != (None, None, None, None):
-            raise UsageError("A schedule has rate, duration, messages and pause of its own.")
+            raise UsageError("Give rate, duration, messages and pause to `Load Schedule`, not beside a schedule.")
         plan = self._shop.plan(
             charge_points=charge_points,
             seed=seed,
@@ -457,7 +457,7 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
             for moved in (Loads.load_profile, Loads.load_schedule):
                 if name in moved.__annotations__ and name != "return":
                     owner = moved.__name__.replace("_", " ").title()
-                    raise UsageError(f"`Start Load` has no argument '{name}'; `{owner}` has it.")
+                    raise UsageError(f"`Start Load` has no argument '{name}'; it belongs to `{owner}`.")
             allowed = ", ".join(sorted(set(hints) - {"alias", "return"}))
             raise UsageError(f"`Start Load` has no argument '{name}' (allowed: {allowed}).")
         try:

@@ -124,7 +124,7 @@ class State(Component):
     def _connect(self, aim: Aim, database: int) -> RedisClient:
         """To a database of the profile; where that names none, to the one in the address."""
         if aim.redis is None:
-            raise UsageError("To look into the state, `Aim Load At` needs redis=URL.")
+            raise UsageError("To compare the state, `Aim Load At` needs redis=URL.")
         return connect(aim.redis, database=database or database_in(aim.redis) or 0)
 
     def _ids(self, result: LoadResult) -> list[str]:

@@ -109,7 +109,9 @@ class Workshop:
         found = self.loads.find(alias)
         if found is not None:
             if found.running:
-                raise UsageError(f"{found.name} still runs; `Wait For Load` or `Stop Load` first, or another alias.")
+                raise UsageError(
+                    f"{found.name} still runs; call `Wait For Load` or `Stop Load` first, or use another alias."
+                )
             self.loads.remove(alias, cleanup)
         folder = output_folder()
         stem = f"load-{file_name(alias)}-{next(self._numbers)}"

@@ -189,7 +189,7 @@ class Kept(Component):
         (record,) = self._read(alias, kind, [ids])
         if record is None:
             what = " ".join(str(each) for each in ids.values())
-            raise ExpectationFailed(f"Server '{alias}' keeps nothing of {kind.replace('_', ' ')} {what}.")
+            raise ExpectationFailed(f"Server '{alias}' has no record of {kind.replace('_', ' ')} {what}.")
         return record
 
     def _read(self, alias: str, kind: str, ids: Sequence[Ids]) -> list[Record | None]:

@@ -73,17 +73,20 @@ class Lifecycle(Component):
         for name in settings:
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in known:
                 raise UsageError(
-                    f"`Start Server` has no argument '{name}'. A setting of the server is in capitals, as LOG_LEVEL."
+                    f"`Start Server` has no argument '{name}'. Settings of the server are in capitals, for example "
+                    "LOG_LEVEL."
                 )
         server = self._servers.find(alias)
         if server is not None and server.process.alive:
-            raise UsageError(f"{server.name} is running already. Another one needs an alias.")
+            raise UsageError(f"{server.name} is running already. Use another alias for a second one.")
         if server is not None and server.target != profile:
             self._servers.remove(alias, self.cleanup)
             server = None
         if server is None:
             if profile.running is not None and self._servers.aliases():
-                raise NotPossibleHere(f"Target '{profile.name}' runs already: there is one of it, and no '{alias}'.")
+                raise NotPossibleHere(
+                    f"Target '{profile.name}' is a running system: there is only one, and no '{alias}'."
+                )
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)
             RECORDER.watch(server, lambda: server.crashes_in_all, server.exited)

@@ -188,7 +188,7 @@ class Usage(Component):
         server = self._servers.get(alias)
         watch = self._watched.get(alias)
         if watch is None:
-            raise UsageError(f"{server.name} is not watched; `Start Watching Server CPU` comes first.")
+            raise UsageError(f"{server.name} is not watched; call `Start Watching Server CPU` first.")
         left = watch.began + seconds(at_least) - time.monotonic()
         if left > 0:
             server.measured.cpu_share(left)

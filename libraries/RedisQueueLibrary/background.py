@@ -124,9 +124,7 @@ class Background(QueueComponent):
         if over <= timedelta(0):
             raise UsageError(f"over is {in_words(over)}, it has to be above 0.")
         if self._trickles.find(alias) is not None:
-            raise UsageError(
-                f"Messages are being queued on '{alias}' already; `Queueing Should End` waits for the end."
-            )
+            raise UsageError(f"Messages are being queued on '{alias}' already; call `Queueing Should End` first.")
         client = self._queues.get(alias)
         chosen = new_seed() if seed is None else seed
         made = generate(

@@ -74,7 +74,7 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         if not isinstance(case, InvalidCase):
-            raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
+            raise UsageError(f"Expected a case of `Load Invalid Messages`, not {case!r}.")
         client = self._queues.get(alias)
         message = case.message(client.message_formats, client.body)
         if message is None:

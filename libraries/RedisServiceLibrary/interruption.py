@@ -37,9 +37,7 @@ class Interruption(Component):
         """
         service = self._services.get(alias)
         if isinstance(service, ExternalRedis):
-            raise NotPossibleHere(
-                f"{service.name} is external: it is left as it is, only the way to it can be disturbed."
-            )
+            raise NotPossibleHere(f"{service.name} is external: only faults of its network are possible.")
 
     @keyword(tags=("redis", "fault"))
     def pause_redis(self, alias: str = "redis") -> None:

@@ -76,10 +76,13 @@ class Lifecycle(Component):
                 raise
         else:
             if found.is_there:
-                raise UsageError(f"{found.name} {found.state} already, at {found.url()}. Another one needs an alias.")
+                raise UsageError(
+                    f"{found.name} {found.state} already, at {found.url()}. Use another alias for a second one."
+                )
             if words or server or append_only is not AppendOnly.ALWAYS:
                 raise UsageError(
-                    f"{found.name} is started again as it was: leave the settings out, or `Remove Redis` first."
+                    f"{found.name} keeps its settings when it is started again: leave them out, or call `Remove Redis` "
+                    "first."
                 )
             effect = found.start(timeout)
         JOURNAL.end_of(found.name, effect.proof)

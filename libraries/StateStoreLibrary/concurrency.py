@@ -242,7 +242,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is not None:
-            raise UsageError("Writers are at work already: `Stop Writing State` ends them.")
+            raise UsageError("Writers run already; call `Stop Writing State` first.")
         session = self._stores.get(alias)
         session.points.update(charge_points)
         writing = Writing(session.store, charge_points)
@@ -276,7 +276,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is None:
-            raise UsageError("No writers are at work: `Start Writing State` starts them.")
+            raise UsageError("No writers run; call `Start Writing State` first.")
         writing, _, session = self._writing
         try:
             self._wait_for(writing, writing.acknowledged + further, timeout)

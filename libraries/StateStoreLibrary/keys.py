@@ -147,7 +147,7 @@ class KeyKeywords(StateComponent):
         """
         report = self.get_key_report(foreign=foreign, alias=alias)
         if report.problems:
-            raise ExpectationFailed(f"All keys should be as documented, but of {report}.")
+            raise ExpectationFailed(f"Some keys are not as documented, of {report}.")
 
     @keyword(tags=("state", "getter", "keys"))
     def find_partial_writes(self, *, alias: str = "state") -> list[str]:

@@ -319,7 +319,7 @@ async def while_listened_to(request: Request, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise HTTPException(499, "the client has gone")
+            raise HTTPException(499, "the client has disconnected")
         return working.result()
     finally:
         for task in (working, listening):

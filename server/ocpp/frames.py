@@ -218,7 +218,7 @@ def _refuse_repeated_keys(raw: bytes, code: ErrorCode) -> None:
         seen = set()
         for key, _ in pairs:
             if key in seen:
-                refuse(code, f"the key {shown(key)} stands twice in one object")
+                refuse(code, f"the key {shown(key)} occurs twice in one object")
             seen.add(key)
 
     json.loads(raw, object_pairs_hook=check)

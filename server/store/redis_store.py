@@ -732,7 +732,7 @@ class RedisStateStore:
     async def _apply(self, key: str, operation: str, work: _Work) -> Any:
         reply = await self._send(key, operation, work)
         if isinstance(reply, _Changed):
-            raise StateConflict(key, "it is not what was read", operation)
+            raise StateConflict(key, "it has changed since it was read", operation)
         return reply
 
     async def _remove(self, charge_point_id: str, key: str, operation: str, work: _Work) -> bool:
@@ -832,7 +832,7 @@ def _outcome(reply: list[Any], operation: str) -> Any:
 def _removed(reply: list[Any], operation: str) -> int:
     result = _outcome(reply, operation)
     if isinstance(result, _Changed):
-        raise StateConflict(reply[1].decode(), "it is not what was read", operation)
+        raise StateConflict(reply[1].decode(), "it has changed since it was read", operation)
     return int(result)
 
 

@@ -77,11 +77,11 @@ Arguments That Do Not Go Together Are Refused
 
 What Is No Profile Or Schedule Is Refused
     ${schedule}    Load Schedule    rate=1    duration=1s
-    Run Keyword And Expect Error    A schedule has rate, duration, messages and pause of its own.
+    Run Keyword And Expect Error    Give rate, duration, messages and pause to `Load Schedule`, not beside a schedule.
     ...    Run Load    schedule=${schedule}    rate=1
-    Run Keyword And Expect Error    'day' is no load profile (allowed: heartbeat, session, mix, churn, or *
+    Run Keyword And Expect Error    'day' is not a load profile (allowed: heartbeat, session, mix, churn, or *
     ...    Run Load    profile=day
-    Run Keyword And Expect Error    'now' is no schedule; `Load Schedule` makes one.    Run Load    schedule=now
+    Run Keyword And Expect Error    'now' is no schedule; make one with `Load Schedule`.    Run Load    schedule=now
     Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; `Load Profile` has it.
     ...    Run Load    sessions=2
     Run Keyword And Expect Error    `Start Load` has no argument 'spike'; `Load Schedule` has it.

@@ -115,7 +115,7 @@ Settings Hold At Each Start
     Should Be Equal    ${reply}[1]    10485760
     Stop Redis    second
     Run Keyword And Expect Error
-    ...    EQUALS:Redis 'second' is started again as it was: leave the settings out, or `Remove Redis` first.
+    ...    EQUALS:Redis 'second' keeps its settings when it is started again: leave them out, or call `Remove Redis` first.
     ...    Start Redis    second    maxmemory=20mb
     [Teardown]    Remove Redis    second
 
@@ -151,7 +151,7 @@ What Cannot Be Done Is Said
     ...    EQUALS:There is no Redis 'other'; there is only 'redis'.
     ...    Kill Redis    other
     Run Keyword And Expect Error
-    ...    REGEXP:Redis 'redis' is running already, at ${CONNECTED}\\. Another one needs an alias\\.
+    ...    REGEXP:Redis 'redis' is running already, at ${CONNECTED}\\. Use another alias for a second one\\.
     ...    Start Redis
     Run Keyword And Expect Error
     ...    STARTS:server names '/no/such/redis', which does not exist.

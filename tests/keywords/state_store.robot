@@ -194,7 +194,7 @@ Writers Go On While Redis Is Restarted
     VAR    @{points}    KW-10    KW-11
     Start Writing State    ${points}    at_least=20    timeout=60 s
     Run Keyword And Expect Error
-    ...    EQUALS:Writers are at work already: `Stop Writing State` ends them.
+    ...    EQUALS:Writers run already; call `Stop Writing State` first.
     ...    Start Writing State    ${points}
     Restart Redis    kill
     ${report}    Stop Writing State    further=20    timeout=60 s
@@ -202,7 +202,7 @@ Writers Go On While Redis Is Restarted
     Should Be Empty    ${report.changed}
     Should Be True    ${report.acknowledged} >= 40
     Run Keyword And Expect Error
-    ...    EQUALS:No writers are at work: `Start Writing State` starts them.
+    ...    EQUALS:No writers run; call `Start Writing State` first.
     ...    Stop Writing State
 
 Writes That Were Acknowledged And Are Gone Are Found

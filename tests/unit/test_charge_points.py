@@ -182,7 +182,7 @@ class TestConnecting:
             library.charge_point_should_be_disconnected(timeout=SHORT)
 
     def test_an_unknown_alias_is_refused(self, library: ChargePointLibrary) -> None:
-        with pytest.raises(UsageError, match="There is no charge point 'x'; `Connect Charge Point` makes one"):
+        with pytest.raises(UsageError, match="There is no charge point 'x'; call `Connect Charge Point` first"):
             library.send_heartbeat("x")
         library.connect_charge_point("CP-1")
         with pytest.raises(UsageError, match="There is no charge point 'x'; there is only 'charge point'"):

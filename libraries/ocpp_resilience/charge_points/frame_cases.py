@@ -223,7 +223,7 @@ def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
         raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
     cases = [_Reader(file, number, data).case() for number, data in enumerate(document["cases"], start=1)]
     if twice := [case.id for number, case in enumerate(cases) if case.id in {other.id for other in cases[:number]}]:
-        raise UsageError(f"{file}: case '{twice[0]}': field 'id' stands twice in the file.")
+        raise UsageError(f"{file}: case '{twice[0]}': field 'id' occurs twice in the file.")
     chosen = [case for case in cases if kind in (None, case.kind)]
     if not chosen:
         there = ", ".join(sorted({case.kind for case in cases}))

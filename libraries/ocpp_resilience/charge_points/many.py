@@ -324,7 +324,7 @@ class ChargePoints:
             return found
         names = [f"'{name}'" for name in self._points]
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        known = f"there is only {shown}" if names else "`Connect Charge Point` makes one"
+        known = f"there is only {shown}" if names else "call `Connect Charge Point` first"
         raise UsageError(f"There is no charge point '{alias}'; {known}.")
 
     def add(self, points: Mapping[str, ChargePoint]) -> None:

@@ -226,10 +226,10 @@ class Checker:
         if found := left():
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise ExpectationFailed(
-                f"what the parts above made the system keep is left behind: {', '.join(found[:3])}{more}; name such "
-                f"keys in redis.keys, for the suites remove only what is named and fail over the rest"
+                f"keys of the parts above are left behind: {', '.join(found[:3])}{more}; name them in "
+                f"redis.keys, since the suites remove only named keys and fail on others"
             )
-        return "nothing is left behind of what the parts above made the system keep"
+        return "the parts above leave no key behind"
 
     def _health(self) -> str:
         if self.target.http.health is None:
@@ -335,14 +335,14 @@ class Checker:
         described = getattr(self.target.state, kind)
         where = fill(described.path, ids) if described.path else self.target.key(kind, **ids)
         if record is None:
-            raise ExpectationFailed(f"nothing is at {where} after the messages that make a {kind.replace('_', ' ')}")
+            raise ExpectationFailed(f"no {kind.replace('_', ' ')} is at {where} after the messages that create one")
         later = {"stop_time", "meter_stop", "reason"}
         if missing := [name for name in described.fields if name not in record and name not in later]:
             theirs = ", ".join(f"{name} ('{described.fields[name]}')" for name in missing)
-            raise ExpectationFailed(f"what is at {where} has no {theirs} (state.{kind}.fields)")
+            raise ExpectationFailed(f"the record at {where} has no {theirs} (state.{kind}.fields)")
         if kind == "transaction" and record.get("status", "active") != "active":
             raise ExpectationFailed(
-                f"the status of a transaction that runs is {record['status']!r} (state.transaction.values.status)"
+                f"the status of a running transaction is {record['status']!r} (state.transaction.values.status)"
             )
         return f"{kind.replace('_', ' ')}: {len(record)} fields at {where}"
 
@@ -426,7 +426,7 @@ class Checker:
         if not requests:
             raise Undeclared("commands.requests is empty")
         if not session:
-            raise Undeclared("announcement.session is empty: nobody can stand in for a gateway")
+            raise Undeclared("announcement.session is empty: the check cannot stand in for a gateway")
         # An answer with a mark is known for its own.
         action = next((name for name, each in requests.items() if each.mark), next(iter(requests)))
         point = self._ids.charge_point()
@@ -493,12 +493,12 @@ class Checker:
         if http.health is None:
             raise Undeclared("http.health is null")
         if service is None:
-            raise Undeclared("a Redis that was given is left alone")
+            raise Undeclared("a given Redis is left unchanged")
         service.stop(START_REDIS)
         try:
             noticed = self.server.wait_for_health(Health.DEGRADED, min(NOTICED, ready))
         except ServiceError as error:
-            raise Untried(f"it ended when Redis went away, which the suites judge: {error}") from None
+            raise Untried(f"it exited when Redis stopped, which the suites judge: {error}") from None
         finally:
             service.start(START_REDIS)
             if not self.server.process.alive:
@@ -512,7 +512,7 @@ class Checker:
 
     def _stop(self) -> str:
         if self.target.running is not None:
-            raise Undeclared("it runs already and is left alone")
+            raise Undeclared("a running system is left unchanged")
         ended = self.server.stop()
         by = self.target.start.stop_signal.value if self.target.start else "SIGTERM"
         return f"ended {in_words(ended.took)} after {by} with status {ended.status}"

@@ -368,7 +368,7 @@ class CommandClient:
             UsageError: it was not started here.
         """
         if batch.future is None:
-            raise UsageError("Only what was started together can be abandoned together.")
+            raise UsageError("Only commands of one `Start Commands` can be abandoned together.")
         batch.future.cancel()
         self.collect(batch, timeout=5)
 

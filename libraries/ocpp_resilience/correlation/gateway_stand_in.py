@@ -141,8 +141,8 @@ class GatewayStandIn:
         """
         if not self.target.announcement.session:
             raise LacksCapability(
-                f"Target '{self.target.name}' keeps no session (announcement.session in {self.target.source}): nobody "
-                f"can stand in for its gateway."
+                f"Target '{self.target.name}' has no session to announce (announcement.session in "
+                f"{self.target.source}), which a stand-in for its gateway needs."
             )
         self._run(self._announce, list(charge_points), answering)
         if self._taker is None:
@@ -241,7 +241,9 @@ class GatewayStandIn:
         try:
             return background.run(function, *args, timeout=30)
         except RedisError as error:
-            raise ServiceError(f"Redis at {self.address} did not do as the stand-in asked: {error}") from None
+            raise ServiceError(
+                f"Redis at {self.address} refused a command of the stand-in for the gateway: {error}"
+            ) from None
 
     # ---------------------------------------------------------------- on the loop
 

@@ -93,8 +93,8 @@ class CommandTraffic:
     ) -> None:
         if client.make(ACTION, charge_points[0]).echo is None:
             raise UsageError(
-                f"Target '{client.target.name}' does not say where the answer to {ACTION} carries the caller's own "
-                "text (mark and echo), so that nobody can tell whose answer it is."
+                f"Target '{client.target.name}' does not name the field of the answer to {ACTION} with the caller's "
+                "text (mark and echo), so that answers cannot be told apart."
             )
         self._client = client
         self._charge_points = list(charge_points)

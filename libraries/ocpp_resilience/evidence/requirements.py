@@ -338,7 +338,7 @@ def _threshold(name: object, entry: object, where: str, units: frozenset[str]) -
             f"{where}: field 'unit': unknown unit '{threshold.unit}'; allowed: {', '.join(sorted(units))}."
         )
     if not threshold.measures.strip():
-        raise RequirementsFileError(f"{where}: field 'measures': expected what was measured, in words.")
+        raise RequirementsFileError(f"{where}: field 'measures': expected the measured quantity, in words.")
     return threshold
 
 

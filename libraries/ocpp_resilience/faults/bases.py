@@ -164,7 +164,7 @@ class CommandFault(NetworkFault):
         commit = profile.redis.commit
         if commit is None:
             raise LacksCapability(
-                f"Target '{profile.name}' does not say what its commit is (redis.commit in {profile.source})."
+                f"Target '{profile.name}' does not describe its commit (redis.commit in {profile.source})."
             )
         return {"command": commit.command, "keys": keys or [profile.key_glob(key) for key in commit.keys]}
 
@@ -238,7 +238,7 @@ class RedisFilesFault(RedisFault):
         name, folder = redis.config("appendfilename"), self.folder() / redis.config("appenddirname")
         manifest = folder / f"{name}.manifest"
         if redis.config("appendonly") != "yes" or not manifest.is_file():
-            raise NotPossibleHere(f"{redis.name} keeps no append-only file, which '{self.name}' is about.")
+            raise NotPossibleHere(f"{redis.name} has no append-only file, which '{self.name}' needs.")
         letter = "b" if kind.startswith("base") else "i"
         numbers = [int(each[1]) for each in re.findall(r"(seq (\d+) type " + letter + ")", manifest.read_text())]
         return folder / f"{name}.{max(numbers, default=0) + 1}.{kind}"

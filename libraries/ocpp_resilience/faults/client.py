@@ -76,7 +76,7 @@ class ProxyApi:
         """
         if not self.is_own:
             raise NotPossibleHere(
-                f"{what} is something that only the proxy of this project can do, not the Toxiproxy at "
+                f"{what} needs the proxy of this project; it is not possible with the Toxiproxy at "
                 f"{self.host}:{self.port}."
             )
 

@@ -75,7 +75,7 @@ def read(cells: Sequence[str], registry: FaultRegistry) -> list[Row]:
         UsageError: a time or an action is not understood.
     """
     if len(cells) % 2 or not cells:
-        raise UsageError("A fault schedule has pairs of cells: `at 5 s`, then what happens, for example `kill redis`.")
+        raise UsageError("A fault schedule has pairs of cells: `at 5 s`, then the action, for example `kill redis`.")
     rows = []
     for when, what in zip(cells[::2], cells[1::2], strict=True):
         found = _AT.fullmatch(when.strip())
@@ -90,7 +90,7 @@ def read(cells: Sequence[str], registry: FaultRegistry) -> list[Row]:
             try:
                 action, value = registry.split(text)
             except UsageError as error:
-                raise UsageError(f"{error} What ends faults: {', '.join(ENDS)}.") from None
+                raise UsageError(f"{error} Actions that end faults: {', '.join(ENDS)}.") from None
             arguments_of(registry.get(action), value)
         rows.append(Row(_time(found[1]), action, value, lasting))
     return sorted(rows, key=lambda row: row.at)

@@ -78,7 +78,7 @@ class Flood:
         self._process.stdin.write(msgspec.json.encode(plan) + b"\n")
         if self._process.stdout.readline() != b"connected\n":
             _, error = self._process.communicate()
-            raise ServiceError(f"The flood did not begin: {error.decode('utf-8', 'replace').strip()[-500:]}")
+            raise ServiceError(f"The flood could not start: {error.decode('utf-8', 'replace').strip()[-500:]}")
 
     def stop(self) -> FloodResult:
         """Stop it and return the result.
@@ -88,7 +88,7 @@ class Flood:
         """
         output, error = self._process.communicate(timeout=CONNECT_SECONDS)
         if self._process.returncode:
-            raise ServiceError(f"The flood broke off: {error.decode('utf-8', 'replace').strip()[-500:]}")
+            raise ServiceError(f"The flood failed: {error.decode('utf-8', 'replace').strip()[-500:]}")
         return msgspec.json.decode(output, type=FloodResult)
 
     def close(self) -> None:

@@ -92,8 +92,7 @@ class Generator:
             self._reader.join(ENDING_SECONDS)
         if self.part is None or self.part.error:
             raise ServiceError(
-                f"{self.process.name} was broken off with status {self.process.exit_status}. "
-                f"{self.process.output_tail()}"
+                f"{self.process.name} was aborted with status {self.process.exit_status}. {self.process.output_tail()}"
             )
         return self.part
 

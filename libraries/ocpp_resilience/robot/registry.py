@@ -46,7 +46,7 @@ class Registry(Generic[T]):
         if alias in self._things:
             return self._things[alias]
         others = ", ".join(f"'{name}'" for name in self._things)
-        known = f"there is only {others}" if others else f"`{self._starter}` starts one"
+        known = f"there is only {others}" if others else f"call `{self._starter}` first"
         raise UsageError(f"There is no {self.title(alias)}; {known}.")
 
     def add(self, alias: str, thing: T, cleanup: Cleanup) -> None:

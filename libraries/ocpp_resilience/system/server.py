@@ -255,7 +255,7 @@ class OcppServer:
             ServiceError: it does not, or it does not say.
         """
         if self._http_port is None:
-            raise ServiceError(f"{self.name} has not said on which port its HTTP API listens.")
+            raise ServiceError(f"{self.name} has not reported the port of its HTTP API.")
         return self._http_port
 
     @property
@@ -278,7 +278,7 @@ class OcppServer:
         if isinstance(self.process, RunningSystem) and self.process.gateway_url is not None:
             return self.process.gateway_url.rstrip("/")
         if self._ws_port is None:
-            raise ServiceError(f"{self.name} has not said on which port its WebSocket gateway listens.")
+            raise ServiceError(f"{self.name} has not reported the port of its WebSocket gateway.")
         return f"ws://{HOST}:{self._ws_port}"
 
     @property

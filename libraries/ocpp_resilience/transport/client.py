@@ -131,7 +131,7 @@ class QueueClient:
             said = str(error).rstrip(".")
             raise self._refused(f"the user or the password is refused ({said})") from None
         except AWAY as error:
-            raise self._unavailable("Redis has to be running when a queue is opened", error) from None
+            raise self._unavailable("Opening the queue", error) from None
         except redis.ResponseError as error:
             numbers = " and ".join(str(number) for number in dict.fromkeys([*self._databases, *self.keys.others]))
             raise self._refused(f"{error} (databases: {numbers})") from None
@@ -205,7 +205,7 @@ class QueueClient:
             client.close()
 
     def _unavailable(self, what: str, error: object) -> QueueUnavailable:
-        return QueueUnavailable(f"{what}, but Redis at {self.address} could not be reached: {error}")
+        return QueueUnavailable(f"{what} failed: Redis at {self.address} could not be reached: {error}")
 
     def watch(self) -> RedisWatch:
         """For waiting that outlives outages of Redis."""
@@ -242,9 +242,7 @@ class QueueClient:
             if partial:
                 settle_unsent(sent)
                 return sent
-            raise self._unavailable(
-                f"{counted(sent.count, 'message')} {'was' if sent.count == 1 else 'were'} to be queued", error
-            ) from None
+            raise self._unavailable(f"Queueing {counted(sent.count, 'message')}", error) from None
         if self._announcements is not None:
             try:
                 self._announcements.connect(self._redis, sent.charge_points)
@@ -291,11 +289,11 @@ class QueueClient:
             QueueUnavailable: Redis cannot be reached; the ledger goes on.
         """
         if self.ledger is None:
-            raise UsageError(f"No ledger of {self.place} is kept; `Keep Ledger` starts one.")
+            raise UsageError(f"No ledger of {self.place} is kept; call `Keep Ledger` first.")
         try:
             self.refresh(self.ledger.charge_points)
         except AWAY as error:
-            raise self._unavailable("The last answers were to be read for the ledger", error) from None
+            raise self._unavailable("Reading the last answers for the ledger", error) from None
         ended, self.ledger, self.answers.observer = self.ledger, None, None
         ended.end()
         return ended
@@ -322,7 +320,7 @@ class QueueClient:
         """
         if not self.requests.keeps:
             raise LacksCapability(
-                f"Messages do not wait on {self.place}: what nobody listens to is lost (queue.kind in the profile)."
+                f"Messages do not wait on {self.place}: without a consumer they are lost (queue.kind in the profile)."
             )
 
     def connect_to_gateway(self, url: str) -> None:
@@ -425,7 +423,7 @@ class QueueClient:
         try:
             self.refresh(charge_points)
         except AWAY as error:
-            raise self._unavailable("The last answers were to be read", error) from None
+            raise self._unavailable("Reading the last answers", error) from None
         return {point: self.answers.of(point) for point in charge_points}
 
     def _dead_letter_key(self) -> str:
@@ -490,7 +488,7 @@ class QueueClient:
                 self._announcements.disconnect(self._redis)
             return removed
         except AWAY as error:
-            raise self._unavailable("What this run wrote was to be removed", error) from None
+            raise self._unavailable("Removing the data of this run", error) from None
 
     @property
     def local_and_refused(self) -> bool:

@@ -188,7 +188,7 @@ def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in made:
             raise ValueError(
-                f"the key '{key}' stands twice in one object; a message with such an object is given as 'raw'"
+                f"the key '{key}' occurs twice in one object; a message with such an object is given as 'raw'"
             )
         made[key] = value
     return made

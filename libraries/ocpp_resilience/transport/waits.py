@@ -64,7 +64,7 @@ def wait_for_answer(
     """
     point = message.charge_point
     if point is None or message.answerable is False:
-        raise UsageError(f"No answer can be addressed for {message}; nothing can be waited for.")
+        raise UsageError(f"No answer to {message} is possible, so that there is nothing to wait for.")
     watch = client.watch()
 
     def look() -> Answer | None:

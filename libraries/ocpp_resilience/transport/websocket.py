@@ -101,7 +101,7 @@ class WebSocketTransport(GatheredAnswers):
             UsageError: it is not known where the gateway is, or a message has no charge point.
         """
         if self._url is None:
-            raise UsageError("It is not known where charge points connect; `Connect Queue To Gateway` says it.")
+            raise UsageError("There is no gateway address; call `Connect Queue To Gateway` first.")
         now = time.monotonic()
         by_point: dict[str, list[SentMessage]] = {}
         for message in messages:

@@ -170,7 +170,7 @@ class Sampler:
         """
         if self._broken is not None:
             self.told = True
-            raise ServiceError(f"Sampling broke off, so that samples are missing: {self._broken}.")
+            raise ServiceError(f"Sampling stopped, and samples are missing: {self._broken}.")
 
     def growth(self, name: str, *, warm_up: float, required_seconds: float) -> MemoryGrowth:
         """The memory growth of a process, or of Redis; see `memory_growth`.
@@ -211,7 +211,9 @@ class Sampler:
         """
         self.check()
         if name in self._elsewhere:
-            raise NotPossibleHere(f"'{name}' is no process of this test run: what it uses is not measured.")
+            raise NotPossibleHere(
+                f"'{name}' is no process of this test run, so that its resource use cannot be measured."
+            )
         if name in self.ended:
             raise UsageError(f"'{name}' ended while it was sampled: {self.ended[name]}.")
         if name not in self.series:

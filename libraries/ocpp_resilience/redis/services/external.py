@@ -42,7 +42,7 @@ class ExternalRedis(RedisService):
         if not usable:
             given = f"'{shown_url(self._url)}' is none" if self._url else "none is given"
             raise UsageError(
-                f"{name} is external, so that its URL is needed, and {given}: "
+                f"{name} is external and needs its URL, but {given}: "
                 f"`server=redis://[user:password@]host:port/db`, or {URL_VARIABLE} as a variable of the run or of the "
                 "environment."
             )
