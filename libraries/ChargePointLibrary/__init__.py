@@ -37,9 +37,9 @@ class ChargePointLibrary(_Keywords):
     makes one, by default with an id that no other test uses. It is disconnected when the suite ends that made it, also
     after a failure.
 
-    Several charge points have an `alias` each; the keywords work on `charge point` unless told otherwise. In the place
-    of an alias the charge point id can stand too. Keywords with `charge_points` take a list of them, and have all of
-    them act at the same time.
+    Several charge points have an `alias` each; the keywords use `charge point` by default. In the place of an alias the
+    charge point id can stand too. Keywords with `charge_points` take a list of them, and have all of them act at the
+    same time.
 
     # Messages
 

@@ -149,7 +149,7 @@ class Commands(PointComponent):
         Args:
             action: the action of the command.
             count: at least so many that fit.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
             fields: fields that its payload has to have.
@@ -158,7 +158,7 @@ class Commands(PointComponent):
             The newest that fits; `payload` and `message_id` are its own.
 
         Raises:
-            WaitTimeout: it did not come; says what came.
+            WaitTimeout: it did not come; the message shows the received frames.
 
         Example:
         ```robotframework
@@ -205,11 +205,11 @@ class Commands(PointComponent):
 
         Args:
             action: the action; any by default.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
 
         Raises:
-            ExpectationFailed: it has; says which.
+            ExpectationFailed: it has; the message names it.
 
         Example:
         ```robotframework

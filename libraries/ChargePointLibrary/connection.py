@@ -35,7 +35,7 @@ class Connection(ConnectingComponent):
         """Says where charge points connect from now on.
 
         Args:
-            url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns: `ws://host:port`, or
+            url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`: `ws://host:port`, or
                 `wss://host:port` with TLS.
             target: the target profile that has the path and the subprotocol: a name, or the path of a file.
             alias: the name of this gateway in the keywords that connect.
@@ -87,7 +87,7 @@ class Connection(ConnectingComponent):
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
             UsageError: a charge point is connected under this alias, or `Use Gateway` was not called.
 
         Example:
@@ -123,7 +123,7 @@ class Connection(ConnectingComponent):
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
             UsageError: it is connected.
 
         Example:
@@ -157,7 +157,8 @@ class Connection(ConnectingComponent):
             timeout: the longest wait for each connection.
 
         Raises:
-            ExpectationFailed: some could not connect; says how many and why. None of them stays connected then.
+            ExpectationFailed: some could not connect; the message says how many and why. None of them stays connected
+                then.
 
         Example:
         ```robotframework
@@ -358,7 +359,7 @@ class Connection(ConnectingComponent):
             alias: which charge point.
 
         Raises:
-            ExpectationFailed: it is not; says how the connection ended.
+            ExpectationFailed: it is not; the message says how the connection ended.
 
         Example:
         ```robotframework
@@ -377,7 +378,7 @@ class Connection(ConnectingComponent):
             charge_points: their aliases or ids; all by default.
 
         Raises:
-            ExpectationFailed: some are not; says how many and how their connections ended.
+            ExpectationFailed: some are not; the message says how many and how their connections ended.
 
         Example:
         ```robotframework

@@ -53,7 +53,7 @@ class Fleets(ConnectingComponent):
             gateway: where they connect.
             pause: between an answer and the next CALL of a charge point.
             timeout: the longest time within which each CALL has to be answered or refused.
-            seed: decides what each says; by chance if not given, and logged.
+            seed: of the random messages; chosen and logged if not given.
 
         Raises:
             ExpectationFailed: some could not connect.

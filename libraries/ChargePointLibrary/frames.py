@@ -51,7 +51,7 @@ class Frames(PointComponent):
             alias: which charge point.
             kind: only CALL, CALLRESULT or CALLERROR.
             action: only CALLs with this action.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
 
         Example:
         ```robotframework
@@ -76,7 +76,7 @@ class Frames(PointComponent):
             alias: which charge point.
             kind: only CALL, CALLRESULT or CALLERROR.
             action: only CALLs with this action.
-            since: only what was sent after: what `Mark Frames` returned, or a frame.
+            since: only frames sent later: the result of `Mark Frames`, or a frame.
 
         Example:
         ```robotframework
@@ -107,12 +107,12 @@ class Frames(PointComponent):
 
         Args:
             action: the action.
-            since: only what was sent after: what `Mark Frames` returned, or a frame.
+            since: only frames sent later: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
 
         Raises:
-            WaitTimeout: it did not send it; says what it sent.
+            WaitTimeout: it did not send it; the message says what it sent.
 
         Example:
         ```robotframework
@@ -176,7 +176,7 @@ class Frames(PointComponent):
             How many received frames were looked at.
 
         Raises:
-            ExpectationFailed: rules were broken; says how often, and shows the first.
+            ExpectationFailed: rules were broken; the message says how often, and shows the first.
 
         Example:
         ```robotframework
@@ -224,12 +224,12 @@ class Frames(PointComponent):
         Args:
             message_id: the message id.
             code: the error code of the CALLERROR that it has to be; either kind of answer by default.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
 
         Raises:
-            WaitTimeout: it did not come; says what came.
+            WaitTimeout: it did not come; the message shows the received frames.
 
         Example:
         ```robotframework

@@ -45,7 +45,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
             NotConnected: there is no connection.
 
         Example:
@@ -67,7 +67,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -100,7 +100,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -123,7 +123,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -156,7 +156,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -190,7 +190,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -230,7 +230,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -268,7 +268,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -303,7 +303,7 @@ class Messages(PointComponent):
             The answer: `kind.name` is CALLRESULT or CALLERROR, with `payload`, or `code` and `description`.
 
         Raises:
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -345,7 +345,7 @@ class Messages(PointComponent):
             `answers` and `seconds`.
 
         Raises:
-            ExpectationFailed: a message was not answered, or not accepted; says which.
+            ExpectationFailed: a message was not answered, or not accepted; the message names it.
 
         Example:
         ```robotframework

@@ -82,7 +82,7 @@ class Security(Component):
         """Returns the settings with which a gateway speaks TLS and asks charge points for certificates.
 
         Args:
-            certificates: what `Make Certificates` returned.
+            certificates: the result of `Make Certificates`.
             clients: whether charge points need certificates too (security profile 3); else only the gateway has one
                 (security profile 2).
             target: the target profile that says how (`security.tls`, `security.client_certificates`).

@@ -48,7 +48,7 @@ class Takeover(ConnectingComponent):
 
         Raises:
             UsageError: it has not sent anything yet.
-            NoAnswer: there was no answer; says what came instead.
+            NoAnswer: there was no answer; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -104,7 +104,7 @@ class Takeover(ConnectingComponent):
         """Waits until the gateway has ended a connection that its charge point left behind; returns after how long.
 
         Args:
-            ghost: what `Reconnect As Ghost` returned.
+            ghost: the result of `Reconnect As Ghost`.
             timeout: the longest wait.
 
         Returns:

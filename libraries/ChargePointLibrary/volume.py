@@ -74,10 +74,10 @@ class Volume(ConnectingComponent):
         """Fails unless every message of an exchange was answered with a CALLRESULT that the protocol allows.
 
         Args:
-            exchange: what `Send From All` returned.
+            exchange: the result of `Send From All`.
 
         Raises:
-            ExpectationFailed: some were not; says how many and what happened to the first.
+            ExpectationFailed: some were not; the message says how many and what happened to the first.
 
         Example:
         ```robotframework
@@ -101,7 +101,7 @@ class Volume(ConnectingComponent):
             As `Send From All`.
 
         Raises:
-            ExpectationFailed: some were not answered; says how many and what happened to the first.
+            ExpectationFailed: some were not answered; the message says how many and what happened to the first.
 
         Example:
         ```robotframework
@@ -175,7 +175,7 @@ class Volume(ConnectingComponent):
         Args:
             count: how many frames.
             charge_points: how many new charge points send them, taking turns.
-            seed: what they are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some frames are just above it.
             gateway: which gateway, if there are several.
             timeout: the longest wait for a connection and for an answer.
@@ -245,7 +245,7 @@ class Volume(ConnectingComponent):
             The sessions, as `Charge Whole Session` returns them.
 
         Raises:
-            ExpectationFailed: some sessions did not come to their end; says how many and why.
+            ExpectationFailed: some sessions did not come to their end; the message says how many and why.
 
         Example:
         ```robotframework
@@ -290,7 +290,7 @@ class Volume(ConnectingComponent):
         Args:
             charge_points: their aliases or ids; all by default.
             rounds: how many times each says something.
-            seed: decides what each says; by chance if not given, and logged.
+            seed: of the random messages; chosen and logged if not given.
             timeout: the longest wait for each answer.
 
         Returns:

@@ -31,7 +31,7 @@ class CorrelationLibrary(_Keywords):
     """Sends commands through the HTTP API of a system under test, and stands in for the charge points behind it.
 
     `Open Commands` is told where Redis and the HTTP API are; paths, key names and what a gateway announces come from
-    the target profile. Several of these have an `alias` each; the keywords work on `commands` unless told otherwise.
+    the target profile. Several of these have an `alias` each; the keywords use `commands` by default.
 
     # Charge points
 

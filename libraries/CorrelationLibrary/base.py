@@ -49,7 +49,7 @@ class LineComponent(Component):
     """A topic's keywords.
 
     Args:
-        lines: what `Open Commands` opened.
+        lines: the result of `Open Commands`.
         ids: gives ids that belong to this run.
     """
 

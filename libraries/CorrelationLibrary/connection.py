@@ -64,7 +64,7 @@ class Connection(LineComponent):
 
         Args:
             alias: which ones.
-            missing_ok: whether it is all right that they are not open, as in the teardown of what was skipped.
+            missing_ok: accept that they are not open, as in the teardown of a skipped test.
 
         Raises:
             UsageError: they are not open.

@@ -157,7 +157,7 @@ class Counting(LineComponent):
         """Waits until these counters have grown by at least so much, or the time is up, and does not judge.
 
         Args:
-            since: what `Get Correlations` returned before.
+            since: the result of `Get Correlations`.
             timeout: the longest wait.
             alias: which commands.
             totals: counter to number, as for `Correlation Totals Should Be`.
@@ -190,7 +190,7 @@ class Counting(LineComponent):
         """Fails unless these counters have grown by exactly so much; waits until they have.
 
         Args:
-            since: what `Get Correlations` returned before.
+            since: the result of `Get Correlations`.
             timeout: the longest wait.
             alias: which commands.
             totals: counter to number: `registered`, `resolved`, `failed`, `expired`, `cancelled`, `late`, `duplicate`,

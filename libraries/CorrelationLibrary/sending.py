@@ -31,7 +31,7 @@ class Sending(LineComponent):
 
         Args:
             action: the OCPP action; the target's profile says which there are.
-            charge_point: whom it is for.
+            charge_point: the recipient.
             timeout: how long the system is to wait for the answer; its own default if not given.
             alias: which commands.
             fields: the fields of the command, as the profile calls them.
@@ -73,7 +73,7 @@ class Sending(LineComponent):
         Args:
             count: how many.
             action: the OCPP action.
-            charge_points: whom they are for, in turns; all that were announced if not given.
+            charge_points: the recipients, in turns; all that were announced if not given.
             timeout: how long the system is to wait for each answer; its own default if not given.
             alias: which commands.
             fields: the fields of each command. Without the field that tells answers apart (`key` of GetConfiguration)
@@ -120,7 +120,7 @@ class Sending(LineComponent):
         """Waits until every caller has a response, a failure included.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -128,7 +128,7 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -150,7 +150,7 @@ class Sending(LineComponent):
         """Fails unless every caller gets the answer of the charge point to its very own command.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -158,8 +158,8 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            ExpectationFailed: a caller was told something else, or got another one's answer; shows how many, and one.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response, or got another one's answer; shows how many, and one.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -184,7 +184,7 @@ class Sending(LineComponent):
         """Fails unless every caller is told that the charge point has not answered in time: HTTP status 408.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -192,8 +192,8 @@ class Sending(LineComponent):
             The commands; `quickest` and `slowest` are the seconds until the first and the last caller was told.
 
         Raises:
-            ExpectationFailed: a caller was told something else.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -218,7 +218,7 @@ class Sending(LineComponent):
 
         Args:
             status: the HTTP status.
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -226,8 +226,8 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            ExpectationFailed: a caller was told something else.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -244,7 +244,7 @@ class Sending(LineComponent):
         """Sends one of each command in the target's profile at the same time, and waits for the outcomes.
 
         Args:
-            charge_point: whom they are for.
+            charge_point: the recipients.
             timeout: how long the system is to wait for each answer; its own default if not given.
             alias: which commands; those of `Open Commands` with another token, for example.
 
@@ -252,7 +252,7 @@ class Sending(LineComponent):
             The commands, each with `action`, `status` and `reason`.
 
         Raises:
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -278,7 +278,7 @@ class Sending(LineComponent):
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
-            commands: what `Start Commands` returned, all of it; every command that still waits, if not given.
+            commands: the result of `Start Commands`, all of it; every command that still waits, if not given.
             alias: which commands.
 
         Raises:

@@ -44,7 +44,7 @@ class Traffic(LineComponent):
         refused one never.
 
         Args:
-            charge_points: whom they are for.
+            charge_points: the recipients.
             every: the time between two commands to a charge point, on average.
             timeout: how long the system is to wait for each answer.
             seed: of the pauses, which are drawn by chance.
@@ -134,7 +134,7 @@ class Traffic(LineComponent):
 
         Raises:
             UsageError: none runs.
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework

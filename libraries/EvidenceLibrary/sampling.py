@@ -69,8 +69,8 @@ class Sampling(Component):
         Args:
             alias: the name of this sampling in the other keywords.
             every: the time between two samples.
-            redis_url: the Redis to look at, such as what `Get Redis Url` returns.
-            server_url: the base of the HTTP API, such as what `Get Server Url` returns.
+            redis_url: the Redis to look at, such as the result of `Get Redis Url`.
+            server_url: the base of the HTTP API, such as the result of `Get Server Url`.
             target: the target profile: a name, or the path of a file.
             queues: the lists whose lengths together are the queue depth; the target's request queue if not given.
             token: sent to the server as bearer token, where it wants one.
@@ -243,7 +243,7 @@ class Sampling(Component):
         A smaller one keeps the limits over the run, whatever it comes to in a year.
 
         Args:
-            memory: what `Stop Sampling` returned.
+            memory: the result of `Stop Sampling`.
             messages: how many were sent.
             most_mb: the limit, in MB (1,000,000 bytes).
             most_percent: the limit, in percent.
@@ -267,7 +267,7 @@ class Sampling(Component):
         risen too: a process that grows into its work, or a garbage collector, is no leak.
 
         Args:
-            memory: what `Stop Sampling` returned.
+            memory: the result of `Stop Sampling`.
             most_mb: the limit over the required time, in MB (1,000,000 bytes).
             most_percent: the limit over the required time, in percent.
 

@@ -35,7 +35,7 @@ class Commands(FaultKeywords):
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`.
             alias: which proxy.
 
         Returns:
@@ -81,7 +81,7 @@ class Commands(FaultKeywords):
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`.
             alias: which proxy.
 
         Returns:
@@ -135,7 +135,7 @@ class Commands(FaultKeywords):
             probability: the share of these that it falls on, 0 to 1.
             delay: how long, for `delay`.
             error: the text of the error, for `error`.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`.
             alias: which proxy.
 
         Returns:

@@ -46,7 +46,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that says what its `commit` is.
+            target: the target profile that describes the `commit`.
 
         Returns:
             The fault, for `Heal Fault`.
@@ -91,7 +91,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`.
             timeout: the longest wait for its end; it is broken off and healed then.
 
         Returns:
@@ -131,7 +131,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`.
 
         Raises:
             UsageError: a row is not understood, or another schedule runs at this proxy.
@@ -170,7 +170,7 @@ class Schedules(FaultKeywords):
 
         Args:
             count: how many faults.
-            seed: what it is made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             faults: the names to choose from; all that `Run Fault Schedule` knows if not given.
             shortest: the shortest time that a fault lasts.
             longest: the longest time that a fault lasts.
@@ -178,7 +178,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`.
 
         Raises:
             UsageError: a name is not known, or another schedule runs at this proxy.
@@ -257,7 +257,7 @@ class Schedules(FaultKeywords):
 
         Raises:
             UsageError: no schedule was started.
-            WaitTimeout: none has begun; says what went wrong, if something did.
+            WaitTimeout: none has begun; the message says what went wrong, if something did.
 
         Example:
         ```robotframework

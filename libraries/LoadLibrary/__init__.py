@@ -39,8 +39,8 @@ class LoadLibrary(_Keywords):
     Without a `rate` the load is *closed*: each charge point sends its next message a `pause` after the answer to the
     last one. Numbers that are not given come from `load_test_data.json`: 50 charge points x 100 messages, 10 ms apart.
 
-    With a `rate` it is *open*: messages are due on a schedule, whatever the answers do, and latency counts from when a
-    message was due. A charge point has one CALL outstanding (OCPP-J 1.6 section 4.1.1), so that a message may have to
+    With a `rate` it is *open*: messages are due on a schedule, independent of the answers, and latency counts from when
+    a message was due. A charge point has one CALL outstanding (OCPP-J 1.6 section 4.1.1), so that a message may have to
     wait for its turn; `queueing` and `service` are that wait and the time on the wire.
 
     `Load Schedule` describes ramps, spikes, chance and blackouts, for `schedule`.

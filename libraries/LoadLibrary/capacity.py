@@ -178,7 +178,7 @@ class Capacity(Component):
         """Waits until the median response time is at most `factor` times the median before the load.
 
         Args:
-            normal: what `Measure Response Time` returned before.
+            normal: the result of `Measure Response Time`.
             after: the load that it has to recover from; the time counts from its end, and from now if it is not given.
             factor: up to which multiple of before it is normal.
             timeout: the longest wait.
@@ -187,7 +187,7 @@ class Capacity(Component):
             Seconds until the first series of 20 Heartbeats with a normal median began.
 
         Raises:
-            WaitTimeout: it did not become normal; says what it was.
+            WaitTimeout: it did not become normal; the message says what it was.
 
         Example:
         ```robotframework

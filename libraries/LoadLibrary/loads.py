@@ -39,7 +39,7 @@ class Loads(Component):
         """Says where loads go from now on.
 
         Args:
-            url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns.
+            url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`.
             target: the target profile that has the path and the subprotocol: a name, or the path of a file.
             redis: the URL of the Redis with the state; needed to compare it with what the charge points know.
 
@@ -170,7 +170,7 @@ class Loads(Component):
 
         Args:
             alias: the name of this load in the other keywords.
-            profile: what charge points do: `heartbeat`, `session`, `mix`, `churn`, or what `Load Profile` returned.
+            profile: what charge points do: `heartbeat`, `session`, `mix`, `churn`, or the result of `Load Profile`.
             schedule: when they do it, as `Load Schedule` returned it; in the place of the next four.
             rate: messages a second of all charge points together; makes the model open.
             duration: how long it sends; needed with a `rate`.
@@ -241,7 +241,7 @@ class Loads(Component):
 
         Raises:
             WaitTimeout: it still runs.
-            ServiceError: it was broken off; says why.
+            ServiceError: it was broken off; the message says why.
 
         Example:
         ```robotframework
@@ -334,7 +334,7 @@ class Loads(Component):
             message: said in front of the failure.
 
         Raises:
-            ExpectationFailed: some were not; says how many, and why.
+            ExpectationFailed: some were not; the message says how many, and why.
 
         Example:
         ```robotframework
@@ -382,7 +382,7 @@ class Loads(Component):
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
-            Inconclusive: it was, in one of them; says why.
+            Inconclusive: it was, in one of them; the message says why.
             SkipExecution: the same, with `skip`.
 
         Example:
@@ -408,7 +408,7 @@ class Loads(Component):
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
-            Inconclusive: they have, in one of the loads; says how much.
+            Inconclusive: they have, in one of the loads; the message says how much.
             SkipExecution: the same, with `skip`.
 
         Example:

@@ -37,7 +37,7 @@ class OcppServerLibrary(_Keywords):
 
     `Start Server` returns when the server says on which ports it listens; `Wait Until Server Is Ready` waits until it
     is ready for work. It is ended when the suite ends that started it, also after a failure. Several servers have an
-    `alias` each; the keywords work on `server` unless told otherwise.
+    `alias` each; the keywords use `server` by default.
 
     The server's log is data: its records are dictionaries, and keywords count and match them by their fields, whatever
     the target calls these. The log goes on when the server is started again under its alias; `Mark Server Log` says

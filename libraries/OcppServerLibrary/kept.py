@@ -171,7 +171,7 @@ class Kept(Component):
             As `Compare State With The Model`.
 
         Raises:
-            ExpectationFailed: something differs; says how much and shows the first fields with both values.
+            ExpectationFailed: something differs; the message says how much and shows the first fields with both values.
             LacksCapability: the profile does not say where state is kept; the test is skipped.
 
         Example:

@@ -115,7 +115,7 @@ class Lifecycle(Component):
             timeout: the longest wait; the profile's if not given.
 
         Raises:
-            WaitTimeout: it did not become ready; says what it answered last.
+            WaitTimeout: it did not become ready; the message says what it answered last.
             ServiceError: it exited; the end of its output is shown.
 
         Example:

@@ -69,7 +69,7 @@ class Usage(Component):
         """Returns by how much the server's memory has grown, in percent; negative if it has shrunk.
 
         Args:
-            before: what `Get Server Memory` returned earlier, after a warm-up.
+            before: the result of `Get Server Memory`, after a warm-up.
             alias: which server.
 
         Raises:

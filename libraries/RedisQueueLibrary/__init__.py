@@ -53,7 +53,7 @@ class RedisQueueLibrary(_Keywords):
     """Puts messages of charge points on the request queue, and follows each to its outcome.
 
     `Open Queue` connects to the Redis of a system under test; key names and message format come from its target
-    profile. Several queues have an `alias` each; the keywords work on `queue` unless told otherwise.
+    profile. Several queues have an `alias` each; the keywords use `queue` by default.
 
     # Messages
 

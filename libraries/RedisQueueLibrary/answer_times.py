@@ -86,7 +86,7 @@ class Timing(QueueComponent):
         Medians are compared, each of so many Heartbeats one after the other.
 
         Args:
-            normal: what `Measure Answer Time` returned before the disturbance.
+            normal: the result of `Measure Answer Time` the disturbance.
             timeout: the longest wait.
             samples: how many Heartbeats make one comparison.
             alias: which queue.
@@ -95,7 +95,7 @@ class Timing(QueueComponent):
             Seconds from the call to the beginning of the first series of Heartbeats with normal answer times.
 
         Raises:
-            WaitTimeout: the answers still took longer; says how long.
+            WaitTimeout: the answers still took longer; the message says how long.
 
         Example:
         ```robotframework

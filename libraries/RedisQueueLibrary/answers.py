@@ -47,7 +47,7 @@ class Answers(QueueComponent):
         """Returns one field of the answers to messages, in the messages' order.
 
         Args:
-            messages: what a sending keyword returned.
+            messages: the result of a sending keyword.
             field: the field of the payload, for example `transactionId`.
             alias: which queue.
 
@@ -79,7 +79,7 @@ class Answers(QueueComponent):
         """Waits for the answer to a message, a CALLERROR included, and returns it.
 
         Args:
-            message: what a sending keyword returned; or name the message by the next two arguments.
+            message: the result of a sending keyword; or name the message by the next two arguments.
             charge_point: whose message it is.
             message_id: its message id.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
@@ -90,7 +90,7 @@ class Answers(QueueComponent):
             a CALLERROR, `seconds` the time from queueing until it was seen.
 
         Raises:
-            WaitTimeout: there was none in time; says what there is, and whether Redis could be reached.
+            WaitTimeout: there was none in time; the message says what there is, and whether Redis could be reached.
             UsageError: the message is not given, or it cannot be answered.
 
         Example:
@@ -124,7 +124,7 @@ class Answers(QueueComponent):
         """Fails unless a message is answered with a CALLRESULT in time.
 
         Args:
-            message: what a sending keyword returned.
+            message: the result of a sending keyword.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
             alias: which queue.
 
@@ -132,7 +132,7 @@ class Answers(QueueComponent):
             The answer, as `Wait For Answer` returns it.
 
         Raises:
-            ExpectationFailed: it was refused; says with which code.
+            ExpectationFailed: it was refused; the message says with which code.
             WaitTimeout: there was no answer in time.
 
         Example:
@@ -157,7 +157,7 @@ class Answers(QueueComponent):
         """Fails unless a message is answered with a CALLERROR in time.
 
         Args:
-            message: what a sending keyword returned.
+            message: the result of a sending keyword.
             code: the error code that it has to have if the strict oracle decides (`oracle` in the target's profile);
                 any if not given.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
@@ -229,7 +229,7 @@ class Answers(QueueComponent):
         enough.
 
         Args:
-            message: what a sending keyword returned.
+            message: the result of a sending keyword.
             duration: how long to watch.
             alias: which queue.
 

@@ -107,7 +107,7 @@ class Background(QueueComponent):
             over: from the first to the last.
             charge_points: how many new charge points they are of, or a list of ids; each gets its share.
             mix: the actions with their weights, as `{"Heartbeat": 8, "MeterValues": 2}`; Heartbeats if not given.
-            seed: what the mix is made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             alias: which queue.
 
         Raises:

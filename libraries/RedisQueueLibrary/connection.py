@@ -55,7 +55,7 @@ class Connection(QueueComponent):
     ) -> None:
         """Opens the request queue of a system under test.
 
-        A queue of this alias that is open already is closed first, and what was written through it is removed.
+        A queue of this alias that is open already is closed first, and the data written through it is removed.
 
         Args:
             redis_url: where Redis is. A database in the URL is taken for the queue, else the profile's is.
@@ -108,7 +108,7 @@ class Connection(QueueComponent):
         For every other target (`queue.kind` in its profile is not `none`) nothing is done.
 
         Args:
-            gateway_url: what `Get Gateway Url` returned.
+            gateway_url: the result of `Get Gateway Url`.
             alias: which queue.
 
         Example:
@@ -126,7 +126,7 @@ class Connection(QueueComponent):
         """Returns whether the messages of a queue go through the WebSockets of charge points.
 
         Args:
-            alias: which queue; its target profile says it (`queue.kind`).
+            alias: which queue; its target profile defines it (`queue.kind`).
 
         Example:
         ```robotframework
@@ -141,7 +141,7 @@ class Connection(QueueComponent):
         """Returns whether requests are in one Redis list, whose depth can be sampled.
 
         Args:
-            alias: which queue; its target profile says it (`queue.kind`).
+            alias: which queue; its target profile defines it (`queue.kind`).
 
         Example:
         ```robotframework
@@ -156,7 +156,7 @@ class Connection(QueueComponent):
         """Skips the test if the transport loses messages without a subscriber, as a Redis channel does.
 
         Args:
-            alias: which queue; its target profile says it (`queue.kind`).
+            alias: which queue; its target profile defines it (`queue.kind`).
 
         Raises:
             LacksCapability: they are; the test is skipped.
@@ -176,7 +176,7 @@ class Connection(QueueComponent):
 
         Args:
             format: `envelope`, `flat` or `frame`.
-            alias: which queue; its target profile says it (`message_format`).
+            alias: which queue; its target profile defines it (`message_format`).
 
         Raises:
             LacksCapability: it does not; the test is skipped.
@@ -194,7 +194,7 @@ class Connection(QueueComponent):
         """Returns the actions that the system behind a queue supports, of the ten that charge points may ask for.
 
         Args:
-            alias: which queue; its target profile says it (`actions`).
+            alias: which queue; its target profile defines it (`actions`).
 
         Example:
         ```robotframework

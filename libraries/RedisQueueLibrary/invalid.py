@@ -119,7 +119,7 @@ class InvalidMessageKeywords(QueueComponent):
         Raises:
             UsageError: the file cannot be used, or has no such case.
             LacksCapability: the target supports none of them; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -175,7 +175,7 @@ class InvalidMessageKeywords(QueueComponent):
             valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one
                 before it, and one comes last.
             charge_points: how many new charge points they are of, or a list of ids.
-            seed: what they are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some messages are just above it.
             alias: which queue.
 
@@ -185,7 +185,7 @@ class InvalidMessageKeywords(QueueComponent):
 
         Raises:
             UsageError: a number cannot be used.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework

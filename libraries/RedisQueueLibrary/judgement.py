@@ -25,7 +25,7 @@ class Judgement(QueueComponent):
         """Returns several collections of queued messages as one, so that they are judged together.
 
         Args:
-            messages: what sending keywords returned, in the order queued.
+            messages: results of sending keywords, in the order queued.
 
         Example:
         ```robotframework
@@ -80,7 +80,7 @@ class Judgement(QueueComponent):
         """Returns the outcomes of messages up to now, without waiting and without judging.
 
         Args:
-            messages: what a sending keyword returned.
+            messages: the result of a sending keyword.
             alias: which queue.
 
         Returns:
@@ -119,7 +119,7 @@ class Judgement(QueueComponent):
         answered or not.
 
         Args:
-            messages: what a sending keyword returned.
+            messages: the result of a sending keyword.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
             refusals_allowed: whether a CALLERROR to a valid message counts as an answer.
@@ -131,7 +131,7 @@ class Judgement(QueueComponent):
             and `report`.
 
         Raises:
-            WaitTimeout: some were not answered in time; says how many and shows the first few.
+            WaitTimeout: some were not answered in time; the message says how many and shows the first few.
             ExpectationFailed: some were answered twice, out of order, with an error, or not asked for at all.
 
         Example:
@@ -165,7 +165,7 @@ class Judgement(QueueComponent):
         Messages that no answer can be addressed for are left out.
 
         Args:
-            messages: what a sending keyword returned; only the invalid ones among them are looked at.
+            messages: the result of a sending keyword; only the invalid ones among them are looked at.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
             check_codes: whether the code has to be the expected one, else any CALLERROR will do; as `oracle` in the
@@ -176,7 +176,7 @@ class Judgement(QueueComponent):
             As `All Messages Should Be Answered`.
 
         Raises:
-            WaitTimeout: some were not answered in time; says how many and shows the first few.
+            WaitTimeout: some were not answered in time; the message says how many and shows the first few.
             ExpectationFailed: some were accepted, refused with another code, or answered twice.
 
         Example:
@@ -207,7 +207,7 @@ class Judgement(QueueComponent):
         Only the order counts, for each charge point by itself; messages without an answer are left out.
 
         Args:
-            messages: what a sending keyword returned.
+            messages: the result of a sending keyword.
             alias: which queue.
 
         Returns:

@@ -42,7 +42,7 @@ class Length(QueueComponent):
             alias: which queue.
 
         Raises:
-            WaitTimeout: it was not; says how many messages there are, and which is the oldest.
+            WaitTimeout: it was not; the message says how many messages there are, and which is the oldest.
 
         Example:
         ```robotframework
@@ -91,7 +91,8 @@ class Length(QueueComponent):
             alias: which queue.
 
         Raises:
-            WaitTimeout: the queue was not empty in time; says how many messages there are, and which is the oldest.
+            WaitTimeout: the queue was not empty in time; the message says how many messages there are, and which is the
+                oldest.
 
         Example:
         ```robotframework

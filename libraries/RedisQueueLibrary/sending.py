@@ -85,7 +85,7 @@ class Sending(QueueComponent):
 
         Raises:
             LacksCapability: the target does not support one of the actions; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -138,7 +138,7 @@ class Sending(QueueComponent):
             alias: which queue.
 
         Raises:
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework

@@ -98,7 +98,7 @@ class Traces(QueueComponent):
         """Returns how the keys differ from a snapshot, without judging.
 
         Args:
-            snapshot: what `Take Key Snapshot` returned. If it has values, these are compared too.
+            snapshot: the result of `Take Key Snapshot`. If it has values, these are compared too.
             alias: which queue.
 
         Returns:
@@ -130,7 +130,7 @@ class Traces(QueueComponent):
         """Fails when keys were added, removed, or have another type than in a snapshot.
 
         Args:
-            snapshot: what `Take Key Snapshot` returned. If it has values, these have to be the same too.
+            snapshot: the result of `Take Key Snapshot`. If it has values, these have to be the same too.
             ignore: further keys that do not count, as patterns with `*` and `?`. What the system keeps for itself, such
                 as its counters, never counts.
             timeout: how long keys with a lifetime may take to vanish.

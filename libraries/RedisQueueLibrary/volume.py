@@ -43,7 +43,7 @@ class Volume(QueueComponent):
             mix: several actions with their weights, in the place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`;
                 those that the target does not support are left out, and the log says so.
             order: `interleaved` (each charge point in turn), `blocked` (all of one, then of the next) or `shuffled`.
-            seed: what a mix and a shuffled order are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             allow_partial: whether it is no failure if Redis acknowledges only a part; the record says which.
             alias: which queue.
@@ -51,7 +51,7 @@ class Volume(QueueComponent):
         Raises:
             UsageError: a number cannot be used.
             LacksCapability: the target supports none of the actions; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework

@@ -41,7 +41,7 @@ class RedisServiceLibrary(_Keywords):
     With `service=sentinel` it is a primary with a replica and three sentinels, which its URL names. `Fail Over
     Redis` loses the primary in one of several ways, proven by ROLE of both nodes and the sentinels' word.
 
-    Several servers have an `alias` each; the keywords work on `redis` unless told otherwise.
+    Several servers have an `alias` each; the keywords use `redis` by default.
 
     ```robotframework
     *** Settings ***

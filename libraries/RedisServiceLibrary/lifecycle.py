@@ -190,7 +190,7 @@ class Lifecycle(Component):
 
         Args:
             alias: which Redis.
-            missing_ok: whether it is all right that there is none, as in the teardown of what was skipped.
+            missing_ok: accept that there is none, as in the teardown of a skipped test.
 
         Raises:
             UsageError: there is none.

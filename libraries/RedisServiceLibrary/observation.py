@@ -30,7 +30,7 @@ class Observation(Component):
             timeout: the longest wait for the answer.
 
         Raises:
-            ExpectationFailed: there was no answer, or another one than PONG; says what was seen.
+            ExpectationFailed: there was no answer, or another one than PONG; the message says what was seen.
 
         Example:
         ```robotframework

@@ -148,7 +148,8 @@ class ChargePoints(StateComponent):
             alias: which store.
 
         Raises:
-            ExpectationFailed: some are missing, listed twice or other than written; says how many, and names some.
+            ExpectationFailed: some are missing, listed twice or other than written; the message says how many, and
+                names some.
             StateFailure: one of them is corrupt, or the store refused it; the message begins with the error's name.
 
         Example:

@@ -72,7 +72,7 @@ class Comparison(StateComponent):
             ignore: fields that do not count, for example `version`.
 
         Raises:
-            ExpectationFailed: they differ; says in how many fields, and shows three with both values.
+            ExpectationFailed: they differ; the message says in how many fields, and shows three with both values.
 
         Example:
         ```robotframework

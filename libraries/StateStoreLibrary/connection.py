@@ -32,7 +32,7 @@ class Connection(StateComponent):
     ) -> None:
         """Opens the state store of a system under test.
 
-        A store of this alias that is open already is closed first, and what was written through it is removed.
+        A store of this alias that is open already is closed first, and the data written through it is removed.
 
         Args:
             redis_url: where Redis is.
@@ -78,7 +78,7 @@ class Connection(StateComponent):
 
         Args:
             alias: which store.
-            missing_ok: whether it is all right that it is not open, as in the teardown of what was skipped.
+            missing_ok: accept that it is not open, as in the teardown of a skipped test.
 
         Raises:
             UsageError: it is not open.

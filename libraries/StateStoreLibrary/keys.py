@@ -54,7 +54,7 @@ class KeyKeywords(StateComponent):
         Keys that a running system keeps for itself, such as its counters, never count.
 
         Args:
-            snapshot: what `Take State Snapshot` returned.
+            snapshot: the result of `Take State Snapshot`.
             alias: which store.
 
         Returns:
@@ -79,7 +79,7 @@ class KeyKeywords(StateComponent):
         """Fails when a key was added, removed or changed since a snapshot.
 
         Args:
-            snapshot: what `Take State Snapshot` returned.
+            snapshot: the result of `Take State Snapshot`.
             timeout: how long keys with a lifetime may take to vanish.
             alias: which store.
 
