@@ -152,7 +152,7 @@ class Connection(ConnectingComponent):
 
         Args:
             count: how many.
-            prefix: what their ids begin with.
+            prefix: the prefix of their ids.
             gateway: which gateway, if there are several.
             timeout: the longest wait for each connection.
 
@@ -261,7 +261,7 @@ class Connection(ConnectingComponent):
         """Fails if the gateway accepts a connection; returns the HTTP status with which it refused it.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             status: the HTTP status that it has to be refused with; any by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
@@ -314,7 +314,7 @@ class Connection(ConnectingComponent):
         """Returns the HTTP status with which the gateway answers a charge point that connects; it leaves again.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
             ca: the file with the certificates that the gateway's is trusted by.

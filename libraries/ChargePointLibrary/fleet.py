@@ -43,13 +43,13 @@ class Fleets(ConnectingComponent):
     ) -> list[str]:
         """Connects charge points that charge in every way until `Stop Charging Fleet`, and returns their ids.
 
-        What they send is that of `Charge Varied Sessions`. Each has one CALL outstanding. A charge point whose
-        connection ends connects again, and sends the CALL that was not answered again, with the same message id.
-        Keywords about all charge points leave out those of a fleet until it stops.
+        They send the messages of `Charge Varied Sessions`. Each has one CALL outstanding. After the end of its
+        connection, a charge point reconnects and repeats the unanswered CALL with the same message id. Keywords about
+        all charge points leave out those of a fleet until it stops.
 
         Args:
             count: how many charge points.
-            alias: what the fleet is called.
+            alias: the name of the fleet.
             gateway: where they connect.
             pause: between an answer and the next CALL of a charge point.
             timeout: the longest time within which each CALL has to be answered or refused.

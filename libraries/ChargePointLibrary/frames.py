@@ -112,7 +112,7 @@ class Frames(PointComponent):
             timeout: the longest wait.
 
         Raises:
-            WaitTimeout: it did not send it; the message says what it sent.
+            WaitTimeout: it did not send it; the message shows the frames that it sent.
 
         Example:
         ```robotframework
@@ -162,11 +162,11 @@ class Frames(PointComponent):
     ) -> int:
         """Fails if the system under test broke a rule of OCPP-J in anything that charge points received.
 
-        Each frame has to be an OCPP-J message; commands and answers have to be as the official schemas say, and what
-        answers say has to be possible (the time within the clock's tolerance, an interval above 0); a command has a
-        message id that no other command of its connection has, and only one is outstanding at a time; each CALL is
-        answered once at most, and nothing is answered that was not sent. Each connection is judged by itself. Of each
-        charge point, the newest 10,000 frames are looked at.
+        Each frame must be an OCPP-J message. Commands and answers must keep to the official schemas, and the values of
+        answers must be possible (the time within the clock's tolerance, an interval above 0). A command has a message
+        id that no other command of its connection has, and only one is outstanding at a time. Each CALL has at most one
+        answer, and each answer has a CALL. Each connection is judged by itself. The newest 10,000 frames of each charge
+        point are checked.
 
         Args:
             charge_points: their aliases or ids; all by default.

@@ -117,7 +117,7 @@ class Messages(PointComponent):
         """Sends an Authorize and returns the payload of the answer.
 
         Args:
-            id_tag: who wants to charge.
+            id_tag: the id tag of the driver.
             alias: which charge point.
             timeout: the longest wait for the answer.
 
@@ -148,7 +148,7 @@ class Messages(PointComponent):
 
         Args:
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter: the meter, in Wh.
             alias: which charge point.
             timeout: the longest wait for the answer.
@@ -333,9 +333,9 @@ class Messages(PointComponent):
         Args:
             alias: which charge point.
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter_start: the meter at the start, in Wh.
-            energy: what is charged, in Wh.
+            energy: energy of the session, in Wh.
             meter_values: how many MeterValues are sent.
             boot: whether it begins with a BootNotification.
             timeout: the longest wait for each answer.
@@ -376,7 +376,7 @@ class Messages(PointComponent):
             alias: which charge point.
 
         Returns:
-            The frame; its `number` is what `since` of other keywords takes.
+            The frame, for `since` of other keywords.
 
         Raises:
             NotConnected: there is no connection.

@@ -30,7 +30,7 @@ class Security(Component):
 
         Args:
             passwords: charge point id to password.
-            target: the target profile that says how (`security.basic`).
+            target: the target profile, which describes authentication (`security.basic`).
 
         Raises:
             LacksCapability: the target has no `basic_authentication`.
@@ -85,7 +85,7 @@ class Security(Component):
             certificates: the result of `Make Certificates`.
             clients: whether charge points need certificates too (security profile 3); else only the gateway has one
                 (security profile 2).
-            target: the target profile that says how (`security.tls`, `security.client_certificates`).
+            target: the target profile, which describes authentication (`security.tls`, `security.client_certificates`).
 
         Raises:
             LacksCapability: the target has no `tls`, or no `client_certificates`.

@@ -77,7 +77,7 @@ class Volume(ConnectingComponent):
             exchange: the result of `Send From All`.
 
         Raises:
-            ExpectationFailed: some were not; the message says how many and what happened to the first.
+            ExpectationFailed: some were not; the message shows the number, and the first one.
 
         Example:
         ```robotframework
@@ -101,7 +101,7 @@ class Volume(ConnectingComponent):
             As `Send From All`.
 
         Raises:
-            ExpectationFailed: some were not answered; the message says how many and what happened to the first.
+            ExpectationFailed: some were not answered; the message shows the number, and the first one.
 
         Example:
         ```robotframework
@@ -136,9 +136,9 @@ class Volume(ConnectingComponent):
             timeout: the longest wait for a connection and for an answer.
 
         Returns:
-            `count`, `wrong` (those with another reaction than the file says, or whose next valid message was not
-            answered), `intolerable` (those that not even a tolerant judge would let pass), `unanswered`, `reactions`
-            and `summary`.
+            `count`, `wrong` (frames with another reaction than the expected one, or without an answer to the next valid
+            message), `intolerable` (frames that fail by the tolerant oracle, too), `unanswered`, `reactions` and
+            `summary`.
 
         Raises:
             ExpectationFailed: a charge point could not connect, or its first message was not answered.
@@ -236,7 +236,7 @@ class Volume(ConnectingComponent):
 
         Args:
             charge_points: their aliases or ids; all by default.
-            energy: what each charges, in Wh.
+            energy: energy of each session, in Wh.
             meter_values: how many MeterValues each sends.
             boot: whether each begins with a BootNotification.
             timeout: the longest wait for each answer.
@@ -284,12 +284,12 @@ class Volume(ConnectingComponent):
     ) -> Exchange:
         """Has many charge points charge in every way that OCPP allows, by chance, all of them at the same time.
 
-        What they send is that of `Queue Varied Sessions` of RedisQueueLibrary: several connectors, starts sent again,
+        They send the messages of `Queue Varied Sessions` of RedisQueueLibrary: several connectors, repeated starts,
         readings in Wh and kWh, second stops, stops and readings for transactions of others.
 
         Args:
             charge_points: their aliases or ids; all by default.
-            rounds: how many times each says something.
+            rounds: number of messages of each.
             seed: of the random messages; chosen and logged if not given.
             timeout: the longest wait for each answer.
 

@@ -28,7 +28,7 @@ class Connection(LineComponent):
     ) -> None:
         """Makes ready for sending commands to one system under test; nothing is sent yet.
 
-        What was opened under this alias is closed first.
+        An open connection of this alias is closed first.
 
         Args:
             redis_url: where Redis is.
@@ -99,7 +99,7 @@ class Connection(LineComponent):
             The ids.
 
         Raises:
-            UsageError: there is none, or the target does not say how a charge point is announced.
+            UsageError: there is none, or the target does not describe the announcement of a charge point.
             ServiceError: Redis cannot be reached.
 
         Example:

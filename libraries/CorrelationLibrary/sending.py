@@ -30,7 +30,7 @@ class Sending(LineComponent):
         """Sends one command and waits for its outcome, a failure included.
 
         Args:
-            action: the OCPP action; the target's profile says which there are.
+            action: the OCPP action; the target's profile lists the supported ones.
             charge_point: the recipient.
             timeout: how long the system is to wait for the answer; its own default if not given.
             alias: which commands.
@@ -41,7 +41,7 @@ class Sending(LineComponent):
 
         Raises:
             UsageError: the target has no such command.
-            WaitTimeout: the caller was told nothing at all.
+            WaitTimeout: the caller got no response.
 
         Example:
         ```robotframework
@@ -76,11 +76,11 @@ class Sending(LineComponent):
             charge_points: the recipients, in turns; all that were announced if not given.
             timeout: how long the system is to wait for each answer; its own default if not given.
             alias: which commands.
-            fields: the fields of each command. Without the field that tells answers apart (`key` of GetConfiguration)
-                each command gets one of its own; with it, all of them are equal.
+            fields: the fields of each command. Without the field that identifies answers (`key` of GetConfiguration)
+                each command gets a value of its own; with it, all of them are equal.
 
         Returns:
-            The commands, in the order of their charge points; each learns by itself what becomes of it.
+            The commands, in the order of their charge points; each records its outcome by itself.
 
         Raises:
             UsageError: the target has no such command, or there is no charge point.
@@ -189,7 +189,7 @@ class Sending(LineComponent):
             alias: which commands.
 
         Returns:
-            The commands; `quickest` and `slowest` are the seconds until the first and the last caller was told.
+            The commands; `quickest` and `slowest` are the seconds until the first and the last response.
 
         Raises:
             ExpectationFailed: a caller got another response.

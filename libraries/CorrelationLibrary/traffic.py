@@ -39,8 +39,8 @@ class Traffic(LineComponent):
         """Sends GetConfiguration commands to charge points from now on, one after the other to each, until stopped.
 
         Each command asks for a key of its own and is written down in a ledger, `<alias>-<n>.jsonl` beside Robot's
-        output: answered, refused, or unknown. Charge points that write down what they carry out (`Start Load` with
-        `commands=True`) complete it: judged together, an answered command has to have been carried out once, and a
+        output: answered, refused, or unknown. Charge points that record the commands that they carry out (`Start Load`
+        with `commands=True`) complete it: judged together, an answered command must have been carried out once, and a
         refused one never.
 
         Args:
@@ -130,7 +130,7 @@ class Traffic(LineComponent):
 
         Returns:
             An object with `sent`, `answered`, `refused`, `undecided`, `timed_out` (of the undecided), `mixed_up`,
-            `unclear` (told that it failed, not why), `slowest_refusal` (seconds), `ledger` (the file) and `summary`.
+            `unclear` (failed without a reason), `slowest_refusal` (seconds), `ledger` (the file) and `summary`.
 
         Raises:
             UsageError: none runs.

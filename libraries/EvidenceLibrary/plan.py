@@ -29,8 +29,8 @@ class Plan(Component):
     def requirement_is_proven_later(self, requirement: str) -> bool:
         """Returns whether this run has a test of a requirement that a file of other tests comes before.
 
-        For the setup of a folder of suites: what a test has to wait for a long time can begin there, and what is
-        before that test needs not be waited for. A run of that file alone, or one that begins with it, gains nothing.
+        For the setup of a folder of suites: a long wait of a later test can begin there, so that the tests before it
+        shorten the wait. A run of that file alone, or one that begins with it, gains nothing.
 
         Args:
             requirement: the id, for example `R14.2`, which the test has as a tag.

@@ -61,8 +61,8 @@ class Sampling(Component):
 
         Of processes, and of those under them: memory and processor time. Of Redis, by its own word, so that it may run
         in a container or elsewhere: `redis`, its memory and processor time; `queue depth`; `Redis clients`; and `charge
-        points`, those connected, where the target keeps a set of them. Of the server: `pending correlations`, where the
-        target has an inspection of them; where not, the log says so. A source that cannot be reached leaves a gap.
+        points`, the connected ones, if the target keeps a set of them. Of the server: `pending correlations`, if the
+        target has an inspection of them; otherwise the log says so. A source that cannot be reached leaves a gap.
 
         The samples are kept as `samples-*.jsonl` in Robot's output folder.
 
@@ -132,7 +132,7 @@ class Sampling(Component):
         Args:
             name: which process, or `redis`; without one, nothing is judged.
             alias: which sampling.
-            warm_up: what does not count at the beginning.
+            warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
 
         Returns:
@@ -208,7 +208,7 @@ class Sampling(Component):
         Args:
             name: which process.
             alias: which sampling.
-            warm_up: what does not count at the beginning.
+            warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
             most_mb: the limit over the required time, in MB (1,000,000 bytes).
             most_percent: the limit over the required time, in percent.
@@ -240,7 +240,7 @@ class Sampling(Component):
     def get_visible_leak(self, memory: MemoryGrowth, messages: int, *, most_mb: float, most_percent: float) -> float:
         """Returns the smallest leak that a run of so many messages can show, in bytes a message.
 
-        A smaller one keeps the limits over the run, whatever it comes to in a year.
+        A smaller one keeps the limits over the run, even if it exceeds them in a year.
 
         Args:
             memory: the result of `Stop Sampling`.
@@ -262,8 +262,8 @@ class Sampling(Component):
     def memory_should_be_stable(self, memory: MemoryGrowth, *, most_mb: float, most_percent: float) -> Bound:
         """Fails when memory certainly grows beyond a limit.
 
-        Certain is what the lower bound of the confidence interval says: a growth that could be chance accuses nobody.
-        A twentieth of the required time has to be sampled, a fifth of the limit lost, and the lowest memory has to have
+        Growth is certain by the lower bound of the confidence interval: growth that could be chance is no failure. A
+        twentieth of the required time has to be sampled, a fifth of the limit lost, and the lowest memory has to have
         risen too: a process that grows into its work, or a garbage collector, is no leak.
 
         Args:

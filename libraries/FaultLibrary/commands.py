@@ -27,8 +27,8 @@ class Commands(FaultKeywords):
     ) -> FaultRecord:
         """Lets Redis run a command and cuts the connection before the client has its reply.
 
-        The client cannot know then whether the command was run. A command that Redis did not run, as its error reply
-        says (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count.
+        The client then cannot know whether the command was run. A command that Redis refused, according to its error
+        reply (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count.
 
         Args:
             command: the command, for example `EXEC`, or `commit` for that which the target profile names so.
@@ -127,7 +127,7 @@ class Commands(FaultKeywords):
 
         Args:
             command: the command, `*` for any, or `commit` as the target profile has it.
-            action: what happens to it: `cut`, `drop`, `delay` or `error`.
+            action: the fault: `cut`, `drop`, `delay` or `error`.
             when: `before` it reaches Redis, or `after` Redis ran it.
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.

@@ -56,10 +56,10 @@ class Lifecycle(Component):
             before: which of the two it is.
             alias: the name of this proxy in the other keywords.
             server: the server of OcppServerLibrary whose gateway is meant without a URL.
-            proxy: the HTTP address of a fault proxy that runs already, ours or a real Toxiproxy; if not given, what the
-                run has for `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that one
-                is started.
-            seed: what its chance (jitter, toxicity) comes from; by chance if not given, and logged.
+            proxy: the HTTP address of a running fault proxy, ours or a real Toxiproxy; by default the run's
+                `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that a new one is
+                started.
+            seed: of the random choices (jitter, toxicity); chosen and logged if not given.
             timeout: the longest wait until it listens.
 
         Returns:
@@ -170,7 +170,7 @@ class Lifecycle(Component):
         """Ends one fault.
 
         Args:
-            fault: what the keyword that began it returned.
+            fault: the result of the keyword that began it.
 
         Example:
         ```robotframework
@@ -200,7 +200,7 @@ class Lifecycle(Component):
         """Waits until a fault has taken effect; for those that wait for their occasion, as `Lose The Reply To` does.
 
         Args:
-            fault: what the keyword that began it returned.
+            fault: the result of the keyword that began it.
             timeout: the longest wait.
 
         Raises:

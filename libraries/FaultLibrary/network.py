@@ -103,7 +103,7 @@ class Network(FaultKeywords):
     def half_open(self, *, gone: Gone | None = None, alias: str = "faults") -> FaultRecord:
         """Makes the connections that are open now half-open: one end is gone, as if it had lost its power.
 
-        The other end is not told; new connections work.
+        The peer gets no error; new connections work.
 
         Args:
             gone: the end that is gone; by default Redis, and before a gateway the charge points.

@@ -80,14 +80,14 @@ class Schedules(FaultKeywords):
         """Carries out faults at set times and returns when the last one is healed.
 
         The schedule is a table of times and faults. A fault has a name, a value for its first argument, and others as
-        `name=value`. One that says `for` how long is healed then (one that waits for its occasion, as `lose commit
-        reply`, gets up to 10 s more when it has not had it); another lasts until something ends it (`start redis`,
-        `resume redis`, `connect`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
+        `name=value`. One with `for` and a duration is healed then (one that waits for its occasion, as `lose commit
+        reply`, gets up to 10 s more for it); another lasts until an action ends it (`start redis`, `resume redis`,
+        `connect`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
 
         {faults}
 
         Args:
-            schedule: cells in turn: a time, counted from the start, and what happens then.
+            schedule: cells in turn: a time from the start, and the action.
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
@@ -127,7 +127,7 @@ class Schedules(FaultKeywords):
         schedule of its own. Faults of a schedule that a setup of a suite began belong to the test that ends it.
 
         Args:
-            schedule: cells in turn: a time, counted from the start, and what happens then.
+            schedule: cells in turn: a time from the start, and the action.
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
@@ -249,7 +249,7 @@ class Schedules(FaultKeywords):
     def wait_for_next_fault(self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "faults") -> FaultRecord:
         """Waits until the next fault of the schedule that runs has begun, and returns it.
 
-        What began since this keyword was called last, or since the start, counts too: no fault is missed.
+        A fault that began since the last call of this keyword, or since the start, counts too: none is missed.
 
         Args:
             timeout: the longest wait.
@@ -257,7 +257,7 @@ class Schedules(FaultKeywords):
 
         Raises:
             UsageError: no schedule was started.
-            WaitTimeout: none has begun; the message says what went wrong, if something did.
+            WaitTimeout: none has begun; the message shows the error, if there was one.
 
         Example:
         ```robotframework
@@ -287,9 +287,9 @@ class Schedules(FaultKeywords):
     ) -> list[FaultRecord]:
         """Takes Redis away and brings it back, again and again, and returns after the last time.
 
-        The connections through the fault proxy are closed and new ones refused, while Redis itself goes on: what is
-        queued meanwhile on its own address is kept. For a Redis that really ends, see `kill redis` in
-        `Run Fault Schedule`.
+        The connections through the fault proxy are closed and new ones refused, while Redis itself goes on: messages
+        queued meanwhile on its own address are kept. For a Redis that really ends, see `kill redis` in `Run Fault
+        Schedule`.
 
         Args:
             times: how often.

@@ -30,9 +30,9 @@ else:
 class LoadLibrary(_Keywords):
     """Loads the gateway of a system under test with charge points on real WebSockets, OCPP 1.6.
 
-    `Aim Load At` says where the load goes. `Run Load` sends one and returns what it measured; `Start Load` starts one
-    in the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives
-    the suite that started it.
+    `Aim Load At` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one in
+    the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives the
+    suite that started it.
 
     # Models
 
@@ -60,7 +60,7 @@ class LoadLibrary(_Keywords):
     `summary`. It is kept as `load-*.json` in Robot's output folder, and every message in a ledger `load-*.jsonl` beside
     it.
 
-    A generator that could not keep its own schedule says so: `saturated` holds the reasons, and `Load Should Be
+    A generator that could not keep its own schedule is reported: `saturated` holds the reasons, and `Load Should Be
     Conclusive` fails.
 
     ```robotframework

@@ -31,7 +31,7 @@ class Floods(Component):
     ) -> list[str]:
         """Has charge points send one kind of frame as fast as they can, from a process of its own.
 
-        They do not wait for answers, and read what they get. `Stop Flood` ends it; the end of the suite does too.
+        They do not wait for answers, but read them. `Stop Flood` or the end of the suite ends it.
 
         Args:
             charge_points: how many.
@@ -72,7 +72,7 @@ class Floods(Component):
         """Ends the flood.
 
         Returns:
-            What came of it, with `sent` (frames), `closed` (charge points whose connection the gateway ended) and
+            The result, with `sent` (frames), `closed` (charge points whose connection the gateway closed) and
             `seconds`.
 
         Raises:

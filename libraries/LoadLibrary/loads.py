@@ -41,7 +41,7 @@ class Loads(Component):
         Args:
             url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`.
             target: the target profile that has the path and the subprotocol: a name, or the path of a file.
-            redis: the URL of the Redis with the state; needed to compare it with what the charge points know.
+            redis: the URL of the Redis with the state; needed for comparing it with the charge points' transactions.
 
         Raises:
             UsageError: the target has no gateway.
@@ -74,8 +74,9 @@ class Loads(Component):
             activity: `heartbeat`, `session`, `mix` or `churn`.
             sessions: charging sessions of each charge point, for `session`.
             meter_values: of each session.
-            together: without a rate, for `session`: nobody goes on before everybody has a transaction.
-            persistent: what starts or stops a transaction is sent again, under another message id, until answered.
+            together: without a rate, for `session`: all charge points wait until each has a transaction.
+            persistent: messages that start or stop a transaction are repeated, under another message id, until
+                answered.
             commands: charge points answer commands, and write each GetConfiguration that they carry out into the
                 ledger, by its key.
             per_connection: messages on one connection, for `churn`.
@@ -121,7 +122,7 @@ class Loads(Component):
             messages: without a `rate`: of each charge point.
             pause: without a `rate`: between an answer and the next message.
             blackout_at: when all connections are cut at once.
-            drain: with a `rate`: at the end, what is overdue is still sent; else it counts as not sent.
+            drain: with a `rate`: at the end, overdue messages are still sent; else they count as not sent.
 
         Raises:
             UsageError: the arguments do not go together.
@@ -165,12 +166,13 @@ class Loads(Component):
     ) -> None:
         """Connects the charge points of a load, and lets it run in the background.
 
-        It returns when they are connected and begin to send. The load ends by itself when it has sent what it should,
-        at `Stop Load`, and at the end of the suite.
+        It returns when they are connected and begin to send. The load ends by itself when all is sent, at `Stop Load`,
+        and at the end of the suite.
 
         Args:
             alias: the name of this load in the other keywords.
-            profile: what charge points do: `heartbeat`, `session`, `mix`, `churn`, or the result of `Load Profile`.
+            profile: the behaviour of the charge points: `heartbeat`, `session`, `mix`, `churn`, or the result of `Load
+                Profile`.
             schedule: when they do it, as `Load Schedule` returned it; in the place of the next four.
             rate: messages a second of all charge points together; makes the model open.
             duration: how long it sends; needed with a `rate`.
@@ -179,7 +181,7 @@ class Loads(Component):
             pause: without a `rate`: between an answer and the next message; by default that of the data file.
             charge_points: how many; by default the number in the data file.
             timeout: after which an answer does not count any more.
-            seed: of whatever is left to chance.
+            seed: of the random choices.
             processes: how many generate the load.
             ledger: whether every message is written down; `Judge Load Ledger` needs it.
 
@@ -237,7 +239,7 @@ class Loads(Component):
             timeout: the longest wait; by default as long as the load can take by its plan.
 
         Returns:
-            The result, as the introduction says.
+            The result; the introduction describes it.
 
         Raises:
             WaitTimeout: it still runs.
@@ -262,7 +264,7 @@ class Loads(Component):
             options: as for `Start Load`.
 
         Returns:
-            The result, as the introduction says.
+            The result; the introduction describes it.
 
         Raises:
             UsageError: the arguments do not go together.
@@ -288,7 +290,7 @@ class Loads(Component):
             timeout: the longest wait for its end; after that it is killed.
 
         Returns:
-            The result, as the introduction says.
+            The result; the introduction describes it.
 
         Raises:
             ServiceError: it did not end in order, or was broken off.
@@ -330,7 +332,7 @@ class Loads(Component):
         """Fails unless every message of a load was answered with a valid CALLRESULT in time.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned.
+            result: the result of `Run Load` or `Wait For Load`.
             message: said in front of the failure.
 
         Raises:
@@ -350,10 +352,10 @@ class Loads(Component):
     def get_time_of_answer(self, result: LoadResult, number: int) -> timedelta:
         """Returns how long a load took until so many of its messages were answered, to the second.
 
-        For what depends on the messages rather than on the time, such as the warm-up of a process.
+        For conditions on the number of messages rather than on time, such as the warm-up of a process.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned.
+            result: the result of `Run Load` or `Wait For Load`.
             number: how many answers.
 
         Raises:
@@ -377,7 +379,7 @@ class Loads(Component):
         """Fails when the generator itself was the limit, so that the figures say nothing about the server.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned.
+            result: the result of `Run Load` or `Wait For Load`.
             others: further ones, where they are compared with each other.
             skip: the test is skipped as inconclusive, rather than failed.
 
@@ -400,11 +402,11 @@ class Loads(Component):
     def load_should_have_had_the_machine(self, *results: LoadResult, skip: bool = False) -> None:
         """Fails when other programs have used the machine's processors meanwhile, so that times say little.
 
-        More than a quarter of all cores is too much. What is slow although the machine was busy with something else may
-        be sound; what is quick all the same is quick.
+        More than a quarter of all cores is too much. A slow result on a busy machine may be due to the machine; a fast
+        one is fast all the same.
 
         Args:
-            results: what `Run Load` or `Wait For Load` returned.
+            results: results of `Run Load` or `Wait For Load`.
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:

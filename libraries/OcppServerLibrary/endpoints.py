@@ -71,7 +71,7 @@ class Endpoints(Component):
             alias: which server.
 
         Raises:
-            ExpectationFailed: it says something else.
+            ExpectationFailed: it has another health.
 
         Example:
         ```robotframework
@@ -114,8 +114,8 @@ class Endpoints(Component):
     def wait_until_server_is_well(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=30)) -> float:
         """Waits until the server is fit for a test, and returns the seconds that this took.
 
-        It is when it says that it is healthy. One whose profile has no `http.health` is when it is ready for work, and
-        one that has no ready check either is at once.
+        A server is ready when it reports that it is healthy. If its profile has no `http.health`, its ready check
+        decides, and without one it is ready at once.
 
         Args:
             alias: which server.

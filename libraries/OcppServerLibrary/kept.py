@@ -31,8 +31,8 @@ class Kept(Component):
     def get_charge_point_record(self, charge_point: str, *, alias: str = "server") -> dict[str, Any]:
         """Returns the stored record of a charge point.
 
-        Where it is read, from Redis or over HTTP, and what its fields are called there is in the target profile
-        (`state`). A target that does not say so skips the test.
+        The target profile describes the place (Redis or HTTP) and the names of the fields (`state`). Without that
+        description the test is skipped.
 
         Args:
             charge_point: its id.
@@ -43,7 +43,7 @@ class Kept(Component):
             `boot_time`; those that the system keeps.
 
         Raises:
-            ExpectationFailed: nothing is kept of it, or what there is cannot be read.
+            ExpectationFailed: there is no record, or it cannot be read.
 
         Example:
         ```robotframework
@@ -67,7 +67,7 @@ class Kept(Component):
             the system keeps.
 
         Raises:
-            ExpectationFailed: nothing is kept of it, or what there is cannot be read.
+            ExpectationFailed: there is no record, or it cannot be read.
 
         Example:
         ```robotframework
@@ -110,22 +110,23 @@ class Kept(Component):
         """Returns in which answers, fields, index entries and scores the system differs from a model of the protocol.
 
         The model computes the state of each charge point, connector and transaction from the messages that were sent
-        and answered. A message whose outcome nobody knows may have been applied or not; all others allow one state.
-        Where the specification leaves a choice, the target's profile says what the system does (`behaviour`).
+        and answered. A message of unknown outcome may have been applied or not; all others allow one state. Where the
+        specification leaves a choice, the target's profile names that of the system (`behaviour`).
 
         Args:
-            histories: what `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
-                ChargePointLibrary returned.
+            histories: results of `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
+                ChargePointLibrary.
             timeout: how long the state may take to be as computed.
             alias: which server.
 
         Returns:
-            `charge_points` and `transactions` (how many were compared), `answers` and `differences` (what is wrong),
-            `problems` (both), `unjudged` (charge points that were left out, each with the reason) and `summary`.
+            `charge_points` and `transactions` (the numbers of compared records), `answers` and `differences` (the
+            problems), `problems` (both), `unjudged` (charge points that were left out, each with the reason) and
+            `summary`.
 
         Raises:
-            ExpectationFailed: what is kept is no record.
-            LacksCapability: the profile does not say where state is kept; the test is skipped.
+            ExpectationFailed: a stored value is no record.
+            LacksCapability: the profile does not describe where state is kept; the test is skipped.
 
         Example:
         ```robotframework
@@ -172,7 +173,7 @@ class Kept(Component):
 
         Raises:
             ExpectationFailed: something differs; the message says how much and shows the first fields with both values.
-            LacksCapability: the profile does not say where state is kept; the test is skipped.
+            LacksCapability: the profile does not describe where state is kept; the test is skipped.
 
         Example:
         ```robotframework

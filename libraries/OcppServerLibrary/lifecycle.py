@@ -41,13 +41,13 @@ class Lifecycle(Component):
     ) -> str:
         """Starts the server under test and waits until it says where it listens.
 
-        Redis may be down: a server has to start without it. A server of this alias that has ended is started again; its
-        log goes on, everything else is as given now. A system that runs already, as its profile says, is looked for and
-        used as it is; keywords that would end it or start another one skip the test.
+        Redis may be down: a server has to start without it. An ended server of this alias is started again; its log
+        continues, everything else is as given now. A running system, as defined in its profile, is used as it is;
+        keywords that would end it or start another one skip the test.
 
         Args:
             redis_url: the Redis that it works with.
-            target: what is started: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one.
             alias: the name of this server in the other keywords.
             timeout: the longest wait until it listens; the profile's if not given.
             settings: environment variables on top of the profile's, in capitals, for example `LOG_LEVEL=debug`;
@@ -115,7 +115,7 @@ class Lifecycle(Component):
             timeout: the longest wait; the profile's if not given.
 
         Raises:
-            WaitTimeout: it did not become ready; the message says what it answered last.
+            WaitTimeout: it did not become ready; the message shows its last answer.
             ServiceError: it exited; the end of its output is shown.
 
         Example:
@@ -246,7 +246,7 @@ class Lifecycle(Component):
         """Fails when the server has exited.
 
         Args:
-            seen: what was noticed before this was asked; its first line is said behind the exit.
+            seen: an earlier observation; its first line follows the exit in the message.
             alias: which server.
 
         Raises:
@@ -316,7 +316,7 @@ class Lifecycle(Component):
         """Returns how many times the server has ended without having been told to.
 
         Args:
-            alias: which server. What was before the last `Ensure Server Is Running` does not count.
+            alias: which server. Events before the last `Ensure Server Is Running` do not count.
 
         Example:
         ```robotframework
@@ -396,7 +396,7 @@ class Lifecycle(Component):
     def remove_all_servers(self) -> None:
         """Ends every server that the running suite has started, and removes their logs; for a teardown.
 
-        What the setup of a folder has started goes on, since that is for all suites in it.
+        Servers that the setup of a folder has started go on, since they are for all suites in it.
 
         Example:
         ```robotframework

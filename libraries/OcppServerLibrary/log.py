@@ -59,9 +59,9 @@ class Log(Component):
         Args:
             alias: which server.
             since: only records behind this mark.
-            fields: values that fields must have, equal as text; `${None}` for a field that is null or not there. The
-                names and events are `event`, `level`, `code`, `reason`, `charge_point_id`, `message_id` and so on,
-                whatever the target calls them.
+            fields: values that fields must have, equal as text; `${None}` for a field that is null or missing. The
+                names are `event`, `level`, `code`, `reason`, `charge_point_id`, `message_id` and so on, for every
+                target.
 
         Returns:
             A list of dictionaries. A line that is no JSON object is a record with `event` `None` and `text`.
@@ -161,7 +161,7 @@ class Log(Component):
         answered, charge point and message id have to be right as well.
 
         Args:
-            messages: what a sending keyword of RedisQueueLibrary returned; valid ones among them are left out.
+            messages: the result of a sending keyword of RedisQueueLibrary; valid ones among them are left out.
             alias: which server.
             since: only records behind this mark.
             timeout: the longest wait for the last record. Surplus ones that come later are not seen: check when the
@@ -201,7 +201,7 @@ class Log(Component):
         """Returns the number of lines of the server's output that contain one of the texts, for example a password.
 
         Args:
-            texts: what is looked for.
+            texts: the texts to look for.
             alias: which server.
 
         Example:

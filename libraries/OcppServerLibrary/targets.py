@@ -22,7 +22,7 @@ class Targets(Component):
         """Skips the test, with the reason, when the target lacks a capability.
 
         Args:
-            capability: what the test needs, for example `metrics` or `processor inspection`.
+            capability: the capability, for example `metrics` or `processor inspection`.
             target: a bundled target profile, or the path of one.
 
         Raises:
@@ -97,8 +97,8 @@ class Targets(Component):
             target: a bundled target profile, or the path of one.
 
         Returns:
-            `System`, its name and what it is; `Protocol`, its subprotocol; `Oracle`, which verdict on the answers to
-            invalid messages decides; and `Commit`, where one is known: from the environment of a pipeline
+            `System`, its name and description; `Protocol`, its subprotocol; `Oracle`, the one that decides the expected
+            answers to invalid messages; and `Commit`, if one is known: from the environment of a pipeline
             (`GITHUB_SHA`, `CI_COMMIT_SHA`, `GIT_COMMIT`), or from the folder of the profile.
 
         Example:

@@ -93,7 +93,7 @@ class Usage(Component):
 
         Args:
             at_most: waits until there are no more than that, since closed connections take a moment.
-            timeout: the longest wait; what there is then is returned.
+            timeout: the longest wait; the records found by then are returned.
             alias: which server.
 
         Raises:
@@ -171,7 +171,7 @@ class Usage(Component):
         """Returns the processor time used since `Start Watching Server CPU`, in percent of one core.
 
         Args:
-            at_least: the shortest time that it has to have been watched; what is left of that is waited for.
+            at_least: the shortest time of the watch; the keyword waits for the rest of it.
             alias: which server.
 
         Raises:

@@ -59,7 +59,7 @@ class RedisQueueLibrary(_Keywords):
 
     `Queue Message` makes a valid message out of nothing but an action, for a charge point that no other test uses.
     Fields are sent with the type that they have in Robot Framework: `connectorId=${2}` is a number, `connectorId=2` is
-    text. What is sent comes back as a record with these attributes: `charge_point`, `message_id`, `action`, `text`,
+    text. A sent message is returned as a record with these attributes: `charge_point`, `message_id`, `action`, `text`,
     `answerable` (whether an answer has to come), `expected_code` (of an invalid message), `delivery`.
 
     Keywords that queue several messages return a collection that can be indexed and looped over, and that has:
@@ -68,12 +68,12 @@ class RedisQueueLibrary(_Keywords):
 
     # Answers
 
-    Answers are read where they are and stay there, so that nothing is lost when Redis is killed meanwhile. Only what
-    came after the first message of this run counts. An answer has `charge_point`, `message_id`, `kind.value`
-    (CALLRESULT or CALLERROR), `payload`, `code`, `description`, `seconds` (from queueing until it was seen) and `text`.
-    Every keyword that waits goes on while Redis is away, and its failure says so.
+    Answers are read without removing them, so that nothing is lost when Redis is killed meanwhile. Only answers after
+    the first message of this run count. An answer has `charge_point`, `message_id`, `kind.value` (CALLRESULT or
+    CALLERROR), `payload`, `code`, `description`, `seconds` (from queueing until it was seen) and `text`. Every keyword
+    that waits goes on while Redis is down, and mentions it in its failure.
 
-    # What is left behind
+    # Clean-up
 
     When the suite ends that opened a queue, everything is removed that was written through it, and nothing else; see
     `Remove Test Data`.

@@ -30,7 +30,7 @@ class Answers(QueueComponent):
             alias: which queue.
 
         Returns:
-            What came since this run first queued a message of this charge point; all there is if it never did.
+            Answers since this run first queued a message of this charge point; all of them if it never did.
 
         Example:
         ```robotframework
@@ -90,7 +90,7 @@ class Answers(QueueComponent):
             a CALLERROR, `seconds` the time from queueing until it was seen.
 
         Raises:
-            WaitTimeout: there was none in time; the message says what there is, and whether Redis could be reached.
+            WaitTimeout: there was none in time; the message shows other answers, and whether Redis could be reached.
             UsageError: the message is not given, or it cannot be answered.
 
         Example:
@@ -198,7 +198,7 @@ class Answers(QueueComponent):
 
         Args:
             charge_point: the charge point.
-            count: how many; what came before this run first queued a message of this charge point does not count.
+            count: how many; answers before this run's first message of this charge point do not count.
             timeout: the longest wait until there are so many; if not given, that of the target's profile.
             alias: which queue.
 

@@ -26,8 +26,8 @@ class Trickle:
     """Puts messages on a queue, a few at a time, in a thread of its own.
 
     Args:
-        client: the queue; nobody else sends through it meanwhile.
-        messages: what is sent.
+        client: the queue; no other thread sends through it meanwhile.
+        messages: the messages.
         over: seconds from the first portion to the last.
     """
 
@@ -99,8 +99,8 @@ class Background(QueueComponent):
     ) -> None:
         """Begins to queue many valid messages, evenly over a time, and returns at once; the test goes on beside it.
 
-        `Queueing Should End` waits for the last of them. Until then nothing else is to be sent through this queue. What
-        Redis does not acknowledge is no failure; the record says which messages that are.
+        `Queueing Should End` waits for the last of them. Until then no other keyword may send through this queue.
+        Messages that Redis does not acknowledge are no failure; the record lists them.
 
         Args:
             count: how many messages.

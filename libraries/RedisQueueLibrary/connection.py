@@ -267,8 +267,8 @@ class Connection(QueueComponent):
     def new_similar_charge_point_ids(self) -> list[str]:
         """Returns charge point ids that are nearly the same: a system has to keep their charge points apart.
 
-        One is the beginning of others, some differ by case or by an accent, two have 48 characters of which only the
-        last differs, and some hold what has a meaning in patterns and in URLs.
+        One is a prefix of others, some differ by case or by an accent, two have 48 characters of which only the last
+        differs, and some contain characters with a meaning in patterns and in URLs.
 
         Example:
         ```robotframework

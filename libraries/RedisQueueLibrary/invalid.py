@@ -180,8 +180,8 @@ class InvalidMessageKeywords(QueueComponent):
             alias: which queue.
 
         Returns:
-            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` says how many have to be
-            refused with which code, `seed` is the seed.
+            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` has the number of
+            messages by expected code, `seed` is the seed.
 
         Raises:
             UsageError: a number cannot be used.

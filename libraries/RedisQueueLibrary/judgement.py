@@ -168,8 +168,8 @@ class Judgement(QueueComponent):
             messages: the result of a sending keyword; only the invalid ones among them are looked at.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
-            check_codes: whether the code has to be the expected one, else any CALLERROR will do; as `oracle` in the
-                target's profile says if not given.
+            check_codes: whether the code must be the expected one, else any CALLERROR will do; by default the `oracle`
+                in the target's profile decides.
             alias: which queue.
 
         Returns:

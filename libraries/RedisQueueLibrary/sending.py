@@ -108,8 +108,8 @@ class Sending(QueueComponent):
     def queue_raw_message(self, message: str | bytes, *, alias: str = "queue") -> SentMessage:
         """Queues text or bytes exactly as they are, and returns a record of them.
 
-        What can be read of the message (charge point, message id, action) is in the record, so that its answer can be
-        waited for.
+        The readable parts of the message (charge point, message id, action) are in the record, so that its answer can
+        be waited for.
 
         Args:
             message: the message; text is sent as UTF-8.

@@ -21,11 +21,11 @@ class Traces(QueueComponent):
     def remove_test_data(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> RemovedData:
         """Removes the data that this run wrote through a queue, and nothing else.
 
-        That is: its messages that are still queued; the answers to its charge points; what the system keeps about these
-        charge points, their connectors and their transactions, found through the indexes; its dead letters. Nothing is
-        searched for in the key space. A charge point that something was kept about before this run counts as foreign:
-        only the answers to this run are taken out, its other keys stay as they are. Counters of the system, such as
-        that of transaction ids, stay too.
+        That is: its messages that are still queued; the answers to its charge points; the system's records of these
+        charge points, their connectors and their transactions, found through the indexes; its dead letters. The key
+        space is not searched. A charge point with records from before this run counts as foreign: only the answers to
+        this run are removed, its other keys stay as they are. Counters of the system, such as that of transaction ids,
+        stay too.
 
         At the end of the suite that opened the queue this happens by itself.
 
@@ -59,7 +59,7 @@ class Traces(QueueComponent):
         """Makes `Remove Test Data` also remove the system's records of charge points that the run invented.
 
         This is for charge points whose messages did not come through the queue, but over a WebSocket. They must have
-        ids that nobody else uses: nothing of theirs counts as foreign.
+        ids that no other client uses: none of their keys counts as foreign.
 
         Args:
             charge_points: their ids.
@@ -102,8 +102,8 @@ class Traces(QueueComponent):
             alias: which queue.
 
         Returns:
-            The lists `added`, `removed` and `changed`. What the system keeps for itself, such as its counters, is in
-            none of them.
+            The lists `added`, `removed` and `changed`. Keys that the system keeps for itself, such as its counters, are
+            in none of them.
 
         Example:
         ```robotframework
@@ -131,8 +131,8 @@ class Traces(QueueComponent):
 
         Args:
             snapshot: the result of `Take Key Snapshot`. If it has values, these have to be the same too.
-            ignore: further keys that do not count, as patterns with `*` and `?`. What the system keeps for itself, such
-                as its counters, never counts.
+            ignore: further keys that do not count, as patterns with `*` and `?`. Keys that the system keeps for itself,
+                such as its counters, never count.
             timeout: how long keys with a lifetime may take to vanish.
             alias: which queue.
 

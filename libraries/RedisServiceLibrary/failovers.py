@@ -40,7 +40,7 @@ class Failovers(Component):
 
         Raises:
             NotPossibleHere: this Redis has no replica.
-            WaitTimeout: the sentinels promoted nobody.
+            WaitTimeout: the sentinels promoted no replica.
 
         Example:
         ```robotframework
@@ -87,7 +87,7 @@ class Failovers(Component):
     def heal_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=60)) -> None:
         """Restarts the lost nodes, and waits until the old primary follows the new one.
 
-        Until the sentinels have told it, the old primary is a stale one: it says that it is the primary.
+        Until the sentinels have demoted it, the old primary is a stale one: it still reports the role of a primary.
 
         Args:
             alias: which Redis; one that was started with `service=sentinel`.
@@ -95,7 +95,7 @@ class Failovers(Component):
 
         Raises:
             NotPossibleHere: this Redis has no replica.
-            WaitTimeout: they do not agree; shows what each says.
+            WaitTimeout: they do not agree; the message shows the primary that each names.
 
         Example:
         ```robotframework
@@ -121,7 +121,7 @@ class Failovers(Component):
             timeout: the longest wait until the last one is gone.
 
         Returns:
-            What Redis says of each connection that is left; empty if there is none.
+            A description of each connection that is left, from Redis; empty if there is none.
 
         Example:
         ```robotframework

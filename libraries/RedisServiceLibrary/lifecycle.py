@@ -40,12 +40,12 @@ class Lifecycle(Component):
             alias: the name of this Redis in the other keywords.
             service: where it runs: `embedded` is a private process, `sentinel` a private primary with a replica and
                 three sentinels, `container` a Docker container, `external` is
-                elsewhere: it is used as it is, and what would stop, kill or pause it is skipped.
+                elsewhere: it is used as it is, and keywords that would stop, kill or pause it skip the test.
             append_only: when writes reach the disk: `always` before each answer, `everysec` once a second (kill -9 can
                 lose acknowledged writes then), `off` never.
             server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given. For
                 a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. For
-                an external one its URL; if not given, what the run has for `REDIS_URL` (`--variable` or environment).
+                an external one its URL; by default the run's `REDIS_URL` (`--variable` or environment).
             timeout: the longest wait for its first answer.
             settings: lines of its configuration, for example `maxmemory=10mb`.
 
@@ -96,7 +96,7 @@ class Lifecycle(Component):
     def ensure_redis_is_running(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> bool:
         """Starts Redis again if it was stopped or killed, lets it run on if it was paused, and else does nothing.
 
-        Meant for setups: whatever the test before has left behind, the next one finds Redis at work.
+        Meant for setups: the next test finds Redis at work, whatever the state after the last one.
 
         Args:
             alias: which Redis; it was started once by `Start Redis`.
@@ -167,7 +167,7 @@ class Lifecycle(Component):
     ) -> None:
         """Ends Redis if it is there, proves that it is gone, starts it again and waits until it answers PING.
 
-        Port and data stay the same; what was changed with `CONFIG SET` is as at the first start again.
+        Port and data stay the same; settings changed with `CONFIG SET` are as at the first start again.
 
         Args:
             how: `graceful` (SIGTERM) or `kill` (kill -9).

@@ -30,7 +30,7 @@ class Observation(Component):
             timeout: the longest wait for the answer.
 
         Raises:
-            ExpectationFailed: there was no answer, or another one than PONG; the message says what was seen.
+            ExpectationFailed: there was no answer, or another one than PONG; the message shows it.
 
         Example:
         ```robotframework
@@ -77,7 +77,7 @@ class Observation(Component):
 
         Args:
             alias: which Redis.
-            database: the number of the database in the URL; without one the profile of a target says which it is.
+            database: the number of the database in the URL; without one, the target profile decides.
 
         Returns:
             For example `redis://127.0.0.1:23456`; the same for the whole life of this Redis.

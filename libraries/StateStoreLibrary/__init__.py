@@ -42,7 +42,7 @@ class StateStoreLibrary(_Keywords):
     """Reads and writes the state of a back end as its own programs do, and looks at the keys behind it.
 
     `Open State Store` connects to the Redis of a system under test; key names come from its target profile. Several
-    stores have an `alias` each; the keywords use `state` by default. What is read and written are records with fields,
+    stores have an `alias` each; the keywords use `state` by default. Records with fields are written and read, and
     compared field by field by `Records Should Be Equal`.
 
     A failure of the store begins with the name of its error: `StateNotFound: read ocpp:chargepoint:CP-1: there is no

@@ -68,7 +68,7 @@ class Comparison(StateComponent):
 
         Args:
             first: a record, or several.
-            second: what it should be equal to.
+            second: the expected one.
             ignore: fields that do not count, for example `version`.
 
         Raises:
@@ -94,7 +94,7 @@ class Comparison(StateComponent):
 
         Args:
             first: a record, or several.
-            second: what it is compared with.
+            second: the one to compare with.
             ignore: fields that do not count, for example `version`.
 
         Example:
@@ -113,7 +113,7 @@ class Comparison(StateComponent):
 
         Args:
             read: a record, or a list or mapping of records.
-            written: what it should be equal to.
+            written: the expected one.
             ignore: fields that do not count, for example `version`.
 
         Example:

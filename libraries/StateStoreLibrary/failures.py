@@ -55,7 +55,7 @@ class StateFailure(ResilienceError):
     Attributes:
         kind: which failure it was.
         key: the Redis key.
-        operation: what was to be done.
+        operation: the failed operation.
     """
 
     def __init__(self, error: StateError) -> None:

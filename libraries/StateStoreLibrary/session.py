@@ -69,7 +69,7 @@ class StateSession:
         url: where Redis is.
         target: names the keys and databases.
         reply_timeout: seconds without an answer after which an operation counts as failed.
-        limits: what the store takes.
+        limits: the limits of the store.
     """
 
     def __init__(self, url: str, target: Target, *, reply_timeout: float, limits: Limits) -> None:
@@ -115,7 +115,7 @@ class StateSession:
 
         Raises:
             StateFailure: the store refused it.
-            UsageError: what was given cannot be used.
+            UsageError: an argument cannot be used.
         """
         try:
             return background.run(operation, *arguments, timeout=limit, **named)

@@ -110,13 +110,13 @@ async def complete_at_once(store: StateStore, records: list[Transaction]) -> lis
 async def while_it_progresses(work: Awaitable[T], count: Callable[[], int], *, stall: float, what: str) -> T:
     """The result of `work`, however long it takes, as long as it gets on.
 
-    How much a busy machine gets done in a minute says nothing of the store; that nothing gets done at all does.
+    The number of writes in a minute depends on the machine; that it is not zero depends on the store.
 
     Args:
         work: is cancelled when it is given up.
         count: how much of it is done.
         stall: seconds without any progress after which it is given up.
-        what: is counted, for the message.
+        what: the counted things, for the message.
 
     Raises:
         WaitTimeout: nothing was done for so long.
