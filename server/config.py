@@ -56,20 +56,20 @@ class Settings:
     Attributes:
         redis_url: where Redis is.
         redis_ca: PEM file with the authorities that may sign Redis' certificate; the system's when empty.
-        redis_wait_replicas: replicas that have to have a commit before its effects are told.
+        redis_wait_replicas: replicas that must have a commit before its effects are published.
         redis_timeout: seconds without an answer after which Redis counts as away; connecting may take half of them.
         queue_name: the list that requests come from.
         queue_shards: how many lists the messages are spread over, by charge point; with 1 there are none beside
             `queue_name`.
-        key_prefix: what every other key starts with.
+        key_prefix: the prefix of all other keys.
         http_host: the address that the HTTP API binds.
         http_port: its port; 0 takes a free one.
         http_timeout: seconds that a request may take to come, and that its answer may take to be read.
         role: which parts of the server run: the gateway, the processor, or both.
         max_message_bytes: the longest message that is looked at.
         allowed_origins: web origins whose pages may use the API and the gateway; none when empty.
-        allowed_hosts: host names that requests to the API may name; see `Origins` for what holds when empty.
-        api_token: what `/inspect` and commands ask for; none when empty.
+        allowed_hosts: host names that requests to the API may name; see `Origins` for the default when empty.
+        api_token: the token for `/inspect` and commands; none when empty.
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
         ws_host, ws_port: where the gateway listens; port 0 takes a free one.
@@ -81,7 +81,7 @@ class Settings:
         tls_client_ca: PEM file with the authorities of charge points' certificates; with it each charge point must show
             one whose common name is its id (security profile 3). None when empty.
         tls_client_crl: PEM file with the revocation lists of those authorities. None when empty.
-        correlation_timeout: seconds that a command waits for its answer where it does not say how long.
+        correlation_timeout: default timeout of a command in seconds.
         lease_seconds: how long a processor that stopped answering keeps the queue to itself.
         log_level: the lowest level that is logged.
         log_format: how log records are written.

@@ -61,10 +61,10 @@ def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
 class LogOutput:
     """Writes records without blocking, so that a pipe without a reader never stops the server.
 
-    What the reader takes at once is written at once; the rest is written by a thread.
+    Records are written at once while the reader keeps up; the rest is written by a thread.
 
-    Records wait in memory up to a limit. What does not fit is dropped and counted, and a `log_records_dropped` record
-    says how many as soon as the reader reads again.
+    Records wait in memory up to a limit. Further records are dropped and counted, and a `log_records_dropped` record
+    gives the number as soon as the reader reads again.
 
     Args:
         descriptor: where records are written, a file descriptor.
@@ -161,7 +161,7 @@ class _Records:
 class _Forward(logging.Handler):
     """Hands the records of the standard library's logging to structlog, so that the log has one format.
 
-    Somebody else's input can cause them by the thousand (a broken HTTP request is one), so their rate is bounded.
+    Input from outside can cause them by the thousand (a broken HTTP request is one), so their rate is limited.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """HTTP connections with bounds: on how long a request may take to come and an answer to be taken, and on how many wait.
 
-uvicorn bounds how long a connection may be idle between two requests, and nothing else: who sends a byte of a header or
-a body now and then, sends a body that nobody reads, or never reads the answer, would hold a connection for ever.
+uvicorn bounds only the idle time between two requests: a client that sends a byte of a header or a body now and then,
+sends a body that no handler reads, or never reads the response, would hold a connection for ever.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class GuardedConnection(H11Protocol):
     """One HTTP connection.
 
     Args:
-        guard: what it shares with the others.
+        guard: the state shared by the connections.
         arguments: uvicorn's own.
     """
 

@@ -62,7 +62,7 @@ class Parts(NamedTuple):
     """Dependencies of the endpoints.
 
     Attributes:
-        link: for the state of the connection, and for what has no other place.
+        link: for the state of the connection, and for errors that have no other place.
         keys: key names.
         processor: for queue depth and totals; `None` where this instance has none.
         metrics: for `/metrics`.
@@ -99,8 +99,8 @@ class Refused(HTTPException):
     """An HTTP error that says more than a sentence.
 
     Attributes:
-        data: what stands under `data`.
-        problems: what stands under `errors`, where there are any.
+        data: the value of `data`.
+        problems: the value of `errors`, if there are any.
     """
 
     def __init__(
@@ -134,13 +134,13 @@ class Operation:
     Attributes:
         method: GET, PUT or POST.
         path: with the parameters of `PATH_SCHEMAS` in braces.
-        summary: what it does, in one line.
-        handle: gets what was given; returns the `data` of the answer, or a whole response.
+        summary: one line for the description.
+        handle: takes the validated request; returns the `data` of the response, or a whole response.
         query: name to schema.
         body: schema that the body is checked with; no body is read without one.
-        described: schema that describes the body, where that says more.
+        described: a more precise schema of the body, for the description.
         token: whether the API token is needed when one is set.
-        statuses: what it may answer besides 200, and 400, 401 and 404 where they follow from the above.
+        statuses: possible statuses besides 200, and 400, 401 and 404 where they follow from the above.
         plain: answers with a form of its own, and takes any query.
     """
 

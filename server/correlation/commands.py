@@ -1,9 +1,9 @@
 """Commands to charge points and their answers, through Redis, from whichever instance to whichever gateway.
 
-A command is registered with the correlation manager, then one script notes in Redis who waits, puts the CALL into the
-charge point's list and wakes its gateway. All commands of an instance go through one task and one connection, many in
-one round trip. Answers come in two ways: from this instance's own processor, or from another one's through this
-instance's list of answers. docs/decisions/0006-answers-are-correlated-by-message-id.md says why.
+A command is registered with the correlation manager, then one script records the waiting instance in Redis, puts the
+CALL into the charge point's list and wakes its gateway. All commands of an instance go through one task and one
+connection, many in one round trip. Answers come in two ways: from this instance's own processor, or from another one's
+through this instance's list of answers. docs/decisions/0006-answers-are-correlated-by-message-id.md has the reasons.
 """
 
 from __future__ import annotations
@@ -155,9 +155,9 @@ class _Sending:
 
     Attributes:
         call: the command.
-        correlation: who waits for the answer.
+        correlation: the waiting caller.
         sent: whether it was, or may have been, handed to Redis.
-        session: the connection that it was sent to, as the script tells connections apart.
+        session: the connection that it was sent to, as the script identifies connections.
         problem: why it was not sent.
     """
 
@@ -177,10 +177,10 @@ class Commands:
     Args:
         link: for the connection, and to report how Redis is.
         keys: key names.
-        correlation: who waits for what.
+        correlation: the correlation manager.
         instance: the name of this process in this life, `server_id` and a random part.
         server_id: the name that commands carry.
-        timeout: seconds that a command waits for its answer where it does not say how long.
+        timeout: default timeout of a command in seconds.
         longest_answer: bytes above which an answer from another instance is set aside.
         metrics: totals for `/metrics`.
     """
@@ -231,13 +231,13 @@ class Commands:
         """Send a command and wait for its answer.
 
         Args:
-            charge_point_id: whom.
+            charge_point_id: the recipient.
             action: a command of the version.
             payload: the action's fields (OCPP 1.6 section 6).
             timeout: seconds to wait for the answer; the setting `CORRELATION_TIMEOUT` when left out.
 
         Returns:
-            The payload of the charge point's CALLRESULT (OCPP 1.6 section 6), whatever status it says.
+            The payload of the charge point's CALLRESULT (OCPP 1.6 section 6), of any status.
 
         Raises:
             CommandNotInVersion: the charge point's version of OCPP lacks the command.

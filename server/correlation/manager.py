@@ -89,7 +89,7 @@ class Verdict(StrEnum):
     """The outcome of delivering an answer.
 
     Members:
-        DELIVERED: somebody waited for it and has it now.
+        DELIVERED: the waiting caller has it now.
         LATE: the correlation ended without an answer (expired, cancelled, disconnected) before this one came.
         DUPLICATE: the command was answered before.
         UNKNOWN: no such message id, or not one that this charge point was sent.
@@ -154,8 +154,8 @@ class Correlation:
         CorrelationClosed: `CorrelationManager.close`.
 
     Attributes:
-        message_id: what the answer will carry.
-        charge_point_id: who will answer.
+        message_id: the id that the answer will have.
+        charge_point_id: the charge point that will answer.
         action: the OCPP action.
         timeout: seconds from registration to expiry.
         deadline: when it expires, by the manager's clock.
@@ -230,12 +230,11 @@ class CorrelationManager:
 
     Args:
         clock: seconds, monotonic; for tests. Expiry is triggered by the event loop's timer in any case.
-        remembered: ended ids that are remembered at least, so that late and duplicate answers can be told from unknown
-            ones. Up to twice as many are held: a generation that is full becomes the old one, and the old one is
-            dropped.
+        remembered: minimum number of remembered ended ids, by which late and duplicate answers are told from unknown
+            ones. Up to twice as many are held: a full generation becomes the old one, and the old one is dropped.
 
     Attributes:
-        totals: what happened so far.
+        totals: event counts so far.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, remembered: int = REMEMBERED) -> None:
@@ -265,7 +264,7 @@ class CorrelationManager:
             timeout: seconds, above 0, from now.
 
         Returns:
-            What is awaited for the answer.
+            An awaitable for the answer.
 
         Raises:
             ValueError: the timeout is not a number above 0.
@@ -295,7 +294,7 @@ class CorrelationManager:
 
         Args:
             message_id: as in the answer.
-            charge_point_id: who answered; an answer of another charge point than the one asked is unknown.
+            charge_point_id: the sender; an answer of another charge point than the one asked is unknown.
             payload: the CALLRESULT's payload.
         """
         verdict = self._end(message_id, charge_point_id, payload)
@@ -324,7 +323,7 @@ class CorrelationManager:
         """Fail the pending requests to this charge point with `ChargePointDisconnected`.
 
         Args:
-            charge_point_id: who is gone.
+            charge_point_id: the disconnected charge point.
             message_ids: the commands that went over the connection that is gone; all of this charge point's when left
                 out.
 

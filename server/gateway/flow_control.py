@@ -76,7 +76,7 @@ class Intake:
     """Passes on the received bytes of one connection at the allowed rate.
 
     Args:
-        control: what it shares with the others.
+        control: the state shared by the connections.
         clock: seconds, monotonic.
     """
 

@@ -32,7 +32,7 @@ class Handshakes:
     """Checks connection requests, and counts and logs failed handshakes.
 
     Each of these is counted. Of each reason a few within a second have a record of their own, `connection_refused`; of
-    the others `connections_refused` says how many they were: whoever tries by the thousand must not fill the log.
+    the others `connections_refused` gives the number: a client that tries by the thousand must not fill the log.
 
     Args:
         credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.

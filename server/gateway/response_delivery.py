@@ -1,7 +1,7 @@
 """Delivery of responses: many lists in one round trip; an entry leaves its list only after it was sent.
 
-What is taken stays in its list until it is on its way to the charge point; the next look then takes it out, recognised
-by its digest. A gateway that dies in between has lost nothing, and a reply that is lost costs nothing but another look.
+A message stays in its list until it is on its way to the charge point; the next read then removes it, identified by its
+digest. A gateway that dies in between has lost nothing, and a lost reply costs only another read.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ResponseDelivery:
         link: for the connection, and to report how Redis is.
         keys: key names.
         live: the sessions that are connected now.
-        deliver: gets a session and its messages, oldest first; says whether they are on their way.
+        deliver: gets a session and its messages, oldest first; returns whether they are on their way.
         on_missing: called for a session that Redis knows nothing of.
         on_lost: called for a session whose charge point has connected elsewhere since.
         longest: bytes above which a message is set aside.

@@ -124,8 +124,8 @@ _announce, _renew, _mend = Script(_ANNOUNCE), Script(_RENEW), Script(_MEND)
 class SessionRegistry:
     """Publishes the connected charge points to Redis: a hash with a lifetime, a set and an event for each.
 
-    Connects and disconnects are told in their order, many in one round trip, and again until Redis took them. What
-    became out of date meanwhile is left out.
+    Connects and disconnects are published in their order, many in one round trip, and repeated until Redis accepts
+    them. Outdated ones are left out.
 
     Args:
         link: for the connection, and to report how Redis is.

@@ -24,7 +24,7 @@ class SessionTransitions:
     """The sessions of a gateway by charge point, and every change of their state.
 
     Args:
-        registry: tells Redis.
+        registry: publishes sessions to Redis.
         calls: CALLs of charge points; those of a session that is over are dropped.
         commands: CALLs to charge points; likewise.
         server_id: the name of this gateway.

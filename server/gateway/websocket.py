@@ -34,7 +34,7 @@ class Refusal(StrEnum):
 
     Members:
         PATH: it is not the path of a charge point.
-        CHARGE_POINT_ID: the path's last part can be nobody's id.
+        CHARGE_POINT_ID: the path's last part is no valid charge point id.
         ORIGIN: a web page of an origin that is not allowed.
         CERTIFICATE: the client certificate belongs to another charge point.
         CREDENTIALS: no password, or a wrong one.
@@ -70,8 +70,8 @@ class Socket(ServerConnection):
     Attributes:
         heard: when something last came, on the monotonic clock.
         gateway_id: the charge point id; empty until the handshake was looked at.
-        take: is called with each message that came in one frame; `None` until somebody takes messages.
-        refusal: why it is not let in; `None` where nobody has said so.
+        take: gets each message that arrived in one frame; `None` before the session is open.
+        refusal: the reason of a refusal; `None` without one.
         over: is called once, when no message will come any more, before the connection is gone; `None` as with `take`.
         queued: messages that have begun to come and that `recv` has not returned yet.
     """

@@ -1,7 +1,7 @@
 """OCPP-J frames: bytes of a WebSocket to messages, and answers to bytes.
 
-Pure: bytes in, messages or `InvalidMessage` out. Frames follow section 4 of OCPP-J 1.6, 2.0.1 and 2.1; a `Dialect` says
-what differs between the versions.
+Pure: bytes in, messages or `InvalidMessage` out. Frames follow section 4 of OCPP-J 1.6, 2.0.1 and 2.1; a `Dialect`
+holds the differences between the versions.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def parse_frame(raw: bytes, charge_point_id: str, dialect: Dialect) -> Message:
         The message; the payload of a `Call` is not validated yet.
 
     Raises:
-        InvalidMessage: the frame is not a message; says what is wrong and whether an answer can be addressed.
+        InvalidMessage: the frame is not a message; the error has the reason and, if known, the address for an answer.
     """
     unreadable_id = UNREADABLE_ID if dialect.answers_unreadable else None
     try:

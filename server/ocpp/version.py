@@ -53,7 +53,7 @@ class Action:
     Attributes:
         handle: takes a validated CALL and a view of the state; returns the answer and the writes. It neither writes nor
             waits, so that handling a message again after a conflict changes nothing.
-        reads: the keys and index entries that `handle` will ask for, as far as the payload tells; reading them ahead
+        reads: the keys and index entries that `handle` will read, as far as the payload names them; prefetching them
             saves round trips.
         repeatable: whether a charge point may send the same frame again, which then counts once.
         takes_id: whether it may need a new transaction id.

@@ -72,7 +72,7 @@ class Processor(Drain):
         longest_message: `MAX_MESSAGE_BYTES`.
         require_boot: refuse CALLs of charge points that were not accepted yet.
         metrics: totals for `/metrics`.
-        commands: what this process waits for.
+        commands: the waiting commands of this process.
         ids: of transactions; shared by the processors of this process.
         shard: the number of the shard that `queue` is; `None` for the whole queue.
 
@@ -140,8 +140,8 @@ class Processor(Drain):
     def _settle(self, last_commit: int | None) -> None:
         """Publish the effects of a commit whose reply was lost, once the number of the last commit is known.
 
-        With `None` nobody can tell any more. Its messages are then reported all the same: a message that was set aside
-        without a record would be worse than one with two.
+        With `None`, the outcome cannot be known any more. Its messages are then reported all the same: a message set
+        aside without a record would be worse than one with two.
         """
         if self._uncertain is not None:
             number, effects = self._uncertain

@@ -23,7 +23,7 @@ class Drain:
     Args:
         link: to report how Redis is.
         queue: the queue.
-        name: what is reported to the link.
+        name: the component's name in reports to the link.
         stands_by: wait for the queue while another owns it; otherwise `run` ends as soon as it is not ours.
         about: goes into log records about the queue.
 

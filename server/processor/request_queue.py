@@ -1,6 +1,6 @@
 """The reliable queue: a Redis list that messages leave only together with their effects.
 
-How nothing is lost and nothing done twice, whatever dies when:
+How nothing is lost and nothing done twice, when any process or connection dies:
 
 - A message stays in the list while it is handled. One script (`commit`) checks that the batch still stands at the end
   of the list, writes everything that handling it came to, and removes it: all of that or nothing.
@@ -223,7 +223,7 @@ class RequestQueue:
         lease: seconds that the queue stays ours after the last sign of life.
         longest_message: of messages above this many bytes only size and beginning are handed out.
         name: the list; the request queue itself when left out.
-        kind: what the list is to this consumer.
+        kind: the kind of list.
         shards: how many shards there are.
         replicas: replicas that have to have a commit before it counts as one.
 
@@ -326,9 +326,9 @@ class RequestQueue:
     async def wait(self) -> Batch:
         """Wait up to a second for a message; returns the oldest, up to a batch.
 
-        The list is rotated onto itself: the oldest message is taken and put back where it was in the same command, so
-        it never is in nobody's hands, whatever happens to this connection. Redis does not send it, however long it is
-        (CLIENT REPLY SKIP): what waits is read as `peek` reads it, in the same round trip.
+        The list is rotated onto itself: one command takes the oldest message and puts it back in its place, so that no
+        failure of this connection can lose it. Redis does not send it, however long it is (CLIENT REPLY SKIP): the
+        entries are read as in `peek`, in the same round trip.
         """
         key = self._name
         rotate = ("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
@@ -351,7 +351,7 @@ class RequestQueue:
             operations: Redis commands, each with its arguments (text, not bytes: Redis' MessagePack knows no other).
 
         Returns:
-            What came of it. With an exception, the next `claim` tells: the commit took effect if its number (`attempt`)
+            The result. After an exception, the next `claim` decides: the commit took effect if its number (`attempt`)
             is the one returned there.
         """
         self._number += 1

@@ -1,11 +1,12 @@
 """Ownership of the shards of the request queue; runs a processor for each owned shard.
 
 A *lease* on a shard is its owner's name in the hash beside it, together with the owner's liveness key, whose short
-lifetime its owner renews: when that is gone, the lease has ended and another may take the shard. What makes it safe is
-not the lifetime but the fencing token in the same hash, which each commit has to show (server.processor.request_queue).
+lifetime its owner renews: when that key has expired, the lease has ended and another process may take the shard. Safety
+does not depend on the lifetime but on the fencing token in the same hash, which each commit has to present
+(server.processor.request_queue).
 
-The shards are spread evenly: every processor looks twice a second, in one script, who lives and who holds what. It
-takes shards that nobody alive holds, up to its share, and is told to let go of what it holds beyond it. See
+The shards are spread evenly: every processor reads twice a second, in one script, which processors live and which
+shards each owns. It takes shards without a living owner, up to its share, and gives up shards beyond it. See
 docs/decisions/0013-the-queue-has-shards.md.
 """
 

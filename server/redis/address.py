@@ -146,7 +146,7 @@ class Sentinels:
         """Host and port of the primary.
 
         Raises:
-            ConnectionError: no sentinel answers, or none knows the service; says what each said.
+            ConnectionError: no sentinel answers, or none knows the service; the message has each one's answer.
         """
         if self._found is not None and time.monotonic() - self._found_at < KNOWN_FOR:
             return self._found

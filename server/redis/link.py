@@ -203,17 +203,18 @@ class RedisWire:
 class RedisLink:
     """Connections to Redis and their health.
 
-    Each part of the server that is at work with Redis all the time reports under its name: `succeeded` after a round
-    trip, `recover` after an error, which waits for the next attempt. The link is healthy while no part is failing: a
-    Redis that answers one and refuses the other (read-only, say) is not. A part that reported a failure goes on trying
-    until it can report a success. Who asks Redis only now and then handles its errors itself and does not report.
+    Each component that uses Redis all the time reports under its name: `succeeded` after a round trip, `recover` after
+    an error, which waits for the next attempt. The link is healthy while no component is failing: a Redis that answers
+    one and refuses another (read-only, for example) is not healthy. A component that reported a failure keeps trying
+    until it can report a success. Components that use Redis only now and then handle their errors themselves and do not
+    report.
 
-    Retrying is never left to the client library: only the caller knows what may be done twice.
+    Retrying is never left to the client library: only the caller knows which commands may be repeated.
 
     Args:
         address: where Redis is, or its URL.
         reply_timeout: seconds without an answer after which a command counts as failed.
-        wait_replicas: replicas that have to have a write before its effects are told.
+        wait_replicas: replicas that must have a write before its effects are published.
 
     Attributes:
         client: for commands of any part of the server, side by side.
@@ -289,7 +290,7 @@ class RedisLink:
         """A round trip of the part `by` failed: take note, and wait until the next attempt is due.
 
         Args:
-            error: what came in the place of the reply.
+            error: the error in place of the reply.
             by: the part's name.
             wires: the part's own connections; they are dropped, so that the next attempt has fresh ones.
         """

@@ -29,7 +29,7 @@ class Replies(asyncio.Protocol):
 
     Attributes:
         lost: why nothing comes any more; `None` while the connection lives.
-        full: what ends when the other end has caught up with what was sent; `None` while it keeps up.
+        full: a future that ends when the write buffer has drained; `None` while there is room.
     """
 
     def __init__(self, transport: asyncio.Transport, error_of: Any) -> None:
@@ -120,7 +120,7 @@ class Replies(asyncio.Protocol):
 
         Raises:
             ConnectionError: the connection is lost.
-            InvalidResponse: what came is not Redis' protocol.
+            InvalidResponse: the bytes are not Redis' protocol.
             TimeoutError: nothing came for `timeout` seconds; a reply may still come.
         """
         if self._arrived:

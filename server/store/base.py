@@ -1,6 +1,6 @@
 """The interface of a state store, whatever its backend, and its errors.
 
-Every method raises a `StateError` that names key and operation. Which one says what to do next:
+Every method raises a `StateError` that names key and operation. Its type decides the next step:
 
 - `StateUnavailable`: the store cannot be reached or takes no commands. Nothing was written, unless the connection broke
   in the middle: read before trying again.

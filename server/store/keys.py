@@ -7,7 +7,7 @@ class Keys:
     """Key names under a prefix and a queue name.
 
     Args:
-        prefix: what every key starts with, without the colon.
+        prefix: the prefix of all keys, without the colon.
         queue: the list that requests come from.
     """
 

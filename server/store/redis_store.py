@@ -698,7 +698,7 @@ class RedisStateStore:
     ) -> V:
         """Read, and attempt until the value is still the one that was read.
 
-        Who waited for a turn begins with what the one before has written, unless it wants to read `afresh`.
+        A writer that waited for its turn begins with the record of the one before, unless it wants to read `afresh`.
         """
         name = key if field is None else f"{key} {field}"
         turn = self._turns.setdefault(name, _Turn())

@@ -1,7 +1,7 @@
 """State during the processing of one batch: the values read from Redis, overlaid with the batch's own writes.
 
-Nothing here talks to Redis but `StateCache.load`. A batch is handled against a `StateView`; the view then says which
-values it relied on (`conditions`) and what is to be written (`operations`), and the commit does both or neither.
+Nothing here uses Redis except `StateCache.load`. A batch is handled against a `StateView`; the view then returns the
+values that it relied on (`conditions`) and its writes (`operations`), and the commit does both or neither.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class StateCache:
 
         Raises:
             NotLoaded: the key was not read yet.
-            CorruptState: what stands there is not such a record.
+            CorruptState: the stored value is no such record.
         """
         try:
             return self.records[key]  # type: ignore[return-value]
@@ -161,7 +161,7 @@ class StateView:
     """The read-only view of state for handlers, for one batch; `apply` takes the writes that they return.
 
     Args:
-        cache: what is known of Redis.
+        cache: the cached values of Redis.
         keys: key names.
         now: the time of the batch, RFC 3339.
         transaction_ids: ids reserved for the batch; taken from the front.
