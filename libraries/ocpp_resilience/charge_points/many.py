@@ -159,7 +159,7 @@ def all_succeeded(results: Sequence[T | ExpectationFailed], what: str) -> list[T
     """The results, if none of them is a failure.
 
     Raises:
-        ExpectationFailed: some are; says how many, and shows the first of them.
+        ExpectationFailed: some are; the message says how many, and shows the first of them.
     """
     failures = [result for result in results if isinstance(result, ExpectationFailed)]
     if failures:

@@ -282,7 +282,7 @@ class CommandClient:
         """Wait until every caller of `batch` was told something.
 
         Raises:
-            WaitTimeout: some were not; says which.
+            WaitTimeout: some were not; the message names it.
         """
 
         def failure() -> str:

@@ -145,7 +145,7 @@ class FaultProxyProcess:
     """The fault proxy of this project as a child process.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         seed: what its chance comes from.
         options: more options of its command line.
 

@@ -21,7 +21,7 @@ class FaultyPath:
     """A way to Redis or to a gateway on which faults can be put: one proxy of a fault proxy.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         address: where Redis or the gateway is.
         api: the fault proxy.
         process: the process to end with it, when it is ours.

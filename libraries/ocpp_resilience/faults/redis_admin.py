@@ -21,7 +21,7 @@ class RedisAdmin:
     """Commands to one Redis, through a connection that is opened before a fault and kept until its end.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         url: where it is, not through a proxy.
     """
 

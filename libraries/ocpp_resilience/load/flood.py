@@ -65,7 +65,7 @@ class Flood:
         plan: what it does.
 
     Raises:
-        ServiceError: a charge point could not connect; says why.
+        ServiceError: a charge point could not connect; the message says why.
     """
 
     def __init__(self, plan: FloodPlan) -> None:
@@ -84,7 +84,7 @@ class Flood:
         """Stop it and return the result.
 
         Raises:
-            ServiceError: it ended without a result; says why.
+            ServiceError: it ended without a result; the message says why.
         """
         output, error = self._process.communicate(timeout=CONNECT_SECONDS)
         if self._process.returncode:

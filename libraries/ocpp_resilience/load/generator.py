@@ -24,7 +24,7 @@ class Generator:
     """A generating process.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
 
     Attributes:
         process: the process.
@@ -86,7 +86,7 @@ class Generator:
         """The result of a process that has ended.
 
         Raises:
-            ServiceError: it was broken off; says why.
+            ServiceError: it was broken off; the message says why.
         """
         if self._reader is not None:
             self._reader.join(ENDING_SECONDS)

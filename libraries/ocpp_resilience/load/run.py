@@ -115,7 +115,7 @@ class LoadRun:
 
         Raises:
             WaitTimeout: it still runs; it goes on.
-            ServiceError: it was broken off; says why.
+            ServiceError: it was broken off; the message says why.
         """
         if self._result is None:
             try:

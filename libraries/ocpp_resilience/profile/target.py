@@ -46,7 +46,7 @@ class Target(Section, frozen=True):
     """A system under test, as its profile describes it.
 
     Attributes:
-        name: what it is called in messages.
+        name: its name in messages.
         about: what it is, in a sentence.
         start: how it is started; nothing, if it runs already.
         running: where it is, if it runs already.

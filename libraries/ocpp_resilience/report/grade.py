@@ -126,7 +126,7 @@ def read(path: Path) -> Grade | None:
     """The grade in a file, `None` where there is none.
 
     Raises:
-        ValueError: the file is there and cannot be read; says why.
+        ValueError: the file is there and cannot be read; the message says why.
     """
     try:
         grade = msgspec.json.decode(path.read_bytes(), type=Grade)

@@ -29,7 +29,7 @@ class ContainerProcess(ChildProcess):
     """A container as the child that `ChildProcess` is for a program.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         image: what it is made of.
         directory: where the output is kept; a temporary directory, removed by `close`, if not given.
     """

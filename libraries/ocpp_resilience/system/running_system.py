@@ -20,7 +20,7 @@ class RunningSystem:
     Whatever would change the system raises `NotPossibleHere`: the test is skipped, and its requirement inconclusive.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         running: where it is.
         directory: the profile's; a relative log file starts there.
     """

@@ -376,7 +376,7 @@ class OcppServer:
         """GET a path of its HTTP API.
 
         Raises:
-            ServiceError: there was no answer; says so if it exited.
+            ServiceError: there was no answer; the message says so if it exited.
         """
         limit = self.target.timeouts.http if timeout is None else timeout
         try:

@@ -223,7 +223,7 @@ class QueueClient:
             The messages, each with what became of it.
 
         Raises:
-            QueueUnavailable: Redis did not acknowledge everything; says how much.
+            QueueUnavailable: Redis did not acknowledge everything; the message says how much.
         """
         sent = SentMessages(messages, seed=seed)
         for message in sent:

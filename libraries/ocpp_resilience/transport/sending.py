@@ -32,7 +32,7 @@ def push(
         client: the connection.
         messages: what to send.
         command: makes the command of a message.
-        refuse: looks at the reply to a message's command; says what is wrong with it, `None` if nothing is.
+        refuse: looks at the reply to a message's command; the message says what is wrong with it, `None` if nothing is.
 
     Returns:
         What went wrong first, `None` if Redis acknowledged everything.

@@ -207,7 +207,7 @@ def wait_for_all(
         The times, and a report that may still name violations.
 
     Raises:
-        WaitTimeout: some were not answered until the end; says which.
+        WaitTimeout: some were not answered until the end; the message names it.
     """
     points = messages.charge_points
     for point in points:

@@ -166,7 +166,7 @@ class Sampler:
         """Check that sampling did not break off unexpectedly.
 
         Raises:
-            ServiceError: sampling broke off; says why.
+            ServiceError: sampling broke off; the message says why.
         """
         if self._broken is not None:
             self.told = True

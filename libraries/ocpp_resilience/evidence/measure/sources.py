@@ -45,7 +45,7 @@ class Source(Protocol):
     """Something that can be looked at again and again.
 
     Attributes:
-        what: what it is called in messages.
+        what: its name in messages.
         names: the names that its looks have.
     """
 

@@ -38,7 +38,7 @@ class ContainerRedis(RedisService):
     start.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         append_only: how writes are kept.
         image: the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. `redis-server`
         has to

@@ -22,7 +22,7 @@ class ExternalRedis(RedisService):
     It is never stopped, killed, paused or emptied: what needs that is skipped. Faults on the way to it are possible.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         url: where it is, `redis://[user:password@]host:port/db`; if not given, what the run has for `REDIS_URL`
             (`robot --variable REDIS_URL:…`, or the environment).
         settings: none are possible.

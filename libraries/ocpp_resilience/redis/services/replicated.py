@@ -75,7 +75,7 @@ class ReplicatedRedis(RedisService):
     happens to one node only is a failover: `fail_over`, and `heal` afterwards.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         append_only: how the nodes keep their writes.
         binary: the server program, which has to know Sentinel, too.
         settings: further lines of the nodes' configuration.
