@@ -1,8 +1,8 @@
 """The one event loop on which everything asynchronous of the libraries lives, in a thread of its own.
 
-Keywords are plain functions; what they start (WebSocket connections, HTTP requests by the hundred, answering charge
-points) has to go on while Robot Framework runs other keywords. The loop is started on first use (anyio's blocking
-portal on uvloop) and ended by `close` or when the interpreter exits.
+Keywords are plain functions; the tasks that they start (WebSocket connections, HTTP requests by the hundred, answering
+charge points) have to go on while Robot Framework runs other keywords. The loop is started on first use (anyio's
+blocking portal on uvloop) and ended by `close` or when the interpreter exits.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def portal() -> BlockingPortal:
 def start(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Start a coroutine function on the loop and do not wait; cancelling the future cancels it.
 
-    Whoever starts a thing owns it: keep the future and end it when the suite ends.
+    The caller owns the task: keep the future and end it when the suite ends.
     """
     return portal().start_task_soon(_bind(function, args, kwargs))
 

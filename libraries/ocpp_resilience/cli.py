@@ -18,7 +18,7 @@ class Subcommand(NamedTuple):
     """One of the subcommands.
 
     Attributes:
-        about: what it does, for the help.
+        about: its help text.
         module: the module whose `main` takes the arguments behind its name.
     """
 

@@ -1,7 +1,7 @@
 """The exceptions that keywords raise, one tree with clean text.
 
-Robot Framework leaves the class name out of the failure (`ROBOT_SUPPRESS_NAME`), so the message has to stand alone:
-what was expected, what was seen, how long it took and what to try.
+Robot Framework leaves the class name out of the failure (`ROBOT_SUPPRESS_NAME`), so the message has to be complete: the
+expectation, the observation, the time that it took and advice.
 """
 
 from __future__ import annotations

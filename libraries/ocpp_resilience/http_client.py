@@ -17,7 +17,7 @@ class Reply:
     """An HTTP answer.
 
     Attributes:
-        url: what was asked.
+        url: the requested URL.
         status: the status code.
         body: the whole body.
         took: seconds from connecting until the body was there.

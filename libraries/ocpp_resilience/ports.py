@@ -38,7 +38,7 @@ def wait_until_refused(name: str, port: int, *, host: str = HOST, timeout: timed
     """Check that nothing listens on `port` any more; returns the observation as a sentence.
 
     Args:
-        name: who listened there, for the message.
+        name: the service, for the message.
         port: the port.
         host: its address.
         timeout: the longest wait.

@@ -1,7 +1,7 @@
 """A child process: start, stop, kill, pause, its output and its resource use.
 
-A `ChildProcess` touches only what it started itself: the process, which leads a session of its own, and the processes
-that this one started in turn. The guardian ends both when this interpreter is killed.
+A `ChildProcess` touches only its own processes: the one that it started, which leads a session of its own, and the
+children of that one. The guardian ends both when this interpreter is killed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ChildProcess:
     """A program that runs as a child, with its output in files; it can be started again after it ended.
 
     Args:
-        name: what the process is called in messages, for example `Server 'server'`.
+        name: its name in messages, for example `Server 'server'`.
         directory: where the output is kept; a temporary directory, removed by `close`, if not given.
 
     Attributes:
@@ -183,7 +183,7 @@ class ChildProcess:
     def stop(self, timeout: timedelta | float, *, by: signal.Signals = signal.SIGTERM) -> Exit:
         """Ask it to end, and kill it when it does not.
 
-        A paused process is resumed, since it could not react otherwise. What it leaves behind of processes is killed.
+        A paused process is resumed, since it could not react otherwise. Its remaining children are killed.
 
         Args:
             timeout: the longest wait.

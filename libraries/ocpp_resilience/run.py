@@ -1,6 +1,6 @@
 """Running suites to a decision: `ocpp-resilience run`, a quick check, and `ocpp-resilience run --release`.
 
-The exit status says what the page says: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. Robot Framework's
+The exit status is the verdict of the page: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. Robot Framework's
 own exit status counts failed tests, which is something else: a test may fail and decide nothing.
 """
 

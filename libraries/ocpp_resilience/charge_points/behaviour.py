@@ -34,14 +34,14 @@ class Script:
     """The scripted reaction to the commands of an action.
 
     Attributes:
-        how: what to do.
+        how: the reaction.
         delay: how long to wait before, in seconds.
         spread: up to how much longer, by chance, in seconds.
         payload: the payload of the answer, in the place of the sensible one.
         code: the error code of a CALLERROR.
         description: the description of a CALLERROR.
         times: for how many commands; `None` for all.
-        action: what is sent before the answer, where the two are to cross.
+        action: the message sent before the answer, so that the two cross.
         patience: how long its answer is waited for, in seconds.
     """
 

@@ -74,7 +74,7 @@ class OpenCalls:
     def forget(self, frame: Frame) -> None:
         """Take in a frame that is no longer kept, so that its answer still finds its CALL.
 
-        A CALL whose answers are all forgotten as well is dropped: what is remembered stays bounded.
+        A CALL whose answers are all forgotten as well is dropped, so that memory stays bounded.
         """
         if frame.connection != self.connection:
             self.connection, self.unreadable = frame.connection, 0
@@ -104,15 +104,15 @@ def violations(
     """Protocol violations of the gateway, one sentence each, in the order in which they happened.
 
     These rules are checked on each connection by itself: each frame is an OCPP-J message (section 4.2); a command and
-    the answer to a CALL are as the official schemas say; a command has an id that no command of the same connection had
-    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); what an answer says is possible;
-    each CALL is answered once at most, and nothing is answered that was not sent on the same connection.
+    the answer to a CALL keep to the official schemas; a command has an id that no command of the same connection had
+    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); the values of an answer are
+    possible; each CALL has at most one answer, and each answer a CALL of the same connection.
 
     Args:
-        frames: what went over the wire, oldest first.
+        frames: the frames on the wire, oldest first.
         command_timeout: seconds after which a command that was not answered is no longer outstanding.
-        before: what was sent before the oldest of the frames, where older ones are no longer kept.
-        behaviour: what the system does where the specification leaves a choice.
+        before: the CALLs sent before the oldest of the frames, if older ones are no longer kept.
+        behaviour: the system's choices where the specification leaves one.
     """
     judge = _Judge(command_timeout, before, Model16(behaviour))
     for frame in frames:

@@ -39,7 +39,7 @@ class CrossingReport:
         answered_twice: CALLs that were answered more than once.
         repeated: commands that came again with the same message id.
         unanswered_commands: commands that the charge point has not answered.
-        problems: what went wrong, a sentence each.
+        problems: the problems, a sentence each.
     """
 
     commands: int = 0

@@ -70,7 +70,7 @@ class Fleet:
 
     Args:
         points: the charge points, connected or not.
-        seed: decides what each says.
+        seed: of the random messages.
         limit: the longest wait for an answer and for a connection, in seconds.
         pause: between an answer and the next CALL of a charge point, in seconds.
     """

@@ -60,7 +60,7 @@ class FrameCase:
 
     Attributes:
         id: the name of the case, unique in its file.
-        title: what is wrong, as a sentence.
+        title: the error of the frame, as a sentence.
         kind: the group that it belongs to.
         reason: why that has to become of it, for people.
         form: which of the six forms it has.
@@ -107,9 +107,9 @@ class Reaction:
 
     Attributes:
         case: the frame.
-        seen: what was seen, in words.
-        why: how the system explains it, in words; empty where it says nothing.
-        right: whether it is what the case expects (the strict oracle).
+        seen: the observed outcome, in words.
+        why: the explanation of the system, in words; empty without one.
+        right: whether it is the expected outcome of the case (the strict oracle).
         tolerable: whether it is at least no acceptance: any CALLERROR, any close, or nothing (the tolerant oracle).
         answered_behind: whether the next valid message was answered.
     """
@@ -339,12 +339,13 @@ def generated_frames(
 ) -> list[FrameCase]:
     """Invalid frames made by chance: valid messages broken in one place, as on the queue.
 
-    What is wrong inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. What
-    is wrong with the envelope itself is sent as it is: on a WebSocket an object is no message, whatever is in it.
+    An error inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. A case
+    with
+    an error in the envelope itself is sent as it is: on a WebSocket, an object is never a message.
 
     Args:
         count: how many.
-        seed: what they are made from.
+        seed: of the random choices.
         ids: gives the message ids.
         max_message_bytes: the size limit of the system under test; some frames are just above it.
         version: the OCPP version; 1.6 if not given.
@@ -412,7 +413,7 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
 async def send_frames(points: Sequence[ChargePoint], cases: Sequence[FrameCase], *, limit: float) -> FrameReport:
     """Send the frames, distributed over the charge points, at the same time, and record the outcome of each.
 
-    Behind each, a Heartbeat is sent, after a new connection if it was closed. What comes before its answer belongs to
+    After each, a Heartbeat is sent, on a new connection if the old one was closed. Frames before its answer belong to
     the frame: the messages of one charge point are answered in order.
 
     Args:

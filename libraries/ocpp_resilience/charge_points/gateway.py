@@ -80,7 +80,7 @@ class Gateway:
         Nothing is pinged, compressed or limited on this side, and proxies are not used.
 
         Args:
-            charge_point_id: who connects.
+            charge_point_id: the charge point.
             login: how.
             limit: the longest wait, in seconds.
 

@@ -38,7 +38,7 @@ class Ghost:
     Attributes:
         charge_point: the id of the charge point.
         since: when the newer connection was open, in seconds of `time.monotonic`.
-        received: what came over it since then; nothing of it is answered.
+        received: the frames received over it since then; none of them is answered.
         end: how it ended; `None` while it is open.
     """
 

@@ -22,7 +22,7 @@ class PointHistory:
 
     Args:
         points: the charge points.
-        behaviour: what the system does where the specification leaves a choice.
+        behaviour: the system's choices where the specification leaves one.
     """
 
     def __init__(self, points: Sequence[ChargePoint], behaviour: Behaviour | None = None) -> None:

@@ -30,7 +30,7 @@ class Session:
     Attributes:
         charge_point: whose it was.
         connector: the number of the connector.
-        id_tag: who charged.
+        id_tag: the id tag of the driver.
         transaction_id: the id that the server gave.
         meter_start: the meter at the start, in Wh.
         meter_stop: the meter at the end, in Wh.
@@ -58,7 +58,7 @@ class Exchange:
         refused: how many were answered with a CALLERROR.
         unanswered: how many got no answer.
         codes: how many CALLERRORs had which code.
-        problems: what went wrong, for each message that was not answered with a valid CALLRESULT.
+        problems: one for each message without a valid CALLRESULT.
         seconds: how long all of it took.
         rate: answers per second.
         median: half of the answers came within so many milliseconds.
@@ -131,7 +131,7 @@ async def together(
 
     Args:
         points: the charge points.
-        act: what each does.
+        act: the action of each.
         at_once: so many at a time at most.
 
     Raises:
@@ -235,11 +235,11 @@ async def charge(
     """A whole charging session: boot, authorize, start, meter values, stop, and the status messages in between.
 
     Args:
-        point: who charges.
+        point: the charge point.
         connector: the number of the connector.
-        id_tag: who charges.
+        id_tag: the id tag of the driver.
         meter_start: the meter at the start, in Wh.
-        energy: what is charged, in Wh.
+        energy: energy of the session, in Wh.
         meter_values: how many MeterValues are sent.
         boot: whether it begins with a BootNotification.
         limit: the longest wait for each answer, in seconds.

@@ -55,7 +55,7 @@ class Answer:
         description: the description of a CALLERROR.
         details: the details of a CALLERROR.
         seconds: from sending the CALL until the answer was there.
-        problems: what the protocol does not allow in the payload of a CALLRESULT.
+        problems: violations of the protocol in the payload of a CALLRESULT.
     """
 
     charge_point: str
@@ -102,7 +102,7 @@ class ChargePoint:
 
     Attributes:
         behaviour: its configuration and how it answers commands.
-        frames: what it sent and received, oldest first; the newest 10,000.
+        frames: sent and received frames, oldest first; the newest 10,000.
         before_frames: the CALLs of the oldest kept frame's connection that are older than it, and not answered yet.
         ends: how its connections ended, oldest first.
         ghosts: connections that it has left behind without ending them, oldest first.
@@ -224,7 +224,7 @@ class ChargePoint:
     async def reconnect_as_ghost(self, *, limit: float) -> Ghost:
         """Connect again and leave the older connection open, as after a power failure that no side has noticed.
 
-        Whatever waits for an answer over the older connection fails; commands that come over it are not answered.
+        Callers that wait for an answer over the older connection fail; commands over it are not answered.
 
         Args:
             limit: the longest wait for the newer connection, in seconds.

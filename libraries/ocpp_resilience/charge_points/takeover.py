@@ -28,7 +28,7 @@ class TakeoverReport:
         left: older connections that were still open at the end.
         commands_to_ghosts: commands that came over an older connection.
         slowest: seconds until the last older connection ended.
-        problems: what went wrong, a sentence each.
+        problems: the problems, a sentence each.
     """
 
     takeovers: int = 0

@@ -40,8 +40,8 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
 
     Args:
         points: the charge points.
-        rounds: how many times each says something.
-        seed: decides what each says.
+        rounds: number of messages of each.
+        seed: of the random messages.
         limit: the longest wait for each answer, in seconds.
     """
     chance, neighbours = random.Random(seed), Neighbours()  # noqa: S311 - has to be repeatable

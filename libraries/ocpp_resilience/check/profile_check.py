@@ -1,7 +1,7 @@
 """Tries a profile part by part against its system: parts that work, that fail, and that are not declared.
 
-Everything is tried as the suites would do it, with charge points of its own, which are removed again. What the profile
-does not declare is not looked for; what the system cannot do must not be in `capabilities`.
+Each part is tried as the suites would use it, with charge points of the check's own, which are removed again. Parts
+that the profile does not declare are left out; `capabilities` must not name any that the system lacks.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Finding:
 
     Attributes:
         part: its name.
-        verdict: what came of it.
-        sentence: what was seen, and what to do about it.
+        verdict: the result.
+        sentence: the observation, and advice.
     """
 
     part: str

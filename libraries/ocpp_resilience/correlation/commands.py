@@ -37,9 +37,9 @@ class Command:
     """One command and its outcome.
 
     Attributes:
-        charge_point: whom it is for.
+        charge_point: the recipient.
         action: the OCPP action.
-        mark: the text by which its answer is told from others; `None` where the action has no room for one.
+        mark: the text that identifies its answer; `None` if the action has no field for one.
         timeout: how long the system was asked to wait for the answer, in seconds; `None` leaves it to the system.
         method: the HTTP method.
         path: the HTTP path.
@@ -47,13 +47,13 @@ class Command:
         body: the JSON body.
         echo: where the answer carries the mark.
         status: the HTTP status; `None` while there is none.
-        success: what the answer's `success` says.
+        success: the field `success` of the response.
         reason: why it failed, in the system's words.
-        data: what the charge point answered.
+        data: the charge point's answer.
         problem: why there was no HTTP answer.
         connected: whether the system could be asked at all.
         seconds: from sending until the caller had the answer.
-        done: whether the caller has been told something.
+        done: whether the caller has a response.
     """
 
     charge_point: str
@@ -207,7 +207,7 @@ class CommandClient:
 
     Args:
         url: the base of the HTTP API, without a slash at the end.
-        target: what the requests look like.
+        target: the format of the requests.
         token: the API token; empty for none.
         run: a text that no other run uses; marks begin with it.
     """
@@ -228,7 +228,7 @@ class CommandClient:
 
         Args:
             action: the OCPP action.
-            charge_point: whom it is for.
+            charge_point: the recipient.
             timeout: how long the system is to wait for the answer, in seconds; `None` leaves it to the system.
             fields: the fields of the command.
 

@@ -3,8 +3,8 @@
     python -m ocpp_resilience.correlation.direct memory --pending 100000
     python -m ocpp_resilience.correlation.direct workers --workers 50 --operations 1000
 
-One line of JSON with what was found goes to standard output. The process is apart so that its memory is the manager's
-and nothing else's, and so that a load on it does not slow down Robot Framework.
+The result is printed as one line of JSON. The process is separate so that its memory is the manager's alone, and so
+that a load on it does not slow down Robot Framework.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ IN_FLIGHT = 20
 class MemoryReport(msgspec.Struct, kw_only=True):
     """The cost of many pending requests, each with a waiting caller.
 
-    Memory is what Python's objects take up (`tracemalloc`). The process itself gives memory back to the system in
-    pieces of a megabyte, and only those with no object left in them, so its size says little about what is still held.
+    Memory is that of Python's objects (`tracemalloc`). The process itself returns memory to the system in pieces of a
+    megabyte, and only those without a living object, so that its size says little about the use.
 
     Attributes:
         pending: how many were pending at once.
         bytes_each: memory of one, in bytes.
         kilobytes_each: the same in KB (1,000 bytes).
         used_bytes: memory of all of them, in bytes.
-        left_bytes: what of it is still used when all have ended.
+        left_bytes: the part of it that is still used when all have ended.
         resident_bytes: the size of the process before, with all of them pending, and afterwards.
         percent_left: by how much more is used afterwards than before, in percent of the size of the process before.
         left_over: requests that are still pending afterwards.
@@ -88,14 +88,14 @@ class WorkersReport(msgspec.Struct, kw_only=True):
     Attributes:
         workers: how many worked at the same time.
         operations: how many requests each of them registered.
-        lost: requests without an outcome, or with none that fits what the manager said of their answer.
+        lost: requests without an outcome, or with another one than the manager reported for their answer.
         mixed_up: requests with the answer to another one.
         left_over: pending at the end.
-        miscounted: by how much the manager's counters differ from what happened, summed up.
+        miscounted: differences between the manager's counters and the events, summed up.
         outcomes: outcome to number.
         totals: the manager's counters.
         seconds: how long all of it took.
-        examples: the first requests that were lost, what became of each.
+        examples: the outcomes of the first lost requests.
     """
 
     workers: int
@@ -432,8 +432,8 @@ async def _worker(
 ) -> None:
     """One worker: registers requests, has another task end each in one of several ways, and checks the result.
 
-    A fifth of the requests are answered at about the instant at which they expire: either may come first, but what
-    the caller gets has to agree with what the manager says of the answer.
+    A fifth of the requests are answered at about the instant at which they expire: either may come first, but the
+    caller's result has to agree with the manager's report on the answer.
     """
     loop = asyncio.get_running_loop()
     point = f"CP-{worker:03d}"

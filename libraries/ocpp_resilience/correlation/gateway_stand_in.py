@@ -1,7 +1,7 @@
 """Stands in for a gateway behind Redis: announces charge points, takes their commands, and answers as scripted.
 
-It does what the wire contract says that a gateway does, and no more: the session hash, the set of connected charge
-points, the connect event (a hint), messages off the lists `responses`, answers to the list `requests`.
+It does what the wire contract requires of a gateway, and no more: the session hash, the set of connected charge points,
+the connect event (a hint), messages off the lists `responses`, answers to the list `requests`.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class Given:
     Attributes:
         charge_point: the charge point.
         message_id: the id that it has.
-        payload: what it says; for a CALLERROR code, description and details.
-        command: what it answers; `None` for an answer with an unknown id.
+        payload: its payload; for a CALLERROR code, description and details.
+        command: the answered command; `None` for an answer with an unknown id.
     """
 
     charge_point: str
@@ -109,7 +109,7 @@ class GatewayStandIn:
 
     Args:
         redis_url: where Redis is.
-        target: key names and what is announced.
+        target: key names and the format of announcements.
     """
 
     def __init__(self, redis_url: str, target: Target) -> None:
@@ -136,7 +136,7 @@ class GatewayStandIn:
         """Let charge points connect, or change how connected ones answer.
 
         Raises:
-            LacksCapability: the target does not say how a charge point is announced.
+            LacksCapability: the target does not describe the announcement of a charge point.
             ServiceError: Redis cannot be reached.
         """
         if not self.target.announcement.session:
@@ -200,11 +200,11 @@ class GatewayStandIn:
         """Write the answers to `commands`; they are not held any more, but for those answered with an unknown id.
 
         Args:
-            commands: what to answer.
+            commands: the commands to answer.
             way: how.
             order: in which order.
             seed: makes a random order again.
-            payload: what the answers say, in the place of what fits the action.
+            payload: the payload of the answers, in place of the default for the action.
 
         Raises:
             ServiceError: Redis cannot be reached.

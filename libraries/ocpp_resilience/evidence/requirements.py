@@ -1,7 +1,7 @@
 """The requirements of the suites and their thresholds: the loader of `resources/requirements.yaml`, and a check.
 
-`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and says which tests
-carry no requirement, which tags name an unknown one and, with `--complete`, which requirements have no test.
+`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and lists tests
+without a requirement, tags with an unknown one and, with `--complete`, requirements without a test.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         comparison: how the measured value has to stand to `value`.
         value: the limit, in `unit`.
-        unit: the unit of the limit and of what is compared with it.
-        statistic: what is compared when there are many samples.
-        measures: what was measured, in words.
+        unit: the unit of the limit and of the measured value.
+        statistic: the statistic that is compared when there are many samples.
+        measures: the measured quantity, in words.
     """
 
     comparison: Comparison
@@ -376,7 +376,7 @@ class Coverage:
 
     Attributes:
         tests: the number of tests of each known requirement.
-        problems: one line for each thing that is wrong, with the file and line of the test.
+        problems: one line for each problem, with the file and line of the test.
     """
 
     tests: Counter[str]

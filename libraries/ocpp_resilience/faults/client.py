@@ -42,7 +42,7 @@ class ProxyApi:
         """Send one request and return the JSON of its answer.
 
         Raises:
-            ServiceError: no answer, or one that says that it cannot be done.
+            ServiceError: no answer, or an error from the proxy.
         """
         connection = http.client.HTTPConnection(self.host, self.port, timeout=HTTP_LIMIT)
         try:
@@ -146,7 +146,7 @@ class FaultProxyProcess:
 
     Args:
         name: its name in messages.
-        seed: what its chance comes from.
+        seed: of its random choices.
         options: more options of its command line.
 
     Attributes:

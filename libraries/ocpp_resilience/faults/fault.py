@@ -68,7 +68,7 @@ class Subjects:
         redis: the Redis behind the proxy, for commands.
         service: the Redis that is stopped, killed or paused.
         server: the server that is stopped, killed or paused.
-        profile: name or path of the target profile, which says what a commit is.
+        profile: name or path of the target profile, which describes the commit.
     """
 
     path: Callable[[], FaultyPath] = _NO_PATH
@@ -88,8 +88,8 @@ class InjectableFault(abc.ABC):
     Attributes:
         name: its name in schedules and in the journal.
         place: where it acts.
-        effect: what the system sees.
-        evidence: what proves it; completes "Proven by".
+        effect: the effect on the system.
+        evidence: the proof; completes "Proven by".
         own_proxy_only: a real Toxiproxy cannot do it.
         waits: it takes effect only at its occasion; the proof is looked for later.
         lasts: it lasts until it is healed; one that does not is over at once.

@@ -28,15 +28,15 @@ class Injector:
     def inject(self, fault: InjectableFault, *, test: str | CurrentTest | None = CURRENT_TEST) -> FaultRecord:
         """Begin a fault and measure its effect.
 
-        A fault that cannot be proven stays, is noted as unproven and warned of: whatever is to be shown under it is
-        inconclusive. One that does not last is healed at once.
+        A fault without proof stays, and is noted and logged as unproven: results under it are inconclusive. One that
+        does not last is healed at once.
 
         Args:
             fault: which one.
             test: to which it belongs, if not to the one that runs.
 
         Raises:
-            ResilienceError: it could not be begun; what was begun of it is undone.
+            ResilienceError: it could not be begun; partial effects are undone.
         """
         began = datetime.now(UTC)
         try:

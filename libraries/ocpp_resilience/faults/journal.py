@@ -38,8 +38,8 @@ class FaultRecord(msgspec.Struct, kw_only=True):
     Attributes:
         run: the run that it belongs to, as in `measurements.jsonl`.
         number: unique in the run, in the order of their beginnings.
-        fault: what was done, for example `latency` or `killed`.
-        target: to whom, for example `Redis 'redis'`.
+        fault: the action, for example `latency` or `killed`.
+        target: its subject, for example `Redis 'redis'`.
         parameters: with which values.
         suite: full name of the Robot suite.
         test: name of the Robot test.
@@ -47,8 +47,8 @@ class FaultRecord(msgspec.Struct, kw_only=True):
         began: when it was begun, RFC 3339 with zone.
         ended: when it was healed; `None` while it lasts.
         proven: whether its effect was measured.
-        proof: what was measured.
-        healed: what was seen after its end.
+        proof: the measured effect.
+        healed: the observation after its end.
     """
 
     run: str
@@ -97,10 +97,10 @@ class FaultJournal:
         """Note that a fault began.
 
         Args:
-            fault: what was done.
-            target: to whom.
+            fault: the action.
+            target: its subject.
             parameters: with which values.
-            proof: what proves its effect; empty while nothing does.
+            proof: the proof of its effect; empty without one.
             later: looks again whether it took effect: for a fault that waits for its occasion.
             since: when it began, if not now.
             test: to which it belongs, if not to the one that runs.

@@ -80,7 +80,7 @@ class Address(abc.ABC):
             host: where to connect.
             port: where to connect.
             limit: seconds without an answer that count as silence.
-            count: told of each connection (1), and when it did not come about (-1): no probe is taken for a client.
+            count: called with 1 for each connection and -1 for one that failed, so that no probe is taken for a client.
         """
 
 
@@ -140,7 +140,7 @@ class Probe(abc.ABC):
         host: where to connect.
         port: where to connect.
         limit: seconds without an answer that count as silence.
-        count: told of each connection (1), and when it did not come about (-1), so that no probe is taken for a client.
+        count: called with 1 for each connection and -1 for one that failed, so that no probe is taken for a client.
     """
 
     def __init__(

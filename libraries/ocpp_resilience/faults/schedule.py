@@ -35,7 +35,7 @@ class Row:
     Attributes:
         at: seconds from its start.
         action: the name of a fault, or one of the words that end faults (`start redis`, `heal all`).
-        value: what stood behind the name, for example `100 ms`.
+        value: the text behind the name, for example `100 ms`.
         lasting: seconds until it is healed; `None` leaves it until something ends it.
     """
 
@@ -109,7 +109,7 @@ def by_chance(
     """A schedule of `count` faults, one after the other, the same for the same seed and faults.
 
     Args:
-        seed: what all chance comes from.
+        seed: of all random choices.
         count: how many faults.
         faults: the names to choose from; each is used before one is used again.
         lasting: the shortest and the longest time that a fault lasts, in seconds.
@@ -135,15 +135,15 @@ class Run:
     """A schedule that is being carried out in a thread of its own.
 
     Attributes:
-        rows: what is to happen.
-        injector: who does it.
+        rows: the actions with their times.
+        injector: carries them out.
         make: makes a fault of a row.
-        records: what was done.
-        errors: what could not be done.
+        records: the actions so far.
+        errors: the actions that failed.
         in_turn: whether a fault waits until the one before it is healed, however long that takes.
-        awaited: how many of `records` somebody has waited for.
+        awaited: number of `records` that were waited for.
 
-    What it does belongs to the test that began it, however many others have begun since.
+    Its faults belong to the test that began it, even when other tests have begun since.
     """
 
     rows: Sequence[Row]

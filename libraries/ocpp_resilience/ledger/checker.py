@@ -1,9 +1,9 @@
 """Judges a history: messages lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
 
-The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: what the
-system acknowledged has to come out, nothing may come out that was not put in, nothing twice, and what nobody knows may
-be either. The order in which the charge points' files are given does not matter; the order of lines within one file
-does.
+The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: an
+acknowledged message must have its outcome, no other outcome may appear, none twice, and a message of unknown state may
+have it or not. The order in which the charge points' files are given does not matter; the order of lines within one
+file does.
 """
 
 from __future__ import annotations
@@ -59,15 +59,14 @@ class LedgerReport:
         failed: refused, or certainly not sent.
         undecided: outcome unknown, and no trace of them: allowed.
         recovered: outcome unknown, but they did arrive: allowed.
-        lost: acknowledged, and what they had to come to is missing.
+        lost: acknowledged messages without their required outcome.
         unexpected: answers and effects that belong to no message.
         duplicated: messages with more than one answer or more than one effect.
         reordered: messages that were answered after a later one of their charge point.
         refused_and_applied: messages that the system refused and acted on nevertheless.
         invalid: messages whose answer OCPP-J or the response schemas forbid, and answers that cannot be read.
-        open_ended: what was not looked for: writers that did not say that they had looked for everything (a killed
-            run), or effects without anybody who looked at the state. Nothing of that counts as lost, and the verdict
-            can't be `clean`.
+        open_ended: parts that were not looked for: writers without an `end` (a killed run), or effects without an
+            observer of the state. Nothing of that counts as lost, and the verdict can't be `clean`.
         seeds: the seeds in the files.
     """
 
@@ -148,8 +147,8 @@ class LedgerReport:
 class Checker:
     """Takes in records one by one and judges them at the end.
 
-    Records of one message may stand in several files (the sender's and the observer's); what is seen of a message
-    may come before its `invoke` in that case.
+    Records of one message may stand in several files (the sender's and the observer's); observations of a message may
+    come before its `invoke` in that case.
     """
 
     def __init__(self) -> None:

@@ -23,9 +23,9 @@ class Ledger:
 
     Args:
         path: the file; made with its folder where it is not there, appended to where it is.
-        seed: the seed of whatever chance there is in the run, for the `begin` record.
+        seed: the seed of the run's random choices, for the `begin` record.
         observes: `effect` if this writer looks for traces in the state; only then can a missing one be lost.
-        observes_via: it looks for traces of what went this way only.
+        observes_via: it looks for traces of messages over this transport only.
         clock: seconds since 1970.
     """
 

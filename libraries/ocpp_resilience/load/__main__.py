@@ -1,8 +1,8 @@
 """`python -m ocpp_resilience.load PLAN`: run the load of a plan, and print the result.
 
-PLAN is a JSON file with an `ocpp_resilience.load.plan.Plan`. SIGTERM and SIGINT end the load in order: what was begun
-is brought to its end. The processes of a load in a test run are started with `--channel` (see
-`ocpp_resilience.load.channel`); they end with the process that started them.
+PLAN is a JSON file with an `ocpp_resilience.load.plan.Plan`. SIGTERM and SIGINT end the load in order: running sessions
+are finished. The processes of a load in a test run are started with `--channel` (see `ocpp_resilience.load.channel`);
+they end with the process that started them.
 """
 
 from __future__ import annotations

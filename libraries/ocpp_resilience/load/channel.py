@@ -39,7 +39,7 @@ class Progress(msgspec.Struct, kw_only=True, tag="progress"):
         seconds: since sending began.
         connected, charging: charge points, now.
         sent, answered, refused, invalid: messages so far; invalid are those that OCPP-J or the schemas forbid.
-        failures: what went wrong so far, by kind.
+        failures: failures so far, by kind.
         last_second: messages answered in the last second.
         p99: of the last second, in milliseconds.
     """

@@ -62,7 +62,7 @@ class LoadChargePoint(Actor):
 
     Args:
         crew: the others.
-        network: what its connection shares with theirs.
+        network: the state shared by the connections.
         number: its number within the whole fleet.
         cp: its id.
         prefix: the beginning of its message ids, which no other run has.

@@ -27,10 +27,10 @@ class Network:
 
     Attributes:
         plan: of the load.
-        recorder: counts what is opened, lost and refused.
+        recorder: counts opened, lost and refused connections.
         chance: draws the pauses between attempts.
-        spawn: runs a coroutine as a task that somebody owns.
-        broke: told of a mistake of ours, which ends the run.
+        spawn: runs a coroutine as a task with an owner.
+        broke: called with an internal error, which ends the run.
         tls: for `wss://`.
         blackout: all connections were cut on purpose, and not all are open again.
         closing: nothing is opened any more.
@@ -70,7 +70,7 @@ class Connection(WSListener):
     """A connection that is opened again when it is lost.
 
     Args:
-        network: what it shares with the others.
+        network: the state shared by the connections.
         owner: whose it is.
         cp: the charge point id.
         number: chooses its source address among several.

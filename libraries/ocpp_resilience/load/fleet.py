@@ -31,10 +31,10 @@ class Fleet:
     """All charge points of this process, on one event loop.
 
     Args:
-        plan: what they do.
+        plan: the plan.
 
     Attributes:
-        recorder: what was measured so far.
+        recorder: the measurements so far.
         over: set when the last answer has come, or is no longer waited for.
         stopping: nothing new is begun any more.
     """
@@ -111,7 +111,7 @@ class Fleet:
 
         Args:
             start_at: when.
-            progress: told once a second, with the time at which sending began.
+            progress: called once a second, with the start time of sending.
         """
         await asyncio.sleep(max(0.0, start_at - time.monotonic()))
         began = start_at if self._open else max(start_at, time.monotonic())

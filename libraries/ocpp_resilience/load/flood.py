@@ -62,10 +62,10 @@ class Flood:
     """A flood that runs.
 
     Args:
-        plan: what it does.
+        plan: the plan.
 
     Raises:
-        ServiceError: a charge point could not connect; the message says why.
+        ServiceError: a charge point could not connect; the message has the reason.
     """
 
     def __init__(self, plan: FloodPlan) -> None:
@@ -84,7 +84,7 @@ class Flood:
         """Stop it and return the result.
 
         Raises:
-            ServiceError: it ended without a result; the message says why.
+            ServiceError: it ended without a result; the message has the reason.
         """
         output, error = self._process.communicate(timeout=CONNECT_SECONDS)
         if self._process.returncode:

@@ -28,8 +28,8 @@ class Generator:
 
     Attributes:
         process: the process.
-        progress: the newest of what it told.
-        part: what it measured; `None` before its end.
+        progress: the latest progress.
+        part: its result; `None` before its end.
     """
 
     def __init__(self, name: str) -> None:
@@ -86,7 +86,7 @@ class Generator:
         """The result of a process that has ended.
 
         Raises:
-            ServiceError: it was broken off; the message says why.
+            ServiceError: it was aborted; the message has the reason.
         """
         if self._reader is not None:
             self._reader.join(ENDING_SECONDS)

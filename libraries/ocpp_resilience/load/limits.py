@@ -1,6 +1,6 @@
 """Resource limits of the generating side: ports, descriptors, memory.
 
-A load that met one of these limits says nothing about the server, and its result is inconclusive.
+A load that met one of these limits proves nothing about the server, and its result is inconclusive.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def with_enough_addresses(plan: Plan, ports: int | None = None) -> Plan:
 
     Args:
         plan: the plan of the whole load.
-        ports: connections that one address can have; what the system says by default.
+        ports: connections that one address can have; by default the system's setting.
     """
     each = (free_ports() if ports is None else ports) * 7 // 10  # others on this machine want some, too
     wanted = -(-plan.charge_points // max(1, each))
@@ -107,8 +107,8 @@ def limits_before(plan: Plan, *, ports: int | None = None, available: int | None
 
     Args:
         plan: the plan of the whole load.
-        ports: connections that one address can have; what the system says by default.
-        available: bytes of memory that are free; what the system says by default.
+        ports: connections that one address can have; by default the system's setting.
+        available: bytes of free memory; by default the system's value.
     """
     found = []
     each = free_ports() if ports is None else ports

@@ -78,8 +78,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         charge_points: how many.
         id_pattern: their ids; `{}` or `{:03d}` takes the number.
         first_number: the number of the first one.
-        subprotocol: what they offer (OCPP-J 1.6, section 3.1.2).
-        profile: what they do.
+        subprotocol: the offered subprotocol (OCPP-J 1.6, section 3.1.2).
+        profile: the behaviour of the charge points.
         model: when they do it.
         messages: closed model: messages of each charge point; `None`: until `seconds` are over.
         seconds: closed model: the longest time in seconds; `None` without a limit.
@@ -89,10 +89,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         seed: of everything that is left to chance.
         sessions: profile session: charging sessions of each charge point; `None` as many as there is time for.
         meter_values: profile session: MeterValues of each session.
-        together: profile session, closed model: nobody goes on charging before everybody has a transaction.
-        persistent: profiles session and mix: what starts or stops a transaction is sent again, under another message
-            id, until it was answered (OCPP 1.6, section 3.7.1); as the same transaction unless it was refused.
-            The mix has ten times as many sessions then.
+        together: profile session, closed model: all charge points wait until each has a transaction.
+        persistent: profiles session and mix: messages that start or stop a transaction are repeated, under another
+            message id, until answered (OCPP 1.6, section 3.7.1); as the same transaction unless it was refused. The mix
+            has ten times as many sessions then.
         commands: charge points answer commands, and write down in the ledger which were carried out: each key that a
             GetConfiguration asks for is a trace.
         per_connection: profile churn: messages on one connection.
@@ -104,9 +104,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         local_addresses: addresses of this machine that connections come from, in turn; one address has ports for about
             28,000 connections to one port. Without any, the system chooses.
         slip: open model: stop when a message is this many seconds overdue (looking for the capacity).
-        drain: open model: at the end, send what is overdue; else it is counted as not sent.
+        drain: open model: at the end, send overdue messages; else they count as not sent.
         ledger: file to which every message is written, `None` without.
-        effects: the ledger is to say that starts and stops of transactions have to leave a trace in the state.
+        effects: the ledger requires a trace in the state for starts and stops of transactions.
         own: this process sends for the charge points `own[0]`, `own[0] + own[1]`, … of the fleet.
     """
 
@@ -145,7 +145,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Raise an error for a plan that cannot be run.
 
         Raises:
-            UsageError: names the field and what is allowed.
+            UsageError: the message names the field and the allowed values.
         """
         if not self.url.startswith(("ws://", "wss://")):
             raise UsageError(f"The load needs a URL that starts with ws:// or wss://, not '{self.url}'.")

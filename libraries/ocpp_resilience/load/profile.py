@@ -54,7 +54,7 @@ class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
         """Raise an error for arguments that exclude each other.
 
         Raises:
-            UsageError: says what.
+            UsageError: the message names the arguments.
         """
         if self.rate is not None and self.seconds is None:
             raise UsageError("A load with a rate needs a duration.")

@@ -113,13 +113,13 @@ class Recorder:
     """Counts, times and ledger of one generating process.
 
     Args:
-        plan: what the process does.
+        plan: the plan of the process.
 
     Attributes:
-        part: what was measured; whole after `finish`.
+        part: the measurements; complete after `finish`.
         times: times by name, see `Part.times`.
         ledger: the ledger.
-        failures: what went wrong, by kind.
+        failures: failures by kind.
         connected, charging: charge points that are connected, and that have an active transaction, now.
     """
 
@@ -177,8 +177,8 @@ class Recorder:
         Args:
             cp: the charge point that it came to.
             message_id: its message id, if it has one.
-            kind: what is wrong with it, one of a few.
-            text: the whole of it, or what exactly is wrong.
+            kind: the kind of error, one of a few.
+            text: the whole message, or the exact error.
             answers: whether it ends the outstanding message.
         """
         self._invalid[kind] += 1

@@ -65,7 +65,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         samples: how many times there are; the others are 0 where there is none.
-        min, mean, p50, p90, p95, p99, p99_9, max: as they say; three significant digits, the mean exact.
+        min, mean, p50, p90, p95, p99, p99_9, max: the usual meaning; three significant digits, the mean exact.
     """
 
     samples: int = 0
@@ -181,8 +181,8 @@ class Part(msgspec.Struct, kw_only=True):
         answered_invalid: messages whose answer was invalid.
         invalid: messages of the server that OCPP-J or the schemas forbid, by kind.
         invalid_examples: the first few of them, with their kind.
-        limits: what this machine or process ran out of, and how often.
-        failures: what else went wrong, by kind: `timeout`, `connection lost`, `connection refused: …`, `not sent`.
+        limits: exhausted resources of this machine or process, with counts.
+        failures: other failures, by kind: `timeout`, `connection lost`, `connection refused: …`, `not sent`.
         late: answers after the timeout.
         unexpected: answers to nothing that was asked.
         commands: CALLs from the server.
@@ -200,7 +200,7 @@ class Part(msgspec.Struct, kw_only=True):
         seconds: second by second.
         sessions: charging sessions.
         ledgers: files.
-        error: what broke the process off.
+        error: the error that aborted the process.
     """
 
     charge_points: int = 0
@@ -258,8 +258,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
         slipped_at, slip_rate, connections, …: see `Part`.
         slip_causes: why it was the generator that made the schedule slip; empty if it was not.
         saturated: why the generator itself was the limit; empty where it was not.
-        others: how many processor cores programs that are none of the test's have used meanwhile, on average; `None`
-            where nobody looked.
+        others: processor cores used on average by programs outside the test; `None` if not measured.
         processes: how many generated the load.
         files: where all of this is kept.
         scheduled: open model: length of the schedule in seconds.

@@ -26,8 +26,8 @@ class LoadRun:
     """A load in processes of its own.
 
     Args:
-        name: what it is called in messages, for example `Load 'load'`.
-        plan: what it does; a `ledger` in it gets the number of the process where there are several.
+        name: its name in messages, for example `Load 'load'`.
+        plan: the plan; a `ledger` in it gets the number of the process if there are several.
         processes: how many processes generate it.
     """
 
@@ -115,7 +115,7 @@ class LoadRun:
 
         Raises:
             WaitTimeout: it still runs; it goes on.
-            ServiceError: it was broken off; the message says why.
+            ServiceError: it was aborted; the message has the reason.
         """
         if self._result is None:
             try:

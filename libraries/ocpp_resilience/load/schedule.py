@@ -24,7 +24,7 @@ class Arrivals:
 
     Args:
         plan: has the schedule.
-        recorder: counts what is due, and by how much this process is late.
+        recorder: counts due messages, and the lateness of this process.
         points: the charge points of this process, by their number.
         over: called when the last message was handed out.
     """
@@ -100,7 +100,7 @@ class SlipWatch:
 
     Args:
         slip: seconds that a message may be overdue.
-        recorder: what was spent so far, and where the slip is noted.
+        recorder: the totals so far, and the place to note the slip.
         every: seconds between two looks.
     """
 

@@ -1,8 +1,8 @@
 """Behaviours of charge points: generators that yield one CALL after the other and receive the answer's payload.
 
-A script yields `(action, payload as JSON)`, or one of the marks `HOLD` and `RECONNECT`, and is sent what was answered:
-the payload of the CALLRESULT, or `None` where the message was refused or has no known outcome. Where `stopping` says
-so it comes to its end in order: a transaction that runs is stopped first.
+A script yields `(action, payload as JSON)`, or one of the marks `HOLD` and `RECONNECT`, and is sent the payload of the
+CALLRESULT, or `None` after a refusal or an unknown outcome. It ends in order when `stopping` returns true: a running
+transaction is stopped first.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Session(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     Attributes:
         cp: charge point id.
-        connector, id_tag: where, and who pays.
+        connector, id_tag: the connector, and the id tag of the driver.
         meter_start, meter_stop: energy register in Wh; the stop value only once StopTransaction was sent.
         start_id, stop_id: message ids of StartTransaction and StopTransaction.
-        transaction_id: what the server gave; `None` while it has not answered.
+        transaction_id: the server's id; `None` before its answer.
         meter_values: how many MeterValues were answered.
         stopped: whether StopTransaction was answered.
     """

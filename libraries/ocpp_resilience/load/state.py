@@ -25,10 +25,10 @@ class StateReport:
     """The findings.
 
     Attributes:
-        transactions: transactions that were compared with what their charge point knows.
-        inconsistent: what does not fit, a line each.
+        transactions: transactions that were compared with those of their charge point.
+        inconsistent: inconsistencies, a line each.
         orphans: keys that nothing refers to, or that refer to nothing, a line each.
-        effects: the ledger file with what was found of each start and stop.
+        effects: the ledger file with the observed effects of each start and stop.
     """
 
     transactions: int = 0
@@ -66,15 +66,15 @@ def read_state(
     Args:
         client: the state's database.
         target: names its keys.
-        sessions: what the charge points know.
+        sessions: the sessions of the charge points.
         charge_points: all of the load.
-        effects: the ledger file to write what was found to.
+        effects: the ledger file for the observed effects.
         connections: the database with the sessions of charge points; that of the state if not given.
-        all_known: each start was repeated until its charge point knew the transaction: one that nobody knows is one
-            too many.
+        all_known: each start was repeated until its charge point knew the transaction, so that an unknown one is
+            surplus.
 
     Raises:
-        LacksCapability: the target does not say where in Redis its transactions are.
+        LacksCapability: the target does not describe where in Redis its transactions are.
     """
     points = list(dict.fromkeys(charge_points))
     report = StateReport(effects=str(effects))

@@ -83,8 +83,8 @@ class SessionScript:
         charge_point: its id.
         chance: decides.
         neighbours: whose transactions it tries to change.
-        rounds: how many times it says something.
-        actions: what the system supports; other messages are left out.
+        rounds: number of its messages.
+        actions: the actions that the system supports; other messages are left out.
     """
 
     def __init__(

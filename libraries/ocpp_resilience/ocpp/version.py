@@ -141,10 +141,10 @@ class Command:
 
     Attributes:
         fields: fields of a valid one, where it needs some.
-        accepted: the payload of an answer that says yes.
-        rejected: the payload of an answer that says no; `None` where OCPP has none.
+        accepted: the payload of an accepting answer.
+        rejected: the payload of a refusing answer; `None` where OCPP has none.
         respond: makes the answer from the command's fields and the charge point's settings, in the place of `accepted`.
-        refuse: makes the answer that says no from the command's fields, in the place of `rejected`.
+        refuse: makes the refusing answer from the command's fields, in place of `rejected`.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -203,7 +203,7 @@ class Version:
     """An OCPP version.
 
     Attributes:
-        name: what people call it, such as `1.6`.
+        name: the usual name, such as `1.6`.
         subprotocol: its WebSocket subprotocol, such as `ocpp1.6`; names the version in profiles.
         schemas: the official schemas.
         samples: the actions of charge points with the maker of a small valid payload, which takes the time (RFC 3339).

@@ -5,8 +5,8 @@ A profile is a YAML file. Bundled profiles (`resources/targets/*.yaml`) are name
     target = Target.load("reference")
     target.key("responses", charge_point_id="CP-001")     # ocpp:responses:CP-001
 
-`sections` and `kept` have the fields, `reading` makes a file into them, `rules` has what the types cannot say,
-`profile` is what the keywords ask, `schema` makes the JSON Schema, and `check` tries a profile against its system:
+`sections` and `kept` have the fields, `reading` parses a file, `rules` has the checks beyond types, `profile` is the
+interface for keywords, `schema` makes the JSON Schema, and `check` tries a profile against its system:
 
     python -m ocpp_resilience.check check my-system.yaml
 """

@@ -95,7 +95,7 @@ class Document:
         """The structure that this profile describes.
 
         Raises:
-            UsageError: a field is unknown, missing, or not what it has to be.
+            UsageError: a field is unknown, missing, or invalid.
         """
         for name in sorted(OWN_FIELDS & self.data.keys()):
             raise self.mistake([name], f"unknown field '{name}' (allowed: {field_names(kind)})")

@@ -33,8 +33,8 @@ class Problem:
 
     Attributes:
         where: the steps to the field.
-        what: in words that follow the field's name.
-        allowed: what it could be.
+        what: the problem, in words that follow the field's name.
+        allowed: the allowed values.
     """
 
     where: list[str | int]

@@ -169,7 +169,7 @@ class Timeouts(Section, frozen=True):
 
     Attributes:
         start: from the start of the process until it listens.
-        ready: until it says that it is ready for work.
+        ready: until it reports that it is ready for work.
         stop: from the signal that asks it to end until the process has ended.
         http: for one HTTP answer.
         answer: for the answer to a queued message.

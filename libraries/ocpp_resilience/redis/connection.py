@@ -89,7 +89,7 @@ def open_client(
         database: the number of the database, in the place of the one in the URL.
         socket_timeout: the longest wait for one reply, in seconds; `None` for any.
         connect_timeout: the longest wait for a connection, in seconds.
-        name: what Redis lists the client as.
+        name: the name of the client in Redis.
         text: replies are text, not bytes.
         single: one connection for all commands.
         retries: how often a command is repeated whose reply was lost: only where that does no harm.

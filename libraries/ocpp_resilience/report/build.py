@@ -100,9 +100,9 @@ def build(
 
     Args:
         suite: Robot's result, `robot.result.TestSuite`: of `output.xml`, or of a run that goes on.
-        settings: where things are.
+        settings: paths of the inputs and outputs.
         complete: whether the run has ended.
-        environment: what is known of it beyond the metadata of the suites.
+        environment: facts beyond the metadata of the suites.
         seconds: how long it took so far, if that is known better than from the facts.
 
     Raises:

@@ -31,7 +31,7 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
     """Values over time, with the faults shaded and named, and the threshold as a line.
 
     Args:
-        series: what to draw; a chart without points says so.
+        series: the series; a chart without points says so.
         faults: those that overlap are drawn.
     """
     every = [point for points in series.lines.values() for point in points if _finite(point)]

@@ -19,8 +19,8 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         id, title: of the requirement.
-        left: what the other run says; `None` where it does not have the requirement.
-        right: what this run says.
+        left: the verdict of the other run; `None` where it does not have the requirement.
+        right: the verdict of this run.
         values: name, unit, and the values of both runs, of each threshold that one of them measured.
     """
 

@@ -158,8 +158,8 @@ def read(where: Iterable[Path], page: Path, facts: Facts, problems: list[str]) -
     Args:
         where: folders.
         page: the folder of the page, for relative names.
-        facts: of these runs; what names no run is taken, too.
-        problems: gets a sentence for what cannot be used.
+        facts: facts about these runs; those without a run are included.
+        problems: gets a sentence for each unusable entry.
     """
     evidence = Evidence()
 

@@ -47,12 +47,12 @@ class GradedDefect(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         name: of the defect in the catalogue.
         requirement: the id that it violates.
-        about: what is wrong with the server, in a sentence.
+        about: the fault of the server, in a sentence.
         caught: the tests that had to fail and did.
         otherwise: those that failed for another reason than the defect, which is no catch.
-        missed: those that did not fail, each with what it did instead.
+        missed: the tests that did not fail, each with its result.
         seconds: how long the run took.
-        problem: why the run says nothing; `null` if it does.
+        problem: the reason why the run proves nothing; `null` if it does.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Grade(msgspec.Struct, kw_only=True, frozen=True):
         began: when, RFC 3339.
         seconds: how long it took.
         seed: of the choice of defects.
-        fraction: the part of the catalogue that was chosen; less than 1 says nothing of the rest.
+        fraction: the part of the catalogue that was chosen; less than 1 proves nothing about the rest.
         catalogue: how many defects there are.
         defects: those that were chosen.
         false_alarms: tests that failed with the sound server.
@@ -126,7 +126,7 @@ def read(path: Path) -> Grade | None:
     """The grade in a file, `None` where there is none.
 
     Raises:
-        ValueError: the file is there and cannot be read; the message says why.
+        ValueError: the file exists and cannot be read; the message has the reason.
     """
     try:
         grade = msgspec.json.decode(path.read_bytes(), type=Grade)

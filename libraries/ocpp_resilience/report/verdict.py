@@ -1,8 +1,8 @@
 """The rules: from recorded facts to the verdict on a requirement, and from requirements to the verdict on the system.
 
-*Not applicable* comes from what the profile declares alone. A test that was skipped for another reason, was not run or
-was cut off, or that failed while a fault of its own was not proven, decides nothing: the requirement is inconclusive.
-Any other failure means *not met*.
+*Not applicable* comes from the declarations of the profile alone. A test that was skipped for another reason, was not
+run or was cut off, or that failed while a fault of its own was not proven, decides nothing: the requirement is
+inconclusive. Any other failure means *not met*.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def of_requirement(
 
     Args:
         requirement: its id.
-        thresholds: of the requirement, with the worst of what was measured.
+        thresholds: of the requirement, with the worst measured value.
         tests: those that carry its id as a tag.
         measured: the measurements of it by the id of the test that made them, which may be a test without the tag.
         complete: whether the run has ended.

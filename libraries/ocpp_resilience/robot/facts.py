@@ -1,9 +1,9 @@
 """Facts about each test as data: recorded during the run, independent of options of robot, rebot or pabot.
 
-A fact is what the keywords and the listener saw: the real status, each failure with its kind, the faults that were not
-proven, what made a load inconclusive, crashes. The verdict on a requirement is made from facts (`report.verdict`), not
-from a message. A fact belongs to its test by the test's name and the moment at which Robot Framework
-started it, as `output.xml` has it: rebot and pabot keep both, whatever they do to suites.
+A fact is an observation of the keywords or the listener: the real status, each failure with its kind, unproven faults,
+reasons why a load is inconclusive, crashes. The verdict on a requirement is made from facts (`report.verdict`), not
+from a message. A fact belongs to its test by the test's name and the moment at which Robot Framework started it, as
+`output.xml` has it: rebot and pabot keep both, whatever they do to suites.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why a test, or a setup, did not pass.
 
     Attributes:
-        kind: what it means.
-        text: what the keyword said.
+        kind: its meaning.
+        text: the keyword's message.
         where: the part of the test, or of its suite.
         requirement: the id that it is about; `None` for one that is about all of the test.
     """
@@ -75,11 +75,11 @@ class TestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="t
         suite: full name of its suite.
         source: the file of its suite.
         status: `PASS`, `FAIL`, `SKIP`, or `NOT RUN` when nothing of its body was run.
-        message: what Robot says of it.
-        seconds: how long it took, by a clock that nobody sets.
+        message: Robot's message.
+        seconds: its duration, by a monotonic clock.
         reasons: why it did not pass; those of the setup of its suite, where that kept it from running.
         unproven: the faults of the test without proof.
-        doubts: what made its loads inconclusive.
+        doubts: the reasons why its loads were inconclusive.
         crashes: servers that ended by themselves meanwhile.
         stopped: how the run was stopped before, or in, this test; empty if it was not.
     """
@@ -128,7 +128,7 @@ class RunFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="ru
         run: its name.
         output: the name of Robot's output file.
         requirements: the requirements files of the libraries.
-        seconds: how long it took, by a clock that nobody sets; `None` while it goes on.
+        seconds: its duration, by a monotonic clock; `None` while it goes on.
         stopped: how it was stopped; empty if it was not.
         ledgers: the ledgers that earlier runs had left, each with its size.
     """

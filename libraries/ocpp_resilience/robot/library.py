@@ -32,7 +32,7 @@ def keyword(name: str | None = None, *, tags: Sequence[str] = ()) -> Callable[[F
 
     Args:
         name: the keyword's name, where it is not that of the method.
-        tags: what it can be found by.
+        tags: its tags.
     """
     return cast(Callable[[F], F], deco.keyword(name=name, tags=tags))
 

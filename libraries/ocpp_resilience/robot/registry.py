@@ -16,7 +16,7 @@ class Registry(Generic[T]):
     """Alias to thing; a thing is closed and forgotten when the suite ends that added it.
 
     Args:
-        what: what such a thing is called in messages, for example `Redis`.
+        what: the name of the kind of object in messages, for example `Redis`.
         starter: the keyword that starts one.
         close: closes one.
     """

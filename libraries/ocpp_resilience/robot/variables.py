@@ -39,7 +39,7 @@ def as_number(
     """The value of a variable as a number within these limits, which an error message names.
 
     Raises:
-        UsageError: it is none; the message says which variable, what it is and what is allowed.
+        UsageError: it is invalid; the message names the variable, its value and the allowed values.
     """
     limits = [f"at least {at_least:g}"] if at_least is not None else []
     limits += [f"at most {at_most:.15g}"] if at_most is not None else []
@@ -58,7 +58,7 @@ def as_duration(name: str, value: str) -> float:
     """The value of a variable as seconds, from a time string of Robot Framework's.
 
     Raises:
-        UsageError: it is none, or not above 0; the message says which variable, what it is and what is allowed.
+        UsageError: it is none, or not above 0; the message names the variable, its value and the allowed values.
     """
     try:
         length = timestr_to_secs(value)
@@ -73,7 +73,7 @@ def as_choice(name: str, value: str, choices: Sequence[str]) -> str:
     """The value of a variable, which has to be one of these.
 
     Raises:
-        UsageError: it is not; the message says which variable, what it is and what is allowed.
+        UsageError: it is not; the message names the variable, its value and the allowed values.
     """
     if value not in choices:
         raise _unusable(name, value, f"one of {', '.join(choices)}")

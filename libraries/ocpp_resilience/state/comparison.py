@@ -25,7 +25,7 @@ class StateComparison:
     Attributes:
         charge_points: how many charge points were compared.
         transactions: how many of their transactions were.
-        answers: what is wrong with answers, a problem each.
+        answers: problems of answers, one each.
         differences: the fields, index entries and scores that differ, each with both values.
         unjudged: charge points whose state was not compared, each with the reason.
     """
@@ -60,13 +60,13 @@ def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[st
 
     Args:
         model: has taken all messages.
-        target: says where the state is.
+        target: describes the place of the state.
         redis_url: where the system's Redis is.
         get: asks the system's HTTP API for a path.
 
     Raises:
-        LacksCapability: the profile does not say where any of it is.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where any of it is.
+        ExpectationFailed: a stored value is no record.
         ServiceError: Redis or the system cannot be reached.
     """
     points = model.charge_points

@@ -60,8 +60,8 @@ def read(
         get: asks the system's HTTP API for a path.
 
     Raises:
-        LacksCapability: the profile does not say where such records are.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where such records are.
+        ExpectationFailed: a stored value is no record.
         ServiceError: Redis or the system cannot be reached.
     """
     path = description_of(target, kind).path
@@ -87,8 +87,8 @@ def read_from_redis(client: RedisClient, target: Target, kind: str, ids: Sequenc
         ids: for each record the placeholders of its key.
 
     Raises:
-        LacksCapability: the profile does not say where such records are, or that they are read over HTTP.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where such records are, or they are read over HTTP.
+        ExpectationFailed: a stored value is no record.
     """
     described = description_of(target, kind)
     if described.path is not None:

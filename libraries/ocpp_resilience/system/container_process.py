@@ -30,7 +30,7 @@ class ContainerProcess(ChildProcess):
 
     Args:
         name: its name in messages.
-        image: what it is made of.
+        image: its image.
         directory: where the output is kept; a temporary directory, removed by `close`, if not given.
     """
 

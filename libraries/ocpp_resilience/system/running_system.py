@@ -17,7 +17,7 @@ from ocpp_resilience.profile.sections import Running
 class RunningSystem:
     """Replaces the child process for a system that we did not start.
 
-    Whatever would change the system raises `NotPossibleHere`: the test is skipped, and its requirement inconclusive.
+    Actions that would change the system raise `NotPossibleHere`: the test is skipped, and its requirement inconclusive.
 
     Args:
         name: its name in messages.

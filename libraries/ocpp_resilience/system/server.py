@@ -50,7 +50,7 @@ class OcppServer:
 
     Args:
         alias: the name that the test gave it.
-        target: what it is and how it is started.
+        target: its profile, which describes how it is started.
     """
 
     def __init__(self, alias: str, target: Target) -> None:
@@ -212,7 +212,7 @@ class OcppServer:
     def _gateway_port(self, said: int | None, given: Mapping[str, int]) -> int | None:
         """The address of the gateway: the reported one, the given port, or the address of the HTTP API.
 
-        A JSON record that names no such port says that there is no gateway.
+        A JSON record without such a port means that there is no gateway.
         """
         port = said or given.get("ws_port")
         could_say = self.target.ready.record is not None and self.target.log.format == "json"
@@ -252,7 +252,7 @@ class OcppServer:
         """The address of its HTTP API.
 
         Raises:
-            ServiceError: it does not, or it does not say.
+            ServiceError: it has none, or has not reported it.
         """
         if self._http_port is None:
             raise ServiceError(f"{self.name} has not reported the port of its HTTP API.")
@@ -273,7 +273,7 @@ class OcppServer:
         """The base of its WebSocket gateway, without a path.
 
         Raises:
-            ServiceError: it does not say on which port its gateway listens.
+            ServiceError: it has not reported the port of its gateway.
         """
         if isinstance(self.process, RunningSystem) and self.process.gateway_url is not None:
             return self.process.gateway_url.rstrip("/")
@@ -501,7 +501,7 @@ class OcppServer:
         Args:
             probe: looks once.
             timeout: the longest wait.
-            failure: what did not happen, in words that follow the server's name.
+            failure: the missing event, in words that follow the server's name.
 
         Raises:
             WaitTimeout: it did not happen in time.

@@ -16,7 +16,7 @@ class Announcements:
     """The announcement of a charge point in place of a gateway: the session (HSET), the event (PUBLISH), or both.
 
     Args:
-        target: says keys, channels and shapes.
+        target: describes keys, channels and formats.
     """
 
     def __init__(self, target: Target) -> None:

@@ -215,15 +215,15 @@ class QueueClient:
         """Put messages on the queue, in their order.
 
         Args:
-            messages: what to send.
-            seed: what they were made from.
+            messages: the messages.
+            seed: of their random choices.
             partial: whether it is no failure if Redis acknowledges only a part.
 
         Returns:
-            The messages, each with what became of it.
+            The messages, each with its result.
 
         Raises:
-            QueueUnavailable: Redis did not acknowledge everything; the message says how much.
+            QueueUnavailable: Redis did not acknowledge all messages; the message has the numbers.
         """
         sent = SentMessages(messages, seed=seed)
         for message in sent:

@@ -24,7 +24,7 @@ class DeadLetter:
         received_at: when the system met it, as the system writes it.
         code: the error code.
         reason: the reason, for people.
-        charge_point: whose message it was, where the system could tell.
+        charge_point: the charge point of the message, if the system could tell.
         message_id: its message id, where the system could tell.
         raw: the message as text, cut at 4 KiB.
         text: the entry as it stands in the list.

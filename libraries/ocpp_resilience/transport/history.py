@@ -45,13 +45,13 @@ def exchange_of(message: SentMessage, answer: Answer | None, payload: dict[str, 
 class QueueHistory:
     """Feeds a model with the queued messages, in the order of each charge point.
 
-    Left out of the state, not of the answers, is a charge point that more is known of than was queued here: one of
-    somebody else, and one that was sent something of which nobody can say whether it is valid.
+    Left out of the state, but not of the answers, are charge points with unknown messages: a charge point of another
+    client, and one that was sent a message of unknown validity.
 
     Args:
-        read_answers: reads what is new in the answer lists of these charge points, and returns all answers to each that
-            were read, oldest first.
-        behaviour: what the system does where the specification leaves a choice.
+        read_answers: reads new entries from the answer lists of these charge points, and returns all answers to each so
+            far, oldest first.
+        behaviour: the system's choices where the specification leaves one.
     """
 
     def __init__(self, read_answers: ReadAnswers, behaviour: Behaviour | None = None) -> None:

@@ -83,7 +83,7 @@ class InvalidMessages:
     """Makes invalid messages.
 
     Args:
-        rng: what chance decides with.
+        rng: the source of random choices.
         new_message_id: gives the message ids.
         version: the OCPP version.
         actions: those that the system under test handles.
@@ -443,7 +443,7 @@ def generate_invalid(
     Args:
         count: how many invalid ones.
         charge_points: whose they are, in turn.
-        seed: what the breaks are made from.
+        seed: of the mutations.
         new_message_id: gives the message ids.
         valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one before
             it, and one comes last.

@@ -29,7 +29,7 @@ class RecordReport:
 
     Attributes:
         messages: how many invalid messages there were.
-        kind: what a record is called, for example `log record`.
+        kind: the kind of record, for example `log record`.
         unrecorded: those without a record that has the right code, a reason, and charge point and message id where the
             server knew them.
         surplus: records that belong to none of them, or to one that has its record already.
@@ -81,8 +81,8 @@ def match_records(
     Args:
         messages: the invalid messages, with the codes that they have to get; of those that are left open, each may have
             a record or none.
-        records: what the server kept since.
-        kind: what a record is called.
+        records: the server's records since then.
+        kind: the kind of record.
         strict: whether the code has to be the expected one.
     """
     sent = [each for each in messages if not (each.open and each.valid is None)]
@@ -128,8 +128,8 @@ def wait_for_records(
 
     Args:
         messages: the invalid messages, with the codes that they have to get.
-        records: what the server kept so far.
-        kind: what a record is called.
+        records: the server's records so far.
+        kind: the kind of record.
         timeout: the longest wait for the last record.
         strict: whether the code has to be the expected one.
     """

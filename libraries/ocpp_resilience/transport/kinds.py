@@ -25,7 +25,7 @@ class Requests(Protocol):
         """Send `messages` in their order, and record the result of each.
 
         Returns:
-            What went wrong first; `None` if everything was acknowledged.
+            The first error; `None` if everything was acknowledged.
         """
         ...
 

@@ -14,8 +14,8 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 class QueueLedger:
     """Writes down the valid messages that are queued, and the answers to them.
 
-    Left out is what the ledger's model does not cover: invalid messages, and those whose answer may have any id. An
-    answer that no message of this run has asked for is written down, and so found to be unexpected.
+    The ledger's model does not cover invalid messages, and those whose answer may have any id: they are left out. An
+    answer to no message of this run is recorded, and so found to be unexpected.
 
     Args:
         ledger: where to write; closed by `end` and `close`.

@@ -27,9 +27,10 @@ class _AnswerList:
 class AnswerLists:
     """The answer lists, followed without taking anything off them.
 
-    A list grows at one end, so that what is new are the entries that an index from the other end has not reached.
-    Each read fetches them together with the newest known one: if that is not the same any more, somebody took entries
-    or Redis lost some, and the list is read again as a whole. What was seen once is kept, whatever becomes of the list.
+    A list grows at one end, so that the new entries are those beyond an index from the other end.
+    Each read fetches them together with the newest known one: if that has changed, another client took entries or Redis
+    lost some, and the list is read again as a whole. Answers that were read once are kept, whatever happens to the
+    list.
     """
 
     def __init__(self, client: RedisClient, keys: QueueKeys, *, body: Body | None = None, push: str = "left") -> None:
@@ -96,8 +97,7 @@ class AnswerLists:
         Returns:
             The new answers, those of one charge point from the oldest to the newest.
 
-        Raises:
-            redis.RedisError: Redis cannot be reached or refuses; what was read before is kept.
+        Raises: redis.RedisError: Redis cannot be reached or refuses; earlier answers are kept.
         """
         points = list(charge_points)
         due = [

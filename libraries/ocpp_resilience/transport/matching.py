@@ -24,7 +24,8 @@ class ExpectedAnswers:
     """Number of answers that this run may expect, by charge point and message id.
 
     A message id is usually used once; tests that use one several times on purpose get as many answers, and the n-th
-    answer belongs to the n-th message. Messages whose answer may have any id share what no other message claims.
+    answer belongs to the n-th message. Messages whose answer may have any id share the answers that no other message
+    claims.
     """
 
     def __init__(self) -> None:
@@ -116,10 +117,10 @@ class AnswerReport:
         refused: valid messages that were answered with a CALLERROR.
         accepted: invalid messages that were answered with a CALLRESULT.
         other_code: invalid messages that were refused with another code than expected.
-        wrong: valid messages whose CALLRESULT the response schema, or what its values imply, does not allow.
+        wrong: valid messages with a CALLRESULT that the response schema, or the meaning of its values, does not allow.
         undecided: messages without an acknowledgement and without an answer: both is possible.
         recovered: messages without an acknowledgement, but answered.
-        unanswerable: charge point to its first message that nobody can be answered for.
+        unanswerable: charge point to its first message without a possible answer.
     """
 
     messages: int = 0
@@ -224,13 +225,13 @@ def match(
     """Match answers to messages.
 
     Args:
-        messages: what to judge, in the order queued.
+        messages: the messages to judge, in the order queued.
         answers: the answer list of each charge point from the oldest to the newest.
         expected: everything that the run expects, where `messages` are only a part of it.
-        check: says what is wrong with the CALLRESULT to a message.
+        check: returns the problems of the CALLRESULT to a message.
 
     Returns:
-        What became of the messages. Answers to other messages of the run are left out.
+        The outcomes of the messages. Answers to other messages of the run are left out.
     """
     judged = list(messages)
     expected = expected or ExpectedAnswers.of(judged)

@@ -83,8 +83,8 @@ class SentMessage(Message):
         answer_message_id: the message id of that answer; `None` for any that belongs to no other message.
         valid: `True` if it has to be accepted, `False` if it has to be refused, `None` where that is not known.
         expected_code: the error code that an invalid message has to be refused with.
-        about: what is wrong with an invalid message, or the id of its case.
-        open: whether the documents leave open what becomes of it: refused once, or accepted and answered once.
+        about: the error of an invalid message, or the id of its case.
+        open: whether the documents leave the outcome open: refused once, or accepted and answered once.
         number: its place among everything that the run sent, from 1.
         occurrence: how many messages with the same charge point and message id were sent before.
         delivery: whether Redis acknowledged it.
@@ -117,7 +117,7 @@ class SentMessages:
     In Robot Framework it can be looped over and indexed like a list.
 
     Attributes:
-        seed: what the generated part was made from; `None` where nothing was.
+        seed: of the generated part; `None` without one.
         count: how many messages there are.
         charge_points: the charge points among them, each once, in the order of their first message.
         acknowledged: how many Redis acknowledged.
@@ -262,7 +262,7 @@ def encode_json(document: object) -> bytes:
     """`document` as compact JSON.
 
     Raises:
-        UsageError: JSON cannot say it; what JSON cannot say is sent as text.
+        UsageError: it is not valid JSON; such a message is sent as text.
     """
     try:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
@@ -313,8 +313,8 @@ def form_of(data: bytes) -> MessageFormat | None:
 def raw(data: bytes, version: Version | None = None) -> SentMessage:
     """A message that is sent as it is.
 
-    What it says is read as far as possible, so that its answer can be waited for: a CALL with a usable charge point id
-    is to be answered; a message without one is invalid, and cannot be answered; about everything else nothing is known.
+    It is parsed as far as possible, so that its answer can be waited for: a CALL with a usable charge point id is to be
+    answered; a message without one is invalid, and cannot be answered; nothing is known about any other.
 
     Args:
         data: the message.

@@ -71,16 +71,16 @@ class QueueKeys:
         requests: the list that messages are put on, at the left end.
         responses: the list with the answers to one charge point, oldest at the right end.
         dead_letters: the list of messages that were set aside, newest at the left end.
-        charge_point: what the system keeps about a charge point.
+        charge_point: the stored record of a charge point.
         charge_points: the index of charge points.
-        connector: what it keeps about one of its connectors.
+        connector: the stored record of one of its connectors.
         connectors: the index of a charge point's connectors.
-        transaction: what it keeps about a transaction.
+        transaction: the stored record of a transaction.
         transactions: the index of a charge point's transactions.
         active_transactions: the index of those that are not over.
         configuration: a charge point's configuration.
         connection: which connection was a charge point's newest.
-        own: patterns of what the system keeps for itself, whoever sent what: counters, who is alive.
+        own: patterns of keys that the system keeps for itself: counters, signs of life.
         others: patterns of further keys of a charge point, by the number of their database.
     """
 

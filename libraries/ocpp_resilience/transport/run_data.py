@@ -177,8 +177,7 @@ class RunData:
         Args:
             timeout: the longest wait for messages that are being processed at this moment.
 
-        Raises:
-            redis.RedisError: Redis cannot be reached; what is removed already stays removed, the rest stays noted.
+        Raises: redis.RedisError: Redis cannot be reached; removed keys stay removed, the rest stays noted.
         """
         removed = RemovedData()
         removed.messages = self._remove_messages(timeout)

@@ -30,12 +30,12 @@ def push(
 
     Args:
         client: the connection.
-        messages: what to send.
+        messages: the messages.
         command: makes the command of a message.
-        refuse: looks at the reply to a message's command; the message says what is wrong with it, `None` if nothing is.
+        refuse: returns the error in the reply to a message's command, `None` without one.
 
     Returns:
-        What went wrong first, `None` if Redis acknowledged everything.
+        The first error, `None` if Redis acknowledged everything.
     """
     problem: str | None = None
     for chunk in _chunks(messages):

@@ -24,7 +24,7 @@ MOST_COUNTED = 1_000_000
 def as_fields(data: bytes, body: Body) -> list[bytes]:
     """The fields of a stream entry with this message, name and value in turn.
 
-    The fields are those of the template; what is no such document becomes the field that carries the message.
+    The fields are those of the template; any other message becomes the field that carries the message.
     """
     try:
         document = json.loads(data)

@@ -35,7 +35,7 @@ class DrainStatistics:
         seconds: from the acknowledgement of the first message queued until the last answer was seen.
         seconds_after_last: from the acknowledgement of the last message queued until the last answer was seen.
         rate: messages per second, over `seconds`.
-        report: what became of the messages.
+        report: the outcomes of the messages.
     """
 
     messages: int
@@ -201,7 +201,7 @@ def wait_for_all(
 ) -> DrainStatistics:
     """Wait until every message that has to be answered is, then look for further answers for `settle`.
 
-    What comes in is counted with one round trip a look; the answers are fetched when there are enough of them.
+    Each poll counts new answers in one round trip; they are fetched when there are enough of them.
 
     Returns:
         The times, and a report that may still name violations.

@@ -63,9 +63,9 @@ class _Line:
 class WebSocketTransport(GatheredAnswers):
     """Sends each message on the connection of its charge point, one CALL after the answer to the one before.
 
-    A charge point does what real ones do. It connects again when its connection ends, and sends the message without an
-    answer again. A message that is refused with InternalError is sent again with a new id: `sent_again` counts those.
-    An invalid message is sent once.
+    A charge point behaves like real ones. It reconnects when its connection ends, and repeats the unanswered message. A
+    message that is refused with InternalError is repeated with a new id: `sent_again` counts those. An invalid message
+    is sent once.
 
     Args:
         target: path, subprotocol, OCPP version, answer time.

@@ -16,8 +16,8 @@ NOT_WORK = {"idle", "iowait", "guest", "guest_nice"}
 class Contention:
     """Processor time of programs other than this one and its children, since this object was made.
 
-    A system that somebody else started belongs to the test too, as far as the process can be found that listens at its
-    address. Others of the test that were started by somebody else (Redis in a container) count as others.
+    A system that was started elsewhere belongs to the test too, if the process that listens at its address can be
+    found. Other parts of the test that were started elsewhere (Redis in a container) count as other programs.
 
     Args:
         system: the address of the system under test, a URL; nothing but this process and those under it, if not given.

@@ -4,8 +4,8 @@ The slope is Theil and Sen's: the median of the slopes between all pairs of samp
 Its confidence interval is Sen's (1968), from the ranks. Resident memory changes in steps and stays for a while, so that
 neighbouring samples say the same: they are put together in at most 60 blocks, each the median of its samples.
 
-A garbage collector lets memory rise and fall: within a tooth everything grows. What is really kept shows in the lowest
-memory, so that it has to have risen too before anybody is accused.
+A garbage collector lets memory rise and fall: within a tooth everything grows. Memory that is really kept shows in the
+lowest value, which must have risen too before growth counts.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
     def bound(self, *, most_mb: float, most_percent: float) -> Bound:
         """Whether growth over the required time stays below both limits, with the certainty of the interval.
 
-        A process that has just started still grows into its work. So nobody is accused after less than a twentieth of
-        the required time, nor before a fifth of a limit is lost, nor when the lowest memory has not risen as well. A
-        slope that is still falling is not extrapolated: it accuses nobody before the required time is over.
+        A process that has just started still grows into its work. So growth counts only after a twentieth of the
+        required time, a loss of a fifth of a limit, and a rise of the lowest memory. A
+        slope that is still falling is not extrapolated before the required time is over.
         """
         long_enough = self.seconds >= self.required_seconds / LONGEST_EXTRAPOLATION
         if self.falling and self.seconds < SAMPLED * self.required_seconds:
@@ -173,7 +173,7 @@ def memory_growth(
         times: of the samples, in seconds, ascending.
         sizes: in bytes.
         warm_up: samples of the first so many seconds do not count.
-        required_seconds: the time that growth is extrapolated to; never less than what was sampled.
+        required_seconds: the time that growth is extrapolated to; never less than the sampled time.
 
     Raises:
         UsageError: there are too few samples after the warm-up.

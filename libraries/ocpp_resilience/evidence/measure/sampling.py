@@ -54,7 +54,7 @@ class Sampler:
 
     Args:
         processes: name to process id.
-        sources: what else is looked at; the sampler closes them.
+        sources: further sources; the sampler closes them.
         every: seconds between two samples.
         file: where samples are kept, JSON lines; not kept if not given.
         elsewhere: names of processes that cannot be measured, since they are not of the test run.
@@ -166,7 +166,7 @@ class Sampler:
         """Check that sampling did not break off unexpectedly.
 
         Raises:
-            ServiceError: sampling broke off; the message says why.
+            ServiceError: sampling stopped; the message has the reason.
         """
         if self._broken is not None:
             self.told = True

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Pipe:
     """One direction of a connection.
 
-    A chunk goes through the effects of the toxics, which cut it into pieces and say when each is due. One timer waits
-    for the first piece. After a change of the toxics, what is left of the chunk goes through the new ones.
+    A chunk goes through the effects of the toxics, which cut it into pieces with a due time each. One timer waits for
+    the first piece. After a change of the toxics, the rest of the chunk goes through the new ones.
     """
 
     def __init__(self, connection: Connection, stream: Stream) -> None:

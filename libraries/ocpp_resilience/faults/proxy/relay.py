@@ -1,8 +1,8 @@
 """The data path of the fault proxy: a listener, its connections, and the faults on their bytes.
 
 Without faults a chunk goes from one socket to the other in the callback that received it. With faults each direction of
-a connection has a queue whose chunks go through the toxics, which say when each piece is due. A change takes effect at
-once, on open connections too: a chunk that is being held back goes through the toxics again.
+a connection has a queue whose chunks go through the toxics, which set a due time for each piece. A change takes effect
+at once, on open connections too: a chunk that is being held back goes through the toxics again.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ class Proxy:
         name: its name in the API.
         listen: `host:port`; port 0 takes a free one, which then stays.
         upstream: `host:port` of the server behind it.
-        seed: what all chance comes from.
+        seed: of all random choices.
     """
 
     def __init__(self, name: str, listen: str, upstream: str, *, seed: int) -> None:

@@ -127,10 +127,10 @@ _NO_SCRIPT_BEGAN = {
 def was_run(command: bytes, reply: bytes) -> bool:
     """Whether Redis ran the request that it gave this reply to.
 
-    An error reply says that it did not: one command is done whole or not at all (EXECABORT, MOVED, NOSCRIPT, OOM,
-    READONLY, WRONGTYPE, BUSY, …). A script is the exception, since what it wrote before its error stays: it counts as
-    run, except with an error that leaves no room for that. A command that is only queued for EXEC (`+QUEUED`) is not
-    run, and neither is an EXEC that WATCH stopped (a null reply).
+    An error reply means that it did not: a command runs whole or not at all (EXECABORT, MOVED, NOSCRIPT, OOM, READONLY,
+    WRONGTYPE, BUSY, …). A script is the exception, since its writes before an error stay: it counts as run, except with
+    an error that excludes writes. A command that is only queued for EXEC (`+QUEUED`) is not run, and neither is an EXEC
+    that WATCH stopped (a null reply).
 
     Args:
         command: the first word of the request.

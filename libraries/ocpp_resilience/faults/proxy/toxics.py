@@ -110,7 +110,7 @@ class ToxicEffect(abc.ABC):
         attributes: its attributes and their defaults. Units are Toxiproxy's: milliseconds, KB/s (1,000 bytes), bytes,
             and microseconds for the delay of the slicer.
         most: the largest value of an attribute, where there is one.
-        drops: it swallows bytes, so that the stream is of no use to anybody once it is gone.
+        drops: it swallows bytes, so that the stream is useless after its removal.
     """
 
     type: ClassVar[str]

@@ -35,7 +35,7 @@ def missing(entry: Entry, *, looked_for: bool) -> str:
 
     Args:
         entry: the message.
-        looked_for: whether anybody has looked for traces in the state.
+        looked_for: whether traces in the state were looked for.
     """
     if entry.outcome is not Op.OK:
         return ""

@@ -31,7 +31,7 @@ class Exchange:
         message_id: its message id.
         action: its action.
         payload: its payload.
-        outcome: what is known of it.
+        outcome: its outcome.
         answer: the payload of its CALLRESULT.
         began: when it was handed over, in seconds since 1970.
         ended: when its answer was seen, in seconds since 1970.

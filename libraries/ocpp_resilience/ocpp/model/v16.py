@@ -41,9 +41,9 @@ class _Transaction:
     """A charging session.
 
     Attributes:
-        id: `None` while nobody knows which one the system gave.
+        id: `None` while the id is unknown.
         content: connector, id tag, meter start and timestamp, which tell a repeated start from a new one.
-        fields: what is kept of it.
+        fields: its stored fields.
         counted: the readings that were taken in.
         newest: the newest timestamp of a reading.
     """
@@ -67,8 +67,8 @@ class _World:
     """One state that a charge point may be in.
 
     Attributes:
-        point: what is kept of the charge point; empty before its first message.
-        connectors: what is kept of each connector but its transaction.
+        point: the stored fields of the charge point; empty before its first message.
+        connectors: the stored fields of each connector, except its transaction.
         running: the transaction on each connector, as an index of `transactions`.
         transactions: in the order of their starts.
     """
@@ -127,7 +127,7 @@ class Model16:
     """The allowed answers to charge points and the expected state, for any number of charge points.
 
     Args:
-        behaviour: what the system does where the specification leaves a choice.
+        behaviour: the system's choices where the specification leaves one.
     """
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:

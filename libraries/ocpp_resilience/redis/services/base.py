@@ -61,9 +61,9 @@ class Effect:
     """That an action on a service took effect.
 
     Attributes:
-        action: what was done, for example `killed`.
+        action: the action, for example `killed`.
         took: seconds until the effect was seen.
-        proof: what was seen.
+        proof: the observation.
     """
 
     action: str

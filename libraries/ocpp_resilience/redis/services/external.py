@@ -19,12 +19,13 @@ URL_VARIABLE = "REDIS_URL"
 class ExternalRedis(RedisService):
     """A Redis that is there already; nothing is done to it but to use it.
 
-    It is never stopped, killed, paused or emptied: what needs that is skipped. Faults on the way to it are possible.
+    It is never stopped, killed, paused or emptied: tests that need that are skipped. Faults of its network are
+        possible.
 
     Args:
         name: its name in messages.
-        url: where it is, `redis://[user:password@]host:port/db`; if not given, what the run has for `REDIS_URL`
-            (`robot --variable REDIS_URL:…`, or the environment).
+        url: its address, `redis://[user:password@]host:port/db`; by default the run's `REDIS_URL` (`robot --variable
+            REDIS_URL:…`, or the environment).
         settings: none are possible.
 
     Raises:

@@ -52,7 +52,7 @@ class Failover:
     """A primary was replaced.
 
     Attributes:
-        how: what was done to it.
+        how: the way in which it was lost.
         old: the port of the one that was the primary.
         new: the port of the one that is it now.
         took: seconds until the sentinels named the new one and it said that it is the primary.
@@ -252,7 +252,7 @@ class ReplicatedRedis(RedisService):
         """Wait until all sentinels name one node, it is the primary, and the other one follows it; returns the proof.
 
         Raises:
-            WaitTimeout: it did not come to that; shows what each said.
+            WaitTimeout: it did not come to that; the message has the last role of each.
         """
         return wait_until(
             lambda: self.roles() if self._settled() else None,
