@@ -23,6 +23,19 @@ SERIES = 20
 """Heartbeats one after the other that make one look at the response time."""
 
 
+def rising(start: float, factor: float, most: float, step: float) -> list[Stage]:
+    """The stages of a load whose rate goes up from `start` to `most`, in messages a second.
+
+    A server that falls behind at one rate may be overdue for too long only at the next one. Nothing follows the last
+    one, so it is offered twice as long.
+    """
+    stages, rate = [], start
+    while rate < most:
+        stages.append(Stage(step, rate))
+        rate *= factor
+    return [*stages, Stage(2 * step, most)]
+
+
 class Capacity(Component):
     """Capacity and recovery."""
 
@@ -59,7 +72,7 @@ class Capacity(Component):
             charge_points: how many; by default the number in the data file.
             start: the first rate, in messages a second.
             factor: each step has so many times the rate of the one before.
-            most: the last rate.
+            most: the last rate, offered for two steps, so that a server that falls behind is seen to.
             step: how long a rate is offered.
             slip: a message that is overdue by so much ends it.
             timeout: after which an answer does not count any more.
@@ -86,15 +99,11 @@ class Capacity(Component):
             raise UsageError(f"precision is {precision}; allowed is more than 0 percent.")
         if factor <= 1 or start <= 0 or most < start:
             raise UsageError("The rate has to increase: factor above 1, start above 0, most at least start.")
-        stages, rate = [], start
-        while rate <= most:
-            stages.append(Stage(seconds(step), rate))
-            rate *= factor
         plan = self._shop.plan(
             profile=profile,
             model=Model.OPEN,
             charge_points=charge_points,
-            stages=stages,
+            stages=rising(start, factor, most, seconds(step)),
             slip=seconds(slip),
             timeout=seconds(timeout),
             drain=False,
