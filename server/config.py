@@ -249,7 +249,7 @@ def _without_secrets(text: str) -> str:
     scheme, _, rest = text.rpartition("@")[0].partition("://")
     shown = f"{scheme}://***@{text.rpartition('@')[2]}" if rest else f"***@{text.rpartition('@')[2]}"
     if "@" not in text:
-        # What stands behind the first colon and is no port is a password whose host was forgotten.
+        # The part behind the first colon, unless it is a port, is a password whose host is missing.
         shown = re.sub(r"^(\w*:/*(?:\[[^\]]*\]|[^/:\[]*)):(?!\d{1,5}(?:[/?#]|$)).*", r"\1:***", text)
     return re.sub(r"(pass\w*|user\w*)=[^&]*", r"\1=***", shown, flags=re.IGNORECASE)
 

@@ -51,7 +51,7 @@ def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
     ]
     if form is LogFormat.JSON:
         return [*shared, structlog.processors.format_exc_info, lambda _logger, _method, event: _encode(event)]
-    # Plain tracebacks: the renderer's own choice may show what stands in variables, passwords too.
+    # Plain tracebacks: the renderer's own choice may show values of variables, passwords included.
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
     )

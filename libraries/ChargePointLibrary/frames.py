@@ -186,7 +186,7 @@ class Frames(PointComponent):
         """
         looked_at, found = 0, []
         for point in self.chosen(charge_points):
-            # In this order: a frame that leaves the buffer in between counts twice, which accuses nobody.
+            # In this order: a frame that leaves the buffer in between then counts twice, which is no violation.
             frames, before = list(point.frames.copy()), point.before_frames.copy()
             looked_at += sum(1 for frame in frames if frame.direction is Direction.RECEIVED)
             broken = violations(

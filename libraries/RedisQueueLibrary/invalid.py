@@ -134,7 +134,7 @@ class InvalidMessageKeywords(QueueComponent):
         for case in cases:
             message = case.message(client.message_formats, client.body)
             if message is None or not client.supports(message.action, code=message.expected_code):
-                # Whatever is wrong with it, it would be refused for its action, or as no message at all.
+                # It would be refused for its action, or as no message at all, and not for its error.
                 left_out.append(case.id)
                 continue
             messages.append(message)

@@ -152,7 +152,7 @@ class GuardedConnection(H11Protocol):
             self._answer(status, why)
             self._guard.note(why)
         if running:
-            # Whoever reads the body finds that the client has gone.
+            # Reading the body raises the disconnect of the client.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()

@@ -228,7 +228,7 @@ def _check_token(request: Request, api_token: str) -> None:
 def _path(request: Request) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, raw in request.path_params.items():
-        # What a path cannot name is not there.
+        # A resource with an invalid name does not exist.
         try:
             text = unquote(raw, errors="strict")
         except UnicodeDecodeError:

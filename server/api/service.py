@@ -26,7 +26,7 @@ def operations(parts: Parts) -> list[Operation]:
                 "service": SERVICE,
                 "timestamp": now(),
                 "redis": {"connected": link.healthy, "since": link.since, "reconnects": link.reconnects}
-                # What it is that the operator has to mend.
+                # The misconfiguration that the operator has to correct.
                 | ({} if link.healthy or link.last_error is None else {"error": link.last_error}),
                 "queue": {"depth": processor.depth if processor else None},
             }

@@ -259,7 +259,7 @@ class Commands:
         version = await self._version_of(charge_point_id)
         if version is not None and version not in known:
             raise CommandNotInVersion(f"{version.name}, which {charge_point_id} speaks, has no command {action}")
-        # Of a charge point that is not known, nobody can say which version is right.
+        # The version of an unknown charge point is unknown as well.
         complaints = [
             schemas.complaint(schemas.validator(each, action, flat=False), payload)
             for each in (known if version is None else [version])
@@ -316,7 +316,7 @@ class Commands:
             session: Any = await client.hmget(keys.session(call.charge_point_id), ["connection", "ws_server_id"])
             connection, gateway = ((each or b"").decode(errors="replace") for each in session)
             if not connection or not (sending.session or b"").startswith(f"{connection} ".encode()):
-                return  # on a later connection nobody expects it
+                return  # not expected on a later connection
             invalid = InvalidMessage(
                 code,
                 reason,
@@ -471,7 +471,7 @@ class Commands:
         for raw in entries_of(answers):
             self._forwarded(raw)
         if answers:
-            # Takes out what was read, and gets the rest.
+            # Removes the entries that were read, and reads the rest.
             self._look = True
 
     def _take(self) -> tuple[list[_Sending], list[tuple[Any, ...]]]:

@@ -174,8 +174,8 @@ class Correlation:
     ) -> None:
         self._manager: CorrelationManager | None = manager
         self._future: asyncio.Future[None] | None = None
-        # What ended it: a payload, the three parts of a CALLERROR, or the class of the error to raise. The error is
-        # made where it is raised: one that was kept would keep its traceback, and that the frames of who waited.
+        # Its outcome: a payload, the three parts of a CALLERROR, or the class of the error to raise. The error is made
+        # where it is raised: a stored one would keep its traceback, and that the frames of the waiting caller.
         self._outcome: dict[str, Any] | tuple[str, str, dict[str, Any]] | type[CorrelationError] | None = None
         self.message_id = message_id
         self.charge_point_id = charge_point_id

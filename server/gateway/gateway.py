@@ -218,7 +218,7 @@ class Gateway:
 
     async def _close(self, server: Server) -> None:
         server.close(code=CloseCode.GOING_AWAY)
-        # Nobody can be let in any more; `websockets` would wait for each of them.
+        # No connection can be accepted any more; `websockets` would wait for each handshake.
         for opening in list(self._opening):
             opening.refusal = Refusal.STOPPING
             opening.transport.abort()

@@ -181,7 +181,7 @@ class RequestPublisher:
                 failing = True
                 await self._link.recover(error, NAME, self._wire)
         if not self._doubted:
-            # No push is on its way any more: nobody will ask for the number.
+            # No push is in progress any more: the number is not needed.
             try:
                 await self._wire.execute("DEL", self._keys.gateway(self._instance))
             except RedisError as error:
@@ -200,8 +200,8 @@ class RequestPublisher:
         if self._shards > 1:
             shards = [shard_of(session.charge_point_id, self._shards) for _, session in requests]
         keys = self._keys
-        # Answers are for who waits for them, wherever the charge point is by now. A session that Redis was not told of
-        # yet has still to take the place of the one before.
+        # Answers belong to their callers, wherever the charge point is connected by now. A session that is not
+        # published yet must still replace the earlier one.
         sessions = [
             (keys.session(session.charge_point_id), session.connection_id, keys.connection(session.charge_point_id))
             if entry.message_id is not None and session.announced

@@ -121,7 +121,7 @@ class ResponseDelivery:
         self._longest = max(longest, MOST_BYTES)
         self.clock = 0
         self._dirty: dict[Session, None] = {}
-        # Whom the last round had no room for: first in the next one, so that a huge message holds up nobody else's.
+        # Sessions left out of the last round come first in the next one, so that a huge message does not delay others.
         self._passed_over: dict[Session, None] = {}
         self._sent: dict[Session, None] = {}
         self._wanted = asyncio.Event()

@@ -99,7 +99,7 @@ class Socket(ServerConnection):
         self._made = False
 
     def __del__(self) -> None:
-        # That TLS could not be agreed on is told to nobody: what was made for the connection is thrown away.
+        # A failed TLS handshake is reported to no callback: the objects of the connection are dropped.
         if not getattr(self, "_made", True):
             self.refusal = Refusal.TLS
             self._on_refused(self)

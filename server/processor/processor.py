@@ -128,8 +128,8 @@ class Processor(Drain):
 
     def _not_owner(self) -> None:
         super()._not_owner()
-        # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
-        # fresh start is cheaper.
+        # Another owner of the queue may have changed the cached values. A commit would notice that; a fresh start is
+        # cheaper.
         self._cache.forget()
 
     async def _claim(self) -> None:
@@ -164,7 +164,7 @@ class Processor(Drain):
             raise
         if isinstance(result, Committed):
             self._cache.written(work.changes.values)
-            # Somebody may mend it: the next message looks again.
+            # An operator may repair it: the next message reads again.
             self._cache.forget(self._corrupt)
             self._corrupt.clear()
             self._link.succeeded(self._name)
@@ -212,7 +212,7 @@ class Processor(Drain):
             *self._dead_letter_operations(dead_letters),
             *changes.operations,
             *self._forward_operations(forwarded),
-            # Last, so that who is woken finds everything; a wake-up that is lost costs a gateway's next sweep.
+            # Last, so that a woken gateway finds everything; a lost wake-up costs the wait for its next sweep.
             *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
         ]
         return Work(operations, changes, effects)

@@ -47,7 +47,7 @@ _pack = msgspec.msgpack.Encoder().encode
 class UnshardedQueue(RequestQueue):
     """The request queue of a system with shards, as seen by the router."""
 
-    # What goes to one shard of many should still make up whole batches there. Lua can unpack about 8,000 at once.
+    # Messages to one shard of many should still make up whole batches there. Lua can unpack about 8,000 at once.
     largest_batch = 8 * BATCH_MESSAGES
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

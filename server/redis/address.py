@@ -63,7 +63,7 @@ class Address:
             usable = not parts.query and not parts.fragment and re.fullmatch(r"(/\d*)?", parts.path)
             if not usable or not parts.hostname or parts.port == 0:
                 raise ValueError(url)
-            parts.hostname.encode("idna")  # what connecting will do with it; raises a ValueError
+            parts.hostname.encode("idna")  # connecting will parse it the same way; raises a ValueError
             return cls(url, ca)
         login, _, hosts = rest.partition("/")[0].rpartition("@")
         path = _SERVICE.fullmatch("/" + rest.partition("/")[2])
@@ -81,7 +81,7 @@ class Address:
     def options(self, reply_timeout: float) -> dict[str, Any]:
         """Settings of connections: no automatic retry by the client library, and a timeout on silence."""
         options = {
-            # redis-py would send a commit again whose reply was lost; see the queue for how that is settled.
+            # redis-py would repeat a commit whose reply was lost; the request queue settles that itself.
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "socket_timeout": reply_timeout,

@@ -136,7 +136,7 @@ class RedisWire:
             await self._connected()
 
     async def _connected(self) -> Replies:
-        # The other end may have closed it meanwhile: what would be sent over it would get nowhere.
+        # The peer may have closed it meanwhile, and commands would get lost.
         await self.close()
         connection = self._connection
         await connection.connect()
@@ -301,7 +301,7 @@ class RedisLink:
             case Reaction.RECONNECT | Reaction.MOVE:
                 for wire in wires:
                     await wire.close()
-                # Those in use belong to others, who find out for themselves.
+                # Connections in use belong to other callers, which notice the loss themselves.
                 for client in self._clients:
                     await client.connection_pool.disconnect(inuse_connections=False)
             case Reaction.WAIT:
@@ -331,7 +331,7 @@ class RedisLink:
         while not stop.is_set():
             with contextlib.suppress(builtins.TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_EVERY)
-            with contextlib.suppress(RedisError):  # no sentinel answers: what works goes on to be used
+            with contextlib.suppress(RedisError):  # no sentinel answers: keep a working connection
                 primary = await finder.primary()
                 stale = [wire for wire in self._wires if wire.peer not in {None, primary}]
                 if stale:

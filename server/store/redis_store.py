@@ -630,9 +630,9 @@ class RedisStateStore:
         return _decode(key, value, kind, operation, own_id)
 
     async def _save(self, key: str, record: R, operation: str, work_of: Callable[[str, R], _Work]) -> R:
-        # Too large is too large, whatever stands there.
+        # A record that is too large is refused before anything is read.
         self._encoded(key, record, operation)
-        # What was never stored is not looked for at first: the script finds out.
+        # An unknown record is not read first: the script notices an existing one.
         known_absent = record.version == 0
 
         async def read() -> Any:
@@ -714,7 +714,8 @@ class RedisStateStore:
                         turn.written = result.value
                         record: V = result.record
                         return record
-                    # Writers elsewhere: whoever waits longest has the least chance, so all wait at random.
+                    # Writers in other processes: the one that waits longest would have the least chance, so all wait at
+                    # random.
                     value = result.value
                     if number > 0:
                         await _pause(number)
@@ -871,7 +872,7 @@ def _state_error(error: RedisError, key: str, operation: str) -> StateError:
     text = str(error)
     if isinstance(error, RedisTimeoutError):
         return StateTimeout(key, f"no answer in time: {text}", operation)
-    # Redis before 7 wraps what a command inside a script said.
+    # Redis before 7 wraps the error of a command inside a script.
     if isinstance(error, ReadOnlyError) or "READONLY" in text or text.startswith(("MISCONF", "NOREPLICAS")):
         return StateReadOnly(key, text, operation)
     if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:

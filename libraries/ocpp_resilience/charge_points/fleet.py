@@ -140,7 +140,7 @@ class Fleet:
                 answer = await point.call(action, payload, limit=self._limit, message_id=message_id)
             except NotConnected:
                 if self._stopping.is_set():
-                    return None  # nobody knows whether it was applied; the model goes on with both
+                    return None  # of unknown outcome; the model follows both
                 continue
             except NoAnswer as late:
                 self.report.unanswered.append(str(late))

@@ -190,7 +190,7 @@ class FrameReport:
         alike: defaultdict[str, list[Reaction]] = defaultdict(list)
         for each in self.wrong:
             alike[each.kind].append(each)
-        # What was not sent at all is a consequence of the others.
+        # A frame that was not sent is a consequence of the others.
         ways = sorted(alike.values(), key=lambda way: (way[0].seen == NOT_SENT, -len(way)))
         shown = [f"{_names([each.case for each in way])}: {way[0].difference}" for way in ways]
         return f"{text}. {examples(shown, room=ROOM)}" if shown else text
@@ -480,7 +480,7 @@ async def _send(point: ChargePoint, case: FrameCase, limit: float) -> Reaction:
         code = None
         received = [frame for frame in received if frame.message_id != behind]
     if behind is None:
-        await point.disconnect()  # what is wrong with this connection is not to be blamed on the next frame
+        await point.disconnect()  # an error of this connection must not count against the next frame
     return _judge(case, received, code, answered_behind=behind is not None)
 
 

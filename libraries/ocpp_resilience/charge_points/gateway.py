@@ -143,7 +143,7 @@ def _context(login: Login) -> ssl.SSLContext:
         except OSError as error:
             raise UsageError(f"{login.certificate} holds no certificate with its key ({error}).") from None
     if login.tls is not None:
-        # What OpenSSL takes for unsafe has to be allowed before it can be offered.
+        # Versions that OpenSSL considers unsafe must be allowed before they can be offered.
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             context.minimum_version = context.maximum_version = ssl.TLSVersion[login.tls.value]

@@ -150,7 +150,7 @@ async def together(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(point)) for point in points]
     except* UsageError as refused:
-        # What cannot be used is the same for all of them.
+        # A usage error is the same for all of them.
         raise refused.exceptions[0] from None
     return [task.result() for task in tasks]
 

@@ -310,7 +310,7 @@ class ChargePoint:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(NotConnected(why))
-                # The caller that waits takes it; where none does any more, nobody has to be told.
+                # The waiting caller gets it; without one, the answer is late and ignored.
                 future.exception()
 
     # ---------------------------------------------------------------- its own messages

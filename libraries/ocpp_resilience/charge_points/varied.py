@@ -112,7 +112,7 @@ async def _repeat_session(point: ChargePoint, whole: RepeatedSessions, limit: fl
         await again("MeterValues", {"connectorId": 1, "transactionId": transaction, "meterValue": [value]})
     stop = {"transactionId": transaction, "idTag": "TEST-TAG", "meterStop": 2000, "timestamp": rfc3339()}
     await again("StopTransaction", stop)
-    # What was lost on the way may come again when all is over.
+    # A lost message may arrive again after the end.
     late = await point.call("StartTransaction", start, limit=limit)
     whole.sent_again += 1
     if late.accepted().get("transactionId") != transaction:

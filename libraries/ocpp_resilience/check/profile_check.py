@@ -299,7 +299,7 @@ class Checker:
     def _announcement(self) -> str:
         if not self.target.announcement.required:
             raise Undeclared("charge points are answered without (announcement.required is false)")
-        # Where nobody is answered at all, silence shows nothing.
+        # Without any answer at all, silence proves nothing.
         self._answered("Heartbeat", self._ids.charge_point())
         # The answer above came for a charge point that had been announced; this one was not.
         quiet = self._open_queue(None)

@@ -314,9 +314,9 @@ class CommandClient:
     def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         """An HTTP session over this connector, with the token; the caller closes it."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        # What is set in the environment of the test run (a proxy) has no say here.
+        # Settings in the environment of the test run (a proxy) are ignored.
         session = aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False)
-        # A GET whose connection broke is sent a second time otherwise: the charge point would get two commands. aiohttp
+        # Otherwise a GET is repeated after a broken connection, and the charge point would get two commands. aiohttp
         # has no public setting for that.
         session._retry_connection = False  # noqa: SLF001
         return session

@@ -196,7 +196,7 @@ def _server() -> Any:
 
 
 async def _memory(pending: int, end: str) -> MemoryReport:
-    await _fill_and_empty(min(pending, 1_000), "mixed")  # what is made once only is no part of what is measured
+    await _fill_and_empty(min(pending, 1_000), "mixed")  # objects that are made only once are not measured
     return await _fill_and_empty(pending, end)
 
 
@@ -247,7 +247,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     resident.append(_resident())
     used.append(_used())
     tracemalloc.stop()
-    # What is kept on purpose (ids that ended, for telling late answers from unknown ones) is part of what is left.
+    # Objects that are kept on purpose (ended ids, by which late answers are told from unknown ones) are included.
     del manager
     if unhandled:
         raise RuntimeError(f"{len(unhandled)} exceptions were left to the loop: {unhandled[0]}")
@@ -347,7 +347,7 @@ class _Tally:
             return
         self.outcomes[outcome] += 1
         allowed = {"resolve", "expire"} if way == "race" else {way}
-        # What the caller got has to agree with what the manager said of the answer.
+        # The caller's result must agree with the manager's report on the answer.
         if outcome not in allowed or delivered != (outcome == "resolve"):
             self.lost += 1
             said = "delivered" if delivered else "not delivered"

@@ -285,7 +285,7 @@ class GatewayStandIn:
         if self._changed is not None:
             self._changed.set()
         if self._blocked is not None:
-            # What waits at the lists of before begins anew, with the new ones.
+            # The wait at the earlier lists is restarted with the new ones included.
             await self._redis().execute_command("CLIENT", "UNBLOCK", self._blocked)
 
     async def _disconnect(self, charge_points: list[str]) -> None:
@@ -319,7 +319,7 @@ class GatewayStandIn:
                 await self._look_at(entries)
                 self.problem = None
             except (RedisError, OSError) as error:
-                # Redis may be away for a while; what is in the lists stays there.
+                # Redis may be down for a while; entries stay in the lists.
                 self.problem = f"Redis at {self.address} cannot be reached: {error}"
                 await asyncio.sleep(0.1)
 

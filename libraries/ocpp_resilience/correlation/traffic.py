@@ -181,7 +181,7 @@ class CommandTraffic:
             ledger.acknowledged(charge_point, name)
             ledger.answered(charge_point, name)
         elif command.answered:
-            # The ledger shows it twice: this one has no answer, and somebody else's came where nobody has asked for it.
+            # The ledger shows it twice: this command has no answer, and another one has an unexpected answer.
             report.mixed_up += 1
             self._show(command)
             ledger.acknowledged(charge_point, name)

@@ -236,7 +236,7 @@ def in_unit(measured: float | timedelta, unit: str) -> float:
     if isinstance(measured, timedelta):
         if unit not in LENGTHS_OF_TIME:
             raise UsageError(f"A length of time ({measured}) cannot be given in '{unit}'. Give a number of {unit}.")
-        # Microseconds are the resolution of a timedelta; the rest is what binary fractions add.
+        # Microseconds are the resolution of a timedelta; smaller parts come from binary fractions.
         return _plain(round(measured.total_seconds() / LENGTHS_OF_TIME[unit], 9))
     if isinstance(measured, bool) or not isinstance(measured, int | float) or not math.isfinite(measured):
         raise UsageError(f"A measured value has to be a finite number or a length of time, not {measured!r}.")

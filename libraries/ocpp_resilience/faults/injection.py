@@ -53,7 +53,7 @@ class Injector:
             if proven:
                 effect = proof
                 proven, proof = fault.reached(effect)
-                # Somebody may come while it lasts.
+                # Another client may connect while it lasts.
                 later = None if proven else lambda: fault.reached(effect)
         record = self.journal.begin(
             fault.name,

@@ -228,7 +228,7 @@ class Run:
                 ended = ENDS[row.action] or [name for name, _, _ in mine]
                 heal([entry for entry in mine if entry[0] in ended])
                 continue
-            if self.in_turn:  # what took longer than planned moves the rest
+            if self.in_turn:  # a late action delays the following ones
                 began = time.monotonic() - row.at
             # Only one fault of a kind at a time.
             heal([entry for entry in mine if entry[0] == row.action])

@@ -196,7 +196,7 @@ class Checker:
         elif message.outcome in {Op.OK, Op.FAIL} and record.op is not message.outcome:
             raise LedgerError(where, 0, f"{message} is '{record.op}', but was '{message.outcome}' before.")
         else:
-            # What was unknown at first may become known.
+            # An unknown outcome may become known later.
             message.outcome, message.reason = record.op, record.what
 
     def _invoke(self, key: tuple[str, str], record: Record) -> None:

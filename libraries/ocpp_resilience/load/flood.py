@@ -147,7 +147,7 @@ def _connect(url: str, subprotocol: str) -> socket.socket:
     if not head.startswith(b"HTTP/1.1 101 "):
         raise SystemExit(f"{url} answered {head.splitlines()[0].decode('latin-1') if head else 'nothing'}")
     connection.settimeout(None)
-    # The end resets the connection: what the gateway has not read yet is not to follow the flood.
+    # The end resets the connection, so that unread frames do not prolong the flood.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return connection
 

@@ -110,7 +110,7 @@ def one_session(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     answer = yield start
     while answer is None and plan.persistent:
         if actor.refused:
-            # That start must never come to anything: what is sent now is told from it by its meter.
+            # That start must never take effect: the new one differs from it in its meter.
             meter += 1
             session.meter_start = meter
             start = _start(meter)

@@ -219,7 +219,7 @@ def shown_url(url: str) -> str:
     """`url` without user and password."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # it is not one; what stands before its last @ may be secret all the same
+    except ValueError:  # not a URL; the part before its last @ may be secret all the same
         return url.rpartition("@")[2]
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 

@@ -89,7 +89,7 @@ class Facts:
         mine = Facts([each for key, each in self.tests.items() if key in keys])
         mine.runs = {each.run for each in mine.tests.values()}
         if not mine.runs:
-            # No test was heard of: what was noted of the suites says which run it was.
+            # Without facts about tests, those about the suites name the run.
             starts = {moment(each.start_time) for each in _suites_in(suite)} - {""}
             mine.runs = {each.run for each in self._suites.values() if each.start in starts}
         mine._suites = {key: each for key, each in self._suites.items() if each.run in mine.runs}

@@ -70,7 +70,7 @@ class RunReporter:
                 _tolerance()
                 _fails_on_regression()
             except UsageError as error:
-                # Whatever a listener raises is only logged, so every test that would pass fails for it, too.
+                # An exception of a listener is only logged, so every test that would pass is failed as well.
                 logger.error(str(error))
                 self._mistake = str(error)
         settings = self._find_settings()

@@ -81,13 +81,13 @@ def _add(found: Evidence, requirement: str, test: TestResult, measured: Sequence
         found.undecided.append(f"{said}{short(test.stopped)}")
         return
     if test.status == "NOT RUN":
-        # What kept a whole suite from running is one reason for all of its tests.
+        # The failure of a suite's setup is one reason for all of its tests.
         in_setup = any(each.where == "setup" for each in test.reasons)
         _add_reasons(found, "" if in_setup else said, test, test.reasons)
         return
     own = [each for each in test.reasons if each.requirement in {None, requirement}]
     if test.reasons and not own:
-        # The test stopped for the sake of another requirement; what it had measured of this one by then stands.
+        # The test stopped because of another requirement; its earlier measurements of this one stand.
         if measured and all(each.verdict != INCONCLUSIVE for each in measured):
             found.passed += 1
         else:

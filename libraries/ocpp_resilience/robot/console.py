@@ -98,7 +98,7 @@ class Console:
 
     def _run(self, stream: TextIO, stop: threading.Event) -> None:
         written = 0
-        # What is over at once needs no line.
+        # A keyword that ends at once needs no line.
         while not stop.wait(self._every):
             lines = [text for text in map(_said, list(self._shown)) if text]
             if _write(stream, _below([_fitting(text, stream) for text in lines], written)):

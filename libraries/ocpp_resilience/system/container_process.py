@@ -65,7 +65,7 @@ class ContainerProcess(ChildProcess):
             self._docker("pull", "--quiet", self.image)
         self.container = f"resilience-{uuid.uuid4().hex[:12]}"
         self._standing_still = False
-        # Values are handed over in the environment of `docker`: on the command line everybody could read them.
+        # Values are passed in the environment of `docker`: on the command line all users could read them.
         names = [word for name in environment or {} for word in ("--env", name)]
         run = ["docker", "run", "--rm", "--init", "--name", self.container, "--network", "host", *names]
         super().start([*run, self.image, *command], environment={**os.environ, **(environment or {})})

@@ -182,7 +182,7 @@ class OcppServer:
         }
         for name in ("http_port", "ws_port"):
             if self.target.uses_placeholder(name):
-                # The same ones at each start: who was connected finds it again.
+                # The same ports at each start, so that charge points can reconnect.
                 values[name] = self._given_ports.setdefault(name, free_port())
         return values
 
@@ -238,7 +238,7 @@ class OcppServer:
     def exited(self, when: str = "", *, seen: str = "") -> str:
         """A message that it exited, with the end of its output; `seen` is the earlier observation."""
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
-        # The line alone has to say what is wrong.
+        # The line alone has to state the problem.
         noticed = f" {seen.splitlines()[0]}" if seen.strip() else ""
         return f"{what}.{noticed}\n{self.process.output_tail()}"
 
@@ -319,7 +319,7 @@ class OcppServer:
             ServiceError: it does not run.
             WaitTimeout: it did not end in time; it was killed then.
         """
-        # What has ended already did so by itself.
+        # A process that has ended already ended by itself.
         self._ended_on_purpose = self.process.alive
         start = self.target.start
         if command := self.target.stop_command(self._placeholders() if start else {}):

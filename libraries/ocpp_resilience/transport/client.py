@@ -230,7 +230,7 @@ class QueueClient:
             if message.open and not self.strict:
                 message.leave_open()
             if self.through_gateway and message.charge_point is None:
-                # On a WebSocket everything has a sender, who may get an answer with the id -1.
+                # On a WebSocket every message has a sender, which may get an answer with the id -1.
                 message.charge_point, message.answerable = self.ids.charge_point(), None
             self._sent += 1
             message.number = self._sent

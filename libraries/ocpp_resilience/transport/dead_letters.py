@@ -129,7 +129,7 @@ class DeadLetterFilter:
 
 def spellings(data: bytes) -> set[str]:
     """Possible forms of the beginning of a message in a dead letter: systems show non-UTF-8 bytes differently."""
-    # Four bytes a character at most; what is cut in the middle of a character lies behind the part that is compared.
+    # Four bytes a character at most; a character that is cut lies behind the part that is compared.
     beginning = data[: 4 * RECOGNISED_CHARACTERS + 4]
     ways = [
         beginning.decode("utf-8", errors) for errors in ("replace", "backslashreplace", "ignore", "surrogateescape")

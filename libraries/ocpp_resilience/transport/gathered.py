@@ -162,7 +162,7 @@ class SharedListAnswers(GatheredAnswers):
         for name, length in due:
             known = self._read[name]
             if length > known:
-                # By their place from the end that does not grow: what is pushed meanwhile moves nothing.
+                # By their place from the end that does not grow, which a push does not change.
                 first, last = (-length, -known - 1) if self._left else (known, length - 1)
                 entries = self._client.lrange(name, first, last)
                 for entry in reversed(entries) if self._left else entries:

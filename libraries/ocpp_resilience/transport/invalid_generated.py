@@ -141,7 +141,7 @@ class InvalidMessages:
         """Mutations that are impossible in the system's message formats."""
         unfit: list[Callable[[str], _Draft]] = []
         if self._framed:
-            # The connection is the charge point; what is no UTF-8 costs it, whatever the message is.
+            # The connection identifies the charge point; invalid UTF-8 closes it.
             unfit += [self._bytes_inside, self._repeated_key, self._charge_point_id]
         if MessageFormat.ENVELOPE not in self._forms or not self._body.is_envelope:
             unfit += [self._envelope_field, self._charge_point_id]
@@ -207,7 +207,7 @@ class InvalidMessages:
     def _payload(self, action: str, form: MessageFormat) -> dict[str, Any]:
         payload = self._payloads.valid(action)
         if form is MessageFormat.FLAT:
-            # What DataTransfer calls so would be the message's own id in the flat form.
+            # DataTransfer's field of this name would be the message's own id in the flat form.
             payload.pop("messageId", None)
         return payload
 
@@ -237,7 +237,7 @@ class InvalidMessages:
         draft.open = chosen.open
         return draft
 
-    # No JSON, or JSON that is no message at all: nobody can be answered.
+    # No JSON, or JSON that is no message at all: no answer is possible.
 
     def _truncated(self, point: str) -> _Draft:
         data = encode_json(self._valid(point)[0])

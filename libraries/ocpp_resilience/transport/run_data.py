@@ -126,7 +126,7 @@ class RunData:
                 if message.connector is not None:
                     connectors.add(message.connector)
         new = [(point, connectors) for point, connectors in named.items() if point not in self._points]
-        # Those too whose answers were only read up to now: what they have is somebody else's.
+        # Also those whose answers were only read so far: their entries are foreign.
         self._answers.begin([point for point, _ in new])
         self._look(new)
         for point, connectors in named.items():

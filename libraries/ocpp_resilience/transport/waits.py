@@ -238,7 +238,7 @@ def wait_for_all(
         return True if missing == 0 else None
 
     def failure() -> str:
-        # What came in since the last look, which need not have been enough to be fetched.
+        # Answers since the last poll, which may have been too few to fetch.
         report = _judged_again(client, messages)
         summary, example = report.summary, report.explained.removeprefix(report.summary)
         return f"Not every message was answered: {summary}{_queue_note(client)}{example}"

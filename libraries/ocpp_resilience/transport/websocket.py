@@ -203,7 +203,7 @@ class WebSocketTransport(GatheredAnswers):
         pause = FIRST_PAUSE
         patience = 0.0
         if message.answerable is not False and (message.answerable or wire_id is not None):
-            # What is invalid may well be ignored by a lenient system; its answer is seen whenever it comes.
+            # A lenient system may ignore an invalid message; an answer is recorded whenever it comes.
             due = message.answerable and message.valid is not False
             patience = ANSWERS_AWAITED * self._target.timeouts.answer if due else MAYBE_ANSWERED
         while True:

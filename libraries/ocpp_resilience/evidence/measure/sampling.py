@@ -132,7 +132,7 @@ class Sampler:
         except ResilienceError as error:
             self.missed[source.what] = self.missed.get(source.what, (0, ""))[0] + 1, str(error)
             return
-        # Between asking and the answer; a slow answer would else be dated before what it tells of.
+        # Between request and answer; otherwise a slow answer would be dated too early.
         self._keep((at + time.monotonic()) / 2, seen)
 
     def _keep(self, at: float, seen: Look) -> None:

@@ -40,7 +40,7 @@ class Dialogue:
         self._unanswered = 0
         self._waiting = connection.untracked
         if not connection.untracked:
-            # The exchange that was under way: requests without a reply yet, and whatever is not complete.
+            # The exchange in progress: requests without a reply, and incomplete values.
             try:
                 for raw in self._up.feed(b"".join(connection.turn_up)):
                     if self._is_answered(words_of(raw)):

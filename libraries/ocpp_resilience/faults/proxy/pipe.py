@@ -76,7 +76,7 @@ class Pipe:
             return
         gone = [toxic for toxic in self._toxics if toxic not in toxics]
         names = {toxic.name for toxic in toxics}
-        # A stream with a hole in it is of no use to anybody.
+        # A stream with a hole in it is useless.
         if self.dropped and any(self._effects[toxic.name].drops for toxic in gone if toxic.name not in names):
             self.connection.close()
             return

@@ -22,7 +22,8 @@ def reordered(answered: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
         if entry.seq is None or id(entry) in seen:
             continue
         seen.add(id(entry))
-        # What its sender has given up waits for Redis, while a gateway answers the Heartbeats behind it itself.
+        # A message that its sender has given up waits for Redis, while a gateway answers the Heartbeats behind it
+        # itself.
         before = queued if entry.outcome is Op.UNKNOWN else latest
         if before is not None and before.seq is not None and entry.seq < before.seq:
             yield entry, before

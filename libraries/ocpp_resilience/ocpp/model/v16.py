@@ -406,7 +406,7 @@ class Model16:
                 energy = _energy(sample)
                 if energy is None:
                     continue
-                # What is not given has its default (section 7.33): it makes no other reading.
+                # A missing field has its default (section 7.33), which makes no other reading.
                 identity = at, sample.get("location", "Outlet"), sample.get("context", "Sample.Periodic")
                 if identity in transaction.counted:
                     continue

@@ -147,7 +147,7 @@ class ContainerRedis(RedisService):
                 return
 
     def _run(self) -> None:
-        # Ryuk would be one more image; the containers are removed here, whatever happens.
+        # Ryuk would be one more image; the containers are removed here in any case.
         testcontainers_config.ryuk_disabled = True
         with self._docker_errors("create"):
             _ask_docker()
@@ -291,7 +291,7 @@ class ContainerRedis(RedisService):
 
 def _ask_docker() -> None:
     """See that Docker answers; testcontainers would leave connections open where it does not."""
-    # With a version given, nothing is asked before `ping`, and the client can be closed whatever comes of it.
+    # With a version given, the first request is `ping`, and the client can be closed if it fails.
     client = docker.from_env(version=OLDEST_DOCKER_API, timeout=5)
     try:
         client.ping()

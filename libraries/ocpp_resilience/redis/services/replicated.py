@@ -94,7 +94,7 @@ class ReplicatedRedis(RedisService):
         if taken := sorted({"user", "masteruser", "masterauth", "replicaof"} & own.keys()):
             raise UsageError(f"{name}: {', '.join(taken)} cannot be set, the service sets it itself.")
         self._secret = secrets.token_hex(16)
-        # Without one, whoever is refused as another user may go on as the default user: nobody could be cut off.
+        # Without one, a client that is refused as another user may go on as the default user, and could not be cut off.
         own.setdefault("requirepass", secrets.token_hex(8))
         own |= {
             "user": f"{WATCHERS} on >{self._secret} ~* &* +@all",
@@ -313,7 +313,7 @@ class ReplicatedRedis(RedisService):
                 old.pause()
             case FailoverHow.PARTITION:
                 self._cut_off = old
-                # Their connections stay, and nothing is answered over them; what the replica is sent has to be cut.
+                # Their connections stay open without replies; the replica's connection must be closed.
                 old.command("ACL", "SETUSER", WATCHERS, "-@all", timeout=ASK_SECONDS)
                 old.command("CLIENT", "KILL", "TYPE", "replica", timeout=ASK_SECONDS)
             case FailoverHow.DEMOTE:
