@@ -73,8 +73,7 @@ class Lifecycle(Component):
         for name in settings:
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in known:
                 raise UsageError(
-                    f"`Start Server` has no argument '{name}'. Settings of the server are in capitals, for example "
-                    "LOG_LEVEL."
+                    f"`Start Server` has no argument '{name}'. Settings are in capitals, for example LOG_LEVEL."
                 )
         server = self._servers.find(alias)
         if server is not None and server.process.alive:

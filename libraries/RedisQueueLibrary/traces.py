@@ -94,11 +94,14 @@ class Traces(QueueComponent):
         return snapshot
 
     @keyword(tags=("queue", "getter", "cleanup"))
-    def get_key_changes(self, snapshot: KeySnapshot, *, alias: str = "queue") -> KeyDifference:
+    def get_key_changes(
+        self, snapshot: KeySnapshot, *, ignore: list[str] | None = None, alias: str = "queue"
+    ) -> KeyDifference:
         """Returns how the keys differ from a snapshot, without judging.
 
         Args:
             snapshot: the result of `Take Key Snapshot`. If it has values, these are compared too.
+            ignore: further keys that do not count, as at `Keys Should Equal Snapshot`.
             alias: which queue.
 
         Returns:
@@ -114,7 +117,7 @@ class Traces(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        difference = compare(snapshot, client.snapshot(values=bool(snapshot.values)), ignore=client.keys.own)
+        difference = compare(snapshot, client.snapshot(values=bool(snapshot.values)), ignore=client.ignored(ignore))
         logger.info(f"{difference}.")
         return difference
 
@@ -131,8 +134,8 @@ class Traces(QueueComponent):
 
         Args:
             snapshot: the result of `Take Key Snapshot`. If it has values, these have to be the same too.
-            ignore: further keys that do not count, as patterns with `*` and `?`. Keys that the system keeps for itself,
-                such as its counters, never count.
+            ignore: further keys that do not count: names in the target profile (`redis.keys`), such as `session`, and
+                patterns with `*` and `?`. Keys that the system keeps for itself, such as its counters, never count.
             timeout: how long keys with a lifetime may take to vanish.
             alias: which queue.
 
@@ -145,4 +148,4 @@ class Traces(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        waits.keys_should_equal(client, snapshot, ignore=[*client.keys.own, *(ignore or [])], timeout=timeout)
+        waits.keys_should_equal(client, snapshot, ignore=client.ignored(ignore), timeout=timeout)

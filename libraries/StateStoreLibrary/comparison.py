@@ -89,25 +89,6 @@ class Comparison(StateComponent):
             raise ExpectationFailed(f"{how_many}: {examples(found, room=ROOM)}.")
 
     @keyword(tags=("state", "getter"))
-    def count_differing_fields(self, first: object, second: object, *, ignore: list[str] | None = None) -> int:
-        """Returns in how many fields two records, or lists or mappings of records, differ; they are logged.
-
-        Args:
-            first: a record, or several.
-            second: the one to compare with.
-            ignore: fields that do not count, for example `version`.
-
-        Example:
-        ```robotframework
-        ${count}    Count Differing Fields    ${read}    ${saved}
-        ```
-        """
-        found = differences(first, second, ignore or ())
-        for each in found[:EXAMPLES]:
-            logger.info(each)
-        return len(found)
-
-    @keyword(tags=("state", "getter"))
     def get_differing_fields(self, read: object, written: object, *, ignore: list[str] | None = None) -> list[str]:
         """Returns the fields that differ between the written and the read record, each with both values.
 

@@ -321,12 +321,13 @@ What Cannot Be Done Is Said
     Run Keyword And Expect Error    EQUALS:There is no Server 'fake'; call `Start Server` first.
     ...    Get Health    alias=fake
     Start Fake
-    Run Keyword And Expect Error    EQUALS:Server 'fake' is running already. Use another alias for a second one.    Start Fake
+    Run Keyword And Expect Error    EQUALS:Server 'fake' is running already. Use another alias for a second one.
+    ...    Start Fake
     Run Keyword And Expect Error    EQUALS:There is no Server 'server'; there is only 'fake'.    Stop Server
     Run Keyword And Expect Error    STARTS:There is no bundled target profile 'nothing' (there are:
     ...    Start Server    ${REDIS}    target=nothing
     Run Keyword And Expect Error
-    ...    EQUALS:`Start Server` has no argument 'log_level'. Settings of the server are in capitals, for example LOG_LEVEL.
+    ...    EQUALS:`Start Server` has no argument 'log_level'. Settings are in capitals, for example LOG_LEVEL.
     ...    Start Server    ${REDIS}    log_level=debug
 
 What A Target Has Is Not Skipped

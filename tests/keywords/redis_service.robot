@@ -115,7 +115,7 @@ Settings Hold At Each Start
     Should Be Equal    ${reply}[1]    10485760
     Stop Redis    second
     Run Keyword And Expect Error
-    ...    EQUALS:Redis 'second' keeps its settings when it is started again: leave them out, or call `Remove Redis` first.
+    ...    EQUALS:Redis 'second' keeps its settings: leave them out, or call `Remove Redis` first.
     ...    Start Redis    second    maxmemory=20mb
     [Teardown]    Remove Redis    second
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from robot.api import deco, logger
 
 from ocpp_resilience.robot.facts import RECORDER
+from ocpp_resilience.robot.removed import removed_keywords
 from ocpp_resilience.robot.variables import robot_variable
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class KeywordLibrary(DynamicCore):
         self.cleanup = Cleanup()
         for component in components:
             component.library = self
-        super().__init__(components)
+        super().__init__([*components, removed_keywords(type(self).__name__)])
         # `@library(listener="SELF")` does nothing on a DynamicCore.
         self.ROBOT_LIBRARY_LISTENER = self
 

@@ -14,7 +14,7 @@ from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ledger import Ledger
 from ocpp_resilience.ocpp import Version, ocpp_version
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import KEY_PLACEHOLDERS, Target
 from ocpp_resilience.redis.connection import (
     AWAY,
     SOCKET_TIMEOUT,
@@ -503,6 +503,16 @@ class QueueClient:
     def wrote_something(self) -> bool:
         """Whether this run put something on the queue that was not removed again."""
         return self._data.exists
+
+    def ignored(self, further: Iterable[str] | None = None) -> list[str]:
+        """Patterns of keys that do not count in a comparison: the system's own, and `further` patterns or names."""
+        patterns = list(self.keys.own)
+        for each in further or ():
+            if self._target is None or each not in KEY_PLACEHOLDERS:
+                patterns.append(each)
+            elif getattr(self._target.redis.keys, each) is not None:
+                patterns.append(self._target.key_glob(each))
+        return patterns
 
     def snapshot(self, *, values: bool) -> KeySnapshot:
         """All keys of the databases in use, with their types."""
