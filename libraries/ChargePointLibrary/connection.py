@@ -19,6 +19,7 @@ from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words, wait_until
 
@@ -31,13 +32,14 @@ class Connection(ConnectingComponent):
     """Keywords that connect and disconnect charge points, and judge their connections."""
 
     @keyword(tags=("charge point", "connection"))
-    def use_gateway(self, url: str, *, target: str = "reference", alias: str = "gateway") -> None:
+    def use_gateway(self, url: str, *, target: str | None = None, alias: str = "gateway") -> None:
         """Says where charge points connect from now on.
 
         Args:
             url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`: `ws://host:port`, or
                 `wss://host:port` with TLS.
-            target: the target profile that has the path and the subprotocol: a name, or the path of a file.
+            target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
+                at `Start Server`.
             alias: the name of this gateway in the keywords that connect.
 
         Raises:
@@ -49,7 +51,7 @@ class Connection(ConnectingComponent):
         Use Gateway    ${url}
         ```
         """
-        gateway = Gateway(url, Target.load(target))
+        gateway = Gateway(url, Target.load(target_of(target)))
         if self._gateways.find(alias) is not None:
             self._gateways.remove(alias, self.cleanup)
         self._gateways.add(alias, gateway, self.cleanup)

@@ -25,7 +25,7 @@ from ocpp_resilience.profile import Target
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import output_folder, target_of
 from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
@@ -52,7 +52,7 @@ class Sampling(Component):
         every: timedelta = timedelta(milliseconds=500),
         redis_url: str | None = None,
         server_url: str | None = None,
-        target: str = "reference",
+        target: str | None = None,
         queues: list[str] | None = None,
         token: str = "",
         **processes: int | None,
@@ -71,7 +71,7 @@ class Sampling(Component):
             every: the time between two samples.
             redis_url: the Redis to look at, such as the result of `Get Redis Url`.
             server_url: the base of the HTTP API, such as the result of `Get Server Url`.
-            target: the target profile: a name, or the path of a file.
+            target: the target profile: a name, or the path of a file; by default as at `Start Server`.
             queues: the lists whose lengths together are the queue depth; the target's request queue if not given.
             token: sent to the server as bearer token, where it wants one.
             processes: names and process ids, such as `server=${pid}`; `${None}` for one that cannot be measured.
@@ -89,7 +89,7 @@ class Sampling(Component):
         ${memory}    Stop Sampling    server
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         sources: list[Source] = []
         if redis_url is not None:
             sources.append(RedisSource(redis_url, profile, queues or ()))

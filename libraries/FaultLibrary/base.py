@@ -54,6 +54,6 @@ class FaultKeywords(Component):
         self._state = state
 
     def _begin(
-        self, kind: type[InjectableFault], alias: str, *, target: str = "reference", **arguments: Any
+        self, kind: type[InjectableFault], alias: str, *, target: str | None = None, **arguments: Any
     ) -> FaultRecord:
         return self._state.begin(kind(self._state.subjects(alias, target=target), **arguments), alias)

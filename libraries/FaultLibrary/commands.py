@@ -22,7 +22,7 @@ class Commands(FaultKeywords):
         keys: list[str] | None = None,
         occurrence: int = 1,
         times: int = 1,
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "faults",
     ) -> FaultRecord:
         """Lets Redis run a command and cuts the connection before the client has its reply.
@@ -35,7 +35,7 @@ class Commands(FaultKeywords):
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
-            target: the target profile that describes the `commit`.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             alias: which proxy.
 
         Returns:
@@ -71,7 +71,7 @@ class Commands(FaultKeywords):
         keys: list[str] | None = None,
         occurrence: int = 1,
         times: int = 1,
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "faults",
     ) -> FaultRecord:
         """Cuts the connection in the middle of a reply.
@@ -81,7 +81,7 @@ class Commands(FaultKeywords):
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
-            target: the target profile that describes the `commit`.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             alias: which proxy.
 
         Returns:
@@ -120,7 +120,7 @@ class Commands(FaultKeywords):
         probability: float = 1.0,
         delay: timedelta = timedelta(0),
         error: str = "ERR injected fault",
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "faults",
     ) -> FaultRecord:
         """Disturbs chosen Redis commands.
@@ -135,7 +135,7 @@ class Commands(FaultKeywords):
             probability: the share of these that it falls on, 0 to 1.
             delay: how long, for `delay`.
             error: the text of the error, for `error`.
-            target: the target profile that describes the `commit`.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             alias: which proxy.
 
         Returns:

@@ -33,7 +33,7 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
     ) -> FaultRecord:
         """Begins any fault by its name, with its arguments as in a row of `Run Fault Schedule`.
 
@@ -46,7 +46,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that describes the `commit`.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Returns:
             The fault, for `Heal Fault`.
@@ -74,7 +74,7 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
         timeout: timedelta = LONGEST,
     ) -> list[FaultRecord]:
         """Carries out faults at set times and returns when the last one is healed.
@@ -91,7 +91,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that describes the `commit`.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             timeout: the longest wait for its end; it is broken off and healed then.
 
         Returns:
@@ -119,7 +119,7 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
     ) -> None:
         """Begins a fault schedule and returns at once; the test goes on beside it.
 
@@ -131,7 +131,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that describes the `commit`.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Raises:
             UsageError: a row is not understood, or another schedule runs at this proxy.
@@ -162,7 +162,7 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
     ) -> int:
         """Begins a schedule of faults made by chance, one after the other, and returns its seed.
 
@@ -178,7 +178,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that describes the `commit`.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Raises:
             UsageError: a name is not known, or another schedule runs at this proxy.

@@ -16,6 +16,7 @@ from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.faults.schedule import Run
 from ocpp_resilience.redis.services import EmbeddedRedis, ExternalRedis
 from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.robot.variables import target_of
 
 
 class FaultState:
@@ -37,7 +38,7 @@ class FaultState:
         return self._redis[path]
 
     def subjects(
-        self, alias: str, *, redis: str = "redis", server: str = "server", target: str = "reference"
+        self, alias: str, *, redis: str = "redis", server: str = "server", target: str | None = None
     ) -> Subjects:
         """The subjects of faults, looked up now in Robot Framework's own thread. A missing one fails the faults that
         need it."""
@@ -51,7 +52,7 @@ class FaultState:
             lambda: self.redis(alias),
             lambda: _needed(service, "RedisServiceLibrary", redis),
             lambda: _needed(system, "OcppServerLibrary", server),
-            target,
+            target_of(target),
         )
 
     def begin(self, fault: InjectableFault, alias: str) -> FaultRecord:

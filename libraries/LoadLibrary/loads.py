@@ -20,6 +20,7 @@ from ocpp_resilience.profile import Target
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.waiting import seconds
 
 OTHERS_LIMIT = 0.25
@@ -35,12 +36,13 @@ class Loads(Component):
         self._shop = workshop
 
     @keyword(tags=("load",))
-    def aim_load_at(self, url: str, *, target: str = "reference", redis: str | None = None) -> None:
+    def aim_load_at(self, url: str, *, target: str | None = None, redis: str | None = None) -> None:
         """Says where loads go from now on.
 
         Args:
             url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`.
-            target: the target profile that has the path and the subprotocol: a name, or the path of a file.
+            target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
+                at `Start Server`.
             redis: the URL of the Redis with the state; needed for comparing it with the charge points' transactions.
 
         Raises:
@@ -52,7 +54,7 @@ class Loads(Component):
         Aim Load At    ${url}
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         profile.gateway_path("")
         self._shop.aim = Aim(url.rstrip("/"), profile, redis)
 

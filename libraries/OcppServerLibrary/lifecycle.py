@@ -17,6 +17,7 @@ from ocpp_resilience.redis.services import RestartHow
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.waiting import in_words
 
@@ -34,7 +35,7 @@ class Lifecycle(Component):
         self,
         redis_url: str | Secret,
         *,
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "server",
         timeout: timedelta | None = None,
         **settings: Setting,
@@ -47,7 +48,7 @@ class Lifecycle(Component):
 
         Args:
             redis_url: the Redis that it works with.
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
             alias: the name of this server in the other keywords.
             timeout: the longest wait until it listens; the profile's if not given.
             settings: environment variables on top of the profile's, in capitals, for example `LOG_LEVEL=debug`;
@@ -68,7 +69,7 @@ class Lifecycle(Component):
         Start Server    ${redis}    alias=second    LOG_LEVEL=debug    MAX_MESSAGE_BYTES=4096
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         known = profile.start.environment if profile.start else {}
         for name in settings:
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in known:

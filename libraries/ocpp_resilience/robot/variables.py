@@ -27,6 +27,11 @@ def chosen_for_the_run(name: str) -> str | None:
     return robot_variable(name) or os.environ.get(name) or None
 
 
+def target_of(given: str | None) -> str:
+    """The name or path of a target profile: the given one, else the run's variable `TARGET`, else `reference`."""
+    return given or robot_variable("TARGET") or "reference"
+
+
 def output_folder() -> Path | None:
     """Robot's output folder, `None` outside Robot Framework."""
     folder = robot_variable("OUTPUT DIR")
