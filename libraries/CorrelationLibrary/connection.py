@@ -34,7 +34,7 @@ class Connection(LineComponent):
         Args:
             redis_url: where Redis is.
             server_url: the base of the HTTP API, as `Get Server Url` gives it.
-            target: the system under test: a bundled target profile, or the path of one; by default as at `Start Server`.
+            target: a bundled target profile, or the path of one; by default as at `Start Server`.
             alias: the name in the other keywords.
             token: the API token, where the system asks for one.
 
