@@ -140,7 +140,7 @@ class TestLoading:
             (
                 '"SIGTERM to the end"',
                 '" "',
-                "R13.3: threshold 'shutdown': field 'measures': expected what was measured",
+                "R13.3: threshold 'shutdown': field 'measures': expected the measured quantity",
             ),
             ("shutdown:", "Shut-Down:", "R13.3: threshold 'Shut-Down': a name has lower-case letters"),
             ("  - id: R13.5", "  - 7\n  - id: R13.5", "requirement number 2: expected fields, got 7."),

@@ -76,7 +76,7 @@ class FaultRegistry:
 
     def table(self, place: Place) -> str:
         """The faults of one place as a table of Markdown, for the guide."""
-        rows = ["| fault | arguments | what the system sees | proof |", "|---|---|---|---|"]
+        rows = ["| fault | arguments | effect on the system | proof |", "|---|---|---|---|"]
         for name in self.names(place):
             kind = self.by_name[name]
             mark = " ¹" if kind.own_proxy_only else ""
