@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Test 15: what is known of charge points, connectors, transactions and configuration is kept, whole,
-...               for any number of writers, whatever happens to Redis.
+Documentation     Test 15: the records of charge points, connectors, transactions and configuration are kept, whole, for
+...               any number of writers, through all failures of Redis.
 ...
-...               The store is used as the programs of a back end use it, and the keys behind it are looked at.
+...               The store is used as the programs of a back end use it, and the keys behind it are checked.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/state.resource
@@ -58,7 +58,7 @@ Deleting A Charge Point Takes Everything With It
     Nothing Should Be Left Since    R15.1    ${before}
 
 A Transaction That Messages Start And Stop Is Active And Then Completed
-    [Documentation]    What the server has made of the messages is read where it keeps it.
+    [Documentation]    The server's record is read where the profile says.
     [Tags]    R15.1    R15.2
     [Setup]    The System Is Well And Its State Can Be Read
     ${boot} =    Queue Message    BootNotification    chargePointVendor=V    chargePointModel=M
@@ -71,8 +71,8 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     The Transaction Should Be    ${id}    completed    meter_stop=${900}
 
 A Charge Point Cannot Change What Is Not Its Own
-    [Documentation]    Stops and meter values for a transaction that runs at another charge point, one that is over, and
-    ...    one that there never was.
+    [Documentation]    Stops and meter values for a transaction that runs at another charge point, a finished one, and
+    ...    one that never existed.
     [Tags]    R15.9
     [Setup]    The System Is Well And Its State Can Be Read
     ${attempts} =    Queue Messages For Foreign Transactions    10
@@ -157,8 +157,8 @@ A Value Over The Limit Is Refused And Nothing Is Written
     Nothing Should Have Been Written Since    R15.6    ${before}
 
 Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done
-    [Documentation]    Five writes, most of them to several keys at once, under each of four failures. Those that were
-    ...    refused have changed nothing; those without an answer are there as a whole or not at all.
+    [Documentation]    Five writes, most of them to several keys at once, under each of four failures. Refused writes
+    ...    have changed nothing; those without an answer are there as a whole or not at all.
     [Tags]    R15.7
     [Setup]    The System Is Well And Redis Is Ours
     ${known} =    New Charge Point Id
@@ -191,7 +191,7 @@ Only Documented Keys Exist, Each With Its Type And Lifetime
     Keys Should Have Documented Types And Lifetimes    foreign=${FOREIGN KEYS}
 
 The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifetime
-    [Documentation]    Sessions, connections and what a gateway keeps for itself.
+    [Documentation]    Sessions, connections and the gateway's own keys.
     [Tags]    R15.8
     [Setup]    Charge Points Can Connect And All Keys Are Documented
     Connect Charge Points    10
