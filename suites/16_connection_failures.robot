@@ -48,7 +48,7 @@ The Server Starts With The Wrong Password And Connects When It Is Right
     Heal All    alias=stranger
     The Server Connects When Redis Appears    stranger    ${url}
     [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND
-    ...    Remove Fault Proxy    stranger
+    ...    Remove Fault Proxy    alias=stranger
 
 A Connection That Is Lost In Operation Is Made Again
     [Documentation]    Under traffic the network to Redis is cut, or Redis ends, in order or by kill -9; then it is

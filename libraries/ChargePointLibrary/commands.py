@@ -118,7 +118,7 @@ class Commands(PointComponent):
         background.call(configuration.__setitem__, key, Setting(value, readonly=readonly))
 
     @keyword(tags=("charge point", "command", "getter"))
-    def get_charge_point_configuration(self, alias: str = ALIAS) -> dict[str, str]:
+    def get_charge_point_configuration(self, *, alias: str = ALIAS) -> dict[str, str]:
         """Returns the configuration of a charge point, as changed by the commands that it got.
 
         Args:

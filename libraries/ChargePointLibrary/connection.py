@@ -115,7 +115,7 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection"))
     def reconnect_charge_point(
-        self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+        self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> None:
         """Reconnects a charge point; its configuration and its received frames are kept.
 
@@ -182,7 +182,7 @@ class Connection(ConnectingComponent):
         return [point.id for point in made]
 
     @keyword(tags=("charge point", "connection"))
-    def disconnect_charge_point(self, alias: str = ALIAS, *, code: int = 1000, reason: str = "") -> None:
+    def disconnect_charge_point(self, *, alias: str = ALIAS, code: int = 1000, reason: str = "") -> None:
         """Ends the connection of a charge point with a closing handshake.
 
         Args:
@@ -231,7 +231,7 @@ class Connection(ConnectingComponent):
         self._points.forget(points)
 
     @keyword(tags=("charge point", "connection", "fault"))
-    def cut_off_charge_point(self, alias: str = ALIAS) -> None:
+    def cut_off_charge_point(self, *, alias: str = ALIAS) -> None:
         """Cuts the connection of a charge point without a closing handshake, as when its power fails.
 
         Args:
@@ -354,7 +354,7 @@ class Connection(ConnectingComponent):
         return None
 
     @keyword(tags=("charge point", "connection", "check"))
-    def charge_point_should_be_connected(self, alias: str = ALIAS) -> None:
+    def charge_point_should_be_connected(self, *, alias: str = ALIAS) -> None:
         """Fails unless a charge point is connected now.
 
         Args:
@@ -397,7 +397,7 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection", "check"))
     def charge_point_should_be_disconnected(
-        self, alias: str = ALIAS, *, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
+        self, *, alias: str = ALIAS, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
     ) -> int:
         """Waits until a charge point has no connection any more, and returns the close code.
 
@@ -458,7 +458,7 @@ class Connection(ConnectingComponent):
         return self._ids.charge_points
 
     @keyword(tags=("charge point", "connection", "getter"))
-    def get_connection_time(self, alias: str = ALIAS) -> timedelta:
+    def get_connection_time(self, *, alias: str = ALIAS) -> timedelta:
         """Returns how long the last connection of a charge point lasted, or has lasted up to now.
 
         Args:

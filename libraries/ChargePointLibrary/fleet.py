@@ -91,7 +91,7 @@ class Fleets(ConnectingComponent):
         return list(made)
 
     @keyword(tags=("charge point", "send", "load", "transaction"))
-    def stop_charging_fleet(self, alias: str = "fleet") -> FleetReport:
+    def stop_charging_fleet(self, *, alias: str = "fleet") -> FleetReport:
         """Lets each charge point of a fleet finish its current message, and returns the outcome of all messages.
 
         Nothing is judged here. The charge points stay connected, and their frames are kept.

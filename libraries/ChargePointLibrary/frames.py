@@ -21,7 +21,7 @@ class Frames(PointComponent):
     """Reading the frames."""
 
     @keyword(tags=("charge point", "frames", "getter"))
-    def mark_frames(self, alias: str = ALIAS) -> int:
+    def mark_frames(self, *, alias: str = ALIAS) -> int:
         """Returns the number of the newest frame of a charge point, for `since` of other keywords.
 
         Args:
@@ -39,8 +39,8 @@ class Frames(PointComponent):
     @keyword(tags=("charge point", "frames", "getter"))
     def received_frames(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         kind: MessageType | None = None,
         action: str | None = None,
         since: int | Frame = 0,
@@ -64,8 +64,8 @@ class Frames(PointComponent):
     @keyword(tags=("charge point", "frames", "getter"))
     def sent_frames(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         kind: MessageType | None = None,
         action: str | None = None,
         since: int | Frame = 0,

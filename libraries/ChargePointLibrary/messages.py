@@ -27,8 +27,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send"))
     def boot(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         vendor: str = "Acceptance",
         model: str = "Test",
         timeout: timedelta = ANSWER_TIMEOUT,
@@ -58,7 +58,7 @@ class Messages(PointComponent):
         return call(self._points.get(alias), "BootNotification", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
-    def send_heartbeat(self, alias: str = ALIAS, *, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
+    def send_heartbeat(self, *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
         """Sends a Heartbeat and returns the payload of the answer.
 
         Args:
@@ -318,8 +318,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send", "transaction"))
     def charge_whole_session(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         connector: int = 1,
         id_tag: str = "TEST-TAG",
         meter_start: int = 1000,
@@ -368,7 +368,7 @@ class Messages(PointComponent):
         return session
 
     @keyword(tags=("charge point", "send", "invalid"))
-    def send_raw_frame(self, data: str | bytes, alias: str = ALIAS) -> Frame:
+    def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
         """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
 
         Args:

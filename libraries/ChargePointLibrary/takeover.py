@@ -29,8 +29,8 @@ class Takeover(ConnectingComponent):
     @keyword(tags=("charge point", "send"))
     def send_again(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         reconnect: bool = True,
         new_message_id: bool = False,
         timeout: timedelta = ANSWER_TIMEOUT,
@@ -68,7 +68,7 @@ class Takeover(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection", "fault"))
     def reconnect_as_ghost(
-        self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+        self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> Ghost:
         """Connects a charge point again while its older connection stays open, as after a power failure.
 

@@ -47,8 +47,8 @@ class Sampling(Component):
     @keyword(tags=("load", "measurement"))
     def start_sampling(
         self,
-        alias: str = "sampling",
         *,
+        alias: str = "sampling",
         every: timedelta = timedelta(milliseconds=500),
         redis_url: str | None = None,
         server_url: str | None = None,

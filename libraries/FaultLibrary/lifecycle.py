@@ -117,7 +117,7 @@ class Lifecycle(Component):
         return RedisAddress(url)
 
     @keyword(tags=("fault", "getter"))
-    def get_fault_proxy_url(self, alias: str = "faults") -> str:
+    def get_fault_proxy_url(self, *, alias: str = "faults") -> str:
         """Returns the URL of Redis or of the gateway through a fault proxy.
 
         Args:
@@ -131,7 +131,7 @@ class Lifecycle(Component):
         return self._state.paths.get(alias).url
 
     @keyword(tags=("fault", "lifecycle"))
-    def remove_fault_proxy(self, alias: str = "faults") -> None:
+    def remove_fault_proxy(self, *, alias: str = "faults") -> None:
         """Heals everything and ends a fault proxy; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.

@@ -45,8 +45,8 @@ class Capacity(Component):
     @keyword(tags=("load", "measurement"))
     def find_capacity(
         self,
-        alias: str = "capacity",
         *,
+        alias: str = "capacity",
         profile: Profile = Profile.HEARTBEAT,
         charge_points: int | None = None,
         start: float = 200,

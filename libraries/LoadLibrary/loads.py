@@ -152,8 +152,8 @@ class Loads(Component):
     @keyword(tags=("load",))
     def start_load(
         self,
-        alias: str = "load",
         *,
+        alias: str = "load",
         profile: Profile | LoadProfile = Profile.HEARTBEAT,
         schedule: LoadSchedule | None = None,
         rate: float | None = None,
@@ -233,7 +233,7 @@ class Loads(Component):
         return msgspec.structs.replace(schedule, pause=pause, messages=messages)
 
     @keyword(tags=("load", "wait"))
-    def wait_for_load(self, alias: str = "load", *, timeout: timedelta | None = None) -> LoadResult:
+    def wait_for_load(self, *, alias: str = "load", timeout: timedelta | None = None) -> LoadResult:
         """Waits until a load has ended, and returns its result.
 
         Args:
@@ -258,7 +258,7 @@ class Loads(Component):
         return _report(run.name, self._shop.ended(run, timeout))
 
     @keyword(tags=("load",))
-    def run_load(self, alias: str = "load", **options: Any) -> LoadResult:
+    def run_load(self, *, alias: str = "load", **options: Any) -> LoadResult:
         """Runs a load to its end, and returns its result.
 
         Args:
@@ -279,12 +279,12 @@ class Loads(Component):
         Log    ${load.latency.p99} ms
         ```
         """
-        self.start_load(alias, **converted(options))
+        self.start_load(alias=alias, **converted(options))
         run = self._shop.loads.get(alias)
         return _report(run.name, self._shop.ended(run, None))
 
     @keyword(tags=("load",))
-    def stop_load(self, alias: str = "load", *, timeout: timedelta = timedelta(seconds=40)) -> LoadResult:
+    def stop_load(self, *, alias: str = "load", timeout: timedelta = timedelta(seconds=40)) -> LoadResult:
         """Stops a load in order and returns its result: no new sessions begin, running ones are finished.
 
         Args:
@@ -307,7 +307,7 @@ class Loads(Component):
         return _report(run.name, self._shop.ended(run, timeout, stop=True))
 
     @keyword(tags=("load", "getter"))
-    def get_load_progress(self, alias: str = "load") -> dict[str, Any]:
+    def get_load_progress(self, *, alias: str = "load") -> dict[str, Any]:
         """Returns how far a load is.
 
         Args:

@@ -23,8 +23,8 @@ class Lifecycle(Component):
     @keyword(tags=("redis", "lifecycle"))
     def start_redis(
         self,
-        alias: str = "redis",
         *,
+        alias: str = "redis",
         service: ServiceKind = ServiceKind.EMBEDDED,
         append_only: AppendOnly = AppendOnly.ALWAYS,
         server: str | None = None,
@@ -59,7 +59,7 @@ class Lifecycle(Component):
         Example:
         ```robotframework
         ${url}    Start Redis
-        ${url}    Start Redis    small    append_only=off    maxmemory=10mb
+        ${url}    Start Redis    alias=small    append_only=off    maxmemory=10mb
         ```
         """
         words = {name: str(value) for name, value in settings.items()}
@@ -90,7 +90,7 @@ class Lifecycle(Component):
         return found.url()
 
     @keyword(tags=("redis", "lifecycle"))
-    def ensure_redis_is_running(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> bool:
+    def ensure_redis_is_running(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> bool:
         """Starts Redis again if it was stopped or killed, lets it run on if it was paused, and else does nothing.
 
         Meant for setups: the next test finds Redis at work, whatever the state after the last one.
@@ -119,7 +119,7 @@ class Lifecycle(Component):
         return True
 
     @keyword(tags=("redis", "lifecycle"))
-    def stop_redis(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> None:
+    def stop_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> None:
         """Lets Redis end in order (SIGTERM) and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
@@ -138,7 +138,7 @@ class Lifecycle(Component):
         report(self._services.get(alias).name, self._services.get(alias).stop(timeout))
 
     @keyword(tags=("redis", "lifecycle", "fault"))
-    def kill_redis(self, alias: str = "redis") -> None:
+    def kill_redis(self, *, alias: str = "redis") -> None:
         """Ends Redis at once (kill -9), paused or not, and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
@@ -180,7 +180,7 @@ class Lifecycle(Component):
         report(self._services.get(alias).name, self._services.get(alias).restart(how, timeout))
 
     @keyword(tags=("redis", "lifecycle"))
-    def remove_redis(self, alias: str = "redis", *, missing_ok: bool = False) -> None:
+    def remove_redis(self, *, alias: str = "redis", missing_ok: bool = False) -> None:
         """Ends Redis in any state, and removes its data; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.

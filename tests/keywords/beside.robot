@@ -38,7 +38,7 @@ A Proxy That Goes Leaves The Schedules Of The Others Alone
     Start Fault Proxy    ${redis}    alias=short-lived
     Start Fault Schedule    at 0 s    latency 30 ms for 5 s    alias=other
     ${fault} =    Wait For Next Fault    alias=other
-    Remove Fault Proxy    short-lived
+    Remove Fault Proxy    alias=short-lived
     Should Be Equal    ${fault.ended}    ${None}
     Fault Schedule Should End    alias=other
 

@@ -66,7 +66,7 @@ What Needs A Redis Is Refused Before A Gateway
     Run Keyword And Expect Error
     ...    *'read-only' needs a fault proxy before a Redis; Fault proxy 'edge' is not.
     ...    Run Fault Schedule    at 0 s    read-only    alias=edge
-    [Teardown]    Remove Fault Proxy    edge
+    [Teardown]    Remove Fault Proxy    alias=edge
 
 A Fault That Is Over At Once Is Proven Too
     ${reset} =    Reset Connections

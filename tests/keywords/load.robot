@@ -38,10 +38,10 @@ What The State Kept Is Compared With What Charge Points Know
     Should Contain    ${state.inconsistent}[0]    the charge point knows -1
 
 A Load Can Be Stopped And Watched
-    Start Load    background    duration=5 minutes    profile=mix    charge_points=5
-    ${progress}    Get Load Progress    background
+    Start Load    alias=background    duration=5 minutes    profile=mix    charge_points=5
+    ${progress}    Get Load Progress    alias=background
     Should Be Equal    ${progress}[connected]    ${5}
-    ${load}    Stop Load    background
+    ${load}    Stop Load    alias=background
     Should Be True    ${load.duration} < 300
 
 Commands Go On While Charge Points Charge, And Complete Each Other's Ledger
