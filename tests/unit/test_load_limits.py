@@ -147,7 +147,9 @@ def test_a_generator_without_ports_says_so() -> None:
 @LINUX
 def test_a_generator_takes_ports_of_several_addresses() -> None:
     connected, saturated, failures = _with_few_ports()
-    assert (connected, saturated, failures) == (40, [], [])
+    assert (connected, failures) == (40, [])
+    # A busy machine may make the generator late, which it says, too.
+    assert [limit for limit in saturated if "port" in limit] == []
 
 
 @pytest.mark.parametrize(("lateness", "reasons"), [(None, 2), (0.05, 0), (0.02, 1)])

@@ -1,4 +1,4 @@
-"""What a load is made of, as keywords give it: a profile says what charge points do, a schedule when they do it."""
+"""The parts of a load in keywords: a profile is the behaviour of charge points, a schedule their timing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ocpp_resilience.load.plan import Arrivals, Model, Profile, Stage
 
 
 class LoadProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What charge points do; see the attributes of `Plan`."""
+    """The behaviour of charge points; see the attributes of `Plan`."""
 
     activity: Profile = Profile.HEARTBEAT
     sessions: int | None = None
@@ -28,7 +28,7 @@ class LoadProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When charge points send. With a `rate` the model is open, without one it is closed.
+    """The timing of charge points. With a `rate` the model is open, without one it is closed.
 
     Attributes:
         rate: messages a second of all charge points together.
@@ -52,10 +52,10 @@ class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
     lateness: float | None = None
 
     def check(self) -> None:
-        """Refuse what does not go together.
+        """Raise an error for arguments that exclude each other.
 
         Raises:
-            UsageError: says what.
+            UsageError: the message names the arguments.
         """
         if self.rate is not None and self.seconds is None:
             raise UsageError("A load with a rate needs a duration.")
