@@ -35,9 +35,9 @@ from server.store.transaction_ids import TransactionIds
 logger = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 4.0
-"""What a shutdown may take before tasks are cancelled; a batch at hand is committed long before."""
+"""Grace period in seconds of a shutdown, after which tasks are cancelled; a batch is committed long before."""
 SHUTDOWN_SECONDS_AWAY = 2.0
-"""The same while Redis is away: whoever waits for it waits in vain."""
+"""The same while Redis is away: a task that waits for it waits in vain."""
 
 
 class Part(Protocol):

@@ -146,7 +146,7 @@ class HealthWatch(Component):
 
         Args:
             expected: `healthy` or `degraded`.
-            at_least: the shortest time that it has to have been watched; what is left of that is waited for.
+            at_least: the shortest time of the watch; the keyword waits for the rest of it.
             alias: which server.
 
         Returns:
