@@ -12,6 +12,7 @@ from ocpp_resilience.faults.kinds.disturb_command import Action, DisturbCommand,
 from ocpp_resilience.faults.kinds.lose_reply import LoseReply
 from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.variables import target_of
 
 
 class Commands(FaultKeywords):
@@ -68,11 +69,11 @@ class Commands(FaultKeywords):
         )
 
     @keyword(tags=("fault", "getter"))
-    def get_named_writes(self, *, target: str = "reference") -> list[str]:
+    def get_named_writes(self, *, target: str | None = None) -> list[str]:
         """Returns the names that a target profile gives to writes of its system, for `Lose The Reply To`.
 
         Args:
-            target: the target profile.
+            target: the target profile; that of the run if not given.
 
         Returns:
             `commit`, if the profile has `redis.commit`, and the names in `redis.writes`.
@@ -85,7 +86,7 @@ class Commands(FaultKeywords):
         END
         ```
         """
-        redis = Target.load(target).redis
+        redis = Target.load(target_of(target)).redis
         return [*([COMMIT] if redis.commit else []), *redis.writes]
 
     @fault_keyword(CutMidReply, "Cut Mid-Reply")
