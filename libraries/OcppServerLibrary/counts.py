@@ -35,7 +35,8 @@ class CountsKept(Component):
 
         Returns:
             `processed` (messages by action), `invalid` (messages by error code), `connections`, `depth` (messages that
-            wait, by the metrics) and `health_depth` (by the health document); `None` for what is not named there.
+            wait, by the metrics), `health_depth` (by the health document) and `reconnects` (how often Redis came back,
+            by the health document); `None` for what is not named there.
 
         Raises:
             LacksCapability: the target publishes no metrics.
@@ -63,7 +64,7 @@ class CountsKept(Component):
         """Returns in which numbers metrics and health differ from the messages that were queued since a mark.
 
         Valid messages count as processed by their action, invalid ones as set aside by their error code, and none waits
-        any more.
+        any more. The time in the health document is that of the test.
 
         Args:
             mark: what `Get Counts` returned before the messages were queued. Nobody else may have sent any since.
@@ -90,10 +91,12 @@ class CountsKept(Component):
         sent = [message for group in messages for message in group]
         processed = Counter(message.action or "" for message in sent if message.valid is True)
         invalid = Counter(message.expected_code or "" for message in sent if message.valid is False)
-        strict = self._servers.get(alias).target.strict and not any(message.open for message in sent)
+        target = self._servers.get(alias).target
+        strict = target.strict and not any(message.open for message in sent)
 
         def problems(now: Counts) -> list[str]:
             found = [*now.processed_since(mark, processed), *now.depths(0)]
+            found += now.clock_problems(target.behaviour.clock_tolerance)
             if strict:
                 found += now.invalid_since(mark, invalid)
             if connections is not None and now.connections not in {None, connections}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from catalogue import defect
@@ -154,6 +155,21 @@ def messages_are_lost_when_scripts_are_gone() -> None:
         return await sound.run(execute, keys, arguments)
 
     request_queue._commit = commit
+
+
+@defect("R16.13", SCRIPTS, says=r"storing a key, its script forgotten: .*503 != 200")
+def the_store_gives_up_when_its_script_is_gone() -> None:
+    """The store of the HTTP API sends its script once; a key is refused when Redis has forgotten it."""
+    sound = redis_store._write
+    known: list[bool] = []
+
+    async def run(execute: Any, keys: Any, arguments: Any) -> Any:
+        if not known:
+            known.append(True)
+            return await sound.run(execute, keys, arguments)
+        return await execute("EVALSHA", sound._digest, len(keys), *keys, *arguments)
+
+    redis_store._write = SimpleNamespace(run=run)
 
 
 @defect("R16.13", SILENT, says=r"is listed 0 times as connected.* unknown_again: required == 0", longest_wait=30.0)

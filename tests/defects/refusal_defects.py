@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from catalogue import defect
-from connection_defects import PARTIAL
+from connection_defects import CONNECTED, PARTIAL
 from fleet_defects import LONG, LONGEST_ANSWER
 from redis.exceptions import RedisError, ResponseError
 
@@ -14,12 +14,14 @@ from server import app
 from server.api import service, state
 from server.api.http import Json, Operation
 from server.gateway.call_queue import CallQueue
-from server.gateway.session import Entry
+from server.gateway.session import Entry, Session
+from server.gateway.session_registry import SessionRegistry
 from server.ocpp import frames
 from server.redis.link import RedisLink
 from server.store.base import StateError
 from server.store.redis_store import RedisStateStore
 
+STOPPED = "The Server Is Stopped Under Traffic And Loses Nothing"
 ENDS = "The Server Ends In Order Without Redis"
 
 REFUSED = r"^(read-only|out of memory|no replicas|failed snapshot|disk full)\b.*"
@@ -92,6 +94,30 @@ def calls_that_cannot_be_queued_are_answered_as_done() -> None:
                 self.done(entry.session, entry.message_id)
 
     CallQueue.give_up = give_up
+
+
+@defect("R16.6", CONNECTED, says=r"R16\.6 miscounted_reconnects: required == 0")
+def outages_are_not_counted() -> None:
+    """The health document says that Redis has never come back."""
+    sound = RedisLink.succeeded
+
+    def succeeded(self: RedisLink, by: str) -> None:
+        sound(self, by)
+        self.reconnects = 0
+
+    RedisLink.succeeded = succeeded
+
+
+@defect("R16.8", STOPPED, says=r"Still registered: .* R16\.8 sessions_left: required == 0")
+def sessions_outlive_a_server_that_ends() -> None:
+    """A gateway that ends in order leaves its sessions in the registry until they expire."""
+    sound = SessionRegistry.disconnected
+
+    def disconnected(self: SessionRegistry, session: Session) -> None:
+        if session.connection.close_code != 1001:
+            sound(self, session)
+
+    SessionRegistry.disconnected = disconnected
 
 
 @defect("R16.8", ENDS, says=r"R16\.8 shutdown: required < 5 s|did not (end|exit)|was killed")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from ocpp_resilience.clock import rfc3339
@@ -204,13 +205,26 @@ def test_a_key_whose_caller_was_told_nothing_is_as_before_or_stored() -> None:
 # ------------------------------------------------------------------ counts
 
 
+DEPTH = Target.load("reference").http.counts.__class__(health_depth="queue.depth")
+
+
 def counts(heartbeats: int = 0, refused: int = 0, *, depth: int = 0, document: int = 0) -> Counts:
     text = (
         f'ocpp_messages_processed_total{{action="Heartbeat"}} {heartbeats}\n'
         f'ocpp_messages_invalid_total{{code="NotImplemented"}} {refused}\n'
         f"ocpp_connections 3\nocpp_queue_depth {depth}\n"
     )
-    return counts_of(Target.load("reference"), parse_metrics(text), {"queue": {"depth": document}})
+    health = {"queue": {"depth": document}, "redis": {"reconnects": 2}, "timestamp": rfc3339()}
+    return counts_of(Target.load("reference"), parse_metrics(text), health)
+
+
+def test_the_time_of_health_is_that_of_the_test() -> None:
+    seen = counts()
+    assert seen.reconnects == 2
+    assert seen.clock_problems(1) == []
+    assert Counts(clock=-3600.0).clock_problems(2) == [
+        "the health document gives a time that differs by -3600.0 s from that of the test"
+    ]
 
 
 def test_counts_are_compared_by_their_growth() -> None:
@@ -235,5 +249,8 @@ def test_a_gauge_or_field_that_is_named_has_to_be_there() -> None:
     target = Target.load("reference")
     with pytest.raises(ExpectationFailed, match=r"no metric ocpp_connections \(http\.counts\)"):
         counts_of(target, [], None)
+    with pytest.raises(ExpectationFailed, match=r"no metric ocpp_connections"):
+        counts_of(target, [], {"queue": {}})
+    target = msgspec.structs.replace(target, http=msgspec.structs.replace(target.http, counts=DEPTH))
     with pytest.raises(ExpectationFailed, match=r"queue\.depth of the health document is None, expected a number"):
         counts_of(target, [], {"queue": {}})

@@ -196,6 +196,7 @@ class Counts(Section, frozen=True):
         depth: the gauge of messages that wait on the request queue.
         health_depth: the field of the health document with the same; names within objects are separated by dots.
         health_time: the field of the health document with the time.
+        health_reconnects: the field of the health document that counts how often Redis came back.
     """
 
     processed: str | None = None
@@ -206,6 +207,7 @@ class Counts(Section, frozen=True):
     depth: str | None = None
     health_depth: str | None = None
     health_time: str | None = None
+    health_reconnects: str | None = None
 
 
 class Http(Section, frozen=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.http_client import pick
+from ocpp_resilience.ocpp.model.values import moment
 from ocpp_resilience.profile import Target
 from ocpp_resilience.system.metrics import Sample
 
@@ -22,6 +24,8 @@ class Counts:
         connections: charge points that are connected.
         depth: messages that wait, by the metrics.
         health_depth: the same, by the health document.
+        reconnects: how often Redis came back, by the health document.
+        clock: the time in the health document, in seconds since 1970, less the time at which it was asked for.
     """
 
     processed: Mapping[str, float] | None = None
@@ -29,6 +33,14 @@ class Counts:
     connections: float | None = None
     depth: float | None = None
     health_depth: float | None = None
+    reconnects: float | None = None
+    clock: float | None = None
+
+    def clock_problems(self, tolerance: float) -> list[str]:
+        """Whether the time in the health document is wrong by more than so many seconds."""
+        if self.clock is None or abs(self.clock) <= tolerance:
+            return []
+        return [f"the health document gives a time that differs by {self.clock:.1f} s from that of the test"]
 
     def processed_since(self, mark: Counts, expected: Mapping[str, int]) -> list[str]:
         """In which numbers of processed messages the growth since `mark` differs from what is expected."""
@@ -60,19 +72,34 @@ def counts_of(target: Target, samples: list[Sample], health: Mapping[str, object
         ExpectationFailed: a gauge or field that the profile names is not there, or no number.
     """
     names = target.http.counts
-    depth = None
-    if health is not None and names.health_depth is not None:
-        found = pick(health, names.health_depth)
-        if not isinstance(found, int | float) or isinstance(found, bool):
-            raise ExpectationFailed(f"{names.health_depth} of the health document is {found!r}, expected a number.")
-        depth = float(found)
     return Counts(
         processed=_by_label(samples, names.processed, names.processed_label),
         invalid=_by_label(samples, names.invalid, names.invalid_label),
         connections=_gauge(samples, names.connections),
         depth=_gauge(samples, names.depth),
-        health_depth=depth,
+        health_depth=_number(health, names.health_depth),
+        reconnects=_number(health, names.health_reconnects),
+        clock=_clock(health, names.health_time),
     )
+
+
+def _number(health: Mapping[str, object] | None, name: str | None) -> float | None:
+    if health is None or name is None:
+        return None
+    found = pick(health, name)
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        raise ExpectationFailed(f"{name} of the health document is {found!r}, expected a number.")
+    return float(found)
+
+
+def _clock(health: Mapping[str, object] | None, name: str | None) -> float | None:
+    if health is None or name is None:
+        return None
+    found = pick(health, name)
+    seconds = moment(found) if isinstance(found, str) else None
+    if seconds is None:
+        raise ExpectationFailed(f"{name} of the health document is {found!r}, expected a time with zone.")
+    return seconds - time.time()
 
 
 def _by_label(samples: list[Sample], name: str | None, label: str) -> Mapping[str, float] | None:
