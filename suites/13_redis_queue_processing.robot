@@ -82,6 +82,7 @@ Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     All Messages Should Be Answered    ${sent}
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
+    The HTTP API Should Say What The Messages Say    ${history}
 
 The State After Sessions Over WebSockets Is What Their Messages Say
     [Documentation]    The same, of charge points at the gateway.

@@ -92,7 +92,7 @@ Who Is Connected Is Told Everywhere
     @{there} =    Get Slice From List    ${ids}    3
     Disconnect All Charge Points    ${gone}
     ${taken over} =    Get Slice From List    ${there}    0    2
-    Take Over Connections    ${taken over}    timeout=5 s
+    Newer Connections Take Over    ${taken over}
     Who Is Connected Should Be Told    ${there}    ${gone}    since=${since}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 

@@ -16,7 +16,7 @@ from ocpp_resilience.ocpp.model import ConfigurationModel, History, Outcome, Sto
 from ocpp_resilience.ocpp.model.values import Within
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.state.api import api_of, clients_listed, compare_api
+from ocpp_resilience.state.api import api_of, clients_listed, compare_api, not_listed
 from ocpp_resilience.state.comparison import StateComparison
 from ocpp_resilience.state.configuration import configuration_of, configuration_problems
 from ocpp_resilience.state.reading import kept_fields, read
@@ -104,7 +104,8 @@ class Api(Component):
         """Returns in what the system is wrong about who is connected.
 
         The list of connected charge points has each once, with times between `since` and now, and nobody who is gone;
-        where the record of a charge point says whether it is online, that has to be right too.
+        where the record of a charge point says whether it is online, that has to be right too, and the list of all
+        charge points has those that are connected.
 
         Args:
             connected: ids of charge points that are connected and have been heard of.
@@ -132,6 +133,10 @@ class Api(Component):
             found[:] = self._wrongly_listed(server, connected, gone, since)
             if records:
                 found.extend(self._wrongly_online(server, connected, gone))
+                found.extend(
+                    f"{each} is not in the list of charge points"
+                    for each in not_listed(server.target, server.get, connected)
+                )
             return None if found else True
 
         with contextlib.suppress(WaitTimeout):

@@ -92,13 +92,13 @@ class CountsKept(Component):
         processed = Counter(message.action or "" for message in sent if message.valid is True)
         invalid = Counter(message.expected_code or "" for message in sent if message.valid is False)
         target = self._servers.get(alias).target
-        strict = target.strict and not any(message.open for message in sent)
+        doubtful = sum(1 for message in sent if message.open)
 
         def problems(now: Counts) -> list[str]:
-            found = [*now.processed_since(mark, processed), *now.depths(0)]
+            found = [*now.processed_since(mark, processed, doubtful), *now.depths(0)]
             found += now.clock_problems(target.behaviour.clock_tolerance)
-            if strict:
-                found += now.invalid_since(mark, invalid)
+            if target.strict:
+                found += now.invalid_since(mark, invalid, doubtful)
             if connections is not None and now.connections not in {None, connections}:
                 found.append(f"{now.connections:g} connections by the metrics, expected {connections}")
             return found

@@ -105,7 +105,7 @@ def filters_that_are_none_are_passed_over() -> None:
     http._query = lenient
 
 
-@defect("R13.8", LISTS, says=r"over HTTP, .*meter_current is \d+, expected \d+.* wrong_over_http: required == 0")
+@defect("R13.8", LISTS, says=r"meter_current \d+, and the list \d+.* wrong_over_http: required == 0")
 def lists_show_the_meter_of_the_start() -> None:
     """In lists, the current reading is that of the start."""
     sound = RedisStateStore.list_transactions

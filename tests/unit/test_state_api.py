@@ -236,6 +236,7 @@ def test_counts_are_compared_by_their_growth() -> None:
         "Heartbeat: 10 processed by the metrics, expected 9",
     ]
     assert after.invalid_since(before, {"NotImplemented": 2}) == []
+    assert after.invalid_since(before, {"NotImplemented": 1}, doubtful=1) == []
     assert after.invalid_since(before, {}) == ["NotImplemented: 2 set aside by the metrics, expected 0"]
 
 

@@ -151,11 +151,7 @@ class _Asking:
         if view is None:
             return []
         path = _path(view, ids)
-        reply = self._get(path)
-        kept = _data(reply, view)
-        if not isinstance(kept, list) or not all(isinstance(each, dict) for each in kept):
-            what = f"GET {reply.url} answered {reply.status} without a list: {http_client.shorten(reply.body)}"
-            raise ExpectationFailed(what)
+        kept = _listed(self._get(path), view)
         kind = API_VIEWS[name][0]
         entries = [_Entry(http_client.pick(each, view.id), in_our_words(each, view, kind)) for each in kept]
         twice = [each for each, count in Counter(entry.id for entry in entries).items() if count > 1]
@@ -209,6 +205,19 @@ def _data(reply: Reply, view: StateView) -> Any:
     return document if view.data is None else http_client.pick(document, view.data)
 
 
+def not_listed(target: Target, get: Get, charge_points: Iterable[str]) -> list[str]:
+    """The charge points that are not in the list of all, where the profile names one.
+
+    Raises:
+        ExpectationFailed: the answer is no list.
+    """
+    view = api_of(target).charge_points
+    if view is None:
+        return []
+    there = {http_client.pick(each, view.id) for each in _listed(get(view.path or ""), view)}
+    return [each for each in charge_points if each not in there]
+
+
 def clients_listed(target: Target, get: Get) -> list[dict[str, Any]]:
     """The entries of the list of connected charge points, as the system writes them.
 
@@ -219,7 +228,10 @@ def clients_listed(target: Target, get: Get) -> list[dict[str, Any]]:
     view = api_of(target).clients
     if view is None:
         raise LacksCapability(f"Target '{target.name}' does not list who is connected (state.api.clients).")
-    reply = get(view.path or "")
+    return _listed(get(view.path or ""), view)
+
+
+def _listed(reply: Reply, view: StateView) -> list[dict[str, Any]]:
     kept = _data(reply, view)
     if not isinstance(kept, list) or not all(isinstance(each, dict) for each in kept):
         what = f"GET {reply.url} answered {reply.status} without a list: {http_client.shorten(reply.body)}"
