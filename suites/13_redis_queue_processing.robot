@@ -204,7 +204,7 @@ A Processor Of Shards That Wakes Up Too Late Changes Nothing
 A Processor That Dies Is Replaced And The Order Is Kept
     [Documentation]    The instance that drains the queue is held still, 5,000 messages are queued, and it is killed;
     ...    another one takes over.
-    [Tags]    R13.4
+    [Tags]    R13.4    R13.1
     [Setup]    A Second And A Third Processor Join
     Skip Unless Messages Wait
     Pause Server
