@@ -92,7 +92,7 @@ class _Asking:
             observed = self._observe(point, listed, transactions)
             self._report.transactions += len(observed.transactions)
             self._say(f"over HTTP, {each}" for each in self._model.state_problems(point, observed))
-        self._refusals()
+        self._refusals(some[0] if some else None)
         return self._report
 
     def _observe(self, point: str, listed: dict[Any, _Entry], transactions: dict[Any, _Entry]) -> Observed:
@@ -178,10 +178,12 @@ class _Asking:
                 if record.get(field) != entry.record.get(field)
             )
 
-    def _refusals(self) -> None:
+    def _refusals(self, known: str | None) -> None:
         """What is not there is a 404, and bad input a 400."""
         singles = [name for name in ("charge_point", "connector", "transaction") if getattr(self._api, name)]
         paths = [(_path(getattr(self._api, name), UNKNOWN), 404) for name in singles]
+        if known is not None and self._api.connector is not None:
+            paths.append((_path(self._api.connector, {**UNKNOWN, "charge_point_id": known}), 404))
         paths += [(path, 400) for path in self._api.bad_requests]
         for path, expected in paths:
             status = self._get(path).status
