@@ -22,7 +22,7 @@ from ocpp_resilience.state.reading import Ids, Record, in_our_words
 
 Get = Callable[[str], Reply]
 
-MOST_POINTS = 12
+MOST_POINTS = 20
 """Charge points of which everything is asked for."""
 SINGLE_RECORDS = 5
 """Records of each kind that are asked for alone."""
