@@ -14,8 +14,8 @@ from server import app
 from server.api import service, state
 from server.api.http import Json, Operation
 from server.gateway.call_queue import CallQueue
-from server.gateway.session import Entry, Session
-from server.gateway.session_registry import SessionRegistry
+from server.gateway.gateway import Gateway
+from server.gateway.session import Entry
 from server.ocpp import frames
 from server.redis.link import RedisLink
 from server.store.base import StateError
@@ -111,13 +111,13 @@ def outages_are_not_counted() -> None:
 @defect("R16.8", STOPPED, says=r"Still registered: .* R16\.8 sessions_left: required == 0")
 def sessions_outlive_a_server_that_ends() -> None:
     """A gateway that ends in order leaves its sessions in the registry until they expire."""
-    sound = SessionRegistry.disconnected
+    sound = Gateway._close
 
-    def disconnected(self: SessionRegistry, session: Session) -> None:
-        if session.connection.close_code != 1001:
-            sound(self, session)
+    async def close(self: Gateway, server: Any) -> None:
+        self._registry.disconnected = lambda _session: None
+        await sound(self, server)
 
-    SessionRegistry.disconnected = disconnected
+    Gateway._close = close
 
 
 @defect("R16.8", ENDS, says=r"R16\.8 shutdown: required < 5 s|did not (end|exit)|was killed")
