@@ -8,7 +8,7 @@ from typing import Any
 
 from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.http_client import Reply
-from ocpp_resilience.ocpp.model import Model16, Observed
+from ocpp_resilience.ocpp.model import Model, Observed
 from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.redis.connection import AWAY, RedisClient, connect, shown_url
 from ocpp_resilience.state.reading import Ids, Record, kept_fields, read
@@ -55,7 +55,7 @@ class StateComparison:
         return self.summary
 
 
-def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[str], Reply]) -> StateComparison:
+def compare(model: Model, target: Target, *, redis_url: str, get: Callable[[str], Reply]) -> StateComparison:
     """Compare what is kept of the charge points of a model with what the model allows.
 
     Args:
@@ -78,7 +78,7 @@ def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[st
 
 
 def observe(
-    model: Model16, target: Target, points: Sequence[str], *, redis_url: str, get: Callable[[str], Reply]
+    model: Model, target: Target, points: Sequence[str], *, redis_url: str, get: Callable[[str], Reply]
 ) -> dict[str, Observed]:
     """Read what is kept of charge points, as far as the profile says where; see `compare`."""
     kinds = [kind for kind in KINDS if getattr(target.state, kind) is not None]

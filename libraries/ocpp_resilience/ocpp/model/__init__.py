@@ -9,6 +9,7 @@ applied or not: the model goes on with both, and what is kept has to fit one of 
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.ocpp.model.exchange import Exchange, History, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed
+from ocpp_resilience.ocpp.model.registry import Model, model_of
 from ocpp_resilience.ocpp.model.v16 import Model16
 
-__all__ = ["Behaviour", "Exchange", "History", "Model16", "Observed", "Outcome"]
+__all__ = ["Behaviour", "Exchange", "History", "Model", "Model16", "Observed", "Outcome", "model_of"]

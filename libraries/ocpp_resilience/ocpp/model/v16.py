@@ -582,3 +582,6 @@ def _energy(sample: Mapping[str, Any]) -> Allowed | None:
 
 def _unless_one_of(name: str, value: object, allowed: Sequence[str]) -> list[str]:
     return [] if value in allowed else [f"{name}: {value} is not {' or '.join(allowed)}"]
+
+
+MODEL = Model16
