@@ -241,7 +241,8 @@ class Sending(LineComponent):
     def send_every_command(
         self, charge_point: str, *, timeout: timedelta | None = None, alias: str = "commands"
     ) -> Commands:
-        """Sends one of each command that the target's profile knows, at the same time, and waits for what comes of it.
+        """Sends one of each command that the target's profile and its OCPP version know, at the same time, and waits
+        for what comes of it.
 
         Args:
             charge_point: whom they are for.
@@ -266,8 +267,9 @@ class Sending(LineComponent):
         known = client.target.version.commands
         batch = client.start(
             [
-                client.make(action, charge_point, timeout=limit, fields=known[action].fields if action in known else {})
+                client.make(action, charge_point, timeout=limit, fields=known[action].fields)
                 for action in client.target.commands.requests
+                if action in known
             ]
         )
         client.collect(batch, timeout=self._patience(batch, alias))

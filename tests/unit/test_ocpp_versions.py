@@ -23,7 +23,7 @@ from ocpp_resilience.transport.messages import MessageFormat, raw
 from ocpp_resilience.transport.volume import Order, generate
 
 VERSION_TEST = """
-from ocpp_resilience.ocpp.version import Call, Command, ErrorCodes, Version
+from ocpp_resilience.ocpp.version import Call, Command, ErrorCodes, Question, Version
 
 
 def _object(**fields):
@@ -91,6 +91,7 @@ VERSION = Version(
     },
     core=("BootNotification", "Heartbeat", "Sing"),
     commands={"Ring": Command(accepted={"rang": True}, rejected={"rang": False}), "Dance": Command()},
+    question=Question(action="Ring", names=lambda fields: [], answer=lambda fields, value: {"rang": True}),
     codes=ErrorCodes(
         unreadable="Unreadable",
         formation="Shape",

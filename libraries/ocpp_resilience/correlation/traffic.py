@@ -91,10 +91,10 @@ class CommandTraffic:
         timeout: float,
         seed: int,
     ) -> None:
-        if client.make(ACTION, charge_points[0]).echo is None:
+        if (made := client.make(ACTION, charge_points[0])).echo is None:
             raise UsageError(
-                f"Target '{client.target.name}' does not say where the answer to {ACTION} carries the caller's own "
-                "text (mark and echo), so that nobody can tell whose answer it is."
+                f"Target '{client.target.name}' does not say where the answer to {made.action} carries the caller's "
+                "own text (mark and echo), so that nobody can tell whose answer it is."
             )
         self._client = client
         self._charge_points = list(charge_points)

@@ -13,6 +13,7 @@ from ocpp_resilience.ocpp.version import (
     ErrorCodes,
     OfficialSchemas,
     Payload,
+    Question,
     Setting,
     Settings,
     TransactionId,
@@ -49,7 +50,7 @@ class Transaction:
             {
                 "connectorId": self._connector,
                 "transactionId": self.id,
-                "meterValue": [_meter_value(meter, at)],
+                "meterValue": [meter_value(meter, at)],
             },
         )
 
@@ -88,7 +89,7 @@ class Phrases:
     @staticmethod
     def meter_values(connector: int, meter: int, at: str) -> Call:
         """MeterValues (section 4.7)."""
-        return Call("MeterValues", {"connectorId": connector, "meterValue": [_meter_value(meter, at)]})
+        return Call("MeterValues", {"connectorId": connector, "meterValue": [meter_value(meter, at)]})
 
     @staticmethod
     def verdict(answer: Mapping[str, Any]) -> str | None:
@@ -97,7 +98,8 @@ class Phrases:
         return info.get("status") if isinstance(info, dict) else None
 
 
-def _meter_value(meter: int, at: str) -> Payload:
+def meter_value(meter: int, at: str) -> Payload:
+    """A reading of the energy register."""
     sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
     return {"timestamp": at, "sampledValue": [sample]}
 
@@ -109,7 +111,7 @@ CORE: dict[str, Callable[[str], Payload]] = {
     "DiagnosticsStatusNotification": lambda _: {"status": "Idle"},
     "FirmwareStatusNotification": lambda _: {"status": "Idle"},
     "Heartbeat": lambda _: {},
-    "MeterValues": lambda now: {"connectorId": 1, "meterValue": [_meter_value(1500, now)]},
+    "MeterValues": lambda now: {"connectorId": 1, "meterValue": [meter_value(1500, now)]},
     "StartTransaction": lambda now: Transaction(connector=1, id_tag=ID_TAG).start(1000, now).payload,
     "StatusNotification": lambda _: {"connectorId": 1, "errorCode": "NoError", "status": "Available"},
     # A transaction that no back end has given: by default none of anyone is stopped.
@@ -144,6 +146,13 @@ def _get_configuration(fields: Mapping[str, Any], settings: Settings) -> Payload
 def _refuse_configuration(fields: Mapping[str, Any]) -> Payload:
     """GetConfiguration cannot be refused: all keys that were asked for are unknown then."""
     return {"configurationKey": [], "unknownKey": asked_keys(fields)}
+
+
+def _echo_keys(fields: Mapping[str, Any], value: str) -> Payload:
+    return {
+        "configurationKey": [{"key": "MessageId", "readonly": True, "value": value}],
+        "unknownKey": asked_keys(fields),
+    }
 
 
 def _change_configuration(fields: Mapping[str, Any], settings: Settings) -> Payload:
@@ -240,6 +249,7 @@ VERSION = Version(
     samples=SAMPLES,
     core=tuple(CORE),
     commands=COMMANDS,
+    question=Question(action="GetConfiguration", names=asked_keys, answer=_echo_keys),
     settings=_settings,
     codes=ErrorCodes(
         unreadable="FormationViolation",

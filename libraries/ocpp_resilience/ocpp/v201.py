@@ -14,6 +14,7 @@ from ocpp_resilience.ocpp.version import (
     ErrorCodes,
     OfficialSchemas,
     Payload,
+    Question,
     Setting,
     Settings,
     TransactionId,
@@ -276,6 +277,17 @@ def _get_variables(fields: Mapping[str, Any], settings: Settings) -> Payload:
     return {"getVariableResult": found}
 
 
+def _asked_names(fields: Mapping[str, Any]) -> list[str]:
+    names = (asked["variable"].get("name") for asked in asked_variables(fields))
+    return [name for name in names if isinstance(name, str)]
+
+
+def _echo_variables(fields: Mapping[str, Any], value: str) -> Payload:
+    known: Payload = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "MessageId"}}
+    unknown = [_result(asked, "UnknownVariable") for asked in asked_variables(fields)]
+    return {"getVariableResult": [*unknown, _result(known, "Accepted", attributeValue=value)]}
+
+
 def _set_variables(fields: Mapping[str, Any], settings: Settings) -> Payload:
     done = []
     for asked in asked_variables(fields, "setVariableData"):
@@ -497,6 +509,7 @@ VERSION = Version(
     samples=SAMPLES,
     core=tuple(CORE),
     commands=commands(SAMPLES),
+    question=Question(action="GetVariables", names=_asked_names, answer=_echo_variables),
     settings=settings,
     codes=CODES,
     phrases=Phrases(),

@@ -188,6 +188,21 @@ class Command:
         return self.rejected if self.refuse is None else self.refuse(fields)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The command that names what it asks for: its answer names it again, and can so be told from others.
+
+    Attributes:
+        action: its action.
+        names: the names that its fields ask for, whatever shape they have; what is no text is left out.
+        answer: makes an answer that names them as unknown, and says a text (its second argument) as a value of its own.
+    """
+
+    action: str
+    names: Callable[[Mapping[str, Any]], list[str]]
+    answer: Callable[[Mapping[str, Any], str], Payload]
+
+
 class Transaction(Protocol):
     """The life cycle of one transaction, as the charge point sees it."""
 
@@ -260,6 +275,7 @@ class Version:
         core: those of `samples` that a back end has unless its profile says otherwise.
         boot: the action that a charge point sends first.
         commands: the commands of back ends.
+        question: the command whose answers can be told apart.
         settings: makes the configuration that a charge point starts with.
         codes: its error codes.
         phrases: what charge points of all versions say, in the words of this one.
@@ -283,6 +299,7 @@ class Version:
     samples: Mapping[str, Callable[[str], Payload]]
     core: tuple[str, ...]
     commands: Mapping[str, Command]
+    question: Question
     codes: ErrorCodes
     phrases: Phrases
     transaction: NewTransaction
@@ -327,6 +344,11 @@ class Version:
     def lowest_of(self, action: str, name: str) -> int | None:
         """The lowest allowed number of the field `name` of `action`; `None` where everything is allowed."""
         return self.lowest.get(action, {}).get(name, self.lowest.get("", {}).get(name))
+
+
+def protocol_named(version: Version) -> dict[str, str]:
+    """The field of an envelope that names its version; the envelopes of OCPP 1.6 have none."""
+    return {} if version.subprotocol == DEFAULT_VERSION else {"protocol": version.subprotocol}
 
 
 @cache

@@ -264,6 +264,7 @@ class Target(Section, frozen=True):
             "charge_point_id": charge_point_id,
             "gateway": gateway,
             "remote_address": REMOTE_ADDRESS,
+            "protocol": self.gateway.subprotocol,
             "timestamp": rfc3339(),
         }
         return {name: fill(text, values) for name, text in getattr(self.announcement, what).items()}

@@ -183,14 +183,18 @@ class QueueClient:
         return action not in self.version.samples or action in self.actions
 
     def supported_mix(self, mix: Mapping[str, int]) -> dict[str, int]:
-        """Of actions with their weights, those that the system supports.
+        """Of actions with their weights, those that the system supports, under their names in the version.
 
         Raises:
             LacksCapability: it supports none of them.
         """
-        left = {action: weight for action, weight in mix.items() if self.supports(action)}
+        left: dict[str, int] = {}
+        for action, weight in mix.items():
+            named = self.version.named(action)
+            if self.supports(named):
+                left[named] = left.get(named, 0) + weight
         if not left:
-            self.need_actions(*mix)
+            self.need_actions(*(self.version.named(action) for action in mix))
         return left
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.errors import WaitTimeout
-from ocpp_resilience.ocpp.v16_sessions import MOST_CONNECTORS
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS
 from ocpp_resilience.redis.connection import RedisClient
 from ocpp_resilience.transport.answers import Answer
 from ocpp_resilience.transport.dead_letters import (
