@@ -333,7 +333,7 @@ def raw(data: bytes, version: Version | None = None) -> SentMessage:
         answerable=answerable,
         answer_message_id=seen.message_id,
         valid=None if usable else False,
-        expected_code=None if readable else (version or ocpp_version()).codes.formation,
+        expected_code=None if readable else (version or ocpp_version()).codes.unreadable,
         about="" if readable else "not a JSON object",
     )
 
