@@ -154,7 +154,10 @@ class Frames(PointComponent):
         ```
         """
         points = self.chosen(charge_points)
-        return PointHistory(points, points[0].gateway.target.behaviour if points else None)
+        if not points:
+            return PointHistory(points)
+        target = points[0].gateway.target
+        return PointHistory(points, target.behaviour, target.version.subprotocol)
 
     @keyword(tags=("charge point", "frames", "check"))
     def protocol_should_have_been_kept(
