@@ -93,6 +93,9 @@ class Model(ABC, Generic[W]):
     """What the effects of a message depend on. The short form of messages may leave it out; what that comes to is not
     said anywhere, and a charge point with such a message is judged by its answers alone."""
 
+    has_variables: ClassVar[bool] = False
+    """Whether the version has a device model."""
+
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.behaviour = behaviour or Behaviour()
         self._worlds: dict[str, list[W]] = {}
@@ -115,6 +118,16 @@ class Model(ABC, Generic[W]):
     def contradiction(self, _world: W, _exchange: Exchange) -> str:
         """Why an answer is possible in no allowed state, in words."""
         return "the answer is not possible after what was answered before"
+
+    @staticmethod
+    def transaction_id_of(member: bytes) -> TransactionId:
+        """The id of a transaction as an index has it."""
+        return as_text(member)
+
+    @staticmethod
+    def connector_id_of(member: bytes) -> ConnectorId:
+        """The id of a connector as an index has it."""
+        return as_text(member)
 
     @property
     def charge_points(self) -> list[str]:
@@ -287,6 +300,16 @@ class Model(ABC, Generic[W]):
         if observed.known is not None and kept and observed.known is not bool(world.point):
             found.append("is not in the list of charge points" if world.point else "is in the list of charge points")
         return found
+
+
+def as_text(member: bytes) -> str:
+    """A member of an index."""
+    return member.decode("utf-8", "backslashreplace")
+
+
+def as_number(member: bytes) -> int | str:
+    """A member of an index that is a number; the text where it is none."""
+    return int(member) if member.isdigit() else as_text(member)
 
 
 def compared(name: str, expected: Mapping[str, Allowed], record: Record | None, kept: Any) -> list[str]:

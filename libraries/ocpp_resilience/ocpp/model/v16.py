@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
 
-from ocpp_resilience.ocpp.model.base import Model, World, unless_one_of
+from ocpp_resilience.ocpp.model.base import Model, World, as_number, unless_one_of
 from ocpp_resilience.ocpp.model.behaviour import Behaviour, OnBusyConnector, RepeatedStart
 from ocpp_resilience.ocpp.model.exchange import Exchange, Outcome
 from ocpp_resilience.ocpp.model.register import Register
@@ -106,6 +106,7 @@ class Model16(Model[_World]):
 
     version: ClassVar[str] = VERSION
     required: ClassVar[Mapping[str, tuple[str, ...]]] = REQUIRED
+    transaction_id_of = connector_id_of = staticmethod(as_number)
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         super().__init__(behaviour)

@@ -119,6 +119,7 @@ class Model201(Model[_World]):
     """
 
     version: ClassVar[str] = "ocpp2.0.1"
+    has_variables: ClassVar[bool] = True
 
     def new_world(self) -> _World:
         """The state before the first message."""
@@ -134,10 +135,6 @@ class Model201(Model[_World]):
             "StatusNotification": self._status,
             "TransactionEvent": self._event,
         }
-
-    def variables(self, charge_point: str) -> list[VariableName]:
-        """The attributes of the device model of which something may be kept."""
-        return sorted({name for world in self._worlds.get(charge_point, []) for name in world.variables})
 
     def implied_problems(self, exchange: Exchange) -> list[str]:
         """See `Model.implied_problems`."""
