@@ -154,10 +154,7 @@ class Frames(PointComponent):
         ```
         """
         points = self.chosen(charge_points)
-        if not points:
-            return PointHistory(points)
-        target = points[0].gateway.target
-        return PointHistory(points, target.behaviour, target.version.subprotocol)
+        return PointHistory(points, points[0].gateway.target.behaviour if points else None)
 
     @keyword(tags=("charge point", "frames", "check"))
     def protocol_should_have_been_kept(

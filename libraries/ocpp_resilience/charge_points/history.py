@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
-from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, new_model
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
+from ocpp_resilience.ocpp.model.v16 import VERSION
 from ocpp_resilience.ocpp.validation import validate_request
-from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 
 _OUTCOMES = {MessageType.CALLRESULT: Outcome.ANSWERED, MessageType.CALLERROR: Outcome.REFUSED}
 
@@ -23,20 +23,16 @@ class PointHistory:
     Args:
         points: the charge points.
         behaviour: what the system does where the specification leaves a choice.
-        version: the OCPP version that they speak, as its subprotocol.
     """
 
-    def __init__(
-        self, points: Sequence[ChargePoint], behaviour: Behaviour | None = None, version: str = DEFAULT_VERSION
-    ) -> None:
+    def __init__(self, points: Sequence[ChargePoint], behaviour: Behaviour | None = None) -> None:
         self._points = points
         self._behaviour = behaviour
-        self._version = version
-        self.model = new_model(version, behaviour)
+        self.model = Model16(behaviour)
 
     def settle(self) -> list[str]:
         """Give the model everything up to now; returns what is wrong with the answers."""
-        self.model = new_model(self._version, self._behaviour)
+        self.model = Model16(self._behaviour)
         problems: list[str] = []
         ids = [point.id for point in self._points]
         for point in self._points:
@@ -46,18 +42,12 @@ class PointHistory:
             if frames and frames[0].number > 1:
                 self.model.leave_out(point.id, "its oldest frames were not kept")
             for exchange in exchanges(point.id, frames):
-                if exchange.outcome is not Outcome.ANSWERED and not self._is_valid(exchange):
+                if exchange.outcome is not Outcome.ANSWERED and not _is_valid(exchange):
                     continue
-                if not self._is_valid(exchange):
+                if not _is_valid(exchange):
                     self.model.leave_out(point.id, f"{exchange} is invalid, and was accepted")
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
         return problems
-
-    def _is_valid(self, exchange: Exchange) -> bool:
-        try:
-            return not validate_request(self._version, exchange.action, exchange.payload)
-        except UsageError:
-            return False
 
 
 def exchanges(charge_point: str, frames: Iterable[Frame]) -> Iterator[Exchange]:
@@ -87,3 +77,10 @@ def exchanges(charge_point: str, frames: Iterable[Frame]) -> Iterator[Exchange]:
             ended=call.time if answer is None else answer.time,
             maybe_elsewhere=call.action == "Heartbeat",
         )
+
+
+def _is_valid(exchange: Exchange) -> bool:
+    try:
+        return not validate_request(VERSION, exchange.action, exchange.payload)
+    except UsageError:
+        return False

@@ -28,7 +28,7 @@ from ocpp_resilience.charge_points.ghost import End, Ghost
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
-from ocpp_resilience.ocpp.model import Exchange, new_model
+from ocpp_resilience.ocpp.model import Exchange, Model16
 from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words
@@ -122,7 +122,7 @@ class ChargePoint:
         self.unmatched = 0
         self.connected_at: float | None = None
         self.connections = 0
-        self._model = new_model(gateway.target.version.subprotocol, gateway.target.behaviour)
+        self._model = Model16(gateway.target.behaviour)
         self._token = secrets.token_hex(4)
         self._calls = 0
         self._frames = 0

@@ -115,11 +115,7 @@ class QueueClient:
             others=self._others,
         )
         self.ledger: QueueLedger | None = None
-        self.history = (
-            QueueHistory(self._read_answers)
-            if target is None
-            else QueueHistory(self._read_answers, target.behaviour, target.version.subprotocol)
-        )
+        self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
 
     def open(self) -> Self:
         """Check that Redis is there, and note what is this run's from now on.

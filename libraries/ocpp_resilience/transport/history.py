@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ocpp_resilience.clock import since_1970
-from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, new_model
-from ocpp_resilience.ocpp.version import DEFAULT_VERSION
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
 
@@ -53,13 +52,10 @@ class QueueHistory:
         read_answers: reads what is new in the answer lists of these charge points, and returns all answers to each that
             were read, oldest first.
         behaviour: what the system does where the specification leaves a choice.
-        version: the OCPP version of the messages, as its subprotocol.
     """
 
-    def __init__(
-        self, read_answers: ReadAnswers, behaviour: Behaviour | None = None, version: str = DEFAULT_VERSION
-    ) -> None:
-        self.model = new_model(version, behaviour)
+    def __init__(self, read_answers: ReadAnswers, behaviour: Behaviour | None = None) -> None:
+        self.model = Model16(behaviour)
         self._read_answers = read_answers
         self._waiting: defaultdict[str, deque[SentMessage]] = defaultdict(deque)
 

@@ -6,35 +6,14 @@ is given what the system keeps, and says in which fields that is wrong. An excha
 applied or not: the model goes on with both, and what is kept has to fit one of them.
 """
 
-from typing import Any
-
-from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.model.base import Model
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.ocpp.model.exchange import Exchange, History, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed, VariableName
+from ocpp_resilience.ocpp.model.registry import model_of
 from ocpp_resilience.ocpp.model.v16 import Model16
 from ocpp_resilience.ocpp.model.v21 import Model21
 from ocpp_resilience.ocpp.model.v201 import Model201
-
-MODELS: dict[str, type[Model[Any]]] = {each.version: each for each in (Model16, Model201, Model21)}
-"""The models by subprotocol."""
-
-
-def new_model(version: str, behaviour: Behaviour | None = None) -> Model[Any]:
-    """A model of an OCPP version.
-
-    Args:
-        version: the subprotocol, such as `ocpp1.6`.
-        behaviour: what the system does where the specification leaves a choice.
-
-    Raises:
-        UsageError: there is no model of this version.
-    """
-    if version not in MODELS:
-        raise UsageError(f"There is no model of '{version}' (there are models of {', '.join(MODELS)}).")
-    return MODELS[version](behaviour)
-
 
 __all__ = [
     "Behaviour",
@@ -47,5 +26,5 @@ __all__ = [
     "Observed",
     "Outcome",
     "VariableName",
-    "new_model",
+    "model_of",
 ]
