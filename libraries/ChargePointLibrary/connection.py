@@ -17,7 +17,7 @@ from ocpp_resilience.charge_points.ghost import End
 from ocpp_resilience.charge_points.many import close_all, connect_all
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words, wait_until
@@ -31,17 +31,21 @@ class Connection(ConnectingComponent):
     """Connecting, disconnecting, and what became of it."""
 
     @keyword(tags=("charge point", "connection"))
-    def use_gateway(self, url: str, *, target: str = "reference", alias: str = "gateway") -> None:
+    def use_gateway(
+        self, url: str, *, target: str = "reference", protocol: str | None = None, alias: str = "gateway"
+    ) -> None:
         """Says where charge points connect from now on.
 
         Args:
             url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns: `ws://host:port`, or
                 `wss://host:port` with TLS.
             target: the target profile that has the path and the subprotocol: a name, or the path of a file.
+            protocol: the OCPP version that charge points speak there, such as `ocpp2.0.1`; by default that of the
+                variable `PROTOCOL` of the run, else that of the target profile.
             alias: the name of this gateway in the keywords that connect.
 
         Raises:
-            UsageError: the URL cannot be used, or the target has no gateway.
+            UsageError: the URL cannot be used, or the target has no gateway or does not speak the version.
 
         Example:
         ```robotframework
@@ -49,7 +53,7 @@ class Connection(ConnectingComponent):
         Use Gateway    ${url}
         ```
         """
-        gateway = Gateway(url, Target.load(target))
+        gateway = Gateway(url, target_of_run(target, protocol))
         if self._gateways.find(alias) is not None:
             self._gateways.remove(alias, self.cleanup)
         self._gateways.add(alias, gateway, self.cleanup)
@@ -66,6 +70,7 @@ class Connection(ConnectingComponent):
         certificate: Path | None = None,
         tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
+        protocol: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> str:
@@ -82,21 +87,24 @@ class Connection(ConnectingComponent):
             ca: the file with the certificates that the gateway's is trusted by, for a gateway with TLS.
             certificate: the PEM file with the charge point's certificate and its key (security profile 3).
             tls: the only version of TLS that is offered, for example `TLS_1_2`.
-            subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            subprotocols: the WebSocket subprotocols that are offered; by default that of the OCPP version alone.
+            protocol: the OCPP version that it speaks, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
             timeout: the longest wait until the connection is there.
 
         Raises:
             ConnectFailed: the gateway refused it; says with which HTTP status.
-            UsageError: a charge point is connected under this alias, or `Use Gateway` was not called.
+            UsageError: a charge point is connected under this alias, the target does not speak the version, or
+                `Use Gateway` was not called.
 
         Example:
         ```robotframework
         ${id}    Connect Charge Point
         Connect Charge Point    CP-007    alias=second    password=secret
+        Connect Charge Point    alias=third    protocol=ocpp2.0.1
         ```
         """
-        where = self._gateways.get(gateway)
+        where = self._gateways.get(gateway).speaking(protocol)
         login = Login(
             password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
         )
@@ -132,7 +140,7 @@ class Connection(ConnectingComponent):
         """
         point = self._points.get(alias)
         if gateway is not None:
-            point.gateway = self._gateways.get(gateway)
+            point.gateway = self._gateways.get(gateway).speaking(point.version.subprotocol)
         background.run(point.connect, limit=timeout.total_seconds())
 
     @keyword(tags=("charge point", "connection", "load"))
@@ -141,6 +149,7 @@ class Connection(ConnectingComponent):
         count: int = 50,
         *,
         prefix: str = "CP",
+        protocol: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> list[str]:
@@ -151,6 +160,7 @@ class Connection(ConnectingComponent):
         Args:
             count: how many.
             prefix: what their ids begin with.
+            protocol: the OCPP version that they speak, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
             timeout: the longest wait for each connection.
 
@@ -165,7 +175,7 @@ class Connection(ConnectingComponent):
         """
         if count < 1:
             raise UsageError(f"count is {count}, at least 1 is needed.")
-        where = self._gateways.get(gateway)
+        where = self._gateways.get(gateway).speaking(protocol)
         made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
         try:
             background.run(connect_all, made, limit=timeout.total_seconds())

@@ -9,7 +9,7 @@ from CorrelationLibrary.base import Line, LineComponent
 from ocpp_resilience.correlation.commands import CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
 
 
@@ -47,7 +47,7 @@ class Connection(LineComponent):
         Open Commands    ${redis}    ${server}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         secret = token.value if isinstance(token, Secret) else token
         redis = redis_url.value if isinstance(redis_url, Secret) else redis_url
         client = CommandClient(server_url, profile, token=secret, run=self._ids.token)

@@ -16,7 +16,7 @@ from ocpp_resilience.errors import ExpectationFailed, Inconclusive, SkippedAsInc
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
 from ocpp_resilience.load.profile import LoadProfile, LoadSchedule
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
@@ -52,7 +52,7 @@ class Loads(Component):
         Aim Load At    ${url}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         profile.gateway_path("")
         self._shop.aim = Aim(url.rstrip("/"), profile, redis)
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
-from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile import Capability, target_of_run
 from ocpp_resilience.robot.library import Component, keyword
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
@@ -33,7 +33,7 @@ class Targets(Component):
         Skip Unless Target Supports    dead letters    target=${TARGET}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         if not profile.has(capability):
             wanted = capability.value.replace("_", " ")
             raise LacksCapability(
@@ -55,7 +55,7 @@ class Targets(Component):
         IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         started = profile.start is not None and profile.start.image is None
         return started and profile.has(Capability.SEVERAL_PROCESSORS)
 
@@ -72,7 +72,7 @@ class Targets(Component):
         IF    ${ours}    Restart Server
         ```
         """
-        return Target.load(target).running is None
+        return target_of_run(target).running is None
 
     @keyword(tags=("target", "getter"))
     def target_supports(self, capability: Capability, *, target: str = "reference") -> bool:
@@ -87,7 +87,7 @@ class Targets(Component):
         ${stored}    Target Supports    state keys    target=${TARGET}
         ```
         """
-        return Target.load(target).has(capability)
+        return target_of_run(target).has(capability)
 
     @keyword(tags=("target", "getter"))
     def describe_target(self, *, target: str = "reference") -> dict[str, str]:
@@ -107,7 +107,7 @@ class Targets(Component):
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         found = {
             "System": f"{profile.name}: {profile.about}".rstrip(": ."),
             "Protocol": profile.gateway.subprotocol,
@@ -133,7 +133,7 @@ class Targets(Component):
         Start Server    ${redis}    ${setting}=secret
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
 
@@ -156,7 +156,7 @@ class Targets(Component):
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
-        profile = Target.load(target)
+        profile = target_of_run(target)
         if not profile.uses_redis:
             raise LacksCapability(
                 f"Target '{profile.name}' is not given a Redis (no {{redis_url}} in start of {profile.source})."
@@ -177,7 +177,7 @@ class Targets(Component):
         Skip Unless Target Can Be Started    target=${TARGET}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         if profile.running is not None:
             raise NotPossibleHere(
                 f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "

@@ -10,7 +10,7 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.redis.connection import QueueUnavailable
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport.announcements import Announcements
@@ -80,7 +80,7 @@ class Connection(QueueComponent):
         Open Queue    ${redis}    alias=other    requests=other:requests    responses=other:answers:{charge_point_id}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         given = {"requests": requests, "responses": responses, "dead_letters": dead_letters}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         databases = profile.redis.databases

@@ -58,6 +58,28 @@ class Transaction:
         return Call("Sing", {"song": "stop", "volume": meter})
 
 
+class Phrases:
+    @staticmethod
+    def boot(vendor, model):
+        return Call("BootNotification", {})
+
+    @staticmethod
+    def status(connector, status, error_code="NoError"):
+        return Call("Sing", {"song": status, "volume": connector})
+
+    @staticmethod
+    def authorize(id_tag):
+        return Call("Sing", {"song": id_tag, "volume": 1})
+
+    @staticmethod
+    def meter_values(connector, meter, at):
+        return Call("Sing", {"song": "on", "volume": meter})
+
+    @staticmethod
+    def verdict(answer):
+        return None
+
+
 VERSION = Version(
     name="test",
     subprotocol="ocpp-test",
@@ -70,6 +92,7 @@ VERSION = Version(
     core=("BootNotification", "Heartbeat", "Sing"),
     commands={"Ring": Command(accepted={"rang": True}, rejected={"rang": False}), "Dance": Command()},
     codes=ErrorCodes(
+        unreadable="Unreadable",
         formation="Shape",
         missing="Missing",
         wrong_type="Type",
@@ -79,6 +102,7 @@ VERSION = Version(
         message_type="MessageType",
         others=("Other",),
     ),
+    phrases=Phrases(),
     transaction=Transaction,
     transaction_actions=("Sing",),
     lowest={"Sing": {"volume": 1}},
@@ -218,7 +242,11 @@ def test_no_case_accuses_a_system_of_handling_an_action_that_it_declares(tmp_pat
     ("old", "new", "problem"),
     [
         ("subprotocol: ocpp-test", "subprotocol: ocpp9", "field 'gateway.subprotocol' is 'ocpp9' (allowed: ocpp1.6, "),
-        ("  ocpp1.6:", "  ocpp7:", "field 'actions.ocpp7' is no OCPP version (allowed: ocpp1.6, ocpp-test)"),
+        (
+            "  ocpp1.6:",
+            "  ocpp7:",
+            "field 'actions.ocpp7' is no OCPP version (allowed: ocpp1.6, ocpp2.0.1, ",
+        ),
         ("  ocpp-test: [", "  ocpp1.6: [", "stands twice"),
         (
             "ocpp-test: [BootN",

@@ -28,7 +28,7 @@ from ocpp_resilience.charge_points.ghost import End, Ghost
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
-from ocpp_resilience.ocpp.model import Exchange, Model16
+from ocpp_resilience.ocpp.model import Exchange, model_of
 from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words
@@ -122,7 +122,7 @@ class ChargePoint:
         self.unmatched = 0
         self.connected_at: float | None = None
         self.connections = 0
-        self._model = Model16(gateway.target.behaviour)
+        self._model = model_of(self.version, gateway.target.behaviour)
         self._token = secrets.token_hex(4)
         self._calls = 0
         self._frames = 0
@@ -140,7 +140,7 @@ class ChargePoint:
     @property
     def version(self) -> Version:
         """The OCPP version that it speaks."""
-        return self.gateway.target.version
+        return self.gateway.version
 
     @property
     def connected(self) -> bool:
@@ -478,6 +478,7 @@ class ChargePoint:
             at=time.monotonic(),
             time=time.time(),
             connection=self.connections,
+            message_types=self.version.message_types,
         )
         if len(self.frames) >= KEPT_FRAMES:
             self.before_frames.forget(self.frames.popleft())
@@ -520,22 +521,13 @@ class ChargePoint:
                     await self._obey(action, payload)
 
     async def _obey(self, action: str, payload: Mapping[str, Any]) -> None:
-        """Do what was accepted (OCPP 1.6 sections 5.11, 5.12, 5.14 and 5.17); there is nothing to do for the others."""
-        message: tuple[str, dict[str, Any]] | None = None
-        if action == "TriggerMessage":
-            requested = str(payload.get("requestedMessage"))
-            message = requested, self.version.sample(requested)
-            if "connectorId" in payload and "connectorId" in message[1]:
-                message[1]["connectorId"] = payload["connectorId"]
-        elif action == "RemoteStartTransaction":
-            started = {"connectorId": payload.get("connectorId", 1), "idTag": payload.get("idTag")}
-            message = "StartTransaction", self.version.sample("StartTransaction") | started
-        elif action == "RemoteStopTransaction":
-            stopped = {"transactionId": payload.get("transactionId"), "reason": "Remote"}
-            message = "StopTransaction", self.version.sample("StopTransaction") | stopped
-        elif action == "Reset":
+        """Do what was accepted; most commands ask for nothing that can be seen from outside."""
+        command = self.version.commands.get(action)
+        if command is None:
+            return
+        if command.restarts:
             await self.disconnect(1000, "reset")
-        if message is not None:
+        elif command.then is not None and (message := command.then(payload)) is not None:
             with contextlib.suppress(NoAnswer):
                 await self.call(*message, limit=OBEYING_SECONDS)
 

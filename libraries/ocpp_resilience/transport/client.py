@@ -115,7 +115,7 @@ class QueueClient:
             others=self._others,
         )
         self.ledger: QueueLedger | None = None
-        self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
+        self.history = QueueHistory(self._read_answers, version, None if target is None else target.behaviour)
 
     def open(self) -> Self:
         """Check that Redis is there, and note what is this run's from now on.

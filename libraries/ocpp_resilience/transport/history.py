@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ocpp_resilience.clock import since_1970
-from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, model_of
+from ocpp_resilience.ocpp.version import Version
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
 
@@ -51,11 +52,12 @@ class QueueHistory:
     Args:
         read_answers: reads what is new in the answer lists of these charge points, and returns all answers to each that
             were read, oldest first.
+        version: the OCPP version of the messages.
         behaviour: what the system does where the specification leaves a choice.
     """
 
-    def __init__(self, read_answers: ReadAnswers, behaviour: Behaviour | None = None) -> None:
-        self.model = Model16(behaviour)
+    def __init__(self, read_answers: ReadAnswers, version: Version, behaviour: Behaviour | None = None) -> None:
+        self.model = model_of(version, behaviour)
         self._read_answers = read_answers
         self._waiting: defaultdict[str, deque[SentMessage]] = defaultdict(deque)
 

@@ -1,0 +1,25 @@
+"""The system under test in the OCPP version of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ocpp_resilience.profile.target import Target
+from ocpp_resilience.robot.variables import robot_variable
+
+PROTOCOL = "PROTOCOL"
+"""The variable of a run that names the subprotocol: `robot --variable PROTOCOL:ocpp2.0.1`."""
+
+
+def target_of_run(name: str | Path, protocol: str | None = None) -> Target:
+    """Read a profile.
+
+    Args:
+        name: the name of a bundled profile, or the path of a YAML file.
+        protocol: the subprotocol of the OCPP version; that of the variable `PROTOCOL` if not given, else that of the
+            profile.
+
+    Raises:
+        UsageError: as `Target.load`.
+    """
+    return Target.load(name, protocol=protocol or robot_variable(PROTOCOL))
