@@ -89,7 +89,9 @@ def observe(
         try:
             _read_indexes(client, target, model, found)
             if model.has_variables and target.state.variables is not None:
-                for point, variables in zip(points, read_variables(client, target, points), strict=True):
+                for point, variables in zip(
+                    points, read_variables(client, target, target.state.variables, points), strict=True
+                ):
                     found[point].variables = variables
         except AWAY as error:
             raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None

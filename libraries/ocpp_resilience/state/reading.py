@@ -137,20 +137,35 @@ def read_over_http(reply: Reply, target: Target, kind: str) -> Record | None:
     return in_our_words(kept, described, kind)
 
 
-def read_variables(
-    client: RedisClient, target: Target, charge_points: Sequence[str]
-) -> list[dict[VariableName, Record]]:
+def device_models(target: Target, charge_points: Sequence[str], *, redis_url: str) -> list[dict[VariableName, Record]]:
     """The device models of charge points, attribute by attribute.
 
     Args:
-        client: connected to the state's database.
         target: says where a device model is (`state.variables`).
         charge_points: their ids.
+        redis_url: where the system's Redis is.
 
     Raises:
+        LacksCapability: the profile does not say where device models are.
         ExpectationFailed: what is there is no device model.
+        ServiceError: Redis cannot be reached.
     """
-    described = target.state.variables or Variables()
+    if target.state.variables is None:
+        what = "does not say where a device model is read"
+        raise LacksCapability(f"Target '{target.name}' {what} (state.variables in {target.source}).")
+    client = connect(redis_url, database=target.redis.databases.state)
+    try:
+        return read_variables(client, target, target.state.variables, charge_points)
+    except AWAY as error:
+        raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+    finally:
+        client.close()
+
+
+def read_variables(
+    client: RedisClient, target: Target, described: Variables, charge_points: Sequence[str]
+) -> list[dict[VariableName, Record]]:
+    """See `device_models`; `client` is connected to the state's database."""
     keys = [target.key("variables", charge_point_id=each) for each in charge_points]
     names = re.compile(PLACEHOLDER.sub(r"(?P<\1>.*?)", described.field))
     return [
