@@ -11,7 +11,7 @@ A profile is a YAML file. Bundled profiles (`resources/targets/*.yaml`) are name
     python -m ocpp_resilience.check check my-system.yaml
 """
 
-from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord
+from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord, Variables
 from ocpp_resilience.profile.reading import PROFILES, bundled_targets
 from ocpp_resilience.profile.run_target import PROTOCOL, target_of_run
 from ocpp_resilience.profile.sections import (
@@ -43,6 +43,7 @@ __all__ = [
     "StateRecord",
     "Stream",
     "Target",
+    "Variables",
     "bundled_targets",
     "fill_template",
     "target_of_run",

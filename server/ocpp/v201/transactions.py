@@ -131,7 +131,9 @@ def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
         places["start"] = number
         changes["start_time"] = payload["timestamp"]
     if evse := payload.get("evse"):
-        tell("evse", evse=evse["id"], connector_id=evse.get("connectorId", record.connector_id))
+        tell("evse", evse=evse["id"])
+        if "connectorId" in evse:
+            tell("connector", connector_id=evse["connectorId"])
     if token := payload.get("idToken"):
         told = {"idToken": token["idToken"], "type": token["type"]}
         tell("id_token", id_token=told, id_tag=token["idToken"])

@@ -6,10 +6,25 @@ is given what the system keeps, and says in which fields that is wrong. An excha
 applied or not: the model goes on with both, and what is kept has to fit one of them.
 """
 
+from ocpp_resilience.ocpp.model.base import Model
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.ocpp.model.exchange import Exchange, History, Outcome
-from ocpp_resilience.ocpp.model.observed import Observed
-from ocpp_resilience.ocpp.model.registry import Model, model_of
+from ocpp_resilience.ocpp.model.observed import Observed, VariableName
+from ocpp_resilience.ocpp.model.registry import model_of
 from ocpp_resilience.ocpp.model.v16 import Model16
+from ocpp_resilience.ocpp.model.v21 import Model21
+from ocpp_resilience.ocpp.model.v201 import Model201
 
-__all__ = ["Behaviour", "Exchange", "History", "Model", "Model16", "Observed", "Outcome", "model_of"]
+__all__ = [
+    "Behaviour",
+    "Exchange",
+    "History",
+    "Model",
+    "Model16",
+    "Model21",
+    "Model201",
+    "Observed",
+    "Outcome",
+    "VariableName",
+    "model_of",
+]
