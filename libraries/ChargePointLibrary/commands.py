@@ -43,9 +43,9 @@ class Commands(PointComponent):
                 by either name: `GetConfiguration` stands for GetVariables too.
             how: `accept` sensibly; `obey` (accepts, then does it: sends the message that TriggerMessage asks for,
                 starts or stops the transaction, reports the device model, hangs up for a Reset); `reject` (status
-                Rejected and the like); `callerror`; `silence` (no answer); `disconnect` (hangs up instead); `twice` (the same answer two
-                times); `unknown id` (with a message id that nobody waits for); `cross` (sends a Heartbeat and waits for
-                its answer before it answers).
+                Rejected and the like); `callerror`; `silence` (no answer); `disconnect` (hangs up instead); `twice`
+                (the same answer two times); `unknown id` (with a message id that nobody waits for); `cross` (sends a
+                Heartbeat and waits for its answer before it answers).
             delay: how long it takes.
             spread: up to how much longer, by chance, so that answers come in random order.
             payload: the payload of the answer, in the place of the sensible one.

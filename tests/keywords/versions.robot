@@ -39,7 +39,7 @@ Events That Happened Without A Connection Count When They Are Told
     Should Be Equal    ${started.seq_no}    ${0}
     ${offline}    Go Offline For    500 ms    order=reversed
     Length Should Be    ${offline.events}    3
-    Should Be True    ${offline.events}[0].payload[offline]
+    Should Be True    ${offline.events[0].payload}[offline]
     ${ended}    Send Transaction Event    Ended
     Should Be Equal    ${ended.seq_no}    ${4}
     Should Be Equal    ${ended.transaction_id}    ${started.transaction_id}
