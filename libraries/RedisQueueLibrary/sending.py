@@ -128,7 +128,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        (sent,) = client.send([messages.raw(_as_bytes(message), client.version)])
+        (sent,) = client.send([messages.raw(_as_bytes(message))])
         log_sent(client, sent)
         return sent
 
@@ -153,7 +153,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        sent = client.send([messages.raw(_as_bytes(each), client.version) for each in raw_messages])
+        sent = client.send([messages.raw(_as_bytes(each)) for each in raw_messages])
         for message in sent:
             log_sent(client, message)
         return sent

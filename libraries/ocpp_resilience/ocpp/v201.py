@@ -517,5 +517,6 @@ VERSION = Version(
     transaction_actions=("TransactionEvent",),
     names=NAMES,
     sessions="v201_sessions",
+    cases="_2",
     answers_unreadable=True,
 )

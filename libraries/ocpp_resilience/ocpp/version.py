@@ -289,6 +289,7 @@ class Version:
             payload.
         model: the module in `ocpp_resilience.ocpp.model` with the `Model` of the version; empty while there is none.
         sessions: the module in `ocpp_resilience.ocpp` with its `SessionScript`; empty while there is none.
+        cases: what stands behind the name of its files of cases: `invalid_messages{cases}.json`.
         answers_unreadable: whether a frame without a usable message id gets a CALLERROR to `-1`, and one of an unknown
             type a CALLERROR.
     """
@@ -313,6 +314,7 @@ class Version:
     sends: Mapping[str, Callable[[str], Payload]] = field(default_factory=dict)
     model: str = ""
     sessions: str = ""
+    cases: str = ""
     answers_unreadable: bool = False
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ A profile is a YAML file. Bundled profiles (`resources/targets/*.yaml`) are name
 
 from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord, Variables
 from ocpp_resilience.profile.reading import PROFILES, bundled_targets
-from ocpp_resilience.profile.run_target import PROTOCOL, target_of_run
+from ocpp_resilience.profile.run_target import PROTOCOL, target_of_run, version_of_run
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     START_PLACEHOLDERS,
@@ -47,4 +47,5 @@ __all__ = [
     "bundled_targets",
     "fill_template",
     "target_of_run",
+    "version_of_run",
 ]

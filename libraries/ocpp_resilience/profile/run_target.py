@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ocpp_resilience.ocpp import DEFAULT_VERSION, Version, ocpp_version
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.robot.variables import robot_variable
 
@@ -23,3 +24,12 @@ def target_of_run(name: str | Path, protocol: str | None = None) -> Target:
         UsageError: as `Target.load`.
     """
     return Target.load(name, protocol=protocol or robot_variable(PROTOCOL))
+
+
+def version_of_run(protocol: str | None = None) -> Version:
+    """The OCPP version with this subprotocol; that of the variable `PROTOCOL` if not given, else 1.6.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return ocpp_version(protocol or robot_variable(PROTOCOL) or DEFAULT_VERSION)

@@ -77,6 +77,8 @@ class _Draft:
     answer_id: str | None = None
     answerable: bool | None = False
     open: bool = False
+    is_answer: bool = False
+    silent: bool = False
 
 
 class InvalidMessages:
@@ -133,6 +135,7 @@ class InvalidMessages:
             (3, self._elements),
             (3, self._message_type),
             (3, self._bad_answer),
+            (3, self._broken_send),
             (3, self._envelope_field),
             (3, self._flat_field),
             (1, self._deep),
@@ -150,6 +153,8 @@ class InvalidMessages:
             unfit += [self._envelope_field, self._charge_point_id]
         if MessageFormat.FLAT not in self._forms:
             unfit.append(self._flat_field)
+        if not self._version.sends:
+            unfit.append(self._broken_send)
         return unfit
 
     def make(self, charge_point: str, *, large: bool = False) -> SentMessage:
@@ -166,7 +171,7 @@ class InvalidMessages:
         draft = maker(charge_point)
         if self._framed:
             draft.charge_point = charge_point
-            if not draft.answerable:
+            if not draft.answerable and not draft.silent:
                 # A frame without a readable id may be answered with -1 (OCPP-J 1.6 errata).
                 draft.answerable = None
         seen = read(draft.data, self._body) if len(draft.data) <= self._max_bytes else None
@@ -182,6 +187,7 @@ class InvalidMessages:
             expected_code=draft.code,
             about=draft.kind,
             open=draft.open,
+            is_answer=draft.is_answer,
         )
 
     # The valid message that is broken afterwards.
@@ -239,6 +245,23 @@ class InvalidMessages:
         draft = self._answered(f"{action}: {chosen.kind}", document, chosen.code, point, message_id)
         draft.open = chosen.open
         return draft
+
+    def _broken_send(self, point: str) -> _Draft:
+        """A SEND, whose faults nobody is told of (OCPP-J 2.1 section 4.2.5)."""
+        action, message_id = self._rng.choice(list(self._version.sends)), self._new_message_id()
+        payload = self._payloads.valid(action)
+        chosen = self._rng.choice(list(self._payloads.breaks(action, payload)))
+        chosen.apply()
+        frame = [MessageType.SEND, message_id, action, payload]
+        return _Draft(
+            kind=f"SEND of {action}: {chosen.kind}",
+            data=encode_json(self._around(point, frame)),
+            code=chosen.code,
+            charge_point=point,
+            message_id=message_id,
+            open=chosen.open,
+            silent=True,
+        )
 
     # No JSON, or JSON that is no message at all: nobody can be answered.
 
@@ -413,7 +436,9 @@ class InvalidMessages:
         kind = f"a {MessageType(frame[0]).name} with {len(frame)} elements"
         document = self._around(point, frame)
         if frame[0] == MessageType.CALLRESULT and self._version.reports_unreadable_answers:
-            return self._answered(kind, document, self._codes.formation, point, message_id)
+            draft = self._answered(kind, document, self._codes.formation, point, message_id)
+            draft.is_answer = True
+            return draft
         data = encode_json(document)
         return _Draft(kind=kind, data=data, code=self._codes.formation, charge_point=point, message_id=message_id)
 
