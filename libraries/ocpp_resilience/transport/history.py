@@ -94,7 +94,7 @@ class QueueHistory:
             for message in messages:
                 found = by_id.get(message.answer_message_id, [])
                 answer_to = found[message.occurrence] if len(found) > message.occurrence else None
-                exchange = exchange_of(message, answer_to, _payload(message))
+                exchange = exchange_of(message, answer_to, payload_of(message))
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
         self._waiting.clear()
         return problems
@@ -117,7 +117,8 @@ class QueueHistory:
         self.model.forget_all()
 
 
-def _payload(message: SentMessage) -> dict[str, Any]:
+def payload_of(message: SentMessage) -> dict[str, Any]:
+    """The payload of a valid message, whatever its form."""
     document = msgspec.json.decode(message.data)
     if message.format is MessageFormat.FLAT:
         return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
