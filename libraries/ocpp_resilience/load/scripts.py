@@ -220,8 +220,8 @@ def sessions(actor: Actor, plan: Plan, chance: random.Random) -> Script:
 def _starting(plan: Plan) -> Script:
     """A boot, and the report of the device model where the version has one."""
     words = words_of(plan.version)
-    yield words.boot
-    yield from words.report
+    for step in (words.boot, *words.report):
+        yield step
 
 
 def mix(actor: Actor, plan: Plan, chance: random.Random) -> Script:
