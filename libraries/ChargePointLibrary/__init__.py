@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ChargePointLibrary.commands import Commands
 from ChargePointLibrary.connection import Connection
+from ChargePointLibrary.events import Events
 from ChargePointLibrary.fleet import Fleets
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
@@ -23,7 +24,7 @@ __all__ = ["ChargePointLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Takeover, Volume):
+    class _Keywords(KeywordLibrary, Commands, Connection, Events, Fleets, Frames, Messages, Security, Takeover, Volume):
         """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
 
 else:
@@ -31,9 +32,11 @@ else:
 
 
 class ChargePointLibrary(_Keywords):
-    """Charge points that connect to the WebSocket gateway of a system under test, OCPP 1.6.
+    """Charge points that connect to the WebSocket gateway of a system under test: OCPP 1.6, 2.0.1 and 2.1.
 
-    `Use Gateway` says where they connect; path and subprotocol come from the target profile. `Connect Charge Point`
+    `Use Gateway` says where they connect; path and subprotocol come from the target profile. Its OCPP version is that
+    of the target profile, of the run (`robot --variable PROTOCOL:ocpp2.0.1`), or of the argument `protocol`; charge
+    points of several versions can be connected at the same time. `Connect Charge Point`
     makes one, by default with an id that no other test uses. It is disconnected when the suite ends that made it, also
     after a failure.
 
@@ -48,14 +51,18 @@ class ChargePointLibrary(_Keywords):
     returns the answer whatever it is, as an object with `charge_point`, `message_id`, `action`, `kind.name` (CALLRESULT
     or CALLERROR), `payload`, `code`, `description`, `details` and `seconds`.
 
+    The words are those of OCPP 1.6 where a version has the same thing: in OCPP 2.x, a connector is an EVSE with one
+    connector, an id tag is an idToken, and `Charge Whole Session` sends TransactionEvents. `Send Transaction Event`
+    sends them one by one, and `Go Offline For` after a time without a connection.
+
     Fields are sent with the type that they have in Robot Framework: `connectorId=${2}` is a number, `connectorId=2` is
     text.
 
     # Commands
 
     While Robot Framework runs other keywords, each charge point answers the commands that it gets: sensibly, with its
-    own configuration for GetConfiguration and ChangeConfiguration, or as `Let Charge Points Answer` says: rejected,
-    with a CALLERROR, late, never, twice, or by hanging up.
+    own configuration for GetConfiguration and ChangeConfiguration (in OCPP 2.x, GetVariables and SetVariables), or as
+    `Let Charge Points Answer` says: rejected, with a CALLERROR, late, never, twice, or by hanging up.
 
     # Bad networks
 
@@ -100,6 +107,7 @@ class ChargePointLibrary(_Keywords):
             [
                 Connection(points, gateways, ids),
                 Messages(points),
+                Events(points),
                 Volume(points, gateways, ids),
                 Fleets(points, gateways, ids),
                 Commands(points),

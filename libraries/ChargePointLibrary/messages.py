@@ -11,8 +11,9 @@ from robot.api import logger
 from ChargePointLibrary.base import ALIAS, ANSWER_TIMEOUT, PointComponent, call
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.many import Session, charge
-from ocpp_resilience.charge_points.point import Answer
+from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.frames import Frame
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
@@ -54,8 +55,9 @@ class Messages(PointComponent):
         Should Be Equal    ${answer}[status]    Accepted
         ```
         """
-        payload = {"chargePointVendor": vendor, "chargePointModel": model, **fields}
-        return call(self._points.get(alias), "BootNotification", payload, timeout).accepted()
+        point = self._points.get(alias)
+        action, payload = point.version.phrases.boot(vendor, model)
+        return call(point, action, {**payload, **fields}, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
     def send_heartbeat(self, alias: str = ALIAS, *, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
@@ -91,9 +93,10 @@ class Messages(PointComponent):
         """Sends a StatusNotification and returns the payload of the answer.
 
         Args:
-            status: the status.
-            connector: the number of the connector; 0 is the charge point itself.
-            error_code: the error code.
+            status: the status. In OCPP 2.x, statuses of 1.6 that mean that somebody is connected are sent as
+                `Occupied`.
+            connector: the number of the connector; 0 is the charge point itself. In OCPP 2.x, the number of the EVSE.
+            error_code: the error code; in OCPP 2.x, any but `NoError` is sent as the status `Faulted`.
             alias: which charge point.
             timeout: the longest wait for the answer.
             fields: further fields of the payload.
@@ -107,8 +110,9 @@ class Messages(PointComponent):
         Send Status    Faulted    connector=2    error_code=GroundFailure
         ```
         """
-        payload = {"connectorId": connector, "errorCode": error_code, "status": status, **fields}
-        return call(self._points.get(alias), "StatusNotification", payload, timeout).accepted()
+        point = self._points.get(alias)
+        action, payload = point.version.phrases.status(connector, status, error_code)
+        return call(point, action, {**payload, **fields}, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
     def send_authorize(
@@ -131,7 +135,8 @@ class Messages(PointComponent):
         Should Be Equal    ${answer}[idTagInfo][status]    Accepted
         ```
         """
-        return call(self._points.get(alias), "Authorize", {"idTag": id_tag}, timeout).accepted()
+        point = self._points.get(alias)
+        return call(point, *point.version.phrases.authorize(id_tag), timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def start_transaction(
@@ -144,7 +149,7 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Any:
-        """Sends a StartTransaction and returns the payload of the answer.
+        """Sends a StartTransaction (OCPP 1.6) and returns the payload of the answer.
 
         Args:
             connector: the number of the connector.
@@ -165,7 +170,8 @@ class Messages(PointComponent):
         ```
         """
         payload = {"connectorId": connector, "idTag": id_tag, "meterStart": meter, "timestamp": rfc3339(), **fields}
-        return call(self._points.get(alias), "StartTransaction", payload, timeout).accepted()
+        point = _speaking_of(self._points.get(alias), "StartTransaction")
+        return call(point, "StartTransaction", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def send_meter_values(
@@ -181,7 +187,8 @@ class Messages(PointComponent):
         """Sends a MeterValues with one reading and returns the payload of the answer.
 
         Args:
-            transaction_id: the transaction that it belongs to, if any.
+            transaction_id: the transaction that it belongs to, if any; in OCPP 2.x, readings of a transaction are sent
+                with `Send Transaction Event`.
             meter: the meter, in Wh.
             connector: the number of the connector.
             alias: which charge point.
@@ -198,14 +205,12 @@ class Messages(PointComponent):
         Send Meter Values    ${answer}[transactionId]    meter=1700
         ```
         """
-        sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
-        payload: dict[str, Any] = {
-            "connectorId": connector,
-            "meterValue": [{"timestamp": rfc3339(), "sampledValue": [sample]}],
-        }
+        point = self._points.get(alias)
+        action, payload = point.version.phrases.meter_values(connector, meter, rfc3339())
         if transaction_id is not None:
+            _speaking_of(point, "StartTransaction")
             payload["transactionId"] = transaction_id
-        return call(self._points.get(alias), "MeterValues", payload | fields, timeout).accepted()
+        return call(point, action, payload | fields, timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def stop_transaction(
@@ -218,7 +223,7 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Any:
-        """Sends a StopTransaction and returns the payload of the answer.
+        """Sends a StopTransaction (OCPP 1.6) and returns the payload of the answer.
 
         Args:
             transaction_id: which transaction.
@@ -245,7 +250,8 @@ class Messages(PointComponent):
             "reason": reason,
             **fields,
         }
-        return call(self._points.get(alias), "StopTransaction", payload, timeout).accepted()
+        point = _speaking_of(self._points.get(alias), "StopTransaction")
+        return call(point, "StopTransaction", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
     def send_data_transfer(
@@ -330,13 +336,16 @@ class Messages(PointComponent):
     ) -> Session:
         """Goes through a whole charging session: boot, authorize, start, meter values, stop, and the status in between.
 
+        In OCPP 1.6, start, meter values and stop are StartTransaction, MeterValues and StopTransaction; in OCPP 2.x,
+        they are TransactionEvents.
+
         Args:
             alias: which charge point.
             connector: the number of the connector.
             id_tag: who charges.
             meter_start: the meter at the start, in Wh.
             energy: what is charged, in Wh.
-            meter_values: how many MeterValues are sent.
+            meter_values: how many meter values are sent.
             boot: whether it begins with a BootNotification.
             timeout: the longest wait for each answer.
 
@@ -391,3 +400,16 @@ class Messages(PointComponent):
         frame: Frame = background.run(point.send, data, timeout=SEND_SECONDS)
         logger.info(f"{point.id} sent {shortened(frame.text)}")
         return frame
+
+
+def _speaking_of(point: ChargePoint, action: str) -> ChargePoint:
+    """The charge point, if its OCPP version has this message of OCPP 1.6.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if action not in point.version.schemas.actions:
+        raise UsageError(
+            f"{point.id} speaks {point.version}, which has no {action}; `Send Transaction Event` takes its place."
+        )
+    return point

@@ -23,6 +23,7 @@ class Connection(LineComponent):
         server_url: str,
         *,
         target: str = "reference",
+        protocol: str | None = None,
         alias: str = "commands",
         token: str | Secret = "",
     ) -> None:
@@ -34,6 +35,8 @@ class Connection(LineComponent):
             redis_url: where Redis is.
             server_url: the base of the HTTP API, as `Get Server Url` gives it.
             target: the system under test: a bundled target profile, or the path of one.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL` of the run, else
+                that of the target profile.
             alias: the name in the other keywords.
             token: the API token, where the system asks for one.
 
@@ -47,7 +50,7 @@ class Connection(LineComponent):
         Open Commands    ${redis}    ${server}
         ```
         """
-        profile = target_of_run(target)
+        profile = target_of_run(target, protocol)
         secret = token.value if isinstance(token, Secret) else token
         redis = redis_url.value if isinstance(redis_url, Secret) else redis_url
         client = CommandClient(server_url, profile, token=secret, run=self._ids.token)

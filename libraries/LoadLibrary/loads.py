@@ -35,16 +35,20 @@ class Loads(Component):
         self._shop = workshop
 
     @keyword(tags=("load",))
-    def aim_load_at(self, url: str, *, target: str = "reference", redis: str | None = None) -> None:
+    def aim_load_at(
+        self, url: str, *, target: str = "reference", protocol: str | None = None, redis: str | None = None
+    ) -> None:
         """Says where loads go from now on.
 
         Args:
             url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns.
             target: the target profile that has the path and the subprotocol: a name, or the path of a file.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL` of the run, else
+                that of the target profile.
             redis: the URL of the Redis with the state; needed to compare it with what the charge points know.
 
         Raises:
-            UsageError: the target has no gateway.
+            UsageError: the target has no gateway, or does not speak the version.
 
         Example:
         ```robotframework
@@ -52,7 +56,7 @@ class Loads(Component):
         Aim Load At    ${url}
         ```
         """
-        profile = target_of_run(target)
+        profile = target_of_run(target, protocol)
         profile.gateway_path("")
         self._shop.aim = Aim(url.rstrip("/"), profile, redis)
 

@@ -46,6 +46,7 @@ class Connection(QueueComponent):
         redis_url: str | Secret,
         *,
         target: str = "reference",
+        protocol: str | None = None,
         alias: str = "queue",
         requests: str | None = None,
         responses: str | None = None,
@@ -61,6 +62,8 @@ class Connection(QueueComponent):
             redis_url: where Redis is. A database in the URL is taken for the queue, else the profile's is.
             target: the system under test: a bundled target profile, or the path of one. Key names, databases and
                 message format come from it.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL` of the run, else
+                that of the target profile.
             alias: the name of this queue in the other keywords.
             requests: the name of the list with the messages, in the place of the profile's.
             responses: the pattern of the answer lists, with `{charge_point_id}`, in the place of the profile's.
@@ -80,7 +83,7 @@ class Connection(QueueComponent):
         Open Queue    ${redis}    alias=other    requests=other:requests    responses=other:answers:{charge_point_id}
         ```
         """
-        profile = target_of_run(target)
+        profile = target_of_run(target, protocol)
         given = {"requests": requests, "responses": responses, "dead_letters": dead_letters}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         databases = profile.redis.databases

@@ -30,6 +30,7 @@ from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
 from ocpp_resilience.ocpp.model import Exchange, model_of
 from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.ocpp.v201 import Transaction as EventTransaction
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words
 
@@ -92,6 +93,19 @@ class Answer:
         return self.payload
 
 
+@dataclass(slots=True)
+class Charging:
+    """A transaction that runs, whose events the charge point counts (OCPP 2.0.1 and 2.1).
+
+    Attributes:
+        transaction: makes its events.
+        meter: the energy register, in Wh.
+    """
+
+    transaction: EventTransaction
+    meter: int
+
+
 class ChargePoint:
     """A charge point.
 
@@ -108,6 +122,7 @@ class ChargePoint:
         ghosts: connections that it has left behind without ending them, oldest first.
         connections: how many connections it has opened.
         unmatched: how many answers came that nothing waited for.
+        charging: the transactions that it has begun with TransactionEvents and not ended, by EVSE.
     """
 
     def __init__(self, charge_point_id: str, gateway: Gateway, login: Login | None = None) -> None:
@@ -120,6 +135,7 @@ class ChargePoint:
         self.ends: list[End] = []
         self.ghosts: list[Ghost] = []
         self.unmatched = 0
+        self.charging: dict[int, Charging] = {}
         self.connected_at: float | None = None
         self.connections = 0
         self._model = model_of(self.version, gateway.target.behaviour)

@@ -223,7 +223,13 @@ class CommandClient:
         self._running: list[Commands] = []
 
     def make(
-        self, action: str, charge_point: str, *, timeout: float | None = None, fields: Mapping[str, Any] | None = None
+        self,
+        action: str,
+        charge_point: str,
+        *,
+        timeout: float | None = None,
+        fields: Mapping[str, Any] | None = None,
+        mark: str | None = None,
     ) -> Command:
         """Make a command, with a mark of its own if the action has room for one and none was given.
 
@@ -235,6 +241,7 @@ class CommandClient:
             charge_point: whom it is for.
             timeout: how long the system is to wait for the answer, in seconds; `None` leaves it to the system.
             fields: the fields of the command.
+            mark: the text that tells its answer from others; one of its own if not given.
 
         Raises:
             LacksCapability: the target has no such command; the test is skipped.
@@ -243,13 +250,14 @@ class CommandClient:
         action = self.target.version.named(action)
         request = self._request(action)
         values: dict[str, Any] = dict(fields or {})
-        mark: str | None = None
-        if request.mark is not None:
+        if request.mark is None:
+            mark = None
+        else:
             name, _, path = request.mark.partition(".")
             if name in values:
                 mark = str(pick(values, request.mark))
             else:
-                mark = f"{self._run}-{next(self._made)}"
+                mark = mark or f"{self._run}-{next(self._made)}"
                 values[name] = self._marked(action, name, path, mark) if path else mark
         values["charge_point_id"] = charge_point
         if timeout is not None:
