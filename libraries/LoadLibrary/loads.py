@@ -217,7 +217,8 @@ class Loads(Component):
             **self._with_defaults(schedule, what).fields(),
         )
         if what.activity is Profile.SESSION:
-            self._shop.aimed().target.need_actions("StartTransaction")
+            target = self._shop.aimed().target
+            target.need_actions(target.version.named("StartTransaction"))
         run = self._shop.start(alias, plan, self.cleanup, processes=processes, ledger=ledger)
         logger.info(f"{run.name} runs: {_in_words(plan)}.")
 
