@@ -10,6 +10,7 @@ from robot.api import logger
 
 from ChargePointLibrary.base import ALIAS, ANSWER_TIMEOUT, PointComponent, call
 from ocpp_resilience import background
+from ocpp_resilience.charge_points.events import EventType, next_event
 from ocpp_resilience.charge_points.many import Session, charge
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.clock import rfc3339
@@ -149,10 +150,13 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Any:
-        """Sends a StartTransaction (OCPP 1.6) and returns the payload of the answer.
+        """Starts a transaction and returns the payload of the answer.
+
+        In OCPP 1.6, this is a StartTransaction. In OCPP 2.x, it is a TransactionEvent `Started`; what is returned has
+        the `transactionId` too that the charge point has chosen.
 
         Args:
-            connector: the number of the connector.
+            connector: the number of the connector; of the EVSE in OCPP 2.x.
             id_tag: who charges.
             meter: the meter, in Wh.
             alias: which charge point.
@@ -169,14 +173,18 @@ class Messages(PointComponent):
         Stop Transaction    ${answer}[transactionId]    meter=${2500}
         ```
         """
+        point = self._points.get(alias)
+        if point.version.chooses_ids:
+            event = next_event(point, EventType.STARTED, evse=connector, id_tag=id_tag, meter=meter, fields=fields)
+            answer = call(point, *event, timeout).accepted()
+            return {**answer, "transactionId": event.payload["transactionInfo"]["transactionId"]}
         payload = {"connectorId": connector, "idTag": id_tag, "meterStart": meter, "timestamp": rfc3339(), **fields}
-        point = _speaking_of(self._points.get(alias), "StartTransaction")
         return call(point, "StartTransaction", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def send_meter_values(
         self,
-        transaction_id: int | None = None,
+        transaction_id: int | str | None = None,
         *,
         meter: int = 1500,
         connector: int = 1,
@@ -186,9 +194,10 @@ class Messages(PointComponent):
     ) -> Any:
         """Sends a MeterValues with one reading and returns the payload of the answer.
 
+        In OCPP 2.x, the reading of a transaction is sent in a TransactionEvent `Updated`.
+
         Args:
-            transaction_id: the transaction that it belongs to, if any; in OCPP 2.x, readings of a transaction are sent
-                with `Send Transaction Event`.
+            transaction_id: the transaction that it belongs to, if any.
             meter: the meter, in Wh.
             connector: the number of the connector.
             alias: which charge point.
@@ -206,16 +215,19 @@ class Messages(PointComponent):
         ```
         """
         point = self._points.get(alias)
+        if transaction_id is not None and point.version.chooses_ids:
+            evse = _started_with_events(point, transaction_id)
+            event = next_event(point, EventType.UPDATED, evse=evse, meter=meter, fields=fields)
+            return call(point, *event, timeout).accepted()
         action, payload = point.version.phrases.meter_values(connector, meter, rfc3339())
         if transaction_id is not None:
-            _speaking_of(point, "StartTransaction")
             payload["transactionId"] = transaction_id
         return call(point, action, payload | fields, timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def stop_transaction(
         self,
-        transaction_id: int,
+        transaction_id: int | str,
         *,
         meter: int = 2000,
         reason: str = "Local",
@@ -223,7 +235,9 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Any:
-        """Sends a StopTransaction (OCPP 1.6) and returns the payload of the answer.
+        """Stops a transaction and returns the payload of the answer.
+
+        In OCPP 1.6, this is a StopTransaction; in OCPP 2.x, it is a TransactionEvent `Ended`.
 
         Args:
             transaction_id: which transaction.
@@ -243,6 +257,12 @@ class Messages(PointComponent):
         Stop Transaction    ${answer}[transactionId]    meter=2500    reason=EVDisconnected
         ```
         """
+        point = self._points.get(alias)
+        if point.version.chooses_ids:
+            evse = _started_with_events(point, transaction_id)
+            event = next_event(point, EventType.ENDED, evse=evse, meter=meter, fields=fields)
+            event.payload["transactionInfo"]["stoppedReason"] = reason
+            return call(point, *event, timeout).accepted()
         payload = {
             "transactionId": transaction_id,
             "meterStop": meter,
@@ -250,7 +270,6 @@ class Messages(PointComponent):
             "reason": reason,
             **fields,
         }
-        point = _speaking_of(self._points.get(alias), "StopTransaction")
         return call(point, "StopTransaction", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
@@ -402,14 +421,14 @@ class Messages(PointComponent):
         return frame
 
 
-def _speaking_of(point: ChargePoint, action: str) -> ChargePoint:
-    """The charge point, if its OCPP version has this message of OCPP 1.6.
+def _started_with_events(point: ChargePoint, transaction_id: int | str) -> int:
+    """The EVSE of a transaction that goes on by TransactionEvents.
 
     Raises:
-        UsageError: it has not.
+        UsageError: the charge point has begun no such transaction, or has ended it.
     """
-    if action not in point.version.schemas.actions:
-        raise UsageError(
-            f"{point.id} speaks {point.version}, which has no {action}; `Send Transaction Event` takes its place."
-        )
-    return point
+    for evse, charging in point.charging.items():
+        if charging.transaction.id == transaction_id:
+            return evse
+    running = ", ".join(str(each.transaction.id) for each in point.charging.values())
+    raise UsageError(f"{point.id} has no transaction '{transaction_id}' that runs (running: {running or 'none'}).")

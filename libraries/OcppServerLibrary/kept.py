@@ -11,6 +11,7 @@ from robot.api import logger
 
 from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
 from ocpp_resilience.ocpp.model import History
+from ocpp_resilience.ocpp.version import TransactionName
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.state.comparison import StateComparison, compare
@@ -139,22 +140,22 @@ class Kept(Component):
     def get_transactions_not_kept_as(
         self,
         status: str,
-        transactions: Sequence[int | str],
+        transactions: Sequence[int | str | TransactionName],
         *,
         charge_point: str | None = None,
         alias: str = "server",
-    ) -> list[int | str]:
+    ) -> list[int | str | TransactionName]:
         """Returns which of these transactions are not kept, or with another status.
 
         Args:
             status: `active` or `completed`.
-            transactions: their ids.
+            transactions: their ids, or what `Get Started Transactions` of RedisQueueLibrary returned.
             charge_point: the id of their charge point; needed where charge points choose the ids of transactions (OCPP
                 2.0.1 and 2.1).
             alias: which server.
 
         Returns:
-            The ids of those that are missing or have another status.
+            Those that are missing or have another status.
 
         Example:
         ```robotframework
@@ -163,7 +164,11 @@ class Kept(Component):
         ```
         """
         ids = list(transactions)
-        found = self._read(alias, "transaction", [self._named(each, charge_point, alias) for each in ids])
+        names = [
+            (each.id or 0, each.charge_point) if isinstance(each, TransactionName) else (each, charge_point)
+            for each in ids
+        ]
+        found = self._read(alias, "transaction", [self._named(*each, alias) for each in names])
         return [
             each for each, record in zip(ids, found, strict=True) if record is None or record.get("status") != status
         ]

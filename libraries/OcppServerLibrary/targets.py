@@ -90,6 +90,22 @@ class Targets(Component):
         return target_of_run(target).has(capability)
 
     @keyword(tags=("target", "getter"))
+    def charge_points_choose_transaction_ids(self, *, target: str = "reference") -> bool:
+        """Returns whether charge points choose the ids of transactions in the OCPP version of the run.
+
+        They do in OCPP 2.0.1 and 2.1, where an id is unique for its charge point alone.
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Example:
+        ```robotframework
+        ${theirs}    Charge Points Choose Transaction Ids    target=${TARGET}
+        ```
+        """
+        return target_of_run(target).version.chooses_ids
+
+    @keyword(tags=("target", "getter"))
     def describe_target(self, *, target: str = "reference") -> dict[str, str]:
         """Returns what the page says of what was tested, by name.
 

@@ -79,6 +79,10 @@ class Phrases:
     def verdict(answer):
         return None
 
+    @staticmethod
+    def transaction_id(payload, answer):
+        return None
+
 
 VERSION = Version(
     name="test",

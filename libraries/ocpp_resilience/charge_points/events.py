@@ -79,7 +79,7 @@ def next_event(
     kind: EventType,
     *,
     evse: int,
-    id_tag: str,
+    id_tag: str = "",
     meter: int | None,
     fields: Mapping[str, Any],
 ) -> Call:
@@ -89,7 +89,7 @@ def next_event(
         point: the charge point.
         kind: the type of the event.
         evse: the number of the EVSE.
-        id_tag: who charges.
+        id_tag: who charges, for `Started`.
         meter: the energy register in Wh; that of the event before if not given.
         fields: fields in the place of sensible ones, or beside them.
 

@@ -220,7 +220,7 @@ def sessions(actor: Actor, plan: Plan, chance: random.Random) -> Script:
 def _starting(plan: Plan) -> Script:
     """A boot, and the report of the device model where the version has one."""
     words = words_of(plan.version)
-    for step in (words.boot, *words.report):
+    for step in (words.boot, *words.report):  # noqa: UP028 - a tuple takes no answers
         yield step
 
 

@@ -97,6 +97,12 @@ class Phrases:
         info = answer.get("idTagInfo")
         return info.get("status") if isinstance(info, dict) else None
 
+    @staticmethod
+    def transaction_id(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> TransactionId | None:  # noqa: ARG004
+        """The id that the back end chose."""
+        number = answer.get("transactionId")
+        return number if type(number) is int else None
+
 
 def meter_value(meter: int, at: str) -> Payload:
     """A reading of the energy register."""

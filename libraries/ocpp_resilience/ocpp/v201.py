@@ -147,6 +147,12 @@ class Phrases:
         info = answer.get("idTokenInfo")
         return info.get("status") if isinstance(info, dict) else None
 
+    @staticmethod
+    def transaction_id(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> TransactionId | None:  # noqa: ARG004
+        """The id that the charge point chose."""
+        info = payload.get("transactionInfo")
+        return info.get("transactionId") if isinstance(info, dict) else None
+
 
 _VARIABLE: Payload = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "HeartbeatInterval"}}
 _SCHEDULE: Payload = {

@@ -29,6 +29,21 @@ Payload = dict[str, Any]
 TransactionId = int | str
 
 
+class TransactionName(NamedTuple):
+    """What names a transaction: where charge points choose the ids, theirs belongs to it.
+
+    Attributes:
+        id: its id; `None` where it is not known.
+        charge_point: the id of its charge point.
+    """
+
+    id: TransactionId | None
+    charge_point: str
+
+    def __str__(self) -> str:
+        return f"{self.id} of {self.charge_point}"
+
+
 class Call(NamedTuple):
     """A CALL without its message id."""
 
@@ -260,6 +275,11 @@ class Phrases(Protocol):
     @staticmethod
     def verdict(answer: Mapping[str, Any]) -> str | None:
         """The status of the id tag in an answer; `None` where it says none."""
+        ...
+
+    @staticmethod
+    def transaction_id(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> TransactionId | None:
+        """The id of the transaction that a message has begun, from the message and its answer."""
         ...
 
 

@@ -122,5 +122,6 @@ def payload_of(message: SentMessage) -> dict[str, Any]:
     document = msgspec.json.decode(message.data)
     if message.format is MessageFormat.FLAT:
         return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
-    payload: dict[str, Any] = document["payload"][3]
+    frame = document if isinstance(document, list) else document["payload"]
+    payload: dict[str, Any] = frame[3]
     return payload
