@@ -17,13 +17,13 @@ Charge Points Of Three Versions Boot And Charge At The Same Time
     [Documentation]    The words are the same; the messages are those of each version.
     FOR    ${protocol}    IN    ocpp1.6    ocpp2.0.1    ocpp2.1
         Connect Charge Point    alias=${protocol}    protocol=${protocol}
-        ${answer}    Boot    ${protocol}    vendor=ACME
+        ${answer}    Boot    alias=${protocol}    vendor=ACME
         Should Be Equal    ${answer}[status]    Accepted
-        Send Heartbeat    ${protocol}
+        Send Heartbeat    alias=${protocol}
         Send Status    Charging    alias=${protocol}
         Send Authorize    TAG-1    alias=${protocol}
         Send Meter Values    meter=${1700}    alias=${protocol}
-        ${session}    Charge Whole Session    ${protocol}
+        ${session}    Charge Whole Session    alias=${protocol}
         Length Should Be    ${session.answers}    10
     END
     Frame Should Be Sent    StartTransaction    alias=ocpp1.6
