@@ -16,6 +16,10 @@ Test Teardown     The Effects Are Right And The Server Has Never Crashed
 Test Tags         invalid-messages
 
 
+*** Variables ***
+${SIZE LIMIT}    ${262144}
+
+
 *** Test Cases ***
 Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It
     [Tags]    R17.1    R17.6    R17.7
@@ -48,6 +52,16 @@ Oversized Messages Are Refused Before Work Is Done On Them
     [Tags]    R17.5    R17.6    R17.7
     Invalid Messages Are Survived, Logged And Set Aside    R17.5
     ...    oversized    deep_nesting    too_long    message_id    unknown_action
+
+Messages Are Answered Up To The Size Limit And Refused Above It
+    [Documentation]    256 KiB on the queue; at the gateway in one frame of the WebSocket and in fragments.
+    [Tags]    R17.5    R17.7
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Connect Charge Point
+    Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
+    Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     [Documentation]    The frames are in ``resources/invalid_frames.json``, each with what has to become of it. Behind

@@ -142,6 +142,7 @@ class Connection(ConnectingComponent):
         *,
         prefix: str = "CP",
         gateway: str = "gateway",
+        refusable: bool = False,
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> list[str]:
         """Connects many new charge points, up to 100 at the same time, and returns their ids.
@@ -152,6 +153,7 @@ class Connection(ConnectingComponent):
             count: how many.
             prefix: what their ids begin with.
             gateway: which gateway, if there are several.
+            refusable: whether the gateway may refuse some; the ids of the others are returned.
             timeout: the longest wait for each connection.
 
         Raises:
@@ -169,12 +171,19 @@ class Connection(ConnectingComponent):
         made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
         try:
             background.run(connect_all, made, limit=timeout.total_seconds())
+        except ExpectationFailed as refused:
+            if not refusable:
+                background.run(close_all, made, timeout=30)
+                raise
+            logger.info(str(refused))
         except BaseException:
             background.run(close_all, made, timeout=30)
             raise
-        self.keep({point.id: point for point in made})
-        logger.info(f"{counted(count, 'charge point')} connected to {where.url}: {made[0].id} to {made[-1].id}.")
-        return [point.id for point in made]
+        there = [point for point in made if point.connected]
+        if there:
+            self.keep({point.id: point for point in there})
+        logger.info(f"{counted(len(there), 'charge point')} connected to {where.url}, {made[0].id} to {made[-1].id}.")
+        return [point.id for point in there]
 
     @keyword(tags=("charge point", "connection"))
     def disconnect_charge_point(self, alias: str = ALIAS, *, code: int = 1000, reason: str = "") -> None:

@@ -116,6 +116,11 @@ class Gateway:
             ) from None
         except (OSError, InvalidHandshake, EOFError) as error:
             raise ConnectFailed(f"{charge_point_id} could not connect to {url}: {error}.", status=None) from None
+        except AssertionError:
+            # `websockets` does not expect an answer that comes before it has asked, and reads none of it.
+            raise ConnectFailed(
+                f"{charge_point_id} was refused at {url} before it could ask to be let in.", status=None
+            ) from None
         if offered and connection.subprotocol not in offered:
             await connection.close()
             raise ConnectFailed(
