@@ -77,7 +77,7 @@ Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart
     [Tags]    R13.8
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    Charge Points With Similar Ids Have Booted
-    ${sent} =    Charge Varied Sessions    ${charge points}    rounds=12
+    ${sent} =    Charge Varied Sessions    ${charge points}    rounds=25
     All Should Be Answered    ${sent}
     ${history} =    Get Charge Point History
     The State Should Be What The Messages Say    ${history}
