@@ -19,7 +19,7 @@ from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted, shortened
 
 SEND_SECONDS = 10.0
-"""How long a gateway that does not read may hold up a frame."""
+"""Maximum time for sending a frame to a gateway that does not read."""
 
 
 class Messages(PointComponent):
@@ -28,8 +28,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send"))
     def boot(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         vendor: str = "Acceptance",
         model: str = "Test",
         timeout: timedelta = ANSWER_TIMEOUT,
@@ -46,7 +46,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
             NotConnected: there is no connection.
 
         Example:
@@ -59,7 +59,7 @@ class Messages(PointComponent):
         return call(self._points.get(alias), "BootNotification", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
-    def send_heartbeat(self, alias: str = ALIAS, *, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
+    def send_heartbeat(self, *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
         """Sends a Heartbeat and returns the payload of the answer.
 
         Args:
@@ -68,7 +68,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -101,7 +101,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -118,13 +118,13 @@ class Messages(PointComponent):
         """Sends an Authorize and returns the payload of the answer.
 
         Args:
-            id_tag: who wants to charge.
+            id_tag: the id tag of the driver.
             alias: which charge point.
             timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -149,7 +149,7 @@ class Messages(PointComponent):
 
         Args:
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter: the meter, in Wh.
             alias: which charge point.
             timeout: the longest wait for the answer.
@@ -157,7 +157,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -191,7 +191,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -231,7 +231,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -269,7 +269,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -291,7 +291,7 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Answer:
-        """Sends any CALL, valid or not, and returns the answer, whatever it is.
+        """Sends any CALL, valid or not, and returns the answer, a CALLERROR included.
 
         Args:
             action: the action; it need not exist.
@@ -304,7 +304,7 @@ class Messages(PointComponent):
             The answer: `kind.name` is CALLRESULT or CALLERROR, with `payload`, or `code` and `description`.
 
         Raises:
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -319,8 +319,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send", "transaction"))
     def charge_whole_session(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         connector: int = 1,
         id_tag: str = "TEST-TAG",
         meter_start: int = 1000,
@@ -334,9 +334,9 @@ class Messages(PointComponent):
         Args:
             alias: which charge point.
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter_start: the meter at the start, in Wh.
-            energy: what is charged, in Wh.
+            energy: energy of the session, in Wh.
             meter_values: how many MeterValues are sent.
             boot: whether it begins with a BootNotification.
             timeout: the longest wait for each answer.
@@ -346,7 +346,7 @@ class Messages(PointComponent):
             `answers` and `seconds`.
 
         Raises:
-            ExpectationFailed: a message was not answered, or not accepted; says which.
+            ExpectationFailed: a message was not answered, or not accepted; the message names it.
 
         Example:
         ```robotframework
@@ -369,7 +369,7 @@ class Messages(PointComponent):
         return session
 
     @keyword(tags=("charge point", "send"))
-    def send_frame_of_size(self, size: int, alias: str = ALIAS, *, fragments: int = 1) -> Frame:
+    def send_frame_of_size(self, size: int, *, fragments: int = 1, alias: str = ALIAS) -> Frame:
         """Sends a valid DataTransfer of so many bytes, and returns at once.
 
         Args:
@@ -403,15 +403,15 @@ class Messages(PointComponent):
         return frame
 
     @keyword(tags=("charge point", "send", "invalid"))
-    def send_raw_frame(self, data: str | bytes, alias: str = ALIAS) -> Frame:
-        """Sends a WebSocket frame exactly as it is, whatever is outstanding, and returns at once.
+    def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
+        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.
             alias: which charge point.
 
         Returns:
-            The frame; its `number` is what `since` of other keywords takes.
+            The frame, for `since` of other keywords.
 
         Raises:
             NotConnected: there is no connection.
