@@ -25,7 +25,7 @@ END = "Commands End With The Connection That They Were For"
 REACH = "Commands Reach The Charge Point Whose Id They Name"
 
 
-@defect("R14.2", HOLDS_UP, says=r"Expected an own answer for each of 1 command")
+@defect("R14.2", HOLDS_UP, says=r"Expected each command to get its own answer")
 def an_unanswered_command_blocks_its_charge_point() -> None:
     """A command without an answer stays outstanding for ever, and those behind it are never sent."""
     CommandQueue.expire = lambda *_: None
@@ -43,7 +43,7 @@ def a_command_is_given_up_after_half_a_second() -> None:
     CommandQueue._send = staticmethod(send)
 
 
-@defect("R14.2", HOLDS_UP, says=r"Expected an own answer for each of 1 command")
+@defect("R14.2", HOLDS_UP, says=r"Expected each command to get its own answer")
 def the_gateway_waits_longer_than_the_caller() -> None:
     """A command is given up a minute after it was sent, however long its caller waits."""
     sound = CommandQueue.take
@@ -113,7 +113,7 @@ def an_unanswered_command_is_sent_again_after_a_reconnect() -> None:
     at_the_next_connection(repeat)
 
 
-@defect("R14.5", END, AT_GATEWAY, says=r"Expected an own answer for each of \d+ commands")
+@defect("R14.5", END, AT_GATEWAY, says=r"Expected each command to get its own answer")
 def a_command_stays_outstanding_over_connections() -> None:
     """A newer connection begins with the command of the one before as its outstanding one."""
 
@@ -135,7 +135,7 @@ def callers_are_not_told_of_a_takeover() -> None:
     Commands._compare = compare
 
 
-@defect("R14.1", REACH, says=r"The charge point got [03-9] commands, expected 2|Expected an own answer")
+@defect("R14.1", REACH, says=r"The charge point got [03-9] commands, expected 2|Expected each command to get its own answer")
 def gateways_find_sessions_by_the_beginning_of_ids() -> None:
     """A wake-up for a charge point goes to the first session whose id begins like its own, and the sweep is slow."""
 

@@ -222,7 +222,7 @@ def commands_for(change: Callable[[str], str]) -> None:
     Commands.send = send
 
 
-NOT_REACHED = r"The charge point got \d+ commands, expected 2|Expected an own answer for each of \d+ commands"
+NOT_REACHED = r"The charge point got \d+ commands, expected 2|Expected each command to get its own answer"
 
 
 @defect("R14.1", REACH, says=NOT_REACHED)
