@@ -48,6 +48,15 @@ Commands Need The Token Of The API
     Requests Without The Token Should Be Refused
     Commands With The Token Should Be Carried Out
 
+A Web Page Of Another Origin Is Refused
+    [Documentation]    It may run in the browser of an operator, but neither connects as a charge point nor sends
+    ...    commands.
+    [Tags]    R20.4
+    Skip Unless Target Supports    origin checks    target=${TARGET}
+    Start A Server With A Token
+    Web Pages Should Not Connect
+    Web Pages Should Not Send Commands
+
 The Flood Of One Charge Point Does Not Hurt The Others
     [Documentation]    One of fifty sends Heartbeats as fast as it can; the others are answered as quickly as before.
     [Tags]    R20.5    alone

@@ -319,6 +319,7 @@ class Connection(ConnectingComponent):
         certificate: Path | None = None,
         tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
+        origin: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> int | None:
@@ -332,6 +333,7 @@ class Connection(ConnectingComponent):
             certificate: the PEM file with the charge point's certificate and its key.
             tls: the only version of TLS that is offered.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            origin: the origin of the web page that connects; charge points send none.
             gateway: which gateway, if there are several.
             timeout: the longest wait for the answer.
 
@@ -345,7 +347,13 @@ class Connection(ConnectingComponent):
         ```
         """
         login = Login(
-            password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
+            password=plain(password),
+            user=user,
+            ca=ca,
+            certificate=certificate,
+            tls=tls,
+            subprotocols=subprotocols,
+            origin=origin,
         )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), self._gateways.get(gateway), login)
         refused = self._refusal(point, timeout)

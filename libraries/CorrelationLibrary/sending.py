@@ -10,7 +10,7 @@ from robot.api.types import Secret
 
 from CorrelationLibrary.base import LineComponent, several
 from ocpp_resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
-from ocpp_resilience.correlation.strangers import StrangerReport, try_as_stranger
+from ocpp_resilience.correlation.strangers import StrangerReport, try_as_stranger, try_as_web_page
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.waiting import in_words, seconds
@@ -305,6 +305,36 @@ class Sending(LineComponent):
         """
         right = str(token.value) if isinstance(token, Secret) else token
         report = try_as_stranger(self._lines.get(alias).client, charge_point, right)
+        logger.info(f"{report}.")
+        return report
+
+    @keyword(tags=("commands", "send", "security"))
+    def try_requests_of_web_page(
+        self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
+    ) -> StrangerReport:
+        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+
+        With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
+        token of `Open Commands` is right, since the browser of an operator may have it.
+
+        Args:
+            charge_point: the recipient of the commands.
+            origin: the origin of the page.
+            alias: the name given to `Open Commands`.
+
+        Returns:
+            `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
+
+        Raises:
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        ${report} =    Try Requests Of Web Page    CP-1
+        Should Be Empty    ${report.let_in}
+        ```
+        """
+        report = try_as_web_page(self._lines.get(alias).client, charge_point, origin)
         logger.info(f"{report}.")
         return report
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from catalogue import defect
 from queue_defects import replaced
 
-from server import ids
+from server import api, ids
 from server.api import http
 from server.correlation.commands import Commands
 from server.correlation.manager import CallErrorReceived
@@ -22,6 +22,7 @@ from server.gateway.command_queue import CommandQueue
 from server.gateway.handshakes import Handshakes
 from server.gateway.session import PendingCommand, Session
 from server.ocpp import envelope
+from server.origins import Origins
 from server.processor import processor, request_queue
 from server.redis import tail
 from server.redis.script import Script
@@ -330,7 +331,7 @@ def a_list_of_another_type_stops_the_gateway() -> None:
 
 # --- the token of the API ---------------------------------------------------------------------------------------------
 
-LET_IN = r"requests without the right token were let in: .*"
+LET_IN = r"requests that have to be refused were let in: .*"
 
 
 def check_tokens(right: Callable[[Any, str], bool]) -> None:
@@ -399,3 +400,65 @@ def the_token_is_a_password_too() -> None:
             return False
 
     check_tokens(right)
+
+
+# --- web pages --------------------------------------------------------------------------------------------------------
+
+PAGES = "A Web Page Of Another Origin Is Refused"
+
+
+@defect("R20.4", PAGES, says=r"R20\.4 accepted: .*measured 3")
+def web_pages_may_connect() -> None:
+    """A page of any origin may open the WebSocket of a charge point."""
+    Handshakes._refuse_page = lambda *_: None
+
+
+@defect("R20.4", PAGES, says=r"R20\.4 accepted: .*measured [12] ")
+def pages_of_the_same_host_may_connect() -> None:
+    """Of an origin the host is compared, and not scheme and port."""
+    sound = Origins.refuse_origin
+
+    def refuse(self: Origins, origin: str | None) -> str | None:
+        return None if origin is not None and "127.0.0.1" in origin else sound(self, origin)
+
+    Origins.refuse_origin = refuse
+
+
+@defect("R20.4", PAGES, says=r"R20\.4 accepted: .*measured 1 ")
+def pages_without_an_origin_may_connect() -> None:
+    """The origin `null`, which a sandboxed frame has, counts as none."""
+    sound = Origins.refuse_origin
+    Origins.refuse_origin = lambda self, origin: None if origin == "null" else sound(self, origin)
+
+
+@defect("R20.4", PAGES, says=LET_IN + "of a page of http://elsewhere.example: [2-5]")
+def web_pages_may_send_commands() -> None:
+    """The API takes requests of pages of any origin."""
+    api._Checked.__init__ = _without_origins(api._Checked.__init__)
+
+
+def _without_origins(sound: Any) -> Any:
+    class Anybody:
+        def refuse_origin(self, _: Any) -> None:
+            return None
+
+        refuse_host = refuse_origin
+
+    def init(self: Any, application: Any, _origins: Any) -> None:
+        sound(self, application, Anybody())
+
+    return init
+
+
+@defect("R20.4", PAGES, says=LET_IN + "as text/plain")
+def forms_may_send_commands() -> None:
+    """A body is read as JSON whatever its content type says."""
+    sound = http._body
+
+    async def body(operation: Any, request: Any) -> Any:
+        headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+        request.scope["headers"] = [*headers, (b"content-type", b"application/json")]
+        request.__dict__.pop("_headers", None)
+        return await sound(operation, request)
+
+    http._body = body

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from ocpp_resilience.charge_points.errors import ConnectFailed
 from ocpp_resilience.errors import UsageError
@@ -41,6 +41,7 @@ class Login:
         ca: a file with the certificates that the gateway's is trusted by, for `wss://`.
         certificate: a PEM file with the charge point's certificate and its key (security profile 3); `None` shows none.
         tls: the only version of TLS that is offered; all that are safe if not given.
+        origin: the origin of the web page that connects; charge points send none.
     """
 
     password: str | None = field(default=None, repr=False)
@@ -49,6 +50,7 @@ class Login:
     ca: Path | None = None
     certificate: Path | None = None
     tls: TlsVersion | None = None
+    origin: str | None = None
 
 
 class Gateway:
@@ -95,6 +97,7 @@ class Gateway:
                 url,
                 subprotocols=[Subprotocol(name) for name in offered] or None,
                 additional_headers=_credentials(charge_point_id, login),
+                origin=None if login.origin is None else Origin(login.origin),
                 ssl=_context(login) if url.startswith("wss:") else None,
                 open_timeout=limit,
                 close_timeout=1,

@@ -1,12 +1,12 @@
-"""Requests to the HTTP API by somebody who does not have its token: each method, each path, each almost right token."""
+"""Requests to the HTTP API that have to be refused: without its token, and by web pages of other origins."""
 
 from __future__ import annotations
 
 import base64
 import http.client
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlencode, urlsplit
 
 from ocpp_resilience.correlation.commands import CommandClient
@@ -15,6 +15,7 @@ from ocpp_resilience.errors import ServiceError
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 """Methods that change something."""
 REFUSED = frozenset({401, 403})
+REFUSED_PAGES = frozenset({400, 403, 415, 421})
 NOTHING_THERE = frozenset({301, 307, 308, 404, 405, 501})
 """What else may be answered where there is no such path or method: nothing was done."""
 ANSWER_SECONDS = 5.0
@@ -27,14 +28,14 @@ class _Request:
     method: str
     path: str
     body: str | None = None
-    authorization: str | None = None
     how: str = "without a token"
+    headers: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[int] = REFUSED
 
 
 @dataclass(slots=True)
 class StrangerReport:
-    """What came of requests without the right token.
+    """What came of requests that have to be refused.
 
     Attributes:
         count: how many there were.
@@ -47,7 +48,7 @@ class StrangerReport:
     def __str__(self) -> str:
         shown = "; ".join(self.let_in[:5])
         more = f" and {len(self.let_in) - 5} more" if len(self.let_in) > 5 else ""
-        result = f"{len(self.let_in)} of {self.count} requests without the right token were let in"
+        result = f"{len(self.let_in)} of {self.count} requests that have to be refused were let in"
         return f"{result}: {shown}{more}" if shown else result
 
 
@@ -62,14 +63,31 @@ def try_as_stranger(client: CommandClient, charge_point: str, token: str) -> Str
     Raises:
         ServiceError: there was no answer.
     """
+    return _try(client, _requests(client, charge_point, token))
+
+
+def try_as_web_page(client: CommandClient, charge_point: str, origin: str) -> StrangerReport:
+    """Send every command as a browser would for a page of another origin; all of them with the token of the client.
+
+    Args:
+        client: knows where the API is, and what the commands of the target look like.
+        charge_point: whom the commands are for.
+        origin: the origin of the page.
+
+    Raises:
+        ServiceError: there was no answer.
+    """
+    return _try(client, _pages(client, charge_point, origin))
+
+
+def _try(client: CommandClient, requests: Iterator[_Request]) -> StrangerReport:
     report = StrangerReport()
     address = urlsplit(client.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=ANSWER_SECONDS)
     try:
-        for request in _requests(client, charge_point, token):
+        for request in requests:
             headers = {"Content-Type": "application/json"} if request.body is not None else {}
-            if request.authorization is not None:
-                headers["Authorization"] = request.authorization
+            headers |= request.headers
             connection.request(request.method, request.path, body=request.body, headers=headers)
             reply = connection.getresponse()
             reply.read()
@@ -83,24 +101,42 @@ def try_as_stranger(client: CommandClient, charge_point: str, token: str) -> Str
     return report
 
 
+def _commands(client: CommandClient, charge_point: str) -> list[tuple[str, str, str | None]]:
+    """Method, path with query, and body of one of each command."""
+    commands = client.target.version.commands
+    made = []
+    for action in client.target.commands.requests:
+        # The timeout bounds the wait of a server that lets it in.
+        fields = commands[action].fields if action in commands else {}
+        command = client.make(action, charge_point, timeout=1, fields=fields)
+        body = None if command.body is None else json.dumps(command.body)
+        query = f"?{urlencode(command.query)}" if command.query else ""
+        made.append((command.method, command.path + query, body))
+    return made
+
+
+def _pages(client: CommandClient, charge_point: str, origin: str) -> Iterator[_Request]:
+    token = {"Authorization": f"Bearer {client.token}"} if client.token else {}
+    for method, path, body in _commands(client, charge_point):
+        page = _Request(method, path, body, how=f"of a page of {origin}", headers=token | {"Origin": origin})
+        yield replace(page, allowed=REFUSED_PAGES)
+        if body is not None:
+            # What a form of a page can send without asking first (Fetch standard, CORS-safelisted request-header).
+            for kind in ("text/plain", "application/x-www-form-urlencoded"):
+                yield replace(page, how=f"as {kind}", headers=token | {"Content-Type": kind}, allowed=REFUSED_PAGES)
+
+
 def _requests(client: CommandClient, charge_point: str, token: str) -> Iterator[_Request]:
     target = client.target
     inspections = [path for path in (target.http.processor, target.http.correlations) if path is not None]
     known: list[tuple[str, str, str | None]] = [("GET", path, None) for path in inspections]
-    commands = target.version.commands
-    for action in target.commands.requests:
-        # The timeout bounds what a server that lets it in may do with it.
-        fields = commands[action].fields if action in commands else {}
-        made = client.make(action, charge_point, timeout=1, fields=fields)
-        body = None if made.body is None else json.dumps(made.body)
-        query = f"?{urlencode(made.query)}" if made.query else ""
-        known.append((made.method, made.path + query, body))
+    known += _commands(client, charge_point)
     elsewhere = REFUSED | NOTHING_THERE
     there = {(method, path.partition("?")[0]) for method, path, _ in known}
     for method, path, body in known:
         yield _Request(method, path, body)
         for how, authorization in _almost(token).items():
-            yield _Request(method, path, body, authorization, how)
+            yield _Request(method, path, body, how, {"Authorization": authorization})
         plain = path.partition("?")[0]
         # GET may be another resource of the same path, which anybody may read; HEAD is GET without the body.
         for other in ("HEAD",) if method == "GET" else ():
