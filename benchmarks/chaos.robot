@@ -111,7 +111,7 @@ A Fleet Charges At The Edge
 The Fleet At The Edge Should Have Charged Through It
     [Documentation]    Each CALL was answered or refused, older connections were ended, and the state is what the
     ...    messages say.
-    ${fleet} =    Stop Charging Fleet    ${EDGE}
+    ${fleet} =    Stop Charging Fleet    alias=${EDGE}
     Log To Console    \n${fleet}
     Should Be Empty    ${fleet.problems}    msg=${fleet}
     Should Be True    ${fleet.takeovers} > 0    msg=Nothing was taken over: ${fleet}
@@ -136,14 +136,19 @@ Everything Should Work As Before
     [Documentation]    Health, connections, commands and the queue, while charge points still charge.
     Wait Until Health Is    healthy    timeout=30 s
     Command Traffic Should Reach Everybody    timeout=30 s
+    Wait Until Keyword Succeeds    30 s    200 ms    The Whole Load Should Be Connected
+    A Heartbeat Is Answered
+
+The Whole Load Should Be Connected
+    [Documentation]    The load reports it once a second.
     ${progress} =    Get Load Progress
     Should Be Equal As Integers    ${progress}[connected]    ${CHARGE POINTS}
-    A Heartbeat Is Answered
 
 Heal All And End The Traffic
     [Documentation]    In any case: nothing sends any more when the keys are compared.
     Heal All
     Run Keyword And Ignore Error    Stop Load
+    Remove Charge Points
 
 End The Traffic
     [Documentation]    No new sessions begin, running ones are finished. Returns the outcomes of commands and messages.

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from ocpp_resilience.charge_points.errors import ConnectFailed
@@ -117,7 +117,7 @@ class Gateway:
             raise ConnectFailed(
                 f"{charge_point_id} could not connect to {url} within {in_words(limit)}.", status=None
             ) from None
-        except (OSError, InvalidHandshake, EOFError) as error:
+        except (OSError, InvalidHandshake, EOFError, ConnectionClosed) as error:
             raise ConnectFailed(f"{charge_point_id} could not connect to {url}: {error}.", status=None) from None
         except AssertionError:
             # `websockets` does not expect an answer that comes before it has asked, and reads none of it.
