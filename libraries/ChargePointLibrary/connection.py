@@ -185,6 +185,12 @@ class Connection(ConnectingComponent):
             background.run(close_all, made, timeout=30)
             raise
         there = [point for point in made if point.connected]
+        if left := [point for point in made if point.ends]:
+            background.run(close_all, there, timeout=30)
+            raise ExpectationFailed(
+                f"{counted(len(left), 'charge point')} of {count} were let in and disconnected while others connected: "
+                f"{left[0].id} {left[0].state()}."
+            )
         if there:
             self.keep({point.id: point for point in there})
         logger.info(f"{counted(len(there), 'charge point')} connected to {where.url}, {made[0].id} to {made[-1].id}.")
