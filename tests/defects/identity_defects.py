@@ -313,13 +313,6 @@ def an_unreadable_record_is_remembered() -> None:
     StateCache.forget = forget
 
 
-@defect("R15.7", OTHER_TYPE, says=r"^session: .*(not answered|No answer|could not)")
-def a_session_of_another_type_stops_the_gateway() -> None:
-    """A session key that is no hash makes each look for answers fail."""
-    text = response_delivery._TAKE.replace("redis.pcall('HGET'", "redis.call('HGET'")
-    response_delivery._take = Script(text)
-
-
 @defect("R15.7", OTHER_TYPE, says=r"^responses: .*(not answered|No answer|could not)")
 def a_list_of_another_type_stops_the_gateway() -> None:
     """Answers that stand in no list make each look for answers fail."""

@@ -27,6 +27,7 @@ SIZES = "Messages Are Answered Up To The Size Limit And Refused Above It"
 BATCHES = "Batches Of Every Size Are Answered Whole And In Order"
 HOUR = "Answers Wait An Hour From The Last One On"
 EACH_LOGGED = "A Thousand Generated Invalid Messages Are Each Logged Once"
+BURST = "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones"
 NOT_READING = "A Charge Point That Reads Nothing Is Cut Off"
 DESCRIPTORS = "Charge Points That Use Up The Descriptors Do Not Hurt The Others"
 
@@ -276,6 +277,18 @@ def invalid_messages_are_logged_at_a_bounded_rate() -> None:
             window[:] = [time.monotonic(), 0.0]
         window[1] += 1
         return window[1] <= 100
+
+    processor.logger = _Sometimes(structlog.get_logger(), allows)
+
+
+@defect("R17.6", BURST, says=r"without a log record|log records? too", timing=True)
+def a_burst_of_invalid_messages_is_not_logged_in_full() -> None:
+    """Of the invalid messages of a run, two thousand are logged."""
+    count = [0]
+
+    def allows(_: Any) -> bool:
+        count[0] += 1
+        return count[0] <= 2000
 
     processor.logger = _Sometimes(structlog.get_logger(), allows)
 
