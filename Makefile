@@ -70,9 +70,9 @@ bench: $(INSTALLED)  ## Every measurement within 10 minutes, one table, results/
 	$(BIN)/python benchmarks/bench.py $(addprefix --only ,$(ONLY)) $(if $(LONGER),--longer $(LONGER)) \
 	  $(if $(CONNECTIONS),--connections $(CONNECTIONS))
 
-chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100)
+chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100 EDGE_FAULTS=50)
 	$(BIN)/robot --outputdir results/chaos $(if $(SEED),--variable SEED:$(SEED)) $(if $(FAULTS),--variable FAULTS:$(FAULTS)) \
-	  benchmarks/chaos.robot
+	  $(if $(EDGE_FAULTS),--variable "EDGE FAULTS:$(EDGE_FAULTS)") benchmarks/chaos.robot
 
 recovery: $(INSTALLED)  ## How soon the system answers again after outages of Redis (OUTAGES=20)
 	$(BIN)/robot --outputdir results/recovery $(if $(OUTAGES),--variable OUTAGES:$(OUTAGES)) benchmarks/recovery.robot

@@ -201,6 +201,30 @@ The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifet
     Dictionary Should Contain Key    ${report.names}    connected
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
+Answers Wait An Hour From The Last One On
+    [Documentation]    When the next answer comes, the list has ten seconds left, as if most of the hour were over.
+    [Tags]    R15.8
+    [Setup]    The System Is Well And Its Keys Are Documented
+    ${first} =    Queue Message    Heartbeat
+    Message Should Be Answered    ${first}
+    The Answers Should Wait For An Hour    ${first.charge_point}
+    Set Key Lifetime    responses    10 s    charge_point_id=${first.charge_point}
+    ${second} =    Queue Message    Heartbeat    charge_point=${first.charge_point}
+    Message Should Be Answered    ${second}
+    The Answers Should Wait For An Hour    ${first.charge_point}
+
+Keys Of Another Type Are Survived And Hurt Nobody Else
+    [Documentation]    Each key of a connected charge point in turn. Whatever it is answered then, another one is
+    ...    served. Once the key is gone, it is served itself when it has connected again.
+    [Tags]    R15.7
+    [Setup]    Charge Points Can Connect And All Keys Are Documented
+    @{two} =    2 Charge Points Have Booted
+    FOR    ${key}    IN    session    connection    responses    charge_point    transactions
+    ...    active_transactions    configuration
+        In The Name Of    ${key}    A Key Of Another Type Should Be Survived    @{two}
+    END
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
 Transactions Whose Start Was Answered Survive Kill -9
     [Documentation]    Redis is killed while the server works off 2,000 messages; every id that was answered is stored.
     [Tags]    R15.5    R15.2

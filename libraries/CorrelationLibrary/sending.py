@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
+from robot.api.types import Secret
 
 from CorrelationLibrary.base import LineComponent, several
 from ocpp_resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
+from ocpp_resilience.correlation.strangers import StrangerReport, try_as_stranger, try_as_web_page
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.http_client import pick
 from ocpp_resilience.robot.library import keyword
@@ -328,6 +330,69 @@ class Sending(LineComponent):
         )
         client.collect(batch, timeout=self._patience(batch, alias))
         return batch
+
+    @keyword(tags=("commands", "send", "security"))
+    def try_requests_without_token(
+        self, charge_point: str, token: str | Secret, *, alias: str = "commands"
+    ) -> StrangerReport:
+        """Sends requests of every kind to the API, none of them with the right token, and returns what came of them.
+
+        The commands and inspections that the target's profile knows: without a token and with almost right ones, by
+        every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
+        or 403; elsewhere it may also be that there is nothing.
+
+        Args:
+            charge_point: whom the commands are for.
+            token: the right token, from which almost right ones are made.
+            alias: which commands.
+
+        Returns:
+            `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
+
+        Raises:
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        Open Commands    ${redis}    ${server}    token=${TOKEN}
+        ${report} =    Try Requests Without Token    CP-1    ${TOKEN}
+        Should Be Empty    ${report.let_in}
+        ```
+        """
+        right = str(token.value) if isinstance(token, Secret) else token
+        report = try_as_stranger(self._lines.get(alias).client, charge_point, right)
+        logger.info(f"{report}.")
+        return report
+
+    @keyword(tags=("commands", "send", "security"))
+    def try_requests_of_web_page(
+        self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
+    ) -> StrangerReport:
+        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+
+        With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
+        token of `Open Commands` is right, since the browser of an operator may have it.
+
+        Args:
+            charge_point: the recipient of the commands.
+            origin: the origin of the page.
+            alias: the name given to `Open Commands`.
+
+        Returns:
+            `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
+
+        Raises:
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        ${report} =    Try Requests Of Web Page    CP-1
+        Should Be Empty    ${report.let_in}
+        ```
+        """
+        report = try_as_web_page(self._lines.get(alias).client, charge_point, origin)
+        logger.info(f"{report}.")
+        return report
 
     @keyword(tags=("commands", "send"))
     def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:

@@ -216,7 +216,7 @@ class CommandClient:
     def __init__(self, url: str, target: Target, *, token: str = "", run: str = "run") -> None:
         self.url = url.rstrip("/")
         self.target = target
-        self._token = token
+        self.token = token
         self._run = run
         self._made = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
@@ -338,7 +338,7 @@ class CommandClient:
 
     def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         """An HTTP session over this connector, with the token; the caller closes it."""
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         # Settings in the environment of the test run (a proxy) are ignored.
         session = aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False)
         # Otherwise a GET is repeated after a broken connection, and the charge point would get two commands. aiohttp

@@ -63,6 +63,7 @@ class Capability(enum.StrEnum):
     BASIC_AUTHENTICATION = "basic_authentication"
     TLS = "tls"
     CLIENT_CERTIFICATES = "client_certificates"
+    ORIGIN_CHECKS = "origin_checks"
     FAILOVER = "failover"
 
 
