@@ -160,7 +160,7 @@ def sessions_begin_at_local_time() -> None:
 @defect("R15.1", WHO, says=r"is_online is True, expected False.* wrong_connections: required == 0")
 def who_has_left_is_still_online() -> None:
     """The record of a charge point says for ever that it is online."""
-    rewritten("_announce", "mark(ARGV[5] .. id, false)", "")
+    rewritten("_announce", "mark(ARGV[6] .. id, false)", "")
 
 
 @defect("R15.1", WHO, says=r"is_online is False, expected True.* wrong_connections: required == 0")
@@ -169,7 +169,7 @@ def who_was_taken_over_is_offline() -> None:
     rewritten(
         "_announce",
         "    reply[#reply + 1] = taken",
-        "    if ARGV[i] == 'disconnect' then mark(ARGV[5] .. id, false) end\n    reply[#reply + 1] = taken",
+        "    if ARGV[i] == 'disconnect' then mark(ARGV[6] .. id, false) end\n    reply[#reply + 1] = taken",
     )
 
 

@@ -21,7 +21,7 @@ from ocpp_resilience.system.metrics import parse_metrics
 NOW = 1_800_000_000.0
 TIME = rfc3339(NOW)
 ACCEPTED = {"status": "Accepted"}
-POINT = {"id": "CP", "last_seen": TIME, "is_online": True, "version": 1}
+POINT = {"id": "CP", "protocol": "ocpp1.6", "last_seen": TIME, "is_online": True, "version": 1}
 CONNECTOR = {"id": 1, "status": None, "error_code": None, "transaction_id": 8, "updated_at": TIME, "version": 2}
 STOPPED = {
     "id": 7,
@@ -93,8 +93,8 @@ def answers(**changed: Any) -> dict[str, Any]:
         OF_CP: [STOPPED, RUNNING],
         f"{OF_CP}&status=active": [RUNNING],
         f"{OF_CP}&status=completed": [STOPPED],
-        "/api/v1/transactions/7": STOPPED,
-        "/api/v1/transactions/8": RUNNING,
+        "/api/v1/transactions/7?chargePointId=CP": STOPPED,
+        "/api/v1/transactions/8?chargePointId=CP": RUNNING,
         **changed,
     }
 

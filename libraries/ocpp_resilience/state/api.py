@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ocpp_resilience import http_client
 from ocpp_resilience.errors import ExpectationFailed, LacksCapability
 from ocpp_resilience.http_client import Reply
-from ocpp_resilience.ocpp.model import Model16, Observed
+from ocpp_resilience.ocpp.model import Model, Observed
 from ocpp_resilience.ocpp.model.values import moment
 from ocpp_resilience.profile import STATE_FIELDS, StateRecord, Target
 from ocpp_resilience.profile.kept import API_VIEWS, StateApi, StateView
@@ -53,7 +53,7 @@ def api_of(target: Target) -> StateApi:
     return target.state.api
 
 
-def compare_api(model: Model16, target: Target, *, get: Get, seed: int) -> StateComparison:
+def compare_api(model: Model[Any], target: Target, *, get: Get, seed: int) -> StateComparison:
     """Compare what the HTTP API says with what the model allows.
 
     Lists are asked for as a whole; of charge points with many connectors and transactions, a few that `seed` chooses
@@ -75,7 +75,7 @@ def compare_api(model: Model16, target: Target, *, get: Get, seed: int) -> State
 class _Asking:
     """One comparison; see `compare_api`."""
 
-    def __init__(self, model: Model16, target: Target, get: Get, chance: random.Random) -> None:
+    def __init__(self, model: Model[Any], target: Target, get: Get, chance: random.Random) -> None:
         self._model = model
         self._api = api_of(target)
         self._get = get
@@ -116,7 +116,7 @@ class _Asking:
             observed.listed = {entry.id: moment(str(entry.record.get("start_time"))) or 0.0 for entry in entries}
             self._in_order(point, observed.listed)
             self._filters(point, observed)
-            self._alone("transaction", entries)
+            self._alone("transaction", entries, charge_point_id=point)
             if api.transactions is not None:
                 self._say(
                     f"transaction {entry.id} of {point} is not the same in {api.transactions.path}"
