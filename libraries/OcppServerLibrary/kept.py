@@ -220,8 +220,9 @@ class Kept(Component):
                 seen = compare(history.model, server.target, redis_url=server.redis_url, get=server.get)
                 if (stored := self._configurations.get(alias)) is not None:
                     points = history.model.charge_points
-                    where = {"redis_url": server.redis_url, "get": server.get}
-                    seen.differences += configuration_problems(stored, points, server.target, **where)
+                    seen.differences += configuration_problems(
+                        stored, points, server.target, redis_url=server.redis_url, get=server.get
+                    )
                 return None if seen.differences else seen
 
             with contextlib.suppress(WaitTimeout):

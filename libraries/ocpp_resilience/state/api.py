@@ -87,7 +87,7 @@ class _Asking:
         some = sorted(self._chance.sample(points, min(len(points), MOST_POINTS)))
         self._report.charge_points = len(some)
         listed = {entry.id: entry for entry in self._list("charge_points")}
-        transactions = {entry.id: entry for entry in self._list("transactions")}
+        transactions = {_name(entry): entry for entry in self._list("transactions")}
         for point in some:
             observed = self._observe(point, listed, transactions)
             self._report.transactions += len(observed.transactions)
@@ -121,7 +121,7 @@ class _Asking:
                 self._say(
                     f"transaction {entry.id} of {point} is not the same in {api.transactions.path}"
                     for entry in entries
-                    if entry.id not in transactions or transactions[entry.id].record != entry.record
+                    if _name(entry) not in transactions or transactions[_name(entry)].record != entry.record
                 )
         observed.fields = fields
         return observed
@@ -154,8 +154,8 @@ class _Asking:
         kept = _listed(self._get(path), view)
         kind = API_VIEWS[name][0]
         entries = [_Entry(http_client.pick(each, view.id), in_our_words(each, view, kind)) for each in kept]
-        twice = [each for each, count in Counter(entry.id for entry in entries).items() if count > 1]
-        self._say(f"{each} is listed more than once in {path}" for each in twice)
+        twice = [each for each, count in Counter(map(_name, entries)).items() if count > 1]
+        self._say(f"{each} is listed more than once in {path}" for each, _ in twice)
         return entries
 
     def _alone(self, name: str, entries: list[_Entry], **ids: Any) -> None:
@@ -192,6 +192,11 @@ class _Asking:
 
     def _say(self, problems: Iterable[str]) -> None:
         self._report.differences += problems
+
+
+def _name(entry: _Entry) -> tuple[Any, Any]:
+    """An id alone does not name a transaction where charge points choose the ids."""
+    return entry.id, entry.record.get("charge_point_id")
 
 
 def _fields(view: StateRecord, kind: str) -> Sequence[str]:

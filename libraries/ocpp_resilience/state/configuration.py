@@ -74,7 +74,7 @@ def configuration_problems(
 def _in_redis(target: Target, point: str, redis_url: str) -> dict[str, Any]:
     client = connect(redis_url, database=target.redis.databases.state)
     try:
-        found: Any = client.hgetall(target.key("configuration", charge_point_id=point))
+        found: Any = client.hgetall(target.key("configuration", charge_point_id=point).encode())
     except AWAY as error:
         raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
     finally:

@@ -475,7 +475,9 @@ class QueueClient:
         points = list(charge_points)
         self.registered(points)  # or there is no registry
         keys = None if self._target is None else self._target.redis.keys
-        for point in points if keys is not None else ():
+        for point in points:
+            if keys is None:
+                break
             if keys.session is not None:
                 self._redis.delete(keys.session.replace("{charge_point_id}", point))
             if keys.connected is not None:
