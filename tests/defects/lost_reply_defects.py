@@ -52,17 +52,6 @@ def a_push_whose_reply_is_lost_is_given_up() -> None:
     request_publisher.RequestPublisher._push = push
 
 
-@defect("R16.9", LOST, says=r"rules? of OCPP-J|R16\.9 fleet: required == 0")
-def answers_that_were_sent_stay_in_their_list() -> None:
-    """What a gateway has sent is never taken out of the list, and is sent again with the next answer."""
-    response_delivery._take = Script(
-        response_delivery._TAKE.replace(
-            "if sent > 0 and still(list, sent, ARGV[i + 4], longest) then redis.call('LTRIM', list, 0, -sent - 1) end",
-            "if sent > 0 and false then return end",
-        )
-    )
-
-
 @defect("R16.9", LOST, says=r"without an answer.* R16\.9 fleet: required == 0", longest_wait=30.0)
 def answers_are_taken_before_they_are_sent() -> None:
     """A gateway takes answers out of the list when it reads them: a reply that is lost takes them along."""
