@@ -28,7 +28,6 @@ from server.store.view import StateView
 SHAPES = "The State After Sessions Of Every Shape Is What Their Messages Say"
 SOCKETS = "The State After Sessions Over WebSockets Is What Their Messages Say"
 FOREIGN = "A Charge Point Cannot Change What Is Not Its Own"
-EACH = "Every Action In Every Message Format Is Answered In Time"
 MISSING = "Messages With Missing Fields Are Refused"
 TYPES = "Wrong Types And Values Are Refused"
 ON_SOCKETS = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"
@@ -456,7 +455,7 @@ def the_servers_favourite_version() -> None:
     handshakes._prefer_subprotocols_of = prefer
 
 
-@defect("R13.1", EACH, says=r"NotSupported|was refused|not answered")
+@defect("R13.8", SHAPES, says=r"NotifyEvent.*NotSupported|refused")
 def notifications_of_2_x_are_not_supported() -> None:
     """NotifyEvent is refused, as if no charge point of OCPP 2.0.1 sent it."""
     for version in (V201, V21):
