@@ -28,20 +28,21 @@ CONNECTED = 101
 
 
 class Connection(ConnectingComponent):
-    """Connecting, disconnecting, and what became of it."""
+    """Keywords that connect and disconnect charge points, and judge their connections."""
 
     @keyword(tags=("charge point", "connection"))
     def use_gateway(
-        self, url: str, *, target: str = "reference", protocol: str | None = None, alias: str = "gateway"
+        self, url: str, *, target: str | None = None, protocol: str | None = None, alias: str = "gateway"
     ) -> None:
         """Says where charge points connect from now on.
 
         Args:
-            url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns: `ws://host:port`, or
+            url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`: `ws://host:port`, or
                 `wss://host:port` with TLS.
-            target: the target profile that has the path and the subprotocol: a name, or the path of a file.
-            protocol: the OCPP version that charge points speak there, such as `ocpp2.0.1`; by default that of the
-                variable `PROTOCOL` of the run, else that of the target profile.
+            target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
+                at `Start Server`.
+            protocol: the OCPP version of the charge points, such as `ocpp2.0.1`; by default that of the
+                variable `PROTOCOL`, else that of the profile.
             alias: the name of this gateway in the keywords that connect.
 
         Raises:
@@ -93,7 +94,7 @@ class Connection(ConnectingComponent):
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
             UsageError: a charge point is connected under this alias, the target does not speak the version, or
                 `Use Gateway` was not called.
 
@@ -110,7 +111,9 @@ class Connection(ConnectingComponent):
         )
         known = self._points.find(alias)
         if known is not None and known.connected and alias in self._points:
-            raise UsageError(f"{known.id} is connected already under the alias '{alias}'. Another one needs an alias.")
+            raise UsageError(
+                f"{known.id} is connected already under the alias '{alias}'. Use another alias for a second one."
+            )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
         background.run(point.connect, limit=timeout.total_seconds())
         self.keep({alias: point})
@@ -119,9 +122,9 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection"))
     def reconnect_charge_point(
-        self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+        self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> None:
-        """Connects a charge point that was connected before; its configuration and what it received stay.
+        """Reconnects a charge point; its configuration and its received frames are kept.
 
         Args:
             alias: which charge point.
@@ -129,7 +132,7 @@ class Connection(ConnectingComponent):
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
             UsageError: it is connected.
 
         Example:
@@ -159,13 +162,14 @@ class Connection(ConnectingComponent):
 
         Args:
             count: how many.
-            prefix: what their ids begin with.
-            protocol: the OCPP version that they speak, such as `ocpp2.0.1`; by default that of the gateway.
+            prefix: the prefix of their ids.
+            protocol: their OCPP version, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
             timeout: the longest wait for each connection.
 
         Raises:
-            ExpectationFailed: some could not connect; says how many and why. None of them stays connected then.
+            ExpectationFailed: some could not connect; the message says how many and why. None of them stays connected
+                then.
 
         Example:
         ```robotframework
@@ -187,7 +191,7 @@ class Connection(ConnectingComponent):
         return [point.id for point in made]
 
     @keyword(tags=("charge point", "connection"))
-    def disconnect_charge_point(self, alias: str = ALIAS, *, code: int = 1000, reason: str = "") -> None:
+    def disconnect_charge_point(self, *, alias: str = ALIAS, code: int = 1000, reason: str = "") -> None:
         """Ends the connection of a charge point with a closing handshake.
 
         Args:
@@ -236,7 +240,7 @@ class Connection(ConnectingComponent):
         self._points.forget(points)
 
     @keyword(tags=("charge point", "connection", "fault"))
-    def cut_off_charge_point(self, alias: str = ALIAS) -> None:
+    def cut_off_charge_point(self, *, alias: str = ALIAS) -> None:
         """Cuts the connection of a charge point without a closing handshake, as when its power fails.
 
         Args:
@@ -268,7 +272,7 @@ class Connection(ConnectingComponent):
         """Fails if the gateway accepts a connection; returns the HTTP status with which it refused it.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             status: the HTTP status that it has to be refused with; any by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
@@ -321,7 +325,7 @@ class Connection(ConnectingComponent):
         """Returns the HTTP status with which the gateway answers a charge point that connects; it leaves again.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
             ca: the file with the certificates that the gateway's is trusted by.
@@ -359,14 +363,14 @@ class Connection(ConnectingComponent):
         return None
 
     @keyword(tags=("charge point", "connection", "check"))
-    def charge_point_should_be_connected(self, alias: str = ALIAS) -> None:
+    def charge_point_should_be_connected(self, *, alias: str = ALIAS) -> None:
         """Fails unless a charge point is connected now.
 
         Args:
             alias: which charge point.
 
         Raises:
-            ExpectationFailed: it is not; says how the connection ended.
+            ExpectationFailed: it is not; the message says how the connection ended.
 
         Example:
         ```robotframework
@@ -385,7 +389,7 @@ class Connection(ConnectingComponent):
             charge_points: their aliases or ids; all by default.
 
         Raises:
-            ExpectationFailed: some are not; says how many and how their connections ended.
+            ExpectationFailed: some are not; the message says how many and how their connections ended.
 
         Example:
         ```robotframework
@@ -402,7 +406,7 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection", "check"))
     def charge_point_should_be_disconnected(
-        self, alias: str = ALIAS, *, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
+        self, *, alias: str = ALIAS, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
     ) -> int:
         """Waits until a charge point has no connection any more, and returns the close code.
 
@@ -433,7 +437,7 @@ class Connection(ConnectingComponent):
         )
         if code is not None and end.code != code:
             raise ExpectationFailed(
-                f"{point.id} should have been disconnected with code {code}, but it was ended {end}."
+                f"{point.id} should have been disconnected with code {code}, but the connection ended {end}."
             )
         logger.info(f"The connection of {point.id} was ended {end}.")
         return end.code
@@ -463,7 +467,7 @@ class Connection(ConnectingComponent):
         return self._ids.charge_points
 
     @keyword(tags=("charge point", "connection", "getter"))
-    def get_connection_time(self, alias: str = ALIAS) -> timedelta:
+    def get_connection_time(self, *, alias: str = ALIAS) -> timedelta:
         """Returns how long the last connection of a charge point lasted, or has lasted up to now.
 
         Args:

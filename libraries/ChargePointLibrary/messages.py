@@ -20,7 +20,7 @@ from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
 
 SEND_SECONDS = 10.0
-"""How long a gateway that does not read may hold up a frame."""
+"""Maximum time for sending a frame to a gateway that does not read."""
 
 
 class Messages(PointComponent):
@@ -29,8 +29,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send"))
     def boot(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         vendor: str = "Acceptance",
         model: str = "Test",
         timeout: timedelta = ANSWER_TIMEOUT,
@@ -47,7 +47,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
             NotConnected: there is no connection.
 
         Example:
@@ -61,7 +61,7 @@ class Messages(PointComponent):
         return call(point, action, {**payload, **fields}, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
-    def send_heartbeat(self, alias: str = ALIAS, *, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
+    def send_heartbeat(self, *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
         """Sends a Heartbeat and returns the payload of the answer.
 
         Args:
@@ -70,7 +70,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -104,7 +104,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -122,13 +122,13 @@ class Messages(PointComponent):
         """Sends an Authorize and returns the payload of the answer.
 
         Args:
-            id_tag: who wants to charge.
+            id_tag: the id tag of the driver.
             alias: which charge point.
             timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -157,7 +157,7 @@ class Messages(PointComponent):
 
         Args:
             connector: the number of the connector; of the EVSE in OCPP 2.x.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter: the meter, in Wh.
             alias: which charge point.
             timeout: the longest wait for the answer.
@@ -165,7 +165,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -206,7 +206,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -249,7 +249,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -293,7 +293,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -315,7 +315,7 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Answer:
-        """Sends any CALL, valid or not, and returns the answer, whatever it is.
+        """Sends any CALL, valid or not, and returns the answer, a CALLERROR included.
 
         Args:
             action: the action; it need not exist.
@@ -328,7 +328,7 @@ class Messages(PointComponent):
             The answer: `kind.name` is CALLRESULT or CALLERROR, with `payload`, or `code` and `description`.
 
         Raises:
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -343,8 +343,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send", "transaction"))
     def charge_whole_session(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         connector: int = 1,
         id_tag: str = "TEST-TAG",
         meter_start: int = 1000,
@@ -361,9 +361,9 @@ class Messages(PointComponent):
         Args:
             alias: which charge point.
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter_start: the meter at the start, in Wh.
-            energy: what is charged, in Wh.
+            energy: energy of the session, in Wh.
             meter_values: how many meter values are sent.
             boot: whether it begins with a BootNotification.
             timeout: the longest wait for each answer.
@@ -373,7 +373,7 @@ class Messages(PointComponent):
             `answers` and `seconds`.
 
         Raises:
-            ExpectationFailed: a message was not answered, or not accepted; says which.
+            ExpectationFailed: a message was not answered, or not accepted; the message names it.
 
         Example:
         ```robotframework
@@ -396,15 +396,15 @@ class Messages(PointComponent):
         return session
 
     @keyword(tags=("charge point", "send", "invalid"))
-    def send_raw_frame(self, data: str | bytes, alias: str = ALIAS) -> Frame:
-        """Sends a WebSocket frame exactly as it is, whatever is outstanding, and returns at once.
+    def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
+        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.
             alias: which charge point.
 
         Returns:
-            The frame; its `number` is what `since` of other keywords takes.
+            The frame, for `since` of other keywords.
 
         Raises:
             NotConnected: there is no connection.

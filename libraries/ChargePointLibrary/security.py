@@ -1,4 +1,4 @@
-"""Keywords that make passwords and certificates for a gateway that asks charge points who they are."""
+"""Keywords that make passwords and certificates for gateways with authentication."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Security(Component):
 
     @keyword(tags=("charge point", "security"))
     def get_settings_for_passwords(
-        self, passwords: Mapping[str, str | Secret], *, target: str = "reference"
+        self, passwords: Mapping[str, str | Secret], *, target: str | None = None
     ) -> dict[str, str]:
         """Returns the settings with which a server asks charge points for these passwords (security profile 1).
 
@@ -30,7 +30,8 @@ class Security(Component):
 
         Args:
             passwords: charge point id to password.
-            target: the target profile that says how (`security.basic`).
+            target: the target profile, which describes authentication (`security.basic`); by
+                default as at `Start Server`.
 
         Raises:
             LacksCapability: the target has no `basic_authentication`.
@@ -77,15 +78,16 @@ class Security(Component):
 
     @keyword(tags=("charge point", "security"))
     def get_settings_for_certificates(
-        self, certificates: Certificates, *, clients: bool = True, target: str = "reference"
+        self, certificates: Certificates, *, clients: bool = True, target: str | None = None
     ) -> dict[str, str]:
         """Returns the settings with which a gateway speaks TLS and asks charge points for certificates.
 
         Args:
-            certificates: what `Make Certificates` returned.
+            certificates: the result of `Make Certificates`.
             clients: whether charge points need certificates too (security profile 3); else only the gateway has one
                 (security profile 2).
-            target: the target profile that says how (`security.tls`, `security.client_certificates`).
+            target: the target profile, which describes authentication (`security.tls`, `security.client_certificates`);
+                by default as at `Start Server`.
 
         Raises:
             LacksCapability: the target has no `tls`, or no `client_certificates`.

@@ -22,21 +22,21 @@ class Connection(LineComponent):
         redis_url: str | Secret,
         server_url: str,
         *,
-        target: str = "reference",
+        target: str | None = None,
         protocol: str | None = None,
         alias: str = "commands",
         token: str | Secret = "",
     ) -> None:
         """Makes ready for sending commands to one system under test; nothing is sent yet.
 
-        What was opened under this alias is closed first.
+        An open connection of this alias is closed first.
 
         Args:
             redis_url: where Redis is.
             server_url: the base of the HTTP API, as `Get Server Url` gives it.
-            target: the system under test: a bundled target profile, or the path of one.
-            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL` of the run, else
-                that of the target profile.
+            target: a bundled target profile, or the path of one; by default as at `Start Server`.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL`, else that of
+                the profile.
             alias: the name in the other keywords.
             token: the API token, where the system asks for one.
 
@@ -67,7 +67,7 @@ class Connection(LineComponent):
 
         Args:
             alias: which ones.
-            missing_ok: whether it is all right that they are not open, as in the teardown of what was skipped.
+            missing_ok: accept that they are not open, as in the teardown of a skipped test.
 
         Raises:
             UsageError: they are not open.
@@ -102,7 +102,7 @@ class Connection(LineComponent):
             The ids.
 
         Raises:
-            UsageError: there is none, or the target does not say how a charge point is announced.
+            UsageError: there is none, or the target does not describe the announcement of a charge point.
             ServiceError: Redis cannot be reached.
 
         Example:

@@ -17,7 +17,7 @@ class Reply:
     """An HTTP answer.
 
     Attributes:
-        url: what was asked.
+        url: the requested URL.
         status: the status code.
         body: the whole body.
         took: seconds from connecting until the body was there.
@@ -80,8 +80,8 @@ def shorten(body: bytes, limit: int = 200) -> str:
 
 
 def pick(document: Any, dotted: str) -> Any:
-    """What stands at `dotted` (names, and places in lists from 0, separated by dots) in a JSON document; `None` where
-    it has nothing there.
+    """The value at the path `dotted` (names, and places in lists from 0, separated by dots) in a JSON document;
+    `None` if there is none.
     """
     for name in dotted.split("."):
         if isinstance(document, list) and name.isdecimal():

@@ -17,13 +17,13 @@ Charge Points Of Three Versions Boot And Charge At The Same Time
     [Documentation]    The words are the same; the messages are those of each version.
     FOR    ${protocol}    IN    ocpp1.6    ocpp2.0.1    ocpp2.1
         Connect Charge Point    alias=${protocol}    protocol=${protocol}
-        ${answer}    Boot    ${protocol}    vendor=ACME
+        ${answer}    Boot    alias=${protocol}    vendor=ACME
         Should Be Equal    ${answer}[status]    Accepted
-        Send Heartbeat    ${protocol}
+        Send Heartbeat    alias=${protocol}
         Send Status    Charging    alias=${protocol}
         Send Authorize    TAG-1    alias=${protocol}
         Send Meter Values    meter=${1700}    alias=${protocol}
-        ${session}    Charge Whole Session    ${protocol}
+        ${session}    Charge Whole Session    alias=${protocol}
         Length Should Be    ${session.answers}    10
     END
     Frame Should Be Sent    StartTransaction    alias=ocpp1.6
@@ -33,13 +33,15 @@ Charge Points Of Three Versions Boot And Charge At The Same Time
 
 Events That Happened Without A Connection Count When They Are Told
     [Documentation]    They come in any order; the state is that of the highest number.
-    Connect Charge Point    protocol=ocpp2.0.1
+    ${id}    Connect Charge Point    protocol=ocpp2.0.1
     Boot
     ${started}    Send Transaction Event    Started    meter=${1500}
     Should Be Equal    ${started.seq_no}    ${0}
     ${offline}    Go Offline For    500 ms    order=reversed
     Length Should Be    ${offline.events}    3
     Should Be True    ${offline.events[0].payload}[offline]
+    ${connector}    Get Connector Record    ${id}    1    evse=1
+    Should Be Equal    ${connector}[transaction_id]    ${started.transaction_id}
     ${ended}    Send Transaction Event    Ended
     Should Be Equal    ${ended.seq_no}    ${4}
     Should Be Equal    ${ended.transaction_id}    ${started.transaction_id}
@@ -65,6 +67,9 @@ A Transaction Has The Same Words In Every Version
 A Charge Point Of OCPP 2.1 Gives Its Variables
     ${id}    Connect Charge Point
     Boot
+    Send Call    NotifyReport
+    ${variables}    Get Device Model    ${id}
+    Should Be Equal    ${variables}[OCPPCommCtrlr.HeartbeatInterval (Actual)][value]    300
     Set Charge Point Configuration    OCPPCommCtrlr/HeartbeatInterval    60
     ${values}    Ask For Variables    ${id}    OCPPCommCtrlr/HeartbeatInterval
     Should Be Equal    ${values}[OCPPCommCtrlr/HeartbeatInterval]    60

@@ -228,7 +228,7 @@ def test_a_new_version_is_one_file(made_up: Version, tmp_path: Path) -> None:
     assert behaviour.accept("Ring", {}) == {"rang": True}
     assert behaviour.reject("Ring", {}) == {"rang": False}
     assert behaviour.accept("Reset", {}) is None
-    with pytest.raises(UsageError, match=r"'Dance' has no answer that says no \(allowed: Ring\)"):
+    with pytest.raises(UsageError, match=r"'Dance' has no answer that refuses \(allowed: Ring\)"):
         check_can_reject("Dance", made_up)
 
 
@@ -262,7 +262,7 @@ def test_no_case_accuses_a_system_of_handling_an_action_that_it_declares(tmp_pat
             "  ocpp7:",
             "field 'actions.ocpp7' is no OCPP version (allowed: ocpp1.6, ocpp2.0.1, ",
         ),
-        ("  ocpp-test: [", "  ocpp1.6: [", "stands twice"),
+        ("  ocpp-test: [", "  ocpp1.6: [", "occurs twice"),
         (
             "ocpp-test: [BootN",
             "ocpp-test: [Authorize, BootN",

@@ -1,4 +1,4 @@
-"""Charging sessions that are unlike each other, and sessions whose messages are sent again."""
+"""Charging sessions that differ from each other, and sessions with repeated messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ocpp_resilience.text import counted, examples
 
 @dataclass(slots=True)
 class RepeatedSessions:
-    """What became of messages that were sent again.
+    """The outcome of repeated messages.
 
     Attributes:
         sent_again: how many.
@@ -29,7 +29,7 @@ class RepeatedSessions:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first of what is wrong."""
+        """The outcome in one line, with the first problem."""
         text = f"{counted(self.sent_again, 'message')} sent again, {len(self.other_answers)} answered otherwise"
         return f"{text}; for example {examples(self.other_answers)}" if self.other_answers else text
 
@@ -39,8 +39,8 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
 
     Args:
         points: the charge points.
-        rounds: how many times each says something.
-        seed: decides what each says.
+        rounds: number of messages of each.
+        seed: of the random messages.
         limit: the longest wait for each answer, in seconds.
     """
     chance, neighbours = random.Random(seed), Neighbours()  # noqa: S311 - has to be repeatable

@@ -1,4 +1,4 @@
-"""What differs between OCPP versions, and the versions that there are.
+"""The differences between OCPP versions, and the known versions.
 
 A version is one module of this package, named `v` and digits (`v16`), whose `VERSION` is a `Version`. Nothing else
 names a version's actions, commands, schemas or error codes: a new module is found by its name.
@@ -118,7 +118,7 @@ class OfficialSchemas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorCodes:
-    """The error codes of CALLERRORs by what they mean; versions spell them differently.
+    """The error codes of CALLERRORs by meaning; versions spell them differently.
 
     Attributes:
         unreadable: no JSON, no OCPP-J array, or no usable message id.
@@ -173,12 +173,12 @@ class Command:
 
     Attributes:
         fields: fields of a valid one, where it needs some.
-        accepted: the payload of an answer that says yes.
-        rejected: the payload of an answer that says no; `None` where OCPP has none.
+        accepted: the payload of an accepting answer.
+        rejected: the payload of a refusing answer; `None` where OCPP has none.
         respond: makes the answer from the command's fields and the charge point's settings, in the place of `accepted`.
-        refuse: makes the answer that says no from the command's fields, in the place of `rejected`.
-        then: makes the CALL that a charge point sends when it does what it accepted; `None` where there is none.
-        restarts: whether it ends the connection when it does what it accepted.
+        refuse: makes the refusing answer from the command's fields, in place of `rejected`.
+        then: makes the CALL that a charge point sends when it carries the command out; `None` if there is none.
+        restarts: whether it ends the connection when it carries the command out.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -190,7 +190,7 @@ class Command:
     restarts: bool = False
 
     def accept(self, fields: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
-        """The payload of the answer of a charge point that does what it is told."""
+        """The payload of the answer of a charge point that accepts the command."""
         return self.accepted if self.respond is None else self.respond(fields, settings)
 
     @property
@@ -222,7 +222,7 @@ class Transaction(Protocol):
     """The life cycle of one transaction, as the charge point sees it."""
 
     id: TransactionId | None
-    """Chosen by whoever the version says; `None` while it is not known."""
+    """The transaction id, chosen by the side that the version names; `None` while it is unknown."""
 
     def start(self, meter: int, at: str) -> Call:
         """Begins it; `meter` is the energy register in Wh, `at` is RFC 3339."""
@@ -288,7 +288,7 @@ class Version:
     """An OCPP version.
 
     Attributes:
-        name: what people call it, such as `1.6`.
+        name: the usual name, such as `1.6`.
         subprotocol: its WebSocket subprotocol, such as `ocpp1.6`; names the version in profiles.
         schemas: the official schemas.
         samples: the actions of charge points with the maker of a small valid payload, which takes the time (RFC 3339).

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ocpp_resilience.ocpp import DEFAULT_VERSION, Version, ocpp_version
 from ocpp_resilience.profile.target import Target
-from ocpp_resilience.robot.variables import robot_variable
+from ocpp_resilience.robot.variables import robot_variable, target_of
 
 PROTOCOL = "PROTOCOL"
 """The variable of a run that names the subprotocol: `robot --variable PROTOCOL:ocpp2.0.1`."""
 
 
-def target_of_run(name: str | Path, protocol: str | None = None) -> Target:
+def target_of_run(name: str | None, protocol: str | None = None) -> Target:
     """Read a profile.
 
     Args:
-        name: the name of a bundled profile, or the path of a YAML file.
+        name: the name of a bundled profile, or the path of a YAML file; that of the run if not given (`target_of`).
         protocol: the subprotocol of the OCPP version; that of the variable `PROTOCOL` if not given, else that of the
             profile.
 
     Raises:
         UsageError: as `Target.load`.
     """
-    return Target.load(name, protocol=protocol or robot_variable(PROTOCOL))
+    return Target.load(target_of(name), protocol=protocol or robot_variable(PROTOCOL))
 
 
 def version_of_run(protocol: str | None = None) -> Version:

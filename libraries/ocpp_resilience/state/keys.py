@@ -32,7 +32,7 @@ _CHOSEN_BY_CHARGE_POINTS = "own_transaction"
 
 @dataclass(frozen=True, slots=True)
 class KeyRule:
-    """What a key has to be.
+    """The rule for a key: its type and lifetime.
 
     Attributes:
         type: as Redis calls it.
@@ -88,7 +88,7 @@ RULES: dict[str, KeyRule] = {
 
 @dataclass(slots=True)
 class KeyReport:
-    """What was found.
+    """The findings.
 
     Attributes:
         count: how many keys there are.

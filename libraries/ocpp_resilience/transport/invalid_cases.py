@@ -7,11 +7,11 @@
 
 Exactly one of `raw` (text), `raw_base64` (bytes), `json` (any JSON value, written compactly) and `build` (an object
 with `prefix`, `repeat`, `times` and `suffix`) is the message. `{charge_point_id}` and `{message_id}` in it are replaced
-by fresh ids whenever the file is loaded, `{protocol}` by the subprotocol. `answer` is `null` where no answer can be
+by fresh ids whenever the file is loaded, `{protocol}` by the subprotocol. `answer` is `null` if no answer can be
 addressed, else an object whose `message_id` is the one of the answer, `null` for any; `"callresulterror": true` in it
-says that it has to be a CALLRESULTERROR. `"open": true` marks a case of which the documents leave open what becomes of
-it: the tolerant oracle lets a system accept it and answer it once, or refuse it once. `versions` lists the subprotocols
-that a case is for; without it, it is for every version whose file it stands in.
+asks for a CALLRESULTERROR. `"open": true` marks a case that the documents leave open: the tolerant oracle lets a system
+accept it and answer it once, or refuse it once. `versions` lists the subprotocols of a case; without it, the case is
+for every version of its file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class InvalidCase:
 
     Attributes:
         id: the name of the case, unique in its file.
-        title: what is wrong, as a sentence.
+        title: the error of the message, as a sentence.
         requirement: the id of the requirement that it serves.
         kind: the group that it belongs to.
         code: the error code that it has to be set aside, and refused, with.
@@ -57,7 +57,7 @@ class InvalidCase:
         message_id: the fresh message id in it; `None` where there is none.
         answerable: whether it has to be answered.
         answer_message_id: the message id of the answer; `None` for any.
-        open: whether RFC 8259, the schemas and the specification leave open what becomes of it.
+        open: whether RFC 8259, the schemas and the specification leave the outcome open.
         is_answer: whether it is a charge point's answer, which a CALLRESULTERROR refuses (OCPP 2.1).
     """
 
@@ -113,7 +113,7 @@ class InvalidCase:
         return document["payload"] if in_order else None
 
     def _on_socket(self, data: bytes) -> SentMessage:
-        """On a WebSocket what nobody can be answered for may be answered with the id -1 (OCPP-J 1.6 errata)."""
+        """On a WebSocket, a message without a usable id may be answered with the id -1 (OCPP-J 1.6 errata)."""
         message = self._message(data)
         if message.answerable is False:
             message.answerable = None
@@ -159,7 +159,7 @@ def load_cases(
         reader = _CaseReader(file, position, data, version)
         case = reader.case(ids)
         if case.id in seen:
-            reader.refuse("id", "stands twice in the file; each case has an id of its own")
+            reader.refuse("id", "occurs twice in the file; each case has an id of its own")
         seen.add(case.id)
         if reader.is_for_version:
             cases.append(case)
@@ -196,7 +196,7 @@ def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in made:
             raise ValueError(
-                f"the key '{key}' stands twice in one object; a message with such an object is given as 'raw'"
+                f"the key '{key}' occurs twice in one object; a message with such an object is given as 'raw'"
             )
         made[key] = value
     return made

@@ -31,9 +31,9 @@ class _Transaction:
     """A charging session.
 
     Attributes:
-        id: `None` while nobody knows which one the system gave.
+        id: `None` while the id is unknown.
         content: connector, id tag, meter start and timestamp, which tell a repeated start from a new one.
-        fields: what is kept of it.
+        fields: its stored fields.
         register: the readings of it.
     """
 
@@ -71,7 +71,7 @@ class _World(World):
         )
 
     def with_id(self, transaction_id: object) -> int | None:
-        """Where the transaction with this id is."""
+        """The place of the transaction with this id."""
         # The newest are asked for most.
         for place in range(len(self.transactions) - 1, -1, -1):
             if self.transactions[place].id == transaction_id:
@@ -98,10 +98,10 @@ class _World(World):
 
 
 class Model16(Model[_World]):
-    """What answers to charge points may say, and what the state has to be, for any number of charge points.
+    """The allowed answers to charge points and the expected state, for any number of charge points.
 
     Args:
-        behaviour: what the system does where the specification leaves a choice.
+        behaviour: the system's choices where the specification leaves one.
     """
 
     version: ClassVar[str] = VERSION
