@@ -31,7 +31,7 @@ FOREIGN = "A Charge Point Cannot Change What Is Not Its Own"
 MISSING = "Messages With Missing Fields Are Refused"
 TYPES = "Wrong Types And Values Are Refused"
 ON_SOCKETS = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"
-WHAT_2_1_ADDS = "What OCPP 2.1 Adds Is Answered As The Version Says"
+SEND_AND_CALLRESULTERROR = "SEND And CALLRESULTERROR Are Answered As The Version Says"
 
 V2_0_1, V2_1 = "ocpp2.0.1", "ocpp2.1"
 defect = partial(catalogue.defect, protocol=V2_0_1)
@@ -493,7 +493,7 @@ def unreadable_frames_are_ignored_as_in_1_6() -> None:
         object.__setattr__(version, "dialect", replace(version.dialect, answers_unreadable=False))
 
 
-@defect("R17.11", WHAT_2_1_ADDS, says=r"(?i)send|answer", protocol=V2_1)
+@defect("R17.11", SEND_AND_CALLRESULTERROR, says=r"(?i)send|answer", protocol=V2_1)
 def sends_are_answered() -> None:
     """A SEND is answered like a CALL."""
     sound = Processor._apply
@@ -509,7 +509,7 @@ def sends_are_answered() -> None:
     Processor._apply = apply
 
 
-@defect("R17.11", WHAT_2_1_ADDS, says=r"(?i)callresulterror|answer", protocol=V2_1)
+@defect("R17.11", SEND_AND_CALLRESULTERROR, says=r"(?i)callresulterror|answer", protocol=V2_1)
 def callresulterrors_are_calls() -> None:
     """A CALLRESULTERROR is read as a CALL whose action is its error code."""
     sound = frames.read_frame
@@ -522,14 +522,14 @@ def callresulterrors_are_calls() -> None:
     frames.read_frame = envelope.read_frame = read
 
 
-@defect("R17.11", WHAT_2_1_ADDS, says=r"(?i)callresulterror|answer", protocol=V2_1)
+@defect("R17.11", SEND_AND_CALLRESULTERROR, says=r"(?i)callresulterror|answer", protocol=V2_1)
 def answers_that_cannot_be_read_are_not_reported() -> None:
     """A CALLRESULT that cannot be read is set aside without a CALLRESULTERROR."""
     kept = V21.dialect.message_types - {CALLRESULTERROR}
     object.__setattr__(V21, "dialect", replace(V21.dialect, message_types=kept))
 
 
-@defect("R17.11", WHAT_2_1_ADDS, says=r"(?i)send|type|answer")
+@defect("R17.11", SEND_AND_CALLRESULTERROR, says=r"(?i)send|type|answer")
 def sends_are_taken_in_2_0_1() -> None:
     """OCPP 2.0.1 takes a SEND, which it does not have."""
     known = V201.dialect.message_types | {SEND}
