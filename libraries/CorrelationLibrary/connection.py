@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from robot.api import logger
 from robot.api.types import Secret
 
@@ -11,6 +13,7 @@ from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStand
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import examples
 
 
 class Connection(LineComponent):
@@ -84,6 +87,7 @@ class Connection(LineComponent):
         self,
         charge_points: int | list[str] = 1,
         *,
+        for_commands: int = 1,
         answering: Answering = Answering.HELD,
         alias: str = "commands",
     ) -> list[str]:
@@ -92,6 +96,8 @@ class Connection(LineComponent):
         Args:
             charge_points: how many new ones, or their ids. Those that are connected already only change how they
                 answer.
+            for_commands: how many commands will be under way at the same time. Where the target takes only so many to
+                one charge point (`commands.at_once` in its profile), there will be charge points enough for them.
             answering: `held` keeps commands until `Answer Commands`, `at once` answers each when it arrives.
             alias: which commands.
 
@@ -112,10 +118,13 @@ class Connection(LineComponent):
         if isinstance(charge_points, int):
             if charge_points < 1:
                 raise UsageError(f"charge_points is {charge_points}; allowed is 1 or more, or a list of ids.")
-            charge_points = [self._ids.charge_point() for _ in range(charge_points)]
+            most = line.target.commands.at_once
+            enough = charge_points if most is None else max(charge_points, math.ceil(for_commands / most))
+            charge_points = [self._ids.charge_point() for _ in range(enough)]
         line.stand_in.announce(charge_points, answering=answering)
         line.charge_points += [each for each in charge_points if each not in line.charge_points]
-        logger.info(f"Connected, answering {answering.value}: {', '.join(charge_points)}")
+        shown = examples(charge_points, most=50)
+        logger.info(f"{len(charge_points)} connected, answering {answering.value}: {shown}")
         return charge_points
 
     @keyword(tags=("commands", "charge_point"))

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
-from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile import Capability, Target, Trait
 from ocpp_resilience.robot.library import Component, keyword
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
@@ -18,11 +18,12 @@ class Targets(Component):
     """Target profiles."""
 
     @keyword(tags=("target",))
-    def skip_unless_target_supports(self, capability: Capability, *, target: str = "reference") -> None:
+    def skip_unless_target_supports(self, capability: Capability | Trait, *, target: str = "reference") -> None:
         """Skips the test, with the reason, when the target lacks a capability.
 
         Args:
-            capability: what the test needs, for example `metrics` or `processor inspection`.
+            capability: what the test needs, for example `metrics` or `processor inspection`; or what follows from the
+                profile without being declared: `chosen command timeouts`, `waiting callers`, `surplus answer records`.
             target: a bundled target profile, or the path of one.
 
         Raises:
@@ -33,12 +34,7 @@ class Targets(Component):
         Skip Unless Target Supports    dead letters    target=${TARGET}
         ```
         """
-        profile = Target.load(target)
-        if not profile.has(capability):
-            wanted = capability.value.replace("_", " ")
-            raise LacksCapability(
-                f"Target '{profile.name}' does not support {wanted} (capabilities in {profile.source})."
-            )
+        Target.load(target).require(capability)
 
     @keyword(tags=("target", "getter"))
     def target_can_run_twice(self, *, target: str = "reference") -> bool:
@@ -75,11 +71,11 @@ class Targets(Component):
         return Target.load(target).running is None
 
     @keyword(tags=("target", "getter"))
-    def target_supports(self, capability: Capability, *, target: str = "reference") -> bool:
+    def target_supports(self, capability: Capability | Trait, *, target: str = "reference") -> bool:
         """Returns whether the target has a capability; for what is prepared only where it is needed.
 
         Args:
-            capability: for example `state keys`.
+            capability: for example `state keys`; as for `Skip Unless Target Supports`.
             target: a bundled target profile, or the path of one.
 
         Example:
@@ -88,6 +84,25 @@ class Targets(Component):
         ```
         """
         return Target.load(target).has(capability)
+
+    @keyword(tags=("target", "getter"))
+    def target_has_key(self, key: str, *, target: str = "reference") -> bool:
+        """Returns whether the profile of a target names a key in Redis (`redis.keys`).
+
+        Args:
+            key: the name in the profile, for example `correlation`.
+            target: a bundled target profile, or the path of one.
+
+        Raises:
+            UsageError: profiles have no key of this name.
+
+        Example:
+        ```robotframework
+        ${noted} =    Target Has Key    correlation    target=${TARGET}
+        IF    ${noted}    Noted Correlations Should Be    0
+        ```
+        """
+        return Target.load(target).has_key(key)
 
     @keyword(tags=("target", "getter"))
     def describe_target(self, *, target: str = "reference") -> dict[str, str]:

@@ -21,11 +21,14 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from ocpp_resilience import background
-from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, ServiceError
 from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.profile import Target
+from ocpp_resilience.profile.sections import QueueKind
 from ocpp_resilience.redis.connection import database_in, open_async_client, shown_url
+from ocpp_resilience.transport.answers import read_body
+from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.waiting import wait_until
 
 T = TypeVar("T")
@@ -129,6 +132,9 @@ class GatewayStandIn:
         self._taker: Future[None] | None = None
         self._changed: asyncio.Event | None = None
         self._payload: Callable[[Received], dict[str, Any]] = default_payload
+        protocol = target.gateway.subprotocol
+        self._request = Body(target.queue.request, protocol=protocol, sender=self.gateway)
+        self._response = None if target.queue.answer is None else Body(target.queue.answer, protocol=protocol)
 
     # ---------------------------------------------------------------- from the keywords' thread
 
@@ -136,13 +142,21 @@ class GatewayStandIn:
         """Let charge points connect, or change how connected ones answer.
 
         Raises:
-            LacksCapability: the target does not say how a charge point is announced.
+            LacksCapability: the target does not say how a charge point is announced, or has no lists to stand in at.
             ServiceError: Redis cannot be reached.
         """
-        if not self.target.announcement.session:
+        announcement, queue = self.target.announcement, self.target.queue
+        lists = queue.kind is QueueKind.LIST and queue.answers in {None, "list"}
+        own_list = "{charge_point_id}" in (self.target.redis.keys.responses or "")
+        problem = ""
+        if not announcement.session and not announcement.connect:
+            problem = "nothing says how a charge point is announced (announcement.session, announcement.connect)"
+        elif not lists or not own_list:
+            problem = "messages to charge points are not on a list of each (queue, redis.keys.responses)"
+        if problem:
             raise LacksCapability(
-                f"Target '{self.target.name}' keeps no session (announcement.session in {self.target.source}): nobody "
-                f"can stand in for its gateway."
+                f"Nobody can stand in for the gateway of target '{self.target.name}': {problem} in "
+                f"{self.target.source}."
             )
         self._run(self._announce, list(charge_points), answering)
         if self._taker is None:
@@ -270,7 +284,7 @@ class GatewayStandIn:
         for point in charge_points:
             if point not in self._charge_points:
                 session = self.target.announced("session", point, gateway=self.gateway)
-                if keys.session is not None:
+                if keys.session is not None and session:
                     pipeline.hset(self.target.key("session", charge_point_id=point), mapping=session)
                 if keys.connected is not None:
                     pipeline.sadd(keys.connected, point)
@@ -323,13 +337,15 @@ class GatewayStandIn:
 
     async def _take(self, client: Any, lists: Mapping[str, str]) -> list[tuple[str, bytes]]:
         """At least one message, or nothing after a second; then whatever else is there."""
-        first = await client.brpop(list(lists), timeout=BLOCK_SECONDS)
+        oldest_first = self.target.queue.answer_push == "left"
+        block, pop = (client.brpop, "rpop") if oldest_first else (client.blpop, "lpop")
+        first = await block(list(lists), timeout=BLOCK_SECONDS)
         if first is None:
             return []
         found = [(lists[first[0].decode()], first[1])]
         pipeline = client.pipeline(transaction=False)
         for name in lists:
-            pipeline.rpop(name, MOST_AT_ONCE)
+            getattr(pipeline, pop)(name, MOST_AT_ONCE)
         for point, entries in zip(lists.values(), await pipeline.execute(), strict=True):
             found += [(point, entry) for entry in entries or ()]
         return found
@@ -337,7 +353,7 @@ class GatewayStandIn:
     async def _look_at(self, entries: list[tuple[str, bytes]]) -> None:
         at_once: list[Received] = []
         for point, entry in entries:
-            command = read_command(point, entry)
+            command = read_command(point, entry, self._response)
             if command is None:
                 continue
             self.received.append(command)
@@ -370,24 +386,16 @@ class GatewayStandIn:
                 if own is not None:
                     own.answers += 1
         client = self._redis()
+        push = client.lpush if self.target.queue.push == "left" else client.rpush
         for first in range(0, len(texts), MOST_AT_ONCE):
-            await client.lpush(self.target.redis.keys.requests, *texts[first : first + MOST_AT_ONCE])
+            await push(self.target.redis.keys.requests, *texts[first : first + MOST_AT_ONCE])
         for each in given:
             if each.command is not None:
                 self._held.pop(each.command.message_id, None)
         return given
 
     def _envelope(self, point: str, frame: list[Any]) -> str:
-        return json.dumps(
-            {
-                "charge_point_id": point,
-                "message_type": frame[0],
-                "message_id": frame[1],
-                "payload": frame,
-                "timestamp": rfc3339(),
-                "ws_server_id": self.gateway,
-            }
-        )
+        return json.dumps(self._request.written(point, frame))
 
     async def _count(self, pattern: str) -> int:
         return len([key async for key in self._redis().scan_iter(match=pattern, count=1000)])
@@ -412,21 +420,28 @@ class GatewayStandIn:
                     await client.aclose()
 
 
-def read_command(charge_point: str, entry: bytes) -> Received | None:
-    """The CALL in a message to a charge point; `None` for anything else."""
-    try:
-        envelope = json.loads(entry)
-        kind, message_id, action, payload = envelope["payload"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    if kind != 2 or not isinstance(payload, dict):
-        return None
+def read_command(charge_point: str, entry: bytes, body: Body | None = None) -> Received | None:
+    """The CALL in a message to a charge point; `None` for anything else.
+
+    Args:
+        charge_point: in whose list it stood.
+        entry: the message.
+        body: the template of messages to charge points; the envelope of the wire contract, or the frame alone, if none
+            is given.
+    """
+    frame = read_body(entry, body)[1]
+    match frame:
+        case [MessageType.CALL, message_id, action, dict(payload)]:
+            pass
+        case _:
+            return None
+    document = json.loads(entry)
     return Received(
         charge_point=charge_point,
         message_id=str(message_id),
         action=str(action),
         payload=payload,
-        envelope=envelope,
+        envelope=document if isinstance(document, dict) else {},
         received_at=time.monotonic(),
     )
 

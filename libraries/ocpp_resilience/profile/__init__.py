@@ -22,6 +22,7 @@ from ocpp_resilience.profile.sections import (
     Oracle,
     SettingValue,
     Stream,
+    Trait,
 )
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.profile.templates import fill_template
@@ -41,6 +42,7 @@ __all__ = [
     "StateRecord",
     "Stream",
     "Target",
+    "Trait",
     "bundled_targets",
     "fill_template",
 ]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ocpp_resilience.profile.target import Target
 
 
+RESOURCE_PLACEHOLDERS = ("charge_point_id", "connector_id", "transaction_id")
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with a field.
@@ -52,6 +55,8 @@ def problems(target: Target) -> Iterator[Problem]:
     for action, request in target.commands.requests.items():
         if (request.mark is None) != (request.echo is None):
             yield Problem(["commands", "requests", action], "has only one of mark and echo", "both or neither")
+    yield from _accepted(target)
+    yield from _resources(target)
     yield from _log(target)
     yield from _keys(target)
     yield from _announcement(target)
@@ -189,6 +194,27 @@ def _unknown(steps: list[str | int], text: str, allowed: tuple[str, ...]) -> Ite
     for placeholder in PLACEHOLDER.findall(text):
         if placeholder not in allowed:
             yield Problem(steps, f"has the unknown placeholder '{{{placeholder}}}'", listed(allowed))
+
+
+def _accepted(target: Target) -> Iterator[Problem]:
+    accepted = target.commands.accepted
+    if accepted is None:
+        return
+    where: list[str | int] = ["commands", "accepted"]
+    if PLACEHOLDER.findall(accepted.path) != ["command_id"]:
+        yield Problem([*where, "path"], f"is {accepted.path!r}", "a path that starts with '/', with {command_id} in it")
+    if 200 not in accepted.statuses.values():
+        yield Problem([*where, "statuses"], "has no state that stands for 200", "the state of an answered command: 200")
+    if both := sorted(set(accepted.pending) & accepted.statuses.keys()):
+        yield Problem([*where, "pending"], f"has {both[0]!r}, as statuses has", "a state in one of them")
+
+
+def _resources(target: Target) -> Iterator[Problem]:
+    for index, path in enumerate(target.http.resources):
+        yield from _unknown(["http", "resources", index], path, RESOURCE_PLACEHOLDERS)
+        if not PLACEHOLDER.findall(path):
+            allowed = f"a path with one of {listed(f'{{{name}}}' for name in RESOURCE_PLACEHOLDERS)}"
+            yield Problem(["http", "resources", index], f"is {path!r}", allowed)
 
 
 def _log(target: Target) -> Iterator[Problem]:

@@ -66,6 +66,17 @@ class Capability(enum.StrEnum):
     FAILOVER = "failover"
 
 
+class Trait(enum.StrEnum):
+    """What follows from a profile without being declared as a capability."""
+
+    CHOSEN_COMMAND_TIMEOUTS = "chosen_command_timeouts"
+    """Callers of commands choose how long the system waits (`commands.timeout` is not given)."""
+    WAITING_CALLERS = "waiting_callers"
+    """Callers of commands wait for the result (`commands.accepted` is not given)."""
+    SURPLUS_ANSWER_RECORDS = "surplus_answer_records"
+    """It logs, and counts, answers that nobody waits for."""
+
+
 class StopSignal(enum.StrEnum):
     """A signal that asks a program to end in order."""
 
@@ -196,6 +207,8 @@ class Http(Section, frozen=True):
         degraded: the state without.
         degraded_status: the HTTP status of a system that is degraded.
         inspection_field: the field with an inspection's data; `null` if the document itself is it.
+        resources: paths of charge points, connectors and transactions, with `{charge_point_id}`, `{connector_id}` and
+            `{transaction_id}`; each has to answer 404 for what does not exist. The paths in `state` if not given.
         token_setting: the setting whose value has to be sent as bearer token, if it is set.
     """
 
@@ -209,6 +222,7 @@ class Http(Section, frozen=True):
     degraded: str = "degraded"
     degraded_status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     inspection_field: str | None = "data"
+    resources: list[Path] = []
     token_setting: str | None = None
 
 
@@ -234,6 +248,31 @@ class CommandRequest(Section, frozen=True):
     body: dict[str, Any] | None = None
     mark: str | None = None
     echo: str | None = None
+
+
+class Accepted(Section, frozen=True):
+    """Where a system that only accepts a command tells later what became of it. Names are separated by dots.
+
+    Attributes:
+        path: the path that is asked for the result, with `{command_id}`.
+        status: the HTTP status with which a command is accepted.
+        id: where the answer to the command has the id for the path.
+        state: where the result says how far the command is.
+        pending: the states of a command that is not over.
+        statuses: each state of a command that is over, with the HTTP status that it stands for: 200 answered by the
+            charge point, 408 not answered in time, 503 the charge point is gone, any other one refused.
+        data: where the result has what the charge point said.
+        message: where it has the reason of a failure.
+    """
+
+    path: Path
+    id: str
+    statuses: dict[str, Annotated[int, msgspec.Meta(ge=200, le=599)]]
+    status: Annotated[int, msgspec.Meta(ge=200, le=299)] = 202
+    state: str = "state"
+    pending: list[str] = msgspec.field(default_factory=lambda: ["pending"])
+    data: str = "data"
+    message: str = "message"
 
 
 class Inspection(Section, frozen=True):
@@ -264,6 +303,9 @@ class Commands(Section, frozen=True):
         data: the field of the answer to a request with what the charge point said.
         message: the field with the reason of a failure.
         default_timeout: seconds that the system waits for an answer when nothing else is asked for.
+        timeout: seconds that it waits for every answer, where the caller cannot choose; `null` if he can.
+        at_once: how many commands to one charge point may be under way at the same time; `null` for any number.
+        accepted: where the result of a command is found that is only accepted at first; `null` if the caller waits.
         not_sent: texts in the reason of a failure with which the system promises that the charge point has not got the
             command and never will; after any other reason but bad input that counts as unknown.
         inspection: where `http.correlations` says what.
@@ -273,8 +315,17 @@ class Commands(Section, frozen=True):
     data: str = "data"
     message: str = "message"
     default_timeout: Seconds = 30
+    timeout: Seconds | None = None
+    at_once: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    accepted: Accepted | None = None
     not_sent: list[str] = []
     inspection: Inspection = Inspection()
+
+    def waits(self, asked: float | None) -> float:
+        """Seconds that the system waits for an answer when it is asked to wait so long."""
+        if self.timeout is not None:
+            return self.timeout
+        return self.default_timeout if asked is None else asked
 
 
 class Announcement(Section, frozen=True):

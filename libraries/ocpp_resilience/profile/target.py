@@ -36,6 +36,7 @@ from ocpp_resilience.profile.sections import (
     SettingValue,
     Start,
     Timeouts,
+    Trait,
 )
 from ocpp_resilience.profile.templates import PLACEHOLDER, fill, listed
 
@@ -129,18 +130,29 @@ class Target(Section, frozen=True):
         """Whether `{name}` stands anywhere in the start command, the environment or the directory."""
         return any(name in PLACEHOLDER.findall(text) for _, text in self.start_texts())
 
-    def has(self, capability: Capability | str) -> bool:
+    def has(self, capability: Capability | Trait | str) -> bool:
         """Whether the system has `capability`.
 
         Raises:
             UsageError: there is no capability of this name.
         """
+        if isinstance(capability, Trait):
+            return self._has_trait(capability)
         try:
             return Capability(capability) in self.capabilities
         except ValueError:
             raise UsageError(f"Unknown capability '{capability}' (allowed: {listed(Capability)}).") from None
 
-    def require(self, capability: Capability) -> None:
+    def _has_trait(self, trait: Trait) -> bool:
+        match trait:
+            case Trait.CHOSEN_COMMAND_TIMEOUTS:
+                return self.commands.timeout is None
+            case Trait.WAITING_CALLERS:
+                return self.commands.accepted is None
+            case Trait.SURPLUS_ANSWER_RECORDS:
+                return self.has(Capability.LOG_RECORDS) and self.has(Capability.CORRELATION_INSPECTION)
+
+    def require(self, capability: Capability | Trait) -> None:
         """Go on only with a system that has `capability`.
 
         Raises:
@@ -148,7 +160,8 @@ class Target(Section, frozen=True):
         """
         if not self.has(capability):
             wanted = capability.value.replace("_", " ")
-            raise LacksCapability(f"Target '{self.name}' does not support {wanted} (capabilities in {self.source}).")
+            where = "commands" if isinstance(capability, Trait) else "capabilities"
+            raise LacksCapability(f"Target '{self.name}' does not support {wanted} ({where} in {self.source}).")
 
     @property
     def forms(self) -> list[str]:
@@ -226,6 +239,16 @@ class Target(Section, frozen=True):
             value = part if literal else values.get(part)
             parts[index] = "*" if value is None else _GLOB_SPECIAL.sub(r"\\\1", str(value))
         return "".join(parts)
+
+    def has_key(self, key: str) -> bool:
+        """Whether the profile names this key.
+
+        Raises:
+            UsageError: profiles have no key of this name.
+        """
+        if key not in KEY_PLACEHOLDERS:
+            raise UsageError(f"Unknown key '{key}' (allowed: {listed(KEY_PLACEHOLDERS)}).")
+        return getattr(self.redis.keys, key) is not None
 
     def _key_pattern(self, key: str) -> str:
         if key not in KEY_PLACEHOLDERS:
