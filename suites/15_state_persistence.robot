@@ -70,6 +70,15 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     Stop A Transaction By Message    ${boot.charge_point}    ${id}    meterStop=${900}
     The Transaction Should Be    ${id}    completed    meter_stop=${900}
 
+Things That Do Not Exist Are Not Found
+    [Documentation]    A charge point, a connector and a transaction that nobody has heard of are a 404 each.
+    [Tags]    R15.1
+    [Setup]    The System Should Be Idle And Well
+    @{found} =    Find Unknown Resources
+    ${count} =    Get Length    ${found}
+    ${some} =    Get Examples    ${found}
+    Requirement Should Be Met    R15.1    unknown_found    ${count}    message=${some}.
+
 A Charge Point Cannot Change What Is Not Its Own
     [Documentation]    Stops and meter values for a transaction that runs at another charge point, one that is over, and
     ...    one that there never was.

@@ -79,6 +79,7 @@ class OcppServerLibrary(_Keywords):
 def _close(server: OcppServer) -> None:
     """What was done to a server lasts no longer than the server."""
     RECORDER.unwatch(server)
+    RECORDER.tell_end(server.alias, None)
     try:
         server.close()
     finally:

@@ -86,6 +86,20 @@ class Targets(Component):
         return Target.load(target).has(capability)
 
     @keyword(tags=("target", "getter"))
+    def get_stop_timeout(self, *, target: str = "reference") -> float:
+        """Returns how many seconds the target may take to end in order (`timeouts.stop` in its profile).
+
+        Args:
+            target: a bundled target profile, or the path of one.
+
+        Example:
+        ```robotframework
+        ${seconds} =    Get Stop Timeout    target=${TARGET}
+        ```
+        """
+        return Target.load(target).timeouts.stop
+
+    @keyword(tags=("target", "getter"))
     def target_has_key(self, key: str, *, target: str = "reference") -> bool:
         """Returns whether the profile of a target names a key in Redis (`redis.keys`).
 

@@ -150,6 +150,72 @@ class Judgement(QueueComponent):
         _judge(drain.report, "Not every message was answered as it should be", ignored)
         return drain
 
+    @keyword(tags=("queue", "wait", "answer"))
+    def wait_for_answers(
+        self,
+        messages: SentMessages | SentMessage | list[SentMessage],
+        *,
+        timeout: timedelta = timedelta(seconds=60),
+        settle: timedelta = timedelta(milliseconds=200),
+        alias: str = "queue",
+    ) -> DrainStatistics:
+        """Waits until every message is answered, or the time is up, or the server has ended, and judges nothing.
+
+        So what was lost can be measured before it is demanded that nothing was. Messages that still wait on the queue
+        at the end are not lost.
+
+        Args:
+            messages: what a sending keyword returned.
+            timeout: the longest wait until all are answered.
+            settle: how long to watch afterwards for answers too many.
+            alias: which queue.
+
+        Returns:
+            As `All Messages Should Be Answered`; `report` has the lists `lost`, `waiting`, `answered_twice` and others.
+
+        Example:
+        ```robotframework
+        ${drain}    Wait For Answers    ${sent}    timeout=30s
+        ${lost}    Get Length    ${drain.report.lost}
+        Requirement Should Be Met    R16.8    lost    ${lost}
+        All Messages Should Be Answered    ${sent}    timeout=0s
+        ```
+        """
+        judged = several_messages(messages)
+        drain = waits.watch_answers(self._queues.get(alias), judged, timeout=timeout, settle=settle)
+        _log(drain.report, drain.summary)
+        return drain
+
+    @keyword(tags=("queue", "wait", "answer"))
+    def wait_until_messages_are_being_answered(
+        self,
+        messages: SentMessages | list[SentMessage],
+        *,
+        timeout: timedelta = timedelta(seconds=5),
+        alias: str = "queue",
+    ) -> int:
+        """Waits until at least one of several messages is answered, so that the server is certainly at work on them.
+
+        Args:
+            messages: what a sending keyword returned.
+            timeout: the longest wait.
+            alias: which queue.
+
+        Returns:
+            How many are answered.
+
+        Raises:
+            WaitTimeout: none was.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Generated Messages    1000
+        Wait Until Messages Are Being Answered    ${sent}
+        Kill Server
+        ```
+        """
+        return waits.some_answered(self._queues.get(alias), several_messages(messages), timeout)
+
     @keyword(tags=("queue", "check", "answer", "invalid"))
     def all_messages_should_be_refused(
         self,

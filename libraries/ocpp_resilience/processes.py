@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from ocpp_resilience.guardian import GUARDIAN, make_folder, note
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 TAIL_BYTES = 64 * 1024
+_LAST_WORDS = re.compile(r"(panic|fatal)\b|Exception in thread|Uncaught\b", re.IGNORECASE)
+"""How the line begins in which some programs say why they end, before the stack."""
 KILL_LIMIT = 10.0
 """How long the kernel may take to end a process after SIGKILL, or to stop it after SIGSTOP, in seconds."""
 
@@ -310,6 +313,16 @@ class ChildProcess:
             for name, file in (("standard output", self.stdout), ("standard error", self.stderr))
         ]
         return "\n".join(f"Its {name} ends with:\n{text}" for name, text in parts if text) or "It wrote nothing."
+
+    def last_words(self, room: int = 200) -> str:
+        """The line of its output since the last start that says most about its end; empty if it wrote nothing."""
+        for file in (self.stderr, self.stdout):
+            text = tail(file, start=self._output_start.get(file, 0))
+            if lines := [line.strip() for line in text.splitlines() if line.strip()]:
+                # What a stack trace is about stands above it in some languages, below it in others.
+                found = next((line for line in reversed(lines) if _LAST_WORDS.match(line)), lines[-1])
+                return found if len(found) <= room else f"{found[: room - 1]}…"
+        return ""
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

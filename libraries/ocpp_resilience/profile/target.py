@@ -240,6 +240,21 @@ class Target(Section, frozen=True):
             parts[index] = "*" if value is None else _GLOB_SPECIAL.sub(r"\\\1", str(value))
         return "".join(parts)
 
+    def resource_paths(self, ids: Mapping[str, str | int]) -> list[str]:
+        """The HTTP paths of a charge point, a connector and a transaction with these ids.
+
+        Raises:
+            LacksCapability: the profile has none.
+        """
+        records = (self.state.charge_point, self.state.connector, self.state.transaction)
+        paths = self.http.resources or [each.path for each in records if each is not None and each.path is not None]
+        if not paths:
+            raise LacksCapability(
+                f"Target '{self.name}' has no HTTP paths of charge points and transactions (http.resources in "
+                f"{self.source})."
+            )
+        return [fill(path, ids) for path in paths]
+
     def has_key(self, key: str) -> bool:
         """Whether the profile names this key.
 

@@ -239,8 +239,14 @@ class OcppServer:
         """That it exited, and the end of its output, for messages; `seen` is what was noticed of it."""
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
         # The line alone has to say what is wrong.
+        last = self.process.last_words()
+        said = f" Its last words: {last}." if last else ""
         noticed = f" {seen.splitlines()[0]}" if seen.strip() else ""
-        return f"{what}.{noticed}\n{self.process.output_tail()}"
+        return f"{what}.{said}{noticed}\n{self.process.output_tail()}"
+
+    def ended_by_itself(self, seen: str = "") -> str:
+        """That it exited without having been told to, with what was noticed of it; empty if it did not."""
+        return self.exited(seen=seen) if self._has_crashed else ""
 
     @property
     def has_http(self) -> bool:

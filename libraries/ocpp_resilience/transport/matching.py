@@ -16,7 +16,7 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 EXAMPLES = 3
 Check: TypeAlias = Callable[[SentMessage, Answer], list[str]]
-_NAMED = {"lost": "lost: ", "unexpected": "unexpected: "}
+_NAMED = {"lost": "lost: ", "still on the queue": "still on the queue: ", "unexpected": "unexpected: "}
 """Kinds of violations whose text alone does not say what is wrong."""
 
 
@@ -110,6 +110,7 @@ class AnswerReport:
         answered_percent: how many of those that have to be answered are.
         answered: the messages that have an answer, each with its (first) answer.
         lost: messages that Redis acknowledged, that have to be answered, and are not.
+        waiting: those of them that are still on the queue, once no more is waited for; they are not among the lost.
         answered_twice: message ids with more answers than messages.
         unexpected: answers that belong to no message of this run, and unreadable ones.
         out_of_order: messages that were answered after one that was queued behind them, for the same charge point.
@@ -125,6 +126,7 @@ class AnswerReport:
     messages: int = 0
     answered: list[Answered] = field(default_factory=list)
     lost: list[SentMessage] = field(default_factory=list)
+    waiting: list[SentMessage] = field(default_factory=list)
     answered_twice: list[AnsweredTwice] = field(default_factory=list)
     unexpected: list[Answer] = field(default_factory=list)
     out_of_order: list[Disorder] = field(default_factory=list)
@@ -147,6 +149,7 @@ class AnswerReport:
             f"{len(self.out_of_order)} out of order",
         ]
         further: dict[str, Sequence[object]] = {
+            "still on the queue": self.waiting,
             "valid but refused": self.refused,
             "invalid but accepted": self.accepted,
             "refused with another code": self.other_code,
@@ -190,6 +193,7 @@ class AnswerReport:
         """What is not as it should be, by kind; kinds without an example are there too."""
         return {
             "lost": self.lost,
+            "still on the queue": self.waiting,
             "answered twice": self.answered_twice,
             "unexpected": self.unexpected,
             "out of order": self.out_of_order,
@@ -202,13 +206,13 @@ class AnswerReport:
     @property
     def answered_percent(self) -> float:
         """How many of the messages that have to be answered are, in percent; 100 if there are none."""
-        due = len(self.answered) + len(self.lost)
+        due = len(self.answered) + len(self.lost) + len(self.waiting)
         return 100 * len(self.answered) / due if due else 100.0
 
     @property
     def complete(self) -> bool:
         """Whether every message that has to be answered is."""
-        return not self.lost
+        return not self.lost and not self.waiting
 
     def __str__(self) -> str:
         return self.summary
