@@ -314,6 +314,16 @@ class ChildProcess:
         ]
         return "\n".join(f"Its {name} ends with:\n{text}" for name, text in parts if text) or "It wrote nothing."
 
+    def wrote(self, pattern: str, *, stream: Path | None = None) -> bool:
+        """Whether a regular expression is found in its output since the last start.
+
+        Args:
+            pattern: the expression.
+            stream: `stdout` or `stderr`; both if not given.
+        """
+        files = (self.stdout, self.stderr) if stream is None else (stream,)
+        return any(re.search(pattern, tail(file, start=self._output_start.get(file, 0))) for file in files)
+
     def last_words(self, room: int = 200) -> str:
         """The line of its output since the last start that says most about its end; empty if it wrote nothing."""
         for file in (self.stderr, self.stdout):

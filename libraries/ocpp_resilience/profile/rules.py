@@ -12,6 +12,7 @@ from ocpp_resilience.ocpp import Version, ocpp_versions
 from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
+    PORTS,
     SECURITY_PLACEHOLDERS,
     START_PLACEHOLDERS,
     Capability,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ocpp_resilience.profile.target import Target
 
 
+LARGEST_PORT = 65535
 RESOURCE_PLACEHOLDERS = ("charge_point_id", "connector_id", "transaction_id")
 
 
@@ -73,9 +75,42 @@ def _how_it_is_run(target: Target) -> Iterator[Problem]:
         yield from _running(running)
     elif start is not None:
         yield from _start(start)
-        if target.ready.record is None and not any(map(target.uses_placeholder, ("http_port", "ws_port"))):
-            what = "is null, and neither '{http_port}' nor '{ws_port}' is used"
-            yield Problem(["ready", "record"], what, "a log event, or a port in the command or the environment")
+        yield from _ready(target)
+
+
+def _ready(target: Target) -> Iterator[Problem]:
+    ready = target.ready
+    given = [name for name in ("path", "port", "log") if getattr(ready, name) is not None]
+    if ready.record is not None:
+        for name in given:
+            yield Problem(["ready", name], "stands beside ready.record", f"one of them: record: null, or no ready.{name}")
+        return
+    if ready.path is not None and not target.uses_placeholder("http_port"):
+        yield Problem(["ready", "path"], "is given, and '{http_port}' is not used", "the port of the HTTP API in start")
+    if ready.port is not None and not _is_port(ready.port):
+        yield Problem(["ready", "port"], f"is {ready.port!r}", f"a port, or one of {_port_names()}")
+    if ready.log is not None:
+        yield from _expression(["ready", "log"], ready.log)
+    if not given and not any(map(target.uses_placeholder, ("http_port", "ws_port"))):
+        what = "is null, and neither '{http_port}' nor '{ws_port}' is used"
+        yield Problem(["ready", "record"], what, "a log event, ready.port, ready.log, or a port in start")
+
+
+def _is_port(text: str | int) -> bool:
+    if isinstance(text, str) and (whole := PLACEHOLDER.fullmatch(text)):
+        return whole[1] in PORTS
+    return str(text).isdigit() and 0 < int(text) <= LARGEST_PORT
+
+
+def _port_names() -> str:
+    return listed(f"{{{name}}}" for name in PORTS)
+
+
+def _expression(where: list[str | int], pattern: str) -> Iterator[Problem]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield Problem(where, f"is no regular expression ({error})", "Python's syntax")
 
 
 def _running(running: Running) -> Iterator[Problem]:
@@ -105,6 +140,14 @@ def _start(start: Start) -> Iterator[Problem]:
         yield Problem(["start", "command"], "is empty", "the program and its arguments, or an image")
     if start.image is not None and start.directory is not None:
         yield Problem(["start", "directory"], "stands beside image", "the working directory is the image's")
+    for index, companion in enumerate(start.companions):
+        where: list[str | int] = ["start", "companions", index]
+        if not companion.command:
+            yield Problem([*where, "command"], "is empty", "the program and its arguments")
+        if companion.port is not None and not _is_port(companion.port):
+            yield Problem([*where, "port"], f"is {companion.port!r}", f"a port, or one of {_port_names()}")
+        if companion.log is not None:
+            yield from _expression([*where, "log"], companion.log)
 
 
 def _placeholders(target: Target) -> Iterator[Problem]:

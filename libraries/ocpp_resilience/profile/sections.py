@@ -31,8 +31,14 @@ START_PLACEHOLDERS = (
     "redis_port",
     "http_port",
     "ws_port",
+    "port_a",
+    "port_b",
+    "port_c",
 )
-"""What may stand in braces in the start command and environment; `http_port` and `ws_port` are free ports."""
+"""What may stand in braces in the start command and environment; the ports are free ones."""
+
+PORTS = tuple(name for name in START_PLACEHOLDERS if "port" in name and name != "redis_port")
+"""Those of them that are free ports."""
 
 REMOTE_ADDRESS = "127.0.0.1:0"
 """The address that an announced charge point is said to have."""
@@ -123,6 +129,31 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A part of a profile."""
 
 
+class Companion(Section, frozen=True):
+    """A further process of the system, such as a gateway beside the processors.
+
+    It is started before the program, and ends after it, when the system is removed. To stop, kill or pause the system is to
+    do so to the program; a companion that ends by itself is a crash of the system.
+
+    Attributes:
+        name: what it is called in messages.
+        command: program and arguments.
+        environment: variables on top of those of the test run and of `start.environment`; `null` takes one out.
+        directory: the working directory, relative to the profile; a private temporary one if not given.
+        port: a port that has to take connections before the next process is started, such as `{ws_port}`.
+        log: a regular expression that has to be found in its output before the next process is started.
+        stop_signal: what asks it to end in order.
+    """
+
+    name: str
+    command: list[str]
+    environment: dict[str, SettingValue] = {}
+    directory: str | None = None
+    port: str | None = None
+    log: str | None = None
+    stop_signal: StopSignal = StopSignal.SIGTERM
+
+
 class Start(Section, frozen=True):
     """How the system is started: a program, or a container.
 
@@ -134,6 +165,7 @@ class Start(Section, frozen=True):
         stop_command: a program and its arguments that ends the system in the place of a signal, such as
             `docker compose down`; the command that starts it has to stay until then, as `docker compose up` does.
         stop_signal: what asks it to end in order, a container's program too; SIGKILL ends it at once.
+        companions: further processes of the system, in the order in which they are started.
     """
 
     command: list[str] = []
@@ -142,6 +174,7 @@ class Start(Section, frozen=True):
     directory: str | None = None
     stop_command: list[str] = []
     stop_signal: StopSignal = StopSignal.SIGTERM
+    companions: list[Companion] = []
 
 
 class Running(Section, frozen=True):
@@ -166,11 +199,18 @@ class Ready(Section, frozen=True):
     Attributes:
         record: the log event that says so; `null` if there is none: then HTTP has to answer at `{http_port}`, or, where
             that is not used, `{ws_port}` has to take connections.
+        path: without a record: the HTTP path that has to answer with a status below 400, where any answer of
+            `http.health` or `/` does not mean that it listens for work.
+        port: without a record: a port that has to take connections, such as `{ws_port}` or 9000, in the place of HTTP.
+        log: without a record: a regular expression that has to be found in its log since this start.
         http_port: the field of that record with the HTTP port.
         ws_port: the field of that record with the WebSocket port.
     """
 
     record: str | None = "ready"
+    path: Path | None = None
+    port: str | int | None = None
+    log: str | None = None
     http_port: str = "http_port"
     ws_port: str = "ws_port"
 

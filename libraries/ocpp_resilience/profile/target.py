@@ -22,6 +22,7 @@ from ocpp_resilience.profile.sections import (
     Announcement,
     Capability,
     Commands,
+    Companion,
     Gateway,
     Http,
     Log,
@@ -124,6 +125,15 @@ class Target(Section, frozen=True):
         texts += [(["start", "stop_command", index], word) for index, word in enumerate(self.start.stop_command)]
         if self.start.directory is not None:
             texts.append((["start", "directory"], self.start.directory))
+        for index, companion in enumerate(self.start.companions):
+            where: list[str | int] = ["start", "companions", index]
+            texts += [([*where, "command", place], word) for place, word in enumerate(companion.command)]
+            texts += [([*where, "environment", name], str(value)) for name, value in companion.environment.items()]
+            texts += [
+                ([*where, name], text) for name in ("directory", "port") if (text := getattr(companion, name)) is not None
+            ]
+        if isinstance(self.ready.port, str):
+            texts.append((["ready", "port"], self.ready.port))
         return texts
 
     def uses_placeholder(self, name: str) -> bool:
@@ -298,6 +308,26 @@ class Target(Section, frozen=True):
     def start_command(self, values: Mapping[str, str | int]) -> list[str]:
         """The command that starts the system; `values` are the placeholders' values but `python`'s."""
         return [fill(word, self._with_own(values)) for word in self._started().command]
+
+    def companion_start(
+        self, companion: Companion, values: Mapping[str, str | int], environment: Mapping[str, str]
+    ) -> tuple[list[str], dict[str, str], Path | None]:
+        """Command, environment and directory of a companion.
+
+        Args:
+            companion: the companion.
+            values: the placeholders' values.
+            environment: that of the program.
+        """
+        filled = self._with_own(values)
+        own = dict(environment)
+        for name, value in companion.environment.items():
+            if value is None:
+                own.pop(name, None)
+            else:
+                own[name] = fill(_as_setting(value), filled)
+        directory = None if companion.directory is None else self.directory / fill(companion.directory, filled)
+        return [fill(word, filled) for word in companion.command], own, directory
 
     def stop_command(self, values: Mapping[str, str | int]) -> list[str]:
         """The command that ends the system; empty if a signal does."""
