@@ -79,6 +79,8 @@ class Trait(enum.StrEnum):
     """Callers of commands choose how long the system waits (`commands.timeout` is not given)."""
     WAITING_CALLERS = "waiting_callers"
     """Callers of commands wait for the result (`commands.accepted` is not given)."""
+    GIVEN_REDIS = "given_redis"
+    """Its start command or environment has the address of a Redis."""
     SURPLUS_ANSWER_RECORDS = "surplus_answer_records"
     """It logs, and counts, answers that nobody waits for."""
 

@@ -159,6 +159,8 @@ class Target(Section, frozen=True):
                 return self.commands.timeout is None
             case Trait.WAITING_CALLERS:
                 return self.commands.accepted is None
+            case Trait.GIVEN_REDIS:
+                return self.uses_redis
             case Trait.SURPLUS_ANSWER_RECORDS:
                 return self.has(Capability.LOG_RECORDS) and self.has(Capability.CORRELATION_INSPECTION)
 
