@@ -4,8 +4,8 @@ Documentation     Test 14: each command's answer reaches the caller that waits f
 ...               Commands go through the HTTP API. Their charge points are stood in for behind Redis, where a gateway
 ...               would be, and answer as each test wants it: in any order, late, twice, not at all. One command waits
 ...               for the default timeout while the other tests run, and the suites before if there are any. A system
-...               that sends one command at a time to a charge point, or whose timeout is fixed, gets as many commands to
-...               more charge points, and the time that it takes.
+...               that sends one command at a time to a charge point gets as many commands to more charge points; one
+...               whose timeout is fixed gets the time that it takes.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/charge_points.resource

@@ -18,8 +18,8 @@ Test Tags         faults
 
 *** Test Cases ***
 The Server Starts Without Redis And Connects When It Appears
-    [Documentation]    It runs, neither floods its log nor spins, and works as soon as Redis is there. What it says of its
-    ...    health has a test of its own.
+    [Documentation]    It runs, neither floods its log nor spins, and works as soon as Redis is there. What it says of
+    ...    its health has a test of its own.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Is Down    early
     The Server Should Not Spin    R16.1    early
@@ -171,14 +171,14 @@ The Server Is Killed Under Traffic And Loses Nothing
     ...    is found, too.
     [Tags]    R16.8
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    ${sent}    ${times} =    Messages Are Queued While The Server Ends Five Times By    Kill Server
+    ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Kill Server
     Nothing Should Be Lost By Ends Of The Server    ${sent}    ${{len($times)}}
 
 The Server Is Stopped Under Traffic And Loses Nothing
     [Documentation]    SIGTERM while the queue is being drained, five times; the slowest end counts.
     [Tags]    R16.8
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    ${sent}    ${times} =    Messages Are Queued While The Server Ends Five Times By    Stop Server
+    ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Stop Server
     Requirement Should Be Met    R16.8    shutdown    ${{max($times)}}    samples=${{len($times)}}
     Nothing Should Be Lost By Ends Of The Server    ${sent}    ${{len($times)}}
 

@@ -72,8 +72,8 @@ class Sending(LineComponent):
     ) -> Commands:
         """Sends commands at the same time, each by a caller of its own, and does not wait.
 
-        Where the target takes only so many commands to one charge point at once (`commands.at_once` in its profile), the
-        others follow as soon as one has ended.
+        Where the target takes only so many commands to one charge point at once (`commands.at_once` in its profile),
+        the others follow as soon as one has ended.
 
         Args:
             count: how many.

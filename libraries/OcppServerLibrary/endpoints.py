@@ -18,7 +18,6 @@ from ocpp_resilience.system.server import Health, OcppServer
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import wait_until
 
-
 NOT_FOUND = 404
 
 

@@ -306,12 +306,14 @@ def _log(report: AnswerReport, summary: str | None = None) -> None:
 
 
 def _show_tolerated(report: AnswerReport) -> None:
-    """Say in the test's message which refusals have another code than the strict table: the test may pass all the same."""
+    """Say in the test's message which refusals have another code than the strict table; the test may still pass."""
     if not report.other_code or EXECUTION_CONTEXTS.current is None:
         return
     codes = Counter((str(each.answer.code), str(each.message.expected_code)) for each in report.other_code)
     texts = [f"{count} x {given} where the table has {wanted}" for (given, wanted), count in codes.most_common()]
-    BuiltIn().set_test_message(f"Tolerated, refused with another code: {examples(texts, most=4, room=400)}.", append=True)
+    BuiltIn().set_test_message(
+        f"Tolerated, refused with another code: {examples(texts, most=4, room=400)}.", append=True
+    )
 
 
 def _judge(report: AnswerReport, failure: str, ignored: set[str]) -> None:

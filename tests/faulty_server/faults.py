@@ -9,7 +9,7 @@ FAULTS: dict[str, str] = {
     "dies_of_input": "ends on five kinds of invalid messages",
     "drops_silently": "drops frames with an element too many, without an answer and without a log record",
     "always_healthy": "says that it is healthy while Redis is away",
-    "matches_by_charge_point": "gives an answer to the command that waits for the charge point, whatever its message id",
+    "matches_by_charge_point": "gives an answer to the command that waits for its charge point, whatever its id",
     "stuck_after_mass_timeout": "sends no command any more once a hundred have timed out",
     "repeats_transaction_ids": "takes the second of the clock for the id of a transaction",
     "status_erases_transaction": "forgets the transaction on a connector when its status changes",

@@ -6,7 +6,8 @@
     python tests/targets/faulty.py sound
     python tests/targets/faulty.py --table docs/guide/faulty-server.md
 
-Alone, a fault is named when each of the tests that are there for it fails with a message that says what is wrong. Together,
+Alone, a fault is named when each of the tests that are there for it fails with a message that says what is wrong.
+Together,
 it is enough that one of them does: some faults hide others. The exit status is 0 when 15 are named alone, at least 13
 together, and nothing fails without a fault.
 """
@@ -173,7 +174,9 @@ def sound() -> list[str]:
     """What is found where there is nothing to be found, a line each."""
     outcomes = suites("sound", "", ["--exclude", "R0.3"], LIMITS["sound"])
     wrong = [f"{test}: {message[:500]}" for test, (status, message) in outcomes.items() if status == "FAIL"]
-    wrong += [f"a keyword has failed itself: {test}: {m[:300]}" for test, (_, m) in outcomes.items() if PLUMBING.search(m)]
+    wrong += [
+        f"a keyword has failed itself: {test}: {m[:300]}" for test, (_, m) in outcomes.items() if PLUMBING.search(m)
+    ]
     busy = [test for test, (status, message) in outcomes.items() if status == "SKIP" and BUSY.search(message)]
     counts = [[status for status, _ in outcomes.values()].count(each) for each in ("PASS", "FAIL", "SKIP")]
     sys.stdout.write("without a fault: {} passed, {} failed, {} skipped\n".format(*counts))
@@ -216,7 +219,10 @@ def main() -> int:
         tell("together", together)
     if options.table:
         renew(options.table, table(alone, together))
-    kept = {part: {name: vars(each) for name, each in found.items()} for part, found in (("alone", alone), ("together", together))}
+    kept = {
+        part: {name: vars(each) for name, each in found.items()}
+        for part, found in (("alone", alone), ("together", together))
+    }
     (ROOT / "results" / "faulty" / "findings.json").write_text(json.dumps(kept, indent=1) + "\n")
     sys.stdout.write(f"in {time.monotonic() - began:.0f} s\n")
     missed = [name for name, each in alone.items() if not each.named]

@@ -78,9 +78,7 @@ def client(system: System) -> Iterator[CommandClient]:
     made.close()
 
 
-@pytest.mark.parametrize(
-    ("state", "status"), [("answered", 200), ("refused", 502), ("expired", 408), ("gone", 503)]
-)
+@pytest.mark.parametrize(("state", "status"), [("answered", 200), ("refused", 502), ("expired", 408), ("gone", 503)])
 def test_the_result_of_an_accepted_command_is_what_its_caller_is_told(
     system: System, client: CommandClient, state: str, status: int
 ) -> None:

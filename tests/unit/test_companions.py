@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -94,7 +95,7 @@ def test_a_companion_that_does_not_start_is_named(library: OcppServerLibrary, tm
 def test_a_companion_that_is_never_ready_is_named(library: OcppServerLibrary, tmp_path: Path) -> None:
     text = start(companion("log: never", program="late.py", command=""))
     with pytest.raises(WaitTimeout, match=r"(?s)^gateway of Server 'server' was not ready .*begun"):
-        library.start_server(REDIS, target=profile(tmp_path, text), timeout=None or 0.5)  # type: ignore[arg-type]
+        library.start_server(REDIS, target=profile(tmp_path, text), timeout=timedelta(seconds=0.5))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_companion_that_is_never_ready_is_named(library: OcppServerLibrary, tm
         "ready: {record: null, path: /ready}",
         'ready: {record: null, port: "{http_port}"}',
         "ready: {record: null, log: at (work|play)}",
-        'ready: {record: null, log: at work, path: /ready}',
+        "ready: {record: null, log: at work, path: /ready}",
     ],
 )
 def test_a_system_shows_in_several_ways_that_it_is_ready(
@@ -124,7 +125,10 @@ def test_a_system_whose_ready_line_never_comes_is_not_started(library: OcppServe
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (start(companion('port: "{redis_port}"')), r"'start.companions\[0\].port' is '\{redis_port\}' \(allowed: a port"),
+        (
+            start(companion('port: "{redis_port}"')),
+            r"'start.companions\[0\].port' is '\{redis_port\}' \(allowed: a port",
+        ),
         (start("    - {name: gateway, command: []}"), r"'start.companions\[0\].command' is empty"),
         (start(companion('log: "("')), r"'start.companions\[0\].log' is no regular expression"),
         (start(companion(), "ready: {path: /ready}"), "'ready.path' stands beside ready.record"),

@@ -48,7 +48,14 @@ def test_a_crash_that_no_requirement_counts_is_held_against_all_of_its_test() ->
 
 def result(*thresholds: ThresholdResult) -> RequirementResult:
     return RequirementResult(
-        id="R1.1", group=1, title="t", verdict=Verdict.NOT_MET, reason="r", thresholds=list(thresholds), values=[], tests=[]
+        id="R1.1",
+        group=1,
+        title="t",
+        verdict=Verdict.NOT_MET,
+        reason="r",
+        thresholds=list(thresholds),
+        values=[],
+        tests=[],
     )
 
 
@@ -63,7 +70,5 @@ def result(*thresholds: ThresholdResult) -> RequirementResult:
         ([threshold("crashes", measured=1, margin=-1, samples=100, verdict=Verdict.NOT_MET)], 2.0),
     ],
 )
-def test_the_worst_measurement_decides_how_bad_a_requirement_is(
-    found: list[ThresholdResult], severity: float
-) -> None:
+def test_the_worst_measurement_decides_how_bad_a_requirement_is(found: list[ThresholdResult], severity: float) -> None:
     assert verdict.severity(result(*found)) == pytest.approx(severity)

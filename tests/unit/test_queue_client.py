@@ -321,7 +321,7 @@ def test_messages_that_wait_on_the_queue_are_not_lost(client: QueueClient, serve
     assert (len(drain.report.lost), len(drain.report.waiting)) == (1, 2)
     assert not drain.report.complete
     assert drain.report.answered_percent == 0
-    with pytest.raises(WaitTimeout, match="0 answered, 1 lost, .* 2 still on the queue"):
+    with pytest.raises(WaitTimeout, match=r"0 answered, 1 lost, .* 2 still on the queue"):
         waits.wait_for_all(client, sent, timeout=0.1, settle=0)
 
 
@@ -329,7 +329,9 @@ def test_a_wait_ends_with_the_system(client: QueueClient) -> None:
     sent = client.send([message(client)])
     began = time.monotonic()
     client.ended = lambda seen: f"Server 'server' exited with status 2. {seen}"
-    with pytest.raises(ExpectationFailed, match=r"Server 'server' exited with status 2\. Not every message was answered"):
+    with pytest.raises(
+        ExpectationFailed, match=r"Server 'server' exited with status 2\. Not every message was answered"
+    ):
         waits.wait_for_all(client, sent, timeout=30, settle=0)
     assert waits.watch_answers(client, sent, timeout=30, settle=0).report.answered == []
     assert time.monotonic() - began < 5

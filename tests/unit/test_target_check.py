@@ -369,7 +369,9 @@ def test_a_line_of_a_text_log_becomes_a_pattern() -> None:
 
 
 def test_the_check_ends_with_a_draft_and_with_what_is_decided(tmp_path: Path) -> None:
-    profile = OTHER.read_text().replace("{profile_directory}", str(OTHER.parent)).replace("healthy: fine", "healthy: ok")
+    profile = (
+        OTHER.read_text().replace("{profile_directory}", str(OTHER.parent)).replace("healthy: fine", "healthy: ok")
+    )
     (tmp_path / "wrong.yaml").write_text(profile.replace("ready: 15", "ready: 1"))
     command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(tmp_path / "wrong.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -1,7 +1,7 @@
 """Which requirements the suites decide for a target with these capabilities, and what more capabilities would gain.
 
-A test is left out when it, its setup or a keyword that they use says `Skip Unless Target Supports` of something that the
-profile does not declare. That is read from the suites themselves.
+A test is left out when it, its setup or a keyword that they use says `Skip Unless Target Supports` of something that
+the profile does not declare. That is read from the suites themselves.
 """
 
 from __future__ import annotations
@@ -122,5 +122,3 @@ def sentences(target: Target) -> list[str]:
         what = " and ".join(each.replace("_", " ") for each in missing)
         lines.append(f"With {what} also {', '.join(requirements)}.")
     return lines
-
-

@@ -57,7 +57,9 @@ def of_answer(url: str, target: Target, message_id: str, charge_point: str) -> D
     """Where the answer to a message is, if it is anywhere in Redis."""
     requests = target.redis.keys.requests
     for database, key, entries in _contents(url):
-        if (database, key) == (target.redis.databases.queue, requests) or not any(message_id in each for each in entries):
+        if (database, key) == (target.redis.databases.queue, requests) or not any(
+            message_id in each for each in entries
+        ):
             continue
         name = key.replace(charge_point, "{charge_point_id}").replace(message_id, "{message_id}")
         draft: Draft = {"redis": {"keys": {"responses": name}}}
@@ -283,7 +285,14 @@ def _held(client: Any, key: bytes) -> list[str]:
     elif kind == b"string":
         raw = [client.get(key)]
     elif kind == b"hash":
-        raw = [json.dumps({name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in client.hgetall(key).items()})]
+        raw = [
+            json.dumps(
+                {
+                    name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+                    for name, value in client.hgetall(key).items()
+                }
+            )
+        ]
     else:
         raw = []
     return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in raw if each]

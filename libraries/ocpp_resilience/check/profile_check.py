@@ -26,10 +26,10 @@ from ocpp_resilience.correlation.commands import Command, CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
+from ocpp_resilience.processes import tail
 from ocpp_resilience.profile.sections import Capability
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.profile.templates import fill
-from ocpp_resilience.processes import tail
 from ocpp_resilience.redis.connection import connect, shown_url
 from ocpp_resilience.redis.services import RedisService, ServiceKind, create_service
 from ocpp_resilience.redis.snapshot import compare
@@ -321,11 +321,12 @@ class Checker:
             raise Undeclared("http.health is null")
         document, said = self.server.health(), self.server.health_status()
         field = self.target.http.health_field
+        found = http_client.pick(document, field)
         if said != Health.HEALTHY.value:
             raise ExpectationFailed(
-                f"'{field}' is {http_client.pick(document, field)!r}, and http.healthy is {self.target.http.healthy!r}: {document}"
+                f"'{field}' is {found!r}, and http.healthy is {self.target.http.healthy!r}: {document}"
             )
-        return f"'{field}' is {http_client.pick(document, field)!r}; with Redis away it has to be {self.target.http.degraded!r}"
+        return f"'{field}' is {found!r}; with Redis away it has to be {self.target.http.degraded!r}"
 
     def _queue(self) -> str:
         times = []
@@ -618,7 +619,10 @@ class Checker:
                 reply = self.server.get(http.health)
                 document = reply.json()
                 said = http_client.pick(document, http.health_field) if isinstance(document, dict) else None
-                self._said_without_redis = reply.status, said if isinstance(said, str) and said != http.healthy else None
+                self._said_without_redis = (
+                    reply.status,
+                    said if isinstance(said, str) and said != http.healthy else None,
+                )
             raise
         finally:
             service.start(START_REDIS)

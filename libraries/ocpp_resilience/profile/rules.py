@@ -83,7 +83,9 @@ def _ready(target: Target) -> Iterator[Problem]:
     given = [name for name in ("path", "port", "log") if getattr(ready, name) is not None]
     if ready.record is not None:
         for name in given:
-            yield Problem(["ready", name], "stands beside ready.record", f"one of them: record: null, or no ready.{name}")
+            yield Problem(
+                ["ready", name], "stands beside ready.record", f"one of them: record: null, or no ready.{name}"
+            )
         return
     if ready.path is not None and not target.uses_placeholder("http_port"):
         yield Problem(["ready", "path"], "is given, and '{http_port}' is not used", "the port of the HTTP API in start")

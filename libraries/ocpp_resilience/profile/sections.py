@@ -134,8 +134,8 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Companion(Section, frozen=True):
     """A further process of the system, such as a gateway beside the processors.
 
-    It is started before the program, and ends after it, when the system is removed. To stop, kill or pause the system is to
-    do so to the program; a companion that ends by itself is a crash of the system.
+    It is started before the program, and ends after it, when the system is removed. To stop, kill or pause the system
+    is to do so to the program; a companion that ends by itself is a crash of the system.
 
     Attributes:
         name: what it is called in messages.

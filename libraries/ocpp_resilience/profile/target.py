@@ -130,7 +130,9 @@ class Target(Section, frozen=True):
             texts += [([*where, "command", place], word) for place, word in enumerate(companion.command)]
             texts += [([*where, "environment", name], str(value)) for name, value in companion.environment.items()]
             texts += [
-                ([*where, name], text) for name in ("directory", "port") if (text := getattr(companion, name)) is not None
+                ([*where, name], text)
+                for name in ("directory", "port")
+                if (text := getattr(companion, name)) is not None
             ]
         if isinstance(self.ready.port, str):
             texts.append((["ready", "port"], self.ready.port))

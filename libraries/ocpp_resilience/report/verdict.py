@@ -149,8 +149,8 @@ def decides_nothing(test: TestResult) -> bool:
 def severity(result: RequirementResult) -> float:
     """How bad the worst missed measurement of a requirement is; 0 where none was missed.
 
-    It is the share of what was looked at where that is known, else the distance from the limit by the limit, at most 1. A
-    crash is worse than anything else.
+    It is the share of what was looked at where that is known, else the distance from the limit by the limit, at most 1.
+    A crash is worse than anything else.
     """
     found = 0.0
     for each in result.thresholds:

@@ -246,7 +246,7 @@ class Recorder:
 
         Args:
             alias: of the server.
-            ended: says that it has ended by itself, with what was seen of it; empty while it has not. `None` for a server
+            ended: says that it has ended by itself, with what was seen of it; empty while it has not. `None` for one
                 that is gone on purpose.
         """
         with self._lock:

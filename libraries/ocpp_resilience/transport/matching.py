@@ -313,8 +313,8 @@ class _StrayAnswers:
     """Answers of a charge point whose ids are no message's own, for messages whose answer may have any id.
 
     A valid message without an id gets one from the system. An invalid message of which not even the id can be read is
-    refused by a CALLERROR with whatever id; a CALLRESULT is its answer only if the id stands somewhere in it, and any other
-    one is somebody else's.
+    refused by a CALLERROR with whatever id; a CALLRESULT is its answer only if the id stands somewhere in it, and any
+    other one is somebody else's.
 
     Args:
         answers: the answers with their positions, in order.

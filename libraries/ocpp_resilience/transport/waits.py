@@ -276,7 +276,7 @@ def some_answered(client: QueueClient, messages: SentMessages, timeout: timedelt
 def watch_answers(
     client: QueueClient, messages: SentMessages, *, timeout: timedelta | float, settle: timedelta | float
 ) -> DrainStatistics:
-    """As `wait_for_all`, without judging: what was not answered in time, or since the system ended, is in the report."""
+    """As `wait_for_all`, without judging: what was not answered in time, or before the system ended, is reported."""
     try:
         return wait_for_all(client, messages, timeout=timeout, settle=settle)
     except ExpectationFailed:  # a timeout is one
