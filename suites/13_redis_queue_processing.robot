@@ -207,12 +207,12 @@ A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Tags]    R13.6
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     @{points} =    New Known Charge Points    50
-    ${before} =    Queue A Mix Of Messages    5000    charge_points=${points}
+    ${before} =    Queue A Mix Of Messages    5000    charge points=${points}
     Kill Redis
     Let Outage Be Noticed
     Start Redis
     Server Should Be Running
-    ${after} =    Queue A Mix Of Messages    1000    charge_points=${points}
+    ${after} =    Queue A Mix Of Messages    1000    charge points=${points}
     ${sent} =    Join Messages    ${before}    ${after}
     Nothing Of It Should Be Lost, Repeated Or Reordered    R13.6    ${sent}
     [Teardown]    The Effects Are Right And The Server Has Never Crashed
