@@ -179,7 +179,7 @@ The Server Is Stopped Under Traffic And Loses Nothing
     [Tags]    R16.8
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Stop Server
-    Requirement Should Be Met    R16.8    shutdown    ${{max($times)}}    samples=${{len($times)}}
+    Requirement Should Be Met    R16.8    shutdown    ${{max($times)}}    samples=${{len($times)}}    message=${HUNG}
     Nothing Should Be Lost By Ends Of The Server    ${sent}    ${{len($times)}}
 
 A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice

@@ -127,6 +127,27 @@ class Connection(LineComponent):
         logger.info(f"{len(charge_points)} connected, answering {answering.value}: {shown}")
         return charge_points
 
+    @keyword(tags=("commands", "charge_point", "getter"))
+    def get_announced_charge_points(self, *, alias: str = "commands", missing_ok: bool = False) -> list[str]:
+        """Returns the ids of all charge points that were ever announced, for the removal of what is kept of them.
+
+        Args:
+            alias: which commands.
+            missing_ok: whether to return none where these commands are not open.
+
+        Raises:
+            UsageError: they are not open.
+
+        Example:
+        ```robotframework
+        @{ids}    Get Announced Charge Points
+        Adopt Charge Points    ${ids}
+        ```
+        """
+        if missing_ok and self._lines.find(alias) is None:
+            return []
+        return self._lines.get(alias).stand_in.known
+
     @keyword(tags=("commands", "charge_point"))
     def disconnect_charge_points(self, *charge_points: str, alias: str = "commands") -> None:
         """Lets announced charge points go: sessions are removed, the event is published.

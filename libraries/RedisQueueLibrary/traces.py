@@ -94,11 +94,14 @@ class Traces(QueueComponent):
         return snapshot
 
     @keyword(tags=("queue", "getter", "cleanup"))
-    def get_key_changes(self, snapshot: KeySnapshot, *, alias: str = "queue") -> KeyDifference:
+    def get_key_changes(
+        self, snapshot: KeySnapshot, *, timeout: timedelta = timedelta(0), alias: str = "queue"
+    ) -> KeyDifference:
         """Returns how the keys differ from a snapshot, without judging.
 
         Args:
             snapshot: what `Take Key Snapshot` returned. If it has values, these are compared too.
+            timeout: how long to wait for keys that are still to vanish.
             alias: which queue.
 
         Returns:
@@ -114,7 +117,7 @@ class Traces(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        difference = compare(snapshot, client.snapshot(values=bool(snapshot.values)), ignore=client.keys.own)
+        difference = waits.key_changes(client, snapshot, timeout=timeout)
         logger.info(f"{difference}.")
         return difference
 

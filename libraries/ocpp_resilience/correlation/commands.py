@@ -26,9 +26,9 @@ from ocpp_resilience.waiting import in_words, wait_until
 MOST_CONNECTING = 100
 """Connections that are made at the same moment: more than fit into a server's backlog would be tried again late."""
 
-LOOKS_PER_SECOND = 500
+LOOKS_PER_SECOND = 200
 """So often results are asked for by all commands together, where the system only accepts a command at first."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two such looks of a command."""
 
 MARGIN_SECONDS = 15.0

@@ -162,6 +162,11 @@ class GatewayStandIn:
         if self._taker is None:
             self._taker = background.start(self._take_all)
 
+    @property
+    def known(self) -> list[str]:
+        """The charge points that were ever announced, and not removed."""
+        return sorted(background.call(lambda: set(self._known)))
+
     def disconnect(self, charge_points: Iterable[str]) -> None:
         """Let charge points go: their sessions are removed and the event is published.
 

@@ -18,7 +18,7 @@ from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
 from ocpp_resilience.transport.matching import AnswerReport
 from ocpp_resilience.transport.messages import Delivery, SentMessage, SentMessages
-from ocpp_resilience.waiting import in_words, seconds
+from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 ANSWER_PAUSE = 0.01
 """The longest pause between two looks for an answer, in seconds: answer times are measured to this."""
@@ -359,6 +359,20 @@ def dead_letter_should_exist(
         return f"No dead letter{asked} among {len(seen)}{after}; {newest}{_queue_note(client)}"
 
     return client.watch().wait(look, timeout=timeout, failure=failure)
+
+
+def key_changes(client: QueueClient, before: KeySnapshot, *, timeout: timedelta | float) -> KeyDifference:
+    """How the keys differ from a snapshot, as soon as they do not, else when the time is up."""
+    difference = KeyDifference()
+
+    def look() -> bool | None:
+        nonlocal difference
+        difference = compare(before, client.snapshot(values=bool(before.values)), ignore=client.keys.own)
+        return None if difference else True
+
+    with contextlib.suppress(WaitTimeout):
+        wait_until(look, timeout=timeout, failure=str)
+    return difference
 
 
 def keys_should_equal(
