@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare
+from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.run_data import RemovedData

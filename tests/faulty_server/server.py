@@ -28,7 +28,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
@@ -124,6 +124,21 @@ def log(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
+def connected(url: str, database: int) -> Redis:
+    """A client whose callers wait for a free connection instead of being turned away."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        db=database,
+        max_connections=20,
+        timeout=5,
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        protocol=2,
+        retry=None,
+    )
+    return Redis(connection_pool=pool)
+
+
 class Backend:
     """Takes messages, and waits for the answers to commands.
 
@@ -134,10 +149,7 @@ class Backend:
 
     def __init__(self, url: str, faults: frozenset[str]) -> None:
         self.faults = faults
-        options: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 1, "protocol": 2, "retry": None}
-        self.queue = Redis.from_url(url, db=QUEUE, **options)
-        self.state = Redis.from_url(url, db=STATE, **options)
-        self.statistics = Redis.from_url(url, db=STATISTICS, **options)
+        self.queue, self.state, self.statistics = (connected(url, number) for number in (QUEUE, STATE, STATISTICS))
         self.keys = Names()
         self.cache = StateCache(self.state)
         self.ids: deque[int] = deque()

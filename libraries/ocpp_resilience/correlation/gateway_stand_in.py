@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 MOST_AT_ONCE = 500
 BLOCK_SECONDS = 1
+FEW_LISTS = 100
+LISTS_PER_SECOND = 5_000
 SOCKET_SECONDS = 5.0
 KEYS_OF_CHARGE_POINTS = ("session", "responses", "charge_point", "configuration", "transactions")
 
@@ -348,6 +350,9 @@ class GatewayStandIn:
         if first is None:
             return []
         found = [(lists[first[0].decode()], first[1])]
+        # To look at a thousand lists for one message each time would take longer than the messages.
+        if len(lists) > FEW_LISTS:
+            await asyncio.sleep(len(lists) / LISTS_PER_SECOND)
         pipeline = client.pipeline(transaction=False)
         for name in lists:
             getattr(pipeline, pop)(name, MOST_AT_ONCE)
