@@ -330,7 +330,7 @@ class ChildProcess:
             text = tail(file, start=self._output_start.get(file, 0))
             if lines := [line.strip() for line in text.splitlines() if line.strip()]:
                 # What a stack trace is about stands above it in some languages, below it in others.
-                found = next((line for line in reversed(lines) if _LAST_WORDS.match(line)), lines[-1])
+                found = next((line for line in reversed(lines) if _LAST_WORDS.match(line)), lines[-1]).rstrip(".")
                 return found if len(found) <= room else f"{found[: room - 1]}…"
         return ""
 

@@ -185,6 +185,8 @@ class AnswerReport:
             return f"{violation}, expected no answer to {silent}: {silent.about}"
         if isinstance(violation, Answered) and violation.message.expected_code not in {None, violation.answer.code}:
             return f"{violation}, expected {violation.message.expected_code}: {violation.message.about}"
+        if isinstance(violation, SentMessage) and violation.about and violation.valid is not True:
+            return f"{violation}: {violation.about}"
         if isinstance(violation, Answered) and violation.answer.description:
             return f"{violation}: {violation.answer.description}"
         return str(violation)
