@@ -120,7 +120,7 @@ class QueueClient:
         )
         self.ended: Callable[[str], str] = nothing_ended
         self.ledger: QueueLedger | None = None
-        self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
+        self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour, body=self.body)
 
     def open(self) -> Self:
         """Check that Redis is there, and note what is this run's from now on.

@@ -11,7 +11,8 @@ import msgspec
 from ocpp_resilience.clock import since_1970
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
 from ocpp_resilience.transport.answers import Answer, AnswerKind
-from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
+from ocpp_resilience.transport.bodies import Body
+from ocpp_resilience.transport.messages import ENVELOPE_BODY, Delivery, MessageFormat, SentMessage
 
 ReadAnswers: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Answer]]]
 _FRAME_KEYS = ("action", "chargePointId", "messageId")
@@ -39,6 +40,8 @@ def exchange_of(message: SentMessage, answer: Answer | None, payload: dict[str, 
         answer=None if answer is None else answer.payload,
         began=since_1970(message.sent_at or 0.0),
         ended=since_1970(0.0 if answer is None else answer.seen_at),
+        # A gateway may answer it while Redis is away.
+        maybe_elsewhere=message.format is MessageFormat.FRAME and message.action == "Heartbeat",
     )
 
 
@@ -52,10 +55,14 @@ class QueueHistory:
         read_answers: reads what is new in the answer lists of these charge points, and returns all answers to each that
             were read, oldest first.
         behaviour: what the system does where the specification leaves a choice.
+        body: reads the bodies of queued messages.
     """
 
-    def __init__(self, read_answers: ReadAnswers, behaviour: Behaviour | None = None) -> None:
+    def __init__(
+        self, read_answers: ReadAnswers, behaviour: Behaviour | None = None, *, body: Body = ENVELOPE_BODY
+    ) -> None:
         self.model = Model16(behaviour)
+        self._body = body
         self._read_answers = read_answers
         self._waiting: defaultdict[str, deque[SentMessage]] = defaultdict(deque)
 
@@ -92,7 +99,7 @@ class QueueHistory:
             for message in messages:
                 found = by_id.get(message.answer_message_id, [])
                 answer_to = found[message.occurrence] if len(found) > message.occurrence else None
-                exchange = exchange_of(message, answer_to, _payload(message))
+                exchange = exchange_of(message, answer_to, self._payload(message))
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
         self._waiting.clear()
         return problems
@@ -114,10 +121,10 @@ class QueueHistory:
         self._waiting.clear()
         self.model.forget_all()
 
-
-def _payload(message: SentMessage) -> dict[str, Any]:
-    document = msgspec.json.decode(message.data)
-    if message.format is MessageFormat.FLAT:
-        return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
-    payload: dict[str, Any] = document["payload"][3]
-    return payload
+    def _payload(self, message: SentMessage) -> dict[str, Any]:
+        document = msgspec.json.decode(message.data)
+        if message.format is MessageFormat.FLAT:
+            return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
+        frame = document if message.format is MessageFormat.FRAME else self._body.read(document)[1]
+        payload: dict[str, Any] = frame[3]
+        return payload
