@@ -205,7 +205,7 @@ Twenty Thousand Messages Are Drained At The Required Rate
 A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.
     [Tags]    R13.6
-    [Setup]    The System Should Be Idle And Well And Messages Should Wait
+    [Setup]    The System With A Redis Is Idle And Well And Messages Should Wait
     @{points} =    New Known Charge Points    50
     ${before} =    Queue A Mix Of Messages    5000    charge points=${points}
     Kill Redis
@@ -222,7 +222,7 @@ Messages Queued Before And After A Redis Restart Are All Answered Once
     ...    certainly waiting; then both come back, and more messages follow.
     [Tags]    R13.6
     [Timeout]    4 minutes    # two rows, each of which has a minute for the answers
-    [Setup]    The System Should Be Idle And Well And Messages Should Wait
+    [Setup]    The System With A Redis Is Idle And Well And Messages Should Wait
     [Template]    Messages Queued Before And After A Restart Of Redis Are All Answered Once
     graceful
     kill

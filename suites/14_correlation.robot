@@ -189,6 +189,7 @@ The Default Timeout Is Thirty Seconds
     [Documentation]    Started with the suite or before it, collected here.
     [Tags]    R14.2
     Skip Unless Target Supports    chosen command timeouts    target=${TARGET}
+    Skip Unless Target Supports    gateway stand in    target=${TARGET}
     ${told} =    Wait For Commands    ${THE SLOW ONE}
     Requirement Should Be Met    R14.2    timeout    ${told.quickest}
     Expiry Should Be Prompt    ${told}    30

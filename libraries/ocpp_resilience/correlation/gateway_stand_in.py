@@ -25,7 +25,6 @@ from ocpp_resilience.errors import LacksCapability, ServiceError
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.profile import Target
-from ocpp_resilience.profile.sections import QueueKind
 from ocpp_resilience.redis.connection import database_in, open_async_client, shown_url
 from ocpp_resilience.transport.answers import read_body
 from ocpp_resilience.transport.bodies import Body
@@ -147,15 +146,7 @@ class GatewayStandIn:
             LacksCapability: the target does not say how a charge point is announced, or has no lists to stand in at.
             ServiceError: Redis cannot be reached.
         """
-        announcement, queue = self.target.announcement, self.target.queue
-        lists = queue.kind is QueueKind.LIST and queue.answers in {None, "list"}
-        own_list = "{charge_point_id}" in (self.target.redis.keys.responses or "")
-        problem = ""
-        if not announcement.session and not announcement.connect:
-            problem = "nothing says how a charge point is announced (announcement.session, announcement.connect)"
-        elif not lists or not own_list:
-            problem = "messages to charge points are not on a list of each (queue, redis.keys.responses)"
-        if problem:
+        if problem := self.target.why_no_stand_in:
             raise LacksCapability(
                 f"Nobody can stand in for the gateway of target '{self.target.name}': {problem} in "
                 f"{self.target.source}."

@@ -81,6 +81,8 @@ class Trait(enum.StrEnum):
     """Callers of commands wait for the result (`commands.accepted` is not given)."""
     GIVEN_REDIS = "given_redis"
     """Its start command or environment has the address of a Redis."""
+    GATEWAY_STAND_IN = "gateway_stand_in"
+    """Somebody can stand in for its gateway: charge points are announced in Redis, and each has a list of its own."""
     SURPLUS_ANSWER_RECORDS = "surplus_answer_records"
     """It logs, and counts, answers that nobody waits for."""
 

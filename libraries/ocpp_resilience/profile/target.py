@@ -163,8 +163,20 @@ class Target(Section, frozen=True):
                 return self.commands.accepted is None
             case Trait.GIVEN_REDIS:
                 return self.uses_redis
+            case Trait.GATEWAY_STAND_IN:
+                return not self.why_no_stand_in
             case Trait.SURPLUS_ANSWER_RECORDS:
                 return self.has(Capability.LOG_RECORDS) and self.has(Capability.CORRELATION_INSPECTION)
+
+    @property
+    def why_no_stand_in(self) -> str:
+        """Why nobody can stand in for the gateway of the system; empty if somebody can."""
+        if not self.announcement.session and not self.announcement.connect:
+            return "nothing says how a charge point is announced (announcement.session, announcement.connect)"
+        lists = self.queue.kind is QueueKind.LIST and self.queue.answers in {None, "list"}
+        if not lists or "{charge_point_id}" not in (self.redis.keys.responses or ""):
+            return "messages to charge points are not on a list of each (queue, redis.keys.responses)"
+        return ""
 
     def require(self, capability: Capability | Trait) -> None:
         """Go on only with a system that has `capability`.
