@@ -64,7 +64,9 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     ${boot} =    Queue Message    BootNotification    chargePointVendor=V    chargePointModel=M
     Message Should Be Answered    ${boot}
     ${record} =    Get Charge Point Record    ${boot.charge_point}
-    Should Be Equal    ${record}[vendor] ${record}[model]    V M
+    ${kept} =    Evaluate    "{} {}".format($record.get('vendor'), $record.get('model'))
+    Should Be Equal    ${kept}    V M    msg=The charge point is kept with vendor and model ${kept}, expected V M.
+    ...    values=False
     ${id} =    Start A Transaction By Message    ${boot.charge_point}    meterStart=${100}
     The Transaction Should Be    ${id}    active    meter_start=${100}
     Stop A Transaction By Message    ${boot.charge_point}    ${id}    meterStop=${900}
