@@ -46,7 +46,7 @@ The State After Sessions Of Every Shape Is What Their Messages Say
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Varied Sessions    40
-    All Messages Should Be Answered    ${sent}
+    Wait For Answers    ${sent}
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
 
@@ -57,7 +57,7 @@ Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     [Setup]    The System Is Well And Its State Can Be Read
     @{ids} =    New Similar Charge Point Ids
     ${sent} =    Queue Varied Sessions    ${ids}    rounds=25
-    All Messages Should Be Answered    ${sent}
+    Wait For Answers    ${sent}
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
 

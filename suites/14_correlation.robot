@@ -89,8 +89,8 @@ A Thousand Commands Expire At Once And The Next One Is Answered
     ${told} =    Command Should Time Out    ${commands}
     ${expired} =    Get From Dictionary    ${told.statuses}    ${408}
     Requirement Should Be Met    R14.5    mass_expiry    ${expired}
+    Run Keyword And Continue On Failure    The Next Command Should Be Answered    R14.5
     Nothing Should Be Pending
-    The Next Command Should Be Answered    R14.5
     [Teardown]    Run Keywords    Stop Sampling    AND    The Callers Leave And The Server Has Never Crashed
 
 Every Way In Which A Command Ends Cleans Up
@@ -125,8 +125,8 @@ Late, Duplicate And Unknown Answers Are Counted, Logged And Harmless
     Give Answers Twice    10
     Give Answers To Unknown Commands    10
     Late, Duplicate And Unknown Answers Should Be Counted    ${mark}    10
+    Run Keyword And Continue On Failure    The Next Command Should Be Answered    R14.6
     Nothing Should Be Pending
-    The Next Command Should Be Answered    R14.6
     Late, Duplicate And Unknown Answers Should Be Logged    ${log}    10
 
 Answers That Another Server Consumed Reach Their Callers

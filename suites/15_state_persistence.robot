@@ -72,6 +72,18 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     Stop A Transaction By Message    ${boot.charge_point}    ${id}    meterStop=${900}
     The Transaction Should Be    ${id}    completed    meter_stop=${900}
 
+A Connector Keeps Its Transaction While Its Status Changes
+    [Documentation]    One charge point, one transaction, one status after it: whatever else is wrong, this is seen.
+    [Tags]    R13.8
+    [Setup]    The System Is Well And Its State Can Be Read
+    ${boot} =    Queue Message    BootNotification
+    Message Should Be Answered    ${boot}
+    ${id} =    Start A Transaction By Message    ${boot.charge_point}    connectorId=${1}
+    ${status} =    Queue Message    StatusNotification    charge_point=${boot.charge_point}    connectorId=${1}
+    ...    status=Charging
+    Message Should Be Answered    ${status}
+    The Connector Should Have The Transaction    ${boot.charge_point}    ${1}    ${id}
+
 Things That Do Not Exist Are Not Found
     [Documentation]    A charge point, a connector and a transaction that nobody has heard of are a 404 each.
     [Tags]    R15.1

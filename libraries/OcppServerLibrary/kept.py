@@ -54,6 +54,30 @@ class Kept(Component):
         return self._one("charge_point", alias, charge_point_id=charge_point)
 
     @keyword(tags=("server", "state", "getter"))
+    def get_connector_record(self, charge_point: str, connector: int, *, alias: str = "server") -> dict[str, Any]:
+        """Returns what the system keeps of a connector, as `Get Charge Point Record` does of a charge point.
+
+        Args:
+            charge_point: whose connector it is.
+            connector: its number.
+            alias: which server.
+
+        Returns:
+            Our field names to values: `status`, `error_code`, `transaction_id`, `updated_at`; those that the system
+            keeps.
+
+        Raises:
+            ExpectationFailed: nothing is kept of it, or what there is cannot be read.
+
+        Example:
+        ```robotframework
+        ${record}    Get Connector Record    CP-001    1
+        Should Be Equal    ${record}[transaction_id]    ${id}
+        ```
+        """
+        return self._one("connector", alias, charge_point_id=charge_point, connector_id=connector)
+
+    @keyword(tags=("server", "state", "getter"))
     def get_transaction_record(self, transaction: int, *, alias: str = "server") -> dict[str, Any]:
         """Returns what the system keeps of a transaction, as `Get Charge Point Record` does of a charge point.
 

@@ -92,7 +92,7 @@ EXPECTED: dict[str, Expected] = {
     ),
     "status_erases_transaction": Expected(
         "R13.8",
-        ("The State After Sessions Of Every Shape Is What Their Messages Say",),
+        ("A Connector Keeps Its Transaction While Its Status Changes",),
         r"transaction_id is None, expected \d+",
     ),
     "unknown_is_null": Expected(
