@@ -85,10 +85,9 @@ A Thousand Commands Expire At Once And The Next One Is Answered
     [Setup]    The System Is Well And Watched
     Announce Charge Points    50    for_commands=1000
     ${commands} =    Start Commands    1000    timeout=6 s
-    Commands Should Be Pending    ${commands}
-    ${told} =    Command Should Time Out    ${commands}
-    ${expired} =    Get From Dictionary    ${told.statuses}    ${408}
-    Requirement Should Be Met    R14.5    mass_expiry    ${expired}
+    Run Keyword And Continue On Failure    Commands Should Be Pending    ${commands}
+    ${told} =    Wait For Commands    ${commands}
+    Run Keyword And Continue On Failure    So Many Commands Should Have Expired    ${told}
     Run Keyword And Continue On Failure    The Next Command Should Be Answered    R14.5
     Nothing Should Be Pending
     [Teardown]    Run Keywords    Stop Sampling    AND    The Callers Leave And The Server Has Never Crashed
