@@ -15,6 +15,8 @@ from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.waiting import in_words, seconds
 
+SLACK_SECONDS = 5.0
+
 
 class Sending(LineComponent):
     """Commands and outcomes."""
@@ -314,7 +316,8 @@ class Sending(LineComponent):
         longest = max((commands.waits(each.timeout) for each in batch), default=commands.waits(None))
         busiest = max(Counter(each.charge_point for each in batch).values(), default=1)
         turns = 1 if commands.at_once is None else math.ceil(busiest / commands.at_once)
-        return longest * turns + MARGIN_SECONDS
+        # The client gives up first, and says of each command what became of it.
+        return longest * turns + MARGIN_SECONDS + SLACK_SECONDS
 
 
 def _with_status(status: int, batch: Commands) -> Commands:

@@ -129,8 +129,8 @@ def connected(url: str, database: int) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         db=database,
-        max_connections=20,
-        timeout=5,
+        max_connections=50,
+        timeout=20,
         socket_timeout=2,
         socket_connect_timeout=1,
         protocol=2,
