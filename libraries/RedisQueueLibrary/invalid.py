@@ -7,7 +7,8 @@ from pathlib import Path
 from robot.api import logger
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.ocpp import Version
+from ocpp_resilience.profile import PROFILES, version_of_run
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases
@@ -24,7 +25,12 @@ class InvalidMessageKeywords(QueueComponent):
 
     @keyword(tags=("queue", "getter", "invalid"))
     def load_invalid_messages(
-        self, file: str = "invalid_messages.json", *, requirement: str | None = None, kind: str | None = None
+        self,
+        file: str | None = None,
+        *,
+        requirement: str | None = None,
+        kind: str | None = None,
+        protocol: str | None = None,
     ) -> list[InvalidCase]:
         """Reads a file of invalid messages and returns its cases.
 
@@ -33,9 +39,12 @@ class InvalidMessageKeywords(QueueComponent):
         `answer_message_id`.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
+                OCPP version, such as `invalid_messages.json` or `invalid_messages_2.json`.
             requirement: take only the cases of this requirement, for example `R17.1`.
             kind: take only the cases of this kind, for example `malformed_json`.
+            protocol: the OCPP version that they are for, such as `ocpp2.0.1`; by default that of the variable
+                `PROTOCOL` of the run, else 1.6.
 
         Raises:
             UsageError: the file cannot be used, or has no such case; names file, case and field.
@@ -49,7 +58,8 @@ class InvalidMessageKeywords(QueueComponent):
         END
         ```
         """
-        return load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind)
+        version = version_of_run(protocol)
+        return load_cases(_find(file, version), ids=self._ids, requirement=requirement, kind=kind, version=version)
 
     @keyword(tags=("queue", "send", "invalid"))
     def queue_invalid_message(self, case: InvalidCase, *, alias: str = "queue") -> SentMessage:
@@ -74,7 +84,7 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         if not isinstance(case, InvalidCase):
-            raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
+            raise UsageError(f"Expected a case of `Load Invalid Messages`, not {case!r}.")
         client = self._queues.get(alias)
         message = case.message(client.message_formats, client.body)
         if message is None:
@@ -93,7 +103,7 @@ class InvalidMessageKeywords(QueueComponent):
     @keyword(tags=("queue", "send", "invalid"))
     def queue_cases_from_file(
         self,
-        file: str = "invalid_messages.json",
+        file: str | None = None,
         *,
         requirement: str | None = None,
         kind: str | None = None,
@@ -107,7 +117,8 @@ class InvalidMessageKeywords(QueueComponent):
         them.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
+                OCPP version, such as `invalid_messages.json` or `invalid_messages_2.json`.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
             case: take only the case of this name.
@@ -121,7 +132,7 @@ class InvalidMessageKeywords(QueueComponent):
         Raises:
             UsageError: the file cannot be used, or has no such case.
             LacksCapability: the target supports none of them; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -130,7 +141,9 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind, version=client.version)
+        cases = load_cases(
+            _find(file, client.version), ids=self._ids, requirement=requirement, kind=kind, version=client.version
+        )
         messages: list[SentMessage] = []
         left_out: list[str] = []
         for each in cases:
@@ -138,7 +151,7 @@ class InvalidMessageKeywords(QueueComponent):
                 continue
             message = each.message(client.message_formats, client.body)
             if message is None or not client.supports(message.action, code=message.expected_code):
-                # Whatever is wrong with it, it would be refused for its action, or as no message at all.
+                # It would be refused for its action, or as no message at all, and not for its error.
                 left_out.append(each.id)
                 continue
             messages.append(message)
@@ -214,17 +227,17 @@ class InvalidMessageKeywords(QueueComponent):
             valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one
                 before it, and one comes last.
             charge_points: how many new charge points they are of, or a list of ids.
-            seed: what they are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some messages are just above it.
             alias: which queue.
 
         Returns:
-            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` says how many have to be
-            refused with which code, `seed` is the seed.
+            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` has the number of
+            messages by expected code, `seed` is the seed.
 
         Raises:
             UsageError: a number cannot be used.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -253,6 +266,6 @@ class InvalidMessageKeywords(QueueComponent):
         return sent
 
 
-def _find(file: str) -> Path:
-    path = Path(file).expanduser()
+def _find(file: str | None, version: Version) -> Path:
+    path = Path(file or f"invalid_messages{version.cases}.json").expanduser()
     return path if path.is_absolute() or path.exists() else BUNDLED / path if (BUNDLED / path).exists() else path

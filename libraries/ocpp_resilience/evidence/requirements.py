@@ -1,7 +1,7 @@
 """The requirements of the suites and their thresholds: the loader of `resources/requirements.yaml`, and a check.
 
-`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and says which tests
-carry no requirement, which tags name an unknown one and, with `--complete`, which requirements have no test.
+`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and lists tests
+without a requirement, tags with an unknown one and, with `--complete`, requirements without a test.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LENGTHS_OF_TIME = {"ms": 0.001, "s": 1.0, "min": 60.0}
 """Units of time, each with its length in seconds."""
 
 MOST_RUNS = 10
-"""How many times a release runs the tests of a requirement at most."""
+"""Maximum number of repetitions of a requirement's tests in a release."""
 
 UNITS = frozenset({*LENGTHS_OF_TIME, "KB", "MB", "MiB", "%", "msg/s", "x", "HTTP status"})
 """Units that need no listing under `counted`."""
@@ -54,14 +54,14 @@ class UnknownRequirement(UsageError):
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a measured value has to keep.
+    """The condition on a measured value.
 
     Attributes:
         comparison: how the measured value has to stand to `value`.
         value: the limit, in `unit`.
-        unit: the unit of the limit and of what is compared with it.
-        statistic: what is compared when there are many samples.
-        measures: what was measured, in words.
+        unit: the unit of the limit and of the measured value.
+        statistic: the statistic that is compared when there are many samples.
+        measures: the measured quantity, in words.
     """
 
     comparison: Comparison
@@ -118,7 +118,8 @@ class Judgement:
 
     @property
     def margin(self) -> float:
-        """How far the measured value is on the good side of the limit, in the threshold's unit; below 0 when missed."""
+        """Distance of the measured value from the limit on the good side, in the threshold's unit; negative if
+        missed."""
         measured, limit = self.measured, self.threshold.value
         match self.threshold.comparison:
             case "<" | "<=":
@@ -157,8 +158,20 @@ class Judgement:
         return with_unit(self.margin / abs(limit) * 100, "%")
 
 
+class Wording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a requirement says in an OCPP version, where that differs.
+
+    Attributes:
+        title: the title, in the place of the requirement's.
+        measures: by threshold, what was measured, in the place of its own words.
+    """
+
+    title: str | None = None
+    measures: Mapping[str, str] = {}
+
+
 class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One requirement: what has to hold, and the thresholds that decide it.
+    """One requirement: its text, and the thresholds that decide it.
 
     Attributes:
         id: for example `R13.3`.
@@ -166,6 +179,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         title: one sentence.
         thresholds: by name.
         runs: how many times a release runs its tests.
+        versions: what it says in other OCPP versions than 1.6, by subprotocol.
     """
 
     id: str
@@ -173,6 +187,18 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     thresholds: Mapping[str, Threshold]
     runs: int = 1
+    versions: Mapping[str, Wording] = {}
+
+    def in_version(self, protocol: str | None) -> Requirement:
+        """The requirement in the words of the version with this subprotocol."""
+        wording = self.versions.get(protocol or "")
+        if wording is None:
+            return self
+        thresholds = {
+            name: msgspec.structs.replace(each, measures=wording.measures.get(name, each.measures))
+            for name, each in self.thresholds.items()
+        }
+        return msgspec.structs.replace(self, title=wording.title or self.title, thresholds=thresholds)
 
 
 @dataclass(frozen=True)
@@ -206,6 +232,10 @@ class Requirements:
             )
         return found
 
+    def in_version(self, protocol: str | None) -> Requirements:
+        """The requirements in the words of the version with this subprotocol."""
+        return Requirements(self.source, {name: each.in_version(protocol) for name, each in self.by_id.items()})
+
     def threshold(self, requirement_id: str, name: str) -> Threshold:
         """The threshold of that name.
 
@@ -235,7 +265,7 @@ def in_unit(measured: float | timedelta, unit: str) -> float:
     if isinstance(measured, timedelta):
         if unit not in LENGTHS_OF_TIME:
             raise UsageError(f"A length of time ({measured}) cannot be given in '{unit}'. Give a number of {unit}.")
-        # Microseconds are the resolution of a timedelta; the rest is what binary fractions add.
+        # Microseconds are the resolution of a timedelta; smaller parts come from binary fractions.
         return _plain(round(measured.total_seconds() / LENGTHS_OF_TIME[unit], 9))
     if isinstance(measured, bool) or not isinstance(measured, int | float) or not math.isfinite(measured):
         raise UsageError(f"A measured value has to be a finite number or a length of time, not {measured!r}.")
@@ -315,6 +345,16 @@ def _requirement(entry: object, position: int, path: Path, units: frozenset[str]
         )
     if not requirement.title.endswith("."):
         raise RequirementsFileError(f"{where}: field 'title': expected a sentence that ends in a full stop.")
+    for protocol, wording in requirement.versions.items():
+        if unknown := sorted(wording.measures.keys() - requirement.thresholds.keys()):
+            known = ", ".join(requirement.thresholds)
+            raise RequirementsFileError(
+                f"{where}: field 'versions.{protocol}.measures': unknown threshold '{unknown[0]}'; allowed: {known}."
+            )
+        if wording.title is not None and not wording.title.endswith("."):
+            raise RequirementsFileError(
+                f"{where}: field 'versions.{protocol}.title': expected a sentence that ends in a full stop."
+            )
     if not 1 <= requirement.runs <= MOST_RUNS:
         raise RequirementsFileError(f"{where}: field 'runs': expected 1 to {MOST_RUNS}, got {requirement.runs}.")
     if not requirement.thresholds:
@@ -337,7 +377,7 @@ def _threshold(name: object, entry: object, where: str, units: frozenset[str]) -
             f"{where}: field 'unit': unknown unit '{threshold.unit}'; allowed: {', '.join(sorted(units))}."
         )
     if not threshold.measures.strip():
-        raise RequirementsFileError(f"{where}: field 'measures': expected what was measured, in words.")
+        raise RequirementsFileError(f"{where}: field 'measures': expected the measured quantity, in words.")
     return threshold
 
 
@@ -371,11 +411,11 @@ def _on_one_line(error: object) -> str:
 
 @dataclass
 class Coverage:
-    """What the tags of the suites say about the requirements.
+    """The result of checking the tags of the suites against the requirements.
 
     Attributes:
         tests: the number of tests of each known requirement.
-        problems: one line for each thing that is wrong, with the file and line of the test.
+        problems: one line for each problem, with the file and line of the test.
     """
 
     tests: Counter[str]
