@@ -173,7 +173,7 @@ class InvalidMessageKeywords(QueueComponent):
     @keyword(tags=("queue", "getter", "invalid"))
     def get_case_names(
         self,
-        file: str = "invalid_messages.json",
+        file: str | None = None,
         *,
         requirement: str | None = None,
         kind: str | None = None,
@@ -182,7 +182,8 @@ class InvalidMessageKeywords(QueueComponent):
         """Returns the names of those cases of a file that the target can be sent, in the file's order.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
+                OCPP version.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
             alias: which queue.
@@ -197,7 +198,9 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind, version=client.version)
+        cases = load_cases(
+            _find(file, client.version), ids=self._ids, requirement=requirement, kind=kind, version=client.version
+        )
         messages = [(each.id, each.message(client.message_formats, client.body)) for each in cases]
         return [
             name

@@ -472,8 +472,13 @@ class QueueClient:
         if report.lost and self.requests.keeps:
             lost = {each.data for each in report.lost}
             still: set[bytes] = set()
+
+            def found(entry: bytes) -> bool:
+                still.add(entry)
+                return entry in lost
+
             with contextlib.suppress(*AWAY, redis.ResponseError):
-                self.requests.waiting(lambda entry: entry in lost and not still.add(entry))
+                self.requests.waiting(found)
             report.waiting = [each for each in report.lost if each.data in still]
             report.lost = [each for each in report.lost if each.data not in still]
         return report
