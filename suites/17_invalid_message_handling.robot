@@ -1,8 +1,9 @@
 *** Settings ***
 Documentation     Test 17: no message, however broken, stops the server, vanishes without a trace, or delays others.
 ...
-...               The cases are in ``resources/invalid_messages.json``, each with its expected error code. Behind every
-...               invalid message stands a valid one that has to be answered.
+...               The cases are in ``resources/invalid_messages.json``, for OCPP 2.0.1 and 2.1 in
+...               ``resources/invalid_messages_2.json``, each with its expected error code. Behind every invalid message
+...               stands a valid one that has to be answered.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
@@ -65,8 +66,8 @@ Messages Are Answered Up To The Size Limit And Refused Above It
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
-    [Documentation]    The frames are in ``resources/invalid_frames.json``, each with its expected outcome. Behind each,
-    ...    its charge point sends a valid message that has to be answered.
+    [Documentation]    The frames are in ``resources/invalid_frames.json`` (or ``invalid_frames_2.json``), each with its
+    ...    expected outcome. Behind each, its charge point sends a valid message that has to be answered.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     [Template]    Invalid Frames Get The Reactions Of The Table
@@ -90,6 +91,15 @@ Frames That Nobody Can Answer Are Ignored Or Cost The Connection
     R17.10    not_utf8
     R17.10    binary
     R17.10    websocket
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+What OCPP 2.1 Adds Is Answered As The Version Says
+    [Documentation]    SEND and CALLRESULTERROR, on the queue and over WebSockets: in OCPP 2.1 a SEND is never answered,
+    ...    and a CALLRESULT that cannot be read gets a CALLRESULTERROR; earlier versions know neither.
+    [Tags]    R17.11    R17.6    R17.7
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Invalid Messages Get The Answers Of The Version    R17.11    added_by_2_1
+    Invalid Frames Get The Reactions Of The Table    R17.11    added_by_2_1
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Thousand Generated Invalid Frames Get The Right Reactions

@@ -194,6 +194,7 @@ class Frames(PointComponent):
                 command_timeout=command_timeout.total_seconds(),
                 before=before,
                 behaviour=point.gateway.target.behaviour,
+                version=point.version,
             )
             found += [f"{point.id}: {each}" for each in broken]
         if found:

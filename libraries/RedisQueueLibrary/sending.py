@@ -28,11 +28,12 @@ class Sending(QueueComponent):
     ) -> SentMessage:
         """Queues one message and returns a record of it.
 
-        For the ten actions that a back end has to handle, a valid payload is there by default: an action is enough. An
-        action that is none of them gets an empty payload.
+        For the actions that charge points send, a valid payload is there by default: an action is enough. Any other
+        action gets an empty payload.
 
         Args:
-            action: the OCPP action.
+            action: the OCPP action. An action of OCPP 1.6 that the version calls otherwise is sent under the version's
+                name: StartTransaction as TransactionEvent.
             charge_point: whose message it is; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             message_id: its message id; a new one if not given.
@@ -56,6 +57,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
+        action = client.version.named(action)
         client.need_actions(action)
         message = client.build(
             action,
@@ -79,7 +81,7 @@ class Sending(QueueComponent):
         """Queues several messages of one charge point, in this order, and returns records of them.
 
         Args:
-            actions: the OCPP actions; each message has the default payload of its action.
+            actions: the OCPP actions, named as in `Queue Message`; each message has the default payload of its action.
             charge_point: whose messages they are; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             alias: which queue.
@@ -95,6 +97,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
+        actions = tuple(client.version.named(each) for each in actions)
         client.need_actions(*actions)
         point = self._ids.charge_point() if charge_point is None else charge_point
         built = [
@@ -176,7 +179,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        (sent,) = client.send([messages.raw(_as_bytes(message), client.version)])
+        (sent,) = client.send([messages.raw(_as_bytes(message))])
         log_sent(client, sent)
         return sent
 
@@ -201,7 +204,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        sent = client.send([messages.raw(_as_bytes(each), client.version) for each in raw_messages])
+        sent = client.send([messages.raw(_as_bytes(each)) for each in raw_messages])
         for message in sent:
             log_sent(client, message)
         return sent

@@ -15,7 +15,7 @@ from ocpp_resilience.charge_points.errors import ConnectFailed, NoAnswer, NotCon
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.ocpp.frames import MessageType
-from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
+from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript, sessions_of
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.waiting import in_words
 
@@ -116,7 +116,9 @@ class Fleet:
         neighbours = Neighbours()
         for point in self.points:
             chance = random.Random(self._chance.random())  # noqa: S311
-            script = SessionScript(point.id, chance, neighbours, ENDLESS, actions=point.gateway.target.handled)
+            script = sessions_of(point.version).SessionScript(
+                point.id, chance, neighbours, ENDLESS, actions=point.gateway.target.handled
+            )
             self._tasks.append(asyncio.create_task(self._charge(point, script), name=f"fleet: {point.id}"))
         until = time.monotonic() + self._limit
         while not all(point.seen(kind=MessageType.CALLRESULT) for point in self.points):

@@ -17,6 +17,7 @@ from websockets.typing import Origin, Subprotocol
 
 from ocpp_resilience.charge_points.errors import ConnectFailed
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp import Version
 from ocpp_resilience.profile import Target
 from ocpp_resilience.waiting import in_words
 
@@ -58,7 +59,7 @@ class Gateway:
 
     Args:
         url: its base, `ws://host:port` or `wss://host:port`.
-        target: the system; it gives path and subprotocol.
+        target: the system; it gives path, and the OCPP version with its subprotocol.
 
     Raises:
         UsageError: the URL cannot be used, or the system has no gateway.
@@ -71,6 +72,19 @@ class Gateway:
         target.gateway_path("")
         self.url = url.rstrip("/")
         self.target = target
+
+    @property
+    def version(self) -> Version:
+        """The OCPP version that is spoken."""
+        return self.target.version
+
+    def speaking(self, protocol: str | None) -> Gateway:
+        """The same gateway for charge points of another OCPP version, named by its subprotocol.
+
+        Raises:
+            UsageError: the system does not speak it.
+        """
+        return self if protocol is None else Gateway(self.url, self.target.speaking(protocol))
 
     def url_of(self, charge_point_id: str) -> str:
         """The URL to which this charge point connects."""
