@@ -76,6 +76,19 @@ A Command That Is Not Answered Holds Up The Next One Until Its Time Is Up
     No Waiting Should Be Noted In Redis
     [Teardown]    The Callers And The Charge Points Leave    command timeout=1.9 s
 
+Commands That Wait For Their Charge Point Are Sent In Their Order
+    [Documentation]    Five, one after the other, while the answer to the one before them is outstanding.
+    [Tags]    R14.1
+    [Setup]    The System Is Well And Charge Points Can Connect
+    ${charge points} =    1 Charge Points Have Booted
+    Let Charge Points Answer    GetConfiguration    delay=1 s    times=1
+    @{keys} =    Commands Are Sent One Behind The Other    6    ${charge points}[0]
+    Count Commands    expected=6    timeout=10 s
+    @{frames} =    Received Frames    kind=CALL    alias=${charge points}[0]
+    @{received} =    Evaluate    [frame.payload["key"][0] for frame in $frames]
+    Should Be Equal    ${received}    ${keys}    msg=Commands came in another order.
+    [Teardown]    The Callers And The Charge Points Leave
+
 Commands End With The Connection That They Were For
     [Documentation]    One is not answered and nine wait behind it when their charge point connects again. Their callers
     ...    are told so at once, and none of the nine comes over the newer connection.
@@ -109,6 +122,8 @@ A Caller Is Told The Error That The Charge Point Gave
     VAR    ${told} =    ${command.reason} ${command.data}
     Should Contain    ${told}    SecurityError
     Should Contain    ${told}    Door 17 is open
+    Let Charge Points Answer Sensibly
+    Commands At The Gateway Should Be Answered    2    ${charge points}
     [Teardown]    The Callers And The Charge Points Leave
 
 An Unanswered Command Expires When Its Time Is Up

@@ -195,7 +195,7 @@ Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done
     Everything Should Be Whole
 
 A Corrupt Record Is Reported And Not Half Read
-    [Documentation]    The record of a charge point was cut.
+    [Documentation]    The record of a charge point was cut, or is of another type; a list says so, too.
     [Tags]    R15.7
     ${point} =    New Charge Point Id
     Save A Full Charge Point    ${point}
@@ -203,6 +203,9 @@ A Corrupt Record Is Reported And Not Half Read
     ${error} =    State Error Should Be Raised    corrupt    Get Charge Point    ${point}
     Should Be Equal    ${error.key}    ${key}
     State Error Should Be Raised    corrupt    Update Charge Point    ${point}    vendor=W
+    State Error Should Be Raised    corrupt    List Charge Points
+    Replace Key By Another Type    charge_point    charge_point_id=${point}
+    State Error Should Be Raised    corrupt    List Charge Points
     Delete Charge Point    ${point}
 
 Only Documented Keys Exist, Each With Its Type And Lifetime

@@ -287,7 +287,7 @@ class Connection(QueueComponent):
         """
         base = self._ids.charge_point()
         longest = base.ljust(47, "x")
-        ends = ("", "-1", "-11", "é", "e\u0301", "e", "*", "?", "[1]", "%31", "/1", "1")
+        ends = ("", "-1", "-11", "é", "e\u0301", "e", "*", "?", "[1]", "%31", "/1", "+1", "1")
         return [base.lower(), *(base + end for end in ends), longest + "1", longest + "2"]
 
     @keyword(tags=("queue", "getter"))
