@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
@@ -136,6 +137,48 @@ class Targets(Component):
         profile = Target.load(target)
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
+
+    @keyword(tags=("target", "getter", "security"))
+    def get_settings_for_redis_tls(self, authority: str, *, target: str = "reference") -> dict[str, str]:
+        """Returns the settings with which the target checks the certificate of its Redis.
+
+        Args:
+            authority: path of a PEM file with the certificate of the authority that Redis' certificate is from.
+            target: the target profile that says how (`security.redis_tls`).
+
+        Raises:
+            LacksCapability: the target has no `secure_redis`.
+
+        Example:
+        ```robotframework
+        ${authority} =    Get Fault Proxy Authority
+        &{settings} =    Get Settings For Redis TLS    ${authority}    target=${TARGET}
+        Start Server    ${redis}    &{settings}
+        ```
+        """
+        profile = Target.load(target)
+        profile.require(Capability.SECURE_REDIS)
+        return {name: fill(text, {"authority": authority}) for name, text in profile.security.redis_tls.items()}
+
+    @keyword(tags=("target", "getter", "security"))
+    def get_redis_privileges(self, *, target: str = "reference") -> list[str]:
+        """Returns what the target's user of Redis has to be allowed, in the words of ACL SETUSER.
+
+        Args:
+            target: the target profile that says what (`security.redis_privileges`).
+
+        Raises:
+            LacksCapability: the target has no `secure_redis`.
+
+        Example:
+        ```robotframework
+        @{privileges} =    Get Redis Privileges    target=${TARGET}
+        Redis Command    ACL    SETUSER    server    on    >secret    @{privileges}
+        ```
+        """
+        profile = Target.load(target)
+        profile.require(Capability.SECURE_REDIS)
+        return list(profile.security.redis_privileges)
 
     @keyword(tags=("target",))
     def skip_unless_redis_of_target_can_fail(self, *, target: str = "reference") -> None:

@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import contextlib
 import random
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -64,6 +65,8 @@ class NotReplicated(ResponseError):
     """Fewer replicas than `REDIS_WAIT_REPLICAS` have a write."""
 
 
+_NUMBER = re.compile(r"\d+")
+"""Ports and counts, which do not make an error another one."""
 _MOVED = ("READONLY", "UNBLOCKED", "MASTERDOWN")
 
 
@@ -244,6 +247,8 @@ class RedisLink:
         self._last_log = -LOG_EVERY
         self._next_log = 0.0
         self._announce = True
+        # The kinds of errors of this outage that are in the log.
+        self._told: set[str] = set()
 
     def wire(self, *, wait: float = 0.0) -> RedisWire:
         """A connection of the caller's own, opened with its first command; closed with the link at the latest.
@@ -339,16 +344,22 @@ class RedisLink:
                     await self.leave_demoted(NotPrimary(f"the sentinels name {host}:{port} as primary"))
 
     def failed(self, error: RedisError, by: str) -> None:
-        """A round trip of the part `by` failed: one record when that is news, then one every 10 seconds."""
+        """A round trip of the part `by` failed: a record when the outage or its reason is news, else every 10 seconds."""
         self._failing.add(by)
         self.last_error = f"{type(error).__name__}: {error}"
         clock = time.monotonic()
+        kind = _NUMBER.sub("", self.last_error)
+        news = kind not in self._told
         if self.healthy or self.since is None:
             self.healthy = False
             self.since = now()
-            # News, but a connection that comes and goes all the time must not fill the log.
+            self._told.clear()
+            news = True
+        if news:
+            # But a connection that comes and goes all the time must not fill the log.
             self._next_log = min(self._next_log, self._last_log + LOG_CHANGES_EVERY)
         if clock >= self._next_log:
+            self._told.add(kind)
             self._last_log = clock
             self._announce = True
             self._next_log = clock + LOG_EVERY

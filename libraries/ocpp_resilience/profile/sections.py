@@ -64,6 +64,7 @@ class Capability(enum.StrEnum):
     TLS = "tls"
     CLIENT_CERTIFICATES = "client_certificates"
     FAILOVER = "failover"
+    SECURE_REDIS = "secure_redis"
 
 
 class StopSignal(enum.StrEnum):
@@ -311,7 +312,9 @@ class Gateway(Section, frozen=True):
 
 
 class Security(Section, frozen=True):
-    """The settings with which the system asks charge points who they are; they come on top of those in `start`.
+    """The settings with which the system asks charge points who they are, and with which it trusts its Redis.
+
+    They come on top of those in `start`.
 
     Texts may hold placeholders, each the path of a file that the test makes.
 
@@ -322,18 +325,23 @@ class Security(Section, frozen=True):
         tls: for TLS with a server certificate (security profile 2): `{certificate}`, `{key}`.
         client_certificates: for certificates of charge points, on top of `tls` (security profile 3): `{client_ca}`,
             `{client_crl}`.
+        redis_tls: for a Redis whose certificate the authority in a file has signed: `{authority}`.
+        redis_privileges: the keys, channels and commands that the system needs, in the words of ACL SETUSER.
     """
 
     basic: dict[str, str] = {}
     credentials: str = "{charge_point_id}:{password_digest}"
     tls: dict[str, str] = {}
     client_certificates: dict[str, str] = {}
+    redis_tls: dict[str, str] = {}
+    redis_privileges: list[str] = []
 
 
 SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "basic": ("credentials",),
     "tls": ("certificate", "key"),
     "client_certificates": ("client_ca", "client_crl"),
+    "redis_tls": ("authority",),
 }
 """The placeholders that the settings of each part of `Security` may hold."""
 

@@ -26,7 +26,7 @@ class KillClients(RedisFault):
         # After another fault they may only be on their way back.
         with contextlib.suppress(WaitTimeout):
             self._killed = wait_until(
-                lambda: self.on.redis().kill_others() or None, timeout=PROOF_LIMIT, failure=lambda: ""
+                lambda: self.redis.kill_others() or None, timeout=PROOF_LIMIT, failure=lambda: ""
             )
 
     def prove(self) -> Proof:
