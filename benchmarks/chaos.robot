@@ -6,6 +6,11 @@ Documentation     Faults by chance under traffic, judged by the ledger: ``make c
 ...               disturbed, replies to commits are lost. The same seed makes the same faults in the same order; without
 ...               one it is made by chance. Seed and schedule are shown.
 ...
+...               ``make chaos REDIS=sentinel`` runs it on a primary with a replica and three sentinels; the primary is
+...               lost in every way, too. Server and test wait for the replica (WAIT), so that nothing that was
+...               acknowledged may be lost; what was not acknowledged in time counts apart, as undecided. ``REPLICAS:0``
+...               leaves the waiting out: what an asynchronous replica allows to be lost is then shown as lost.
+...
 ...               Charge points connect again by themselves, and send again what starts or stops a transaction until it
 ...               is answered. At the end nothing may be lost, applied or answered twice, or out of order; what was
 ...               refused may never have been done; and the system has to be as well as before.
@@ -27,7 +32,8 @@ ${MESSAGES}          1000
 ${CHARGE POINTS}     50
 ${LONGEST FAULT}     1 s
 ${LONGEST PAUSE}     2 s
-${SMALLEST SHARE}    0.8
+${SMALLEST SHARE}    ${{0.5 if $REDIS == 'sentinel' else 0.8}}
+${REPLICAS}          ${{int($REDIS == 'sentinel')}}
 
 
 *** Tasks ***
@@ -53,10 +59,11 @@ Start The System With Traffic Behind A Fault Proxy
     Skip Unless Target Supports    gateway    target=${TARGET}
     ${http} =    Get Free Port
     ${ws} =    Get Free Port
-    Start The System Behind A Fault Proxy    HTTP_PORT=${http}    WS_PORT=${ws}
+    Start The System Behind A Fault Proxy    HTTP_PORT=${http}    WS_PORT=${ws}    REDIS_WAIT_REPLICAS=${REPLICAS}
+    ${redis} =    Get Redis Url
+    Open The Way Of Messages To    ${redis}    wait replicas=${REPLICAS}
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
-    ${redis} =    Get Redis Url
     Aim Load At    ${gateway}    target=${TARGET}    redis=${redis}
     Open State Store    ${redis}    target=${TARGET}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}

@@ -160,6 +160,7 @@ Every Partial Failure Is Survived And Recovered From
     too many clients for 1 s    wrong password for 1 s
     failed snapshot for 1 s    disk full for 1 s
     failed rewrite for 1 s    packet loss for 1 s
+    ${LOADING} for 1 s    ${MASTERDOWN} for 1 s
     [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
 
 The Server Is Killed Under Traffic And Loses Nothing
@@ -239,13 +240,25 @@ The Server Follows The Primary Through Failovers Of Every Kind
     stale primary
     [Teardown]    Replication Is Healed
 
-Failures Of Replication Are Survived And Recovered From
-    [Documentation]    The replica lags behind, or sentinels are cut off: two of three, so that none can be promoted, or
-    ...    all of them.
+Nothing Is Told Before A Replica Has It
+    [Documentation]    The replica lags behind: the server, which is to wait for it, is degraded and gives no answer
+    ...    until the replica has caught up.
+    [Tags]    R16.7    R16.10
+    [Setup]    A System With A Replica And A Charge Point Runs
+    ${lag} =    Inject Fault    lag replica    alias=${REPLICATED}    redis=${REPLICATED}
+    ${sent} =    A Message Is Sent That The Replica Will Not Have
+    Wait Until Health Is    degraded    alias=${REPLICATED}    timeout=10 s
+    It Should Not Be Answered Yet    ${sent}
+    Heal Fault    ${lag}
+    It Should Be Answered Now    ${sent}
+    [Teardown]    Replication Is Healed
+
+The Server Goes On While Sentinels Are Silent
+    [Documentation]    Two of three, so that no replica can be promoted, or all of them: the primary is as well as
+    ...    before, and everything is answered meanwhile.
     [Tags]    R16.7
     [Setup]    A System With A Replica Runs
-    [Template]    The Server Goes On After
-    lag replica
+    [Template]    The Server Goes On Under
     partition sentinels
     partition sentinels 3
     [Teardown]    Replication Is Healed

@@ -155,10 +155,7 @@ class Lifecycle(Component):
         Start Server    ${secure}    REDIS_CA=${authority}
         ```
         """
-        path = self._state.paths.get(alias)
-        if path.tls is None:
-            raise UsageError(f"{path.name} speaks no TLS: start it with `tls=True`.")
-        return str(path.tls.authority)
+        return str(self._state.paths.get(alias).certificates.authority)
 
     @keyword(tags=("fault", "lifecycle"))
     def remove_fault_proxy(self, alias: str = "faults") -> None:

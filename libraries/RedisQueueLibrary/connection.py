@@ -52,6 +52,7 @@ class Connection(QueueComponent):
         dead_letters: str | None = None,
         message_format: MessageFormat | None = None,
         socket_timeout: timedelta = timedelta(seconds=5),
+        wait_replicas: int = 0,
     ) -> None:
         """Opens the request queue of a system under test.
 
@@ -68,6 +69,7 @@ class Connection(QueueComponent):
             message_format: the form of messages for which no other is asked: `envelope` or `flat`; the profile's if not
                 given, and `envelope` where the profile allows both.
             socket_timeout: the longest wait for one reply of Redis.
+            wait_replicas: replicas that have to have a message before it counts as acknowledged (WAIT).
 
         Raises:
             UsageError: the URL or the target cannot be used.
@@ -95,6 +97,7 @@ class Connection(QueueComponent):
             socket_timeout=seconds(socket_timeout),
             announcements=Announcements.of(profile),
             target=profile,
+            wait_replicas=wait_replicas,
         )
         if self._queues.find(alias) is not None:
             self._queues.remove(alias, self.cleanup)

@@ -38,12 +38,7 @@ class Failovers(Component):
         Log    The replica lacked ${failover.lag} bytes.
         ```
         """
-        service = self._services.get(alias)
-        if not isinstance(service, ReplicatedRedis):
-            raise NotPossibleHere(f"{service.name} has no replica: start it with `service=sentinel`.")
-        if service.last_failover is None:
-            raise UsageError(f"{service.name} has not failed over; the fault `kill primary`, for example, makes it.")
-        return service.last_failover
+        return self._failed_over(alias)[1]
 
     @keyword(tags=("redis", "getter"))
     def get_clients_of_old_primary(
@@ -71,13 +66,11 @@ class Failovers(Component):
         Should Be Empty    ${left}
         ```
         """
-        old = self.get_last_failover(alias=alias).old
-        service = self._services.get(alias)
-        assert isinstance(service, ReplicatedRedis)
+        service, failover = self._failed_over(alias)
         left: list[str] = []
 
         def none_left() -> bool | None:
-            left[:] = service.clients_of(old)
+            left[:] = service.clients_of(failover.old)
             return None if left else True
 
         try:
@@ -85,3 +78,11 @@ class Failovers(Component):
         except WaitTimeout:
             return left
         return []
+
+    def _failed_over(self, alias: str) -> tuple[ReplicatedRedis, Failover]:
+        service = self._services.get(alias)
+        if not isinstance(service, ReplicatedRedis):
+            raise NotPossibleHere(f"{service.name} has no replica: start it with `service=sentinel`.")
+        if service.last_failover is None:
+            raise UsageError(f"{service.name} has not failed over; the fault `kill primary`, for example, makes it.")
+        return service, service.last_failover

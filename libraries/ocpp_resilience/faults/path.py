@@ -185,15 +185,24 @@ class FaultyPath:
         Raises:
             UsageError: the proxy speaks no TLS.
         """
+        tls = self.certificates
+        self.api.show_certificate(self.proxy, str(tls.right if flaw is None else tls.wrong(flaw)))
+
+    @property
+    def certificates(self) -> ProxyCertificates:
+        """Those that the proxy meets clients with.
+
+        Raises:
+            UsageError: the proxy speaks no TLS.
+        """
         if self.tls is None:
             raise UsageError(f"{self.name} speaks no TLS: start it with `tls=True`.")
-        self.api.show_certificate(self.proxy, str(self.tls.right if flaw is None else self.tls.wrong(flaw)))
+        return self.tls
 
     def handshake(self) -> str:
         """Connect as a client that checks the certificate; returns why it does not accept it, or nothing."""
-        assert self.tls is not None
+        strict = RedisAddress(self.address.url, self.certificates.context(strict=True))
         try:
-            strict = RedisAddress(self.address.url, self.tls.context(strict=True))
             with strict.probe(self.host, self.port, limit=PROOF_LIMIT, count=self._count):
                 return ""
         except OSError as error:

@@ -30,6 +30,8 @@ SENTINEL = "+sentinel"
 SENTINEL_PORT = 26379
 PRIMARY_KNOWN_FOR = 0.1
 """Seconds after which the sentinels are asked again for the primary."""
+SILENT_FOR = 2.0
+"""The same, when none of them has answered."""
 _SENTINEL_URL = re.compile(
     r"(?P<scheme>rediss?)\+sentinel://((?P<user>[^:@/]*)(:(?P<password>[^@/]*))?@)?(?P<hosts>[^/@]+)"
     r"/(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d*))?"
@@ -260,15 +262,21 @@ def _to_primary(found: SentinelUrl, sentinels: Any, options: dict[str, Any], dat
 class _PrimaryPool(sentinel.SentinelConnectionPool):
     """Leaves a connection that does not lead to the primary any more, also where it stays open and works."""
 
-    _looked_at = -math.inf
+    _look_at = -math.inf
     _primary: Any = None
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """A connection to the primary that the sentinels name."""
         connection: Any = super().get_connection(*arguments, **options)
-        if time.monotonic() - self._looked_at > PRIMARY_KNOWN_FOR:
+        if time.monotonic() > self._look_at:
             pool: Any = super()
-            self._primary, self._looked_at = pool.get_master_address(), time.monotonic()
+            try:
+                self._primary = pool.get_master_address()
+                self._look_at = time.monotonic() + PRIMARY_KNOWN_FOR
+            except sentinel.MasterNotFoundError:
+                # What works goes on to be used. To ask takes long, while no sentinel answers.
+                self._primary = connection.host, connection.port
+                self._look_at = time.monotonic() + SILENT_FOR
         if (connection.host, connection.port) != self._primary:
             connection.disconnect()
             # Otherwise the first command would connect to the same node again.

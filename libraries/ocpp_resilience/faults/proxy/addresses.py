@@ -29,9 +29,7 @@ class Readdressing:
             self._whole[old_host.encode()] = new_host.encode()
             self._whole[b"%d" % old_port] = b"%d" % new_port
             for joint in (":", " "):
-                self._within.append(
-                    (f"{old_host}{joint}{old_port}".encode(), f"{new_host}{joint}{new_port}".encode())
-                )
+                self._within.append((f"{old_host}{joint}{old_port}".encode(), f"{new_host}{joint}{new_port}".encode()))
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the sentinel; returns the whole replies that they complete, changed."""

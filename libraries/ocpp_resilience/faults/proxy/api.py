@@ -8,8 +8,8 @@ Its own beyond that, and absent in a real Toxiproxy:
 - `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{action}`: `reset`, `close`, `half_open`,
   `client_gone` or `close_half_open` all of them.
 - Toxics `packet_loss` and `nat_timeout`.
-- More fields of a proxy: `further`, a list of `listen` and `upstream` that have its toxics too; `addresses`, which stand
-  in the replies of sentinels in the place of others; `tls`, the `certificate` and `key` with which clients are met.
+- More fields of a proxy: `further`, a list of `listen` and `upstream` that have its toxics too; `addresses`, which
+  stand in the replies of sentinels in the place of others; `tls`, the `certificate` and `key` that clients are shown.
 """
 
 from __future__ import annotations

@@ -340,7 +340,7 @@ class Proxy:
         tls: with it clients speak TLS.
     """
 
-    def __init__(  # noqa: PLR0913 - as the API has them
+    def __init__(
         self,
         name: str,
         listen: str,

@@ -26,8 +26,8 @@ SENTINELS = 3
 QUORUM = 2
 DOWN_AFTER = "down-after-milliseconds"
 DOWN_AFTER_MS = 2000
-"""Silence after which a sentinel takes a node for dead. A sentinel that stands still so long itself, as on a machine that
-is busy, distrusts its clock and promotes nobody."""
+"""Silence after which a sentinel takes a node for dead. A sentinel that itself stands still for so long, as on a busy
+machine, distrusts its clock and promotes nobody."""
 FAILOVER_TIMEOUT_MS = 6000
 SETTLED_SECONDS = 60.0
 """The longest that the set may take to have one primary and one replica that follows it."""
