@@ -27,8 +27,10 @@ class MissingPermission(RedisFault):
 
     def prove(self) -> Proof:
         arity = abs(int(self.redis.run("COMMAND", "INFO", self._taken)[0][1]))
-        said = str(self.redis.run("ACL", "DRYRUN", self.user, self._taken, *["0"] * (arity - 1)))
-        return "no permissions to run" in said, f"ACL DRYRUN {self.user} {self._taken}: {said}"
+        words = ("ACL", "DRYRUN", self.user, self._taken, *["0"] * (arity - 1))
+        # +OK where the user may; where not, a text that says so.
+        refused, seen = self.redis.says("$", *words)
+        return refused, f"ACL DRYRUN: {self.redis.run(*words)}" if refused else seen
 
     def end(self) -> None:
         if hasattr(self, "_taken"):
