@@ -18,8 +18,10 @@ from ocpp_resilience.faults.probe import redis_address
 from ocpp_resilience.faults.proxy.addresses import Readdressing
 from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.faults.registry import faults
-from ocpp_resilience.redis.connection import SentinelUrl, open_client
+from ocpp_resilience.redis.connection import SentinelUrl, connect, open_client
 from ocpp_resilience.redis.services import AppendOnly, EmbeddedRedis, ReplicatedRedis
+from ocpp_resilience.transport.messages import Delivery, SentMessage
+from ocpp_resilience.transport.sending import push
 
 PATIENCE = 30
 
@@ -134,6 +136,22 @@ def test_addresses_are_replaced_wherever_the_pieces_end(size: int) -> None:
 def test_what_is_no_reply_passes_as_it_is() -> None:
     book = Readdressing({"127.0.0.1:7001": "127.0.0.1:40001"})
     assert book.feed(b"?what\r\n") + book.feed(b"more") == b"?what\r\nmore"
+
+
+def test_a_message_counts_when_the_replica_has_it(replicated: ReplicatedRedis) -> None:
+    def queued() -> tuple[list[Delivery], str | None]:
+        messages = [
+            SentMessage(charge_point="CP", message_id=str(number), action="Heartbeat", data=b"m") for number in range(3)
+        ]
+        with contextlib.closing(connect(replicated.url())) as client:
+            problem = push(client, messages, lambda each: ("LPUSH", "list", each.data), wait_replicas=1)
+        return [each.delivery for each in messages], problem
+
+    assert queued() == ([Delivery.ACKNOWLEDGED] * 3, None)
+    replicated.lag_replica()
+    assert queued() == ([Delivery.UNKNOWN] * 3, "0 of 1 replicas had the messages after 500 ms")
+    replicated.heal()
+    assert queued() == ([Delivery.ACKNOWLEDGED] * 3, None)
 
 
 def test_a_redis_without_a_replica_is_told_from_one_with(embedded: EmbeddedRedis) -> None:
