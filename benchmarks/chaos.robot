@@ -1,19 +1,19 @@
 *** Settings ***
-Documentation     Faults by chance under traffic, judged by the ledger: ``make chaos SEED=42 FAULTS=100``.
+Documentation     Random faults under traffic, judged by the ledger: ``make chaos SEED=42 FAULTS=100``.
 ...
 ...               Fifty charge points charge on WebSockets, commands go to each of them, and messages of others are
-...               queued in each fault. Servers and Redis are killed, stopped and paused, the way between them is
+...               queued in each fault. Servers and Redis are killed, stopped and paused, the network between them is
 ...               disturbed, replies to commits are lost. The same seed makes the same faults in the same order; without
-...               one it is made by chance. Seed and schedule are shown.
+...               one it is random. Seed and schedule are shown.
 ...
 ...               ``make chaos REDIS=sentinel`` runs it on a primary with a replica and three sentinels; the primary is
 ...               lost in every way, too. Server and test wait for the replica (WAIT), so that nothing that was
 ...               acknowledged may be lost; what was not acknowledged in time counts apart, as undecided. ``REPLICAS:0``
-...               leaves the waiting out: what an asynchronous replica allows to be lost is then shown as lost.
+...               leaves the waiting out: the losses that an asynchronous replica allows are then shown as lost.
 ...
-...               Charge points connect again by themselves, and send again what starts or stops a transaction until it
-...               is answered. At the end nothing may be lost, applied or answered twice, or out of order; what was
-...               refused may never have been done; and the system has to be as well as before.
+...               Charge points reconnect by themselves, and repeat messages that start or stop a transaction until they
+...               are answered. At the end nothing may be lost, applied or answered twice, or out of order; refused
+...               messages may never have been applied; and the system must be as healthy as before.
 
 Library           LoadLibrary
 Library           StateStoreLibrary
@@ -54,7 +54,7 @@ Faults By Chance Lose, Repeat And Reorder Nothing
 
 *** Keywords ***
 Start The System With Traffic Behind A Fault Proxy
-    [Documentation]    A server that is started again has to listen where it did, or nobody finds it.
+    [Documentation]    A restarted server must listen on the same port, or charge points cannot find it.
     The Variables Of The Faults Should Be Usable
     Skip Unless Target Supports    gateway    target=${TARGET}
     ${http} =    Get Free Port
@@ -70,7 +70,7 @@ Start The System With Traffic Behind A Fault Proxy
     Adopt Charge Points    ${ids}
 
 The Variables Of The Faults Should Be Usable
-    [Documentation]    A mistake in what ``robot --variable`` gives is known before anything is started.
+    [Documentation]    Validates the values of ``robot --variable`` before anything is started.
     Variables Should Be Numbers    SEED    at_least=0    may_be_empty=True
     Variables Should Be Numbers    FAULTS    MESSAGES    CHARGE POINTS    at_least=1
     Variables Should Be Times    LONGEST FAULT    LONGEST PAUSE
@@ -82,7 +82,12 @@ Start Traffic And Faults By Chance
     ${seed} =    Evaluate    int($SEED) if $SEED else random.randrange(2**32)    modules=random
     Keep Ledger    seed=${seed}
     ${profile} =    Load Profile    mix    persistent=True    commands=True
-    Start Load    profile=${profile}    charge_points=${CHARGE POINTS}    duration=2 hours    pause=50 ms    seed=${seed}
+    Start Load
+    ...    profile=${profile}
+    ...    charge_points=${CHARGE POINTS}
+    ...    duration=2 hours
+    ...    pause=50 ms
+    ...    seed=${seed}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Start Command Traffic    ${ids}    every=500 ms    seed=${seed}
     Command Traffic Should Reach Everybody
@@ -91,7 +96,7 @@ Start Traffic And Faults By Chance
     RETURN    ${seed}
 
 Queue Messages In Each Fault
-    [Documentation]    What Redis does not acknowledge meanwhile is in the ledger as refused or undecided.
+    [Documentation]    Messages that Redis does not acknowledge meanwhile are in the ledger as refused or undecided.
     [Arguments]    ${count}    ${messages}
     FOR    ${_}    IN RANGE    ${count}
         Wait For Next Fault    timeout=60 s
@@ -100,7 +105,7 @@ Queue Messages In Each Fault
     END
 
 The Charge Points Should Be At Work
-    [Documentation]    The load goes on, whatever becomes of its messages.
+    [Documentation]    The load goes on, whether or not its messages are answered.
     ${progress} =    Get Load Progress
     Should Not Be Equal    ${progress}[phase]    ended
 
@@ -113,12 +118,12 @@ Everything Should Work As Before
     A Heartbeat Is Answered
 
 Heal All And End The Traffic
-    [Documentation]    Whatever has happened: nothing sends any more when the keys are compared.
+    [Documentation]    In any case: nothing sends any more when the keys are compared.
     Heal All
     Run Keyword And Ignore Error    Stop Load
 
 End The Traffic
-    [Documentation]    Nothing new is begun, what was begun is ended. Returns what became of commands and messages.
+    [Documentation]    No new sessions begin, running ones are finished. Returns the outcomes of commands and messages.
     ${commands} =    Stop Command Traffic
     ${load} =    Stop Load
     Wait Until Queue Is Empty    timeout=5 minutes
@@ -126,7 +131,8 @@ End The Traffic
     RETURN    ${commands}    ${load}
 
 The Ledgers Should Be Clean
-    [Documentation]    All messages, of all ways, judged as one history; and callers of commands were told what is true.
+    [Documentation]    All messages, over all transports, judged as one history; and callers of commands got the true
+    ...    outcome.
     [Arguments]    ${commands}    ${load}
     ${state} =    Compare State With Load    ${load}    all_known=True
     ${ledger} =    Ledger Should Be Clean

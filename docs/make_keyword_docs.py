@@ -53,18 +53,18 @@ def main(folder: Path) -> int:
     with contextlib.redirect_stderr(said):
         for name in names:
             documentation = LibraryDocumentation(name)
+            shown = [each for each in documentation.keywords if not each.private]
             libdoc(name, str(folder / f"{name}.html"), quiet=True)
             about = escape(" ".join(documentation.doc.strip().split("\n\n")[0].split()))
             rows.append(
-                f'<tr><th scope="row"><a href="{name}.html">{name}</a></th><td>{about}</td>'
-                f"<td>{len(documentation.keywords)}</td></tr>"
+                f'<tr><th scope="row"><a href="{name}.html">{name}</a></th><td>{about}</td><td>{len(shown)}</td></tr>'
             )
             links += [
                 (
                     each.name,
                     f'<li><a href="{name}.html#{escape(each.name.replace(" ", "%20"))}">{escape(each.name)}</a>',
                 )
-                for each in documentation.keywords
+                for each in shown
             ]
     page = PAGE.format(
         count=len(links),

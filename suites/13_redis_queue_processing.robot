@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Test 13: what charge points send through the Redis queue is processed, in order, without loss.
+Documentation     Test 13: messages of charge points through the Redis queue are processed, in order, without loss.
 ...
-...               Messages are put on the queue as a gateway would, and answers are read where a gateway would
-...               find them.
+...               Messages are put on the queue as a gateway would, and answers are read where a gateway would find
+...               them.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
@@ -230,7 +230,7 @@ Messages Queued Before And After A Redis Restart Are All Answered Once
 
 An Empty Queue Leaves The Server Idle And Quick To Answer
     [Documentation]    Ten seconds without a message: little processor time, quick health checks, then a quick answer.
-    ...    The server is the quiet one: its silence began with the suite, and what is left of it is waited for here.
+    ...    The server is the quiet one: its silence began with the suite, and the rest of it is waited for here.
     [Tags]    R13.3
     ${required silence} =    Get Threshold    R13.3    silence
     ${cpu} =    Get Processor Time Of The Silence    ${required silence}

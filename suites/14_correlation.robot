@@ -44,8 +44,8 @@ Two Equal Commands At One Charge Point Each Get Their Own Answer
     Both Should Have Been Answered    R14.1    ${told first}    ${told second}
 
 Commands To Charge Points At The Gateway Are Sent One After The Other
-    [Documentation]    Ten at once to each of five, and again when each has connected again. OCPP-J allows one that is
-    ...    unanswered at a time.
+    [Documentation]    Ten at once to each of five, and again when each has reconnected. OCPP-J allows one unanswered
+    ...    command at a time.
     [Tags]    R14.1    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
     ${charge points} =    5 Charge Points Have Booted

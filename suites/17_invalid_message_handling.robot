@@ -1,8 +1,8 @@
 *** Settings ***
 Documentation     Test 17: no message, however broken, stops the server, vanishes without a trace, or delays others.
 ...
-...               The cases are in ``resources/invalid_messages.json``, each with the error code that it has to
-...               get. Behind every invalid message stands a valid one that has to be answered.
+...               The cases are in ``resources/invalid_messages.json``, each with its expected error code. Behind every
+...               invalid message stands a valid one that has to be answered.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
@@ -50,8 +50,8 @@ Oversized Messages Are Refused Before Work Is Done On Them
     ...    oversized    deep_nesting    too_long    message_id    unknown_action
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
-    [Documentation]    The frames are in ``resources/invalid_frames.json``, each with what has to become of it. Behind
-    ...    each, its charge point sends a valid message that has to be answered.
+    [Documentation]    The frames are in ``resources/invalid_frames.json``, each with its expected outcome. Behind each,
+    ...    its charge point sends a valid message that has to be answered.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     [Template]    Invalid Frames Get The Reactions Of The Table
@@ -62,7 +62,7 @@ Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Frames That Nobody Can Answer Are Ignored Or Cost The Connection
-    [Documentation]    After a connection that was closed as RFC 6455 says, the charge point connects again.
+    [Documentation]    After a connection that was closed as RFC 6455 requires, the charge point reconnects.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     [Template]    Invalid Frames Get The Reactions Of The Table

@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Test 20: the system knows who it speaks to, and no charge point hurts the others.
+Documentation     Test 20: the system authenticates its peers, and no charge point hurts the others.
 ...
-...               OCPP security profiles 1 to 3, the token of the HTTP API, and charge points that send as fast as
-...               they can. Passwords and certificates are made for each test, which starts a server of its own.
+...               OCPP security profiles 1 to 3, the token of the HTTP API, and charge points that send as fast as they
+...               can. Passwords and certificates are made for each test, which starts a server of its own.
 
 Resource          ../resources/security.resource
 

@@ -40,21 +40,21 @@ class Commands(PointComponent):
 
         Args:
             action: the action; `*` for all.
-            how: `accept` sensibly; `obey` (accepts, then does it: sends the message that TriggerMessage asks for,
-                starts or stops the transaction, hangs up for a Reset); `reject` (status Rejected and the like);
-                `callerror`; `silence` (no answer); `disconnect` (hangs up instead); `twice` (the same answer two
-                times); `unknown id` (with a message id that nobody waits for); `cross` (sends a Heartbeat and waits for
-                its answer before it answers).
+            how: `accept` sensibly; `obey` (accepts, then acts: sends the message that TriggerMessage asks for, starts
+                or stops the transaction, disconnects for a Reset); `reject` (status Rejected or its equivalent);
+                `callerror`; `silence` (no answer); `disconnect` (instead of an answer); `twice` (the same answer two
+                times); `unknown id` (an answer with a message id of no command); `cross` (sends a Heartbeat and waits
+                for its answer before it answers).
             delay: how long it takes.
             spread: up to how much longer, by chance, so that answers come in random order.
             payload: the payload of the answer, in the place of the sensible one.
             code: the error code of a CALLERROR.
             description: the description of a CALLERROR.
-            times: for how many commands; after them, what was said before holds again. For all by default.
+            times: number of commands; after them, the previous setting holds again. All by default.
             charge_points: their aliases or ids; all that there are now by default.
 
         Raises:
-            UsageError: OCPP has no answer to this action that says no.
+            UsageError: OCPP has no answer to this action that refuses it.
 
         Example:
         ```robotframework
@@ -118,7 +118,7 @@ class Commands(PointComponent):
         background.call(configuration.__setitem__, key, Setting(value, readonly=readonly))
 
     @keyword(tags=("charge point", "command", "getter"))
-    def get_charge_point_configuration(self, alias: str = ALIAS) -> dict[str, str]:
+    def get_charge_point_configuration(self, *, alias: str = ALIAS) -> dict[str, str]:
         """Returns the configuration of a charge point, as changed by the commands that it got.
 
         Args:
@@ -149,7 +149,7 @@ class Commands(PointComponent):
         Args:
             action: the action of the command.
             count: at least so many that fit.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
             fields: fields that its payload has to have.
@@ -158,7 +158,7 @@ class Commands(PointComponent):
             The newest that fits; `payload` and `message_id` are its own.
 
         Raises:
-            WaitTimeout: it did not come; says what came.
+            WaitTimeout: it did not come; the message shows the received frames.
 
         Example:
         ```robotframework
@@ -205,11 +205,11 @@ class Commands(PointComponent):
 
         Args:
             action: the action; any by default.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
 
         Raises:
-            ExpectationFailed: it has; says which.
+            ExpectationFailed: it has; the message names it.
 
         Example:
         ```robotframework

@@ -19,6 +19,7 @@ from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words, wait_until
 
@@ -28,16 +29,17 @@ CONNECTED = 101
 
 
 class Connection(ConnectingComponent):
-    """Connecting, disconnecting, and what became of it."""
+    """Keywords that connect and disconnect charge points, and judge their connections."""
 
     @keyword(tags=("charge point", "connection"))
-    def use_gateway(self, url: str, *, target: str = "reference", alias: str = "gateway") -> None:
+    def use_gateway(self, url: str, *, target: str | None = None, alias: str = "gateway") -> None:
         """Says where charge points connect from now on.
 
         Args:
-            url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns: `ws://host:port`, or
+            url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`: `ws://host:port`, or
                 `wss://host:port` with TLS.
-            target: the target profile that has the path and the subprotocol: a name, or the path of a file.
+            target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
+                at `Start Server`.
             alias: the name of this gateway in the keywords that connect.
 
         Raises:
@@ -49,7 +51,7 @@ class Connection(ConnectingComponent):
         Use Gateway    ${url}
         ```
         """
-        gateway = Gateway(url, Target.load(target))
+        gateway = Gateway(url, Target.load(target_of(target)))
         if self._gateways.find(alias) is not None:
             self._gateways.remove(alias, self.cleanup)
         self._gateways.add(alias, gateway, self.cleanup)
@@ -87,7 +89,7 @@ class Connection(ConnectingComponent):
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
             UsageError: a charge point is connected under this alias, or `Use Gateway` was not called.
 
         Example:
@@ -102,7 +104,9 @@ class Connection(ConnectingComponent):
         )
         known = self._points.find(alias)
         if known is not None and known.connected and alias in self._points:
-            raise UsageError(f"{known.id} is connected already under the alias '{alias}'. Another one needs an alias.")
+            raise UsageError(
+                f"{known.id} is connected already under the alias '{alias}'. Use another alias for a second one."
+            )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
         background.run(point.connect, limit=timeout.total_seconds())
         self.keep({alias: point})
@@ -111,9 +115,9 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection"))
     def reconnect_charge_point(
-        self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+        self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> None:
-        """Connects a charge point that was connected before; its configuration and what it received stay.
+        """Reconnects a charge point; its configuration and its received frames are kept.
 
         Args:
             alias: which charge point.
@@ -121,7 +125,7 @@ class Connection(ConnectingComponent):
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
             UsageError: it is connected.
 
         Example:
@@ -150,12 +154,13 @@ class Connection(ConnectingComponent):
 
         Args:
             count: how many.
-            prefix: what their ids begin with.
+            prefix: the prefix of their ids.
             gateway: which gateway, if there are several.
             timeout: the longest wait for each connection.
 
         Raises:
-            ExpectationFailed: some could not connect; says how many and why. None of them stays connected then.
+            ExpectationFailed: some could not connect; the message says how many and why. None of them stays connected
+                then.
 
         Example:
         ```robotframework
@@ -177,7 +182,7 @@ class Connection(ConnectingComponent):
         return [point.id for point in made]
 
     @keyword(tags=("charge point", "connection"))
-    def disconnect_charge_point(self, alias: str = ALIAS, *, code: int = 1000, reason: str = "") -> None:
+    def disconnect_charge_point(self, *, alias: str = ALIAS, code: int = 1000, reason: str = "") -> None:
         """Ends the connection of a charge point with a closing handshake.
 
         Args:
@@ -226,7 +231,7 @@ class Connection(ConnectingComponent):
         self._points.forget(points)
 
     @keyword(tags=("charge point", "connection", "fault"))
-    def cut_off_charge_point(self, alias: str = ALIAS) -> None:
+    def cut_off_charge_point(self, *, alias: str = ALIAS) -> None:
         """Cuts the connection of a charge point without a closing handshake, as when its power fails.
 
         Args:
@@ -258,7 +263,7 @@ class Connection(ConnectingComponent):
         """Fails if the gateway accepts a connection; returns the HTTP status with which it refused it.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             status: the HTTP status that it has to be refused with; any by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
@@ -311,7 +316,7 @@ class Connection(ConnectingComponent):
         """Returns the HTTP status with which the gateway answers a charge point that connects; it leaves again.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
             ca: the file with the certificates that the gateway's is trusted by.
@@ -349,14 +354,14 @@ class Connection(ConnectingComponent):
         return None
 
     @keyword(tags=("charge point", "connection", "check"))
-    def charge_point_should_be_connected(self, alias: str = ALIAS) -> None:
+    def charge_point_should_be_connected(self, *, alias: str = ALIAS) -> None:
         """Fails unless a charge point is connected now.
 
         Args:
             alias: which charge point.
 
         Raises:
-            ExpectationFailed: it is not; says how the connection ended.
+            ExpectationFailed: it is not; the message says how the connection ended.
 
         Example:
         ```robotframework
@@ -375,7 +380,7 @@ class Connection(ConnectingComponent):
             charge_points: their aliases or ids; all by default.
 
         Raises:
-            ExpectationFailed: some are not; says how many and how their connections ended.
+            ExpectationFailed: some are not; the message says how many and how their connections ended.
 
         Example:
         ```robotframework
@@ -392,7 +397,7 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection", "check"))
     def charge_point_should_be_disconnected(
-        self, alias: str = ALIAS, *, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
+        self, *, alias: str = ALIAS, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
     ) -> int:
         """Waits until a charge point has no connection any more, and returns the close code.
 
@@ -423,7 +428,7 @@ class Connection(ConnectingComponent):
         )
         if code is not None and end.code != code:
             raise ExpectationFailed(
-                f"{point.id} should have been disconnected with code {code}, but it was ended {end}."
+                f"{point.id} should have been disconnected with code {code}, but the connection ended {end}."
             )
         logger.info(f"The connection of {point.id} was ended {end}.")
         return end.code
@@ -453,7 +458,7 @@ class Connection(ConnectingComponent):
         return self._ids.charge_points
 
     @keyword(tags=("charge point", "connection", "getter"))
-    def get_connection_time(self, alias: str = ALIAS) -> timedelta:
+    def get_connection_time(self, *, alias: str = ALIAS) -> timedelta:
         """Returns how long the last connection of a charge point lasted, or has lasted up to now.
 
         Args:

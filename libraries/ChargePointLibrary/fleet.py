@@ -43,17 +43,17 @@ class Fleets(ConnectingComponent):
     ) -> list[str]:
         """Connects charge points that charge in every way until `Stop Charging Fleet`, and returns their ids.
 
-        What they send is that of `Charge Varied Sessions`. Each has one CALL outstanding. A charge point whose
-        connection ends connects again, and sends the CALL that was not answered again, with the same message id.
-        Keywords about all charge points leave out those of a fleet until it stops.
+        They send the messages of `Charge Varied Sessions`. Each has one CALL outstanding. After the end of its
+        connection, a charge point reconnects and repeats the unanswered CALL with the same message id. Keywords about
+        all charge points leave out those of a fleet until it stops.
 
         Args:
             count: how many charge points.
-            alias: what the fleet is called.
+            alias: the name of the fleet.
             gateway: where they connect.
             pause: between an answer and the next CALL of a charge point.
             timeout: the longest time within which each CALL has to be answered or refused.
-            seed: decides what each says; by chance if not given, and logged.
+            seed: of the random messages; chosen and logged if not given.
 
         Raises:
             ExpectationFailed: some could not connect.
@@ -69,7 +69,7 @@ class Fleets(ConnectingComponent):
         ```
         """
         if alias in self._fleets:
-            raise UsageError(f"The fleet '{alias}' charges already; `Stop Charging Fleet` ends it.")
+            raise UsageError(f"The fleet '{alias}' is charging already; call `Stop Charging Fleet` first.")
         chosen = new_seed() if seed is None else seed
         where = self._gateways.get(gateway)
         made = {(point := ChargePoint(self._ids.charge_point(), where)).id: point for _ in range(count)}
@@ -91,8 +91,8 @@ class Fleets(ConnectingComponent):
         return list(made)
 
     @keyword(tags=("charge point", "send", "load", "transaction"))
-    def stop_charging_fleet(self, alias: str = "fleet") -> FleetReport:
-        """Has the charge points of a fleet end the message that they are at, and returns what became of all messages.
+    def stop_charging_fleet(self, *, alias: str = "fleet") -> FleetReport:
+        """Lets each charge point of a fleet finish its current message, and returns the outcome of all messages.
 
         Nothing is judged here. The charge points stay connected, and their frames are kept.
 
@@ -114,7 +114,7 @@ class Fleets(ConnectingComponent):
         ```
         """
         if alias not in self._fleets:
-            raise UsageError(f"There is no fleet '{alias}'; `Start Charging Fleet` makes one.")
+            raise UsageError(f"There is no fleet '{alias}'; call `Start Charging Fleet` first.")
         fleet = self._fleets.pop(alias)
         self._points.busy -= set(fleet.points)
         report: FleetReport = background.run(fleet.stop, timeout=STOPPING_SECONDS)

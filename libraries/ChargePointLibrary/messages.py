@@ -18,7 +18,7 @@ from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
 
 SEND_SECONDS = 10.0
-"""How long a gateway that does not read may hold up a frame."""
+"""Maximum time for sending a frame to a gateway that does not read."""
 
 
 class Messages(PointComponent):
@@ -27,8 +27,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send"))
     def boot(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         vendor: str = "Acceptance",
         model: str = "Test",
         timeout: timedelta = ANSWER_TIMEOUT,
@@ -45,7 +45,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
             NotConnected: there is no connection.
 
         Example:
@@ -58,7 +58,7 @@ class Messages(PointComponent):
         return call(self._points.get(alias), "BootNotification", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
-    def send_heartbeat(self, alias: str = ALIAS, *, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
+    def send_heartbeat(self, *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
         """Sends a Heartbeat and returns the payload of the answer.
 
         Args:
@@ -67,7 +67,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -100,7 +100,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -117,13 +117,13 @@ class Messages(PointComponent):
         """Sends an Authorize and returns the payload of the answer.
 
         Args:
-            id_tag: who wants to charge.
+            id_tag: the id tag of the driver.
             alias: which charge point.
             timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -148,7 +148,7 @@ class Messages(PointComponent):
 
         Args:
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter: the meter, in Wh.
             alias: which charge point.
             timeout: the longest wait for the answer.
@@ -156,7 +156,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -190,7 +190,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -230,7 +230,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -268,7 +268,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -290,7 +290,7 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Answer:
-        """Sends any CALL, valid or not, and returns the answer, whatever it is.
+        """Sends any CALL, valid or not, and returns the answer, a CALLERROR included.
 
         Args:
             action: the action; it need not exist.
@@ -303,7 +303,7 @@ class Messages(PointComponent):
             The answer: `kind.name` is CALLRESULT or CALLERROR, with `payload`, or `code` and `description`.
 
         Raises:
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -318,8 +318,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send", "transaction"))
     def charge_whole_session(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         connector: int = 1,
         id_tag: str = "TEST-TAG",
         meter_start: int = 1000,
@@ -333,9 +333,9 @@ class Messages(PointComponent):
         Args:
             alias: which charge point.
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter_start: the meter at the start, in Wh.
-            energy: what is charged, in Wh.
+            energy: energy of the session, in Wh.
             meter_values: how many MeterValues are sent.
             boot: whether it begins with a BootNotification.
             timeout: the longest wait for each answer.
@@ -345,7 +345,7 @@ class Messages(PointComponent):
             `answers` and `seconds`.
 
         Raises:
-            ExpectationFailed: a message was not answered, or not accepted; says which.
+            ExpectationFailed: a message was not answered, or not accepted; the message names it.
 
         Example:
         ```robotframework
@@ -368,15 +368,15 @@ class Messages(PointComponent):
         return session
 
     @keyword(tags=("charge point", "send", "invalid"))
-    def send_raw_frame(self, data: str | bytes, alias: str = ALIAS) -> Frame:
-        """Sends a WebSocket frame exactly as it is, whatever is outstanding, and returns at once.
+    def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
+        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.
             alias: which charge point.
 
         Returns:
-            The frame; its `number` is what `since` of other keywords takes.
+            The frame, for `since` of other keywords.
 
         Raises:
             NotConnected: there is no connection.

@@ -1,4 +1,4 @@
-"""Keywords that make passwords and certificates for a gateway that asks charge points who they are."""
+"""Keywords that make passwords and certificates for gateways with authentication."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ocpp_resilience.charge_points.certificates import Certificates, make_certif
 from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.variables import target_of
 
 
 class Security(Component):
@@ -22,7 +23,7 @@ class Security(Component):
 
     @keyword(tags=("charge point", "security"))
     def get_settings_for_passwords(
-        self, passwords: Mapping[str, str | Secret], *, target: str = "reference"
+        self, passwords: Mapping[str, str | Secret], *, target: str | None = None
     ) -> dict[str, str]:
         """Returns the settings with which a server asks charge points for these passwords (security profile 1).
 
@@ -30,7 +31,8 @@ class Security(Component):
 
         Args:
             passwords: charge point id to password.
-            target: the target profile that says how (`security.basic`).
+            target: the target profile, which describes authentication (`security.basic`); by
+                default as at `Start Server`.
 
         Raises:
             LacksCapability: the target has no `basic_authentication`.
@@ -42,7 +44,7 @@ class Security(Component):
         Start Server    ${redis url}    alias=guarded    &{settings}
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         profile.require(Capability.BASIC_AUTHENTICATION)
         lines = []
         for charge_point, secret in passwords.items():
@@ -77,15 +79,16 @@ class Security(Component):
 
     @keyword(tags=("charge point", "security"))
     def get_settings_for_certificates(
-        self, certificates: Certificates, *, clients: bool = True, target: str = "reference"
+        self, certificates: Certificates, *, clients: bool = True, target: str | None = None
     ) -> dict[str, str]:
         """Returns the settings with which a gateway speaks TLS and asks charge points for certificates.
 
         Args:
-            certificates: what `Make Certificates` returned.
+            certificates: the result of `Make Certificates`.
             clients: whether charge points need certificates too (security profile 3); else only the gateway has one
                 (security profile 2).
-            target: the target profile that says how (`security.tls`, `security.client_certificates`).
+            target: the target profile, which describes authentication (`security.tls`, `security.client_certificates`);
+                by default as at `Start Server`.
 
         Raises:
             LacksCapability: the target has no `tls`, or no `client_certificates`.
@@ -97,7 +100,7 @@ class Security(Component):
         Start Server    ${redis url}    alias=guarded    &{settings}
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         profile.require(Capability.TLS)
         settings = dict(profile.security.tls)
         if clients:

@@ -1,4 +1,4 @@
-"""Keywords that send commands, and judge what their callers were told."""
+"""Keywords that send commands, and judge the responses to their callers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Command:
-        """Sends one command and waits until the caller was told what became of it, whatever that is.
+        """Sends one command and waits for its outcome, a failure included.
 
         Args:
-            action: the OCPP action; the target's profile says which there are.
-            charge_point: whom it is for.
+            action: the OCPP action; the target's profile lists the supported ones.
+            charge_point: the recipient.
             timeout: how long the system is to wait for the answer; its own default if not given.
             alias: which commands.
             fields: the fields of the command, as the profile calls them.
@@ -41,7 +41,7 @@ class Sending(LineComponent):
 
         Raises:
             UsageError: the target has no such command.
-            WaitTimeout: the caller was told nothing at all.
+            WaitTimeout: the caller got no response.
 
         Example:
         ```robotframework
@@ -73,14 +73,14 @@ class Sending(LineComponent):
         Args:
             count: how many.
             action: the OCPP action.
-            charge_points: whom they are for, in turns; all that were announced if not given.
+            charge_points: the recipients, in turns; all that were announced if not given.
             timeout: how long the system is to wait for each answer; its own default if not given.
             alias: which commands.
-            fields: the fields of each command. Without the field that tells answers apart (`key` of GetConfiguration)
-                each command gets one of its own; with it, all of them are equal.
+            fields: the fields of each command. Without the field that identifies answers (`key` of GetConfiguration)
+                each command gets a value of its own; with it, all of them are equal.
 
         Returns:
-            The commands, in the order of their charge points; each learns by itself what becomes of it.
+            The commands, in the order of their charge points; each records its outcome by itself.
 
         Raises:
             UsageError: the target has no such command, or there is no charge point.
@@ -117,10 +117,10 @@ class Sending(LineComponent):
         timeout: timedelta | None = None,
         alias: str = "commands",
     ) -> Commands:
-        """Waits until every caller was told something, whatever that is.
+        """Waits until every caller has a response, a failure included.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -128,7 +128,7 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -150,7 +150,7 @@ class Sending(LineComponent):
         """Fails unless every caller gets the answer of the charge point to its very own command.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -158,8 +158,8 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            ExpectationFailed: a caller was told something else, or got another one's answer; shows how many, and one.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response, or got another one's answer; shows how many, and one.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -170,7 +170,7 @@ class Sending(LineComponent):
         """
         batch = self._wait(commands, timeout, alias)
         if batch.own_answers != batch.count:
-            raise ExpectationFailed(f"Expected an own answer for each of {batch.summary}.")
+            raise ExpectationFailed(f"Expected each command to get its own answer: {batch.summary}.")
         return batch
 
     @keyword(tags=("commands", "check"))
@@ -184,16 +184,16 @@ class Sending(LineComponent):
         """Fails unless every caller is told that the charge point has not answered in time: HTTP status 408.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
         Returns:
-            The commands; `quickest` and `slowest` are the seconds until the first and the last caller was told.
+            The commands; `quickest` and `slowest` are the seconds until the first and the last response.
 
         Raises:
-            ExpectationFailed: a caller was told something else.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -218,7 +218,7 @@ class Sending(LineComponent):
 
         Args:
             status: the HTTP status.
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -226,8 +226,8 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            ExpectationFailed: a caller was told something else.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -241,10 +241,10 @@ class Sending(LineComponent):
     def send_every_command(
         self, charge_point: str, *, timeout: timedelta | None = None, alias: str = "commands"
     ) -> Commands:
-        """Sends one of each command that the target's profile knows, at the same time, and waits for what comes of it.
+        """Sends one of each command in the target's profile at the same time, and waits for the outcomes.
 
         Args:
-            charge_point: whom they are for.
+            charge_point: the recipients.
             timeout: how long the system is to wait for each answer; its own default if not given.
             alias: which commands; those of `Open Commands` with another token, for example.
 
@@ -252,7 +252,7 @@ class Sending(LineComponent):
             The commands, each with `action`, `status` and `reason`.
 
         Raises:
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -278,7 +278,7 @@ class Sending(LineComponent):
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
-            commands: what `Start Commands` returned, all of it; every command that still waits, if not given.
+            commands: the result of `Start Commands`, all of it; every command that still waits, if not given.
             alias: which commands.
 
         Raises:

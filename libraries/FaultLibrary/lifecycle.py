@@ -58,11 +58,11 @@ class Lifecycle(Component):
             before: which of the two it is.
             alias: the name of this proxy in the other keywords.
             server: the server of OcppServerLibrary whose gateway is meant without a URL.
-            proxy: the HTTP address of a fault proxy that runs already, ours or a real Toxiproxy; if not given, what the
-                run has for `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that one
-                is started.
-            seed: what its chance (jitter, toxicity) comes from; by chance if not given, and logged.
-            tls: clients speak TLS with it; `Get Fault Proxy Authority` has what they need to check its certificate.
+            proxy: the HTTP address of a running fault proxy, ours or a real Toxiproxy; by default the run's
+                `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that a new one is
+                started.
+            seed: of the random choices (jitter, toxicity); chosen and logged if not given.
+            tls: clients speak TLS with it; `Get Fault Proxy Authority` returns the authority of its certificate.
             timeout: the longest wait until it listens.
 
         Returns:
@@ -82,7 +82,7 @@ class Lifecycle(Component):
         """
         upstream = self._address(url, before, server)
         if self._state.paths.find(alias) is not None:
-            raise UsageError(f"{self._state.paths.title(alias)} is there already; another one needs an alias.")
+            raise UsageError(f"{self._state.paths.title(alias)} exists already. Use another alias for a second one.")
         name = self._state.paths.title(alias)
         address = proxy or chosen_for_the_run(PROXY_VARIABLE)
         process = None
@@ -123,7 +123,7 @@ class Lifecycle(Component):
         return redis_address(url)
 
     @keyword(tags=("fault", "getter"))
-    def get_fault_proxy_url(self, alias: str = "faults") -> str:
+    def get_fault_proxy_url(self, *, alias: str = "faults") -> str:
         """Returns the URL of Redis or of the gateway through a fault proxy.
 
         Args:
@@ -137,7 +137,7 @@ class Lifecycle(Component):
         return self._state.paths.get(alias).url
 
     @keyword(tags=("fault", "getter", "security"))
-    def get_fault_proxy_authority(self, alias: str = "faults") -> str:
+    def get_fault_proxy_authority(self, *, alias: str = "faults") -> str:
         """Returns the path of the certificate authority of a fault proxy with TLS, a file in PEM.
 
         The fault `bad certificate` has the proxy show a certificate that is not right.
@@ -158,7 +158,7 @@ class Lifecycle(Component):
         return str(self._state.paths.get(alias).certificates.authority)
 
     @keyword(tags=("fault", "lifecycle"))
-    def remove_fault_proxy(self, alias: str = "faults") -> None:
+    def remove_fault_proxy(self, *, alias: str = "faults") -> None:
         """Heals everything and ends a fault proxy; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
@@ -197,7 +197,7 @@ class Lifecycle(Component):
         """Ends one fault.
 
         Args:
-            fault: what the keyword that began it returned.
+            fault: the result of the keyword that began it.
 
         Example:
         ```robotframework
@@ -227,7 +227,7 @@ class Lifecycle(Component):
         """Waits until a fault has taken effect; for those that wait for their occasion, as `Lose The Reply To` does.
 
         Args:
-            fault: what the keyword that began it returned.
+            fault: the result of the keyword that began it.
             timeout: the longest wait.
 
         Raises:

@@ -31,7 +31,7 @@ class Floods(Component):
     ) -> list[str]:
         """Has charge points send one kind of frame as fast as they can, from a process of its own.
 
-        They do not wait for answers, and read what they get. `Stop Flood` ends it; the end of the suite does too.
+        They do not wait for answers, but read them. `Stop Flood` or the end of the suite ends it.
 
         Args:
             charge_points: how many.
@@ -53,7 +53,7 @@ class Floods(Component):
         ```
         """
         if self._flood is not None:
-            raise UsageError("There is a flood already; call `Stop Flood` first.")
+            raise UsageError("A flood runs already; call `Stop Flood` first.")
         aim = self._shop.aimed()
         ids = [self._flooders.charge_point("FLOOD") for _ in range(charge_points)]
         self._flood = Flood(
@@ -72,7 +72,7 @@ class Floods(Component):
         """Ends the flood.
 
         Returns:
-            What came of it, with `sent` (frames), `closed` (charge points whose connection the gateway ended) and
+            The result, with `sent` (frames), `closed` (charge points whose connection the gateway closed) and
             `seconds`.
 
         Raises:
@@ -86,7 +86,7 @@ class Floods(Component):
         ```
         """
         if self._flood is None:
-            raise UsageError("There is no flood; `Start Flood` starts one.")
+            raise UsageError("No flood runs; call `Start Flood` first.")
         result = self._flood.stop()
         self._flood = None
         self.cleanup.discard(self._close)

@@ -1,4 +1,4 @@
-"""Keywords that read what the server keeps."""
+"""Keywords that read the state that the server stores."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Kept(Component):
 
     @keyword(tags=("server", "state", "getter"))
     def get_charge_point_record(self, charge_point: str, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the system keeps of a charge point.
+        """Returns the stored record of a charge point.
 
-        Where it is read, from Redis or over HTTP, and what its fields are called there is in the target profile
-        (`state`). A target that does not say so skips the test.
+        The target profile describes the place (Redis or HTTP) and the names of the fields (`state`). Without that
+        description the test is skipped.
 
         Args:
             charge_point: its id.
@@ -43,7 +43,7 @@ class Kept(Component):
             `boot_time`; those that the system keeps.
 
         Raises:
-            ExpectationFailed: nothing is kept of it, or what there is cannot be read.
+            ExpectationFailed: there is no record, or it cannot be read.
 
         Example:
         ```robotframework
@@ -55,7 +55,7 @@ class Kept(Component):
 
     @keyword(tags=("server", "state", "getter"))
     def get_transaction_record(self, transaction: int, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the system keeps of a transaction, as `Get Charge Point Record` does of a charge point.
+        """Returns the stored record of a transaction, as `Get Charge Point Record` does for a charge point.
 
         Args:
             transaction: its id.
@@ -67,7 +67,7 @@ class Kept(Component):
             the system keeps.
 
         Raises:
-            ExpectationFailed: nothing is kept of it, or what there is cannot be read.
+            ExpectationFailed: there is no record, or it cannot be read.
 
         Example:
         ```robotframework
@@ -114,23 +114,24 @@ class Kept(Component):
         """Returns in which answers, fields, index entries and scores the system differs from a model of the protocol.
 
         The model computes the state of each charge point, connector and transaction from the messages that were sent
-        and answered. A message whose outcome nobody knows may have been applied or not; all others allow one state.
-        Where the specification leaves a choice, the target's profile says what the system does (`behaviour`).
+        and answered. A message of unknown outcome may have been applied or not; all others allow one state. Where the
+        specification leaves a choice, the target's profile names that of the system (`behaviour`).
 
         Args:
-            histories: what `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
-                ChargePointLibrary returned.
+            histories: results of `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
+                ChargePointLibrary.
             timeout: how long the state may take to be as computed.
             redis_url: where it is read from Redis, if not where the server has it from: its user may be allowed less.
             alias: which server.
 
         Returns:
-            `charge_points` and `transactions` (how many were compared), `answers` and `differences` (what is wrong),
-            `problems` (both), `unjudged` (charge points that were left out, each with the reason) and `summary`.
+            `charge_points` and `transactions` (the numbers of compared records), `answers` and `differences` (the
+            problems), `problems` (both), `unjudged` (charge points that were left out, each with the reason) and
+            `summary`.
 
         Raises:
-            ExpectationFailed: what is kept is no record.
-            LacksCapability: the profile does not say where state is kept; the test is skipped.
+            ExpectationFailed: a stored value is no record.
+            LacksCapability: the profile does not describe where state is kept; the test is skipped.
 
         Example:
         ```robotframework
@@ -166,7 +167,7 @@ class Kept(Component):
     def state_should_equal_the_model(
         self, *histories: History, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
     ) -> StateComparison:
-        """Fails unless all answers, and what the system keeps, are as a model of the protocol computes them.
+        """Fails unless all answers and the stored state equal the results of a model of the protocol.
 
         Args:
             histories: as `Compare State With The Model`.
@@ -177,8 +178,8 @@ class Kept(Component):
             As `Compare State With The Model`.
 
         Raises:
-            ExpectationFailed: something differs; says how much and shows the first fields with both values.
-            LacksCapability: the profile does not say where state is kept; the test is skipped.
+            ExpectationFailed: something differs; the message says how much and shows the first fields with both values.
+            LacksCapability: the profile does not describe where state is kept; the test is skipped.
 
         Example:
         ```robotframework
@@ -195,7 +196,7 @@ class Kept(Component):
         (record,) = self._read(alias, kind, [ids])
         if record is None:
             what = " ".join(str(each) for each in ids.values())
-            raise ExpectationFailed(f"Server '{alias}' keeps nothing of {kind.replace('_', ' ')} {what}.")
+            raise ExpectationFailed(f"Server '{alias}' has no record of {kind.replace('_', ' ')} {what}.")
         return record
 
     def _read(self, alias: str, kind: str, ids: Sequence[Ids]) -> list[Record | None]:

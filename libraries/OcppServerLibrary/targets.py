@@ -1,4 +1,4 @@
-"""Keywords that ask what a target can do."""
+"""Keywords about the capabilities of a target."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
+from ocpp_resilience.robot.variables import target_of
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
-"""What pipelines call the commit that they test."""
+"""Variables by which CI systems name the commit under test."""
 
 
 class Targets(Component):
     """Target profiles."""
 
     @keyword(tags=("target",))
-    def skip_unless_target_supports(self, capability: Capability, *, target: str = "reference") -> None:
+    def skip_unless_target_supports(self, capability: Capability, *, target: str | None = None) -> None:
         """Skips the test, with the reason, when the target lacks a capability.
 
         Args:
-            capability: what the test needs, for example `metrics` or `processor inspection`.
-            target: a bundled target profile, or the path of one.
+            capability: the capability, for example `metrics` or `processor inspection`.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target does not have it; its requirements are not applicable.
@@ -34,7 +35,7 @@ class Targets(Component):
         Skip Unless Target Supports    dead letters    target=${TARGET}
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         if not profile.has(capability):
             wanted = capability.value.replace("_", " ")
             raise LacksCapability(
@@ -42,13 +43,13 @@ class Targets(Component):
             )
 
     @keyword(tags=("target", "getter"))
-    def target_can_run_twice(self, *, target: str = "reference") -> bool:
+    def target_can_run_twice(self, *, target: str | None = None) -> bool:
         """Returns whether another one of the target can run beside, with a Redis of its own, and be measured.
 
         That is so when it is started by a command, as a process of the test run, and supports several processors.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -56,16 +57,16 @@ class Targets(Component):
         IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         started = profile.start is not None and profile.start.image is None
         return started and profile.has(Capability.SEVERAL_PROCESSORS)
 
     @keyword(tags=("target", "getter"))
-    def target_can_be_started(self, *, target: str = "reference") -> bool:
+    def target_can_be_started(self, *, target: str | None = None) -> bool:
         """Returns whether the target is started, and can be stopped, by the test; not so if it runs already.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -73,33 +74,33 @@ class Targets(Component):
         IF    ${ours}    Restart Server
         ```
         """
-        return Target.load(target).running is None
+        return Target.load(target_of(target)).running is None
 
     @keyword(tags=("target", "getter"))
-    def target_supports(self, capability: Capability, *, target: str = "reference") -> bool:
-        """Returns whether the target has a capability; for what is prepared only where it is needed.
+    def target_supports(self, capability: Capability, *, target: str | None = None) -> bool:
+        """Returns whether the target has a capability; for set-up that only some tests need.
 
         Args:
             capability: for example `state keys`.
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
         ${stored}    Target Supports    state keys    target=${TARGET}
         ```
         """
-        return Target.load(target).has(capability)
+        return Target.load(target_of(target)).has(capability)
 
     @keyword(tags=("target", "getter"))
-    def describe_target(self, *, target: str = "reference") -> dict[str, str]:
-        """Returns what the page says of what was tested, by name.
+    def describe_target(self, *, target: str | None = None) -> dict[str, str]:
+        """Returns the description of the system under test on the page, by field.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Returns:
-            `System`, its name and what it is; `Protocol`, its subprotocol; `Oracle`, which verdict on the answers to
-            invalid messages decides; and `Commit`, where one is known: from the environment of a pipeline
+            `System`, its name and description; `Protocol`, its subprotocol; `Oracle`, the one that decides the expected
+            answers to invalid messages; and `Commit`, if one is known: from the environment of a pipeline
             (`GITHUB_SHA`, `CI_COMMIT_SHA`, `GIT_COMMIT`), or from the folder of the profile.
 
         Example:
@@ -108,7 +109,7 @@ class Targets(Component):
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         found = {
             "System": f"{profile.name}: {profile.about}".rstrip(": ."),
             "Protocol": profile.gateway.subprotocol,
@@ -119,11 +120,11 @@ class Targets(Component):
         return found
 
     @keyword(tags=("target", "getter", "security"))
-    def get_token_setting(self, *, target: str = "reference") -> str:
+    def get_token_setting(self, *, target: str | None = None) -> str:
         """Returns the setting of the target that holds the token of its API.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target has no `api_token`.
@@ -134,7 +135,7 @@ class Targets(Component):
         Start Server    ${redis}    ${setting}=secret
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
 
@@ -181,13 +182,13 @@ class Targets(Component):
         return list(profile.security.redis_privileges)
 
     @keyword(tags=("target",))
-    def skip_unless_redis_of_target_can_fail(self, *, target: str = "reference") -> None:
+    def skip_unless_redis_of_target_can_fail(self, *, target: str | None = None) -> None:
         """Skips the test, with the reason, when the target has no Redis, or cannot be given one on another way.
 
         A target has a Redis when its address stands in the start command or the environment.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: it has none; its requirements are not applicable.
@@ -199,18 +200,18 @@ class Targets(Component):
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         if not profile.uses_redis:
             raise LacksCapability(
                 f"Target '{profile.name}' is not given a Redis (no {{redis_url}} in start of {profile.source})."
             )
 
     @keyword(tags=("target",))
-    def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
+    def skip_unless_target_can_be_started(self, *, target: str | None = None) -> None:
         """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             NotPossibleHere: the target runs already; its requirements are inconclusive.
@@ -220,7 +221,7 @@ class Targets(Component):
         Skip Unless Target Can Be Started    target=${TARGET}
         ```
         """
-        profile = Target.load(target)
+        profile = Target.load(target_of(target))
         if profile.running is not None:
             raise NotPossibleHere(
                 f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "

@@ -74,7 +74,7 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         if not isinstance(case, InvalidCase):
-            raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
+            raise UsageError(f"Expected a case of `Load Invalid Messages`, not {case!r}.")
         client = self._queues.get(alias)
         message = case.message(client.message_formats, client.body)
         if message is None:
@@ -119,7 +119,7 @@ class InvalidMessageKeywords(QueueComponent):
         Raises:
             UsageError: the file cannot be used, or has no such case.
             LacksCapability: the target supports none of them; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -134,7 +134,7 @@ class InvalidMessageKeywords(QueueComponent):
         for case in cases:
             message = case.message(client.message_formats, client.body)
             if message is None or not client.supports(message.action, code=message.expected_code):
-                # Whatever is wrong with it, it would be refused for its action, or as no message at all.
+                # It would be refused for its action, or as no message at all, and not for its error.
                 left_out.append(case.id)
                 continue
             messages.append(message)
@@ -175,17 +175,17 @@ class InvalidMessageKeywords(QueueComponent):
             valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one
                 before it, and one comes last.
             charge_points: how many new charge points they are of, or a list of ids.
-            seed: what they are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some messages are just above it.
             alias: which queue.
 
         Returns:
-            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` says how many have to be
-            refused with which code, `seed` is the seed.
+            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` has the number of
+            messages by expected code, `seed` is the seed.
 
         Raises:
             UsageError: a number cannot be used.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework

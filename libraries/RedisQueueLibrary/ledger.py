@@ -25,12 +25,12 @@ class LedgerKeywords(QueueComponent):
         """Writes down every valid message that is queued from now on, and every answer, until the ledger is judged.
 
         A line is written before a message is handed to Redis, and another one when its fate is known, so that the file
-        says something true whenever the run is cut off. It is kept beside Robot's output, and can be judged again:
-        `python -m ocpp_resilience.ledger check FILE`.
+        is correct whenever the run is cut off. It is kept beside Robot's output, and can be judged again: `python -m
+        ocpp_resilience.ledger check FILE`.
 
         Args:
             file: the file to append to; if not given a new one in Robot's output folder, `ledger-<alias>-<n>.jsonl`.
-            seed: the seed of whatever chance there is in the run, kept in the file.
+            seed: the seed of the run's random choices, kept in the file.
             alias: which queue.
 
         Returns:
@@ -62,8 +62,8 @@ class LedgerKeywords(QueueComponent):
     def ledger_should_be_clean(self, *, together_with: Sequence[str] = (), alias: str = "queue") -> LedgerReport:
         """Ends the ledger of a queue and fails unless nothing was lost, duplicated, reordered or unexpected.
 
-        Answers are read once more first; wait for them before (`All Messages Should Be Answered`,
-        `Wait Until Queue Is Empty`), since what is still missing now counts as lost. The whole file is judged.
+        Answers are read once more first; wait for them before (`All Messages Should Be Answered`, `Wait Until Queue Is
+        Empty`), since a missing answer now counts as lost. The whole file is judged.
 
         Args:
             together_with: further files of ledgers, which have ended; all are judged as one history.

@@ -85,7 +85,7 @@ class Sending(QueueComponent):
 
         Raises:
             LacksCapability: the target does not support one of the actions; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -108,8 +108,8 @@ class Sending(QueueComponent):
     def queue_raw_message(self, message: str | bytes, *, alias: str = "queue") -> SentMessage:
         """Queues text or bytes exactly as they are, and returns a record of them.
 
-        What can be read of the message (charge point, message id, action) is in the record, so that its answer can be
-        waited for.
+        The readable parts of the message (charge point, message id, action) are in the record, so that its answer can
+        be waited for.
 
         Args:
             message: the message; text is sent as UTF-8.
@@ -138,7 +138,7 @@ class Sending(QueueComponent):
             alias: which queue.
 
         Raises:
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework

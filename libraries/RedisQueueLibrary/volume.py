@@ -40,18 +40,18 @@ class Volume(QueueComponent):
             count: how many messages.
             charge_points: how many new charge points they are of, or a list of ids; each gets its share.
             action: the OCPP action of all of them.
-            mix: several actions with their weights, in the place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`;
-                those that the target does not support are left out, and the log says so.
+            mix: several actions with their weights, in place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`;
+                those that the target does not support are left out, and logged.
             order: `interleaved` (each charge point in turn), `blocked` (all of one, then of the next) or `shuffled`.
-            seed: what a mix and a shuffled order are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             format: `envelope` or `flat`; that of the queue if not given.
-            allow_partial: whether it is no failure if Redis acknowledges only a part; the record says which.
+            allow_partial: accept that Redis acknowledges only a part; the record lists it.
             alias: which queue.
 
         Raises:
             UsageError: a number cannot be used.
             LacksCapability: the target supports none of the actions; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -96,7 +96,7 @@ class Volume(QueueComponent):
 
         Args:
             charge_points: how many new charge points, or a list of ids.
-            rounds: how many times each says something.
+            rounds: number of messages of each.
             seed: decides everything; by chance if not given, and logged.
             timeout: the longest wait for the answers of a round.
             alias: which queue.

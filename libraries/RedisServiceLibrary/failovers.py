@@ -12,7 +12,7 @@ from ocpp_resilience.waiting import wait_until
 
 
 class Failovers(Component):
-    """What came of losing the primary."""
+    """Keywords about the failovers of a Redis with a replica."""
 
     def __init__(self, services: Registry[RedisService]) -> None:
         self._services = services
@@ -53,7 +53,7 @@ class Failovers(Component):
             timeout: the longest wait until the last one is gone.
 
         Returns:
-            What Redis says of each connection that is left; empty if there is none.
+            A description of each connection that is left, from Redis; empty if there is none.
 
         Raises:
             NotPossibleHere: this Redis has no replica.

@@ -87,22 +87,6 @@ class Concurrency(StateComponent):
         return session.run(complete_at_once, session.store, records)
 
     @keyword(tags=("state", "transaction", "getter"))
-    def count_repeated_ids(self, transactions: list[Transaction] | list[int]) -> int:
-        """Returns how many of these transactions have an id that another one in front of them has.
-
-        Args:
-            transactions: records, or ids.
-
-        Example:
-        ```robotframework
-        ${repeated}    Count Repeated Ids    ${started}
-        Should Be Equal As Integers    ${repeated}    0
-        ```
-        """
-        ids = _ids(transactions)
-        return len(ids) - len(set(ids))
-
-    @keyword(tags=("state", "transaction", "getter"))
     def get_repeated_ids(self, transactions: list[Transaction] | list[int]) -> list[str]:
         """Returns which ids are there more than once, each with how often, the most frequent first.
 
@@ -117,25 +101,6 @@ class Concurrency(StateComponent):
         """
         counts = Counter(_ids(transactions)).most_common()
         return [f"{number} ({count} times)" for number, count in counts if count > 1]
-
-    @keyword(tags=("state", "transaction", "getter"))
-    def count_transactions_not(self, status: str, records: list[Transaction], *, alias: str = "state") -> int:
-        """Returns how many of these transactions are not stored with a status, in the record and in the indexes.
-
-        Args:
-            status: `active` or `completed`.
-            records: the transactions.
-            alias: which store.
-
-        Raises:
-            StateFailure: the store refused to list them; the message begins with the name of the error.
-
-        Example:
-        ```robotframework
-        ${wrong}    Count Transactions Not    active    ${started}
-        ```
-        """
-        return len(self.get_transactions_not_stored_as(status, records, alias=alias))
 
     @keyword(tags=("state", "transaction", "getter"))
     def get_transactions_not_stored_as(
@@ -242,7 +207,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is not None:
-            raise UsageError("Writers are at work already: `Stop Writing State` ends them.")
+            raise UsageError("Writers run already; call `Stop Writing State` first.")
         session = self._stores.get(alias)
         session.points.update(charge_points)
         writing = Writing(session.store, charge_points)
@@ -276,7 +241,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is None:
-            raise UsageError("No writers are at work: `Start Writing State` starts them.")
+            raise UsageError("No writers run; call `Start Writing State` first.")
         writing, _, session = self._writing
         try:
             self._wait_for(writing, writing.acknowledged + further, timeout)

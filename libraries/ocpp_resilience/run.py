@@ -1,6 +1,6 @@
 """Running suites to a decision: `ocpp-resilience run`, a quick check, and `ocpp-resilience run --release`.
 
-The exit status says what the page says: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. Robot Framework's
+The exit status is the verdict of the page: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. Robot Framework's
 own exit status counts failed tests, which is something else: a test may fail and decide nothing.
 """
 
@@ -30,16 +30,18 @@ from ocpp_resilience.robot.variables import as_duration
 from ocpp_resilience.shipped import shipped
 
 NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
+CONNECTIONS = 20_000
+"""Connections in turn that R18.10 requires."""
 SOAK = "605s"
 """Ten minutes under load, and the little that it takes until all charge points are connected."""
 LIMIT = 20 * 60.0
-"""Seconds that a release may take; after that it is stopped, and what was not decided is undecided."""
+"""Time limit of a release in seconds; after it the run is stopped, and the remaining requirements are undecided."""
 END_LIMIT = 90.0
 """Seconds for Robot Framework to end in order once it was told to."""
 AGAIN = 4 * 60.0
 """Seconds that have to be left for tests that are run once more."""
 LONG = 120.0
-"""Seconds of a test that is not run once more: what it lacks is time."""
+"""Tests of at least this many seconds are not repeated: repetition would not give them the time that they lack."""
 MAY_PASS = {Kind.INCONCLUSIVE, Kind.SKIPPED}
 ROBOT_FAILED = 251
 """From here on Robot Framework's exit status says that it could not run at all: wrong options, no suites, stopped."""
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Run:
-    """A run of robot, perhaps with repetitions, and what it decides.
+    """A run of robot, perhaps with repetitions, and its verdict.
 
     Args:
         options: of the command line.
@@ -103,7 +105,7 @@ class Run:
         self._environment = dict(os.environ)
         variables = {"HISTORY": self._history}
         if self._release:
-            variables |= {"SOAK": options.soak or SOAK}
+            variables |= {"RELEASE": "yes", "SOAK": options.soak or SOAK, "COMINGS AND GOINGS": CONNECTIONS}
         if options.target:
             variables["TARGET"] = options.target
         if options.redis_url:
@@ -116,7 +118,7 @@ class Run:
         self._missing = [each for each in self._suites if not each.exists()]
 
     def to_its_decision(self) -> int:
-        """Run everything, say what it decides, and return the exit status."""
+        """Run everything, print the verdict, and return the exit status."""
         if self._missing:
             raise ResilienceError(f"There is no {self._missing[0]}.")
         began = time.time_ns()
@@ -131,7 +133,7 @@ class Run:
         return EXIT_STATUS[report.verdict]
 
     def _with_further_runs(self, first: Report) -> Report:
-        """Run again what the machine kept from deciding, and what a requirement asks to be run several times.
+        """Repeat tests that a busy machine left undecided, and tests of requirements that ask for repetitions.
 
         The page is one of all of these runs. A test that decided nothing is replaced by the next one that does; of
         those that are to be run several times, the worst counts.
@@ -168,7 +170,9 @@ class Run:
         ]
         _rebot(*log, *map(str, outputs))
         suite = ExecutionResult(self._out / "release.xml", include_keywords=False).suite
-        settings = Settings(output=self._out, history=self._history, log="release-log.html", evidence=folders)
+        settings = Settings(
+            output=self._out, history=self._history, log="release-log.html", evidence=folders, release=True
+        )
         report = build(suite, settings)
         history.append(self._history, past(report))
         write(report, self._out)

@@ -57,7 +57,7 @@ class Session:
         charge_point_id: the charge point.
         version: the version of OCPP that was agreed on.
         connection: the WebSocket.
-        connection_id: tells it from the charge point's other connections, here and elsewhere.
+        connection_id: identifies the connection among all others of the charge point, here and elsewhere.
         origin: the end of its envelopes (`server.ocpp.envelope.origin`).
         remote_addr: the other end.
         connected_at: RFC 3339.

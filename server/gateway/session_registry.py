@@ -20,7 +20,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "sessions"
-"""What the registry reports to the link as."""
+"""Name of this component in error reports to the link."""
 LIFETIME = 30.0
 """Seconds that a session stands in Redis after the last sign of life of its gateway."""
 REMEMBERED = 3600
@@ -28,9 +28,9 @@ REMEMBERED = 3600
 RENEW_EVERY = 8.0
 """Seconds between two renewals, and between two looks for charge points that are in the set and have no session."""
 CHUNK = 250
-"""Sessions in one script call: small enough that nobody else waits for Redis noticeably."""
+"""Sessions in one script call: few enough not to delay other clients of Redis noticeably."""
 LAST_WORDS_SECONDS = 1.0
-"""What taking the sessions away may take at the end."""
+"""Time limit in seconds for removing the sessions at shutdown."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -122,10 +122,10 @@ _announce, _renew, _mend = Script(_ANNOUNCE), Script(_RENEW), Script(_MEND)
 
 
 class SessionRegistry:
-    """Tells Redis who is connected here: a hash with a lifetime, a set and an event for each.
+    """Publishes the connected charge points to Redis: a hash with a lifetime, a set and an event for each.
 
-    Connects and disconnects are told in their order, many in one round trip, and again until Redis took them. What
-    became out of date meanwhile is left out.
+    Connects and disconnects are published in their order, many in one round trip, and repeated until Redis accepts
+    them. Outdated ones are left out.
 
     Args:
         link: for the connection, and to report how Redis is.

@@ -37,7 +37,7 @@ from server.ocpp.version import Version
 from server.ocpp.versions import DEFAULT, VERSIONS
 
 DEAD_LETTERS = 1000
-"""How many dead letters are kept, newest first."""
+"""Maximum number of dead letters; the newest are kept."""
 DEAD_LETTER_RAW = 4096
 """Bytes of a message that its dead letter shows."""
 
@@ -61,7 +61,7 @@ def parse(raw: bytes, *, longest: int) -> Message:
         The message; the payload of a `Call` is not validated yet.
 
     Raises:
-        InvalidMessage: the entry is not a message; says what is wrong and whether an answer can be addressed.
+        InvalidMessage: the entry is not a message; the error has the reason and, if known, the address for an answer.
     """
     if len(raw) > longest:
         refuse(ErrorCode.FORMATION_VIOLATION, f"the message is longer than {longest} bytes")
@@ -223,7 +223,7 @@ def origin(server_id: str, connection: str, protocol: str) -> bytes:
 
     Args:
         server_id: the gateway.
-        connection: the charge point's connection; what answers the frame is meant for that one only.
+        connection: the charge point's connection; answers to the frame are meant for that one only.
         protocol: the version of OCPP that it speaks.
     """
     fields = {"ws_server_id": server_id, "connection": connection}
@@ -271,7 +271,7 @@ def forwarded(message: CallResult | CallError) -> str:
 
 
 def parse_forwarded(raw: bytes) -> CallResult | CallError:
-    """Read what `forwarded` has written.
+    """Read the output of `forwarded`.
 
     Raises:
         InvalidMessage: it is not that.

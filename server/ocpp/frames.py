@@ -1,7 +1,7 @@
 """OCPP-J frames: bytes of a WebSocket to messages, and answers to bytes.
 
-Pure: bytes in, messages or `InvalidMessage` out. Frames follow section 4 of OCPP-J 1.6, 2.0.1 and 2.1; a `Dialect` says
-what differs between the versions.
+Pure: bytes in, messages or `InvalidMessage` out. Frames follow section 4 of OCPP-J 1.6, 2.0.1 and 2.1; a `Dialect`
+holds the differences between the versions.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """How the frames of a version differ from those of the others.
+    """Differences between versions in the format of frames.
 
     Attributes:
         protocol: the WebSocket subprotocol, which also stands in envelopes and records.
@@ -142,7 +142,7 @@ def parse_frame(raw: bytes, charge_point_id: str, dialect: Dialect) -> Message:
         The message; the payload of a `Call` is not validated yet.
 
     Raises:
-        InvalidMessage: the frame is not a message; says what is wrong and whether an answer can be addressed.
+        InvalidMessage: the frame is not a message; the error has the reason and, if known, the address for an answer.
     """
     unreadable_id = UNREADABLE_ID if dialect.answers_unreadable else None
     try:
@@ -218,7 +218,7 @@ def _refuse_repeated_keys(raw: bytes, code: ErrorCode) -> None:
         seen = set()
         for key, _ in pairs:
             if key in seen:
-                refuse(code, f"the key {shown(key)} stands twice in one object")
+                refuse(code, f"the key {shown(key)} occurs twice in one object")
             seen.add(key)
 
     json.loads(raw, object_pairs_hook=check)
@@ -227,7 +227,7 @@ def _refuse_repeated_keys(raw: bytes, code: ErrorCode) -> None:
 def read_frame(
     frame: list[Any], charge_point_id: str, dialect: Dialect, gateway: str = "", connection: str = ""
 ) -> Message:
-    """Read an OCPP-J array (section 4.2) of a charge point whose id is known to be usable; raises as `parse_frame`."""
+    """Read an OCPP-J array (section 4.2) from a charge point with a valid id; raises as `parse_frame`."""
     kind = frame[0] if frame else None
     if type(kind) is not int or kind not in dialect.message_types:
         message_id = frame[1] if len(frame) > 1 and usable_message_id(frame[1]) else None
@@ -354,7 +354,7 @@ def read_action(value: Any, charge_point_id: str, message_id: str) -> str:
 
 
 def refuse(code: ErrorCode, reason: str, **about: Any) -> NoReturn:
-    """Raise `InvalidMessage`, whose other arguments are `about`."""
+    """Raise `InvalidMessage` with the arguments in `about`."""
     # `from None`: a decoder's own exception would be carried along, and with it the whole message.
     raise InvalidMessage(code, reason, **about) from None
 

@@ -1,4 +1,4 @@
-"""Takes batches off the request queue, handles them and commits what they come to."""
+"""Takes batches off the request queue, handles them and commits the results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from server.store.view import Changes, NotLoaded, Operation, Starts, StateCache,
 logger = structlog.get_logger()
 
 NAME = "processor"
-"""What the processor reports to the link as; that of a shard with its number behind it."""
+"""Name of this component in error reports to the link; shards append their number."""
 FORWARDED_LIFETIME = 120
 """Seconds that an answer waits for the instance that waits for it: it is read at once, or the instance is dead."""
 RESPONSE_LIFETIME = 3600
@@ -42,7 +42,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass
 class Effects:
-    """What is said about a batch once it is known to be committed: log records and totals."""
+    """Log records and counts of a batch, published once it is known to be committed."""
 
     processed: Counter[str] = field(default_factory=Counter)
     refused: list[InvalidMessage] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Processor(Drain):
         longest_message: `MAX_MESSAGE_BYTES`.
         require_boot: refuse CALLs of charge points that were not accepted yet.
         metrics: totals for `/metrics`.
-        commands: what this process waits for.
+        commands: the waiting commands of this process.
         ids: of transactions; shared by the processors of this process.
         shard: the number of the shard that `queue` is; `None` for the whole queue.
 
@@ -128,8 +128,8 @@ class Processor(Drain):
 
     def _not_owner(self) -> None:
         super()._not_owner()
-        # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
-        # fresh start is cheaper.
+        # Another owner of the queue may have changed the cached values. A commit would notice that; a fresh start is
+        # cheaper.
         self._cache.forget()
 
     async def _claim(self) -> None:
@@ -138,10 +138,10 @@ class Processor(Drain):
             await self._ids.keep()
 
     def _settle(self, last_commit: int | None) -> None:
-        """Say what a commit did whose reply was lost, now that the last commit's number is known.
+        """Publish the effects of a commit whose reply was lost, once the number of the last commit is known.
 
-        With `None` nobody can tell any more. Its messages are then reported all the same: a message that was set aside
-        without a record would be worse than one with two.
+        With `None`, the outcome cannot be known any more. Its messages are then reported all the same: a message set
+        aside without a record would be worse than one with two.
         """
         if self._uncertain is not None:
             number, effects = self._uncertain
@@ -164,7 +164,7 @@ class Processor(Drain):
             raise
         if isinstance(result, Committed):
             self._cache.written(work.changes.values)
-            # Somebody may mend it: the next message looks again.
+            # An operator may repair it: the next message reads again.
             self._cache.forget(self._corrupt)
             self._corrupt.clear()
             self._link.succeeded(self._name)
@@ -212,7 +212,7 @@ class Processor(Drain):
             *self._dead_letter_operations(dead_letters),
             *changes.operations,
             *self._forward_operations(forwarded),
-            # Last, so that who is woken finds everything; a wake-up that is lost costs a gateway's next sweep.
+            # Last, so that a woken gateway finds everything; a lost wake-up costs the wait for its next sweep.
             *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
         ]
         return Work(operations, changes, effects)
@@ -234,7 +234,7 @@ class Processor(Drain):
         return message
 
     async def _prepare(self, parsed: list[Message | InvalidMessage], view: StateView) -> None:
-        """Read ahead what handling will ask for, and reserve transaction ids: one round trip each for a whole batch."""
+        """Prefetch the state of a whole batch and reserve transaction ids: one round trip each."""
         wanted: dict[str | Starts, None] = {}
         starts = 0
         for message in parsed:
@@ -382,7 +382,7 @@ class Processor(Drain):
         return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, envelope.DEAD_LETTERS - 1]]
 
     def _report(self, effects: Effects) -> None:
-        """Log and count what a commit has made true."""
+        """Log and count the effects of a commit."""
         for action, count in effects.processed.items():
             self._metrics.processed(action, count)
             self.processed += count

@@ -1,6 +1,6 @@
 """The reliable queue: a Redis list that messages leave only together with their effects.
 
-How nothing is lost and nothing done twice, whatever dies when:
+How nothing is lost and nothing done twice, when any process or connection dies:
 
 - A message stays in the list while it is handled. One script (`commit`) checks that the batch still stands at the end
   of the list, writes everything that handling it came to, and removes it: all of that or nothing.
@@ -159,7 +159,7 @@ class Batch(NamedTuple):
 
 
 class Kind(StrEnum):
-    """What a list is to its consumer, which decides when it may be claimed (see docs/decisions/0013)."""
+    """Kinds of lists, which decide when a consumer may claim them (see docs/decisions/0013)."""
 
     WHOLE = "whole"
     """All messages there are: not while shards are in use."""
@@ -184,14 +184,15 @@ class Claim(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """The commit took effect; `next` is what waits now, `failed` the operations that met a key of the wrong type."""
+    """The commit took effect; `next` is the backlog, `failed` the operations that met a key of the wrong type."""
 
     next: Batch
     failed: list[str]
 
 
 class Conflict(NamedTuple):
-    """Nothing was written: state under `changed` is not what was read, under `wrong_type` it is no string at all.
+    """Nothing was written: the state under `changed` has changed since it was read, that under `wrong_type` is no
+    string.
 
     Handle the batch again.
     """
@@ -222,7 +223,7 @@ class RequestQueue:
         lease: seconds that the queue stays ours after the last sign of life.
         longest_message: of messages above this many bytes only size and beginning are handed out.
         name: the list; the request queue itself when left out.
-        kind: what the list is to this consumer.
+        kind: the kind of list.
         shards: how many shards there are.
         replicas: replicas that have to have a commit before it counts as one.
 
@@ -293,7 +294,7 @@ class RequestQueue:
         return self._number
 
     async def claim(self) -> Claim:
-        """Become the queue's owner if nobody alive is, and show that we are alive."""
+        """Claim the queue unless a living consumer owns it, and renew the sign of life."""
         self._number += 1
         keys = self._keys
         began = time.monotonic()
@@ -325,9 +326,9 @@ class RequestQueue:
     async def wait(self) -> Batch:
         """Wait up to a second for a message; returns the oldest, up to a batch.
 
-        The list is rotated onto itself: the oldest message is taken and put back where it was in the same command, so
-        it never is in nobody's hands, whatever happens to this connection. Redis does not send it, however long it is
-        (CLIENT REPLY SKIP): what waits is read as `peek` reads it, in the same round trip.
+        The list is rotated onto itself: one command takes the oldest message and puts it back in its place, so that no
+        failure of this connection can lose it. Redis does not send it, however long it is (CLIENT REPLY SKIP): the
+        entries are read as in `peek`, in the same round trip.
         """
         key = self._name
         rotate = ("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
@@ -350,7 +351,7 @@ class RequestQueue:
             operations: Redis commands, each with its arguments (text, not bytes: Redis' MessagePack knows no other).
 
         Returns:
-            What came of it. With an exception, the next `claim` tells: the commit took effect if its number (`attempt`)
+            The result. After an exception, the next `claim` decides: the commit took effect if its number (`attempt`)
             is the one returned there.
         """
         self._number += 1

@@ -1,9 +1,9 @@
-"""Reading the oldest entries of a list by bytes: whatever stands in it, no more is in hand than was asked for.
+"""Reads the oldest entries of a list in a bounded number of bytes, whatever the size of the entries.
 
-Redis tells how many entries a list has, never how long they are. So a script reads them one at a time and stops at the
-limit: the one that passes it is the only one beyond. An entry that is longer than its reader takes is read once. The
-script puts a *stub* in its place, which says its size and its beginning: who commits the entry, moves it or reads it
-again then handles some kilobytes, and neither Redis nor the server has to carry it another time.
+Redis returns the number of entries in a list, but not their sizes. So a script reads them one at a time and stops at
+the limit: only the last one read may exceed it. An entry that is too long for its reader is read once. The script
+replaces it by a *stub* with its size and its beginning: later reads, moves and commits of the entry handle some
+kilobytes, and neither Redis nor the server carries it another time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 HEAD_BYTES = 4096
 """Bytes of an oversized entry that its stub keeps: as many as a dead letter shows."""
 MARK = b"\x00oversized "
-"""What a stub begins with; no JSON does."""
+"""First byte of a stub; no JSON document begins with it."""
 _LONGEST_STUB = HEAD_BYTES + 64
 
 TAIL = """

@@ -1,4 +1,4 @@
-"""The register of defects: what each breaks, and which tests must catch it."""
+"""The register of defects: the broken behaviour of each, and the tests that must catch it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def defect(
     heavy: bool = False,
     alone: bool = False,
 ) -> Callable[[Patch], Patch]:
-    """Register the decorated function, whose docstring says what is wrong."""
+    """Register the decorated function, whose docstring describes the fault of the server."""
 
     def register(patch: Patch) -> Patch:
         name = patch.__name__

@@ -53,7 +53,7 @@ class _Homes(SuiteVisitor):
 
 
 def judge(defect: Defect, outcomes: Outcomes) -> GradedDefect:
-    """Compare what happened with what had to happen."""
+    """Compare the results with the expected ones."""
     graded = _graded(defect)
     for test in defect.caught_by:
         status, message = outcomes.get(test, ("not run", ""))
@@ -80,7 +80,7 @@ class Group(NamedTuple):
 
 
 class Grader:
-    """Runs what the chosen defects need.
+    """Runs the tests that the chosen defects need.
 
     Args:
         jobs: runs side by side; each has its own server, Redis, ports and folder.
@@ -236,7 +236,7 @@ def choose(known: dict[str, Defect], *, only: Sequence[str], fraction: float, se
 
 
 def write(grade: Grade, folder: Path, *, whole: bool) -> None:
-    """Write a grade into a folder, print the last lines, and renew the page that is there, whose annex it is.
+    """Write a grade into a folder, print the last lines, and renew an existing page, whose annex it is.
 
     What was chosen by name goes to files of its own: it says nothing of the others.
     """

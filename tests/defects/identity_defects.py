@@ -1,4 +1,5 @@
-"""Tests 13 and 14: who a message is from, how many are kept, and commands to charge points at the gateway."""
+"""Tests 13 and 14: the sender of a message, the number of kept messages, and commands to charge points at the
+gateway."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def kept_under(change: Callable[[str], str]) -> None:
     says=r"\d+ differences in the state.*wrong_fields: required == 0",
 )
 def ids_without_their_case() -> None:
-    """Charge points whose ids differ by case are one."""
+    """Charge points whose ids differ only by case are treated as one."""
     kept_under(str.lower)
 
 
@@ -66,7 +67,7 @@ def ids_in_one_unicode_form() -> None:
     says=r"\d+ differences in the state.*wrong_fields: required == 0",
 )
 def ids_are_decoded_once_more() -> None:
-    """What looks percent-encoded in an id is decoded, as it was in the URL already."""
+    """Percent-encoded characters in an id are decoded again, as they were in the URL already."""
     from urllib.parse import unquote
 
     kept_under(unquote)
@@ -80,7 +81,7 @@ def a_hundred_dead_letters() -> None:
 
 @defect("R13.2", NEWEST, says=r"No dead letter|Dead letters that are kept")
 def the_oldest_dead_letters() -> None:
-    """The list of dead letters is cut at its new end: what is set aside once it is full is lost."""
+    """The list of dead letters is cut at its new end: once it is full, new dead letters are lost."""
     sound = processor.Processor._dead_letter_operations
 
     def operations(self: Any, dead_letters: list[str]) -> list[Any]:
@@ -127,7 +128,7 @@ def errors_without_their_description() -> None:
 
 @defect("R14.1", TOLD, says=r"does not contain 'SecurityError'")
 def every_error_is_generic() -> None:
-    """A caller is told GenericError, whatever the charge point gave."""
+    """A caller gets GenericError, whatever the error code of the charge point."""
     sound: Any = CallErrorReceived.__init__
 
     def init(self: Any, *arguments: Any) -> None:

@@ -163,6 +163,7 @@ async def test_a_flood_is_taken_at_its_rate_and_the_others_are_answered(
             await soon(lambda: len(server.records("connection_throttled")) == count, "nobody is throttled")
             for number in range(50):
                 await ask(other, str(number), "Heartbeat")
+            await soon(lambda: all(flooder.answered for flooder in flooders), "a flooder gets no answer")
             assert (await asyncio.to_thread(server.health))["status"] == "healthy"
         finally:
             for task in tasks:

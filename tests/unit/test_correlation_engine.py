@@ -310,12 +310,12 @@ def test_what_does_not_exist_is_refused(start: Start, service: RedisService) -> 
         library.start_commands(1, timeout=PATIENCE)
     with pytest.raises(UsageError, match="charge_points is 0"):
         library.announce_charge_points(0)
-    with pytest.raises(UsageError, match="Expected what `Start Commands` or `Send Command` returned, not 'x'"):
+    with pytest.raises(UsageError, match="Expected the result of `Start Commands` or `Send Command`, not 'x'"):
         library.wait_for_commands("x")
     with pytest.raises(WaitTimeout, match="Expected 1 unanswered commands at the charge points, found 0"):
         library.answer_commands(timeout=0.1)
     library.open_commands(service.url(), "http://127.0.0.1:1", target=str(Path(PROFILE).with_name("fake.yaml")))
-    with pytest.raises(UsageError, match="keeps no session"):
+    with pytest.raises(UsageError, match="has no session to announce"):
         library.announce_charge_points(1)
     with pytest.raises(UsageError, match="has no HTTP path for 'correlations'"):
         library.get_correlations()

@@ -140,7 +140,7 @@ class TestReading:
             file.write_text(text)
             with pytest.raises(UsageError, match=problem):
                 load_frames(file)
-        with pytest.raises(UsageError, match="field 'id' stands twice"):
+        with pytest.raises(UsageError, match="field 'id' occurs twice"):
             load_frames(write(tmp_path, GOOD, GOOD))
         with pytest.raises(UsageError, match=r"no case of kind z \(there are: k\)"):
             load_frames(write(tmp_path, GOOD), kind="z")

@@ -219,7 +219,7 @@ def test_no_case_accuses_a_system_of_handling_an_action_that_it_declares(tmp_pat
     [
         ("subprotocol: ocpp-test", "subprotocol: ocpp9", "field 'gateway.subprotocol' is 'ocpp9' (allowed: ocpp1.6, "),
         ("  ocpp1.6:", "  ocpp7:", "field 'actions.ocpp7' is no OCPP version (allowed: ocpp1.6, ocpp-test)"),
-        ("  ocpp-test: [", "  ocpp1.6: [", "stands twice"),
+        ("  ocpp-test: [", "  ocpp1.6: [", "occurs twice"),
         (
             "ocpp-test: [BootN",
             "ocpp-test: [Authorize, BootN",

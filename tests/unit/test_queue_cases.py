@@ -192,7 +192,7 @@ def test_a_message_that_cannot_be_made_is_named(tmp_path: Path, fields: dict[str
 
 
 def test_an_id_that_stands_twice_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="case 'missing-brace': field 'id' stands twice in the file"):
+    with pytest.raises(UsageError, match="case 'missing-brace': field 'id' occurs twice in the file"):
         loaded(tmp_path, GOOD, GOOD)
 
 
@@ -205,7 +205,7 @@ def test_an_id_that_stands_twice_is_named(tmp_path: Path) -> None:
         ('{"cases": [], "case": []}', "unknown field 'case'"),
         ('{"cases": []}', r"no case \(there are: none\)"),
         ('{"cases": [5]}', "case number 1: expected an object"),
-        ('{"cases": [{"id": "a", "id": "a"}]}', "the key 'id' stands twice in one object"),
+        ('{"cases": [{"id": "a", "id": "a"}]}', "the key 'id' occurs twice in one object"),
         ('{"cases": [{"json": NaN}]}', "NaN is not JSON"),
     ],
 )

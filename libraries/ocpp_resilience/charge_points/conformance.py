@@ -1,4 +1,4 @@
-"""Whether the other side kept to OCPP-J 1.6, judged by what went over a charge point's WebSocket."""
+"""Checks that the peer kept to OCPP-J, from the frames on a charge point's WebSocket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ANSWERS = (MessageType.CALLRESULT, MessageType.CALLERROR)
 
 @dataclass(slots=True)
 class OpenCalls:
-    """What a charge point sent on one connection, and how often each of it was answered.
+    """The CALLs that a charge point sent on one connection, and the number of answers to each.
 
     OCPP-J asks for message ids that are unique on the same connection (section 4.1.4); each connection has its own.
 
@@ -74,7 +74,7 @@ class OpenCalls:
     def forget(self, frame: Frame) -> None:
         """Take in a frame that is no longer kept, so that its answer still finds its CALL.
 
-        A CALL whose answers are all forgotten as well is dropped: what is remembered stays bounded.
+        A CALL whose answers are all forgotten as well is dropped, so that memory stays bounded.
         """
         if frame.connection != self.connection:
             self.connection, self.unreadable = frame.connection, 0
@@ -101,18 +101,18 @@ def violations(
     before: OpenCalls | None = None,
     behaviour: OcppBehaviour | None = None,
 ) -> list[str]:
-    """What the gateway did that it must not, one sentence each, in the order in which it happened.
+    """Protocol violations of the gateway, one sentence each, in the order in which they happened.
 
     These rules are checked on each connection by itself: each frame is an OCPP-J message (section 4.2); a command and
-    the answer to a CALL are as the official schemas say; a command has an id that no command of the same connection had
-    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); what an answer says is possible;
-    each CALL is answered once at most, and nothing is answered that was not sent on the same connection.
+    the answer to a CALL keep to the official schemas; a command has an id that no command of the same connection had
+    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); the values of an answer are
+    possible; each CALL has at most one answer, and each answer a CALL of the same connection.
 
     Args:
-        frames: what went over the wire, oldest first.
+        frames: the frames on the wire, oldest first.
         command_timeout: seconds after which a command that was not answered is no longer outstanding.
-        before: what was sent before the oldest of the frames, where older ones are no longer kept.
-        behaviour: what the system does where the specification leaves a choice.
+        before: the CALLs sent before the oldest of the frames, if older ones are no longer kept.
+        behaviour: the system's choices where the specification leaves one.
     """
     judge = _Judge(command_timeout, before, Model16(behaviour))
     for frame in frames:
@@ -188,7 +188,7 @@ class _Judge:
             self._note(frame, f"answers {frame.message_id}, which was not sent")
 
     def _check_values(self, call: Frame | None, answer: Frame) -> None:
-        """What a valid answer says has to be possible; the CALL may be no longer kept."""
+        """Check that the content of a valid answer is possible; the CALL may no longer be kept."""
         if (
             call is None
             or call.action is None

@@ -1,4 +1,4 @@
-"""A fleet that goes on charging: it reconnects, and sends again what was not answered."""
+"""A fleet that keeps charging: it reconnects, and retries unanswered messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 @dataclass(slots=True)
 class FleetReport:
-    """What became of the messages of a fleet.
+    """The outcome of the messages of a fleet.
 
     Attributes:
         sent: messages, each counted once however often it was sent.
@@ -52,7 +52,7 @@ class FleetReport:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first of what is wrong."""
+        """The outcome in one line, with the first problem."""
         refused = ", ".join(f"{count} refused with {code}" for code, count in sorted(self.refused.items()))
         text = (
             f"{self.answered} of {counted(self.sent, 'message')} of the fleet answered"
@@ -70,7 +70,7 @@ class Fleet:
 
     Args:
         points: the charge points, connected or not.
-        seed: decides what each says.
+        seed: of the random messages.
         limit: the longest wait for an answer and for a connection, in seconds.
         pause: between an answer and the next CALL of a charge point, in seconds.
     """
@@ -103,13 +103,13 @@ class Fleet:
             await asyncio.sleep(FIRST_PAUSE)
 
     async def stop(self) -> FleetReport:
-        """Have each charge point end the message that it is at; returns what became of all of them."""
+        """Let each charge point finish its current message; returns the outcome of all messages."""
         self._stopping.set()
         await asyncio.gather(*self._tasks)
         return self.report
 
     async def abandon(self) -> None:
-        """End at once, whatever is outstanding."""
+        """End at once; outstanding messages are dropped."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -140,7 +140,7 @@ class Fleet:
                 answer = await point.call(action, payload, limit=self._limit, message_id=message_id)
             except NotConnected:
                 if self._stopping.is_set():
-                    return None  # nobody knows whether it was applied; the model goes on with both
+                    return None  # of unknown outcome; the model follows both
                 continue
             except NoAnswer as late:
                 self.report.unanswered.append(str(late))

@@ -1,4 +1,4 @@
-"""Files of invalid frames, and what becomes of each of them on a real connection.
+"""Files of invalid frames, and the outcome of each on a real connection.
 
     {"description": "...", "cases": [
         {"id": "call-2-elements", "title": "A CALL without action and payload.", "kind": "elements",
@@ -44,7 +44,7 @@ MOST_UNANSWERED = 3
 """After so many valid messages without an answer, a charge point gives up: each costs the whole time limit."""
 NOT_SENT = f"nothing: it was not sent, since {MOST_UNANSWERED} messages before went unanswered"
 ROOM = 240
-"""Characters for what went wrong in a summary."""
+"""Maximum number of characters of the problems in a summary."""
 GENERATED = "generated"
 """The kind of generated frames."""
 GENERATED_FOR = "GENERATED"
@@ -60,7 +60,7 @@ class FrameCase:
 
     Attributes:
         id: the name of the case, unique in its file.
-        title: what is wrong, as a sentence.
+        title: the error of the frame, as a sentence.
         kind: the group that it belongs to.
         reason: why that has to become of it, for people.
         form: which of the six forms it has.
@@ -92,7 +92,7 @@ class FrameCase:
         return self.id
 
     def expected(self) -> str:
-        """What has to become of it, in words."""
+        """The expected outcome, in words."""
         ways = [f"the CALLERROR {self.code} to {self.answer_id}"] if self.code is not None else []
         if self.closed:
             ways.append(f"a close with {' or '.join(map(str, self.closed))}")
@@ -103,13 +103,13 @@ class FrameCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
-    """What became of a frame.
+    """The outcome of a frame.
 
     Attributes:
         case: the frame.
-        seen: what was seen, in words.
-        why: how the system explains it, in words; empty where it says nothing.
-        right: whether it is what the case expects (the strict oracle).
+        seen: the observed outcome, in words.
+        why: the explanation of the system, in words; empty without one.
+        right: whether it is the expected outcome of the case (the strict oracle).
         tolerable: whether it is at least no acceptance: any CALLERROR, any close, or nothing (the tolerant oracle).
         answered_behind: whether the next valid message was answered.
     """
@@ -127,7 +127,7 @@ class Reaction:
 
     @property
     def difference(self) -> str:
-        """What was expected and what was seen."""
+        """The expected and the actual outcome."""
         behind = "" if self.answered_behind else ", and the next message was not answered"
         return f"expected {self.case.expected()}, seen {self.seen}{behind}"
 
@@ -139,7 +139,7 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReport:
-    """What became of all the frames.
+    """The outcome of all frames.
 
     Attributes:
         reactions: one for each frame.
@@ -190,14 +190,14 @@ class FrameReport:
         alike: defaultdict[str, list[Reaction]] = defaultdict(list)
         for each in self.wrong:
             alike[each.kind].append(each)
-        # What was not sent at all is a consequence of the others.
+        # A frame that was not sent is a consequence of the others.
         ways = sorted(alike.values(), key=lambda way: (way[0].seen == NOT_SENT, -len(way)))
         shown = [f"{_names([each.case for each in way])}: {way[0].difference}" for way in ways]
         return f"{text}. {examples(shown, room=ROOM)}" if shown else text
 
 
 def _names(cases: Sequence[FrameCase]) -> str:
-    """The first of them, and what is wrong with it where its id does not say; and how many more."""
+    """The id of the first frame, its title if it is generated, and the number of the others."""
     first = cases[0]
     what = f" ({shortened(first.title.removesuffix('.'), 60)})" if first.kind == GENERATED else ""
     return f"{first.id}{what}" + (f" and {len(cases) - 1} more" if len(cases) > 1 else "")
@@ -223,7 +223,7 @@ def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
         raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
     cases = [_Reader(file, number, data).case() for number, data in enumerate(document["cases"], start=1)]
     if twice := [case.id for number, case in enumerate(cases) if case.id in {other.id for other in cases[:number]}]:
-        raise UsageError(f"{file}: case '{twice[0]}': field 'id' stands twice in the file.")
+        raise UsageError(f"{file}: case '{twice[0]}': field 'id' occurs twice in the file.")
     chosen = [case for case in cases if kind in (None, case.kind)]
     if not chosen:
         there = ", ".join(sorted({case.kind for case in cases}))
@@ -339,12 +339,13 @@ def generated_frames(
 ) -> list[FrameCase]:
     """Invalid frames made by chance: valid messages broken in one place, as on the queue.
 
-    What is wrong inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. What
-    is wrong with the envelope itself is sent as it is: on a WebSocket an object is no message, whatever is in it.
+    An error inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. A case
+    with
+    an error in the envelope itself is sent as it is: on a WebSocket, an object is never a message.
 
     Args:
         count: how many.
-        seed: what they are made from.
+        seed: of the random choices.
         ids: gives the message ids.
         max_message_bytes: the size limit of the system under test; some frames are just above it.
         version: the OCPP version; 1.6 if not given.
@@ -410,9 +411,9 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
 
 
 async def send_frames(points: Sequence[ChargePoint], cases: Sequence[FrameCase], *, limit: float) -> FrameReport:
-    """Send the frames, the charge points taking turns, all at the same time, and see what becomes of each.
+    """Send the frames, distributed over the charge points, at the same time, and record the outcome of each.
 
-    Behind each, a Heartbeat is sent, after a new connection if it was closed. What comes before its answer belongs to
+    After each, a Heartbeat is sent, on a new connection if the old one was closed. Frames before its answer belong to
     the frame: the messages of one charge point are answered in order.
 
     Args:
@@ -479,7 +480,7 @@ async def _send(point: ChargePoint, case: FrameCase, limit: float) -> Reaction:
         code = None
         received = [frame for frame in received if frame.message_id != behind]
     if behind is None:
-        await point.disconnect()  # what is wrong with this connection is not to be blamed on the next frame
+        await point.disconnect()  # an error of this connection must not count against the next frame
     return _judge(case, received, code, answered_behind=behind is not None)
 
 

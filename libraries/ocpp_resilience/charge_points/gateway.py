@@ -1,4 +1,4 @@
-"""Where charge points connect: address, path, subprotocol, credentials, certificate."""
+"""Connection settings of charge points: address, path, subprotocol, credentials, certificate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TlsVersion(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """What a connection is made with beyond the address.
+    """Options of a connection besides its address.
 
     Attributes:
         password: for Basic authentication (OCPP security profile 1); `None` sends none.
@@ -71,7 +71,7 @@ class Gateway:
         self.target = target
 
     def url_of(self, charge_point_id: str) -> str:
-        """Where this charge point connects."""
+        """The URL to which this charge point connects."""
         return self.url + self.target.gateway_path(charge_point_id)
 
     async def open(self, charge_point_id: str, login: Login, *, limit: float) -> ClientConnection:
@@ -80,7 +80,7 @@ class Gateway:
         Nothing is pinged, compressed or limited on this side, and proxies are not used.
 
         Args:
-            charge_point_id: who connects.
+            charge_point_id: the charge point.
             login: how.
             limit: the longest wait, in seconds.
 
@@ -143,7 +143,7 @@ def _context(login: Login) -> ssl.SSLContext:
         except OSError as error:
             raise UsageError(f"{login.certificate} holds no certificate with its key ({error}).") from None
     if login.tls is not None:
-        # What OpenSSL takes for unsafe has to be allowed before it can be offered.
+        # Versions that OpenSSL considers unsafe must be allowed before they can be offered.
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             context.minimum_version = context.maximum_version = ssl.TLSVersion[login.tls.value]

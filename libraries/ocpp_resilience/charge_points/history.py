@@ -1,4 +1,4 @@
-"""What charge points sent over their WebSockets and what became of it, as a model of the protocol takes it."""
+"""The messages of charge points on their WebSockets and their outcomes, as input for a model of the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PointHistory:
 
     Args:
         points: the charge points.
-        behaviour: what the system does where the specification leaves a choice.
+        behaviour: the system's choices where the specification leaves one.
     """
 
     def __init__(self, points: Sequence[ChargePoint], behaviour: Behaviour | None = None) -> None:
@@ -31,7 +31,7 @@ class PointHistory:
         self.model = Model16(behaviour)
 
     def settle(self) -> list[str]:
-        """Give the model everything up to now; returns what is wrong with the answers."""
+        """Feed the model with all frames up to now; returns the wrong answers."""
         self.model = Model16(self._behaviour)
         problems: list[str] = []
         ids = [point.id for point in self._points]

@@ -30,7 +30,7 @@ class Session:
     Attributes:
         charge_point: whose it was.
         connector: the number of the connector.
-        id_tag: who charged.
+        id_tag: the id tag of the driver.
         transaction_id: the id that the server gave.
         meter_start: the meter at the start, in Wh.
         meter_stop: the meter at the end, in Wh.
@@ -50,7 +50,7 @@ class Session:
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """What became of messages that many charge points sent.
+    """The outcome of messages of many charge points.
 
     Attributes:
         sent: how many messages were sent.
@@ -58,7 +58,7 @@ class Exchange:
         refused: how many were answered with a CALLERROR.
         unanswered: how many got no answer.
         codes: how many CALLERRORs had which code.
-        problems: what went wrong, for each message that was not answered with a valid CALLRESULT.
+        problems: one for each message without a valid CALLRESULT.
         seconds: how long all of it took.
         rate: answers per second.
         median: half of the answers came within so many milliseconds.
@@ -131,7 +131,7 @@ async def together(
 
     Args:
         points: the charge points.
-        act: what each does.
+        act: the action of each.
         at_once: so many at a time at most.
 
     Raises:
@@ -150,7 +150,7 @@ async def together(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(point)) for point in points]
     except* UsageError as refused:
-        # What cannot be used is the same for all of them.
+        # A usage error is the same for all of them.
         raise refused.exceptions[0] from None
     return [task.result() for task in tasks]
 
@@ -159,7 +159,7 @@ def all_succeeded(results: Sequence[T | ExpectationFailed], what: str) -> list[T
     """The results, if none of them is a failure.
 
     Raises:
-        ExpectationFailed: some are; says how many, and shows the first of them.
+        ExpectationFailed: some are; the message says how many, and shows the first of them.
     """
     failures = [result for result in results if isinstance(result, ExpectationFailed)]
     if failures:
@@ -235,11 +235,11 @@ async def charge(
     """A whole charging session: boot, authorize, start, meter values, stop, and the status messages in between.
 
     Args:
-        point: who charges.
+        point: the charge point.
         connector: the number of the connector.
-        id_tag: who charges.
+        id_tag: the id tag of the driver.
         meter_start: the meter at the start, in Wh.
-        energy: what is charged, in Wh.
+        energy: energy of the session, in Wh.
         meter_values: how many MeterValues are sent.
         boot: whether it begins with a BootNotification.
         limit: the longest wait for each answer, in seconds.
@@ -324,7 +324,7 @@ class ChargePoints:
             return found
         names = [f"'{name}'" for name in self._points]
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        known = f"there is only {shown}" if names else "`Connect Charge Point` makes one"
+        known = f"there is only {shown}" if names else "call `Connect Charge Point` first"
         raise UsageError(f"There is no charge point '{alias}'; {known}.")
 
     def add(self, points: Mapping[str, ChargePoint]) -> None:

@@ -36,9 +36,9 @@ from ocpp_resilience.waiting import in_words
 KEPT_FRAMES = 10_000
 """So many frames of a charge point are kept, the newest."""
 CLOSING_SECONDS = 1.5
-"""What a closing handshake may take."""
+"""Time limit in seconds of a closing handshake."""
 OBEYING_SECONDS = 30.0
-"""How long a charge point that obeys a command waits for the answer to the message that it sends then."""
+"""Maximum time to wait for the answer to a message that a charge point sends to obey a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Answer:
         description: the description of a CALLERROR.
         details: the details of a CALLERROR.
         seconds: from sending the CALL until the answer was there.
-        problems: what the protocol does not allow in the payload of a CALLRESULT.
+        problems: violations of the protocol in the payload of a CALLRESULT.
     """
 
     charge_point: str
@@ -102,7 +102,7 @@ class ChargePoint:
 
     Attributes:
         behaviour: its configuration and how it answers commands.
-        frames: what it sent and received, oldest first; the newest 10,000.
+        frames: sent and received frames, oldest first; the newest 10,000.
         before_frames: the CALLs of the oldest kept frame's connection that are older than it, and not answered yet.
         ends: how its connections ended, oldest first.
         ghosts: connections that it has left behind without ending them, oldest first.
@@ -153,7 +153,7 @@ class ChargePoint:
         return self._frames
 
     def state(self) -> str:
-        """What its connection is like, in words that follow its name."""
+        """The state of its connection, as words that follow its name."""
         if self.connected:
             return "is connected"
         if not self.ends:
@@ -161,7 +161,7 @@ class ChargePoint:
         return f"is not connected: the connection was ended {self.ends[-1]}"
 
     def connection_seconds(self) -> float:
-        """How long the last connection lasted, or has lasted up to now; 0 before the first."""
+        """Duration in seconds of the current or the last connection; 0 before the first."""
         if self.connected_at is None:
             return 0.0
         return (time.monotonic() if self.connected else self.ends[-1].at) - self.connected_at
@@ -187,7 +187,7 @@ class ChargePoint:
     # ---------------------------------------------------------------- the connection
 
     async def connect(self, *, limit: float) -> None:
-        """Connect; what went over earlier connections is kept.
+        """Connect; the frames of earlier connections are kept.
 
         Raises:
             ConnectFailed: the gateway did not accept it.
@@ -222,9 +222,9 @@ class ChargePoint:
         await self._ended()
 
     async def reconnect_as_ghost(self, *, limit: float) -> Ghost:
-        """Connect again and leave the older connection open, as after a power failure that nobody has noticed.
+        """Connect again and leave the older connection open, as after a power failure that no side has noticed.
 
-        Whatever waits for an answer over the older connection fails; commands that come over it are not answered.
+        Callers that wait for an answer over the older connection fail; commands over it are not answered.
 
         Args:
             limit: the longest wait for the newer connection, in seconds.
@@ -282,7 +282,7 @@ class ChargePoint:
             self._closed(socket)
 
     def _ghost(self, socket: ClientConnection) -> Ghost | None:
-        """What became of a connection that was left behind; `None` for the one in use."""
+        """The end of a connection that was left behind; `None` for the one in use."""
         if socket is self._socket:
             return None
         return next((ghost for ghost in self.ghosts if ghost.socket is socket), None)
@@ -310,7 +310,7 @@ class ChargePoint:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(NotConnected(why))
-                # The caller that waits takes it; where none does any more, nobody has to be told.
+                # The waiting caller gets it; without one, the answer is late and ignored.
                 future.exception()
 
     # ---------------------------------------------------------------- its own messages
@@ -413,7 +413,7 @@ class ChargePoint:
         return await self.call(action, payload, limit=limit, message_id=None if new_message_id else message_id)
 
     async def send(self, data: str | bytes) -> Frame:
-        """Send a frame as it is, whatever is outstanding: text as a text frame, bytes as a binary one.
+        """Send a frame unchanged, also while a CALL is outstanding: text as a text frame, bytes as a binary one.
 
         Raises:
             NotConnected: there is no connection.
@@ -520,7 +520,8 @@ class ChargePoint:
                     await self._obey(action, payload)
 
     async def _obey(self, action: str, payload: Mapping[str, Any]) -> None:
-        """Do what was accepted (OCPP 1.6 sections 5.11, 5.12, 5.14 and 5.17); there is nothing to do for the others."""
+        """Carry out an accepted command (OCPP 1.6 sections 5.11, 5.12, 5.14 and 5.17); other commands need no
+        action."""
         message: tuple[str, dict[str, Any]] | None = None
         if action == "TriggerMessage":
             requested = str(payload.get("requestedMessage"))

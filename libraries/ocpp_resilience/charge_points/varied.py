@@ -1,4 +1,4 @@
-"""Charging sessions that are unlike each other, and sessions whose messages are sent again."""
+"""Charging sessions that differ from each other, and sessions with repeated messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ocpp_resilience.text import counted, examples
 
 @dataclass(slots=True)
 class RepeatedSessions:
-    """What became of messages that were sent again.
+    """The outcome of repeated messages.
 
     Attributes:
         sent_again: how many.
@@ -30,7 +30,7 @@ class RepeatedSessions:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first of what is wrong."""
+        """The outcome in one line, with the first problem."""
         text = f"{counted(self.sent_again, 'message')} sent again, {len(self.other_answers)} answered otherwise"
         return f"{text}; for example {examples(self.other_answers)}" if self.other_answers else text
 
@@ -40,8 +40,8 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
 
     Args:
         points: the charge points.
-        rounds: how many times each says something.
-        seed: decides what each says.
+        rounds: number of messages of each.
+        seed: of the random messages.
         limit: the longest wait for each answer, in seconds.
     """
     chance, neighbours = random.Random(seed), Neighbours()  # noqa: S311 - has to be repeatable
@@ -112,7 +112,7 @@ async def _repeat_session(point: ChargePoint, whole: RepeatedSessions, limit: fl
         await again("MeterValues", {"connectorId": 1, "transactionId": transaction, "meterValue": [value]})
     stop = {"transactionId": transaction, "idTag": "TEST-TAG", "meterStop": 2000, "timestamp": rfc3339()}
     await again("StopTransaction", stop)
-    # What was lost on the way may come again when all is over.
+    # A lost message may arrive again after the end.
     late = await point.call("StartTransaction", start, limit=limit)
     whole.sent_again += 1
     if late.accepted().get("transactionId") != transaction:

@@ -26,7 +26,7 @@ MOST_CONNECTING = 100
 """Connections that are made at the same moment: more than fit into a server's backlog would be tried again late."""
 
 MARGIN_SECONDS = 15.0
-"""How long after a command's own timeout the system may take before the client gives up."""
+"""Seconds that the client waits beyond a command's own timeout before it gives up."""
 
 
 TIMED_OUT = 408
@@ -34,12 +34,12 @@ TIMED_OUT = 408
 
 @dataclass(eq=False, kw_only=True)
 class Command:
-    """One command and what became of it.
+    """One command and its outcome.
 
     Attributes:
-        charge_point: whom it is for.
+        charge_point: the recipient.
         action: the OCPP action.
-        mark: the text by which its answer is told from others; `None` where the action has no room for one.
+        mark: the text that identifies its answer; `None` if the action has no field for one.
         timeout: how long the system was asked to wait for the answer, in seconds; `None` leaves it to the system.
         method: the HTTP method.
         path: the HTTP path.
@@ -47,13 +47,13 @@ class Command:
         body: the JSON body.
         echo: where the answer carries the mark.
         status: the HTTP status; `None` while there is none.
-        success: what the answer's `success` says.
+        success: the field `success` of the response.
         reason: why it failed, in the system's words.
-        data: what the charge point answered.
+        data: the charge point's answer.
         problem: why there was no HTTP answer.
         connected: whether the system could be asked at all.
         seconds: from sending until the caller had the answer.
-        done: whether the caller has been told something.
+        done: whether the caller has a response.
     """
 
     charge_point: str
@@ -130,37 +130,37 @@ class Commands:
 
     @property
     def count(self) -> int:
-        """How many."""
+        """Number of commands."""
         return len(self._commands)
 
     @property
     def done(self) -> int:
-        """How many callers have been told something."""
+        """Number of callers with a response."""
         return sum(each.done for each in self._commands)
 
     @property
     def waiting(self) -> int:
-        """How many have not."""
+        """Number of callers without a response."""
         return self.count - self.done
 
     @property
     def answered(self) -> int:
-        """How many got an answer of the charge point."""
+        """Number of commands that a charge point's answer ended."""
         return sum(each.answered for each in self._commands)
 
     @property
     def own_answers(self) -> int:
-        """How many got the answer to their very own command."""
+        """Number of callers that got the answer to their own command."""
         return sum(each.own_answer for each in self._commands)
 
     @property
     def mixed_up(self) -> int:
-        """How many got the answer to another command."""
+        """Number of callers that got the answer to another command."""
         return self.answered - self.own_answers
 
     @property
     def percent_answered(self) -> float:
-        """How many got their own answer, in percent."""
+        """Percentage of callers that got their own answer."""
         return 100 * self.own_answers / self.count if self.count else 100.0
 
     @property
@@ -180,12 +180,12 @@ class Commands:
 
     @property
     def charge_points(self) -> list[str]:
-        """Whom they are for, each once, in order."""
+        """The charge points that the commands are for, each once, in order."""
         return list(dict.fromkeys(each.charge_point for each in self._commands))
 
     @property
     def summary(self) -> str:
-        """One line: how many of which outcome, and an example of what is not an own answer."""
+        """One line: the number of commands by outcome, and an example that did not get its own answer."""
         told = ", ".join(
             f"{count} x {f'HTTP {status}' if status else 'no answer'}"
             for status, count in sorted(self.statuses.items(), key=lambda entry: entry[0] or 0)
@@ -207,7 +207,7 @@ class CommandClient:
 
     Args:
         url: the base of the HTTP API, without a slash at the end.
-        target: what the requests look like.
+        target: the format of the requests.
         token: the API token; empty for none.
         run: a text that no other run uses; marks begin with it.
     """
@@ -228,7 +228,7 @@ class CommandClient:
 
         Args:
             action: the OCPP action.
-            charge_point: whom it is for.
+            charge_point: the recipient.
             timeout: how long the system is to wait for the answer, in seconds; `None` leaves it to the system.
             fields: the fields of the command.
 
@@ -272,7 +272,7 @@ class CommandClient:
         return requests[action]
 
     def start(self, commands: Iterable[Command]) -> Commands:
-        """Send commands at the same time and do not wait; each learns by itself what became of it."""
+        """Send commands at the same time without waiting; each records its own outcome."""
         batch = Commands(commands)
         batch.future = background.start(self._send_all, batch)
         self._running = [*self.running, batch]
@@ -282,7 +282,7 @@ class CommandClient:
         """Wait until every caller of `batch` was told something.
 
         Raises:
-            WaitTimeout: some were not; says which.
+            WaitTimeout: some were not; the message names it.
         """
 
         def failure() -> str:
@@ -312,11 +312,11 @@ class CommandClient:
                     command.problem, command.done = "the caller went away", True
 
     def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-        """A session to the system over this connector, with the token; whoever makes it closes it."""
+        """An HTTP session over this connector, with the token; the caller closes it."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        # What is set in the environment of the test run (a proxy) has no say here.
+        # Settings in the environment of the test run (a proxy) are ignored.
         session = aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False)
-        # A GET whose connection broke is sent a second time otherwise: the charge point would get two commands. aiohttp
+        # Otherwise a GET is repeated after a broken connection, and the charge point would get two commands. aiohttp
         # has no public setting for that.
         session._retry_connection = False  # noqa: SLF001
         return session
@@ -358,7 +358,7 @@ class CommandClient:
 
     @property
     def running(self) -> list[Commands]:
-        """What was started together and has callers that still wait."""
+        """Commands that were started together, with waiting callers."""
         return [each for each in self._running if each.waiting]
 
     def abandon(self, batch: Commands) -> None:
@@ -368,12 +368,12 @@ class CommandClient:
             UsageError: it was not started here.
         """
         if batch.future is None:
-            raise UsageError("Only what was started together can be abandoned together.")
+            raise UsageError("Only commands of one `Start Commands` can be abandoned together.")
         batch.future.cancel()
         self.collect(batch, timeout=5)
 
     def close(self) -> None:
-        """Break off what still waits and close the connections."""
+        """Cancel waiting commands and close the connections."""
         for batch in self._running:
             if batch.future is not None and not batch.future.done():
                 batch.future.cancel()

@@ -1,7 +1,7 @@
 """The requirements of the suites and their thresholds: the loader of `resources/requirements.yaml`, and a check.
 
-`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and says which tests
-carry no requirement, which tags name an unknown one and, with `--complete`, which requirements have no test.
+`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and lists tests
+without a requirement, tags with an unknown one and, with `--complete`, requirements without a test.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LENGTHS_OF_TIME = {"ms": 0.001, "s": 1.0, "min": 60.0}
 """Units of time, each with its length in seconds."""
 
 MOST_RUNS = 10
-"""How many times a release runs the tests of a requirement at most."""
+"""Maximum number of repetitions of a requirement's tests in a release."""
 
 UNITS = frozenset({*LENGTHS_OF_TIME, "KB", "MB", "MiB", "%", "msg/s", "x", "HTTP status"})
 """Units that need no listing under `counted`."""
@@ -54,14 +54,14 @@ class UnknownRequirement(UsageError):
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a measured value has to keep.
+    """The condition on a measured value.
 
     Attributes:
         comparison: how the measured value has to stand to `value`.
         value: the limit, in `unit`.
-        unit: the unit of the limit and of what is compared with it.
-        statistic: what is compared when there are many samples.
-        measures: what was measured, in words.
+        unit: the unit of the limit and of the measured value.
+        statistic: the statistic that is compared when there are many samples.
+        measures: the measured quantity, in words.
     """
 
     comparison: Comparison
@@ -118,7 +118,8 @@ class Judgement:
 
     @property
     def margin(self) -> float:
-        """How far the measured value is on the good side of the limit, in the threshold's unit; below 0 when missed."""
+        """Distance of the measured value from the limit on the good side, in the threshold's unit; negative if
+        missed."""
         measured, limit = self.measured, self.threshold.value
         match self.threshold.comparison:
             case "<" | "<=":
@@ -158,7 +159,7 @@ class Judgement:
 
 
 class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One requirement: what has to hold, and the thresholds that decide it.
+    """One requirement: its text, and the thresholds that decide it.
 
     Attributes:
         id: for example `R13.3`.
@@ -235,7 +236,7 @@ def in_unit(measured: float | timedelta, unit: str) -> float:
     if isinstance(measured, timedelta):
         if unit not in LENGTHS_OF_TIME:
             raise UsageError(f"A length of time ({measured}) cannot be given in '{unit}'. Give a number of {unit}.")
-        # Microseconds are the resolution of a timedelta; the rest is what binary fractions add.
+        # Microseconds are the resolution of a timedelta; smaller parts come from binary fractions.
         return _plain(round(measured.total_seconds() / LENGTHS_OF_TIME[unit], 9))
     if isinstance(measured, bool) or not isinstance(measured, int | float) or not math.isfinite(measured):
         raise UsageError(f"A measured value has to be a finite number or a length of time, not {measured!r}.")
@@ -337,7 +338,7 @@ def _threshold(name: object, entry: object, where: str, units: frozenset[str]) -
             f"{where}: field 'unit': unknown unit '{threshold.unit}'; allowed: {', '.join(sorted(units))}."
         )
     if not threshold.measures.strip():
-        raise RequirementsFileError(f"{where}: field 'measures': expected what was measured, in words.")
+        raise RequirementsFileError(f"{where}: field 'measures': expected the measured quantity, in words.")
     return threshold
 
 
@@ -371,11 +372,11 @@ def _on_one_line(error: object) -> str:
 
 @dataclass
 class Coverage:
-    """What the tags of the suites say about the requirements.
+    """The result of checking the tags of the suites against the requirements.
 
     Attributes:
         tests: the number of tests of each known requirement.
-        problems: one line for each thing that is wrong, with the file and line of the test.
+        problems: one line for each problem, with the file and line of the test.
     """
 
     tests: Counter[str]

@@ -29,7 +29,7 @@ PROOF_LIMIT = 5.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of one request.
+    """The result of one request.
 
     Attributes:
         what: `reply`, `silence`, `closed`, `reset`, `refused`.
@@ -55,7 +55,7 @@ class Seen:
 
 
 class Address(abc.ABC):
-    """Where something is that a fault proxy stands before.
+    """The service behind a fault proxy.
 
     Args:
         url: its URL.
@@ -99,12 +99,12 @@ class Address(abc.ABC):
             host: where to connect.
             port: where to connect.
             limit: seconds without an answer that count as silence.
-            count: told of each connection (1), and when it did not come about (-1): no probe is taken for a client.
+            count: called with 1 for each connection and -1 for one that failed, so that no probe is taken for a client.
         """
 
 
 class RedisAddress(Address):
-    """Where a Redis is.
+    """A Redis as the service behind a fault proxy.
 
     Args:
         url: its URL.
@@ -206,7 +206,7 @@ def redis_address(url: str) -> RedisAddress:
 
 
 class GatewayAddress(Address):
-    """Where a gateway listens for WebSocket connections.
+    """A gateway as the service behind a fault proxy: it listens for WebSocket connections.
 
     Raises:
         UsageError: the URL is not of the form ws://host:port/path.
@@ -232,8 +232,8 @@ class Probe(abc.ABC):
         host: where to connect.
         port: where to connect.
         limit: seconds without an answer that count as silence.
-        count: told of each connection (1), and when it did not come about (-1), so that no probe is taken for a client.
-        secure: with it, TLS is spoken.
+        count: called with 1 for each connection and -1 for one that failed, so that no probe is taken for a client.
+        secure: the context of TLS; none for a plain connection.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class Probe(abc.ABC):
 
     @abc.abstractmethod
     def echo(self, size: int, limit: float | None = None) -> Seen:
-        """A request whose reply has at least `size` bytes, where the size of a reply can be chosen."""
+        """Send a request whose reply has at least `size` bytes, if the service has such a request."""
 
     def settle(self) -> None:  # noqa: B027 - a request may end it
         """Use the connection once, if a request does not end it: both of its ends are there then."""
@@ -383,7 +383,7 @@ class GatewayProbe(Probe):
 def look(
     address: Address, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
 ) -> Seen:
-    """PING, or whatever is the shortest request there, on a connection of its own."""
+    """Send PING, or the shortest request of the service, on a connection of its own."""
     return once(lambda: address.probe(host, port, limit=limit, count=count), lambda probe: probe.ping())
 
 

@@ -1,9 +1,9 @@
-"""Judging a history: what was lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
+"""Judges a history: messages lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
 
-The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: what the
-system acknowledged has to come out, nothing may come out that was not put in, nothing twice, and what nobody knows may
-be either. The order in which the charge points' files are given does not matter; the order of lines within one file
-does.
+The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: an
+acknowledged message must have its outcome, no other outcome may appear, none twice, and a message of unknown state may
+have it or not. The order in which the charge points' files are given does not matter; the order of lines within one
+file does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXAMPLES = 3
 
 
 class Verdict(StrEnum):
-    """What the history shows."""
+    """The verdict on a history."""
 
     CLEAN = "clean"
     VIOLATED = "violated"
@@ -59,15 +59,14 @@ class LedgerReport:
         failed: refused, or certainly not sent.
         undecided: outcome unknown, and no trace of them: allowed.
         recovered: outcome unknown, but they did arrive: allowed.
-        lost: acknowledged, and what they had to come to is missing.
+        lost: acknowledged messages without their required outcome.
         unexpected: answers and effects that belong to no message.
         duplicated: messages with more than one answer or more than one effect.
         reordered: messages that were answered after a later one of their charge point.
         refused_and_applied: messages that the system refused and acted on nevertheless.
         invalid: messages whose answer OCPP-J or the response schemas forbid, and answers that cannot be read.
-        open_ended: what was not looked for: writers that did not say that they had looked for everything (a killed
-            run), or effects without anybody who looked at the state. Nothing of that counts as lost, and the verdict
-            can't be `clean`.
+        open_ended: parts that were not looked for: writers without an `end` (a killed run), or effects without an
+            observer of the state. Nothing of that counts as lost, and the verdict can't be `clean`.
         seeds: the seeds in the files.
     """
 
@@ -148,8 +147,8 @@ class LedgerReport:
 class Checker:
     """Takes in records one by one and judges them at the end.
 
-    Records of one message may stand in several files (the sender's and the observer's); what is seen of a message
-    may come before its `invoke` in that case.
+    Records of one message may stand in several files (the sender's and the observer's); observations of a message may
+    come before its `invoke` in that case.
     """
 
     def __init__(self) -> None:
@@ -197,7 +196,7 @@ class Checker:
         elif message.outcome in {Op.OK, Op.FAIL} and record.op is not message.outcome:
             raise LedgerError(where, 0, f"{message} is '{record.op}', but was '{message.outcome}' before.")
         else:
-            # What was unknown at first may become known.
+            # An unknown outcome may become known later.
             message.outcome, message.reason = record.op, record.what
 
     def _invoke(self, key: tuple[str, str], record: Record) -> None:
@@ -214,11 +213,11 @@ class Checker:
             _see(message, early)
 
     def _looked_for(self, message: Entry) -> bool:
-        """Whether anybody has looked for traces of what went this way."""
+        """Whether effects of messages on this path were looked for."""
         return None in self._observed or message.via in self._observed
 
     def report(self) -> LedgerReport:
-        """Judge what was taken in so far."""
+        """Judge the records so far."""
         self._observed.update(each.via for each in self._messages.values() if each.effects)
         report = LedgerReport(seeds=self._seeds)
         report.open_ended = [f"the writer that began at {where} did not end" for where in self._open.values()]

@@ -15,7 +15,7 @@ FORMAT = 1
 
 
 class LedgerError(UsageError):
-    """A ledger file that cannot be judged; the message names file, line and what is wrong.
+    """A ledger file that cannot be judged; the message names file, line and reason.
 
     Attributes:
         file: the file.
@@ -29,10 +29,10 @@ class LedgerError(UsageError):
 
 
 class Op(StrEnum):
-    """What a record is about.
+    """Kinds of records.
 
     The first four are the life of one message as its sender knows it, as in Jepsen's histories: it is invoked, and then
-    it is acknowledged, has failed, or nobody knows. The others are what was seen of it afterwards.
+    it is acknowledged, has failed, or its state is unknown. The others are later observations of it.
     """
 
     BEGIN = "begin"
@@ -54,7 +54,7 @@ class Op(StrEnum):
 
 
 class Expect(StrEnum):
-    """What an acknowledged message has to come to."""
+    """Required outcomes of an acknowledged message."""
 
     ANSWER = "answer"
     EFFECT = "effect"
@@ -65,23 +65,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the file.
 
     Attributes:
-        op: what happened.
+        op: the kind of record.
         t: when, in seconds since 1970, by the writer's clock.
         cp: charge point id.
         id: message id; with `cp` it names the message.
         seq: the message's place among those of its charge point that have to keep their order; `None` where order
             does not matter (commands).
         action: OCPP action, for people.
-        via: the way that it went: `queue`, `websocket` or `command`; of a `begin` that looks for traces: of what went
-            which way, all of it where left out.
-        expect: what it has to come to once it is acknowledged; of a `begin`: `effect` if this writer looks for traces
-            in the state.
+        via: the transport of the message: `queue`, `websocket` or `command`; in a `begin` that looks for traces, the
+            transports looked at, all if left out.
+        expect: the required outcome once it is acknowledged; of a `begin`: `effect` if this writer looks for traces in
+            the state.
         kind: of an answer: `result`, `error`, or `invalid` for one that OCPP-J or the schemas forbid.
-        what: of an effect: what was found, for example `transaction 17`; of an error answer its code; of an
-            invalid answer what is wrong with it; of a failure or an unknown outcome the reason.
-        writer: of a `begin` and an `end`: who writes, so that each end belongs to its beginning.
+        what: of an effect the trace, for example `transaction 17`; of an error answer its code; of an invalid answer
+            its error; of a failure or an unknown outcome the reason.
+        writer: of a `begin` and an `end`: the name of the writer, which connects the two.
         format: of a `begin`: version of the file format.
-        seed: of a `begin`: the seed of whatever chance there is in the run.
+        seed: of a `begin`: the seed of the run's random choices.
     """
 
     op: Op
@@ -111,8 +111,8 @@ def encode(record: Record) -> bytes:
 def read(path: Path | str) -> Iterator[tuple[str, Record]]:
     """The records of a file, each with `file, line n` for messages.
 
-    A last line without its end was cut off when the writer was killed; it is left out, since what it would have said
-    may not have happened.
+    A last line without its end was cut off when the writer was killed; it is left out, since its event may not have
+    happened.
 
     Raises:
         LedgerError: the file cannot be read, or a line is no record.

@@ -62,7 +62,7 @@ class LoadChargePoint(Actor):
 
     Args:
         crew: the others.
-        network: what its connection shares with theirs.
+        network: the state shared by the connections.
         number: its number within the whole fleet.
         cp: its id.
         prefix: the beginning of its message ids, which no other run has.
@@ -119,7 +119,7 @@ class LoadChargePoint(Actor):
 
     @property
     def oldest_due(self) -> float | None:
-        """When the oldest message was due that was not sent yet."""
+        """The due time of the oldest unsent message."""
         return self._backlog[0] if self._backlog else None
 
     @property
@@ -128,7 +128,7 @@ class LoadChargePoint(Actor):
         return self.finished or (self._outstanding is None and not self.connection.there)
 
     def begin(self) -> None:
-        """Have the script say what comes first."""
+        """Ask the script for its first message."""
         self._advance(None, first=True)
 
     def arrival(self, due: float, at: float) -> None:
@@ -151,7 +151,7 @@ class LoadChargePoint(Actor):
             self._fire(self._backlog.popleft(), at)
 
     def drop_overdue(self) -> None:
-        """What is due and was not sent will not be."""
+        """Drop messages that are due but unsent."""
         if self._backlog:
             self._recorder.failures["not sent"] += len(self._backlog)
             self._backlog.clear()
@@ -190,7 +190,7 @@ class LoadChargePoint(Actor):
     # --- what the connection says
 
     def connection_lost(self) -> None:
-        """What was outstanding has no known outcome."""
+        """Record the outstanding message with an unknown outcome."""
         if self._outstanding is not None:
             self._give_up("connection lost")
 
@@ -205,7 +205,7 @@ class LoadChargePoint(Actor):
         self._recorder.invalid(self._name, None, "binary message", repr(data), answers=False)
 
     def received(self, data: bytes, at: float) -> None:
-        """Take in a message of the server; the valid answer to what is outstanding is the first case."""
+        """Process a message of the server; the valid answer to the outstanding message is the first case."""
         try:
             message = _decode(data)
         except (ValueError, RecursionError):
@@ -232,7 +232,7 @@ class LoadChargePoint(Actor):
         self._done(payload, at)
 
     def _other(self, message: Any, data: bytes, at: float) -> None:
-        """Anything but the valid answer to what is outstanding; anything may come."""
+        """Process any message except the valid answer to the outstanding one."""
         kind = message[0] if isinstance(message, list) and message else None
         if kind == 2:
             self._commanded(message, data)
@@ -269,7 +269,7 @@ class LoadChargePoint(Actor):
             self._done(None, at)
 
     def _invalid(self, message_id: str | None, kind: str, data: bytes, at: float | None = None) -> None:
-        """Count what no server may send; where it carries the id of the outstanding message, it is its answer."""
+        """Count an invalid message; if it has the id of the outstanding message, it counts as its answer."""
         outstanding = self._outstanding
         answers = outstanding is not None and message_id == outstanding.id
         self._recorder.invalid(self._name, message_id, kind, data.decode("utf-8", "replace"), answers=answers)
@@ -318,7 +318,7 @@ class LoadChargePoint(Actor):
         self._done(None, _monotonic())
 
     def _advance(self, answer: dict[str, Any] | None, *, first: bool = False) -> bool:
-        """Have the script say what comes next; whether there is something to send."""
+        """Ask the script for the next message; returns whether there is one."""
         self._step = None
         try:
             step = next(self._script) if first else self._script.send(answer)

@@ -29,7 +29,7 @@ CONNECT_SECONDS = 10.0
 
 
 class FloodPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent, and where to.
+    """The messages of a flood and its target.
 
     Attributes:
         urls: a WebSocket address for each charge point.
@@ -45,7 +45,7 @@ class FloodPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FloodResult(msgspec.Struct, kw_only=True):
-    """What came of it.
+    """The result of a flood.
 
     Attributes:
         sent: frames that the system took, of all charge points.
@@ -62,10 +62,10 @@ class Flood:
     """A flood that runs.
 
     Args:
-        plan: what it does.
+        plan: the plan.
 
     Raises:
-        ServiceError: a charge point could not connect; says why.
+        ServiceError: a charge point could not connect; the message has the reason.
     """
 
     def __init__(self, plan: FloodPlan) -> None:
@@ -78,21 +78,21 @@ class Flood:
         self._process.stdin.write(msgspec.json.encode(plan) + b"\n")
         if self._process.stdout.readline() != b"connected\n":
             _, error = self._process.communicate()
-            raise ServiceError(f"The flood did not begin: {error.decode('utf-8', 'replace').strip()[-500:]}")
+            raise ServiceError(f"The flood could not start: {error.decode('utf-8', 'replace').strip()[-500:]}")
 
     def stop(self) -> FloodResult:
-        """End it and return what came of it.
+        """Stop it and return the result.
 
         Raises:
-            ServiceError: it ended without a result; says why.
+            ServiceError: it ended without a result; the message has the reason.
         """
         output, error = self._process.communicate(timeout=CONNECT_SECONDS)
         if self._process.returncode:
-            raise ServiceError(f"The flood broke off: {error.decode('utf-8', 'replace').strip()[-500:]}")
+            raise ServiceError(f"The flood failed: {error.decode('utf-8', 'replace').strip()[-500:]}")
         return msgspec.json.decode(output, type=FloodResult)
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill it in any state."""
         self._process.kill()
         self._process.communicate()
 
@@ -147,7 +147,7 @@ def _connect(url: str, subprotocol: str) -> socket.socket:
     if not head.startswith(b"HTTP/1.1 101 "):
         raise SystemExit(f"{url} answered {head.splitlines()[0].decode('latin-1') if head else 'nothing'}")
     connection.settimeout(None)
-    # The end resets the connection: what the gateway has not read yet is not to follow the flood.
+    # The end resets the connection, so that unread frames do not prolong the flood.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return connection
 

@@ -1,8 +1,8 @@
-"""What charge points do: generators that yield one CALL after the other and get the answer's payload.
+"""Behaviours of charge points: generators that yield one CALL after the other and receive the answer's payload.
 
-A script yields `(action, payload as JSON)`, or one of the marks `HOLD` and `RECONNECT`, and is sent what was answered:
-the payload of the CALLRESULT, or `None` where the message was refused or has no known outcome. Where `stopping` says
-so it comes to its end in order: a transaction that runs is stopped first.
+A script yields `(action, payload as JSON)`, or one of the marks `HOLD` and `RECONNECT`, and is sent the payload of the
+CALLRESULT, or `None` after a refusal or an unknown outcome. It ends in order when `stopping` returns true: a running
+transaction is stopped first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STATUS = {
 DATA = ("DataTransfer", b'{"vendorId":"Resilience","messageId":"load"}')
 
 MIX = {"heartbeat": 60, "status": 14, "data": 10, "authorize": 8, "session": 2}
-"""Weights of what a charge point of the mix does next; a session is eight messages and more."""
+"""Weights of the next activity of a charge point of the mix; a session has eight or more messages."""
 PERSISTENT_SESSIONS = 20
 """The weight of a session in a persistent load, which is there to see starts and stops repeated."""
 
@@ -45,10 +45,10 @@ class Session(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     Attributes:
         cp: charge point id.
-        connector, id_tag: where, and who pays.
+        connector, id_tag: the connector, and the id tag of the driver.
         meter_start, meter_stop: energy register in Wh; the stop value only once StopTransaction was sent.
         start_id, stop_id: message ids of StartTransaction and StopTransaction.
-        transaction_id: what the server gave; `None` while it has not answered.
+        transaction_id: the server's id; `None` before its answer.
         meter_values: how many MeterValues were answered.
         stopped: whether StopTransaction was answered.
     """
@@ -110,7 +110,7 @@ def one_session(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     answer = yield start
     while answer is None and plan.persistent:
         if actor.refused:
-            # That start must never come to anything: what is sent now is told from it by its meter.
+            # That start must never take effect: the new one differs from it in its meter.
             meter += 1
             session.meter_start = meter
             start = _start(meter)
@@ -182,13 +182,13 @@ def mix(actor: Actor, plan: Plan, chance: random.Random) -> Script:
 
 
 def script_of(actor: Actor, plan: Plan, chance: random.Random) -> Script:
-    """What a charge point of this plan does, without the actions that the server lacks."""
+    """The behaviour of a charge point of this plan, without the actions that the server lacks."""
     script = SCRIPTS[plan.profile](actor, plan, chance)
     return _without(script, plan.lacking) if plan.lacking else script
 
 
 def _without(script: Script, lacking: Collection[str]) -> Script:
-    """Go on as if what is lacking had been refused."""
+    """Treat missing actions as refused."""
     answer = None
     try:
         while True:
@@ -214,4 +214,4 @@ ACTIONS: dict[Profile, tuple[str, ...]] = {
     Profile.MIX: (*_OF_A_SESSION, "StopTransaction", "Heartbeat", "DataTransfer"),
     Profile.CHURN: ("BootNotification", "Heartbeat"),
 }
-"""What charge points of a profile send."""
+"""The messages of charge points by profile."""

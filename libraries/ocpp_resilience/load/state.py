@@ -1,4 +1,4 @@
-"""What a load left in the state: do the transactions add up, and does anything hang in the air?"""
+"""The state after a load: do the transactions add up, and is any record incomplete?"""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BATCH = 1000
 
 @dataclass(slots=True, kw_only=True)
 class StateReport:
-    """What was found.
+    """The findings.
 
     Attributes:
-        transactions: transactions that were compared with what their charge point knows.
-        inconsistent: what does not fit, a line each.
+        transactions: transactions that were compared with those of their charge point.
+        inconsistent: inconsistencies, a line each.
         orphans: keys that nothing refers to, or that refer to nothing, a line each.
-        effects: the ledger file with what was found of each start and stop.
+        effects: the ledger file with the observed effects of each start and stop.
     """
 
     transactions: int = 0
@@ -38,7 +38,7 @@ class StateReport:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first few of what is wrong."""
+        """The findings in one line, with the first few problems."""
         text = (
             f"{counted(self.transactions, 'transaction')} compared, {len(self.inconsistent)} do not add up, "
             f"{counted(len(self.orphans), 'key')} {'hangs' if len(self.orphans) == 1 else 'hang'} in the air"
@@ -61,20 +61,20 @@ def read_state(
     connections: RedisClient | None = None,
     all_known: bool = False,
 ) -> StateReport:
-    """Compare what the charge points know with what is kept.
+    """Compare the transactions of the charge points with the stored ones.
 
     Args:
         client: the state's database.
         target: names its keys.
-        sessions: what the charge points know.
+        sessions: the sessions of the charge points.
         charge_points: all of the load.
-        effects: the ledger file to write what was found to.
+        effects: the ledger file for the observed effects.
         connections: the database with the sessions of charge points; that of the state if not given.
-        all_known: each start was repeated until its charge point knew the transaction: one that nobody knows is one
-            too many.
+        all_known: each start was repeated until its charge point knew the transaction, so that an unknown one is
+            surplus.
 
     Raises:
-        LacksCapability: the target does not say where in Redis its transactions are.
+        LacksCapability: the target does not describe where in Redis its transactions are.
     """
     points = list(dict.fromkeys(charge_points))
     report = StateReport(effects=str(effects))
@@ -129,7 +129,8 @@ def _indexes(
     *,
     all_known: bool,
 ) -> None:
-    """Each index entry has its key, each transaction its index entry, and what is over is not active."""
+    """Check that each index entry has its key, each transaction its index entry, and no finished transaction is
+    active."""
     keys = target.redis.keys
     if keys.transactions is None or keys.active_transactions is None:
         return
@@ -160,7 +161,7 @@ def _indexes(
 
 
 def _sessions(client: RedisClient, target: Target, points: list[str], report: StateReport) -> None:
-    """Who has left has no session."""
+    """Check that disconnected charge points have no session."""
     for start in range(0, len(points), BATCH):
         batch = points[start : start + BATCH]
         pipe = client.pipeline(transaction=False)

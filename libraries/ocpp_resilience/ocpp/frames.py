@@ -1,4 +1,4 @@
-"""What goes over a charge point's WebSocket, with time and meaning (OCPP-J 1.6 section 4)."""
+"""Frames on a charge point's WebSocket, with time and meaning (OCPP-J 1.6 section 4)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Frame:
 
     @property
     def timestamp(self) -> str:
-        """When, as RFC 3339 in UTC and to the millisecond."""
+        """The time as RFC 3339 in UTC with milliseconds."""
         return rfc3339(self.time)
 
     def __str__(self) -> str:

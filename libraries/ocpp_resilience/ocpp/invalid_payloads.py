@@ -39,7 +39,7 @@ class Break(NamedTuple):
     """One way to break a payload.
 
     Attributes:
-        kind: what is broken.
+        kind: the kind of mutation.
         code: the error code that a sound back end refuses it with.
         apply: breaks the payload that it was made for.
         open: whether the documents leave open that it is refused: `1.0` for an integer, a date without a zone.
@@ -55,7 +55,7 @@ class Payloads:
     """Makes payloads of one version.
 
     Args:
-        rng: what chance decides with.
+        rng: the source of random choices.
         version: the OCPP version.
     """
 

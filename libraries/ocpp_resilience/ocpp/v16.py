@@ -93,7 +93,8 @@ SECURITY: dict[str, Callable[[str], Payload]] = {
 
 
 def asked_keys(fields: Mapping[str, Any]) -> list[str]:
-    """The keys that a GetConfiguration asks for, whatever shape its `key` has; what is no text is left out."""
+    """The keys that a GetConfiguration asks for, whatever the type of its `key`; values that are not text are left
+    out."""
     keys = fields.get("key")
     return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 

@@ -1,4 +1,4 @@
-"""Charging sessions of every shape that OCPP 1.6 allows, by chance: for tests of what messages mean.
+"""Random charging sessions of every shape that OCPP 1.6 allows, for tests of the effects of messages.
 
 A script is a generator: it yields the next CALLs of a charge point and is sent the payloads of their answers, `None`
 for one that was refused or not answered.
@@ -62,7 +62,7 @@ class _Charging:
 
 @dataclass(slots=True)
 class Neighbours:
-    """What charge points know of each other: the ids of transactions that are not their own.
+    """State shared by the charge points: the ids of transactions of the others.
 
     Attributes:
         transactions: id and charge point of each transaction.
@@ -77,14 +77,14 @@ class Neighbours:
 
 
 class SessionScript:
-    """What one charge point says, by chance.
+    """The random messages of one charge point.
 
     Args:
         charge_point: its id.
         chance: decides.
         neighbours: whose transactions it tries to change.
-        rounds: how many times it says something.
-        actions: what the system supports; other messages are left out.
+        rounds: number of its messages.
+        actions: the actions that the system supports; other messages are left out.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SessionScript:
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
         self._last_values: dict[str, Any] = {}
-        # Some charge points were offline: what they tell happened days ago.
+        # Some charge points were offline: their timestamps are days old.
         self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
 
     def run(self) -> Script:
@@ -136,7 +136,7 @@ class SessionScript:
     def _steps(self) -> list[Step]:
         chance, steps = self._chance, list[Step]()
         for _ in range(chance.randint(2, 6)):
-            # A start whose answer is not known yet ends what can be said of its connector.
+            # After a start without an answer, nothing is known about its connector.
             told = {step[1]["connectorId"] for step in steps if step[0] == "StartTransaction"}
             idle = [number for number in self._numbers() if number not in self._running and number not in told]
             running = list(self._running.values())

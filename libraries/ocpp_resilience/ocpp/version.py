@@ -1,4 +1,4 @@
-"""What differs between OCPP versions, and the versions that there are.
+"""The differences between OCPP versions, and the known versions.
 
 A version is one module of this package, named `v` and digits (`v16`), whose `VERSION` is a `Version`. Nothing else
 names a version's actions, commands, schemas or error codes: a new module is found by its name.
@@ -89,7 +89,7 @@ class OfficialSchemas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorCodes:
-    """The error codes of CALLERRORs by what they mean; versions spell them differently.
+    """The error codes of CALLERRORs by meaning; versions spell them differently.
 
     Attributes:
         formation: not an OCPP-J message, or a field that the schema does not know.
@@ -141,10 +141,10 @@ class Command:
 
     Attributes:
         fields: fields of a valid one, where it needs some.
-        accepted: the payload of an answer that says yes.
-        rejected: the payload of an answer that says no; `None` where OCPP has none.
+        accepted: the payload of an accepting answer.
+        rejected: the payload of a refusing answer; `None` where OCPP has none.
         respond: makes the answer from the command's fields and the charge point's settings, in the place of `accepted`.
-        refuse: makes the answer that says no from the command's fields, in the place of `rejected`.
+        refuse: makes the refusing answer from the command's fields, in place of `rejected`.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class Command:
     refuse: Callable[[Mapping[str, Any]], Payload] | None = None
 
     def accept(self, fields: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
-        """The payload of the answer of a charge point that does what it is told."""
+        """The payload of the answer of a charge point that accepts the command."""
         return self.accepted if self.respond is None else self.respond(fields, settings)
 
     @property
@@ -171,7 +171,7 @@ class Transaction(Protocol):
     """The life cycle of one transaction, as the charge point sees it."""
 
     id: TransactionId | None
-    """Chosen by whoever the version says; `None` while it is not known."""
+    """The transaction id, chosen by the side that the version names; `None` while it is unknown."""
 
     def start(self, meter: int, at: str) -> Call:
         """Begins it; `meter` is the energy register in Wh, `at` is RFC 3339."""
@@ -203,7 +203,7 @@ class Version:
     """An OCPP version.
 
     Attributes:
-        name: what people call it, such as `1.6`.
+        name: the usual name, such as `1.6`.
         subprotocol: its WebSocket subprotocol, such as `ocpp1.6`; names the version in profiles.
         schemas: the official schemas.
         samples: the actions of charge points with the maker of a small valid payload, which takes the time (RFC 3339).

@@ -1,4 +1,4 @@
-"""The parts of a target profile that say what the system keeps: Redis databases and keys, and records of state."""
+"""The sections of a target profile about stored state: Redis databases and keys, and records."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Databases(Section, frozen=True):
 
 
 class Keys(Section, frozen=True):
-    """Patterns of the Redis keys; `null` for what the system has not got. Use them through `Target.key`."""
+    """Patterns of the Redis keys; `null` for keys that the system does not have. Use them through `Target.key`."""
 
     requests: str | None = None
     responses: str | None = None
@@ -94,7 +94,7 @@ class Keys(Section, frozen=True):
 
 
 class Commit(Section, frozen=True):
-    """How the system's commit can be told from its other commands, for faults that fall on it.
+    """Marks of the system's commit among its other commands, for faults that affect it.
 
     Attributes:
         command: the Redis command that makes the effects of messages last.
@@ -119,7 +119,7 @@ class OtherKeys(Section, frozen=True):
 
 
 class Redis(Section, frozen=True):
-    """What the system keeps in Redis.
+    """The system's data in Redis.
 
     Attributes:
         other: further keys, in any number of databases.
@@ -135,7 +135,7 @@ class Redis(Section, frozen=True):
 
 
 class StateRecord(Section, frozen=True):
-    """Where one kind of record is read, and how it has to be understood.
+    """The place and the format of one kind of record.
 
     Attributes:
         path: the HTTP path that gives it, with the placeholders of its key; without one it is read from its key in
@@ -153,7 +153,7 @@ class StateRecord(Section, frozen=True):
 
 
 class State(Section, frozen=True):
-    """How what the system keeps can be read; `null` for what cannot.
+    """The readable state of the system; `null` for kinds of records that cannot be read.
 
     Attributes:
         charge_point: what is known of a charge point.
@@ -195,4 +195,5 @@ STATE_FIELDS: dict[str, tuple[str, ...]] = {
         "reason",
     ),
 }
-"""What is read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then `completed`."""
+"""Fields that are read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then
+`completed`."""

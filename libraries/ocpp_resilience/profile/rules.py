@@ -1,4 +1,4 @@
-"""What the types of a profile cannot say: placeholders, and fields that need or exclude each other."""
+"""Rules that the types of a profile cannot express: placeholders, and fields that need or exclude each other."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a field.
+    """An error of a field.
 
     Attributes:
         where: the steps to the field.
-        what: in words that follow the field's name.
-        allowed: what it could be.
+        what: the problem, in words that follow the field's name.
+        allowed: the allowed values.
     """
 
     where: list[str | int]
@@ -150,7 +150,7 @@ def _actions_of(version: Version, actions: list[str], where: list[str | int]) ->
 
 
 def _capabilities(target: Target) -> Iterator[Problem]:
-    """What is claimed has to be described: its tests would be skipped without a word."""
+    """Check that each claimed capability is described; otherwise its tests would be skipped silently."""
     needs = {
         Capability.QUEUE: ("redis.keys.requests", target.redis.keys.requests),
         Capability.DEAD_LETTERS: ("redis.keys.dead_letters", target.redis.keys.dead_letters),

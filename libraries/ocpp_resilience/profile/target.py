@@ -1,4 +1,4 @@
-"""A system under test as its profile describes it: what it is asked for by keywords."""
+"""A system under test as its profile describes it, with the questions that keywords ask."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ class Target(Section, frozen=True):
     """A system under test, as its profile describes it.
 
     Attributes:
-        name: what it is called in messages.
-        about: what it is, in a sentence.
+        name: its name in messages.
+        about: a description in a sentence.
         start: how it is started; nothing, if it runs already.
         running: where it is, if it runs already.
-        ready: how a started one tells where it listens.
+        ready: the way in which a started one reports its addresses.
         timeouts: the longest waits.
         http: its HTTP paths.
         commands: how it is made to send commands.
-        announcement: what a gateway writes when a charge point connects.
+        announcement: the announcements of a gateway when a charge point connects.
         gateway: how charge points connect.
-        security: how it is made to ask charge points who they are.
-        log: where its log is, and what a record in it looks like.
+        security: its settings for authentication of charge points.
+        log: the place and the format of its log.
         queue: how messages get from gateways to processors.
-        message_format: what it takes off its request queue.
+        message_format: the format of the messages in its request queue.
         oracle: whether an invalid message has to be refused with the very code of the strict table, or with any, or be
             accepted where the documents leave that open. The page shows both.
         redis: its databases and keys.
-        state: how what it keeps can be read.
-        behaviour: what it does where the OCPP specification leaves a choice.
+        state: the place and the format of its stored state.
+        behaviour: its choices where the OCPP specification leaves one.
         actions: the actions of charge points that it handles, of all that its OCPP version has; lists by subprotocol
             where it speaks several versions; the core of the version if not given. No other action is sent as a valid
             message, and none of these as an unsupported one.
-        capabilities: what it can do; tests that need anything else are skipped with the reason.
+        capabilities: its capabilities; tests that need another one are skipped with the reason.
         source: the file that it was read from.
     """
 
@@ -102,8 +102,8 @@ class Target(Section, frozen=True):
             name: the name of a bundled profile (`reference`), or the path of a YAML file.
 
         Raises:
-            UsageError: there is no such profile, or it cannot be used; the message names file, line, field and what is
-                allowed.
+            UsageError: there is no such profile, or it is invalid; the message names file, line, field and the allowed
+                values.
         """
         document = reading.Document(reading.find(name))
         target = document.convert(cls)
@@ -215,7 +215,7 @@ class Target(Section, frozen=True):
         return fill(pattern, values)
 
     def key_glob(self, key: str, **values: str | int) -> str:
-        """A pattern for SCAN that matches every key called `key`; what `values` does not name matches anything."""
+        """A pattern for SCAN that matches every key called `key`; placeholders missing from `values` match anything."""
         pattern = self._key_pattern(key)
         allowed = KEY_PLACEHOLDERS[key] or CHOICES.get(key, ())
         if unknown := sorted(values.keys() - set(allowed)):
@@ -294,7 +294,7 @@ class Target(Section, frozen=True):
 
     @property
     def directory(self) -> Path:
-        """Where the profile is; relative paths in it start there."""
+        """The folder of the profile; relative paths in it start there."""
         return Path(self.source).parent
 
     def _started(self) -> Start:

@@ -1,4 +1,4 @@
-"""What a system keeps, compared field by field with what a model of the protocol computes from the messages sent."""
+"""Compares the stored state field by field with the results of a model of the protocol."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ EXAMPLES_ROOM = 400
 
 @dataclass(slots=True)
 class StateComparison:
-    """What was compared and what differs.
+    """The compared records and the differences.
 
     Attributes:
         charge_points: how many charge points were compared.
         transactions: how many of their transactions were.
-        answers: what is wrong with answers, a problem each.
+        answers: problems of answers, one each.
         differences: the fields, index entries and scores that differ, each with both values.
         unjudged: charge points whose state was not compared, each with the reason.
     """
@@ -43,7 +43,7 @@ class StateComparison:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first of what is wrong."""
+        """The result in one line, with the first problem."""
         text = (
             f"{counted(self.charge_points, 'charge point')} and {counted(self.transactions, 'transaction')} compared "
             f"with the model: {counted(len(self.answers), 'wrong answer')}, "
@@ -56,17 +56,17 @@ class StateComparison:
 
 
 def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[str], Reply]) -> StateComparison:
-    """Compare what is kept of the charge points of a model with what the model allows.
+    """Compare the stored state of a model's charge points with the states that the model allows.
 
     Args:
         model: has taken all messages.
-        target: says where the state is.
+        target: describes the place of the state.
         redis_url: where the system's Redis is.
         get: asks the system's HTTP API for a path.
 
     Raises:
-        LacksCapability: the profile does not say where any of it is.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where any of it is.
+        ExpectationFailed: a stored value is no record.
         ServiceError: Redis or the system cannot be reached.
     """
     points = model.charge_points
@@ -80,7 +80,7 @@ def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[st
 def observe(
     model: Model16, target: Target, points: Sequence[str], *, redis_url: str, get: Callable[[str], Reply]
 ) -> dict[str, Observed]:
-    """Read what is kept of charge points, as far as the profile says where; see `compare`."""
+    """Read the stored state of charge points, as far as the profile describes it; see `compare`."""
     kinds = [kind for kind in KINDS if getattr(target.state, kind) is not None]
     fields = {kind: kept_fields(target, kind) for kind in kinds}
     found = {point: Observed(fields=fields) for point in points}

@@ -24,7 +24,7 @@ _PARTS_WITHOUT_COLON = {"charge_point_id", "connector_id", "transaction_id", "sh
 
 @dataclass(frozen=True, slots=True)
 class KeyRule:
-    """What a key has to be.
+    """The rule for a key: its type and lifetime.
 
     Attributes:
         type: as Redis calls it.
@@ -78,7 +78,7 @@ RULES: dict[str, KeyRule] = {
 
 @dataclass(slots=True)
 class KeyReport:
-    """What was found.
+    """The findings.
 
     Attributes:
         count: how many keys there are.

@@ -1,4 +1,4 @@
-"""Reading what a system keeps, wherever it keeps it and whatever it calls it, in our names.
+"""Reads the state of a system, from any place and in any naming, in our names.
 
 Where a record is and how it has to be understood is in `state` of the target profile: in Redis under a key, as JSON
 text or as a hash, or behind an HTTP path.
@@ -26,7 +26,7 @@ Ids = Mapping[str, str | int]
 
 
 def description_of(target: Target, kind: str) -> StateRecord:
-    """What the profile says of one kind of record.
+    """The profile's description of one kind of record.
 
     Args:
         target: the system.
@@ -43,7 +43,7 @@ def description_of(target: Target, kind: str) -> StateRecord:
 
 
 def kept_fields(target: Target, kind: str) -> tuple[str, ...]:
-    """Our names of what a system keeps of one kind of record."""
+    """Our names of the stored fields of one kind of record."""
     return tuple(description_of(target, kind).fields) or STATE_FIELDS[kind]
 
 
@@ -60,8 +60,8 @@ def read(
         get: asks the system's HTTP API for a path.
 
     Raises:
-        LacksCapability: the profile does not say where such records are.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where such records are.
+        ExpectationFailed: a stored value is no record.
         ServiceError: Redis or the system cannot be reached.
     """
     path = description_of(target, kind).path
@@ -87,8 +87,8 @@ def read_from_redis(client: RedisClient, target: Target, kind: str, ids: Sequenc
         ids: for each record the placeholders of its key.
 
     Raises:
-        LacksCapability: the profile does not say where such records are, or that they are read over HTTP.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where such records are, or they are read over HTTP.
+        ExpectationFailed: a stored value is no record.
     """
     described = description_of(target, kind)
     if described.path is not None:
@@ -125,7 +125,7 @@ def read_over_http(reply: Reply, target: Target, kind: str) -> Record | None:
 
 
 def in_our_words(kept: Record, described: StateRecord, kind: str) -> Record:
-    """A record with our names and values; what the system does not keep is left out."""
+    """A record with our names and values; fields that the system does not store are left out."""
     names = described.fields or {name: name for name in STATE_FIELDS[kind]}
     record = {ours: value for ours, theirs in names.items() if (value := http_client.pick(kept, theirs)) is not None}
     for name, values in described.values.items():

@@ -1,4 +1,4 @@
-"""Answers: what stands in one, whichever way it came."""
+"""Parses answers, independent of their transport."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ocpp_resilience.transport.bodies import Body
 
 
 class AnswerKind(enum.Enum):
-    """What stands in an answer list."""
+    """The content of an answer list."""
 
     RESULT = "CALLRESULT"
     ERROR = "CALLERROR"
@@ -65,7 +65,7 @@ def read_answer(charge_point: str, data: bytes, *, seen_at: float = 0.0, body: B
 
 
 def read_body(data: bytes, body: Body | None = None) -> tuple[str | None, Any]:
-    """The charge point that an answer names, and its frame; `None` for what it does not say."""
+    """The charge point in an answer and its frame; `None` for a missing part."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

@@ -67,7 +67,7 @@ class Body:
         return document
 
     def read(self, document: Any) -> tuple[str | None, Any]:
-        """The charge point and the frame in a document; `None` for what it does not say."""
+        """The charge point and the frame in a document; `None` for a missing part."""
         if self.is_envelope:
             if not isinstance(document, dict):
                 return None, document

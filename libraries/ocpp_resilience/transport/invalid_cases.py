@@ -7,9 +7,9 @@
 
 Exactly one of `raw` (text), `raw_base64` (bytes), `json` (any JSON value, written compactly) and `build` (an object
 with `prefix`, `repeat`, `times` and `suffix`) is the message. `{charge_point_id}` and `{message_id}` in it are replaced
-by fresh ids whenever the file is loaded. `answer` is `null` where no answer can be addressed, else an object whose
-`message_id` is the one of the answer, `null` for any. `"open": true` marks a case of which the documents leave open
-what becomes of it: the tolerant oracle lets a system accept it and answer it once, or refuse it once.
+by fresh ids whenever the file is loaded. `answer` is `null` if no answer can be addressed, else an object whose
+`message_id` is the one of the answer, `null` for any. `"open": true` marks a case that the documents leave open: the
+tolerant oracle lets a system accept it and answer it once, or refuse it once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class InvalidCase:
 
     Attributes:
         id: the name of the case, unique in its file.
-        title: what is wrong, as a sentence.
+        title: the error of the message, as a sentence.
         requirement: the id of the requirement that it serves.
         kind: the group that it belongs to.
         code: the error code that it has to be set aside, and refused, with.
@@ -55,7 +55,7 @@ class InvalidCase:
         message_id: the fresh message id in it; `None` where there is none.
         answerable: whether it has to be answered.
         answer_message_id: the message id of the answer; `None` for any.
-        open: whether RFC 8259, the schemas and the specification leave open what becomes of it.
+        open: whether RFC 8259, the schemas and the specification leave the outcome open.
     """
 
     id: str
@@ -107,7 +107,7 @@ class InvalidCase:
         return document["payload"] if in_order else None
 
     def _on_socket(self, data: bytes) -> SentMessage:
-        """On a WebSocket what nobody can be answered for may be answered with the id -1 (OCPP-J 1.6 errata)."""
+        """On a WebSocket, a message without a usable id may be answered with the id -1 (OCPP-J 1.6 errata)."""
         message = self._message(data)
         if message.answerable is False:
             message.answerable = None
@@ -188,7 +188,7 @@ def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in made:
             raise ValueError(
-                f"the key '{key}' stands twice in one object; a message with such an object is given as 'raw'"
+                f"the key '{key}' occurs twice in one object; a message with such an object is given as 'raw'"
             )
         made[key] = value
     return made

@@ -1,4 +1,4 @@
-"""Invalid messages made by chance, each of them certainly invalid, with what a sound system has to answer.
+"""Random invalid messages, each certainly invalid, with the answer that a correct system gives.
 
 Every message starts as a valid one and is broken in exactly one place, so that the expected error code is known. The
 same seed makes the same breaks; only ids and times differ from run to run.
@@ -83,7 +83,7 @@ class InvalidMessages:
     """Makes invalid messages.
 
     Args:
-        rng: what chance decides with.
+        rng: the source of random choices.
         new_message_id: gives the message ids.
         version: the OCPP version.
         actions: those that the system under test handles.
@@ -138,10 +138,10 @@ class InvalidMessages:
         self._makers = [(weight, maker) for weight, maker in makers if maker not in unfit]
 
     def _unfit(self) -> list[Callable[[str], _Draft]]:
-        """What cannot be broken in the forms that the system takes."""
+        """Mutations that are impossible in the system's message formats."""
         unfit: list[Callable[[str], _Draft]] = []
         if self._framed:
-            # The connection is the charge point; what is no UTF-8 costs it, whatever the message is.
+            # The connection identifies the charge point; invalid UTF-8 closes it.
             unfit += [self._bytes_inside, self._repeated_key, self._charge_point_id]
         if MessageFormat.ENVELOPE not in self._forms or not self._body.is_envelope:
             unfit += [self._envelope_field, self._charge_point_id]
@@ -192,7 +192,7 @@ class InvalidMessages:
         return self._around(point, [MessageType.CALL, message_id, action, payload])
 
     def _around(self, point: str, frame: Any) -> Any:
-        """What carries a frame."""
+        """The carrier of a frame."""
         if self._framed:
             return frame
         return (
@@ -207,13 +207,13 @@ class InvalidMessages:
     def _payload(self, action: str, form: MessageFormat) -> dict[str, Any]:
         payload = self._payloads.valid(action)
         if form is MessageFormat.FLAT:
-            # What DataTransfer calls so would be the message's own id in the flat form.
+            # DataTransfer's field of this name would be the message's own id in the flat form.
             payload.pop("messageId", None)
         return payload
 
     @staticmethod
     def _answered(kind: str, document: object, code: str, point: str, message_id: str) -> _Draft:
-        """A message whose charge point and message id can be told, and that has to be answered."""
+        """A message with a readable charge point and message id, which must be answered."""
         return _Draft(
             kind=kind,
             data=encode_json(document),
@@ -237,7 +237,7 @@ class InvalidMessages:
         draft.open = chosen.open
         return draft
 
-    # No JSON, or JSON that is no message at all: nobody can be answered.
+    # No JSON, or JSON that is no message at all: no answer is possible.
 
     def _truncated(self, point: str) -> _Draft:
         data = encode_json(self._valid(point)[0])
@@ -443,7 +443,7 @@ def generate_invalid(
     Args:
         count: how many invalid ones.
         charge_points: whose they are, in turn.
-        seed: what the breaks are made from.
+        seed: of the mutations.
         new_message_id: gives the message ids.
         valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one before
             it, and one comes last.

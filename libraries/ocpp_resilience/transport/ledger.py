@@ -1,4 +1,4 @@
-"""What goes over the queue, in the ledger's terms."""
+"""The messages and answers of a queue as records of the ledger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 class QueueLedger:
     """Writes down the valid messages that are queued, and the answers to them.
 
-    Left out is what the ledger's model does not cover: invalid messages, and those whose answer may have any id. An
-    answer that no message of this run has asked for is written down, and so found to be unexpected.
+    The ledger's model does not cover invalid messages, and those whose answer may have any id: they are left out. An
+    answer to no message of this run is recorded, and so found to be unexpected.
 
     Args:
         ledger: where to write; closed by `end` and `close`.
@@ -34,7 +34,7 @@ class QueueLedger:
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose messages are in the ledger."""
+        """Charge points whose messages are in the ledger."""
         return list(self._ids)
 
     def sending(self, messages: Iterable[SentMessage]) -> None:
@@ -51,7 +51,7 @@ class QueueLedger:
         self._ledger.flush()
 
     def sent(self, messages: Iterable[SentMessage]) -> None:
-        """What Redis said to these."""
+        """The replies of Redis to these messages."""
         for message in messages:
             cp, message_id = message.charge_point, message.answer_message_id
             if cp is None or message_id is None or message.occurrence or message_id not in self._ids.get(cp, ()):
@@ -77,5 +77,5 @@ class QueueLedger:
         self._ledger.close()
 
     def close(self) -> None:
-        """Close the file; what is missing stays undecided."""
+        """Close the file; losses stay undecided."""
         self._ledger.close()

@@ -1,4 +1,4 @@
-"""Messages for the queue: building them, and recognising them in what stands there.
+"""Messages for the queue: builds them, and recognises them among queued entries.
 
 The two formats are those of the wire contract. The *envelope* is what gateways write: its `payload` is the OCPP-J array
 (OCPP-J 1.6 section 4.2). The *flat* form is the short one of tests and integration.
@@ -34,7 +34,7 @@ class MessageFormat(enum.Enum):
 
 
 class Delivery(enum.Enum):
-    """What is known about a message's way to the queue."""
+    """Progress of a message on its way to the queue."""
 
     NOT_SENT = "not sent"
     ACKNOWLEDGED = "acknowledged"
@@ -76,15 +76,15 @@ class Message:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class SentMessage(Message):
-    """A message that this run put on the queue, with what is known about it.
+    """A message that this run put on the queue, and its progress.
 
     Attributes:
         answerable: whether an answer has to come; `None` where that is not known (text that was sent as it is).
         answer_message_id: the message id of that answer; `None` for any that belongs to no other message.
         valid: `True` if it has to be accepted, `False` if it has to be refused, `None` where that is not known.
         expected_code: the error code that an invalid message has to be refused with.
-        about: what is wrong with an invalid message, or the id of its case.
-        open: whether the documents leave open what becomes of it: refused once, or accepted and answered once.
+        about: the error of an invalid message, or the id of its case.
+        open: whether the documents leave the outcome open: refused once, or accepted and answered once.
         number: its place among everything that the run sent, from 1.
         occurrence: how many messages with the same charge point and message id were sent before.
         delivery: whether Redis acknowledged it.
@@ -117,7 +117,7 @@ class SentMessages:
     In Robot Framework it can be looped over and indexed like a list.
 
     Attributes:
-        seed: what the generated part was made from; `None` where nothing was.
+        seed: of the generated part; `None` without one.
         count: how many messages there are.
         charge_points: the charge points among them, each once, in the order of their first message.
         acknowledged: how many Redis acknowledged.
@@ -205,12 +205,12 @@ class SentMessages:
 
     @property
     def first_acknowledged_at(self) -> float | None:
-        """When Redis acknowledged the first message, in seconds of `time.monotonic`."""
+        """Time at which Redis acknowledged the first message, in seconds of `time.monotonic`."""
         return min((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
 
     @property
     def last_acknowledged_at(self) -> float | None:
-        """When Redis acknowledged the last message."""
+        """Time at which Redis acknowledged the last message."""
         return max((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
 
 
@@ -262,7 +262,7 @@ def encode_json(document: object) -> bytes:
     """`document` as compact JSON.
 
     Raises:
-        UsageError: JSON cannot say it; what JSON cannot say is sent as text.
+        UsageError: it is not valid JSON; such a message is sent as text.
     """
     try:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
@@ -301,7 +301,7 @@ def read(data: bytes, body: Body = ENVELOPE_BODY) -> Message:
 
 
 def form_of(data: bytes) -> MessageFormat | None:
-    """The form whose fields a message has, whatever is wrong with them; `None` if it has none, or is no JSON object."""
+    """The format whose fields a message has, valid or not; `None` if it has none, or is no JSON object."""
     document = _strict_json(data)
     if not isinstance(document, dict):
         return None
@@ -313,8 +313,8 @@ def form_of(data: bytes) -> MessageFormat | None:
 def raw(data: bytes, version: Version | None = None) -> SentMessage:
     """A message that is sent as it is.
 
-    What it says is read as far as possible, so that its answer can be waited for: a CALL with a usable charge point id
-    is to be answered; a message without one is invalid, and cannot be answered; about everything else nothing is known.
+    It is parsed as far as possible, so that its answer can be waited for: a CALL with a usable charge point id is to be
+    answered; a message without one is invalid, and cannot be answered; nothing is known about any other.
 
     Args:
         data: the message.
@@ -339,7 +339,7 @@ def raw(data: bytes, version: Version | None = None) -> SentMessage:
 
 
 def _strict_json(data: bytes) -> object:
-    """What `data` says, `None` if it is not JSON in every respect."""
+    """`data` parsed as JSON, `None` if it is not strictly valid."""
     try:
         document = json.loads(data.decode(), object_pairs_hook=_once_each, parse_constant=_no_number)
         # Fails where a number is too large for a float, and where there is half of a surrogate pair.
@@ -352,12 +352,12 @@ def _strict_json(data: bytes) -> object:
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return made
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _parts(document: object, body: Body) -> tuple[str | None, str | None, str | None, MessageFormat | None, int | None]:

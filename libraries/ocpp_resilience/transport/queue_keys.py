@@ -22,7 +22,7 @@ SYSTEM_KEYS = (
     "gateway",
     "answers",
 )
-"""Names in a target profile: keys that a running system writes for itself, whoever uses it."""
+"""Names in a target profile: keys that a running system writes for itself."""
 
 
 def as_expression(pattern: str) -> re.Pattern[str]:
@@ -65,22 +65,22 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueKeys:
-    """Key names and patterns; `None` for what the system under test has not got.
+    """Key names and patterns; `None` for keys that the system under test does not have.
 
     Attributes:
         requests: the list that messages are put on, at the left end.
         responses: the list with the answers to one charge point, oldest at the right end.
         dead_letters: the list of messages that were set aside, newest at the left end.
-        charge_point: what the system keeps about a charge point.
+        charge_point: the stored record of a charge point.
         charge_points: the index of charge points.
-        connector: what it keeps about one of its connectors.
+        connector: the stored record of one of its connectors.
         connectors: the index of a charge point's connectors.
-        transaction: what it keeps about a transaction.
+        transaction: the stored record of a transaction.
         transactions: the index of a charge point's transactions.
         active_transactions: the index of those that are not over.
         configuration: a charge point's configuration.
         connection: which connection was a charge point's newest.
-        own: patterns of what the system keeps for itself, whoever sent what: counters, who is alive.
+        own: patterns of keys that the system keeps for itself: counters, signs of life.
         others: patterns of further keys of a charge point, by the number of their database.
     """
 
@@ -153,13 +153,13 @@ class QueueKeys:
         return [pattern.replace("{charge_point_id}", charge_point) for pattern in patterns if pattern is not None]
 
     def connector_of(self, charge_point: str, connector: int) -> str | None:
-        """What the system keeps about a connector."""
+        """The key of a connector."""
         if self.connector is None:
             return None
         return self.connector.replace("{charge_point_id}", charge_point).replace("{connector_id}", str(connector))
 
     def transaction_key(self, transaction: str) -> str | None:
-        """What the system keeps about a transaction."""
+        """The key of a transaction."""
         return None if self.transaction is None else self.transaction.replace("{transaction_id}", transaction)
 
     def transaction_indexes(self, charge_point: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a run wrote into Redis, and how it is found again without searching the key space."""
+"""The data that a run wrote into Redis, found again without a scan of the key space."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STUCK = 0.5
 
 @dataclass(slots=True, kw_only=True)
 class RemovedData:
-    """What was removed.
+    """The removed data.
 
     Attributes:
         messages: messages that were still queued.
@@ -114,7 +114,7 @@ class RunData:
             self._foreign_letters = mark_of(self._queue.lrange(self._keys.dead_letters, 0, -1))
 
     def begin(self, messages: Iterable[SentMessage]) -> None:
-        """Before `messages` are sent: follow the answer lists of their charge points, and see what is kept about them.
+        """Before `messages` are sent, follow the answer lists of their charge points, and look for existing records.
 
         Raises:
             redis.RedisError: Redis cannot be reached; nothing was noted then.
@@ -126,7 +126,7 @@ class RunData:
                 if message.connector is not None:
                     connectors.add(message.connector)
         new = [(point, connectors) for point, connectors in named.items() if point not in self._points]
-        # Those too whose answers were only read up to now: what they have is somebody else's.
+        # Also those whose answers were only read so far: their entries are foreign.
         self._answers.begin([point for point, _ in new])
         self._look(new)
         for point, connectors in named.items():
@@ -172,13 +172,12 @@ class RunData:
             self._expected.add(message)
 
     def remove(self, *, timeout: float) -> RemovedData:
-        """Remove what this run wrote, and nothing else.
+        """Remove the data that this run wrote, and nothing else.
 
         Args:
             timeout: the longest wait for messages that are being processed at this moment.
 
-        Raises:
-            redis.RedisError: Redis cannot be reached; what is removed already stays removed, the rest stays noted.
+        Raises: redis.RedisError: Redis cannot be reached; removed keys stay removed, the rest stays noted.
         """
         removed = RemovedData()
         removed.messages = self._remove_messages(timeout)
@@ -286,7 +285,7 @@ class RunData:
         }
 
     def _remove_answers(self, removed: RemovedData) -> None:
-        """Remove the answers to this run, and what else there is once for a charge point."""
+        """Remove the answers to this run, and the keys that exist once for a charge point."""
         points = list(self._points)
 
         def is_ours(answer: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""Pipelined sending with an exact account of what Redis acknowledged."""
+"""Pipelined sending that records exactly which messages Redis acknowledged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def push(
     *,
     wait_replicas: int = 0,
 ) -> str | None:
-    """Send `messages` to Redis, in their order, and note for each what became of it.
+    """Send `messages` to Redis in their order, and record the result of each.
 
     Each message is a command of its own, so that each has its own acknowledgement. Nothing is ever sent a second time:
     after a broken connection the messages whose replies were not read are `UNKNOWN`, and those that were not handed to
@@ -37,13 +37,13 @@ def push(
 
     Args:
         client: the connection.
-        messages: what to send.
+        messages: the messages.
         command: makes the command of a message.
-        refuse: looks at the reply to a message's command; says what is wrong with it, `None` if nothing is.
-        wait_replicas: replicas that have to have a message, or it is `UNKNOWN`.
+        refuse: returns the error in the reply to a message's command, `None` without one.
+        wait_replicas: replicas that must have a message, or it is `UNKNOWN`.
 
     Returns:
-        What went wrong first, `None` if Redis acknowledged everything.
+        The first error, `None` if Redis acknowledged everything.
     """
     problem: str | None = None
     for chunk in _chunks(messages):

@@ -101,7 +101,7 @@ def _unknown_before(call: Call) -> Transaction:
 
 
 def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
-    """The record with a new event in its place: of each thing, what the highest sequence number says that tells it."""
+    """Merge a new event into the record: each field keeps the value with the highest sequence number."""
     number, kind, info = payload["seqNo"], payload["eventType"], payload["transactionInfo"]
     highest = record.seq_no if record.seq_no is not UNSET else -1
     missing = record.missing if record.missing is not UNSET else []

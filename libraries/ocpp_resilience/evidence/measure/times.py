@@ -13,7 +13,7 @@ class ResponseTimes(TypedDict):
 
     Keys:
         samples: how many there are.
-        min, median, max: as they say.
+        min, median, max: the usual meaning.
         p95: the smallest time that 95 % of all do not exceed.
     """
 

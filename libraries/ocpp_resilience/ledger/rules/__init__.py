@@ -1,4 +1,4 @@
-"""The rules that decide what became of messages, one file each; keywords, load, chaos and saved files use the same."""
+"""The rules that judge messages, one file each; keywords, load, chaos and saved files share them."""
 
 from ocpp_resilience.ledger.rules.duplicated import surplus_answers, surplus_effects
 from ocpp_resilience.ledger.rules.lost import Fate, fate, missing

@@ -1,4 +1,4 @@
-"""What a system keeps of one charge point, in the names of `STATE_FIELDS` of the profile."""
+"""The stored state of one charge point, in the names of `STATE_FIELDS` of the profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Record = Mapping[str, Any]
 
 @dataclass(slots=True, kw_only=True)
 class Observed:
-    """What was read; `None` for what the system keeps nowhere that can be read.
+    """The values that were read; `None` for state that cannot be read.
 
     Attributes:
         fields: by kind of record (`charge_point`, `connector`, `transaction`) the fields that the system keeps; a kind

@@ -32,8 +32,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "StatusNotification": ("connectorId", "errorCode", "status"),
     "StopTransaction": ("transactionId", "meterStop", "timestamp"),
 }
-"""What the effects of a message depend on. The short form of messages may leave it out; what that comes to is not said
-anywhere, and a charge point with such a message is judged by its answers alone."""
+"""Fields that decide the effects of a message. The short form of messages may omit them with undefined results; a
+charge point with such a message is judged by its answers alone."""
 
 
 @dataclass(slots=True)
@@ -41,9 +41,9 @@ class _Transaction:
     """A charging session.
 
     Attributes:
-        id: `None` while nobody knows which one the system gave.
+        id: `None` while the id is unknown.
         content: connector, id tag, meter start and timestamp, which tell a repeated start from a new one.
-        fields: what is kept of it.
+        fields: its stored fields.
         counted: the readings that were taken in.
         newest: the newest timestamp of a reading.
     """
@@ -67,8 +67,8 @@ class _World:
     """One state that a charge point may be in.
 
     Attributes:
-        point: what is kept of the charge point; empty before its first message.
-        connectors: what is kept of each connector but its transaction.
+        point: the stored fields of the charge point; empty before its first message.
+        connectors: the stored fields of each connector, except its transaction.
         running: the transaction on each connector, as an index of `transactions`.
         transactions: in the order of their starts.
     """
@@ -87,7 +87,7 @@ class _World:
         )
 
     def with_id(self, transaction_id: object) -> int | None:
-        """Where the transaction with this id is."""
+        """The place of the transaction with this id."""
         # The newest are asked for most.
         for place in range(len(self.transactions) - 1, -1, -1):
             if self.transactions[place].id == transaction_id:
@@ -124,10 +124,10 @@ def _same_but_times(one: Mapping[str, Allowed], other: Mapping[str, Allowed]) ->
 
 
 class Model16:
-    """What answers to charge points may say, and what the state has to be, for any number of charge points.
+    """The allowed answers to charge points and the expected state, for any number of charge points.
 
     Args:
-        behaviour: what the system does where the specification leaves a choice.
+        behaviour: the system's choices where the specification leaves one.
     """
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
@@ -148,12 +148,12 @@ class Model16:
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose state can be judged."""
+        """Charge points whose state can be judged."""
         return [point for point in self._worlds if point not in self._unjudged]
 
     @property
     def unjudged(self) -> Mapping[str, str]:
-        """Whose state cannot be judged, each with the reason."""
+        """Charge points whose state cannot be judged, each with the reason."""
         return self._unjudged
 
     def leave_out(self, charge_point: str, why: str) -> None:
@@ -162,7 +162,7 @@ class Model16:
             self._unjudged.setdefault(charge_point, why)
 
     def retire(self, charge_point: str) -> None:
-        """Judge the state of a charge point no more, whatever it sends, until it is forgotten."""
+        """Stop judging the state of a charge point until it is forgotten."""
         self._worlds.pop(charge_point, None)
         self._unjudged.pop(charge_point, None)
         self._retired.add(charge_point)
@@ -180,7 +180,7 @@ class Model16:
         self._retired.clear()
 
     def transaction_ids(self, charge_point: str) -> list[int]:
-        """The transactions of a charge point whose ids are known."""
+        """The transactions of a charge point with known ids."""
         worlds = self._worlds.get(charge_point, [])
         return sorted({each.id for world in worlds for each in world.transactions if each.id is not None})
 
@@ -191,7 +191,7 @@ class Model16:
     # ---------------------------------------------------------------- messages
 
     def take(self, exchange: Exchange) -> list[str]:
-        """Take in the next exchange of a charge point; returns what is wrong with its answer, a problem a line."""
+        """Process the next exchange of a charge point; returns the problems of its answer, one in each line."""
         problems = self.answer_problems(exchange) if exchange.outcome is Outcome.ANSWERED else []
         if exchange.charge_point in self._retired:
             return problems
@@ -223,7 +223,7 @@ class Model16:
         return problems
 
     def answer_problems(self, exchange: Exchange) -> list[str]:
-        """What is wrong with a CALLRESULT by itself: its schema, and what its values imply."""
+        """Problems of a CALLRESULT by itself: violations of its schema, and impossible values."""
         try:
             problems = validate_answer(VERSION, exchange.action, exchange.answer)
         except UsageError as unknown:
@@ -406,7 +406,7 @@ class Model16:
                 energy = _energy(sample)
                 if energy is None:
                     continue
-                # What is not given has its default (section 7.33): it makes no other reading.
+                # A missing field has its default (section 7.33), which makes no other reading.
                 identity = at, sample.get("location", "Outlet"), sample.get("context", "Sample.Periodic")
                 if identity in transaction.counted:
                     continue
@@ -446,7 +446,7 @@ class Model16:
     # ---------------------------------------------------------------- state
 
     def state_problems(self, charge_point: str, observed: Observed) -> list[str]:
-        """In which fields what is kept is wrong: empty if it is a state that the exchanges allow.
+        """Differences between the stored and the expected state; empty for a state that the exchanges allow.
 
         Where several states are allowed, the differences are those to the one that fits best.
         """

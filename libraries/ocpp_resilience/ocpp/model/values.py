@@ -1,4 +1,4 @@
-"""What a field of the state may be, where that is not one value."""
+"""Conditions on a field of the state that allow several values."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def allows(allowed: Allowed, value: object) -> bool:
 
 
 def shown(allowed: Allowed) -> str:
-    """What is allowed, for a message."""
+    """The allowed values, for an error message."""
     return str(allowed) if isinstance(allowed, Instant | Within | OneOf) else repr(allowed)
 
 

@@ -35,11 +35,11 @@ DEMOTED_SECONDS = 10.0
 """The longest that the sentinels may take to tell a primary that it is none any more."""
 ASK_SECONDS = 2.0
 WATCHERS = "watchers"
-"""The user that sentinels and replica are on the nodes: what is taken from it cuts them off, and no client."""
+"""The user of sentinels and replica on the nodes; revoking its permissions cuts off them, and no client."""
 
 
 class FailoverHow(enum.Enum):
-    """How a primary is lost.
+    """Ways to lose a primary.
 
     `kill` ends it, `demote` has the sentinels replace it, `pause` stops it until it is replaced, `partition` cuts it
     off from the sentinels and the replica while clients still reach it, `stale` pauses it until it is replaced and lets
@@ -58,7 +58,7 @@ class Failover:
     """A primary was replaced.
 
     Attributes:
-        how: what was done to it.
+        how: the way in which it was lost.
         old: the port of the one that was the primary.
         new: the port of the one that is it now.
         took: seconds until the sentinels named the new one and it said that it is the primary.
@@ -81,7 +81,7 @@ class ReplicatedRedis(RedisService):
     happens to one node only is a failover: `fail_over`, and `heal` afterwards.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         append_only: how the nodes keep their writes.
         binary: the server program, which has to know Sentinel, too.
         settings: further lines of the nodes' configuration; `down-after-milliseconds` is that of the sentinels.
@@ -101,7 +101,7 @@ class ReplicatedRedis(RedisService):
             raise UsageError(f"{name}: {', '.join(taken)} cannot be set, the service sets it itself.")
         self._down_after = own.pop(DOWN_AFTER, str(DOWN_AFTER_MS))
         self._secret = secrets.token_hex(16)
-        # Without one, whoever is refused as another user may go on as the default user: nobody could be cut off.
+        # Without one, a client that is refused as another user may go on as the default user, and could not be cut off.
         own.setdefault("requirepass", secrets.token_hex(8))
         own |= {
             "user": f"{WATCHERS} on >{self._secret} ~* &* +@all",
@@ -174,7 +174,7 @@ class ReplicatedRedis(RedisService):
         return f"redis+sentinel://{login}{hosts}/{SERVICE}" + ("" if database is None else f"/{database}")
 
     def start(self, timeout: timedelta | float) -> Effect:
-        """Start what does not run, and wait until there is one primary with a replica that follows it."""
+        """Start all nodes that do not run, and wait until there is one primary with a connected replica."""
         began = time.monotonic()
         if self._sentinel_ports:
             # A node that sentinels have made a replica knows that after a restart, too.
@@ -215,7 +215,7 @@ class ReplicatedRedis(RedisService):
         return "\n".join(f"{node.name}:\n{node.log_tail(lines)}" for node in self._nodes)
 
     def close(self) -> None:
-        """End everything, and remove what belongs to it."""
+        """End all nodes, and remove their resources."""
         with contextlib.ExitStack() as ending:
             for process in self._sentinels:
                 ending.callback(process.close)
@@ -259,7 +259,7 @@ class ReplicatedRedis(RedisService):
         return 0
 
     def role(self, node: EmbeddedRedis) -> str:
-        """What a node says that it is: `master`, `slave` with the state of its link, or why it says nothing."""
+        """The role that a node reports: `master`, `slave` with the state of its link, or the reason for no report."""
         if not node.is_running:
             return node.state
         try:
@@ -283,7 +283,7 @@ class ReplicatedRedis(RedisService):
         """Wait until all sentinels name one node, it is the primary, and the other one follows it; returns the proof.
 
         Raises:
-            WaitTimeout: it did not come to that; shows what each said.
+            WaitTimeout: it did not come to that; the message has the last role of each.
         """
         return wait_until(
             lambda: self.roles() if self._settled() else None,
@@ -399,7 +399,7 @@ class ReplicatedRedis(RedisService):
         return named >= QUORUM and self.role(self._node(failover.new)) == "master", self.roles()
 
     def heal(self, timeout: timedelta | float = SETTLED_SECONDS) -> Effect:
-        """Bring back what was lost, and wait until it follows the primary; an old primary comes back as a stale one."""
+        """Restart lost nodes, and wait until they follow the primary; an old primary returns as a stale one."""
         began = time.monotonic()
         for process in self._sentinels:
             if process.paused:
