@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -259,21 +260,36 @@ def _to_primary(found: SentinelUrl, sentinels: Any, options: dict[str, Any], dat
     )
 
 
+class NoPrimary(redis.ConnectionError):
+    """No sentinel names the primary."""
+
+
 class _PrimaryPool(sentinel.SentinelConnectionPool):
     """Leaves a connection that does not lead to the primary any more, also where it stays open and works."""
 
     _look_at = -math.inf
     _primary: Any = None
 
+    def get_master_address(self) -> Any:
+        """Host and port of the primary.
+
+        Raises:
+            NoPrimary: no sentinel names it; caused by the refusal where each one refuses connections.
+        """
+        try:
+            return super().get_master_address()
+        except sentinel.MasterNotFoundError:
+            refusal = _refusal(each.connection_pool.connection_kwargs for each in self.sentinel_manager.sentinels)
+            raise NoPrimary(f"no sentinel names the primary of '{self.service_name}'") from refusal
+
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """A connection to the primary that the sentinels name."""
         connection: Any = super().get_connection(*arguments, **options)
         if time.monotonic() > self._look_at:
-            pool: Any = super()
             try:
-                self._primary = pool.get_master_address()
+                self._primary = self.get_master_address()
                 self._look_at = time.monotonic() + PRIMARY_KNOWN_FOR
-            except sentinel.MasterNotFoundError:
+            except NoPrimary:
                 # What works goes on to be used. To ask takes long, while no sentinel answers.
                 self._primary = connection.host, connection.port
                 self._look_at = time.monotonic() + SILENT_FOR
@@ -286,6 +302,21 @@ class _PrimaryPool(sentinel.SentinelConnectionPool):
                 self.release(connection)
                 raise
         return connection
+
+
+def _refusal(sentinels: Iterable[dict[str, Any]]) -> ConnectionRefusedError | None:
+    """The refusal of the last of these, if each of them refuses connections."""
+    refusal = None
+    for each in sentinels:
+        try:
+            socket.create_connection((each["host"], each["port"]), CONNECT_TIMEOUT).close()
+        except ConnectionRefusedError as error:
+            refusal = error
+        except OSError:
+            return None
+        else:
+            return None
+    return refusal
 
 
 def connect(url: str, *, database: int | None = None, socket_timeout: float = SOCKET_TIMEOUT) -> RedisClient:
