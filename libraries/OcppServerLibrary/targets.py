@@ -7,10 +7,9 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
-from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile import Capability, target_of_run
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import target_of
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
 """Variables by which CI systems name the commit under test."""
@@ -35,7 +34,7 @@ class Targets(Component):
         Skip Unless Target Supports    dead letters    target=${TARGET}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         if not profile.has(capability):
             wanted = capability.value.replace("_", " ")
             raise LacksCapability(
@@ -57,7 +56,7 @@ class Targets(Component):
         IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         started = profile.start is not None and profile.start.image is None
         return started and profile.has(Capability.SEVERAL_PROCESSORS)
 
@@ -74,7 +73,7 @@ class Targets(Component):
         IF    ${ours}    Restart Server
         ```
         """
-        return Target.load(target_of(target)).running is None
+        return target_of_run(target).running is None
 
     @keyword(tags=("target", "getter"))
     def target_supports(self, capability: Capability, *, target: str | None = None) -> bool:
@@ -89,7 +88,23 @@ class Targets(Component):
         ${stored}    Target Supports    state keys    target=${TARGET}
         ```
         """
-        return Target.load(target_of(target)).has(capability)
+        return target_of_run(target).has(capability)
+
+    @keyword(tags=("target", "getter"))
+    def charge_points_choose_transaction_ids(self, *, target: str | None = None) -> bool:
+        """Returns whether charge points choose the ids of transactions in the OCPP version of the run.
+
+        They do in OCPP 2.0.1 and 2.1, where an id is unique for its charge point alone.
+
+        Args:
+            target: a bundled target profile, or the path of one; by default as at `Start Server`.
+
+        Example:
+        ```robotframework
+        ${theirs}    Charge Points Choose Transaction Ids
+        ```
+        """
+        return target_of_run(target).version.chooses_ids
 
     @keyword(tags=("target", "getter"))
     def describe_target(self, *, target: str | None = None) -> dict[str, str]:
@@ -109,7 +124,7 @@ class Targets(Component):
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         found = {
             "System": f"{profile.name}: {profile.about}".rstrip(": ."),
             "Protocol": profile.gateway.subprotocol,
@@ -135,17 +150,17 @@ class Targets(Component):
         Start Server    ${redis}    ${setting}=secret
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
 
     @keyword(tags=("target", "getter", "security"))
-    def get_settings_for_redis_tls(self, authority: str, *, target: str = "reference") -> dict[str, str]:
+    def get_settings_for_redis_tls(self, authority: str, *, target: str | None = None) -> dict[str, str]:
         """Returns the settings with which the target checks the certificate of its Redis.
 
         Args:
             authority: path of a PEM file with the certificate of the authority that Redis' certificate is from.
-            target: the target profile that says how (`security.redis_tls`).
+            target: the profile with the settings (`security.redis_tls`); by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target has no `secure_redis`.
@@ -157,16 +172,17 @@ class Targets(Component):
         Start Server    ${redis}    &{settings}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         profile.require(Capability.SECURE_REDIS)
         return {name: fill(text, {"authority": authority}) for name, text in profile.security.redis_tls.items()}
 
     @keyword(tags=("target", "getter", "security"))
-    def get_redis_privileges(self, *, target: str = "reference") -> list[str]:
+    def get_redis_privileges(self, *, target: str | None = None) -> list[str]:
         """Returns what the target's user of Redis has to be allowed, in the words of ACL SETUSER.
 
         Args:
-            target: the target profile that says what (`security.redis_privileges`).
+            target: the profile that lists them (`security.redis_privileges`); by default the run's `TARGET`, else
+                `reference`.
 
         Raises:
             LacksCapability: the target has no `secure_redis`.
@@ -177,7 +193,7 @@ class Targets(Component):
         Redis Command    ACL    SETUSER    server    on    >secret    @{privileges}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         profile.require(Capability.SECURE_REDIS)
         return list(profile.security.redis_privileges)
 
@@ -200,7 +216,7 @@ class Targets(Component):
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         if not profile.uses_redis:
             raise LacksCapability(
                 f"Target '{profile.name}' is not given a Redis (no {{redis_url}} in start of {profile.source})."
@@ -221,7 +237,7 @@ class Targets(Component):
         Skip Unless Target Can Be Started    target=${TARGET}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         if profile.running is not None:
             raise NotPossibleHere(
                 f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "
