@@ -160,7 +160,8 @@ class Targets(Component):
 
         Args:
             authority: path of a PEM file with the certificate of the authority that Redis' certificate is from.
-            target: the profile with the settings (`security.redis_tls`); by default the run's `TARGET`, else `reference`.
+            target: the profile with the settings (`security.redis_tls`); by default the run's `TARGET`, else
+                `reference`.
 
         Raises:
             LacksCapability: the target has no `secure_redis`.
