@@ -7,6 +7,7 @@ Documentation     Test 16: Redis fails, its network fails, the server is killed;
 
 Resource          ../resources/failover.resource
 Resource          ../resources/faults.resource
+Resource          ../resources/secure_redis.resource
 
 Suite Setup       Start The System And Another One Under Outages
 Suite Teardown    Stop The System And The Other One
@@ -164,6 +165,7 @@ Every Partial Failure Is Survived And Recovered From
     too many clients for 1 s    wrong password for 1 s
     failed snapshot for 1 s    disk full for 1 s
     failed rewrite for 1 s    packet loss for 1 s
+    ${LOADING} for 1 s    ${MASTERDOWN} for 1 s
     [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
 
 The Server Is Killed Under Traffic And Loses Nothing
@@ -225,16 +227,59 @@ The Network Before The Gateway Fails And Nothing Is Lost
     [Teardown]    The Bad Network Is Healed And Gone
 
 The Server Follows The Primary Through Failovers Of Every Kind
-    [Documentation]    The primary is killed, demoted, cut off from the sentinels or stands still until it is replaced,
+    [Documentation]    The primary is killed, demoted, cut off from the sentinels, or stands still until it is replaced
     ...    and comes back as a stale one; the sentinels and ROLE of both nodes prove it.
     [Tags]    R16.10
     [Setup]    A System With A Replica Runs
-    [Template]    The Server Follows After The Primary Is Lost By
-    kill
-    demote
-    pause
-    partition
-    [Teardown]    The System With A Replica Leaves
+    [Template]    The Server Follows After
+    kill primary
+    demote primary
+    partition primary
+    stale primary
+    [Teardown]    Replication Is Healed
+
+Nothing Is Told Before A Replica Has It
+    [Documentation]    The replica lags behind: the server, which is to wait for it, is degraded and gives no answer
+    ...    until the replica has caught up.
+    [Tags]    R16.7    R16.10
+    [Setup]    A System With A Replica And A Charge Point Runs
+    ${lag} =    Inject Fault    lag replica    alias=${REPLICATED}    redis=${REPLICATED}
+    ${sent} =    A Message Is Sent That The Replica Will Not Have
+    Wait Until Health Is    degraded    alias=${REPLICATED}    timeout=10 s
+    It Should Not Be Answered Yet    ${sent}
+    Heal Fault    ${lag}
+    It Should Be Answered Now    ${sent}
+    [Teardown]    Replication Is Healed
+
+The Server Goes On While Sentinels Are Silent
+    [Documentation]    Two of three, so that no replica can be promoted, or all of them: the primary is as well as
+    ...    before, and everything is answered meanwhile.
+    [Tags]    R16.7
+    [Setup]    A System With A Replica Runs
+    [Template]    The Server Goes On Under
+    partition sentinels
+    partition sentinels 3
+    [Teardown]    Replication Is Healed
+
+Everything Works Over TLS With A User Of Least Privilege
+    [Documentation]    The user may use the keys, channels and commands that the target's profile names, and no more.
+    [Tags]    R16.11
+    [Setup]    A System With TLS And A User Of Least Privilege Runs
+    Messages Of Every Kind Should Be Answered
+    A Command To A Charge Point Should Be Answered
+    Redis Should Have Refused The User Nothing
+    [Teardown]    The Secured System Is Healed And Well
+
+A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended
+    [Documentation]    Each is said within five seconds, and works again once it is right; nothing crashes.
+    [Tags]    R16.11
+    [Setup]    A System With TLS And A User Of Least Privilege Runs
+    [Template]    An Error Is Clear Until It Is Mended
+    bad certificate expired    certificate has expired
+    bad certificate another host    certificate is not valid for
+    bad certificate unknown authority    unable to get local issuer certificate
+    missing permission commit user=ocpp-server    no permissions to run
+    [Teardown]    The Secured System Is Healed And Well
 
 A Charge Point Is Served Again When Redis Has Lost What It Kept
     [Documentation]    It stays connected while everything is deleted, the scripts are, or Redis comes back empty.

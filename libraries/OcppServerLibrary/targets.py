@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.profile import Capability, Trait, target_of_run
+from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
@@ -181,6 +182,50 @@ class Targets(Component):
         profile = target_of_run(target)
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
+
+    @keyword(tags=("target", "getter", "security"))
+    def get_settings_for_redis_tls(self, authority: str, *, target: str | None = None) -> dict[str, str]:
+        """Returns the settings with which the target checks the certificate of its Redis.
+
+        Args:
+            authority: path of a PEM file with the certificate of the authority that Redis' certificate is from.
+            target: the profile with the settings (`security.redis_tls`); by default the run's `TARGET`, else
+                `reference`.
+
+        Raises:
+            LacksCapability: the target has no `secure_redis`.
+
+        Example:
+        ```robotframework
+        ${authority} =    Get Fault Proxy Authority
+        &{settings} =    Get Settings For Redis TLS    ${authority}    target=${TARGET}
+        Start Server    ${redis}    &{settings}
+        ```
+        """
+        profile = target_of_run(target)
+        profile.require(Capability.SECURE_REDIS)
+        return {name: fill(text, {"authority": authority}) for name, text in profile.security.redis_tls.items()}
+
+    @keyword(tags=("target", "getter", "security"))
+    def get_redis_privileges(self, *, target: str | None = None) -> list[str]:
+        """Returns what the target's user of Redis has to be allowed, in the words of ACL SETUSER.
+
+        Args:
+            target: the profile that lists them (`security.redis_privileges`); by default the run's `TARGET`, else
+                `reference`.
+
+        Raises:
+            LacksCapability: the target has no `secure_redis`.
+
+        Example:
+        ```robotframework
+        @{privileges} =    Get Redis Privileges    target=${TARGET}
+        Redis Command    ACL    SETUSER    server    on    >secret    @{privileges}
+        ```
+        """
+        profile = target_of_run(target)
+        profile.require(Capability.SECURE_REDIS)
+        return list(profile.security.redis_privileges)
 
     @keyword(tags=("target",))
     def skip_unless_redis_of_target_can_fail(self, *, target: str | None = None) -> None:

@@ -55,6 +55,7 @@ class Connection(QueueComponent):
         message_format: MessageFormat | None = None,
         socket_timeout: timedelta = timedelta(seconds=5),
         server: str | None = None,
+        wait_replicas: int = 0,
     ) -> None:
         """Opens the request queue of a system under test.
 
@@ -75,6 +76,7 @@ class Connection(QueueComponent):
             socket_timeout: the longest wait for one reply of Redis.
             server: the server of OcppServerLibrary at this queue, with whose unexpected end waits for answers end, too;
                 `server` for the queue `queue`, the one of the same alias for another queue, if not given.
+            wait_replicas: replicas that have to have a message before it counts as acknowledged (WAIT).
 
         Raises:
             UsageError: the URL or the target cannot be used.
@@ -103,6 +105,7 @@ class Connection(QueueComponent):
             socket_timeout=seconds(socket_timeout),
             announcements=Announcements.of(profile),
             target=profile,
+            wait_replicas=wait_replicas,
         )
         if self._queues.find(alias) is not None:
             self._queues.remove(alias, self.cleanup)

@@ -214,6 +214,10 @@ def _capabilities(target: Target) -> Iterator[Problem]:
         Capability.BASIC_AUTHENTICATION: ("security.basic", target.security.basic),
         Capability.TLS: ("security.tls", target.security.tls),
         Capability.CLIENT_CERTIFICATES: ("security.client_certificates", target.security.client_certificates),
+        Capability.SECURE_REDIS: (
+            "security.redis_tls or security.redis_privileges",
+            target.security.redis_tls and target.security.redis_privileges,
+        ),
     }
     for index, capability in enumerate(target.capabilities):
         field, value = needs.get(capability, ("", True))

@@ -71,6 +71,7 @@ class Capability(enum.StrEnum):
     CLIENT_CERTIFICATES = "client_certificates"
     ORIGIN_CHECKS = "origin_checks"
     FAILOVER = "failover"
+    SECURE_REDIS = "secure_redis"
 
 
 class Trait(enum.StrEnum):
@@ -408,7 +409,7 @@ class Gateway(Section, frozen=True):
 
 
 class Security(Section, frozen=True):
-    """The system's settings for authentication of charge points; they are added to those in `start`.
+    """The system's settings for authentication of charge points and for a secure Redis; they are added to `start`.
 
     Texts may hold placeholders, each the path of a file that the test makes.
 
@@ -419,18 +420,23 @@ class Security(Section, frozen=True):
         tls: for TLS with a server certificate (security profile 2): `{certificate}`, `{key}`.
         client_certificates: for certificates of charge points, on top of `tls` (security profile 3): `{client_ca}`,
             `{client_crl}`.
+        redis_tls: for a Redis whose certificate the authority in a file has signed: `{authority}`.
+        redis_privileges: the keys, channels and commands that the system needs, in the words of ACL SETUSER.
     """
 
     basic: dict[str, str] = {}
     credentials: str = "{charge_point_id}:{password_digest}"
     tls: dict[str, str] = {}
     client_certificates: dict[str, str] = {}
+    redis_tls: dict[str, str] = {}
+    redis_privileges: list[str] = []
 
 
 SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "basic": ("credentials",),
     "tls": ("certificate", "key"),
     "client_certificates": ("client_ca", "client_crl"),
+    "redis_tls": ("authority",),
 }
 """The placeholders that the settings of each part of `Security` may hold."""
 

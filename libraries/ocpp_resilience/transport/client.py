@@ -66,6 +66,7 @@ class QueueClient:
         socket_timeout: the longest wait for one reply, in seconds.
         announcements: how charge points are announced before their first message, where the system wants that.
         target: whose queue it is; without one, every action is taken for supported.
+        wait_replicas: replicas that have to have a message before it counts as acknowledged.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class QueueClient:
         socket_timeout: float = SOCKET_TIMEOUT,
         announcements: Announcements | None = None,
         target: Target | None = None,
+        wait_replicas: int = 0,
     ) -> None:
         named = database_in(url)
         if named is not None and queue_database not in {0, named}:
@@ -108,7 +110,7 @@ class QueueClient:
         self._announcements = announcements
         self._greeted_in_vain = -GREETING_PAUSE
         self._target = target
-        self.requests, self.answers = open_transport(self._redis, keys, target, self.body)
+        self.requests, self.answers = open_transport(self._redis, keys, target, self.body, wait_replicas=wait_replicas)
         self._data = RunData(
             keys,
             self.requests,
