@@ -17,6 +17,10 @@ Test Teardown     The Effects Are Right And The Server Has Never Crashed
 Test Tags         invalid-messages
 
 
+*** Variables ***
+${SIZE LIMIT}    ${262144}
+
+
 *** Test Cases ***
 Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It
     [Tags]    R17.1    R17.6    R17.7
@@ -49,6 +53,17 @@ Oversized Messages Are Refused Before Work Is Done On Them
     [Tags]    R17.5    R17.6    R17.7
     Invalid Messages Are Survived, Logged And Set Aside    R17.5
     ...    oversized    deep_nesting    too_long    message_id    unknown_action
+
+Messages Are Answered Up To The Size Limit And Refused Above It
+    [Documentation]    256 KiB on the queue; at the gateway in one frame of the WebSocket and in fragments.
+    [Tags]    R17.5    R17.7
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Connect Charge Point
+    Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
+    Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}
+    Dead Letters Should Keep The Beginning Of Messages
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     [Documentation]    The frames are in ``resources/invalid_frames.json`` (or ``invalid_frames_2.json``), each with its
@@ -105,10 +120,12 @@ A Thousand Generated Invalid Messages Are Each Logged Once
     Each Invalid Message Should Have One Log Record    ${sent}    ${log}
 
 Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
-    [Documentation]    10,000 invalid messages with 1,000 valid ones among them.
-    [Tags]    R17.8
+    [Documentation]    10,000 invalid messages with 1,000 valid ones among them; each invalid one is logged, also in a
+    ...    burst.
+    [Tags]    R17.6    R17.8
     [Setup]    The System Is Well And Watched
     ${normal} =    Measure Answer Time    samples=50
+    ${log} =    Mark Server Log
     ${sent} =    Queue Generated Invalid Messages    10000    valid_between=1000
     ${recovered} =    Wait Until Answer Time Is Normal    ${normal}    timeout=60 s
     ${drain} =    All Messages Should Be Answered    ${sent.valid}
@@ -116,6 +133,7 @@ Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
     Requirement Should Be Met    R17.8    valid_messages    ${sent.valid.count}
     Every Message Should Have Been Answered    R17.8    ${drain}    name=valid_answered
     Requirement Should Be Met    R17.8    recovery_time    ${recovered}
+    Each Invalid Message Should Have One Log Record    ${sent}    ${log}
     [Teardown]    Run Keywords    Stop Sampling    AND    The Effects Are Right And The Server Has Never Crashed
 
 Memory Stays Stable Under Invalid Messages

@@ -154,6 +154,7 @@ class Connection(ConnectingComponent):
         prefix: str = "CP",
         protocol: str | None = None,
         gateway: str = "gateway",
+        refusable: bool = False,
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> list[str]:
         """Connects many new charge points, up to 100 at the same time, and returns their ids.
@@ -165,6 +166,7 @@ class Connection(ConnectingComponent):
             prefix: the prefix of their ids.
             protocol: their OCPP version, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
+            refusable: whether the gateway may refuse some; the ids of the others are returned.
             timeout: the longest wait for each connection.
 
         Raises:
@@ -183,12 +185,25 @@ class Connection(ConnectingComponent):
         made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
         try:
             background.run(connect_all, made, limit=timeout.total_seconds())
+        except ExpectationFailed as refused:
+            if not refusable:
+                background.run(close_all, made, timeout=30)
+                raise
+            logger.info(str(refused))
         except BaseException:
             background.run(close_all, made, timeout=30)
             raise
-        self.keep({point.id: point for point in made})
-        logger.info(f"{counted(count, 'charge point')} connected to {where.url}: {made[0].id} to {made[-1].id}.")
-        return [point.id for point in made]
+        there = [point for point in made if point.connected]
+        if left := [point for point in made if point.ends]:
+            background.run(close_all, there, timeout=30)
+            raise ExpectationFailed(
+                f"{counted(len(left), 'charge point')} of {count} were let in and disconnected while others connected: "
+                f"{left[0].id} {left[0].state()}."
+            )
+        if there:
+            self.keep({point.id: point for point in there})
+        logger.info(f"{counted(len(there), 'charge point')} connected to {where.url}, {made[0].id} to {made[-1].id}.")
+        return [point.id for point in there]
 
     @keyword(tags=("charge point", "connection"))
     def disconnect_charge_point(self, *, alias: str = ALIAS, code: int = 1000, reason: str = "") -> None:
@@ -319,6 +334,7 @@ class Connection(ConnectingComponent):
         certificate: Path | None = None,
         tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
+        origin: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> int | None:
@@ -332,6 +348,7 @@ class Connection(ConnectingComponent):
             certificate: the PEM file with the charge point's certificate and its key.
             tls: the only version of TLS that is offered.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            origin: the origin of the web page that connects; charge points send none.
             gateway: which gateway, if there are several.
             timeout: the longest wait for the answer.
 
@@ -345,7 +362,13 @@ class Connection(ConnectingComponent):
         ```
         """
         login = Login(
-            password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
+            password=plain(password),
+            user=user,
+            ca=ca,
+            certificate=certificate,
+            tls=tls,
+            subprotocols=subprotocols,
+            origin=origin,
         )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), self._gateways.get(gateway), login)
         refused = self._refusal(point, timeout)

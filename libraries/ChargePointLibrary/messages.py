@@ -17,7 +17,7 @@ from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.frames import Frame
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.text import shortened
+from ocpp_resilience.text import counted, shortened
 
 SEND_SECONDS = 10.0
 """Maximum time for sending a frame to a gateway that does not read."""
@@ -394,6 +394,40 @@ class Messages(PointComponent):
         )
         logger.info(f"{session}")
         return session
+
+    @keyword(tags=("charge point", "send"))
+    def send_frame_of_size(self, size: int, *, fragments: int = 1, alias: str = ALIAS) -> Frame:
+        """Sends a valid DataTransfer of so many bytes, and returns at once.
+
+        Args:
+            size: bytes of the whole OCPP-J message.
+            alias: which charge point.
+            fragments: in how many frames of the WebSocket it is sent (RFC 6455 section 5.4).
+
+        Returns:
+            The frame; its `message_id` is what `Answer Should Be Received` takes.
+
+        Raises:
+            UsageError: it is too small for a DataTransfer.
+            NotConnected: there is no connection.
+
+        Example:
+        ```robotframework
+        ${sent}    Send Frame Of Size    200000    fragments=8
+        Answer Should Be Received    ${sent.message_id}
+        ```
+        """
+        point = self._points.get(alias)
+        text = '[2,"{}","DataTransfer",{{"vendorId":"org.example.acceptance","data":"{}"}}]'
+        message_id = point.new_message_id()
+        rest = size - len(text.format(message_id, ""))
+        if rest < 0 or fragments < 1:
+            raise UsageError(f"size is {size} and fragments is {fragments}; at least {size - rest} and 1 are needed.")
+        frame: Frame = background.run(
+            point.send, text.format(message_id, "x" * rest), fragments=fragments, timeout=SEND_SECONDS
+        )
+        logger.info(f"{point.id} sent {size} bytes in {counted(fragments, 'fragment')}: {shortened(frame.text)}")
+        return frame
 
     @keyword(tags=("charge point", "send", "invalid"))
     def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:

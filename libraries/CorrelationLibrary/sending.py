@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
+from robot.api.types import Secret
 
 from CorrelationLibrary.base import LineComponent, several
 from ocpp_resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
+from ocpp_resilience.correlation.strangers import StrangerReport, try_as_stranger, try_as_web_page
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.http_client import pick
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words, seconds
+
+SLACK_SECONDS = 5.0
 
 
 class Sending(LineComponent):
@@ -123,12 +129,16 @@ class Sending(LineComponent):
     ) -> Commands:
         """Sends commands at the same time, each by a caller of its own, and does not wait.
 
+        Where the target takes only so many commands to one charge point at once (`commands.at_once` in its profile),
+        the others follow as soon as one has ended.
+
         Args:
             count: how many.
             action: the OCPP action. A command of OCPP 1.6 with another name in the version is sent under that name:
                 GetConfiguration as GetVariables.
             charge_points: the recipients, in turns; all that were announced if not given.
-            timeout: how long the system is to wait for each answer; its own default if not given.
+            timeout: how long the system is to wait for each answer; its own default if not given, or where the caller
+                cannot choose (`commands.timeout` in the profile).
             mark: the text that tells answers apart (the `key` of GetConfiguration, the name of the variable of
                 GetVariables); without it, each command gets one of its own, with it, all of them are equal.
             alias: which commands.
@@ -329,6 +339,69 @@ class Sending(LineComponent):
         client.collect(batch, timeout=self._patience(batch, alias))
         return batch
 
+    @keyword(tags=("commands", "send", "security"))
+    def try_requests_without_token(
+        self, charge_point: str, token: str | Secret, *, alias: str = "commands"
+    ) -> StrangerReport:
+        """Sends requests of every kind to the API, none of them with the right token, and returns what came of them.
+
+        The commands and inspections that the target's profile knows: without a token and with almost right ones, by
+        every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
+        or 403; elsewhere it may also be that there is nothing.
+
+        Args:
+            charge_point: whom the commands are for.
+            token: the right token, from which almost right ones are made.
+            alias: which commands.
+
+        Returns:
+            `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
+
+        Raises:
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        Open Commands    ${redis}    ${server}    token=${TOKEN}
+        ${report} =    Try Requests Without Token    CP-1    ${TOKEN}
+        Should Be Empty    ${report.let_in}
+        ```
+        """
+        right = str(token.value) if isinstance(token, Secret) else token
+        report = try_as_stranger(self._lines.get(alias).client, charge_point, right)
+        logger.info(f"{report}.")
+        return report
+
+    @keyword(tags=("commands", "send", "security"))
+    def try_requests_of_web_page(
+        self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
+    ) -> StrangerReport:
+        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+
+        With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
+        token of `Open Commands` is right, since the browser of an operator may have it.
+
+        Args:
+            charge_point: the recipient of the commands.
+            origin: the origin of the page.
+            alias: the name given to `Open Commands`.
+
+        Returns:
+            `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
+
+        Raises:
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        ${report} =    Try Requests Of Web Page    CP-1
+        Should Be Empty    ${report.let_in}
+        ```
+        """
+        report = try_as_web_page(self._lines.get(alias).client, charge_point, origin)
+        logger.info(f"{report}.")
+        return report
+
     @keyword(tags=("commands", "send"))
     def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.
@@ -360,8 +433,12 @@ class Sending(LineComponent):
         return batch
 
     def _patience(self, batch: Commands, alias: str) -> float:
-        default = self._lines.get(alias).target.commands.default_timeout
-        return max((each.timeout or default for each in batch), default=default) + MARGIN_SECONDS
+        commands = self._lines.get(alias).target.commands
+        longest = max((commands.waits(each.timeout) for each in batch), default=commands.waits(None))
+        busiest = max(Counter(each.charge_point for each in batch).values(), default=1)
+        turns = 1 if commands.at_once is None else math.ceil(busiest / commands.at_once)
+        # The client gives up first, and says of each command what became of it.
+        return longest * turns + MARGIN_SECONDS + SLACK_SECONDS
 
 
 def _with_status(status: int, batch: Commands) -> Commands:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ocpp_resilience.errors import UsageError
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import messages
 from ocpp_resilience.transport.messages import MessageFormat, SentMessage, SentMessages
@@ -106,6 +107,56 @@ class Sending(QueueComponent):
         sent = client.send(built)
         log_all_sent(client, sent)
         return sent
+
+    @keyword(tags=("queue", "send"))
+    def queue_message_of_size(
+        self,
+        size: int,
+        *,
+        valid: bool = True,
+        charge_point: str | None = None,
+        format: MessageFormat | None = None,  # noqa: A002 - as above
+        alias: str = "queue",
+    ) -> SentMessage:
+        """Queues a DataTransfer of so many bytes, valid but for its size, and returns a record of it.
+
+        Args:
+            size: bytes of the whole message, as it stands on the queue.
+            valid: whether it has to be accepted; a larger one than the system takes has to be refused.
+            charge_point: whose message it is; a new one if not given.
+            format: `envelope` or `flat`; that of the queue if not given.
+            alias: which queue.
+
+        Raises:
+            UsageError: it is too small for a DataTransfer.
+            LacksCapability: the target does not support the action; the test is skipped.
+            QueueUnavailable: Redis did not acknowledge it.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Message Of Size    200000
+        Message Should Be Answered    ${sent}
+        ```
+        """
+        client = self._queues.get(alias)
+        client.need_actions("DataTransfer")
+        point = self._ids.charge_point() if charge_point is None else charge_point
+
+        def build(text: str, message_id: str | None) -> SentMessage:
+            payload = client.version.sample("DataTransfer") | {"data": text}
+            return client.build(
+                "DataTransfer", payload, charge_point=point, message_id=message_id, message_format=format
+            )
+
+        empty = build("", None)
+        rest = size - len(empty.data)
+        if rest < 0:
+            raise UsageError(f"size is {size}; at least {len(empty.data)} is needed.")
+        message = build("x" * rest, empty.message_id)
+        message.valid = valid
+        client.send([message])
+        log_sent(client, message)
+        return message
 
     @keyword(tags=("queue", "send"))
     def queue_raw_message(self, message: str | bytes, *, alias: str = "queue") -> SentMessage:

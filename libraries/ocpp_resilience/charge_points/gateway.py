@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus
-from websockets.typing import Subprotocol
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from ocpp_resilience.charge_points.errors import ConnectFailed
 from ocpp_resilience.errors import UsageError
@@ -42,6 +42,7 @@ class Login:
         ca: a file with the certificates that the gateway's is trusted by, for `wss://`.
         certificate: a PEM file with the charge point's certificate and its key (security profile 3); `None` shows none.
         tls: the only version of TLS that is offered; all that are safe if not given.
+        origin: the origin of the web page that connects; charge points send none.
     """
 
     password: str | None = field(default=None, repr=False)
@@ -50,6 +51,7 @@ class Login:
     ca: Path | None = None
     certificate: Path | None = None
     tls: TlsVersion | None = None
+    origin: str | None = None
 
 
 class Gateway:
@@ -109,6 +111,7 @@ class Gateway:
                 url,
                 subprotocols=[Subprotocol(name) for name in offered] or None,
                 additional_headers=_credentials(charge_point_id, login),
+                origin=None if login.origin is None else Origin(login.origin),
                 ssl=_context(login) if url.startswith("wss:") else None,
                 open_timeout=limit,
                 close_timeout=1,
@@ -128,8 +131,13 @@ class Gateway:
             raise ConnectFailed(
                 f"{charge_point_id} could not connect to {url} within {in_words(limit)}.", status=None
             ) from None
-        except (OSError, InvalidHandshake, EOFError) as error:
+        except (OSError, InvalidHandshake, EOFError, ConnectionClosed) as error:
             raise ConnectFailed(f"{charge_point_id} could not connect to {url}: {error}.", status=None) from None
+        except AssertionError:
+            # `websockets` does not expect an answer that comes before it has asked, and reads none of it.
+            raise ConnectFailed(
+                f"{charge_point_id} was refused at {url} before it could ask to be let in.", status=None
+            ) from None
         if offered and connection.subprotocol not in offered:
             await connection.close()
             raise ConnectFailed(

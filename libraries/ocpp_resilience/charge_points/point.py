@@ -428,13 +428,23 @@ class ChargePoint:
         action, payload, message_id = self._last_call
         return await self.call(action, payload, limit=limit, message_id=None if new_message_id else message_id)
 
-    async def send(self, data: str | bytes) -> Frame:
+    async def send(self, data: str | bytes, *, fragments: int = 1) -> Frame:
         """Send a frame unchanged, also while a CALL is outstanding: text as a text frame, bytes as a binary one.
+
+        Args:
+            data: what is sent.
+            fragments: in how many frames of the WebSocket it is sent (RFC 6455 section 5.4).
 
         Raises:
             NotConnected: there is no connection.
         """
-        return await self._send(data)
+        if fragments == 1:
+            return await self._send(data)
+        socket = self._connection()
+        frame = self._note(Direction.SENT, data)
+        size = -(-len(data) // fragments)
+        await self._write(socket, [data[start : start + size] for start in range(0, len(data), size)], text=None)
+        return frame
 
     async def send_bytes(self, data: bytes) -> None:
         """Send bytes on the connection below the WebSocket: frames that no library would make.
@@ -476,7 +486,7 @@ class ChargePoint:
         await self._write(socket, data, text=None)
         return frame
 
-    async def _write(self, socket: ClientConnection, data: str | bytes, *, text: bool | None) -> None:
+    async def _write(self, socket: ClientConnection, data: Any, *, text: bool | None) -> None:
         try:
             await socket.send(data, text=text)
         except ConnectionClosed:
