@@ -82,10 +82,11 @@ leak: $(INSTALLED)  ## Is a leak of 1 KB a message found, and the sound server n
 	$(BIN)/robot --outputdir results/leak $(if $(RUNS),--variable RUNS:$(RUNS)) $(if $(LENGTH),--variable LENGTH:$(LENGTH)) \
 	  $(if $(RATE),--variable RATE:$(RATE)) benchmarks/memory_verdict.robot
 
-targets: $(INSTALLED)  ## All suites against other targets: one with known faults, one that runs already, one little known
+targets: $(INSTALLED)  ## All suites against other targets: two with known faults, one that runs already, one little known
 	$(BIN)/python tests/targets/compare.py other
 	$(BIN)/python tests/targets/compare.py running
 	$(BIN)/python tests/targets/compare.py bare
+	$(BIN)/python tests/targets/faulty.py
 
 foreign: $(INSTALLED)  ## The suites against other people's servers from PyPI and npm; needs Node.js (ONLY=ocpp-rpc)
 	$(BIN)/python tests/foreign/run.py $(addprefix --only ,$(ONLY))

@@ -62,6 +62,7 @@ Messages Are Answered Up To The Size Limit And Refused Above It
     Connect Charge Point
     Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
     Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}
+    Dead Letters Should Keep The Beginning Of Messages
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says

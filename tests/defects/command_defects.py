@@ -22,6 +22,8 @@ from server.redis.script import Script
 AT_GATEWAY = "Commands To Charge Points At The Gateway Are Sent One After The Other"
 HOLDS_UP = "A Command That Is Not Answered Holds Up The Next One Until Its Time Is Up"
 END = "Commands End With The Connection That They Were For"
+TOLD = "A Caller Is Told The Error That The Charge Point Gave"
+ORDER = "Commands That Wait For Their Charge Point Are Sent In Their Order"
 REACH = "Commands Reach The Charge Point Whose Id They Name"
 
 
@@ -158,3 +160,34 @@ def gateways_find_sessions_by_the_beginning_of_ids() -> None:
         return 0
 
     Gateway.wake, ResponseDelivery._sweep = wake, sweep
+
+
+@defect("R14.1", TOLD, says=r"Expected each command to get its own|callers have not been told anything")
+def an_error_does_not_end_the_outstanding_command() -> None:
+    """After a CALLERROR of a charge point the gateway goes on waiting, and sends no further command."""
+    sound = Gateway._received
+    answered = CommandQueue.answered
+    errors: list[bool] = []
+
+    def received(self: Gateway, session: Session, raw: bytes) -> None:
+        errors.append(raw.lstrip().startswith(b"[4"))
+        sound(self, session, raw)
+        errors.pop()
+
+    def note(self: CommandQueue, session: Session, message_id: str) -> None:
+        if not errors[-1]:
+            answered(self, session, message_id)
+
+    Gateway._received, CommandQueue.answered = received, note
+
+
+@defect("R14.1", ORDER, says=r"Commands came in another order")
+def the_newest_command_is_sent_first() -> None:
+    """Of the commands that wait for their turn, the last one comes first."""
+
+    def following(self: CommandQueue, session: Session) -> None:
+        session.command = None
+        while session.commands and session.command is None and not session.closed:
+            self._send(session, session.commands.pop())
+
+    CommandQueue._next = following

@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from ocpp_resilience.errors import ResilienceError, UsageError
+from ocpp_resilience.errors import ExpectationFailed, ResilienceError, UsageError
 from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.waiting import LONGEST_PAUSE, wait_until
 
@@ -367,11 +367,23 @@ def is_away(error: redis.RedisError) -> bool:
     return isinstance(error, AWAY) or "BUSY " in str(error)
 
 
-class RedisWatch:
-    """Looks at Redis again and again, and remembers how often it could not be reached."""
+def nothing_ended(seen: str) -> str:  # noqa: ARG001 - as one that knows of a system
+    """Of a wait that depends on no process."""
+    return ""
 
-    def __init__(self, address: str) -> None:
+
+class RedisWatch:
+    """Looks at Redis again and again, and remembers how often it could not be reached.
+
+    Args:
+        address: of Redis, for messages.
+        ended: says that the system that is waited for has ended by itself, with what was seen of it; empty while it has
+            not. It ends a wait at once.
+    """
+
+    def __init__(self, address: str, *, ended: Callable[[str], str] = nothing_ended) -> None:
         self._address = address
+        self._ended = ended
         self._error: str | None = None
         self.failures = 0
 
@@ -414,9 +426,23 @@ class RedisWatch:
         failure: Callable[[], str],
         longest_pause: float = LONGEST_PAUSE,
     ) -> T:
-        """`wait_until`, which goes on while Redis is away, and says so in its failure."""
+        """`wait_until`, which goes on while Redis is away, and says so in its failure.
+
+        Raises:
+            ExpectationFailed: the system that is waited for has ended.
+        """
+        guarded = self.guard(probe)
+
+        def look() -> T | None:
+            # What it did before it ended counts.
+            ended = bool(self._ended(""))
+            found = guarded()
+            if found is None and ended:
+                raise ExpectationFailed(self._ended(f"{failure()}{self.note}."))
+            return found
+
         return wait_until(
-            self.guard(probe),
+            look,
             timeout=timeout,
             failure=lambda: f"{failure()}{self.note}",
             longest_pause=longest_pause,
