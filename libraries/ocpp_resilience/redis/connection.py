@@ -276,8 +276,9 @@ class _PrimaryPool(sentinel.SentinelConnectionPool):
         Raises:
             NoPrimary: no sentinel names it; caused by the refusal where each one refuses connections.
         """
+        pool: Any = super()
         try:
-            return super().get_master_address()
+            return pool.get_master_address()
         except sentinel.MasterNotFoundError:
             refusal = _refusal(each.connection_pool.connection_kwargs for each in self.sentinel_manager.sentinels)
             raise NoPrimary(f"no sentinel names the primary of '{self.service_name}'") from refusal

@@ -423,10 +423,10 @@ class Proxy:
 
     async def _listen(self, way: Way, secure: ssl.SSLContext | None) -> asyncio.Server:
         host, port = _address(way.listen)
-        options = {} if secure is None else {"ssl_handshake_timeout": HANDSHAKE_LIMIT}
+        limit = None if secure is None else HANDSHAKE_LIMIT
         try:
             server = await asyncio.get_running_loop().create_server(
-                lambda: self._accept(way), host, port, backlog=1024, ssl=secure, **options
+                lambda: self._accept(way), host, port, backlog=1024, ssl=secure, ssl_handshake_timeout=limit
             )
         except OSError as error:
             raise Refused(f"cannot listen on {way.listen}: {error.strerror or error}", 500) from None
