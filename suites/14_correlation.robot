@@ -61,6 +61,7 @@ A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
     ...    their order then.
     [Tags]    R14.1    R14.2    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
+    Notes Of Commands Can Be Read
     @{point} =    1 Charge Points Have Booted
     ${first} =    A Command Is Received And Not Answered    ${point}[0]    timeout=2 s
     The Note Of The Command Should Live No Longer Than    2    ${point}[0]
