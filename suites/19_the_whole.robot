@@ -11,13 +11,14 @@ Suite Setup       Start The System Under Test
 Suite Teardown    Stop The System Under Test
 Test Setup        The System Should Be Idle And Well
 
-Test Tags         whole    R0.4
+Test Tags         whole
 
 
 *** Test Cases ***
 Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Documentation]    Another client uses the same system: foreign charge points, transactions, answers. The server
     ...    starts again meanwhile, unless it is external.
+    [Tags]    R0.4
     Somebody Else Has Data In The System
     ${before} =    Take Key Snapshot    values=True
     ${sent} =    Queue A Mix Of Messages    1000
@@ -27,12 +28,3 @@ Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     ${changes} =    Get Key Changes    ${before}
     Keys Left And Foreign Keys Changed Should Be Known    ${changes}
     [Teardown]    Remove Test Data    alias=somebody else
-
-No Suite Has Left Keys Behind
-    [Documentation]    The suites before this one and this one itself compare the keys at their end with those at their
-    ...    beginning. Suites that run in a process of their own, as with pabot, only warn.
-    ${sent} =    Queue A Mix Of Messages    100
-    All Messages Should Be Answered    ${sent}
-    Remove Test Data
-    Note What Is Left Behind
-    Nothing Should Have Been Left Behind

@@ -138,17 +138,6 @@ def state_is_lost_on_a_restart() -> None:
     RequestQueue.claim = claim
 
 
-@defect("R0.4", "No Suite Has Left Keys Behind", says=r"ocpp:seen:.*R0\.4 suites_with_leftovers: required == 0")
-def a_mark_of_each_charge_point_stays_for_ever() -> None:
-    """Each charge point that was answered leaves a key that nothing removes."""
-    sound = Processor._answer_operations
-
-    def operations(self: Processor, answers: Any) -> list[Any]:
-        return [*sound(self, answers), *(["SET", f"ocpp:seen:{point}", "1"] for point in answers)]
-
-    Processor._answer_operations = operations
-
-
 @defect(
     "R0.4",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
