@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 from server import api, descriptors
 from server.api import http
 from server.gateway import gateway
-from server.gateway.flow_control import FlowControl
+from server.gateway.flow_control import FlowControl, Intake
 from server.gateway.gateway import Gateway
 from server.gateway.session import Session
 from server.gateway.session_transitions import SessionTransitions
@@ -27,6 +27,7 @@ from server.processor.request_queue import Batch, RequestQueue
 from server.redis.script import Script
 
 SIZES = "Messages Are Answered Up To The Size Limit And Refused Above It"
+TOGETHER = "Messages That Come In One Packet Are Each Answered Or Refused"
 BATCHES = "Batches Of Every Size Are Answered Whole And In Order"
 HOUR = "Answers Wait An Hour From The Last One On"
 EACH_LOGGED = "A Thousand Generated Invalid Messages Are Each Logged Once"
@@ -129,6 +130,42 @@ def fragments_cost_the_connection() -> None:
         sound(self, event)
 
     Socket.process_event = process_event
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+def take(change: Any) -> None:
+    """Change what flow control keeps for later of a read that it does not take in one turn."""
+    sound = Intake._wait
+
+    def wait(self: Intake, connection: Any, rest: bytes) -> None:
+        sound(self, connection, rest)
+        change(self, connection, rest)
+
+    Intake._wait = wait
+
+
+@defect("R17.10", TOGETHER, says=r"\d+ of (40|600) messages that were sent together were not answered")
+def what_does_not_fit_into_a_turn_is_lost() -> None:
+    """Of a large read, the messages beyond those of one turn are dropped."""
+
+    def drop(self: Intake, connection: Any, rest: bytes) -> None:
+        self._backlog = b""
+
+    take(drop)
+
+
+@defect("R17.10", TOGETHER, says=r"\d+ of 600 messages that were sent together were not answered")
+def who_was_too_fast_once_is_never_read_again() -> None:
+    """A charge point that was above its rate stays paused for minutes."""
+
+    def pause(self: Intake, connection: Any, rest: bytes) -> None:
+        if self._limited and self._timer is not None:
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(300, self._go_on, connection)
+
+    take(pause)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

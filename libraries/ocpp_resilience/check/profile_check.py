@@ -227,9 +227,11 @@ class Checker:
             return document if isinstance(document, dict) else None
         client = connect(self._url, database=self.target.redis.databases.state)
         try:
-            key = self.target.key(kind, **ids).encode()
-            if client.type(key) == b"hash":
-                return {name.decode(): value.decode("utf-8", "replace") for name, value in client.hgetall(key).items()}
+            name = self.target.key(kind, **ids)
+            key = name.encode()
+            if client.type(name) == b"hash":
+                kept = client.hgetall(key)
+                return {field.decode(): value.decode("utf-8", "replace") for field, value in kept.items()}
             document = json.loads(client.get(key) or b"null")
             return document if isinstance(document, dict) else None
         finally:

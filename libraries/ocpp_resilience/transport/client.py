@@ -327,7 +327,7 @@ class QueueClient:
         """Record sent messages and answers in `ledger` from now on; an earlier ledger is closed."""
         if self.ledger is not None:
             self.ledger.close()
-        self.ledger = QueueLedger(ledger, self.expected)
+        self.ledger = QueueLedger(ledger, self.expected, self.body)
         self.answers.observer = self.ledger.seen
 
     def end_ledger(self) -> QueueLedger:
