@@ -105,7 +105,7 @@ Frames That Nobody Can Answer Are Ignored Or Cost The Connection
     R17.10    websocket
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-What OCPP 2.1 Adds Is Answered As The Version Says
+SEND And CALLRESULTERROR Are Answered As The Version Says
     [Documentation]    SEND and CALLRESULTERROR, on the queue and over WebSockets: in OCPP 2.1 a SEND is never answered,
     ...    and a CALLRESULT that cannot be read gets a CALLRESULTERROR; earlier versions know neither.
     [Tags]    R17.11    R17.6    R17.7
