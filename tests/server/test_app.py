@@ -63,7 +63,7 @@ def test_bad_settings_end_with_status_2_and_one_line() -> None:
             server.process.close()
 
 
-def test_a_log_that_nobody_can_read_any_more_ends_nothing(start_redis: StartRedis) -> None:
+def test_a_log_without_a_reader_ends_nothing(start_redis: StartRedis) -> None:
     service = start_redis()
     reading, writing = os.pipe()
     environment = {"PATH": os.environ.get("PATH", ""), "REDIS_URL": service.url(), "HTTP_PORT": "0"}

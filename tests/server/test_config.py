@@ -163,7 +163,7 @@ def test_taken(name: str, value: str, expected: object) -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_refused_with_name_value_and_what_is_allowed(name: str, value: str) -> None:
+def test_refused_with_name_value_and_allowed_values(name: str, value: str) -> None:
     text = refusal(name, value)
     assert repr(value)[1:-1][:10] in text
 

@@ -66,7 +66,7 @@ async def test_a_command_is_not_carried_out_on_a_later_connection(
 
 
 @pytest.mark.parametrize("kind", ["answer", "refusal", "command"])
-async def test_what_was_sent_before_the_gateway_died_is_not_sent_again(
+async def test_messages_sent_before_the_gateway_died_are_not_sent_again(
     gateway: ServerProcess, processor: ServerProcess, client: redis.Redis, start_server: StartServer, kind: str
 ) -> None:
     """A gateway that is killed between sending and taking out what it sent leaves it in the list."""

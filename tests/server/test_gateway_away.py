@@ -226,7 +226,7 @@ async def test_a_redis_that_refuses_writes_makes_calls_wait_and_be_refused(
         assert await ask(socket, "3", "Authorize", {"idTag": "TAG"})
 
 
-async def test_what_may_have_been_pushed_is_never_refused(
+async def test_messages_that_may_have_been_pushed_are_never_refused(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
     server = start_server(redis_url, "gw", **QUICK)
@@ -250,7 +250,7 @@ async def test_what_may_have_been_pushed_is_never_refused(
         assert client.zcard("ocpp:transactions:CP-2") == 0
 
 
-async def test_who_connects_while_redis_is_away_is_known_once_it_is_back(
+async def test_connections_during_an_outage_of_redis_are_registered_after_it(
     start_redis: StartRedis, start_server: StartServer
 ) -> None:
     private = start_redis()

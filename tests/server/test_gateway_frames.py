@@ -87,7 +87,7 @@ async def test_a_frame_that_costs_the_connection_has_one_record_and_one_dead_let
         await ask(socket, "2", "Heartbeat")
 
 
-async def test_what_came_before_the_frame_is_handled(server: ServerProcess, client: redis.Redis) -> None:
+async def test_bytes_before_the_frame_are_handled(server: ServerProcess, client: redis.Redis) -> None:
     """In one packet with it: whole, and in fragments, which take a longer way."""
     boot = json.dumps([2, "b", "BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"}]).encode()
     for number, before in enumerate((frame(0x81, boot), frame(0x01, boot[:5]) + frame(0x80, boot[5:]))):
@@ -103,7 +103,7 @@ async def test_what_came_before_the_frame_is_handled(server: ServerProcess, clie
 
 
 @pytest.mark.parametrize("ending", [frame(0x88, b"\x03\xe8"), frame(0x83)], ids=["close", "failure"])
-async def test_who_ends_the_connection_and_stays_is_cut_off(
+async def test_a_client_that_half_closes_and_stays_is_disconnected(
     server: ServerProcess, client: redis.Redis, ending: bytes
 ) -> None:
     """Whatever it goes on sending: a session that can get nothing must not stand in Redis as if it could."""

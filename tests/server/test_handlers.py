@@ -313,7 +313,7 @@ def energy(value: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("flat", [False, True])
-def test_what_is_read_ahead_saves_asking_again(action: str, flat: bool) -> None:
+def test_prefetching_saves_later_reads(action: str, flat: bool) -> None:
     """Handling asks for nothing else than `reads` said, but for what only the loaded state tells."""
     call = Call("CP", "m", action, {} if flat else COMPLETE[action], flat)
     cache_of_reads = StateCache(None)  # type: ignore[arg-type]
@@ -380,7 +380,9 @@ states = st.dictionaries(st.sampled_from([f"ocpp:connector:CP:{n}" for n in rang
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(ACTIONS).flatmap(requests), states)
-def test_whatever_passed_the_schema_is_handled_and_answered_by_the_schema(call: Call, records: dict[str, Any]) -> None:
+def test_every_message_valid_by_the_schema_is_handled_and_answered_by_the_schema(
+    call: Call, records: dict[str, Any]
+) -> None:
     try:
         schemas.check(call, V16)
     except InvalidMessage:

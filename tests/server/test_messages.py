@@ -199,7 +199,7 @@ class TestNotJson:
             ('[2,"m","Heartbeat",{}]', "an array"),
         ],
     )
-    def test_neither_is_what_is_no_object(self, raw: str, kind: str) -> None:
+    def test_neither_is_a_value_that_is_no_object(self, raw: str, kind: str) -> None:
         invalid = refused(raw)
         assert (invalid.code, invalid.answer_id) == (FORMATION, None)
         assert kind in invalid.reason

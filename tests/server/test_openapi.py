@@ -260,7 +260,7 @@ def test_stored_state_is_read(client: redis.Redis, redis_url: str, start_server:
             assert ([id_of(each) for each in data] if isinstance(data, list) else id_of(data)) == expected, path
 
 
-def test_configuration_is_stored_and_what_cannot_be_is_named(
+def test_configuration_is_stored_and_unusable_values_are_named(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
     _fill(client)

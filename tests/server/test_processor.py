@@ -265,7 +265,7 @@ class TestInvalid:
         assert letters[-1]["raw"] == "x" * 4096
         assert len(of(records, "invalid_message")) == 1501
 
-    async def test_answers_of_charge_points_that_nobody_waits_for(
+    async def test_answers_of_charge_points_without_a_caller(
         self, client: redis.Redis, redis_url: str, records: list[dict[str, Any]]
     ) -> None:
         await process(
@@ -341,7 +341,7 @@ class TestOrder:
 
 
 class TestConflict:
-    async def test_a_key_that_somebody_writes_all_the_time_does_not_hold_up_the_queue(
+    async def test_a_key_that_is_written_all_the_time_does_not_block_the_queue(
         self, client: redis.Redis, redis_url: str
     ) -> None:
         """A full batch takes longer to handle than the writer waits; a small one does not."""

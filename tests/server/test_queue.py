@@ -108,7 +108,7 @@ class TestPeek:
             assert result.next.messages == messages[6:]
             assert client.llen(QUEUE) == 6
 
-    async def test_of_what_is_too_long_only_size_and_beginning_are_handed_out_and_it_is_committed_whole(
+    async def test_an_oversized_entry_is_read_as_a_stub_and_committed_whole(
         self, client: redis.Redis, redis_url: str
     ) -> None:
         push(client, [b"a" * 1024, b"b" * 1025, b"c" * 1026, b"d" * 3_000_000, b"e"])

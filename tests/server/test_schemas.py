@@ -251,7 +251,7 @@ class TestFields:
     def test_of_several_violations_the_first_of_the_table_decides(self, payload: Any, code: ErrorCode) -> None:
         assert refused("StatusNotification", payload).code == code
 
-    def test_the_reason_of_a_long_value_still_says_what_is_allowed(self) -> None:
+    def test_the_reason_of_a_long_value_still_has_the_allowed_ones(self) -> None:
         reason = refused("Authorize", {"idTag": "x" * 5000}).reason
         assert "20" in reason
         reason = refused("StatusNotification", COMPLETE["StatusNotification"] | {"connectorId": "y" * 5000}).reason

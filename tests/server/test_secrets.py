@@ -188,6 +188,6 @@ def test_a_url_that_cannot_be_used_is_shown_without_its_password(secret: str) ->
 @pytest.mark.parametrize(
     "url", ["redis://host:99999", "redis://host:6379/x", "redis://[::1]:6379/0/1", "localhost:6379"]
 )
-def test_what_is_no_password_is_shown(url: str) -> None:
+def test_text_without_a_password_is_shown(url: str) -> None:
     with pytest.raises(SettingError, match=re.escape(f"REDIS_URL: {url!r} ")):
         Settings.from_environment({"REDIS_URL": url})

@@ -163,7 +163,7 @@ class TestShares:
             after = await everybody.settle()
             assert all(set(before[name]) <= set(after[name]) for name in after)
 
-    async def test_what_is_kept_in_redis(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_stored_state_in_redis(self, client: redis.Redis, redis_url: str) -> None:
         async with crowd(client, redis_url) as everybody:
             share = everybody.join("a")
             await share.look()
@@ -213,7 +213,7 @@ def router_queue(made: App, consumer: str, shards: int = 8) -> UnshardedQueue:
 
 
 class TestFencing:
-    async def test_who_lost_a_shard_commits_nothing_to_it(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_a_former_owner_of_a_shard_commits_nothing_to_it(self, client: redis.Redis, redis_url: str) -> None:
         async with crowd(client, redis_url) as everybody, app(redis_url) as made:
             await everybody.join("old").look()
             old = shard_queue(made, 3, "old")
@@ -249,7 +249,7 @@ class TestFencing:
         async with app(redis_url) as made:
             assert not (await shard_queue(made, 0, "one").claim()).owned
 
-    async def test_who_lost_the_request_queue_moves_nothing(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_a_former_owner_of_the_request_queue_moves_nothing(self, client: redis.Redis, redis_url: str) -> None:
         async with crowd(client, redis_url) as everybody, app(redis_url) as made:
             await everybody.join("old").look()
             old, new = router_queue(made, "old"), router_queue(made, "new")
@@ -354,7 +354,7 @@ class TestPushing:
             wanted = [raw for raw in messages if shard_of(address(raw), 8) == number]
             assert client.lrange(KEYS.shard(number), 0, -1) == wanted[::-1]
 
-    async def test_behind_what_waits_on_the_request_queue(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_behind_the_backlog_of_the_request_queue(self, client: redis.Redis, redis_url: str) -> None:
         client.set(LAYOUT, 8)
         push(client, [b"before"])
         async with self.outbox(redis_url) as outbox:
@@ -387,7 +387,7 @@ class TestPushing:
 
 
 class TestLayout:
-    async def test_another_number_comes_once_nobody_wants_the_old_one_and_the_shards_are_empty(
+    async def test_the_number_of_shards_changes_once_all_processors_agree_and_the_shards_are_empty(
         self, client: redis.Redis, redis_url: str
     ) -> None:
         async with crowd(client, redis_url) as everybody:

@@ -194,7 +194,7 @@ MANY = 20_000
 """So many messages that a server is at work on them for a second."""
 
 
-def test_what_it_was_about_to_commit_is_refused(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
+def test_its_late_commit_is_refused(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
     """As above, with the other one held up in its turn before it has drained the shard.
 
     All messages are the same, so the end of the queue looks as it did when the first one read it: nothing but the

@@ -143,7 +143,7 @@ def test_a_part_without_figures_is_a_failure(make: SimpleNamespace) -> None:
     assert "its figures cannot be read" in done.stdout
 
 
-def test_a_part_that_does_not_end_is_ended_with_what_left_it(make: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_part_that_does_not_end_is_ended_with_its_children(make: SimpleNamespace, tmp_path: Path) -> None:
     command = make.command({"one": (LEAVES, 3), "two": (MEASURES, 60)})
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)

@@ -127,7 +127,7 @@ class TestConnecting:
         with pytest.raises(ExpectationFailed, match=r"^Expected a refusal with HTTP 403\. CP.* with HTTP 400"):
             library.connection_should_be_refused(subprotocols=["ocpp2.0.1"], status=403)
 
-    def test_nobody_there_is_a_failure_without_a_status(self, library: ChargePointLibrary) -> None:
+    def test_a_closed_port_is_a_failure_without_a_status(self, library: ChargePointLibrary) -> None:
         library.use_gateway("ws://127.0.0.1:1", alias="nobody")
         with pytest.raises(ConnectFailed, match=r"^CP-1 could not connect to ws://127\.0\.0\.1:1/ocpp/CP-1: ") as seen:
             library.connect_charge_point("CP-1", gateway="nobody")
@@ -239,7 +239,9 @@ class TestMessages:
         assert (answer.kind, answer.code, answer.description) == (MessageType.CALLERROR, "NotSupported", "not here")
         assert answer.seconds > 0
 
-    def test_silence_is_a_failure_that_says_what_came(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_silence_is_a_failure_that_shows_other_frames(
+        self, gateway: FakeGateway, library: ChargePointLibrary
+    ) -> None:
         gateway.silent.add("Heartbeat")
         library.connect_charge_point("CP-1")
         expected = r"^Heartbeat of CP-1 \(message id .*\) was not answered within 200 ms\. Since then it received noth"
@@ -273,7 +275,7 @@ class TestMessages:
         # Timers may be a little early.
         assert second.at - first.at >= 0.19
 
-    def test_what_cannot_be_written_is_refused(self, library: ChargePointLibrary) -> None:
+    def test_unencodable_values_are_refused(self, library: ChargePointLibrary) -> None:
         points = library.connect_charge_points(3)
         with pytest.raises(UsageError, match=r"^The message cannot be written as JSON: "):
             library.send_call("Heartbeat", value=object(), alias=points[0])
@@ -282,7 +284,7 @@ class TestMessages:
         with pytest.raises(UsageError, match="at least one charge point"):
             library.send_from_all("Heartbeat", [])
 
-    def test_a_gateway_that_does_not_read_holds_nobody_up(self, library: ChargePointLibrary) -> None:
+    def test_a_gateway_that_does_not_read_does_not_block_the_keyword(self, library: ChargePointLibrary) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             library.use_gateway(f"ws://127.0.0.1:{server.getsockname()[1]}", alias="deaf")
             enough = threading.Event()
@@ -343,7 +345,7 @@ class TestMany:
         assert 0 < made.median <= made.p99 <= made.slowest
         assert len(library.charge_whole_sessions(points[:10])) == 10
 
-    def test_what_is_not_answered_is_counted_and_shown(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_unanswered_messages_are_counted_and_shown(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         gateway.silent.add("Heartbeat")
         gateway.refused.add("Authorize")
         points = library.connect_charge_points(3)
@@ -432,7 +434,9 @@ class TestCommands:
         background.run(gateway.connections[point].wait_closed)
         assert gateway.connections[point].close_code == 1001
 
-    def test_a_charge_point_can_do_what_it_accepted(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_a_charge_point_can_carry_out_accepted_commands(
+        self, gateway: FakeGateway, library: ChargePointLibrary
+    ) -> None:
         point = library.connect_charge_point()
         library.let_charge_points_answer(how=How.OBEY)
         for action, payload in (
@@ -451,7 +455,7 @@ class TestCommands:
         assert command(gateway, point, "Reset")[2] == {"status": "Accepted"}
         library.charge_point_should_be_disconnected(code=1000)
 
-    def test_what_came_can_be_asserted_on(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_received_frames_can_be_asserted_on(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point("CP-1")
         mark = library.mark_frames()
         library.no_command_should_be_received()
@@ -469,9 +473,7 @@ class TestCommands:
             library.no_command_should_be_received()
         wait_until(lambda: library.sent_frames(kind=MessageType.CALLRESULT) or None, timeout=PATIENCE, failure=str)
 
-    def test_an_answer_that_nobody_waits_for_is_counted(
-        self, gateway: FakeGateway, library: ChargePointLibrary
-    ) -> None:
+    def test_an_answer_without_a_caller_is_counted(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
         for frame in ([3, "nobody", {}], "not json", b"\x00", [9, "a", "b"]):
             gateway.send(point, frame)

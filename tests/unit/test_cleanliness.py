@@ -116,7 +116,7 @@ def test_nothing_is_committed_that_must_not_be() -> None:
         ("resources/a.resource", "Get    /health", "an HTTP path, which belongs in a target profile"),
     ],
 )
-def test_each_rule_finds_what_it_is_for(name: str, line: str, what: str) -> None:
+def test_each_rule_finds_its_violation(name: str, line: str, what: str) -> None:
     [found] = findings(name, f"first line\n{line}\n")
     assert found.startswith(f"{name}:2: {what}: ")
 
@@ -130,5 +130,5 @@ def test_each_rule_finds_what_it_is_for(name: str, line: str, what: str) -> None
         ("server/app.py", "prefix = 'oc" + "pp:requests'"),
     ],
 )
-def test_and_leaves_alone_what_is_fine(name: str, line: str) -> None:
+def test_and_leaves_correct_schemas_unchanged(name: str, line: str) -> None:
     assert list(findings(name, line)) == []

@@ -140,7 +140,7 @@ def test_a_refused_command_must_not_be_carried_out(system: Callable[[Reply], str
     ("status", "text"),
     [(408, "no answer in time"), (503, "which may have been sent"), (503, "the charge point disconnected before it")],
 )
-def test_what_nobody_knows_may_have_been_carried_out_or_not(
+def test_commands_of_unknown_outcome_may_have_been_carried_out_or_not(
     system: Callable[[Reply], str], tmp_path: Path, status: int, text: str
 ) -> None:
     keys: list[tuple[str, str]] = []
@@ -195,7 +195,7 @@ def test_a_target_whose_answers_cannot_be_told_apart_is_refused(tmp_path: Path) 
         CommandTraffic(client, ["CP-1"], ledger, pause=1, timeout=1, seed=1)
 
 
-def test_breaking_off_waits_for_what_was_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aborting_waits_for_requests_in_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = CommandClient("http://127.0.0.1:1", Target.load("reference"), run="run")
     begun, cleaned = threading.Event(), threading.Event()
 

@@ -64,7 +64,7 @@ def judge(*frames: Any, seconds: float = 1.0) -> list[str]:
         [(">", HEARTBEAT), (">", HEARTBEAT), ("<", ANSWER), ("<", [4, "h1", "FormationViolation", "", {}])],
     ],
 )
-def test_what_is_right_passes(frames: list[Any]) -> None:
+def test_correct_answers_pass(frames: list[Any]) -> None:
     assert judge(*frames) == []
 
 
@@ -100,7 +100,7 @@ def test_each_violation_is_found_once_and_named(frames: list[Any], problem: str)
     assert problem in found
 
 
-def test_a_command_that_nobody_answers_is_not_outstanding_for_ever() -> None:
+def test_an_unanswered_command_is_not_outstanding_for_ever() -> None:
     frames = [("<", RESET), ("<", [2, "c2", "ClearCache", {}])]
     assert judge(*frames, seconds=31) == []
     assert len(judge(*frames, seconds=29)) == 1

@@ -77,7 +77,7 @@ def test_nothing_is_done_to_it(elsewhere: EmbeddedRedis, action: Callable[[Exter
     assert elsewhere.ping(30).pong
 
 
-def test_what_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_values_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     with pytest.raises(UsageError, match=r"needed, and none is given: .*REDIS_URL"):
         ExternalRedis("Redis")
@@ -132,7 +132,7 @@ Use It Through A Proxy
 """
 
 
-def test_in_a_suite_what_would_be_done_to_it_is_skipped(elsewhere: EmbeddedRedis, tmp_path: Path) -> None:
+def test_in_a_suite_actions_on_a_running_system_are_skipped(elsewhere: EmbeddedRedis, tmp_path: Path) -> None:
     suite = tmp_path / "external.robot"
     suite.write_text(SUITE % elsewhere.url().replace("%", "\\%"))
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]

@@ -115,7 +115,7 @@ def made_of(path: FaultyPath, name: str, arguments: str = "") -> InjectableFault
 
 
 @pytest.mark.parametrize("name", ON_THE_WAY)
-def test_on_a_way_that_somebody_takes_it_is_proven(
+def test_with_traffic_it_is_proven(
     path: FaultyPath, client: redis.Redis, injector: Injector, verdict: Verdict, name: str
 ) -> None:
     assert injector.inject(made_of(path, name)).proven
@@ -123,9 +123,7 @@ def test_on_a_way_that_somebody_takes_it_is_proven(
 
 
 @pytest.mark.parametrize("name", ON_THE_WAY)
-def test_on_a_way_that_nobody_takes_it_is_inconclusive(
-    path: FaultyPath, injector: Injector, verdict: Verdict, name: str
-) -> None:
+def test_without_traffic_it_is_inconclusive(path: FaultyPath, injector: Injector, verdict: Verdict, name: str) -> None:
     record = injector.inject(made_of(path, name))
     assert "inconclusive" in verdict()
     assert "nobody" in record.proof or record.proof.startswith("1 connections"), record.proof
@@ -216,7 +214,7 @@ def test_a_redis_that_is_held_up_proves_a_fault_a_little_later(
         injector.heal_all()
 
 
-def test_it_is_proven_as_soon_as_somebody_comes(path: FaultyPath, injector: Injector, verdict: Verdict) -> None:
+def test_it_is_proven_as_soon_as_a_client_connects(path: FaultyPath, injector: Injector, verdict: Verdict) -> None:
     record = injector.inject(made_of(path, "latency", "30 ms"))
     assert "inconclusive" in verdict()
     with redis.Redis(port=path.port) as late:

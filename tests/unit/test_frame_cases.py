@@ -122,7 +122,7 @@ class TestReading:
             ({"expect": {"closed": [7]}}, "is not a list of close codes"),
         ],
     )
-    def test_what_cannot_be_used_is_named(self, tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    def test_unusable_values_are_named(self, tmp_path: Path, change: dict[str, Any], problem: str) -> None:
         data = {name: value for name, value in {**GOOD, **change}.items() if value is not ...}
         with pytest.raises(UsageError, match=r"frames\.json: case '") as seen:
             load_frames(write(tmp_path, data))
@@ -278,7 +278,7 @@ class TestJudgement:
             "g-1 ('a field is missing'): expected a close with 1007, seen nothing"
         )
 
-    def test_the_frames_behind_which_nobody_comes_back_are_named(self, gateway: FakeGateway) -> None:
+    def test_frames_after_which_a_charge_point_cannot_reconnect_are_named(self, gateway: FakeGateway) -> None:
         class Once(ChargePoint):
             async def connect(self, **options: Any) -> Any:
                 if self.ends:

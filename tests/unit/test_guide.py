@@ -129,7 +129,7 @@ def test_pictures_are_wellformed_and_titled() -> None:
         assert title.text, picture.name
 
 
-def test_the_settings_for_editors_name_what_is_there() -> None:
+def test_the_settings_for_editors_name_existing_folders() -> None:
     settings = tomllib.loads((ROOT / "robot.toml").read_text())
     profiles = [settings, *settings["profiles"].values()]
     for path in [each for profile in profiles for key in ("paths", "python-path") for each in profile.get(key, [])]:
@@ -179,7 +179,7 @@ with RedisQueueLibrary() as queue, EvidenceLibrary() as evidence, LoadLibrary() 
 """
 
 
-def test_a_type_checker_knows_keywords_their_arguments_and_what_they_return(tmp_path: Path) -> None:
+def test_a_type_checker_knows_keywords_their_arguments_and_results(tmp_path: Path) -> None:
     """As in an editor, outside this repository: with what is installed, and no settings of ours."""
     (tmp_path / "use.py").write_text(USE)
     done = subprocess.run(

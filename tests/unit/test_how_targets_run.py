@@ -130,7 +130,7 @@ def test_a_container_that_is_still_there_at_the_end_is_removed(docker: Path, tmp
     assert '["rm", "--force", "resilience-' in (docker / "calls").read_text()
 
 
-def test_what_a_container_uses_is_not_measured(library: OcppServerLibrary, docker: Path, tmp_path: Path) -> None:
+def test_resource_use_of_a_container_is_not_measured(library: OcppServerLibrary, docker: Path, tmp_path: Path) -> None:
     assert docker.is_dir()
     library.start_server("redis://127.0.0.1:7777/0", target=container_profile(tmp_path))
     with pytest.raises(LacksCapability, match=r"^Server 'server' runs in a container: its memory and processor time "):
@@ -216,7 +216,7 @@ def test_a_system_that_runs_already_is_used_as_it_is(library: OcppServerLibrary,
         lambda library: library.match_log_records_to_invalid_messages([]),
     ],
 )
-def test_a_log_that_is_not_declared_accuses_nobody(library: OcppServerLibrary, running: str, reading) -> None:  # type: ignore[no-untyped-def]
+def test_an_undeclared_log_proves_nothing(library: OcppServerLibrary, running: str, reading) -> None:  # type: ignore[no-untyped-def]
     profile = Path(running)
     profile.write_text(profile.read_text().replace("[log_records]", "[queue]"))
     found(library, running)
@@ -240,7 +240,9 @@ def test_a_log_that_is_not_declared_accuses_nobody(library: OcppServerLibrary, r
         lambda library, profile: library.start_server("redis://127.0.0.1:7777", target=profile, alias="second"),
     ],
 )
-def test_what_needs_a_process_of_ours_is_not_applicable(library: OcppServerLibrary, running: str, forbidden) -> None:  # type: ignore[no-untyped-def]
+def test_keywords_that_need_a_process_of_ours_are_not_applicable(
+    library: OcppServerLibrary, running: str, forbidden
+) -> None:  # type: ignore[no-untyped-def]
     found(library, running)
     with pytest.raises(LacksCapability, match=r"runs already"):
         forbidden(library, running)

@@ -427,7 +427,9 @@ def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tm
         run.close()
 
 
-def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+def test_all_charge_points_are_back_after_a_blackout(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
     # Longer than the machine stands still: a schedule that is over is not blacked out.
     result = load(server(), model=Model.OPEN, stages=[Stage(5, 80)], blackout_at=0.5)
     assert result.recovered_after is not None
@@ -437,7 +439,7 @@ def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Ca
     assert result.answered + result.unanswered == 400
 
 
-def test_who_never_comes_back_after_a_blackout_is_waited_for_and_seen(
+def test_a_charge_point_that_stays_away_after_a_blackout_is_waited_for_and_noticed(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
     result = load(
@@ -459,7 +461,7 @@ def test_a_connection_that_is_cut_as_soon_as_it_is_open_is_opened_again(
     assert result.most_connected <= 10
 
 
-def test_what_the_server_lacks_is_left_out(
+def test_missing_actions_are_left_out(
     server: Callable[..., str], load: Callable[..., LoadResult], end_servers: Callable[[], None], tmp_path: Path
 ) -> None:
     lacking = ["Authorize", "DataTransfer", "MeterValues"]
@@ -501,7 +503,7 @@ def test_the_schedule_slips_where_the_server_is_too_slow(
     assert result.capacity_unknown == ""
 
 
-def test_the_capacity_is_what_the_server_answers_at_its_limit(
+def test_the_capacity_is_the_rate_of_answers_at_the_limit(
     server: Callable[..., str], end_servers: Callable[[], None], tmp_path: Path
 ) -> None:
     """50 charge points with 100 ms a message can have 500 messages answered a second, and a little less.
@@ -559,7 +561,7 @@ def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Calla
         (0.002, 0.080, 0.97, "a generating process used 97 % of its core when the schedule slipped"),
     ],
 )
-def test_a_slip_is_told_apart_by_what_the_round_trips_were_made_of(
+def test_the_cause_of_a_slip_is_found_in_the_parts_of_the_round_trips(
     own_lag: float, trip: float, cpu: float, cause: str | None
 ) -> None:
     """Only the last second counts: what was before it in the totals must not."""
@@ -595,7 +597,7 @@ def test_a_generator_that_stood_still_has_found_no_capacity(sound: Callable[...,
     assert result.capacity_unknown.startswith("the generator was late by")
 
 
-def test_what_is_handed_out_after_the_end_was_not_offered_in_time(
+def test_messages_handed_out_after_the_end_were_not_offered_in_time(
     server: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The generator is stopped before it learns when to begin, and goes on when the time for all of it is over."""
@@ -760,7 +762,7 @@ def test_percentiles_are_taken_of_the_merged_histograms() -> None:
     assert result.latency.mean == pytest.approx(50.95, rel=0.001)
 
 
-def test_everybody_is_back_only_when_those_of_all_processes_are() -> None:
+def test_all_charge_points_are_back_only_when_those_of_all_processes_are() -> None:
     back = Part(charge_points=1, ended=3.0, recovered_after=0.5)
     assert together([back, back], profile="heartbeat", model="open").recovered_after == 0.5
     assert together([back, Part(charge_points=1, ended=3.0)], profile="heartbeat", model="open").recovered_after is None
@@ -835,7 +837,7 @@ while guest.recv(1):
 """A process that nobody of the test has started. It works when it is told to, and ends with the connection."""
 
 
-def test_a_system_that_somebody_else_started_belongs_to_the_test_when_it_is_found() -> None:
+def test_a_system_started_elsewhere_belongs_to_the_test_when_its_process_is_found() -> None:
     told = subprocess.run([sys.executable, "-c", ORPHAN], check=True, stdout=subprocess.PIPE).stdout
     port = int(told)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as orphan:

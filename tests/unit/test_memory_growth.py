@@ -43,7 +43,7 @@ def test_sound_memory_is_never_accused() -> None:
     assert Bound.BEYOND not in seen
 
 
-def test_a_few_seconds_accuse_nobody() -> None:
+def test_a_few_seconds_prove_no_leak() -> None:
     """Extrapolated to 10 minutes, the growth of a process that has just started would be a leak."""
     growing = [8e7 + 50_000 * number for number in range(60)]
     assert verdict(growing) is Bound.OPEN
@@ -82,7 +82,7 @@ def test_a_leak_on_top_of_growth_that_slows_down_is_accused_in_the_end() -> None
     assert accused(leaking) is not None
 
 
-def test_what_a_soak_can_see_is_stated() -> None:
+def test_the_smallest_visible_leak_of_a_soak_is_stated() -> None:
     assert visible_leak(60, 60_000, most_mb=100, most_percent=10) == pytest.approx(100)
     assert visible_leak(60, 6_000, most_mb=1, most_percent=10) == pytest.approx(166.7, abs=0.1)
 

@@ -121,9 +121,7 @@ def test_nothing_is_left_of_a_run_that_is_killed(run: subprocess.Popen[bytes], f
     assert list(folder.glob(f"{guardian.PREFIX}*")) == []
 
 
-def test_what_a_killed_guardian_could_not_end_is_ended_by_the_next_run(
-    run: subprocess.Popen[bytes], folder: Path
-) -> None:
+def test_processes_of_a_killed_guardian_are_ended_by_the_next_run(run: subprocess.Popen[bytes], folder: Path) -> None:
     processes = under(run)
     for each in processes:
         if is_guardian(each):

@@ -118,7 +118,7 @@ def test_a_test_that_a_busy_machine_kept_from_showing_anything_is_no_surprise() 
         ("FAIL", "Variable '${x}' not found.", r"a keyword has failed itself, "),
     ],
 )
-def test_what_is_not_expected_is_named(status: str, message: str, line: str) -> None:
+def test_unexpected_results_are_named(status: str, message: str, line: str) -> None:
     wrong = compare.judge({"A Thousand Mixed Messages": (status, message)}, {})
     assert any(each.startswith(line) for each in wrong), wrong
 

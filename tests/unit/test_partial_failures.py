@@ -25,7 +25,7 @@ Two Rows
 """
 
 
-def test_a_failing_row_names_itself_whatever_it_fails_with(tmp_path: Path) -> None:
+def test_a_failing_row_names_itself_with_any_error(tmp_path: Path) -> None:
     """Nothing was started: the rows fail long before there is a value to compare with a threshold."""
     suite = tmp_path / "rows.robot"
     suite.write_text(SUITE)

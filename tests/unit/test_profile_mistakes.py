@@ -119,7 +119,7 @@ def test_each_mistake_is_one_line_with_its_place(
         ("ws://127.0.0.1:8080", "ws://[::1:8080"),
     ],
 )
-def test_what_is_no_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
+def test_an_invalid_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(RUNNING.replace(old, f'"{new}"'))
     status, out, error = checked(file, capsys)
@@ -145,7 +145,7 @@ def test_what_is_no_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
     ids=["empty", "comment", "list", "text", "latin-1", "utf-16", "folder"],
 )
-def test_what_is_no_profile_is_one_line(
+def test_a_file_that_is_no_profile_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes | None, message: str
 ) -> None:
     file = tmp_path / "mine.yaml"

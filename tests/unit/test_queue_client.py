@@ -126,7 +126,7 @@ def test_bytes_arrive_as_they_are(client: QueueClient, service: RedisService) ->
         assert connection.lrange(REQUESTS, 0, -1) == data[::-1]
 
 
-def test_what_redis_refuses_is_known_exactly() -> None:
+def test_messages_refused_by_redis_are_known_exactly() -> None:
     service = started(maxmemory="8mb", **{"maxmemory-policy": "noeviction"})
     client = opened(service)
     try:
@@ -203,7 +203,7 @@ def test_answers_are_read_and_stay_where_they_are(client: QueueClient, server: r
     assert server.llen(f"ocpp:responses:{sent[0].charge_point}") == 3
 
 
-def test_only_what_is_new_is_fetched(client: QueueClient, server: redis.Redis) -> None:
+def test_only_new_entries_are_fetched(client: QueueClient, server: redis.Redis) -> None:
     sent = send(client, 300)
     point = sent.charge_points
     answer(server, *sent[:200])
@@ -217,7 +217,7 @@ def test_only_what_is_new_is_fetched(client: QueueClient, server: redis.Redis) -
     assert len(client.answers_of(point[0])) == 203
 
 
-def test_what_was_there_before_does_not_count(client: QueueClient, server: redis.Redis) -> None:
+def test_earlier_entries_do_not_count(client: QueueClient, server: redis.Redis) -> None:
     old = message(client, message_id="old")
     answer(server, old)
     sent = send(client, point=old.charge_point)
@@ -598,7 +598,7 @@ def test_state_in_another_database_is_removed(service: RedisService) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zset", "set", "list"])
-def test_transactions_are_removed_whatever_lists_them(client: QueueClient, server: redis.Redis, kind: str) -> None:
+def test_transactions_are_removed_by_any_index(client: QueueClient, server: redis.Redis, kind: str) -> None:
     point = send(client).charge_points[0]
     server.set("ocpp:transaction:3", "{}")
     index = f"ocpp:transactions:{point}"

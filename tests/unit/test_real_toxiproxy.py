@@ -66,7 +66,7 @@ def test_it_is_told_from_our_own(url: str) -> None:
         api.act("any", "reset")
 
 
-def test_the_keywords_work_with_it_and_what_only_ours_can_do_is_skipped(url: str, tmp_path: Path) -> None:
+def test_the_keywords_work_with_it_and_extensions_of_ours_are_skipped(url: str, tmp_path: Path) -> None:
     other = ProxyApi(url).create("somebody-elses", "127.0.0.1:1")
     found = run(url, tmp_path, "--exclude", "own-proxy", "tests/keywords/faults.robot")
     assert {status for status, _ in found.values()} == {"PASS", "SKIP"}, found

@@ -146,7 +146,7 @@ def test_texts_are_of_the_size_asked_for(library: tuple[StateStoreLibrary, Any])
         store.make_text(-1)
 
 
-def test_what_cannot_be_started_is_refused(library: tuple[StateStoreLibrary, Any]) -> None:
+def test_an_impossible_start_is_refused(library: tuple[StateStoreLibrary, Any]) -> None:
     store, _ = library
     with pytest.raises(UsageError):
         store.start_transactions_at_once(0, ["U"])

@@ -116,7 +116,7 @@ def test_takeovers_are_counted(gateway: FakeGateway, library: ChargePointLibrary
     assert [frame[1] for frame in frames[::2]] == [frame[1] for frame in frames[1::2]]
 
 
-def test_what_goes_wrong_in_a_takeover_is_told(gateway: FakeGateway, library: ChargePointLibrary) -> None:
+def test_problems_of_a_takeover_are_reported(gateway: FakeGateway, library: ChargePointLibrary) -> None:
     ids = library.connect_charge_points(2)
     report = library.take_over_connections(ids, timeout=SHORT)
     assert report.left == 2
@@ -181,13 +181,13 @@ def _json(frame: Any) -> str:
         ([("<", COMMAND), (">", REPLY), (">", CALL), ("<", RESULT)], 0),
     ],
 )
-def test_what_crosses_is_told_from_what_does_not(frames: list[Any], crossed: int) -> None:
+def test_crossing_calls_are_told_from_others(frames: list[Any], crossed: int) -> None:
     report = crossing(*frames)
     assert (report.commands, report.crossed, report.calls, report.answered) == (1, crossed, 1, 1)
     assert report.problems == []
 
 
-def test_what_is_wrong_with_calls_that_cross_is_told() -> None:
+def test_problems_of_crossing_calls_are_reported() -> None:
     twice = crossing(("<", COMMAND), (">", CALL), ("<", RESULT), ("<", RESULT), (">", REPLY))
     assert (twice.answered, twice.answered_twice) == (0, 1)
     assert "a of CP was answered 2 times." in twice.summary

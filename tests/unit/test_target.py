@@ -38,7 +38,7 @@ def profile(folder: Path, text: str = SMALL, **changes: str) -> Path:
     return file
 
 
-def test_the_reference_profile_says_what_the_contract_says(reference: Target) -> None:
+def test_the_reference_profile_equals_the_contract(reference: Target) -> None:
     assert reference.redis.keys.requests == "ocpp:requests"
     assert reference.key("responses", charge_point_id="CP-001") == "ocpp:responses:CP-001"
     assert reference.key("connector", charge_point_id="CP-001", connector_id=1) == "ocpp:connector:CP-001:1"
@@ -74,7 +74,7 @@ def test_the_command_runs_with_the_interpreter_of_the_run(reference: Target) -> 
     assert reference.start_command(PLACES) == [sys.executable, "-m", "server"]
 
 
-def test_the_environment_is_what_is_inherited_then_the_profile_then_the_overrides(reference: Target) -> None:
+def test_the_environment_is_inherited_then_the_profile_then_the_overrides(reference: Target) -> None:
     inherited = {"HOME": "/srv/me", "LOG_LEVEL": "debug", "KEY_PREFIX": "mine", "API_TOKEN": "secret"}
     environment = reference.start_environment(PLACES, {"LOG_LEVEL": "error", "MAX": 7, "ON": True}, inherited)
     assert environment["HOME"] == "/srv/me"

@@ -186,7 +186,7 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
 
 
 @pytest.mark.parametrize(("source", "change", "part", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_part_that_is_wrong_is_named_with_what_was_seen(
+def test_a_failing_part_is_named_with_the_observation(
     tmp_path: Path, source: Path, change: Change, part: str, sentence: str
 ) -> None:
     profile = yaml.safe_load(source.read_text())
@@ -227,7 +227,7 @@ def test_a_part_that_does_not_exist_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("url", ["nowhere", "localhost:6379", "http://localhost:6379"])
-def test_what_is_no_redis_url_is_named(url: str) -> None:
+def test_an_invalid_redis_url_is_named(url: str) -> None:
     with pytest.raises(UsageError, match=rf"^'{url}' is no URL of a Redis; allowed is redis://host:port/db\.$"):
         list(check(Target.load("reference"), url))
 

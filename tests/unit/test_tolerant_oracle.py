@@ -68,7 +68,7 @@ def test_the_tolerant_oracle_is_the_default_and_not_that_of_the_reference_server
 
 
 @pytest.mark.parametrize("name", LEFT_OPEN)
-def test_what_the_documents_leave_open_is_judged_by_the_strict_oracle_only(client: QueueClient, name: str) -> None:
+def test_open_cases_are_judged_by_the_strict_oracle_only(client: QueueClient, name: str) -> None:
     message = cases()[name].message()
     assert message is not None
     (sent,) = client.send([message])
@@ -81,7 +81,7 @@ def test_what_the_documents_leave_open_is_judged_by_the_strict_oracle_only(clien
 
 
 @pytest.mark.parametrize("name", ["unknown-action-envelope", "type-boot-vendor-number", "message-id-null"])
-def test_what_has_to_be_refused_has_to_be_refused_by_both(client: QueueClient, name: str) -> None:
+def test_mandatory_refusals_are_mandatory_for_both(client: QueueClient, name: str) -> None:
     message = cases()[name].message()
     assert message is not None
     assert not message.open
@@ -131,7 +131,7 @@ def test_a_record_with_another_code_is_a_record_for_the_tolerant_oracle_only() -
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_what_is_left_open_may_have_a_record_or_none(kept: int) -> None:
+def test_open_cases_may_have_a_record_or_none(kept: int) -> None:
     report = match_records([invalid(1, left_open=True)], [record(1, "x")] * kept, strict=False)
     assert (report.messages, report.missing, report.extra) == (0, 0, 0)
 

@@ -210,9 +210,7 @@ def test_a_broken_server_is_found(system: Callable[[str], System], kind: str, de
 
 
 @pytest.mark.parametrize("kind", ["list", "stream", "none"])
-def test_what_a_killed_server_had_in_hand_is_answered_by_the_next_one(
-    system: Callable[[str], System], kind: str
-) -> None:
+def test_the_batch_of_a_killed_server_is_answered_by_the_next_one(system: Callable[[str], System], kind: str) -> None:
     small = system(kind)
     small.start()
     sent = small.client.send(small.mix(400))
@@ -225,7 +223,7 @@ def test_what_a_killed_server_had_in_hand_is_answered_by_the_next_one(
 
 
 @pytest.mark.parametrize("kind", ["list", "stream"])
-def test_a_server_that_acknowledges_first_loses_what_it_had_in_hand(system: Callable[[str], System], kind: str) -> None:
+def test_a_server_that_acknowledges_first_loses_its_batch(system: Callable[[str], System], kind: str) -> None:
     small = system(kind)
     for _ in range(5):  # a kill may fall between two messages
         small.start("early")
@@ -253,7 +251,7 @@ def refreshed(system: System, sent: SentMessages) -> SentMessages:
     return sent
 
 
-def test_the_depth_of_a_stream_is_what_was_not_acknowledged(system: Callable[[str], System]) -> None:
+def test_the_depth_of_a_stream_is_the_number_of_unacknowledged_entries(system: Callable[[str], System]) -> None:
     small = system("stream")
     sent = small.client.send(small.mix(30))
     assert small.client.length() == 30
@@ -274,7 +272,7 @@ def test_messages_on_a_channel_without_a_listener_are_certainly_lost(system: Cal
         small.client.needs_waiting_messages()
 
 
-def test_charge_points_send_again_what_had_no_answer_when_the_gateway_was_away(
+def test_charge_points_repeat_unanswered_messages_after_an_outage_of_the_gateway(
     system: Callable[[str], System],
 ) -> None:
     small = system("none")
