@@ -154,7 +154,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture(scope="module")
 def shots() -> Path:
-    """Where the screenshots go, for people to look at."""
+    """The folder for the screenshots."""
     folder = Path(os.environ.get("SCREENSHOTS", ROOT / "results" / "page"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

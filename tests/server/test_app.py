@@ -1,4 +1,4 @@
-"""The process as a whole: how it starts, what it says, how it refuses to start, and how it ends."""
+"""The process as a whole: its start, its output, its refusal to start, and its end."""
 
 from __future__ import annotations
 

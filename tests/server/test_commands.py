@@ -82,7 +82,7 @@ def echo(_action: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def note(client: redis.Redis) -> list[bytes]:
-    """Who waits, as Redis has it."""
+    """The waiting commands, as recorded in Redis."""
     return list(client.scan_iter("ocpp:correlation:*"))
 
 

@@ -1,4 +1,4 @@
-"""The correlation manager on its own: who gets which answer, and what the rest comes to."""
+"""The correlation manager on its own: the caller of each answer, and the outcomes of the others."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ steps = st.lists(
 
 
 def step(manager: CorrelationManager, clock: Clock, name: str, number: int, charge_point: int) -> Any:
-    """Do one step to the manager; returns what it said."""
+    """Apply one step to the manager; returns its result."""
     message_id, charge_point_id = f"m-{number}", f"CP-{charge_point}"
     actions: dict[str, Callable[[], Any]] = {
         "resolve": lambda: manager.resolve(message_id, charge_point_id, {}),
@@ -302,7 +302,7 @@ def step(manager: CorrelationManager, clock: Clock, name: str, number: int, char
 @given(steps)
 @settings(max_examples=200, deadline=None)
 def test_the_manager_behaves_like_a_plain_model(todo: list[tuple[str, int, int]]) -> None:
-    """Model: pending ids with charge point and deadline, and what each ended id has come to."""
+    """Model: pending ids with charge point and deadline, and the outcome of each ended id."""
 
     async def run() -> None:
         clock = Clock()

@@ -117,7 +117,7 @@ def server(redis_url: str, start_server: StartServer) -> ServerProcess:
 
 
 class Point(ocpp.v16.ChargePoint):
-    """A charge point that does what it is told."""
+    """A charge point with scripted answers."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -334,7 +334,7 @@ async def test_a_second_connection_replaces_the_first(server: ServerProcess, cli
 
 
 async def test_the_newest_of_connections_in_quick_succession_stays_open(server: ServerProcess) -> None:
-    """Redis learns of them one after the other: what it knows of an older one says nothing about the newest."""
+    """Redis gets them one after the other: the record of an older one proves nothing about the newest."""
 
     async def connect_again_and_again(charge_point_id: str) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -619,7 +619,7 @@ async def test_a_slow_reader_is_closed(server: ServerProcess, client: redis.Redi
 async def test_a_flooder_that_never_reads_is_disconnected_and_logged_once(
     redis_url: str, start_server: StartServer, client: redis.Redis
 ) -> None:
-    """Pings are answered by the WebSocket itself; what they come to is bounded all the same."""
+    """Pings are answered by the WebSocket itself; their memory is bounded all the same."""
     server = start_server(redis_url, WS_MESSAGE_RATE="0")
     server.wait_healthy()
     _, writer = await upgraded(server.ws_port, "CP-FLOOD", limit=1024)

@@ -1,4 +1,4 @@
-"""Frames that break RFC 6455: what is logged and counted of them, and what becomes of the connection."""
+"""Frames that break RFC 6455: their log records and counts, and the end of the connection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server(redis_url: str, start_server: StartServer) -> ServerProcess:
 
 
 def set_aside(server: ServerProcess) -> float:
-    """How many messages were set aside, as the metrics have it."""
+    """Number of messages set aside, from the metrics."""
     _, text, _ = server.get("/metrics")
     return sum(float(value) for value in re.findall(r"^ocpp_messages_invalid_total\{.*\} (\S+)$", text, re.MULTILINE))
 
@@ -106,7 +106,7 @@ async def test_bytes_before_the_frame_are_handled(server: ServerProcess, client:
 async def test_a_client_that_half_closes_and_stays_is_disconnected(
     server: ServerProcess, client: redis.Redis, ending: bytes
 ) -> None:
-    """Whatever it goes on sending: a session that can get nothing must not stand in Redis as if it could."""
+    """Even if it keeps sending: a session that cannot receive must not be registered in Redis as if it could."""
     _, writer = await upgraded(server.ws_port, "CP-STAYS")
     try:
         await soon(lambda: client.exists("ocpp:session:CP-STAYS"), "not connected")

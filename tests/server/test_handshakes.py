@@ -1,4 +1,4 @@
-"""Who is not let in, by the hundred and half-way: counted, logged in part, and gone in time."""
+"""Refused connections, by the hundred and half-way: counted, logged in part, and closed in time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def server(redis_url: str, start_server: StartServer, tmp_path: Path) -> ServerP
 
 
 async def attempt(server: ServerProcess, sent: bytes, *, stay: bool = True) -> bytes:
-    """Connect, send this, and return what came back."""
+    """Connect, send this, and return the reply."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
     try:
         writer.write(sent)
@@ -197,7 +197,7 @@ async def test_a_handshake_that_stops_half_way_is_given_up(
 async def test_a_handshake_that_stops_half_way_does_not_hold_up_the_end(
     redis_url: str, client: redis.Redis, start_server: StartServer, tmp_path: Path, secure: bool
 ) -> None:
-    """Else what is to be done at the end is not: sessions are taken away, and what was received is pushed."""
+    """Otherwise the shutdown is incomplete: sessions are removed, and received messages are pushed."""
     async with certificate(tmp_path) as files:
         settings = {name.upper(): path for name, path in files.items()} if secure else {}
         server = start_server(redis_url, "gw", **settings)

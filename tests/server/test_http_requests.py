@@ -88,7 +88,7 @@ def _dial(server: ServerProcess, *, receive_buffer: int | None = None) -> socket
 
 
 def _rest(one: socket.socket) -> bytes:
-    """What comes until the server closes; it fails when that takes too long."""
+    """Bytes until the server closes; it fails when that takes too long."""
     got = b""
     with contextlib.suppress(ConnectionError):
         while part := one.recv(65536):

@@ -1,4 +1,4 @@
-"""Log records never hold the server up, whatever the reader of standard output does."""
+"""Log records never block the server, whatever the reader of standard output does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wire formats: what is a message, what is not, with which code and to whom an answer goes."""
+"""Wire formats: valid and invalid messages, error codes, and the addressee of an answer."""
 
 from __future__ import annotations
 
@@ -526,7 +526,7 @@ def outcome(raw: bytes) -> Call | CallResult | CallError | InvalidMessage:
 
 
 def check_outcome(raw: bytes) -> None:
-    """Whatever comes in: a message with usable ids, or `InvalidMessage` whose fields are what they promise."""
+    """For any input: a message with usable ids, or `InvalidMessage` with correct fields."""
     message = outcome(raw)
     charge_point_id, ids = message.charge_point_id, [message.message_id]
     if isinstance(message, InvalidMessage):

@@ -1,4 +1,4 @@
-"""The reliable queue against a real Redis: nothing lost and nothing done twice, whatever happens in between."""
+"""The reliable queue against a real Redis: nothing lost and nothing done twice, with failures at every point."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def owned(queue: RequestQueue) -> RequestQueue:
 
 
 def patient(queue: RequestQueue) -> RequestQueue:
-    """One that waits for as long as the test takes, rather than a second: until what the test does ends it."""
+    """A processor that waits until the test ends its wait, rather than a second."""
     queue._wait = SOON
     return queue
 
@@ -391,7 +391,7 @@ class TestOwnership:
 
 
 class TestLostReplies:
-    """A commit whose fate is not known: the connection is cut on either side of Redis running it."""
+    """A commit of unknown fate: the connection is cut on either side of Redis running it."""
 
     @pytest.mark.parametrize("after", [True, False], ids=["after it ran", "before it got there"])
     async def test_the_next_claim_tells(
@@ -497,7 +497,7 @@ class TestLostReplies:
 class TestForeignConsumer:
     @pytest.mark.parametrize("same", [False, True], ids=["all different", "the same, byte for byte"])
     async def test_each_message_goes_to_exactly_one(self, client: redis.Redis, redis_url: str, same: bool) -> None:
-        """Somebody else pops from the same list: that is not foreseen, and must not lead to a loss or a double."""
+        """A foreign client pops from the same list: that is not supported, and must not lead to a loss or a double."""
         total = 3000
         push(client, [b"same"] * total if same else numbers(total))
         stop, theirs = threading.Event(), []

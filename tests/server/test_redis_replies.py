@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Scripted:
-    """Something that Redis' clients connect to, and that says what the test tells it."""
+    """A scripted server for Redis' clients."""
 
     def __init__(self) -> None:
         self.writers: list[asyncio.StreamWriter] = []

@@ -71,7 +71,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
 
 @cache
 def official(name: str) -> dict[str, Any]:
-    """A schema as the `ocpp` package ships it, its references replaced by what they name."""
+    """A schema as the `ocpp` package ships it, its references replaced by their definitions."""
     schema = json.loads((files("ocpp") / "v16" / "schemas" / f"{name}.json").read_text(encoding="utf-8-sig"))
 
     def whole(part: Any) -> Any:
@@ -280,7 +280,7 @@ def test_a_message_with_as_many_violations_as_fit_is_judged_quickly(many: str) -
 
 
 def violations(schema: dict[str, Any], value: Any, name: str = "") -> set[ErrorCode]:
-    """The slow and obvious validator: what is wrong with `value`, by the few schema keywords that OCPP uses."""
+    """The slow and obvious validator: the violations of `value`, by the few schema keywords that OCPP uses."""
     kinds = {"object": dict, "array": list, "string": str, "integer": int}
     if type(value) is not kinds[schema["type"]]:
         return {TYPE}

@@ -1,4 +1,4 @@
-"""Passwords and tokens stand in no log, no answer, no metrics and no traceback, whatever goes wrong."""
+"""Passwords and tokens stand in no log, no answer, no metrics and no traceback, after any failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECRETS = (REDIS, CHANGED, TOKEN, WRONG_TOKEN, PASSWORD, WRONG_PASSWORD)
 
 
 def spellings(secret: str) -> set[str]:
-    """How it could be written."""
+    """Possible forms of it in a text."""
     raw = secret.encode()
     return {
         secret,
@@ -139,7 +139,7 @@ async def test_nothing_that_goes_wrong_shows_a_secret(
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_a_traceback_shows_no_values(form: str) -> None:
-    """Only where it happened: what stands in variables may be anything."""
+    """Only the place of the error: variables may have any value."""
     program = f"""
 import logging, sys
 from server import logs
@@ -164,7 +164,7 @@ for log in (structlog.get_logger().exception, logging.getLogger("library").excep
 
 
 def slips(secret: str) -> Iterable[str]:
-    """How a URL with a password is written wrongly."""
+    """Wrong forms of a URL with a password."""
     yield f"redis://:{secret}@host:port/0"
     yield f"redis://:{secret}"
     yield f"redis://user:{secret}"

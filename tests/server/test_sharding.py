@@ -1,4 +1,4 @@
-"""Which shard a message belongs to, who gets which shards, and the scripts that move messages to them."""
+"""The shard of a message, the distribution of shards, and the scripts that move messages to them."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Crowd:
         self._client.delete(f"ocpp:consumer:{name}")
 
     async def settle(self) -> dict[str, list[int]]:
-        """Who holds what after everybody has looked and given often enough."""
+        """The owned shards after all processors have checked and given often enough."""
         held: dict[str, list[int]] = {}
         for _ in range(4):
             for share in self._members.values():
@@ -202,7 +202,7 @@ LONGEST = 1024
 
 
 def stubbed(raw: bytes) -> bytes:
-    """What stands in Redis for a message that is looked at: itself, or the stub of one that is too long."""
+    """The entry in Redis for a message that was read: itself, or the stub of one that is too long."""
     return raw if len(raw) <= LONGEST else MARK + b"%d " % len(raw) + raw[:HEAD_BYTES]
 
 
@@ -329,7 +329,7 @@ class TestRouting:
 
 
 class TestPushing:
-    """What gateways do."""
+    """The writes of gateways."""
 
     @asynccontextmanager
     async def outbox(self, url: str, shards: int = 8) -> AsyncIterator[RequestPublisher]:

@@ -1,4 +1,4 @@
-"""What may come by the thousand is counted in full and written in part."""
+"""Records that may come by the thousand are counted in full and written in part."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _spoil(client: redis.Redis, key: str, value: bytes | None, field: str | None
 
 
 VALUES = [b"{", b'{"id":"other","status":7,"value":7}', b"\xff", b"[]", b"", None]
-"""What is no record; `None` is a key of another type."""
+"""Invalid records; `None` is a key of another type."""
 IDS_OF = {
     "/clients": lambda data: [each["charge_point_id"] for each in data],
     CONFIGURATION: sorted,

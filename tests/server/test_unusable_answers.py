@@ -1,4 +1,4 @@
-"""Answers to commands that cannot be used: who waits is told at once, and the record of the invalid message stays."""
+"""Unusable answers to commands: the caller gets an error at once, and the record of the invalid message stays."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class TestCache:
             assert (cache.values["a"], cache.values["b"]) == ("2", None)
 
     def test_a_transaction_that_is_over_is_not_kept(self) -> None:
-        """Nobody asks for it again, and there is no end of them."""
+        """It is not read again, and the number of such records is unbounded."""
         active = Transaction(
             id=7, charge_point_id="CP", connector_id=1, id_tag="T", start_time=NOW, meter_start=0, meter_current=0
         )

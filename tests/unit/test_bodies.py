@@ -1,4 +1,4 @@
-"""Bodies by template: what is written is read again, whichever way a system writes frames."""
+"""Bodies by template: a written body is read again, for any form of frames."""
 
 from __future__ import annotations
 

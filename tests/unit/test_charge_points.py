@@ -50,7 +50,7 @@ def library(gateway: FakeGateway) -> Iterator[ChargePointLibrary]:
 
 
 def accept_and_say_nothing_more(server: socket.socket, enough: threading.Event) -> None:
-    """Open one WebSocket by hand, and read nothing of what comes over it."""
+    """Open one WebSocket by hand, and read no frames from it."""
     connection, _ = server.accept()
     with connection:
         request = connection.recv(65536).decode()

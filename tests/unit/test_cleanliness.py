@@ -1,4 +1,5 @@
-"""What must never be committed, found by reading the tree: paths of one machine, registries, details of one target.
+"""Content that must never be committed, found by reading the tree: paths of one machine, registries, details of one
+target.
 
 The patterns are put together from pieces, so that this file does not match itself.
 """
@@ -63,7 +64,7 @@ RULES = (
 
 
 def tracked_files() -> list[Path]:
-    """What git tracks or would track; every file but the ignored ones."""
+    """Files that git tracks or would track: all but the ignored ones."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Commands that go on: each caller's fate is in the ledger as it is, whatever the system tells it."""
+"""Commands over a longer time: the true outcome of each caller is in the ledger, for any response of the system."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Reply = Callable[[str, BaseHTTPRequestHandler], tuple[int, Any] | None]
 
 @pytest.fixture
 def system() -> Iterator[Callable[[Reply], str]]:
-    """Starts an HTTP API that tells callers what `reply` says: status and body, or nothing; gives its address."""
+    """Starts an HTTP API that answers callers with `reply`: status and body, or nothing; returns its address."""
     running: list[ThreadingHTTPServer] = []
 
     def start(reply: Reply) -> str:
@@ -73,7 +73,7 @@ def some_commands(url: str, folder: Path, count: int = 5) -> TrafficReport:
 
 
 def judged(report: TrafficReport, carried_out: list[tuple[str, str]]) -> LedgerReport:
-    """The judgement, with what charge points say that they have carried out."""
+    """The verdict, with the commands that charge points have carried out."""
     points = Path(report.ledger).with_name("points.jsonl")
     points.unlink(missing_ok=True)
     with Ledger(points, observes=Expect.EFFECT, observes_via="command") as ledger:

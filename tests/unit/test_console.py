@@ -28,7 +28,7 @@ STEPS = re.compile(r"\x1b(?:\[([\d;]*)([A-Za-z])|([78D]))|([\r\n])|([^\x1b\r\n]+
 
 
 class Screen:
-    """As much of a terminal as is needed to see what stands where; it has few lines, so that it scrolls soon."""
+    """A minimal terminal that shows the position of text; it has few lines, so that it scrolls soon."""
 
     def __init__(self, lines: int = 6) -> None:
         self.lines = [""] * lines
@@ -73,7 +73,7 @@ class Screen:
 
 
 class Terminal:
-    """A pseudo terminal: what is written to `stream` is in `seen`."""
+    """A pseudo terminal: text written to `stream` is in `seen`."""
 
     def __init__(self) -> None:
         self.master, self.slave = pty.openpty()

@@ -1,4 +1,4 @@
-"""What the container service says where there is no Docker."""
+"""Errors of the container service without Docker."""
 
 from __future__ import annotations
 

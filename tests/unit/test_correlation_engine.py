@@ -73,7 +73,7 @@ def test_a_charge_point_is_announced_and_taken_back_as_the_profile_says(start: S
     events.subscribe("came", "left")
 
     def told() -> dict[str, str]:
-        """The next message; what only says that it has subscribed is none."""
+        """The next message; confirmations of subscriptions are skipped."""
         return wait_until(lambda: events.get_message(timeout=1), timeout=PATIENCE, failure=lambda: "no message")
 
     library = start()

@@ -1,4 +1,4 @@
-"""Everything public says what it is: keywords with an example and tags, Python with docstrings."""
+"""Everything public is documented: keywords with an example and tags, Python with docstrings."""
 
 from __future__ import annotations
 

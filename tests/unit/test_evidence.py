@@ -1,4 +1,4 @@
-"""What EvidenceLibrary leaves behind: the lines of the file, and the table in the log."""
+"""The output of EvidenceLibrary: the lines of the file, and the table in the log."""
 
 from __future__ import annotations
 

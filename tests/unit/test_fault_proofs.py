@@ -1,4 +1,4 @@
-"""Every fault when it has no effect: it is not proven, and what is shown under it is inconclusive, never met."""
+"""Every fault without effect: it is unproven, and results under it are inconclusive, never met."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def path(api: ProxyApi, service: EmbeddedRedis) -> Iterator[FaultyPath]:
 
 @pytest.fixture
 def client(path: FaultyPath) -> Iterator[redis.Redis]:
-    """Somebody who comes through the proxy."""
+    """A client behind the proxy."""
     made = redis.Redis(port=path.port, socket_timeout=PATIENCE, retry=Retry(NoBackoff(), 0), protocol=2)
     assert made.ping()
     yield made
@@ -94,7 +94,7 @@ def injector(tmp_path: Path) -> Iterator[Injector]:
 
 @pytest.fixture
 def verdict(injector: Injector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verdict:
-    """What becomes of a value that keeps its threshold: `met`, or why it is inconclusive."""
+    """The verdict on a value that keeps its threshold: `met`, or the reason why it is inconclusive."""
     monkeypatch.setattr(measurements, "JOURNAL", injector.journal)
     library = EvidenceLibrary(measurements=tmp_path / "measurements.jsonl")
 
@@ -135,7 +135,7 @@ def test_without_traffic_it_is_inconclusive(path: FaultyPath, injector: Injector
 def test_where_the_proxy_is_not_in_the_path_it_is_inconclusive(
     path: FaultyPath, client: redis.Redis, *, api: ProxyApi, injector: Injector, verdict: Verdict, name: str
 ) -> None:
-    """Everybody goes through one proxy, and the fault is put on another."""
+    """All traffic goes through one proxy, and the fault is on another."""
     assert path.used()[0]
     elsewhere = FaultyPath("Fault proxy elsewhere", path.address, api)
     right, path.proxy = path.proxy, elsewhere.proxy
@@ -304,7 +304,7 @@ def test_faults_of_files_are_proven_and_healed_and_lose_nothing(injector: Inject
 
 
 def test_the_script_is_waited_for_however_long_redis_is_busy(service: EmbeddedRedis, injector: Injector) -> None:
-    """Longer than any other reply may take; what is set behind it would be refused while it still runs."""
+    """Longer than any other reply may take; later settings would be refused while it still runs."""
     admin = RedisAdmin("Redis", service.url(0))
     try:
         injector.inject(Busy(Subjects(redis=lambda: admin)))

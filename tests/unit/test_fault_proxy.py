@@ -1,4 +1,4 @@
-"""What our fault proxy does beyond Toxiproxy: at once, accurate, repeatable, half-open, at chosen commands."""
+"""Features of our fault proxy beyond Toxiproxy: immediate, accurate, repeatable, half-open, at chosen commands."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def closed(made: socket.socket) -> bool:
 def test_latency_is_accurate_and_works_on_an_open_connection(
     proxy: Proxy, connection: socket.socket, stream: str
 ) -> None:
-    """The shortest of each counts: it has the least of what else the machine did meanwhile.
+    """The shortest of each counts: it is the least disturbed by other programs.
 
     On a busy machine it takes more of them until one is left alone; a proxy that is late has none.
     """

@@ -1,4 +1,4 @@
-"""The file of invalid frames, its reading, and the judgement of what becomes of them."""
+"""The file of invalid frames, its parser, and the judgement of outcomes."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def gateway() -> Iterator[FakeGateway]:
 
 
 class TestJudgement:
-    """The small gateway ignores what is not a CALL and answers every CALL, whatever its action."""
+    """The small gateway ignores everything but CALLs, and answers every CALL of any action."""
 
     def run(self, gateway: FakeGateway, tmp_path: Path, frame: Any, expect: Any) -> FrameReport:
         form, value = next(iter(frame.items()))

@@ -165,7 +165,7 @@ def test_docker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[str]:
-    """A server that somebody else has started, and its profile."""
+    """A server that was started elsewhere, and its profile."""
     port = free_port()
     (tmp_path / "server.py").write_text(SERVER)
     child = ChildProcess("somebody's server", directory=tmp_path)

@@ -1,4 +1,4 @@
-"""The rules of `resources/invalid_messages.json` itself: what a person who adds a case may get wrong."""
+"""The rules of `resources/invalid_messages.json` itself: likely mistakes of a person who adds a case."""
 
 from __future__ import annotations
 

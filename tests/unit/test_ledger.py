@@ -242,7 +242,7 @@ def test_contradictions_are_named(ledger: Ledger) -> None:
 
 
 def test_a_gateway_may_answer_heartbeats_before_messages_that_were_given_up(ledger: Ledger) -> None:
-    """Only Heartbeats on a WebSocket, and only before what nobody waits for any more."""
+    """Only Heartbeats on a WebSocket, and only before messages that were given up."""
     for cp, action, given_up, via in (
         ("CP-1", "Heartbeat", True, "websocket"),
         ("CP-2", "Authorize", True, "websocket"),

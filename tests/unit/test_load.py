@@ -1,4 +1,5 @@
-"""The load engine is honest: it counts what was sent, from when it was due, and says when it was the limit itself."""
+"""The load engine is honest: it counts sent messages, from their due times, and reports when it was the limit
+itself."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ def started() -> list[subprocess.Popen[str]]:
 
 @pytest.fixture
 def end_servers(started: list[subprocess.Popen[str]]) -> Callable[[], None]:
-    """Ends the servers now, so that they write down what they have seen."""
+    """Ends the servers now, so that they write their observations."""
 
     def end() -> None:
         for process in started:
@@ -98,7 +99,7 @@ def load(tmp_path: Path) -> Iterator[Callable[..., LoadResult]]:
 
 @pytest.fixture
 def sound(server: Callable[..., str], end_servers: Callable[[], None], tmp_path: Path) -> Callable[..., LoadResult]:
-    """The result of a load in which the machine held nobody up who was not to be.
+    """The result of a load without disturbances of the machine.
 
     Where time is what is measured, a machine that stops the server or the generator for a while measures itself. Both
     say so: the server by a clock of its own, the generator by its lag. Such a sample is thrown away by what they say,
@@ -125,7 +126,7 @@ def sound(server: Callable[..., str], end_servers: Callable[[], None], tmp_path:
 
 
 def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
-    """For a time rather than a number of messages: so nobody is done earlier than others, and all count to the end."""
+    """For a time rather than a number of messages, so that all charge points send to the end."""
     for pause in (0.0, 0.01):
         result = load(server(), seconds=3, pause=pause)
         assert result.little == pytest.approx(1, abs=0.05)
@@ -280,12 +281,12 @@ INVALID = [
     ('[2,"c","GetConfiguration",{"key":null}]', "GetConfiguration command that its schema forbids", False),
     ('[2,"c","GetConfiguration",{"key":[7,["a"]]}]', "GetConfiguration command that its schema forbids", False),
 ]
-"""What a server sends in the place of an answer, its kind, and whether it ends the message."""
+"""A server's message in place of an answer, its kind, and whether it ends the message."""
 
 
 @pytest.mark.parametrize("model", list(Model))
 def test_no_answer_ends_the_load(server: Callable[..., str], load: Callable[..., LoadResult], model: Model) -> None:
-    """What no server may send is counted by kind; the load goes on."""
+    """Messages that no server may send are counted by kind; the load goes on."""
     url = server(instead=[text for text, _, _ in INVALID])
     how: dict[str, Any] = {"stages": [Stage(2, 50)]} if model is Model.OPEN else {"messages": 4}
     # One message of each charge point, so that each gets one of the invalid answers first.
@@ -349,7 +350,7 @@ def test_starts_and_stops_are_sent_until_they_are_answered(
     end_servers: Callable[[], None],
     tmp_path: Path,
 ) -> None:
-    """The same again where nobody knows what became of it, a new start where it was refused."""
+    """The same start again after an unknown outcome, a new start after a refusal."""
     record = tmp_path / "record.json"
     url = server(drop=5, refuse=7, record=str(record))
     result = load(url, profile=Profile.SESSION, sessions=8, charge_points=3, meter_values=0, persistent=True)
@@ -454,7 +455,7 @@ def test_a_charge_point_that_stays_away_after_a_blackout_is_waited_for_and_notic
 def test_a_connection_that_is_cut_as_soon_as_it_is_open_is_opened_again(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
-    """As by a server that is killed just then. Nobody connects twice at the same time."""
+    """As by a server that is killed just then. No charge point connects twice at the same time."""
     result = load(server(slam=2, drop=7), messages=50, charge_points=10)
     assert result.answered + result.unanswered == 500
     assert result.connections > 100
@@ -564,7 +565,7 @@ def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Calla
 def test_the_cause_of_a_slip_is_found_in_the_parts_of_the_round_trips(
     own_lag: float, trip: float, cpu: float, cause: str | None
 ) -> None:
-    """Only the last second counts: what was before it in the totals must not."""
+    """Only the last second counts: earlier totals must not."""
     before = Spent(at=10.0, answered=500, lag=5.0, lags=50, service=0.5, services=500, cpu=3.0)
     after = Spent(
         at=11.0,
@@ -802,7 +803,7 @@ def _watched(plan: Plan) -> Iterator[tuple[LoadRun, Sampler]]:
 
 
 def _bound(sampler: Sampler) -> Bound | None:
-    """What is to be said of the memory so far."""
+    """The current verdict on memory."""
     try:
         growth = sampler.growth("server", warm_up=3, required_seconds=120)
     except UsageError:  # too few samples so far
@@ -834,7 +835,7 @@ while guest.recv(1):
     while time.process_time() < end: pass
     guest.send(b"!")
 """
-"""A process that nobody of the test has started. It works when it is told to, and ends with the connection."""
+"""A process outside the test. It works on command, and ends with the connection."""
 
 
 def test_a_system_started_elsewhere_belongs_to_the_test_when_its_process_is_found() -> None:

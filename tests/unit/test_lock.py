@@ -1,4 +1,4 @@
-"""The lock: what `pyproject.toml` allows, everything with its hash, the same versions in each of its files."""
+"""The lock: within the ranges of `pyproject.toml`, with all hashes, the same versions in each of its files."""
 
 from __future__ import annotations
 

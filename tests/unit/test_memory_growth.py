@@ -51,7 +51,7 @@ def test_a_few_seconds_prove_no_leak() -> None:
 
 
 def accused(sizes: list[float], *, warm_up: float = 8.0) -> float | None:
-    """When somebody who looks at each sample would accuse first."""
+    """The time of the first accusation by a verdict on every sample."""
     times = [EVERY * number for number in range(len(sizes))]
     return accused_after(times, sizes, warm_up=warm_up, required_seconds=600, most_mb=100, most_percent=10)
 
@@ -109,7 +109,7 @@ def test_a_process_that_fills_its_caches_and_is_then_steady_is_not_accused(filli
 
 @pytest.mark.parametrize("period", [3, 10, 17, 30])
 def test_the_teeth_of_a_garbage_collector_are_not_accused(period: int) -> None:
-    """Memory that rises by 20 MB and falls back, for the first time before anybody may be accused."""
+    """Memory that rises by 20 MB and falls back, for the first time before a verdict is possible."""
     assert accused([6e7 + 2e7 * (number * EVERY % period) / period for number in range(240)], warm_up=0) is None
 
 

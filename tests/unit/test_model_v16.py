@@ -1,4 +1,4 @@
-"""The model of OCPP 1.6: what answers may say, and what the state has to be."""
+"""The model of OCPP 1.6: the allowed answers, and the expected state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOOT = {"chargePointVendor": "V", "chargePointModel": "M"}
 
 
 class Told:
-    """A model with a clock, and a mirror of what it was told."""
+    """A model with a clock, and a mirror of its input."""
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.model = Model16(behaviour)

@@ -1,4 +1,4 @@
-"""OCPP versions: what each has to say, and that a new one is one file."""
+"""OCPP versions: the fields that each must fill, and a new version in one file."""
 
 from __future__ import annotations
 

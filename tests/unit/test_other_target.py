@@ -79,13 +79,13 @@ BARE = [
 ]
 TARGETS = {"other": OTHER, "running": RUNNING, "bare": BARE}
 SOAK = "5 s"
-"""Where memory is not measured, the soak only has to be there."""
+"""Where memory is not measured, the soak must only exist."""
 UNSEEN = {
     "other": {"it takes messages before it has done anything, and forgets who is connected"},
     "running": set(),
     "bare": set(),
 }
-"""What takes a minute to be found, and is left to `make targets`."""
+"""Faults that take a minute to find, and are left to `make targets`."""
 
 
 @pytest.mark.parametrize(("target", "tests"), TARGETS.items(), ids=list(TARGETS))

@@ -1,4 +1,4 @@
-"""The rows of R16.7: one test has many of them, so that what goes wrong has to say in which."""
+"""The rows of R16.7: one test has many of them, so that an error has to name its row."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`python -m ocpp_resilience.check check` with each kind of mistake: one line that names file, line, field and what is
-allowed, exit status 2; addresses where nothing is are found when they are tried, exit status 1."""
+"""`python -m ocpp_resilience.check check` with each kind of mistake: one line that names file, line, field and the
+allowed values, exit status 2; wrong addresses are found when they are tried, exit status 1."""
 
 from __future__ import annotations
 

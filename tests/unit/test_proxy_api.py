@@ -1,4 +1,4 @@
-"""Who may use the HTTP API of the fault proxy, and how much of it: on a real process."""
+"""Access control and limits of the fault proxy's HTTP API: on a real process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue client on a real Redis: what was acknowledged, what is read, what is removed."""
+"""The queue client on a real Redis: acknowledged messages, answers, removed data."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def client(service: RedisService) -> Iterator[QueueClient]:
 
 @pytest.fixture
 def server(service: RedisService) -> Iterator[redis.Redis]:
-    """What the system under test does is done here by hand."""
+    """The actions of the system under test are done here by hand."""
     with redis.Redis.from_url(service.url(), decode_responses=True) as connection:
         yield connection
 
@@ -495,7 +495,7 @@ def test_an_address_with_another_database_than_the_profile_is_a_mistake() -> Non
 
 
 def keep_state(server: redis.Redis, point: str, transaction: int) -> None:
-    """Write what a system keeps about a charge point."""
+    """Write a system's record of a charge point."""
     server.set(f"ocpp:chargepoint:{point}", "{}")
     server.set(f"ocpp:connector:{point}:1", "{}")
     server.set(f"ocpp:connector:{point}:7", "{}")

@@ -1,4 +1,4 @@
-"""Messages for the queue: what is built, what is recognised, and how many make a volume."""
+"""Messages for the queue: building, recognising, and sizes of volumes."""
 
 from __future__ import annotations
 

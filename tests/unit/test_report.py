@@ -69,7 +69,7 @@ class Profile(KeywordLibrary):
     def __init__(self) -> None:
         super().__init__([Words()])
 """
-"""A library of which a keyword says what the profile of a target declares, as the project's own do."""
+"""A library with a keyword that reports a declared gap of a target, as the project's own do."""
 
 VERDICTS = {
     "R13.5": "met",
@@ -98,7 +98,7 @@ def suite(folder: Path, text: str = SUITE, name: str = "own.robot") -> Path:
 
 
 def report(folder: Path) -> Report:
-    """What `resilience.json` holds; decoding checks that it keeps its schema."""
+    """The content of `resilience.json`; decoding checks that it keeps its schema."""
     return msgspec.json.decode((folder / "out" / "resilience.json").read_bytes(), type=Report)
 
 
@@ -107,7 +107,7 @@ def verdicts(found: Report) -> dict[str, str]:
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: its elements, ids, links and text."""
+    """The page as a browser parses it: its elements, ids, links and text."""
 
     VOID = frozenset({"meta", "link", "br", "rect", "line", "circle", "polyline", "img"})
 

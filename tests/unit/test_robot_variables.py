@@ -1,4 +1,4 @@
-"""Variables of a run: what is read of them, and what a mistake is told, before anything is started."""
+"""Variables of a run: their values, and the messages about mistakes, before anything is started."""
 
 from __future__ import annotations
 

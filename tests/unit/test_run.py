@@ -1,4 +1,4 @@
-"""`ocpp-resilience run`: what a run decides is its exit status."""
+"""`ocpp-resilience run`: the verdict is its exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the setup of a folder knows of the run: which requirements are proven by a file further on."""
+"""The plan of the run in the setup of a folder: the requirements that a later file proves."""
 
 from __future__ import annotations
 

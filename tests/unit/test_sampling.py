@@ -116,7 +116,7 @@ def test_a_redis_that_is_paused_is_a_gap_in_its_own_samples_only(service: RedisS
 
 
 def test_a_process_under_it_that_ends_is_not_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It can end between the list of what is there and the look at it."""
+    """It can end between the listing and the look at it."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         under = psutil.Process(child.pid)
     assert child.returncode is not None

@@ -1,4 +1,4 @@
-"""What a suite started ends with it, whatever happens: real runs of Robot Framework in processes of their own."""
+"""Resources of a suite end with it in every case: real runs of Robot Framework in processes of their own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Run:
         return ExecutionResult(str(self.folder / "output.xml")).suite
 
     def processes(self) -> list[str]:
-        """The command lines of what this run has started: it works in the run's temporary directory."""
+        """The command lines of this run's processes: it works in the run's temporary directory."""
         found = []
         for process in psutil.process_iter():
             try:

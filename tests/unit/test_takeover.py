@@ -156,7 +156,7 @@ COMMAND, REPLY = [2, "c", "Reset", {}], [3, "c", {}]
 
 
 def crossing(*frames: tuple[str, Any]) -> CrossingReport:
-    """`>` in front of what the charge point sends."""
+    """`>` before frames of the charge point."""
     read: list[Frame] = []
     for number, (arrow, frame) in enumerate(frames):
         direction = Direction.SENT if arrow == ">" else Direction.RECEIVED

@@ -1,4 +1,4 @@
-"""Target profiles: what they give, and what they refuse."""
+"""Target profiles: their values, and refused ones."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ REFUSED = {
         5,
     ),
 }
-"""What a mistake makes of the small profile: the text before and after, the message, and the line that it names."""
+"""A mistake in the small profile: the text before and after, the message, and the line that it names."""
 
 
 @pytest.mark.parametrize(("old", "new", "message", "line"), REFUSED.values(), ids=REFUSED.keys())
@@ -348,7 +348,7 @@ def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_field_of_the_reference_profile_is_written_out(reference: Target) -> None:
-    """The bundled profile is what people copy: it shows everything that can be said, but a start directory."""
+    """The bundled profile is copied by users: it shows every field, except a start directory."""
     given = yaml.safe_load(Path(reference.source).read_text())
     assert set(given) == set(Target.__struct_fields__) - {"source", "running"}
     for section in ("ready", "timeouts", "http", "log", "queue", "redis", "state", "behaviour"):

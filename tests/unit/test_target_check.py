@@ -1,4 +1,5 @@
-"""`python -m ocpp_resilience.check check`: each part of the two example profiles, and what is said of wrong parts."""
+"""`python -m ocpp_resilience.check check`: each part of the two example profiles, and the messages about wrong
+parts."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def tried(profile: Path | str, *more: str) -> tuple[int, dict[str, tuple[str, str]], str]:
-    """Exit status, part to verdict and sentence, and what went to standard error."""
+    """Exit status, part to verdict and sentence, and standard error."""
     command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(profile), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     lines = re.findall(rf"^({'|'.join(VERDICTS)}) +((?:\S+ )+) +(\S.*)$", done.stdout, re.MULTILINE)
@@ -213,7 +214,7 @@ def test_a_key_that_is_not_named_is_left_behind_and_told(tmp_path: Path) -> None
 
 
 def test_silence_to_all_is_no_announcement(tmp_path: Path) -> None:
-    """A system that answers nobody shows nothing about those that were not announced."""
+    """A system without any answer proves nothing about charge points without an announcement."""
     text = OTHER.read_text().replace("{profile_directory}", str(OTHER.parent))
     (tmp_path / "wrong.yaml").write_text(text.replace("out:{charge_point_id}", "answers:{charge_point_id}"))
     (finding,) = [e for e in check(Target.load(tmp_path / "wrong.yaml"), only=["announcement"]) if e.part in PARTS]

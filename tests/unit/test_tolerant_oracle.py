@@ -1,4 +1,4 @@
-"""The two oracles: what the strict one demands of the reference server, the tolerant one does not demand of others."""
+"""The two oracles: the strict one judges the reference server, the tolerant one demands less of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The effects of toxics as pure functions of pieces and moments: exact, whatever the machine does meanwhile."""
+"""The effects of toxics as pure functions of pieces and times: exact, independent of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ocpp_resilience.faults.proxy.toxics import EFFECTS, NEVER, SEGMENT, Piece, 
 
 @dataclass
 class Flow:
-    """One direction of a connection whose clock stands where the test puts it."""
+    """One direction of a connection with a clock that the test sets."""
 
     dropped: int = 0
     written: int = 0

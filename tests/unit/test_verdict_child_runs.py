@@ -623,7 +623,7 @@ def test_a_quiet_console_stays_quiet_on_a_terminal(tmp_path: Path, options: list
 
 
 def _on_a_terminal(command: list[str], folder: Path) -> str:
-    """What a command writes to its terminal."""
+    """The terminal output of a command."""
     import os
     import pty
 

@@ -34,7 +34,7 @@ def one(folder: Path, name: str, *, out: str = "out") -> str:
 
 
 def again(folder: Path, *options: str) -> Report:
-    """rebot with these options over the results, and the page of what it writes."""
+    """rebot with these options over the results, and the page of its output."""
     out = folder / "out"
     run(folder, *options, "--output", "o.xml", str(out / "output.xml"), module="robot.rebot", out="out")
     assert main([str(out / "o.xml")]) == 0
@@ -205,7 +205,7 @@ def test_pabot_that_stops_at_a_failure_is_incomplete_and_not_ready(tmp_path: Pat
 
 
 def small_files(folder: Path, program: str, limit: int) -> subprocess.CompletedProcess[str]:
-    """Run a Python program that may write no file beyond so many bytes: what a full disk looks like to it."""
+    """Run a Python program that may write no file beyond so many bytes, as on a full disk."""
     code = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n{program}"
     return subprocess.run(
