@@ -428,7 +428,7 @@ class Connection(ConnectingComponent):
         )
         if code is not None and end.code != code:
             raise ExpectationFailed(
-                f"{point.id} should have been disconnected with code {code}, but the connection ended {end}."
+                f"{point.id} should have been disconnected with code {code}, but its connection was ended {end}."
             )
         logger.info(f"The connection of {point.id} was ended {end}.")
         return end.code

@@ -162,7 +162,7 @@ class TestConnecting:
         point = library.connect_charge_point()
         gateway.hang_up(point, 1001, "going away")
         assert library.charge_point_should_be_disconnected(code=1001) == 1001
-        with pytest.raises(ExpectationFailed, match=r"with code 1000, but it was ended by the gateway with code 1001 "):
+        with pytest.raises(ExpectationFailed, match=r"with code 1000, but its connection was ended by the gateway with code 1001 "):
             library.charge_point_should_be_disconnected(code=1000)
         with pytest.raises(ExpectationFailed, match=r"ended by the gateway with code 1001 \(going away\)\.$"):
             library.charge_point_should_be_connected()
@@ -407,7 +407,7 @@ class TestCommands:
         assert command(gateway, point, "Reset")[1].startswith("unknown-")
         library.let_charge_points_answer_sensibly()
         assert command(gateway, point, "Reset")[2] == {"status": "Accepted"}
-        with pytest.raises(UsageError, match="'GetDiagnostics' has no answer that says no"):
+        with pytest.raises(UsageError, match="'GetDiagnostics' has no answer that refuses"):
             library.let_charge_points_answer("GetDiagnostics", How.REJECT)
 
     def test_answers_can_come_late_or_twice_or_never(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:

@@ -720,7 +720,7 @@ def test_a_process_that_breaks_off_is_an_error(server: Callable[..., str]) -> No
     try:
         run.start()
         run._generators[0].kill()
-        with pytest.raises(ServiceError, match="broken off with status -9"):
+        with pytest.raises(ServiceError, match="aborted with status -9"):
             run.wait(30)
     finally:
         run.close()

@@ -133,7 +133,7 @@ def test_problems_of_a_takeover_are_reported(gateway: FakeGateway, library: Char
 def test_calls_cross_commands(gateway: FakeGateway, library: ChargePointLibrary, order: Order) -> None:
     ids = library.connect_charge_points(3)
     library.cross_calls(order, ids)
-    with pytest.raises(UsageError, match="CALLs cross commands already"):
+    with pytest.raises(UsageError, match="Crossing calls run already"):
         library.cross_calls(order, ids)
     if order is Order.CALL_FIRST:
         wait_until(lambda: len(sent(gateway, ids[2])) > 5 or None, timeout=10, failure=lambda: "no CALLs")

@@ -133,13 +133,13 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("state.transaction.fields.meter_start", "meter.begin"),
         "state",
-        r"what is at session/1 has no meter_start \('meter\.begin'\) \(state\.transaction\.fields\)",
+        r"the record at session/1 has no meter_start \('meter\.begin'\) \(state\.transaction\.fields\)",
     ),
     "a value of the state is called otherwise": (
         OTHER,
         setting("state.transaction.values.status", {"open": "active"}),
         "state",
-        r"the status of a transaction that runs is 'running' \(state\.transaction\.values\.status\)",
+        r"the status of a running transaction is 'running' \(state\.transaction\.values\.status\)",
     ),
     "nothing has to be announced": (
         REFERENCE,
@@ -210,7 +210,7 @@ def test_a_key_that_is_not_named_is_left_behind_and_told(tmp_path: Path) -> None
     (tmp_path / "wrong.yaml").write_text(text.replace(line, ""))
     found = {each.part: each for each in check(Target.load(tmp_path / "wrong.yaml"), only=["state", "keys"])}
     assert found["keys"].verdict is Verdict.FAILS
-    assert "is left behind: [2] last session; name such keys in redis.keys" in found["keys"].sentence
+    assert "are left behind: [2] last session; name them in redis.keys" in found["keys"].sentence
 
 
 def test_silence_to_all_is_no_announcement(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def load_cases(
         reader = _CaseReader(file, position, data, codes)
         case = reader.case(ids)
         if case.id in seen:
-            reader.refuse("id", "stands twice in the file; each case has an id of its own")
+            reader.refuse("id", "occurs twice in the file; each case has an id of its own")
         seen.add(case.id)
         cases.append(case)
     chosen = [
