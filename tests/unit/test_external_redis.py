@@ -81,7 +81,7 @@ def test_unusable_values_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     with pytest.raises(UsageError, match=r"needs its URL, but none is given: .*REDIS_URL"):
         ExternalRedis("Redis")
-    with pytest.raises(UsageError, match=r"needed, and 'localhost:6379' is none: .*redis://"):
+    with pytest.raises(UsageError, match=r"needs its URL, but 'localhost:6379' is none: .*redis://"):
         ExternalRedis("Redis", url="localhost:6379")
     with pytest.raises(UsageError, match="redis://"):
         ExternalRedis("Redis", url="http://example.org")

@@ -147,7 +147,7 @@ def test_calls_cross_commands(gateway: FakeGateway, library: ChargePointLibrary,
         assert (report.crossed, report.calls, report.answered) == (3, 3, 3)
         kinds = [frame[0] for frame in gateway.frames(ids[0])]
         assert kinds == [2, 3], "the CALL goes before the answer"
-    with pytest.raises(UsageError, match="No CALLs cross commands"):
+    with pytest.raises(UsageError, match="No crossing calls run"):
         library.stop_crossing_calls()
 
 
