@@ -87,7 +87,7 @@ def test_unusable_values_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         ExternalRedis("Redis", url="http://example.org")
     for url in ("redis://a:b@host:port", "redis://a:b@host:99999/0", "redis://a:b@host:0", "redis://a:b@[::1"):
         shown = re.escape(url.replace("a:b@", "") if "[" not in url else "[::1")
-        with pytest.raises(UsageError, match=f"needed, and '{shown}' is none: .*redis://"):
+        with pytest.raises(UsageError, match=f"needs its URL, but '{shown}' is none: .*redis://"):
             ExternalRedis("Redis", url=url)
     with pytest.raises(UsageError, match="as it is"):
         ExternalRedis("Redis", url="redis://127.0.0.1:1/0", settings={"maxmemory": "1"})

@@ -267,7 +267,7 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
     admin.address = RedisAddress(other.url(0))
     # A connection of the test before may still be on its way out, and would be taken for an effect.
     wait_until(
-        lambda: not strangers(service) and not strangers(other) or None,
+        lambda: (not strangers(service) and not strangers(other)) or None,
         timeout=PATIENCE,
         failure=lambda: f"There are still clients: {strangers(service) + strangers(other)}",
     )
