@@ -41,7 +41,10 @@ def configure(level: LogLevel, form: LogFormat) -> None:
         logger_factory=lambda *_arguments: _Records(output),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    forward = _Forward()
+    # Before the output is closed: what was registered last is called first.
+    atexit.register(forward.report, at_the_end=True)
+    logging.basicConfig(handlers=[forward], level=logging.WARNING, force=True)
 
 
 def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
@@ -169,9 +172,12 @@ class _Forward(logging.Handler):
         self._rate = Sparing()
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger = structlog.get_logger()
-        for kind, count in self._rate.left_out().items():
-            logger.warning("library_records_left_out", logger=kind, count=count)
+        self.report()
         if self._rate.allows(record.name):
             fields = {"logger": record.name, "message": record.getMessage()}
-            logger.log(record.levelno, "library", exc_info=record.exc_info or None, **fields)
+            structlog.get_logger().log(record.levelno, "library", exc_info=record.exc_info or None, **fields)
+
+    def report(self, *, at_the_end: bool = False) -> None:
+        """Log how many records were left out."""
+        for kind, count in self._rate.left_out(at_the_end=at_the_end).items():
+            structlog.get_logger().warning("library_records_left_out", logger=kind, count=count)

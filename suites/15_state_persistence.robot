@@ -61,18 +61,18 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     [Documentation]    The server's record is read where the profile says.
     [Tags]    R15.1    R15.2
     [Setup]    The System Is Well And Its State Can Be Read
-    ${boot} =    Queue Message    BootNotification    chargePointVendor=V    chargePointModel=M
+    ${boot} =    Queue Message    BootNotification
     Message Should Be Answered    ${boot}
     ${record} =    Get Charge Point Record    ${boot.charge_point}
-    Should Be Equal    ${record}[vendor] ${record}[model]    V M
-    ${id} =    Start A Transaction By Message    ${boot.charge_point}    meterStart=${100}
-    The Transaction Should Be    ${id}    active    meter_start=${100}
-    Stop A Transaction By Message    ${boot.charge_point}    ${id}    meterStop=${900}
-    The Transaction Should Be    ${id}    completed    meter_stop=${900}
+    Should Be Equal    ${record}[vendor] ${record}[model]    Acceptance Test
+    ${transaction} =    Start Queued Transaction    ${boot.charge_point}    meter=${100}
+    The Transaction Should Be    ${transaction}    active    meter_start=${100}
+    Stop Queued Transaction    ${transaction}    meter=${900}
+    The Transaction Should Be    ${transaction}    completed    meter_stop=${900}
 
 A Charge Point Cannot Change What Is Not Its Own
     [Documentation]    Stops and meter values for a transaction that runs at another charge point, a finished one, and
-    ...    one that never existed.
+    ...    one that never existed. In OCPP 2.x, its id names another transaction at each charge point.
     [Tags]    R15.9
     [Setup]    The System Is Well And Its State Can Be Read
     ${attempts} =    Queue Messages For Foreign Transactions    10
@@ -201,6 +201,30 @@ The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifet
     Dictionary Should Contain Key    ${report.names}    connected
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
+Answers Wait An Hour From The Last One On
+    [Documentation]    When the next answer comes, the list has ten seconds left, as if most of the hour were over.
+    [Tags]    R15.8
+    [Setup]    The System Is Well And Its Keys Are Documented
+    ${first} =    Queue Message    Heartbeat
+    Message Should Be Answered    ${first}
+    The Answers Should Wait For An Hour    ${first.charge_point}
+    Set Key Lifetime    responses    10 s    charge_point_id=${first.charge_point}
+    ${second} =    Queue Message    Heartbeat    charge_point=${first.charge_point}
+    Message Should Be Answered    ${second}
+    The Answers Should Wait For An Hour    ${first.charge_point}
+
+Keys Of Another Type Are Survived And Hurt Nobody Else
+    [Documentation]    Each key of a connected charge point in turn. Whatever it is answered then, another one is
+    ...    served. Once the key is gone, it is served itself when it has connected again.
+    [Tags]    R15.7
+    [Setup]    Charge Points Can Connect And All Keys Are Documented
+    @{two} =    2 Charge Points Have Booted
+    FOR    ${key}    IN    session    connection    responses    charge_point    transactions
+    ...    active_transactions    configuration
+        In The Name Of    ${key}    A Key Of Another Type Should Be Survived    @{two}
+    END
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
 Transactions Whose Start Was Answered Survive Kill -9
     [Documentation]    Redis is killed while the server works off 2,000 messages; every id that was answered is stored.
     [Tags]    R15.5    R15.2
@@ -209,8 +233,8 @@ Transactions Whose Start Was Answered Survive Kill -9
     Restart Redis    kill
     Server Should Be Running
     All Messages Should Be Answered    ${sent}    timeout=30 s
-    @{ids} =    Get Answer Values    ${sent}    transactionId
-    Answered Transactions Should Be Stored    ${ids}
+    @{started} =    Get Started Transactions    ${sent}
+    Answered Transactions Should Be Stored    ${started}
     Everything Should Be Whole    samples=${sent.count}
 
 Five Thousand Transactions Saved At Once Have Distinct Ids
@@ -224,11 +248,12 @@ Five Thousand Transactions Saved At Once Have Distinct Ids
     The Transactions Should Be Stored As    completed    ${completed}
 
 Five Thousand Charge Points That Start At Once Get Distinct Ids
-    [Documentation]    Through the server: 5,000 messages of as many charge points.
+    [Documentation]    Through the server: 5,000 messages of as many charge points. In OCPP 2.x, where charge points
+    ...    choose the ids, the events of each are all there, and counted once.
     [Tags]    R15.2
     [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Generated Messages    5000    charge_points=5000    action=StartTransaction
     All Messages Should Be Answered    ${sent}    timeout=60 s
-    @{ids} =    Get Answer Values    ${sent}    transactionId
-    The Ids Should Be Distinct    ${ids}
-    The Transactions Should Be Active    ${ids}
+    @{started} =    Get Started Transactions    ${sent}
+    The Transactions Should Be Told Apart    ${started}
+    The Transactions Should Be Active    ${started}

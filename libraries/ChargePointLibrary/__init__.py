@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ChargePointLibrary.commands import Commands
 from ChargePointLibrary.connection import Connection
+from ChargePointLibrary.events import Events
 from ChargePointLibrary.fleet import Fleets
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
@@ -23,7 +24,7 @@ __all__ = ["ChargePointLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Takeover, Volume):
+    class _Keywords(KeywordLibrary, Commands, Connection, Events, Fleets, Frames, Messages, Security, Takeover, Volume):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
@@ -31,11 +32,12 @@ else:
 
 
 class ChargePointLibrary(_Keywords):
-    """Charge points that connect to the WebSocket gateway of a system under test, OCPP 1.6.
+    """Charge points that connect to the WebSocket gateway of a system under test: OCPP 1.6, 2.0.1 and 2.1.
 
-    `Use Gateway` sets the address; path and subprotocol come from the target profile. `Connect Charge Point` connects a
-    charge point, by default with a new id. It is disconnected at the end of the suite that connected it, also after a
-    failure.
+    `Use Gateway` sets the address; path and subprotocol come from the target profile. The OCPP version is that of the
+    target profile, of the run (`robot --variable PROTOCOL:ocpp2.0.1`), or of the argument `protocol`; charge points of
+    several versions can be connected at the same time. `Connect Charge Point` connects a charge point, by default with
+    a new id. It is disconnected at the end of the suite that connected it, also after a failure.
 
     Several charge points have an `alias` each; the keywords use `charge point` by default. In the place of an alias the
     charge point id can stand too. Keywords with `charge_points` take a list of them, and have all of them act at the
@@ -48,14 +50,18 @@ class ChargePointLibrary(_Keywords):
     outstanding at a time. `Send Call` returns any answer as an object with `charge_point`, `message_id`, `action`,
     `kind.name` (CALLRESULT or CALLERROR), `payload`, `code`, `description`, `details` and `seconds`.
 
+    The words are those of OCPP 1.6 where a version has the same thing: in OCPP 2.x, a connector is an EVSE with one
+    connector, an id tag is an idToken, and `Charge Whole Session` sends TransactionEvents. `Send Transaction Event`
+    sends them one by one, and `Go Offline For` after a time without a connection.
+
     Fields are sent with the type that they have in Robot Framework: `connectorId=${2}` is a number, `connectorId=2` is
     text.
 
     # Commands
 
     While Robot Framework runs other keywords, each charge point answers the commands that it gets: sensibly, with its
-    own configuration for GetConfiguration and ChangeConfiguration, or as set by `Let Charge Points Answer`: rejected,
-    with a CALLERROR, late, never, twice, or by disconnecting.
+    own configuration for GetConfiguration and ChangeConfiguration (GetVariables and SetVariables in OCPP 2.x), or as
+    set by `Let Charge Points Answer`: rejected, with a CALLERROR, late, never, twice, or by disconnecting.
 
     # Bad networks
 
@@ -100,6 +106,7 @@ class ChargePointLibrary(_Keywords):
             [
                 Connection(points, gateways, ids),
                 Messages(points),
+                Events(points),
                 Volume(points, gateways, ids),
                 Fleets(points, gateways, ids),
                 Commands(points),

@@ -39,12 +39,13 @@ class Commands(PointComponent):
         """Says how charge points answer the commands of an action from now on.
 
         Args:
-            action: the action; `*` for all.
+            action: the action; `*` for all. A command of OCPP 1.6 with another name in the version of the charge point
+                goes by either name: `GetConfiguration` stands for GetVariables too.
             how: `accept` sensibly; `obey` (accepts, then acts: sends the message that TriggerMessage asks for, starts
-                or stops the transaction, disconnects for a Reset); `reject` (status Rejected or its equivalent);
-                `callerror`; `silence` (no answer); `disconnect` (instead of an answer); `twice` (the same answer two
-                times); `unknown id` (an answer with a message id of no command); `cross` (sends a Heartbeat and waits
-                for its answer before it answers).
+                or stops the transaction, reports the device model, disconnects for a Reset); `reject` (status Rejected
+                or its equivalent); `callerror`; `silence` (no answer); `disconnect` (instead of an answer); `twice`
+                (the same answer two times); `unknown id` (an answer with a message id of no command); `cross` (sends a
+                Heartbeat and waits for its answer before it answers).
             delay: how long it takes.
             spread: up to how much longer, by chance, so that answers come in random order.
             payload: the payload of the answer, in the place of the sensible one.
@@ -66,7 +67,7 @@ class Commands(PointComponent):
         """
         if how is How.REJECT:
             for point in self.chosen(charge_points):
-                check_can_reject(action, point.version)
+                check_can_reject(point.version.named(action), point.version)
         if times is not None and times < 1:
             raise UsageError(f"times is {times}, at least 1 is needed.")
         for point in self.chosen(charge_points):
@@ -79,7 +80,7 @@ class Commands(PointComponent):
                 description=description,
                 times=times,
             )
-            background.call(point.behaviour.follow, action, script)
+            background.call(point.behaviour.follow, point.version.named(action), script)
 
     @keyword(tags=("charge point", "command"))
     def let_charge_points_answer_sensibly(self, charge_points: Sequence[str] | None = None) -> None:
@@ -103,10 +104,12 @@ class Commands(PointComponent):
     ) -> None:
         """Gives a charge point a configuration key, as GetConfiguration and ChangeConfiguration see it.
 
+        In OCPP 2.0.1 and 2.1, it is a variable, as GetVariables and SetVariables see it.
+
         Args:
-            key: the key.
+            key: the key; of a variable, `component/variable`, such as `OCPPCommCtrlr/HeartbeatInterval`.
             value: its value.
-            readonly: whether ChangeConfiguration is rejected.
+            readonly: whether ChangeConfiguration, or SetVariables, is rejected.
             alias: which charge point.
 
         Example:
@@ -147,7 +150,7 @@ class Commands(PointComponent):
         """Waits until a charge point has received a command, and returns it.
 
         Args:
-            action: the action of the command.
+            action: the action of the command, named as in `Let Charge Points Answer`.
             count: at least so many that fit.
             since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
@@ -167,6 +170,7 @@ class Commands(PointComponent):
         ```
         """
         point = self._points.get(alias)
+        action = point.version.named(action)
         number = since.number if isinstance(since, Frame) else since
 
         def commands(name: str | None = None) -> list[Frame]:
@@ -204,7 +208,7 @@ class Commands(PointComponent):
         It looks once: have something happen first that would come after the command, such as a Heartbeat's answer.
 
         Args:
-            action: the action; any by default.
+            action: the action, named as in `Let Charge Points Answer`; any by default.
             since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
 
@@ -218,6 +222,7 @@ class Commands(PointComponent):
         ```
         """
         point = self._points.get(alias)
+        action = None if action is None else point.version.named(action)
         number = since.number if isinstance(since, Frame) else since
         found = point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=action, since=number)
         wait_until(
@@ -240,7 +245,7 @@ class Commands(PointComponent):
         """Returns how many commands charge points have received.
 
         Args:
-            action: the action; any by default.
+            action: the action, named as in `Let Charge Points Answer`; any by default.
             charge_points: their aliases or ids; all by default.
             expected: waits until it is so many; more is a failure.
             timeout: the longest wait.
@@ -256,8 +261,10 @@ class Commands(PointComponent):
         points = self.chosen(charge_points)
 
         def count() -> int:
+            wanted = (None if action is None else point.version.named(action) for point in points)
             return sum(
-                len(point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=action)) for point in points
+                len(point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=name))
+                for point, name in zip(points, wanted, strict=True)
             )
 
         if expected is None:

@@ -17,9 +17,8 @@ from ocpp_resilience.charge_points.ghost import End
 from ocpp_resilience.charge_points.many import close_all, connect_all
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words, wait_until
 
@@ -32,7 +31,9 @@ class Connection(ConnectingComponent):
     """Keywords that connect and disconnect charge points, and judge their connections."""
 
     @keyword(tags=("charge point", "connection"))
-    def use_gateway(self, url: str, *, target: str | None = None, alias: str = "gateway") -> None:
+    def use_gateway(
+        self, url: str, *, target: str | None = None, protocol: str | None = None, alias: str = "gateway"
+    ) -> None:
         """Says where charge points connect from now on.
 
         Args:
@@ -40,10 +41,12 @@ class Connection(ConnectingComponent):
                 `wss://host:port` with TLS.
             target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
                 at `Start Server`.
+            protocol: the OCPP version of the charge points, such as `ocpp2.0.1`; by default that of the
+                variable `PROTOCOL`, else that of the profile.
             alias: the name of this gateway in the keywords that connect.
 
         Raises:
-            UsageError: the URL cannot be used, or the target has no gateway.
+            UsageError: the URL cannot be used, or the target has no gateway or does not speak the version.
 
         Example:
         ```robotframework
@@ -51,7 +54,7 @@ class Connection(ConnectingComponent):
         Use Gateway    ${url}
         ```
         """
-        gateway = Gateway(url, Target.load(target_of(target)))
+        gateway = Gateway(url, target_of_run(target, protocol))
         if self._gateways.find(alias) is not None:
             self._gateways.remove(alias, self.cleanup)
         self._gateways.add(alias, gateway, self.cleanup)
@@ -68,6 +71,7 @@ class Connection(ConnectingComponent):
         certificate: Path | None = None,
         tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
+        protocol: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> str:
@@ -84,21 +88,24 @@ class Connection(ConnectingComponent):
             ca: the file with the certificates that the gateway's is trusted by, for a gateway with TLS.
             certificate: the PEM file with the charge point's certificate and its key (security profile 3).
             tls: the only version of TLS that is offered, for example `TLS_1_2`.
-            subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            subprotocols: the WebSocket subprotocols that are offered; by default that of the OCPP version alone.
+            protocol: the OCPP version that it speaks, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
             timeout: the longest wait until the connection is there.
 
         Raises:
             ConnectFailed: the gateway refused it; the message says with which HTTP status.
-            UsageError: a charge point is connected under this alias, or `Use Gateway` was not called.
+            UsageError: a charge point is connected under this alias, the target does not speak the version, or
+                `Use Gateway` was not called.
 
         Example:
         ```robotframework
         ${id}    Connect Charge Point
         Connect Charge Point    CP-007    alias=second    password=secret
+        Connect Charge Point    alias=third    protocol=ocpp2.0.1
         ```
         """
-        where = self._gateways.get(gateway)
+        where = self._gateways.get(gateway).speaking(protocol)
         login = Login(
             password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
         )
@@ -136,7 +143,7 @@ class Connection(ConnectingComponent):
         """
         point = self._points.get(alias)
         if gateway is not None:
-            point.gateway = self._gateways.get(gateway)
+            point.gateway = self._gateways.get(gateway).speaking(point.version.subprotocol)
         background.run(point.connect, limit=timeout.total_seconds())
 
     @keyword(tags=("charge point", "connection", "load"))
@@ -145,7 +152,9 @@ class Connection(ConnectingComponent):
         count: int = 50,
         *,
         prefix: str = "CP",
+        protocol: str | None = None,
         gateway: str = "gateway",
+        refusable: bool = False,
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> list[str]:
         """Connects many new charge points, up to 100 at the same time, and returns their ids.
@@ -155,7 +164,9 @@ class Connection(ConnectingComponent):
         Args:
             count: how many.
             prefix: the prefix of their ids.
+            protocol: their OCPP version, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
+            refusable: whether the gateway may refuse some; the ids of the others are returned.
             timeout: the longest wait for each connection.
 
         Raises:
@@ -170,16 +181,29 @@ class Connection(ConnectingComponent):
         """
         if count < 1:
             raise UsageError(f"count is {count}, at least 1 is needed.")
-        where = self._gateways.get(gateway)
+        where = self._gateways.get(gateway).speaking(protocol)
         made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
         try:
             background.run(connect_all, made, limit=timeout.total_seconds())
+        except ExpectationFailed as refused:
+            if not refusable:
+                background.run(close_all, made, timeout=30)
+                raise
+            logger.info(str(refused))
         except BaseException:
             background.run(close_all, made, timeout=30)
             raise
-        self.keep({point.id: point for point in made})
-        logger.info(f"{counted(count, 'charge point')} connected to {where.url}: {made[0].id} to {made[-1].id}.")
-        return [point.id for point in made]
+        there = [point for point in made if point.connected]
+        if left := [point for point in made if point.ends]:
+            background.run(close_all, there, timeout=30)
+            raise ExpectationFailed(
+                f"{counted(len(left), 'charge point')} of {count} were let in and disconnected while others connected: "
+                f"{left[0].id} {left[0].state()}."
+            )
+        if there:
+            self.keep({point.id: point for point in there})
+        logger.info(f"{counted(len(there), 'charge point')} connected to {where.url}, {made[0].id} to {made[-1].id}.")
+        return [point.id for point in there]
 
     @keyword(tags=("charge point", "connection"))
     def disconnect_charge_point(self, *, alias: str = ALIAS, code: int = 1000, reason: str = "") -> None:
@@ -310,6 +334,7 @@ class Connection(ConnectingComponent):
         certificate: Path | None = None,
         tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
+        origin: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> int | None:
@@ -323,6 +348,7 @@ class Connection(ConnectingComponent):
             certificate: the PEM file with the charge point's certificate and its key.
             tls: the only version of TLS that is offered.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            origin: the origin of the web page that connects; charge points send none.
             gateway: which gateway, if there are several.
             timeout: the longest wait for the answer.
 
@@ -336,7 +362,13 @@ class Connection(ConnectingComponent):
         ```
         """
         login = Login(
-            password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
+            password=plain(password),
+            user=user,
+            ca=ca,
+            certificate=certificate,
+            tls=tls,
+            subprotocols=subprotocols,
+            origin=origin,
         )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), self._gateways.get(gateway), login)
         refused = self._refusal(point, timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 from robot.api import logger
@@ -20,7 +21,7 @@ from ocpp_resilience.text import counted
 from ocpp_resilience.transport.volume import new_seed
 
 LONGEST_ANSWER = timedelta(seconds=15)
-STOPPING_SECONDS = 60.0
+STOPPING_SECONDS = 120.0
 
 
 class Fleets(ConnectingComponent):
@@ -39,6 +40,8 @@ class Fleets(ConnectingComponent):
         gateway: str = "gateway",
         pause: timedelta = timedelta(milliseconds=50),
         timeout: timedelta = LONGEST_ANSWER,
+        patience: timedelta | None = None,
+        takeovers: float = 0.0,
         seed: int | None = None,
     ) -> list[str]:
         """Connects charge points that charge in every way until `Stop Charging Fleet`, and returns their ids.
@@ -53,6 +56,10 @@ class Fleets(ConnectingComponent):
             gateway: where they connect.
             pause: between an answer and the next CALL of a charge point.
             timeout: the longest time within which each CALL has to be answered or refused.
+            patience: after so long without an answer a charge point cuts its connection, reconnects and repeats the
+                CALL; it waits for the whole timeout if not given.
+            takeovers: the share of CALLs behind which a charge point reconnects at once, while its older connection
+                stays open, and repeats the CALL.
             seed: of the random messages; chosen and logged if not given.
 
         Raises:
@@ -79,7 +86,14 @@ class Fleets(ConnectingComponent):
         background.run(connect_all, points, limit=limit, timeout=None)
 
         async def start() -> Fleet:
-            fleet = Fleet(points, seed=chosen, limit=limit, pause=pause.total_seconds())
+            fleet = Fleet(
+                points,
+                seed=chosen,
+                limit=limit,
+                pause=pause.total_seconds(),
+                patience=math.inf if patience is None else patience.total_seconds(),
+                takeovers=takeovers,
+            )
             await fleet.start()
             return fleet
 
@@ -101,8 +115,9 @@ class Fleets(ConnectingComponent):
 
         Returns:
             `sent`, `answered`, `refused` (CALLERRORs by code), `repeated` (sent again on a new connection),
-            `unanswered` (neither answered nor refused in time), `wrong` (answers that the protocol does not allow),
-            `problems` (both), `slowest` (seconds) and `summary`.
+            `takeovers`, `unanswered` (neither answered nor refused in time), `wrong` (answers that the protocol does
+            not allow), `left` (older connections that were not ended), `problems` (these three), `slowest` (seconds)
+            and `summary`.
 
         Raises:
             UsageError: there is no such fleet.

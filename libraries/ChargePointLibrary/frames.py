@@ -194,6 +194,7 @@ class Frames(PointComponent):
                 command_timeout=command_timeout.total_seconds(),
                 before=before,
                 behaviour=point.gateway.target.behaviour,
+                version=point.version,
             )
             found += [f"{point.id}: {each}" for each in broken]
         if found:
@@ -206,6 +207,48 @@ class Frames(PointComponent):
             )
         logger.info(f"{counted(looked_at, 'received frame')} looked at.")
         return looked_at
+
+    @keyword(tags=("charge point", "frames", "invalid", "check"))
+    def frame_should_be_refused(
+        self, frame: Frame, *, alias: str = ALIAS, timeout: timedelta = timedelta(seconds=5)
+    ) -> str:
+        """Waits until a frame was refused: with a CALLERROR to its message id or to `-1`, or with the connection.
+
+        Args:
+            frame: what `Send Frame Of Size` or `Send Raw Frame` returned.
+            alias: which charge point.
+            timeout: the longest wait.
+
+        Returns:
+            The error code, or the close code.
+
+        Raises:
+            WaitTimeout: it was not; says what came.
+
+        Example:
+        ```robotframework
+        ${sent}    Send Frame Of Size    300000
+        Frame Should Be Refused    ${sent}
+        ```
+        """
+        point = self._points.get(alias)
+
+        def probe() -> str | None:
+            for each in point.seen(direction=Direction.RECEIVED, kind=MessageType.CALLERROR, since=frame.number):
+                if each.message_id in (frame.message_id, "-1"):
+                    return each.code
+            return None if point.connected else str(point.ends[-1].code)
+
+        refused = wait_until(
+            probe,
+            timeout=timeout,
+            failure=lambda: (
+                f"{point.id} sent {in_short([frame])}, which should have been refused. It received "
+                f"{in_short(point.seen(direction=Direction.RECEIVED, since=frame.number))}, and it {point.state()}"
+            ),
+        )
+        logger.info(f"{in_short([frame])} of {point.id} was refused: {refused}.")
+        return refused
 
     @keyword(tags=("charge point", "frames", "check"))
     def answer_should_be_received(

@@ -12,10 +12,9 @@ from robot.api.types import Secret
 
 from ChargePointLibrary.base import plain
 from ocpp_resilience.charge_points.certificates import Certificates, make_certificates
-from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile import Capability, target_of_run
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import target_of
 
 
 class Security(Component):
@@ -44,7 +43,7 @@ class Security(Component):
         Start Server    ${redis url}    alias=guarded    &{settings}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         profile.require(Capability.BASIC_AUTHENTICATION)
         lines = []
         for charge_point, secret in passwords.items():
@@ -100,7 +99,7 @@ class Security(Component):
         Start Server    ${redis url}    alias=guarded    &{settings}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         profile.require(Capability.TLS)
         settings = dict(profile.security.tls)
         if clients:

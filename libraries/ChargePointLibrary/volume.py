@@ -116,7 +116,7 @@ class Volume(ConnectingComponent):
     @keyword(tags=("charge point", "send", "invalid"))
     def send_invalid_frames(
         self,
-        file: str = "invalid_frames.json",
+        file: str | None = None,
         *,
         kind: str | None = None,
         repeat: int = 1,
@@ -129,7 +129,8 @@ class Volume(ConnectingComponent):
         connection. Nothing is judged here but that a sound charge point is served.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
+                OCPP version, such as `invalid_frames.json` or `invalid_frames_2.json`.
             kind: take only the cases of this kind, for example `websocket`.
             repeat: how many times each is sent, at the same time.
             gateway: which gateway, if there are several.
@@ -152,7 +153,9 @@ class Volume(ConnectingComponent):
         """
         if repeat < 1:
             raise UsageError(f"repeat is {repeat}, at least 1 is needed.")
-        cases = [case for _ in range(repeat) for case in load_frames(_find(file), kind=kind)]
+        version = self._gateways.get(gateway).version
+        where = _find(file or f"invalid_frames{version.cases}.json")
+        cases = [case for _ in range(repeat) for case in load_frames(where, kind=kind, version=version)]
         return self._send_frames(cases, len(cases), gateway, timeout)
 
     @keyword(tags=("charge point", "send", "invalid", "load"))

@@ -45,9 +45,9 @@ class CorrelationLibrary(_Keywords):
     `Start Commands` sends any number at the same time and returns at once, `Send Command` sends one and waits. A
     command has `charge_point`, `action`, `status` (HTTP), `reason`, `data`, `seconds` (until the response) and
     `own_answer`. A collection of them has `count`, `done`, `waiting`, `answered`, `own_answers`, `mixed_up`,
-    `percent_answered`, `statuses`, `quickest`, `slowest`, `summary`, and can be indexed. A GetConfiguration asks for a
-    key that exists nowhere else, and a charge point returns unknown keys in its answer: so each caller can tell its own
-    answer from all others.
+    `percent_answered`, `statuses`, `quickest`, `slowest`, `summary`, and can be indexed. A GetConfiguration (or
+    GetVariables, in OCPP 2.x) asks for a name that exists nowhere else, and a charge point returns unknown names in its
+    answer: so each caller can tell its own answer from all others.
 
     # Clean-up
 

@@ -9,9 +9,8 @@ from CorrelationLibrary.base import Line, LineComponent
 from ocpp_resilience.correlation.commands import CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.robot.variables import target_of
 
 
 class Connection(LineComponent):
@@ -24,6 +23,7 @@ class Connection(LineComponent):
         server_url: str,
         *,
         target: str | None = None,
+        protocol: str | None = None,
         alias: str = "commands",
         token: str | Secret = "",
     ) -> None:
@@ -35,6 +35,8 @@ class Connection(LineComponent):
             redis_url: where Redis is.
             server_url: the base of the HTTP API, as `Get Server Url` gives it.
             target: a bundled target profile, or the path of one; by default as at `Start Server`.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL`, else that of
+                the profile.
             alias: the name in the other keywords.
             token: the API token, where the system asks for one.
 
@@ -48,7 +50,7 @@ class Connection(LineComponent):
         Open Commands    ${redis}    ${server}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target, protocol)
         secret = token.value if isinstance(token, Secret) else token
         redis = redis_url.value if isinstance(redis_url, Secret) else redis_url
         client = CommandClient(server_url, profile, token=secret, run=self._ids.token)

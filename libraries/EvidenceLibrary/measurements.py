@@ -13,10 +13,11 @@ from ocpp_resilience.errors import Inconclusive, MissedRequirement, SkippedAsInc
 from ocpp_resilience.evidence.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
 from ocpp_resilience.evidence.requirements import LENGTHS_OF_TIME, Judgement, Requirements, in_unit, load, with_unit
 from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.profile import PROTOCOL
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER, TestIdentity, current_test
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import output_folder, robot_variable
 from ocpp_resilience.text import examples
 
 OF_A_LOAD = {"msg/s", "x", "ms"}
@@ -33,7 +34,7 @@ class Measurements(Component):
     @cached_property
     def requirements(self) -> Requirements:
         """The requirements file, read when it is needed first: a mistake in it fails a test, not the import."""
-        return load(self._requirements_file)
+        return load(self._requirements_file).in_version(robot_variable(PROTOCOL))
 
     @keyword(tags=("evidence", "assertion"))
     def requirement_should_be_met(

@@ -21,11 +21,11 @@ from ocpp_resilience.evidence.measure.sources import (
     Source,
     why_not_inspected,
 )
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.robot.variables import output_folder, target_of
+from ocpp_resilience.robot.variables import output_folder
 from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
@@ -89,7 +89,7 @@ class Sampling(Component):
         ${memory}    Stop Sampling    server
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         sources: list[Source] = []
         if redis_url is not None:
             sources.append(RedisSource(redis_url, profile, queues or ()))

@@ -28,7 +28,7 @@ else:
 
 
 class LoadLibrary(_Keywords):
-    """Loads the gateway of a system under test with charge points on real WebSockets, OCPP 1.6.
+    """Loads the gateway of a system under test with charge points on real WebSockets, in its OCPP version.
 
     `Aim Load At` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one in
     the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives the

@@ -16,11 +16,10 @@ from ocpp_resilience.errors import ExpectationFailed, Inconclusive, SkippedAsInc
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
 from ocpp_resilience.load.profile import LoadProfile, LoadSchedule
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.waiting import seconds
 
 OTHERS_LIMIT = 0.25
@@ -36,17 +35,21 @@ class Loads(Component):
         self._shop = workshop
 
     @keyword(tags=("load",))
-    def aim_load_at(self, url: str, *, target: str | None = None, redis: str | None = None) -> None:
+    def aim_load_at(
+        self, url: str, *, target: str | None = None, protocol: str | None = None, redis: str | None = None
+    ) -> None:
         """Says where loads go from now on.
 
         Args:
             url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`.
             target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
                 at `Start Server`.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL`, else that of
+                the profile.
             redis: the URL of the Redis with the state; needed for comparing it with the charge points' transactions.
 
         Raises:
-            UsageError: the target has no gateway.
+            UsageError: the target has no gateway, or does not speak the version.
 
         Example:
         ```robotframework
@@ -54,7 +57,7 @@ class Loads(Component):
         Aim Load At    ${url}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target, protocol)
         profile.gateway_path("")
         self._shop.aim = Aim(url.rstrip("/"), profile, redis)
 
@@ -221,7 +224,8 @@ class Loads(Component):
             **self._with_defaults(schedule, what).fields(),
         )
         if what.activity is Profile.SESSION:
-            self._shop.aimed().target.need_actions("StartTransaction")
+            target = self._shop.aimed().target
+            target.need_actions(target.version.named("StartTransaction"))
         run = self._shop.start(alias, plan, self.cleanup, processes=processes, ledger=ledger)
         logger.info(f"{run.name} runs: {_in_words(plan)}.")
 

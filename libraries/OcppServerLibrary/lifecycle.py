@@ -12,12 +12,11 @@ from robot.api.types import Secret
 from ocpp_resilience.errors import ExpectationFailed, LacksCapability, NotPossibleHere, UsageError, WaitTimeout
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.processes import ChildProcess, Exit
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.redis.services import RestartHow
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.waiting import in_words
 
@@ -69,7 +68,7 @@ class Lifecycle(Component):
         Start Server    ${redis}    alias=second    LOG_LEVEL=debug    MAX_MESSAGE_BYTES=4096
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         known = profile.start.environment if profile.start else {}
         for name in settings:
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in known:

@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
-from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile import Capability, target_of_run
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import target_of
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
 """Variables by which CI systems name the commit under test."""
@@ -34,7 +33,7 @@ class Targets(Component):
         Skip Unless Target Supports    dead letters    target=${TARGET}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         if not profile.has(capability):
             wanted = capability.value.replace("_", " ")
             raise LacksCapability(
@@ -56,7 +55,7 @@ class Targets(Component):
         IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         started = profile.start is not None and profile.start.image is None
         return started and profile.has(Capability.SEVERAL_PROCESSORS)
 
@@ -73,7 +72,7 @@ class Targets(Component):
         IF    ${ours}    Restart Server
         ```
         """
-        return Target.load(target_of(target)).running is None
+        return target_of_run(target).running is None
 
     @keyword(tags=("target", "getter"))
     def target_supports(self, capability: Capability, *, target: str | None = None) -> bool:
@@ -88,7 +87,23 @@ class Targets(Component):
         ${stored}    Target Supports    state keys    target=${TARGET}
         ```
         """
-        return Target.load(target_of(target)).has(capability)
+        return target_of_run(target).has(capability)
+
+    @keyword(tags=("target", "getter"))
+    def charge_points_choose_transaction_ids(self, *, target: str | None = None) -> bool:
+        """Returns whether charge points choose the ids of transactions in the OCPP version of the run.
+
+        They do in OCPP 2.0.1 and 2.1, where an id is unique for its charge point alone.
+
+        Args:
+            target: a bundled target profile, or the path of one; by default as at `Start Server`.
+
+        Example:
+        ```robotframework
+        ${theirs}    Charge Points Choose Transaction Ids
+        ```
+        """
+        return target_of_run(target).version.chooses_ids
 
     @keyword(tags=("target", "getter"))
     def describe_target(self, *, target: str | None = None) -> dict[str, str]:
@@ -108,7 +123,7 @@ class Targets(Component):
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         found = {
             "System": f"{profile.name}: {profile.about}".rstrip(": ."),
             "Protocol": profile.gateway.subprotocol,
@@ -134,7 +149,7 @@ class Targets(Component):
         Start Server    ${redis}    ${setting}=secret
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
 
@@ -157,7 +172,7 @@ class Targets(Component):
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         if not profile.uses_redis:
             raise LacksCapability(
                 f"Target '{profile.name}' is not given a Redis (no {{redis_url}} in start of {profile.source})."
@@ -178,7 +193,7 @@ class Targets(Component):
         Skip Unless Target Can Be Started    target=${TARGET}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target)
         if profile.running is not None:
             raise NotPossibleHere(
                 f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "

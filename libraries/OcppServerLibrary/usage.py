@@ -120,6 +120,25 @@ class Usage(Component):
         logger.info(f"{server.name} has {seen} file descriptors open.")
         return seen
 
+    @keyword(tags=("server", "fault"))
+    def limit_server_descriptors(self, count: int, *, alias: str = "server") -> None:
+        """Lets the server open no more file descriptors (sockets, files, pipes) than this, until it is started again.
+
+        Args:
+            count: how many.
+            alias: which server.
+
+        Raises:
+            NotPossibleHere: the system cannot limit another process, or it is not ours; the test is skipped.
+
+        Example:
+        ```robotframework
+        Limit Server Descriptors    256
+        @{connected}    Connect Charge Points    300    refusable=True
+        ```
+        """
+        self._servers.get(alias).measured.limit_descriptors(count)
+
     @keyword(name="Measure Server CPU", tags=("server", "measurement"))
     def measure_server_cpu(self, duration: timedelta = timedelta(seconds=5), *, alias: str = "server") -> float:
         """Watches the server for a while and returns the processor time that it used, in percent of one core.

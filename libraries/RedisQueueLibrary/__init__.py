@@ -20,6 +20,7 @@ from RedisQueueLibrary.length import Length
 from RedisQueueLibrary.sending import Sending
 from RedisQueueLibrary.sessions import Sessions
 from RedisQueueLibrary.traces import Traces
+from RedisQueueLibrary.transactions import Transactions
 from RedisQueueLibrary.volume import Volume
 
 __all__ = ["RedisQueueLibrary"]
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Sessions,
         Timing,
         Traces,
+        Transactions,
         Volume,
     ):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
@@ -116,6 +118,7 @@ class RedisQueueLibrary(_Keywords):
                 DeadLetters(queues, ids),
                 Sessions(queues, ids),
                 Traces(queues, ids),
+                Transactions(queues, ids),
                 LedgerKeywords(queues, ids),
             ]
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from robot.api import logger
 
@@ -13,7 +12,7 @@ from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.answers import Answer
-from ocpp_resilience.transport.messages import SentMessage, SentMessages
+from ocpp_resilience.transport.messages import SentMessage
 from ocpp_resilience.waiting import in_words
 from RedisQueueLibrary.base import LOGGED_CHARACTERS, QueueComponent, one_message
 
@@ -41,30 +40,6 @@ class Answers(QueueComponent):
         client = self._queues.get(alias)
         client.refresh([charge_point])
         return client.answers_of(charge_point)
-
-    @keyword(tags=("queue", "getter", "answer"))
-    def get_answer_values(self, messages: SentMessages, field: str, *, alias: str = "queue") -> list[Any]:
-        """Returns one field of the answers to messages, in the messages' order.
-
-        Args:
-            messages: the result of a sending keyword.
-            field: the field of the payload, for example `transactionId`.
-            alias: which queue.
-
-        Returns:
-            A value for each message; `None` where there is no answer or no such field.
-
-        Example:
-        ```robotframework
-        ${sent}    Queue Generated Messages    100    action=StartTransaction    charge_points=100
-        All Messages Should Be Answered    ${sent}
-        @{ids}    Get Answer Values    ${sent}    transactionId
-        ```
-        """
-        client = self._queues.get(alias)
-        client.refresh(messages.charge_points)
-        answers = [client.answer_to(message) for message in messages]
-        return [None if answer is None else answer.payload.get(field) for answer in answers]
 
     @keyword(tags=("queue", "wait", "answer"))
     def wait_for_answer(

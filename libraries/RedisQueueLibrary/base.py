@@ -52,7 +52,7 @@ def supported_mix(client: QueueClient, mix: dict[str, int]) -> dict[str, int]:
         LacksCapability: it supports none of them.
     """
     supported = client.supported_mix(mix)
-    if left_out := [action for action in mix if action not in supported]:
+    if left_out := [action for action in mix if client.version.named(action) not in supported]:
         logger.info(f"Left out, since the target does not support them: {', '.join(left_out)}.")
     return supported
 

@@ -10,10 +10,9 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.redis.connection import QueueUnavailable
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.messages import MessageFormat
@@ -47,6 +46,7 @@ class Connection(QueueComponent):
         redis_url: str | Secret,
         *,
         target: str | None = None,
+        protocol: str | None = None,
         alias: str = "queue",
         requests: str | None = None,
         responses: str | None = None,
@@ -62,6 +62,8 @@ class Connection(QueueComponent):
             redis_url: where Redis is. A database in the URL is taken for the queue, else the profile's is.
             target: the system under test: a bundled target profile, or the path of one; by default as at `Start
                 Server`. Key names, databases and message format come from it.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL`, else that of
+                the profile.
             alias: the name of this queue in the other keywords.
             requests: the name of the list with the messages, in the place of the profile's.
             responses: the pattern of the answer lists, with `{charge_point_id}`, in the place of the profile's.
@@ -81,7 +83,7 @@ class Connection(QueueComponent):
         Open Queue    ${redis}    alias=other    requests=other:requests    responses=other:answers:{charge_point_id}
         ```
         """
-        profile = Target.load(target_of(target))
+        profile = target_of_run(target, protocol)
         given = {"requests": requests, "responses": responses, "dead_letters": dead_letters}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         databases = profile.redis.databases

@@ -7,7 +7,8 @@ from pathlib import Path
 from robot.api import logger
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.ocpp import Version
+from ocpp_resilience.profile import PROFILES, version_of_run
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases
@@ -24,7 +25,12 @@ class InvalidMessageKeywords(QueueComponent):
 
     @keyword(tags=("queue", "getter", "invalid"))
     def load_invalid_messages(
-        self, file: str = "invalid_messages.json", *, requirement: str | None = None, kind: str | None = None
+        self,
+        file: str | None = None,
+        *,
+        requirement: str | None = None,
+        kind: str | None = None,
+        protocol: str | None = None,
     ) -> list[InvalidCase]:
         """Reads a file of invalid messages and returns its cases.
 
@@ -33,9 +39,12 @@ class InvalidMessageKeywords(QueueComponent):
         `answer_message_id`.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
+                OCPP version, such as `invalid_messages.json` or `invalid_messages_2.json`.
             requirement: take only the cases of this requirement, for example `R17.1`.
             kind: take only the cases of this kind, for example `malformed_json`.
+            protocol: the OCPP version that they are for, such as `ocpp2.0.1`; by default that of the variable
+                `PROTOCOL` of the run, else 1.6.
 
         Raises:
             UsageError: the file cannot be used, or has no such case; names file, case and field.
@@ -49,7 +58,8 @@ class InvalidMessageKeywords(QueueComponent):
         END
         ```
         """
-        return load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind)
+        version = version_of_run(protocol)
+        return load_cases(_find(file, version), ids=self._ids, requirement=requirement, kind=kind, version=version)
 
     @keyword(tags=("queue", "send", "invalid"))
     def queue_invalid_message(self, case: InvalidCase, *, alias: str = "queue") -> SentMessage:
@@ -93,7 +103,7 @@ class InvalidMessageKeywords(QueueComponent):
     @keyword(tags=("queue", "send", "invalid"))
     def queue_cases_from_file(
         self,
-        file: str = "invalid_messages.json",
+        file: str | None = None,
         *,
         requirement: str | None = None,
         kind: str | None = None,
@@ -106,7 +116,8 @@ class InvalidMessageKeywords(QueueComponent):
         them.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
+                OCPP version, such as `invalid_messages.json` or `invalid_messages_2.json`.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
             valid_behind: whether a valid Heartbeat follows each case: of the same charge point, or of a new one where
@@ -128,7 +139,9 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind, version=client.version)
+        cases = load_cases(
+            _find(file, client.version), ids=self._ids, requirement=requirement, kind=kind, version=client.version
+        )
         messages: list[SentMessage] = []
         left_out: list[str] = []
         for case in cases:
@@ -214,6 +227,6 @@ class InvalidMessageKeywords(QueueComponent):
         return sent
 
 
-def _find(file: str) -> Path:
-    path = Path(file).expanduser()
+def _find(file: str | None, version: Version) -> Path:
+    path = Path(file or f"invalid_messages{version.cases}.json").expanduser()
     return path if path.is_absolute() or path.exists() else BUNDLED / path if (BUNDLED / path).exists() else path

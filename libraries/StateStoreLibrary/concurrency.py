@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import Future
 from datetime import timedelta
+from typing import Any
 
 from robot.api import logger
 
 from ocpp_resilience import background
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.version import TransactionName
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.waiting import wait_until
@@ -87,11 +89,11 @@ class Concurrency(StateComponent):
         return session.run(complete_at_once, session.store, records)
 
     @keyword(tags=("state", "transaction", "getter"))
-    def get_repeated_ids(self, transactions: list[Transaction] | list[int]) -> list[str]:
+    def get_repeated_ids(self, transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[str]:
         """Returns which ids are there more than once, each with how often, the most frequent first.
 
         Args:
-            transactions: records, or ids.
+            transactions: records, ids, or what `Get Started Transactions` of RedisQueueLibrary returned.
 
         Example:
         ```robotframework
@@ -272,5 +274,11 @@ class Concurrency(StateComponent):
             future.cancel()
 
 
-def _ids(transactions: list[Transaction] | list[int]) -> list[int | str]:
-    return [each.id if isinstance(each, Transaction) else each for each in transactions]
+def _ids(transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[Any]:
+    """What has to be there once: an id; an id that a charge point has chosen with its charge point."""
+    return [
+        each.id
+        if isinstance(each, Transaction) or (isinstance(each, TransactionName) and isinstance(each.id, int))
+        else each
+        for each in transactions
+    ]

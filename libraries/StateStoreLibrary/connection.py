@@ -9,9 +9,8 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from ocpp_resilience.errors import ServiceError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.robot.variables import target_of
 from ocpp_resilience.waiting import seconds
 from server.store.redis_store import Limits
 from StateStoreLibrary.base import StateComponent
@@ -57,7 +56,7 @@ class Connection(StateComponent):
         url = redis_url.value if isinstance(redis_url, Secret) else redis_url
         session = StateSession(
             url,
-            Target.load(target_of(target)),
+            target_of_run(target),
             reply_timeout=seconds(reply_timeout),
             limits=Limits(value_bytes=largest_value),
         )

@@ -80,9 +80,14 @@ def shorten(body: bytes, limit: int = 200) -> str:
 
 
 def pick(document: Any, dotted: str) -> Any:
-    """The value at the path `dotted` (names separated by dots) in a JSON document; `None` if there is none."""
+    """The value at the path `dotted` (names, and places in lists from 0, separated by dots) in a JSON document;
+    `None` if there is none.
+    """
     for name in dotted.split("."):
-        if not isinstance(document, dict):
+        if isinstance(document, list) and name.isdecimal():
+            document = document[int(name)] if int(name) < len(document) else None
+        elif isinstance(document, dict):
+            document = document.get(name)
+        else:
             return None
-        document = document.get(name)
     return document

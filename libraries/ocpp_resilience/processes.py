@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from ocpp_resilience.errors import ServiceError, WaitTimeout
+from ocpp_resilience.errors import NotPossibleHere, ServiceError, WaitTimeout
 from ocpp_resilience.guardian import GUARDIAN, make_folder, note
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
@@ -281,6 +281,18 @@ class ChildProcess:
         """
         self._running("measure")
         return sum(_descriptors(process) for process in self._tree())
+
+    def limit_descriptors(self, count: int) -> None:
+        """Let the process open no more file descriptors than this.
+
+        Raises:
+            ServiceError: it does not run.
+            NotPossibleHere: the system cannot limit another process.
+        """
+        process = psutil.Process(self._running("limit").pid)
+        if not hasattr(process, "rlimit"):
+            raise NotPossibleHere("This system cannot limit the file descriptors of another process; Linux can.")
+        process.rlimit(psutil.RLIMIT_NOFILE, (count, count))
 
     def cpu_seconds(self) -> float:
         """The processor time used since the start, user and system, of the process and of those under it, in seconds.

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,8 @@ from robot.errors import DataError
 
 from ocpp_resilience.errors import ResilienceError
 from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.profile import PROTOCOL, Target
 from ocpp_resilience.report import JSON_NAME, Report, Settings, build, history, write
 from ocpp_resilience.report.build import past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
@@ -32,6 +34,8 @@ from ocpp_resilience.shipped import shipped
 NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
 CONNECTIONS = 20_000
 """Connections in turn that R18.10 requires."""
+WORST = [EXIT_STATUS[each] for each in (Decision.READY, Decision.UNDECIDED, Decision.NOT_READY, Decision.NOT_RUN)]
+"""The exit statuses; of several runs, the one that stands last here counts."""
 SOAK = "605s"
 """Ten minutes under load, and the little that it takes until all charge points are connected."""
 LIMIT = 20 * 60.0
@@ -72,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--release", action="store_true", help="with the full soak and all repetitions; it decides")
     parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
+    parser.add_argument(
+        "--protocol",
+        metavar="VERSION",
+        help="the OCPP version, such as ocpp2.0.1; if not given, that of the profile, and for a release, one run for "
+        "each version that the profile has",
+    )
     parser.add_argument("--redis", choices=("embedded", "container", "external"), help="embedded if not given")
     parser.add_argument("--redis-url", metavar="URL", help="of an external Redis; implies --redis external")
     parser.add_argument("--outputdir", type=Path, help="results, or results/release")
@@ -82,10 +92,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours, own = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     options = parser.parse_args(ours)
     try:
-        return Run(options, own).to_its_decision()
+        return max((run.to_its_decision() for run in _runs(options, own)), key=WORST.index)
     except (ResilienceError, DataError, OSError) as error:
         sys.stderr.write(f"Not run: {error}\n")
         return NOT_RUN
+
+
+def _runs(options: argparse.Namespace, own: Sequence[str]) -> Iterator[Run]:
+    """One run, or for a release one of each OCPP version that the profile has."""
+    profile = Target.load(options.target or "reference")
+    if options.protocol is not None:
+        yield Run(options, own, profile.speaking(options.protocol).gateway.subprotocol)
+    elif not options.release or len(profile.protocols) == 1:
+        yield Run(options, own)
+    else:
+        default = profile.gateway.subprotocol
+        for protocol in sorted(profile.protocols, key=lambda each: each != default):
+            sys.stdout.write(f"\n{ocpp_version(protocol)}\n")
+            yield Run(options, own, protocol, apart=protocol != default)
 
 
 class Run:
@@ -94,13 +118,21 @@ class Run:
     Args:
         options: of the command line.
         own: further options for robot.
+        protocol: the OCPP version, by its subprotocol; that of the profile if not given.
+        apart: whether results and history have a folder of the version's name of their own.
     """
 
-    def __init__(self, options: argparse.Namespace, own: Sequence[str]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, own: Sequence[str], protocol: str | None = None, *, apart: bool = False
+    ) -> None:
         self._suites = [_suites_in(each) for each in options.suites or [shipped("suites")]]
         self._release = options.release
         self._out = (options.outputdir or Path("results") / ("release" if options.release else "")).resolve()
         self._history = (options.history or Path("results") / "history.jsonl").resolve()
+        if apart and protocol is not None:
+            # Runs of different versions are not compared with each other.
+            self._out /= protocol
+            self._history = self._history.parent / protocol / self._history.name
         self._deadline = time.monotonic() + as_duration("limit", options.limit)
         self._environment = dict(os.environ)
         variables = {"HISTORY": self._history}
@@ -108,6 +140,8 @@ class Run:
             variables |= {"RELEASE": "yes", "SOAK": options.soak or SOAK, "COMINGS AND GOINGS": CONNECTIONS}
         if options.target:
             variables["TARGET"] = options.target
+        if protocol is not None:
+            variables[PROTOCOL] = protocol
         if options.redis_url:
             self._environment["REDIS_URL"] = options.redis_url
         if options.redis or options.redis_url:

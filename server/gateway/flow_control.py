@@ -66,10 +66,13 @@ class FlowControl:
 
     def note(self, event: str, charge_point_id: str) -> None:
         """Log an action on a connection; within a second a few are logged, and the others are counted."""
-        for kind, count in self._records.left_out().items():
-            logger.warning("connections_limited", kind=kind, left_out=count)
         if self._records.allows(event):
             logger.warning(event, charge_point_id=charge_point_id, messages_per_second=self.rate)
+
+    def report(self, *, at_the_end: bool = False) -> None:
+        """Log how many were left out of the log."""
+        for kind, count in self._records.left_out(at_the_end=at_the_end).items():
+            logger.warning("connections_limited", kind=kind, left_out=count)
 
 
 class Intake:

@@ -212,6 +212,7 @@ class Gateway:
             finally:
                 await self._close(server)
                 self._handshakes.report(at_the_end=True)
+                self._flow.report(at_the_end=True)
                 self._publisher.stop()
                 self._delivery.stop()
                 self._registry.stop()
@@ -394,6 +395,7 @@ class Gateway:
             if not self._link.healthy:
                 self._publisher.expire()
             self._handshakes.report()
+            self._flow.report()
             clock = time.monotonic()
             self._sessions.abort_overdue(clock)
             # Each connection is looked at once a second.

@@ -31,6 +31,7 @@ _NAMES = {
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_WHITE_SPACE = b" \t\r\n"
 
 
 class Codes(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +177,10 @@ def read_json(raw: bytes, code: ErrorCode = ErrorCode.FORMATION_VIOLATION) -> An
         refuse(code, f"nested deeper than {DEEPEST_NESTING} levels")
     except (msgspec.MsgspecError, ValueError) as error:
         refuse(code, f"not JSON: {error}")
+    # What reads as it would be written, but for white space, names no key twice. Without brackets for it, nothing is
+    # nested too deeply.
+    if raw.count(b"{") + raw.count(b"[") <= DEEPEST_NESTING and _is_as_written(raw, value):
+        return value
     # A repeated key has left fewer colons in the value than there are in the text. Only where the two differ, or where
     # an escape may hide a colon, is the slow and exact look needed.
     try:
@@ -185,6 +190,12 @@ def read_json(raw: bytes, code: ErrorCode = ErrorCode.FORMATION_VIOLATION) -> An
     if raw.count(b":") != colons or b"\\u003" in raw:
         _refuse_repeated_keys(raw, code)
     return value
+
+
+def _is_as_written(raw: bytes, value: Any) -> bool:
+    """Whether `raw` is the text of `value`, white space aside: it has the same tokens then, and the same keys."""
+    written = _encode(value)
+    return written == raw or written.translate(None, _WHITE_SPACE) == raw.translate(None, _WHITE_SPACE)
 
 
 def _colons(value: Any, depth: int) -> int:

@@ -142,10 +142,9 @@ class Version:
         action = self.actions[call.action]
         return _once(call, view, action.handle) if action.repeatable else action.handle(call, view)
 
-    def reads(self, call: Call, keys: Keys) -> Iterable[str | Starts]:
+    def reads(self, call: Call, keys: Keys) -> list[str | Starts]:
         """The keys and index entries that handling `call` will ask for, as far as its payload tells."""
-        yield keys.charge_point(call.charge_point_id)
-        yield from self.actions[call.action].reads(call, keys)
+        return [keys.charge_point(call.charge_point_id), *self.actions[call.action].reads(call, keys)]
 
 
 def _once(call: Call, view: StateView, handle: Handler) -> Outcome:

@@ -18,7 +18,6 @@ from server.errors import CorruptState, ErrorCode, InvalidMessage
 from server.metrics import Metrics
 from server.ocpp import envelope, schemas
 from server.ocpp.frames import Call, CallError, CallResult, CallResultError, Message
-from server.ocpp.version import Outcome
 from server.ocpp.versions import VERSIONS
 from server.processor.queue_consumer import Drain
 from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
@@ -184,7 +183,14 @@ class Processor(Drain):
         forwarded: dict[str, list[str]] = {}
         effects = Effects()
         for raw, message in zip(batch.messages, parsed, strict=True):
-            verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
+            verdict: InvalidMessage | None
+            if isinstance(message, InvalidMessage):
+                verdict = message
+            else:
+                try:
+                    verdict = self._apply(message, view, answers)
+                except NotLoaded as needed:
+                    verdict = await self._apply_once_loaded(needed, message, view, answers)
             if isinstance(verdict, InvalidMessage):
                 effects.refused.append(verdict)
                 shown = raw.head if isinstance(raw, Oversized) else raw
@@ -240,7 +246,8 @@ class Processor(Drain):
         for message in parsed:
             if type(message) is Call:
                 version = VERSIONS[message.protocol]
-                wanted.update(dict.fromkeys(version.reads(message, self._keys)))
+                for each in version.reads(message, self._keys):
+                    wanted[each] = None
                 starts += version.actions[message.action].takes_id
         await self._load(wanted, view)
         if starts > len(self._transaction_ids):
@@ -310,18 +317,41 @@ class Processor(Drain):
             raise CorruptState(self._keys.transaction_id, str(error)) from None
         self._transaction_ids.extend(reserved)
 
-    async def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
+    async def _apply_once_loaded(
+        self, needed: NotLoaded, message: Message, view: StateView, answers: dict[str, list[str]]
+    ) -> InvalidMessage | None:
+        """Load what handling a message needs, as often as it needs something more, and apply it then."""
+        while True:
+            try:
+                if needed.wanted == self._keys.transaction_id:
+                    await self._reserve(1)
+                else:
+                    await self._load([needed.wanted], view)
+            except CorruptState as error:
+                self._corrupt.add(error.key)
+                assert type(message) is Call  # noqa: S101 - nothing else needs anything
+                return _refusal(message, ErrorCode.INTERNAL_ERROR, str(error))
+            try:
+                return self._apply(message, view, answers)
+            except NotLoaded as more:
+                needed = more
+
+    def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
         if type(message) is not Call:
             return None
         try:
-            outcome = await self._outcome(message, view)
+            charge_point = view.charge_point(message.charge_point_id)
+            if self._require_boot and charge_point.boot_time is None and message.action != "BootNotification":
+                reason = "the charge point was not accepted: boot first"
+                return _refusal(message, ErrorCode.SECURITY_ERROR, reason)
+            outcome = VERSIONS[message.protocol].handle(message, view)
+        except (NotLoaded, RedisError):
+            raise
         except InvalidMessage as invalid:
             return invalid
         except CorruptState as error:
             self._corrupt.add(error.key)
             return _refusal(message, ErrorCode.INTERNAL_ERROR, str(error))
-        except RedisError:
-            raise
         except Exception:
             logger.exception("handler_failed", action=message.action, message_id=message.message_id)
             return _refusal(message, ErrorCode.INTERNAL_ERROR, f"{message.action} could not be handled")
@@ -338,19 +368,6 @@ class Processor(Drain):
             envelope.result(message, outcome.answer, timestamp=view.now, server_id=self._server_id)
         )
         return None
-
-    async def _outcome(self, call: Call, view: StateView) -> Outcome:
-        while True:
-            try:
-                charge_point = view.charge_point(call.charge_point_id)
-                if self._require_boot and charge_point.boot_time is None and call.action != "BootNotification":
-                    raise _refusal(call, ErrorCode.SECURITY_ERROR, "the charge point was not accepted: boot first")
-                return VERSIONS[call.protocol].handle(call, view)
-            except NotLoaded as needed:
-                if needed.wanted == self._keys.transaction_id:
-                    await self._reserve(1)
-                else:
-                    await self._load([needed.wanted], view)
 
     def _answer_refused(self, invalid: InvalidMessage, timestamp: str, answers: dict[str, list[str]]) -> None:
         if invalid.charge_point_id is not None and invalid.answer_id is not None:

@@ -37,12 +37,12 @@ BATCH_BYTES = 1024 * 1024
 PEEK = (
     TAIL
     + """
--- A batch as it is handed out: the list's length, the batch's digest and its messages, oldest first.
+-- A batch as it is handed out: the list's length and the batch's messages, oldest first.
 local function peek(queue, most, most_bytes, longest)
     local depth = redis.call('LLEN', queue)
-    if depth == 0 then return {depth, '', {}} end
-    local batch, digest = tail(queue, most, most_bytes - 1, longest)
-    return {depth, digest, batch}
+    if depth == 0 then return {depth, {}} end
+    local batch = oldest(queue, most, most_bytes - 1, longest)
+    return {depth, batch}
 end
 """
 )
@@ -94,13 +94,12 @@ _COMMIT = (
     PEEK
     + """
 -- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
--- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms (0: it is not renewed), and what peek()
--- takes.
+-- batch, these, joined by newlines, MessagePack of {conditions, operations}, lifetime in ms (0: it is not renewed), and
+-- what peek() takes.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 local count, longest = tonumber(ARGV[4]), tonumber(ARGV[10])
-local batch = still(KEYS[1], count, ARGV[5], longest)
-if not batch then return {'moved'} end
+if not unchanged(KEYS[1], count, ARGV[5], longest) then return {'moved'} end
 local work = cmsgpack.unpack(ARGV[6])
 local changed, wrong_type = {}, {}
 for _, condition in ipairs(work[1]) do
@@ -151,11 +150,11 @@ class Batch(NamedTuple):
 
     Attributes:
         messages: as they stand there; in the place of one that is longer than the limit, its size and beginning.
-        digest: recognises the batch when it is committed.
+        text: the entries of the list, joined by newlines; by it the batch is recognised when it is committed.
     """
 
     messages: list[bytes | Oversized]
-    digest: str
+    text: bytes
 
 
 class Kind(StrEnum):
@@ -366,7 +365,7 @@ class RequestQueue:
                 self._fence,
                 number,
                 len(batch.messages),
-                batch.digest,
+                batch.text,
                 _pack((conditions, operations)),
                 self._lease_ms if renew else 0,
                 *self._peek_limits,
@@ -393,4 +392,4 @@ class RequestQueue:
 
     def _batch(self, reply: list[Any]) -> Batch:
         self.depth = reply[0]
-        return Batch(entries_of(reply[2]), reply[1].decode())
+        return Batch(entries_of(reply[1]), b"\n".join(reply[1]))

@@ -21,13 +21,13 @@ _ROUTE = (
     + SPREAD
     + """
 -- KEYS: request queue, owner, own liveness, layout. ARGV: consumer, number of the commit before, number of this one,
--- messages in the batch, their digest, MessagePack of their shards, lifetime in ms, number of shards, prefix of shards,
--- and what peek() takes. The messages never leave Redis: who routes need not have seen them whole.
+-- messages in the batch, these, joined by newlines, MessagePack of their shards, lifetime in ms, number of shards,
+-- prefix of shards, and what peek() takes. Messages are moved within Redis.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 if redis.call('GET', KEYS[4]) ~= ARGV[8] then return {'layout'} end
 local count, longest = tonumber(ARGV[4]), tonumber(ARGV[12])
-local batch = still(KEYS[1], count, ARGV[5], longest)
+local batch = unchanged(KEYS[1], count, ARGV[5], longest)
 if not batch then return {'moved'} end
 local shards = cmsgpack.unpack(ARGV[6])
 local problem = spreadable(ARGV[9], shards)
@@ -66,7 +66,7 @@ class UnshardedQueue(RequestQueue):
                 self._fence,
                 number,
                 len(batch.messages),
-                batch.digest,
+                batch.text,
                 _pack([shard_of(_address(message), self._shards) for message in batch.messages]),
                 self._lease_ms,
                 self._shards,

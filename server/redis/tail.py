@@ -19,31 +19,46 @@ _LONGEST_STUB = HEAD_BYTES + 64
 
 TAIL = """
 -- The oldest entries of a list, the oldest first, up to `most`; none is read once they have more than `limit` bytes.
--- Behind them their digest, and how many bytes were read. An entry longer than `longest` becomes a stub.
-local function tail(list, most, limit, longest)
-    local entries, size, read = {}, 0, 0
-    while #entries < most and read <= limit do
-        local entry = redis.pcall('LINDEX', list, -1 - #entries)
-        if type(entry) == 'table' and not string.find(entry.err, 'WRONGTYPE', 1, true) then
-            redis.call('LINDEX', list, -1)
+-- Behind them their bytes, and how many bytes were read. An entry longer than `longest` becomes a stub.
+local function oldest(list, most, limit, longest)
+    local entries, count, size, read, look = {}, 0, 0, 0, redis.pcall
+    while count < most and read <= limit do
+        local entry = look('LINDEX', list, -1 - count)
+        if type(entry) ~= 'string' then
+            if type(entry) == 'table' and not string.find(entry.err, 'WRONGTYPE', 1, true) then
+                redis.call('LINDEX', list, -1)
+            end
+            break
         end
-        if type(entry) ~= 'string' then break end
-        read = read + #entry
-        if #entry > longest and (#entry > LONGEST_STUB or string.sub(entry, 1, #'MARK') ~= 'MARK') then
-            local stub = 'MARK' .. #entry .. ' ' .. string.sub(entry, 1, HEAD_BYTES)
+        local length = #entry
+        read = read + length
+        if length > longest and (length > LONGEST_STUB or string.sub(entry, 1, #'MARK') ~= 'MARK') then
+            local stub = 'MARK' .. length .. ' ' .. string.sub(entry, 1, HEAD_BYTES)
             -- Where Redis takes no writes the entry stays as it is, and is read again.
-            redis.pcall('LSET', list, -1 - #entries, stub)
-            entry = stub
+            redis.pcall('LSET', list, -1 - count, stub)
+            entry, length = stub, #stub
         end
-        size = size + #entry
-        entries[#entries + 1] = entry
+        size = size + length
+        count = count + 1
+        entries[count] = entry
     end
+    return entries, size, read
+end
+-- The same, with their digest in the place of their bytes.
+local function tail(list, most, limit, longest)
+    local entries, size, read = oldest(list, most, limit, longest)
     return entries, size .. ' ' .. redis.sha1hex(table.concat(entries, '\\n')), read
 end
 -- The oldest `count` entries, if they still are those of `digest`; else nothing. Reads no more bytes than these have.
 local function still(list, count, digest, longest)
     local entries, found = tail(list, count, tonumber(string.match(digest, '^%d+')) or 0, longest)
     return #entries == count and found == digest and entries
+end
+-- The oldest `count` entries, if they still are `text`, joined by newlines; else nothing. Reads no more bytes than
+-- these have. To send the text costs less than a digest of it, which Redis would have to make twice.
+local function unchanged(list, count, text, longest)
+    local entries = oldest(list, count, #text, longest)
+    return #entries == count and table.concat(entries, '\\n') == text and entries
 end
 """
 for _name, _value in (

@@ -156,7 +156,7 @@ def the_message_behind_an_invalid_one_is_dropped() -> None:
     async def handle(self: Processor, batch: Batch) -> Any:
         for index, raw in enumerate(batch.messages):
             if isinstance(self._parse(raw), InvalidMessage):
-                return await sound(self, Batch(batch.messages[: index + 1], batch.digest))
+                return await sound(self, Batch(batch.messages[: index + 1], batch.text))
         return await sound(self, batch)
 
     Processor._handle = handle

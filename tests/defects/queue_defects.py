@@ -32,11 +32,11 @@ def replaced(text: str, old: str, new: str) -> str:
 
 def take_at_most_once() -> None:
     """A processor removes messages from the list at once."""
-    untrimmed = "    return {depth, digest, batch}\n"
+    untrimmed = "    return {depth, batch}\n"
     trim = "    if #batch > 0 then redis.call('LTRIM', queue, 0, -#batch - 1) end\n"
     peek = replaced(request_queue.PEEK, untrimmed, trim + untrimmed)
     commit = replaced(request_queue._COMMIT, request_queue.PEEK, peek)
-    commit = replaced(commit, "if not batch then", "if false then")
+    commit = replaced(commit, "if not unchanged(KEYS[1], count, ARGV[5], longest) then", "if false then")
     commit = replaced(commit, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", "")
     request_queue._take = Script(replaced(request_queue._TAKE, request_queue.PEEK, peek))
     request_queue._commit = Script(commit)
@@ -44,7 +44,7 @@ def take_at_most_once() -> None:
     async def wait(self: RequestQueue) -> Batch:
         reply = await self._blocking.execute("BRPOP", self._name, self._wait)
         message = reply[1] if reply else None
-        return Batch([message[: self._longest + 1]], "") if message else Batch([], "")
+        return Batch([message[: self._longest + 1]], b"") if message else Batch([], b"")
 
     RequestQueue.wait = wait
 
@@ -54,7 +54,7 @@ def reorder(order: Any) -> None:
     sound = Processor._handle
 
     async def handle(self: Processor, batch: Batch) -> Any:
-        return await sound(self, Batch(order(batch.messages), batch.digest))
+        return await sound(self, Batch(order(batch.messages), batch.text))
 
     Processor._handle = handle
 

@@ -44,7 +44,7 @@ def run(defect: Defect, folder: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "none", "--report", "NONE"]
     command += ["--settag", "robot:stop-on-failure", *options]
     command += [part for test in defect.caught_by for part in ("--test", test)]
-    command += [part for variable in defect.variables for part in ("--variable", variable)]
+    command += [part for variable in defect.settings for part in ("--variable", variable)]
     process = subprocess.Popen([*command, str(ROOT / "suites")], cwd=ROOT, env=environment)
     try:
         process.wait(SECONDS_PER_RUN)

@@ -17,6 +17,7 @@ from ocpp_resilience.correlation import direct
 from ocpp_resilience.correlation.commands import Command, Commands, pick
 from ocpp_resilience.correlation.gateway_stand_in import Answering, Order, Way, default_payload, read_command
 from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import Target, fill_template
 from ocpp_resilience.redis.services import AppendOnly, RedisService, ServiceKind, create_service
 from ocpp_resilience.system.server import OcppServer
@@ -348,7 +349,7 @@ def test_only_calls_are_commands() -> None:
     call = read_command("CP", b'{"payload":[2,"a","UnlockConnector",{"connectorId":1}]}')
     assert call is not None
     assert (call.message_id, call.action) == ("a", "UnlockConnector")
-    assert default_payload(call) == {"status": "Unlocked"}
+    assert default_payload(call, ocpp_version()) == {"status": "Unlocked"}
 
 
 def test_an_own_answer_carries_the_mark_and_nothing_else() -> None:

@@ -269,6 +269,7 @@ def test_the_charge_point_has_the_fields_of_its_last_boot() -> None:
         "status": "Unavailable",
         "firmware_status": "Installed",
         "diagnostics_status": "Uploaded",
+        "protocol": "ocpp1.6",
         "boot_time": TIME,
         "last_seen": rfc3339(NOW + 1),
     }

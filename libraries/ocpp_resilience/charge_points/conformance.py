@@ -10,10 +10,10 @@ from typing import Any
 
 import jsonschema_rs
 
-from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.ocpp.model import Behaviour as OcppBehaviour
-from ocpp_resilience.ocpp.model import Exchange, Model16
+from ocpp_resilience.ocpp.model import Exchange, model_of
 from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 from ocpp_resilience.text import shortened
@@ -22,6 +22,7 @@ UNREADABLE_ID = "-1"
 """The message id of a CALLERROR to a frame whose own id cannot be echoed."""
 LONGEST_MESSAGE_ID = 36
 _ANSWERS = (MessageType.CALLRESULT, MessageType.CALLERROR)
+_NEVER_ANSWERED = (MessageType.CALLRESULTERROR, MessageType.SEND)
 
 
 @dataclass(slots=True)
@@ -52,6 +53,8 @@ class OpenCalls:
 
     def note_sent(self, frame: Frame) -> None:
         """Take in a frame of the charge point that is no answer."""
+        if frame.kind in _NEVER_ANSWERED:
+            return
         if frame.kind is MessageType.CALL and frame.message_id is not None:
             self.actions[frame.message_id] = frame.action or ""
             self.sent[frame.message_id] += 1
@@ -100,6 +103,7 @@ def violations(
     command_timeout: float,
     before: OpenCalls | None = None,
     behaviour: OcppBehaviour | None = None,
+    version: Version | None = None,
 ) -> list[str]:
     """Protocol violations of the gateway, one sentence each, in the order in which they happened.
 
@@ -113,16 +117,20 @@ def violations(
         command_timeout: seconds after which a command that was not answered is no longer outstanding.
         before: the CALLs sent before the oldest of the frames, if older ones are no longer kept.
         behaviour: the system's choices where the specification leaves one.
+        version: the OCPP version; 1.6 if not given.
     """
-    judge = _Judge(command_timeout, before, Model16(behaviour))
+    judge = _Judge(command_timeout, before, version or ocpp_version(), behaviour)
     for frame in frames:
         judge.look(frame)
     return judge.found
 
 
 class _Judge:
-    def __init__(self, command_timeout: float, before: OpenCalls | None, model: Model16) -> None:
-        self._model = model
+    def __init__(
+        self, command_timeout: float, before: OpenCalls | None, version: Version, behaviour: OcppBehaviour | None
+    ) -> None:
+        self._version = version
+        self._model = model_of(version, behaviour)
         self._sent_calls: dict[str, Frame] = {}
         self.found: list[str] = []
         self._command_timeout = command_timeout
@@ -144,6 +152,10 @@ class _Judge:
             self._command(frame)
         elif frame.kind in _ANSWERS:
             self._answer(frame)
+        elif frame.kind is MessageType.CALLRESULTERROR:
+            self._unreadable_answer(frame)
+        elif frame.kind is MessageType.SEND:
+            self._note(frame, "is a SEND, which only charge points send")
         else:
             self._note(frame, "is no OCPP-J message")
 
@@ -187,13 +199,16 @@ class _Judge:
         else:
             self._note(frame, f"answers {frame.message_id}, which was not sent")
 
+    def _unreadable_answer(self, frame: Frame) -> None:
+        if frame.message_id not in self._commands:
+            self._note(frame, f"reports an answer to {frame.message_id}, which was no command")
+
+    def _validator(self, action: str, *, is_response: bool) -> jsonschema_rs.Draft4Validator | None:
+        return schema_validator(action, is_response=is_response, version=self._version.subprotocol)
+
     def _check_values(self, call: Frame | None, answer: Frame) -> None:
         """Check that the content of a valid answer is possible; the CALL may no longer be kept."""
-        if (
-            call is None
-            or call.action is None
-            or (validator := schema_validator(call.action, is_response=True)) is None
-        ):
+        if call is None or call.action is None or (validator := self._validator(call.action, is_response=True)) is None:
             return
         if not validator.is_valid(with_integers(answer.payload)):
             return
@@ -211,9 +226,9 @@ class _Judge:
 
     def _check(self, frame: Frame, action: str, payload: Any, *, is_response: bool) -> None:
         name = f"{action}Response" if is_response else action
-        validator = schema_validator(action, is_response=is_response)
+        validator = self._validator(action, is_response=is_response)
         if validator is None:
-            self._note(frame, f"is a {name}, which OCPP 1.6 does not have")
+            self._note(frame, f"is a {name}, which {self._version} does not have")
             return
         for error in validator.iter_errors(with_integers(payload)):
             where = ".".join(str(step) for step in error.instance_path) or "its payload"

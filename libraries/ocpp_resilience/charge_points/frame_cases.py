@@ -8,9 +8,11 @@
 Exactly one of `text`, `json` (any JSON value, written compactly), `build` (an object with `prefix`, `repeat`, `times`
 and `suffix`), `text_hex` (bytes in a text frame), `binary_hex` (a binary frame) and `wire_hex` (bytes below the
 WebSocket) is the frame. `before` is a valid CALL that goes in front of it in the same packet. `{message_id}` is
-replaced by a fresh id whenever the file is loaded. `expect` has one or more of `callerror` (with `message_id`),
-`closed` (a list of close codes) and `ignored`; `answers` are the message ids of CALLRESULTs that belong to it too.
-`"open": true` marks a frame that the tolerant oracle lets a gateway accept.
+replaced by a fresh id whenever the file is loaded. `expect` has one or more of `callerror` or
+`callresulterror` (with `message_id`), `closed` (a list of close codes) and `ignored`; `never_answered` says that not
+even the tolerant oracle lets a gateway answer it; `answers` are the message ids of CALLRESULTs that belong to it too.
+`"open": true` marks a frame that the tolerant oracle lets a gateway accept. `versions` lists the subprotocols that a
+case is for; without it, it is for every version whose file it stands in.
 """
 
 from __future__ import annotations
@@ -29,16 +31,17 @@ from ocpp_resilience.charge_points.many import together
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp import Version, ocpp_version, ocpp_versions
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
+from ocpp_resilience.ocpp.version import protocol_named
 from ocpp_resilience.text import counted, examples, shortened
 from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT
-from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
+from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, UNREADABLE_ID, generate_invalid
 from ocpp_resilience.transport.messages import SentMessage
 
 FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
-EXPECTATIONS = ("callerror", "message_id", "closed", "ignored", "answers")
+EXPECTATIONS = ("callerror", "callresulterror", "message_id", "closed", "ignored", "never_answered", "answers")
 AT_ONCE = 100
 MOST_UNANSWERED = 3
 """After so many valid messages without an answer, a charge point gives up: each costs the whole time limit."""
@@ -66,12 +69,14 @@ class FrameCase:
         form: which of the six forms it has.
         data: the frame.
         before: a valid CALL in front of it, in the same packet.
-        code: the code of the CALLERROR; `None` without one.
-        answer_id: the message id of the CALLERROR.
+        error: the message type that has to refuse it: CALLERROR or CALLRESULTERROR.
+        code: its code; `None` without one.
+        answer_id: its message id.
         closed: the close codes that the connection may end with.
         ignored: whether it may be ignored.
         answers: the message ids of CALLRESULTs that belong to it.
         open: whether the documents leave open that it is accepted: the tolerant oracle allows that.
+        never_answered: whether not even the tolerant oracle allows an answer.
     """
 
     id: str
@@ -87,13 +92,15 @@ class FrameCase:
     ignored: bool = False
     answers: tuple[str, ...] = ()
     open: bool = False
+    error: MessageType = MessageType.CALLERROR
+    never_answered: bool = False
 
     def __str__(self) -> str:
         return self.id
 
     def expected(self) -> str:
         """The expected outcome, in words."""
-        ways = [f"the CALLERROR {self.code} to {self.answer_id}"] if self.code is not None else []
+        ways = [f"the {self.error.name} {self.code} to {self.answer_id}"] if self.code is not None else []
         if self.closed:
             ways.append(f"a close with {' or '.join(map(str, self.closed))}")
         if self.ignored:
@@ -203,12 +210,13 @@ def _names(cases: Sequence[FrameCase]) -> str:
     return f"{first.id}{what}" + (f" and {len(cases) - 1} more" if len(cases) > 1 else "")
 
 
-def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
+def load_frames(file: Path, *, kind: str | None = None, version: Version | None = None) -> list[FrameCase]:
     """Read a file of cases, and check all of it.
 
     Args:
         file: the file.
         kind: take only the cases of this kind.
+        version: the OCPP version that they are for, and whose error codes they have; 1.6 if not given.
 
     Raises:
         UsageError: the file cannot be used, or it has no such case; names file, case and field.
@@ -221,10 +229,13 @@ def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
         raise UsageError(f"{file} is not JSON: {error}.") from None
     if not isinstance(document, dict) or not isinstance(document.get("cases"), list):
         raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
-    cases = [_Reader(file, number, data).case() for number, data in enumerate(document["cases"], start=1)]
+    version = version or ocpp_version()
+    readers = [_Reader(file, number, data, version) for number, data in enumerate(document["cases"], start=1)]
+    every = [(reader, reader.case()) for reader in readers]
+    cases = [case for _, case in every]
     if twice := [case.id for number, case in enumerate(cases) if case.id in {other.id for other in cases[:number]}]:
         raise UsageError(f"{file}: case '{twice[0]}': field 'id' occurs twice in the file.")
-    chosen = [case for case in cases if kind in (None, case.kind)]
+    chosen = [case for reader, case in every if reader.is_for_version and kind in (None, case.kind)]
     if not chosen:
         there = ", ".join(sorted({case.kind for case in cases}))
         raise UsageError(f"{file}: no case of kind {kind} (there are: {there or 'none'}).")
@@ -234,7 +245,8 @@ def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
 class _Reader:
     """Reads and checks one case."""
 
-    def __init__(self, file: Path, number: int, data: Any) -> None:
+    def __init__(self, file: Path, number: int, data: Any, version: Version) -> None:
+        self._version = version
         self._where = f"{file}: case number {number}"
         if not isinstance(data, dict):
             raise UsageError(f"{self._where}: expected an object.")
@@ -247,10 +259,18 @@ class _Reader:
         """Raise the error that names file, case and field."""
         raise UsageError(f"{self._where}: field '{name}' {problem}.")
 
+    @property
+    def is_for_version(self) -> bool:
+        """Whether the case is for the version."""
+        return self._version.subprotocol in self._data.get("versions", [self._version.subprotocol])
+
     def case(self) -> FrameCase:
         """The case with a fresh message id."""
         data = self._data
-        allowed = {*TEXTS, *FORMS, "before", "expect", "open"}
+        allowed = {*TEXTS, *FORMS, "before", "expect", "open", "versions"}
+        versions = data.get("versions", [])
+        if not isinstance(versions, list) or any(each not in ocpp_versions() for each in versions):
+            self.refuse("versions", f"is {versions!r} (allowed: a list of {', '.join(ocpp_versions())})")
         if not isinstance(data.get("open", False), bool):
             self.refuse("open", "has to be true or false")
         for name in TEXTS:
@@ -304,12 +324,15 @@ class _Reader:
 
     def _expectation(self) -> dict[str, Any]:
         expect = self._data.get("expect")
-        if not isinstance(expect, dict) or not {"callerror", "closed", "ignored"} & expect.keys():
-            self.refuse("expect", "has to be an object with callerror and message_id, closed, or ignored")
+        if not isinstance(expect, dict) or not {"callerror", "callresulterror", "closed", "ignored"} & expect.keys():
+            self.refuse(
+                "expect", "has to be an object with callerror or callresulterror and message_id, closed, or ignored"
+            )
         if unknown := sorted(expect.keys() - set(EXPECTATIONS)):
             self.refuse("expect", f"has the unknown '{unknown[0]}' (allowed: {', '.join(EXPECTATIONS)})")
-        code, answer_id = expect.get("callerror"), expect.get("message_id")
-        known = tuple(ocpp_version().codes)
+        reports = "callresulterror" in expect
+        code, answer_id = expect.get("callresulterror" if reports else "callerror"), expect.get("message_id")
+        known = tuple(self._version.codes)
         if code is not None and (code not in known or not isinstance(answer_id, str)):
             self.refuse("expect", f"needs a known code and a message_id (allowed codes: {', '.join(known)})")
         codes = expect.get("closed", [])
@@ -320,6 +343,8 @@ class _Reader:
             "answer_id": None if answer_id is None else self._filled(answer_id),
             "closed": tuple(codes),
             "ignored": expect.get("ignored") is True,
+            "never_answered": expect.get("never_answered") is True,
+            "error": MessageType.CALLRESULTERROR if reports else MessageType.CALLERROR,
             "answers": tuple(self._filled(str(each)) for each in expect.get("answers", [])),
         }
 
@@ -354,6 +379,7 @@ def generated_frames(
     Raises:
         UsageError: `count` is below 1.
     """
+    version = version or ocpp_version()
     made: list[FrameCase] = []
     while not made or len(made) < count:
         for message in generate_invalid(
@@ -365,16 +391,18 @@ def generated_frames(
             version=version,
             actions=actions,
         ):
-            case = _from_queue(message, len(made) + 1, max_message_bytes)
+            case = _from_queue(message, len(made) + 1, max_message_bytes, version)
             if case is not None:
                 made.append(case)
     return made[:count]
 
 
-def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> FrameCase | None:
+def _from_queue(message: SentMessage, number: int, max_message_bytes: int, version: Version) -> FrameCase | None:
     """The frame that a message for the queue corresponds to; `None` if it would be a valid one."""
     data: str | bytes = message.data
     form, code, answer_id = "text", None, None
+    if version.answers_unreadable:
+        code, answer_id = version.codes.unreadable, UNREADABLE_ID
     closed: tuple[int, ...] = ()
     try:
         data = message.data.decode()
@@ -384,15 +412,18 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
     except (ValueError, RecursionError):
         pass
     else:
-        if isinstance(value, list) and value and value[0] in tuple(MessageType):
+        if isinstance(value, list) and value and value[0] in version.message_types:
             return None
-        whole = isinstance(value, dict) and value.keys() == {"charge_point_id", "payload"}
+        whole = isinstance(value, dict) and value.keys() == {"charge_point_id", "payload", *protocol_named(version)}
         if whole and value["charge_point_id"] == GENERATED_FOR and isinstance(value["payload"], list):
             if _compact(value) != data:
                 return None  # a key that stands twice: which of the two is the frame?
-            data = _compact(value["payload"])
+            frame = value["payload"]
+            data = _compact(frame)
             if message.answerable:
                 code, answer_id = message.expected_code, message.answer_message_id
+            elif frame[:1] != [MessageType.CALL]:
+                code = None  # answers and SENDs are not answered
     if len(message.data) > max_message_bytes:
         form, data, closed, code = "text", message.data.decode("utf-8", "replace"), (1009,), None
     return FrameCase(
@@ -407,6 +438,8 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
         closed=closed,
         ignored=code is None and not closed,
         open=message.open,
+        error=MessageType.CALLRESULTERROR if message.is_answer else MessageType.CALLERROR,
+        never_answered=message.about.startswith("SEND"),
     )
 
 
@@ -481,7 +514,7 @@ async def _send(point: ChargePoint, case: FrameCase, limit: float) -> Reaction:
         received = [frame for frame in received if frame.message_id != behind]
     if behind is None:
         await point.disconnect()  # an error of this connection must not count against the next frame
-    return _judge(case, received, code, answered_behind=behind is not None)
+    return judge(case, received, code, answered_behind=behind is not None)
 
 
 async def _put(point: ChargePoint, case: FrameCase) -> None:
@@ -508,19 +541,22 @@ async def _heartbeat(point: ChargePoint, limit: float) -> str | None:
     return answer.message_id if answer.kind is MessageType.CALLRESULT else None
 
 
-def _judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answered_behind: bool) -> Reaction:
-    errors = [frame for frame in received if frame.kind is MessageType.CALLERROR]
+def judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answered_behind: bool) -> Reaction:
+    """What became of a frame: what was received behind it, and the code with which the connection was closed."""
+    errors = [frame for frame in received if frame.kind in {MessageType.CALLERROR, MessageType.CALLRESULTERROR}]
     results = [str(frame.message_id) for frame in received if frame.kind is MessageType.CALLRESULT]
     others = len(received) - len(errors) - len(results)
     as_expected = sorted(results) == sorted(case.answers) and not others
     accepted = case.open and len(results) == 1 and not others and not errors
+    expected_error = (case.error, case.code, case.answer_id)
+    refused = len(errors) == 1 and (errors[0].kind, errors[0].code, errors[0].message_id) == expected_error
     if code is not None:
-        right = code in case.closed and not errors
+        right = code in case.closed and (refused or not errors)
     elif errors:
-        right = len(errors) == 1 and (errors[0].code, errors[0].message_id) == (case.code, case.answer_id)
+        right = refused
     else:
         right = case.ignored
-    seen = [f"the CALLERROR {frame.code} to {frame.message_id}" for frame in errors]
+    seen = [f"the {frame}" for frame in errors]
     seen += [f"the answer to {message_id}" for message_id in results]
     seen += [f"{others} other frames"] if others else []
     seen += [f"a close with {code}"] if code is not None else []
@@ -529,6 +565,6 @@ def _judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answ
         seen=" and ".join(seen) or "nothing",
         why="; ".join(frame.description for frame in errors if frame.description),
         right=right and as_expected,
-        tolerable=(as_expected or accepted) and code != 1011,
+        tolerable=(as_expected or accepted) and code != 1011 and not (case.never_answered and errors),
         answered_behind=answered_behind,
     )

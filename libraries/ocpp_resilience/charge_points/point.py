@@ -28,8 +28,9 @@ from ocpp_resilience.charge_points.ghost import End, Ghost
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
-from ocpp_resilience.ocpp.model import Exchange, Model16
+from ocpp_resilience.ocpp.model import Exchange, model_of
 from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.ocpp.v201 import Transaction as EventTransaction
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words
 
@@ -92,6 +93,19 @@ class Answer:
         return self.payload
 
 
+@dataclass(slots=True)
+class Charging:
+    """A transaction that runs, whose events the charge point counts (OCPP 2.0.1 and 2.1).
+
+    Attributes:
+        transaction: makes its events.
+        meter: the energy register, in Wh.
+    """
+
+    transaction: EventTransaction
+    meter: int
+
+
 class ChargePoint:
     """A charge point.
 
@@ -108,6 +122,7 @@ class ChargePoint:
         ghosts: connections that it has left behind without ending them, oldest first.
         connections: how many connections it has opened.
         unmatched: how many answers came that nothing waited for.
+        charging: the transactions that it has begun with TransactionEvents and not ended, by EVSE.
     """
 
     def __init__(self, charge_point_id: str, gateway: Gateway, login: Login | None = None) -> None:
@@ -120,9 +135,10 @@ class ChargePoint:
         self.ends: list[End] = []
         self.ghosts: list[Ghost] = []
         self.unmatched = 0
+        self.charging: dict[int, Charging] = {}
         self.connected_at: float | None = None
         self.connections = 0
-        self._model = Model16(gateway.target.behaviour)
+        self._model = model_of(self.version, gateway.target.behaviour)
         self._token = secrets.token_hex(4)
         self._calls = 0
         self._frames = 0
@@ -140,7 +156,7 @@ class ChargePoint:
     @property
     def version(self) -> Version:
         """The OCPP version that it speaks."""
-        return self.gateway.target.version
+        return self.gateway.version
 
     @property
     def connected(self) -> bool:
@@ -412,13 +428,23 @@ class ChargePoint:
         action, payload, message_id = self._last_call
         return await self.call(action, payload, limit=limit, message_id=None if new_message_id else message_id)
 
-    async def send(self, data: str | bytes) -> Frame:
+    async def send(self, data: str | bytes, *, fragments: int = 1) -> Frame:
         """Send a frame unchanged, also while a CALL is outstanding: text as a text frame, bytes as a binary one.
+
+        Args:
+            data: what is sent.
+            fragments: in how many frames of the WebSocket it is sent (RFC 6455 section 5.4).
 
         Raises:
             NotConnected: there is no connection.
         """
-        return await self._send(data)
+        if fragments == 1:
+            return await self._send(data)
+        socket = self._connection()
+        frame = self._note(Direction.SENT, data)
+        size = -(-len(data) // fragments)
+        await self._write(socket, [data[start : start + size] for start in range(0, len(data), size)], text=None)
+        return frame
 
     async def send_bytes(self, data: bytes) -> None:
         """Send bytes on the connection below the WebSocket: frames that no library would make.
@@ -460,7 +486,7 @@ class ChargePoint:
         await self._write(socket, data, text=None)
         return frame
 
-    async def _write(self, socket: ClientConnection, data: str | bytes, *, text: bool | None) -> None:
+    async def _write(self, socket: ClientConnection, data: Any, *, text: bool | None) -> None:
         try:
             await socket.send(data, text=text)
         except ConnectionClosed:
@@ -478,6 +504,7 @@ class ChargePoint:
             at=time.monotonic(),
             time=time.time(),
             connection=self.connections,
+            message_types=self.version.message_types,
         )
         if len(self.frames) >= KEPT_FRAMES:
             self.before_frames.forget(self.frames.popleft())
@@ -520,23 +547,13 @@ class ChargePoint:
                     await self._obey(action, payload)
 
     async def _obey(self, action: str, payload: Mapping[str, Any]) -> None:
-        """Carry out an accepted command (OCPP 1.6 sections 5.11, 5.12, 5.14 and 5.17); other commands need no
-        action."""
-        message: tuple[str, dict[str, Any]] | None = None
-        if action == "TriggerMessage":
-            requested = str(payload.get("requestedMessage"))
-            message = requested, self.version.sample(requested)
-            if "connectorId" in payload and "connectorId" in message[1]:
-                message[1]["connectorId"] = payload["connectorId"]
-        elif action == "RemoteStartTransaction":
-            started = {"connectorId": payload.get("connectorId", 1), "idTag": payload.get("idTag")}
-            message = "StartTransaction", self.version.sample("StartTransaction") | started
-        elif action == "RemoteStopTransaction":
-            stopped = {"transactionId": payload.get("transactionId"), "reason": "Remote"}
-            message = "StopTransaction", self.version.sample("StopTransaction") | stopped
-        elif action == "Reset":
+        """Carry out an accepted command; most commands need no action."""
+        command = self.version.commands.get(action)
+        if command is None:
+            return
+        if command.restarts:
             await self.disconnect(1000, "reset")
-        if message is not None:
+        elif command.then is not None and (message := command.then(payload)) is not None:
             with contextlib.suppress(NoAnswer):
                 await self.call(*message, limit=OBEYING_SECONDS)
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from ocpp_resilience.charge_points.many import Exchange, all_succeeded, together
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
-from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
+from ocpp_resilience.ocpp.sessions import Neighbours, sessions_of
 from ocpp_resilience.text import counted, examples
 
 
@@ -49,9 +48,11 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
     whole = Exchange(sent=0, answers=[], problems=[], seconds=0.0)
 
     async def act(point: ChargePoint) -> None:
-        script = SessionScript(
-            point.id, chances[point.id], neighbours, rounds, actions=point.gateway.target.handled
-        ).run()
+        script = (
+            sessions_of(point.version)
+            .SessionScript(point.id, chances[point.id], neighbours, rounds, actions=point.gateway.target.handled)
+            .run()
+        )
         steps = next(script)
         while True:
             payloads: list[dict[str, Any] | None] = []
@@ -104,20 +105,20 @@ async def _repeat_session(point: ChargePoint, whole: RepeatedSessions, limit: fl
         _compare(whole, first, await point.call(action, payload, limit=limit))
         return first.accepted()
 
-    start = {"connectorId": 1, "idTag": "TEST-TAG", "meterStart": 1000, "timestamp": rfc3339()}
-    transaction = (await again("StartTransaction", start)).get("transactionId")
-    for meter in (1500, 1750):
-        sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
-        value = {"timestamp": rfc3339(), "sampledValue": [sample]}
-        await again("MeterValues", {"connectorId": 1, "transactionId": transaction, "meterValue": [value]})
-    stop = {"transactionId": transaction, "idTag": "TEST-TAG", "meterStop": 2000, "timestamp": rfc3339()}
-    await again("StopTransaction", stop)
-    # A lost message may arrive again after the end.
-    late = await point.call("StartTransaction", start, limit=limit)
+    session = sessions_of(point.version).repeated()
+    step = next(session)
+    while True:
+        try:
+            step = session.send(await again(*step))
+        except StopIteration as end:
+            (action, payload), wanted = end.value
+            break
+    late = await point.call(action, payload, limit=limit)
     whole.sent_again += 1
-    if late.accepted().get("transactionId") != transaction:
+    seen = late.accepted()
+    if {name: seen.get(name) for name in wanted} != wanted:
         whole.other_answers.append(
-            f"The start of transaction {transaction} sent again after its stop got {late.payload}"
+            f"The {action} of {point.id} sent again when its transaction was over got {seen}, expected {wanted}"
         )
 
 

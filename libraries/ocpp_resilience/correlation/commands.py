@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 import time
@@ -215,34 +216,49 @@ class CommandClient:
     def __init__(self, url: str, target: Target, *, token: str = "", run: str = "run") -> None:
         self.url = url.rstrip("/")
         self.target = target
-        self._token = token
+        self.token = token
         self._run = run
         self._made = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
         self._running: list[Commands] = []
 
     def make(
-        self, action: str, charge_point: str, *, timeout: float | None = None, fields: Mapping[str, Any] | None = None
+        self,
+        action: str,
+        charge_point: str,
+        *,
+        timeout: float | None = None,
+        fields: Mapping[str, Any] | None = None,
+        mark: str | None = None,
     ) -> Command:
         """Make a command, with a mark of its own if the action has room for one and none was given.
+
+        A command that the OCPP version calls otherwise than OCPP 1.6 may have its name of 1.6: GetConfiguration is sent
+        as GetVariables in OCPP 2.0.1. Its fields are those of the version.
 
         Args:
             action: the OCPP action.
             charge_point: the recipient.
             timeout: how long the system is to wait for the answer, in seconds; `None` leaves it to the system.
             fields: the fields of the command.
+            mark: the text that tells its answer from others; one of its own if not given.
 
         Raises:
             LacksCapability: the target has no such command; the test is skipped.
             UsageError: the OCPP version has no such command.
         """
+        action = self.target.version.named(action)
         request = self._request(action)
         values: dict[str, Any] = dict(fields or {})
-        mark: str | None = None
-        if request.mark is not None:
-            if request.mark not in values:
-                values[request.mark] = f"{self._run}-{next(self._made)}"
-            mark = str(values[request.mark])
+        if request.mark is None:
+            mark = None
+        else:
+            name, _, path = request.mark.partition(".")
+            if name in values:
+                mark = str(pick(values, request.mark))
+            else:
+                mark = mark or f"{self._run}-{next(self._made)}"
+                values[name] = self._marked(action, name, path, mark) if path else mark
         values["charge_point_id"] = charge_point
         if timeout is not None:
             values["timeout"] = int(timeout) if float(timeout).is_integer() else timeout
@@ -260,11 +276,20 @@ class CommandClient:
             echo=request.echo,
         )
 
+    def _marked(self, action: str, name: str, path: str, mark: str) -> Any:
+        """The field `name` of a valid command, with a mark at `path` in it."""
+        value = copy.deepcopy(self.target.version.commands[action].fields[name])
+        *steps, last = path.split(".")
+        holder = pick(value, ".".join(steps)) if steps else value
+        holder[int(last) if isinstance(holder, list) else last] = mark
+        return value
+
     def _request(self, action: str) -> CommandRequest:
         requests = self.target.commands.requests
         if action not in requests:
             known = self.target.version
-            kind = LacksCapability if action in {*known.schemas.actions} - {*known.core} else UsageError
+            from_charge_points = {*known.samples} - {*known.commands}
+            kind = LacksCapability if action in {*known.schemas.actions} - from_charge_points else UsageError
             raise kind(
                 f"Target '{self.target.name}' has no command '{action}' (allowed: {', '.join(requests) or 'none'}; "
                 f"commands.requests in {self.target.source})."
@@ -313,7 +338,7 @@ class CommandClient:
 
     def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         """An HTTP session over this connector, with the token; the caller closes it."""
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         # Settings in the environment of the test run (a proxy) are ignored.
         session = aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False)
         # Otherwise a GET is repeated after a broken connection, and the charge point would get two commands. aiohttp

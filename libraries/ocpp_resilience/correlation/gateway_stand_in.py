@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
@@ -23,7 +24,7 @@ from redis.exceptions import RedisError
 from ocpp_resilience import background
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, ServiceError
-from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp.version import Version, protocol_named
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import database_in, open_async_client, shown_url
 from ocpp_resilience.waiting import wait_until
@@ -128,7 +129,7 @@ class GatewayStandIn:
         self._task: asyncio.Task[Any] | None = None
         self._taker: Future[None] | None = None
         self._changed: asyncio.Event | None = None
-        self._payload: Callable[[Received], dict[str, Any]] = default_payload
+        self._payload: Callable[[Received], dict[str, Any]] = partial(default_payload, version=target.version)
 
     # ---------------------------------------------------------------- from the keywords' thread
 
@@ -388,6 +389,7 @@ class GatewayStandIn:
                 "payload": frame,
                 "timestamp": rfc3339(),
                 "ws_server_id": self.gateway,
+                **protocol_named(self.target.version),
             }
         )
 
@@ -433,18 +435,16 @@ def read_command(charge_point: str, entry: bytes) -> Received | None:
     )
 
 
-def default_payload(command: Received) -> dict[str, Any]:
-    """A CALLRESULT that fits the action (OCPP 1.6 section 5).
+def default_payload(command: Received, version: Version) -> dict[str, Any]:
+    """A CALLRESULT that fits the action.
 
-    GetConfiguration gets back the keys that it asked for as unknown ones, and the message id as the value of a key
-    `MessageId`: so a caller can tell its own answer from others, and two answers to equal commands apart.
+    The question of the version (GetConfiguration, GetVariables) gets back the names that it asked for as unknown ones,
+    and the message id as the value of `MessageId`: so a caller can tell its own answer from others, and two answers to
+    equal commands apart.
     """
-    if command.action == "GetConfiguration":
-        return {
-            "configurationKey": [{"key": "MessageId", "readonly": True, "value": command.message_id}],
-            "unknownKey": list(command.payload.get("key", [])),
-        }
-    known = ocpp_version().commands.get(command.action)
+    if command.action == version.question.action:
+        return version.question.answer(command.payload, command.message_id)
+    known = version.commands.get(command.action)
     return {"status": "Accepted"} if known is None else dict(known.accept(command.payload, {}))
 
 

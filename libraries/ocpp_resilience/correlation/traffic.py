@@ -91,10 +91,10 @@ class CommandTraffic:
         timeout: float,
         seed: int,
     ) -> None:
-        if client.make(ACTION, charge_points[0]).echo is None:
+        if (made := client.make(ACTION, charge_points[0])).echo is None:
             raise UsageError(
-                f"Target '{client.target.name}' does not name the field of the answer to {ACTION} with the caller's "
-                "text (mark and echo), so that answers cannot be told apart."
+                f"Target '{client.target.name}' does not name the field of the answer to {made.action} with the "
+                "caller's text (mark and echo), so that answers cannot be told apart."
             )
         self._client = client
         self._charge_points = list(charge_points)

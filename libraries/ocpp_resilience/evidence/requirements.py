@@ -158,6 +158,18 @@ class Judgement:
         return with_unit(self.margin / abs(limit) * 100, "%")
 
 
+class Wording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a requirement says in an OCPP version, where that differs.
+
+    Attributes:
+        title: the title, in the place of the requirement's.
+        measures: by threshold, what was measured, in the place of its own words.
+    """
+
+    title: str | None = None
+    measures: Mapping[str, str] = {}
+
+
 class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One requirement: its text, and the thresholds that decide it.
 
@@ -167,6 +179,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         title: one sentence.
         thresholds: by name.
         runs: how many times a release runs its tests.
+        versions: what it says in other OCPP versions than 1.6, by subprotocol.
     """
 
     id: str
@@ -174,6 +187,18 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     thresholds: Mapping[str, Threshold]
     runs: int = 1
+    versions: Mapping[str, Wording] = {}
+
+    def in_version(self, protocol: str | None) -> Requirement:
+        """The requirement in the words of the version with this subprotocol."""
+        wording = self.versions.get(protocol or "")
+        if wording is None:
+            return self
+        thresholds = {
+            name: msgspec.structs.replace(each, measures=wording.measures.get(name, each.measures))
+            for name, each in self.thresholds.items()
+        }
+        return msgspec.structs.replace(self, title=wording.title or self.title, thresholds=thresholds)
 
 
 @dataclass(frozen=True)
@@ -206,6 +231,10 @@ class Requirements:
                 f"There is no requirement '{requirement_id}' in {self.source}. Known: {', '.join(near)}."
             )
         return found
+
+    def in_version(self, protocol: str | None) -> Requirements:
+        """The requirements in the words of the version with this subprotocol."""
+        return Requirements(self.source, {name: each.in_version(protocol) for name, each in self.by_id.items()})
 
     def threshold(self, requirement_id: str, name: str) -> Threshold:
         """The threshold of that name.
@@ -316,6 +345,16 @@ def _requirement(entry: object, position: int, path: Path, units: frozenset[str]
         )
     if not requirement.title.endswith("."):
         raise RequirementsFileError(f"{where}: field 'title': expected a sentence that ends in a full stop.")
+    for protocol, wording in requirement.versions.items():
+        if unknown := sorted(wording.measures.keys() - requirement.thresholds.keys()):
+            known = ", ".join(requirement.thresholds)
+            raise RequirementsFileError(
+                f"{where}: field 'versions.{protocol}.measures': unknown threshold '{unknown[0]}'; allowed: {known}."
+            )
+        if wording.title is not None and not wording.title.endswith("."):
+            raise RequirementsFileError(
+                f"{where}: field 'versions.{protocol}.title': expected a sentence that ends in a full stop."
+            )
     if not 1 <= requirement.runs <= MOST_RUNS:
         raise RequirementsFileError(f"{where}: field 'runs': expected 1 to {MOST_RUNS}, got {requirement.runs}.")
     if not requirement.thresholds:

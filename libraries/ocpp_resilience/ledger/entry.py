@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ocpp_resilience.ledger.records import Expect, Op
+from ocpp_resilience.ledger.records import Event, Expect, Op
 
 
 @dataclass(slots=True)
@@ -22,6 +22,7 @@ class Entry:
         errors: codes of the CALLERRORs that were seen.
         invalid: errors of answers that OCPP-J or the response schemas forbid.
         effects: traces that were found in the state.
+        event: of a TransactionEvent: its place in its transaction.
         allowed_answers: how many answers it may have; more than one where its id was used again on purpose.
     """
 
@@ -37,6 +38,7 @@ class Entry:
     errors: list[str] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
+    event: Event | None = None
     allowed_answers: int = 1
 
     @property

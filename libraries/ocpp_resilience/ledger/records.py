@@ -49,6 +49,8 @@ class Op(StrEnum):
     """An answer to it was seen."""
     EFFECT = "effect"
     """A trace of it was found in the state, for example a transaction that it started."""
+    KEPT = "kept"
+    """What the system keeps of the events of a transaction (OCPP 2.0.1 and 2.1) was read; `id` is the transaction."""
     END = "end"
     """The writer has looked for everything that there could be. A history without it decides nothing about loss."""
 
@@ -59,6 +61,38 @@ class Expect(StrEnum):
     ANSWER = "answer"
     EFFECT = "effect"
     BOTH = "both"
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a TransactionEvent (OCPP 2.0.1 and 2.1) is to its transaction.
+
+    Attributes:
+        tx: the transaction, whose id is unique for its charge point.
+        seq_no: its sequence number.
+        type: `Started`, `Updated` or `Ended`.
+        offline: whether it says that it is sent later than it happened.
+    """
+
+    tx: str
+    seq_no: int
+    type: str = "Updated"
+    offline: bool = False
+
+
+class KeptEvents(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a system keeps of the events of a transaction.
+
+    Attributes:
+        tx: the transaction.
+        seq_no: the highest sequence number.
+        missing: those below it that it has not seen.
+        offline: how many events were sent later; `None` where it does not keep that.
+    """
+
+    tx: str
+    seq_no: int
+    missing: list[int] = msgspec.field(default_factory=list)
+    offline: int | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,6 +113,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kind: of an answer: `result`, `error`, or `invalid` for one that OCPP-J or the schemas forbid.
         what: of an effect the trace, for example `transaction 17`; of an error answer its code; of an invalid answer
             its error; of a failure or an unknown outcome the reason.
+        event: of a TransactionEvent: its place in its transaction.
+        kept: of a `kept`: the stored events.
         writer: of a `begin` and an `end`: the name of the writer, which connects the two.
         format: of a `begin`: version of the file format.
         seed: of a `begin`: the seed of the run's random choices.
@@ -94,9 +130,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expect: Expect = Expect.ANSWER
     kind: str | None = None
     what: str | None = None
+    event: Event | None = None
+    kept: KeptEvents | None = None
     writer: str | None = None
     format: int | None = None
     seed: int | None = None
+
+
+def event_of(action: str | None, payload: object) -> Event | None:
+    """The place of a TransactionEvent in its transaction; `None` of any other message, or one that does not say."""
+    if action != "TransactionEvent" or not isinstance(payload, dict):
+        return None
+    info = payload.get("transactionInfo")
+    tx, number = info.get("transactionId") if isinstance(info, dict) else None, payload.get("seqNo")
+    if not isinstance(tx, str) or not isinstance(number, int):
+        return None
+    return Event(tx, number, str(payload.get("eventType")), offline=payload.get("offline") is True)
 
 
 _encoder = msgspec.json.Encoder()
@@ -136,4 +185,6 @@ def _records(name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, Record]]:
             raise LedgerError(name, number, f"has format {record.format}; this version reads format {FORMAT}.")
         if record.op not in {Op.BEGIN, Op.END} and (record.cp is None or record.id is None):
             raise LedgerError(name, number, f"'{record.op}' lacks cp or id, which name the message.")
+        if record.op is Op.KEPT and record.kept is None:
+            raise LedgerError(name, number, "'kept' lacks kept, which says what is.")
         yield f"{name}, line {number}", record

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from ocpp_resilience.ledger.records import FORMAT, Expect, Op, Record, encode
+from ocpp_resilience.ledger.records import FORMAT, Event, Expect, KeptEvents, Op, Record, encode
 
 BUFFER_BYTES = 64 * 1024
 
@@ -68,9 +68,13 @@ class Ledger:
         seq: int | None = None,
         via: str = "queue",
         expect: Expect = Expect.ANSWER,
+        event: Event | None = None,
     ) -> None:
         """The message is about to be sent; see `Record` for the fields."""
-        self._add(Record(op=Op.INVOKE, t=self._clock(), cp=cp, id=id, action=action, seq=seq, via=via, expect=expect))
+        invoked = Record(
+            op=Op.INVOKE, t=self._clock(), cp=cp, id=id, action=action, seq=seq, via=via, expect=expect, event=event
+        )
+        self._add(invoked)
 
     def acknowledged(self, cp: str, id: str) -> None:  # noqa: A002
         """The system has taken the message over."""
@@ -92,6 +96,10 @@ class Ledger:
     def effect(self, cp: str, id: str, what: str) -> None:  # noqa: A002
         """A trace of the message was found in the state."""
         self._add(Record(op=Op.EFFECT, t=self._clock(), cp=cp, id=id, what=what))
+
+    def kept(self, cp: str, kept: KeptEvents) -> None:
+        """What the system keeps of the events of a transaction was read."""
+        self._add(Record(op=Op.KEPT, t=self._clock(), cp=cp, id=kept.tx, kept=kept))
 
     def end(self) -> None:
         """All possible traces were looked for; a message that is still missing is lost."""

@@ -16,7 +16,8 @@ from ocpp_resilience.charge_points.conformance import schema_validator
 from ocpp_resilience.load.connection import Connection, Network
 from ocpp_resilience.load.plan import Model, Plan, Profile
 from ocpp_resilience.load.recorder import Recorder, as_json
-from ocpp_resilience.load.scripts import HOLD, RECONNECT, Actor, Script, Session, script_of
+from ocpp_resilience.load.scripts import HOLD, RECONNECT, Actor, Script, Session, Step, script_of
+from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.ocpp.validation import validate_answer
 
@@ -94,8 +95,9 @@ class LoadChargePoint(Actor):
             plan,
             random.Random(f"{plan.seed}/{number}"),  # noqa: S311 - behaviour, no secret
         )
-        self._behaviour = Behaviour() if plan.commands else None
-        self._step: tuple[str, bytes] | None = None
+        self._version = ocpp_version(plan.version)
+        self._behaviour = Behaviour(self._version) if plan.commands else None
+        self._step: Step | None = None
         self._outstanding: Outstanding | None = None
         self._late: set[str] = set()
         self._backlog: deque[float] = deque()
@@ -289,18 +291,19 @@ class LoadChargePoint(Actor):
         answer = None
         if len(message) != 4 or not isinstance(action, str) or not isinstance(payload, dict):
             self._invalid(None, "command that is no CALL", data)
-            error, why = "FormationViolation", "That is no CALL."
+            error, why = self._version.codes.formation, "That is no CALL."
         else:
             error, why = "NotImplemented", "A simulated charge point."
             schema = schema_validator(action, is_response=False, version=self._plan.version)
             if schema is not None and not schema.is_valid(with_integers(payload)):
                 self._invalid(None, f"{action} command that its schema forbids", data)
-                error, why = "TypeConstraintViolation", f"The schema of {action} forbids that."
+                error, why = self._version.codes.wrong_type, f"The schema of {action} forbids that."
             elif self._behaviour is not None:
                 answer = self._behaviour.accept(action, payload)
-                if action == "GetConfiguration" and recorder.ledger.on:
-                    for key in payload.get("key", ()):
-                        recorder.ledger.carried_out(self._name, key)
+                question = self._version.question
+                if action == question.action and recorder.ledger.on:
+                    for name in question.names(payload):
+                        recorder.ledger.carried_out(self._name, name)
         reply = [4, message_id, error, why, {}] if answer is None else [3, message_id, answer]
         self.connection.send(msgspec.json.encode(reply))
 
@@ -361,10 +364,10 @@ class LoadChargePoint(Actor):
         step = self._step
         if step is None:
             return
-        action, payload = step
+        action, payload = step.action, step.payload
         self._sequence += 1
         self.last_message_id = message_id = f"{self._prefix}{self._sequence}"
-        self._recorder.sent(self._name, message_id, self._sequence, action)
+        self._recorder.sent(self._name, message_id, self._sequence, step)
         sent_at = _monotonic() if self._open else at
         self._outstanding = Outstanding(message_id, action, due, sent_at, self._validators[action])
         self.connection.send(b'[2,"%b","%b",%b]' % (message_id.encode(), action.encode(), payload))
@@ -376,5 +379,5 @@ class LoadChargePoint(Actor):
         self._recorder.charges(session)
 
     def charged(self) -> None:
-        """StopTransaction is about to be sent."""
+        """The stop of the transaction is about to be sent."""
         self._recorder.charged()

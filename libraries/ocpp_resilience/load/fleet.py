@@ -20,7 +20,7 @@ from ocpp_resilience.load.plan import Model, Plan
 from ocpp_resilience.load.recorder import Recorder
 from ocpp_resilience.load.result import Part
 from ocpp_resilience.load.schedule import Arrivals, SlipWatch
-from ocpp_resilience.load.scripts import ACTIONS
+from ocpp_resilience.load.scripts import words_of
 from ocpp_resilience.ocpp.validation import compiled
 
 SWEEP_SECONDS = 0.05
@@ -58,7 +58,10 @@ class Fleet:
         )
         first, step = plan.own
         # Compiled before anything is opened: later there may be no descriptor left to read a schema with.
-        validators = {action: compiled(plan.version, action, is_response=True) for action in ACTIONS[plan.profile]}
+        validators = {
+            action: compiled(plan.version, action, is_response=True)
+            for action in words_of(plan.version).actions(plan.profile)
+        }
         prefix = f"{secrets.token_hex(3)}-"
         self._points = {
             number: LoadChargePoint(self, self._network, number, cp, prefix=prefix, validators=validators)

@@ -12,7 +12,7 @@ import msgspec
 from ocpp_resilience.ledger.records import FORMAT
 from ocpp_resilience.load.plan import Model, Plan
 from ocpp_resilience.load.result import Part, Second, Spent, Spread, Times
-from ocpp_resilience.load.scripts import Session
+from ocpp_resilience.load.scripts import Session, Step
 
 TIMES = ("latency", "queueing", "service", "connecting", "reconnecting", "lag")
 SHOWN_INVALID = 5
@@ -20,8 +20,6 @@ SHOWN_INVALID = 5
 SHOWN_CHARACTERS = 300
 UNREADABLE = "unreadable"
 """In the ledger, the message id of messages without one."""
-_LEAVES_A_TRACE = {"StartTransaction", "StopTransaction"}
-"""Actions whose effects are looked for in the state."""
 
 
 def as_json(text: object) -> str:
@@ -53,12 +51,14 @@ class LedgerLines:
             )
             self.flush()
 
-    def invoke(self, cp: str, message_id: str, sequence: int, action: str) -> None:
+    def invoke(self, cp: str, message_id: str, sequence: int, step: Step) -> None:
         """A message is about to be sent. `cp` is JSON here and below."""
-        expect = ',"expect":"both"' if self._effects and action in _LEAVES_A_TRACE else ""
+        more = ',"expect":"both"' if self._effects and step.leaves_trace else ""
+        if step.event:
+            more += f',"event":{step.event}'
         self._lines.append(
             f'{{"op":"invoke","t":{time.time():.6f},"cp":{cp},"id":"{message_id}","seq":{sequence},'
-            f'"action":"{action}","via":"websocket"{expect}}}\n'
+            f'"action":"{step.action}","via":"websocket"{more}}}\n'
         )
 
     def acknowledged(self, cp: str, message_id: str) -> None:
@@ -143,12 +143,12 @@ class Recorder:
 
     # --- messages
 
-    def sent(self, cp: str, message_id: str, sequence: int, action: str) -> None:
+    def sent(self, cp: str, message_id: str, sequence: int, step: Step) -> None:
         """A message is sent now."""
         self.part.sent += 1
         self._this_second.sent += 1
         if self.ledger.on:
-            self.ledger.invoke(cp, message_id, sequence, action)
+            self.ledger.invoke(cp, message_id, sequence, step)
 
     def timed(self, due: float, sent_at: float, at: float) -> None:
         """Record the time of an answer to a message, any answer, with the due time."""

@@ -11,8 +11,9 @@ interface for keywords, `schema` makes the JSON Schema, and `check` tries a prof
     python -m ocpp_resilience.check check my-system.yaml
 """
 
-from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord
+from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord, Variables
 from ocpp_resilience.profile.reading import PROFILES, bundled_targets
+from ocpp_resilience.profile.run_target import PROTOCOL, target_of_run, version_of_run
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     START_PLACEHOLDERS,
@@ -30,6 +31,7 @@ __all__ = [
     "ANNOUNCEMENT_PLACEHOLDERS",
     "KEY_PLACEHOLDERS",
     "PROFILES",
+    "PROTOCOL",
     "START_PLACEHOLDERS",
     "STATE_FIELDS",
     "Capability",
@@ -41,6 +43,9 @@ __all__ = [
     "StateRecord",
     "Stream",
     "Target",
+    "Variables",
     "bundled_targets",
     "fill_template",
+    "target_of_run",
+    "version_of_run",
 ]

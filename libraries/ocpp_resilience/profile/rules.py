@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
-from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS, VARIABLE_PLACEHOLDERS
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     SECURITY_PLACEHOLDERS,
@@ -290,6 +290,12 @@ def _announcement(target: Target) -> Iterator[Problem]:
             yield Problem(["announcement", name], "has no place in Redis", f"a key redis.keys.{key}")
 
 
+def _has_placeholders(path: str, wanted: Iterable[str], *, optional: bool) -> bool:
+    """Whether a path has these placeholders, each once; where it is optional, the charge point's besides."""
+    found = sorted(PLACEHOLDER.findall(path))
+    return found == sorted(wanted) or (optional and found == sorted([*wanted, "charge_point_id"]))
+
+
 def _state(target: Target) -> Iterator[Problem]:
     for kind, fields in STATE_FIELDS.items():
         record = getattr(target.state, kind)
@@ -302,8 +308,14 @@ def _state(target: Target) -> Iterator[Problem]:
         expected = KEY_PLACEHOLDERS[kind]
         if record.path is None and getattr(target.redis.keys, kind) is None:
             yield Problem(["state", kind, "path"], "is missing", f"an HTTP path, or a key redis.keys.{kind}")
-        elif record.path is not None and sorted(PLACEHOLDER.findall(record.path)) != sorted(expected):
+        elif record.path is not None and not _has_placeholders(record.path, expected, optional=kind == "transaction"):
             wanted = listed(f"{{{name}}}" for name in expected)
             yield Problem(["state", kind, "path"], f"is {record.path!r}", f"a path with {wanted}")
+    if (variables := target.state.variables) is not None:
+        if target.redis.keys.variables is None:
+            yield Problem(["state", "variables"], "has no place in Redis", "a key redis.keys.variables")
+        if sorted(PLACEHOLDER.findall(variables.field)) != sorted(VARIABLE_PLACEHOLDERS):
+            wanted = listed(f"{{{name}}}" for name in VARIABLE_PLACEHOLDERS)
+            yield Problem(["state", "variables", "field"], f"is {variables.field!r}", f"a name with {wanted}")
     if Capability.STATE in target.capabilities and target.state.transaction is None:
         yield Problem(["capabilities"], "has 'state', and state.transaction is missing", "where transactions are read")

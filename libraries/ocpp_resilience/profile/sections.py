@@ -37,7 +37,7 @@ START_PLACEHOLDERS = (
 REMOTE_ADDRESS = "127.0.0.1:0"
 """The address that an announced charge point is said to have."""
 
-ANNOUNCEMENT_PLACEHOLDERS = ("charge_point_id", "gateway", "remote_address", "timestamp")
+ANNOUNCEMENT_PLACEHOLDERS = ("charge_point_id", "gateway", "remote_address", "protocol", "timestamp")
 """Placeholders in the announcements of a gateway when a charge point connects."""
 
 
@@ -63,6 +63,7 @@ class Capability(enum.StrEnum):
     BASIC_AUTHENTICATION = "basic_authentication"
     TLS = "tls"
     CLIENT_CERTIFICATES = "client_certificates"
+    ORIGIN_CHECKS = "origin_checks"
     FAILOVER = "failover"
 
 
@@ -224,8 +225,9 @@ class CommandRequest(Section, frozen=True):
         method: the HTTP method.
         query: parameters of the query.
         body: the fields of the JSON body; none is sent if this is `null`.
-        mark: the field that a text of the caller's own fits in, by which its answer is told from others.
-        echo: where the answer's data carry that text again: names, separated by dots.
+        mark: the field that a text of the caller's own fits in, by which its answer is told from others: its name, or
+            names and places in lists (from 0), separated by dots.
+        echo: where the answer's data carry that text again, likewise.
     """
 
     path: Path

@@ -13,7 +13,7 @@ import msgspec
 
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere, UsageError
-from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp import DEFAULT_VERSION, Version, ocpp_version
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import reading, rules
 from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, Redis, State
@@ -95,22 +95,41 @@ class Target(Section, frozen=True):
     source: str = ""
 
     @classmethod
-    def load(cls, name: str | Path) -> Target:
+    def load(cls, name: str | Path, *, protocol: str | None = None) -> Target:
         """Read a profile.
 
         Args:
             name: the name of a bundled profile (`reference`), or the path of a YAML file.
+            protocol: the subprotocol of the OCPP version to test; that of the profile's gateway if not given.
 
         Raises:
-            UsageError: there is no such profile, or it is invalid; the message names file, line, field and the allowed
-                values.
+            UsageError: there is no such profile, it is invalid, or the system does not speak the version; the message
+                names file, line, field and the allowed values.
         """
         document = reading.Document(reading.find(name))
         target = document.convert(cls)
         for problem in rules.problems(target):
             what = f"field '{reading.in_words(problem.where)}' {problem.what} (allowed: {problem.allowed})"
             raise document.mistake(problem.where, what)
-        return target
+        return target if protocol is None else target.speaking(protocol)
+
+    def speaking(self, protocol: str) -> Target:
+        """The same system, tested in the OCPP version with this subprotocol.
+
+        Raises:
+            UsageError: it does not speak the version.
+        """
+        if protocol not in self.protocols:
+            raise UsageError(
+                f"Target '{self.name}' does not speak {protocol!r} (allowed: {listed(self.protocols)}; actions in "
+                f"{self.source} lists those of each version)."
+            )
+        return msgspec.structs.replace(self, gateway=msgspec.structs.replace(self.gateway, subprotocol=protocol))
+
+    @property
+    def protocols(self) -> list[str]:
+        """The subprotocols of the OCPP versions that it speaks: those whose actions the profile lists."""
+        return list(self.actions) if isinstance(self.actions, dict) else [self.gateway.subprotocol]
 
     def start_texts(self) -> list[tuple[list[str | int], str]]:
         """Everything in `start` that may hold placeholders, each with the steps to it."""
@@ -155,9 +174,11 @@ class Target(Section, frozen=True):
         """The forms of messages that it takes: `envelope`, `flat`, `frame`; the first one is used by default."""
         if self.queue.kind is QueueKind.NONE:
             return ["frame"]
-        flat = self.queue.kind is QueueKind.LIST and self.queue.request is None
+        # The flat form is one of OCPP 1.6.
+        of_1_6 = self.gateway.subprotocol == DEFAULT_VERSION
+        flat = self.queue.kind is QueueKind.LIST and self.queue.request is None and of_1_6
         both = ["envelope", "flat"] if flat else ["envelope"]
-        return both if self.message_format is MessageFormat.BOTH else [self.message_format.value]
+        return both if self.message_format is MessageFormat.BOTH or not of_1_6 else [self.message_format.value]
 
     @property
     def uses_redis(self) -> bool:
@@ -243,6 +264,7 @@ class Target(Section, frozen=True):
             "charge_point_id": charge_point_id,
             "gateway": gateway,
             "remote_address": REMOTE_ADDRESS,
+            "protocol": self.gateway.subprotocol,
             "timestamp": rfc3339(),
         }
         return {name: fill(text, values) for name, text in getattr(self.announcement, what).items()}

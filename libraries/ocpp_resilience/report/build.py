@@ -117,6 +117,8 @@ def build(
     if not facts.tests and any(each.end_time for each in suite.all_tests):
         problems.append(NO_FACTS)
     requirements, own = _load([*settings.requirements, *facts.requirements])
+    surroundings = _environment(suite) | (environment or {})
+    requirements = requirements.in_version(surroundings.get("Protocol"))
     tests = [_test(each, requirements, facts) for each in suite.all_tests]
     measured = _by_test(tests, found.measurements)
     touched = {each for test in tests for each in test.requirements} | {
@@ -128,7 +130,6 @@ def build(
     results = [_requirement(each, tests, measured, complete) for each in shown]
     began, _ = _span(suite)
     run = _iso(began)
-    surroundings = _environment(suite) | (environment or {})
     seconds = _seconds(suite, facts, tests) if seconds is None else seconds
     earlier = history.read(settings.history_file, before=run, problems=problems)
     comparison = _compared(settings, results, problems)

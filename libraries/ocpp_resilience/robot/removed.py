@@ -10,6 +10,7 @@ from robot.api import deco
 from ocpp_resilience.errors import UsageError
 
 REMOVED: Mapping[str, Mapping[str, str]] = {
+    "RedisQueueLibrary": {"Get Answer Values": "Get Started Transactions"},
     "StateStoreLibrary": {
         "Count Differing Fields": "Get Differing Fields",
         "Count Repeated Ids": "Get Repeated Ids",

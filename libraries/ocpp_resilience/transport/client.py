@@ -13,7 +13,7 @@ import redis
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ledger import Ledger
-from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp import Version, ocpp_version, ocpp_versions
 from ocpp_resilience.profile import KEY_PLACEHOLDERS, Target
 from ocpp_resilience.redis.connection import (
     AWAY,
@@ -115,7 +115,7 @@ class QueueClient:
             others=self._others,
         )
         self.ledger: QueueLedger | None = None
-        self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
+        self.history = QueueHistory(self._read_answers, version, None if target is None else target.behaviour)
 
     def open(self) -> Self:
         """Check that Redis is reachable, and begin to record the data of this run.
@@ -183,14 +183,20 @@ class QueueClient:
         return action not in self.version.samples or action in self.actions
 
     def supported_mix(self, mix: Mapping[str, int]) -> dict[str, int]:
-        """Of actions with their weights, those that the system supports.
+        """Of actions with their weights, those that the version has and the system supports, under their names there.
 
         Raises:
             LacksCapability: it supports none of them.
         """
-        left = {action: weight for action, weight in mix.items() if self.supports(action)}
+        left: dict[str, int] = {}
+        every = {action for version in ocpp_versions().values() for action in version.schemas.actions}
+        of_other_versions = every.difference(self.version.schemas.actions)
+        for action, weight in mix.items():
+            named = self.version.named(action)
+            if self.supports(named) and named not in of_other_versions:
+                left[named] = left.get(named, 0) + weight
         if not left:
-            self.need_actions(*mix)
+            self.need_actions(*(self.version.named(action) for action in mix))
         return left
 
     def close(self) -> None:

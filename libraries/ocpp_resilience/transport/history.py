@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ocpp_resilience.clock import since_1970
-from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, model_of
+from ocpp_resilience.ocpp.version import Version
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
 
@@ -51,11 +52,12 @@ class QueueHistory:
     Args:
         read_answers: reads new entries from the answer lists of these charge points, and returns all answers to each so
             far, oldest first.
+        version: the OCPP version of the messages.
         behaviour: the system's choices where the specification leaves one.
     """
 
-    def __init__(self, read_answers: ReadAnswers, behaviour: Behaviour | None = None) -> None:
-        self.model = Model16(behaviour)
+    def __init__(self, read_answers: ReadAnswers, version: Version, behaviour: Behaviour | None = None) -> None:
+        self.model = model_of(version, behaviour)
         self._read_answers = read_answers
         self._waiting: defaultdict[str, deque[SentMessage]] = defaultdict(deque)
 
@@ -92,7 +94,7 @@ class QueueHistory:
             for message in messages:
                 found = by_id.get(message.answer_message_id, [])
                 answer_to = found[message.occurrence] if len(found) > message.occurrence else None
-                exchange = exchange_of(message, answer_to, _payload(message))
+                exchange = exchange_of(message, answer_to, payload_of(message))
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
         self._waiting.clear()
         return problems
@@ -115,9 +117,11 @@ class QueueHistory:
         self.model.forget_all()
 
 
-def _payload(message: SentMessage) -> dict[str, Any]:
+def payload_of(message: SentMessage) -> dict[str, Any]:
+    """The payload of a valid message, whatever its form."""
     document = msgspec.json.decode(message.data)
     if message.format is MessageFormat.FLAT:
         return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
-    payload: dict[str, Any] = document["payload"][3]
+    frame = document if isinstance(document, list) else document["payload"]
+    payload: dict[str, Any] = frame[3]
     return payload

@@ -7,9 +7,11 @@
 
 Exactly one of `raw` (text), `raw_base64` (bytes), `json` (any JSON value, written compactly) and `build` (an object
 with `prefix`, `repeat`, `times` and `suffix`) is the message. `{charge_point_id}` and `{message_id}` in it are replaced
-by fresh ids whenever the file is loaded. `answer` is `null` if no answer can be addressed, else an object whose
-`message_id` is the one of the answer, `null` for any. `"open": true` marks a case that the documents leave open: the
-tolerant oracle lets a system accept it and answer it once, or refuse it once.
+by fresh ids whenever the file is loaded, `{protocol}` by the subprotocol. `answer` is `null` if no answer can be
+addressed, else an object whose `message_id` is the one of the answer, `null` for any; `"callresulterror": true` in it
+asks for a CALLRESULTERROR. `"open": true` marks a case that the documents leave open: the tolerant oracle lets a system
+accept it and answer it once, or refuse it once. `versions` lists the subprotocols of a case; without it, the case is
+for every version of its file.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any, NoReturn
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.version import Version, ocpp_version
+from ocpp_resilience.ocpp.version import Version, ocpp_version, ocpp_versions
 from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, SentMessage, encode_json, form_of, read
 
@@ -34,7 +36,7 @@ REQUIRED_TEXTS = ("id", "title", "requirement", "kind", "code", "reason")
 QUEUED = (MessageFormat.ENVELOPE, MessageFormat.FLAT)
 LARGEST_BUILT = 64 * 1024 * 1024
 
-_CHARGE_POINT, _MESSAGE = "{charge_point_id}", "{message_id}"
+_CHARGE_POINT, _MESSAGE, _PROTOCOL = "{charge_point_id}", "{message_id}", "{protocol}"
 _CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _REQUIREMENT = re.compile(r"R\d+\.\d+")
 
@@ -56,6 +58,7 @@ class InvalidCase:
         answerable: whether it has to be answered.
         answer_message_id: the message id of the answer; `None` for any.
         open: whether RFC 8259, the schemas and the specification leave the outcome open.
+        is_answer: whether it is a charge point's answer, which a CALLRESULTERROR refuses (OCPP 2.1).
     """
 
     id: str
@@ -70,6 +73,7 @@ class InvalidCase:
     answerable: bool
     answer_message_id: str | None
     open: bool = False
+    is_answer: bool = False
 
     def __str__(self) -> str:
         return self.id
@@ -103,7 +107,9 @@ class InvalidCase:
     def _frame(self) -> list[Any] | None:
         """The frame in an envelope that is in order but for its frame; `None` for any other case."""
         document = json.loads(self.raw)
-        in_order = set(document) <= {"charge_point_id", "payload"} and isinstance(document.get("payload"), list)
+        in_order = set(document) <= {"charge_point_id", "payload", "protocol"} and isinstance(
+            document.get("payload"), list
+        )
         return document["payload"] if in_order else None
 
     def _on_socket(self, data: bytes) -> SentMessage:
@@ -127,6 +133,7 @@ class InvalidCase:
             expected_code=self.code,
             about=f"{self.id}: {self.reason}",
             open=self.open,
+            is_answer=self.is_answer,
         )
 
 
@@ -140,21 +147,22 @@ def load_cases(
         ids: gives each case its ids.
         requirement: take only the cases of this requirement.
         kind: take only the cases of this kind.
-        version: the OCPP version whose error codes they have; 1.6 if not given.
+        version: the OCPP version that they are for, and whose error codes they have; 1.6 if not given.
 
     Raises:
         UsageError: the file cannot be used, or it has no such case; names file, case and field.
     """
     cases: list[InvalidCase] = []
     seen: set[str] = set()
-    codes = tuple((version or ocpp_version()).codes)
+    version = version or ocpp_version()
     for position, data in enumerate(_entries(file), start=1):
-        reader = _CaseReader(file, position, data, codes)
+        reader = _CaseReader(file, position, data, version)
         case = reader.case(ids)
         if case.id in seen:
             reader.refuse("id", "occurs twice in the file; each case has an id of its own")
         seen.add(case.id)
-        cases.append(case)
+        if reader.is_for_version:
+            cases.append(case)
     chosen = [
         case
         for case in cases
@@ -201,9 +209,11 @@ def _no_constant(name: str) -> Any:
 class _CaseReader:
     """Reads and checks one case."""
 
-    def __init__(self, file: Path, position: int, data: Any, codes: tuple[str, ...]) -> None:
+    def __init__(self, file: Path, position: int, data: Any, version: Version) -> None:
         self._file = file
-        self._codes = codes
+        self._version = version
+        # A message that names no version is refused with the code of 1.6.
+        self._codes = tuple(dict.fromkeys((*version.codes, ocpp_version().codes.unreadable)))
         self._where = f"number {position}"
         if not isinstance(data, dict):
             raise UsageError(f"{file}: case {self._where}: expected an object.")
@@ -215,10 +225,18 @@ class _CaseReader:
         """Raise the error that names file, case and field."""
         raise UsageError(f"{self._file}: case {self._where}: field '{name}' {problem}.")
 
+    @property
+    def is_for_version(self) -> bool:
+        """Whether the case is for the version."""
+        return self._version.subprotocol in self._data.get("versions", [self._version.subprotocol])
+
     def case(self, ids: Ids) -> InvalidCase:
         """The case with fresh ids."""
         data = self._data
-        allowed = {*REQUIRED_TEXTS, *MESSAGE_FIELDS, "answer", "open"}
+        allowed = {*REQUIRED_TEXTS, *MESSAGE_FIELDS, "answer", "open", "versions"}
+        versions = data.get("versions", [])
+        if not isinstance(versions, list) or any(each not in ocpp_versions() for each in versions):
+            self.refuse("versions", f"is {versions!r} (allowed: a list of {', '.join(ocpp_versions())})")
         if not isinstance(data.get("open", False), bool):
             self.refuse("open", "has to be true or false")
         for name in REQUIRED_TEXTS:
@@ -237,9 +255,13 @@ class _CaseReader:
         message_id = ids.message() if _MESSAGE.encode() in template else None
 
         def filled(text: bytes) -> bytes:
-            return text.replace(_CHARGE_POINT.encode(), (charge_point or "").encode()).replace(
-                _MESSAGE.encode(), (message_id or "").encode()
-            )
+            for name, value in (
+                (_CHARGE_POINT, charge_point),
+                (_MESSAGE, message_id),
+                (_PROTOCOL, self._version.subprotocol),
+            ):
+                text = text.replace(name.encode(), (value or "").encode())
+            return text
 
         answerable, answer_id = self._answer(has_charge_point=charge_point is not None, has_id=message_id is not None)
         return InvalidCase(
@@ -249,6 +271,7 @@ class _CaseReader:
             message_id=message_id,
             answerable=answerable,
             open=data.get("open", False),
+            is_answer=(data["answer"] or {}).get("callresulterror", False),
             answer_message_id=None if answer_id is None else filled(answer_id.encode()).decode(),
         )
 
@@ -310,8 +333,10 @@ class _CaseReader:
         answer = self._data["answer"]
         if answer is None:
             return False, None
-        if not isinstance(answer, dict) or answer.keys() != {"message_id"}:
-            self.refuse("answer", "has to be null, or an object with message_id alone")
+        if not isinstance(answer, dict) or answer.keys() - {"callresulterror"} != {"message_id"}:
+            self.refuse("answer", "has to be null, or an object with message_id, and callresulterror where it is one")
+        if not isinstance(answer.get("callresulterror", False), bool):
+            self.refuse("answer", "has a callresulterror that is neither true nor false")
         if not has_charge_point:
             self.refuse("answer", f"can only be given where the message names the charge point with {_CHARGE_POINT}")
         message_id = answer["message_id"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ocpp_resilience.ledger import Ledger
+from ocpp_resilience.ledger import Ledger, event_of
 from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.history import payload_of
 from ocpp_resilience.transport.matching import ExpectedAnswers
 from ocpp_resilience.transport.messages import Delivery, SentMessage
 
@@ -45,7 +46,13 @@ class QueueLedger:
                 if message.answer_message_id not in ids:
                     ids.add(message.answer_message_id)
                     self._ledger.invoke(
-                        message.charge_point, message.answer_message_id, message.action, seq=message.number
+                        message.charge_point,
+                        message.answer_message_id,
+                        message.action,
+                        seq=message.number,
+                        event=event_of(message.action, payload_of(message))
+                        if message.action == "TransactionEvent"
+                        else None,
                     )
         # Before Redis gets them: a writer that is killed has claimed too much then, not too little.
         self._ledger.flush()

@@ -332,9 +332,11 @@ def _judge_fate(report: AnswerReport, message: SentMessage, entry: Entry) -> Non
 def _judge(report: AnswerReport, message: SentMessage, answer: Answer) -> None:
     pair = Answered(message, answer)
     report.answered.append(pair)
-    if message.valid is True and answer.kind is AnswerKind.ERROR:
+    if message.valid is True and answer.kind.refuses:
         report.refused.append(pair)
     if message.valid is False and answer.kind is AnswerKind.RESULT:
         report.accepted.append(pair)
-    elif message.expected_code is not None and answer.kind is AnswerKind.ERROR and answer.code != message.expected_code:
-        report.other_code.append(pair)
+    elif message.expected_code is not None and answer.kind.refuses:
+        wanted = AnswerKind.RESULT_ERROR if message.is_answer else AnswerKind.ERROR
+        if (answer.kind, answer.code) != (wanted, message.expected_code):
+            report.other_code.append(pair)

@@ -16,7 +16,7 @@ from typing import Any, overload
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import usable_charge_point_id
 from ocpp_resilience.ocpp.frames import MessageType
-from ocpp_resilience.ocpp.version import LARGEST_INTEGER, Version, ocpp_version
+from ocpp_resilience.ocpp.version import LARGEST_INTEGER, ocpp_version
 from ocpp_resilience.text import counted, shortened
 from ocpp_resilience.transport.bodies import Body
 
@@ -85,6 +85,7 @@ class SentMessage(Message):
         expected_code: the error code that an invalid message has to be refused with.
         about: the error of an invalid message, or the id of its case.
         open: whether the documents leave the outcome open: refused once, or accepted and answered once.
+        is_answer: whether it is a charge point's answer, which a CALLRESULTERROR refuses (OCPP 2.1).
         number: its place among everything that the run sent, from 1.
         occurrence: how many messages with the same charge point and message id were sent before.
         delivery: whether Redis acknowledged it.
@@ -98,6 +99,7 @@ class SentMessage(Message):
     expected_code: str | None = None
     about: str = ""
     open: bool = False
+    is_answer: bool = False
     number: int = 0
     occurrence: int = 0
     delivery: Delivery = Delivery.NOT_SENT
@@ -310,15 +312,12 @@ def form_of(data: bytes) -> MessageFormat | None:
     return MessageFormat.FLAT if _FLAT_FRAME_KEYS & document.keys() else None
 
 
-def raw(data: bytes, version: Version | None = None) -> SentMessage:
+def raw(data: bytes) -> SentMessage:
     """A message that is sent as it is.
 
     It is parsed as far as possible, so that its answer can be waited for: a CALL with a usable charge point id is to be
-    answered; a message without one is invalid, and cannot be answered; nothing is known about any other.
-
-    Args:
-        data: the message.
-        version: the OCPP version whose error codes count; 1.6 if not given.
+    answered; a message without one is invalid, and cannot be answered; nothing is known about any other. One that is no
+    JSON object names no OCPP version, and has the error code of 1.6.
     """
     seen = read(data)
     usable = usable_charge_point_id(seen.charge_point)
@@ -333,7 +332,7 @@ def raw(data: bytes, version: Version | None = None) -> SentMessage:
         answerable=answerable,
         answer_message_id=seen.message_id,
         valid=None if usable else False,
-        expected_code=None if readable else (version or ocpp_version()).codes.formation,
+        expected_code=None if readable else ocpp_version().codes.unreadable,
         about="" if readable else "not a JSON object",
     )
 
@@ -383,7 +382,7 @@ def _parts(document: object, body: Body) -> tuple[str | None, str | None, str | 
 def _frame_parts(frame: object) -> tuple[str | None, str | None]:
     """The message id of a frame, and the action of a CALL."""
     match frame:
-        case [MessageType.CALL, message_id, action, _]:
+        case [MessageType.CALL | MessageType.SEND, message_id, action, _]:
             return _text(message_id), _text(action)
         case [_, message_id, *_]:
             return _text(message_id), None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.errors import WaitTimeout
-from ocpp_resilience.ocpp.v16_sessions import MOST_CONNECTORS
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS
 from ocpp_resilience.redis.connection import RedisClient
 from ocpp_resilience.transport.answers import Answer
 from ocpp_resilience.transport.dead_letters import (
@@ -159,8 +159,8 @@ class RunData:
             kept = bool(next(existing)) if group else False
             self._points[point] = _ChargePoint(foreign=kept or self._answers.skipped(point) > 0)
 
-    def _connector_keys(self, point: str, connectors: Iterable[int]) -> list[str]:
-        numbers = sorted({*ALWAYS_LOOKED_AT, *connectors})
+    def _connector_keys(self, point: str, connectors: Iterable[int | str]) -> list[str]:
+        numbers = dict.fromkeys(map(str, [*ALWAYS_LOOKED_AT, *connectors]))
         return [key for number in numbers if (key := self._keys.connector_of(point, number)) is not None]
 
     def took_place(self, messages: Iterable[SentMessage]) -> None:
@@ -234,13 +234,13 @@ class RunData:
 
     def _remove_state(self, points: dict[str, _ChargePoint]) -> int:
         transactions = self._transactions(points)
+        listed = self._members([(point, key) for point in points if (key := self._keys.connectors_of(point))])
         pipeline = self._state.pipeline(transaction=False)
         for point, record in points.items():
-            keys = [*self._keys.state_of(point), *self._connector_keys(point, record.connectors)]
+            connectors = {*record.connectors, *listed.get(point, ())}
+            keys = [*self._keys.state_of(point), *self._connector_keys(point, connectors)]
             for transaction in transactions[point]:
-                key = self._keys.transaction_key(transaction)
-                if key is not None:
-                    keys.append(key)
+                keys += self._keys.transaction_keys(point, transaction)
             if keys:
                 pipeline.delete(*keys)
         removed = int(sum(pipeline.execute()))
@@ -252,6 +252,10 @@ class RunData:
         indexes = [(point, index) for point in points for index in self._keys.transaction_indexes(point)]
         if not indexes:
             return self._answered_transactions(list(points))
+        return {point: set() for point in points} | self._members(indexes)
+
+    def _members(self, indexes: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
+        """What stands in keys, each with its charge point, whatever kind of index they are."""
         pipeline = self._state.pipeline(transaction=False)
         for _, index in indexes:
             pipeline.type(index)
@@ -267,7 +271,7 @@ class RunData:
             else:
                 continue
             asked.append(point)
-        found: dict[str, set[str]] = {point: set() for point in points}
+        found: dict[str, set[str]] = {point: set() for point in asked}
         for point, members in zip(asked, pipeline.execute(), strict=True):
             found[point] |= {each.decode("utf-8", "backslashreplace") for each in members}
         return found

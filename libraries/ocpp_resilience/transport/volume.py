@@ -62,11 +62,13 @@ def generate(
     if not charge_points:
         raise UsageError("There is no charge point to queue messages for; give at least one.")
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
+    # Each transaction whose id the charge point chooses is another one.
+    fresh = set(version.transaction_actions) if version.chooses_ids else set()
     payloads = {action: version.sample(action) for action in mix}
     return [
         build(
             action,
-            payloads[action],
+            version.sample(action) if action in fresh else payloads[action],
             charge_point=point,
             message_id=new_message_id(),
             message_format=message_format,

@@ -128,7 +128,7 @@ def should_be_refused(
     """
     answer = wait_for_answer(client, message, timeout)
     wanted = "" if code is None else f" with {code}"
-    if answer.kind is not AnswerKind.ERROR:
+    if not answer.kind.refuses:
         raise ExpectationFailed(f"Expected {message} to be refused{wanted}, but it was accepted: {answer.payload}.")
     if code is not None and answer.code != code:
         raise ExpectationFailed(

@@ -6,9 +6,25 @@ takes the stored state, and returns the wrong fields. An exchange of unknown out
 follows both, and the stored state must fit one of them.
 """
 
+from ocpp_resilience.ocpp.model.base import Model
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.ocpp.model.exchange import Exchange, History, Outcome
-from ocpp_resilience.ocpp.model.observed import Observed
+from ocpp_resilience.ocpp.model.observed import Observed, VariableName
+from ocpp_resilience.ocpp.model.registry import model_of
 from ocpp_resilience.ocpp.model.v16 import Model16
+from ocpp_resilience.ocpp.model.v21 import Model21
+from ocpp_resilience.ocpp.model.v201 import Model201
 
-__all__ = ["Behaviour", "Exchange", "History", "Model16", "Observed", "Outcome"]
+__all__ = [
+    "Behaviour",
+    "Exchange",
+    "History",
+    "Model",
+    "Model16",
+    "Model21",
+    "Model201",
+    "Observed",
+    "Outcome",
+    "VariableName",
+    "model_of",
+]

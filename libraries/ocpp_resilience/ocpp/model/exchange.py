@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from ocpp_resilience.ocpp.model.v16 import Model16
+    from ocpp_resilience.ocpp.model.base import Model
 
 
 class Outcome(StrEnum):
@@ -57,7 +57,7 @@ class History(Protocol):
     """Messages of one way into the system, with a model that is given them."""
 
     @property
-    def model(self) -> Model16:
+    def model(self) -> Model[Any]:
         """The model, fed with the settled exchanges."""
 
     def settle(self) -> list[str]:
