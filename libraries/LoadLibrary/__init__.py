@@ -9,7 +9,7 @@ from LoadLibrary.capacity import Capacity
 from LoadLibrary.floods import Floods
 from LoadLibrary.loads import Loads
 from LoadLibrary.state import State
-from LoadLibrary.workshop import Workshop
+from LoadLibrary.workshop import LoadSetup
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.shipped import shipped
 
@@ -90,5 +90,5 @@ class LoadLibrary(_Keywords):
         Args:
             data: charge points, messages and limits of the default load.
         """
-        workshop = Workshop(data)
+        workshop = LoadSetup(data)
         super().__init__([Loads(workshop), Capacity(workshop), Floods(workshop), State(workshop)])

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from LoadLibrary.workshop import Workshop
+from LoadLibrary.workshop import LoadSetup
 from ocpp_resilience.errors import UsageError, WaitTimeout
 from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from ocpp_resilience.load.result import spread_of
@@ -39,7 +39,7 @@ def rising(start: float, factor: float, most: float, step: float) -> list[Stage]
 class Capacity(Component):
     """Capacity and recovery."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: LoadSetup) -> None:
         self._shop = workshop
 
     @keyword(tags=("load", "measurement"))

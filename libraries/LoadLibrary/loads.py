@@ -11,7 +11,7 @@ import psutil
 from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
-from LoadLibrary.workshop import Aim, Workshop
+from LoadLibrary.workshop import LoadSetup, LoadTarget
 from ocpp_resilience.errors import ExpectationFailed, Inconclusive, SkippedAsInconclusive, UsageError
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
@@ -31,7 +31,7 @@ DRAWN = 5
 class Loads(Component):
     """Sending loads."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: LoadSetup) -> None:
         self._shop = workshop
 
     @keyword(tags=("load",))
@@ -59,7 +59,7 @@ class Loads(Component):
         """
         profile = target_of_run(target, protocol)
         profile.gateway_path("")
-        self._shop.aim = Aim(url.rstrip("/"), profile, redis)
+        self._shop.aim = LoadTarget(url.rstrip("/"), profile, redis)
 
     @keyword(tags=("load",))
     def load_profile(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robot.api import logger
 
-from LoadLibrary.workshop import Aim, Workshop
+from LoadLibrary.workshop import LoadSetup, LoadTarget
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ledger import LedgerReport, Verdict, check
 from ocpp_resilience.load import LoadResult
@@ -22,7 +22,7 @@ SESSIONS_GONE_SECONDS = 5.0
 class State(Component):
     """Transactions and the ledger."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: LoadSetup) -> None:
         self._shop = workshop
 
     @keyword(tags=("load", "state"))
@@ -121,7 +121,7 @@ class State(Component):
         described = aim.target.state.transaction
         return aim.redis is not None and described is not None and described.path is None
 
-    def _connect(self, aim: Aim, database: int) -> RedisClient:
+    def _connect(self, aim: LoadTarget, database: int) -> RedisClient:
         """To a database of the profile; where that names none, to the one in the address."""
         if aim.redis is None:
             raise UsageError("To compare the state, `Aim Load At` needs redis=URL.")

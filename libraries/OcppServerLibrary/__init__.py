@@ -11,7 +11,7 @@ from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import OcppServer
 from OcppServerLibrary.endpoints import Endpoints
 from OcppServerLibrary.health_watch import HealthWatch
-from OcppServerLibrary.kept import Kept
+from OcppServerLibrary.kept import StoredState
 from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
 from OcppServerLibrary.targets import Targets
@@ -22,7 +22,7 @@ __all__ = ["OcppServerLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Endpoints, HealthWatch, Kept, Lifecycle, Log, Targets, Usage):
+    class _Keywords(KeywordLibrary, Endpoints, HealthWatch, StoredState, Lifecycle, Log, Targets, Usage):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
@@ -70,7 +70,7 @@ class OcppServerLibrary(_Keywords):
                 HealthWatch(servers),
                 Log(servers),
                 Usage(servers),
-                Kept(servers),
+                StoredState(servers),
                 Targets(),
             ]
         )

@@ -22,7 +22,7 @@ from ocpp_resilience.waiting import wait_until
 LOGGED_PROBLEMS = 20
 
 
-class Kept(Component):
+class StoredState(Component):
     """Charge points and transactions, as the system keeps them."""
 
     def __init__(self, servers: Registry[OcppServer]) -> None:

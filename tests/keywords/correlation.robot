@@ -168,7 +168,7 @@ What Was Opened Can Be Closed
     [Documentation]    What is not open is named.
     Start Server With Commands
     Close Commands
-    Run Keyword And Expect Error    EQUALS:There is no line of commands 'commands'; call `Open Commands` first.
+    Run Keyword And Expect Error    EQUALS:There is no connection for commands 'commands'; call `Open Commands` first.
     ...    Start Commands
 
 

@@ -26,7 +26,7 @@ from server.ocpp.envelope import parse
 from server.processor.request_queue import BATCH_MESSAGES, Committed, Kind, Refused, RequestQueue
 from server.processor.router import UnshardedQueue
 from server.processor.sharding import address, shard_of
-from server.processor.shards import Share
+from server.processor.shards import ShardOwnership
 from server.redis.tail import HEAD_BYTES, MARK
 from server.store.keys import Keys
 
@@ -98,10 +98,10 @@ class Crowd:
         self._made = made
         self._client = client
         self._shards = shards
-        self._members: dict[str, Share] = {}
+        self._members: dict[str, ShardOwnership] = {}
 
-    def join(self, name: str, shards: int | None = None) -> Share:
-        share = Share(self._made.link.wire(), KEYS, consumer=name, shards=shards or self._shards, lease=30)
+    def join(self, name: str, shards: int | None = None) -> ShardOwnership:
+        share = ShardOwnership(self._made.link.wire(), KEYS, consumer=name, shards=shards or self._shards, lease=30)
         self._members[name] = share
         return share
 

@@ -288,7 +288,7 @@ def test_closing_cancels_waiting_commands(start: Start) -> None:
     library.close_commands()
     assert commands.waiting == 0
     assert commands[0].problem == "the caller went away"
-    with pytest.raises(UsageError, match="There is no line of commands 'commands'"):
+    with pytest.raises(UsageError, match="There is no connection for commands 'commands'"):
         library.start_commands(1, timeout=PATIENCE)
 
 

@@ -35,7 +35,7 @@ from ocpp_resilience.evidence.measure.sampling import Sampler
 from ocpp_resilience.ledger import Verdict, check
 from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from ocpp_resilience.load.plan import Arrivals
-from ocpp_resilience.load.result import Part, Spent, Times, cause_of_slip, spread_of, together
+from ocpp_resilience.load.result import LoadTotals, Part, Times, cause_of_slip, spread_of, together
 from ocpp_resilience.waiting import wait_until
 
 SERVER = Path(__file__).with_name("load_server.py")
@@ -566,8 +566,8 @@ def test_the_cause_of_a_slip_is_found_in_the_parts_of_the_round_trips(
     own_lag: float, trip: float, cpu: float, cause: str | None
 ) -> None:
     """Only the last second counts: earlier totals must not."""
-    before = Spent(at=10.0, answered=500, lag=5.0, lags=50, service=0.5, services=500, cpu=3.0)
-    after = Spent(
+    before = LoadTotals(at=10.0, answered=500, lag=5.0, lags=50, service=0.5, services=500, cpu=3.0)
+    after = LoadTotals(
         at=11.0,
         answered=1500,
         lag=5.0 + 1000 * own_lag,

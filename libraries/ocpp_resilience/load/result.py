@@ -130,7 +130,7 @@ class Second(msgspec.Struct, kw_only=True):
     histogram: str = ""
 
 
-class Spent(msgspec.Struct, frozen=True, kw_only=True):
+class LoadTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a generating process at one moment; all but `at` add up from its start.
 
     Attributes:
@@ -150,7 +150,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float
 
 
-def cause_of_slip(before: Spent, after: Spent) -> str | None:
+def cause_of_slip(before: LoadTotals, after: LoadTotals) -> str | None:
     """Why it is the generator's fault that a schedule slipped, from the last second before; `None` if it is not.
 
     An overdue message waits for an answer. The generator can be late twice in a round trip, when it sends and when it

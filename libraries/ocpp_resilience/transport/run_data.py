@@ -210,7 +210,7 @@ class RunData:
 
     def _let_processing_end(self, timeout: float) -> None:
         """Wait while our messages get fewer: one that is being processed leaves its traces only when it is done."""
-        watch = _StandStill(self._still_queued)
+        watch = _SettledState(self._still_queued)
         with contextlib.suppress(WaitTimeout):
             wait_until(watch.look, timeout=timeout, failure=lambda: "The queue is still being worked on")
 
@@ -319,7 +319,7 @@ class RunData:
         return removed
 
 
-class _StandStill:
+class _SettledState:
     """Sees when a number has not changed for a while."""
 
     def __init__(self, number: Callable[[], int]) -> None:
