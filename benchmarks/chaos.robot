@@ -63,10 +63,10 @@ Start The System With Traffic Behind A Fault Proxy
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
     ${redis} =    Get Redis Url
-    Aim Load At    ${gateway}    target=${TARGET}    redis=${redis}
+    Set Load Target    ${gateway}    target=${TARGET}    redis=${redis}
     Open State Store    ${redis}    target=${TARGET}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
-    Adopt Charge Points    ${ids}
+    Add Charge Points To Test Data    ${ids}
 
 The Variables Of The Faults Should Be Usable
     [Documentation]    Validates the values of ``robot --variable`` before anything is started.
@@ -89,7 +89,7 @@ Start Traffic And Faults By Chance
     ...    seed=${seed}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Start Command Traffic    ${ids}    every=500 ms    seed=${seed}
-    Command Traffic Should Reach Everybody
+    Command Traffic Should Reach All Charge Points
     A Fleet Charges At The Edge    ${seed}
     Start Random Fault Schedule    ${FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
     ...    target=${TARGET}
@@ -105,7 +105,7 @@ A Fleet Charges At The Edge
     Use Gateway    ${url}    target=${TARGET}    alias=${EDGE}
     @{ids} =    Start Charging Fleet    10    alias=${EDGE}    gateway=${EDGE}    pause=100 ms
     ...    timeout=60 s    patience=3 s    takeovers=0.05    seed=${seed}
-    Adopt Charge Points    ${ids}
+    Add Charge Points To Test Data    ${ids}
     VAR    ${FLEET AT THE EDGE} =    ${ids}    scope=SUITE    # robocop: off=VAR05
 
 The Fleet At The Edge Should Have Charged Through It
@@ -135,7 +135,7 @@ The Charge Points Should Be At Work
 Everything Should Work As Before
     [Documentation]    Health, connections, commands and the queue, while charge points still charge.
     Wait Until Health Is    healthy    timeout=30 s
-    Command Traffic Should Reach Everybody    timeout=30 s
+    Command Traffic Should Reach All Charge Points    timeout=30 s
     Wait Until Keyword Succeeds    30 s    200 ms    The Whole Load Should Be Connected
     A Heartbeat Is Answered
 
@@ -179,7 +179,7 @@ Nothing Should Be Left Over
     [Arguments]    ${load}
     Queue Should Be Empty
     Pending Correlations Should Be    0
-    Noted Correlations Should Be    0    timeout=15 s
+    Stored Correlations Should Be    0    timeout=15 s
     ${state} =    Compare State With Load    ${load}
     Should Be Empty    ${state.orphans}
     @{partial} =    Find Partial Writes

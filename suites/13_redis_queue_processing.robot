@@ -68,7 +68,7 @@ The State After Sessions Over WebSockets Is What Their Messages Say
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    40 Charge Points Have Booted
     ${sent} =    Charge Varied Sessions    ${charge points}
-    All Should Be Answered    ${sent}
+    All Calls Should Be Answered    ${sent}
     ${history} =    Get Charge Point History
     The State Should Be What The Messages Say    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
@@ -79,7 +79,7 @@ Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    Charge Points With Similar Ids Have Booted
     ${sent} =    Charge Varied Sessions    ${charge points}    rounds=25
-    All Should Be Answered    ${sent}
+    All Calls Should Be Answered    ${sent}
     ${history} =    Get Charge Point History
     The State Should Be What The Messages Say    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
@@ -98,7 +98,7 @@ Messages That Are Sent Again Count Once
     [Tags]    R13.7
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    10 Charge Points Have Booted
-    ${repeated} =    Charge Sessions Sent Again    ${charge points}
+    ${repeated} =    Charge Sessions With Repeated Messages    ${charge points}
     ${history} =    Get Charge Point History
     Nothing Should Have Counted Twice    ${repeated}    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
@@ -209,7 +209,7 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ...    another one takes over.
     [Tags]    R13.4
     [Setup]    A Second And A Third Processor Join
-    Skip Unless Messages Wait
+    Skip Unless Queue Keeps Messages
     Pause Server
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
     Kill Server

@@ -129,7 +129,7 @@ State That Nobody Writes Survives A Restart Of Redis
 A Value Of A Mebibyte Survives Unchanged
     [Tags]    R15.6
     ${point} =    New Charge Point Id
-    ${large} =    Make Text    ${MEBIBYTE}
+    ${large} =    Generate Text    ${MEBIBYTE}
     ${saved} =    Save Charge Point    ${point}    vendor=${large}
     ${read} =    Get Charge Point    ${point}
     Records Should Be Equal    ${read}    ${saved}
@@ -148,7 +148,7 @@ A Value Over The Limit Is Refused And Nothing Is Written
     [Tags]    R15.6
     ${before} =    Take Key Snapshot    values=True
     ${point} =    New Charge Point Id
-    ${large} =    Make Text    ${OVER THE LIMIT}
+    ${large} =    Generate Text    ${OVER THE LIMIT}
     State Error Should Be Raised    too_large    Save Charge Point    ${point}    vendor=${large}
     State Error Should Be Raised    too_large    Save Connector    ${point}    1    status=${large}
     State Error Should Be Raised    too_large    Save Transaction    ${point}    id=999999999    id_tag=${large}
@@ -177,7 +177,7 @@ A Corrupt Record Is Reported And Not Half Read
     [Tags]    R15.7
     ${point} =    New Charge Point Id
     Save A Full Charge Point    ${point}
-    ${key} =    Cut Stored Charge Point    ${point}
+    ${key} =    Truncate Stored Charge Point    ${point}
     ${error} =    State Error Should Be Raised    corrupt    Get Charge Point    ${point}
     Should Be Equal    ${error.key}    ${key}
     State Error Should Be Raised    corrupt    Update Charge Point    ${point}    vendor=W

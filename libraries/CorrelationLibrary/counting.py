@@ -106,7 +106,7 @@ class Counting(LineComponent):
         return self._lines.get(alias).inspect().pending - others
 
     @keyword(tags=("commands", "inspection", "check"))
-    def noted_correlations_should_be(
+    def stored_correlations_should_be(
         self,
         expected: int,
         *,
@@ -133,7 +133,7 @@ class Counting(LineComponent):
         Example:
         ```robotframework
         Commands Should Be Answered    ${commands}
-        Noted Correlations Should Be    0
+        Stored Correlations Should Be    0
         ```
         """
         stand_in = self._lines.get(alias).stand_in

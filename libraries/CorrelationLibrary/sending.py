@@ -395,7 +395,7 @@ class Sending(LineComponent):
         return report
 
     @keyword(tags=("commands", "send"))
-    def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
+    def disconnect_command_callers(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
@@ -409,7 +409,7 @@ class Sending(LineComponent):
         ```robotframework
         ${commands}    Start Commands    10
         Wait For Received Commands    ${commands}
-        Abandon Commands    ${commands}
+        Disconnect Command Callers    ${commands}
         Pending Correlations Should Be    0
         ```
         """

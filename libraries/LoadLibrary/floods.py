@@ -52,7 +52,7 @@ class Floods(Component):
 
         Raises:
             ServiceError: they could not connect.
-            UsageError: there is a flood already, or `Aim Load At` was not called.
+            UsageError: there is a flood already, or `Set Load Target` was not called.
 
         Example:
         ```robotframework

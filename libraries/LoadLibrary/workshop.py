@@ -86,7 +86,7 @@ class LoadSetup:
             UsageError: there is none.
         """
         if self.aim is None:
-            raise UsageError("No load target; call `Aim Load At` first.")
+            raise UsageError("No load target; call `Set Load Target` first.")
         return self.aim
 
     def plan(self, **fields: Any) -> Plan:

@@ -137,7 +137,7 @@ class StoredState(Component):
         return self._one("transaction", alias, **self._named(transaction, charge_point, alias))
 
     @keyword(tags=("server", "state", "getter"))
-    def get_transactions_not_kept_as(
+    def get_transactions_with_other_status(
         self,
         status: str,
         transactions: Sequence[int | str | TransactionName],
@@ -159,7 +159,7 @@ class StoredState(Component):
 
         Example:
         ```robotframework
-        @{wrong}    Get Transactions Not Kept As    active    ${ids}
+        @{wrong}    Get Transactions With Other Status    active    ${ids}
         Should Be Empty    ${wrong}
         ```
         """

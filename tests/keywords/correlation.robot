@@ -115,7 +115,7 @@ What Is Left Is Seen
     Should Be Equal    ${left}    ${2}
     Run Keyword And Expect Error
     ...    EQUALS:Expected 0 commands noted in Redis as waited for, there are 2 (waited 100 ms)
-    ...    Noted Correlations Should Be
+    ...    Stored Correlations Should Be
     ...    0
     ...    timeout=100ms
 
@@ -125,12 +125,12 @@ Callers Can Go Away
     Announce Charge Points
     ${commands}    Start Commands    2    timeout=60s
     Wait For Received Commands    ${commands}
-    Noted Correlations Should Be    2    timeout=60s
-    Abandon Commands    ${commands}
+    Stored Correlations Should Be    2    timeout=60s
+    Disconnect Command Callers    ${commands}
     Should Be Equal    ${commands.waiting}    ${0}
     Should Be Equal    ${commands[0].problem}    the caller went away
     Pending Correlations Should Be    0    timeout=60s
-    Noted Correlations Should Be    0    timeout=60s
+    Stored Correlations Should Be    0    timeout=60s
 
 All Callers That Still Wait Can Go Away
     [Documentation]    Whatever they were started with.
@@ -139,11 +139,11 @@ All Callers That Still Wait Can Go Away
     ${first}    Start Commands    2    timeout=60s
     ${second}    Start Commands    1    timeout=60s
     Pending Correlations Should Be    3    timeout=60s
-    Abandon Commands
+    Disconnect Command Callers
     Should Be Equal    ${first.waiting}    ${0}
     Should Be Equal    ${second[0].problem}    the caller went away
     Pending Correlations Should Be    0    timeout=60s
-    Abandon Commands
+    Disconnect Command Callers
 
 A System That Does Not Say What Waits Is Asked Until The Time Is Up
     Start Server With Commands

@@ -37,7 +37,7 @@ Every Fault Of Redis Itself Is Proven
     Make Redis Read-Only
     Make Redis Run Out Of Memory
     Make Redis Busy
-    Let No More Clients In
+    Limit Redis Clients
     Change Redis Password
 
 Every Fault Of The Files Of Redis Is Proven

@@ -147,13 +147,13 @@ class TestConnecting:
             library.connect_charge_point()
         library.disconnect_charge_point()
         library.reconnect_charge_point()
-        assert len(library.received_frames()) == 1
+        assert len(library.get_received_frames()) == 1
         library.send_heartbeat()
         with pytest.raises(UsageError, match=rf"^{point} is connected already\.$"):
             library.reconnect_charge_point()
         library.disconnect_charge_point()
         assert library.connect_charge_point() != point, "a new one takes the alias"
-        assert library.received_frames() == []
+        assert library.get_received_frames() == []
         library.remove_charge_points()
         with pytest.raises(UsageError, match="There is no charge point 'charge point'"):
             library.send_heartbeat()
@@ -173,7 +173,7 @@ class TestConnecting:
 
     def test_a_cut_has_no_closing_handshake(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
-        library.cut_off_charge_point()
+        library.abort_charge_point_connection()
         library.charge_point_should_be_disconnected(code=1006)
         background.run(gateway.connections[point].wait_closed)
         assert gateway.connections[point].close_code == 1006
@@ -282,9 +282,9 @@ class TestMessages:
         with pytest.raises(UsageError, match=r"^The message cannot be written as JSON: "):
             library.send_call("Heartbeat", value=object(), alias=points[0])
         with pytest.raises(UsageError, match=r"^The message cannot be written as JSON: "):
-            library.send_from_all("Heartbeat", points, payload={"value": float("nan")})
+            library.send_call_from_all("Heartbeat", points, payload={"value": float("nan")})
         with pytest.raises(UsageError, match="at least one charge point"):
-            library.send_from_all("Heartbeat", [])
+            library.send_call_from_all("Heartbeat", [])
 
     def test_a_gateway_that_does_not_read_does_not_block_the_keyword(self, library: ChargePointLibrary) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -342,7 +342,7 @@ class TestMany:
         assert len(set(points)) == 100
         assert library.all_charge_points_should_be_connected(points) == 100
         assert library.boot_all(points).answered == 100
-        made = library.send_from_all("Heartbeat", points, each=3)
+        made = library.send_call_from_all("Heartbeat", points, each=3)
         assert (made.sent, made.answered, made.unanswered) == (300, 300, 0)
         assert 0 < made.median <= made.p99 <= made.slowest
         assert len(library.charge_whole_sessions(points[:10])) == 10
@@ -351,10 +351,10 @@ class TestMany:
         gateway.silent.add("Heartbeat")
         gateway.refused.add("Authorize")
         points = library.connect_charge_points(3)
-        made = library.send_from_all("Heartbeat", points, timeout=SHORT)
+        made = library.send_call_from_all("Heartbeat", points, timeout=SHORT)
         with pytest.raises(ExpectationFailed, match=r"^0 of 3 messages answered, 0 refused, 3 unanswered .* The first"):
-            library.all_should_be_answered(made)
-        made = library.send_from_all("Authorize", points)
+            library.all_calls_should_be_answered(made)
+        made = library.send_call_from_all("Authorize", points)
         assert (made.refused, made.codes) == (3, {"NotSupported": 3})
         with pytest.raises(ExpectationFailed, match=r"3 of 3 charging sessions did not come to their end"):
             library.charge_whole_sessions(points)
@@ -407,7 +407,7 @@ class TestCommands:
         assert command(gateway, point, "Reset")[2] == {"status": "Scheduled"}
         library.let_charge_points_answer("Reset", How.UNKNOWN_ID)
         assert command(gateway, point, "Reset")[1].startswith("unknown-")
-        library.let_charge_points_answer_sensibly()
+        library.reset_charge_point_answers()
         assert command(gateway, point, "Reset")[2] == {"status": "Accepted"}
         with pytest.raises(UsageError, match="'GetDiagnostics' has no answer that refuses"):
             library.let_charge_points_answer("GetDiagnostics", How.REJECT)
@@ -473,7 +473,7 @@ class TestCommands:
             library.command_should_be_received("Reset", since=frame, timeout=SHORT)
         with pytest.raises(WaitTimeout, match=r"^CP-1 should have received no command, but it received ChangeConfi"):
             library.no_command_should_be_received()
-        wait_until(lambda: library.sent_frames(kind=MessageType.CALLRESULT) or None, timeout=PATIENCE, failure=str)
+        wait_until(lambda: library.get_sent_frames(kind=MessageType.CALLRESULT) or None, timeout=PATIENCE, failure=str)
 
     def test_an_answer_without_a_caller_is_counted(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
@@ -481,7 +481,7 @@ class TestCommands:
             gateway.send(point, frame)
         library.send_heartbeat()
         assert library.points.get(point).unmatched == 4
-        assert len(library.received_frames()) == 5
+        assert len(library.get_received_frames()) == 5
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ SUITE = """
         Start Server    ${faulty}
         Wait Until Server Is Ready
         ${url}    Get Gateway Url
-        Aim Load At    ${url}
+        Set Load Target    ${url}
         Start Fault Schedule    at 0.2 s    latency 50 ms for 9 s    at 9.5 s    latency 5 ms for 0.1 s
         Run Load    rate=50    duration=5 s    charge_points=5
         Fault Schedule Should End

@@ -114,7 +114,7 @@ Kill
     Kill Redis
 
 Looked At Before
-    Skip Unless Redis Is Ours
+    Skip If Redis Is External
     Fail    It is somebody else's.
 
 Schedule

@@ -272,7 +272,7 @@ def test_a_running_system_without_an_http_api_is_found_all_the_same(library: Ocp
     library.server_should_be_running()
     with pytest.raises(LacksCapability, match="Target 'mine' has no HTTP path for 'health'"):
         library.get_health()
-    library.wait_until_server_is_well(timeout=timedelta(0))
+    library.wait_until_server_is_healthy(timeout=timedelta(0))
 
 
 def test_a_system_without_health_is_well_when_it_is_ready(library: OcppServerLibrary, running: str) -> None:
@@ -280,12 +280,12 @@ def test_a_system_without_health_is_well_when_it_is_ready(library: OcppServerLib
     text = profile.read_text()
     profile.write_text(text.replace("health: /up", "ready: /up"))
     found(library, running)
-    library.wait_until_server_is_well()
+    library.wait_until_server_is_healthy()
     library.remove_server()
     profile.write_text(text.replace("health: /up", "ready: /nowhere"))
     found(library, running)
     with pytest.raises(WaitTimeout, match=r"is not ready for work, /nowhere answered 404"):
-        library.wait_until_server_is_well(timeout=timedelta(0))
+        library.wait_until_server_is_healthy(timeout=timedelta(0))
 
 
 def test_a_system_that_is_said_to_run_and_does_not_is_an_error(library: OcppServerLibrary, tmp_path: Path) -> None:

@@ -515,7 +515,7 @@ def test_the_capacity_is_the_rate_of_answers_at_the_limit(
     times = tmp_path / "times.json"
     found = []
     with LoadLibrary() as library:
-        library.aim_load_at(server(delay=0.1, times=str(times)).partition("/ocpp/")[0])
+        library.set_load_target(server(delay=0.1, times=str(times)).partition("/ocpp/")[0])
         for _ in range(3):
             result = library.find_capacity(charge_points=50, start=300, factor=3, slip=timedelta(milliseconds=300))
             assert result.slipped_at is not None
@@ -881,7 +881,7 @@ def test_other_programs_are_told_from_those_of_the_test(
     cores = psutil.cpu_count()
     busy = msgspec.structs.replace(result, others=0.26 * cores)
     with pytest.raises(SkipExecution, match=r"Inconclusive: other programs have used .* of the \d+ processor cores"):
-        library.load_should_have_had_the_machine(msgspec.structs.replace(result, others=0.0), busy, skip=True)
+        library.machine_should_not_have_been_busy(msgspec.structs.replace(result, others=0.0), busy, skip=True)
     with pytest.raises(ExpectationFailed, match="Inconclusive"):
-        library.load_should_have_had_the_machine(busy)
-    library.load_should_have_had_the_machine(msgspec.structs.replace(result, others=0.24 * cores))
+        library.machine_should_not_have_been_busy(busy)
+    library.machine_should_not_have_been_busy(msgspec.structs.replace(result, others=0.24 * cores))

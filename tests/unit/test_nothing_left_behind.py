@@ -33,7 +33,7 @@ Everything Runs
     Start Server    ${through proxy}
     Wait Until Server Is Ready
     ${gateway} =    Get Gateway Url
-    Aim Load At    ${gateway}    redis=${redis}
+    Set Load Target    ${gateway}    redis=${redis}
     Start Load    charge_points=3    duration=10 minutes
     Pause Redis
     Create File    %{TMPDIR}/ready

@@ -179,12 +179,12 @@ def test_keywords_read_the_state_of_the_second_server_from_redis_and_over_http(
         number = queue.message_should_be_answered(start).payload["transactionId"]
         assert server.get_charge_point_record(boot.charge_point)["model"] == "M"
         assert server.get_transaction_record(number)["meter_start"] == 100
-        assert server.get_transactions_not_kept_as("active", [number, number + 1]) == [number + 1]
+        assert server.get_transactions_with_other_status("active", [number, number + 1]) == [number + 1]
         stop = queue.queue_message(
             "StopTransaction", charge_point=boot.charge_point, transactionId=number, meterStop=900
         )
         queue.message_should_be_answered(stop)
         assert server.get_transaction_record(number)["status"] == "completed"
-        assert server.get_transactions_not_kept_as("active", [number]) == [number]
+        assert server.get_transactions_with_other_status("active", [number]) == [number]
         with pytest.raises(ExpectationFailed, match=r"^Server 'server' has no record of transaction 99\.$"):
             server.get_transaction_record(99)

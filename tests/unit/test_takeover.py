@@ -46,7 +46,7 @@ def sent(gateway: FakeGateway, point: str) -> list[Any]:
 def test_the_same_frame_is_sent_again(gateway: FakeGateway, library: ChargePointLibrary, reconnect: bool) -> None:
     point = library.connect_charge_point()
     library.send_call("StartTransaction", meterStart=77)
-    answer = library.send_again(reconnect=reconnect)
+    answer = library.repeat_last_call(reconnect=reconnect)
     first, again = sent(gateway, point)
     assert first == again
     assert (answer.action, answer.payload["transactionId"]) == ("StartTransaction", 7)
@@ -56,7 +56,7 @@ def test_the_same_frame_is_sent_again(gateway: FakeGateway, library: ChargePoint
 def test_the_same_event_is_sent_under_a_new_message_id(gateway: FakeGateway, library: ChargePointLibrary) -> None:
     point = library.connect_charge_point()
     library.send_call("StartTransaction", meterStart=77)
-    library.send_again(reconnect=False, new_message_id=True)
+    library.repeat_last_call(reconnect=False, new_message_id=True)
     first, again = sent(gateway, point)
     assert first[1] != again[1]
     assert first[2:] == again[2:]
@@ -65,7 +65,7 @@ def test_the_same_event_is_sent_under_a_new_message_id(gateway: FakeGateway, lib
 def test_without_a_call_there_is_nothing_to_send_again(library: ChargePointLibrary) -> None:
     library.connect_charge_point()
     with pytest.raises(UsageError, match="has not sent any CALL"):
-        library.send_again(reconnect=False)
+        library.repeat_last_call(reconnect=False)
 
 
 def test_a_ghost_is_left_open_until_the_gateway_ends_it(gateway: FakeGateway, library: ChargePointLibrary) -> None:
