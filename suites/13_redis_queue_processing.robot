@@ -41,7 +41,7 @@ A Thousand Mixed Messages Are All Answered In Time
     Every Message Should Have Been Answered    R13.1    ${drain}
     Requirement Should Be Met    R13.1    answer_time    ${drain.seconds}    samples=${sent.count}
 
-The State After Sessions Of Every Shape Is What Their Messages Say
+The State After Sessions Of Every Shape Equals The Model
     [Documentation]    Several connectors, units, readings in any order, repeated starts, second stops, transactions of
     ...    others; several messages about one record at once. The seed in the log makes the same ones again.
     [Tags]    R13.8
@@ -62,7 +62,7 @@ Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
 
-The State After Sessions Over WebSockets Is What Their Messages Say
+The State After Sessions Over WebSockets Equals The Model
     [Documentation]    The same, of charge points at the gateway.
     [Tags]    R13.8
     [Setup]    The State Can Be Read And Charge Points Can Connect

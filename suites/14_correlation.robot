@@ -10,7 +10,7 @@ Resource          ../resources/charge_points.resource
 Resource          ../resources/correlation.resource
 Resource          ../resources/bad_networks.resource
 
-Suite Setup       Start The System And A Command That Nobody Answers
+Suite Setup       Start The System And An Unanswered Command
 Suite Teardown    Close Commands And Stop The System
 Test Setup        The System Should Be Idle And Well
 Test Teardown     The Callers Leave And The Server Has Never Crashed
@@ -94,7 +94,7 @@ Commands Reach The Charge Point Whose Id They Name
     END
     [Teardown]    The Callers And The Charge Points Leave
 
-A Caller Is Told The Error That The Charge Point Gave
+A Caller Gets The Error Of The Charge Point
     [Documentation]    Code and description of its CALLERROR.
     [Tags]    R14.1
     [Setup]    The System Is Well And Charge Points Can Connect
@@ -137,7 +137,7 @@ Every Way In Which A Command Ends Cleans Up
     a disconnect
     a caller who goes away
 
-A Shutdown Tells The Callers And Leaves Nothing
+A Shutdown Fails The Waiting Callers And Leaves Nothing
     [Documentation]    A second server goes down while commands wait there.
     [Tags]    R14.5
     [Setup]    A Second Server Joins

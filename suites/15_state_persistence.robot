@@ -70,7 +70,7 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     Stop Queued Transaction    ${transaction}    meter=${900}
     The Transaction Should Be    ${transaction}    completed    meter_stop=${900}
 
-A Charge Point Cannot Change What Is Not Its Own
+A Charge Point Cannot Change The Transactions Of Another
     [Documentation]    Stops and meter values for a transaction that runs at another charge point, a finished one, and
     ...    one that never existed. In OCPP 2.x, its id names another transaction at each charge point.
     [Tags]    R15.9
@@ -120,7 +120,7 @@ Every Acknowledged Write Survives A Restart Of Redis
     graceful
     kill
 
-State That Nobody Writes Survives A Restart Of Redis
+State Without Concurrent Writes Survives A Restart Of Redis
     [Tags]    R15.5
     [Template]    Settled State Survives A Restart Of Redis
     graceful

@@ -50,7 +50,7 @@ The Server Starts With The Wrong Password And Connects When It Is Right
     [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND
     ...    Remove Fault Proxy    alias=stranger
 
-A Connection That Is Lost In Operation Is Made Again
+A Lost Connection To Redis Is Restored
     [Documentation]    Under traffic the network to Redis is cut, or Redis ends, in order or by kill -9; then it is
     ...    there again. With an external Redis only the network can be cut.
     [Tags]    R16.3
@@ -59,7 +59,7 @@ A Connection That Is Lost In Operation Is Made Again
     Stop Redis    Start Redis
     Kill Redis    Start Redis
 
-A Connection That Is Half-Open Is Given Up And Made Again
+A Half-Open Connection To Redis Is Dropped And Restored
     [Documentation]    The other end of each connection is gone without a word, and stays so; new ones work.
     [Tags]    R16.3    R16.7
     Half Open
@@ -238,7 +238,7 @@ The Server Follows The Primary Through Failovers Of Every Kind
     partition
     [Teardown]    The System With A Replica Leaves
 
-A Charge Point Is Served Again When Redis Has Lost What It Kept
+A Charge Point Is Served Again After Redis Has Lost Its Data
     [Documentation]    It stays connected while everything is deleted, the scripts are, or Redis comes back empty.
     [Tags]    R16.13
     [Setup]    A System Whose Redis Keeps Nothing Runs

@@ -76,7 +76,7 @@ Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     R17.10    payload
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-Frames That Nobody Can Answer Are Ignored Or Cost The Connection
+Unanswerable Frames Are Ignored Or Close The Connection
     [Documentation]    After a connection that was closed as RFC 6455 requires, the charge point reconnects.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect

@@ -14,7 +14,7 @@ from server.store import transaction_ids
 from server.store.transaction_ids import TransactionIds
 
 FAILOVER = "The Server Follows The Primary Through Failovers Of Every Kind"
-AMNESIA = "A Charge Point Is Served Again When Redis Has Lost What It Kept"
+AMNESIA = "A Charge Point Is Served Again After Redis Has Lost Its Data"
 UNANSWERED = r"No answer to Heartbeat|Not every message was answered|Still connected"
 
 

@@ -41,12 +41,12 @@ OTHER = [
     "Two Equal Commands At One Charge Point Each Get Their Own Answer",
     "A Charge Point Is Read As It Was Written And Deleted Without A Trace",
     "A Transaction That Messages Start And Stop Is Active And Then Completed",
-    "A Charge Point Cannot Change What Is Not Its Own",
+    "A Charge Point Cannot Change The Transactions Of Another",
     "The Server Starts Without Redis And Connects When It Appears",
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It",
     "Oversized Messages Are Refused Before Work Is Done On Them",
-    "Frames That Nobody Can Answer Are Ignored Or Cost The Connection",
+    "Unanswerable Frames Are Ignored Or Close The Connection",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 RUNNING = [
@@ -70,11 +70,11 @@ BARE = [
     "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
     "Two Equal Commands At One Charge Point Each Get Their Own Answer",
     "A Transaction That Messages Start And Stop Is Active And Then Completed",
-    "A Charge Point Cannot Change What Is Not Its Own",
+    "A Charge Point Cannot Change The Transactions Of Another",
     "The Server Starts Without Redis And Connects When It Appears",
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Messages With Missing Fields Are Refused",
-    "Frames That Nobody Can Answer Are Ignored Or Cost The Connection",
+    "Unanswerable Frames Are Ignored Or Close The Connection",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 TARGETS = {"other": OTHER, "running": RUNNING, "bare": BARE}
