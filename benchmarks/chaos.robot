@@ -55,7 +55,7 @@ Faults By Chance Lose, Repeat And Reorder Nothing
 Start The System With Traffic Behind A Fault Proxy
     [Documentation]    A restarted server must listen on the same port, or charge points cannot find it.
     The Variables Of The Faults Should Be Usable
-    Skip Unless Target Supports    gateway    target=${TARGET}
+    Skip Unless Target Supports    gateway
     ${http} =    Get Free Port
     ${ws} =    Get Free Port
     Start The System Behind A Fault Proxy
@@ -63,8 +63,8 @@ Start The System With Traffic Behind A Fault Proxy
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
     ${redis} =    Get Redis Url
-    Set Load Target    ${gateway}    target=${TARGET}    redis=${redis}
-    Open State Store    ${redis}    target=${TARGET}
+    Set Load Target    ${gateway}    redis=${redis}
+    Open State Store    ${redis}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Add Charge Points To Test Data    ${ids}
 
@@ -92,9 +92,8 @@ Start Traffic And Faults By Chance
     Command Traffic Should Reach All Charge Points
     A Fleet Charges At The Edge    ${seed}
     Start Random Fault Schedule    ${FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
-    ...    target=${TARGET}
     Start Random Fault Schedule    ${EDGE FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
-    ...    alias=${EDGE}    target=${TARGET}
+    ...    alias=${EDGE}
     RETURN    ${seed}
 
 A Fleet Charges At The Edge
@@ -102,7 +101,7 @@ A Fleet Charges At The Edge
     ...    again while its older connection is open, and sends the message again.
     [Arguments]    ${seed}
     ${url} =    Start Fault Proxy    before=gateway    alias=${EDGE}    seed=${seed}
-    Use Gateway    ${url}    target=${TARGET}    alias=${EDGE}
+    Use Gateway    ${url}    alias=${EDGE}
     @{ids} =    Start Charging Fleet    10    alias=${EDGE}    gateway=${EDGE}    pause=100 ms
     ...    timeout=60 s    patience=3 s    takeovers=0.05    seed=${seed}
     Add Charge Points To Test Data    ${ids}

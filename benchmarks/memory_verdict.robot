@@ -53,7 +53,7 @@ A New Server Starts
     [Documentation]    Settings go to its environment.
     [Arguments]    &{settings}
     ${redis} =    Get Redis Url
-    Start Server    ${redis}    target=${TARGET}    &{settings}
+    Start Server    ${redis}    &{settings}
     Wait Until Server Is Ready
     Aim Loads At The Running Server
 

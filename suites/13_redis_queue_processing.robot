@@ -107,7 +107,7 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     [Documentation]    The example of the requirement, word for word; the messages of OCPP 2.x, which has no short form,
     ...    are in envelopes.
     [Tags]    R13.2
-    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Target Supports    dead letters
     ${log} =    Mark Server Log
     ${dead letters} =    Mark Dead Letters
     ${sent} =    Queue The Four Messages Of The Example    CP-001
@@ -117,8 +117,8 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
 
 The Newest Thousand Messages That Were Set Aside Are Kept
     [Tags]    R13.2
-    Skip Unless Target Supports    state_keys    target=${TARGET}
-    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Target Supports    state_keys
+    Skip Unless Target Supports    dead letters
     ${sent} =    Queue Generated Invalid Messages    1100    valid_between=${0}
     Wait Until Queue Is Empty
     Dead Letters Should Be The Newest    1000    ${sent}
@@ -232,7 +232,7 @@ A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.
     [Tags]    R13.6
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    Skip Unless Target Supports    health    target=${TARGET}
+    Skip Unless Target Supports    health
     ${before} =    Queue A Mix Of Messages    5000
     Kill Redis
     Wait Until Health Is    degraded    timeout=10 s

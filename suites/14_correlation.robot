@@ -202,7 +202,7 @@ A Command Follows Its Charge Point To Another Gateway
 A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
     [Documentation]    The reference server's manager in a process of its own, first with 1,000 pending.
     [Tags]    R14.3    R14.5
-    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    correlation manager
     [Template]    Pending Commands Should Cost Little And Leave Nothing
     1000
     100000
@@ -210,7 +210,7 @@ A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
 Fifty Workers At Once Lose, Mix Up And Leave Nothing
     [Documentation]    Each registers 1,000 requests, which others answer, refuse, cancel or let expire.
     [Tags]    R14.4
-    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    correlation manager
     ${report} =    Run Correlation Workers    50    1000
     Requirement Should Be Met    R14.4    workers    ${report.workers}
     Requirement Should Be Met    R14.4    operations    ${report.operations}

@@ -105,7 +105,7 @@ Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     [Documentation]    Fifty charge points; Redis goes, is missed, and comes back.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
-    Skip Unless Target Supports    health    target=${TARGET}
+    Skip Unless Target Supports    health
     ${charge points} =    50 Charge Points Have Booted
     Redis Goes Away
     Wait Until Health Is    degraded    timeout=10 s
@@ -120,7 +120,7 @@ Commands Are Refused Clearly And At Once Without Redis
     [Documentation]    The callers of commands to connected charge points get a refusal without waiting.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
-    Skip Unless Target Supports    health    target=${TARGET}
+    Skip Unless Target Supports    health
     Commands To The System Can Be Sent
     ${charge points} =    10 Charge Points Have Booted
     Redis Goes Away
@@ -136,7 +136,7 @@ Charge Points That Charge Through A Long Outage Are Answered Or Refused
     [Documentation]    Eight seconds without Redis, longer than a gateway holds a CALL. Refused messages are never
     ...    applied. It is the other system's, and began in an earlier test.
     [Tags]    R16.6
-    [Setup]    Skip Unless Target Supports    gateway    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    gateway
     The Long Outage Is Over
     ${fleet} =    The Fleet Should Have Charged Through It    R16.6    ${FLAPPING}[server]    ${FLAPPING}[queue]
     ${refusals} =    Evaluate    sum($fleet.refused.values())
@@ -189,7 +189,7 @@ A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     [Tags]    R16.9
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     A Fleet Charges At
-    ${fault} =    Lose The Reply To    commit    times=3    target=${TARGET}
+    ${fault} =    Lose The Reply To    commit    times=3
     ${sent} =    Queue A Mix Of Messages    3000
     ${drain} =    All Messages Should Be Answered    ${sent}
     The Fleet Should Have Charged Through It    R16.9
@@ -222,7 +222,7 @@ The Network Before The Gateway Fails And Nothing Is Lost
     ...    at 7.5 s    black hole for 1 s
     ...    at 9.5 s    keep resetting 100 ms for 0.5 s
     ...    at 11 s    disconnect for 0.5 s
-    ...    alias=${EDGE}    target=${TARGET}
+    ...    alias=${EDGE}
     The Ledger Of The Charge Points Should Be Clean
     [Teardown]    The Bad Network Is Healed And Gone
 

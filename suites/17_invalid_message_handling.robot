@@ -58,7 +58,7 @@ Messages Are Answered Up To The Size Limit And Refused Above It
     [Documentation]    256 KiB on the queue; at the gateway in one frame of the WebSocket and in fragments.
     [Tags]    R17.5    R17.7
     [Setup]    The System Is Well And Charge Points Can Connect
-    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Target Supports    dead letters
     Connect Charge Point
     Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
     Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}

@@ -52,7 +52,7 @@ A Web Page Of Another Origin Is Refused
     [Documentation]    It may run in the browser of an operator, but neither connects as a charge point nor sends
     ...    commands.
     [Tags]    R20.4
-    Skip Unless Target Supports    origin checks    target=${TARGET}
+    Skip Unless Target Supports    origin checks
     Start A Server With A Token
     Web Pages Should Not Connect
     Web Pages Should Not Send Commands

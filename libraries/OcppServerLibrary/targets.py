@@ -30,7 +30,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Target Supports    dead letters    target=${TARGET}
+        Skip Unless Target Supports    dead letters
         ```
         """
         profile = target_of_run(target)
@@ -51,8 +51,8 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${beside} =    Target Can Run Twice    target=${TARGET}
-        IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
+        ${beside} =    Target Can Run Twice
+        IF    ${beside}    Start Server    ${another redis}    alias=second
         ```
         """
         profile = target_of_run(target)
@@ -68,7 +68,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${ours} =    Target Can Be Started    target=${TARGET}
+        ${ours} =    Target Can Be Started
         IF    ${ours}    Restart Server
         ```
         """
@@ -84,7 +84,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${stored}    Target Supports    state keys    target=${TARGET}
+        ${stored}    Target Supports    state keys
         ```
         """
         return target_of_run(target).has(capability)
@@ -119,7 +119,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        &{about}    Describe Target    target=${TARGET}
+        &{about}    Describe Target
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
@@ -145,7 +145,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${setting} =    Get Token Setting    target=${TARGET}
+        ${setting} =    Get Token Setting
         Start Server    ${redis}    ${setting}=secret
         ```
         """
@@ -168,7 +168,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Redis Of Target Can Fail    target=${TARGET}
+        Skip Unless Redis Of Target Can Fail
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
@@ -190,7 +190,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Target Can Be Started    target=${TARGET}
+        Skip Unless Target Can Be Started
         ```
         """
         profile = target_of_run(target)
