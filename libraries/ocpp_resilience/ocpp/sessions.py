@@ -23,7 +23,7 @@ MOST_CONNECTORS = 4
 
 
 @dataclass(slots=True)
-class Neighbours:
+class KnownTransactions:
     """What charge points know of each other: the ids of transactions that are not their own.
 
     Attributes:
@@ -53,7 +53,7 @@ class SessionScript(Protocol):
         self,
         charge_point: str,
         chance: random.Random,
-        neighbours: Neighbours,
+        neighbours: KnownTransactions,
         rounds: int,
         *,
         actions: Collection[str],

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Attempts, Neighbours, Repeated, Script, Step
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Attempts, KnownTransactions, Repeated, Script, Step
 from ocpp_resilience.ocpp.v201 import CORE, ID_TOKEN, SAMPLES, Transaction, id_token, meter_value
 
 SESSION_ACTIONS = tuple(CORE)
@@ -65,7 +65,7 @@ class SessionScript:
         self,
         charge_point: str,
         chance: random.Random,
-        neighbours: Neighbours,
+        neighbours: KnownTransactions,
         rounds: int,
         *,
         actions: Collection[str] = SESSION_ACTIONS,
