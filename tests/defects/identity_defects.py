@@ -22,6 +22,7 @@ from server.gateway.command_queue import CommandQueue
 from server.gateway.handshakes import Handshakes
 from server.gateway.session import PendingCommand, Session
 from server.ocpp import envelope
+from server.ocpp.version import Version
 from server.origins import Origins
 from server.processor import processor, request_queue
 from server.redis import tail
@@ -265,16 +266,16 @@ def message_ids_are_remembered_for_ever() -> None:
 @defect("R13.7", USED_AGAIN, says=r"does not contain 'idTagInfo'|No 'idTagInfo'|should have received an answer")
 def the_same_message_id_gets_the_same_answer() -> None:
     """What a charge point sends under a message id that it used last gets the answer of that time."""
-    answers: dict[tuple[str, str], Any] = {}
-    sound = processor.Processor._outcome
+    outcomes: dict[tuple[str, str], Any] = {}
+    sound = Version.handle
 
-    async def outcome(self: Any, call: Any, view: Any) -> Any:
+    def handle(self: Version, call: Any, view: Any) -> Any:
         key = call.charge_point_id, call.message_id
-        if key not in answers:
-            answers[key] = await sound(self, call, view)
-        return answers[key]
+        if key not in outcomes:
+            outcomes[key] = sound(self, call, view)
+        return outcomes[key]
 
-    processor.Processor._outcome = outcome
+    Version.handle = handle
 
 
 # --- keys of another type ---------------------------------------------------------------------------------------------
@@ -316,9 +317,7 @@ def an_unreadable_record_is_remembered() -> None:
 @defect("R15.7", OTHER_TYPE, says=r"^responses: .*(not answered|No answer|could not)")
 def a_list_of_another_type_stops_the_gateway() -> None:
     """Answers that stand in no list make each look for answers fail."""
-    text = replaced(
-        tail.TAIL, "redis.pcall('LINDEX', list, -1 - #entries)", "redis.call('LINDEX', list, -1 - #entries)"
-    )
+    text = replaced(tail.TAIL, "look = {}, 0, 0, 0, redis.pcall", "look = {}, 0, 0, 0, redis.call")
     response_delivery._take = Script(response_delivery._TAKE.replace(tail.TAIL, text))
 
 

@@ -93,7 +93,7 @@ def a_shard_has_two_owners() -> None:
     """A commit does not check whether its processor still owns the shard: a late processor handles messages again."""
     text = replaced(request_queue._COMMIT, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false")
     # Neither that the messages are still there, nor that what it read of the state is.
-    text = replaced(text, "if not batch then", "if false then")
+    text = replaced(text, "if not unchanged(KEYS[1], count, ARGV[5], longest) then", "if false then")
     request_queue._commit = Script(replaced(text, "if #changed + #wrong_type > 0 then", "if false then"))
     sound = Processor._handle
 
