@@ -335,7 +335,7 @@ class Sending(LineComponent):
     def try_requests_without_token(
         self, charge_point: str, token: str | Secret, *, alias: str = "commands"
     ) -> StrangerReport:
-        """Sends requests of every kind to the API, none of them with the right token, and returns what came of them.
+        """Sends requests of every kind to the API, none of them with the right token, and returns the outcomes.
 
         The commands and inspections that the target's profile knows: without a token and with almost right ones, by
         every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
@@ -368,7 +368,7 @@ class Sending(LineComponent):
     def try_requests_of_web_page(
         self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
     ) -> StrangerReport:
-        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+        """Sends each command as a browser would for a web page of another origin, and returns the outcomes.
 
         With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
         token of `Open Commands` is right, since the browser of an operator may have it.

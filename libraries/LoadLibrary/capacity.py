@@ -24,7 +24,7 @@ SERIES = 20
 
 
 def rising(start: float, factor: float, most: float, step: float) -> list[Stage]:
-    """The stages of a load whose rate goes up from `start` to `most`, in messages a second.
+    """The stages of a load whose rate rises from `start` to `most`, in messages a second.
 
     A server that falls behind at one rate may be overdue for too long only at the next one. Nothing follows the last
     one, so it is offered twice as long.

@@ -269,7 +269,8 @@ class StoredState(Component):
         return read(server.target, kind, ids, redis_url=server.redis_url, get=server.get)
 
     def _named(self, transaction: int | str, charge_point: str | None, alias: str) -> Ids:
-        """What names a transaction; an id that a charge point has chosen is text, whatever it looks like."""
+        """The identity of a transaction; an id that a charge point has chosen is text, even if it looks like a
+        number."""
         target = self._servers.get(alias).target
         if not target.version.chooses_ids:
             return {"transaction_id": transaction}

@@ -1,4 +1,4 @@
-"""Keywords for single transactions on the queue, whatever the OCPP version calls their messages."""
+"""Keywords for single transactions on the queue, in the messages of any OCPP version."""
 
 from __future__ import annotations
 

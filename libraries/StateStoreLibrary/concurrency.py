@@ -275,7 +275,7 @@ class Concurrency(StateComponent):
 
 
 def _ids(transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[Any]:
-    """What has to be there once: an id; an id that a charge point has chosen with its charge point."""
+    """The identity that must be unique: an id; an id that a charge point has chosen together with its charge point."""
     return [
         each.id
         if isinstance(each, Transaction) or (isinstance(each, TransactionName) and isinstance(each.id, int))

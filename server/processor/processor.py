@@ -320,7 +320,7 @@ class Processor(QueueConsumer):
     async def _apply_once_loaded(
         self, needed: NotLoaded, message: Message, view: StateView, answers: dict[str, list[str]]
     ) -> InvalidMessage | None:
-        """Load what handling a message needs, as often as it needs something more, and apply it then."""
+        """Load the values that handling a message needs, as often as it needs more, and apply it then."""
         while True:
             try:
                 if needed.wanted == self._keys.transaction_id:

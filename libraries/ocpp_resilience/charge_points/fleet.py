@@ -23,7 +23,7 @@ ENDLESS = 1_000_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Between two attempts to connect, in seconds."""
 GHOST_SECONDS = 30.0
-"""How long the gateway may take to end a connection that was taken over."""
+"""Time limit for the gateway to end a connection that was taken over."""
 
 
 @dataclass(slots=True)

@@ -95,7 +95,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Charging:
-    """A transaction that runs, whose events the charge point counts (OCPP 2.0.1 and 2.1).
+    """A running transaction with numbered events (OCPP 2.0.1 and 2.1).
 
     Attributes:
         transaction: makes its events.

@@ -1,4 +1,4 @@
-"""The events of one transaction of OCPP 2.0.1 or 2.1, and what the system keeps of them: what the rules judge."""
+"""The events of one transaction of OCPP 2.0.1 or 2.1 and the stored ones, as input of the rules."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sequence:
 
 
 def sequence_of(sent: Iterable[Entry], kept: KeptEvents | None) -> Sequence:
-    """What is certain, possible and refused of the events of one transaction."""
+    """The certain, possible and refused events of one transaction."""
     found = Sequence(list(sent), kept)
     acknowledged: dict[int, Entry] = {}
     for entry in found.sent:

@@ -263,7 +263,7 @@ class SessionScript:
 
 
 def repeated() -> Repeated:
-    """A session whose messages are sent again."""
+    """A session with repeated messages."""
     start = {"connectorId": 1, "idTag": ID_TAG, "meterStart": 1000, "timestamp": rfc3339()}
     transaction = (yield "StartTransaction", start).get("transactionId")
     for meter in (1500, 1750):

@@ -118,7 +118,7 @@ class QueueHistory:
 
 
 def payload_of(message: SentMessage) -> dict[str, Any]:
-    """The payload of a valid message, whatever its form."""
+    """The payload of a valid message of any form."""
     document = msgspec.json.decode(message.data)
     if message.format is MessageFormat.FLAT:
         return {name: value for name, value in document.items() if name not in _FRAME_KEYS}

@@ -255,7 +255,7 @@ class RunData:
         return {point: set() for point in points} | self._members(indexes)
 
     def _members(self, indexes: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
-        """What stands in keys, each with its charge point, whatever kind of index they are."""
+        """The members of index keys of any kind, each with its charge point."""
         pipeline = self._state.pipeline(transaction=False)
         for _, index in indexes:
             pipeline.type(index)

@@ -1,4 +1,4 @@
-"""Which acknowledged events of a transaction the system misses (OCPP 2.0.1 and 2.1)."""
+"""Acknowledged events of a transaction that the system has lost (OCPP 2.0.1 and 2.1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ocpp_resilience.ledger.sequence import Sequence
 
 
 def missed_events(sequence: Sequence) -> Iterator[tuple[Entry, str]]:
-    """Each acknowledged event that is not among those kept, with what is wrong."""
+    """Each acknowledged event that is not stored, with the problem."""
     kept = sequence.kept
     if kept is None:
         return

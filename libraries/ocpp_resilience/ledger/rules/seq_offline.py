@@ -6,7 +6,7 @@ from ocpp_resilience.ledger.sequence import Sequence
 
 
 def offline_miscounted(sequence: Sequence) -> str:
-    """What is wrong with the number of events that came later; empty where nothing is."""
+    """The problem with the numbers of later events; empty without one."""
     kept = sequence.kept
     if kept is None or kept.offline is None:
         return ""
