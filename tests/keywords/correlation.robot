@@ -35,7 +35,7 @@ Answers That Are Mixed Up Are Seen
     ${commands}    Start Commands    2    timeout=60s
     Answer Commands    ${commands}    order=reversed
     Run Keyword And Expect Error
-    ...    GLOB:Expected an own answer for each of 2 commands: 0 with their own answer, 2 mixed*
+    ...    GLOB:Expected each command to get its own answer: 2 commands: 0 with their own answer, 2 mixed*
     ...    Commands Should Be Answered    ${commands}
 
 Equal Commands Are Told Apart By Their Answers

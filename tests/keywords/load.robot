@@ -82,7 +82,7 @@ What Is No Profile Or Schedule Is Refused
     Run Keyword And Expect Error    'day' is not a load profile (allowed: heartbeat, session, mix, churn, or *
     ...    Run Load    profile=day
     Run Keyword And Expect Error    'now' is no schedule; make one with `Load Schedule`.    Run Load    schedule=now
-    Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; `Load Profile` has it.
+    Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; it belongs to `Load Profile`.
     ...    Run Load    sessions=2
     Run Keyword And Expect Error    `Start Load` has no argument 'spike'; `Load Schedule` has it.
     ...    Run Load    spike=10
