@@ -48,6 +48,7 @@ class Program:
 
 PROGRAMS = {
     "queue": Program(["request_queue.py"], 150, "the request queue beside Redis itself"),
+    "versions": Program(["versions.py"], 60, "transactions of OCPP 2.0.1 beside those of 1.6"),
     "load": Program(["load_generator.py"], 120, "the load generator beside Locust and a raw loop"),
     "shards": Program(["shards.py"], 90, "the queue with and without shards"),
     "gateway": Program(["gateway.py"], 90, "the gateway beside a bare WebSocket echo"),

@@ -7,6 +7,11 @@ Documentation     Random faults under traffic, judged by the ledger: ``make chao
 ...               some charge points, and they take over their own connections. The same seed makes the same faults in the
 ...               same order; without one it is random. Seed and schedule are shown.
 ...
+...               ``make chaos REDIS=sentinel`` runs it on a primary with a replica and three sentinels; the primary is
+...               lost in every way, too. Server and test wait for the replica (WAIT), so that nothing that was
+...               acknowledged may be lost; what was not acknowledged in time counts apart, as undecided. ``REPLICAS:0``
+...               leaves the waiting out: the losses that an asynchronous replica allows are then shown as lost.
+...
 ...               Charge points reconnect by themselves, and repeat messages that were not answered. At the end nothing
 ...               may be lost, applied or answered twice, or out of order; refused messages may never have been applied; no
 ...               older connection may be left; and the system must be as healthy as before.
@@ -30,7 +35,8 @@ ${MESSAGES}          1000
 ${CHARGE POINTS}     50
 ${LONGEST FAULT}     1 s
 ${LONGEST PAUSE}     2 s
-${SMALLEST SHARE}    0.8
+${SMALLEST SHARE}    ${{0.5 if $REDIS == 'sentinel' else 0.8}}
+${REPLICAS}          ${{int($REDIS == 'sentinel')}}
 
 
 *** Tasks ***
@@ -59,10 +65,11 @@ Start The System With Traffic Behind A Fault Proxy
     ${http} =    Get Free Port
     ${ws} =    Get Free Port
     Start The System Behind A Fault Proxy
-    ...    HTTP_PORT=${http}    WS_PORT=${ws}    PING_INTERVAL=${PING INTERVAL}
+    ...    HTTP_PORT=${http}    WS_PORT=${ws}    PING_INTERVAL=${PING INTERVAL}    REDIS_WAIT_REPLICAS=${REPLICAS}
+    ${redis} =    Get Redis Url
+    Open The Way Of Messages To    ${redis}    wait replicas=${REPLICAS}
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
-    ${redis} =    Get Redis Url
     Set Load Target    ${gateway}    redis=${redis}
     Open State Store    ${redis}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
@@ -169,7 +176,11 @@ The Ledgers Should Be Clean
     Should Be Equal As Integers    ${commands.mixed_up}    0    msg=${commands.summary}    values=False
     Should Be Equal As Integers    ${commands.unclear}    0    msg=${commands.summary}    values=False
     ${silence} =    Evaluate    $load.failures.get('unanswered: timeout', 0)
-    Should Be Equal As Integers    ${silence}    0    msg=CALLs were neither answered nor refused.
+    Log To Console    ${silence} CALLs were neither answered nor refused.
+    # While no replica has a commit, a server that waits for one must not tell its effects: those CALLs are undecided.
+    IF    int($REPLICAS) == 0
+        Should Be Equal As Integers    ${silence}    0    msg=CALLs were neither answered nor refused.
+    END
     Should Be True    $ledger.acknowledged >= int($FAULTS) * int($MESSAGES) * float($SMALLEST_SHARE)
     ...    msg=Too few messages to show anything: ${ledger.summary}.
 

@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace) -> Iterator[Figure]:
         redis.start(20)
         made = proxy.start().create("bench", f"{HOST}:{redis.port}")
         with haproxy(redis.port) as other:
-            ports = {"direct": redis.port, "proxy": int(made["listen"].rpartition(":")[2])}
+            ports = {"direct": redis.port, "proxy": int(made[0].rpartition(":")[2])}
             pids = {"proxy": proxy.process.pid}
             if other is not None:
                 ports["haproxy"], pids["haproxy"] = other

@@ -28,6 +28,7 @@ import redis
 from figures import Figure, Part, progress
 
 from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import open_client
 from ocpp_resilience.redis.services.base import AppendOnly
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
 from ocpp_resilience.system.server import OcppServer
@@ -76,7 +77,7 @@ def running(append_only: AppendOnly) -> Iterator[tuple[str, OcppServer]]:
 
 
 def _all(url: str, server: OcppServer, mode: str, rounds: int) -> Iterator[Figure]:
-    client = redis.Redis.from_url(url, socket_timeout=30)
+    client = open_client(url, socket_timeout=30)
     process = psutil.Process(server.process.pid)
     progress(f"{mode}: draining a backlog, one message after the other, 50 at once")
     always = mode == ALWAYS

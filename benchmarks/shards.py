@@ -26,6 +26,7 @@ import redis
 from figures import Figure, Part, progress
 
 from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import open_client
 from ocpp_resilience.redis.services.base import AppendOnly
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
 from ocpp_resilience.system.server import OcppServer
@@ -71,7 +72,7 @@ class Way:
         for server in self._servers:
             server.configure(self._service.url(), settings)
             server.start()
-        self.client = redis.Redis.from_url(self._service.url(), socket_timeout=30)
+        self.client = open_client(self._service.url(), socket_timeout=30)
         if self.shards > 1:
             share = self.shards // len(self._servers)
             wait_until(

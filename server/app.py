@@ -233,7 +233,9 @@ class App:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(http.serve(sockets=[listener]), name="http")
                 running = [tasks.create_task(part.run(), name=name) for name, part in self._parts.items()]
-                running.append(tasks.create_task(self.link.watch(self._stop), name="primary"))
+                running.append(
+                    tasks.create_task(self.link.watch(f"{self._keys.requests}:absent", self._stop), name="primary")
+                )
                 logger.info(
                     "ready",
                     role=self._settings.role,

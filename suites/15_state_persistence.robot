@@ -64,11 +64,33 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     ${boot} =    Queue Message    BootNotification
     Message Should Be Answered    ${boot}
     ${record} =    Get Charge Point Record    ${boot.charge_point}
-    Should Be Equal    ${record}[vendor] ${record}[model]    Acceptance Test
+    ${kept} =    Evaluate    "{} {}".format($record.get('vendor'), $record.get('model'))
+    Should Be Equal    ${kept}    Acceptance Test    values=False
+    ...    msg=The charge point is kept with vendor and model ${kept}, expected Acceptance Test.
     ${transaction} =    Start Queued Transaction    ${boot.charge_point}    meter=${100}
     The Transaction Should Be    ${transaction}    active    meter_start=${100}
     Stop Queued Transaction    ${transaction}    meter=${900}
     The Transaction Should Be    ${transaction}    completed    meter_stop=${900}
+
+A Connector Keeps Its Transaction While Its Status Changes
+    [Documentation]    One charge point, one transaction, one status after it: whatever else is wrong, this is seen.
+    [Tags]    R13.8
+    [Setup]    The System Is Well And Its State Can Be Read
+    ${boot} =    Queue Message    BootNotification
+    Message Should Be Answered    ${boot}
+    ${transaction} =    Start Queued Transaction    ${boot.charge_point}
+    ${status} =    Queue Message    StatusNotification    charge_point=${boot.charge_point}
+    Message Should Be Answered    ${status}
+    The First Connector Should Have The Transaction    ${transaction}
+
+Things That Do Not Exist Are Not Found
+    [Documentation]    A charge point, a connector and a transaction that nobody has heard of are a 404 each.
+    [Tags]    R15.1
+    [Setup]    The System Should Be Idle And Well
+    @{found} =    Find Unknown Resources
+    ${count} =    Get Length    ${found}
+    ${some} =    Get Examples    ${found}
+    Requirement Should Be Met    R15.1    unknown_found    ${count}    message=${some}.
 
 A Charge Point Cannot Change The Transactions Of Another
     [Documentation]    Stops and meter values for a transaction that runs at another charge point, a finished one, and
@@ -173,7 +195,7 @@ Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done
     Everything Should Be Whole
 
 A Corrupt Record Is Reported And Not Half Read
-    [Documentation]    The record of a charge point was cut.
+    [Documentation]    The record of a charge point was cut, or is of another type; a list says so, too.
     [Tags]    R15.7
     ${point} =    New Charge Point Id
     Save A Full Charge Point    ${point}
@@ -181,6 +203,9 @@ A Corrupt Record Is Reported And Not Half Read
     ${error} =    State Error Should Be Raised    corrupt    Get Charge Point    ${point}
     Should Be Equal    ${error.key}    ${key}
     State Error Should Be Raised    corrupt    Update Charge Point    ${point}    vendor=W
+    State Error Should Be Raised    corrupt    List Charge Points
+    Replace Key By Another Type    charge_point    charge_point_id=${point}
+    State Error Should Be Raised    corrupt    List Charge Points
     Delete Charge Point    ${point}
 
 Only Documented Keys Exist, Each With Its Type And Lifetime

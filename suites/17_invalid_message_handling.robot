@@ -62,6 +62,19 @@ Messages Are Answered Up To The Size Limit And Refused Above It
     Connect Charge Point
     Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
     Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}
+    Dead Letters Should Keep The Beginning Of Messages
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+Messages That Come In One Packet Are Each Answered Or Refused
+    [Documentation]    More at once than a gateway takes in one turn, and some more than the reference server takes in a
+    ...    second. A charge point that does so breaks a rule of OCPP-J; it has to be told, and not left waiting.
+    [Tags]    R17.10
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Connect Charge Point
+    Boot
+    Each Of Them Should Be Answered When Sent Together    40
+    Each Of Them Should Be Answered When Sent Together    600
+    Send Heartbeat
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
@@ -92,7 +105,7 @@ Unanswerable Frames Are Ignored Or Close The Connection
     R17.10    websocket
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-What OCPP 2.1 Adds Is Answered As The Version Says
+SEND And CALLRESULTERROR Are Answered As The Version Says
     [Documentation]    SEND and CALLRESULTERROR, on the queue and over WebSockets: in OCPP 2.1 a SEND is never answered,
     ...    and a CALLRESULT that cannot be read gets a CALLRESULTERROR; earlier versions know neither.
     [Tags]    R17.11    R17.6    R17.7

@@ -110,6 +110,47 @@ class AnswerKeywords(LineComponent):
         logger.info(f"Gave {len(given)} answers to {len(received)} commands ({way.value}, {order.value}).")
         return given
 
+    @keyword(tags=("commands", "answer", "charge_point"))
+    def answer_received_commands(self, received: list[Received], *, alias: str = "commands") -> list[ScriptedAnswer]:
+        """Has charge points answer commands that they received earlier, whoever still waits for these answers.
+
+        Args:
+            received: what `Wait For Received Commands` returned.
+            alias: which commands.
+
+        Returns:
+            The answers, as `Answer Commands`.
+
+        Raises:
+            ServiceError: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        ${received}    Wait For Received Commands    ${commands}
+        Command Should Time Out    ${commands}
+        Answer Received Commands    ${received}
+        ```
+        """
+        return self._lines.get(alias).stand_in.answer(received)
+
+    @keyword(tags=("commands", "getter"))
+    def count_commands_with_another_answer(self, commands: Commands, answers: list[ScriptedAnswer]) -> int:
+        """Returns how many callers got an answer that their charge point gave to another command.
+
+        Args:
+            commands: commands that are done, one to each charge point.
+            answers: what `Answer Commands` gave to them.
+
+        Example:
+        ```robotframework
+        ${given}    Answer Commands    ${commands}
+        Wait For Commands    ${commands}
+        ${mixed up}    Count Commands With Another Answer    ${commands}    ${given}
+        ```
+        """
+        own = {each.charge_point: each.payload for each in answers}
+        return sum(each.answered and each.data != own.get(each.charge_point) for each in several(commands))
+
     @keyword(tags=("commands", "check"))
     def command_should_have_answer(
         self, command: Command | Commands, answer: ScriptedAnswer | list[ScriptedAnswer]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,8 @@ from ocpp_resilience.http_client import pick
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words, seconds
+
+SLACK_SECONDS = 5.0
 
 
 class Sending(LineComponent):
@@ -125,12 +129,16 @@ class Sending(LineComponent):
     ) -> Commands:
         """Sends commands at the same time, each by a caller of its own, and does not wait.
 
+        Where the target takes only so many commands to one charge point at once (`commands.at_once` in its profile),
+        the others follow as soon as one has ended.
+
         Args:
             count: how many.
             action: the OCPP action. A command of OCPP 1.6 with another name in the version is sent under that name:
                 GetConfiguration as GetVariables.
             charge_points: the recipients, in turns; all that were announced if not given.
-            timeout: how long the system is to wait for each answer; its own default if not given.
+            timeout: how long the system is to wait for each answer; its own default if not given, or where the caller
+                cannot choose (`commands.timeout` in the profile).
             mark: the text that tells answers apart (the `key` of GetConfiguration, the name of the variable of
                 GetVariables); without it, each command gets one of its own, with it, all of them are equal.
             alias: which commands.
@@ -425,8 +433,12 @@ class Sending(LineComponent):
         return batch
 
     def _patience(self, batch: Commands, alias: str) -> float:
-        default = self._lines.get(alias).target.commands.default_timeout
-        return max((each.timeout or default for each in batch), default=default) + MARGIN_SECONDS
+        commands = self._lines.get(alias).target.commands
+        longest = max((commands.waits(each.timeout) for each in batch), default=commands.waits(None))
+        busiest = max(Counter(each.charge_point for each in batch).values(), default=1)
+        turns = 1 if commands.at_once is None else math.ceil(busiest / commands.at_once)
+        # The client gives up first, and says of each command what became of it.
+        return longest * turns + MARGIN_SECONDS + SLACK_SECONDS
 
 
 def _with_status(status: int, batch: Commands) -> Commands:

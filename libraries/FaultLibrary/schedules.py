@@ -194,7 +194,11 @@ class Schedules(FaultKeywords):
             chosen_from = [kind for kind in chosen_from if not kind.place.needs_redis_of_the_test]
         if not self._state.has_files(alias):
             chosen_from = [kind for kind in chosen_from if kind.place is not Place.REDIS_FILES]
+        if not self._state.has_replica(redis):
+            chosen_from = [kind for kind in chosen_from if kind.place is not Place.REPLICATION]
         path = self._state.paths.get(alias)
+        if path.tls is None:
+            chosen_from = [kind for kind in chosen_from if kind.place is not Place.TLS]
         if not isinstance(path.address, RedisAddress):
             chosen_from = [kind for kind in chosen_from if kind.place is Place.NETWORK]
         if not path.api.is_own:

@@ -79,6 +79,7 @@ class OcppServerLibrary(_Keywords):
 def _close(server: OcppServer) -> None:
     """Close a server; its faults and its sampling end with it."""
     RECORDER.unwatch(server)
+    RECORDER.tell_end(server.alias, None)
     try:
         server.close()
     finally:

@@ -175,7 +175,11 @@ class StoredState(Component):
 
     @keyword(tags=("server", "state", "getter"))
     def compare_state_with_the_model(
-        self, *histories: History, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
+        self,
+        *histories: History,
+        timeout: timedelta = timedelta(seconds=1),
+        redis_url: str | None = None,
+        alias: str = "server",
     ) -> StateComparison:
         """Returns in which answers, fields, index entries and scores the system differs from a model of the protocol.
 
@@ -188,6 +192,7 @@ class StoredState(Component):
             histories: results of `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
                 ChargePointLibrary.
             timeout: how long the state may take to be as computed.
+            redis_url: where it is read from Redis, if not where the server has it from: its user may be allowed less.
             alias: which server.
 
         Returns:
@@ -207,6 +212,7 @@ class StoredState(Component):
         ```
         """
         server = self._servers.get(alias)
+        url = redis_url or server.redis_url
         whole = StateComparison()
         for history in histories:
             whole.answers += history.settle()
@@ -214,7 +220,7 @@ class StoredState(Component):
 
             def look(history: History = history) -> StateComparison | None:
                 nonlocal seen
-                seen = compare(history.model, server.target, redis_url=server.redis_url, get=server.get)
+                seen = compare(history.model, server.target, redis_url=url, get=server.get)
                 return None if seen.differences else seen
 
             with contextlib.suppress(WaitTimeout):

@@ -371,6 +371,17 @@ def test_a_heartbeat_that_a_gateway_may_have_answered_may_have_been_seen() -> No
         assert (told.differences(observed) == []) is right
 
 
+def test_a_charge_point_of_which_a_gateway_answered_all_may_be_kept_or_not() -> None:
+    told = Told()
+    assert told.say("Heartbeat", {}, {"currentTime": TIME}, maybe_elsewhere=True) == []
+    kept = {"charge_point": ("id", "last_seen")}
+    assert told.differences(Observed(fields=kept)) == []
+    assert told.differences(Observed(fields=kept, point={"id": "CP", "last_seen": TIME})) == []
+    assert told.differences(Observed(fields=kept, point={"id": "CP", "last_seen": rfc3339(NOW + 90)})) != []
+    told.say("BootNotification", BOOT, {"currentTime": TIME, "interval": 300, "status": "Accepted"})
+    assert told.differences(Observed(fields=kept)) != []
+
+
 @given(st.lists(st.sampled_from(["start", "stop", "read", "status"]), max_size=8), st.integers(0, 255))
 def test_the_real_state_is_always_among_the_allowed_ones(steps: list[str], unknown: int) -> None:
     """A world in which some of the unknown messages were applied is one of those that the model allows."""

@@ -134,7 +134,7 @@ def test_a_fault_that_is_not_found_is_named(status: str, message: str) -> None:
 def test_the_profile_of_a_running_server_is_that_of_the_started_one_but_for_how_it_is_run() -> None:
     reference, running = (yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) for name in ("reference", "running"))
     lacking = {"several_processors", "sharded_queue", "log_records"}
-    asked_at_start = {"api_token", "basic_authentication", "tls", "client_certificates", "failover"}
+    asked_at_start = {"api_token", "basic_authentication", "tls", "client_certificates", "failover", "secure_redis"}
     assert set(reference["capabilities"]) - set(running["capabilities"]) == lacking | asked_at_start
     for name in ("name", "about", "start", "ready", "running", "capabilities", "security"):
         reference.pop(name, None)

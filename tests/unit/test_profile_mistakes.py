@@ -57,6 +57,31 @@ MISTAKES = {
     "unknown placeholder": ("{redis_url}", "{redis}", "field 'start.command[2]' has the unknown placeholder '{redis}'"),
     "wrong placeholder": ("out:{charge_point_id}", "out:{id}", "field 'redis.keys.responses' is 'out:{id}' (allowed: "),
     "open placeholder": ("out:{charge_point_id}", "out:{charge_point_id", "field 'redis.keys.responses' is 'out:{char"),
+    "result without id": (
+        "redis:\n",
+        "commands:\n  accepted: {path: /results, id: id, statuses: {done: 200}}\nredis:\n",
+        "field 'commands.accepted.path' is '/results' (allowed: a path that starts with '/', with {command_id} in it)",
+    ),
+    "nothing is answered": (
+        "redis:\n",
+        "commands:\n  accepted: {path: '/results/{command_id}', id: id, statuses: {late: 408}}\nredis:\n",
+        "field 'commands.accepted.statuses' has no state that stands for 200",
+    ),
+    "pending and over": (
+        "redis:\n",
+        "commands:\n  accepted: {path: '/r/{command_id}', id: id, statuses: {pending: 200}}\nredis:\n",
+        "field 'commands.accepted.pending' has 'pending', as statuses has",
+    ),
+    "none at once": (
+        "redis:\n",
+        "commands: {at_once: 0}\nredis:\n",
+        "field 'commands.at_once' is 0 (allowed:",
+    ),
+    "resource of nothing": (
+        "  health: /up\n",
+        "  health: /up\n  resources: [/sessions]\n",
+        "field 'http.resources[0]' is '/sessions' (allowed: a path with one of {charge_point_id}",
+    ),
     "no path": ("health: /up", "health: up", "field 'http.health' is 'up' (allowed: a path that starts with '/')"),
     "unknown record field": ("vendor: maker", "vndor: maker", "field 'state.charge_point.fields.vndor' is no field of"),
     "negative time": ("answer: 5", "answer: -5", "field 'timeouts.answer' is -5 (allowed: a number above 0)"),

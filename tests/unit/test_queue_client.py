@@ -306,11 +306,49 @@ def test_looking_for_many_answers_is_cheap(client: QueueClient, server: redis.Re
     points = [client.ids.charge_point() for _ in range(50)]
     sent = client.send([message(client, point=points[number % 50]) for number in range(5_000)])
     answer(server, *sent[:4_000])
+    server.delete(client.keys.requests)
     before = server.info("stats")["total_net_output_bytes"]
     with pytest.raises(WaitTimeout, match="4000 answered, 1000 lost"):
         waits.wait_for_all(client, sent, timeout=0.5, settle=0)
     # The 4,000 answers once, at about 80 bytes, and nothing but lengths after that.
     assert server.info("stats")["total_net_output_bytes"] - before < 4_000 * 100 + 100_000
+
+
+def test_messages_that_wait_on_the_queue_are_not_lost(client: QueueClient, server: redis.Redis) -> None:
+    sent = client.send([message(client) for _ in range(3)])
+    server.rpop(client.keys.requests)
+    drain = waits.watch_answers(client, sent, timeout=0.1, settle=0)
+    assert (len(drain.report.lost), len(drain.report.waiting)) == (1, 2)
+    assert not drain.report.complete
+    assert drain.report.answered_percent == 0
+    with pytest.raises(WaitTimeout, match=r"0 answered, 1 lost, .* 2 still on the queue"):
+        waits.wait_for_all(client, sent, timeout=0.1, settle=0)
+
+
+def test_a_wait_ends_with_the_system(client: QueueClient) -> None:
+    sent = client.send([message(client)])
+    began = time.monotonic()
+    client.ended = lambda seen: f"Server 'server' exited with status 2. {seen}"
+    with pytest.raises(
+        ExpectationFailed, match=r"Server 'server' exited with status 2\. Not every message was answered"
+    ):
+        waits.wait_for_all(client, sent, timeout=30, settle=0)
+    assert waits.watch_answers(client, sent, timeout=30, settle=0).report.answered == []
+    assert time.monotonic() - began < 5
+
+
+def test_what_a_system_did_before_it_ended_counts(client: QueueClient, server: redis.Redis) -> None:
+    sent = client.send([message(client)])
+    answer(server, *sent)
+    client.ended = lambda seen: f"It ended. {seen}"
+    assert waits.wait_for_all(client, sent, timeout=30, settle=0).report.complete
+
+
+def test_discarded_messages_are_those_of_this_run(client: QueueClient, server: redis.Redis) -> None:
+    server.lpush(client.keys.requests, "somebody else's")
+    client.send([message(client), message(client)])
+    assert client.discard_queued() == 2
+    assert server.lrange(client.keys.requests, 0, -1) == ["somebody else's"]
 
 
 def too_late(client: QueueClient, monkeypatch: pytest.MonkeyPatch, look: int, late: Callable[[], None]) -> None:

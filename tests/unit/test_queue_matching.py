@@ -294,6 +294,28 @@ def test_messages_without_an_id_share_unclaimed_answers(history: History) -> Non
     assert found(history.report()) == {"unexpected"}
 
 
+def test_an_unreadable_message_is_refused_under_any_id(history: History) -> None:
+    history.sent(None, valid=False, code="FormationViolation")
+    history.answered("-1", code="FormationViolation")
+    assert found(history.report()) == set()
+
+
+def test_an_unreadable_message_does_not_claim_the_result_of_somebody_else(history: History) -> None:
+    unreadable = history.sent(None, valid=False, code="FormationViolation")
+    history.answered("somebody-else-7")
+    report = history.report()
+    assert report.lost == [unreadable]
+    assert report.accepted == []
+    assert [each.message_id for each in report.unexpected] == ["somebody-else-7"]
+
+
+def test_a_result_whose_id_stands_in_an_invalid_message_accepts_it(history: History) -> None:
+    accepted = history.sent(None, valid=False, code="FormationViolation")
+    accepted.data = b'{"payload":[2,4711,"Heartbeat",{}]}'
+    history.answered("4711")
+    assert [each.message for each in history.report().accepted] == [accepted]
+
+
 def test_a_message_without_an_id_is_lost(history: History) -> None:
     history.sent(None)
     lost = history.sent(None)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError, UsageError
 from ocpp_resilience.http_client import Reply
+from ocpp_resilience.ocpp.model import VariableName
 from ocpp_resilience.ports import free_port
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import RedisClient, connect
 from ocpp_resilience.redis.services import EmbeddedRedis
-from ocpp_resilience.state.reading import read, read_from_redis, read_over_http
+from ocpp_resilience.state.reading import device_models, read, read_from_redis, read_over_http
 from OcppServerLibrary import OcppServerLibrary
 from RedisQueueLibrary import RedisQueueLibrary
 
@@ -188,3 +189,88 @@ def test_keywords_read_the_state_of_the_second_server_from_redis_and_over_http(
         assert server.get_transactions_with_other_status("active", [number]) == [number]
         with pytest.raises(ExpectationFailed, match=r"^Server 'server' has no record of transaction 99\.$"):
             server.get_transaction_record(99)
+
+
+# ------------------------------------------------------------------ OCPP 2.0.1 and 2.1
+
+
+def of_2_x(folder: Path, keys: dict[str, str], **state: Any) -> Target:
+    """The second server's profile with keys, and parts of the state, of OCPP 2.x."""
+    profile = yaml.safe_load(PROFILE.read_text().replace("{profile_directory}", str(PROFILE.parent)))
+    profile["redis"]["keys"] |= keys
+    profile["state"] |= state
+    (folder / "2x.yaml").write_text(yaml.safe_dump(profile))
+    return Target.load(folder / "2x.yaml")
+
+
+def test_an_id_that_a_charge_point_chose_may_need_both_in_its_key(tmp_path: Path, client: RedisClient) -> None:
+    target = of_2_x(tmp_path, {"own_transaction": "session/{charge_point_id}/{transaction_id}"})
+    client.set("session/CP-1/7", json.dumps(SESSION))
+    ids = [{"charge_point_id": "CP-1", "transaction_id": each} for each in ("7", 7)]
+    assert read_from_redis(client, target, "transaction", ids) == [TRANSACTION, None]
+
+
+def test_a_path_of_transactions_may_name_the_charge_point(tmp_path: Path) -> None:
+    path = "/stations/{charge_point_id}/sessions/{transaction_id}"
+    target = over_http(tmp_path, path=path)
+    asked: list[str] = []
+
+    def get(where: str) -> Reply:
+        asked.append(where)
+        return reply(200, {"found": SESSION})
+
+    ids = {"charge_point_id": "CP 1", "transaction_id": "a/b"}
+    assert read(target, "transaction", [ids], redis_url="redis://127.0.0.1:1/0", get=get) == [TRANSACTION]
+    assert asked == ["/stations/CP%201/sessions/a%2Fb"]
+
+
+def test_a_device_model_is_read_as_its_profile_says(
+    tmp_path: Path, service: EmbeddedRedis, client: RedisClient
+) -> None:
+    field = "{attribute} of {component}({component_instance})/{variable}({variable_instance}) at {evse}-{connector}"
+    variables = {"field": field, "value": "is", "mutability": "may"}
+    target = of_2_x(tmp_path, {"variables": "model/{charge_point_id}"}, variables=variables)
+    client.hset("model/CP-1", "Actual of EVSE(a)/Power%2Fx() at 1-", '{"is": "7", "may": "ReadOnly"}')
+    found = device_models(target, ["CP-1", "CP-2"], redis_url=service.url())
+    name = VariableName("EVSE", "a", "1", "", "Power/x", "", "Actual")
+    assert found == [{name: {"value": "7", "mutability": "ReadOnly"}}, {}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"EVSE": "{}"}, "^Field 'EVSE' of model/CP-1 is not as state.variables.field says"),
+        ({"a/b/c/d/e/f/g": "7"}, "^Key model/CP-1, field 'a/b/c/d/e/f/g', holds no JSON object: 7"),
+    ],
+)
+def test_what_is_no_attribute_is_named(
+    tmp_path: Path, service: EmbeddedRedis, client: RedisClient, fields: dict[str, str], message: str
+) -> None:
+    target = of_2_x(tmp_path, {"variables": "model/{charge_point_id}"}, variables={})
+    client.hset("model/CP-1", mapping=fields)
+    with pytest.raises(ExpectationFailed, match=message):
+        device_models(target, ["CP-1"], redis_url=service.url())
+
+
+def test_a_profile_without_device_models_lacks_them(target: Target) -> None:
+    with pytest.raises(LacksCapability, match=r"does not say where a device model is read \(state.variables in "):
+        device_models(target, ["CP-1"], redis_url="redis://127.0.0.1:1/0")
+
+
+@pytest.mark.parametrize(
+    ("keys", "state", "message"),
+    [
+        ({}, {"variables": {}}, r"'state.variables' has no place in Redis \(allowed: a key redis.keys.variables\)"),
+        (
+            {"variables": "model/{charge_point_id}"},
+            {"variables": {"field": "{component}"}},
+            r"'state.variables.field' is '\{component\}' \(allowed: a name with \{component\}, ",
+        ),
+        ({"own_transaction": "session/{transaction_id}"}, {}, "'redis.keys.own_transaction'"),
+    ],
+)
+def test_a_mistake_in_the_state_of_2_x_is_named(
+    tmp_path: Path, keys: dict[str, str], state: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        of_2_x(tmp_path, keys, **state)

@@ -27,16 +27,18 @@ class Place(enum.Enum):
     """Places where a fault acts. The value is the heading of its table in the guide."""
 
     NETWORK = "On the network"
+    TLS = "On the certificate of a proxy with TLS"
     COMMAND = "On one command"
     REDIS = "On Redis itself"
     REDIS_FILES = "On the files of Redis"
     REDIS_PROCESS = "On the Redis process"
+    REPLICATION = "On a Redis with a replica"
     SERVER_PROCESS = "On the server process"
 
     @property
     def needs_redis_of_the_test(self) -> bool:
         """Whether it changes a Redis, which is never done to an external one."""
-        return self in {Place.REDIS, Place.REDIS_FILES, Place.REDIS_PROCESS}
+        return self in {Place.REDIS, Place.REDIS_FILES, Place.REDIS_PROCESS, Place.REPLICATION}
 
 
 class Direction(enum.Enum):

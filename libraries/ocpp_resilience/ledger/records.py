@@ -10,6 +10,8 @@ import msgspec
 
 from ocpp_resilience.errors import UsageError
 
+EVENT_ACTION = "TransactionEvent"
+"""The action whose messages are events of a transaction (OCPP 2.0.1 and 2.1)."""
 FORMAT = 1
 """Version of the file format, in the `begin` record."""
 
@@ -139,7 +141,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def event_of(action: str | None, payload: object) -> Event | None:
     """The place of a TransactionEvent in its transaction; `None` of any other message, or one that does not say."""
-    if action != "TransactionEvent" or not isinstance(payload, dict):
+    if action != EVENT_ACTION or not isinstance(payload, dict):
         return None
     info = payload.get("transactionInfo")
     tx, number = info.get("transactionId") if isinstance(info, dict) else None, payload.get("seqNo")

@@ -135,7 +135,7 @@ class SessionScript:
         return made
 
     def _event(self, charging: _Charging, kind: str, trigger: str, **fields: Any) -> Step:
-        return tuple(charging.transaction.event(kind, trigger, self._now(), **fields))
+        return charging.transaction.event(kind, trigger, self._now(), **fields)
 
     def _starts(self, evse: int) -> list[Step]:
         chance = self._chance
@@ -342,11 +342,11 @@ class SessionScript:
 def repeated() -> Repeated:
     """A session with repeated messages."""
     transaction = Transaction(connector=1, id_tag=ID_TOKEN)
-    start: Step = tuple(transaction.start(1000, rfc3339()))
+    start: Step = transaction.start(1000, rfc3339())
     answer = yield start
     for meter in (1500, 1750):
-        yield tuple(transaction.meter_values(meter, rfc3339()))
-    yield tuple(transaction.stop(2000, rfc3339()))
+        yield transaction.meter_values(meter, rfc3339())
+    yield transaction.stop(2000, rfc3339())
     return start, answer
 
 
@@ -359,13 +359,13 @@ def attempts(owners: Sequence[str]) -> Attempts:
         [each.stop(2000, rfc3339()) for each in over],
         [each.start(1000, rfc3339()) for each in running],
     ):
-        yield [(owner, tuple(step)) for owner, step in zip(owners, steps, strict=True)]
+        yield [(owner, step) for owner, step in zip(owners, steps, strict=True)]
     made: list[tuple[str, Step]] = []
     for place, owner in enumerate(owners):
         neighbour = (place + 1) % len(owners)
         for other in (running[neighbour], over[neighbour], over[place], Transaction(connector=2, id_tag=ID_TOKEN)):
             attempt = Transaction(connector=2, id_tag=ID_TOKEN, id=other.id)
             attempt.seq_no = 3
-            made.append((owner, tuple(attempt.meter_values(987_654, rfc3339()))))
-            made.append((owner, tuple(attempt.stop(987_654, rfc3339()))))
+            made.append((owner, attempt.meter_values(987_654, rfc3339())))
+            made.append((owner, attempt.stop(987_654, rfc3339())))
     return made

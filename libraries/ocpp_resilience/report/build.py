@@ -404,7 +404,8 @@ def _requirement(
     for several in values.values():
         for maker, each in several:
             by_test.setdefault(maker, []).append(each)
-    result, reason = verdict.of_requirement(requirement.id, thresholds, own, by_test, complete=complete)
+    blamed = {test.id for test in own if any(map(verdict.counts_crashes, measured.get(test.id, [])))}
+    result, reason = verdict.of_requirement(requirement.id, thresholds, own, by_test, complete=complete, blamed=blamed)
     if result is Verdict.NOT_APPLICABLE:
         thresholds = [_not_applicable(each) for each in thresholds]
     return RequirementResult(

@@ -28,6 +28,7 @@ from ocpp_resilience.report.model import (
     ThresholdResult,
     Verdict,
 )
+from ocpp_resilience.report.verdict import severity
 
 SYMBOLS = {
     Verdict.MET: "\N{CHECK MARK}",
@@ -152,12 +153,19 @@ def _anchors(report: Report) -> dict[str, str]:
 
 
 def _by_reason(report: Report, verdict: str) -> list[tuple[str, list[RequirementResult]]]:
-    """The requirements of a verdict, those with the same reason together; the ones that no test is about come last."""
+    """The requirements of a verdict, those with the same reason together, those with the worst measurement first.
+
+    Those that no test is about come last.
+    """
     found: dict[str, list[RequirementResult]] = {}
     for each in report.requirements:
         if each.verdict == verdict and each.group:
             found.setdefault(each.reason, []).append(each)
-    return sorted(found.items(), key=lambda each: each[0] == NO_TEST)
+
+    def worst_first(entry: tuple[str, list[RequirementResult]]) -> tuple[bool, float]:
+        return entry[0] == NO_TEST, -max(map(severity, entry[1]))
+
+    return sorted(found.items(), key=worst_first)
 
 
 @cache

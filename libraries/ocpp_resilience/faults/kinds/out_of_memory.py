@@ -21,4 +21,4 @@ class OutOfMemory(RedisSettingsFault):
         return {"maxmemory-policy": "noeviction", "maxmemory": 1}
 
     def prove(self) -> Proof:
-        return self.on.redis().refuses_writes("OOM")
+        return self.redis.refuses_writes("OOM")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ocpp_resilience.ledger.entry import Entry
-from ocpp_resilience.ledger.sequence import Sequence
+from ocpp_resilience.ledger.event_sequence import EventSequence
 
 
-def missed_events(sequence: Sequence) -> Iterator[tuple[Entry, str]]:
-    """Each acknowledged event that is not stored, with the problem."""
+def missed_events(sequence: EventSequence) -> Iterator[tuple[Entry, str]]:
+    """Each acknowledged event that is not among those kept, with what is wrong."""
     kept = sequence.kept
     if kept is None:
         return

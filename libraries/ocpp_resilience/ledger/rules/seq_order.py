@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ocpp_resilience.ledger.entry import Entry
-from ocpp_resilience.ledger.sequence import Sequence
+from ocpp_resilience.ledger.event_sequence import EventSequence
 
 
-def out_of_order(sequence: Sequence) -> Iterator[tuple[Entry, Entry]]:
+def out_of_order(sequence: EventSequence) -> Iterator[tuple[Entry, Entry]]:
     """Each unmarked event that was sent for the first time behind a higher number, with the highest before it."""
     highest: Entry | None = None
     seen: set[int] = set()

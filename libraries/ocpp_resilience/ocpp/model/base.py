@@ -195,7 +195,12 @@ class Model(ABC, Generic[W]):
             applied = [world.copy() for world in worlds]
             kept = [*worlds, *(world for world in applied if self._apply(world, exchange))]
         else:
+            # A charge point of which nothing else is known is kept if its message was handed on, and else not.
+            handed_on = [world.copy() for world in worlds if exchange.maybe_elsewhere and not world.point]
             kept = [world for world in worlds if self._apply(world, exchange)]
+            for world in handed_on:
+                self._seen(world, exchange, certain=True)
+            kept += handed_on
             if not kept:
                 problems.append(self.contradiction(worlds[0], exchange))
                 self.leave_out(exchange.charge_point, problems[-1])

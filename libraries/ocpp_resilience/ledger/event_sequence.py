@@ -12,7 +12,7 @@ START, END = "Started", "Ended"
 
 
 @dataclass(slots=True)
-class Sequence:
+class EventSequence:
     """The events of one transaction.
 
     Attributes:
@@ -33,9 +33,9 @@ class Sequence:
     begin: int | None = None
 
 
-def sequence_of(sent: Iterable[Entry], kept: KeptEvents | None) -> Sequence:
-    """The certain, possible and refused events of one transaction."""
-    found = Sequence(list(sent), kept)
+def sequence_of(sent: Iterable[Entry], kept: KeptEvents | None) -> EventSequence:
+    """What is certain, possible and refused of the events of one transaction."""
+    found = EventSequence(list(sent), kept)
     acknowledged: dict[int, Entry] = {}
     for entry in found.sent:
         if entry.event is None:
