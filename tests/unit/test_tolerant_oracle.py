@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, _judge, generated_frames
+from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, judge
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ocpp.frames import Direction, read_frame
 from ocpp_resilience.profile import Target
@@ -143,11 +143,11 @@ def test_a_frame_that_is_left_open_may_be_accepted_once() -> None:
     accepted = [read_frame('[3,"m",{}]', direction=Direction.RECEIVED, number=1, at=0, time=0)]
     for left_open in (True, False):
         made = FrameCase(**{**{name: getattr(case, name) for name in case.__slots__}, "open": left_open})
-        reaction = _judge(made, accepted, None, answered_behind=True)
+        reaction = judge(made, accepted, None, answered_behind=True)
         assert not reaction.right
         assert len(FrameReport(reactions=[reaction], strict=True).wrong) == 1
         assert len(FrameReport(reactions=[reaction], strict=False).wrong) == (0 if left_open else 1)
-        twice = _judge(made, accepted * 2, None, answered_behind=True)
+        twice = judge(made, accepted * 2, None, answered_behind=True)
         assert len(FrameReport(reactions=[twice], strict=False).wrong) == 1
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from hdrh.histogram import HdrHistogram
 
 from ocpp_resilience.load.scripts import Session
 from ocpp_resilience.text import counted
+
+with warnings.catch_warnings():
+    # Its packed structures do not name their layout, which Python 3.14 deprecates; ours here is the default.
+    warnings.filterwarnings("ignore", message="Due to '_pack_'", category=DeprecationWarning)
+    from hdrh.histogram import HdrHistogram
 
 LONGEST = 3_600_000_000
 """The longest time that a histogram holds, in microseconds: an hour."""
