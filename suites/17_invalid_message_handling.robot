@@ -58,7 +58,7 @@ Messages Are Answered Up To The Size Limit And Refused Above It
     [Documentation]    256 KiB on the queue; at the gateway in one frame of the WebSocket and in fragments.
     [Tags]    R17.5    R17.7
     [Setup]    The System Is Well And Charge Points Can Connect
-    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Target Supports    dead letters
     Connect Charge Point
     Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
     Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}
@@ -89,7 +89,7 @@ Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     R17.10    payload
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-Frames That Nobody Can Answer Are Ignored Or Cost The Connection
+Unanswerable Frames Are Ignored Or Close The Connection
     [Documentation]    After a connection that was closed as RFC 6455 requires, the charge point reconnects.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect

@@ -371,7 +371,7 @@ class Sending(LineComponent):
     def try_requests_without_token(
         self, charge_point: str, token: str | Secret, *, alias: str = "commands"
     ) -> StrangerReport:
-        """Sends requests of every kind to the API, none of them with the right token, and returns what came of them.
+        """Sends requests of every kind to the API, none of them with the right token, and returns the outcomes.
 
         The commands and inspections that the target's profile knows: without a token and with almost right ones, by
         every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
@@ -404,7 +404,7 @@ class Sending(LineComponent):
     def try_requests_of_web_page(
         self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
     ) -> StrangerReport:
-        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+        """Sends each command as a browser would for a web page of another origin, and returns the outcomes.
 
         With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
         token of `Open Commands` is right, since the browser of an operator may have it.
@@ -431,7 +431,7 @@ class Sending(LineComponent):
         return report
 
     @keyword(tags=("commands", "send"))
-    def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
+    def disconnect_command_callers(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
@@ -445,7 +445,7 @@ class Sending(LineComponent):
         ```robotframework
         ${commands}    Start Commands    10
         Wait For Received Commands    ${commands}
-        Abandon Commands    ${commands}
+        Disconnect Command Callers    ${commands}
         Pending Correlations Should Be    0
         ```
         """

@@ -9,7 +9,7 @@ from LoadLibrary.capacity import Capacity
 from LoadLibrary.floods import Floods
 from LoadLibrary.loads import Loads
 from LoadLibrary.state import State
-from LoadLibrary.workshop import Workshop
+from LoadLibrary.workshop import LoadSetup
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.shipped import shipped
 
@@ -30,9 +30,9 @@ else:
 class LoadLibrary(_Keywords):
     """Loads the gateway of a system under test with charge points on real WebSockets, in its OCPP version.
 
-    `Aim Load At` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one in
-    the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives the
-    suite that started it.
+    `Set Load Target` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one
+    in the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives
+    the suite that started it.
 
     # Models
 
@@ -80,7 +80,7 @@ class LoadLibrary(_Keywords):
         ${redis}    Start Redis
         Start Server    ${redis}
         ${url}    Get Gateway Url
-        Aim Load At    ${url}    redis=${redis}
+        Set Load Target    ${url}    redis=${redis}
     ```
     """
 
@@ -90,5 +90,5 @@ class LoadLibrary(_Keywords):
         Args:
             data: charge points, messages and limits of the default load.
         """
-        workshop = Workshop(data)
+        workshop = LoadSetup(data)
         super().__init__([Loads(workshop), Capacity(workshop), Floods(workshop), State(workshop)])

@@ -40,7 +40,7 @@ from ocpp_resilience.report.model import (
     Value,
     Verdict,
 )
-from ocpp_resilience.report.run_summary import Whole, outcomes
+from ocpp_resilience.report.run_summary import RunSummary, outcomes
 from ocpp_resilience.robot.facts import Kind, moment
 
 TOLERANCE = 0.3
@@ -259,7 +259,7 @@ def _graded(settings: Settings, problems: list[str]) -> grade.Grade | None:
         return None
 
 
-def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whole) -> RequirementResult:
+def _as_a_whole(requirement: Requirement, result: RequirementResult, known: RunSummary) -> RequirementResult:
     """The verdict on a requirement without tests, from the facts of the whole run."""
     found = {name: value for (each, name), value in known.values.items() if each == requirement.id}
     if result.tests or not (found or requirement.id in known.lacking):

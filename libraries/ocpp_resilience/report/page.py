@@ -222,7 +222,7 @@ def code(text: str) -> Markup:
 
 
 def _groups_of(items: Iterable[Any], name: str) -> list[tuple[Any, list[Any]]]:
-    """Neighbours that have an attribute in common; Jinja's own filter would sort them."""
+    """Runs of neighbouring items that have an attribute in common; Jinja's own filter would sort them."""
     return [(value, list(group)) for value, group in itertools.groupby(items, key=lambda each: getattr(each, name))]
 
 
