@@ -151,7 +151,7 @@ Charge Points That Charge Through A Long Outage Are Answered Or Refused
     ${refusals} =    Evaluate    sum($fleet.refused.values())
     Requirement Should Be Met    R16.6    refusals    ${refusals}    samples=${fleet.sent}    message=${fleet}.
 
-Every Partial Failure Is Survived And Recovered From
+Every Partial Failure Is Survived And Recovered From    # robocop: off=LEN06
     [Documentation]    Each under traffic: before it, while it lasts, after it. The two of a row hit two systems, or one
     ...    system in turn; a failure that an external Redis or proxy does not have is last in its row, or has it alone.
     [Tags]    R16.7

@@ -128,7 +128,11 @@ def the_gateway_gives_up_when_its_script_is_gone() -> None:
     request_publisher._push = once
 
 
-@defect("R16.13", SCRIPTS, says=r"[1-9]\d* (lost|answered twice|without an answer)|R16\.13 (lost|applied_twice): required == 0")
+@defect(
+    "R16.13",
+    SCRIPTS,
+    says=r"[1-9]\d* (lost|answered twice|without an answer)|R16\.13 (lost|applied_twice): required == 0",
+)
 def messages_are_lost_when_scripts_are_gone() -> None:
     """The commit whose script Redis has forgotten is taken for done, and its messages for processed."""
     sound = request_queue._commit
