@@ -6,7 +6,6 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -106,17 +105,7 @@ class Document:
 
     def mistake(self, steps: list[Step], problem: str) -> UsageError:
         """The error that names the file, the line of a field, and what is wrong with it."""
-        return UsageError(f"Target profile {self.file}, line {self._line(steps)}: {problem}.")
-
-    def _line(self, steps: list[Step]) -> int:
-        """The line of a field, or of the nearest one above it that is there."""
-        node, line = self._root, self._root.start_mark.line
-        for step in steps:
-            found = next((each for each in _children(node) if each[0] == step), None)
-            if found is None:
-                break
-            _, line, node = found
-        return int(line) + 1
+        return UsageError(f"Target profile {self.file}, line {strict_yaml.line_of(self._root, steps)}: {problem}.")
 
     def _explain(self, problem: str, root: type[Section]) -> UsageError:
         """msgspec's message in the words of the other messages."""
@@ -201,15 +190,6 @@ def _allowed(text: str) -> str:
 def _shown(value: Any, limit: int = 60) -> str:
     text = "null" if value is None else repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
-
-
-def _children(node: yaml.Node) -> Iterator[tuple[Step, int, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield str(key.value), key.start_mark.line, value
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield index, value.start_mark.line, value
 
 
 def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:

@@ -18,13 +18,12 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.evidence.measurements import INCONCLUSIVE, Measurement
 from ocpp_resilience.evidence.requirements import (
     DEFAULT_FILE,
-    Judgement,
     Requirement,
     Requirements,
-    Threshold,
-    load,
+    load_with_ours,
     requirement_id,
 )
+from ocpp_resilience.evidence.thresholds import Judgement, Threshold
 from ocpp_resilience.report import evidence, grade, history, known_deviations, verdict
 from ocpp_resilience.report import run_summary as whole_run
 from ocpp_resilience.report.evidence import Facts, as_text
@@ -114,7 +113,8 @@ def build(
     found = evidence.read(folders, settings.output.resolve(), facts, problems)
     if not facts.tests and any(each.end_time for each in suite.all_tests):
         problems.append(NO_FACTS)
-    requirements, own = _load([*settings.requirements, *facts.requirements])
+    requirements = load_with_ours([*settings.requirements, *facts.requirements])
+    own = None if requirements.source == DEFAULT_FILE else requirements.own
     tests = [_test(each, requirements, facts) for each in suite.all_tests]
     measured = _by_test(tests, found.measurements)
     touched = {each for test in tests for each in test.requirements} | {
@@ -161,6 +161,9 @@ def build(
         seconds=seconds,
         log=settings.log,
         requirements=results,
+        headings={
+            str(group): requirements.headings[group] for group in _groups(results) & requirements.headings.keys()
+        },
         tests=tests,
         series=found.series,
         ledgers=found.ledgers,
@@ -190,18 +193,6 @@ def _with_what_was_measured(faults: Sequence[Fault], measurements: Sequence[Meas
     return found
 
 
-def _load(files: Iterable[Path]) -> tuple[Requirements, set[str] | None]:
-    """The requirements of all files, and the ids of those that are not the project's; `None` if all are."""
-    others = [load(each) for each in dict.fromkeys(path.resolve() for path in files) if each != DEFAULT_FILE.resolve()]
-    default = load(DEFAULT_FILE)
-    if not others:
-        return default, None
-    by_id = {each.id: each for several in others for each in several}
-    own = set(by_id)
-    by_id |= {each.id: each for each in default if each.id not in own}
-    return Requirements(others[0].source, by_id), own
-
-
 def _noted_folders(suite: Any) -> list[Path]:
     """Where the evidence of these results was left, as their suites say: rebot may have written them elsewhere."""
     pending, found = [suite], []
@@ -210,6 +201,10 @@ def _noted_folders(suite: Any) -> list[Path]:
         pending += list(current.suites)
         found += [Path(each) for each in str(current.metadata.get(FOLDER, "")).splitlines() if each]
     return [each for each in dict.fromkeys(found) if each.is_dir()]
+
+
+def _groups(results: Sequence[RequirementResult]) -> set[int]:
+    return {each.group for each in results}
 
 
 def _where_cut_off(cut_off: str, tests: Sequence[TestResult]) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.report.model import Fault, Series
 
 COLOURS = ("#2f7ed8", "#e8590c", "#2f9e44", "#b05cc6", "#b8860b", "#7a8694")

@@ -371,6 +371,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
         seconds: how long the run took.
         log: Robot's log, relative to the page; `null` when there is none.
         requirements: in the order of `requirements.yaml`.
+        headings: of the groups of requirements, by the number of the group.
         tests: in the order of the run.
         series: for the charts.
         ledgers: every ledger of the run.
@@ -395,6 +396,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
     seconds: float
     log: str | None
     requirements: list[RequirementResult]
+    headings: dict[str, str]
     tests: list[TestResult]
     series: list[Series]
     ledgers: list[LedgerResult]

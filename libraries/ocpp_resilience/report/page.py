@@ -14,7 +14,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.report import charts
 from ocpp_resilience.report.history import key
 from ocpp_resilience.report.model import (
@@ -41,17 +41,6 @@ DECISIONS = {
     Decision.NOT_READY: "\N{BALLOT X}",
     Decision.UNDECIDED: "?",
     Decision.NOT_RUN: "!",
-}
-
-GROUPS = {
-    13: "Redis queue processing",
-    14: "Message correlation",
-    15: "State in Redis",
-    16: "Connection failures",
-    17: "Invalid messages",
-    18: "Load and concurrent operations",
-    20: "Security",
-    0: "About this run",
 }
 
 LEDGER_COLUMNS = {
@@ -86,7 +75,7 @@ def render(report: Report) -> str:
     return template("page.html.j2").render(
         report=report,
         groups=groups,
-        names=GROUPS,
+        names={group: report.headings.get(str(group), "") for group in groups},
         symbols=SYMBOLS,
         decisions=DECISIONS,
         open_ones=lambda verdict: _by_reason(report, verdict),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ocpp_resilience.evidence.requirements import in_unit
+from ocpp_resilience.evidence.thresholds import in_unit
 from ocpp_resilience.report.model import Comparison, Past, RequirementResult, TestResult
 
 KINDS = ("embedded", "container", "external", "sentinel")

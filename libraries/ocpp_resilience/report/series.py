@@ -13,7 +13,7 @@ from robot.api import logger
 
 from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import RUN
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.ledger import LedgerReport
 from ocpp_resilience.report import charts, evidence
 from ocpp_resilience.report.model import Divergence, Series

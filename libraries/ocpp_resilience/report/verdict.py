@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.evidence.measurements import INCONCLUSIVE, Measurement
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.report.model import NO_TEST, Decision, RequirementResult, TestResult, ThresholdResult, Verdict
 from ocpp_resilience.robot.facts import Kind, Reason
 

@@ -14,19 +14,22 @@ class ResponseTimes(TypedDict):
     Keys:
         samples: how many there are.
         min, median, max: as they say.
-        p95: the smallest time that 95 % of all do not exceed.
+        p90, p95, p99: the smallest time that so many percent of all do not exceed.
     """
 
     samples: int
     min: float
     median: float
+    p90: float
     p95: float
+    p99: float
     max: float
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """The smallest of `ordered` (ascending, at least one) that `percent` % of all do not exceed."""
-    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+    # Rounded, since 99.9 % of 1,000 is a little more than 999 in binary fractions.
+    return ordered[max(0, math.ceil(round(percent / 100 * len(ordered), 6)) - 1)]
 
 
 def response_times(times: Sequence[float]) -> ResponseTimes:
@@ -40,6 +43,8 @@ def response_times(times: Sequence[float]) -> ResponseTimes:
         samples=len(ordered),
         min=ordered[0],
         median=statistics.median(ordered),
+        p90=percentile(ordered, 90),
         p95=percentile(ordered, 95),
+        p99=percentile(ordered, 99),
         max=ordered[-1],
     )
