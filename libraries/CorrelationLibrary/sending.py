@@ -8,7 +8,7 @@ from typing import Any
 from robot.api import logger
 
 from CorrelationLibrary.base import LineComponent, several
-from ocpp_resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
+from ocpp_resilience.correlation.commands import MARGIN_SECONDS, REFUSED, TIMED_OUT, Command, Commands
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.waiting import in_words, seconds
@@ -27,7 +27,10 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Command:
-        """Sends one command and waits until the caller was told what became of it, whatever that is.
+        """Sends one command and waits until the caller was told what became of it.
+
+        A command that the system cannot use as it is (HTTP status 400) fails. Every other outcome is for the test to
+        judge. To expect a 400, use `Start Commands` and `Commands Should Have Status`.
 
         Args:
             action: the OCPP action; the target's profile says which there are.
@@ -40,7 +43,8 @@ class Sending(LineComponent):
             The command with `status`, `reason`, `data`, `seconds`, `own_answer`.
 
         Raises:
-            UsageError: the target has no such command.
+            UsageError: the target has no such command, or its profile no such field; names those that it has.
+            ExpectationFailed: the system answers 400; says with which reason, and which fields the profile has.
             WaitTimeout: the caller was told nothing at all.
 
         Example:
@@ -55,6 +59,12 @@ class Sending(LineComponent):
         batch = client.start([client.make(action, charge_point, timeout=limit, fields=fields)])
         client.collect(batch, timeout=self._patience(batch, alias))
         logger.info(f"{batch[0]}; after {in_words(batch[0].seconds or 0)}.")
+        if batch[0].status == REFUSED:
+            known = ", ".join(client.fields(action)) or "none"
+            raise ExpectationFailed(
+                f"The system cannot use {action} to {charge_point}: {REFUSED} {batch[0].reason or 'without a reason'}. "
+                f"Fields that the profile has: {known}; given: {', '.join(fields) or 'none'}."
+            )
         return batch[0]
 
     @keyword(tags=("commands", "send"))
@@ -263,10 +273,9 @@ class Sending(LineComponent):
         """
         client = self._lines.get(alias).client
         limit = None if timeout is None else seconds(timeout)
-        known = client.target.version.commands
         batch = client.start(
             [
-                client.make(action, charge_point, timeout=limit, fields=known[action].fields if action in known else {})
+                client.make(action, charge_point, timeout=limit, fields=client.usual_fields(action))
                 for action in client.target.commands.requests
             ]
         )

@@ -10,12 +10,12 @@ from LoadLibrary.floods import Floods
 from LoadLibrary.loads import Loads
 from LoadLibrary.state import State
 from LoadLibrary.workshop import Workshop
+from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.library import KeywordLibrary
-from ocpp_resilience.shipped import shipped
 
 __all__ = ["LoadLibrary"]
 
-DATA = shipped("resources", "load_test_data.json")
+DATA = "load_test_data.json"
 
 
 if TYPE_CHECKING:
@@ -84,11 +84,12 @@ class LoadLibrary(_Keywords):
     ```
     """
 
-    def __init__(self, data: Path = DATA) -> None:
+    def __init__(self, data: Path | None = None) -> None:
         """Give another file than the usual one.
 
         Args:
-            data: charge points, messages and limits of the default load.
+            data: charge points, messages and limits of the default load; if not given,
+                `resources/load_test_data.json` beside the suites, else the one that comes with the library.
         """
-        workshop = Workshop(data)
+        workshop = Workshop(data_file(data or DATA))
         super().__init__([Loads(workshop), Capacity(workshop), Floods(workshop), State(workshop)])

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from robot.api import logger
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.profile import PROFILES
+from ocpp_resilience.robot.data_files import data_file
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
-from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases
+from ocpp_resilience.transport.invalid_cases import MESSAGE_FILE, InvalidCase, load_cases
 from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
 from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.transport.volume import new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
-
-BUNDLED = PROFILES.parent
 
 
 class InvalidMessageKeywords(QueueComponent):
@@ -24,7 +21,7 @@ class InvalidMessageKeywords(QueueComponent):
 
     @keyword(tags=("queue", "getter", "invalid"))
     def load_invalid_messages(
-        self, file: str = "invalid_messages.json", *, requirement: str | None = None, kind: str | None = None
+        self, file: str = MESSAGE_FILE, *, requirement: str | None = None, kind: str | None = None
     ) -> list[InvalidCase]:
         """Reads a file of invalid messages and returns its cases.
 
@@ -33,7 +30,8 @@ class InvalidMessageKeywords(QueueComponent):
         `answer_message_id`.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
+                comes with the library.
             requirement: take only the cases of this requirement, for example `R17.1`.
             kind: take only the cases of this kind, for example `malformed_json`.
 
@@ -49,7 +47,7 @@ class InvalidMessageKeywords(QueueComponent):
         END
         ```
         """
-        return load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind)
+        return load_cases(data_file(file), ids=self._ids, requirement=requirement, kind=kind)
 
     @keyword(tags=("queue", "send", "invalid"))
     def queue_invalid_message(self, case: InvalidCase, *, alias: str = "queue") -> SentMessage:
@@ -87,13 +85,14 @@ class InvalidMessageKeywords(QueueComponent):
                 f"The target handles {message.action} (actions in its profile), so that {case} is valid."
             )
         (sent,) = client.send([message])
+        RECORDER.cases_taken(case.file, [case.id])
         log_sent(client, sent)
         return sent
 
     @keyword(tags=("queue", "send", "invalid"))
     def queue_cases_from_file(
         self,
-        file: str = "invalid_messages.json",
+        file: str = MESSAGE_FILE,
         *,
         requirement: str | None = None,
         kind: str | None = None,
@@ -106,7 +105,8 @@ class InvalidMessageKeywords(QueueComponent):
         them.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`.
+            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
+                comes with the library.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
             valid_behind: whether a valid Heartbeat follows each case: of the same charge point, or of a new one where
@@ -128,7 +128,7 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        cases = load_cases(_find(file), ids=self._ids, requirement=requirement, kind=kind, version=client.version)
+        cases = load_cases(data_file(file), ids=self._ids, requirement=requirement, kind=kind, version=client.version)
         messages: list[SentMessage] = []
         left_out: list[str] = []
         for case in cases:
@@ -142,6 +142,7 @@ class InvalidMessageKeywords(QueueComponent):
                 messages.append(
                     client.build("Heartbeat", {}, charge_point=case.charge_point_id or self._ids.charge_point())
                 )
+        RECORDER.cases_taken(str(data_file(file)), [case.id for case in cases])
         if left_out:
             logger.info(f"Left out, since the target does not support their action or form: {', '.join(left_out)}.")
         if not messages:
@@ -152,6 +153,34 @@ class InvalidMessageKeywords(QueueComponent):
         sent = client.send(messages)
         log_all_sent(client, sent)
         return sent
+
+    @keyword(tags=("queue", "getter", "invalid"))
+    def get_invalid_message_kinds(
+        self, requirement: str, *, not_sent: bool = False, file: str = MESSAGE_FILE
+    ) -> list[str]:
+        """Returns the kinds of invalid messages that a file has for a requirement, in the order of the file.
+
+        Args:
+            requirement: the id, for example `R17.1`.
+            not_sent: only those with a case that no test of this run has sent so far; all of them where each was sent.
+            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
+                comes with the library.
+
+        Raises:
+            UsageError: the file cannot be used, or has no case of the requirement.
+
+        Example:
+        ```robotframework
+        @{kinds}    Get Invalid Message Kinds    R17.1
+        FOR    ${kind}    IN    @{kinds}
+            Queue Cases From File    requirement=R17.1    kind=${kind}
+        END
+        ```
+        """
+        path = data_file(file)
+        kinds = list(dict.fromkeys(case.kind for case in load_cases(path, ids=self._ids, requirement=requirement)))
+        left = {case.kind for case in RECORDER.cases_left(str(path)) if case.requirement == requirement}
+        return [each for each in kinds if each in left] or kinds if not_sent else kinds
 
     @keyword(tags=("queue", "send", "invalid", "load"))
     def queue_generated_invalid_messages(
@@ -212,8 +241,3 @@ class InvalidMessageKeywords(QueueComponent):
         sent = client.send(made, seed=chosen)
         log_all_sent(client, sent)
         return sent
-
-
-def _find(file: str) -> Path:
-    path = Path(file).expanduser()
-    return path if path.is_absolute() or path.exists() else BUNDLED / path if (BUNDLED / path).exists() else path

@@ -21,7 +21,7 @@ from robot.errors import DataError
 
 from ocpp_resilience.errors import ResilienceError
 from ocpp_resilience.evidence.requirements import load
-from ocpp_resilience.report import JSON_NAME, Report, Settings, build, history, write
+from ocpp_resilience.report import HTML_NAME, JSON_NAME, Report, Settings, build, history, write
 from ocpp_resilience.report.build import past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
 from ocpp_resilience.report.page import pattern
@@ -113,6 +113,7 @@ class Run:
         self._options = [part for name, value in variables.items() for part in ("--variable", f"{name}:{value}")]
         self._options += own
         self._stopped = False
+        self._several = False
         self._missing = [each for each in self._suites if not each.exists()]
 
     def to_its_decision(self) -> int:
@@ -127,8 +128,13 @@ class Run:
         report = msgspec.json.decode(page.read_bytes(), type=Report)
         if self._release and report.complete and report.verdict is not Decision.NOT_RUN:
             report = self._with_further_runs(report)
-        sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / 'resilience.html'}\n")
+        self._say(report)
         return EXIT_STATUS[report.verdict]
+
+    def _say(self, report: Report) -> None:
+        """What robot has not said itself: the decision of several runs."""
+        if self._several:
+            sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / HTML_NAME}\n")
 
     def _with_further_runs(self, first: Report) -> Report:
         """Run again what the machine kept from deciding, and what a requirement asks to be run several times.
@@ -156,6 +162,7 @@ class Run:
                 folders.append(folder)
         if not folders:
             return first
+        self._several = True
         log = [
             "--name",
             "Release",

@@ -1,6 +1,6 @@
 """Files of invalid frames, and what becomes of each of them on a real connection.
 
-    {"description": "...", "cases": [
+    {"description": "...", "kinds": ["elements"], "cases": [
         {"id": "call-2-elements", "title": "A CALL without action and payload.", "kind": "elements",
          "json": [2, "{message_id}"], "reason": "A CALL has 4 elements.",
          "expect": {"callerror": "FormationViolation", "message_id": "{message_id}"}}]}
@@ -10,7 +10,8 @@ and `suffix`), `text_hex` (bytes in a text frame), `binary_hex` (a binary frame)
 WebSocket) is the frame. `before` is a valid CALL that goes in front of it in the same packet. `{message_id}` is
 replaced by a fresh id whenever the file is loaded. `expect` has one or more of `callerror` (with `message_id`),
 `closed` (a list of close codes) and `ignored`; `answers` are the message ids of CALLRESULTs that belong to it too.
-`"open": true` marks a frame that the tolerant oracle lets a gateway accept.
+`"open": true` marks a frame that the tolerant oracle lets a gateway accept. `kinds` lists what `kind` may be; without
+it, it may be anything.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
-from ocpp_resilience.text import counted, examples, shortened
-from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT
+from ocpp_resilience.robot.facts import RECORDER, Case
+from ocpp_resilience.text import counted, did_you_mean, examples, shortened
+from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT, listed_kinds, unknown_kind
 from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
 from ocpp_resilience.transport.messages import SentMessage
 
+FRAME_FILE = "invalid_frames.json"
+"""The name of the file that comes with the library."""
+FRAMES_OF = "R17.10"
+"""The requirement that invalid frames serve."""
 FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
 EXPECTATIONS = ("callerror", "message_id", "closed", "ignored", "answers")
@@ -221,20 +227,24 @@ def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
         raise UsageError(f"{file} is not JSON: {error}.") from None
     if not isinstance(document, dict) or not isinstance(document.get("cases"), list):
         raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
-    cases = [_Reader(file, number, data).case() for number, data in enumerate(document["cases"], start=1)]
+    kinds = listed_kinds(file, document)
+    cases = [_Reader(file, number, data, kinds).case() for number, data in enumerate(document["cases"], start=1)]
     if twice := [case.id for number, case in enumerate(cases) if case.id in {other.id for other in cases[:number]}]:
         raise UsageError(f"{file}: case '{twice[0]}': field 'id' stands twice in the file.")
+    RECORDER.cases_known(str(file), [Case(case.id, FRAMES_OF, case.kind) for case in cases])
     chosen = [case for case in cases if kind in (None, case.kind)]
     if not chosen:
         there = ", ".join(sorted({case.kind for case in cases}))
-        raise UsageError(f"{file}: no case of kind {kind} (there are: {there or 'none'}).")
+        meant = did_you_mean(kind or "", {case.kind for case in cases})
+        raise UsageError(f"{file}: no case of kind {kind} (there are: {there or 'none'}){meant}")
     return chosen
 
 
 class _Reader:
     """Reads and checks one case."""
 
-    def __init__(self, file: Path, number: int, data: Any) -> None:
+    def __init__(self, file: Path, number: int, data: Any, kinds: Sequence[str] | None) -> None:
+        self._kinds = kinds
         self._where = f"{file}: case number {number}"
         if not isinstance(data, dict):
             raise UsageError(f"{self._where}: expected an object.")
@@ -245,7 +255,7 @@ class _Reader:
 
     def refuse(self, name: str, problem: str) -> NoReturn:
         """Raise the error that names file, case and field."""
-        raise UsageError(f"{self._where}: field '{name}' {problem}.")
+        raise UsageError(f"{self._where}: field '{name}' {problem}{'' if problem.endswith('?') else '.'}")
 
     def case(self) -> FrameCase:
         """The case with a fresh message id."""
@@ -260,6 +270,8 @@ class _Reader:
             self.refuse(unknown[0], f"is unknown (allowed: {', '.join(sorted(allowed))})")
         if not _CASE_ID.fullmatch(data["id"]):
             self.refuse("id", "is not in kebab-case, such as 'call-2-elements'")
+        if self._kinds is not None and data["kind"] not in self._kinds:
+            self.refuse("kind", unknown_kind(data["kind"], self._kinds))
         given = [name for name in FORMS if name in data]
         if len(given) != 1:
             self.refuse("text", f"has to be there, or one of {', '.join(FORMS[1:])}: exactly one, not {len(given)}")

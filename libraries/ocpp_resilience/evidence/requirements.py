@@ -29,7 +29,8 @@ from ocpp_resilience.evidence.thresholds import RATES, UNITS, Comparison, Thresh
 from ocpp_resilience.shipped import shipped
 from ocpp_resilience.text import did_you_mean
 
-DEFAULT_FILE = shipped("resources", "requirements.yaml")
+FILE_NAME = "requirements.yaml"
+DEFAULT_FILE = shipped("resources", FILE_NAME)
 
 REQUIREMENT_ID = re.compile(r"R(\d+)\.(\d+)")
 
@@ -72,12 +73,14 @@ class Requirements:
         by_id: the requirements.
         headings: by the number of the test, where the file gives one.
         own: the ids of those that are in the file, or in own files where there are any.
+        are_ours: whether all of the project's are among them: its own file, or a copy with other limits.
     """
 
     source: Path
     by_id: Mapping[str, Requirement]
     headings: Mapping[int, str] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    are_ours: bool = True
 
     def __iter__(self) -> Iterator[Requirement]:
         return iter(self.by_id.values())
@@ -159,7 +162,7 @@ def load_with_ours(paths: Sequence[Path]) -> Requirements:
     headings = dict(ours.headings)
     for several in others:
         headings |= several.headings
-    return Requirements(others[0].source, by_id, headings, frozenset(own))
+    return Requirements(others[0].source, by_id, headings, frozenset(own), are_ours=ours.own <= own.keys())
 
 
 FIELDS = ("headings", "counted", "requirements")

@@ -17,7 +17,6 @@ from robot.version import get_version
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.evidence.measurements import INCONCLUSIVE, Measurement
 from ocpp_resilience.evidence.requirements import (
-    DEFAULT_FILE,
     Requirement,
     Requirements,
     load_with_ours,
@@ -111,10 +110,11 @@ def build(
     folders = evidence.folders(settings.output, [*settings.evidence, *_noted_folders(suite)])
     facts = evidence.read_facts(folders, problems).of(suite)
     found = evidence.read(folders, settings.output.resolve(), facts, problems)
+    problems += facts.unsent
     if not facts.tests and any(each.end_time for each in suite.all_tests):
         problems.append(NO_FACTS)
     requirements = load_with_ours([*settings.requirements, *facts.requirements])
-    own = None if requirements.source == DEFAULT_FILE else requirements.own
+    own = None if requirements.are_ours else requirements.own
     tests = [_test(each, requirements, facts) for each in suite.all_tests]
     measured = _by_test(tests, found.measurements)
     touched = {each for test in tests for each in test.requirements} | {
@@ -154,7 +154,7 @@ def build(
             unusable=unusable,
             cut_off=_where_cut_off(cut_off, tests),
             complete=complete,
-            whole=own is None and whole_run.is_whole(tests),
+            whole=own is None and whole_run.is_whole(whole_run.ran(tests)),
         ),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),

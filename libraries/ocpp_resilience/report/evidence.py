@@ -63,6 +63,7 @@ class Facts:
         stopped: how the run was stopped; empty if it was not.
         crashes: servers that ended by themselves outside of a test.
         earlier: the ledgers that earlier runs had left, by path.
+        unsent: files of invalid messages with cases that no test has sent, a sentence each.
     """
 
     def __init__(self, facts: Iterable[Fact]) -> None:
@@ -75,6 +76,7 @@ class Facts:
         self.stopped = ""
         self.crashes: list[str] = []
         self.earlier: set[str] = set()
+        self.unsent: list[str] = []
         for each in facts:
             if isinstance(each, TestFact):
                 self.tests[each.start, each.name] = each
@@ -98,6 +100,7 @@ class Facts:
         mine.requirements = [Path(each) for run in runs for each in run.requirements]
         mine.seconds = runs[0].seconds if len(runs) == 1 and len(mine.runs) == 1 else None
         mine.earlier = {path for run in runs for path, size in run.ledgers.items() if _size(path) == size}
+        mine.unsent = list(dict.fromkeys(each for run in runs for each in run.unsent))
         mine.stopped = next((each.stopped for each in runs if each.stopped), "")
         mine.crashes = [each for fact in mine._suites.values() for each in fact.crashes if not fact.stopped]
         mine._add_teardowns()

@@ -67,23 +67,22 @@ def judge(
     return whole
 
 
-def is_whole(tests: Sequence[TestResult]) -> bool:
-    """Whether tests of all of the project's suites were run."""
-    return _ran(tests) >= SUITES
+def is_whole(ran: Iterable[str]) -> bool:
+    """Whether tests of all of the project's suites are among the requirements whose tests were run."""
+    return _numbers(ran) >= SUITES
 
 
-def _ran(tests: Sequence[TestResult]) -> set[int]:
-    """The numbers of the tests of which something was run."""
-    return {
-        int(requirement[1:].partition(".")[0])
-        for test in tests
-        if test.status in {"PASS", "FAIL"}
-        for requirement in test.requirements
-    }
+def ran(tests: Sequence[TestResult]) -> set[str]:
+    """The requirements whose tests were run."""
+    return {requirement for test in tests if test.status in {"PASS", "FAIL"} for requirement in test.requirements}
+
+
+def _numbers(requirements: Iterable[str]) -> set[int]:
+    return {int(each[1:].partition(".")[0]) for each in requirements}
 
 
 def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
-    if missing := sorted(SUITES - _ran(tests)):
+    if missing := sorted(SUITES - _numbers(ran(tests))):
         whole.lacking["R0.1"] = f"Not all suites ran: nothing of test {', '.join(map(str, missing))}."
         return
     long_soak = any(

@@ -221,7 +221,7 @@ def describe(
     left = [each.id for each in deciding if each.verdict is Verdict.INCONCLUSIVE]
     lacking = sum(each.verdict is Verdict.NOT_APPLICABLE for each in deciding)
     if decision is Decision.NOT_RUN:
-        return f"Not run: {short(unusable)}"
+        return f"Not run: {' '.join(unusable.split())}"
     if decision is Decision.NOT_READY:
         seen = [(test.name, each) for test in tests for each in test.crashes if not test.stopped]
         first = f"{seen[0][1].splitlines()[0]} In '{seen[0][0]}'." if seen else next(iter(crashes), "")
