@@ -3,7 +3,7 @@ Documentation     Test 16: Redis fails, its network fails, the server is killed;
 ...               back by itself.
 ...
 ...               Every fault is proven by measuring its effect; what is shown under a fault that is not proven is
-...               inconclusive, which is a failure. All faults with begin and end are in ``faults.jsonl``.
+...               inconclusive, which is a failure. All faults with begin and end are in ``evidence/faults.jsonl``.
 
 Resource          ../resources/failover.resource
 Resource          ../resources/faults.resource

@@ -37,8 +37,9 @@ class EvidenceLibrary(_Keywords):
     (`health_response_time`), and no suite repeats them. A measured value is compared with
     `Requirement Should Be Met`, which logs both in plain words, or only kept with `Record Measurement`.
 
-    Every value goes at once to `measurements.jsonl` in Robot's output folder, one JSON object on a line, so that a run
-    that is killed leaves what it had. Each line names its run: a later run into the same folder adds to the file.
+    Every value goes at once to `evidence/measurements.jsonl` in Robot's output folder, one JSON object on a line, so
+    that a run that is killed leaves what it had. Each line names its run: a later run into the same folder adds to the
+    file.
 
     `Requirement Is Proven Later` lets the setup of a folder begin what a test further on waits for.
 
@@ -73,7 +74,8 @@ class EvidenceLibrary(_Keywords):
             requirements: the requirements and their thresholds: a path from the folder that the run is started in, or
                 from that of the suite. If not given, `resources/requirements.yaml` beside the suites, else the one that
                 comes with the library. Requirements that are not in it are looked for in that one.
-            measurements: where measurements are written; `measurements.jsonl` in Robot's output folder by default.
+            measurements: where measurements are written; `evidence/measurements.jsonl` in Robot's output folder by
+                default.
             unknown: anything else is a mistake, which stops the run before it begins.
         """
         self._plan = Plan()

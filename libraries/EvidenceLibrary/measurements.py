@@ -18,7 +18,7 @@ from ocpp_resilience.load.result import Spread
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER, TestIdentity, current_test
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import evidence_folder
 from ocpp_resilience.text import counted, examples
 
 OF_A_LOAD = {"msg/s", "x", "ms"}
@@ -303,7 +303,7 @@ class Measurements(Component):
 
     def _keep(self, measurement: Measurement) -> None:
         path = self._measurements_file
-        if path is None and (folder := output_folder()):
+        if path is None and (folder := evidence_folder()):
             path = folder / FILE_NAME
         if path is None:
             raise UsageError(

@@ -33,9 +33,9 @@ class FaultLibrary(_Keywords):
     that they go on seeing what happens.
 
     Each fault lasts until `Heal Fault`, `Heal All` or the end of the suite. Its effect is measured when it begins (PING
-    refused, a round trip that takes longer, …) and written with begin and end to `faults.jsonl` in Robot's output
-    folder, as is what `Kill Redis`, `Pause Server` and their like do. A fault whose effect was not seen does not fail
-    by itself: it makes every requirement that is then to be shown in the same test inconclusive.
+    refused, a round trip that takes longer, …) and written with begin and end to `evidence/faults.jsonl` in Robot's
+    output folder, as is what `Kill Redis`, `Pause Server` and their like do. A fault whose effect was not seen does
+    not fail by itself: it makes every requirement that is then to be shown in the same test inconclusive.
 
     A fault on the way has to meet somebody: while nobody but the test itself has come through the proxy, it is not
     proven, since the system goes another way.

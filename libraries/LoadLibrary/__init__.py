@@ -57,8 +57,8 @@ class LoadLibrary(_Keywords):
     `answered_percent`, `rate` (answers a second), `latency`, `queueing`, `service`, `connecting`, `reconnecting` (each
     with `samples`, `min`, `mean`, `p50`, `p90`, `p95`, `p99`, `p99_9`, `max`, in milliseconds), `seconds` (the same
     second by second), `connected_at_start`, `connected_at_end`, `most_charging`, `sessions`, `ledgers`, `saturated` and
-    `summary`. It is kept as `load-*.json` in Robot's output folder, and every message in a ledger `load-*.jsonl` beside
-    it.
+    `summary`. It is kept as `evidence/load-*.json` in Robot's output folder, and every message in a ledger
+    `load-*.jsonl` beside it.
 
     A generator that could not keep its own schedule says so: `saturated` holds the reasons, and `Load Should Be
     Conclusive` fails.

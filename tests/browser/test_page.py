@@ -131,7 +131,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "robot", "--outputdir", str(out), "--pythonpath", str(folder)]
     for number, rate in enumerate((5000, 5400, 5200, 2100)):
         for name in ("measurements.jsonl", "series.jsonl"):
-            (out / name).unlink(missing_ok=True)
+            (out / "evidence" / name).unlink(missing_ok=True)
         done = subprocess.run(
             [*command, "--variable", f"RATE:{rate}", "--variable", "KNOWN DEVIATIONS:known.yaml", "own.robot"],
             cwd=folder,

@@ -47,6 +47,9 @@ TOLERANCE = 0.3
 FOLDER = "Evidence"
 """The metadata of a suite that says in which folder its run left its evidence."""
 
+LINK = "Page"
+"""The metadata of a suite that is a link to the page."""
+
 NO_FACTS = (
     "No recorded facts of this run were found, so that the verdicts rest on what Robot Framework says alone. "
     "Name the folder of its results with --evidence."
@@ -64,6 +67,7 @@ class Settings:
         baseline: the accepted run; `baseline.json` beside the history if not given.
         tolerance: share of the baseline by which a value may be worse.
         log: name of Robot's log, relative to the page; `None` when there is none.
+        report: name of Robot's report, likewise.
         evidence: further folders with evidence, of runs that were merged.
         known: the file of known deviations; `None` for none.
     """
@@ -74,6 +78,7 @@ class Settings:
     baseline: Path | None = None
     tolerance: float = TOLERANCE
     log: str | None = "log.html"
+    report: str | None = None
     evidence: Sequence[Path] = field(default_factory=tuple)
     known: Path | None = None
 
@@ -129,7 +134,7 @@ def build(
     surroundings = _environment(suite) | (environment or {})
     seconds = _seconds(suite, facts, tests) if seconds is None else seconds
     earlier = history.read(settings.history_file, before=run, problems=problems)
-    comparison = _compared(settings, results, problems)
+    comparison = _compared(settings, run, results, problems)
     if complete:
         known = whole_run.judge(
             results, tests, seconds=seconds, comparison=comparison, environment=surroundings, history=earlier
@@ -160,6 +165,7 @@ def build(
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),
         seconds=seconds,
         log=settings.log,
+        report=settings.report,
         requirements=results,
         headings={
             str(group): requirements.headings[group] for group in _groups(results) & requirements.headings.keys()
@@ -234,13 +240,15 @@ def _seconds(suite: Any, facts: Facts, tests: Sequence[TestResult]) -> float:
     return round(max(0.0, ended - began), 3)
 
 
-def _compared(settings: Settings, results: Sequence[RequirementResult], problems: list[str]) -> Comparison | None:
+def _compared(
+    settings: Settings, run: str, results: Sequence[RequirementResult], problems: list[str]
+) -> Comparison | None:
     try:
         accepted = history.baseline(settings.baseline_file)
     except UsageError as error:
         problems.append(str(error))
         return None
-    return None if accepted is None else history.compare(accepted, results, settings.tolerance)
+    return None if accepted is None else history.compare(accepted, run, results, settings.tolerance)
 
 
 def _graded(settings: Settings, problems: list[str]) -> grade.Grade | None:
@@ -469,7 +477,7 @@ def _environment(suite: Any) -> dict[str, str]:
             values = found.setdefault(str(name), [])
             if str(value) not in values:
                 values.append(str(value))
-    return {name: "; ".join(values) for name, values in found.items() if name != FOLDER}
+    return {name: "; ".join(values) for name, values in found.items() if name not in {FOLDER, LINK}}
 
 
 def surroundings() -> dict[str, str]:

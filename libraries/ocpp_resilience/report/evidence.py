@@ -19,12 +19,18 @@ from ocpp_resilience.ledger.records import LedgerError
 from ocpp_resilience.report.model import Divergence, Fault, LedgerResult, Series
 from ocpp_resilience.robot.facts import FILE_NAME as FACTS
 from ocpp_resilience.robot.facts import Fact, Reason, RunFact, SuiteFact, TestFact, moment
+from ocpp_resilience.robot.variables import EVIDENCE
 
 FAULTS = "faults.jsonl"
 SERIES = "series.jsonl"
 DIVERGENCES = "divergences.jsonl"
 LEDGERS = "ledger-*.jsonl"
 JUDGEMENTS = "ledgers.jsonl"
+
+ADDED_TO = frozenset({FILE_NAME, FACTS, FAULTS, SERIES, DIVERGENCES, JUDGEMENTS})
+"""Files to which each run adds its lines."""
+MOST_BYTES = 4_000_000
+"""Such a file is cut to half of that when it is larger as a run begins."""
 
 LARGEST = 1e15
 """No value that is measured is as large as this."""
@@ -49,7 +55,21 @@ class Evidence:
 def folders(output: Path, more: Iterable[Path] = ()) -> list[Path]:
     """Where evidence is: the output folder, what pabot's processes left in it, and folders of merged runs."""
     found = [output, *sorted(path for path in (output / "pabot_results").glob("**") if path.is_dir()), *more]
-    return list(dict.fromkeys(path.resolve() for path in found))
+    both = [each for folder in found for each in (folder, folder / EVIDENCE) if each.is_dir()]
+    return list(dict.fromkeys(path.resolve() for path in both))
+
+
+def make_room(folder: Path) -> None:
+    """Leave only what a new run adds to, and of that the newest: the folder does not grow with each run.
+
+    Files to which every run adds (`measurements.jsonl` and so on) stay, since runs that were made into the same folder
+    may be merged later. Ledgers and samples, which are large, are those of the last run.
+    """
+    for path in folder.iterdir():
+        if path.name in ADDED_TO:
+            json_lines.keep_newest(path, MOST_BYTES)
+        elif path.is_file():
+            path.unlink()
 
 
 class Facts:

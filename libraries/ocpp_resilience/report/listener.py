@@ -19,12 +19,18 @@ from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.measurements import FILE_NAME, RUN
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.report import evidence, history, parallel
-from ocpp_resilience.report.build import FOLDER, TOLERANCE, Settings, build, past, surroundings
+from ocpp_resilience.report.build import FOLDER, LINK, TOLERANCE, Settings, build, past, surroundings
 from ocpp_resilience.report.files import HTML_NAME, write
 from ocpp_resilience.report.tracker import NOTHING_RUN, Tracker
 from ocpp_resilience.robot.console import console_is_wanted
 from ocpp_resilience.robot.facts import moment
-from ocpp_resilience.robot.variables import as_number, chosen_for_the_run, output_folder, robot_variable
+from ocpp_resilience.robot.variables import (
+    as_number,
+    chosen_for_the_run,
+    evidence_folder,
+    output_folder,
+    robot_variable,
+)
 
 YES = ("true", "yes", "1", "on")
 
@@ -104,7 +110,9 @@ class RunReporter:
             if mistakes:
                 self._run_nothing(data, mistakes)
         self._root = _root(result)
-        folder = output_folder()
+        folder = evidence_folder()
+        if folder is not None and self._tracker.path is None and not parallel.is_parallel():
+            evidence.make_room(folder)
         self._tracker.requirements = [str(each.resolve()) for each in self._requirements]
         self._tracker.start_suite(result, folder, self._output.name if self._output else "")
         if self._output is not None and parallel.is_parallel() and data.tests:
@@ -164,6 +172,8 @@ class RunReporter:
             root.metadata.setdefault(name, value)
         if folder := output_folder():
             root.metadata.setdefault(FOLDER, str(folder.resolve()))
+        # Robot Framework makes a link of it, in its log and in its report.
+        root.metadata.setdefault(LINK, f"[{HTML_NAME}|What the run says of each requirement]")
         self._tracker.end_suite(result)
         if self._parallel is None:
             self._write(result, settings, complete=root is result)
@@ -216,7 +226,8 @@ class RunReporter:
             baseline=Path(accepted) if accepted else None,
             tolerance=_tolerance(),
             known=Path(known) if known else None,
-            log=os.path.relpath(log, folder) if log and log != "NONE" else None,
+            log=_beside(log, folder),
+            report=_beside(robot_variable("REPORT FILE"), folder) if self._output and not self._parallel else None,
         )
         if not self._at_exit:
             self._at_exit = True
@@ -258,7 +269,7 @@ class RunReporter:
         if accepted is None:
             return
         regressions = []
-        kept = evidence.read_measurements((output_folder() or settings.output) / FILE_NAME)
+        kept = evidence.read_measurements((evidence_folder() or settings.output) / FILE_NAME)
         for each in kept:
             name = history.key(each.requirement, each.name)
             if (each.run, each.start, each.test) != (RUN, moment(result.start_time), result.name):
@@ -281,6 +292,10 @@ def _root(suite: Any) -> Any:
     while suite.parent is not None:
         suite = suite.parent
     return suite
+
+
+def _beside(file: str | None, folder: Path) -> str | None:
+    return os.path.relpath(file, folder) if file and file != "NONE" else None
 
 
 def _with_parents(suite: Any) -> Iterator[Any]:

@@ -59,6 +59,8 @@ def judge(
         whole.lacking["R0.3"] = (
             "No baseline was accepted so far. `make baseline` accepts the last run; the next one is compared with it."
         )
+    elif comparison.itself:
+        whole.lacking["R0.3"] = "This run is the accepted baseline; the next one is compared with it."
     else:
         beyond = [each for each in comparison.changes if each.regression]
         unflagged = len(beyond) - len(comparison.regressions)

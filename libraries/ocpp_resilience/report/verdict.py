@@ -236,6 +236,8 @@ def describe(
         text = f"Not ready: {text}{f', {len(left)} undecided' if left else ''}."
     elif decision is Decision.UNDECIDED and total and not left and not met:
         text = "Undecided: no requirement is applicable to this target."
+    elif decision is Decision.UNDECIDED and complete and all(each.reason == NO_TEST for each in deciding):
+        text = "Undecided: no test of this run has the id of a requirement as a tag, such as R13.1."
     elif decision is Decision.UNDECIDED:
         are = "is" if len(left) == 1 else "are"
         if whole and complete and all(each.status != "FAIL" for each in tests):
