@@ -72,6 +72,7 @@ class Requirements:
         source: the file; the first of own ones.
         by_id: the requirements.
         headings: by the number of the test, where the file gives one.
+        headline: what the page says first, and the value that it is: `R18.5 response_time_p99`.
         own: the ids of those that are in the file, or in own files where there are any.
         are_ours: whether all of the project's are among them: its own file, or a copy with other limits.
     """
@@ -79,6 +80,7 @@ class Requirements:
     source: Path
     by_id: Mapping[str, Requirement]
     headings: Mapping[int, str] = field(default_factory=dict)
+    headline: Mapping[str, str] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
     are_ours: bool = True
 
@@ -160,12 +162,15 @@ def load_with_ours(paths: Sequence[Path]) -> Requirements:
     own = {each.id: each for several in others for each in several}
     by_id = own | {each.id: each for each in ours if each.id not in own}
     headings = dict(ours.headings)
+    headline: dict[str, str] = {}
     for several in others:
         headings |= several.headings
-    return Requirements(others[0].source, by_id, headings, frozenset(own), are_ours=ours.own <= own.keys())
+        headline |= several.headline
+    headline |= {words: value for words, value in ours.headline.items() if words not in headline}
+    return Requirements(others[0].source, by_id, headings, headline, frozenset(own), are_ours=ours.own <= own.keys())
 
 
-FIELDS = ("headings", "counted", "requirements")
+FIELDS = ("headings", "headline", "counted", "requirements")
 
 
 class _Reader:
@@ -203,8 +208,13 @@ class _Reader:
                     ["requirements", position], f"{requirement.id}: there are two requirements with this id."
                 )
             by_id[requirement.id] = requirement
-        headings = self._headings(data.get("headings", {}), {each.test for each in by_id.values()})
-        return Requirements(self._path, by_id, headings, frozenset(by_id))
+        return Requirements(
+            self._path,
+            by_id,
+            self._headings(data.get("headings", {}), {each.test for each in by_id.values()}),
+            self._headline(data.get("headline", {}), by_id),
+            frozenset(by_id),
+        )
 
     def _counted(self, listed: object) -> frozenset[str]:
         if not isinstance(listed, list) or not all(isinstance(thing, str) and thing for thing in listed):
@@ -223,6 +233,19 @@ class _Reader:
                 )
             if not isinstance(heading, str) or not heading.strip():
                 raise self.mistake(where, f"heading {number}: expected words, got {heading!r}.")
+        return given
+
+    def _headline(self, given: object, by_id: Mapping[str, Requirement]) -> dict[str, str]:
+        if not isinstance(given, dict):
+            raise self.mistake(["headline"], "'headline' has to be words and a value, line by line: p99: R18.5 p99.")
+        for words, value in given.items():
+            requirement, _, name = str(value).partition(" ")
+            if requirement not in by_id or not name:
+                raise self.mistake(
+                    ["headline", str(words)],
+                    f"headline '{words}': expected a requirement of this file and the name of a value, such as "
+                    f"{next(iter(by_id))} answer_time, got {value!r}.",
+                )
         return given
 
     def _requirement(self, entry: object, position: int) -> Requirement:

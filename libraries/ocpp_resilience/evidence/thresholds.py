@@ -210,6 +210,8 @@ class Judgement:
     @property
     def margin_in_words(self) -> str:
         """The margin for people: `85 ms (85 %)`, with the share of the limit where there is one."""
+        if self.margin == 0:
+            return "exact" if self.threshold.comparison == "==" else "none: exactly the limit"
         text = with_unit(self.margin, self.threshold.unit)
         share = self._share
         return text if share is None else f"{text} ({share})"
@@ -251,15 +253,26 @@ def in_unit(measured: float | timedelta, unit: str) -> float:
     return measured
 
 
+SMALLER = {"min": ("s", 60.0, 1.0), "s": ("ms", 1000.0, 0.1)}
+"""Units of time, each with the smaller one, how many of it make one, and below which value it is used."""
+
+
 def with_unit(value: float, unit: str) -> str:
-    """A number for people, with its unit: `85 ms`, `20,000 messages`, `1 message`, `0.25 %`."""
-    digits = 0 if abs(value) >= 1000 else 2 if abs(value) >= 1 else 4
+    """A number for people, with its unit: `85 ms`, `20,000 messages`, `1 message`, `0.25 %`.
+
+    Four digits are enough for a measured value, and a short time is in a small unit: `3.805 ms`, not `0.003805 s`.
+    """
+    if unit in SMALLER and value and abs(value) < SMALLER[unit][2]:
+        smaller, factor, _ = SMALLER[unit]
+        return with_unit(_plain(round(value * factor, 9)), smaller)
+    size = abs(value)
+    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 4
     text = f"{value:,.{digits}f}" if isinstance(value, float) else f"{value:,}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     if text in {"0", "-0"} and value != 0:
-        text = f"{value:.2g}"
-    if abs(value) == 1 and unit not in UNITS:
+        text = f"{value:.1g}" if size >= 1e-4 else "< 0.0001" if value > 0 else "> -0.0001"
+    if size == 1 and unit not in UNITS:
         unit = _singular(unit)
     return f"{text} {unit}"
 

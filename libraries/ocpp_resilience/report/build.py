@@ -22,7 +22,7 @@ from ocpp_resilience.evidence.requirements import (
     load_with_ours,
     requirement_id,
 )
-from ocpp_resilience.evidence.thresholds import Judgement, Threshold
+from ocpp_resilience.evidence.thresholds import Judgement, Threshold, with_unit
 from ocpp_resilience.report import evidence, grade, history, known_deviations, verdict
 from ocpp_resilience.report import run_summary as whole_run
 from ocpp_resilience.report.evidence import Facts, as_text
@@ -30,6 +30,7 @@ from ocpp_resilience.report.model import (
     FORMAT,
     Comparison,
     Fault,
+    Figure,
     Past,
     Report,
     RequirementResult,
@@ -167,6 +168,7 @@ def build(
         log=settings.log,
         report=settings.report,
         requirements=results,
+        headline=_headline(requirements, results, earlier),
         headings={
             str(group): requirements.headings[group] for group in _groups(results) & requirements.headings.keys()
         },
@@ -207,6 +209,52 @@ def _noted_folders(suite: Any) -> list[Path]:
         pending += list(current.suites)
         found += [Path(each) for each in str(current.metadata.get(FOLDER, "")).splitlines() if each]
     return [each for each in dict.fromkeys(found) if each.is_dir()]
+
+
+def _headline(
+    requirements: Requirements, results: Sequence[RequirementResult], earlier: Sequence[Past]
+) -> list[Figure]:
+    """The figures at the top of the page, those that were measured."""
+    found = []
+    by_id = {each.id: each for each in results}
+    for title, key in requirements.headline.items():
+        requirement, _, name = key.partition(" ")
+        result = by_id.get(requirement)
+        measured = _measured(result, name) if result is not None else None
+        if measured is not None:
+            past = [each.values[key] for each in earlier if key in each.values][-history.KEPT :]
+            found.append(
+                Figure(
+                    title=title,
+                    requirement=requirement,
+                    name=name,
+                    value=measured.value,
+                    unit=measured.unit,
+                    limit=measured.limit,
+                    verdict=measured.verdict,
+                    history=past,
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class _Measured:
+    value: float
+    unit: str
+    limit: str = ""
+    verdict: Verdict | None = None
+
+
+def _measured(result: RequirementResult, name: str) -> _Measured | None:
+    """The worst of a threshold, or the largest of a value without one."""
+    for found in result.thresholds:
+        if found.name == name and found.measured is not None:
+            limit = f"{found.comparison} {with_unit(found.limit, found.unit)}"
+            return _Measured(found.measured, found.unit, limit, found.verdict)
+    values = [each for each in result.values if each.name == name]
+    worst = max(values, key=lambda each: each.value, default=None)
+    return None if worst is None else _Measured(worst.value, worst.unit)
 
 
 def _groups(results: Sequence[RequirementResult]) -> set[int]:
@@ -313,7 +361,8 @@ def past(report: Report) -> Past:
             for each in report.requirements
             for found in each.thresholds
             if found.measured is not None and not found.doubt
-        },
+        }
+        | {history.key(each.requirement, each.name): each.value for each in report.headline},
         tests=outcomes(report.tests),
         verdicts={each.id: each.verdict.value for each in report.requirements if each.tests},
     )

@@ -361,6 +361,30 @@ class Divergence(msgspec.Struct, kw_only=True, frozen=True):
     at: float | None = None
 
 
+class Figure(msgspec.Struct, kw_only=True, frozen=True):
+    """A figure at the top of the page.
+
+    Attributes:
+        title: what it is.
+        requirement: the id of the requirement that it belongs to.
+        name: of the threshold, or of the value.
+        value: the worst that was measured, in `unit`.
+        unit: of the value.
+        limit: the threshold, as `< 5 s`; empty for a value without one.
+        verdict: of the threshold; `null` for a value without one.
+        history: the values of earlier runs, oldest first.
+    """
+
+    title: str
+    requirement: str
+    name: str
+    value: float
+    unit: str
+    limit: str = ""
+    verdict: Verdict | None = None
+    history: list[float] = []
+
+
 class Report(msgspec.Struct, kw_only=True, frozen=True):
     """A run: the content of `resilience.json`.
 
@@ -378,6 +402,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
         log: Robot's log, relative to the page; `null` when there is none.
         report: Robot's report, likewise.
         requirements: in the order of `requirements.yaml`.
+        headline: the figures at the top of the page.
         headings: of the groups of requirements, by the number of the group.
         tests: in the order of the run.
         series: for the charts.
@@ -404,6 +429,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
     log: str | None
     report: str | None
     requirements: list[RequirementResult]
+    headline: list[Figure]
     headings: dict[str, str]
     tests: list[TestResult]
     series: list[Series]

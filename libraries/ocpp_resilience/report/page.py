@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import re
 import shlex
@@ -21,6 +23,7 @@ from ocpp_resilience.report.model import (
     NO_TEST,
     Decision,
     Fault,
+    Figure,
     Report,
     RequirementResult,
     Series,
@@ -60,6 +63,9 @@ CHARTS = 60
 ROWS = 200
 """Rows of a table of faults or divergences; the rest is in `resilience.json`."""
 
+VALUES_OPEN = 8
+"""So many further values of a requirement, percentiles for example, are not folded away."""
+
 VERDICTS = 20
 """Earlier verdicts that are drawn for each requirement."""
 
@@ -86,6 +92,11 @@ def render(report: Report) -> str:
         trend=lambda requirement, found: Markup(_trend(report, requirement, found)),  # noqa: S704 - escapes
         past_verdicts=lambda requirement: Markup(_past_verdicts(report, requirement)),  # noqa: S704 - escapes
         tested=_tested(report),
+        last_runs=Markup(charts.verdicts("The system", _last_decisions(report))),  # noqa: S704 - escapes
+        figure_trend=lambda figure: Markup(_figure_trend(figure)),  # noqa: S704 - escapes
+        values_open=VALUES_OPEN,
+        script=Markup(_script()),  # noqa: S704 - our own
+        script_hash=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode(),
         again=lambda test: again(test, report.environment),
         anchors=_anchors(report),
         ledger_columns=LEDGER_COLUMNS,
@@ -102,6 +113,19 @@ def _tested(report: Report) -> list[tuple[str, str]]:
     known = report.environment
     names = TESTED if "System" in known else ("Target", *TESTED)
     return [(name, known[name]) for name in names if name in known]
+
+
+def _last_decisions(report: Report) -> list[str]:
+    return [*(each.verdict for each in report.history[-VERDICTS:]), report.verdict.value]
+
+
+def _figure_trend(figure: Figure) -> str:
+    return charts.trend(figure.title, [*figure.history, figure.value], figure.unit)
+
+
+def _script() -> str:
+    """The page's own script; the page's policy lets no other one run."""
+    return template("page.js.j2").render()
 
 
 def _past_verdicts(report: Report, requirement: RequirementResult) -> str:
@@ -161,6 +185,7 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters.update(
         measure=_measure,
+        comparison=_comparison,
         moment=_moment,
         length=len,
         duration=_duration,
@@ -172,6 +197,11 @@ def template(name: str) -> jinja2.Template:
         share=_share,
     )
     return environment.get_template(name)
+
+
+def _comparison(text: str) -> str:
+    """A comparison in signs that people write: `≤ 5 s` of `<= 5 s`."""
+    return text.replace("==", "=").replace("<=", "≤").replace(">=", "≥")
 
 
 def _measure(value: float, unit: str) -> str:
