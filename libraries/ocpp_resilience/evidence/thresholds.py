@@ -61,9 +61,9 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def samples_needed(self) -> int:
-        """How many samples the statistic needs: with fewer, a percentile is the maximum under another name."""
+        """How many samples a percentile needs: with fewer, it is the maximum under another name; 0 for the others."""
         percent = percent_of(self.statistic)
-        return 1 if percent is None else math.ceil(round(100 / (100 - percent), 6))
+        return 0 if percent is None else math.ceil(round(100 / (100 - percent), 6))
 
     def in_unit(self, measured: float | timedelta) -> float:
         """The measured value as a number in this threshold's unit.

@@ -17,6 +17,7 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile.sections import Section
 from ocpp_resilience.profile.templates import listed
 from ocpp_resilience.shipped import shipped
+from ocpp_resilience.text import did_you_mean
 
 PROFILES = shipped("resources", "targets")
 
@@ -70,8 +71,8 @@ def find(name: str | Path) -> Path:
     if text and bundled.is_file():
         return bundled
     raise UsageError(
-        f"There is no bundled target profile '{text}' (there are: {listed(bundled_targets())}). "
-        f"For a file of your own give its path, ending in .yaml."
+        f"There is no bundled target profile '{text}' (there are: {listed(bundled_targets())})"
+        f"{did_you_mean(text, bundled_targets())} For a file of your own give its path, ending in .yaml."
     )
 
 
@@ -105,7 +106,8 @@ class Document:
 
     def mistake(self, steps: list[Step], problem: str) -> UsageError:
         """The error that names the file, the line of a field, and what is wrong with it."""
-        return UsageError(f"Target profile {self.file}, line {strict_yaml.line_of(self._root, steps)}: {problem}.")
+        end = "" if problem.endswith(("?", ".")) else "."
+        return UsageError(f"Target profile {self.file}, line {strict_yaml.line_of(self._root, steps)}: {problem}{end}")
 
     def _explain(self, problem: str, root: type[Section]) -> UsageError:
         """msgspec's message in the words of the other messages."""
@@ -118,7 +120,8 @@ class Document:
         where = in_words(steps)
         if match := re.fullmatch(r"Object contains unknown field `(.+)`", text):
             unknown = [*steps, match[1]]
-            return self.mistake(unknown, f"unknown field '{in_words(unknown)}' (allowed: {field_names(kind)})")
+            meant = did_you_mean(match[1], kind.__struct_fields__)
+            return self.mistake(unknown, f"unknown field '{in_words(unknown)}' (allowed: {field_names(kind)}){meant}")
         if match := re.fullmatch(r"Object missing required field `(.+)`", text):
             return self.mistake(steps, f"field '{in_words([*steps, match[1]])}' is missing")
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -129,7 +132,9 @@ class Document:
             allowed = _allowed(text)
             if allowed == "text" and isinstance(value, (bool, int, float)):
                 allowed = "text; YAML reads words such as no, on and 1.0 as something else unless they are in quotes"
-        return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed})")
+        choices = list(kind) if isinstance(kind, type) and issubclass(kind, enum.Enum) else typing.get_args(kind)
+        meant = did_you_mean(value, [str(each) for each in choices]) if isinstance(value, str) else "."
+        return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed}){meant}")
 
     def _follow(self, path: str, kind: Any) -> tuple[list[Step], Any, Any]:
         """Where a path in msgspec's message leads to: its steps, the type there, and what stands there.

@@ -119,7 +119,7 @@ def build(
     problems += facts.unsent
     if not facts.tests and any(each.end_time for each in suite.all_tests):
         problems.append(NO_FACTS)
-    requirements = load_with_ours([*settings.requirements, *facts.requirements])
+    requirements = _requirements([*settings.requirements, *facts.requirements], problems)
     own = None if requirements.are_ours else requirements.own
     tests = [_test(each, requirements, facts) for each in suite.all_tests]
     measured = _by_test(tests, found.measurements)
@@ -255,6 +255,15 @@ def _measured(result: RequirementResult, name: str) -> _Measured | None:
     values = [each for each in result.values if each.name == name]
     worst = max(values, key=lambda each: each.value, default=None)
     return None if worst is None else _Measured(worst.value, worst.unit)
+
+
+def _requirements(files: Sequence[Path], problems: list[str]) -> Requirements:
+    """Those of these files; the project's alone where one cannot be used, so that there is a page which says so."""
+    try:
+        return load_with_ours(files)
+    except UsageError as error:
+        problems.append(str(error))
+        return load_with_ours([])
 
 
 def _groups(results: Sequence[RequirementResult]) -> set[int]:

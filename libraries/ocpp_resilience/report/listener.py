@@ -105,7 +105,8 @@ class RunReporter:
         self.announce()
         if not any(each in self._checked for each in _with_parents(data)):
             self._checked.append(data)
-            mistakes = [*self._mistakes, *check(data, list(self._requirements))]
+            # A library that was given something else than it was meant to be would seem to make further mistakes.
+            mistakes = self._mistakes or check(data, list(self._requirements))
             self._mistakes = []
             if mistakes:
                 self._run_nothing(data, mistakes)
