@@ -173,3 +173,59 @@ def test_a_run_in_which_nothing_ran_is_no_baseline(tmp_path: Path) -> None:
     own_suite(tmp_path, UNUSABLE)
     decide(tmp_path, "own.robot", "--history", "out/history.jsonl")
     assert accept(tmp_path, "--although", "I want it.")[:1] == (1,)
+
+
+def test_the_main_figures_are_those_of_the_requirements_file(tmp_path: Path) -> None:
+    own_suite(tmp_path, MET)
+    text = (tmp_path / "own.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(f"headline: {{Drops: R99.1 leaks}}\nheadings: {{99: The roof}}\n{text}")
+    decide(tmp_path, "own.robot", "--history", "out/history.jsonl")
+    decide(tmp_path, "own.robot", "--history", "out/history.jsonl")
+    found = report_of(tmp_path)
+    assert found.headings == {"99": "The roof"}
+    [figure] = found.headline
+    assert (figure.title, figure.value, figure.unit, figure.limit) == ("Drops", 0, "frames", "== 0 frames")
+    assert figure.history == [0]
+    page = (tmp_path / "out" / "resilience.html").read_text()
+    assert "<h3>The roof (test 99)</h3>" in page
+    assert '<a href="#R99.1">Drops</a><b>0 frames</b><small>required = 0 frames</small>' in page
+
+
+@pytest.mark.parametrize("value", ["R99.2 leaks", "R99.1", "7"])
+def test_a_headline_that_is_no_value_of_the_file_is_refused(tmp_path: Path, value: str) -> None:
+    own_suite(tmp_path, MET)
+    text = (tmp_path / "own.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(f"headline:\n  Drops: {value}\n{text}")
+    done = decide(tmp_path, "own.robot")
+    assert done.returncode == 3
+    assert "own.yaml, line 2: headline 'Drops': expected a requirement of this file" in done.stdout
+
+
+def test_own_requirements_stand_alone_or_with_those_of_the_project_that_a_tag_names(tmp_path: Path) -> None:
+    own_suite(tmp_path, MET)
+    decide(tmp_path, "own.robot")
+    assert [each.id for each in report_of(tmp_path).requirements] == ["R99.1"]
+    path = tmp_path / "own.robot"
+    line = "Requirement Should Be Met    R13.5    drain_rate    500"
+    path.write_text(
+        path.read_text().replace("[Tags]    R99.1", "[Tags]    R99.1    R13.5").rstrip() + f"\n    {line}\n"
+    )
+    decide(tmp_path, "own.robot")
+    assert [each.id for each in report_of(tmp_path).requirements] == ["R99.1", "R13.5"]
+
+
+def test_percentiles_of_a_test_are_on_the_page(tmp_path: Path) -> None:
+    own_suite(tmp_path, "Requirement Should Be Met    R99.1    leaks    ${{list(range(100))}}")
+    text = (tmp_path / "own.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(
+        text.replace("statistic: count", "statistic: p99.5").replace('"=="', '"<"').replace("value: 0", "value: 98")
+    )
+    decide(tmp_path, "own.robot")
+    [requirement] = report_of(tmp_path).requirements
+    [found] = requirement.thresholds
+    assert (found.measured, found.samples, found.verdict) == (99, 100, "inconclusive")
+    assert "100 samples for a p99.5, which needs at least 200" in requirement.reason
+    (tmp_path / "own.yaml").write_text((tmp_path / "own.yaml").read_text().replace("p99.5", "p98"))
+    decide(tmp_path, "own.robot")
+    [requirement] = report_of(tmp_path).requirements
+    assert (requirement.thresholds[0].measured, requirement.verdict) == (97, "met")
