@@ -13,8 +13,8 @@ Test Timeout      2 minutes
 
 
 *** Variables ***
-${TARGET}         reference
-${REDIS}          embedded
+${TARGET}    reference
+${REDIS}     embedded
 
 
 *** Keywords ***
