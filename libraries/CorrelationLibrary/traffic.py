@@ -39,8 +39,8 @@ class Traffic(LineComponent):
         """Sends GetConfiguration commands to charge points from now on, one after the other to each, until stopped.
 
         Each command asks for a key of its own and is written down in a ledger, `evidence/<alias>-<n>.jsonl` beside
-        Robot's output: answered, refused, or unknown. Charge points that write down what they carry out (`Load Profile` with
-        `commands=True`) complete it: judged together, an answered command has to have been carried out once, and a
+        Robot's output: answered, refused, or unknown. Charge points that write down what they carry out (`Load Profile`
+        with `commands=True`) complete it: judged together, an answered command has to have been carried out once, and a
         refused one never.
 
         Args:

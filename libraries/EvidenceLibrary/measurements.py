@@ -10,11 +10,11 @@ from pathlib import Path
 from robot.api import logger
 
 from ocpp_resilience.errors import Inconclusive, MissedRequirement, SkippedAsInconclusive, UsageError
+from ocpp_resilience.evidence.measure.times import Spread
 from ocpp_resilience.evidence.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
 from ocpp_resilience.evidence.requirements import Requirements, load_with_ours
 from ocpp_resilience.evidence.thresholds import LENGTHS_OF_TIME, Judgement, Threshold, in_unit, value_of, with_unit
 from ocpp_resilience.faults.journal import JOURNAL
-from ocpp_resilience.load.result import Spread
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER, TestIdentity, current_test
 from ocpp_resilience.robot.library import Component, keyword

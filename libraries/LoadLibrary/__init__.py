@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from LoadLibrary.capacity import Capacity
-from LoadLibrary.floods import Floods
-from LoadLibrary.loads import Loads
-from LoadLibrary.state import State
-from LoadLibrary.workshop import Workshop
 from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.library import KeywordLibrary
+
+try:
+    from LoadLibrary.capacity import Capacity
+    from LoadLibrary.floods import Floods
+    from LoadLibrary.loads import Loads
+    from LoadLibrary.state import State
+    from LoadLibrary.workshop import Workshop
+except ModuleNotFoundError as error:
+    if error.name not in {"hdrh", "hdrh.histogram", "picows", "uvloop"}:
+        raise
+    raise ImportError(
+        f"LoadLibrary needs the package that has {error.name}: pip install 'robotframework-ocpp-resilience[load]'."
+    ) from None
 
 __all__ = ["LoadLibrary"]
 

@@ -17,6 +17,7 @@ FLOORS = (
         "clock",
         "ids",
         "errors",
+        "event_loop",
         "waiting",
         "background",
         "ports",

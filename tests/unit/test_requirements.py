@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.evidence.measure.times import response_times
+from ocpp_resilience.evidence.measure.times import Spread, response_times
 from ocpp_resilience.evidence.requirements import (
     DEFAULT_FILE,
     RequirementsFileError,
@@ -24,7 +24,6 @@ from ocpp_resilience.evidence.requirements import (
     main,
 )
 from ocpp_resilience.evidence.thresholds import Threshold, in_unit, percent_of, value_of, with_unit
-from ocpp_resilience.load.result import Spread
 
 GOOD = """
 counted: [messages]

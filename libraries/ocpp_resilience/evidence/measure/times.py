@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TypedDict
 
+import msgspec
+
 
 class ResponseTimes(TypedDict):
     """Response times in milliseconds.
@@ -48,3 +50,30 @@ def response_times(times: Sequence[float]) -> ResponseTimes:
         p99=percentile(ordered, 99),
         max=ordered[-1],
     )
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """A spread of times in milliseconds.
+
+    Attributes:
+        samples: how many times there are; the others are 0 where there is none.
+        min, mean, p50, p90, p95, p99, p99_9, max: as they say; three significant digits, the mean exact.
+    """
+
+    samples: int = 0
+    min: float = 0.0
+    mean: float = 0.0
+    p50: float = 0.0
+    p90: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    p99_9: float = 0.0
+    max: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.samples:
+            return "nothing measured"
+        return (
+            f"mean {self.mean:.2f}, median {self.p50:.2f}, p90 {self.p90:.2f}, p95 {self.p95:.2f}, p99 {self.p99:.2f}, "
+            f"p99.9 {self.p99_9:.2f}, max {self.max:.2f} ms ({self.samples} samples)"
+        )
