@@ -17,12 +17,13 @@ $(INSTALLED): pyproject.toml locks/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
-acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/
-	$(BIN)/robot --outputdir results suites/
+# One run tests one OCPP version, ocpp1.6 if PROTOCOL names no other: results/ocpp2.0.1 is the place of the others.
+acceptance: $(INSTALLED)  ## Run the suites against the bundled server on an embedded Redis; leaves results/ (PROTOCOL=ocpp2.0.1)
+	$(BIN)/robot --outputdir results$(PROTOCOL:%=/%) $(PROTOCOL:%=--variable PROTOCOL:%) suites/
 
-release: $(INSTALLED)  ## Decide whether a system is ready: all suites, full soak, repetitions (TARGET=profile REDIS_URL=redis://...)
+release: $(INSTALLED)  ## Decide whether a system is ready: all suites in each OCPP version, full soak, repetitions (TARGET=profile PROTOCOL=ocpp1.6)
 	$(BIN)/python -m ocpp_resilience.run --release $(if $(TARGET),--target $(TARGET)) $(if $(REDIS),--redis $(REDIS)) \
-	  $(if $(REDIS_URL),--redis-url $(REDIS_URL))
+	  $(if $(REDIS_URL),--redis-url $(REDIS_URL)) $(PROTOCOL:%=--protocol %)
 
 baseline: $(INSTALLED)  ## Accept the last run of the suites as the one that later runs are compared with
 	$(BIN)/python -m ocpp_resilience.report results/output.xml --accept
@@ -70,9 +71,9 @@ bench: $(INSTALLED)  ## Every measurement within 10 minutes, one table, results/
 	$(BIN)/python benchmarks/bench.py $(addprefix --only ,$(ONLY)) $(if $(LONGER),--longer $(LONGER)) \
 	  $(if $(CONNECTIONS),--connections $(CONNECTIONS))
 
-chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100)
+chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100 EDGE_FAULTS=50)
 	$(BIN)/robot --outputdir results/chaos $(if $(SEED),--variable SEED:$(SEED)) $(if $(FAULTS),--variable FAULTS:$(FAULTS)) \
-	  benchmarks/chaos.robot
+	  $(if $(EDGE_FAULTS),--variable "EDGE FAULTS:$(EDGE_FAULTS)") benchmarks/chaos.robot
 
 recovery: $(INSTALLED)  ## How soon the system answers again after outages of Redis (OUTAGES=20)
 	$(BIN)/robot --outputdir results/recovery $(if $(OUTAGES),--variable OUTAGES:$(OUTAGES)) benchmarks/recovery.robot

@@ -1,17 +1,19 @@
 *** Settings ***
-Documentation     Faults by chance under traffic, judged by the ledger: ``make chaos SEED=42 FAULTS=100``.
+Documentation     Random faults under traffic, judged by the ledger: ``make chaos SEED=42 FAULTS=100``.
 ...
 ...               Fifty charge points charge on WebSockets, commands go to each of them, and messages of others are
-...               queued in each fault. Servers and Redis are killed, stopped and paused, the way between them is
-...               disturbed, replies to commits are lost. The same seed makes the same faults in the same order; without
-...               one it is made by chance. Seed and schedule are shown.
+...               queued in each fault. Servers and Redis are killed, stopped and paused, the network between them is
+...               disturbed, replies to commits are lost. Beside that, the network before the gateway is disturbed for
+...               some charge points, and they take over their own connections. The same seed makes the same faults in the
+...               same order; without one it is random. Seed and schedule are shown.
 ...
-...               Charge points connect again by themselves, and send again what starts or stops a transaction until it
-...               is answered. At the end nothing may be lost, applied or answered twice, or out of order; what was
-...               refused may never have been done; and the system has to be as well as before.
+...               Charge points reconnect by themselves, and repeat messages that were not answered. At the end nothing
+...               may be lost, applied or answered twice, or out of order; refused messages may never have been applied; no
+...               older connection may be left; and the system must be as healthy as before.
 
 Library           LoadLibrary
 Library           StateStoreLibrary
+Resource          ../resources/bad_network.resource
 Resource          ../resources/faults.resource
 
 Suite Setup       Start The System With Traffic Behind A Fault Proxy
@@ -23,6 +25,7 @@ Test Tags         chaos
 *** Variables ***
 ${SEED}              ${EMPTY}
 ${FAULTS}            100
+${EDGE FAULTS}       50
 ${MESSAGES}          1000
 ${CHARGE POINTS}     50
 ${LONGEST FAULT}     1 s
@@ -36,24 +39,27 @@ Faults By Chance Lose, Repeat And Reorder Nothing
     ${seed} =    Start Traffic And Faults By Chance
     Queue Messages In Each Fault    ${FAULTS}    ${MESSAGES}
     ${happened} =    Fault Schedule Should End    timeout=30 minutes
+    ${at the edge} =    Fault Schedule Should End    timeout=30 minutes    alias=${EDGE}
     Everything Should Work As Before
+    The Fleet At The Edge Should Have Charged Through It
     ${commands}    ${load} =    End The Traffic
     The Ledgers Should Be Clean    ${commands}    ${load}
     Nothing Should Be Left Over    ${load}
     The Server Should Never Have Crashed
-    Log To Console    Seed ${seed}, ${FAULTS} faults.
-    Every Fault Should Be Proven    ${happened}
+    Log To Console    Seed ${seed}, ${FAULTS} faults, ${EDGE FAULTS} at the edge.
+    Every Fault Should Be Proven    ${{[*$happened, *$at_the_edge]}}
     [Teardown]    Heal All And End The Traffic
 
 
 *** Keywords ***
 Start The System With Traffic Behind A Fault Proxy
-    [Documentation]    A server that is started again has to listen where it did, or nobody finds it.
+    [Documentation]    A restarted server must listen on the same port, or charge points cannot find it.
     The Variables Of The Faults Should Be Usable
     Skip Unless Target Supports    gateway    target=${TARGET}
     ${http} =    Get Free Port
     ${ws} =    Get Free Port
-    Start The System Behind A Fault Proxy    HTTP_PORT=${http}    WS_PORT=${ws}
+    Start The System Behind A Fault Proxy
+    ...    HTTP_PORT=${http}    WS_PORT=${ws}    PING_INTERVAL=${PING INTERVAL}
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
     ${redis} =    Get Redis Url
@@ -63,9 +69,9 @@ Start The System With Traffic Behind A Fault Proxy
     Adopt Charge Points    ${ids}
 
 The Variables Of The Faults Should Be Usable
-    [Documentation]    A mistake in what ``robot --variable`` gives is known before anything is started.
+    [Documentation]    Validates the values of ``robot --variable`` before anything is started.
     Variables Should Be Numbers    SEED    at_least=0    may_be_empty=True
-    Variables Should Be Numbers    FAULTS    MESSAGES    CHARGE POINTS    at_least=1
+    Variables Should Be Numbers    FAULTS    EDGE FAULTS    MESSAGES    CHARGE POINTS    at_least=1
     Variables Should Be Times    LONGEST FAULT    LONGEST PAUSE
     Variables Should Be Numbers    SMALLEST SHARE    at_least=0    at_most=1    whole=False
 
@@ -75,16 +81,45 @@ Start Traffic And Faults By Chance
     ${seed} =    Evaluate    int($SEED) if $SEED else random.randrange(2**32)    modules=random
     Keep Ledger    seed=${seed}
     ${profile} =    Load Profile    mix    persistent=True    commands=True
-    Start Load    profile=${profile}    charge_points=${CHARGE POINTS}    duration=2 hours    pause=50 ms    seed=${seed}
+    Start Load
+    ...    profile=${profile}
+    ...    charge_points=${CHARGE POINTS}
+    ...    duration=2 hours
+    ...    pause=50 ms
+    ...    seed=${seed}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Start Command Traffic    ${ids}    every=500 ms    seed=${seed}
     Command Traffic Should Reach Everybody
+    A Fleet Charges At The Edge    ${seed}
     Start Random Fault Schedule    ${FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
     ...    target=${TARGET}
+    Start Random Fault Schedule    ${EDGE FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
+    ...    alias=${EDGE}    target=${TARGET}
     RETURN    ${seed}
 
+A Fleet Charges At The Edge
+    [Documentation]    Ten charge points behind a fault proxy of their own. Behind every twentieth message one connects
+    ...    again while its older connection is open, and sends the message again.
+    [Arguments]    ${seed}
+    ${url} =    Start Fault Proxy    before=gateway    alias=${EDGE}    seed=${seed}
+    Use Gateway    ${url}    target=${TARGET}    alias=${EDGE}
+    @{ids} =    Start Charging Fleet    10    alias=${EDGE}    gateway=${EDGE}    pause=100 ms
+    ...    timeout=60 s    patience=3 s    takeovers=0.05    seed=${seed}
+    Adopt Charge Points    ${ids}
+    VAR    ${FLEET AT THE EDGE} =    ${ids}    scope=SUITE    # robocop: off=VAR05
+
+The Fleet At The Edge Should Have Charged Through It
+    [Documentation]    Each CALL was answered or refused, older connections were ended, and the state is what the
+    ...    messages say.
+    ${fleet} =    Stop Charging Fleet    alias=${EDGE}
+    Log To Console    \n${fleet}
+    Should Be Empty    ${fleet.problems}    msg=${fleet}
+    Should Be True    ${fleet.takeovers} > 0    msg=Nothing was taken over: ${fleet}
+    ${history} =    Get Charge Point History    ${FLEET AT THE EDGE}
+    State Should Equal The Model    ${history}    timeout=10 s
+
 Queue Messages In Each Fault
-    [Documentation]    What Redis does not acknowledge meanwhile is in the ledger as refused or undecided.
+    [Documentation]    Messages that Redis does not acknowledge meanwhile are in the ledger as refused or undecided.
     [Arguments]    ${count}    ${messages}
     FOR    ${_}    IN RANGE    ${count}
         Wait For Next Fault    timeout=60 s
@@ -93,7 +128,7 @@ Queue Messages In Each Fault
     END
 
 The Charge Points Should Be At Work
-    [Documentation]    The load goes on, whatever becomes of its messages.
+    [Documentation]    The load goes on, whether or not its messages are answered.
     ${progress} =    Get Load Progress
     Should Not Be Equal    ${progress}[phase]    ended
 
@@ -101,17 +136,22 @@ Everything Should Work As Before
     [Documentation]    Health, connections, commands and the queue, while charge points still charge.
     Wait Until Health Is    healthy    timeout=30 s
     Command Traffic Should Reach Everybody    timeout=30 s
-    ${progress} =    Get Load Progress
-    Should Be Equal As Integers    ${progress}[connected]    ${CHARGE POINTS}
+    Wait Until Keyword Succeeds    30 s    200 ms    The Whole Load Should Be Connected
     A Heartbeat Is Answered
 
+The Whole Load Should Be Connected
+    [Documentation]    The load reports it once a second.
+    ${progress} =    Get Load Progress
+    Should Be Equal As Integers    ${progress}[connected]    ${CHARGE POINTS}
+
 Heal All And End The Traffic
-    [Documentation]    Whatever has happened: nothing sends any more when the keys are compared.
+    [Documentation]    In any case: nothing sends any more when the keys are compared.
     Heal All
     Run Keyword And Ignore Error    Stop Load
+    Remove Charge Points
 
 End The Traffic
-    [Documentation]    Nothing new is begun, what was begun is ended. Returns what became of commands and messages.
+    [Documentation]    No new sessions begin, running ones are finished. Returns the outcomes of commands and messages.
     ${commands} =    Stop Command Traffic
     ${load} =    Stop Load
     Wait Until Queue Is Empty    timeout=5 minutes
@@ -119,7 +159,8 @@ End The Traffic
     RETURN    ${commands}    ${load}
 
 The Ledgers Should Be Clean
-    [Documentation]    All messages, of all ways, judged as one history; and callers of commands were told what is true.
+    [Documentation]    All messages, over all transports, judged as one history; and callers of commands got the true
+    ...    outcome.
     [Arguments]    ${commands}    ${load}
     ${state} =    Compare State With Load    ${load}    all_known=True
     ${ledger} =    Ledger Should Be Clean

@@ -2,8 +2,8 @@
 Documentation    Is the memory verdict of the soak right? ``make leak`` (RUNS=10 LENGTH=60s RATE=300).
 ...
 ...              The same load, sampling and verdict as in the soak of suite 18. A server that keeps 1 KB of every
-...              message has to be accused within two minutes; the sound one must not be accused in any of its runs,
-...              not even by somebody who looks at every sample. Each run has a new server.
+...              message must be found within two minutes; the sound one must not be accused in any of its runs, not
+...              even by a verdict on every sample. Each run has a new server.
 
 Resource         ../resources/load.resource
 
@@ -43,7 +43,7 @@ The Sound Server Is Not Accused
 
 *** Keywords ***
 Start Redis For Runs Of The Wanted Length
-    [Documentation]    What ``robot --variable`` gives is checked before.
+    [Documentation]    Validates the values of ``robot --variable`` before.
     Variables Should Be Numbers    RUNS    at_least=1
     Variables Should Be Numbers    RATE    IN TIME    at_least=0.001    whole=False
     Variables Should Be Times    LENGTH    WARM UP

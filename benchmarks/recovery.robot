@@ -37,13 +37,13 @@ The System Answers Soon After Redis Is Back
 
 *** Keywords ***
 Start The System For The Wanted Outages
-    [Documentation]    What ``robot --variable`` gives is checked before.
+    [Documentation]    Validates the values of ``robot --variable`` before.
     Variables Should Be Numbers    OUTAGES    at_least=1
     Variables Should Be Numbers    MEDIAN    LONGEST    at_least=0    whole=False
     Start The System Behind A Fault Proxy
 
 Time One Recovery
-    [Documentation]    Returns the seconds to the first answer and those until the health says so.
+    [Documentation]    Returns the seconds to the first answer and those until the health is normal.
     Wait Until Health Is    healthy    timeout=30 s
     Run Fault Schedule    at 0 s    kill redis for 1 s
     ${sent} =    Queue Message    Heartbeat

@@ -35,7 +35,7 @@ from server.store.transaction_ids import TransactionIds
 logger = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 4.0
-"""What a shutdown may take before tasks are cancelled; a batch at hand is committed long before."""
+"""Grace period in seconds of a shutdown, after which tasks are cancelled; a batch is committed long before."""
 
 
 class Part(Protocol):

@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 class SettingError(ValueError):
-    """A setting cannot be used; the message names it, its value and what is allowed, in one line."""
+    """A setting is invalid; the message names it, its value and the allowed values, in one line."""
 
 
 class Role(StrEnum):
-    """Which parts of the server this process runs."""
+    """Parts of the server that a process can run."""
 
     ALL = "all"
     GATEWAY = "gateway"
@@ -43,7 +43,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How log records are written."""
+    """Formats of log records."""
 
     JSON = "json"
     CONSOLE = "console"
@@ -51,25 +51,25 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the server was told, one field a setting of the contract.
+    """The settings of the server, one field for each setting of the contract.
 
     Attributes:
         redis_url: where Redis is.
         redis_ca: PEM file with the authorities that may sign Redis' certificate; the system's when empty.
-        redis_wait_replicas: replicas that have to have a commit before its effects are told.
+        redis_wait_replicas: replicas that must have a commit before its effects are published.
         redis_timeout: seconds without an answer after which Redis counts as away; connecting may take half of them.
         queue_name: the list that requests come from.
         queue_shards: how many lists the messages are spread over, by charge point; with 1 there are none beside
             `queue_name`.
-        key_prefix: what every other key starts with.
+        key_prefix: the prefix of all other keys.
         http_host: the address that the HTTP API binds.
         http_port: its port; 0 takes a free one.
         http_timeout: seconds that a request may take to come, and that its answer may take to be read.
         role: which parts of the server run: the gateway, the processor, or both.
         max_message_bytes: the longest message that is looked at.
         allowed_origins: web origins whose pages may use the API and the gateway; none when empty.
-        allowed_hosts: host names that requests to the API may name; see `Origins` for what holds when empty.
-        api_token: what `/inspect` and commands ask for; none when empty.
+        allowed_hosts: host names that requests to the API may name; see `Origins` for the default when empty.
+        api_token: the token for `/inspect` and commands; none when empty.
         require_boot: refuse everything but BootNotification from a charge point that was not accepted yet.
         server_id: the name of this instance, unique among the instances of a system.
         ws_host, ws_port: where the gateway listens; port 0 takes a free one.
@@ -81,7 +81,7 @@ class Settings:
         tls_client_ca: PEM file with the authorities of charge points' certificates; with it each charge point must show
             one whose common name is its id (security profile 3). None when empty.
         tls_client_crl: PEM file with the revocation lists of those authorities. None when empty.
-        correlation_timeout: seconds that a command waits for its answer where it does not say how long.
+        correlation_timeout: default timeout of a command in seconds.
         lease_seconds: how long a processor that stopped answering keeps the queue to itself.
         log_level: the lowest level that is logged.
         log_format: how log records are written.
@@ -119,7 +119,7 @@ class Settings:
     log_format: LogFormat = LogFormat.JSON
 
     def redis_address(self) -> Address:
-        """Where Redis is, and how it shows that it is that Redis."""
+        """Address of Redis, and the TLS settings that authenticate it."""
         return Address.parse(self.redis_url, self.redis_ca)
 
     @property
@@ -208,7 +208,7 @@ class Settings:
         return found
 
     def tls(self) -> ssl.SSLContext | None:
-        """What the gateway shows to charge points; `None` where it does not speak TLS.
+        """TLS settings of the gateway; `None` for a gateway without TLS.
 
         Raises:
             SettingError: certificate and key cannot be used.
@@ -245,11 +245,11 @@ def _trust(context: ssl.SSLContext, setting: str, file: str, what: str) -> None:
 
 
 def _without_secrets(text: str) -> str:
-    """`text` as it may be shown: without what could be a user or a password, wherever a slip has put it."""
+    """`text` with every possible user name and password removed, also where a URL is misspelt."""
     scheme, _, rest = text.rpartition("@")[0].partition("://")
     shown = f"{scheme}://***@{text.rpartition('@')[2]}" if rest else f"***@{text.rpartition('@')[2]}"
     if "@" not in text:
-        # What stands behind the first colon and is no port is a password whose host was forgotten.
+        # The part behind the first colon, unless it is a port, is a password whose host is missing.
         shown = re.sub(r"^(\w*:/*(?:\[[^\]]*\]|[^/:\[]*)):(?!\d{1,5}(?:[/?#]|$)).*", r"\1:***", text)
     return re.sub(r"(pass\w*|user\w*)=[^&]*", r"\1=***", shown, flags=re.IGNORECASE)
 

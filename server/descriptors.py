@@ -22,12 +22,12 @@ def raise_limit() -> None:
 
 
 def for_charge_points() -> int:
-    """How many connections of charge points may be open at once."""
+    """Maximum number of open connections of charge points."""
     return max(1, _limit() - _reserve())
 
 
 def for_requests() -> int:
-    """How many HTTP connections may be open at once."""
+    """Maximum number of open HTTP connections."""
     return max(1, _reserve() // 2)
 
 

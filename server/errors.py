@@ -1,4 +1,4 @@
-"""What can be wrong with a message, in OCPP's words."""
+"""Errors of messages, with the error codes of OCPP."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class ErrorCode(StrEnum):
     """Error codes of a CALLERROR as OCPP-J spells them: 1.6 in section 4.2.3, 2.0.1 and 2.1 in section 4.3.
 
     1.6 has FormationViolation and OccurenceConstraintViolation, the others FormatViolation, RpcFrameworkError and
-    OccurrenceConstraintViolation; `server.ocpp.frames.Codes` says which one a version uses for what.
-    `MESSAGE_TYPE_NOT_SUPPORTED` is never sent in 1.6, which says to ignore such a message; it stands in the log and the
-    dead letters.
+    OccurrenceConstraintViolation; `server.ocpp.frames.Codes` maps each meaning to the code of a version.
+    `MESSAGE_TYPE_NOT_SUPPORTED` is never sent in 1.6, which requires such a message to be ignored; it appears in the
+    log and the dead letters.
     """
 
     FORMATION_VIOLATION = "FormationViolation"
@@ -32,8 +32,8 @@ class InvalidMessage(Exception):
     """A message that is set aside instead of processed.
 
     Attributes:
-        code: what is wrong with it.
-        reason: the same in a sentence that names the field and what is allowed.
+        code: the error code.
+        reason: a sentence that names the field and the allowed values.
         charge_point_id: the sender, where it can be read and is usable.
         message_id: the message id as received, where one can be read.
         answer_id: the message id for the CALLERROR; `None` where no answer can or may be sent.
@@ -72,11 +72,11 @@ class InvalidMessage(Exception):
 
 
 class StateError(Exception):
-    """Base of what can go wrong with stored state.
+    """Base of errors of stored state.
 
     Attributes:
         key: the Redis key.
-        operation: what was to be done with it, for example `update charge point`.
+        operation: the failed operation, for example `update charge point`.
     """
 
     def __init__(self, key: str, why: str, operation: str = "read") -> None:
@@ -91,7 +91,7 @@ class StateError(Exception):
 
 
 class CorruptState(StateError):
-    """A stored value cannot be read as what its key says it is."""
+    """A stored value does not have the format that its key implies."""
 
     def sentence(self, key: str, why: str, operation: str) -> str:
         """The error in words."""

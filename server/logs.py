@@ -18,7 +18,7 @@ from server.config import LogFormat, LogLevel
 from server.rate_limited_log import Sparing
 
 MOST_WAITING_BYTES = 4 * 1024 * 1024
-"""Bytes of records that wait for the reader of standard output; what comes on top is dropped and counted."""
+"""Maximum number of buffered bytes for a slow reader of standard output; further records are dropped and counted."""
 LAST_SECONDS = 0.5
 """Seconds that the end of the process waits for the last records to be written."""
 
@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def configure(level: LogLevel, form: LogFormat) -> None:
-    """Set up logging for the process; what libraries log joins in from `warning` on.
+    """Set up logging for the process; records of libraries are included from level `warning` on.
 
     Args:
         level: the lowest level that is written.
@@ -41,7 +41,10 @@ def configure(level: LogLevel, form: LogFormat) -> None:
         logger_factory=lambda *_arguments: _Records(output),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    forward = _Forward()
+    # Before the output is closed: what was registered last is called first.
+    atexit.register(forward.report, at_the_end=True)
+    logging.basicConfig(handlers=[forward], level=logging.WARNING, force=True)
 
 
 def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
@@ -51,7 +54,7 @@ def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
     ]
     if form is LogFormat.JSON:
         return [*shared, structlog.processors.format_exc_info, lambda _logger, _method, event: _encode(event)]
-    # Plain tracebacks: the renderer's own choice may show what stands in variables, passwords too.
+    # Plain tracebacks: the renderer's own choice may show values of variables, passwords included.
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
@@ -59,12 +62,12 @@ def _processors(form: LogFormat) -> list[structlog.typing.Processor]:
 
 
 class LogOutput:
-    """Writes records without waiting, so that a pipe that nobody reads never stops the server.
+    """Writes records without blocking, so that a pipe without a reader never stops the server.
 
-    What the reader takes at once is written at once; the rest is written by a thread.
+    Records are written at once while the reader keeps up; the rest is written by a thread.
 
-    Records wait in memory up to a limit. What does not fit is dropped and counted, and a `log_records_dropped` record
-    says how many as soon as the reader reads again.
+    Records wait in memory up to a limit. Further records are dropped and counted, and a `log_records_dropped` record
+    gives the number as soon as the reader reads again.
 
     Args:
         descriptor: where records are written, a file descriptor.
@@ -107,7 +110,7 @@ class LogOutput:
         return self._poll.poll(0) == [(self._descriptor, select.POLLOUT)]
 
     def close(self) -> None:
-        """Write what waits, for as long as that takes, but not longer than `LAST_SECONDS`."""
+        """Write the buffered records, for at most `LAST_SECONDS`."""
         with self._condition:
             self._closing = True
             if self._dropped:
@@ -161,7 +164,7 @@ class _Records:
 class _Forward(logging.Handler):
     """Hands the records of the standard library's logging to structlog, so that the log has one format.
 
-    Somebody else's input can cause them by the thousand (a broken HTTP request is one), so their rate is bounded.
+    Input from outside can cause them by the thousand (a broken HTTP request is one), so their rate is limited.
     """
 
     def __init__(self) -> None:
@@ -169,9 +172,12 @@ class _Forward(logging.Handler):
         self._rate = Sparing()
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger = structlog.get_logger()
-        for kind, count in self._rate.left_out().items():
-            logger.warning("library_records_left_out", logger=kind, count=count)
+        self.report()
         if self._rate.allows(record.name):
             fields = {"logger": record.name, "message": record.getMessage()}
-            logger.log(record.levelno, "library", exc_info=record.exc_info or None, **fields)
+            structlog.get_logger().log(record.levelno, "library", exc_info=record.exc_info or None, **fields)
+
+    def report(self, *, at_the_end: bool = False) -> None:
+        """Log how many records were left out."""
+        for kind, count in self._rate.left_out(at_the_end=at_the_end).items():
+            structlog.get_logger().warning("library_records_left_out", logger=kind, count=count)

@@ -1,8 +1,8 @@
-"""Which web pages may use the server: the check of `Origin` and `Host` against an allow list.
+"""Web origins that may use the server: checks `Origin` and `Host` against an allow list.
 
-A browser lets any page open a WebSocket to any address, and post a form to it; it says which page in `Origin`. Charge
+A browser lets any page open a WebSocket to any address, and post a form to it; it names the page in `Origin`. Charge
 points and programs send none. With DNS rebinding a page reaches a server on the loopback interface under a name of its
-own, without an `Origin` for GET, so the API looks at `Host` as well.
+own, without an `Origin` for GET, so the API checks `Host` as well.
 """
 
 from __future__ import annotations

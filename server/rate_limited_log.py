@@ -36,7 +36,7 @@ class Sparing:
         return False
 
     def left_out(self, *, at_the_end: bool = False) -> dict[str, int]:
-        """How many records of each kind were not written since the last time this said so.
+        """Counts of suppressed records by kind since the last call.
 
         Args:
             at_the_end: also those of a window that is not over yet.

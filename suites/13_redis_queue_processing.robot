@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Test 13: what charge points send through the Redis queue is processed, in order, without loss.
+Documentation     Test 13: messages of charge points through the Redis queue are processed, in order, without loss.
 ...
-...               Messages are put on the queue as a gateway would, and answers are read where a gateway would
-...               find them.
+...               Messages are put on the queue as a gateway would, and answers are read where a gateway would find
+...               them.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
@@ -18,7 +18,8 @@ Test Tags         queue
 
 *** Test Cases ***
 Every Action In Every Message Format Is Answered In Time
-    [Documentation]    All ten actions that a charge point may send, in the flat form and in the envelope.
+    [Documentation]    All ten actions that a charge point may send, in the flat form and in the envelope. In OCPP 2.x,
+    ...    those that take their place, in the envelope.
     [Tags]    R13.1
     [Template]    ${action} Is Answered In Every Format
     Authorize
@@ -72,6 +73,25 @@ The State After Sessions Over WebSockets Is What Their Messages Say
     The State Should Be What The Messages Say    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
+Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart
+    [Documentation]    The same ids as on the queue, in the paths of their connections.
+    [Tags]    R13.8
+    [Setup]    The State Can Be Read And Charge Points Can Connect
+    ${charge points} =    Charge Points With Similar Ids Have Booted
+    ${sent} =    Charge Varied Sessions    ${charge points}    rounds=25
+    All Should Be Answered    ${sent}
+    ${history} =    Get Charge Point History
+    The State Should Be What The Messages Say    ${history}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+A Message Id That Comes Again Over A New Connection Is Another Message
+    [Documentation]    OCPP-J wants message ids to be unique on one connection only.
+    [Tags]    R13.7
+    [Setup]    The State Can Be Read And Charge Points Can Connect
+    ${charge points} =    5 Charge Points Have Booted
+    Message Ids That Are Used Again Should Get Answers Of Their Own    ${charge points}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
 Messages That Are Sent Again Count Once
     [Documentation]    Each message of a session comes again: over a new connection with the same message id, answered
     ...    before or not, and under a new message id.
@@ -84,17 +104,13 @@ Messages That Are Sent Again Count Once
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
-    [Documentation]    The example of the requirement, word for word.
+    [Documentation]    The example of the requirement, word for word; the messages of OCPP 2.x, which has no short form,
+    ...    are in envelopes.
     [Tags]    R13.2
     Skip Unless Target Supports    dead letters    target=${TARGET}
-    Skip Unless Queue Takes    flat
     ${log} =    Mark Server Log
     ${dead letters} =    Mark Dead Letters
-    ${sent} =    Queue Raw Messages
-    ...    {"action": "BootNotification", "chargePointId": "CP-001"}
-    ...    {"action": "Heartbeat", "chargePointId": "CP-001"}
-    ...    {"invalid": "malformed_json"
-    ...    {"action": "StatusNotification", "chargePointId": "CP-001"}
+    ${sent} =    Queue The Four Messages Of The Example    CP-001
     Dead Letter Should Exist    ${sent}[2]    code=FormationViolation    since=${dead letters}
     Three Messages Should Be Processed And One Set Aside    CP-001    ${dead letters}    ${log}
     Wait For Log Record    event=invalid_message    code=FormationViolation    since=${log}
@@ -106,6 +122,16 @@ The Newest Thousand Messages That Were Set Aside Are Kept
     ${sent} =    Queue Generated Invalid Messages    1100    valid_between=${0}
     Wait Until Queue Is Empty
     Dead Letters Should Be The Newest    1000    ${sent}
+
+Batches Of Every Size Are Answered Whole And In Order
+    [Documentation]    So many messages wait at once, just below and just above what a server may take in one go; then
+    ...    some whose bytes are the limit.
+    [Tags]    R13.4
+    [Setup]    The System Should Be Idle And Well And Messages Should Wait
+    FOR    ${count}    IN    1    2    3    99    100    101    127    128    129    255    256    257    511    513
+        In The Name Of    ${count}    A Batch Should Be Answered Whole
+    END
+    Large Messages Should Be Answered In Order    40    100000
 
 The Server Shuts Down Quickly While The Queue Is Empty
     [Documentation]    SIGTERM to an idle server. It is started again for the tests behind this one.
@@ -230,7 +256,7 @@ Messages Queued Before And After A Redis Restart Are All Answered Once
 
 An Empty Queue Leaves The Server Idle And Quick To Answer
     [Documentation]    Ten seconds without a message: little processor time, quick health checks, then a quick answer.
-    ...    The server is the quiet one: its silence began with the suite, and what is left of it is waited for here.
+    ...    The server is the quiet one: its silence began with the suite, and the rest of it is waited for here.
     [Tags]    R13.3
     ${required silence} =    Get Threshold    R13.3    silence
     ${cpu} =    Get Processor Time Of The Silence    ${required silence}

@@ -44,15 +44,55 @@ Two Equal Commands At One Charge Point Each Get Their Own Answer
     Both Should Have Been Answered    R14.1    ${told first}    ${told second}
 
 Commands To Charge Points At The Gateway Are Sent One After The Other
-    [Documentation]    Ten at once to each of five, and again when each has connected again. OCPP-J allows one that is
-    ...    unanswered at a time.
+    [Documentation]    Ten at once to each of five, again when each has reconnected, and when each has taken over its
+    ...    own connection. OCPP-J allows one unanswered command at a time.
     [Tags]    R14.1    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
     ${charge points} =    5 Charge Points Have Booted
     Commands At The Gateway Should Be Answered    50    ${charge points}
     All Of Them Connect Again    ${charge points}
     Commands At The Gateway Should Be Answered    50    ${charge points}
-    [Teardown]    Run Keywords    Abandon Commands    AND    The Charge Points Leave And The Server Has Never Crashed
+    Take Over Connections    ${charge points}
+    Commands At The Gateway Should Be Answered    50    ${charge points}
+    [Teardown]    The Callers And The Charge Points Leave
+
+A Command That Is Not Answered Holds Up The Next One Until Its Time Is Up
+    [Documentation]    At a charge point at the gateway, which answers the second of two only.
+    [Tags]    R14.2    R14.5
+    [Setup]    The System Is Well And Charge Points Can Connect
+    ${charge points} =    1 Charge Points Have Booted
+    ${first} =    A Command Is Received And Not Answered    ${charge points}[0]    timeout=2 s
+    ${second} =    Start Commands    1    charge_points=${charge points}    timeout=10 s
+    The Note Of The Command Should Live No Longer Than    2    ${charge points}[0]
+    Command Should Time Out    ${first}
+    Commands Should Be Answered    ${second}
+    The Second Command Should Have Come Behind The First    1.9    ${charge points}[0]
+    Nothing Should Be Pending
+    No Waiting Should Be Noted In Redis
+    [Teardown]    The Callers And The Charge Points Leave    command timeout=1.9 s
+
+Commands End With The Connection That They Were For
+    [Documentation]    One is not answered and nine wait behind it when their charge point connects again. Their callers
+    ...    are told so at once, and none of the nine comes over the newer connection.
+    [Tags]    R14.5    R14.9
+    [Setup]    The System Is Well And Charge Points Can Connect
+    [Template]    Commands Should End With The Connection When It Is
+    cut off
+    taken over
+    [Teardown]    The Callers And The Charge Points Leave
+
+Commands Reach The Charge Point Whose Id They Name
+    [Documentation]    Among ids that are nearly the same, at the gateway and in the paths of the API.
+    [Tags]    R14.1
+    [Setup]    The System Is Well And Charge Points Can Connect
+    @{ids} =    Charge Points With Similar Ids Have Booted
+    ${count} =    Get Length    ${ids}
+    ${commands} =    Start Commands    ${2 * ${count}}    charge_points=${ids}    timeout=20 s
+    Commands Should Be Answered    ${commands}
+    FOR    ${id}    IN    @{ids}
+        In The Name Of    ${id}    Commands Received Should Be    2
+    END
+    [Teardown]    The Callers And The Charge Points Leave
 
 A Caller Is Told The Error That The Charge Point Gave
     [Documentation]    Code and description of its CALLERROR.
@@ -64,7 +104,7 @@ A Caller Is Told The Error That The Charge Point Gave
     VAR    ${told} =    ${command.reason} ${command.data}
     Should Contain    ${told}    SecurityError
     Should Contain    ${told}    Door 17 is open
-    [Teardown]    Run Keywords    Abandon Commands    AND    The Charge Points Leave And The Server Has Never Crashed
+    [Teardown]    The Callers And The Charge Points Leave
 
 An Unanswered Command Expires When Its Time Is Up
     [Documentation]    The caller chooses the timeout; the default one is waited for at the end of this suite.

@@ -1,9 +1,9 @@
 *** Settings ***
-Documentation     Test 16: Redis fails, its network fails, the server is killed; nothing is lost and everything comes
-...               back by itself.
+Documentation     Test 16: Redis fails, its network fails, the server is killed; nothing is lost and everything recovers
+...               by itself.
 ...
-...               Every fault is proven by measuring its effect; what is shown under a fault that is not proven is
-...               inconclusive, which is a failure. All faults with begin and end are in ``evidence/faults.jsonl``.
+...               Every fault is proven by measuring its effect; results under an unproven fault are inconclusive, which
+...               is a failure. All faults with begin and end are in ``evidence/faults.jsonl``.
 
 Resource          ../resources/failover.resource
 Resource          ../resources/faults.resource
@@ -18,8 +18,8 @@ Test Tags         faults
 
 *** Test Cases ***
 The Server Starts Without Redis And Connects When It Appears
-    [Documentation]    It runs, says that it is degraded, neither floods its log nor spins, and works as soon as Redis
-    ...    is there.
+    [Documentation]    It runs, reports that it is degraded, neither floods its log nor spins, and works as soon as
+    ...    Redis is there.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Is Down    early
     The Server Should Not Spin    R16.1    early
@@ -48,11 +48,11 @@ The Server Starts With The Wrong Password And Connects When It Is Right
     Heal All    alias=stranger
     The Server Connects When Redis Appears    stranger    ${url}
     [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND
-    ...    Remove Fault Proxy    stranger
+    ...    Remove Fault Proxy    alias=stranger
 
 A Connection That Is Lost In Operation Is Made Again
-    [Documentation]    Under traffic the way to Redis is cut, or Redis ends, in order or by kill -9; then it is there
-    ...    again. Of somebody else's Redis only the way can be cut.
+    [Documentation]    Under traffic the network to Redis is cut, or Redis ends, in order or by kill -9; then it is
+    ...    there again. With an external Redis only the network can be cut.
     [Tags]    R16.3
     [Template]    The Connection Is Made Again After
     The Way To Redis Is Cut    The Way To Redis Is Open Again
@@ -68,7 +68,7 @@ A Connection That Is Half-Open Is Given Up And Made Again
 
 Five Short Outages Under Traffic Lose Nothing
     [Documentation]    Half a second each, two seconds apart; messages are queued all the time. They are those of the
-    ...    other system and began with the suite; what is left of them is waited for here.
+    ...    other system and began with the suite; the rest of them is waited for here.
     [Tags]    R16.4
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${outages}    ${sent} =    Five Short Outages Are Over
@@ -117,7 +117,7 @@ Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Commands Are Refused Clearly And At Once Without Redis
-    [Documentation]    The callers of commands to connected charge points are told so, and need not wait.
+    [Documentation]    The callers of commands to connected charge points get a refusal without waiting.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
     Skip Unless Target Supports    health    target=${TARGET}
@@ -133,7 +133,7 @@ Commands Are Refused Clearly And At Once Without Redis
     ...    The Charge Points Leave And The Server Has Never Crashed
 
 Charge Points That Charge Through A Long Outage Are Answered Or Refused
-    [Documentation]    Eight seconds without Redis, longer than a gateway holds a CALL. What was refused is never
+    [Documentation]    Eight seconds without Redis, longer than a gateway holds a CALL. Refused messages are never
     ...    applied. It is the other system's, and began in an earlier test.
     [Tags]    R16.6
     [Setup]    Skip Unless Target Supports    gateway    target=${TARGET}
@@ -144,7 +144,7 @@ Charge Points That Charge Through A Long Outage Are Answered Or Refused
 
 Every Partial Failure Is Survived And Recovered From
     [Documentation]    Each under traffic: before it, while it lasts, after it. The two of a row hit two systems, or one
-    ...    system in turn; what a Redis or a proxy of somebody else cannot do is last in its row, or has it alone.
+    ...    system in turn; a failure that an external Redis or proxy does not have is last in its row, or has it alone.
     [Tags]    R16.7
     [Timeout]    6 minutes    # a row takes half a minute where nothing recovers
     [Setup]    Both Systems Are Idle And Well
@@ -197,8 +197,8 @@ A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     Nothing Should Be Lost Or Applied Twice    R16.9    ${drain}
 
 Charge Points Whose Connection Died Leave No Ghost
-    [Documentation]    The charge points lose their power, or the line to them dies, or a router forgets them: nothing
-    ...    says so to the gateway, whose sessions have to end by its pings.
+    [Documentation]    The charge points lose their power, or the line to them dies, or a router forgets them: the
+    ...    gateway gets no error, and has to end their sessions by its pings.
     [Tags]    R16.12
     [Setup]    The System Is Well And Charge Points Come Over A Bad Network
     [Template]    Sessions End After
@@ -208,7 +208,7 @@ Charge Points Whose Connection Died Leave No Ghost
     [Teardown]    The Bad Network Is Healed And Gone
 
 The Network Before The Gateway Fails And Nothing Is Lost
-    [Documentation]    Charge points connect again by themselves and send again what was not answered.
+    [Documentation]    Charge points reconnect by themselves and repeat unanswered messages.
     [Tags]    R16.12
     [Setup]    The System Is Well And Charge Points Come Over A Bad Network
     Charge Points Charge Over The Bad Network

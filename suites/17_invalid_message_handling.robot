@@ -1,9 +1,10 @@
 *** Settings ***
 Documentation     Test 17: no message, however broken, stops the server, vanishes without a trace, or delays others.
 ...
-...               The cases are in ``resources/invalid_messages.json``, each with the error code that it has to
-...               get. Behind every invalid message stands a valid one that has to be answered. A test that names no
-...               kinds sends every kind of its requirement that no test before it has sent.
+...               The cases are in ``resources/invalid_messages.json``, for OCPP 2.0.1 and 2.1 in
+...               ``resources/invalid_messages_2.json``, each with its expected error code. Behind every invalid message
+...               stands a valid one that has to be answered.
+...               A test that names no kinds sends every kind of its requirement that no test before it has sent.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
@@ -15,6 +16,10 @@ Test Setup        The System Should Be Idle And Well
 Test Teardown     The Effects Are Right And The Server Has Never Crashed
 
 Test Tags         invalid-messages
+
+
+*** Variables ***
+${SIZE LIMIT}    ${262144}
 
 
 *** Test Cases ***
@@ -46,9 +51,19 @@ Oversized Messages Are Refused Before Work Is Done On Them
     [Tags]    R17.5    R17.6    R17.7
     Invalid Messages Are Survived, Logged And Set Aside    R17.5
 
+Messages Are Answered Up To The Size Limit And Refused Above It
+    [Documentation]    256 KiB on the queue; at the gateway in one frame of the WebSocket and in fragments.
+    [Tags]    R17.5    R17.7
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Connect Charge Point
+    Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
+    Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
-    [Documentation]    The frames are in ``resources/invalid_frames.json``, each with what has to become of it. Behind
-    ...    each, its charge point sends a valid message that has to be answered.
+    [Documentation]    The frames are in ``resources/invalid_frames.json`` (or ``invalid_frames_2.json``), each with its
+    ...    expected outcome. Behind each, its charge point sends a valid message that has to be answered.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     [Template]    Invalid Frames Get The Reactions Of The Table
@@ -59,7 +74,7 @@ Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Frames That Nobody Can Answer Are Ignored Or Cost The Connection
-    [Documentation]    After a connection that was closed as RFC 6455 says, the charge point connects again.
+    [Documentation]    After a connection that was closed as RFC 6455 requires, the charge point reconnects.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     [Template]    Invalid Frames Get The Reactions Of The Table
@@ -73,6 +88,15 @@ Frames That Nobody Can Answer Are Ignored Or Cost The Connection
     R17.10    binary
     R17.10    websocket
     R17.10    every other kind
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+What OCPP 2.1 Adds Is Answered As The Version Says
+    [Documentation]    SEND and CALLRESULTERROR, on the queue and over WebSockets: in OCPP 2.1 a SEND is never answered,
+    ...    and a CALLRESULT that cannot be read gets a CALLRESULTERROR; earlier versions know neither.
+    [Tags]    R17.11    R17.6    R17.7
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Invalid Messages Get The Answers Of The Version    R17.11    added_by_2_1
+    Invalid Frames Get The Reactions Of The Table    R17.11    added_by_2_1
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Thousand Generated Invalid Frames Get The Right Reactions
@@ -93,10 +117,12 @@ A Thousand Generated Invalid Messages Are Each Logged Once
     Each Invalid Message Should Have One Log Record    ${sent}    ${log}
 
 Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
-    [Documentation]    10,000 invalid messages with 1,000 valid ones among them.
-    [Tags]    R17.8
+    [Documentation]    10,000 invalid messages with 1,000 valid ones among them; each invalid one is logged, also in a
+    ...    burst.
+    [Tags]    R17.6    R17.8
     [Setup]    The System Is Well And Watched
     ${normal} =    Measure Answer Time    samples=50
+    ${log} =    Mark Server Log
     ${sent} =    Queue Generated Invalid Messages    10000    valid_between=1000
     ${recovered} =    Wait Until Answer Time Is Normal    ${normal}    timeout=60 s
     ${drain} =    All Messages Should Be Answered    ${sent.valid}
@@ -104,6 +130,7 @@ Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
     Requirement Should Be Met    R17.8    valid_messages    ${sent.valid.count}
     Every Message Should Have Been Answered    R17.8    ${drain}    name=valid_answered
     Requirement Should Be Met    R17.8    recovery_time    ${recovered}
+    Each Invalid Message Should Have One Log Record    ${sent}    ${log}
     [Teardown]    Run Keywords    Stop Sampling    AND    The Effects Are Right And The Server Has Never Crashed
 
 Memory Stays Stable Under Invalid Messages

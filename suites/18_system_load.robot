@@ -1,9 +1,9 @@
 *** Settings ***
-Documentation     Test 18: the system bears the load that it was built for, and more than that in good order.
+Documentation     Test 18: the system bears the load that it was built for, and degrades gracefully beyond.
 ...
-...               Charge points on real WebSockets, in processes of their own. The soak runs beside the other tests,
-...               on a system of its own, as long as ``--variable SOAK:10min`` says; a shorter one than required is
-...               inconclusive, and says so.
+...               Charge points on real WebSockets, in processes of their own. The soak runs beside the other tests, on
+...               a system of its own, for the time of ``--variable SOAK:10min``; a shorter one than required is
+...               inconclusive.
 
 Resource          ../resources/load.resource
 Resource          ../resources/charge_points.resource
@@ -20,7 +20,7 @@ Test Tags         load    alone
 
 *** Test Cases ***
 Fifty Charge Points Charge At The Same Time
-    [Documentation]    Everybody has a transaction before anybody goes on; start, meter values and stop are compared.
+    [Documentation]    All charge points wait until each has a transaction; start, meter values and stop are compared.
     [Tags]    R18.1    R18.2    R18.7
     ${charging} =    Load Profile    session    sessions=2    together=True
     ${load} =    Run Load    profile=${charging}    charge_points=${FLEET}
@@ -30,7 +30,7 @@ Fifty Charge Points Charge At The Same Time
     The Load Should Have Corrupted Nothing    ${load}
 
 The Default Burst Is Answered Whole
-    [Documentation]    50 charge points x 100 messages, 10 ms apart, as the data file says.
+    [Documentation]    50 charge points x 100 messages, 10 ms apart, from the data file.
     [Tags]    R18.3    R18.6    R18.7
     ${normal} =    Measure Response Time
     ${load} =    Run Load
@@ -39,7 +39,8 @@ The Default Burst Is Answered Whole
     The Load Should Have Corrupted Nothing    ${load}
 
 The Required Rate Is Sustained At A Normal Response Time
-    [Documentation]    On schedule, whatever the answers do; compared with the same fleet nearly idle, before and after.
+    [Documentation]    On schedule, independent of the answers; compared with the same fleet nearly idle, before and
+    ...    after.
     [Tags]    R18.3    R18.5
     ${before} =    Run Load    rate=20    duration=2 s
     ${load} =    Run Load    rate=100    duration=10 s
@@ -90,7 +91,7 @@ Charge Points That Come And Go Leave Nothing Behind
     ...    ${connections}    ${memory}    ${descriptors}    ${keys}
 
 A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost
-    [Documentation]    Two processors behind a gateway; the one that works is killed in the middle of the load.
+    [Documentation]    Two processors behind a gateway; the active one is killed in the middle of the load.
     [Tags]    R18.7
     [Setup]    A Gateway And Two Processors Share The Work
     Start Load    profile=mix    rate=200    duration=5 s

@@ -1,7 +1,7 @@
 *** Settings ***
-Documentation     What holds for all tests together: they leave nothing behind and touch nothing that is not theirs.
+Documentation     Requirements on all tests together: they leave nothing behind and touch no foreign key.
 ...
-...               The length of the run, the comparison with the accepted baseline and with another kind of Redis
+...               The duration of the run, the comparison with the accepted baseline and with another kind of Redis
 ...               belong to the run as a whole: the page at its end has them.
 
 Resource          ../resources/system_under_test.resource
@@ -16,8 +16,8 @@ Test Tags         whole
 
 *** Test Cases ***
 Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
-    [Documentation]    Somebody else uses the same system: charge points, transactions, answers that are not ours. The
-    ...    server starts again meanwhile, unless it is not ours to stop.
+    [Documentation]    Another client uses the same system: foreign charge points, transactions, answers. The server
+    ...    starts again meanwhile, unless it is external.
     [Tags]    R0.4
     Somebody Else Has Data In The System
     ${before} =    Take Key Snapshot    values=True

@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Test 20: the system knows who it speaks to, and no charge point hurts the others.
+Documentation     Test 20: the system authenticates its peers, and no charge point hurts the others.
 ...
-...               OCPP security profiles 1 to 3, the token of the HTTP API, and charge points that send as fast as
-...               they can. Passwords and certificates are made for each test, which starts a server of its own.
+...               OCPP security profiles 1 to 3, the token of the HTTP API, and charge points that send as fast as they
+...               can. Passwords and certificates are made for each test, which starts a server of its own.
 
 Resource          ../resources/security.resource
 
@@ -39,12 +39,23 @@ A Charge Point Is Let In With Its Own Certificate Only
     The Right Certificate Should Be Accepted    ${certificates}
 
 Commands Need The Token Of The API
-    [Documentation]    Every command without a token and with a wrong one is refused, and none reaches the charge point.
+    [Documentation]    Every command without a token and with a wrong one is refused, and none reaches the charge point;
+    ...    so are inspections, other methods and paths in other forms.
     [Tags]    R20.4
     Start A Server With A Token
     Commands Should Be Refused    token=${EMPTY}
     Commands Should Be Refused    token=wrong
+    Requests Without The Token Should Be Refused
     Commands With The Token Should Be Carried Out
+
+A Web Page Of Another Origin Is Refused
+    [Documentation]    It may run in the browser of an operator, but neither connects as a charge point nor sends
+    ...    commands.
+    [Tags]    R20.4
+    Skip Unless Target Supports    origin checks    target=${TARGET}
+    Start A Server With A Token
+    Web Pages Should Not Connect
+    Web Pages Should Not Send Commands
 
 The Flood Of One Charge Point Does Not Hurt The Others
     [Documentation]    One of fifty sends Heartbeats as fast as it can; the others are answered as quickly as before.
@@ -57,3 +68,18 @@ A Flood Of Broken Frames Does Not Hurt The Others
     [Tags]    R20.5    alone
     [Setup]    The System Is Well And Loads Find It
     The Others Should Be Answered During A Flood    charge_points=1    frame=[]
+
+A Charge Point That Reads Nothing Is Cut Off
+    [Documentation]    It sends pings without a pause, whose answers pile up; the server takes messages at any rate.
+    [Tags]    R20.5
+    Start A Guarded Server    WS_MESSAGE_RATE=0
+    The Server Should Cut Off A Charge Point That Reads Nothing
+
+Charge Points That Use Up The Descriptors Do Not Hurt The Others
+    [Documentation]    The server may open 256: it refuses charge points before, answers health and those that are
+    ...    connected, and takes new ones when some have left.
+    [Tags]    R20.5
+    Start A Guarded Server
+    Charge Points Use Up The Descriptors    256
+    Health And The Connected Charge Points Should Be Answered
+    New Charge Points Should Be Taken When Some Have Left

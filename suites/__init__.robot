@@ -19,7 +19,7 @@ ${REDIS}     embedded
 
 *** Keywords ***
 The Variables Are Usable And A Command That Nobody Answers Waits
-    [Documentation]    What the last suites would stumble over is known before the first begins.
+    [Documentation]    Invalid variables of later suites are reported before the first suite begins.
     Variable Should Be One Of    REDIS    embedded    container    external
     Variables Should Be Times    SOAK    may_be_empty=True
     Variable Should Be One Of    SOAK BESIDE    yes    no    may_be_empty=True

@@ -1,4 +1,4 @@
-"""Simulated charge points on real WebSockets, and what they see."""
+"""Simulated charge points on real WebSockets, and the frames that they exchange."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ChargePointLibrary.commands import Commands
 from ChargePointLibrary.connection import Connection
+from ChargePointLibrary.events import Events
 from ChargePointLibrary.fleet import Fleets
 from ChargePointLibrary.frames import Frames
 from ChargePointLibrary.messages import Messages
@@ -23,30 +24,35 @@ __all__ = ["ChargePointLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Commands, Connection, Fleets, Frames, Messages, Security, Takeover, Volume):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+    class _Keywords(KeywordLibrary, Commands, Connection, Events, Fleets, Frames, Messages, Security, Takeover, Volume):
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
 
 
 class ChargePointLibrary(_Keywords):
-    """Charge points that connect to the WebSocket gateway of a system under test, OCPP 1.6.
+    """Charge points that connect to the WebSocket gateway of a system under test: OCPP 1.6, 2.0.1 and 2.1.
 
-    `Use Gateway` says where they connect; path and subprotocol come from the target profile. `Connect Charge Point`
-    makes one, by default with an id that no other test uses. It is disconnected when the suite ends that made it, also
-    after a failure.
+    `Use Gateway` sets the address; path and subprotocol come from the target profile. The OCPP version is that of the
+    target profile, of the run (`robot --variable PROTOCOL:ocpp2.0.1`), or of the argument `protocol`; charge points of
+    several versions can be connected at the same time. `Connect Charge Point` connects a charge point, by default with
+    a new id. It is disconnected at the end of the suite that connected it, also after a failure.
 
-    Several charge points have an `alias` each; the keywords work on `charge point` unless told otherwise. In the place
-    of an alias the charge point id can stand too. Keywords with `charge_points` take a list of them, and have all of
-    them act at the same time.
+    Several charge points have an `alias` each; the keywords use `charge point` by default. In the place of an alias the
+    charge point id can stand too. Keywords with `charge_points` take a list of them, and have all of them act at the
+    same time.
 
     # Messages
 
-    `Boot`, `Send Heartbeat` and so on send one CALL, wait for its answer and return its payload; a CALLERROR or no
-    answer is a failure that says what came instead. A charge point has one CALL outstanding at a time. `Send Call`
-    returns the answer whatever it is, as an object with `charge_point`, `message_id`, `action`, `kind.name` (CALLRESULT
-    or CALLERROR), `payload`, `code`, `description`, `details` and `seconds`.
+    `Boot`, `Send Heartbeat` and so on send one CALL, wait for its answer and return its payload. They fail on a
+    CALLERROR and without an answer; the message then shows other received frames. A charge point has one CALL
+    outstanding at a time. `Send Call` returns any answer as an object with `charge_point`, `message_id`, `action`,
+    `kind.name` (CALLRESULT or CALLERROR), `payload`, `code`, `description`, `details` and `seconds`.
+
+    The words are those of OCPP 1.6 where a version has the same thing: in OCPP 2.x, a connector is an EVSE with one
+    connector, an id tag is an idToken, and `Charge Whole Session` sends TransactionEvents. `Send Transaction Event`
+    sends them one by one, and `Go Offline For` after a time without a connection.
 
     Fields are sent with the type that they have in Robot Framework: `connectorId=${2}` is a number, `connectorId=2` is
     text.
@@ -54,15 +60,15 @@ class ChargePointLibrary(_Keywords):
     # Commands
 
     While Robot Framework runs other keywords, each charge point answers the commands that it gets: sensibly, with its
-    own configuration for GetConfiguration and ChangeConfiguration, or as `Let Charge Points Answer` says: rejected,
-    with a CALLERROR, late, never, twice, or by hanging up.
+    own configuration for GetConfiguration and ChangeConfiguration (GetVariables and SetVariables in OCPP 2.x), or as
+    set by `Let Charge Points Answer`: rejected, with a CALLERROR, late, never, twice, or by disconnecting.
 
     # Bad networks
 
     `Send Again` sends the last CALL once more, `Reconnect As Ghost` connects while the older connection is still open,
     `Take Over Connections` does both with many charge points, and `Cross Calls` has CALLs and commands cross.
 
-    # What went over the wire
+    # Frames on the wire
 
     Everything that was sent and received is kept, the newest 10,000 frames of each charge point. A frame has
     `direction.value` (sent or received), `text`, `number`, `timestamp`, `kind`, `message_id`, `action`, `payload`,
@@ -100,6 +106,7 @@ class ChargePointLibrary(_Keywords):
             [
                 Connection(points, gateways, ids),
                 Messages(points),
+                Events(points),
                 Volume(points, gateways, ids),
                 Fleets(points, gateways, ids),
                 Commands(points),

@@ -1,4 +1,4 @@
-"""What the keyword components share."""
+"""Shared parts of the keyword components."""
 
 from __future__ import annotations
 

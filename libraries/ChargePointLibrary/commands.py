@@ -39,22 +39,23 @@ class Commands(PointComponent):
         """Says how charge points answer the commands of an action from now on.
 
         Args:
-            action: the action; `*` for all.
-            how: `accept` sensibly; `obey` (accepts, then does it: sends the message that TriggerMessage asks for,
-                starts or stops the transaction, hangs up for a Reset); `reject` (status Rejected and the like);
-                `callerror`; `silence` (no answer); `disconnect` (hangs up instead); `twice` (the same answer two
-                times); `unknown id` (with a message id that nobody waits for); `cross` (sends a Heartbeat and waits for
-                its answer before it answers).
+            action: the action; `*` for all. A command of OCPP 1.6 with another name in the version of the charge point
+                goes by either name: `GetConfiguration` stands for GetVariables too.
+            how: `accept` sensibly; `obey` (accepts, then acts: sends the message that TriggerMessage asks for, starts
+                or stops the transaction, reports the device model, disconnects for a Reset); `reject` (status Rejected
+                or its equivalent); `callerror`; `silence` (no answer); `disconnect` (instead of an answer); `twice`
+                (the same answer two times); `unknown id` (an answer with a message id of no command); `cross` (sends a
+                Heartbeat and waits for its answer before it answers).
             delay: how long it takes.
             spread: up to how much longer, by chance, so that answers come in random order.
             payload: the payload of the answer, in the place of the sensible one.
             code: the error code of a CALLERROR.
             description: the description of a CALLERROR.
-            times: for how many commands; after them, what was said before holds again. For all by default.
+            times: number of commands; after them, the previous setting holds again. All by default.
             charge_points: their aliases or ids; all that there are now by default.
 
         Raises:
-            UsageError: OCPP has no answer to this action that says no.
+            UsageError: OCPP has no answer to this action that refuses it.
 
         Example:
         ```robotframework
@@ -66,7 +67,7 @@ class Commands(PointComponent):
         """
         if how is How.REJECT:
             for point in self.chosen(charge_points):
-                check_can_reject(action, point.version)
+                check_can_reject(point.version.named(action), point.version)
         if times is not None and times < 1:
             raise UsageError(f"times is {times}, at least 1 is needed.")
         for point in self.chosen(charge_points):
@@ -79,7 +80,7 @@ class Commands(PointComponent):
                 description=description,
                 times=times,
             )
-            background.call(point.behaviour.follow, action, script)
+            background.call(point.behaviour.follow, point.version.named(action), script)
 
     @keyword(tags=("charge point", "command"))
     def let_charge_points_answer_sensibly(self, charge_points: Sequence[str] | None = None) -> None:
@@ -103,10 +104,12 @@ class Commands(PointComponent):
     ) -> None:
         """Gives a charge point a configuration key, as GetConfiguration and ChangeConfiguration see it.
 
+        In OCPP 2.0.1 and 2.1, it is a variable, as GetVariables and SetVariables see it.
+
         Args:
-            key: the key.
+            key: the key; of a variable, `component/variable`, such as `OCPPCommCtrlr/HeartbeatInterval`.
             value: its value.
-            readonly: whether ChangeConfiguration is rejected.
+            readonly: whether ChangeConfiguration, or SetVariables, is rejected.
             alias: which charge point.
 
         Example:
@@ -118,7 +121,7 @@ class Commands(PointComponent):
         background.call(configuration.__setitem__, key, Setting(value, readonly=readonly))
 
     @keyword(tags=("charge point", "command", "getter"))
-    def get_charge_point_configuration(self, alias: str = ALIAS) -> dict[str, str]:
+    def get_charge_point_configuration(self, *, alias: str = ALIAS) -> dict[str, str]:
         """Returns the configuration of a charge point, as changed by the commands that it got.
 
         Args:
@@ -147,9 +150,9 @@ class Commands(PointComponent):
         """Waits until a charge point has received a command, and returns it.
 
         Args:
-            action: the action of the command.
+            action: the action of the command, named as in `Let Charge Points Answer`.
             count: at least so many that fit.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
             fields: fields that its payload has to have.
@@ -158,7 +161,7 @@ class Commands(PointComponent):
             The newest that fits; `payload` and `message_id` are its own.
 
         Raises:
-            WaitTimeout: it did not come; says what came.
+            WaitTimeout: it did not come; the message shows the received frames.
 
         Example:
         ```robotframework
@@ -167,6 +170,7 @@ class Commands(PointComponent):
         ```
         """
         point = self._points.get(alias)
+        action = point.version.named(action)
         number = since.number if isinstance(since, Frame) else since
 
         def commands(name: str | None = None) -> list[Frame]:
@@ -204,12 +208,12 @@ class Commands(PointComponent):
         It looks once: have something happen first that would come after the command, such as a Heartbeat's answer.
 
         Args:
-            action: the action; any by default.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            action: the action, named as in `Let Charge Points Answer`; any by default.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
 
         Raises:
-            ExpectationFailed: it has; says which.
+            ExpectationFailed: it has; the message names it.
 
         Example:
         ```robotframework
@@ -218,6 +222,7 @@ class Commands(PointComponent):
         ```
         """
         point = self._points.get(alias)
+        action = None if action is None else point.version.named(action)
         number = since.number if isinstance(since, Frame) else since
         found = point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=action, since=number)
         wait_until(
@@ -240,7 +245,7 @@ class Commands(PointComponent):
         """Returns how many commands charge points have received.
 
         Args:
-            action: the action; any by default.
+            action: the action, named as in `Let Charge Points Answer`; any by default.
             charge_points: their aliases or ids; all by default.
             expected: waits until it is so many; more is a failure.
             timeout: the longest wait.
@@ -256,8 +261,10 @@ class Commands(PointComponent):
         points = self.chosen(charge_points)
 
         def count() -> int:
+            wanted = (None if action is None else point.version.named(action) for point in points)
             return sum(
-                len(point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=action)) for point in points
+                len(point.seen(direction=Direction.RECEIVED, kind=MessageType.CALL, action=name))
+                for point, name in zip(points, wanted, strict=True)
             )
 
         if expected is None:

@@ -17,7 +17,7 @@ from ocpp_resilience.charge_points.ghost import End
 from ocpp_resilience.charge_points.many import close_all, connect_all
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words, wait_until
@@ -28,20 +28,25 @@ CONNECTED = 101
 
 
 class Connection(ConnectingComponent):
-    """Connecting, disconnecting, and what became of it."""
+    """Keywords that connect and disconnect charge points, and judge their connections."""
 
     @keyword(tags=("charge point", "connection"))
-    def use_gateway(self, url: str, *, target: str = "reference", alias: str = "gateway") -> None:
+    def use_gateway(
+        self, url: str, *, target: str | None = None, protocol: str | None = None, alias: str = "gateway"
+    ) -> None:
         """Says where charge points connect from now on.
 
         Args:
-            url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns: `ws://host:port`, or
+            url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`: `ws://host:port`, or
                 `wss://host:port` with TLS.
-            target: the target profile that has the path and the subprotocol: a name, or the path of a file.
+            target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
+                at `Start Server`.
+            protocol: the OCPP version of the charge points, such as `ocpp2.0.1`; by default that of the
+                variable `PROTOCOL`, else that of the profile.
             alias: the name of this gateway in the keywords that connect.
 
         Raises:
-            UsageError: the URL cannot be used, or the target has no gateway.
+            UsageError: the URL cannot be used, or the target has no gateway or does not speak the version.
 
         Example:
         ```robotframework
@@ -49,7 +54,7 @@ class Connection(ConnectingComponent):
         Use Gateway    ${url}
         ```
         """
-        gateway = Gateway(url, Target.load(target))
+        gateway = Gateway(url, target_of_run(target, protocol))
         if self._gateways.find(alias) is not None:
             self._gateways.remove(alias, self.cleanup)
         self._gateways.add(alias, gateway, self.cleanup)
@@ -66,6 +71,7 @@ class Connection(ConnectingComponent):
         certificate: Path | None = None,
         tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
+        protocol: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> str:
@@ -82,27 +88,32 @@ class Connection(ConnectingComponent):
             ca: the file with the certificates that the gateway's is trusted by, for a gateway with TLS.
             certificate: the PEM file with the charge point's certificate and its key (security profile 3).
             tls: the only version of TLS that is offered, for example `TLS_1_2`.
-            subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            subprotocols: the WebSocket subprotocols that are offered; by default that of the OCPP version alone.
+            protocol: the OCPP version that it speaks, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
-            UsageError: a charge point is connected under this alias, or `Use Gateway` was not called.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
+            UsageError: a charge point is connected under this alias, the target does not speak the version, or
+                `Use Gateway` was not called.
 
         Example:
         ```robotframework
         ${id}    Connect Charge Point
         Connect Charge Point    CP-007    alias=second    password=secret
+        Connect Charge Point    alias=third    protocol=ocpp2.0.1
         ```
         """
-        where = self._gateways.get(gateway)
+        where = self._gateways.get(gateway).speaking(protocol)
         login = Login(
             password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
         )
         known = self._points.find(alias)
         if known is not None and known.connected and alias in self._points:
-            raise UsageError(f"{known.id} is connected already under the alias '{alias}'. Another one needs an alias.")
+            raise UsageError(
+                f"{known.id} is connected already under the alias '{alias}'. Use another alias for a second one."
+            )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), where, login)
         background.run(point.connect, limit=timeout.total_seconds())
         self.keep({alias: point})
@@ -111,9 +122,9 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection"))
     def reconnect_charge_point(
-        self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+        self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> None:
-        """Connects a charge point that was connected before; its configuration and what it received stay.
+        """Reconnects a charge point; its configuration and its received frames are kept.
 
         Args:
             alias: which charge point.
@@ -121,7 +132,7 @@ class Connection(ConnectingComponent):
             timeout: the longest wait until the connection is there.
 
         Raises:
-            ConnectFailed: the gateway refused it; says with which HTTP status.
+            ConnectFailed: the gateway refused it; the message says with which HTTP status.
             UsageError: it is connected.
 
         Example:
@@ -132,7 +143,7 @@ class Connection(ConnectingComponent):
         """
         point = self._points.get(alias)
         if gateway is not None:
-            point.gateway = self._gateways.get(gateway)
+            point.gateway = self._gateways.get(gateway).speaking(point.version.subprotocol)
         background.run(point.connect, limit=timeout.total_seconds())
 
     @keyword(tags=("charge point", "connection", "load"))
@@ -141,7 +152,9 @@ class Connection(ConnectingComponent):
         count: int = 50,
         *,
         prefix: str = "CP",
+        protocol: str | None = None,
         gateway: str = "gateway",
+        refusable: bool = False,
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> list[str]:
         """Connects many new charge points, up to 100 at the same time, and returns their ids.
@@ -150,12 +163,15 @@ class Connection(ConnectingComponent):
 
         Args:
             count: how many.
-            prefix: what their ids begin with.
+            prefix: the prefix of their ids.
+            protocol: their OCPP version, such as `ocpp2.0.1`; by default that of the gateway.
             gateway: which gateway, if there are several.
+            refusable: whether the gateway may refuse some; the ids of the others are returned.
             timeout: the longest wait for each connection.
 
         Raises:
-            ExpectationFailed: some could not connect; says how many and why. None of them stays connected then.
+            ExpectationFailed: some could not connect; the message says how many and why. None of them stays connected
+                then.
 
         Example:
         ```robotframework
@@ -165,19 +181,32 @@ class Connection(ConnectingComponent):
         """
         if count < 1:
             raise UsageError(f"count is {count}, at least 1 is needed.")
-        where = self._gateways.get(gateway)
+        where = self._gateways.get(gateway).speaking(protocol)
         made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
         try:
             background.run(connect_all, made, limit=timeout.total_seconds())
+        except ExpectationFailed as refused:
+            if not refusable:
+                background.run(close_all, made, timeout=30)
+                raise
+            logger.info(str(refused))
         except BaseException:
             background.run(close_all, made, timeout=30)
             raise
-        self.keep({point.id: point for point in made})
-        logger.info(f"{counted(count, 'charge point')} connected to {where.url}: {made[0].id} to {made[-1].id}.")
-        return [point.id for point in made]
+        there = [point for point in made if point.connected]
+        if left := [point for point in made if point.ends]:
+            background.run(close_all, there, timeout=30)
+            raise ExpectationFailed(
+                f"{counted(len(left), 'charge point')} of {count} were let in and disconnected while others connected: "
+                f"{left[0].id} {left[0].state()}."
+            )
+        if there:
+            self.keep({point.id: point for point in there})
+        logger.info(f"{counted(len(there), 'charge point')} connected to {where.url}, {made[0].id} to {made[-1].id}.")
+        return [point.id for point in there]
 
     @keyword(tags=("charge point", "connection"))
-    def disconnect_charge_point(self, alias: str = ALIAS, *, code: int = 1000, reason: str = "") -> None:
+    def disconnect_charge_point(self, *, alias: str = ALIAS, code: int = 1000, reason: str = "") -> None:
         """Ends the connection of a charge point with a closing handshake.
 
         Args:
@@ -226,7 +255,7 @@ class Connection(ConnectingComponent):
         self._points.forget(points)
 
     @keyword(tags=("charge point", "connection", "fault"))
-    def cut_off_charge_point(self, alias: str = ALIAS) -> None:
+    def cut_off_charge_point(self, *, alias: str = ALIAS) -> None:
         """Cuts the connection of a charge point without a closing handshake, as when its power fails.
 
         Args:
@@ -258,7 +287,7 @@ class Connection(ConnectingComponent):
         """Fails if the gateway accepts a connection; returns the HTTP status with which it refused it.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             status: the HTTP status that it has to be refused with; any by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
@@ -305,19 +334,21 @@ class Connection(ConnectingComponent):
         certificate: Path | None = None,
         tls: TlsVersion | None = None,
         subprotocols: Sequence[str] | None = None,
+        origin: str | None = None,
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> int | None:
         """Returns the HTTP status with which the gateway answers a charge point that connects; it leaves again.
 
         Args:
-            charge_point_id: who connects; a new charge point by default.
+            charge_point_id: its id; a new one by default.
             password: sent with Basic authentication; without it, none is sent.
             user: the user name; by default the charge point id.
             ca: the file with the certificates that the gateway's is trusted by.
             certificate: the PEM file with the charge point's certificate and its key.
             tls: the only version of TLS that is offered.
             subprotocols: the WebSocket subprotocols that are offered; by default that of the target profile.
+            origin: the origin of the web page that connects; charge points send none.
             gateway: which gateway, if there are several.
             timeout: the longest wait for the answer.
 
@@ -331,7 +362,13 @@ class Connection(ConnectingComponent):
         ```
         """
         login = Login(
-            password=plain(password), user=user, ca=ca, certificate=certificate, tls=tls, subprotocols=subprotocols
+            password=plain(password),
+            user=user,
+            ca=ca,
+            certificate=certificate,
+            tls=tls,
+            subprotocols=subprotocols,
+            origin=origin,
         )
         point = ChargePoint(charge_point_id or self._ids.charge_point(), self._gateways.get(gateway), login)
         refused = self._refusal(point, timeout)
@@ -349,14 +386,14 @@ class Connection(ConnectingComponent):
         return None
 
     @keyword(tags=("charge point", "connection", "check"))
-    def charge_point_should_be_connected(self, alias: str = ALIAS) -> None:
+    def charge_point_should_be_connected(self, *, alias: str = ALIAS) -> None:
         """Fails unless a charge point is connected now.
 
         Args:
             alias: which charge point.
 
         Raises:
-            ExpectationFailed: it is not; says how the connection ended.
+            ExpectationFailed: it is not; the message says how the connection ended.
 
         Example:
         ```robotframework
@@ -375,7 +412,7 @@ class Connection(ConnectingComponent):
             charge_points: their aliases or ids; all by default.
 
         Raises:
-            ExpectationFailed: some are not; says how many and how their connections ended.
+            ExpectationFailed: some are not; the message says how many and how their connections ended.
 
         Example:
         ```robotframework
@@ -392,7 +429,7 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection", "check"))
     def charge_point_should_be_disconnected(
-        self, alias: str = ALIAS, *, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
+        self, *, alias: str = ALIAS, code: int | None = None, timeout: timedelta = timedelta(seconds=5)
     ) -> int:
         """Waits until a charge point has no connection any more, and returns the close code.
 
@@ -423,7 +460,7 @@ class Connection(ConnectingComponent):
         )
         if code is not None and end.code != code:
             raise ExpectationFailed(
-                f"{point.id} should have been disconnected with code {code}, but it was ended {end}."
+                f"{point.id} should have been disconnected with code {code}, but the connection ended {end}."
             )
         logger.info(f"The connection of {point.id} was ended {end}.")
         return end.code
@@ -453,7 +490,7 @@ class Connection(ConnectingComponent):
         return self._ids.charge_points
 
     @keyword(tags=("charge point", "connection", "getter"))
-    def get_connection_time(self, alias: str = ALIAS) -> timedelta:
+    def get_connection_time(self, *, alias: str = ALIAS) -> timedelta:
         """Returns how long the last connection of a charge point lasted, or has lasted up to now.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 from robot.api import logger
@@ -20,7 +21,7 @@ from ocpp_resilience.text import counted
 from ocpp_resilience.transport.volume import new_seed
 
 LONGEST_ANSWER = timedelta(seconds=15)
-STOPPING_SECONDS = 60.0
+STOPPING_SECONDS = 120.0
 
 
 class Fleets(ConnectingComponent):
@@ -39,21 +40,27 @@ class Fleets(ConnectingComponent):
         gateway: str = "gateway",
         pause: timedelta = timedelta(milliseconds=50),
         timeout: timedelta = LONGEST_ANSWER,
+        patience: timedelta | None = None,
+        takeovers: float = 0.0,
         seed: int | None = None,
     ) -> list[str]:
         """Connects charge points that charge in every way until `Stop Charging Fleet`, and returns their ids.
 
-        What they send is that of `Charge Varied Sessions`. Each has one CALL outstanding. A charge point whose
-        connection ends connects again, and sends the CALL that was not answered again, with the same message id.
-        Keywords about all charge points leave out those of a fleet until it stops.
+        They send the messages of `Charge Varied Sessions`. Each has one CALL outstanding. After the end of its
+        connection, a charge point reconnects and repeats the unanswered CALL with the same message id. Keywords about
+        all charge points leave out those of a fleet until it stops.
 
         Args:
             count: how many charge points.
-            alias: what the fleet is called.
+            alias: the name of the fleet.
             gateway: where they connect.
             pause: between an answer and the next CALL of a charge point.
             timeout: the longest time within which each CALL has to be answered or refused.
-            seed: decides what each says; by chance if not given, and logged.
+            patience: after so long without an answer a charge point cuts its connection, reconnects and repeats the
+                CALL; it waits for the whole timeout if not given.
+            takeovers: the share of CALLs behind which a charge point reconnects at once, while its older connection
+                stays open, and repeats the CALL.
+            seed: of the random messages; chosen and logged if not given.
 
         Raises:
             ExpectationFailed: some could not connect.
@@ -69,7 +76,7 @@ class Fleets(ConnectingComponent):
         ```
         """
         if alias in self._fleets:
-            raise UsageError(f"The fleet '{alias}' charges already; `Stop Charging Fleet` ends it.")
+            raise UsageError(f"The fleet '{alias}' is charging already; call `Stop Charging Fleet` first.")
         chosen = new_seed() if seed is None else seed
         where = self._gateways.get(gateway)
         made = {(point := ChargePoint(self._ids.charge_point(), where)).id: point for _ in range(count)}
@@ -79,7 +86,14 @@ class Fleets(ConnectingComponent):
         background.run(connect_all, points, limit=limit, timeout=None)
 
         async def start() -> Fleet:
-            fleet = Fleet(points, seed=chosen, limit=limit, pause=pause.total_seconds())
+            fleet = Fleet(
+                points,
+                seed=chosen,
+                limit=limit,
+                pause=pause.total_seconds(),
+                patience=math.inf if patience is None else patience.total_seconds(),
+                takeovers=takeovers,
+            )
             await fleet.start()
             return fleet
 
@@ -91,8 +105,8 @@ class Fleets(ConnectingComponent):
         return list(made)
 
     @keyword(tags=("charge point", "send", "load", "transaction"))
-    def stop_charging_fleet(self, alias: str = "fleet") -> FleetReport:
-        """Has the charge points of a fleet end the message that they are at, and returns what became of all messages.
+    def stop_charging_fleet(self, *, alias: str = "fleet") -> FleetReport:
+        """Lets each charge point of a fleet finish its current message, and returns the outcome of all messages.
 
         Nothing is judged here. The charge points stay connected, and their frames are kept.
 
@@ -101,8 +115,9 @@ class Fleets(ConnectingComponent):
 
         Returns:
             `sent`, `answered`, `refused` (CALLERRORs by code), `repeated` (sent again on a new connection),
-            `unanswered` (neither answered nor refused in time), `wrong` (answers that the protocol does not allow),
-            `problems` (both), `slowest` (seconds) and `summary`.
+            `takeovers`, `unanswered` (neither answered nor refused in time), `wrong` (answers that the protocol does
+            not allow), `left` (older connections that were not ended), `problems` (these three), `slowest` (seconds)
+            and `summary`.
 
         Raises:
             UsageError: there is no such fleet.
@@ -114,7 +129,7 @@ class Fleets(ConnectingComponent):
         ```
         """
         if alias not in self._fleets:
-            raise UsageError(f"There is no fleet '{alias}'; `Start Charging Fleet` makes one.")
+            raise UsageError(f"There is no fleet '{alias}'; call `Start Charging Fleet` first.")
         fleet = self._fleets.pop(alias)
         self._points.busy -= set(fleet.points)
         report: FleetReport = background.run(fleet.stop, timeout=STOPPING_SECONDS)

@@ -1,4 +1,4 @@
-"""Keywords about what went over the wire."""
+"""Keywords about frames on the wire."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Frames(PointComponent):
     """Reading the frames."""
 
     @keyword(tags=("charge point", "frames", "getter"))
-    def mark_frames(self, alias: str = ALIAS) -> int:
+    def mark_frames(self, *, alias: str = ALIAS) -> int:
         """Returns the number of the newest frame of a charge point, for `since` of other keywords.
 
         Args:
@@ -39,19 +39,19 @@ class Frames(PointComponent):
     @keyword(tags=("charge point", "frames", "getter"))
     def received_frames(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         kind: MessageType | None = None,
         action: str | None = None,
         since: int | Frame = 0,
     ) -> list[Frame]:
-        """Returns what a charge point received, oldest first.
+        """Returns the frames that a charge point received, oldest first.
 
         Args:
             alias: which charge point.
             kind: only CALL, CALLRESULT or CALLERROR.
             action: only CALLs with this action.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
 
         Example:
         ```robotframework
@@ -64,19 +64,19 @@ class Frames(PointComponent):
     @keyword(tags=("charge point", "frames", "getter"))
     def sent_frames(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         kind: MessageType | None = None,
         action: str | None = None,
         since: int | Frame = 0,
     ) -> list[Frame]:
-        """Returns what a charge point sent, oldest first.
+        """Returns the frames that a charge point sent, oldest first.
 
         Args:
             alias: which charge point.
             kind: only CALL, CALLRESULT or CALLERROR.
             action: only CALLs with this action.
-            since: only what was sent after: what `Mark Frames` returned, or a frame.
+            since: only frames sent later: the result of `Mark Frames`, or a frame.
 
         Example:
         ```robotframework
@@ -107,12 +107,12 @@ class Frames(PointComponent):
 
         Args:
             action: the action.
-            since: only what was sent after: what `Mark Frames` returned, or a frame.
+            since: only frames sent later: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
 
         Raises:
-            WaitTimeout: it did not send it; says what it sent.
+            WaitTimeout: it did not send it; the message shows the frames that it sent.
 
         Example:
         ```robotframework
@@ -138,7 +138,7 @@ class Frames(PointComponent):
 
     @keyword(tags=("charge point", "frames", "state", "getter"))
     def get_charge_point_history(self, charge_points: Sequence[str] | None = None) -> PointHistory:
-        """Returns what charge points sent and what became of it, for `State Should Equal The Model`.
+        """Returns the messages that charge points sent and their outcomes, for `State Should Equal The Model`.
 
         A CALL without an answer may have been applied or not. The state has to be compared before the charge points are
         removed.
@@ -162,11 +162,11 @@ class Frames(PointComponent):
     ) -> int:
         """Fails if the system under test broke a rule of OCPP-J in anything that charge points received.
 
-        Each frame has to be an OCPP-J message; commands and answers have to be as the official schemas say, and what
-        answers say has to be possible (the time within the clock's tolerance, an interval above 0); a command has a
-        message id that no other command of its connection has, and only one is outstanding at a time; each CALL is
-        answered once at most, and nothing is answered that was not sent. Each connection is judged by itself. Of each
-        charge point, the newest 10,000 frames are looked at.
+        Each frame must be an OCPP-J message. Commands and answers must keep to the official schemas, and the values of
+        answers must be possible (the time within the clock's tolerance, an interval above 0). A command has a message
+        id that no other command of its connection has, and only one is outstanding at a time. Each CALL has at most one
+        answer, and each answer has a CALL. Each connection is judged by itself. The newest 10,000 frames of each charge
+        point are checked.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -176,7 +176,7 @@ class Frames(PointComponent):
             How many received frames were looked at.
 
         Raises:
-            ExpectationFailed: rules were broken; says how often, and shows the first.
+            ExpectationFailed: rules were broken; the message says how often, and shows the first.
 
         Example:
         ```robotframework
@@ -186,7 +186,7 @@ class Frames(PointComponent):
         """
         looked_at, found = 0, []
         for point in self.chosen(charge_points):
-            # In this order: a frame that leaves the buffer in between counts twice, which accuses nobody.
+            # In this order: a frame that leaves the buffer in between then counts twice, which is no violation.
             frames, before = list(point.frames.copy()), point.before_frames.copy()
             looked_at += sum(1 for frame in frames if frame.direction is Direction.RECEIVED)
             broken = violations(
@@ -194,6 +194,7 @@ class Frames(PointComponent):
                 command_timeout=command_timeout.total_seconds(),
                 before=before,
                 behaviour=point.gateway.target.behaviour,
+                version=point.version,
             )
             found += [f"{point.id}: {each}" for each in broken]
         if found:
@@ -206,6 +207,48 @@ class Frames(PointComponent):
             )
         logger.info(f"{counted(looked_at, 'received frame')} looked at.")
         return looked_at
+
+    @keyword(tags=("charge point", "frames", "invalid", "check"))
+    def frame_should_be_refused(
+        self, frame: Frame, *, alias: str = ALIAS, timeout: timedelta = timedelta(seconds=5)
+    ) -> str:
+        """Waits until a frame was refused: with a CALLERROR to its message id or to `-1`, or with the connection.
+
+        Args:
+            frame: what `Send Frame Of Size` or `Send Raw Frame` returned.
+            alias: which charge point.
+            timeout: the longest wait.
+
+        Returns:
+            The error code, or the close code.
+
+        Raises:
+            WaitTimeout: it was not; says what came.
+
+        Example:
+        ```robotframework
+        ${sent}    Send Frame Of Size    300000
+        Frame Should Be Refused    ${sent}
+        ```
+        """
+        point = self._points.get(alias)
+
+        def probe() -> str | None:
+            for each in point.seen(direction=Direction.RECEIVED, kind=MessageType.CALLERROR, since=frame.number):
+                if each.message_id in (frame.message_id, "-1"):
+                    return each.code
+            return None if point.connected else str(point.ends[-1].code)
+
+        refused = wait_until(
+            probe,
+            timeout=timeout,
+            failure=lambda: (
+                f"{point.id} sent {in_short([frame])}, which should have been refused. It received "
+                f"{in_short(point.seen(direction=Direction.RECEIVED, since=frame.number))}, and it {point.state()}"
+            ),
+        )
+        logger.info(f"{in_short([frame])} of {point.id} was refused: {refused}.")
+        return refused
 
     @keyword(tags=("charge point", "frames", "check"))
     def answer_should_be_received(
@@ -224,12 +267,12 @@ class Frames(PointComponent):
         Args:
             message_id: the message id.
             code: the error code of the CALLERROR that it has to be; either kind of answer by default.
-            since: only what came after: what `Mark Frames` returned, or a frame.
+            since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
 
         Raises:
-            WaitTimeout: it did not come; says what came.
+            WaitTimeout: it did not come; the message shows the received frames.
 
         Example:
         ```robotframework

@@ -10,15 +10,17 @@ from robot.api import logger
 
 from ChargePointLibrary.base import ALIAS, ANSWER_TIMEOUT, PointComponent, call
 from ocpp_resilience import background
+from ocpp_resilience.charge_points.events import EventType, next_event
 from ocpp_resilience.charge_points.many import Session, charge
-from ocpp_resilience.charge_points.point import Answer
+from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.frames import Frame
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.text import shortened
+from ocpp_resilience.text import counted, shortened
 
 SEND_SECONDS = 10.0
-"""How long a gateway that does not read may hold up a frame."""
+"""Maximum time for sending a frame to a gateway that does not read."""
 
 
 class Messages(PointComponent):
@@ -27,8 +29,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send"))
     def boot(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         vendor: str = "Acceptance",
         model: str = "Test",
         timeout: timedelta = ANSWER_TIMEOUT,
@@ -45,7 +47,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
             NotConnected: there is no connection.
 
         Example:
@@ -54,11 +56,12 @@ class Messages(PointComponent):
         Should Be Equal    ${answer}[status]    Accepted
         ```
         """
-        payload = {"chargePointVendor": vendor, "chargePointModel": model, **fields}
-        return call(self._points.get(alias), "BootNotification", payload, timeout).accepted()
+        point = self._points.get(alias)
+        action, payload = point.version.phrases.boot(vendor, model)
+        return call(point, action, {**payload, **fields}, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
-    def send_heartbeat(self, alias: str = ALIAS, *, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
+    def send_heartbeat(self, *, alias: str = ALIAS, timeout: timedelta = ANSWER_TIMEOUT) -> Any:
         """Sends a Heartbeat and returns the payload of the answer.
 
         Args:
@@ -67,7 +70,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -91,24 +94,26 @@ class Messages(PointComponent):
         """Sends a StatusNotification and returns the payload of the answer.
 
         Args:
-            status: the status.
-            connector: the number of the connector; 0 is the charge point itself.
-            error_code: the error code.
+            status: the status. In OCPP 2.x, statuses of 1.6 that mean that somebody is connected are sent as
+                `Occupied`.
+            connector: the number of the connector; 0 is the charge point itself. In OCPP 2.x, the number of the EVSE.
+            error_code: the error code; in OCPP 2.x, any but `NoError` is sent as the status `Faulted`.
             alias: which charge point.
             timeout: the longest wait for the answer.
             fields: further fields of the payload.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
         Send Status    Faulted    connector=2    error_code=GroundFailure
         ```
         """
-        payload = {"connectorId": connector, "errorCode": error_code, "status": status, **fields}
-        return call(self._points.get(alias), "StatusNotification", payload, timeout).accepted()
+        point = self._points.get(alias)
+        action, payload = point.version.phrases.status(connector, status, error_code)
+        return call(point, action, {**payload, **fields}, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
     def send_authorize(
@@ -117,13 +122,13 @@ class Messages(PointComponent):
         """Sends an Authorize and returns the payload of the answer.
 
         Args:
-            id_tag: who wants to charge.
+            id_tag: the id tag of the driver.
             alias: which charge point.
             timeout: the longest wait for the answer.
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -131,7 +136,8 @@ class Messages(PointComponent):
         Should Be Equal    ${answer}[idTagInfo][status]    Accepted
         ```
         """
-        return call(self._points.get(alias), "Authorize", {"idTag": id_tag}, timeout).accepted()
+        point = self._points.get(alias)
+        return call(point, *point.version.phrases.authorize(id_tag), timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def start_transaction(
@@ -144,11 +150,14 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Any:
-        """Sends a StartTransaction and returns the payload of the answer.
+        """Starts a transaction and returns the payload of the answer.
+
+        In OCPP 1.6, this is a StartTransaction. In OCPP 2.x, it is a TransactionEvent `Started`; what is returned has
+        the `transactionId` too that the charge point has chosen.
 
         Args:
-            connector: the number of the connector.
-            id_tag: who charges.
+            connector: the number of the connector; of the EVSE in OCPP 2.x.
+            id_tag: the id tag of the driver.
             meter: the meter, in Wh.
             alias: which charge point.
             timeout: the longest wait for the answer.
@@ -156,7 +165,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -164,13 +173,18 @@ class Messages(PointComponent):
         Stop Transaction    ${answer}[transactionId]    meter=${2500}
         ```
         """
+        point = self._points.get(alias)
+        if point.version.chooses_ids:
+            event = next_event(point, EventType.STARTED, evse=connector, id_tag=id_tag, meter=meter, fields=fields)
+            answer = call(point, *event, timeout).accepted()
+            return {**answer, "transactionId": event.payload["transactionInfo"]["transactionId"]}
         payload = {"connectorId": connector, "idTag": id_tag, "meterStart": meter, "timestamp": rfc3339(), **fields}
-        return call(self._points.get(alias), "StartTransaction", payload, timeout).accepted()
+        return call(point, "StartTransaction", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def send_meter_values(
         self,
-        transaction_id: int | None = None,
+        transaction_id: int | str | None = None,
         *,
         meter: int = 1500,
         connector: int = 1,
@@ -179,6 +193,8 @@ class Messages(PointComponent):
         **fields: Any,
     ) -> Any:
         """Sends a MeterValues with one reading and returns the payload of the answer.
+
+        In OCPP 2.x, the reading of a transaction is sent in a TransactionEvent `Updated`.
 
         Args:
             transaction_id: the transaction that it belongs to, if any.
@@ -190,7 +206,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -198,19 +214,20 @@ class Messages(PointComponent):
         Send Meter Values    ${answer}[transactionId]    meter=1700
         ```
         """
-        sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
-        payload: dict[str, Any] = {
-            "connectorId": connector,
-            "meterValue": [{"timestamp": rfc3339(), "sampledValue": [sample]}],
-        }
+        point = self._points.get(alias)
+        if transaction_id is not None and point.version.chooses_ids:
+            evse = _started_with_events(point, transaction_id)
+            event = next_event(point, EventType.UPDATED, evse=evse, meter=meter, fields=fields)
+            return call(point, *event, timeout).accepted()
+        action, payload = point.version.phrases.meter_values(connector, meter, rfc3339())
         if transaction_id is not None:
             payload["transactionId"] = transaction_id
-        return call(self._points.get(alias), "MeterValues", payload | fields, timeout).accepted()
+        return call(point, action, payload | fields, timeout).accepted()
 
     @keyword(tags=("charge point", "send", "transaction"))
     def stop_transaction(
         self,
-        transaction_id: int,
+        transaction_id: int | str,
         *,
         meter: int = 2000,
         reason: str = "Local",
@@ -218,7 +235,9 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Any:
-        """Sends a StopTransaction and returns the payload of the answer.
+        """Stops a transaction and returns the payload of the answer.
+
+        In OCPP 1.6, this is a StopTransaction; in OCPP 2.x, it is a TransactionEvent `Ended`.
 
         Args:
             transaction_id: which transaction.
@@ -230,7 +249,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -238,6 +257,12 @@ class Messages(PointComponent):
         Stop Transaction    ${answer}[transactionId]    meter=2500    reason=EVDisconnected
         ```
         """
+        point = self._points.get(alias)
+        if point.version.chooses_ids:
+            evse = _started_with_events(point, transaction_id)
+            event = next_event(point, EventType.ENDED, evse=evse, meter=meter, fields=fields)
+            event.payload["transactionInfo"]["stoppedReason"] = reason
+            return call(point, *event, timeout).accepted()
         payload = {
             "transactionId": transaction_id,
             "meterStop": meter,
@@ -245,7 +270,7 @@ class Messages(PointComponent):
             "reason": reason,
             **fields,
         }
-        return call(self._points.get(alias), "StopTransaction", payload, timeout).accepted()
+        return call(point, "StopTransaction", payload, timeout).accepted()
 
     @keyword(tags=("charge point", "send"))
     def send_data_transfer(
@@ -268,7 +293,7 @@ class Messages(PointComponent):
 
         Raises:
             CallRefused: the answer is a CALLERROR.
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -290,7 +315,7 @@ class Messages(PointComponent):
         timeout: timedelta = ANSWER_TIMEOUT,
         **fields: Any,
     ) -> Answer:
-        """Sends any CALL, valid or not, and returns the answer, whatever it is.
+        """Sends any CALL, valid or not, and returns the answer, a CALLERROR included.
 
         Args:
             action: the action; it need not exist.
@@ -303,7 +328,7 @@ class Messages(PointComponent):
             The answer: `kind.name` is CALLRESULT or CALLERROR, with `payload`, or `code` and `description`.
 
         Raises:
-            NoAnswer: there was none; says what came instead.
+            NoAnswer: there was none; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -318,8 +343,8 @@ class Messages(PointComponent):
     @keyword(tags=("charge point", "send", "transaction"))
     def charge_whole_session(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         connector: int = 1,
         id_tag: str = "TEST-TAG",
         meter_start: int = 1000,
@@ -330,13 +355,16 @@ class Messages(PointComponent):
     ) -> Session:
         """Goes through a whole charging session: boot, authorize, start, meter values, stop, and the status in between.
 
+        In OCPP 1.6, start, meter values and stop are StartTransaction, MeterValues and StopTransaction; in OCPP 2.x,
+        they are TransactionEvents.
+
         Args:
             alias: which charge point.
             connector: the number of the connector.
-            id_tag: who charges.
+            id_tag: the id tag of the driver.
             meter_start: the meter at the start, in Wh.
-            energy: what is charged, in Wh.
-            meter_values: how many MeterValues are sent.
+            energy: energy of the session, in Wh.
+            meter_values: how many meter values are sent.
             boot: whether it begins with a BootNotification.
             timeout: the longest wait for each answer.
 
@@ -345,7 +373,7 @@ class Messages(PointComponent):
             `answers` and `seconds`.
 
         Raises:
-            ExpectationFailed: a message was not answered, or not accepted; says which.
+            ExpectationFailed: a message was not answered, or not accepted; the message names it.
 
         Example:
         ```robotframework
@@ -367,16 +395,50 @@ class Messages(PointComponent):
         logger.info(f"{session}")
         return session
 
+    @keyword(tags=("charge point", "send"))
+    def send_frame_of_size(self, size: int, *, fragments: int = 1, alias: str = ALIAS) -> Frame:
+        """Sends a valid DataTransfer of so many bytes, and returns at once.
+
+        Args:
+            size: bytes of the whole OCPP-J message.
+            alias: which charge point.
+            fragments: in how many frames of the WebSocket it is sent (RFC 6455 section 5.4).
+
+        Returns:
+            The frame; its `message_id` is what `Answer Should Be Received` takes.
+
+        Raises:
+            UsageError: it is too small for a DataTransfer.
+            NotConnected: there is no connection.
+
+        Example:
+        ```robotframework
+        ${sent}    Send Frame Of Size    200000    fragments=8
+        Answer Should Be Received    ${sent.message_id}
+        ```
+        """
+        point = self._points.get(alias)
+        text = '[2,"{}","DataTransfer",{{"vendorId":"org.example.acceptance","data":"{}"}}]'
+        message_id = point.new_message_id()
+        rest = size - len(text.format(message_id, ""))
+        if rest < 0 or fragments < 1:
+            raise UsageError(f"size is {size} and fragments is {fragments}; at least {size - rest} and 1 are needed.")
+        frame: Frame = background.run(
+            point.send, text.format(message_id, "x" * rest), fragments=fragments, timeout=SEND_SECONDS
+        )
+        logger.info(f"{point.id} sent {size} bytes in {counted(fragments, 'fragment')}: {shortened(frame.text)}")
+        return frame
+
     @keyword(tags=("charge point", "send", "invalid"))
-    def send_raw_frame(self, data: str | bytes, alias: str = ALIAS) -> Frame:
-        """Sends a WebSocket frame exactly as it is, whatever is outstanding, and returns at once.
+    def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
+        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.
             alias: which charge point.
 
         Returns:
-            The frame; its `number` is what `since` of other keywords takes.
+            The frame, for `since` of other keywords.
 
         Raises:
             NotConnected: there is no connection.
@@ -391,3 +453,16 @@ class Messages(PointComponent):
         frame: Frame = background.run(point.send, data, timeout=SEND_SECONDS)
         logger.info(f"{point.id} sent {shortened(frame.text)}")
         return frame
+
+
+def _started_with_events(point: ChargePoint, transaction_id: int | str) -> int:
+    """The EVSE of a transaction that goes on by TransactionEvents.
+
+    Raises:
+        UsageError: the charge point has begun no such transaction, or has ended it.
+    """
+    for evse, charging in point.charging.items():
+        if charging.transaction.id == transaction_id:
+            return evse
+    running = ", ".join(str(each.transaction.id) for each in point.charging.values())
+    raise UsageError(f"{point.id} has no transaction '{transaction_id}' that runs (running: {running or 'none'}).")

@@ -1,4 +1,4 @@
-"""Keywords that make passwords and certificates for a gateway that asks charge points who they are."""
+"""Keywords that make passwords and certificates for gateways with authentication."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robot.api.types import Secret
 
 from ChargePointLibrary.base import plain
 from ocpp_resilience.charge_points.certificates import Certificates, make_certificates
-from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile import Capability, target_of_run
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
 
@@ -22,7 +22,7 @@ class Security(Component):
 
     @keyword(tags=("charge point", "security"))
     def get_settings_for_passwords(
-        self, passwords: Mapping[str, str | Secret], *, target: str = "reference"
+        self, passwords: Mapping[str, str | Secret], *, target: str | None = None
     ) -> dict[str, str]:
         """Returns the settings with which a server asks charge points for these passwords (security profile 1).
 
@@ -30,7 +30,8 @@ class Security(Component):
 
         Args:
             passwords: charge point id to password.
-            target: the target profile that says how (`security.basic`).
+            target: the target profile, which describes authentication (`security.basic`); by
+                default as at `Start Server`.
 
         Raises:
             LacksCapability: the target has no `basic_authentication`.
@@ -42,7 +43,7 @@ class Security(Component):
         Start Server    ${redis url}    alias=guarded    &{settings}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         profile.require(Capability.BASIC_AUTHENTICATION)
         lines = []
         for charge_point, secret in passwords.items():
@@ -77,15 +78,16 @@ class Security(Component):
 
     @keyword(tags=("charge point", "security"))
     def get_settings_for_certificates(
-        self, certificates: Certificates, *, clients: bool = True, target: str = "reference"
+        self, certificates: Certificates, *, clients: bool = True, target: str | None = None
     ) -> dict[str, str]:
         """Returns the settings with which a gateway speaks TLS and asks charge points for certificates.
 
         Args:
-            certificates: what `Make Certificates` returned.
+            certificates: the result of `Make Certificates`.
             clients: whether charge points need certificates too (security profile 3); else only the gateway has one
                 (security profile 2).
-            target: the target profile that says how (`security.tls`, `security.client_certificates`).
+            target: the target profile, which describes authentication (`security.tls`, `security.client_certificates`);
+                by default as at `Start Server`.
 
         Raises:
             LacksCapability: the target has no `tls`, or no `client_certificates`.
@@ -97,7 +99,7 @@ class Security(Component):
         Start Server    ${redis url}    alias=guarded    &{settings}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         profile.require(Capability.TLS)
         settings = dict(profile.security.tls)
         if clients:

@@ -29,8 +29,8 @@ class Takeover(ConnectingComponent):
     @keyword(tags=("charge point", "send"))
     def send_again(
         self,
-        alias: str = ALIAS,
         *,
+        alias: str = ALIAS,
         reconnect: bool = True,
         new_message_id: bool = False,
         timeout: timedelta = ANSWER_TIMEOUT,
@@ -48,7 +48,7 @@ class Takeover(ConnectingComponent):
 
         Raises:
             UsageError: it has not sent anything yet.
-            NoAnswer: there was no answer; says what came instead.
+            NoAnswer: there was no answer; the message shows other received frames.
 
         Example:
         ```robotframework
@@ -68,7 +68,7 @@ class Takeover(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection", "fault"))
     def reconnect_as_ghost(
-        self, alias: str = ALIAS, *, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
+        self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> Ghost:
         """Connects a charge point again while its older connection stays open, as after a power failure.
 
@@ -104,7 +104,7 @@ class Takeover(ConnectingComponent):
         """Waits until the gateway has ended a connection that its charge point left behind; returns after how long.
 
         Args:
-            ghost: what `Reconnect As Ghost` returned.
+            ghost: the result of `Reconnect As Ghost`.
             timeout: the longest wait.
 
         Returns:
@@ -224,10 +224,10 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is not None:
-            raise UsageError("CALLs cross commands already; `Stop Crossing Calls` ends it.")
+            raise UsageError("Crossing calls run already; call `Stop Crossing Calls` first.")
         points = self.chosen(charge_points)
         if not points:
-            raise UsageError("There is no charge point; `Connect Charge Points` makes some.")
+            raise UsageError("No charge point is connected; call `Connect Charge Points` first.")
         crossing = Crossing(points, order, action=action, limit=timeout.total_seconds())
         background.run(crossing.start)
         self._crossing = crossing
@@ -240,7 +240,7 @@ class Takeover(ConnectingComponent):
 
     @keyword(tags=("charge point", "command", "getter"))
     def stop_crossing_calls(self) -> CrossingReport:
-        """Ends what `Cross Calls` began, and returns what became of it.
+        """Stops the traffic of `Cross Calls`, and returns the outcome.
 
         Returns:
             `commands` that came, those that `crossed` a CALL, `calls`, `answered` (once), `answered_twice`,
@@ -257,7 +257,7 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is None:
-            raise UsageError("No CALLs cross commands; `Cross Calls` begins it.")
+            raise UsageError("No crossing calls run; call `Cross Calls` first.")
         crossing, self._crossing = self._crossing, None
         report: CrossingReport = background.run(crossing.end, timeout=None)
         logger.info(f"{report.summary}.")

@@ -12,9 +12,9 @@ from robot.api import logger
 from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
 from ocpp_resilience import background
 from ocpp_resilience.charge_points.frame_cases import (
-    FRAME_FILE,
     FrameCase,
     FrameReport,
+    frame_file,
     generated_frames,
     load_frames,
     send_frames,
@@ -45,7 +45,7 @@ class Volume(ConnectingComponent):
         payload: Mapping[str, Any] | None = None,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> Exchange:
-        """Has many charge points send a message at the same time, and returns what became of all of them.
+        """Sends a message from many charge points at the same time, and returns the outcome of all messages.
 
         Nothing is judged here; `All Should Be Answered` does that.
 
@@ -79,10 +79,10 @@ class Volume(ConnectingComponent):
         """Fails unless every message of an exchange was answered with a CALLRESULT that the protocol allows.
 
         Args:
-            exchange: what `Send From All` returned.
+            exchange: the result of `Send From All`.
 
         Raises:
-            ExpectationFailed: some were not; says how many and what happened to the first.
+            ExpectationFailed: some were not; the message shows the number, and the first one.
 
         Example:
         ```robotframework
@@ -106,7 +106,7 @@ class Volume(ConnectingComponent):
             As `Send From All`.
 
         Raises:
-            ExpectationFailed: some were not answered; says how many and what happened to the first.
+            ExpectationFailed: some were not answered; the message shows the number, and the first one.
 
         Example:
         ```robotframework
@@ -121,30 +121,30 @@ class Volume(ConnectingComponent):
     @keyword(tags=("charge point", "send", "invalid"))
     def send_invalid_frames(
         self,
-        file: str = FRAME_FILE,
+        file: str | None = None,
         *,
         kind: str | None = None,
         repeat: int = 1,
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends all invalid frames of a file, each on a connection of its own, and returns what became of them.
+        """Sends all invalid frames of a file, each on a connection of its own, and returns the outcome of each.
 
         In front of each frame and behind it, a valid Heartbeat is sent; where the connection was closed, after a new
         connection. Nothing is judged here but that a sound charge point is served.
 
         Args:
-            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
-                comes with the library.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_frames_2.json`.
             kind: take only the cases of this kind, for example `websocket`.
             repeat: how many times each is sent, at the same time.
             gateway: which gateway, if there are several.
             timeout: the longest wait for a connection and for an answer.
 
         Returns:
-            `count`, `wrong` (those with another reaction than the file says, or whose next valid message was not
-            answered), `intolerable` (those that not even a tolerant judge would let pass), `unanswered`, `reactions`
-            and `summary`.
+            `count`, `wrong` (frames with another reaction than the expected one, or without an answer to the next valid
+            message), `intolerable` (frames that fail by the tolerant oracle, too), `unanswered`, `reactions` and
+            `summary`.
 
         Raises:
             ExpectationFailed: a charge point could not connect, or its first message was not answered.
@@ -158,20 +158,24 @@ class Volume(ConnectingComponent):
         """
         if repeat < 1:
             raise UsageError(f"repeat is {repeat}, at least 1 is needed.")
-        path = data_file(file)
-        cases = [case for _ in range(repeat) for case in load_frames(path, kind=kind)]
+        version = self._gateways.get(gateway).version
+        path = data_file(file or frame_file(version))
+        cases = [case for _ in range(repeat) for case in load_frames(path, kind=kind, version=version)]
         report = self._send_frames(cases, len(cases), gateway, timeout)
         RECORDER.cases_taken(str(path), [case.id for case in cases])
         return report
 
     @keyword(tags=("charge point", "getter", "invalid"))
-    def get_invalid_frame_kinds(self, *, not_sent: bool = False, file: str = FRAME_FILE) -> list[str]:
+    def get_invalid_frame_kinds(
+        self, *, not_sent: bool = False, file: str | None = None, gateway: str = "gateway"
+    ) -> list[str]:
         """Returns the kinds of invalid frames that a file has, in its order.
 
         Args:
             not_sent: only those with a case that no test of this run has sent so far.
-            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
-                comes with the library.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_frames_2.json`.
+            gateway: which gateway, if there are several.
 
         Raises:
             UsageError: the file cannot be used; names case and field.
@@ -184,8 +188,9 @@ class Volume(ConnectingComponent):
         END
         ```
         """
-        path = data_file(file)
-        kinds = list(dict.fromkeys(case.kind for case in load_frames(path)))
+        version = self._gateways.get(gateway).version
+        path = data_file(file or frame_file(version))
+        kinds = list(dict.fromkeys(case.kind for case in load_frames(path, version=version)))
         left = {case.kind for case in RECORDER.cases_left(str(path))}
         return [each for each in kinds if each in left] if not_sent else kinds
 
@@ -200,7 +205,7 @@ class Volume(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends many different invalid frames from many charge points at once, and returns what became of them.
+        """Sends many different invalid frames from many charge points at once, and returns the outcomes.
 
         Each is a valid message that was broken in one place by chance, as `Queue Generated Invalid Messages` of
         RedisQueueLibrary breaks them. Behind each frame its charge point sends a valid Heartbeat, after a new
@@ -209,7 +214,7 @@ class Volume(ConnectingComponent):
         Args:
             count: how many frames.
             charge_points: how many new charge points send them, taking turns.
-            seed: what they are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some frames are just above it.
             gateway: which gateway, if there are several.
             timeout: the longest wait for a connection and for an answer.
@@ -270,7 +275,7 @@ class Volume(ConnectingComponent):
 
         Args:
             charge_points: their aliases or ids; all by default.
-            energy: what each charges, in Wh.
+            energy: energy of each session, in Wh.
             meter_values: how many MeterValues each sends.
             boot: whether each begins with a BootNotification.
             timeout: the longest wait for each answer.
@@ -279,7 +284,7 @@ class Volume(ConnectingComponent):
             The sessions, as `Charge Whole Session` returns them.
 
         Raises:
-            ExpectationFailed: some sessions did not come to their end; says how many and why.
+            ExpectationFailed: some sessions did not come to their end; the message says how many and why.
 
         Example:
         ```robotframework
@@ -318,13 +323,13 @@ class Volume(ConnectingComponent):
     ) -> Exchange:
         """Has many charge points charge in every way that OCPP allows, by chance, all of them at the same time.
 
-        What they send is that of `Queue Varied Sessions` of RedisQueueLibrary: several connectors, starts sent again,
+        They send the messages of `Queue Varied Sessions` of RedisQueueLibrary: several connectors, repeated starts,
         readings in Wh and kWh, second stops, stops and readings for transactions of others.
 
         Args:
             charge_points: their aliases or ids; all by default.
-            rounds: how many times each says something.
-            seed: decides what each says; by chance if not given, and logged.
+            rounds: number of messages of each.
+            seed: of the random messages; chosen and logged if not given.
             timeout: the longest wait for each answer.
 
         Returns:

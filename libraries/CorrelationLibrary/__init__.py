@@ -1,4 +1,4 @@
-"""Commands to charge points and their answers: whether each caller gets its own, and what is left behind."""
+"""Commands to charge points and their answers: each caller gets its own answer, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["CorrelationLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, AnswerKeywords, Connection, Counting, Direct, Sending, Traffic):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
@@ -30,29 +30,29 @@ else:
 class CorrelationLibrary(_Keywords):
     """Sends commands through the HTTP API of a system under test, and stands in for the charge points behind it.
 
-    `Open Commands` is told where Redis and the HTTP API are; paths, key names and what a gateway announces come from
-    the target profile. Several of these have an `alias` each; the keywords work on `commands` unless told otherwise.
+    `Open Commands` takes the addresses of Redis and the HTTP API; paths, key names and announcements come from the
+    target profile. Several connections have an `alias` each; the keywords use `commands` by default.
 
     # Charge points
 
-    `Announce Charge Points` lets charge points appear as a gateway would: a session, an entry in the set of connected
-    charge points, an event. What they are sent is held until `Answer Commands` answers it, in any order, twice, with
-    an error, with an id that nobody knows, after the caller was told that the time is up, or never. With
-    `answering=at once` each command is answered when it arrives.
+    `Announce Charge Points` announces charge points as a gateway would: with a session, an entry in the set of
+    connected charge points, and an event. Commands to them are held until `Answer Commands` answers them, in any order,
+    twice, with an error, with an unknown id, after the timeout, or never. With `answering=at once` each command is
+    answered when it arrives.
 
     # Commands
 
-    `Start Commands` sends any number at the same time and goes on, `Send Command` sends one and waits. A command has
-    `charge_point`, `action`, `status` (HTTP), `reason`, `data`, `seconds` (until the caller was told) and
+    `Start Commands` sends any number at the same time and returns at once, `Send Command` sends one and waits. A
+    command has `charge_point`, `action`, `status` (HTTP), `reason`, `data`, `seconds` (until the response) and
     `own_answer`. A collection of them has `count`, `done`, `waiting`, `answered`, `own_answers`, `mixed_up`,
-    `percent_answered`, `statuses`, `quickest`, `slowest`, `summary`, and can be indexed. A GetConfiguration asks for a
-    key that exists nowhere else, and a charge point names unknown keys in its answer: so each caller can tell its own
-    answer from all others.
+    `percent_answered`, `statuses`, `quickest`, `slowest`, `summary`, and can be indexed. A GetConfiguration (or
+    GetVariables, in OCPP 2.x) asks for a name that exists nowhere else, and a charge point returns unknown names in its
+    answer: so each caller can tell its own answer from all others.
 
-    # What is left behind
+    # Clean-up
 
-    When the suite ends that opened them, what still waits is broken off, and charge points and whatever belongs to them
-    are removed from Redis.
+    At the end of the suite that opened them, waiting commands are cancelled, and charge points and their keys are
+    removed from Redis.
 
     ```robotframework
     *** Settings ***

@@ -16,7 +16,7 @@ from ocpp_resilience.waiting import seconds
 
 
 class AnswerKeywords(LineComponent):
-    """What charge points were sent, and what they say."""
+    """Keywords that script the answers of charge points, and list the commands that they received."""
 
     @keyword(tags=("commands", "getter", "charge_point"))
     def wait_for_received_commands(
@@ -36,7 +36,7 @@ class AnswerKeywords(LineComponent):
             alias: which commands.
 
         Returns:
-            What was received, with `charge_point`, `message_id`, `action` and `payload`.
+            The received commands, with `charge_point`, `message_id`, `action` and `payload`.
 
         Raises:
             WaitTimeout: there were fewer.
@@ -75,17 +75,17 @@ class AnswerKeywords(LineComponent):
     ) -> list[Given]:
         """Has charge points answer the commands that they hold. Waits first until they have received them.
 
-        Called after the callers were told that the time is up, these are late answers.
+        After the timeout of the commands, these are late answers.
 
         Args:
             commands: which ones; all that are held if not given.
             way: `result` answers; `error` answers with a CALLERROR; `twice` answers each two times; `unknown` answers
-                with ids that nobody waits for, and holds the commands further.
+                with unknown ids, and holds the commands further.
             order: `received`, `reversed` or `random`.
             most: no more than so many of them, the first in that order (`received`, `reversed`).
             count: how many have to be there; all of `commands`, or 1, if not given.
             seed: makes a random order again.
-            payload: what the answers say, in the place of what fits the action.
+            payload: the payload of the answers, in place of the default for the action.
             timeout: the longest wait for the commands.
             alias: which commands.
 
@@ -114,8 +114,8 @@ class AnswerKeywords(LineComponent):
     def command_should_have_answer(self, command: Command | Commands, answer: Given | list[Given]) -> None:
         """Fails unless the caller got exactly this answer of the charge point.
 
-        Two equal commands can be told apart by it: the answer that a charge point gives by itself to GetConfiguration
-        names the message id that it answers.
+        It tells two equal commands apart: the default answer to GetConfiguration contains the message id of its
+        command.
 
         Args:
             command: one command that is done.

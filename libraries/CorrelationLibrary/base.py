@@ -1,4 +1,4 @@
-"""What the keyword components share."""
+"""Shared parts of the keyword components."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Line:
         self._token = token
 
     def inspect(self) -> Correlations:
-        """What the system says of its correlations."""
+        """Access to the correlation counts of the system under test."""
         return inspect_correlations(self.client.url, self.target, token=self._token)
 
     def close(self) -> None:
-        """Break off what waits, and remove the charge points."""
+        """Cancel waiting commands, and remove the charge points."""
         try:
             if self.traffic is not None:
                 self.traffic.close()
@@ -49,7 +49,7 @@ class LineComponent(Component):
     """A topic's keywords.
 
     Args:
-        lines: what `Open Commands` opened.
+        lines: the result of `Open Commands`.
         ids: gives ids that belong to this run.
     """
 
@@ -70,4 +70,4 @@ def several(commands: object) -> Commands:
         return Commands([commands])
     if isinstance(commands, list | tuple) and all(isinstance(each, Command | Commands) for each in commands):
         return Commands(command for each in commands for command in several(each))
-    raise UsageError(f"Expected what `Start Commands` or `Send Command` returned, not {commands!r}.")
+    raise UsageError(f"Expected the result of `Start Commands` or `Send Command`, not {commands!r}.")

@@ -9,7 +9,7 @@ from CorrelationLibrary.base import Line, LineComponent
 from ocpp_resilience.correlation.commands import CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
 
 
@@ -22,18 +22,21 @@ class Connection(LineComponent):
         redis_url: str | Secret,
         server_url: str,
         *,
-        target: str = "reference",
+        target: str | None = None,
+        protocol: str | None = None,
         alias: str = "commands",
         token: str | Secret = "",
     ) -> None:
         """Makes ready for sending commands to one system under test; nothing is sent yet.
 
-        What was opened under this alias is closed first.
+        An open connection of this alias is closed first.
 
         Args:
             redis_url: where Redis is.
             server_url: the base of the HTTP API, as `Get Server Url` gives it.
-            target: the system under test: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default as at `Start Server`.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL`, else that of
+                the profile.
             alias: the name in the other keywords.
             token: the API token, where the system asks for one.
 
@@ -47,7 +50,7 @@ class Connection(LineComponent):
         Open Commands    ${redis}    ${server}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target, protocol)
         secret = token.value if isinstance(token, Secret) else token
         redis = redis_url.value if isinstance(redis_url, Secret) else redis_url
         client = CommandClient(server_url, profile, token=secret, run=self._ids.token)
@@ -64,7 +67,7 @@ class Connection(LineComponent):
 
         Args:
             alias: which ones.
-            missing_ok: whether it is all right that they are not open, as in the teardown of what was skipped.
+            missing_ok: accept that they are not open, as in the teardown of a skipped test.
 
         Raises:
             UsageError: they are not open.
@@ -99,7 +102,7 @@ class Connection(LineComponent):
             The ids.
 
         Raises:
-            UsageError: there is none, or the target does not say how a charge point is announced.
+            UsageError: there is none, or the target does not describe the announcement of a charge point.
             ServiceError: Redis cannot be reached.
 
         Example:

@@ -1,4 +1,4 @@
-"""Keywords that look at what the system counts."""
+"""Keywords about the correlation counts of the system under test."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Counting(LineComponent):
         """Waits until these counters have grown by at least so much, or the time is up, and does not judge.
 
         Args:
-            since: what `Get Correlations` returned before.
+            since: the result of `Get Correlations`.
             timeout: the longest wait.
             alias: which commands.
             totals: counter to number, as for `Correlation Totals Should Be`.
@@ -190,7 +190,7 @@ class Counting(LineComponent):
         """Fails unless these counters have grown by exactly so much; waits until they have.
 
         Args:
-            since: what `Get Correlations` returned before.
+            since: the result of `Get Correlations`.
             timeout: the longest wait.
             alias: which commands.
             totals: counter to number: `registered`, `resolved`, `failed`, `expired`, `cancelled`, `late`, `duplicate`,
@@ -245,7 +245,8 @@ def _wait_for_number(
     timeout: timedelta | float,
     failure: str,
 ) -> int:
-    """Ask for a number, less what is known to wait, until it is the expected one; `failure` goes before what it was."""
+    """Poll a count, less the known waiting commands, until it has the expected value; `failure` begins the error
+    message."""
     seen = ""
 
     def as_expected() -> int | None:

@@ -20,8 +20,8 @@ class Direct(Component):
     ) -> MemoryReport:
         """Has so many requests pending at once in the reference server's manager, ends them all, and measures memory.
 
-        The manager runs in a process of its own. Memory is what Python's objects take up; the process gives free memory
-        back to the system in large pieces only.
+        The manager runs in a process of its own. Memory is that of Python's objects; the process returns free memory to
+        the system in large pieces only.
 
         Args:
             pending: how many.
@@ -29,8 +29,8 @@ class Direct(Component):
             timeout: the longest that it may take.
 
         Returns:
-            A report with `pending`, `bytes_each`, `kilobytes_each`, `percent_left` (what is used more than before, in
-            percent of the process), `left_over`, `ended` and `seconds`.
+            A report with `pending`, `bytes_each`, `kilobytes_each`, `percent_left` (growth afterwards, in percent of
+            the process), `left_over`, `ended` and `seconds`.
 
         Raises:
             UsageError: a value cannot be used.
@@ -60,7 +60,7 @@ class Direct(Component):
     ) -> WorkersReport:
         """Has many workers use the reference server's manager at once: register, answer, refuse, cancel, expire.
 
-        Each request is ended by somebody else than the one that waits for it, in another order; a fifth of them are
+        Each request is ended by another task than the one that waits for it, in another order; a fifth of them are
         answered at about the instant at which they expire. The manager runs in a process of its own.
 
         Args:

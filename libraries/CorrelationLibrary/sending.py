@@ -1,4 +1,4 @@
-"""Keywords that send commands, and judge what their callers were told."""
+"""Keywords that send commands, and judge the responses to their callers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
+from robot.api.types import Secret
 
 from CorrelationLibrary.base import LineComponent, several
 from ocpp_resilience.correlation.commands import MARGIN_SECONDS, REFUSED, TIMED_OUT, Command, Commands
+from ocpp_resilience.correlation.strangers import StrangerReport, try_as_stranger, try_as_web_page
 from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.http_client import pick
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words, seconds
 
 
@@ -33,8 +37,8 @@ class Sending(LineComponent):
         judge. To expect a 400, use `Start Commands` and `Commands Should Have Status`.
 
         Args:
-            action: the OCPP action; the target's profile says which there are.
-            charge_point: whom it is for.
+            action: the OCPP action, named as in `Start Commands`; the target's profile lists the supported ones.
+            charge_point: the recipient.
             timeout: how long the system is to wait for the answer; its own default if not given.
             alias: which commands.
             fields: the fields of the command, as the profile calls them.
@@ -45,7 +49,7 @@ class Sending(LineComponent):
         Raises:
             UsageError: the target has no such command, or its profile no such field; names those that it has.
             ExpectationFailed: the system answers 400; says with which reason, and which fields the profile has.
-            WaitTimeout: the caller was told nothing at all.
+            WaitTimeout: the caller got no response.
 
         Example:
         ```robotframework
@@ -67,6 +71,56 @@ class Sending(LineComponent):
             )
         return batch[0]
 
+    @keyword(tags=("commands", "send", "getter"))
+    def ask_for_variables(
+        self,
+        charge_point: str,
+        *names: str,
+        timeout: timedelta | None = None,
+        alias: str = "commands",
+    ) -> dict[str, str]:
+        """Sends a GetVariables (OCPP 2.0.1 and 2.1), and returns the values that the charge point answers with.
+
+        Args:
+            charge_point: whom it is for.
+            names: the variables, each as `component/variable`.
+            timeout: how long the system is to wait for the answer; its own default if not given.
+            alias: which commands.
+
+        Returns:
+            The values by the names given.
+
+        Raises:
+            UsageError: the OCPP version or the target has no GetVariables, or a name is none.
+            ExpectationFailed: it was not answered, or the charge point gave another status than Accepted.
+
+        Example:
+        ```robotframework
+        ${values}    Ask For Variables    CP-1    OCPPCommCtrlr/HeartbeatInterval
+        Should Be Equal    ${values}[OCPPCommCtrlr/HeartbeatInterval]    300
+        ```
+        """
+        version = self._lines.get(alias).target.version
+        if "GetVariables" not in version.commands:
+            raise UsageError(f"{version} has no GetVariables; the target is tested in that version.")
+        if wrong := [name for name in names if name.count("/") != 1] or not names:
+            raise UsageError(f"{wrong if names else 'Nothing'} cannot be asked for (allowed: component/variable).")
+        parts = [name.split("/") for name in names]
+        asked = [{"component": {"name": component}, "variable": {"name": variable}} for component, variable in parts]
+        command = self.send_command("GetVariables", charge_point, timeout=timeout, alias=alias, getVariableData=asked)
+        if not command.answered:
+            raise ExpectationFailed(f"Expected an answer: {command}.")
+        results = pick(command.data, "getVariableResult")
+        found = results if isinstance(results, list) and len(results) == len(names) else [{}] * len(names)
+        refused = [
+            f"{name} is {each.get('attributeStatus')}"
+            for name, each in zip(names, found, strict=True)
+            if each.get("attributeStatus") != "Accepted"
+        ]
+        if refused:
+            raise ExpectationFailed(f"{charge_point} should have given all variables, but {examples(refused)}.")
+        return {name: str(each.get("attributeValue")) for name, each in zip(names, found, strict=True)}
+
     @keyword(tags=("commands", "send"))
     def start_commands(
         self,
@@ -75,6 +129,7 @@ class Sending(LineComponent):
         action: str = "GetConfiguration",
         charge_points: str | list[str] | None = None,
         timeout: timedelta | None = None,
+        mark: str | None = None,
         alias: str = "commands",
         **fields: Any,
     ) -> Commands:
@@ -82,15 +137,17 @@ class Sending(LineComponent):
 
         Args:
             count: how many.
-            action: the OCPP action.
-            charge_points: whom they are for, in turns; all that were announced if not given.
+            action: the OCPP action. A command of OCPP 1.6 with another name in the version is sent under that name:
+                GetConfiguration as GetVariables.
+            charge_points: the recipients, in turns; all that were announced if not given.
             timeout: how long the system is to wait for each answer; its own default if not given.
+            mark: the text that tells answers apart (the `key` of GetConfiguration, the name of the variable of
+                GetVariables); without it, each command gets one of its own, with it, all of them are equal.
             alias: which commands.
-            fields: the fields of each command. Without the field that tells answers apart (`key` of GetConfiguration)
-                each command gets one of its own; with it, all of them are equal.
+            fields: the fields of each command.
 
         Returns:
-            The commands, in the order of their charge points; each learns by itself what becomes of it.
+            The commands, in the order of their charge points; each records its outcome by itself.
 
         Raises:
             UsageError: the target has no such command, or there is no charge point.
@@ -112,7 +169,7 @@ class Sending(LineComponent):
         limit = None if timeout is None else seconds(timeout)
         batch = line.client.start(
             [
-                line.client.make(action, points[number % len(points)], timeout=limit, fields=fields)
+                line.client.make(action, points[number % len(points)], timeout=limit, fields=fields, mark=mark)
                 for number in range(count)
             ]
         )
@@ -127,10 +184,10 @@ class Sending(LineComponent):
         timeout: timedelta | None = None,
         alias: str = "commands",
     ) -> Commands:
-        """Waits until every caller was told something, whatever that is.
+        """Waits until every caller has a response, a failure included.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -138,7 +195,7 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -160,7 +217,7 @@ class Sending(LineComponent):
         """Fails unless every caller gets the answer of the charge point to its very own command.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -168,8 +225,8 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            ExpectationFailed: a caller was told something else, or got another one's answer; shows how many, and one.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response, or got another one's answer; shows how many, and one.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -180,7 +237,7 @@ class Sending(LineComponent):
         """
         batch = self._wait(commands, timeout, alias)
         if batch.own_answers != batch.count:
-            raise ExpectationFailed(f"Expected an own answer for each of {batch.summary}.")
+            raise ExpectationFailed(f"Expected each command to get its own answer: {batch.summary}.")
         return batch
 
     @keyword(tags=("commands", "check"))
@@ -194,16 +251,16 @@ class Sending(LineComponent):
         """Fails unless every caller is told that the charge point has not answered in time: HTTP status 408.
 
         Args:
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
         Returns:
-            The commands; `quickest` and `slowest` are the seconds until the first and the last caller was told.
+            The commands; `quickest` and `slowest` are the seconds until the first and the last response.
 
         Raises:
-            ExpectationFailed: a caller was told something else.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -228,7 +285,7 @@ class Sending(LineComponent):
 
         Args:
             status: the HTTP status.
-            commands: what was started.
+            commands: the started commands.
             timeout: the longest wait; a little more than the commands' own timeout if not given.
             alias: which commands.
 
@@ -236,8 +293,8 @@ class Sending(LineComponent):
             The commands.
 
         Raises:
-            ExpectationFailed: a caller was told something else.
-            WaitTimeout: some callers were told nothing.
+            ExpectationFailed: a caller got another response.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -251,10 +308,10 @@ class Sending(LineComponent):
     def send_every_command(
         self, charge_point: str, *, timeout: timedelta | None = None, alias: str = "commands"
     ) -> Commands:
-        """Sends one of each command that the target's profile knows, at the same time, and waits for what comes of it.
+        """Sends one of each command in the target's profile and OCPP version at once, and waits for the outcomes.
 
         Args:
-            charge_point: whom they are for.
+            charge_point: the recipients.
             timeout: how long the system is to wait for each answer; its own default if not given.
             alias: which commands; those of `Open Commands` with another token, for example.
 
@@ -262,7 +319,7 @@ class Sending(LineComponent):
             The commands, each with `action`, `status` and `reason`.
 
         Raises:
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework
@@ -277,17 +334,81 @@ class Sending(LineComponent):
             [
                 client.make(action, charge_point, timeout=limit, fields=client.usual_fields(action))
                 for action in client.target.commands.requests
+                if action in client.target.version.commands
             ]
         )
         client.collect(batch, timeout=self._patience(batch, alias))
         return batch
+
+    @keyword(tags=("commands", "send", "security"))
+    def try_requests_without_token(
+        self, charge_point: str, token: str | Secret, *, alias: str = "commands"
+    ) -> StrangerReport:
+        """Sends requests of every kind to the API, none of them with the right token, and returns what came of them.
+
+        The commands and inspections that the target's profile knows: without a token and with almost right ones, by
+        every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
+        or 403; elsewhere it may also be that there is nothing.
+
+        Args:
+            charge_point: whom the commands are for.
+            token: the right token, from which almost right ones are made.
+            alias: which commands.
+
+        Returns:
+            `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
+
+        Raises:
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        Open Commands    ${redis}    ${server}    token=${TOKEN}
+        ${report} =    Try Requests Without Token    CP-1    ${TOKEN}
+        Should Be Empty    ${report.let_in}
+        ```
+        """
+        right = str(token.value) if isinstance(token, Secret) else token
+        report = try_as_stranger(self._lines.get(alias).client, charge_point, right)
+        logger.info(f"{report}.")
+        return report
+
+    @keyword(tags=("commands", "send", "security"))
+    def try_requests_of_web_page(
+        self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
+    ) -> StrangerReport:
+        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+
+        With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
+        token of `Open Commands` is right, since the browser of an operator may have it.
+
+        Args:
+            charge_point: the recipient of the commands.
+            origin: the origin of the page.
+            alias: the name given to `Open Commands`.
+
+        Returns:
+            `count` and `let_in`, a list of those that were not refused. Nothing is judged here.
+
+        Raises:
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        ${report} =    Try Requests Of Web Page    CP-1
+        Should Be Empty    ${report.let_in}
+        ```
+        """
+        report = try_as_web_page(self._lines.get(alias).client, charge_point, origin)
+        logger.info(f"{report}.")
+        return report
 
     @keyword(tags=("commands", "send"))
     def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
-            commands: what `Start Commands` returned, all of it; every command that still waits, if not given.
+            commands: the result of `Start Commands`, all of it; every command that still waits, if not given.
             alias: which commands.
 
         Raises:

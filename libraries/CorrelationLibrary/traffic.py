@@ -44,7 +44,7 @@ class Traffic(LineComponent):
         refused one never.
 
         Args:
-            charge_points: whom they are for.
+            charge_points: the recipients.
             every: the time between two commands to a charge point, on average.
             timeout: how long the system is to wait for each answer.
             seed: of the pauses, which are drawn by chance.
@@ -69,7 +69,7 @@ class Traffic(LineComponent):
         """
         line = self._lines.get(alias)
         if line.traffic is not None:
-            raise UsageError("Command traffic runs already; `Stop Command Traffic` ends it.")
+            raise UsageError("Command traffic runs already; call `Stop Command Traffic` first.")
         if not charge_points:
             raise UsageError("Command traffic needs at least one charge point.")
         folder = evidence_folder()
@@ -119,23 +119,23 @@ class Traffic(LineComponent):
     def _traffic(self, alias: str) -> CommandTraffic:
         traffic = self._lines.get(alias).traffic
         if traffic is None:
-            raise UsageError("No command traffic runs; `Start Command Traffic` begins it.")
+            raise UsageError("No command traffic runs; call `Start Command Traffic` first.")
         return traffic
 
     @keyword(tags=("commands", "send", "ledger"))
     def stop_command_traffic(self, *, alias: str = "commands") -> TrafficReport:
-        """Ends what `Start Command Traffic` began, once every caller was told something.
+        """Stops the traffic of `Start Command Traffic`, once every caller has its response.
 
         Args:
             alias: which commands.
 
         Returns:
             An object with `sent`, `answered`, `refused`, `undecided`, `timed_out` (of the undecided), `mixed_up`,
-            `unclear` (told that it failed, not why), `slowest_refusal` (seconds), `ledger` (the file) and `summary`.
+            `unclear` (failed without a reason), `slowest_refusal` (seconds), `ledger` (the file) and `summary`.
 
         Raises:
             UsageError: none runs.
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
 
         Example:
         ```robotframework

@@ -24,7 +24,7 @@ __all__ = ["EvidenceLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Measurements, Plan, Sampling, Variables):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
@@ -37,21 +37,22 @@ class EvidenceLibrary(_Keywords):
     (`health_response_time`), and no suite repeats them. A measured value is compared with
     `Requirement Should Be Met`, which logs both in plain words, or only kept with `Record Measurement`.
 
-    Every value goes at once to `evidence/measurements.jsonl` in Robot's output folder, one JSON object on a line, so
-    that a run that is killed leaves what it had. Each line names its run: a later run into the same folder adds to the
+    Every value is written at once to `evidence/measurements.jsonl` in Robot's output folder, one JSON object on a line,
+    so that a killed run leaves its measurements. Each line names its run: a later run into the same folder adds to the
     file.
 
-    `Requirement Is Proven Later` lets the setup of a folder begin what a test further on waits for.
+    With `Requirement Is Proven Later`, the setup of a folder can begin a long measurement of a later test.
 
     `Start Sampling` watches memory, processor time, the depth of the queue, connections and pending correlations while
     something else goes on; `Stop Sampling` draws them, with the faults of that time shaded.
 
-    `Variables Should Be Numbers` and its like check in the setup of a suite what `robot --variable` gives it.
+    `Variables Should Be Numbers` and similar keywords validate, in the setup of a suite, the values of `robot
+    --variable`.
 
-    A suite that imports this library also gets the page for whoever decides, `resilience.html` beside `log.html`, and
-    the same for machines, `resilience.json`. Import it in `__init__.robot`, too, so that it sees the end of the whole
-    run. Variables set what is not usual: `HISTORY` and `BASELINE` (files), `REGRESSION TOLERANCE` (a share, 0.3) and
-    `FAIL ON REGRESSION` (`yes`: a test fails when a value that it measures is worse than the accepted baseline).
+    A suite that imports this library also gets the page for decision makers, `resilience.html` beside `log.html`, and
+    the same as data, `resilience.json`. Import it in `__init__.robot`, too, so that it sees the end of the whole run.
+    Optional variables: `HISTORY` and `BASELINE` (files), `REGRESSION TOLERANCE` (a share, 0.3) and `FAIL ON REGRESSION`
+    (`yes`: a test fails when a value that it measures is worse than the accepted baseline).
 
     Example:
 

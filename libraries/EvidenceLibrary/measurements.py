@@ -15,14 +15,15 @@ from ocpp_resilience.evidence.measurements import FILE_NAME, Measurement, Measur
 from ocpp_resilience.evidence.requirements import Requirements, load_with_ours
 from ocpp_resilience.evidence.thresholds import LENGTHS_OF_TIME, Judgement, Threshold, in_unit, value_of, with_unit
 from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.profile import PROTOCOL
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER, TestIdentity, current_test
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import evidence_folder
+from ocpp_resilience.robot.variables import evidence_folder, robot_variable
 from ocpp_resilience.text import counted, examples
 
 OF_A_LOAD = {"msg/s", "x", "ms"}
-"""Units of values that say something only where the load was what it was meant to be."""
+"""Units of values that are valid only if the generator kept to its schedule."""
 
 
 class Measurements(Component):
@@ -34,8 +35,8 @@ class Measurements(Component):
 
     @cached_property
     def requirements(self) -> Requirements:
-        """The requirements file, and behind it the project's own."""
-        return load_with_ours([self._requirements_file])
+        """The requirements file, and behind it the project's own, in the words of the OCPP version."""
+        return load_with_ours([self._requirements_file]).in_version(robot_variable(PROTOCOL))
 
     @keyword(tags=("evidence", "assertion"))
     def requirement_should_be_met(
@@ -55,8 +56,8 @@ class Measurements(Component):
 
         The value is inconclusive, which fails too, when a fault that began in the same test was not proven to have
         taken effect. A value that keeps its threshold is recorded as inconclusive, without a failure, when the load
-        generator of the same test was the limit and it is a rate, a ratio or a response time. What must never happen,
-        such as a lost message, is judged all the same.
+        generator of the same test was the limit and it is a rate, a ratio or a response time. Events that must never
+        happen, such as a lost message, are judged all the same.
 
         Args:
             requirement: the id, for example `R13.3`.
@@ -69,8 +70,8 @@ class Measurements(Component):
             message: said in front of the failure.
 
         Raises:
-            MissedRequirement: the threshold is not met; the message says what was required and measured, and by how
-                much it was missed.
+            MissedRequirement: the threshold is not met; the message shows the limit, the measured value and the
+                difference.
             Inconclusive: it decides nothing; the message says which fault is not proven, or that there are too few
                 samples for a percentile.
             UsageError: unknown requirement or threshold, or a value that does not fit the threshold's unit.
@@ -126,12 +127,12 @@ class Measurements(Component):
 
     @keyword(tags=("evidence",))
     def skip_as_inconclusive(self, reason: str, *, requirement: str | None = None) -> None:
-        """Skips the test, since what was seen decides nothing about the system.
+        """Skips the test, since its observations decide nothing about the system.
 
         Args:
             reason: why, in words.
-            requirement: the id that is not decided; what the test has measured of its other requirements by then
-                stands. Without one, nothing of the test is decided.
+            requirement: the id that is not decided; earlier measurements of the test's other requirements stand.
+                Without one, nothing of the test is decided.
 
         Raises:
             SkippedAsInconclusive: always.
@@ -149,11 +150,11 @@ class Measurements(Component):
 
     @keyword(tags=("evidence", "getter"))
     def get_examples(self, found: Sequence[object], *, most: int = 3) -> str:
-        """Returns the first few of what was found, and how many more there are, as one line for a failure message.
+        """Returns the first few findings and the number of the others, as one line for a failure message.
 
         Args:
-            found: what was found; anything that has a text.
-            most: how many to show at most. What is long is cut, or left to the number of the others.
+            found: the findings; any objects with a text.
+            most: maximum number of findings. A long one is cut, or counted with the others.
 
         Returns:
             For example `CP-1; CP-2; CP-3; and 62 more`, and `none` if nothing was found.
@@ -279,12 +280,12 @@ class Measurements(Component):
         """Draws values over time in the log and on the page, with the faults of that time shaded.
 
         Args:
-            title: what the chart shows.
+            title: the title of the chart.
             unit: of the values.
             lines: by name, the points: seconds since 1970 and a value, in the order of time.
             requirement: the id of the requirement that it belongs to.
             limit: a threshold to draw.
-            seed: of whatever chance was in it; said beside the chart.
+            seed: the seed of the random choices, shown beside the chart.
 
         Raises:
             UsageError: unknown requirement.
@@ -313,15 +314,15 @@ class Measurements(Component):
 
 
 def _unproven(test: TestIdentity) -> list[str]:
-    """The faults of a test that nothing proves, each with what was seen."""
+    """The unproven faults of a test, each with the observation."""
     return [f"{fault}: {fault.proof or 'nothing was seen'}" for fault in JOURNAL.unproven(test.suite, test.test)]
 
 
 def _doubts(judgement: Judgement) -> list[str]:
-    """What made the loads of this test inconclusive, where that matters for a value.
+    """The reasons why the loads of this test are inconclusive for a value.
 
-    A generator that is late makes a load smaller and its times longer. So a rate, a ratio or a time that is kept all
-    the same is doubtful; what is missed may be the generator's fault, but for something that must never happen at all.
+    A late generator makes a load smaller and its times longer. So a rate, a ratio or a time within its limit is
+    doubtful; a missed limit may be the generator's fault, except for events that must never happen.
     """
     threshold = judgement.threshold
     if judgement.met:

@@ -1,4 +1,4 @@
-"""What a run is going to do: its suites are known before its first keyword."""
+"""The plan of a run: its suites are known before the first keyword."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ocpp_resilience.robot.library import Component, keyword
 
 
 class Plan(Component):
-    """Which requirements are proven later on."""
+    """The requirements that later tests of the run prove."""
 
     def __init__(self) -> None:
         self._files: list[set[str | None]] = []
@@ -29,8 +29,8 @@ class Plan(Component):
     def requirement_is_proven_later(self, requirement: str) -> bool:
         """Returns whether this run has a test of a requirement that a file of other tests comes before.
 
-        For the setup of a folder of suites: what a test has to wait for a long time can begin there, and what is
-        before that test needs not be waited for. A run of that file alone, or one that begins with it, gains nothing.
+        For the setup of a folder of suites: a long wait of a later test can begin there, so that the tests before it
+        shorten the wait. A run of that file alone, or one that begins with it, gains nothing.
 
         Args:
             requirement: the id, for example `R14.2`, which the test has as a tag.

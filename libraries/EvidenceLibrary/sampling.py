@@ -1,4 +1,4 @@
-"""Keywords that watch what a system uses and holds while something else goes on."""
+"""Keywords that sample resource use in the background."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ocpp_resilience.evidence.measure.sources import (
     Source,
     why_not_inspected,
 )
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
@@ -47,31 +47,31 @@ class Sampling(Component):
     @keyword(tags=("load", "measurement"))
     def start_sampling(
         self,
-        alias: str = "sampling",
         *,
+        alias: str = "sampling",
         every: timedelta = timedelta(milliseconds=500),
         redis_url: str | None = None,
         server_url: str | None = None,
-        target: str = "reference",
+        target: str | None = None,
         queues: list[str] | None = None,
         token: str = "",
         **processes: int | None,
     ) -> None:
-        """Takes samples of what a system uses and holds, in the background.
+        """Samples resource use and counts of the system in the background.
 
         Of processes, and of those under them: memory and processor time. Of Redis, by its own word, so that it may run
         in a container or elsewhere: `redis`, its memory and processor time; `queue depth`; `Redis clients`; and `charge
-        points`, those connected, where the target keeps a set of them. Of the server: `pending correlations`, where the
-        target has an inspection of them; where not, the log says so. A source that cannot be reached leaves a gap.
+        points`, the connected ones, if the target keeps a set of them. Of the server: `pending correlations`, if the
+        target has an inspection of them; otherwise the log says so. A source that cannot be reached leaves a gap.
 
         The samples are kept as `evidence/samples-*.jsonl` in Robot's output folder.
 
         Args:
             alias: the name of this sampling in the other keywords.
             every: the time between two samples.
-            redis_url: the Redis to look at, such as what `Get Redis Url` returns.
-            server_url: the base of the HTTP API, such as what `Get Server Url` returns.
-            target: the target profile: a name, or the path of a file.
+            redis_url: the Redis to look at, such as the result of `Get Redis Url`.
+            server_url: the base of the HTTP API, such as the result of `Get Server Url`.
+            target: the target profile: a name, or the path of a file; by default as at `Start Server`.
             queues: the lists whose lengths together are the queue depth; the target's request queue if not given.
             token: sent to the server as bearer token, where it wants one.
             processes: names and process ids, such as `server=${pid}`; `${None}` for one that cannot be measured.
@@ -89,7 +89,7 @@ class Sampling(Component):
         ${memory}    Stop Sampling    server
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         sources: list[Source] = []
         if redis_url is not None:
             sources.append(RedisSource(redis_url, profile, queues or ()))
@@ -124,7 +124,7 @@ class Sampling(Component):
         warm_up: timedelta = timedelta(seconds=10),
         required: timedelta = timedelta(minutes=10),
     ) -> MemoryGrowth | None:
-        """Ends a sampling, draws what was seen with the faults shaded, and returns how the memory of a process grew.
+        """Stops sampling, draws the series with the faults shaded, and returns the memory growth of a process.
 
         The slope after the warm-up is Theil and Sen's, with its 95 % confidence interval, and extrapolated to the
         required time.
@@ -132,7 +132,7 @@ class Sampling(Component):
         Args:
             name: which process, or `redis`; without one, nothing is judged.
             alias: which sampling.
-            warm_up: what does not count at the beginning.
+            warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
 
         Returns:
@@ -208,7 +208,7 @@ class Sampling(Component):
         Args:
             name: which process.
             alias: which sampling.
-            warm_up: what does not count at the beginning.
+            warm_up: the time at the beginning that does not count.
             required: the time that growth is extrapolated to.
             most_mb: the limit over the required time, in MB (1,000,000 bytes).
             most_percent: the limit over the required time, in percent.
@@ -240,10 +240,10 @@ class Sampling(Component):
     def get_visible_leak(self, memory: MemoryGrowth, messages: int, *, most_mb: float, most_percent: float) -> float:
         """Returns the smallest leak that a run of so many messages can show, in bytes a message.
 
-        A smaller one keeps the limits over the run, whatever it comes to in a year.
+        A smaller one keeps the limits over the run, even if it exceeds them in a year.
 
         Args:
-            memory: what `Stop Sampling` returned.
+            memory: the result of `Stop Sampling`.
             messages: how many were sent.
             most_mb: the limit, in MB (1,000,000 bytes).
             most_percent: the limit, in percent.
@@ -262,12 +262,12 @@ class Sampling(Component):
     def memory_should_be_stable(self, memory: MemoryGrowth, *, most_mb: float, most_percent: float) -> Bound:
         """Fails when memory certainly grows beyond a limit.
 
-        Certain is what the lower bound of the confidence interval says: a growth that could be chance accuses nobody.
-        A twentieth of the required time has to be sampled, a fifth of the limit lost, and the lowest memory has to have
+        Growth is certain by the lower bound of the confidence interval: growth that could be chance is no failure. A
+        twentieth of the required time has to be sampled, a fifth of the limit lost, and the lowest memory has to have
         risen too: a process that grows into its work, or a garbage collector, is no leak.
 
         Args:
-            memory: what `Stop Sampling` returned.
+            memory: the result of `Stop Sampling`.
             most_mb: the limit over the required time, in MB (1,000,000 bytes).
             most_percent: the limit over the required time, in percent.
 

@@ -1,4 +1,4 @@
-"""Keywords that check what a run is given with `robot --variable`, before anything is begun with it."""
+"""Keywords that validate the variables of a run (`robot --variable`) before anything starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Variables(Component):
             may_be_empty: whether a variable may be empty, or not be set.
 
         Raises:
-            UsageError: one is something else; names the variable, its value and what is allowed.
+            UsageError: one is invalid; the message names the variable, its value and the allowed values.
 
         Example:
         ```robotframework
@@ -49,7 +49,7 @@ class Variables(Component):
             may_be_empty: whether a variable may be empty, or not be set.
 
         Raises:
-            UsageError: one is something else; names the variable, its value and what is allowed.
+            UsageError: one is invalid; the message names the variable, its value and the allowed values.
 
         Example:
         ```robotframework
@@ -67,11 +67,11 @@ class Variables(Component):
 
         Args:
             name: the variable, without `${}`.
-            choices: what is allowed.
+            choices: the allowed values.
             may_be_empty: whether it may be empty, or not be set.
 
         Raises:
-            UsageError: it is something else; names the variable, its value and what is allowed.
+            UsageError: it is invalid; the message names the variable, its value and the allowed values.
 
         Example:
         ```robotframework

@@ -18,7 +18,7 @@ __all__ = ["FaultLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Commands, Lifecycle, Network, RedisItself, Schedules):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
@@ -27,22 +27,22 @@ else:
 class FaultLibrary(_Keywords):
     """Hurts Redis, its network and the server as production does, and proves that it did.
 
-    `Start Fault Proxy` puts a proxy before a Redis; give its URL to the server instead of Redis' own. Faults on the way
-    (`Add Latency`, `Black Hole`, `Half Open`, …) and at chosen commands (`Lose The Reply To`) work on it, faults of
-    Redis itself (`Make Redis Read-Only`, …) on the Redis behind it. The test's own libraries keep the direct URL, so
-    that they go on seeing what happens.
+    `Start Fault Proxy` puts a proxy before a Redis; give its URL to the server instead of Redis' own. Faults of the
+    network (`Add Latency`, `Black Hole`, `Half Open`, …) and faults at chosen commands (`Lose The Reply To`) act on it,
+    faults of Redis itself (`Make Redis Read-Only`, …) on the Redis behind it. The test's own libraries keep the direct
+    URL, so that faults do not affect them.
 
     Each fault lasts until `Heal Fault`, `Heal All` or the end of the suite. Its effect is measured when it begins (PING
     refused, a round trip that takes longer, …) and written with begin and end to `evidence/faults.jsonl` in Robot's
-    output folder, as is what `Kill Redis`, `Pause Server` and their like do. A fault whose effect was not seen does
-    not fail by itself: it makes every requirement that is then to be shown in the same test inconclusive.
+    output folder, as are the effects of `Kill Redis`, `Pause Server` and similar keywords. A fault whose effect was not
+    seen does not fail by itself: it makes every requirement that is then to be shown in the same test inconclusive.
 
-    A fault on the way has to meet somebody: while nobody but the test itself has come through the proxy, it is not
-    proven, since the system goes another way.
+    A fault of the network must affect traffic: until a client other than the test has connected through the proxy, it
+    is not proven, since the system uses another way.
 
     The proxy speaks Toxiproxy's HTTP API; `proxy=` or `FAULT_PROXY` (`robot --variable FAULT_PROXY:http://…`, or the
-    environment) names a real Toxiproxy to use instead. What only the proxy of this project can do says so in its
-    documentation, and skips the test there. Who comes through a real Toxiproxy cannot be seen.
+    environment) names a real Toxiproxy to use instead. Faults that need the proxy of this project are documented as
+    such, and skip the test there. The clients of a real Toxiproxy are not visible.
 
     ```robotframework
     *** Settings ***

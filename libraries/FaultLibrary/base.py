@@ -17,7 +17,7 @@ _TAGS = {Place.NETWORK: "network", Place.COMMAND: "commands", Place.REDIS: "redi
 
 
 def fault_keyword(kind: type[InjectableFault], name: str | None = None) -> Callable[[F], F]:
-    """Make a method the keyword of one fault: what proves it and where it works is told from the registry.
+    """Make a method the keyword of one fault; its proof and its place are documented from the registry.
 
     Args:
         kind: the fault.
@@ -54,6 +54,6 @@ class FaultKeywords(Component):
         self._state = state
 
     def _begin(
-        self, kind: type[InjectableFault], alias: str, *, target: str = "reference", **arguments: Any
+        self, kind: type[InjectableFault], alias: str, *, target: str | None = None, **arguments: Any
     ) -> FaultRecord:
         return self._state.begin(kind(self._state.subjects(alias, target=target), **arguments), alias)

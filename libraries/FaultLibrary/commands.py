@@ -22,20 +22,20 @@ class Commands(FaultKeywords):
         keys: list[str] | None = None,
         occurrence: int = 1,
         times: int = 1,
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "faults",
     ) -> FaultRecord:
         """Lets Redis run a command and cuts the connection before the client has its reply.
 
-        The client cannot know then whether the command was run. A command that Redis did not run, as its error reply
-        says (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count.
+        The client then cannot know whether the command was run. A command that Redis refused, according to its error
+        reply (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count.
 
         Args:
             command: the command, for example `EXEC`, or `commit` for that which the target profile names so.
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             alias: which proxy.
 
         Returns:
@@ -71,7 +71,7 @@ class Commands(FaultKeywords):
         keys: list[str] | None = None,
         occurrence: int = 1,
         times: int = 1,
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "faults",
     ) -> FaultRecord:
         """Cuts the connection in the middle of a reply.
@@ -81,7 +81,7 @@ class Commands(FaultKeywords):
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             alias: which proxy.
 
         Returns:
@@ -120,14 +120,14 @@ class Commands(FaultKeywords):
         probability: float = 1.0,
         delay: timedelta = timedelta(0),
         error: str = "ERR injected fault",
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "faults",
     ) -> FaultRecord:
         """Disturbs chosen Redis commands.
 
         Args:
             command: the command, `*` for any, or `commit` as the target profile has it.
-            action: what happens to it: `cut`, `drop`, `delay` or `error`.
+            action: the fault: `cut`, `drop`, `delay` or `error`.
             when: `before` it reaches Redis, or `after` Redis ran it.
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
@@ -135,7 +135,7 @@ class Commands(FaultKeywords):
             probability: the share of these that it falls on, 0 to 1.
             delay: how long, for `delay`.
             error: the text of the error, for `error`.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             alias: which proxy.
 
         Returns:

@@ -56,10 +56,10 @@ class Lifecycle(Component):
             before: which of the two it is.
             alias: the name of this proxy in the other keywords.
             server: the server of OcppServerLibrary whose gateway is meant without a URL.
-            proxy: the HTTP address of a fault proxy that runs already, ours or a real Toxiproxy; if not given, what the
-                run has for `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that one
-                is started.
-            seed: what its chance (jitter, toxicity) comes from; by chance if not given, and logged.
+            proxy: the HTTP address of a running fault proxy, ours or a real Toxiproxy; by default the run's
+                `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that a new one is
+                started.
+            seed: of the random choices (jitter, toxicity); chosen and logged if not given.
             timeout: the longest wait until it listens.
 
         Returns:
@@ -79,7 +79,7 @@ class Lifecycle(Component):
         """
         upstream = self._address(url, before, server)
         if self._state.paths.find(alias) is not None:
-            raise UsageError(f"{self._state.paths.title(alias)} is there already; another one needs an alias.")
+            raise UsageError(f"{self._state.paths.title(alias)} exists already. Use another alias for a second one.")
         name = self._state.paths.title(alias)
         address = proxy or chosen_for_the_run(PROXY_VARIABLE)
         process = None
@@ -117,7 +117,7 @@ class Lifecycle(Component):
         return RedisAddress(url)
 
     @keyword(tags=("fault", "getter"))
-    def get_fault_proxy_url(self, alias: str = "faults") -> str:
+    def get_fault_proxy_url(self, *, alias: str = "faults") -> str:
         """Returns the URL of Redis or of the gateway through a fault proxy.
 
         Args:
@@ -131,7 +131,7 @@ class Lifecycle(Component):
         return self._state.paths.get(alias).url
 
     @keyword(tags=("fault", "lifecycle"))
-    def remove_fault_proxy(self, alias: str = "faults") -> None:
+    def remove_fault_proxy(self, *, alias: str = "faults") -> None:
         """Heals everything and ends a fault proxy; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
@@ -171,7 +171,7 @@ class Lifecycle(Component):
         """Ends one fault.
 
         Args:
-            fault: what the keyword that began it returned.
+            fault: the result of the keyword that began it.
 
         Example:
         ```robotframework
@@ -201,7 +201,7 @@ class Lifecycle(Component):
         """Waits until a fault has taken effect; for those that wait for their occasion, as `Lose The Reply To` does.
 
         Args:
-            fault: what the keyword that began it returned.
+            fault: the result of the keyword that began it.
             timeout: the longest wait.
 
         Raises:

@@ -103,7 +103,7 @@ class Network(FaultKeywords):
     def half_open(self, *, gone: Gone | None = None, alias: str = "faults") -> FaultRecord:
         """Makes the connections that are open now half-open: one end is gone, as if it had lost its power.
 
-        The other end is not told; new connections work.
+        The peer gets no error; new connections work.
 
         Args:
             gone: the end that is gone; by default Redis, and before a gateway the charge points.
@@ -150,7 +150,8 @@ class Network(FaultKeywords):
 
     @fault_keyword(NatTimeout)
     def forget_idle_connections(self, idle: timedelta = timedelta(seconds=2), *, alias: str = "faults") -> FaultRecord:
-        """Forgets connections that are idle, as a router with NAT does: nothing passes any more, and nobody is told.
+        """Drops idle connections silently, as a router with NAT does: nothing passes any more, and no side gets an
+        error.
 
         The proof waits for `idle` once. Connections that lost something are closed when it is healed.
 

@@ -38,7 +38,7 @@ class RedisItself(FaultKeywords):
 
     @fault_keyword(OutOfMemory, "Make Redis Run Out Of Memory")
     def make_redis_run_out_of_memory(self, *, alias: str = "faults") -> FaultRecord:
-        """Makes Redis refuse whatever needs memory.
+        """Makes Redis refuse commands that need memory.
 
         Args:
             alias: the fault proxy before that Redis.

@@ -33,7 +33,7 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
     ) -> FaultRecord:
         """Begins any fault by its name, with its arguments as in a row of `Run Fault Schedule`.
 
@@ -46,7 +46,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that says what its `commit` is.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Returns:
             The fault, for `Heal Fault`.
@@ -74,24 +74,24 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
         timeout: timedelta = LONGEST,
     ) -> list[FaultRecord]:
         """Carries out faults at set times and returns when the last one is healed.
 
         The schedule is a table of times and faults. A fault has a name, a value for its first argument, and others as
-        `name=value`. One that says `for` how long is healed then (one that waits for its occasion, as `lose commit
-        reply`, gets up to 10 s more when it has not had it); another lasts until something ends it (`start redis`,
-        `resume redis`, `connect`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
+        `name=value`. One with `for` and a duration is healed then (one that waits for its occasion, as `lose commit
+        reply`, gets up to 10 s more for it); another lasts until an action ends it (`start redis`, `resume redis`,
+        `connect`, `start server`, `resume server`, `heal all`) or the schedule is over. Faults:
 
         {faults}
 
         Args:
-            schedule: cells in turn: a time, counted from the start, and what happens then.
+            schedule: cells in turn: a time from the start, and the action.
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
             timeout: the longest wait for its end; it is broken off and healed then.
 
         Returns:
@@ -119,7 +119,7 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
     ) -> None:
         """Begins a fault schedule and returns at once; the test goes on beside it.
 
@@ -127,11 +127,11 @@ class Schedules(FaultKeywords):
         schedule of its own. Faults of a schedule that a setup of a suite began belong to the test that ends it.
 
         Args:
-            schedule: cells in turn: a time, counted from the start, and what happens then.
+            schedule: cells in turn: a time from the start, and the action.
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Raises:
             UsageError: a row is not understood, or another schedule runs at this proxy.
@@ -162,7 +162,7 @@ class Schedules(FaultKeywords):
         alias: str = "faults",
         redis: str = "redis",
         server: str = "server",
-        target: str = "reference",
+        target: str | None = None,
     ) -> int:
         """Begins a schedule of faults made by chance, one after the other, and returns its seed.
 
@@ -170,7 +170,7 @@ class Schedules(FaultKeywords):
 
         Args:
             count: how many faults.
-            seed: what it is made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             faults: the names to choose from; all that `Run Fault Schedule` knows if not given.
             shortest: the shortest time that a fault lasts.
             longest: the longest time that a fault lasts.
@@ -178,7 +178,7 @@ class Schedules(FaultKeywords):
             alias: the fault proxy.
             redis: the Redis of RedisServiceLibrary that is stopped, killed and paused.
             server: the server of OcppServerLibrary.
-            target: the target profile that knows what its `commit` is.
+            target: the target profile that describes the `commit`; by default as at `Start Server`.
 
         Raises:
             UsageError: a name is not known, or another schedule runs at this proxy.
@@ -249,7 +249,7 @@ class Schedules(FaultKeywords):
     def wait_for_next_fault(self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "faults") -> FaultRecord:
         """Waits until the next fault of the schedule that runs has begun, and returns it.
 
-        What began since this keyword was called last, or since the start, counts too: no fault is missed.
+        A fault that began since the last call of this keyword, or since the start, counts too: none is missed.
 
         Args:
             timeout: the longest wait.
@@ -257,7 +257,7 @@ class Schedules(FaultKeywords):
 
         Raises:
             UsageError: no schedule was started.
-            WaitTimeout: none has begun; says what went wrong, if something did.
+            WaitTimeout: none has begun; the message shows the error, if there was one.
 
         Example:
         ```robotframework
@@ -287,9 +287,9 @@ class Schedules(FaultKeywords):
     ) -> list[FaultRecord]:
         """Takes Redis away and brings it back, again and again, and returns after the last time.
 
-        The connections through the fault proxy are closed and new ones refused, while Redis itself goes on: what is
-        queued meanwhile on its own address is kept. For a Redis that really ends, see `kill redis` in
-        `Run Fault Schedule`.
+        The connections through the fault proxy are closed and new ones refused, while Redis itself goes on: messages
+        queued meanwhile on its own address are kept. For a Redis that really ends, see `kill redis` in `Run Fault
+        Schedule`.
 
         Args:
             times: how often.
@@ -312,7 +312,7 @@ class Schedules(FaultKeywords):
 
     def _start(self, alias: str, rows: list[Row], make: Make, *, in_turn: bool = False) -> None:
         if alias in self._state.runs:
-            raise UsageError("A fault schedule runs already; `Fault Schedule Should End` waits for its end.")
+            raise UsageError("A fault schedule runs already; call `Fault Schedule Should End` first.")
         logger.info("\n".join(str(row) for row in rows))
         # Each with an injector of its own, so that healing the one leaves the other alone.
         run = self._state.runs[alias] = Run(rows, Injector(), make, in_turn=in_turn)
@@ -320,7 +320,7 @@ class Schedules(FaultKeywords):
 
     def _running(self, alias: str) -> Run:
         if alias not in self._state.runs:
-            raise UsageError("No fault schedule was started; `Start Fault Schedule` starts one.")
+            raise UsageError("No fault schedule was started; call `Start Fault Schedule` first.")
         return self._state.runs[alias]
 
     def _make(self, on: Subjects) -> Make:

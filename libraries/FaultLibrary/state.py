@@ -1,4 +1,4 @@
-"""What the components of FaultLibrary share."""
+"""Shared parts of the components of FaultLibrary."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.faults.schedule import Run
 from ocpp_resilience.redis.services import EmbeddedRedis, ExternalRedis
 from ocpp_resilience.robot.registry import Registry
+from ocpp_resilience.robot.variables import target_of
 
 
 class FaultState:
@@ -37,9 +38,10 @@ class FaultState:
         return self._redis[path]
 
     def subjects(
-        self, alias: str, *, redis: str = "redis", server: str = "server", target: str = "reference"
+        self, alias: str, *, redis: str = "redis", server: str = "server", target: str | None = None
     ) -> Subjects:
-        """What faults act on; looked up now, in Robot's own thread. What is absent fails the fault that needs it."""
+        """The subjects of faults, looked up now in Robot Framework's own thread. A missing one fails the faults that
+        need it."""
         path = self.paths.get(alias)
         service, system = (
             _found("RedisServiceLibrary", "services", redis),
@@ -50,7 +52,7 @@ class FaultState:
             lambda: self.redis(alias),
             lambda: _needed(service, "RedisServiceLibrary", redis),
             lambda: _needed(system, "OcppServerLibrary", server),
-            target,
+            target_of(target),
         )
 
     def begin(self, fault: InjectableFault, alias: str) -> FaultRecord:
@@ -77,9 +79,7 @@ class FaultState:
             UsageError: it acts on Redis, and the proxy stands before a gateway.
         """
         if kind.place.needs_redis_of_the_test and (name := self.external(alias)):
-            raise NotPossibleHere(
-                f"{name} is external: '{kind.name}' is not done to it, only the way to it can be disturbed."
-            )
+            raise NotPossibleHere(f"{name} is external: '{kind.name}' is not possible, only faults of its network are.")
         on_redis_only = kind.place in {Place.COMMAND, Place.REDIS, Place.REDIS_FILES}
         if on_redis_only and not isinstance(self.paths.get(alias).address, RedisAddress):
             raise UsageError(f"'{kind.name}' needs a fault proxy before a Redis; {self.paths.title(alias)} is not.")
@@ -89,7 +89,7 @@ class FaultState:
             self.paths.get(alias).api.needs_own(f"'{kind.name}'")
 
     def external(self, alias: str) -> str | None:
-        """The name of the Redis behind a proxy, if it is somebody else's: only the way to it may be disturbed."""
+        """The name of an external Redis behind a proxy, if it is one: only its network may be disturbed."""
         service = self._service(alias)
         return service.name if isinstance(service, ExternalRedis) else None
 
@@ -107,7 +107,7 @@ class FaultState:
         return None
 
     def heal(self, alias: str | None = None) -> int:
-        """End whatever lasts; returns how many faults that were.
+        """End all faults that last; returns their number.
 
         Args:
             alias: a fault proxy; the schedules of other ones go on then.
@@ -120,7 +120,7 @@ class FaultState:
         return count + self.injector.heal_all()
 
     def heal_one(self, record: FaultRecord) -> None:
-        """End one fault, whoever began it."""
+        """End one fault, of any keyword or schedule."""
         for injector in (self.injector, *(run.injector for run in self.runs.values())):
             injector.heal(record)
 
@@ -135,7 +135,7 @@ class FaultState:
 
 
 def registry_of(library: str, attribute: str) -> Registry[Any]:
-    """What another library has started.
+    """The registry of objects that another library has started.
 
     Raises:
         UsageError: the suite does not use that library.
@@ -143,7 +143,7 @@ def registry_of(library: str, attribute: str) -> Registry[Any]:
     try:
         instance = BuiltIn().get_library_instance(library)
     except (RobotNotRunningError, RuntimeError):
-        raise UsageError(f"This needs a suite that imports {library}, for what was started with it.") from None
+        raise UsageError(f"This keyword acts on objects of {library}; import that library in the suite.") from None
     found: Registry[Any] = getattr(instance, attribute)
     return found
 
@@ -157,5 +157,5 @@ def _found(library: str, attribute: str, alias: str) -> object | None:
 
 def _needed(found: Any, library: str, alias: str) -> Any:
     if found is None:
-        raise UsageError(f"There is no '{alias}' that {library} has started, so that nothing can be done to it.")
+        raise UsageError(f"{library} has started no '{alias}'.")
     return found

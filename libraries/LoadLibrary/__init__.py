@@ -1,4 +1,4 @@
-"""Load: a fleet of charge points in processes of its own, and what it measures."""
+"""Load: a fleet of charge points in processes of their own, and its measurements."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ DATA = "load_test_data.json"
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Capacity, Floods, Loads, State):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
 
 
 class LoadLibrary(_Keywords):
-    """Loads the gateway of a system under test with charge points on real WebSockets, OCPP 1.6.
+    """Loads the gateway of a system under test with charge points on real WebSockets, in its OCPP version.
 
-    `Aim Load At` says where the load goes. `Run Load` sends one and returns what it measured; `Start Load` starts one
-    in the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives
-    the suite that started it.
+    `Aim Load At` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one in
+    the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives the
+    suite that started it.
 
     # Models
 
     Without a `rate` the load is *closed*: each charge point sends its next message a `pause` after the answer to the
     last one. Numbers that are not given come from `load_test_data.json`: 50 charge points x 100 messages, 10 ms apart.
 
-    With a `rate` it is *open*: messages are due on a schedule, whatever the answers do, and latency counts from when a
-    message was due. A charge point has one CALL outstanding (OCPP-J 1.6 section 4.1.1), so that a message may have to
+    With a `rate` it is *open*: messages are due on a schedule, independent of the answers, and latency counts from when
+    a message was due. A charge point has one CALL outstanding (OCPP-J 1.6 section 4.1.1), so that a message may have to
     wait for its turn; `queueing` and `service` are that wait and the time on the wire.
 
     `Load Schedule` describes ramps, spikes, chance and blackouts, for `schedule`.
@@ -68,7 +68,7 @@ class LoadLibrary(_Keywords):
     `summary`. It is kept as `evidence/load-*.json` in Robot's output folder, and every message in a ledger
     `load-*.jsonl` beside it.
 
-    A generator that could not keep its own schedule says so: `saturated` holds the reasons, and `Load Should Be
+    A generator that could not keep its own schedule is reported: `saturated` holds the reasons, and `Load Should Be
     Conclusive` fails.
 
     ```robotframework

@@ -23,6 +23,19 @@ SERIES = 20
 """Heartbeats one after the other that make one look at the response time."""
 
 
+def rising(start: float, factor: float, most: float, step: float) -> list[Stage]:
+    """The stages of a load whose rate goes up from `start` to `most`, in messages a second.
+
+    A server that falls behind at one rate may be overdue for too long only at the next one. Nothing follows the last
+    one, so it is offered twice as long.
+    """
+    stages, rate = [], start
+    while rate < most:
+        stages.append(Stage(step, rate))
+        rate *= factor
+    return [*stages, Stage(2 * step, most)]
+
+
 class Capacity(Component):
     """Capacity and recovery."""
 
@@ -32,8 +45,8 @@ class Capacity(Component):
     @keyword(tags=("load", "measurement"))
     def find_capacity(
         self,
-        alias: str = "capacity",
         *,
+        alias: str = "capacity",
         profile: Profile = Profile.HEARTBEAT,
         charge_points: int | None = None,
         start: float = 200,
@@ -46,31 +59,31 @@ class Capacity(Component):
         longest: timedelta = timedelta(seconds=20),
         processes: int = 1,
     ) -> LoadResult:
-        """Raises the rate step by step until the answers slip, then measures what the server answers at its limit.
+        """Raises the rate step by step until answers are late, then measures the throughput at that limit.
 
         A schedule can slip because the server does not answer, or because the generator does not send and read; the
-        last second before says which (round trips against the generator's own lateness, and its processor time).
-        Where it was the server, each charge point then sends as soon as it is answered, second by second, until the
-        capacity is known as precisely as it has to be.
+        last second before shows which (round trips against the generator's own lateness, and its processor time). If it
+        was the server, each charge point then sends as soon as it is answered, second by second, until the capacity is
+        known precisely enough.
 
         Args:
             alias: the name of this load.
-            profile: what charge points do.
+            profile: the behaviour of the charge points.
             charge_points: how many; by default the number in the data file.
             start: the first rate, in messages a second.
             factor: each step has so many times the rate of the one before.
-            most: the last rate.
+            most: the last rate, offered for two steps, so that a server that falls behind is seen to.
             step: how long a rate is offered.
             slip: a message that is overdue by so much ends it.
             timeout: after which an answer does not count any more.
             precision: how far off the capacity may be, in percent (95 % confidence).
-            longest: the longest time at the limit; what the spread is by then is in the result.
+            longest: the longest time at the limit; the result has the uncertainty reached by then.
             processes: how many generate the load; the first one whose schedule slips ends it for all.
 
         Returns:
             The result of the load whose schedule slipped; its `capacity` are the answers a second at the limit
             (mean), `capacity_spread` is how far off that may be, in percent (95 % confidence), and `capacity_unknown`
-            says why it is only a lower bound, where it is: the generator was the limit, or there was none.
+            tells why it is only a lower bound, if it is one: the generator was the limit, or no limit was reached.
 
         Raises:
             ServiceError: the load was broken off.
@@ -85,16 +98,12 @@ class Capacity(Component):
         if precision <= 0:
             raise UsageError(f"precision is {precision}; allowed is more than 0 percent.")
         if factor <= 1 or start <= 0 or most < start:
-            raise UsageError("The rate has to go up: factor above 1, start above 0, most at least start.")
-        stages, rate = [], start
-        while rate <= most:
-            stages.append(Stage(seconds(step), rate))
-            rate *= factor
+            raise UsageError("The rate has to increase: factor above 1, start above 0, most at least start.")
         plan = self._shop.plan(
             profile=profile,
             model=Model.OPEN,
             charge_points=charge_points,
-            stages=stages,
+            stages=rising(start, factor, most, seconds(step)),
             slip=seconds(slip),
             timeout=seconds(timeout),
             drain=False,
@@ -175,10 +184,10 @@ class Capacity(Component):
         factor: float = 2.0,
         timeout: timedelta = timedelta(seconds=60),
     ) -> float:
-        """Waits until the median response time is no more than `factor` times what it was before the load.
+        """Waits until the median response time is at most `factor` times the median before the load.
 
         Args:
-            normal: what `Measure Response Time` returned before.
+            normal: the result of `Measure Response Time`.
             after: the load that it has to recover from; the time counts from its end, and from now if it is not given.
             factor: up to which multiple of before it is normal.
             timeout: the longest wait.
@@ -187,7 +196,7 @@ class Capacity(Component):
             Seconds until the first series of 20 Heartbeats with a normal median began.
 
         Raises:
-            WaitTimeout: it did not become normal; says what it was.
+            WaitTimeout: it did not become normal; the message shows the last value.
 
         Example:
         ```robotframework

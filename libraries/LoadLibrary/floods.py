@@ -27,15 +27,24 @@ class Floods(Component):
 
     @keyword(tags=("load", "security"))
     def start_flood(
-        self, charge_points: int = 1, *, frame: str = HEARTBEAT, longest: timedelta = timedelta(seconds=30)
+        self,
+        charge_points: int = 1,
+        *,
+        frame: str = HEARTBEAT,
+        pings: bool = False,
+        reading: bool = True,
+        longest: timedelta = timedelta(seconds=30),
     ) -> list[str]:
         """Has charge points send one kind of frame as fast as they can, from a process of its own.
 
-        They do not wait for answers, and read what they get. `Stop Flood` ends it; the end of the suite does too.
+        They do not wait for answers. `Stop Flood` or the end of the suite ends it.
 
         Args:
             charge_points: how many.
             frame: the text of a frame; `{n}` in it stands for the number of the frame.
+            pings: whether pings with this text (at most 125 bytes) are sent in the place of frames; each has to be
+                answered with the same text (RFC 6455 section 5.5.3).
+            reading: whether they read what they get.
             longest: the flood ends after this time at the latest.
 
         Returns:
@@ -53,7 +62,7 @@ class Floods(Component):
         ```
         """
         if self._flood is not None:
-            raise UsageError("There is a flood already; call `Stop Flood` first.")
+            raise UsageError("A flood runs already; call `Stop Flood` first.")
         aim = self._shop.aimed()
         ids = [self._flooders.charge_point("FLOOD") for _ in range(charge_points)]
         self._flood = Flood(
@@ -62,17 +71,22 @@ class Floods(Component):
                 subprotocol=aim.target.gateway.subprotocol,
                 frame=frame,
                 seconds=seconds(longest),
+                pings=pings,
+                reading=reading,
             )
         )
         self.cleanup.add("the flood", self._close)
         return ids
 
     @keyword(tags=("load", "security"))
-    def stop_flood(self) -> FloodResult:
+    def stop_flood(self, *, after: timedelta = timedelta(0)) -> FloodResult:
         """Ends the flood.
 
+        Args:
+            after: how long to wait for its end where the gateway may end all of its connections.
+
         Returns:
-            What came of it, with `sent` (frames), `closed` (charge points whose connection the gateway ended) and
+            The result, with `sent` (frames), `closed` (charge points whose connection the gateway closed) and
             `seconds`.
 
         Raises:
@@ -86,8 +100,8 @@ class Floods(Component):
         ```
         """
         if self._flood is None:
-            raise UsageError("There is no flood; `Start Flood` starts one.")
-        result = self._flood.stop()
+            raise UsageError("No flood runs; call `Start Flood` first.")
+        result = self._flood.stop(after=seconds(after))
         self._flood = None
         self.cleanup.discard(self._close)
         logger.info(f"{result.sent} frames in {in_words(result.seconds)}; {result.closed} connections were ended.")

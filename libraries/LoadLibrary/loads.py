@@ -1,4 +1,4 @@
-"""Keywords that send a load and look at what it measured."""
+"""Keywords that run a load and return its measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ocpp_resilience.errors import ExpectationFailed, Inconclusive, SkippedAsInc
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
 from ocpp_resilience.load.profile import LoadProfile, LoadSchedule
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
@@ -35,16 +35,21 @@ class Loads(Component):
         self._shop = workshop
 
     @keyword(tags=("load",))
-    def aim_load_at(self, url: str, *, target: str = "reference", redis: str | None = None) -> None:
+    def aim_load_at(
+        self, url: str, *, target: str | None = None, protocol: str | None = None, redis: str | None = None
+    ) -> None:
         """Says where loads go from now on.
 
         Args:
-            url: the base of the WebSocket gateway, such as what `Get Gateway Url` returns.
-            target: the target profile that has the path and the subprotocol: a name, or the path of a file.
-            redis: the URL of the Redis with the state; needed to compare it with what the charge points know.
+            url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`.
+            target: the target profile with the path and the subprotocol: a name, or the path of a file; by default as
+                at `Start Server`.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL`, else that of
+                the profile.
+            redis: the URL of the Redis with the state; needed for comparing it with the charge points' transactions.
 
         Raises:
-            UsageError: the target has no gateway.
+            UsageError: the target has no gateway, or does not speak the version.
 
         Example:
         ```robotframework
@@ -52,7 +57,7 @@ class Loads(Component):
         Aim Load At    ${url}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target, protocol)
         profile.gateway_path("")
         self._shop.aim = Aim(url.rstrip("/"), profile, redis)
 
@@ -68,14 +73,15 @@ class Loads(Component):
         commands: bool = False,
         per_connection: int = 5,
     ) -> LoadProfile:
-        """Returns what charge points do, for `profile` of `Start Load` and `Run Load`.
+        """Returns a load profile, the behaviour of charge points, for `profile` of `Start Load` and `Run Load`.
 
         Args:
             activity: `heartbeat`, `session`, `mix` or `churn`.
             sessions: charging sessions of each charge point, for `session`.
             meter_values: of each session.
-            together: without a rate, for `session`: nobody goes on before everybody has a transaction.
-            persistent: what starts or stops a transaction is sent again, under another message id, until answered.
+            together: without a rate, for `session`: all charge points wait until each has a transaction.
+            persistent: messages that start or stop a transaction are repeated, under another message id, until
+                answered.
             commands: charge points answer commands, and write each GetConfiguration that they carry out into the
                 ledger, by its key.
             per_connection: messages on one connection, for `churn`.
@@ -109,6 +115,7 @@ class Loads(Component):
         pause: timedelta | None = None,
         blackout_at: timedelta | None = None,
         drain: bool = True,
+        lateness: timedelta | None = None,
     ) -> LoadSchedule:
         """Returns when charge points send, for `schedule` of `Start Load` and `Run Load`.
 
@@ -121,7 +128,9 @@ class Loads(Component):
             messages: without a `rate`: of each charge point.
             pause: without a `rate`: between an answer and the next message.
             blackout_at: when all connections are cut at once.
-            drain: with a `rate`: at the end, what is overdue is still sent; else it counts as not sent.
+            drain: with a `rate`: at the end, overdue messages are still sent; else they count as not sent.
+            lateness: with a `rate`: how late the generator may be (99th percentile) before the load is inconclusive,
+                where the rate counts that it offered and response times do not; 25 ms if not given.
 
         Raises:
             UsageError: the arguments do not go together.
@@ -142,6 +151,7 @@ class Loads(Component):
             pause=None if pause is None else seconds(pause),
             blackout_at=None if blackout_at is None else seconds(blackout_at),
             drain=drain,
+            lateness=None if lateness is None else seconds(lateness),
         )
         made.check()
         return made
@@ -149,8 +159,8 @@ class Loads(Component):
     @keyword(tags=("load",))
     def start_load(
         self,
-        alias: str = "load",
         *,
+        alias: str = "load",
         profile: Profile | LoadProfile = Profile.HEARTBEAT,
         schedule: LoadSchedule | None = None,
         rate: float | None = None,
@@ -165,12 +175,13 @@ class Loads(Component):
     ) -> None:
         """Connects the charge points of a load, and lets it run in the background.
 
-        It returns when they are connected and begin to send. The load ends by itself when it has sent what it should,
-        at `Stop Load`, and at the end of the suite.
+        It returns when they are connected and begin to send. The load ends by itself when all is sent, at `Stop Load`,
+        and at the end of the suite.
 
         Args:
             alias: the name of this load in the other keywords.
-            profile: what charge points do: `heartbeat`, `session`, `mix`, `churn`, or what `Load Profile` returned.
+            profile: the behaviour of the charge points: `heartbeat`, `session`, `mix`, `churn`, or the result of `Load
+                Profile`.
             schedule: when they do it, as `Load Schedule` returned it; in the place of the next four.
             rate: messages a second of all charge points together; makes the model open.
             duration: how long it sends; needed with a `rate`.
@@ -179,7 +190,7 @@ class Loads(Component):
             pause: without a `rate`: between an answer and the next message; by default that of the data file.
             charge_points: how many; by default the number in the data file.
             timeout: after which an answer does not count any more.
-            seed: of whatever is left to chance.
+            seed: of the random choices.
             processes: how many generate the load.
             ledger: whether every message is written down; `Judge Load Ledger` needs it.
 
@@ -198,13 +209,13 @@ class Loads(Component):
         what = LoadProfile(activity=profile) if isinstance(profile, Profile) else profile
         if not isinstance(what, LoadProfile):
             allowed = ", ".join(Profile)
-            raise UsageError(f"'{profile}' is no load profile (allowed: {allowed}, or what `Load Profile` returns).")
+            raise UsageError(f"'{profile}' is not a load profile (allowed: {allowed}, or a result of `Load Profile`).")
         if schedule is None:
             schedule = self.load_schedule(rate=rate, duration=duration, messages=messages, pause=pause)
         elif not isinstance(schedule, LoadSchedule):
-            raise UsageError(f"'{schedule}' is no schedule; `Load Schedule` makes one.")
+            raise UsageError(f"'{schedule}' is no schedule; make one with `Load Schedule`.")
         elif (rate, duration, messages, pause) != (None, None, None, None):
-            raise UsageError("A schedule has rate, duration, messages and pause of its own.")
+            raise UsageError("Give rate, duration, messages and pause to `Load Schedule`, not beside a schedule.")
         plan = self._shop.plan(
             charge_points=charge_points,
             seed=seed,
@@ -213,7 +224,8 @@ class Loads(Component):
             **self._with_defaults(schedule, what).fields(),
         )
         if what.activity is Profile.SESSION:
-            self._shop.aimed().target.need_actions("StartTransaction")
+            target = self._shop.aimed().target
+            target.need_actions(target.version.named("StartTransaction"))
         run = self._shop.start(alias, plan, self.cleanup, processes=processes, ledger=ledger)
         logger.info(f"{run.name} runs: {_in_words(plan)}.")
 
@@ -229,19 +241,19 @@ class Loads(Component):
         return msgspec.structs.replace(schedule, pause=pause, messages=messages)
 
     @keyword(tags=("load", "wait"))
-    def wait_for_load(self, alias: str = "load", *, timeout: timedelta | None = None) -> LoadResult:
-        """Waits until a load has ended, and returns what it measured.
+    def wait_for_load(self, *, alias: str = "load", timeout: timedelta | None = None) -> LoadResult:
+        """Waits until a load has ended, and returns its result.
 
         Args:
             alias: which load.
             timeout: the longest wait; by default as long as the load can take by its plan.
 
         Returns:
-            The result, as the introduction says.
+            The result; the introduction describes it.
 
         Raises:
             WaitTimeout: it still runs.
-            ServiceError: it was broken off; says why.
+            ServiceError: it was broken off; the message says why.
 
         Example:
         ```robotframework
@@ -254,15 +266,15 @@ class Loads(Component):
         return _report(run.name, self._shop.ended(run, timeout))
 
     @keyword(tags=("load",))
-    def run_load(self, alias: str = "load", **options: Any) -> LoadResult:
-        """Sends a load, waits until it has ended, and returns what it measured.
+    def run_load(self, *, alias: str = "load", **options: Any) -> LoadResult:
+        """Runs a load to its end, and returns its result.
 
         Args:
             alias: the name of this load in the other keywords.
             options: as for `Start Load`.
 
         Returns:
-            The result, as the introduction says.
+            The result; the introduction describes it.
 
         Raises:
             UsageError: the arguments do not go together.
@@ -275,20 +287,20 @@ class Loads(Component):
         Log    ${load.latency.p99} ms
         ```
         """
-        self.start_load(alias, **converted(options))
+        self.start_load(alias=alias, **converted(options))
         run = self._shop.loads.get(alias)
         return _report(run.name, self._shop.ended(run, None))
 
     @keyword(tags=("load",))
-    def stop_load(self, alias: str = "load", *, timeout: timedelta = timedelta(seconds=40)) -> LoadResult:
-        """Ends a load in order, and returns what it measured: nothing new is begun, what was begun is ended.
+    def stop_load(self, *, alias: str = "load", timeout: timedelta = timedelta(seconds=40)) -> LoadResult:
+        """Stops a load in order and returns its result: no new sessions begin, running ones are finished.
 
         Args:
             alias: which load.
             timeout: the longest wait for its end; after that it is killed.
 
         Returns:
-            The result, as the introduction says.
+            The result; the introduction describes it.
 
         Raises:
             ServiceError: it did not end in order, or was broken off.
@@ -303,7 +315,7 @@ class Loads(Component):
         return _report(run.name, self._shop.ended(run, timeout, stop=True))
 
     @keyword(tags=("load", "getter"))
-    def get_load_progress(self, alias: str = "load") -> dict[str, Any]:
+    def get_load_progress(self, *, alias: str = "load") -> dict[str, Any]:
         """Returns how far a load is.
 
         Args:
@@ -330,11 +342,11 @@ class Loads(Component):
         """Fails unless every message of a load was answered with a valid CALLRESULT in time.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned.
+            result: the result of `Run Load` or `Wait For Load`.
             message: said in front of the failure.
 
         Raises:
-            ExpectationFailed: some were not; says how many, and why.
+            ExpectationFailed: some were not; the message says how many, and why.
 
         Example:
         ```robotframework
@@ -350,10 +362,10 @@ class Loads(Component):
     def get_time_of_answer(self, result: LoadResult, number: int) -> timedelta:
         """Returns how long a load took until so many of its messages were answered, to the second.
 
-        For what depends on the messages rather than on the time, such as the warm-up of a process.
+        For conditions on the number of messages rather than on time, such as the warm-up of a process.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned.
+            result: the result of `Run Load` or `Wait For Load`.
             number: how many answers.
 
         Raises:
@@ -377,12 +389,12 @@ class Loads(Component):
         """Fails when the generator itself was the limit, so that the figures say nothing about the server.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned.
+            result: the result of `Run Load` or `Wait For Load`.
             others: further ones, where they are compared with each other.
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
-            Inconclusive: it was, in one of them; says why.
+            Inconclusive: it was, in one of them; the message says why.
             SkipExecution: the same, with `skip`.
 
         Example:
@@ -400,15 +412,15 @@ class Loads(Component):
     def load_should_have_had_the_machine(self, *results: LoadResult, skip: bool = False) -> None:
         """Fails when other programs have used the machine's processors meanwhile, so that times say little.
 
-        More than a quarter of all cores is too much. What is slow although the machine was busy with something else may
-        be sound; what is quick all the same is quick.
+        More than a quarter of all cores is too much. A slow result on a busy machine may be due to the machine; a fast
+        one is fast all the same.
 
         Args:
-            results: what `Run Load` or `Wait For Load` returned.
+            results: results of `Run Load` or `Wait For Load`.
             skip: the test is skipped as inconclusive, rather than failed.
 
         Raises:
-            Inconclusive: they have, in one of the loads; says how much.
+            Inconclusive: they have, in one of the loads; the message says how much.
             SkipExecution: the same, with `skip`.
 
         Example:
@@ -457,7 +469,7 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
             for moved in (Loads.load_profile, Loads.load_schedule):
                 if name in moved.__annotations__ and name != "return":
                     owner = moved.__name__.replace("_", " ").title()
-                    raise UsageError(f"`Start Load` has no argument '{name}'; `{owner}` has it.")
+                    raise UsageError(f"`Start Load` has no argument '{name}'; it belongs to `{owner}`.")
             allowed = ", ".join(sorted(set(hints) - {"alias", "return"}))
             raise UsageError(f"`Start Load` has no argument '{name}' (allowed: {allowed}).")
         try:

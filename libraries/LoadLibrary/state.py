@@ -1,4 +1,4 @@
-"""Keywords that compare what a load did with what the system kept of it."""
+"""Keywords that compare the results of a load with the state of the system."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class State(Component):
 
     @keyword(tags=("load", "state"))
     def compare_state_with_load(self, result: LoadResult, *, all_known: bool = False) -> StateReport:
-        """Compares the transactions that are kept with what the load's charge points know of them.
+        """Compares the stored transactions with those of the load's charge points.
 
-        Owner, connector, id tag, start and stop of the meter, and the status have to be the same; no transaction id is
-        given twice; indexes and transactions belong together, nothing that is over is active, and no charge point that
-        has left has a session. What was found of each start and stop goes to a ledger file beside the load's.
+        Owner, connector, id tag, start and stop of the meter, and the status must be equal; no transaction id is given
+        twice; indexes and transactions match, no finished transaction is active, and no disconnected charge point has a
+        session. The observed effects of each start and stop go to a ledger file beside the load's.
 
         Args:
-            result: what `Run Load` or `Wait For Load` returned, of the profile `session` or `mix`.
+            result: the result of `Run Load` or `Wait For Load`, of the profile `session` or `mix`.
             all_known: a transaction that no charge point knows is inconsistent too; for a `persistent` load, on charge
                 points that had none before.
 
@@ -43,7 +43,7 @@ class State(Component):
             `effects` (the ledger file) and `summary`.
 
         Raises:
-            UsageError: `Aim Load At` was not told the Redis, or the load kept no ledger.
+            UsageError: `Aim Load At` got no Redis, or the load kept no ledger.
 
         Example:
         ```robotframework
@@ -75,14 +75,14 @@ class State(Component):
 
     @keyword(tags=("load", "ledger"))
     def judge_load_ledger(self, results: LoadResult | Sequence[LoadResult], *, fail: bool = True) -> LedgerReport:
-        """Judges from the ledgers of loads what was lost, answered twice or out of order, or applied although refused.
+        """Judges the ledgers of loads: messages lost, answered twice, out of order, or applied although refused.
 
-        The state is read first, so that starts and stops of transactions that were acknowledged have to be found in it.
-        Where the target keeps transactions elsewhere, or says nothing of them, the ledger is judged alone.
+        The state is read first, so that starts and stops of transactions that were acknowledged must be found in it. If
+        the target keeps transactions elsewhere, or its profile does not describe them, the ledger is judged alone.
         The files can be judged again: `python -m ocpp_resilience.ledger check FILE…`.
 
         Args:
-            results: what `Run Load` or `Wait For Load` returned, one or several.
+            results: one or several results of `Run Load` or `Wait For Load`.
             fail: whether anything but a clean ledger is a failure.
 
         Returns:
@@ -116,7 +116,7 @@ class State(Component):
         return report
 
     def _transactions_are_in_redis(self) -> bool:
-        """Whether what became of transactions can be looked up; the ledger is judged without it, too."""
+        """True if the state of transactions can be read; the ledger is judged without it, too."""
         aim = self._shop.aimed()
         described = aim.target.state.transaction
         return aim.redis is not None and described is not None and described.path is None
@@ -124,7 +124,7 @@ class State(Component):
     def _connect(self, aim: Aim, database: int) -> RedisClient:
         """To a database of the profile; where that names none, to the one in the address."""
         if aim.redis is None:
-            raise UsageError("To look into the state, `Aim Load At` needs redis=URL.")
+            raise UsageError("To compare the state, `Aim Load At` needs redis=URL.")
         return connect(aim.redis, database=database or database_in(aim.redis) or 0)
 
     def _ids(self, result: LoadResult) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where the load goes, what it is by default, and the loads that were started."""
+"""The target of the load, its default plan, and the loads that were started."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LoadData(msgspec.Struct, frozen=True):
 
 
 class Aim(msgspec.Struct, frozen=True):
-    """Where the load goes."""
+    """The target of a load: its address and its profile."""
 
     url: str
     target: Target
@@ -55,7 +55,7 @@ class Aim(msgspec.Struct, frozen=True):
 
 
 class Workshop:
-    """What the components share.
+    """State shared by the components.
 
     Args:
         data: file with the default load.
@@ -80,7 +80,7 @@ class Workshop:
             raise UsageError(f"{self._data} cannot be used: {error}") from None
 
     def aimed(self) -> Aim:
-        """Where the load goes.
+        """The target of a load: its address and its profile.
 
         Raises:
             UsageError: there is none.
@@ -90,7 +90,7 @@ class Workshop:
         return self.aim
 
     def plan(self, **fields: Any) -> Plan:
-        """A plan with the defaults of the data for what is not given (`None`)."""
+        """A plan with the given values; `None` stands for the default from the data file."""
         aim = self.aimed()
         points = self.data.charge_points
         given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
@@ -109,7 +109,9 @@ class Workshop:
         found = self.loads.find(alias)
         if found is not None:
             if found.running:
-                raise UsageError(f"{found.name} still runs; `Wait For Load` or `Stop Load` first, or another alias.")
+                raise UsageError(
+                    f"{found.name} still runs; call `Wait For Load` or `Stop Load` first, or use another alias."
+                )
             self.loads.remove(alias, cleanup)
         folder = evidence_folder()
         stem = f"load-{file_name(alias)}-{next(self._numbers)}"
@@ -150,7 +152,7 @@ class Workshop:
 
 
 def progress_of(run: LoadRun) -> Describe:
-    """Says how far a load is: messages, rate, the last second's p99, what is wrong with the system, time left."""
+    """Logs the progress of a load: messages, rate, p99 of the last second, problems of the system, time left."""
     rate = Rate()
     plan = run.plan
     length = plan.length or plan.seconds

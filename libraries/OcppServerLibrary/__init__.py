@@ -1,4 +1,4 @@
-"""The server under test: its life, its health, its log and what it uses."""
+"""The server under test: its lifecycle, health, log and resource use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["OcppServerLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Endpoints, HealthWatch, Kept, Lifecycle, Log, Targets, Usage):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
@@ -32,16 +32,16 @@ else:
 class OcppServerLibrary(_Keywords):
     """Runs a server under test and looks at it from outside.
 
-    What a server looks like (how it is started, its ports, HTTP paths, log) is in a target profile: `reference` is the
-    server of this project, a path is a server of your own. The keywords are the same for all of them.
+    A target profile describes a server (its start, ports, HTTP paths, log): `reference` is the server of this project,
+    a path is a server of your own. The keywords are the same for all of them.
 
-    `Start Server` returns when the server says on which ports it listens; `Wait Until Server Is Ready` waits until it
-    is ready for work. It is ended when the suite ends that started it, also after a failure. Several servers have an
-    `alias` each; the keywords work on `server` unless told otherwise.
+    `Start Server` returns when the server has reported its ports; `Wait Until Server Is Ready` waits until it is ready
+    for work. It is ended at the end of the suite that started it, also after a failure. Several servers have an `alias`
+    each; the keywords use `server` by default.
 
-    The server's log is data: its records are dictionaries, and keywords count and match them by their fields, whatever
-    the target calls these. The log goes on when the server is started again under its alias; `Mark Server Log` says
-    from where on to look.
+    The server's log is data: its records are dictionaries, and keywords count and match them by their fields, in the
+    same names for every target. The log continues when the server is started again under its alias; `Mark Server Log`
+    returns a position in it for `since`.
 
     ```robotframework
     *** Settings ***
@@ -77,7 +77,7 @@ class OcppServerLibrary(_Keywords):
 
 
 def _close(server: OcppServer) -> None:
-    """What was done to a server lasts no longer than the server."""
+    """Close a server; its faults and its sampling end with it."""
     RECORDER.unwatch(server)
     try:
         server.close()

@@ -25,7 +25,7 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "getter"))
     def get_free_port(self) -> int:
-        """Returns a port of 127.0.0.1 that nobody uses, for a server that has to listen on the same one in each life.
+        """Returns a free port of 127.0.0.1, for a server that listens on the same port after a restart.
 
         Raises:
             ServiceError: there is none.
@@ -71,7 +71,7 @@ class Endpoints(Component):
             alias: which server.
 
         Raises:
-            ExpectationFailed: it says something else.
+            ExpectationFailed: it has another health.
 
         Example:
         ```robotframework
@@ -114,8 +114,8 @@ class Endpoints(Component):
     def wait_until_server_is_well(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=30)) -> float:
         """Waits until the server is fit for a test, and returns the seconds that this took.
 
-        It is when it says that it is healthy. One whose profile has no `http.health` is when it is ready for work, and
-        one that has no ready check either is at once.
+        A server is ready when it reports that it is healthy. If its profile has no `http.health`, its ready check
+        decides, and without one it is ready at once.
 
         Args:
             alias: which server.
@@ -220,7 +220,7 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "inspection", "getter"))
     def get_processor_inspection(self, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the server's processor says of itself.
+        """Returns the status of the server's processor.
 
         Args:
             alias: which server.

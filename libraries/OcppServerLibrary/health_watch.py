@@ -22,7 +22,7 @@ class Watch:
     """Asks a server for its health again and again, in a thread of its own, until it is stopped or the server ends.
 
     Attributes:
-        seen: what each answer said; `None` for no answer, or one that could not be read.
+        seen: the status in each answer; `None` for a missing or unreadable one.
         broken: why the asking broke off before it was to end; empty if it did not.
     """
 
@@ -108,7 +108,7 @@ class HealthWatch(Component):
 
         Args:
             expected: `healthy` or `degraded`.
-            at_least: the shortest time that it has to have been watched; what is left of that is waited for.
+            at_least: the shortest time of the watch; the keyword waits for the rest of it.
             alias: which server.
 
         Returns:

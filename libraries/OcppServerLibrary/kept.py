@@ -1,4 +1,4 @@
-"""Keywords that read what the server keeps."""
+"""Keywords that read the state that the server stores."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from robot.api import logger
 
-from ocpp_resilience.errors import ExpectationFailed, WaitTimeout
+from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
 from ocpp_resilience.ocpp.model import History
+from ocpp_resilience.ocpp.version import TransactionName
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.state.comparison import StateComparison, compare
-from ocpp_resilience.state.reading import Ids, Record, read
+from ocpp_resilience.state.reading import Ids, Record, device_models, read
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.waiting import wait_until
 
@@ -29,10 +30,10 @@ class Kept(Component):
 
     @keyword(tags=("server", "state", "getter"))
     def get_charge_point_record(self, charge_point: str, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the system keeps of a charge point.
+        """Returns the stored record of a charge point.
 
-        Where it is read, from Redis or over HTTP, and what its fields are called there is in the target profile
-        (`state`). A target that does not say so skips the test.
+        The target profile describes the place (Redis or HTTP) and the names of the fields (`state`). Without that
+        description the test is skipped.
 
         Args:
             charge_point: its id.
@@ -40,10 +41,10 @@ class Kept(Component):
 
         Returns:
             Our field names to values: `vendor`, `model`, `serial`, `firmware`, `status`, `last_seen`, `is_online`,
-            `boot_time`; those that the system keeps.
+            `boot_time`, `protocol`; those that the system keeps.
 
         Raises:
-            ExpectationFailed: nothing is kept of it, or what there is cannot be read.
+            ExpectationFailed: there is no record, or it cannot be read.
 
         Example:
         ```robotframework
@@ -54,42 +55,107 @@ class Kept(Component):
         return self._one("charge_point", alias, charge_point_id=charge_point)
 
     @keyword(tags=("server", "state", "getter"))
-    def get_transaction_record(self, transaction: int, *, alias: str = "server") -> dict[str, Any]:
-        """Returns what the system keeps of a transaction, as `Get Charge Point Record` does of a charge point.
+    def get_connector_record(
+        self, charge_point: str, connector: int = 1, *, evse: int | None = None, alias: str = "server"
+    ) -> dict[str, Any]:
+        """Returns the stored record of a connector, as `Get Charge Point Record` does for a charge point.
 
         Args:
-            transaction: its id.
+            charge_point: the id of its charge point.
+            connector: its number.
+            evse: the number of its EVSE, in OCPP 2.0.1 and 2.1.
             alias: which server.
 
         Returns:
-            Our field names to values: `id`, `charge_point_id`, `connector_id`, `id_tag`, `start_time`, `stop_time`,
-            `meter_start`, `meter_stop`, `meter_current` (Wh), `status` (`active` or `completed`), `reason`; those that
-            the system keeps.
+            Our field names to values: `status`, `error_code` (1.6), `transaction_id`, `updated_at`; those that the
+            system keeps.
 
         Raises:
             ExpectationFailed: nothing is kept of it, or what there is cannot be read.
 
         Example:
         ```robotframework
-        ${record}    Get Transaction Record    ${id}
+        ${record}    Get Connector Record    CP-001    1    evse=2
+        Should Be Equal    ${record}[status]    Available
+        ```
+        """
+        number = connector if evse is None else f"{evse}:{connector}"
+        return self._one("connector", alias, charge_point_id=charge_point, connector_id=number)
+
+    @keyword(tags=("server", "state", "getter"))
+    def get_device_model(self, charge_point: str, *, alias: str = "server") -> dict[str, dict[str, Any]]:
+        """Returns the stored device model of a charge point (OCPP 2.0.1 and 2.1).
+
+        Args:
+            charge_point: its id.
+            alias: which server.
+
+        Returns:
+            A name of each attribute, such as `EVSE[a]@1:2.Power[L1] (Actual)` (component with its instance, EVSE and
+            connector, variable with its instance, type), to its `value` and `mutability`.
+
+        Raises:
+            LacksCapability: the profile does not say where device models are; the test is skipped.
+
+        Example:
+        ```robotframework
+        ${variables}    Get Device Model    CP-001
+        Should Be Equal    ${variables}[OCPPCommCtrlr.HeartbeatInterval (Actual)][value]    300
+        ```
+        """
+        server = self._servers.get(alias)
+        found = device_models(server.target, [charge_point], redis_url=server.redis_url)[0]
+        return {str(name): dict(value) for name, value in found.items()}
+
+    @keyword(tags=("server", "state", "getter"))
+    def get_transaction_record(
+        self, transaction: int | str, *, charge_point: str | None = None, alias: str = "server"
+    ) -> dict[str, Any]:
+        """Returns the stored record of a transaction, as `Get Charge Point Record` does for a charge point.
+
+        Args:
+            transaction: its id.
+            charge_point: the id of its charge point; needed where charge points choose the ids of transactions (OCPP
+                2.0.1 and 2.1).
+            alias: which server.
+
+        Returns:
+            Our field names to values: `id`, `charge_point_id`, `connector_id`, `id_tag`, `start_time`, `stop_time`,
+            `meter_start`, `meter_stop`, `meter_current` (Wh), `status` (`active` or `completed`), `reason`; in OCPP
+            2.0.1 and 2.1 also `seq_no`, `missing`, `offline`, `charging_state`, `evse`, `id_token`, `remote_start_id`
+            and `stopped_reason`; those that the system keeps.
+
+        Raises:
+            ExpectationFailed: there is no record, or it cannot be read.
+
+        Example:
+        ```robotframework
+        ${record}    Get Transaction Record    ${id}    charge_point=CP-001
         Should Be Equal    ${record}[status]    active
         ```
         """
-        return self._one("transaction", alias, transaction_id=transaction)
+        return self._one("transaction", alias, **self._named(transaction, charge_point, alias))
 
     @keyword(tags=("server", "state", "getter"))
     def get_transactions_not_kept_as(
-        self, status: str, transactions: Sequence[int], *, alias: str = "server"
-    ) -> list[int]:
+        self,
+        status: str,
+        transactions: Sequence[int | str | TransactionName],
+        *,
+        charge_point: str | None = None,
+        alias: str = "server",
+    ) -> list[int | str | TransactionName]:
         """Returns which of these transactions are not kept, or with another status.
 
         Args:
             status: `active` or `completed`.
-            transactions: their ids.
+            transactions: their ids, or what `Get Started Transactions` of RedisQueueLibrary returned.
+            charge_point: the id of their charge point; needed where charge points choose the ids of transactions (OCPP
+                2.0.1 and 2.1).
             alias: which server.
 
         Returns:
-            The ids of those that are missing or have another status.
+            Those that are missing or have another status.
 
         Example:
         ```robotframework
@@ -98,7 +164,11 @@ class Kept(Component):
         ```
         """
         ids = list(transactions)
-        found = self._read(alias, "transaction", [{"transaction_id": each} for each in ids])
+        names = [
+            (each.id or 0, each.charge_point) if isinstance(each, TransactionName) else (each, charge_point)
+            for each in ids
+        ]
+        found = self._read(alias, "transaction", [self._named(*each, alias) for each in names])
         return [
             each for each, record in zip(ids, found, strict=True) if record is None or record.get("status") != status
         ]
@@ -109,23 +179,25 @@ class Kept(Component):
     ) -> StateComparison:
         """Returns in which answers, fields, index entries and scores the system differs from a model of the protocol.
 
-        The model computes the state of each charge point, connector and transaction from the messages that were sent
-        and answered. A message whose outcome nobody knows may have been applied or not; all others allow one state.
-        Where the specification leaves a choice, the target's profile says what the system does (`behaviour`).
+        The model computes the state of each charge point, connector and transaction, in OCPP 2.0.1 and 2.1 also of
+        the device model, from the messages that were sent and answered. A message of unknown outcome may have been
+        applied or not; all others allow one state. Where the specification leaves a choice, the target's profile names
+        that of the system (`behaviour`).
 
         Args:
-            histories: what `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
-                ChargePointLibrary returned.
+            histories: results of `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
+                ChargePointLibrary.
             timeout: how long the state may take to be as computed.
             alias: which server.
 
         Returns:
-            `charge_points` and `transactions` (how many were compared), `answers` and `differences` (what is wrong),
-            `problems` (both), `unjudged` (charge points that were left out, each with the reason) and `summary`.
+            `charge_points` and `transactions` (the numbers of compared records), `answers` and `differences` (the
+            problems), `problems` (both), `unjudged` (charge points that were left out, each with the reason) and
+            `summary`.
 
         Raises:
-            ExpectationFailed: what is kept is no record.
-            LacksCapability: the profile does not say where state is kept; the test is skipped.
+            ExpectationFailed: a stored value is no record.
+            LacksCapability: the profile does not describe where state is kept; the test is skipped.
 
         Example:
         ```robotframework
@@ -160,7 +232,7 @@ class Kept(Component):
     def state_should_equal_the_model(
         self, *histories: History, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
     ) -> StateComparison:
-        """Fails unless all answers, and what the system keeps, are as a model of the protocol computes them.
+        """Fails unless all answers and the stored state equal the results of a model of the protocol.
 
         Args:
             histories: as `Compare State With The Model`.
@@ -171,8 +243,8 @@ class Kept(Component):
             As `Compare State With The Model`.
 
         Raises:
-            ExpectationFailed: something differs; says how much and shows the first fields with both values.
-            LacksCapability: the profile does not say where state is kept; the test is skipped.
+            ExpectationFailed: something differs; the message says how much and shows the first fields with both values.
+            LacksCapability: the profile does not describe where state is kept; the test is skipped.
 
         Example:
         ```robotframework
@@ -189,9 +261,20 @@ class Kept(Component):
         (record,) = self._read(alias, kind, [ids])
         if record is None:
             what = " ".join(str(each) for each in ids.values())
-            raise ExpectationFailed(f"Server '{alias}' keeps nothing of {kind.replace('_', ' ')} {what}.")
+            raise ExpectationFailed(f"Server '{alias}' has no record of {kind.replace('_', ' ')} {what}.")
         return record
 
     def _read(self, alias: str, kind: str, ids: Sequence[Ids]) -> list[Record | None]:
         server = self._servers.get(alias)
         return read(server.target, kind, ids, redis_url=server.redis_url, get=server.get)
+
+    def _named(self, transaction: int | str, charge_point: str | None, alias: str) -> Ids:
+        """What names a transaction; an id that a charge point has chosen is text, whatever it looks like."""
+        target = self._servers.get(alias).target
+        if not target.version.chooses_ids:
+            return {"transaction_id": transaction}
+        if charge_point is None:
+            raise UsageError(
+                f"Transaction {transaction} needs charge_point: in {target.version} its id is unique there only."
+            )
+        return {"transaction_id": str(transaction), "charge_point_id": charge_point}

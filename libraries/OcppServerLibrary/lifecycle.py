@@ -12,7 +12,7 @@ from robot.api.types import Secret
 from ocpp_resilience.errors import ExpectationFailed, LacksCapability, NotPossibleHere, UsageError, WaitTimeout
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.processes import ChildProcess, Exit
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.redis.services import RestartHow
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
@@ -35,20 +35,20 @@ class Lifecycle(Component):
         self,
         redis_url: str | Secret,
         *,
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "server",
         timeout: timedelta | None = None,
         **settings: Setting,
     ) -> str:
         """Starts the server under test and waits until it says where it listens.
 
-        Redis may be down: a server has to start without it. A server of this alias that has ended is started again; its
-        log goes on, everything else is as given now. A system that runs already, as its profile says, is looked for and
-        used as it is; keywords that would end it or start another one skip the test.
+        Redis may be down: a server has to start without it. An ended server of this alias is started again; its log
+        continues, everything else is as given now. A running system, as defined in its profile, is used as it is;
+        keywords that would end it or start another one skip the test.
 
         Args:
             redis_url: the Redis that it works with.
-            target: what is started: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
             alias: the name of this server in the other keywords.
             timeout: the longest wait until it listens; the profile's if not given.
             settings: environment variables on top of the profile's, in capitals, for example `LOG_LEVEL=debug`;
@@ -69,12 +69,12 @@ class Lifecycle(Component):
         Start Server    ${redis}    alias=second    LOG_LEVEL=debug    MAX_MESSAGE_BYTES=4096
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         known = profile.start.environment if profile.start else {}
         for name in settings:
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in known:
                 raise UsageError(
-                    f"`Start Server` has no argument '{name}'. A setting of the server is in capitals, as LOG_LEVEL."
+                    f"`Start Server` has no argument '{name}'. Settings are in capitals, for example LOG_LEVEL."
                 )
             meant = nearest(name, known)
             if name not in known and meant is not None and abs(len(name) - len(meant)) <= 1:
@@ -84,13 +84,15 @@ class Lifecycle(Component):
                 )
         server = self._servers.find(alias)
         if server is not None and server.process.alive:
-            raise UsageError(f"{server.name} is running already. Another one needs an alias.")
+            raise UsageError(f"{server.name} is running already. Use another alias for a second one.")
         if server is not None and server.target != profile:
             self._servers.remove(alias, self.cleanup)
             server = None
         if server is None:
             if profile.running is not None and self._servers.aliases():
-                raise NotPossibleHere(f"Target '{profile.name}' runs already: there is one of it, and no '{alias}'.")
+                raise NotPossibleHere(
+                    f"Target '{profile.name}' is a running system: there is only one, and no '{alias}'."
+                )
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)
             RECORDER.watch(server, lambda: server.crashes_in_all, server.exited)
@@ -119,7 +121,7 @@ class Lifecycle(Component):
             timeout: the longest wait; the profile's if not given.
 
         Raises:
-            WaitTimeout: it did not become ready; says what it answered last.
+            WaitTimeout: it did not become ready; the message shows its last answer.
             ServiceError: it exited; the end of its output is shown.
 
         Example:
@@ -250,7 +252,7 @@ class Lifecycle(Component):
         """Fails when the server has exited.
 
         Args:
-            seen: what was noticed before this was asked; its first line is said behind the exit.
+            seen: an earlier observation; its first line follows the exit in the message.
             alias: which server.
 
         Raises:
@@ -320,7 +322,7 @@ class Lifecycle(Component):
         """Returns how many times the server has ended without having been told to.
 
         Args:
-            alias: which server. What was before the last `Ensure Server Is Running` does not count.
+            alias: which server. Events before the last `Ensure Server Is Running` do not count.
 
         Example:
         ```robotframework
@@ -375,7 +377,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "lifecycle"))
     def remove_server(self, *, alias: str = "server", missing_ok: bool = False) -> None:
-        """Ends the server in whatever state it is, and removes its log; the alias is free then.
+        """Ends the server in any state, and removes its log; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
 
@@ -400,7 +402,7 @@ class Lifecycle(Component):
     def remove_all_servers(self) -> None:
         """Ends every server that the running suite has started, and removes their logs; for a teardown.
 
-        What the setup of a folder has started goes on, since that is for all suites in it.
+        Servers that the setup of a folder has started go on, since they are for all suites in it.
 
         Example:
         ```robotframework

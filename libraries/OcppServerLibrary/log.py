@@ -27,7 +27,7 @@ class Log(Component):
         self._servers = servers
 
     def _with_records(self, alias: str) -> OcppServer:
-        """The server; one whose log is not declared as data could only be accused of what nobody can read."""
+        """The server, if its log is declared as data; otherwise its log cannot be judged."""
         server = self._servers.get(alias)
         target = server.target
         if not target.has(Capability.LOG_RECORDS):
@@ -59,9 +59,9 @@ class Log(Component):
         Args:
             alias: which server.
             since: only records behind this mark.
-            fields: values that fields must have, equal as text; `${None}` for a field that is null or not there. The
-                names and events are `event`, `level`, `code`, `reason`, `charge_point_id`, `message_id` and so on,
-                whatever the target calls them.
+            fields: values that fields must have, equal as text; `${None}` for a field that is null or missing. The
+                names are `event`, `level`, `code`, `reason`, `charge_point_id`, `message_id` and so on, for every
+                target.
 
         Returns:
             A list of dictionaries. A line that is no JSON object is a record with `event` `None` and `text`.
@@ -161,7 +161,7 @@ class Log(Component):
         answered, charge point and message id have to be right as well.
 
         Args:
-            messages: what a sending keyword of RedisQueueLibrary returned; valid ones among them are left out.
+            messages: the result of a sending keyword of RedisQueueLibrary; valid ones among them are left out.
             alias: which server.
             since: only records behind this mark.
             timeout: the longest wait for the last record. Surplus ones that come later are not seen: check when the
@@ -198,10 +198,10 @@ class Log(Component):
 
     @keyword(tags=("server", "log", "getter", "security"))
     def count_lines_of_server_log(self, *texts: str, alias: str = "server") -> int:
-        """Returns how many lines of what the server wrote contain one of the texts; a password, for example.
+        """Returns the number of lines of the server's output that contain one of the texts, for example a password.
 
         Args:
-            texts: what is looked for.
+            texts: the texts to look for.
             alias: which server.
 
         Example:
@@ -217,7 +217,7 @@ class Log(Component):
 
     @keyword(tags=("server", "log", "diagnosis"))
     def get_server_log(self, *, alias: str = "server", lines: int = 50) -> str:
-        """Returns the last lines of what the server wrote to standard output and standard error.
+        """Returns the last lines of the server's standard output and standard error.
 
         Args:
             alias: which server.

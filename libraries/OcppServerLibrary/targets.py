@@ -1,4 +1,4 @@
-"""Keywords that ask what a target can do."""
+"""Keywords about the capabilities of a target."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
-from ocpp_resilience.profile import Capability, Target
+from ocpp_resilience.profile import Capability, target_of_run
 from ocpp_resilience.robot.library import Component, keyword
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
-"""What pipelines call the commit that they test."""
+"""Variables by which CI systems name the commit under test."""
 
 
 class Targets(Component):
     """Target profiles."""
 
     @keyword(tags=("target",))
-    def skip_unless_target_supports(self, capability: Capability, *, target: str = "reference") -> None:
+    def skip_unless_target_supports(self, capability: Capability, *, target: str | None = None) -> None:
         """Skips the test, with the reason, when the target lacks a capability.
 
         Args:
-            capability: what the test needs, for example `metrics` or `processor inspection`.
-            target: a bundled target profile, or the path of one.
+            capability: the capability, for example `metrics` or `processor inspection`.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target does not have it; its requirements are not applicable.
@@ -33,7 +33,7 @@ class Targets(Component):
         Skip Unless Target Supports    dead letters    target=${TARGET}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         if not profile.has(capability):
             wanted = capability.value.replace("_", " ")
             raise LacksCapability(
@@ -41,13 +41,13 @@ class Targets(Component):
             )
 
     @keyword(tags=("target", "getter"))
-    def target_can_run_twice(self, *, target: str = "reference") -> bool:
+    def target_can_run_twice(self, *, target: str | None = None) -> bool:
         """Returns whether another one of the target can run beside, with a Redis of its own, and be measured.
 
         That is so when it is started by a command, as a process of the test run, and supports several processors.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -55,16 +55,16 @@ class Targets(Component):
         IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         started = profile.start is not None and profile.start.image is None
         return started and profile.has(Capability.SEVERAL_PROCESSORS)
 
     @keyword(tags=("target", "getter"))
-    def target_can_be_started(self, *, target: str = "reference") -> bool:
+    def target_can_be_started(self, *, target: str | None = None) -> bool:
         """Returns whether the target is started, and can be stopped, by the test; not so if it runs already.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
@@ -72,33 +72,49 @@ class Targets(Component):
         IF    ${ours}    Restart Server
         ```
         """
-        return Target.load(target).running is None
+        return target_of_run(target).running is None
 
     @keyword(tags=("target", "getter"))
-    def target_supports(self, capability: Capability, *, target: str = "reference") -> bool:
-        """Returns whether the target has a capability; for what is prepared only where it is needed.
+    def target_supports(self, capability: Capability, *, target: str | None = None) -> bool:
+        """Returns whether the target has a capability; for set-up that only some tests need.
 
         Args:
             capability: for example `state keys`.
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
         ${stored}    Target Supports    state keys    target=${TARGET}
         ```
         """
-        return Target.load(target).has(capability)
+        return target_of_run(target).has(capability)
 
     @keyword(tags=("target", "getter"))
-    def describe_target(self, *, target: str = "reference") -> dict[str, str]:
-        """Returns what the page says of what was tested, by name.
+    def charge_points_choose_transaction_ids(self, *, target: str | None = None) -> bool:
+        """Returns whether charge points choose the ids of transactions in the OCPP version of the run.
+
+        They do in OCPP 2.0.1 and 2.1, where an id is unique for its charge point alone.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default as at `Start Server`.
+
+        Example:
+        ```robotframework
+        ${theirs}    Charge Points Choose Transaction Ids
+        ```
+        """
+        return target_of_run(target).version.chooses_ids
+
+    @keyword(tags=("target", "getter"))
+    def describe_target(self, *, target: str | None = None) -> dict[str, str]:
+        """Returns the description of the system under test on the page, by field.
+
+        Args:
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Returns:
-            `System`, its name and what it is; `Protocol`, its subprotocol; `Oracle`, which verdict on the answers to
-            invalid messages decides; and `Commit`, where one is known: from the environment of a pipeline
+            `System`, its name and description; `Protocol`, its subprotocol; `Oracle`, the one that decides the expected
+            answers to invalid messages; and `Commit`, if one is known: from the environment of a pipeline
             (`GITHUB_SHA`, `CI_COMMIT_SHA`, `GIT_COMMIT`), or from the folder of the profile.
 
         Example:
@@ -107,7 +123,7 @@ class Targets(Component):
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         found = {
             "System": f"{profile.name}: {profile.about}".rstrip(": ."),
             "Protocol": profile.gateway.subprotocol,
@@ -118,11 +134,11 @@ class Targets(Component):
         return found
 
     @keyword(tags=("target", "getter", "security"))
-    def get_token_setting(self, *, target: str = "reference") -> str:
+    def get_token_setting(self, *, target: str | None = None) -> str:
         """Returns the setting of the target that holds the token of its API.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: the target has no `api_token`.
@@ -133,18 +149,18 @@ class Targets(Component):
         Start Server    ${redis}    ${setting}=secret
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
 
     @keyword(tags=("target",))
-    def skip_unless_redis_of_target_can_fail(self, *, target: str = "reference") -> None:
+    def skip_unless_redis_of_target_can_fail(self, *, target: str | None = None) -> None:
         """Skips the test, with the reason, when the target has no Redis, or cannot be given one on another way.
 
         A target has a Redis when its address stands in the start command or the environment.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             LacksCapability: it has none; its requirements are not applicable.
@@ -156,18 +172,18 @@ class Targets(Component):
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
-        profile = Target.load(target)
+        profile = target_of_run(target)
         if not profile.uses_redis:
             raise LacksCapability(
                 f"Target '{profile.name}' is not given a Redis (no {{redis_url}} in start of {profile.source})."
             )
 
     @keyword(tags=("target",))
-    def skip_unless_target_can_be_started(self, *, target: str = "reference") -> None:
+    def skip_unless_target_can_be_started(self, *, target: str | None = None) -> None:
         """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.
 
         Args:
-            target: a bundled target profile, or the path of one.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
             NotPossibleHere: the target runs already; its requirements are inconclusive.
@@ -177,7 +193,7 @@ class Targets(Component):
         Skip Unless Target Can Be Started    target=${TARGET}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target)
         if profile.running is not None:
             raise NotPossibleHere(
                 f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "

@@ -1,4 +1,4 @@
-"""Keywords that measure what the server uses."""
+"""Keywords that measure the server's resource use."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Usage(Component):
         """Returns by how much the server's memory has grown, in percent; negative if it has shrunk.
 
         Args:
-            before: what `Get Server Memory` returned earlier, after a warm-up.
+            before: the result of `Get Server Memory`, after a warm-up.
             alias: which server.
 
         Raises:
@@ -93,7 +93,7 @@ class Usage(Component):
 
         Args:
             at_most: waits until there are no more than that, since closed connections take a moment.
-            timeout: the longest wait; what there is then is returned.
+            timeout: the longest wait; the records found by then are returned.
             alias: which server.
 
         Raises:
@@ -119,6 +119,25 @@ class Usage(Component):
                 wait_until(look, timeout=timeout, failure=lambda: "")
         logger.info(f"{server.name} has {seen} file descriptors open.")
         return seen
+
+    @keyword(tags=("server", "fault"))
+    def limit_server_descriptors(self, count: int, *, alias: str = "server") -> None:
+        """Lets the server open no more file descriptors (sockets, files, pipes) than this, until it is started again.
+
+        Args:
+            count: how many.
+            alias: which server.
+
+        Raises:
+            NotPossibleHere: the system cannot limit another process, or it is not ours; the test is skipped.
+
+        Example:
+        ```robotframework
+        Limit Server Descriptors    256
+        @{connected}    Connect Charge Points    300    refusable=True
+        ```
+        """
+        self._servers.get(alias).measured.limit_descriptors(count)
 
     @keyword(name="Measure Server CPU", tags=("server", "measurement"))
     def measure_server_cpu(self, duration: timedelta = timedelta(seconds=5), *, alias: str = "server") -> float:
@@ -148,7 +167,7 @@ class Usage(Component):
 
     @keyword(name="Start Watching Server CPU", tags=("server", "measurement"))
     def start_watching_server_cpu(self, *, alias: str = "server") -> None:
-        """Notes the processor time that the server has used so far; `Get Watched Server CPU` says what came since.
+        """Starts measuring processor time; `Get Watched Server CPU` returns the use since then.
 
         Nothing runs in the background, so that other keywords can go on meanwhile.
 
@@ -171,7 +190,7 @@ class Usage(Component):
         """Returns the processor time used since `Start Watching Server CPU`, in percent of one core.
 
         Args:
-            at_least: the shortest time that it has to have been watched; what is left of that is waited for.
+            at_least: the shortest time of the watch; the keyword waits for the rest of it.
             alias: which server.
 
         Raises:
@@ -188,7 +207,7 @@ class Usage(Component):
         server = self._servers.get(alias)
         watch = self._watched.get(alias)
         if watch is None:
-            raise UsageError(f"{server.name} is not watched; `Start Watching Server CPU` comes first.")
+            raise UsageError(f"{server.name} is not watched; call `Start Watching Server CPU` first.")
         left = watch.began + seconds(at_least) - time.monotonic()
         if left > 0:
             server.measured.cpu_share(left)

@@ -20,6 +20,7 @@ from RedisQueueLibrary.length import Length
 from RedisQueueLibrary.sending import Sending
 from RedisQueueLibrary.sessions import Sessions
 from RedisQueueLibrary.traces import Traces
+from RedisQueueLibrary.transactions import Transactions
 from RedisQueueLibrary.volume import Volume
 
 __all__ = ["RedisQueueLibrary"]
@@ -41,25 +42,26 @@ if TYPE_CHECKING:
         Sessions,
         Timing,
         Traces,
+        Transactions,
         Volume,
     ):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
 
 
 class RedisQueueLibrary(_Keywords):
-    """Puts messages of charge points on the request queue, and follows what becomes of them.
+    """Puts messages of charge points on the request queue, and follows each to its outcome.
 
     `Open Queue` connects to the Redis of a system under test; key names and message format come from its target
-    profile. Several queues have an `alias` each; the keywords work on `queue` unless told otherwise.
+    profile. Several queues have an `alias` each; the keywords use `queue` by default.
 
     # Messages
 
     `Queue Message` makes a valid message out of nothing but an action, for a charge point that no other test uses.
     Fields are sent with the type that they have in Robot Framework: `connectorId=${2}` is a number, `connectorId=2` is
-    text. What is sent comes back as a record with these attributes: `charge_point`, `message_id`, `action`, `text`,
+    text. A sent message is returned as a record with these attributes: `charge_point`, `message_id`, `action`, `text`,
     `answerable` (whether an answer has to come), `expected_code` (of an invalid message), `delivery`.
 
     Keywords that queue several messages return a collection that can be indexed and looped over, and that has:
@@ -68,12 +70,12 @@ class RedisQueueLibrary(_Keywords):
 
     # Answers
 
-    Answers are read where they are and stay there, so that nothing is lost when Redis is killed meanwhile. Only what
-    came after the first message of this run counts. An answer has `charge_point`, `message_id`, `kind.value`
-    (CALLRESULT or CALLERROR), `payload`, `code`, `description`, `seconds` (from queueing until it was seen) and `text`.
-    Every keyword that waits goes on while Redis is away, and its failure says so.
+    Answers are read without removing them, so that nothing is lost when Redis is killed meanwhile. Only answers after
+    the first message of this run count. An answer has `charge_point`, `message_id`, `kind.value` (CALLRESULT or
+    CALLERROR), `payload`, `code`, `description`, `seconds` (from queueing until it was seen) and `text`. Every keyword
+    that waits goes on while Redis is down, and mentions it in its failure.
 
-    # What is left behind
+    # Clean-up
 
     When the suite ends that opened a queue, everything is removed that was written through it, and nothing else; see
     `Remove Test Data`.
@@ -116,6 +118,7 @@ class RedisQueueLibrary(_Keywords):
                 DeadLetters(queues, ids),
                 Sessions(queues, ids),
                 Traces(queues, ids),
+                Transactions(queues, ids),
                 LedgerKeywords(queues, ids),
             ]
         )

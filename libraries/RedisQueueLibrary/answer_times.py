@@ -16,7 +16,7 @@ from ocpp_resilience.waiting import in_words, seconds, wait_until
 from RedisQueueLibrary.base import QueueComponent
 
 NORMAL_FACTOR = 2.0
-"""An answer time counts as normal up to this multiple of what it was before: R18.5 draws the line there too."""
+"""An answer time counts as normal up to this multiple of the time before, the threshold of R18.5."""
 
 
 class Timing(QueueComponent):
@@ -81,12 +81,12 @@ class Timing(QueueComponent):
         samples: int = 20,
         alias: str = "queue",
     ) -> float:
-        """Waits until answers take no longer than twice what they took before, and returns the seconds until then.
+        """Waits until answers take at most twice the time before, and returns the seconds until then.
 
         Medians are compared, each of so many Heartbeats one after the other.
 
         Args:
-            normal: what `Measure Answer Time` returned before the disturbance.
+            normal: the result of `Measure Answer Time` the disturbance.
             timeout: the longest wait.
             samples: how many Heartbeats make one comparison.
             alias: which queue.
@@ -95,7 +95,7 @@ class Timing(QueueComponent):
             Seconds from the call to the beginning of the first series of Heartbeats with normal answer times.
 
         Raises:
-            WaitTimeout: the answers still took longer; says how long.
+            WaitTimeout: the answers still took longer; the message says how long.
 
         Example:
         ```robotframework

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from robot.api import logger
 
@@ -13,7 +12,7 @@ from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import shortened
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.answers import Answer
-from ocpp_resilience.transport.messages import SentMessage, SentMessages
+from ocpp_resilience.transport.messages import SentMessage
 from ocpp_resilience.waiting import in_words
 from RedisQueueLibrary.base import LOGGED_CHARACTERS, QueueComponent, one_message
 
@@ -30,7 +29,7 @@ class Answers(QueueComponent):
             alias: which queue.
 
         Returns:
-            What came since this run first queued a message of this charge point; all there is if it never did.
+            Answers since this run first queued a message of this charge point; all of them if it never did.
 
         Example:
         ```robotframework
@@ -42,30 +41,6 @@ class Answers(QueueComponent):
         client.refresh([charge_point])
         return client.answers_of(charge_point)
 
-    @keyword(tags=("queue", "getter", "answer"))
-    def get_answer_values(self, messages: SentMessages, field: str, *, alias: str = "queue") -> list[Any]:
-        """Returns what stands in one field of the answers to messages, in the messages' order.
-
-        Args:
-            messages: what a sending keyword returned.
-            field: the field of the payload, for example `transactionId`.
-            alias: which queue.
-
-        Returns:
-            A value for each message; `None` where there is no answer or no such field.
-
-        Example:
-        ```robotframework
-        ${sent}    Queue Generated Messages    100    action=StartTransaction    charge_points=100
-        All Messages Should Be Answered    ${sent}
-        @{ids}    Get Answer Values    ${sent}    transactionId
-        ```
-        """
-        client = self._queues.get(alias)
-        client.refresh(messages.charge_points)
-        answers = [client.answer_to(message) for message in messages]
-        return [None if answer is None else answer.payload.get(field) for answer in answers]
-
     @keyword(tags=("queue", "wait", "answer"))
     def wait_for_answer(
         self,
@@ -76,10 +51,10 @@ class Answers(QueueComponent):
         timeout: timedelta | None = None,
         alias: str = "queue",
     ) -> Answer:
-        """Waits for the answer to a message, whatever it is, and returns it.
+        """Waits for the answer to a message, a CALLERROR included, and returns it.
 
         Args:
-            message: what a sending keyword returned; or name the message by the next two arguments.
+            message: the result of a sending keyword; or name the message by the next two arguments.
             charge_point: whose message it is.
             message_id: its message id.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
@@ -90,7 +65,7 @@ class Answers(QueueComponent):
             a CALLERROR, `seconds` the time from queueing until it was seen.
 
         Raises:
-            WaitTimeout: there was none in time; says what there is, and whether Redis could be reached.
+            WaitTimeout: there was none in time; the message shows other answers, and whether Redis could be reached.
             UsageError: the message is not given, or it cannot be answered.
 
         Example:
@@ -124,7 +99,7 @@ class Answers(QueueComponent):
         """Fails unless a message is answered with a CALLRESULT in time.
 
         Args:
-            message: what a sending keyword returned.
+            message: the result of a sending keyword.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
             alias: which queue.
 
@@ -132,7 +107,7 @@ class Answers(QueueComponent):
             The answer, as `Wait For Answer` returns it.
 
         Raises:
-            ExpectationFailed: it was refused; says with which code.
+            ExpectationFailed: it was refused; the message says with which code.
             WaitTimeout: there was no answer in time.
 
         Example:
@@ -157,7 +132,7 @@ class Answers(QueueComponent):
         """Fails unless a message is answered with a CALLERROR in time.
 
         Args:
-            message: what a sending keyword returned.
+            message: the result of a sending keyword.
             code: the error code that it has to have if the strict oracle decides (`oracle` in the target's profile);
                 any if not given.
             timeout: the longest wait; if not given, the one that the target's profile allows (`timeouts.answer`).
@@ -198,7 +173,7 @@ class Answers(QueueComponent):
 
         Args:
             charge_point: the charge point.
-            count: how many; what came before this run first queued a message of this charge point does not count.
+            count: how many; answers before this run's first message of this charge point do not count.
             timeout: the longest wait until there are so many; if not given, that of the target's profile.
             alias: which queue.
 
@@ -229,7 +204,7 @@ class Answers(QueueComponent):
         enough.
 
         Args:
-            message: what a sending keyword returned.
+            message: the result of a sending keyword.
             duration: how long to watch.
             alias: which queue.
 

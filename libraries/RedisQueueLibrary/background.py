@@ -26,8 +26,8 @@ class Trickle:
     """Puts messages on a queue, a few at a time, in a thread of its own.
 
     Args:
-        client: the queue; nobody else sends through it meanwhile.
-        messages: what is sent.
+        client: the queue; no other thread sends through it meanwhile.
+        messages: the messages.
         over: seconds from the first portion to the last.
     """
 
@@ -99,15 +99,15 @@ class Background(QueueComponent):
     ) -> None:
         """Begins to queue many valid messages, evenly over a time, and returns at once; the test goes on beside it.
 
-        `Queueing Should End` waits for the last of them. Until then nothing else is to be sent through this queue. What
-        Redis does not acknowledge is no failure; the record says which messages that are.
+        `Queueing Should End` waits for the last of them. Until then no other keyword may send through this queue.
+        Messages that Redis does not acknowledge are no failure; the record lists them.
 
         Args:
             count: how many messages.
             over: from the first to the last.
             charge_points: how many new charge points they are of, or a list of ids; each gets its share.
             mix: the actions with their weights, as `{"Heartbeat": 8, "MeterValues": 2}`; Heartbeats if not given.
-            seed: what the mix is made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             alias: which queue.
 
         Raises:
@@ -124,9 +124,7 @@ class Background(QueueComponent):
         if over <= timedelta(0):
             raise UsageError(f"over is {in_words(over)}, it has to be above 0.")
         if self._trickles.find(alias) is not None:
-            raise UsageError(
-                f"Messages are being queued on '{alias}' already; `Queueing Should End` waits for the end."
-            )
+            raise UsageError(f"Messages are being queued on '{alias}' already; call `Queueing Should End` first.")
         client = self._queues.get(alias)
         chosen = new_seed() if seed is None else seed
         made = generate(

@@ -1,4 +1,4 @@
-"""What the keyword components share."""
+"""Shared parts of the keyword components."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def supported_mix(client: QueueClient, mix: dict[str, int]) -> dict[str, int]:
         LacksCapability: it supports none of them.
     """
     supported = client.supported_mix(mix)
-    if left_out := [action for action in mix if action not in supported]:
+    if left_out := [action for action in mix if client.version.named(action) not in supported]:
         logger.info(f"Left out, since the target does not support them: {', '.join(left_out)}.")
     return supported
 
@@ -83,7 +83,7 @@ def one_message(message: object) -> SentMessage:
             f"This keyword takes one message, not {message.count}. Take one of them, such as ${{sent}}[0], or use "
             f"`All Messages Should Be Answered`."
         )
-    raise UsageError(f"Expected what `Queue Message` or another sending keyword returned, not {message!r}.")
+    raise UsageError(f"Expected the result of `Queue Message` or another sending keyword, not {message!r}.")
 
 
 def several_messages(messages: object) -> SentMessages:
@@ -98,4 +98,4 @@ def several_messages(messages: object) -> SentMessages:
         return SentMessages([messages])
     if isinstance(messages, list | tuple):
         return SentMessages(one_message(each) for each in messages)
-    raise UsageError(f"Expected what `Queue Messages` or another sending keyword returned, not {messages!r}.")
+    raise UsageError(f"Expected the result of `Queue Messages` or another sending keyword, not {messages!r}.")

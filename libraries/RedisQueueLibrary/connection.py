@@ -10,7 +10,7 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from ocpp_resilience.errors import LacksCapability, UsageError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.redis.connection import QueueUnavailable
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport.announcements import Announcements
@@ -24,7 +24,7 @@ REMOVAL_TIMEOUT = 5.0
 
 
 def close_queue(client: QueueClient) -> None:
-    """Remove what was written through `client`, and close its connections."""
+    """Remove the data written through `client`, and close its connections."""
     try:
         if client.wrote_something:
             logger.info(f"Test data at the end: {client.remove_data(timeout=REMOVAL_TIMEOUT)}.")
@@ -45,7 +45,8 @@ class Connection(QueueComponent):
         self,
         redis_url: str | Secret,
         *,
-        target: str = "reference",
+        target: str | None = None,
+        protocol: str | None = None,
         alias: str = "queue",
         requests: str | None = None,
         responses: str | None = None,
@@ -55,12 +56,14 @@ class Connection(QueueComponent):
     ) -> None:
         """Opens the request queue of a system under test.
 
-        A queue of this alias that is open already is closed first, and what was written through it is removed.
+        A queue of this alias that is open already is closed first, and the data written through it is removed.
 
         Args:
             redis_url: where Redis is. A database in the URL is taken for the queue, else the profile's is.
-            target: the system under test: a bundled target profile, or the path of one. Key names, databases and
-                message format come from it.
+            target: the system under test: a bundled target profile, or the path of one; by default as at `Start
+                Server`. Key names, databases and message format come from it.
+            protocol: the OCPP version, such as `ocpp2.0.1`; by default that of the variable `PROTOCOL`, else that of
+                the profile.
             alias: the name of this queue in the other keywords.
             requests: the name of the list with the messages, in the place of the profile's.
             responses: the pattern of the answer lists, with `{charge_point_id}`, in the place of the profile's.
@@ -80,7 +83,7 @@ class Connection(QueueComponent):
         Open Queue    ${redis}    alias=other    requests=other:requests    responses=other:answers:{charge_point_id}
         ```
         """
-        profile = Target.load(target)
+        profile = target_of_run(target, protocol)
         given = {"requests": requests, "responses": responses, "dead_letters": dead_letters}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         databases = profile.redis.databases
@@ -103,12 +106,12 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "lifecycle"))
     def connect_queue_to_gateway(self, gateway_url: str, *, alias: str = "queue") -> None:
-        """Says where charge points connect, for a target whose messages go through their WebSockets.
+        """Sets the address of the gateway, for a target whose messages go through charge points' WebSockets.
 
         For every other target (`queue.kind` in its profile is not `none`) nothing is done.
 
         Args:
-            gateway_url: what `Get Gateway Url` returned.
+            gateway_url: the result of `Get Gateway Url`.
             alias: which queue.
 
         Example:
@@ -126,7 +129,7 @@ class Connection(QueueComponent):
         """Returns whether the messages of a queue go through the WebSockets of charge points.
 
         Args:
-            alias: which queue; its target profile says it (`queue.kind`).
+            alias: which queue; its target profile defines it (`queue.kind`).
 
         Example:
         ```robotframework
@@ -141,7 +144,7 @@ class Connection(QueueComponent):
         """Returns whether requests are in one Redis list, whose depth can be sampled.
 
         Args:
-            alias: which queue; its target profile says it (`queue.kind`).
+            alias: which queue; its target profile defines it (`queue.kind`).
 
         Example:
         ```robotframework
@@ -153,10 +156,10 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "target"))
     def skip_unless_messages_wait(self, *, alias: str = "queue") -> None:
-        """Skips the test, with the reason, when messages are lost that nobody listens to, as on a Redis channel.
+        """Skips the test if the transport loses messages without a subscriber, as a Redis channel does.
 
         Args:
-            alias: which queue; its target profile says it (`queue.kind`).
+            alias: which queue; its target profile defines it (`queue.kind`).
 
         Raises:
             LacksCapability: they are; the test is skipped.
@@ -176,7 +179,7 @@ class Connection(QueueComponent):
 
         Args:
             format: `envelope`, `flat` or `frame`.
-            alias: which queue; its target profile says it (`message_format`).
+            alias: which queue; its target profile defines it (`message_format`).
 
         Raises:
             LacksCapability: it does not; the test is skipped.
@@ -194,7 +197,7 @@ class Connection(QueueComponent):
         """Returns the actions that the system behind a queue supports, of the ten that charge points may ask for.
 
         Args:
-            alias: which queue; its target profile says it (`actions`).
+            alias: which queue; its target profile defines it (`actions`).
 
         Example:
         ```robotframework
@@ -206,7 +209,7 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "lifecycle"))
     def close_queue(self, *, alias: str = "queue") -> None:
-        """Closes a queue and removes what was written through it.
+        """Closes a queue and removes the data written through it.
 
         Not needed at the end of a suite, where this happens by itself.
 
@@ -267,8 +270,8 @@ class Connection(QueueComponent):
     def new_similar_charge_point_ids(self) -> list[str]:
         """Returns charge point ids that are nearly the same: a system has to keep their charge points apart.
 
-        One is the beginning of others, some differ by case or by an accent, two have 48 characters of which only the
-        last differs, and some hold what has a meaning in patterns and in URLs.
+        One is a prefix of others, some differ by case or by an accent, two have 48 characters of which only the last
+        differs, and some contain characters with a meaning in patterns and in URLs.
 
         Example:
         ```robotframework

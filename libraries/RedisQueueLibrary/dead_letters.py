@@ -20,7 +20,7 @@ class DeadLetters(QueueComponent):
 
     @keyword(tags=("queue", "getter", "dead letters"))
     def mark_dead_letters(self, *, alias: str = "queue") -> DeadLetterMark:
-        """Returns the present place in the dead letters, so that later keywords look only at what came after it.
+        """Returns the current position in the dead letters, so that later keywords look only at newer ones.
 
         A target without dead letters has such a place too; the keywords that read them skip the test then.
 
@@ -121,7 +121,7 @@ class DeadLetters(QueueComponent):
         answered, charge point and message id have to be right as well. A system keeps only the newest 1,000.
 
         Args:
-            messages: what a sending keyword returned; valid ones among them are left out.
+            messages: the result of a sending keyword; valid ones among them are left out.
             since: only dead letters after this mark.
             timeout: the longest wait for the last one.
             alias: which queue.
@@ -167,7 +167,7 @@ class DeadLetters(QueueComponent):
         """Fails unless there is a dead letter with everything that is asked for.
 
         Args:
-            message: what a sending keyword returned: the dead letter of this message.
+            message: the result of a sending keyword: the dead letter of this message.
             charge_point: of this charge point.
             code: with this error code, if the strict oracle decides (`oracle` in the target's profile).
             raw_contains: whose message contains this text.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from robot.api import logger
 
 from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.ocpp import Version
+from ocpp_resilience.profile import version_of_run
 from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
-from ocpp_resilience.transport.invalid_cases import MESSAGE_FILE, InvalidCase, load_cases
+from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases, message_file
 from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
 from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.transport.volume import new_seed
@@ -21,7 +25,12 @@ class InvalidMessageKeywords(QueueComponent):
 
     @keyword(tags=("queue", "getter", "invalid"))
     def load_invalid_messages(
-        self, file: str = MESSAGE_FILE, *, requirement: str | None = None, kind: str | None = None
+        self,
+        file: str | None = None,
+        *,
+        requirement: str | None = None,
+        kind: str | None = None,
+        protocol: str | None = None,
     ) -> list[InvalidCase]:
         """Reads a file of invalid messages and returns its cases.
 
@@ -30,10 +39,12 @@ class InvalidMessageKeywords(QueueComponent):
         `answer_message_id`.
 
         Args:
-            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
-                comes with the library.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_messages_2.json`.
             requirement: take only the cases of this requirement, for example `R17.1`.
             kind: take only the cases of this kind, for example `malformed_json`.
+            protocol: the OCPP version that they are for, such as `ocpp2.0.1`; by default that of the variable
+                `PROTOCOL` of the run, else 1.6.
 
         Raises:
             UsageError: the file cannot be used, or has no such case; names file, case and field.
@@ -47,7 +58,8 @@ class InvalidMessageKeywords(QueueComponent):
         END
         ```
         """
-        return load_cases(data_file(file), ids=self._ids, requirement=requirement, kind=kind)
+        version = version_of_run(protocol)
+        return load_cases(_find(file, version), ids=self._ids, requirement=requirement, kind=kind, version=version)
 
     @keyword(tags=("queue", "send", "invalid"))
     def queue_invalid_message(self, case: InvalidCase, *, alias: str = "queue") -> SentMessage:
@@ -72,7 +84,7 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         if not isinstance(case, InvalidCase):
-            raise UsageError(f"Expected a case that `Load Invalid Messages` returned, not {case!r}.")
+            raise UsageError(f"Expected a case of `Load Invalid Messages`, not {case!r}.")
         client = self._queues.get(alias)
         message = case.message(client.message_formats, client.body)
         if message is None:
@@ -92,7 +104,7 @@ class InvalidMessageKeywords(QueueComponent):
     @keyword(tags=("queue", "send", "invalid"))
     def queue_cases_from_file(
         self,
-        file: str = MESSAGE_FILE,
+        file: str | None = None,
         *,
         requirement: str | None = None,
         kind: str | None = None,
@@ -105,8 +117,8 @@ class InvalidMessageKeywords(QueueComponent):
         them.
 
         Args:
-            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
-                comes with the library.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_messages_2.json`.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
             valid_behind: whether a valid Heartbeat follows each case: of the same charge point, or of a new one where
@@ -119,7 +131,7 @@ class InvalidMessageKeywords(QueueComponent):
         Raises:
             UsageError: the file cannot be used, or has no such case.
             LacksCapability: the target supports none of them; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -128,13 +140,15 @@ class InvalidMessageKeywords(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        cases = load_cases(data_file(file), ids=self._ids, requirement=requirement, kind=kind, version=client.version)
+        cases = load_cases(
+            _find(file, client.version), ids=self._ids, requirement=requirement, kind=kind, version=client.version
+        )
         messages: list[SentMessage] = []
         left_out: list[str] = []
         for case in cases:
             message = case.message(client.message_formats, client.body)
             if message is None or not client.supports(message.action, code=message.expected_code):
-                # Whatever is wrong with it, it would be refused for its action, or as no message at all.
+                # It would be refused for its action, or as no message at all, and not for its error.
                 left_out.append(case.id)
                 continue
             messages.append(message)
@@ -142,7 +156,7 @@ class InvalidMessageKeywords(QueueComponent):
                 messages.append(
                     client.build("Heartbeat", {}, charge_point=case.charge_point_id or self._ids.charge_point())
                 )
-        RECORDER.cases_taken(str(data_file(file)), [case.id for case in cases])
+        RECORDER.cases_taken(str(_find(file, client.version)), [case.id for case in cases])
         if left_out:
             logger.info(f"Left out, since the target does not support their action or form: {', '.join(left_out)}.")
         if not messages:
@@ -156,15 +170,16 @@ class InvalidMessageKeywords(QueueComponent):
 
     @keyword(tags=("queue", "getter", "invalid"))
     def get_invalid_message_kinds(
-        self, requirement: str, *, not_sent: bool = False, file: str = MESSAGE_FILE
+        self, requirement: str, *, not_sent: bool = False, file: str | None = None, protocol: str | None = None
     ) -> list[str]:
         """Returns the kinds of invalid messages that a file has for a requirement, in the order of the file.
 
         Args:
             requirement: the id, for example `R17.1`.
             not_sent: only those with a case that no test of this run has sent so far; all of them where each was sent.
-            file: the path of the file, or its name in the folder `resources` beside the suites; else that of one that
-                comes with the library.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version.
+            protocol: the OCPP version, as for `Load Invalid Messages`.
 
         Raises:
             UsageError: the file cannot be used, or has no case of the requirement.
@@ -177,8 +192,10 @@ class InvalidMessageKeywords(QueueComponent):
         END
         ```
         """
-        path = data_file(file)
-        kinds = list(dict.fromkeys(case.kind for case in load_cases(path, ids=self._ids, requirement=requirement)))
+        version = version_of_run(protocol)
+        path = _find(file, version)
+        cases = load_cases(path, ids=self._ids, requirement=requirement, version=version)
+        kinds = list(dict.fromkeys(case.kind for case in cases))
         left = {case.kind for case in RECORDER.cases_left(str(path)) if case.requirement == requirement}
         return [each for each in kinds if each in left] or kinds if not_sent else kinds
 
@@ -204,17 +221,17 @@ class InvalidMessageKeywords(QueueComponent):
             valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one
                 before it, and one comes last.
             charge_points: how many new charge points they are of, or a list of ids.
-            seed: what they are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             max_message_bytes: the size limit of the system under test; some messages are just above it.
             alias: which queue.
 
         Returns:
-            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` says how many have to be
-            refused with which code, `seed` is the seed.
+            All messages in the order queued; `invalid` and `valid` are the two parts, `codes` has the number of
+            messages by expected code, `seed` is the seed.
 
         Raises:
             UsageError: a number cannot be used.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -241,3 +258,7 @@ class InvalidMessageKeywords(QueueComponent):
         sent = client.send(made, seed=chosen)
         log_all_sent(client, sent)
         return sent
+
+
+def _find(file: str | None, version: Version) -> Path:
+    return data_file(file or message_file(version))

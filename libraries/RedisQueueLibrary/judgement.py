@@ -25,7 +25,7 @@ class Judgement(QueueComponent):
         """Returns several collections of queued messages as one, so that they are judged together.
 
         Args:
-            messages: what sending keywords returned, in the order queued.
+            messages: results of sending keywords, in the order queued.
 
         Example:
         ```robotframework
@@ -40,7 +40,7 @@ class Judgement(QueueComponent):
 
     @keyword(tags=("queue", "getter", "state"))
     def get_message_history(self, *, alias: str = "queue") -> QueueHistory:
-        """Returns what was queued and what became of it, for `State Should Equal The Model` of OcppServerLibrary.
+        """Returns the queued messages and their outcomes, for `State Should Equal The Model` of OcppServerLibrary.
 
         Args:
             alias: which queue.
@@ -59,7 +59,7 @@ class Judgement(QueueComponent):
 
     @keyword(tags=("queue", "state"))
     def forget_message_history(self, *, alias: str = "queue") -> None:
-        """Takes what was queued up to now out of the message history: a failed test is not held against the next one.
+        """Removes the messages up to now from the message history, so that a failed test does not affect the next one.
 
         The state of charge points that were used is not compared any more, when they are used again either.
 
@@ -77,10 +77,10 @@ class Judgement(QueueComponent):
     def get_answer_report(
         self, messages: SentMessages | SentMessage | list[SentMessage], *, alias: str = "queue"
     ) -> AnswerReport:
-        """Returns what became of messages up to now, without waiting and without judging.
+        """Returns the outcomes of messages up to now, without waiting and without judging.
 
         Args:
-            messages: what a sending keyword returned.
+            messages: the result of a sending keyword.
             alias: which queue.
 
         Returns:
@@ -119,7 +119,7 @@ class Judgement(QueueComponent):
         answered or not.
 
         Args:
-            messages: what a sending keyword returned.
+            messages: the result of a sending keyword.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
             refusals_allowed: whether a CALLERROR to a valid message counts as an answer.
@@ -131,7 +131,7 @@ class Judgement(QueueComponent):
             and `report`.
 
         Raises:
-            WaitTimeout: some were not answered in time; says how many and shows the first few.
+            WaitTimeout: some were not answered in time; the message says how many and shows the first few.
             ExpectationFailed: some were answered twice, out of order, with an error, or not asked for at all.
 
         Example:
@@ -165,18 +165,18 @@ class Judgement(QueueComponent):
         Messages that no answer can be addressed for are left out.
 
         Args:
-            messages: what a sending keyword returned; only the invalid ones among them are looked at.
+            messages: the result of a sending keyword; only the invalid ones among them are looked at.
             timeout: the longest wait until all are answered.
             settle: how long to watch afterwards for answers too many.
-            check_codes: whether the code has to be the expected one, else any CALLERROR will do; as `oracle` in the
-                target's profile says if not given.
+            check_codes: whether the code must be the expected one, else any CALLERROR will do; by default the `oracle`
+                in the target's profile decides.
             alias: which queue.
 
         Returns:
             As `All Messages Should Be Answered`.
 
         Raises:
-            WaitTimeout: some were not answered in time; says how many and shows the first few.
+            WaitTimeout: some were not answered in time; the message says how many and shows the first few.
             ExpectationFailed: some were accepted, refused with another code, or answered twice.
 
         Example:
@@ -207,7 +207,7 @@ class Judgement(QueueComponent):
         Only the order counts, for each charge point by itself; messages without an answer are left out.
 
         Args:
-            messages: what a sending keyword returned.
+            messages: the result of a sending keyword.
             alias: which queue.
 
         Returns:

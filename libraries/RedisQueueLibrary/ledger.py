@@ -25,7 +25,7 @@ class LedgerKeywords(QueueComponent):
         """Writes down every valid message that is queued from now on, and every answer, until the ledger is judged.
 
         A line is written before a message is handed to Redis, and another one when its fate is known, so that the file
-        says something true whenever the run is cut off. It is kept in the folder `evidence` beside Robot's output, and
+        is correct whenever the run is cut off. It is kept in the folder `evidence` beside Robot's output, and
         can be judged again: `python -m ocpp_resilience.ledger check FILE`.
 
         Args:
@@ -63,8 +63,8 @@ class LedgerKeywords(QueueComponent):
     def ledger_should_be_clean(self, *, together_with: Sequence[str] = (), alias: str = "queue") -> LedgerReport:
         """Ends the ledger of a queue and fails unless nothing was lost, duplicated, reordered or unexpected.
 
-        Answers are read once more first; wait for them before (`All Messages Should Be Answered`,
-        `Wait Until Queue Is Empty`), since what is still missing now counts as lost. The whole file is judged.
+        Answers are read once more first; wait for them before (`All Messages Should Be Answered`, `Wait Until Queue Is
+        Empty`), since a missing answer now counts as lost. The whole file is judged.
 
         Args:
             together_with: further files of ledgers, which have ended; all are judged as one history.

@@ -42,7 +42,7 @@ class Length(QueueComponent):
             alias: which queue.
 
         Raises:
-            WaitTimeout: it was not; says how many messages there are, and which is the oldest.
+            WaitTimeout: it was not; the message says how many messages there are, and which is the oldest.
 
         Example:
         ```robotframework
@@ -53,9 +53,9 @@ class Length(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def ensure_queue_is_empty(self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "queue") -> bool:
-        """Waits until no message is queued; if that takes too long, what this run wrote is removed, with a warning.
+        """Waits until no message is queued; after the timeout, the messages of this run are removed with a warning.
 
-        For setups: a test that left messages which nobody takes is not to take those behind it along.
+        For setups: unprocessed messages of one test must not affect the next one.
 
         Args:
             timeout: how long it may take until the queue is empty.
@@ -65,7 +65,7 @@ class Length(QueueComponent):
             Whether something had to be removed.
 
         Raises:
-            WaitTimeout: there are messages of somebody else.
+            WaitTimeout: there are messages that this run did not write.
 
         Example:
         ```robotframework
@@ -91,7 +91,8 @@ class Length(QueueComponent):
             alias: which queue.
 
         Raises:
-            WaitTimeout: the queue was not empty in time; says how many messages there are, and which is the oldest.
+            WaitTimeout: the queue was not empty in time; the message says how many messages there are, and which is the
+                oldest.
 
         Example:
         ```robotframework

@@ -30,11 +30,12 @@ class Sending(QueueComponent):
     ) -> SentMessage:
         """Queues one message and returns a record of it.
 
-        For the ten actions that a back end has to handle, a valid payload is there by default: an action is enough. An
-        action that is none of them gets an empty payload.
+        For the actions that charge points send, a valid payload is there by default: an action is enough. Any other
+        action gets an empty payload.
 
         Args:
-            action: the OCPP action.
+            action: the OCPP action. An action of OCPP 1.6 that the version calls otherwise is sent under the version's
+                name: StartTransaction as TransactionEvent.
             charge_point: whose message it is; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             message_id: its message id; a new one if not given.
@@ -58,6 +59,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
+        action = client.version.named(action)
         _refuse_misspelt(client, action)
         client.need_actions(action)
         message = client.build(
@@ -82,7 +84,7 @@ class Sending(QueueComponent):
         """Queues several messages of one charge point, in this order, and returns records of them.
 
         Args:
-            actions: the OCPP actions; each message has the default payload of its action.
+            actions: the OCPP actions, named as in `Queue Message`; each message has the default payload of its action.
             charge_point: whose messages they are; a new one if not given.
             format: `envelope` or `flat`; that of the queue if not given.
             alias: which queue.
@@ -90,7 +92,7 @@ class Sending(QueueComponent):
         Raises:
             UsageError: an action is a known one that is misspelt.
             LacksCapability: the target does not support one of the actions; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -99,6 +101,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
+        actions = tuple(client.version.named(each) for each in actions)
         _refuse_misspelt(client, *actions)
         client.need_actions(*actions)
         point = self._ids.charge_point() if charge_point is None else charge_point
@@ -111,11 +114,61 @@ class Sending(QueueComponent):
         return sent
 
     @keyword(tags=("queue", "send"))
+    def queue_message_of_size(
+        self,
+        size: int,
+        *,
+        valid: bool = True,
+        charge_point: str | None = None,
+        format: MessageFormat | None = None,  # noqa: A002 - as above
+        alias: str = "queue",
+    ) -> SentMessage:
+        """Queues a DataTransfer of so many bytes, valid but for its size, and returns a record of it.
+
+        Args:
+            size: bytes of the whole message, as it stands on the queue.
+            valid: whether it has to be accepted; a larger one than the system takes has to be refused.
+            charge_point: whose message it is; a new one if not given.
+            format: `envelope` or `flat`; that of the queue if not given.
+            alias: which queue.
+
+        Raises:
+            UsageError: it is too small for a DataTransfer.
+            LacksCapability: the target does not support the action; the test is skipped.
+            QueueUnavailable: Redis did not acknowledge it.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Message Of Size    200000
+        Message Should Be Answered    ${sent}
+        ```
+        """
+        client = self._queues.get(alias)
+        client.need_actions("DataTransfer")
+        point = self._ids.charge_point() if charge_point is None else charge_point
+
+        def build(text: str, message_id: str | None) -> SentMessage:
+            payload = client.version.sample("DataTransfer") | {"data": text}
+            return client.build(
+                "DataTransfer", payload, charge_point=point, message_id=message_id, message_format=format
+            )
+
+        empty = build("", None)
+        rest = size - len(empty.data)
+        if rest < 0:
+            raise UsageError(f"size is {size}; at least {len(empty.data)} is needed.")
+        message = build("x" * rest, empty.message_id)
+        message.valid = valid
+        client.send([message])
+        log_sent(client, message)
+        return message
+
+    @keyword(tags=("queue", "send"))
     def queue_raw_message(self, message: str | bytes, *, alias: str = "queue") -> SentMessage:
         """Queues text or bytes exactly as they are, and returns a record of them.
 
-        What can be read of the message (charge point, message id, action) is in the record, so that its answer can be
-        waited for.
+        The readable parts of the message (charge point, message id, action) are in the record, so that its answer can
+        be waited for.
 
         Args:
             message: the message; text is sent as UTF-8.
@@ -131,7 +184,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        (sent,) = client.send([messages.raw(_as_bytes(message), client.version)])
+        (sent,) = client.send([messages.raw(_as_bytes(message))])
         log_sent(client, sent)
         return sent
 
@@ -144,7 +197,7 @@ class Sending(QueueComponent):
             alias: which queue.
 
         Raises:
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -156,7 +209,7 @@ class Sending(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        sent = client.send([messages.raw(_as_bytes(each), client.version) for each in raw_messages])
+        sent = client.send([messages.raw(_as_bytes(each)) for each in raw_messages])
         for message in sent:
             log_sent(client, message)
         return sent

@@ -21,7 +21,7 @@ class EndedSessions:
     """The end of sessions in the registry.
 
     Attributes:
-        seconds: until the last one had ended, or until nobody waited any longer.
+        seconds: until the last one had ended, or until the timeout.
         ghosts: the charge points whose session was still there then.
     """
 
@@ -63,8 +63,8 @@ class Sessions(QueueComponent):
     ) -> EndedSessions:
         """Waits until the registry has no session of these charge points, and returns how long that took.
 
-        A session that is left when its charge point is gone is a ghost: commands are sent to it and lost. It does not
-        fail when ghosts are left; they are in what it returns.
+        A session without its charge point is a ghost: commands are sent to it and lost. The keyword does not fail on
+        ghosts; it returns them.
 
         Args:
             charge_points: the ids of charge points that are gone.

@@ -1,4 +1,4 @@
-"""Keywords about what a run leaves behind in Redis."""
+"""Keywords about the keys that a run leaves behind in Redis."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Traces(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def remove_test_data(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> RemovedData:
-        """Removes what this run wrote through a queue, and nothing else.
+        """Removes the data that this run wrote through a queue, and nothing else.
 
-        That is: its messages that are still queued; the answers to its charge points; what the system keeps about these
-        charge points, their connectors and their transactions, found through the indexes; its dead letters. Nothing is
-        searched for in the key space. A charge point that something was kept about before this run counts as foreign:
-        only the answers to this run are taken out, its other keys stay as they are. Counters of the system, such as
-        that of transaction ids, stay too.
+        That is: its messages that are still queued; the answers to its charge points; the system's records of these
+        charge points, their connectors and their transactions, found through the indexes; its dead letters. The key
+        space is not searched. A charge point with records from before this run counts as foreign: only the answers to
+        this run are removed, its other keys stay as they are. Counters of the system, such as that of transaction ids,
+        stay too.
 
         At the end of the suite that opened the queue this happens by itself.
 
@@ -56,10 +56,10 @@ class Traces(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def adopt_charge_points(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
-        """Has `Remove Test Data` also remove what the system keeps about charge points that the run invented.
+        """Makes `Remove Test Data` also remove the system's records of charge points that the run invented.
 
         This is for charge points whose messages did not come through the queue, but over a WebSocket. They must have
-        ids that nobody else uses: nothing of theirs counts as foreign.
+        ids that no other client uses: none of their keys counts as foreign.
 
         Args:
             charge_points: their ids.
@@ -94,16 +94,19 @@ class Traces(QueueComponent):
         return snapshot
 
     @keyword(tags=("queue", "getter", "cleanup"))
-    def get_key_changes(self, snapshot: KeySnapshot, *, alias: str = "queue") -> KeyDifference:
+    def get_key_changes(
+        self, snapshot: KeySnapshot, *, ignore: list[str] | None = None, alias: str = "queue"
+    ) -> KeyDifference:
         """Returns how the keys differ from a snapshot, without judging.
 
         Args:
-            snapshot: what `Take Key Snapshot` returned. If it has values, these are compared too.
+            snapshot: the result of `Take Key Snapshot`. If it has values, these are compared too.
+            ignore: further keys that do not count, as at `Keys Should Equal Snapshot`.
             alias: which queue.
 
         Returns:
-            The lists `added`, `removed` and `changed`. What the system keeps for itself, such as its counters, is in
-            none of them.
+            The lists `added`, `removed` and `changed`. Keys that the system keeps for itself, such as its counters, are
+            in none of them.
 
         Example:
         ```robotframework
@@ -114,7 +117,7 @@ class Traces(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        difference = compare(snapshot, client.snapshot(values=bool(snapshot.values)), ignore=client.keys.own)
+        difference = compare(snapshot, client.snapshot(values=bool(snapshot.values)), ignore=client.ignored(ignore))
         logger.info(f"{difference}.")
         return difference
 
@@ -130,9 +133,9 @@ class Traces(QueueComponent):
         """Fails when keys were added, removed, or have another type than in a snapshot.
 
         Args:
-            snapshot: what `Take Key Snapshot` returned. If it has values, these have to be the same too.
-            ignore: further keys that do not count, as patterns with `*` and `?`. What the system keeps for itself, such
-                as its counters, never counts.
+            snapshot: the result of `Take Key Snapshot`. If it has values, these have to be the same too.
+            ignore: further keys that do not count: names in the target profile (`redis.keys`), such as `session`, and
+                patterns with `*` and `?`. Keys that the system keeps for itself, such as its counters, never count.
             timeout: how long keys with a lifetime may take to vanish.
             alias: which queue.
 
@@ -145,4 +148,4 @@ class Traces(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        waits.keys_should_equal(client, snapshot, ignore=[*client.keys.own, *(ignore or [])], timeout=timeout)
+        waits.keys_should_equal(client, snapshot, ignore=client.ignored(ignore), timeout=timeout)

@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.v16_sessions import TRANSACTION_ACTIONS, Neighbours, SessionScript
-from ocpp_resilience.ocpp.version import LARGEST_INTEGER
+from ocpp_resilience.ocpp.sessions import Neighbours, Step, sessions_of
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
+from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.messages import MessageFormat, SentMessage, SentMessages, build
 from ocpp_resilience.transport.volume import Order, generate, new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, points, supported_mix
@@ -39,19 +39,19 @@ class Volume(QueueComponent):
         Args:
             count: how many messages.
             charge_points: how many new charge points they are of, or a list of ids; each gets its share.
-            action: the OCPP action of all of them.
-            mix: several actions with their weights, in the place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`;
-                those that the target does not support are left out, and the log says so.
+            action: the OCPP action of all of them, named as in `Queue Message`.
+            mix: several actions with their weights, in place of `action`, as `{"Heartbeat": 8, "MeterValues": 2}`;
+                those that the target does not support are left out, and logged.
             order: `interleaved` (each charge point in turn), `blocked` (all of one, then of the next) or `shuffled`.
-            seed: what a mix and a shuffled order are made from; by chance if not given, and logged.
+            seed: of the random choices; chosen and logged if not given.
             format: `envelope` or `flat`; that of the queue if not given.
-            allow_partial: whether it is no failure if Redis acknowledges only a part; the record says which.
+            allow_partial: accept that Redis acknowledges only a part; the record lists it.
             alias: which queue.
 
         Raises:
             UsageError: a number cannot be used.
             LacksCapability: the target supports none of the actions; the test is skipped.
-            QueueUnavailable: Redis did not acknowledge all of them; says how many.
+            QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
         ```robotframework
@@ -91,12 +91,12 @@ class Volume(QueueComponent):
 
         There are several connectors, starts that are sent again, readings in Wh and kWh, in any order, with other
         measurands among them, stops with and without reason and id tag, second stops, and stops and readings for
-        transactions of others. In each round all charge points have several messages queued at once, of which some are
-        about one record.
+        transactions of others; in OCPP 2.x, events that come late, out of order, again, or never. In each round all
+        charge points have several messages queued at once, of which some are about one record.
 
         Args:
             charge_points: how many new charge points, or a list of ids.
-            rounds: how many times each says something.
+            rounds: number of messages of each.
             seed: decides everything; by chance if not given, and logged.
             timeout: the longest wait for the answers of a round.
             alias: which queue.
@@ -114,12 +114,13 @@ class Volume(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        client.need_actions(*TRANSACTION_ACTIONS)
+        sessions = sessions_of(client.version)
+        client.need_actions(*sessions.TRANSACTION_ACTIONS)
         chosen = new_seed() if seed is None else seed
         chance, neighbours = random.Random(chosen), Neighbours()  # noqa: S311 - has to be repeatable
         scripts = {}
         for point in points(charge_points, self._ids):
-            script = SessionScript(
+            script = sessions.SessionScript(
                 point,
                 random.Random(chance.random()),  # noqa: S311
                 neighbours,
@@ -137,6 +138,7 @@ class Volume(QueueComponent):
                         charge_point=point,
                         message_id=self._ids.message(),
                         message_format=chance.choice(client.message_formats),
+                        body=client.body,
                     )
                     for action, payload in steps
                 ]
@@ -147,8 +149,7 @@ class Volume(QueueComponent):
             waits.wait_for_all(client, sent, timeout=timeout, settle=0)
             following = {}
             for script, messages in made.items():
-                answers = [client.answer_to(message) for message in messages]
-                payloads = [each.payload if each is not None and each.code is None else None for each in answers]
+                payloads = [_payload(client, message) for message in messages]
                 with contextlib.suppress(StopIteration):
                     following[script] = scripts[script][0], script.send(payloads)
             scripts = following
@@ -164,7 +165,8 @@ class Volume(QueueComponent):
 
         Each charge point has a transaction that runs and one that is over. Then each tries to stop, and to send meter
         values for, one that runs at its neighbour, one that is over there, its own that is over, and one that there
-        never was.
+        never was. In OCPP 2.x, where ids are unique for their charge point alone, an event with the id of another's
+        transaction, or with an id that there never was, makes one of its own.
 
         Args:
             charge_points: how many new charge points, at least 2.
@@ -187,39 +189,36 @@ class Volume(QueueComponent):
         if charge_points < 2:
             raise UsageError(f"{charge_points} charge points have no neighbours; at least 2 are needed.")
         client = self._queues.get(alias)
-        client.need_actions("StartTransaction", "StopTransaction", "MeterValues")
-        owners = points(charge_points, self._ids)
+        sessions = sessions_of(client.version)
+        client.need_actions(*sessions.TRANSACTION_ACTIONS)
 
-        def queue(steps: list[tuple[str, str, dict[str, Any]]]) -> SentMessages:
+        def queue(steps: list[tuple[str, Step]]) -> SentMessages:
             return client.send(
                 build(
                     action,
-                    client.version.sample(action) | fields,
+                    payload,
                     charge_point=owner,
                     message_id=self._ids.message(),
                     message_format=client.message_format,
+                    body=client.body,
                 )
-                for owner, action, fields in steps
+                for owner, (action, payload) in steps
             )
 
-        def ids(messages: SentMessages) -> list[int]:
-            waits.wait_for_all(client, messages, timeout=timeout, settle=0)
-            answers = [client.answer_to(each) for each in messages]
-            return [answer.payload.get("transactionId", 0) if answer is not None else 0 for answer in answers]
+        run = sessions.attempts(points(charge_points, self._ids))
+        steps = next(run)
+        while True:
+            before = queue(steps)
+            waits.wait_for_all(client, before, timeout=timeout, settle=0)
+            try:
+                steps = run.send([_payload(client, each) for each in before])
+            except StopIteration as end:
+                sent = queue(end.value)
+                log_all_sent(client, sent)
+                return sent
 
-        over = ids(queue([(each, "StartTransaction", {"connectorId": 1}) for each in owners]))
-        ids(queue([(each, "StopTransaction", {"transactionId": tx}) for each, tx in zip(owners, over, strict=True)]))
-        running = ids(queue([(each, "StartTransaction", {"connectorId": 2}) for each in owners]))
-        attempts: list[tuple[str, str, dict[str, Any]]] = []
-        for place, owner in enumerate(owners):
-            neighbour = (place + 1) % len(owners)
-            for transaction in (running[neighbour], over[neighbour], over[place], LARGEST_INTEGER):
-                reading = client.version.sample("MeterValues")["meterValue"][0]
-                reading["sampledValue"][0]["value"] = "987654"
-                values = {"connectorId": 2, "transactionId": transaction, "meterValue": [reading]}
-                attempts.append((owner, "MeterValues", values))
-                stop = {"transactionId": transaction, "meterStop": 987_654, "reason": "Other", "idTag": "TEST-TAG"}
-                attempts.append((owner, "StopTransaction", stop))
-        sent = queue(attempts)
-        log_all_sent(client, sent)
-        return sent
+
+def _payload(client: QueueClient, message: SentMessage) -> dict[str, Any] | None:
+    """The payload of the CALLRESULT to a message; `None` where it got none."""
+    answer = client.answer_to(message)
+    return answer.payload if answer is not None and answer.code is None else None

@@ -1,4 +1,4 @@
-"""A Redis of the test's own, and what can happen to it."""
+"""A private Redis of the test, and faults of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["RedisServiceLibrary"]
 if TYPE_CHECKING:
 
     class _Keywords(KeywordLibrary, Failovers, Interruption, Lifecycle, Observation):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
@@ -41,7 +41,7 @@ class RedisServiceLibrary(_Keywords):
     With `service=sentinel` it is a primary with a replica and three sentinels, which its URL names. `Fail Over
     Redis` loses the primary in one of several ways, proven by ROLE of both nodes and the sentinels' word.
 
-    Several servers have an `alias` each; the keywords work on `redis` unless told otherwise.
+    Several servers have an `alias` each; the keywords use `redis` by default.
 
     ```robotframework
     *** Settings ***
@@ -64,7 +64,7 @@ class RedisServiceLibrary(_Keywords):
 
 
 def _close(service: RedisService) -> None:
-    """What was done to a Redis lasts no longer than that Redis."""
+    """Close a Redis; its faults end with it."""
     try:
         service.close()
     finally:

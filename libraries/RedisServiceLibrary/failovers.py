@@ -15,7 +15,7 @@ from ocpp_resilience.waiting import in_words, wait_until
 
 
 class Failovers(Component):
-    """Losing the primary, and what follows."""
+    """Keywords about failovers: the loss of the primary, and its return."""
 
     def __init__(self, services: Registry[RedisService]) -> None:
         self._services = services
@@ -40,7 +40,7 @@ class Failovers(Component):
 
         Raises:
             NotPossibleHere: this Redis has no replica.
-            WaitTimeout: the sentinels promoted nobody.
+            WaitTimeout: the sentinels promoted no replica.
 
         Example:
         ```robotframework
@@ -65,7 +65,7 @@ class Failovers(Component):
 
     @keyword(tags=("redis", "fault"))
     def stop_redis_replica(self, *, alias: str = "redis") -> None:
-        """Makes the replica stand still, so that it lags behind what is written, until `Heal Redis`.
+        """Pauses the replica, so that its replication lags, until `Heal Redis`.
 
         Args:
             alias: which Redis; one that was started with `service=sentinel`.
@@ -85,9 +85,9 @@ class Failovers(Component):
 
     @keyword(tags=("redis",))
     def heal_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=60)) -> None:
-        """Brings back what was lost, and waits until the old primary follows the new one.
+        """Restarts the lost nodes, and waits until the old primary follows the new one.
 
-        Until the sentinels have told it, the old primary is a stale one: it says that it is the primary.
+        Until the sentinels have demoted it, the old primary is a stale one: it still reports the role of a primary.
 
         Args:
             alias: which Redis; one that was started with `service=sentinel`.
@@ -95,7 +95,7 @@ class Failovers(Component):
 
         Raises:
             NotPossibleHere: this Redis has no replica.
-            WaitTimeout: they do not agree; shows what each says.
+            WaitTimeout: they do not agree; the message shows the primary that each names.
 
         Example:
         ```robotframework
@@ -121,7 +121,7 @@ class Failovers(Component):
             timeout: the longest wait until the last one is gone.
 
         Returns:
-            What Redis says of each connection that is left; empty if there is none.
+            A description of each connection that is left, from Redis; empty if there is none.
 
         Example:
         ```robotframework

@@ -18,7 +18,7 @@ class Interruption(Component):
         self._services = services
 
     @keyword(tags=("redis", "fault"))
-    def skip_unless_redis_is_ours(self, alias: str = "redis") -> None:
+    def skip_unless_redis_is_ours(self, *, alias: str = "redis") -> None:
         """Skips the test, with the reason, when Redis is external: it is not stopped, killed, paused or changed then.
 
         For the beginning of a test that does so, before it has begun anything else.
@@ -37,12 +37,10 @@ class Interruption(Component):
         """
         service = self._services.get(alias)
         if isinstance(service, ExternalRedis):
-            raise NotPossibleHere(
-                f"{service.name} is external: it is left as it is, only the way to it can be disturbed."
-            )
+            raise NotPossibleHere(f"{service.name} is external: only faults of its network are possible.")
 
     @keyword(tags=("redis", "fault"))
-    def pause_redis(self, alias: str = "redis") -> None:
+    def pause_redis(self, *, alias: str = "redis") -> None:
         """Makes Redis stand still (SIGSTOP) and returns when PING stays unanswered.
 
         Connections stay open, and new ones are accepted by the operating system; nothing is answered.
@@ -60,7 +58,7 @@ class Interruption(Component):
         report(self._services.get(alias).name, self._services.get(alias).pause())
 
     @keyword(tags=("redis", "fault"))
-    def resume_redis(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=5)) -> None:
+    def resume_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Lets a paused Redis run on (SIGCONT) and waits until it answers PING.
 
         Args:

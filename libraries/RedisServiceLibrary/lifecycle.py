@@ -23,8 +23,8 @@ class Lifecycle(Component):
     @keyword(tags=("redis", "lifecycle"))
     def start_redis(
         self,
-        alias: str = "redis",
         *,
+        alias: str = "redis",
         service: ServiceKind = ServiceKind.EMBEDDED,
         append_only: AppendOnly = AppendOnly.ALWAYS,
         server: str | None = None,
@@ -40,12 +40,12 @@ class Lifecycle(Component):
             alias: the name of this Redis in the other keywords.
             service: where it runs: `embedded` is a private process, `sentinel` a private primary with a replica and
                 three sentinels, `container` a Docker container, `external` is
-                elsewhere: it is used as it is, and what would stop, kill or pause it is skipped.
+                elsewhere: it is used as it is, and keywords that would stop, kill or pause it skip the test.
             append_only: when writes reach the disk: `always` before each answer, `everysec` once a second (kill -9 can
                 lose acknowledged writes then), `off` never.
             server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given. For
                 a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. For
-                an external one its URL; if not given, what the run has for `REDIS_URL` (`--variable` or environment).
+                an external one its URL; by default the run's `REDIS_URL` (`--variable` or environment).
             timeout: the longest wait for its first answer.
             settings: lines of its configuration, for example `maxmemory=10mb`.
 
@@ -59,7 +59,7 @@ class Lifecycle(Component):
         Example:
         ```robotframework
         ${url}    Start Redis
-        ${url}    Start Redis    small    append_only=off    maxmemory=10mb
+        ${url}    Start Redis    alias=small    append_only=off    maxmemory=10mb
         ```
         """
         words = {name: str(value) for name, value in settings.items()}
@@ -76,11 +76,11 @@ class Lifecycle(Component):
                 raise
         else:
             if found.is_there:
-                raise UsageError(f"{found.name} {found.state} already, at {found.url()}. Another one needs an alias.")
-            if words or server or append_only is not AppendOnly.ALWAYS:
                 raise UsageError(
-                    f"{found.name} is started again as it was: leave the settings out, or `Remove Redis` first."
+                    f"{found.name} {found.state} already, at {found.url()}. Use another alias for a second one."
                 )
+            if words or server or append_only is not AppendOnly.ALWAYS:
+                raise UsageError(f"{found.name} keeps its settings: leave them out, or call `Remove Redis` first.")
             effect = found.start(timeout)
         JOURNAL.end_of(found.name, effect.proof)
         logger.info(
@@ -90,10 +90,10 @@ class Lifecycle(Component):
         return found.url()
 
     @keyword(tags=("redis", "lifecycle"))
-    def ensure_redis_is_running(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> bool:
+    def ensure_redis_is_running(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> bool:
         """Starts Redis again if it was stopped or killed, lets it run on if it was paused, and else does nothing.
 
-        Meant for setups: whatever the test before has left behind, the next one finds Redis at work.
+        Meant for setups: the next test finds Redis at work, whatever the state after the last one.
 
         Args:
             alias: which Redis; it was started once by `Start Redis`.
@@ -119,7 +119,7 @@ class Lifecycle(Component):
         return True
 
     @keyword(tags=("redis", "lifecycle"))
-    def stop_redis(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=10)) -> None:
+    def stop_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> None:
         """Lets Redis end in order (SIGTERM) and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
@@ -138,7 +138,7 @@ class Lifecycle(Component):
         report(self._services.get(alias).name, self._services.get(alias).stop(timeout))
 
     @keyword(tags=("redis", "lifecycle", "fault"))
-    def kill_redis(self, alias: str = "redis") -> None:
+    def kill_redis(self, *, alias: str = "redis") -> None:
         """Ends Redis at once (kill -9), paused or not, and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
@@ -164,7 +164,7 @@ class Lifecycle(Component):
     ) -> None:
         """Ends Redis if it is there, proves that it is gone, starts it again and waits until it answers PING.
 
-        Port and data stay the same; what was changed with `CONFIG SET` is as at the first start again.
+        Port and data stay the same; settings changed with `CONFIG SET` are as at the first start again.
 
         Args:
             how: `graceful` (SIGTERM) or `kill` (kill -9).
@@ -180,14 +180,14 @@ class Lifecycle(Component):
         report(self._services.get(alias).name, self._services.get(alias).restart(how, timeout))
 
     @keyword(tags=("redis", "lifecycle"))
-    def remove_redis(self, alias: str = "redis", *, missing_ok: bool = False) -> None:
-        """Ends Redis in whatever state it is, and removes its data; the alias is free then.
+    def remove_redis(self, *, alias: str = "redis", missing_ok: bool = False) -> None:
+        """Ends Redis in any state, and removes its data; the alias is free then.
 
         Not needed at the end of a suite, where this happens by itself.
 
         Args:
             alias: which Redis.
-            missing_ok: whether it is all right that there is none, as in the teardown of what was skipped.
+            missing_ok: accept that there is none, as in the teardown of a skipped test.
 
         Raises:
             UsageError: there is none.

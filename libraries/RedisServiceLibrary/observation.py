@@ -22,7 +22,7 @@ class Observation(Component):
         self._services = services
 
     @keyword(tags=("redis", "check"))
-    def redis_should_be_running(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=5)) -> None:
+    def redis_should_be_running(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=5)) -> None:
         """Fails unless Redis answers PING.
 
         Args:
@@ -30,7 +30,7 @@ class Observation(Component):
             timeout: the longest wait for the answer.
 
         Raises:
-            ExpectationFailed: there was no answer, or another one than PONG; says what was seen.
+            ExpectationFailed: there was no answer, or another one than PONG; the message shows it.
 
         Example:
         ```robotframework
@@ -51,7 +51,7 @@ class Observation(Component):
         )
 
     @keyword(tags=("redis", "check"))
-    def redis_should_not_answer(self, alias: str = "redis", *, timeout: timedelta = timedelta(seconds=2)) -> None:
+    def redis_should_not_answer(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=2)) -> None:
         """Fails when Redis answers PING, be it with an error.
 
         Args:
@@ -72,12 +72,12 @@ class Observation(Component):
         logger.info(f"{service.name} {service.state}. {proof}.")
 
     @keyword(tags=("redis", "getter"))
-    def get_redis_url(self, alias: str = "redis", *, database: int | None = None) -> str:
+    def get_redis_url(self, *, alias: str = "redis", database: int | None = None) -> str:
         """Returns the URL of Redis, for the server and the other libraries.
 
         Args:
             alias: which Redis.
-            database: the number of the database in the URL; without one the profile of a target says which it is.
+            database: the number of the database in the URL; without one, the target profile decides.
 
         Returns:
             For example `redis://127.0.0.1:23456`; the same for the whole life of this Redis.
@@ -91,7 +91,7 @@ class Observation(Component):
         return self._services.get(alias).url(database)
 
     @keyword(tags=("redis", "getter"))
-    def get_redis_version(self, alias: str = "redis") -> str:
+    def get_redis_version(self, *, alias: str = "redis") -> str:
         """Returns product and version of Redis.
 
         Args:
@@ -109,7 +109,7 @@ class Observation(Component):
         return self._services.get(alias).version
 
     @keyword(tags=("redis", "getter", "diagnosis"))
-    def get_redis_log(self, alias: str = "redis", *, lines: int = 50) -> str:
+    def get_redis_log(self, *, alias: str = "redis", lines: int = 50) -> str:
         """Returns the last lines of the log of Redis, over all of its starts.
 
         Args:

@@ -1,4 +1,4 @@
-"""How an action on Redis is logged, and noted where it is a fault."""
+"""Logging of actions on Redis, and their entries in the fault journal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ocpp_resilience.waiting import in_words
 
 
 def report(name: str, effect: Effect) -> None:
-    """Log what was done to `name` and what proves it, and note it as the beginning or the end of a fault."""
+    """Log an action on `name` with its proof, and note it as the beginning or the end of a fault."""
     match effect.action.split()[0]:
         case "stopped" | "killed" | "paused":
             JOURNAL.begin(effect.action.split()[0], name, proof=effect.proof)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         KeyKeywords,
         Transactions,
     ):
-        """What editors complete: a library has the keywords of all its topics, which it finds at run time."""
+        """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
     _Keywords = KeywordLibrary
@@ -50,8 +50,8 @@ class StateStoreLibrary(_Keywords):
     """Reads and writes the state of a back end as its own programs do, and looks at the keys behind it.
 
     `Open State Store` connects to the Redis of a system under test; key names come from its target profile. Several
-    stores have an `alias` each; the keywords work on `state` unless told otherwise. What is read and written are
-    records with fields, compared field by field by `Records Should Be Equal`.
+    stores have an `alias` each; the keywords use `state` by default. Records with fields are written and read, and
+    compared field by field by `Records Should Be Equal`.
 
     A failure of the store begins with the name of its error: `StateNotFound: read ocpp:chargepoint:CP-1: there is no
     such record`. `State Error Should Be Raised` checks the kind.

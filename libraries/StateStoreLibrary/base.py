@@ -1,4 +1,4 @@
-"""What the components share."""
+"""Shared parts of the components."""
 
 from __future__ import annotations
 

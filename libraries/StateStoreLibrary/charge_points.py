@@ -67,7 +67,7 @@ class ChargePoints(StateComponent):
 
     @keyword(tags=("state", "charge point", "write"))
     def update_charge_point(self, charge_point: str, *, alias: str = "state", **fields: FieldValue) -> ChargePoint:
-        """Changes fields of a charge point; the others stay, whoever else writes at the same time.
+        """Changes fields of a charge point; other fields stay, also when others write at the same time.
 
         Args:
             charge_point: its id.
@@ -148,7 +148,8 @@ class ChargePoints(StateComponent):
             alias: which store.
 
         Raises:
-            ExpectationFailed: some are missing, listed twice or other than written; says how many, and names some.
+            ExpectationFailed: some are missing, listed twice or other than written; the message says how many, and
+                names some.
             StateFailure: one of them is corrupt, or the store refused it; the message begins with the error's name.
 
         Example:

@@ -68,11 +68,11 @@ class Comparison(StateComponent):
 
         Args:
             first: a record, or several.
-            second: what it should be equal to.
+            second: the expected one.
             ignore: fields that do not count, for example `version`.
 
         Raises:
-            ExpectationFailed: they differ; says in how many fields, and shows three with both values.
+            ExpectationFailed: they differ; the message says in how many fields, and shows three with both values.
 
         Example:
         ```robotframework
@@ -89,31 +89,12 @@ class Comparison(StateComponent):
             raise ExpectationFailed(f"{how_many}: {examples(found, room=ROOM)}.")
 
     @keyword(tags=("state", "getter"))
-    def count_differing_fields(self, first: object, second: object, *, ignore: list[str] | None = None) -> int:
-        """Returns in how many fields two records, or lists or mappings of records, differ; they are logged.
-
-        Args:
-            first: a record, or several.
-            second: what it is compared with.
-            ignore: fields that do not count, for example `version`.
-
-        Example:
-        ```robotframework
-        ${count}    Count Differing Fields    ${read}    ${saved}
-        ```
-        """
-        found = differences(first, second, ignore or ())
-        for each in found[:EXAMPLES]:
-            logger.info(each)
-        return len(found)
-
-    @keyword(tags=("state", "getter"))
     def get_differing_fields(self, read: object, written: object, *, ignore: list[str] | None = None) -> list[str]:
-        """Returns the fields in which what was read is not what was written, each with both values.
+        """Returns the fields that differ between the written and the read record, each with both values.
 
         Args:
             read: a record, or a list or mapping of records.
-            written: what it should be equal to.
+            written: the expected one.
             ignore: fields that do not count, for example `version`.
 
         Example:

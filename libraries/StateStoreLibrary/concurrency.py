@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import Future
 from datetime import timedelta
+from typing import Any
 
 from robot.api import logger
 
 from ocpp_resilience import background
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.version import TransactionName
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.waiting import wait_until
@@ -87,27 +89,11 @@ class Concurrency(StateComponent):
         return session.run(complete_at_once, session.store, records)
 
     @keyword(tags=("state", "transaction", "getter"))
-    def count_repeated_ids(self, transactions: list[Transaction] | list[int]) -> int:
-        """Returns how many of these transactions have an id that another one in front of them has.
-
-        Args:
-            transactions: records, or ids.
-
-        Example:
-        ```robotframework
-        ${repeated}    Count Repeated Ids    ${started}
-        Should Be Equal As Integers    ${repeated}    0
-        ```
-        """
-        ids = _ids(transactions)
-        return len(ids) - len(set(ids))
-
-    @keyword(tags=("state", "transaction", "getter"))
-    def get_repeated_ids(self, transactions: list[Transaction] | list[int]) -> list[str]:
+    def get_repeated_ids(self, transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[str]:
         """Returns which ids are there more than once, each with how often, the most frequent first.
 
         Args:
-            transactions: records, or ids.
+            transactions: records, ids, or what `Get Started Transactions` of RedisQueueLibrary returned.
 
         Example:
         ```robotframework
@@ -117,25 +103,6 @@ class Concurrency(StateComponent):
         """
         counts = Counter(_ids(transactions)).most_common()
         return [f"{number} ({count} times)" for number, count in counts if count > 1]
-
-    @keyword(tags=("state", "transaction", "getter"))
-    def count_transactions_not(self, status: str, records: list[Transaction], *, alias: str = "state") -> int:
-        """Returns how many of these transactions are not stored with a status, in the record and in the indexes.
-
-        Args:
-            status: `active` or `completed`.
-            records: the transactions.
-            alias: which store.
-
-        Raises:
-            StateFailure: the store refused to list them; the message begins with the name of the error.
-
-        Example:
-        ```robotframework
-        ${wrong}    Count Transactions Not    active    ${started}
-        ```
-        """
-        return len(self.get_transactions_not_stored_as(status, records, alias=alias))
 
     @keyword(tags=("state", "transaction", "getter"))
     def get_transactions_not_stored_as(
@@ -242,7 +209,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is not None:
-            raise UsageError("Writers are at work already: `Stop Writing State` ends them.")
+            raise UsageError("Writers run already; call `Stop Writing State` first.")
         session = self._stores.get(alias)
         session.points.update(charge_points)
         writing = Writing(session.store, charge_points)
@@ -276,7 +243,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is None:
-            raise UsageError("No writers are at work: `Start Writing State` starts them.")
+            raise UsageError("No writers run; call `Start Writing State` first.")
         writing, _, session = self._writing
         try:
             self._wait_for(writing, writing.acknowledged + further, timeout)
@@ -307,5 +274,11 @@ class Concurrency(StateComponent):
             future.cancel()
 
 
-def _ids(transactions: list[Transaction] | list[int]) -> list[int | str]:
-    return [each.id if isinstance(each, Transaction) else each for each in transactions]
+def _ids(transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[Any]:
+    """What has to be there once: an id; an id that a charge point has chosen with its charge point."""
+    return [
+        each.id
+        if isinstance(each, Transaction) or (isinstance(each, TransactionName) and isinstance(each.id, int))
+        else each
+        for each in transactions
+    ]

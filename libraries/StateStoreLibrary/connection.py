@@ -9,7 +9,7 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from ocpp_resilience.errors import ServiceError
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.waiting import seconds
 from server.store.redis_store import Limits
@@ -25,19 +25,19 @@ class Connection(StateComponent):
         self,
         redis_url: str | Secret,
         *,
-        target: str = "reference",
+        target: str | None = None,
         alias: str = "state",
         reply_timeout: timedelta = timedelta(seconds=2),
         largest_value: int = 2 * 1024 * 1024,
     ) -> None:
         """Opens the state store of a system under test.
 
-        A store of this alias that is open already is closed first, and what was written through it is removed.
+        A store of this alias that is open already is closed first, and the data written through it is removed.
 
         Args:
             redis_url: where Redis is.
-            target: the system under test: a bundled target profile, or the path of one. Key names and the database come
-                from it.
+            target: the system under test: a bundled target profile, or the path of one; by default as at `Start
+                Server`. Key names and the database come from it.
             alias: the name of this store in the other keywords.
             reply_timeout: how long Redis may take for one operation, until that counts as failed.
             largest_value: the largest record that the store takes, in bytes.
@@ -56,7 +56,7 @@ class Connection(StateComponent):
         url = redis_url.value if isinstance(redis_url, Secret) else redis_url
         session = StateSession(
             url,
-            Target.load(target),
+            target_of_run(target),
             reply_timeout=seconds(reply_timeout),
             limits=Limits(value_bytes=largest_value),
         )
@@ -78,7 +78,7 @@ class Connection(StateComponent):
 
         Args:
             alias: which store.
-            missing_ok: whether it is all right that it is not open, as in the teardown of what was skipped.
+            missing_ok: accept that it is not open, as in the teardown of a skipped test.
 
         Raises:
             UsageError: it is not open.

@@ -24,7 +24,7 @@ MANY = 1000
 
 @dataclass(slots=True)
 class AttemptReport:
-    """What came of one write of each kind.
+    """The results of one write of each kind.
 
     Attributes:
         errors: operation to the kind of its error; those that worked are not in it.
@@ -99,7 +99,7 @@ class Errors(StateComponent):
         try:
             BuiltIn().run_keyword(name, *arguments)
         except Exception:
-            # Robot Framework hands on the text of what the keyword raised, not the exception.
+            # Robot Framework passes on the text of the keyword's exception, not the exception itself.
             failure = next((each.last_failure for each in sessions if each.last_failure is not None), None)
             if failure is None:
                 raise

@@ -1,4 +1,4 @@
-"""What can go wrong with the state store, as keywords say it."""
+"""The errors of the state store, as keywords report them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StateFailure(ResilienceError):
     Attributes:
         kind: which failure it was.
         key: the Redis key.
-        operation: what was to be done.
+        operation: the failed operation.
     """
 
     def __init__(self, error: StateError) -> None:

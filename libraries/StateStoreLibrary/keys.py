@@ -3,103 +3,35 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from robot.api import logger
 
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare, take_snapshot
+from ocpp_resilience.redis.snapshot import KeySnapshot
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.state.keys import KeyReport, check_keys
-from ocpp_resilience.transport.queue_keys import SYSTEM_KEYS
-from ocpp_resilience.waiting import wait_until
+from ocpp_resilience.state.keys import RULES, KeyReport, check_keys
 from StateStoreLibrary.base import StateComponent
 from StateStoreLibrary.integrity import find_partial_writes
-from StateStoreLibrary.session import StateSession
 
-LIVELY = (*SYSTEM_KEYS, "session", "requests", "shard")
-"""Keys that a running system writes for itself, whoever uses it: who is alive, and counters."""
-
-
-def changes_since(session: StateSession, before: KeySnapshot) -> KeyDifference:
-    """What is different now; keys of a running system's own do not count."""
-    target = session.target
-    ignore = [target.key_glob(name) for name in LIVELY if getattr(target.redis.keys, name) is not None]
-    return compare(before, take_snapshot(session.clients, values=bool(before.values)), ignore=ignore)
+STATE_KEYS = (
+    "charge_point",
+    "charge_points",
+    "connector",
+    "connectors",
+    "transaction",
+    "transactions",
+    "active_transactions",
+    "transaction_id",
+    "configuration",
+)
+"""Keys in the database of the state; all others are in the database of the queue."""
+GONE = -2
+"""PTTL of a key that does not exist."""
 
 
 class KeyKeywords(StateComponent):
-    """Snapshots, documented keys, partial writes. They walk over the key space: checks of the tests themselves."""
-
-    @keyword(tags=("state", "getter", "keys"))
-    def take_state_snapshot(self, *, values: bool = True, alias: str = "state") -> KeySnapshot:
-        """Returns the names, types and values of all keys, to be compared with later.
-
-        Args:
-            values: whether to remember the values too, so that a changed one is noticed.
-            alias: which store.
-
-        Example:
-        ```robotframework
-        ${before}    Take State Snapshot
-        ```
-        """
-        snapshot = take_snapshot(self._stores.get(alias).clients, values=values)
-        logger.info(f"{snapshot.count} keys.")
-        return snapshot
-
-    @keyword(tags=("state", "getter", "keys"))
-    def get_state_changes(self, snapshot: KeySnapshot, *, alias: str = "state") -> KeyDifference:
-        """Returns how the keys have changed since a snapshot.
-
-        Keys that a running system keeps for itself, such as its counters, never count.
-
-        Args:
-            snapshot: what `Take State Snapshot` returned.
-            alias: which store.
-
-        Returns:
-            `added`, `removed` and `changed`, each a list of keys.
-
-        Example:
-        ```robotframework
-        ${before}    Take State Snapshot
-        Save Charge Point    CP-1
-        ${changes}    Get State Changes    ${before}
-        Length Should Be    ${changes.added}    2
-        ```
-        """
-        difference = changes_since(self._stores.get(alias), snapshot)
-        logger.info(f"{difference}.")
-        return difference
-
-    @keyword(tags=("state", "assertion", "keys"))
-    def state_should_equal_snapshot(
-        self, snapshot: KeySnapshot, *, timeout: timedelta = timedelta(0), alias: str = "state"
-    ) -> None:
-        """Fails when a key was added, removed or changed since a snapshot.
-
-        Args:
-            snapshot: what `Take State Snapshot` returned.
-            timeout: how long keys with a lifetime may take to vanish.
-            alias: which store.
-
-        Raises:
-            WaitTimeout: they differ; names the keys.
-
-        Example:
-        ```robotframework
-        ${before}    Take State Snapshot
-        Save Charge Point    CP-1
-        Delete Charge Point    CP-1
-        State Should Equal Snapshot    ${before}
-        ```
-        """
-        session = self._stores.get(alias)
-        wait_until(
-            lambda: None if changes_since(session, snapshot) else True,
-            timeout=timeout,
-            failure=lambda: f"The state should be as in the snapshot, but there is: {changes_since(session, snapshot)}",
-        )
+    """Documented keys, partial writes. They walk over the key space: checks of the tests themselves."""
 
     @keyword(tags=("state", "getter", "keys"))
     def get_key_report(self, *, foreign: KeySnapshot | None = None, alias: str = "state") -> KeyReport:
@@ -147,11 +79,112 @@ class KeyKeywords(StateComponent):
         """
         report = self.get_key_report(foreign=foreign, alias=alias)
         if report.problems:
-            raise ExpectationFailed(f"All keys should be as documented, but of {report}.")
+            raise ExpectationFailed(f"Keys are not as documented: {report}.")
+
+    @keyword(tags=("state", "getter", "keys"))
+    def get_key_lifetime(self, name: str, *, alias: str = "state", **values: str) -> float | None:
+        """Returns how many seconds a key has to live yet, `None` for one that stays.
+
+        Args:
+            name: the key's name in the target profile, such as `responses`.
+            alias: which store.
+            values: what stands for its placeholders.
+
+        Raises:
+            ExpectationFailed: there is no such key.
+
+        Example:
+        ```robotframework
+        ${seconds}    Get Key Lifetime    responses    charge_point_id=CP-1
+        Should Be True    3590 < ${seconds} <= 3600
+        ```
+        """
+        key, client = self._key(name, values, alias)
+        left = client.pttl(key)
+        if left == GONE:
+            raise ExpectationFailed(f"There is no key '{key}'.")
+        logger.info(f"{key} has {left} ms to live.")
+        return None if left < 0 else left / 1000
+
+    @keyword(tags=("state", "keys", "fault"))
+    def set_key_lifetime(self, name: str, lifetime: timedelta, *, alias: str = "state", **values: str) -> None:
+        """Gives a key another lifetime, as if time had passed.
+
+        Args:
+            name: the key's name in the target profile.
+            lifetime: how long it has to live from now on.
+            alias: which store.
+            values: what stands for its placeholders.
+
+        Raises:
+            ExpectationFailed: there is no such key.
+
+        Example:
+        ```robotframework
+        Set Key Lifetime    responses    10 s    charge_point_id=CP-1
+        ```
+        """
+        key, client = self._key(name, values, alias)
+        if not client.pexpire(key, lifetime):
+            raise ExpectationFailed(f"There is no key '{key}'.")
+
+    @keyword(tags=("state", "keys", "fault"))
+    def replace_key_by_another_type(self, name: str, *, alias: str = "state", **values: str) -> str:
+        """Puts a value of a type that the system does not expect in the place of a key, as another program might.
+
+        `Delete Key` takes it away; whoever expects a string finds a list there, and all others a string.
+
+        Args:
+            name: the key's name in the target profile.
+            alias: which store.
+            values: what stands for its placeholders.
+
+        Returns:
+            The key.
+
+        Example:
+        ```robotframework
+        Replace Key By Another Type    charge_point    charge_point_id=CP-1
+        Send Heartbeat
+        Delete Key    charge_point    charge_point_id=CP-1
+        ```
+        """
+        key, client = self._key(name, values, alias)
+        with client.pipeline(transaction=True) as pipeline:
+            pipeline.delete(key)
+            if RULES[name].type == "string":
+                pipeline.rpush(key, "of another type")
+            else:
+                pipeline.set(key, "of another type")
+            pipeline.execute()
+        logger.info(f"{key} is of another type now.")
+        return key
+
+    @keyword(tags=("state", "keys", "fault"))
+    def delete_key(self, name: str, *, alias: str = "state", **values: str) -> bool:
+        """Deletes a key; returns whether it was there.
+
+        Args:
+            name: the key's name in the target profile.
+            alias: which store.
+            values: what stands for its placeholders.
+
+        Example:
+        ```robotframework
+        Delete Key    session    charge_point_id=CP-1
+        ```
+        """
+        key, client = self._key(name, values, alias)
+        return bool(client.delete(key))
+
+    def _key(self, name: str, values: dict[str, str], alias: str) -> tuple[str, Any]:
+        """A key by its name in the profile, and a connection to its database."""
+        session = self._stores.get(alias)
+        return session.target.key(name, **values), session.client if name in STATE_KEYS else session.clients[-1]
 
     @keyword(tags=("state", "getter", "keys"))
     def find_partial_writes(self, *, alias: str = "state") -> list[str]:
-        """Returns what is only there in part: records without their index entries, and entries without their record.
+        """Returns incomplete entries: records without index entries, and index entries without a record.
 
         Args:
             alias: which store.

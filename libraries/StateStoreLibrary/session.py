@@ -1,4 +1,4 @@
-"""An open state store, and what was written through it."""
+"""An open state store, and the ids of the records written through it."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class TargetKeys(Keys):
 
 
 class StateSession:
-    """One store for the keywords, a plain connection for looking at keys, and the ids of what was written.
+    """A store for the keywords, a plain connection to look at keys, and the ids of the written records.
 
     Args:
         url: where Redis is.
         target: names the keys and databases.
         reply_timeout: seconds without an answer after which an operation counts as failed.
-        limits: what the store takes.
+        limits: the limits of the store.
     """
 
     def __init__(self, url: str, target: Target, *, reply_timeout: float, limits: Limits) -> None:
@@ -89,7 +89,7 @@ class StateSession:
 
     @property
     def address(self) -> str:
-        """Where Redis is, without password."""
+        """The address of Redis, without password."""
         return shown_url(self.url)
 
     def another_store(self, *, connections: int = CONNECTIONS) -> RedisStateStore:
@@ -115,7 +115,7 @@ class StateSession:
 
         Raises:
             StateFailure: the store refused it.
-            UsageError: what was given cannot be used.
+            UsageError: an argument cannot be used.
         """
         try:
             return background.run(operation, *arguments, timeout=limit, **named)
@@ -126,7 +126,7 @@ class StateSession:
             raise UsageError(str(error)) from None
 
     def close(self) -> None:
-        """Remove what was written through the store, and close its connections."""
+        """Remove the records written through the store, and close its connections."""
         try:
             self._remove_data()
         finally:

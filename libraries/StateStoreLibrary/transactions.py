@@ -91,7 +91,7 @@ class Transactions(StateComponent):
 
     @keyword(tags=("state", "transaction", "write"))
     def update_transaction(self, transaction: int, *, alias: str = "state", **fields: FieldValue) -> Transaction:
-        """Changes fields of a transaction; the others stay, whoever else writes at the same time.
+        """Changes fields of a transaction; other fields stay, also when others write at the same time.
 
         Args:
             transaction: its id.

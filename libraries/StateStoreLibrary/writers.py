@@ -31,7 +31,7 @@ STARTED = datetime(2026, 1, 15, 10, 30, tzinfo=UTC).isoformat().replace("+00:00"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WritersResult:
-    """What concurrent writers came to.
+    """The result of concurrent writers.
 
     Attributes:
         writers: how many wrote at the same time.
@@ -110,13 +110,13 @@ async def complete_at_once(store: StateStore, records: list[Transaction]) -> lis
 async def while_it_progresses(work: Awaitable[T], count: Callable[[], int], *, stall: float, what: str) -> T:
     """The result of `work`, however long it takes, as long as it gets on.
 
-    How much a busy machine gets done in a minute says nothing of the store; that nothing gets done at all does.
+    The number of writes in a minute depends on the machine; that it is not zero depends on the store.
 
     Args:
         work: is cancelled when it is given up.
         count: how much of it is done.
         stall: seconds without any progress after which it is given up.
-        what: is counted, for the message.
+        what: the counted things, for the message.
 
     Raises:
         WaitTimeout: nothing was done for so long.
@@ -163,7 +163,7 @@ async def update_by_many(
 
 @dataclass(slots=True, kw_only=True)
 class WritingReport:
-    """What became of writes that went on while Redis came and went.
+    """The outcome of writes that continued through outages of Redis.
 
     Attributes:
         acknowledged: records whose writing was acknowledged.
@@ -209,7 +209,7 @@ class Writing:
 
     @property
     def acknowledged(self) -> int:
-        """Records whose writing was acknowledged so far."""
+        """Records that were acknowledged so far."""
         return len(self._records)
 
     def stop(self) -> None:

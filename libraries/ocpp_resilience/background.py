@@ -1,8 +1,8 @@
 """The one event loop on which everything asynchronous of the libraries lives, in a thread of its own.
 
-Keywords are plain functions; what they start (WebSocket connections, HTTP requests by the hundred, answering charge
-points) has to go on while Robot Framework runs other keywords. The loop is started on first use (anyio's blocking
-portal on uvloop, where it is installed) and ended by `close` or when the interpreter exits.
+Keywords are plain functions; the tasks that they start (WebSocket connections, HTTP requests by the hundred, answering
+charge points) have to go on while Robot Framework runs other keywords. The loop is started on first use (anyio's
+blocking portal, on uvloop where it is installed) and ended by `close` or when the interpreter exits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 THREAD_NAME = "resilience-background"
 CLEAN_UP_SECONDS = 5.0
-"""How long a coroutine that was broken off may take to clean up before its keyword ends anyway."""
+"""Grace period in seconds for a cancelled coroutine to clean up before its keyword ends anyway."""
 
 _lock = threading.Lock()
 _context: AbstractContextManager[BlockingPortal] | None = None
@@ -37,7 +37,7 @@ _portal: BlockingPortal | None = None
 
 
 class BackgroundTimeout(ExpectationFailed):
-    """What a keyword waited for on the background loop did not end in time; it was cancelled.
+    """A coroutine on the background loop did not end in time, and was cancelled.
 
     Attributes:
         waited: the limit in seconds.
@@ -62,7 +62,7 @@ def portal() -> BlockingPortal:
 def start(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Start a coroutine function on the loop and do not wait; cancelling the future cancels it.
 
-    Whoever starts a thing owns it: keep the future and end it when the suite ends.
+    The caller owns the task: keep the future and end it when the suite ends.
     """
     return portal().start_task_soon(_bind(function, args, kwargs))
 
@@ -101,7 +101,7 @@ def run(
 
 
 def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call a plain function on the loop and return its result: what lives there is touched there only."""
+    """Call a plain function on the loop and return its result, for objects that only the loop's thread may touch."""
 
     async def on_loop() -> T:
         return function(*args, **kwargs)
@@ -110,7 +110,7 @@ def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 def close() -> None:
-    """Cancel what still runs, end the loop and its thread. A later use starts anew."""
+    """Cancel running tasks, and end the loop and its thread. The next use starts a new one."""
     global _context, _portal
     with _lock:
         context, _context, _portal = _context, None, None

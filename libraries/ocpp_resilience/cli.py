@@ -20,7 +20,7 @@ class Subcommand(NamedTuple):
     """One of the subcommands.
 
     Attributes:
-        about: what it does, for the help.
+        about: its help text.
         module: the module whose `main` takes the arguments behind its name.
     """
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{PROGRAM}: there is no subcommand {name!r} (allowed: {', '.join(SUBCOMMANDS)})")
         sys.stderr.write(f"{did_you_mean(name, SUBCOMMANDS)}\n")
         return WRONG_USE
-    # Each brings what it needs: the help has to be there at once.
+    # Each subcommand imports its own modules: the help must appear at once.
     return int(importlib.import_module(SUBCOMMANDS[name].module).main(rest))
 
 

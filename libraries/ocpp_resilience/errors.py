@@ -1,7 +1,7 @@
 """The exceptions that keywords raise, one tree with clean text.
 
-Robot Framework leaves the class name out of the failure (`ROBOT_SUPPRESS_NAME`), so the message has to stand alone:
-what was expected, what was seen, how long it took and what to try.
+Robot Framework leaves the class name out of the failure (`ROBOT_SUPPRESS_NAME`), so the message has to be complete: the
+expectation, the observation, the time that it took and advice.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class ExpectationFailed(ResilienceError, AssertionError):
 
 
 class UsageError(ResilienceError, ValueError):
-    """A keyword was given something that it cannot use; the message names it and what is allowed."""
+    """A keyword got an unusable argument; the message names it and the allowed values."""
 
 
 class LacksCapability(UsageError):
-    """The target has not got what a keyword needs, as its profile declares: the test is skipped with this reason.
+    """The target lacks a capability that a keyword needs: the test is skipped with this reason.
 
     A requirement that could not be tried for it is not applicable; it is neither met nor missed.
 
@@ -56,7 +56,7 @@ class MissedRequirement(ExpectationFailed):
 
 
 class Inconclusive(ExpectationFailed):
-    """What was seen decides nothing: a fault without proof, a generator that was late, a run that was too short.
+    """The observations decide nothing: an unproven fault, a late generator, a run that was too short.
 
     Attributes:
         requirement: the id that it does not decide; `None` when it decides nothing of the test.
@@ -74,7 +74,7 @@ class SkippedAsInconclusive(Inconclusive):
 
 
 class WaitTimeout(ExpectationFailed):
-    """What was waited for did not happen in time.
+    """An expected event did not happen before the timeout.
 
     Attributes:
         waited: how long was waited, in seconds.

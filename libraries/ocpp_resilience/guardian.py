@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 PREFIX = "resilience-"
-"""How the names of folders begin that are looked at when their owner is gone."""
+"""Prefix of the folders that are checked for a living owner."""
 NOTE = ".owner.json"
 END_LIMIT = 5.0
 
@@ -59,7 +59,7 @@ class Guardian:
         self._tell(f"folder {folder}", None)
 
     def close(self) -> None:
-        """End the guardian; what it guards is ended by it."""
+        """End the guardian, which first cleans up."""
         with self._lock:
             process, self._process = self._process, None
             if process is not None and process.stdin is not None and os.getpid() == self._starter:
@@ -114,7 +114,7 @@ def make_folder() -> Path:
 
 
 def note(folder: Path, child: int | None = None) -> None:
-    """Write down in a folder who owns it, and the process that runs in it."""
+    """Record the owner of a folder, and the process that runs in it."""
     found = {"where": _where(), "owner": _identity(os.getpid()), "child": child and _identity(child)}
     unfinished = folder / f"{NOTE}.new"
     unfinished.write_text(json.dumps(found), encoding="utf-8")
@@ -122,7 +122,7 @@ def note(folder: Path, child: int | None = None) -> None:
 
 
 def sweep(parent: Path) -> list[Path]:
-    """Remove the folders in `parent` whose owners are gone, and kill what still runs in them; returns the folders."""
+    """Remove the folders in `parent` without a living owner, and kill their processes; returns the folders."""
     stale = []
     for found in sorted(parent.glob(f"{PREFIX}*/{NOTE}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -159,7 +159,7 @@ def _lives(identity: tuple[int, float]) -> bool:
 
 
 def _where() -> str:
-    """Where process ids mean what they mean here: this machine, and on Linux this namespace."""
+    """Identifies the scope of process ids: this machine, and on Linux this namespace."""
     name = os.uname().nodename
     with contextlib.suppress(OSError):
         return f"{name} {Path('/proc/self/ns/pid').readlink()}"
@@ -183,7 +183,7 @@ def _end_group(pid: int, created: float) -> None:
 
 
 def watch(lines: Iterable[bytes]) -> None:
-    """The guardian's side: read until the interpreter is gone, then end what it has left."""
+    """Main loop of the guardian process: read until the interpreter has ended, then clean up after it."""
     owned: dict[str, Owned] = {}
     for line in lines:
         message = json.loads(line)

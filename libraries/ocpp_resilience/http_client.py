@@ -17,7 +17,7 @@ class Reply:
     """An HTTP answer.
 
     Attributes:
-        url: what was asked.
+        url: the requested URL.
         status: the status code.
         body: the whole body.
         took: seconds from connecting until the body was there.
@@ -80,9 +80,14 @@ def shorten(body: bytes, limit: int = 200) -> str:
 
 
 def pick(document: Any, dotted: str) -> Any:
-    """What stands at `dotted` (names, separated by dots) in a JSON document; `None` where it has nothing there."""
+    """The value at the path `dotted` (names, and places in lists from 0, separated by dots) in a JSON document;
+    `None` if there is none.
+    """
     for name in dotted.split("."):
-        if not isinstance(document, dict):
+        if isinstance(document, list) and name.isdecimal():
+            document = document[int(name)] if int(name) < len(document) else None
+        elif isinstance(document, dict):
+            document = document.get(name)
+        else:
             return None
-        document = document.get(name)
     return document

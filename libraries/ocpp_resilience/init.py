@@ -1,4 +1,4 @@
-"""`ocpp-resilience init FOLDER`: a folder with the suites, what they need, a profile to fill in and a CI recipe."""
+"""`ocpp-resilience init FOLDER`: a folder with the suites, their resources, a profile to fill in and a CI recipe."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ T = TypeVar("T")
 def append(path: Path, items: Iterable[object]) -> None:
     """Append one line for each item, all of them or none.
 
-    A line that an earlier writer left unfinished is ended first, so that it spoils only itself. When the disk is full,
-    the file is cut back to what it was.
+    An unfinished line of an earlier writer is ended first, so that it spoils only itself. When the disk is full, the
+    file is cut back to its old size.
 
     Raises:
         ResilienceError: the file cannot be written; the message names it and the reason.
@@ -88,7 +88,7 @@ def read(path: Path, kind: type[T], problems: list[str], *, check: Callable[[T],
         path: a file; one that is not there has no items.
         kind: the type of an item.
         problems: gets one sentence for all the lines that cannot be used.
-        check: says why an item cannot be used, `None` for one that can.
+        check: returns the reason why an item cannot be used, `None` for a usable one.
     """
     try:
         lines = path.read_bytes().split(b"\n")

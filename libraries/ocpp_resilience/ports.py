@@ -1,4 +1,4 @@
-"""Ports of this machine: finding a free one, and seeing that nobody listens on one any more."""
+"""Ports of this machine: find a free one, and check that a port is closed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ocpp_resilience.waiting import wait_until
 
 HOST = "127.0.0.1"
 PORTS = range(20000, 32000)
-"""Below the ports that Linux and macOS give to outgoing connections: while a service is down, nobody gets its port by
-chance, and a client that keeps connecting to it is not connected to itself (TCP allows that)."""
+"""Below the ephemeral ports of Linux and macOS: while a service is down, no outgoing connection takes its port by
+chance, and a client that reconnects to it does not connect to itself (TCP allows that)."""
 CONNECT_LIMIT = 0.25
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now.
+    """A free port of 127.0.0.1.
 
     Raises:
         ServiceError: none was found.
@@ -35,10 +35,10 @@ def free_port() -> int:
 
 
 def wait_until_refused(name: str, port: int, *, host: str = HOST, timeout: timedelta | float = 2.0) -> str:
-    """See that nothing listens on `port` any more; returns what was seen.
+    """Check that nothing listens on `port` any more; returns the observation as a sentence.
 
     Args:
-        name: who listened there, for the message.
+        name: the service, for the message.
         port: the port.
         host: its address.
         timeout: the longest wait.

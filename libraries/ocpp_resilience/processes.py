@@ -1,7 +1,7 @@
-"""Owning a child process: start, stop, kill, pause, its output and what it uses.
+"""A child process: start, stop, kill, pause, its output and its resource use.
 
-A `ChildProcess` touches only what it started itself: the process, which leads a session of its own, and the processes
-that this one started in turn. The guardian ends both when this interpreter is killed.
+A `ChildProcess` touches only its own processes: the one that it started, which leads a session of its own, and the
+children of that one. The guardian ends both when this interpreter is killed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pathlib import Path
 
 import psutil
 
-from ocpp_resilience.errors import ServiceError, WaitTimeout
+from ocpp_resilience.errors import NotPossibleHere, ServiceError, WaitTimeout
 from ocpp_resilience.guardian import GUARDIAN, make_folder, note
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 TAIL_BYTES = 64 * 1024
 KILL_LIMIT = 10.0
-"""How long the kernel may take to end a process after SIGKILL, or to stop it after SIGSTOP, in seconds."""
+"""Maximum time in seconds for the kernel to end a process after SIGKILL, or to stop it after SIGSTOP."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended.
+    """The end of a process: its exit code or signal.
 
     Attributes:
         status: its exit status, negative for the signal that ended it (-9 for SIGKILL).
@@ -44,7 +44,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a process and the processes under it hold in memory.
+    """Memory of a process and of the processes under it.
 
     Attributes:
         resident_bytes: the sum of their resident set sizes, in bytes.
@@ -64,7 +64,7 @@ class ChildProcess:
     """A program that runs as a child, with its output in files; it can be started again after it ended.
 
     Args:
-        name: what the process is called in messages, for example `Server 'server'`.
+        name: its name in messages, for example `Server 'server'`.
         directory: where the output is kept; a temporary directory, removed by `close`, if not given.
 
     Attributes:
@@ -95,7 +95,7 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         working_directory: Path | None = None,
     ) -> None:
-        """Start the program; its output is appended to what earlier starts left.
+        """Start the program; its output is appended to that of earlier starts.
 
         Args:
             command: program and arguments.
@@ -183,7 +183,7 @@ class ChildProcess:
     def stop(self, timeout: timedelta | float, *, by: signal.Signals = signal.SIGTERM) -> Exit:
         """Ask it to end, and kill it when it does not.
 
-        A paused process is resumed, since it could not react otherwise. What it leaves behind of processes is killed.
+        A paused process is resumed, since it could not react otherwise. Its remaining children are killed.
 
         Args:
             timeout: the longest wait.
@@ -282,6 +282,18 @@ class ChildProcess:
         self._running("measure")
         return sum(_descriptors(process) for process in self._tree())
 
+    def limit_descriptors(self, count: int) -> None:
+        """Let the process open no more file descriptors than this.
+
+        Raises:
+            ServiceError: it does not run.
+            NotPossibleHere: the system cannot limit another process.
+        """
+        process = psutil.Process(self._running("limit").pid)
+        if not hasattr(process, "rlimit"):
+            raise NotPossibleHere("This system cannot limit the file descriptors of another process; Linux can.")
+        process.rlimit(psutil.RLIMIT_NOFILE, (count, count))
+
     def cpu_seconds(self) -> float:
         """The processor time used since the start, user and system, of the process and of those under it, in seconds.
 
@@ -336,7 +348,7 @@ class ChildProcess:
             raise ServiceError(f"{self.name} exited with status {self.exit_status}.") from None
 
     def _signal_group(self, number: signal.Signals) -> None:
-        """Signal the process and its group. Until `poll` has reaped the leader, nobody else can get its id."""
+        """Signal the process and its group. Its id cannot be reused until `poll` has reaped the leader."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -354,7 +366,7 @@ class ChildProcess:
         return status
 
     def _kill_rest(self) -> None:
-        """Kill what the ended process left: in its group, and known children that went into a group of their own."""
+        """Kill the remaining processes of an ended process: its group, and known children in groups of their own."""
         if self._cleared:
             return
         self._cleared = True

@@ -1,6 +1,6 @@
 """Running suites to a decision: `ocpp-resilience run`, a quick check, and `ocpp-resilience run --release`.
 
-The exit status says what the page says: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. With
+The exit status is the verdict of the page: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. With
 `--fail-unless not-missed` a run that is undecided ends with 0, too. Robot Framework's own exit status counts failed
 tests, which is something else: a test may fail and decide nothing.
 """
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,8 @@ from robot.errors import DataError
 
 from ocpp_resilience.errors import ResilienceError
 from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.profile import PROTOCOL, Target
 from ocpp_resilience.report import HTML_NAME, JSON_NAME, Report, Settings, build, history, pipeline, write
 from ocpp_resilience.report.build import past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
@@ -31,16 +33,20 @@ from ocpp_resilience.robot.variables import as_duration
 from ocpp_resilience.shipped import shipped
 
 NOT_RUN = EXIT_STATUS[Decision.NOT_RUN]
+CONNECTIONS = 20_000
+"""Connections in turn that R18.10 requires."""
+WORST = [EXIT_STATUS[each] for each in (Decision.READY, Decision.UNDECIDED, Decision.NOT_READY, Decision.NOT_RUN)]
+"""The exit statuses; of several runs, the one that stands last here counts."""
 SOAK = "605s"
 """Ten minutes under load, and the little that it takes until all charge points are connected."""
 LIMIT = 20 * 60.0
-"""Seconds that a release may take; after that it is stopped, and what was not decided is undecided."""
+"""Time limit of a release in seconds; after it the run is stopped, and the remaining requirements are undecided."""
 END_LIMIT = 90.0
 """Seconds for Robot Framework to end in order once it was told to."""
 AGAIN = 4 * 60.0
 """Seconds that have to be left for tests that are run once more."""
 LONG = 120.0
-"""Seconds of a test that is not run once more: what it lacks is time."""
+"""Tests of at least this many seconds are not repeated: repetition would not give them the time that they lack."""
 MAY_PASS = {Kind.INCONCLUSIVE, Kind.SKIPPED}
 ROBOT_FAILED = 251
 """From here on Robot Framework's exit status says that it could not run at all: wrong options, no suites, stopped."""
@@ -79,6 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--summary", type=Path, metavar="FILE", help="add a summary in Markdown to this file")
     parser.add_argument("--release", action="store_true", help="with the full soak and all repetitions; it decides")
     parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
+    parser.add_argument(
+        "--protocol",
+        metavar="VERSION",
+        help="the OCPP version, such as ocpp2.0.1; if not given, that of the profile, and for a release, one run for "
+        "each version that the profile has",
+    )
     parser.add_argument("--redis", choices=("embedded", "container", "external"), help="embedded if not given")
     parser.add_argument("--redis-url", metavar="URL", help="of an external Redis; implies --redis external")
     parser.add_argument("--outputdir", type=Path, help="results, or results/release")
@@ -89,32 +101,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours, own = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     options = parser.parse_args(ours)
     try:
-        return Run(options, own).to_its_decision()
+        return max((run.to_its_decision() for run in _runs(options, own)), key=WORST.index)
     except (ResilienceError, DataError, OSError) as error:
         sys.stderr.write(f"Not run: {error}\n")
         return NOT_RUN
 
 
+def _runs(options: argparse.Namespace, own: Sequence[str]) -> Iterator[Run]:
+    """One run, or for a release one of each OCPP version that the profile has."""
+    profile = Target.load(options.target or "reference")
+    if options.protocol is not None:
+        yield Run(options, own, profile.speaking(options.protocol).gateway.subprotocol)
+    elif not options.release or len(profile.protocols) == 1:
+        yield Run(options, own)
+    else:
+        default = profile.gateway.subprotocol
+        for protocol in sorted(profile.protocols, key=lambda each: each != default):
+            sys.stdout.write(f"\n{ocpp_version(protocol)}\n")
+            yield Run(options, own, protocol, apart=protocol != default)
+
+
 class Run:
-    """A run of robot, perhaps with repetitions, and what it decides.
+    """A run of robot, perhaps with repetitions, and its verdict.
 
     Args:
         options: of the command line.
         own: further options for robot.
+        protocol: the OCPP version, by its subprotocol; that of the profile if not given.
+        apart: whether results and history have a folder of the version's name of their own.
     """
 
-    def __init__(self, options: argparse.Namespace, own: Sequence[str]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, own: Sequence[str], protocol: str | None = None, *, apart: bool = False
+    ) -> None:
         self._suites = [_suites_in(each) for each in options.suites or [shipped("suites")]]
         self._release = options.release
         self._out = (options.outputdir or Path("results") / ("release" if options.release else "")).resolve()
         self._history = (options.history or Path("results") / "history.jsonl").resolve()
+        if apart and protocol is not None:
+            # Runs of different versions are not compared with each other.
+            self._out /= protocol
+            self._history = self._history.parent / protocol / self._history.name
         self._deadline = time.monotonic() + as_duration("limit", options.limit)
         self._environment = dict(os.environ)
         variables = {"HISTORY": self._history}
         if self._release:
-            variables |= {"SOAK": options.soak or SOAK}
+            variables |= {"RELEASE": "yes", "SOAK": options.soak or SOAK, "COMINGS AND GOINGS": CONNECTIONS}
         if options.target:
             variables["TARGET"] = options.target
+        if protocol is not None:
+            variables[PROTOCOL] = protocol
         if options.redis_url:
             self._environment["REDIS_URL"] = options.redis_url
         if options.redis or options.redis_url:
@@ -129,7 +165,7 @@ class Run:
         self._missing = [each for each in self._suites if not each.exists()]
 
     def to_its_decision(self) -> int:
-        """Run everything, say what it decides, and return the exit status."""
+        """Run everything, print the verdict, and return the exit status."""
         if self._missing:
             raise ResilienceError(f"There is no {self._missing[0]}.")
         began = time.time_ns()
@@ -155,7 +191,7 @@ class Run:
             sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / HTML_NAME}\n")
 
     def _with_further_runs(self, first: Report) -> Report:
-        """Run again what the machine kept from deciding, and what a requirement asks to be run several times.
+        """Repeat tests that a busy machine left undecided, and tests of requirements that ask for repetitions.
 
         The page is one of all of these runs. A test that decided nothing is replaced by the next one that does; of
         those that are to be run several times, the worst counts.
@@ -193,7 +229,9 @@ class Run:
         ]
         _rebot(*log, *map(str, outputs))
         suite = ExecutionResult(self._out / "release.xml", include_keywords=False).suite
-        settings = Settings(output=self._out, history=self._history, log="release-log.html", evidence=folders)
+        settings = Settings(
+            output=self._out, history=self._history, log="release-log.html", evidence=folders, release=True
+        )
         report = build(suite, settings)
         history.append(self._history, past(report))
         write(report, self._out)

@@ -26,7 +26,7 @@ class _NoKeyTwice:
                 )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"field '{key.value}' stands twice", problem_mark=key.start_mark
+                    problem=f"field '{key.value}' occurs twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         found: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
@@ -42,7 +42,7 @@ class _ExplainingLoader(_NoKeyTwice, yaml.SafeLoader):
 
 
 def parse(text: str) -> tuple[yaml.Node | None, Any]:
-    """What a YAML text says.
+    """Parse a YAML text.
 
     Args:
         text: the text.
@@ -51,7 +51,7 @@ def parse(text: str) -> tuple[yaml.Node | None, Any]:
         Its root node, which knows the line of everything (`None` if there is nothing), and its data.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or a key stands twice or is no text.
+        yaml.YAMLError: it is no YAML, or a key occurs twice or is no text.
     """
     try:
         return _parse(_FastLoader(text))

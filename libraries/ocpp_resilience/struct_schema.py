@@ -18,7 +18,7 @@ import msgspec
 def described_components(root: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return a reference to the schema of `root`, and the schemas of all structures and enums in it by name.
 
-    Each schema has as `description` what the docstring says before `Attributes:`; each property has its entry there.
+    Each schema has the docstring before `Attributes:` as its `description`; each property has its entry there.
     """
     (reference,), parts = msgspec.json.schema_components([root], ref_template="#/$defs/{name}")
     kinds = _kinds_in(root)

@@ -17,7 +17,7 @@ def examples(found: Sequence[object], most: int = 3, room: int = 200) -> str:
     """The first few of `found` for one line of a message, and how many more there are; `none` if there are none.
 
     Args:
-        found: what there is.
+        found: the existing ones.
         most: how many to show.
         room: characters that they may take together; the first is cut to that, the others are left out then.
     """

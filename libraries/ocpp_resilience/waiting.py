@@ -45,11 +45,11 @@ def wait_until(
     Args:
         probe: looks once and returns the result, or `None` for "not yet". It must not block for long.
         timeout: the longest wait, in seconds or as a `timedelta`.
-        failure: says what was expected and what was seen last; called only when the time is up.
+        failure: makes the message with the expectation and the last observation; called only after the timeout.
         longest_pause: the longest pause between two looks, in seconds.
 
     Returns:
-        What the probe returned.
+        The probe's result.
 
     Raises:
         WaitTimeout: the probe returned `None` until the end.

@@ -31,9 +31,8 @@ def create(parts: Parts, *, api_token: str, origins: Origins) -> ASGIApp:
     """The HTTP application of one instance.
 
     Args:
-        parts: what the endpoints work with.
-        api_token: what `Authorization: Bearer` has to carry for `/inspect`, commands and writes; none needed when
-            empty.
+        parts: dependencies of the endpoints.
+        api_token: the bearer token that `/inspect`, commands and writes require; none if empty.
         origins: which web pages and host names are refused.
     """
     operations = [*service.operations(parts), *state.operations(parts), *control.operations(parts)]

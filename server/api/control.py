@@ -1,4 +1,4 @@
-"""Commands to charge points; each answers with what the charge point said."""
+"""Commands to charge points; the HTTP response carries the charge point's answer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def operations(parts: Parts) -> list[Operation]:
             payload = dict(given.body)
             wait = payload.pop("timeout", None)
             charge_point_id = given.path.get("id") or payload.pop("chargePointId")
-            # The path stands for one action, whatever the version calls it.
+            # The path stands for one action, in any version.
             return await send(given, charge_point_id, next(iter(actions.values())), payload, wait)
 
         return handle

@@ -1,7 +1,7 @@
 """HTTP connections with bounds: on how long a request may take to come and an answer to be taken, and on how many wait.
 
-uvicorn bounds how long a connection may be idle between two requests, and nothing else: who sends a byte of a header or
-a body now and then, sends a body that nobody reads, or never reads the answer, would hold a connection for ever.
+uvicorn bounds only the idle time between two requests: a client that sends a byte of a header or a body now and then,
+sends a body that no handler reads, or never reads the response, would hold a connection for ever.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from server import descriptors
 logger = structlog.get_logger()
 
 MOST_UNFINISHED = 2000
-"""Connections whose next request has not come in full, at most; the one that began first makes room for another."""
+"""Maximum number of connections with an incomplete request; beyond it, the oldest of them is closed."""
 STOP_SECONDS = 0.5
-"""What taking an answer may last once the server stops."""
+"""Time limit in seconds for requests in progress when the server stops."""
 LOG_EVERY = 10.0
 """Seconds between two records about requests that were cut."""
 
@@ -31,7 +31,7 @@ _UNFINISHED = {h11.IDLE, h11.SEND_BODY}
 
 
 class Guard:
-    """What the connections of one server share.
+    """State shared by the connections of one server.
 
     Args:
         timeout: seconds that a request may take to come, from the connection's start or the answer before, and that an
@@ -77,7 +77,7 @@ class Guard:
         self._next_log = float("inf")
 
     def report(self) -> None:
-        """Say what was not said yet, with the reason of the last one."""
+        """Log the refusals that were held back, with the reason of the latest."""
         if self._cut:
             logger.warning("http_requests_cut", count=self._cut, reason=self._why)
             self._cut = 0
@@ -87,7 +87,7 @@ class GuardedConnection(H11Protocol):
     """One HTTP connection.
 
     Args:
-        guard: what it shares with the others.
+        guard: the state shared by the connections.
         arguments: uvicorn's own.
     """
 
@@ -152,7 +152,7 @@ class GuardedConnection(H11Protocol):
             self._answer(status, why)
             self._guard.note(why)
         if running:
-            # Whoever reads the body finds that the client has gone.
+            # Reading the body raises the disconnect of the client.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
@@ -160,7 +160,7 @@ class GuardedConnection(H11Protocol):
         self._flush_within(STOP_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is answered in the form of all answers."""
+        """Answer bytes that are not HTTP in the format of all error responses."""
         self._answer(400, msg)
         self.transport.close()
         self._ending = True
@@ -188,7 +188,7 @@ class GuardedConnection(H11Protocol):
             self._coming = None
 
     def _flush_within(self, seconds: float) -> None:
-        """Drop the connection unless what was written is on its way by then; the shorter one of two times counts."""
+        """Close the connection after `seconds` unless a response is on its way by then; an earlier deadline stays."""
         if not self.transport.get_write_buffer_size():
             return
         when = self.loop.time() + seconds
@@ -207,7 +207,7 @@ class GuardedConnection(H11Protocol):
             self.transport.abort()
 
     def _answer(self, status: int, why: str) -> None:
-        """Answer, unless what comes is the rest of a request whose answer is written, or on its way."""
+        """Answer, unless the bytes belong to a request whose response is written or on its way."""
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"

@@ -1,4 +1,4 @@
-"""What all endpoints share: operations, requests that are read and checked, and answers in the contract's form."""
+"""Shared parts of all endpoints: operations, request parsing and validation, responses in the contract's format."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Parts(NamedTuple):
-    """What the endpoints work with.
+    """Dependencies of the endpoints.
 
     Attributes:
-        link: for the state of the connection, and for what has no other place.
+        link: for the state of the connection, and for errors that have no other place.
         keys: key names.
         processor: for queue depth and totals; `None` where this instance has none.
         metrics: for `/metrics`.
@@ -89,7 +89,7 @@ class Json(Response):
 
 
 class Listed(NamedTuple):
-    """A list, and what is wrong with the records that should stand in it and cannot be read."""
+    """A list of records, and the errors of stored records that cannot be read."""
 
     data: Any
     problems: list[CorruptState]
@@ -99,8 +99,8 @@ class Refused(HTTPException):
     """An HTTP error that says more than a sentence.
 
     Attributes:
-        data: what stands under `data`.
-        problems: what stands under `errors`, where there are any.
+        data: the value of `data`.
+        problems: the value of `errors`, if there are any.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Refused(HTTPException):
 
 
 class Given(NamedTuple):
-    """What a request gives, checked.
+    """The validated parts of a request.
 
     Attributes:
         request: the request.
@@ -129,18 +129,18 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path: what it takes and who handles it; the OpenAPI description is made of this, too.
+    """One method of one path: its parameters and its handler. The OpenAPI description is generated from it.
 
     Attributes:
         method: GET, PUT or POST.
         path: with the parameters of `PATH_SCHEMAS` in braces.
-        summary: what it does, in one line.
-        handle: gets what was given; returns the `data` of the answer, or a whole response.
+        summary: one line for the description.
+        handle: takes the validated request; returns the `data` of the response, or a whole response.
         query: name to schema.
         body: schema that the body is checked with; no body is read without one.
-        described: schema that describes the body, where that says more.
+        described: a more precise schema of the body, for the description.
         token: whether the API token is needed when one is set.
-        statuses: what it may answer besides 200, and 400, 401 and 404 where they follow from the above.
+        statuses: possible statuses besides 200, and 400, 401 and 404 where they follow from the above.
         plain: answers with a form of its own, and takes any query.
     """
 
@@ -228,7 +228,7 @@ def _check_token(request: Request, api_token: str) -> None:
 def _path(request: Request) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, raw in request.path_params.items():
-        # What a path cannot name is not there.
+        # A resource with an invalid name does not exist.
         try:
             text = unquote(raw, errors="strict")
         except UnicodeDecodeError:
@@ -319,7 +319,7 @@ async def while_listened_to(request: Request, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise HTTPException(499, "the client has gone")
+            raise HTTPException(499, "the client has disconnected")
         return working.result()
     finally:
         for task in (working, listening):
@@ -334,7 +334,7 @@ async def _gone(request: Request) -> None:
 
 
 async def failure(_request: Request, error: Exception) -> Response:
-    """The answer to what was refused."""
+    """The response to a refused request."""
     if not isinstance(error, HTTPException):
         raise error
     data, problems = (error.data, error.problems) if isinstance(error, Refused) else (None, ())

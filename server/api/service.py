@@ -1,4 +1,4 @@
-"""Health, metrics and inspection. Nothing in here asks Redis: it must answer at once whatever state Redis is in."""
+"""Health, metrics and inspection. No handler here asks Redis: they answer at once in every state of Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def operations(parts: Parts) -> list[Operation]:
                 "service": SERVICE,
                 "timestamp": now(),
                 "redis": {"connected": link.healthy, "since": link.since, "reconnects": link.reconnects}
-                # What it is that the operator has to mend.
+                # The misconfiguration that the operator has to correct.
                 | ({} if link.healthy or link.last_error is None else {"error": link.last_error}),
                 "queue": {"depth": processor.depth if processor else None},
             }
@@ -81,7 +81,7 @@ def operations(parts: Parts) -> list[Operation]:
 
 
 def _shards(processor: Processor | ShardedProcessor) -> dict[str, Any]:
-    """What a processor of shards shows besides; nothing where there are none."""
+    """Additional fields of a processor with shards; empty without shards."""
     if isinstance(processor, Processor):
         return {}
     owned, router = processor.owned, processor.router.owner

@@ -1,4 +1,4 @@
-"""What is stored: connected charge points, charge points, connectors, transactions, configuration."""
+"""Stored state: connected charge points, charge points, connectors, transactions, configuration."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def operations(parts: Parts) -> list[Operation]:
         need_redis(link)
         status, charge_point_id = given.query.get("status"), given.query.get("chargePointId")
         if charge_point_id is not None and not usable_charge_point_id(charge_point_id):
-            return []  # nobody can be called that
+            return []  # not a valid charge point id
         problems: list[CorruptState] = []
         active = None if status is None else status == "active"
         return Listed(await store.list_transactions(charge_point_id, active=active, problems=problems), problems)
@@ -170,5 +170,5 @@ def operations(parts: Parts) -> list[Operation]:
 
 
 def _shown(record: ChargePoint) -> ChargePoint:
-    """The record without the memory of its last CALL, which is nobody else's business."""
+    """The record without the memory of its last CALL, which is internal."""
     return msgspec.structs.replace(record, last_call=msgspec.UNSET)

@@ -1,9 +1,9 @@
 """Commands to charge points and their answers, through Redis, from whichever instance to whichever gateway.
 
-A command is registered with the correlation manager, then one script notes in Redis who waits, puts the CALL into the
-charge point's list and wakes its gateway. All commands of an instance go through one task and one connection, many in
-one round trip. Answers come in two ways: from this instance's own processor, or from another one's through this
-instance's list of answers. docs/decisions/0006-answers-are-correlated-by-message-id.md says why.
+A command is registered with the correlation manager, then one script records the waiting instance in Redis, puts the
+CALL into the charge point's list and wakes its gateway. All commands of an instance go through one task and one
+connection, many in one round trip. Answers come in two ways: from this instance's own processor, or from another one's
+through this instance's list of answers. docs/decisions/0006-answers-are-correlated-by-message-id.md has the reasons.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "commands"
-"""What the commands report to the link as."""
+"""Name of this component in error reports to the link."""
 CHUNK = 256
 """Commands in one round trip."""
 CHUNK_BYTES = 1024 * 1024
@@ -48,7 +48,7 @@ SWEEP_SECONDS = 1.0
 LIST_LIFETIME = 3600
 """Seconds that messages wait for their charge point (wire contract)."""
 LAST_SECONDS = 1.0
-"""What taking back the notes in Redis may take at the end."""
+"""Time limit in seconds for deleting this instance's correlations from Redis at shutdown."""
 MOST_NOTES = 10_000
 """Notes that are to be taken back while Redis is away; those above expire by themselves."""
 
@@ -114,7 +114,7 @@ _SURPLUS = {
     Verdict.DUPLICATE: "duplicate_answer",
     Verdict.UNKNOWN: "unknown_answer",
 }
-"""What is logged of an answer that nobody waits for."""
+"""Log fields of an answer without a waiting command."""
 
 
 def server_of(instance: str) -> str:
@@ -155,9 +155,9 @@ class _Sending:
 
     Attributes:
         call: the command.
-        correlation: who waits for the answer.
+        correlation: the waiting caller.
         sent: whether it was, or may have been, handed to Redis.
-        session: the connection that it was sent to, as the script tells connections apart.
+        session: the connection that it was sent to, as the script identifies connections.
         problem: why it was not sent.
     """
 
@@ -172,15 +172,15 @@ class _Sending:
 
 
 class Commands:
-    """Sends commands and hands their answers to who waits.
+    """Sends commands and hands each answer to its waiting caller.
 
     Args:
         link: for the connection, and to report how Redis is.
         keys: key names.
-        correlation: who waits for what.
+        correlation: the correlation manager.
         instance: the name of this process in this life, `server_id` and a random part.
         server_id: the name that commands carry.
-        timeout: seconds that a command waits for its answer where it does not say how long.
+        timeout: default timeout of a command in seconds.
         longest_answer: bytes above which an answer from another instance is set aside.
         metrics: totals for `/metrics`.
     """
@@ -231,13 +231,13 @@ class Commands:
         """Send a command and wait for its answer.
 
         Args:
-            charge_point_id: whom.
+            charge_point_id: the recipient.
             action: a command of the version.
             payload: the action's fields (OCPP 1.6 section 6).
             timeout: seconds to wait for the answer; the setting `CORRELATION_TIMEOUT` when left out.
 
         Returns:
-            The payload of the charge point's CALLRESULT (OCPP 1.6 section 6), whatever status it says.
+            The payload of the charge point's CALLRESULT (OCPP 1.6 section 6), of any status.
 
         Raises:
             CommandNotInVersion: the charge point's version of OCPP lacks the command.
@@ -259,7 +259,7 @@ class Commands:
         version = await self._version_of(charge_point_id)
         if version is not None and version not in known:
             raise CommandNotInVersion(f"{version.name}, which {charge_point_id} speaks, has no command {action}")
-        # Of a charge point that is not known, nobody can say which version is right.
+        # The version of an unknown charge point is unknown as well.
         complaints = [
             schemas.complaint(schemas.validator(each, action, flat=False), payload)
             for each in (known if version is None else [version])
@@ -316,7 +316,7 @@ class Commands:
             session: Any = await client.hmget(keys.session(call.charge_point_id), ["connection", "ws_server_id"])
             connection, gateway = ((each or b"").decode(errors="replace") for each in session)
             if not connection or not (sending.session or b"").startswith(f"{connection} ".encode()):
-                return  # on a later connection nobody expects it
+                return  # not expected on a later connection
             invalid = InvalidMessage(
                 code,
                 reason,
@@ -351,7 +351,7 @@ class Commands:
         return self.correlation.knows(message_id)
 
     def answered(self, message: CallResult | CallError) -> Verdict:
-        """Hand a charge point's answer to who waits for it; one that nobody waits for is counted and logged once."""
+        """Hand a charge point's answer to its caller; an answer without one is counted and logged once."""
         if isinstance(message, CallResult):
             verdict = self.correlation.resolve(message.message_id, message.charge_point_id, message.payload)
         else:
@@ -372,7 +372,8 @@ class Commands:
         self._wanted.set()
 
     def session_changed(self, charge_point_id: str) -> None:
-        """A charge point has connected or disconnected: see soon whose commands went with its old connection."""
+        """A charge point has connected or disconnected: soon check for commands that were lost with its old
+        connection."""
         if charge_point_id in self._open:
             self._changed[charge_point_id] = None
             self._wanted.set()
@@ -380,7 +381,7 @@ class Commands:
     # --- the task -----------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Tell everybody who waits, and end `run` once nothing is left in Redis, or after a second."""
+        """Fail all waiting callers, and end `run` once Redis has no correlation left, or after a second."""
         self._stopping = True
         self._deadline = time.monotonic() + LAST_SECONDS
         self.correlation.close()
@@ -411,7 +412,7 @@ class Commands:
                 self._link.failed(error, NAME)
 
     async def _rest(self) -> None:
-        """Wait until something is to be done; what is waited for is looked for now and then in any case."""
+        """Wait for work; overdue commands are looked for at intervals in any case."""
         longest = None
         if self._stopping:
             longest = max(0.0, self._deadline - time.monotonic())
@@ -470,7 +471,7 @@ class Commands:
         for raw in entries_of(answers):
             self._forwarded(raw)
         if answers:
-            # Takes out what was read, and gets the rest.
+            # Removes the entries that were read, and reads the rest.
             self._look = True
 
     def _take(self) -> tuple[list[_Sending], list[tuple[Any, ...]]]:

@@ -1,4 +1,4 @@
-"""What wakes an instance up: one subscription for everything that waits for it."""
+"""Wakes an instance up: one subscription for all its components."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "mailbox"
-"""What the mailbox reports to the link as."""
+"""Name of this component in error reports to the link."""
 QUIET_SECONDS = 2.0
 """Silence after which the connection is asked for a sign of life, which may take as long as any reply of Redis'."""
 
@@ -23,7 +23,7 @@ _read = msgspec.json.Decoder(list[str]).decode
 
 
 class _Event(msgspec.Struct):
-    """What is needed of a connect or disconnect event."""
+    """The fields of a connect or disconnect event that are used."""
 
     charge_point_id: str
 
@@ -34,18 +34,18 @@ _read_event = msgspec.json.Decoder(_Event).decode
 class Mailbox:
     """Listens on the channel of one server.
 
-    A wake-up is a hint and never more: Redis' pub/sub loses what is published while nobody listens. Whoever is woken
-    looks for itself, and also looks now and then without having been woken.
+    A wake-up is only a hint: Redis' pub/sub drops messages without a subscriber. A woken component looks for itself,
+    and also looks now and then without a wake-up.
 
     Args:
         link: for the connection, and to report how Redis is.
         keys: key names.
         server_id: whose channel it is.
         on_wake: gets the ids of charge points whose list of responses has something, never an empty list.
-        on_answers: called when something may stand in the instance's list of answers; also after each subscription,
-            since what was published before it is lost.
+        on_answers: called when the instance's list of answers may have entries; also after each subscription, since
+            earlier messages are lost.
         on_subscribed: called after each subscription: Redis is there, perhaps again.
-        on_session: gets the id of a charge point that has connected or disconnected, on whatever server.
+        on_session: gets the id of a charge point that has connected or disconnected, on any server.
     """
 
     def __init__(

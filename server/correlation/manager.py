@@ -1,4 +1,4 @@
-"""Correlation of commands and their answers: who waits for which message id, and until when.
+"""Correlation of commands and answers: the waiting callers by message id, with their deadlines.
 
 A `CorrelationManager` knows nothing of Redis, HTTP or OCPP payloads and may be used directly:
 
@@ -52,7 +52,7 @@ class CorrelationTimeout(CorrelationError):
 
 
 class CorrelationCancelled(CorrelationError):
-    """Nobody wants the answer any more."""
+    """The caller has cancelled its request."""
 
 
 class CorrelationClosed(CorrelationError):
@@ -86,10 +86,10 @@ class CallErrorReceived(CorrelationError):
 
 
 class Verdict(StrEnum):
-    """What became of an answer.
+    """The outcome of delivering an answer.
 
     Members:
-        DELIVERED: somebody waited for it and has it now.
+        DELIVERED: the waiting caller has it now.
         LATE: the correlation ended without an answer (expired, cancelled, disconnected) before this one came.
         DUPLICATE: the command was answered before.
         UNKNOWN: no such message id, or not one that this charge point was sent.
@@ -112,7 +112,7 @@ class Pending(NamedTuple):
 
 
 class Totals:
-    """How often what happened since the manager was made; the fields are named after the contract's totals.
+    """Event counts since the manager was made; the fields are named after the contract's totals.
 
     `registered` is the sum of `resolved`, `failed`, `expired`, `cancelled` and what is pending; a disconnected charge
     point's and a closed manager's correlations count as cancelled. `late`, `duplicate` and `unknown` count answers.
@@ -154,8 +154,8 @@ class Correlation:
         CorrelationClosed: `CorrelationManager.close`.
 
     Attributes:
-        message_id: what the answer will carry.
-        charge_point_id: who will answer.
+        message_id: the id that the answer will have.
+        charge_point_id: the charge point that will answer.
         action: the OCPP action.
         timeout: seconds from registration to expiry.
         deadline: when it expires, by the manager's clock.
@@ -174,8 +174,8 @@ class Correlation:
     ) -> None:
         self._manager: CorrelationManager | None = manager
         self._future: asyncio.Future[None] | None = None
-        # What ended it: a payload, the three parts of a CALLERROR, or the class of the error to raise. The error is
-        # made where it is raised: one that was kept would keep its traceback, and that the frames of who waited.
+        # Its outcome: a payload, the three parts of a CALLERROR, or the class of the error to raise. The error is made
+        # where it is raised: a stored one would keep its traceback, and that the frames of the waiting caller.
         self._outcome: dict[str, Any] | tuple[str, str, dict[str, Any]] | type[CorrelationError] | None = None
         self.message_id = message_id
         self.charge_point_id = charge_point_id
@@ -230,12 +230,11 @@ class CorrelationManager:
 
     Args:
         clock: seconds, monotonic; for tests. Expiry is triggered by the event loop's timer in any case.
-        remembered: ended ids that are remembered at least, so that late and duplicate answers can be told from unknown
-            ones. Up to twice as many are held: a generation that is full becomes the old one, and the old one is
-            dropped.
+        remembered: minimum number of remembered ended ids, by which late and duplicate answers are told from unknown
+            ones. Up to twice as many are held: a full generation becomes the old one, and the old one is dropped.
 
     Attributes:
-        totals: what happened so far.
+        totals: event counts so far.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, remembered: int = REMEMBERED) -> None:
@@ -265,7 +264,7 @@ class CorrelationManager:
             timeout: seconds, above 0, from now.
 
         Returns:
-            What is awaited for the answer.
+            An awaitable for the answer.
 
         Raises:
             ValueError: the timeout is not a number above 0.
@@ -291,11 +290,11 @@ class CorrelationManager:
         return correlation
 
     def resolve(self, message_id: str, charge_point_id: str, payload: dict[str, Any]) -> Verdict:
-        """Hand a CALLRESULT to who waits for it.
+        """Hand a CALLRESULT to its caller.
 
         Args:
             message_id: as in the answer.
-            charge_point_id: who answered; an answer of another charge point than the one asked is unknown.
+            charge_point_id: the sender; an answer of another charge point than the one asked is unknown.
             payload: the CALLRESULT's payload.
         """
         verdict = self._end(message_id, charge_point_id, payload)
@@ -306,14 +305,14 @@ class CorrelationManager:
     def fail(
         self, message_id: str, charge_point_id: str, code: str, description: str = "", details: Any = None
     ) -> Verdict:
-        """Hand a CALLERROR to who waits for the answer; arguments as in `resolve`, and what the CALLERROR says."""
+        """Hand a CALLERROR to its caller; arguments as in `resolve`, and the fields of the CALLERROR."""
         verdict = self._end(message_id, charge_point_id, (code, description, details or {}))
         if verdict is Verdict.DELIVERED:
             self.totals.failed += 1
         return verdict
 
     def cancel(self, message_id: str) -> bool:
-        """Stop waiting; `False` if nobody waited for this id."""
+        """Cancel a pending request; returns `False` if there is none with this id."""
         correlation = self._pending.get(message_id)
         if correlation is None:
             return False
@@ -321,10 +320,10 @@ class CorrelationManager:
         return True
 
     def disconnect(self, charge_point_id: str, message_ids: Iterable[str] | None = None) -> int:
-        """Fail what waits for this charge point, with `ChargePointDisconnected`.
+        """Fail the pending requests to this charge point with `ChargePointDisconnected`.
 
         Args:
-            charge_point_id: who is gone.
+            charge_point_id: the disconnected charge point.
             message_ids: the commands that went over the connection that is gone; all of this charge point's when left
                 out.
 
@@ -358,7 +357,7 @@ class CorrelationManager:
         return message_id in self._pending or self._memory(message_id) is not None
 
     def oldest(self, most: int = 100) -> list[Pending]:
-        """What has waited longest, oldest first, at most this many."""
+        """The oldest pending requests, oldest first, at most `most`."""
         now = self._clock()
         # Registration order is the dictionary's order: nothing has to be sorted.
         return [
@@ -367,7 +366,7 @@ class CorrelationManager:
         ]
 
     def expire(self, most: int = EXPIRIES_PER_TURN) -> int:
-        """End what is due, in the order of deadlines, at most this many; the timer does it, nobody else has to.
+        """Expire overdue requests in the order of their deadlines, at most `most`. The timer calls this.
 
         Returns:
             How many ended, each with `CorrelationTimeout`.

@@ -104,5 +104,5 @@ def _fail(look_ups: _LookUps, error: RedisError) -> None:
     for found in look_ups.values():
         if not found.done():
             found.set_exception(error)
-            found.exception()  # nobody may wait for it any more
+            found.exception()  # it may have no waiting caller any more
     look_ups.clear()

@@ -35,7 +35,7 @@ class Throttled(Protocol):
     gateway_id: str
 
     def feed(self, data: bytes) -> None:
-        """Process what was read."""
+        """Process received bytes."""
 
     def pause_reading(self) -> None:
         """Take nothing more from the wire."""
@@ -48,7 +48,7 @@ class Throttled(Protocol):
 
 
 class FlowControl:
-    """What the connections of one gateway share.
+    """State shared by the connections of one gateway.
 
     Args:
         rate: messages a second of one connection; 0 for no limit.
@@ -65,18 +65,21 @@ class FlowControl:
         return self.connections > descriptors.for_charge_points()
 
     def note(self, event: str, charge_point_id: str) -> None:
-        """Log what was done to a connection; of many within a second a few are logged, and the others are counted."""
-        for kind, count in self._records.left_out().items():
-            logger.warning("connections_limited", kind=kind, left_out=count)
+        """Log an action on a connection; within a second a few are logged, and the others are counted."""
         if self._records.allows(event):
             logger.warning(event, charge_point_id=charge_point_id, messages_per_second=self.rate)
 
+    def report(self, *, at_the_end: bool = False) -> None:
+        """Log how many were left out of the log."""
+        for kind, count in self._records.left_out(at_the_end=at_the_end).items():
+            logger.warning("connections_limited", kind=kind, left_out=count)
+
 
 class Intake:
-    """Takes what one connection reads, at the pace that it is allowed.
+    """Passes on the received bytes of one connection at the allowed rate.
 
     Args:
-        control: what it shares with the others.
+        control: the state shared by the connections.
         clock: seconds, monotonic.
     """
 
@@ -109,7 +112,7 @@ class Intake:
         return self._timer is not None
 
     def receive(self, connection: Throttled, data: bytes) -> None:
-        """Take what was read."""
+        """Receive bytes."""
         if self._timer is not None:
             # The read was under way when reading was paused.
             self._backlog += data
@@ -117,7 +120,7 @@ class Intake:
             self._take(connection, data)
 
     def end(self, connection: Throttled) -> None:
-        """The other end sends nothing more: take a last slice of what waits, and drop the rest."""
+        """The peer has ended its side: process one last slice of the backlog and drop the rest."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -62,7 +62,7 @@ LEAST_WAIT = 0.3
 
 
 class _Response(msgspec.Struct):
-    """The fields of an entry in a list of responses that decide what becomes of it."""
+    """The fields of an entry of a response list that decide its handling."""
 
     payload: msgspec.Raw
     expires_at: Any = None
@@ -212,13 +212,14 @@ class Gateway:
             finally:
                 await self._close(server)
                 self._handshakes.report(at_the_end=True)
+                self._flow.report(at_the_end=True)
                 self._publisher.stop()
                 self._delivery.stop()
                 self._registry.stop()
 
     async def _close(self, server: Server) -> None:
         server.close(code=CloseCode.GOING_AWAY)
-        # Nobody can be let in any more; `websockets` would wait for each of them.
+        # No connection can be accepted any more; `websockets` would wait for each handshake.
         for opening in list(self._opening):
             opening.refusal = Refusal.STOPPING
             opening.transport.abort()
@@ -300,7 +301,7 @@ class Gateway:
             self._calls.take(session, entry)
 
     def _pass_on(self, session: Session, queued: bytes) -> None:
-        """Queue a message that nobody answers."""
+        """Queue a message that needs no answer."""
         if self._publisher.full:
             self._metrics.refused("full")
             logger.warning("answer_dropped", charge_point_id=session.charge_point_id)
@@ -394,6 +395,7 @@ class Gateway:
             if not self._link.healthy:
                 self._publisher.expire()
             self._handshakes.report()
+            self._flow.report()
             clock = time.monotonic()
             self._sessions.abort_overdue(clock)
             # Each connection is looked at once a second.

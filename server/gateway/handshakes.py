@@ -1,4 +1,4 @@
-"""Who may connect to the gateway; who was not let in, and why."""
+"""Admission of charge points to the gateway; refused handshakes and their reasons."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PATH = "/ocpp/"
 
 
 class Handshakes:
-    """Looks at the requests of those who want to connect, and keeps account of the handshakes that came to nothing.
+    """Checks connection requests, and counts and logs failed handshakes.
 
     Each of these is counted. Of each reason a few within a second have a record of their own, `connection_refused`; of
-    the others `connections_refused` says how many they were: whoever tries by the thousand must not fill the log.
+    the others `connections_refused` gives the number: a client that tries by the thousand must not fill the log.
 
     Args:
         credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
@@ -47,7 +47,7 @@ class Handshakes:
         self._sparing = Sparing()
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
-        """The answer to who is not let in; `None` if the handshake may go on."""
+        """The HTTP response that refuses a connection; `None` if the handshake may proceed."""
         assert isinstance(connection, Socket)  # noqa: S101 - for the type checker
         if (why := self._refuse_page(request)) is not None:
             connection.refusal = Refusal.ORIGIN

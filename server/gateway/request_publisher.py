@@ -1,4 +1,4 @@
-"""What a gateway pushes to the request queue: everything of an instance through one task, each entry exactly once.
+"""Pushes messages to the request queue: one task for each instance, each entry exactly once.
 
 A push whose reply was lost has happened if, and only if, the number of the instance's last push in Redis says so. So a
 batch keeps its number until its fate is known: sent again under the same number it takes effect once, whichever of the
@@ -32,7 +32,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "outbox"
-"""What the outbox reports to the link as."""
+"""Name of this component in error reports to the link."""
 NUMBER_LIFETIME = 24 * 3600
 """Seconds that the number of the last push is kept: far longer than any push may be on its way."""
 MOST_WAITING = 10_000
@@ -40,7 +40,7 @@ MOST_WAITING = 10_000
 MOST_BYTES_WAITING = 64 * 1024 * 1024
 """Bytes that may wait in them."""
 LAST_PUSH_SECONDS = 1.0
-"""What pushing the rest may take at the end."""
+"""Time limit in seconds for pushing the rest at shutdown."""
 
 _PUSH = (
     SPREAD
@@ -148,7 +148,7 @@ class RequestPublisher:
         self._wanted.set()
 
     def expire(self) -> None:
-        """Give up what has waited too long for Redis to come back, and certainly was not pushed."""
+        """Give up entries that have waited too long for Redis to come back and were certainly not pushed."""
         limit = time.monotonic() - self._patience
         refused = []
         while self._waiting and self._waiting[0].since < limit:
@@ -181,7 +181,7 @@ class RequestPublisher:
                 failing = True
                 await self._link.recover(error, NAME, self._wire)
         if not self._doubted:
-            # No push is on its way any more: nobody will ask for the number.
+            # No push is in progress any more: the number is not needed.
             try:
                 await self._wire.execute("DEL", self._keys.gateway(self._instance))
             except RedisError as error:
@@ -200,8 +200,8 @@ class RequestPublisher:
         if self._shards > 1:
             shards = [shard_of(session.charge_point_id, self._shards) for _, session in requests]
         keys = self._keys
-        # Answers are for who waits for them, wherever the charge point is by now. A session that Redis was not told of
-        # yet has still to take the place of the one before.
+        # Answers belong to their callers, wherever the charge point is connected by now. A session that is not
+        # published yet must still replace the earlier one.
         sessions = [
             (keys.session(session.charge_point_id), session.connection_id, keys.connection(session.charge_point_id))
             if entry.message_id is not None and session.announced

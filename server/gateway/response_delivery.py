@@ -1,7 +1,7 @@
-"""What a gateway takes from the lists of responses: many lists in one round trip, and nothing before it was sent.
+"""Delivery of responses: many lists in one round trip; an entry leaves its list only after it was sent.
 
-What is taken stays in its list until it is on its way to the charge point; the next look then takes it out, recognised
-by its digest. A gateway that dies in between has lost nothing, and a reply that is lost costs nothing but another look.
+A message stays in its list until it is on its way to the charge point; the next read then removes it, identified by its
+digest. A gateway that dies in between has lost nothing, and a lost reply costs only another read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "delivery"
-"""What the delivery reports to the link as."""
+"""Name of this component in error reports to the link."""
 CHUNK = 128
 """Lists in one script call."""
 MOST_MESSAGES = 16
@@ -34,12 +34,12 @@ MOST_BYTES = 1024 * 1024
 LIST_LIFETIME = 3600
 """Seconds that messages wait for their charge point (wire contract)."""
 SWEEP_EVERY = 1.0
-"""Seconds between two looks at the lists of all sessions, for what no wake-up told of."""
+"""Seconds between two reads of the lists of all sessions, which find responses whose wake-up was lost."""
 SWEEP_CHUNK = 500
 SWEEP_RATE = 5000
 """Lists that are looked at in a second at most: with more of them than that a sweep comes less often."""
 TIDY_AFTER = 0.002
-"""Seconds after which what was sent leaves its list, where no next look comes sooner."""
+"""Seconds after which sent responses leave their list, unless the next read removes them sooner."""
 
 _TAKE = (
     TAIL
@@ -85,13 +85,13 @@ _take, _look = Script(_TAKE), Script(_LOOK)
 
 
 class ResponseDelivery:
-    """Takes what waits for the charge points that are connected here, and hands it to their sessions.
+    """Reads the responses to charge points that are connected here, and hands them to their sessions.
 
     Args:
         link: for the connection, and to report how Redis is.
         keys: key names.
         live: the sessions that are connected now.
-        deliver: gets a session and its messages, oldest first; says whether they are on their way.
+        deliver: gets a session and its messages, oldest first; returns whether they are on their way.
         on_missing: called for a session that Redis knows nothing of.
         on_lost: called for a session whose charge point has connected elsewhere since.
         longest: bytes above which a message is set aside.
@@ -121,7 +121,7 @@ class ResponseDelivery:
         self._longest = max(longest, MOST_BYTES)
         self.clock = 0
         self._dirty: dict[Session, None] = {}
-        # Whom the last round had no room for: first in the next one, so that a huge message holds up nobody else's.
+        # Sessions left out of the last round come first in the next one, so that a huge message does not delay others.
         self._passed_over: dict[Session, None] = {}
         self._sent: dict[Session, None] = {}
         self._wanted = asyncio.Event()
@@ -133,7 +133,7 @@ class ResponseDelivery:
         self._wanted.set()
 
     def stop(self) -> None:
-        """End `run` after the look at hand, once what was sent is taken out."""
+        """End `run` after the current read, once sent responses are removed."""
         self._stopping = True
         self._wanted.set()
 

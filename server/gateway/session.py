@@ -57,10 +57,11 @@ class Session:
         charge_point_id: the charge point.
         version: the version of OCPP that was agreed on.
         connection: the WebSocket.
-        connection_id: tells it from the charge point's other connections, here and elsewhere.
+        connection_id: identifies the connection among all others of the charge point, here and elsewhere.
         origin: the end of its envelopes (`server.ocpp.envelope.origin`).
         remote_addr: the other end.
         connected_at: RFC 3339.
+        since: when it connected, on the monotonic clock.
         announced: whether Redis knows of it.
         tried: whether telling Redis was tried at least once.
         closed: whether the connection is over, or about to be.
@@ -93,6 +94,7 @@ class Session:
         "pinged",
         "remote_addr",
         "sent",
+        "since",
         "tried",
         "version",
     )
@@ -107,6 +109,7 @@ class Session:
         self.origin = envelope.origin(server_id, self.connection_id, version.protocol)
         self.remote_addr = remote_addr
         self.connected_at = now()
+        self.since = time.monotonic()
         self.announced = False
         self.tried = False
         self.closed = False

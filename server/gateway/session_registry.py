@@ -13,6 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from server.gateway.session import Session
+from server.redis.clock import RedisClock
 from server.redis.link import RedisLink, now
 from server.redis.script import Script
 from server.store.keys import Keys
@@ -20,7 +21,7 @@ from server.store.keys import Keys
 logger = structlog.get_logger()
 
 NAME = "sessions"
-"""What the registry reports to the link as."""
+"""Name of this component in error reports to the link."""
 LIFETIME = 30.0
 """Seconds that a session stands in Redis after the last sign of life of its gateway."""
 REMEMBERED = 3600
@@ -28,40 +29,45 @@ REMEMBERED = 3600
 RENEW_EVERY = 8.0
 """Seconds between two renewals, and between two looks for charge points that are in the set and have no session."""
 CHUNK = 250
-"""Sessions in one script call: small enough that nobody else waits for Redis noticeably."""
+"""Sessions in one script call: few enough not to delay other clients of Redis noticeably."""
 LAST_WORDS_SECONDS = 1.0
-"""What taking the sessions away may take at the end."""
+"""Time limit in seconds for removing the sessions at shutdown."""
 
 _encode = msgspec.json.Encoder().encode
 
 _ANNOUNCE = """
 -- Connects and disconnects in their order. KEYS: set of the active, channel of connects, channel of disconnects.
 -- ARGV: lifetime in ms, lifetime of the key of the newest connection in s, server id, prefix of the wake-up channels,
--- then per event ten: kind, session key, charge point id, connection, remote address, time of connecting, 1 for a
--- first attempt, the event for the channel, key of the newest connection, version of OCPP.
--- Returns per event 1 if it took effect, 0 if the session is, or lately was, another connection's.
-local function newer(key, connection, connected_at)
-    local newest = redis.pcall('GET', key)
-    local other, since = string.match(type(newest) == 'string' and newest or '', '^(%S+) (%S+)$')
-    return other and other ~= connection and since > connected_at
+-- by how many ms a time of connecting may be wrong, then per event ten: kind, session key, charge point id, connection,
+-- remote address, time of connecting, the same in ms by Redis' clock, the event for the channel, key of the newest
+-- connection, version of OCPP.
+-- Returns per event 1 if it took effect, 0 if the session is, or lately was, a newer connection's. Redis' clock tells
+-- which one is newer; where that is too close to tell, it is the one that comes last.
+local time = redis.pcall('TIME')
+local clock, slack = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[5])
+local function newer(other, began, connection, since)
+    began = tonumber(began)
+    -- A beginning in the future is by the clock of a Redis that was primary before.
+    return other and other ~= connection and began and began > since + slack and began <= clock + slack
 end
 local reply = {}
-for i = 5, #ARGV, 10 do
-    local key, id, connection = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-    local old = redis.pcall('HMGET', key, 'connection', 'ws_server_id', 'connected_at')
+for i = 6, #ARGV, 10 do
+    local key, id, connection, since = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 6])
+    local old = redis.pcall('HMGET', key, 'connection', 'ws_server_id', 'since')
     if old.err then redis.call('DEL', key); old = {false, false, false} end
+    local newest = redis.pcall('GET', ARGV[i + 8])
+    local other, began = string.match(type(newest) == 'string' and newest or '', '^(%S+) (%S+)$')
     local taken = 0
     if ARGV[i] == 'connect' then
         if old[1] == connection then
             redis.call('PEXPIRE', key, ARGV[1])
             taken = 1
-        elseif ARGV[i + 6] == '1' or (old[1] and (not old[3] or old[3] <= ARGV[i + 5]))
-            or (not old[1] and not newer(ARGV[i + 8], connection, ARGV[i + 5])) then
+        elseif not (newer(old[1], old[3], connection, since) or newer(other, began, connection, since)) then
             redis.call('DEL', key)
-            redis.call('SET', ARGV[i + 8], connection .. ' ' .. ARGV[i + 5], 'EX', ARGV[2])
+            redis.call('SET', ARGV[i + 8], connection .. ' ' .. ARGV[i + 6], 'EX', ARGV[2])
             redis.call('HSET', key, 'charge_point_id', id, 'remote_addr', ARGV[i + 4], 'ws_server_id', ARGV[3],
                 'connected_at', ARGV[i + 5], 'last_activity', ARGV[i + 5], 'connection', connection,
-                'protocol', ARGV[i + 9])
+                'protocol', ARGV[i + 9], 'since', ARGV[i + 6])
             redis.call('PEXPIRE', key, ARGV[1])
             redis.pcall('SADD', KEYS[1], id)
             redis.call('PUBLISH', KEYS[2], ARGV[i + 7])
@@ -122,10 +128,10 @@ _announce, _renew, _mend = Script(_ANNOUNCE), Script(_RENEW), Script(_MEND)
 
 
 class SessionRegistry:
-    """Tells Redis who is connected here: a hash with a lifetime, a set and an event for each.
+    """Publishes the connected charge points to Redis: a hash with a lifetime, a set and an event for each.
 
-    Connects and disconnects are told in their order, many in one round trip, and again until Redis took them. What
-    became out of date meanwhile is left out.
+    Connects and disconnects are published in their order, many in one round trip, and repeated until Redis accepts
+    them. Outdated ones are left out.
 
     Args:
         link: for the connection, and to report how Redis is.
@@ -156,6 +162,7 @@ class SessionRegistry:
         self._events: dict[tuple[str, Session], None] = {}
         self._due = 0.0
         self._wanted = asyncio.Event()
+        self._clock = RedisClock()
         self._cursor: bytes | int = 0
         self._stopping = False
         self._deadline = float("inf")
@@ -194,11 +201,13 @@ class SessionRegistry:
                     await self._announce()
                 if time.monotonic() >= self._due and not self._stopping:
                     self._due = time.monotonic() + RENEW_EVERY
+                    await self._clock.compare(self._wire)
                     await self._renew()
                     await self._mend()
                     self._link.succeeded(NAME)
             except RedisError as error:
                 self._due = 0.0
+                self._clock.forget()
                 await self._link.recover(error, NAME, self._wire)
                 continue
             self._wanted.clear()
@@ -211,7 +220,15 @@ class SessionRegistry:
 
     async def _announce(self) -> None:
         chunk: list[tuple[str, Session]] = []
-        arguments: list[Any] = [int(LIFETIME * 1000), REMEMBERED, self._server_id, self._keys.wake("")]
+        if not self._clock.known:
+            await self._clock.compare(self._wire)
+        arguments: list[Any] = [
+            int(LIFETIME * 1000),
+            REMEMBERED,
+            self._server_id,
+            self._keys.wake(""),
+            int(self._clock.slack * 1000),
+        ]
         for kind, session in self._events:
             if len(chunk) == CHUNK:
                 break
@@ -223,7 +240,7 @@ class SessionRegistry:
                 session.connection_id,
                 session.remote_addr,
                 session.connected_at,
-                0 if session.tried else 1,
+                self._clock.milliseconds(session.since),
                 self._event(kind, session),
                 self._keys.connection(session.charge_point_id),
                 session.version.protocol,

@@ -1,4 +1,4 @@
-"""How a session begins and ends: opened, replaced by a newer connection, closed, and its connection gone."""
+"""Transitions of a session: opened, replaced by a newer connection, closed, connection lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SessionTransitions:
     """The sessions of a gateway by charge point, and every change of their state.
 
     Args:
-        registry: tells Redis.
+        registry: publishes sessions to Redis.
         calls: CALLs of charge points; those of a session that is over are dropped.
         commands: CALLs to charge points; likewise.
         server_id: the name of this gateway.
@@ -106,7 +106,7 @@ class SessionTransitions:
         )
 
     def drop(self, session: Session) -> None:
-        """End a session, whatever still becomes of its connection."""
+        """End a session, however its connection ends."""
         if session.closed:
             return
         session.closed = True
@@ -117,7 +117,7 @@ class SessionTransitions:
         self._registry.disconnected(session)
 
     def abort_overdue(self, clock: float) -> None:
-        """Cut connections whose closing handshake takes too long."""
+        """Abort connections whose closing handshake takes too long."""
         for session in list(self._closing):
             if clock - session.closing > CLOSE_SECONDS:
                 self._closing.discard(session)

@@ -19,7 +19,8 @@ from server.gateway.flow_control import FlowControl, Intake
 logger = structlog.get_logger()
 
 MOST_UNSENT = 1024 * 1024
-"""Bytes that may wait for a slow reader, on top of what the operating system takes; then it is closed."""
+"""Maximum number of bytes in the write buffer, beyond the operating system's buffers; a peer that exceeds it is
+dropped."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], CloseCode], ...] = (
     ((ProtocolError,), CloseCode.PROTOCOL_ERROR),
@@ -29,11 +30,11 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], CloseCode], ...] = (
 
 
 class Refusal(StrEnum):
-    """Why somebody was not let in.
+    """Reasons for refusing a connection.
 
     Members:
         PATH: it is not the path of a charge point.
-        CHARGE_POINT_ID: the path's last part can be nobody's id.
+        CHARGE_POINT_ID: the path's last part is no valid charge point id.
         ORIGIN: a web page of an origin that is not allowed.
         CERTIFICATE: the client certificate belongs to another charge point.
         CREDENTIALS: no password, or a wrong one.
@@ -69,8 +70,8 @@ class Socket(ServerConnection):
     Attributes:
         heard: when something last came, on the monotonic clock.
         gateway_id: the charge point id; empty until the handshake was looked at.
-        take: is called with each message that came in one frame; `None` until somebody takes messages.
-        refusal: why it is not let in; `None` where nobody has said so.
+        take: gets each message that arrived in one frame; `None` before the session is open.
+        refusal: the reason of a refusal; `None` without one.
         over: is called once, when no message will come any more, before the connection is gone; `None` as with `take`.
         queued: messages that have begun to come and that `recv` has not returned yet.
     """
@@ -98,7 +99,7 @@ class Socket(ServerConnection):
         self._made = False
 
     def __del__(self) -> None:
-        # That TLS could not be agreed on is told to nobody: what was made for the connection is thrown away.
+        # A failed TLS handshake is reported to no callback: the objects of the connection are dropped.
         if not getattr(self, "_made", True):
             self.refusal = Refusal.TLS
             self._on_refused(self)
@@ -124,7 +125,7 @@ class Socket(ServerConnection):
         super().connection_lost(exc)
 
     async def handshake(self, *arguments: Any, **options: Any) -> None:
-        """Carry out the opening handshake; who does not come through is told of."""
+        """Carry out the opening handshake, and report a failure to the gateway."""
         opened = False
         try:
             await super().handshake(*arguments, **options)
@@ -140,7 +141,7 @@ class Socket(ServerConnection):
 
     @property
     def why_refused(self) -> tuple[Refusal, str | None]:
-        """Why the opening handshake came to nothing, and what `websockets` says of it, if anything."""
+        """The reason of a failed opening handshake, and the message of `websockets`, if any."""
         error = self.protocol.handshake_exc
         if self.refusal is not None:
             return self.refusal, None
@@ -167,12 +168,12 @@ class Socket(ServerConnection):
         super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come over the wire."""
+        """Receive bytes from the transport."""
         self.heard = time.monotonic()
         self._intake.receive(self, data)
 
     def feed(self, data: bytes) -> None:
-        """Process what has come, as far as flow control allows."""
+        """Process received bytes, as far as flow control allows."""
         self.heard = time.monotonic()
         super().data_received(data)
         # Pongs, one for each ping, do not go out through `push`.
@@ -210,7 +211,8 @@ class Socket(ServerConnection):
 
     @property
     def failure(self) -> tuple[CloseCode, str] | None:
-        """What the other end did wrong: the close code (RFC 6455 section 7.4.1) and a sentence; `None` if nothing."""
+        """The protocol error of the peer: close code (RFC 6455 section 7.4.1) and a sentence; `None` without an
+        error."""
         error = self.connection_exc if isinstance(self.connection_exc, TooManyFragments) else self.protocol.parser_exc
         if error is None or isinstance(error, EOFError):
             return None
@@ -219,7 +221,7 @@ class Socket(ServerConnection):
         return code, f"the WebSocket connection failed with {int(code)} ({name}): {error}"
 
     def _is_read(self) -> bool:
-        """Whether the other end takes what it is sent; the connection of one that does not is cut."""
+        """True if the peer reads; a peer that has stopped reading is dropped."""
         if self.transport.is_closing():
             return False
         if self.transport.get_write_buffer_size() > MOST_UNSENT:
@@ -236,7 +238,7 @@ class Socket(ServerConnection):
         return True
 
     def ping_now(self) -> None:
-        """Send a ping; whatever comes back counts as a sign of life."""
+        """Send a ping; any received byte counts as a sign of life."""
         if self.protocol.state is State.OPEN:
             self.protocol.send_ping(b"")
             self.send_data()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import msgspec
@@ -37,7 +38,7 @@ from server.ocpp.version import Version
 from server.ocpp.versions import DEFAULT, VERSIONS
 
 DEAD_LETTERS = 1000
-"""How many dead letters are kept, newest first."""
+"""Maximum number of dead letters; the newest are kept."""
 DEAD_LETTER_RAW = 4096
 """Bytes of a message that its dead letter shows."""
 
@@ -61,7 +62,7 @@ def parse(raw: bytes, *, longest: int) -> Message:
         The message; the payload of a `Call` is not validated yet.
 
     Raises:
-        InvalidMessage: the entry is not a message; says what is wrong and whether an answer can be addressed.
+        InvalidMessage: the entry is not a message; the error has the reason and, if known, the address for an answer.
     """
     if len(raw) > longest:
         refuse(ErrorCode.FORMATION_VIOLATION, f"the message is longer than {longest} bytes")
@@ -128,6 +129,8 @@ def _envelope_from(envelope: dict[str, Any], known: Version | None, gateway: str
 
 
 def _check_timestamp(timestamp: Any, message: Message, version: Version, refused: Callable[..., NoReturn]) -> None:
+    if type(timestamp) is str and is_rfc3339(timestamp):
+        return
     ids: dict[str, Any] = {
         "message_id": message.message_id,
         "answer_id": message.message_id if type(message) is Call and not message.send else None,
@@ -136,10 +139,10 @@ def _check_timestamp(timestamp: Any, message: Message, version: Version, refused
     reason = f"the field 'timestamp' is {shown(timestamp)}, allowed is an RFC 3339 time with zone"
     if type(timestamp) is not str:
         refused(version.codes.wrong_type, reason, **ids)
-    if not is_rfc3339(timestamp):
-        refused(version.codes.not_allowed, reason, **ids)
+    refused(version.codes.not_allowed, reason, **ids)
 
 
+@lru_cache(maxsize=1024)
 def is_rfc3339(text: str) -> bool:
     """Whether `text` is a date and time with zone as RFC 3339 section 5.6 writes them, leap seconds included."""
     if _RFC3339.fullmatch(text) is None:
@@ -223,7 +226,7 @@ def origin(server_id: str, connection: str, protocol: str) -> bytes:
 
     Args:
         server_id: the gateway.
-        connection: the charge point's connection; what answers the frame is meant for that one only.
+        connection: the charge point's connection; answers to the frame are meant for that one only.
         protocol: the version of OCPP that it speaks.
     """
     fields = {"ws_server_id": server_id, "connection": connection}
@@ -271,7 +274,7 @@ def forwarded(message: CallResult | CallError) -> str:
 
 
 def parse_forwarded(raw: bytes) -> CallResult | CallError:
-    """Read what `forwarded` has written.
+    """Read the output of `forwarded`.
 
     Raises:
         InvalidMessage: it is not that.

@@ -1,7 +1,7 @@
 """OCPP-J frames: bytes of a WebSocket to messages, and answers to bytes.
 
-Pure: bytes in, messages or `InvalidMessage` out. Frames follow section 4 of OCPP-J 1.6, 2.0.1 and 2.1; a `Dialect` says
-what differs between the versions.
+Pure: bytes in, messages or `InvalidMessage` out. Frames follow section 4 of OCPP-J 1.6, 2.0.1 and 2.1; a `Dialect`
+holds the differences between the versions.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _NAMES = {
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_WHITE_SPACE = b" \t\r\n"
 
 
 class Codes(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """How the frames of a version differ from those of the others.
+    """Differences between versions in the format of frames.
 
     Attributes:
         protocol: the WebSocket subprotocol, which also stands in envelopes and records.
@@ -142,7 +143,7 @@ def parse_frame(raw: bytes, charge_point_id: str, dialect: Dialect) -> Message:
         The message; the payload of a `Call` is not validated yet.
 
     Raises:
-        InvalidMessage: the frame is not a message; says what is wrong and whether an answer can be addressed.
+        InvalidMessage: the frame is not a message; the error has the reason and, if known, the address for an answer.
     """
     unreadable_id = UNREADABLE_ID if dialect.answers_unreadable else None
     try:
@@ -176,6 +177,10 @@ def read_json(raw: bytes, code: ErrorCode = ErrorCode.FORMATION_VIOLATION) -> An
         refuse(code, f"nested deeper than {DEEPEST_NESTING} levels")
     except (msgspec.MsgspecError, ValueError) as error:
         refuse(code, f"not JSON: {error}")
+    # What reads as it would be written, but for white space, names no key twice. Without brackets for it, nothing is
+    # nested too deeply.
+    if raw.count(b"{") + raw.count(b"[") <= DEEPEST_NESTING and _is_as_written(raw, value):
+        return value
     # A repeated key has left fewer colons in the value than there are in the text. Only where the two differ, or where
     # an escape may hide a colon, is the slow and exact look needed.
     try:
@@ -185,6 +190,12 @@ def read_json(raw: bytes, code: ErrorCode = ErrorCode.FORMATION_VIOLATION) -> An
     if raw.count(b":") != colons or b"\\u003" in raw:
         _refuse_repeated_keys(raw, code)
     return value
+
+
+def _is_as_written(raw: bytes, value: Any) -> bool:
+    """Whether `raw` is the text of `value`, white space aside: it has the same tokens then, and the same keys."""
+    written = _encode(value)
+    return written == raw or written.translate(None, _WHITE_SPACE) == raw.translate(None, _WHITE_SPACE)
 
 
 def _colons(value: Any, depth: int) -> int:
@@ -218,7 +229,7 @@ def _refuse_repeated_keys(raw: bytes, code: ErrorCode) -> None:
         seen = set()
         for key, _ in pairs:
             if key in seen:
-                refuse(code, f"the key {shown(key)} stands twice in one object")
+                refuse(code, f"the key {shown(key)} occurs twice in one object")
             seen.add(key)
 
     json.loads(raw, object_pairs_hook=check)
@@ -227,7 +238,7 @@ def _refuse_repeated_keys(raw: bytes, code: ErrorCode) -> None:
 def read_frame(
     frame: list[Any], charge_point_id: str, dialect: Dialect, gateway: str = "", connection: str = ""
 ) -> Message:
-    """Read an OCPP-J array (section 4.2) of a charge point whose id is known to be usable; raises as `parse_frame`."""
+    """Read an OCPP-J array (section 4.2) from a charge point with a valid id; raises as `parse_frame`."""
     kind = frame[0] if frame else None
     if type(kind) is not int or kind not in dialect.message_types:
         message_id = frame[1] if len(frame) > 1 and usable_message_id(frame[1]) else None
@@ -354,7 +365,7 @@ def read_action(value: Any, charge_point_id: str, message_id: str) -> str:
 
 
 def refuse(code: ErrorCode, reason: str, **about: Any) -> NoReturn:
-    """Raise `InvalidMessage`, whose other arguments are `about`."""
+    """Raise `InvalidMessage` with the arguments in `about`."""
     # `from None`: a decoder's own exception would be carried along, and with it the whole message.
     raise InvalidMessage(code, reason, **about) from None
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from server.store.models import Transaction, same_time, unix_seconds
+from server.store.models import Transaction, unix_seconds
 
 DEFAULT_MEASURAND = "Energy.Active.Import.Register"
 DEFAULT_CONTEXT = "Sample.Periodic"
@@ -33,11 +33,13 @@ def newest_reading(transaction: Transaction, meter_values: list[dict[str, Any]],
     energy = None
     for meter_value in meter_values:
         taken = meter_value["timestamp"]
-        if newer := taken != time:
+        newer = taken != time
+        if newer and time:
             # Texts may differ and name one instant.
-            newer = not same_time(taken, time)
-            if newer and time and unix_seconds(taken) < unix_seconds(time):
+            instant, latest = unix_seconds(taken), unix_seconds(time)
+            if instant < latest:
                 continue
+            newer = instant != latest or instant == 0.0
         for sample in meter_value["sampledValue"]:
             value = energy_of(sample)
             if value is None:

@@ -44,7 +44,7 @@ def _published(version: Version) -> dict[str, str]:
 
 @cache
 def known_actions(version: Version) -> frozenset[str]:
-    """Every action that the version knows, whoever may send it."""
+    """All actions of the version, in both directions."""
     return frozenset(name for name in _published(version) if not name.endswith("Response"))
 
 
@@ -59,13 +59,13 @@ def validator(version: Version, action: str, *, flat: bool) -> jsonschema_rs.Val
 
 @cache
 def answer_validator(version: Version, action: str) -> jsonschema_rs.Validator:
-    """The compiled schema of what a charge point answers to the command `action`."""
+    """The compiled schema of a charge point's answer to the command `action`."""
     schema = _schema(version, f"{action}Response")
     return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
 
 
 def request_schema(version: Version, action: str) -> dict[str, Any]:
-    """The schema of `action`'s request, with what the specification adds in prose."""
+    """The schema of `action`'s request, with the rules that the specification states in prose."""
     schema = _schema(version, action)
     for subschema in walk(schema):
         # Integers are 32 bits wide in OCPP.
@@ -125,12 +125,12 @@ def check(call: Call, version: Version) -> None:
 
 
 def complaint(compiled: jsonschema_rs.Validator, value: Any) -> str | None:
-    """What is wrong with `value`, the field first; `None` if it keeps to the schema."""
+    """The first schema violation of `value`, the field first; `None` if it is valid."""
     return None if compiled.is_valid(value) else _worst(compiled, value)[1]
 
 
 def violation(version: Version, compiled: jsonschema_rs.Validator, value: Any) -> tuple[ErrorCode, str] | None:
-    """The contract's code of what is wrong with `value`, and `complaint`; `None` if it keeps to the schema."""
+    """The contract's error code and `complaint` for the first violation of `value`; `None` if it is valid."""
     return None if compiled.is_valid(value) else _verdict(version, compiled, value)
 
 

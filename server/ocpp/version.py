@@ -1,4 +1,4 @@
-"""What one version of OCPP is to this server: its name, error codes, actions, commands and schemas.
+"""A version of OCPP as the server sees it: its name, error codes, actions, commands and schemas.
 
 A version is data and handlers in a package of its own (`v16`, `v201`, `v21`). The rest of the server takes a `Version`
 and never asks which one it is.
@@ -53,7 +53,7 @@ class Action:
     Attributes:
         handle: takes a validated CALL and a view of the state; returns the answer and the writes. It neither writes nor
             waits, so that handling a message again after a conflict changes nothing.
-        reads: the keys and index entries that `handle` will ask for, as far as the payload tells; reading them ahead
+        reads: the keys and index entries that `handle` will read, as far as the payload names them; prefetching them
             saves round trips.
         repeatable: whether a charge point may send the same frame again, which then counts once.
         takes_id: whether it may need a new transaction id.
@@ -133,7 +133,7 @@ class Version:
         return self.dialect.codes
 
     def handle(self, call: Call, view: StateView) -> Outcome:
-        """Apply the business rules to `call`, whose action and payload were validated.
+        """Apply the business rules to `call`, which has a valid action and payload.
 
         Raises:
             NotLoaded: state is needed that was not read; load it and call again.
@@ -142,10 +142,9 @@ class Version:
         action = self.actions[call.action]
         return _once(call, view, action.handle) if action.repeatable else action.handle(call, view)
 
-    def reads(self, call: Call, keys: Keys) -> Iterable[str | Starts]:
+    def reads(self, call: Call, keys: Keys) -> list[str | Starts]:
         """The keys and index entries that handling `call` will ask for, as far as its payload tells."""
-        yield keys.charge_point(call.charge_point_id)
-        yield from self.actions[call.action].reads(call, keys)
+        return [keys.charge_point(call.charge_point_id), *self.actions[call.action].reads(call, keys)]
 
 
 def _once(call: Call, view: StateView, handle: Handler) -> Outcome:

@@ -1,4 +1,4 @@
-"""Takes batches off the request queue, handles them and commits what they come to."""
+"""Takes batches off the request queue, handles them and commits the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from server.errors import CorruptState, ErrorCode, InvalidMessage
 from server.metrics import Metrics
 from server.ocpp import envelope, schemas
 from server.ocpp.frames import Call, CallError, CallResult, CallResultError, Message
-from server.ocpp.version import Outcome
 from server.ocpp.versions import VERSIONS
 from server.processor.queue_consumer import Drain
 from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
@@ -31,7 +30,7 @@ from server.store.view import Changes, NotLoaded, Operation, Starts, StateCache,
 logger = structlog.get_logger()
 
 NAME = "processor"
-"""What the processor reports to the link as; that of a shard with its number behind it."""
+"""Name of this component in error reports to the link; shards append their number."""
 FORWARDED_LIFETIME = 120
 """Seconds that an answer waits for the instance that waits for it: it is read at once, or the instance is dead."""
 RESPONSE_LIFETIME = 3600
@@ -42,7 +41,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass
 class Effects:
-    """What is said about a batch once it is known to be committed: log records and totals."""
+    """Log records and counts of a batch, published once it is known to be committed."""
 
     processed: Counter[str] = field(default_factory=Counter)
     refused: list[InvalidMessage] = field(default_factory=list)
@@ -72,7 +71,7 @@ class Processor(Drain):
         longest_message: `MAX_MESSAGE_BYTES`.
         require_boot: refuse CALLs of charge points that were not accepted yet.
         metrics: totals for `/metrics`.
-        commands: what this process waits for.
+        commands: the waiting commands of this process.
         ids: of transactions; shared by the processors of this process.
         shard: the number of the shard that `queue` is; `None` for the whole queue.
 
@@ -128,8 +127,8 @@ class Processor(Drain):
 
     def _not_owner(self) -> None:
         super()._not_owner()
-        # Whoever else owned the queue meanwhile may have written to what we remember. A commit would find that out; a
-        # fresh start is cheaper.
+        # Another owner of the queue may have changed the cached values. A commit would notice that; a fresh start is
+        # cheaper.
         self._cache.forget()
 
     async def _claim(self) -> None:
@@ -138,10 +137,10 @@ class Processor(Drain):
             await self._ids.keep()
 
     def _settle(self, last_commit: int | None) -> None:
-        """Say what a commit did whose reply was lost, now that the last commit's number is known.
+        """Publish the effects of a commit whose reply was lost, once the number of the last commit is known.
 
-        With `None` nobody can tell any more. Its messages are then reported all the same: a message that was set aside
-        without a record would be worse than one with two.
+        With `None`, the outcome cannot be known any more. Its messages are then reported all the same: a message set
+        aside without a record would be worse than one with two.
         """
         if self._uncertain is not None:
             number, effects = self._uncertain
@@ -164,7 +163,7 @@ class Processor(Drain):
             raise
         if isinstance(result, Committed):
             self._cache.written(work.changes.values)
-            # Somebody may mend it: the next message looks again.
+            # An operator may repair it: the next message reads again.
             self._cache.forget(self._corrupt)
             self._corrupt.clear()
             self._link.succeeded(self._name)
@@ -184,7 +183,14 @@ class Processor(Drain):
         forwarded: dict[str, list[str]] = {}
         effects = Effects()
         for raw, message in zip(batch.messages, parsed, strict=True):
-            verdict = message if isinstance(message, InvalidMessage) else await self._apply(message, view, answers)
+            verdict: InvalidMessage | None
+            if isinstance(message, InvalidMessage):
+                verdict = message
+            else:
+                try:
+                    verdict = self._apply(message, view, answers)
+                except NotLoaded as needed:
+                    verdict = await self._apply_once_loaded(needed, message, view, answers)
             if isinstance(verdict, InvalidMessage):
                 effects.refused.append(verdict)
                 shown = raw.head if isinstance(raw, Oversized) else raw
@@ -212,7 +218,7 @@ class Processor(Drain):
             *self._dead_letter_operations(dead_letters),
             *changes.operations,
             *self._forward_operations(forwarded),
-            # Last, so that who is woken finds everything; a wake-up that is lost costs a gateway's next sweep.
+            # Last, so that a woken gateway finds everything; a lost wake-up costs the wait for its next sweep.
             *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
         ]
         return Work(operations, changes, effects)
@@ -234,13 +240,14 @@ class Processor(Drain):
         return message
 
     async def _prepare(self, parsed: list[Message | InvalidMessage], view: StateView) -> None:
-        """Read ahead what handling will ask for, and reserve transaction ids: one round trip each for a whole batch."""
+        """Prefetch the state of a whole batch and reserve transaction ids: one round trip each."""
         wanted: dict[str | Starts, None] = {}
         starts = 0
         for message in parsed:
             if type(message) is Call:
                 version = VERSIONS[message.protocol]
-                wanted.update(dict.fromkeys(version.reads(message, self._keys)))
+                for each in version.reads(message, self._keys):
+                    wanted[each] = None
                 starts += version.actions[message.action].takes_id
         await self._load(wanted, view)
         if starts > len(self._transaction_ids):
@@ -310,18 +317,41 @@ class Processor(Drain):
             raise CorruptState(self._keys.transaction_id, str(error)) from None
         self._transaction_ids.extend(reserved)
 
-    async def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
+    async def _apply_once_loaded(
+        self, needed: NotLoaded, message: Message, view: StateView, answers: dict[str, list[str]]
+    ) -> InvalidMessage | None:
+        """Load what handling a message needs, as often as it needs something more, and apply it then."""
+        while True:
+            try:
+                if needed.wanted == self._keys.transaction_id:
+                    await self._reserve(1)
+                else:
+                    await self._load([needed.wanted], view)
+            except CorruptState as error:
+                self._corrupt.add(error.key)
+                assert type(message) is Call  # noqa: S101 - nothing else needs anything
+                return _refusal(message, ErrorCode.INTERNAL_ERROR, str(error))
+            try:
+                return self._apply(message, view, answers)
+            except NotLoaded as more:
+                needed = more
+
+    def _apply(self, message: Message, view: StateView, answers: dict[str, list[str]]) -> InvalidMessage | None:
         if type(message) is not Call:
             return None
         try:
-            outcome = await self._outcome(message, view)
+            charge_point = view.charge_point(message.charge_point_id)
+            if self._require_boot and charge_point.boot_time is None and message.action != "BootNotification":
+                reason = "the charge point was not accepted: boot first"
+                return _refusal(message, ErrorCode.SECURITY_ERROR, reason)
+            outcome = VERSIONS[message.protocol].handle(message, view)
+        except (NotLoaded, RedisError):
+            raise
         except InvalidMessage as invalid:
             return invalid
         except CorruptState as error:
             self._corrupt.add(error.key)
             return _refusal(message, ErrorCode.INTERNAL_ERROR, str(error))
-        except RedisError:
-            raise
         except Exception:
             logger.exception("handler_failed", action=message.action, message_id=message.message_id)
             return _refusal(message, ErrorCode.INTERNAL_ERROR, f"{message.action} could not be handled")
@@ -338,19 +368,6 @@ class Processor(Drain):
             envelope.result(message, outcome.answer, timestamp=view.now, server_id=self._server_id)
         )
         return None
-
-    async def _outcome(self, call: Call, view: StateView) -> Outcome:
-        while True:
-            try:
-                charge_point = view.charge_point(call.charge_point_id)
-                if self._require_boot and charge_point.boot_time is None and call.action != "BootNotification":
-                    raise _refusal(call, ErrorCode.SECURITY_ERROR, "the charge point was not accepted: boot first")
-                return VERSIONS[call.protocol].handle(call, view)
-            except NotLoaded as needed:
-                if needed.wanted == self._keys.transaction_id:
-                    await self._reserve(1)
-                else:
-                    await self._load([needed.wanted], view)
 
     def _answer_refused(self, invalid: InvalidMessage, timestamp: str, answers: dict[str, list[str]]) -> None:
         if invalid.charge_point_id is not None and invalid.answer_id is not None:
@@ -382,7 +399,7 @@ class Processor(Drain):
         return [["LPUSH", key, *dead_letters], ["LTRIM", key, 0, envelope.DEAD_LETTERS - 1]]
 
     def _report(self, effects: Effects) -> None:
-        """Log and count what a commit has made true."""
+        """Log and count the effects of a commit."""
         for action, count in effects.processed.items():
             self._metrics.processed(action, count)
             self.processed += count

@@ -1,4 +1,4 @@
-"""Empties a queue for as long as it is ours: claim, batch after batch, wait, and again, whatever becomes of Redis."""
+"""Consumes a queue while this process owns it: claim, batch after batch, wait; survives failures of Redis."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from server.redis.link import RedisLink
 logger = structlog.get_logger()
 
 STANDBY_SECONDS = 0.5
-"""How often a processor that does not own the queue looks whether it may."""
+"""Seconds between attempts of a processor without ownership to claim the queue."""
 
 
 class Drain:
-    """What is common to all that take batches off a queue; what a batch comes to is the business of the subclass.
+    """Base of the queue's consumers; subclasses handle the batches.
 
     Args:
         link: to report how Redis is.
         queue: the queue.
-        name: what is reported to the link.
+        name: the component's name in reports to the link.
         stands_by: wait for the queue while another owns it; otherwise `run` ends as soon as it is not ours.
         about: goes into log records about the queue.
 
@@ -132,7 +132,7 @@ class Drain:
             self._idle = None
 
     def _take_back(self) -> bool:
-        """Take back what `stop` has cancelled; whether it did, and nobody else."""
+        """Clear the cancellation requested by `stop`; returns whether there was no other one."""
         if not self._cut or self._idle is None:
             return False
         self._cut = False
@@ -151,7 +151,7 @@ class Drain:
         self._settle(claim.commit if claim.owned else None)
 
     def _explain(self, claim: Claim) -> None:
-        """Say, once, why the queue is not to be had although nobody owns it."""
+        """Log once that the queue cannot be claimed although it has no owner."""
         if claim.layout and claim.layout != self._known_layout:
             logger.error(
                 "queue_sharded",
@@ -199,8 +199,9 @@ class Drain:
                     return
 
     async def _process(self, batch: Batch) -> Committed | Conflict | Refused:
-        """Handle a batch and commit what it comes to."""
+        """Handle a batch and commit the results."""
         raise NotImplementedError
 
     def _conflicted(self, conflict: Conflict) -> None:
-        """Nothing was written, since state was not what was read: forget what is named, and handle the batch again."""
+        """The commit was refused since state had changed: drop the named values from the cache, and handle the batch
+        again."""

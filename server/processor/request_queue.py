@@ -1,6 +1,6 @@
 """The reliable queue: a Redis list that messages leave only together with their effects.
 
-How nothing is lost and nothing done twice, whatever dies when:
+How nothing is lost and nothing done twice, when any process or connection dies:
 
 - A message stays in the list while it is handled. One script (`commit`) checks that the batch still stands at the end
   of the list, writes everything that handling it came to, and removes it: all of that or nothing.
@@ -37,12 +37,12 @@ BATCH_BYTES = 1024 * 1024
 PEEK = (
     TAIL
     + """
--- A batch as it is handed out: the list's length, the batch's digest and its messages, oldest first.
+-- A batch as it is handed out: the list's length and the batch's messages, oldest first.
 local function peek(queue, most, most_bytes, longest)
     local depth = redis.call('LLEN', queue)
-    if depth == 0 then return {depth, '', {}} end
-    local batch, digest = tail(queue, most, most_bytes - 1, longest)
-    return {depth, digest, batch}
+    if depth == 0 then return {depth, {}} end
+    local batch = oldest(queue, most, most_bytes - 1, longest)
+    return {depth, batch}
 end
 """
 )
@@ -94,13 +94,12 @@ _COMMIT = (
     PEEK
     + """
 -- KEYS: queue, owner, own liveness. ARGV: consumer, number of the commit before, number of this one, messages in the
--- batch, their digest, MessagePack of {conditions, operations}, lifetime in ms (0: it is not renewed), and what peek()
--- takes.
+-- batch, these, joined by newlines, MessagePack of {conditions, operations}, lifetime in ms (0: it is not renewed), and
+-- what peek() takes.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 local count, longest = tonumber(ARGV[4]), tonumber(ARGV[10])
-local batch = still(KEYS[1], count, ARGV[5], longest)
-if not batch then return {'moved'} end
+if not unchanged(KEYS[1], count, ARGV[5], longest) then return {'moved'} end
 local work = cmsgpack.unpack(ARGV[6])
 local changed, wrong_type = {}, {}
 for _, condition in ipairs(work[1]) do
@@ -151,15 +150,15 @@ class Batch(NamedTuple):
 
     Attributes:
         messages: as they stand there; in the place of one that is longer than the limit, its size and beginning.
-        digest: recognises the batch when it is committed.
+        text: the entries of the list, joined by newlines; by it the batch is recognised when it is committed.
     """
 
     messages: list[bytes | Oversized]
-    digest: str
+    text: bytes
 
 
 class Kind(StrEnum):
-    """What a list is to its consumer, which decides when it may be claimed (see docs/decisions/0013)."""
+    """Kinds of lists, which decide when a consumer may claim them (see docs/decisions/0013)."""
 
     WHOLE = "whole"
     """All messages there are: not while shards are in use."""
@@ -184,14 +183,15 @@ class Claim(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """The commit took effect; `next` is what waits now, `failed` the operations that met a key of the wrong type."""
+    """The commit took effect; `next` is the backlog, `failed` the operations that met a key of the wrong type."""
 
     next: Batch
     failed: list[str]
 
 
 class Conflict(NamedTuple):
-    """Nothing was written: state under `changed` is not what was read, under `wrong_type` it is no string at all.
+    """Nothing was written: the state under `changed` has changed since it was read, that under `wrong_type` is no
+    string.
 
     Handle the batch again.
     """
@@ -222,7 +222,7 @@ class RequestQueue:
         lease: seconds that the queue stays ours after the last sign of life.
         longest_message: of messages above this many bytes only size and beginning are handed out.
         name: the list; the request queue itself when left out.
-        kind: what the list is to this consumer.
+        kind: the kind of list.
         shards: how many shards there are.
         replicas: replicas that have to have a commit before it counts as one.
 
@@ -293,7 +293,7 @@ class RequestQueue:
         return self._number
 
     async def claim(self) -> Claim:
-        """Become the queue's owner if nobody alive is, and show that we are alive."""
+        """Claim the queue unless a living consumer owns it, and renew the sign of life."""
         self._number += 1
         keys = self._keys
         began = time.monotonic()
@@ -325,9 +325,9 @@ class RequestQueue:
     async def wait(self) -> Batch:
         """Wait up to a second for a message; returns the oldest, up to a batch.
 
-        The list is rotated onto itself: the oldest message is taken and put back where it was in the same command, so
-        it never is in nobody's hands, whatever happens to this connection. Redis does not send it, however long it is
-        (CLIENT REPLY SKIP): what waits is read as `peek` reads it, in the same round trip.
+        The list is rotated onto itself: one command takes the oldest message and puts it back in its place, so that no
+        failure of this connection can lose it. Redis does not send it, however long it is (CLIENT REPLY SKIP): the
+        entries are read as in `peek`, in the same round trip.
         """
         key = self._name
         rotate = ("BLMOVE", key, key, "RIGHT", "RIGHT", self._wait)
@@ -350,7 +350,7 @@ class RequestQueue:
             operations: Redis commands, each with its arguments (text, not bytes: Redis' MessagePack knows no other).
 
         Returns:
-            What came of it. With an exception, the next `claim` tells: the commit took effect if its number (`attempt`)
+            The result. After an exception, the next `claim` decides: the commit took effect if its number (`attempt`)
             is the one returned there.
         """
         self._number += 1
@@ -365,7 +365,7 @@ class RequestQueue:
                 self._fence,
                 number,
                 len(batch.messages),
-                batch.digest,
+                batch.text,
                 _pack((conditions, operations)),
                 self._lease_ms if renew else 0,
                 *self._peek_limits,
@@ -392,4 +392,4 @@ class RequestQueue:
 
     def _batch(self, reply: list[Any]) -> Batch:
         self.depth = reply[0]
-        return Batch(entries_of(reply[2]), reply[1].decode())
+        return Batch(entries_of(reply[1]), b"\n".join(reply[1]))

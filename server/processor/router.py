@@ -1,4 +1,4 @@
-"""Moves what waits on the request queue itself to the shards, in order, while shards are in use."""
+"""Moves messages from the request queue to the shards, in order, while shards are in use."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from server.redis.script import Script
 from server.redis.tail import Oversized
 
 NAME = "router"
-"""What the router reports to the link as."""
+"""Name of this component in error reports to the link."""
 
 _ROUTE = (
     PEEK
     + SPREAD
     + """
 -- KEYS: request queue, owner, own liveness, layout. ARGV: consumer, number of the commit before, number of this one,
--- messages in the batch, their digest, MessagePack of their shards, lifetime in ms, number of shards, prefix of shards,
--- and what peek() takes. The messages never leave Redis: who routes need not have seen them whole.
+-- messages in the batch, these, joined by newlines, MessagePack of their shards, lifetime in ms, number of shards,
+-- prefix of shards, and what peek() takes. Messages are moved within Redis.
 local owner = redis.call('HMGET', KEYS[2], 'consumer', 'fence')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return {'fenced'} end
 if redis.call('GET', KEYS[4]) ~= ARGV[8] then return {'layout'} end
 local count, longest = tonumber(ARGV[4]), tonumber(ARGV[12])
-local batch = still(KEYS[1], count, ARGV[5], longest)
+local batch = unchanged(KEYS[1], count, ARGV[5], longest)
 if not batch then return {'moved'} end
 local shards = cmsgpack.unpack(ARGV[6])
 local problem = spreadable(ARGV[9], shards)
@@ -45,16 +45,16 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class UnshardedQueue(RequestQueue):
-    """The request queue of a system with shards, as the one sees it who moves messages from it to the shards."""
+    """The request queue of a system with shards, as seen by the router."""
 
-    # What goes to one shard of many should still make up whole batches there. Lua can unpack about 8,000 at once.
+    # Messages to one shard of many should still make up whole batches there. Lua can unpack about 8,000 at once.
     largest_batch = 8 * BATCH_MESSAGES
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, kind=Kind.UNSHARDED, **options)
 
     async def route(self, batch: Batch) -> Committed | Refused:
-        """Move a batch to its shards, all of it or nothing; what came of it is told as `commit` does."""
+        """Move a batch to its shards atomically; reports the result as `commit` does."""
         self._number += 1
         number = self._number
         keys = self._keys
@@ -66,7 +66,7 @@ class UnshardedQueue(RequestQueue):
                 self._fence,
                 number,
                 len(batch.messages),
-                batch.digest,
+                batch.text,
                 _pack([shard_of(_address(message), self._shards) for message in batch.messages]),
                 self._lease_ms,
                 self._shards,
@@ -81,7 +81,7 @@ class UnshardedQueue(RequestQueue):
 
 
 def _address(message: bytes | Oversized) -> str:
-    """Whose message it is; an oversized one is nobody's, as the processor will say."""
+    """The charge point of a message; an oversized message has none, as for the processor."""
     return "" if isinstance(message, Oversized) else address(message)
 
 

@@ -1,9 +1,9 @@
-"""Which shard of the request queue a message belongs to, and how messages are put there.
+"""Distribution of messages over the shards of the request queue.
 
-A shard is a list beside the request queue. All messages of a charge point belong to one shard, so the shards need not
-know of each other. The rule that keeps the order between the shards and the request queue itself, which stays valid:
-nothing is put into a shard while something waits on the request queue, except what has waited there longest. Both
-scripts that write to shards, the gateways' and the router's, keep it; see docs/decisions/0013-the-queue-has-shards.md.
+A shard is a list beside the request queue. All messages of a charge point belong to one shard, so that the shards are
+independent of each other. One rule keeps the order between the shards and the request queue itself, which stays valid:
+while entries wait on the request queue, only the oldest of them may be put into a shard. Both scripts that write to
+shards, the gateways' and the router's, keep it; see docs/decisions/0013-the-queue-has-shards.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ end
 
 
 class _Address(msgspec.Struct):
-    """What of a message decides whom it is from; see `server.ocpp.envelope.parse`."""
+    """The fields of a message that name its charge point; see `server.ocpp.envelope.parse`."""
 
     payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     charge_point_id: Any = msgspec.UNSET
@@ -53,7 +53,7 @@ _read = msgspec.json.Decoder(_Address).decode
 def address(raw: bytes) -> str:
     """The charge point that an entry of the request queue is from; empty where the entry does not say so.
 
-    It need not be a valid message: whatever `server.ocpp.envelope.parse` makes of it, it names no other charge point.
+    It need not be a valid message: `server.ocpp.envelope.parse` finds no other charge point in it.
     """
     try:
         found = _read(raw)

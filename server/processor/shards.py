@@ -1,11 +1,12 @@
-"""Which shards of the request queue are ours, and a processor for each of them.
+"""Ownership of the shards of the request queue; runs a processor for each owned shard.
 
 A *lease* on a shard is its owner's name in the hash beside it, together with the owner's liveness key, whose short
-lifetime its owner renews: when that is gone, the lease has ended and another may take the shard. What makes it safe is
-not the lifetime but the fencing token in the same hash, which each commit has to show (server.processor.request_queue).
+lifetime its owner renews: when that key has expired, the lease has ended and another process may take the shard. Safety
+does not depend on the lifetime but on the fencing token in the same hash, which each commit has to present
+(server.processor.request_queue).
 
-The shards are spread evenly: every processor looks twice a second, in one script, who lives and who holds what. It
-takes shards that nobody alive holds, up to its share, and is told to let go of what it holds beyond it. See
+The shards are spread evenly: every processor reads twice a second, in one script, which processors live and which
+shards each owns. It takes shards without a living owner, up to its share, and gives up shards beyond it. See
 docs/decisions/0013-the-queue-has-shards.md.
 """
 
@@ -26,7 +27,7 @@ from server.redis.script import Script
 from server.store.keys import Keys
 
 NAME = "shards"
-"""What is reported to the link for the looking."""
+"""Name of this component in error reports to the link."""
 LOOK_SECONDS = 0.5
 """Time between two looks."""
 
@@ -114,7 +115,7 @@ _look, _leave = Script(_LOOK), Script(_LEAVE)
 
 
 class Look(NamedTuple):
-    """What a look at the shards came to.
+    """The result of a check of the shards.
 
     Attributes:
         mine: numbers of the shards that are ours.
@@ -146,7 +147,7 @@ class Share:
         self.lease = lease
 
     async def look(self) -> Look:
-        """Show that we live, and take what is ours to take."""
+        """Renew the sign of life, and claim free shards."""
         keys = self._keys
         mine, give, waiting = await _look(
             self.wire,
@@ -156,7 +157,7 @@ class Share:
         return Look(sorted(mine), give, waiting)
 
     async def leave(self) -> None:
-        """We are gone; nobody need wait for a lifetime to pass."""
+        """Remove the sign of life at shutdown, so that other processes take over at once."""
         await _leave(self.wire, [self._keys.processors, self._keys.consumer(self.consumer)], [self.consumer])
 
 
@@ -191,7 +192,7 @@ class ShardedProcessor:
 
     @property
     def count(self) -> int:
-        """How many shards there shall be."""
+        """The configured number of shards."""
         return self._share.shards
 
     @property
@@ -254,7 +255,8 @@ class ShardedProcessor:
             self._link.failed(error, NAME)
 
     def _follow(self, look: Look, tasks: asyncio.TaskGroup) -> None:
-        """Start and stop processors as the look says. One whose shard was lost finds that out itself, and ends."""
+        """Start and stop processors after a check of the shards. The processor of a lost shard notices the loss and
+        ends."""
         self._running = {number: task for number, task in self._running.items() if not task.done()}
         self._leaving &= self._running.keys()
         for number in look.mine:

@@ -1,4 +1,4 @@
-"""Where Redis is, and how connections get there: directly, over TLS, or to the primary that the sentinels name."""
+"""The address of Redis and the way to connect: direct, over TLS, or to the primary that the sentinels name."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Address:
             usable = not parts.query and not parts.fragment and re.fullmatch(r"(/\d*)?", parts.path)
             if not usable or not parts.hostname or parts.port == 0:
                 raise ValueError(url)
-            parts.hostname.encode("idna")  # what connecting will do with it; raises a ValueError
+            parts.hostname.encode("idna")  # connecting will parse it the same way; raises a ValueError
             return cls(url, ca)
         login, _, hosts = rest.partition("/")[0].rpartition("@")
         path = _SERVICE.fullmatch("/" + rest.partition("/")[2])
@@ -79,9 +79,9 @@ class Address:
         return self.url.startswith("rediss")
 
     def options(self, reply_timeout: float) -> dict[str, Any]:
-        """How connections behave: nothing is sent twice by the client library, and silence is noticed."""
+        """Settings of connections: no automatic retry by the client library, and a timeout on silence."""
         options = {
-            # redis-py would send a commit again whose reply was lost; see the queue for how that is settled.
+            # redis-py would repeat a commit whose reply was lost; the request queue settles that itself.
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "socket_timeout": reply_timeout,
@@ -146,7 +146,7 @@ class Sentinels:
         """Host and port of the primary.
 
         Raises:
-            ConnectionError: no sentinel answers, or none knows the service; says what each said.
+            ConnectionError: no sentinel answers, or none knows the service; the message has each one's answer.
         """
         if self._found is not None and time.monotonic() - self._found_at < KNOWN_FOR:
             return self._found

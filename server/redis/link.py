@@ -50,7 +50,7 @@ LOG_CHANGES_EVERY = 1.0
 
 
 class Reaction(StrEnum):
-    """What is done about an error, before the next attempt."""
+    """Measures after an error, before the next attempt."""
 
     RECONNECT = "reconnect"
     """The connection is broken, or may be: open another one."""
@@ -68,7 +68,7 @@ _MOVED = ("READONLY", "UNBLOCKED", "MASTERDOWN")
 
 
 def reaction_to(error: RedisError) -> Reaction:
-    """What is to be done about an error of a command."""
+    """The measures that an error of a command calls for."""
     if isinstance(error, ReadOnlyError | MasterDownError) or any(code in str(error) for code in _MOVED):
         return Reaction.MOVE
     if isinstance(error, BusyLoadingError | ResponseError):
@@ -127,7 +127,7 @@ class RedisWire:
         return reply
 
     async def connect(self) -> None:
-        """Connect where there is no connection: whatever fails in here, no command was sent.
+        """Connect if there is no connection. An error raised here means that no command was sent.
 
         Raises:
             RedisError: no connection can be had.
@@ -136,7 +136,7 @@ class RedisWire:
             await self._connected()
 
     async def _connected(self) -> Replies:
-        # The other end may have closed it meanwhile: what would be sent over it would get nowhere.
+        # The peer may have closed it meanwhile, and commands would get lost.
         await self.close()
         connection = self._connection
         await connection.connect()
@@ -146,7 +146,7 @@ class RedisWire:
         return self._replies
 
     async def send(self, *arguments: str | bytes | int | float) -> None:
-        """Send a command whose reply comes with `read`, on a connection that has subscribed; raises as `execute`."""
+        """Send a command on a subscribed connection, whose reply comes with `read`; raises as `execute`."""
         self._live().write(hiredis.pack_command(arguments))  # type: ignore[arg-type]
 
     async def read(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the client's own
@@ -176,7 +176,7 @@ class RedisWire:
         return self._replies
 
     async def replicated(self, replicas: int) -> None:
-        """Wait until so many replicas have what this connection has written last (WAIT).
+        """Wait until this many replicas have acknowledged the last write of this connection (WAIT).
 
         Raises:
             NotReplicated: fewer have it, after half the time for a reply.
@@ -201,19 +201,20 @@ class RedisWire:
 
 
 class RedisLink:
-    """Connections to Redis and what is known of their health.
+    """Connections to Redis and their health.
 
-    Each part of the server that is at work with Redis all the time reports under its name: `succeeded` after a round
-    trip, `recover` after an error, which waits for the next attempt. The link is healthy while no part is failing: a
-    Redis that answers one and refuses the other (read-only, say) is not. A part that reported a failure goes on trying
-    until it can report a success. Who asks Redis only now and then handles its errors itself and does not report.
+    Each component that uses Redis all the time reports under its name: `succeeded` after a round trip, `recover` after
+    an error, which waits for the next attempt. The link is healthy while no component is failing: a Redis that answers
+    one and refuses another (read-only, for example) is not healthy. A component that reported a failure keeps trying
+    until it can report a success. Components that use Redis only now and then handle their errors themselves and do not
+    report.
 
-    Retrying is never left to the client library: only the caller knows what may be done twice.
+    Retrying is never left to the client library: only the caller knows which commands may be repeated.
 
     Args:
         address: where Redis is, or its URL.
         reply_timeout: seconds without an answer after which a command counts as failed.
-        wait_replicas: replicas that have to have a write before its effects are told.
+        wait_replicas: replicas that must have a write before its effects are published.
 
     Attributes:
         client: for commands of any part of the server, side by side.
@@ -256,7 +257,7 @@ class RedisLink:
         return wire
 
     def adopt(self, client: Redis) -> None:
-        """Drop this client's connections, too, when Redis is lost or moves; whoever made it closes it."""
+        """Also drop this client's connections when Redis is lost or moves; the client's owner closes it."""
         self._clients.append(client)
 
     def expect(self, by: str) -> None:
@@ -289,7 +290,7 @@ class RedisLink:
         """A round trip of the part `by` failed: take note, and wait until the next attempt is due.
 
         Args:
-            error: what came in the place of the reply.
+            error: the error in place of the reply.
             by: the part's name.
             wires: the part's own connections; they are dropped, so that the next attempt has fresh ones.
         """
@@ -300,7 +301,7 @@ class RedisLink:
             case Reaction.RECONNECT | Reaction.MOVE:
                 for wire in wires:
                     await wire.close()
-                # Those in use belong to others, who find out for themselves.
+                # Connections in use belong to other callers, which notice the loss themselves.
                 for client in self._clients:
                     await client.connection_pool.disconnect(inuse_connections=False)
             case Reaction.WAIT:
@@ -330,7 +331,7 @@ class RedisLink:
         while not stop.is_set():
             with contextlib.suppress(builtins.TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_EVERY)
-            with contextlib.suppress(RedisError):  # no sentinel answers: what works goes on to be used
+            with contextlib.suppress(RedisError):  # no sentinel answers: keep a working connection
                 primary = await finder.primary()
                 stale = [wire for wire in self._wires if wire.peer not in {None, primary}]
                 if stale:

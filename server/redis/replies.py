@@ -1,4 +1,4 @@
-"""What comes over a connection to Redis, as replies in their order, without streams and locks in between."""
+"""Replies from a Redis connection in order, without streams and locks in between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # n
 
 CLOSED = "Connection closed by server."
 ONE_MORE_LOOK = 0.001
-"""Seconds after the deadline in which what has arrived is read."""
+"""Seconds after the deadline in which replies that have arrived are still read."""
 _INCOMPLETE = object()
 
 
@@ -29,7 +29,7 @@ class Replies(asyncio.Protocol):
 
     Attributes:
         lost: why nothing comes any more; `None` while the connection lives.
-        full: what ends when the other end has caught up with what was sent; `None` while it keeps up.
+        full: a future that ends when the write buffer has drained; `None` while there is room.
     """
 
     def __init__(self, transport: asyncio.Transport, error_of: Any) -> None:
@@ -49,7 +49,7 @@ class Replies(asyncio.Protocol):
     # --- what the event loop calls ------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; whoever waits gets the first reply."""
+        """Parse received bytes; the caller that waits longest gets the first reply."""
         try:
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not _INCOMPLETE:
@@ -103,7 +103,7 @@ class Replies(asyncio.Protocol):
             raise ConnectionError(f"the connection is closed: {error}") from error
 
     async def drained(self, timeout: float) -> None:  # noqa: ASYNC109 - as the client's own
-        """Wait until the other end has taken most of what was sent.
+        """Wait until the write buffer has nearly drained.
 
         Raises:
             TimeoutError: it has not within `timeout` seconds.
@@ -120,7 +120,7 @@ class Replies(asyncio.Protocol):
 
         Raises:
             ConnectionError: the connection is lost.
-            InvalidResponse: what came is not Redis' protocol.
+            InvalidResponse: the bytes are not Redis' protocol.
             TimeoutError: nothing came for `timeout` seconds; a reply may still come.
         """
         if self._arrived:
@@ -138,12 +138,12 @@ class Replies(asyncio.Protocol):
             self._waiting = None
 
     def give_up(self, why: Exception) -> None:
-        """Give the connection up: whoever waits for a reply gets `why`."""
+        """Give the connection up: pending replies fail with `why`."""
         self._lose(why)
         self._transport.abort()
 
     def close(self) -> None:
-        """Give the connection up: at once, with whatever is outstanding."""
+        """Give the connection up at once; outstanding replies fail."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

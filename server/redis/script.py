@@ -37,7 +37,7 @@ class Script:
         return await self.run(wire.execute, keys, arguments)
 
     async def run(self, execute: Callable[..., Awaitable[Any]], keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run the script with whatever sends a command; raises as that does."""
+        """Run the script with `execute`, any function that sends a command; raises as that function does."""
         try:
             return await execute("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:
@@ -50,7 +50,7 @@ class Script:
         keys: Sequence[str],
         arguments: Sequence[Any],
     ) -> Any:
-        """Run the script once `command`, whose reply is not wanted, has ended; raises as the wire does."""
+        """Run the script after `command`, whose reply is dropped; raises as the wire does."""
         ran: list[bool] = []
 
         async def execute(*words: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Reading the oldest entries of a list by bytes: whatever stands in it, no more is in hand than was asked for.
+"""Reads the oldest entries of a list in a bounded number of bytes, whatever the size of the entries.
 
-Redis tells how many entries a list has, never how long they are. So a script reads them one at a time and stops at the
-limit: the one that passes it is the only one beyond. An entry that is longer than its reader takes is read once. The
-script puts a *stub* in its place, which says its size and its beginning: who commits the entry, moves it or reads it
-again then handles some kilobytes, and neither Redis nor the server has to carry it another time.
+Redis returns the number of entries in a list, but not their sizes. So a script reads them one at a time and stops at
+the limit: only the last one read may exceed it. An entry that is too long for its reader is read once. The script
+replaces it by a *stub* with its size and its beginning: later reads, moves and commits of the entry handle some
+kilobytes, and neither Redis nor the server carries it another time.
 """
 
 from __future__ import annotations
@@ -14,36 +14,51 @@ from typing import Any, NamedTuple
 HEAD_BYTES = 4096
 """Bytes of an oversized entry that its stub keeps: as many as a dead letter shows."""
 MARK = b"\x00oversized "
-"""What a stub begins with; no JSON does."""
+"""First byte of a stub; no JSON document begins with it."""
 _LONGEST_STUB = HEAD_BYTES + 64
 
 TAIL = """
 -- The oldest entries of a list, the oldest first, up to `most`; none is read once they have more than `limit` bytes.
--- Behind them their digest, and how many bytes were read. An entry longer than `longest` becomes a stub.
-local function tail(list, most, limit, longest)
-    local entries, size, read = {}, 0, 0
-    while #entries < most and read <= limit do
-        local entry = redis.pcall('LINDEX', list, -1 - #entries)
-        if type(entry) == 'table' and not string.find(entry.err, 'WRONGTYPE', 1, true) then
-            redis.call('LINDEX', list, -1)
+-- Behind them their bytes, and how many bytes were read. An entry longer than `longest` becomes a stub.
+local function oldest(list, most, limit, longest)
+    local entries, count, size, read, look = {}, 0, 0, 0, redis.pcall
+    while count < most and read <= limit do
+        local entry = look('LINDEX', list, -1 - count)
+        if type(entry) ~= 'string' then
+            if type(entry) == 'table' and not string.find(entry.err, 'WRONGTYPE', 1, true) then
+                redis.call('LINDEX', list, -1)
+            end
+            break
         end
-        if type(entry) ~= 'string' then break end
-        read = read + #entry
-        if #entry > longest and (#entry > LONGEST_STUB or string.sub(entry, 1, #'MARK') ~= 'MARK') then
-            local stub = 'MARK' .. #entry .. ' ' .. string.sub(entry, 1, HEAD_BYTES)
+        local length = #entry
+        read = read + length
+        if length > longest and (length > LONGEST_STUB or string.sub(entry, 1, #'MARK') ~= 'MARK') then
+            local stub = 'MARK' .. length .. ' ' .. string.sub(entry, 1, HEAD_BYTES)
             -- Where Redis takes no writes the entry stays as it is, and is read again.
-            redis.pcall('LSET', list, -1 - #entries, stub)
-            entry = stub
+            redis.pcall('LSET', list, -1 - count, stub)
+            entry, length = stub, #stub
         end
-        size = size + #entry
-        entries[#entries + 1] = entry
+        size = size + length
+        count = count + 1
+        entries[count] = entry
     end
+    return entries, size, read
+end
+-- The same, with their digest in the place of their bytes.
+local function tail(list, most, limit, longest)
+    local entries, size, read = oldest(list, most, limit, longest)
     return entries, size .. ' ' .. redis.sha1hex(table.concat(entries, '\\n')), read
 end
 -- The oldest `count` entries, if they still are those of `digest`; else nothing. Reads no more bytes than these have.
 local function still(list, count, digest, longest)
     local entries, found = tail(list, count, tonumber(string.match(digest, '^%d+')) or 0, longest)
     return #entries == count and found == digest and entries
+end
+-- The oldest `count` entries, if they still are `text`, joined by newlines; else nothing. Reads no more bytes than
+-- these have. To send the text costs less than a digest of it, which Redis would have to make twice.
+local function unchanged(list, count, text, longest)
+    local entries = oldest(list, count, #text, longest)
+    return #entries == count and table.concat(entries, '\\n') == text and entries
 end
 """
 for _name, _value in (

@@ -1,6 +1,6 @@
-"""What a state store is, whatever it keeps its records in, and what can go wrong with it.
+"""The interface of a state store, whatever its backend, and its errors.
 
-Every method raises a `StateError` that names key and operation. Which one says what to do next:
+Every method raises a `StateError` that names key and operation. Its type decides the next step:
 
 - `StateUnavailable`: the store cannot be reached or takes no commands. Nothing was written, unless the connection broke
   in the middle: read before trying again.
@@ -43,7 +43,7 @@ class StateTimeout(StateError):
 
 
 class StateReadOnly(StateError):
-    """The store answers and refuses writes: it is a replica, or cannot keep what it is given."""
+    """The store answers and refuses writes: it is a replica, or has no room."""
 
 
 class StateOutOfMemory(StateError):

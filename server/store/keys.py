@@ -1,4 +1,4 @@
-"""The names of the keys, in one place. The wire contract's tables say what stands in each."""
+"""The names of the keys, in one place. The wire contract's tables describe their values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ class Keys:
     """Key names under a prefix and a queue name.
 
     Args:
-        prefix: what every key starts with, without the colon.
+        prefix: the prefix of all keys, without the colon.
         queue: the list that requests come from.
     """
 
@@ -31,7 +31,7 @@ class Keys:
 
     @staticmethod
     def owner_of(queue: str) -> str:
-        """Hash: who owns a queue, the number of its last commit and the fencing token."""
+        """Hash: the owner of a queue, the number of its last commit and the fencing token."""
         return f"{queue}:owner"
 
     def shard(self, number: int | str) -> str:

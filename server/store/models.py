@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 
 class TransactionStatus(StrEnum):
-    """Where a transaction is in its life."""
+    """States of a transaction."""
 
     ACTIVE = "active"
     COMPLETED = "completed"
@@ -33,12 +33,12 @@ class LastCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What is known of a charge point.
+    """The stored record of a charge point.
 
     Attributes:
         id: the charge point id.
         vendor, model, serial, firmware: as its last BootNotification said (OCPP 1.6 section 6.3); `None` before it.
-        status: what StatusNotification said of connector 0, the charge point itself (section 4.9).
+        status: the last StatusNotification of connector 0, the charge point itself (section 4.9).
         last_seen: when its last valid message was processed, RFC 3339.
         is_online: whether it has been heard of since it disconnected.
         boot_time: when its last BootNotification was accepted, RFC 3339.
@@ -65,7 +65,7 @@ class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a connector.
+    """The stored record of a connector.
 
     Attributes:
         status, error_code: as the last StatusNotification said (OCPP 1.6 section 6.47).
@@ -87,7 +87,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: in OCPP 1.6 a number, unique in the system, given by INCR on the transaction counter; in 2.0.1 and 2.1 text
             that the charge point has chosen.
-        charge_point_id, connector_id, id_tag: where, and who pays.
+        charge_point_id, connector_id, id_tag: the place, and the id tag that pays.
         start_time, stop_time: as the charge point said, RFC 3339.
         meter_start, meter_stop, meter_current: energy register in Wh.
         status: `active` until StopTransaction, then `completed`.
@@ -99,7 +99,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         seq_no: the highest sequence number seen.
         missing: sequence numbers below that which were not seen.
         offline: how many events were sent later, since the charge point was offline.
-        charging_state: of the event with the highest sequence number that told one.
+        charging_state: from the event with the highest sequence number that has one.
         evse: the EVSE.
         id_token: `idToken` and `type`.
         remote_start_id: the id of the request that started it.

@@ -165,7 +165,7 @@ return {'written', removed}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store takes.
+    """Limits of a store.
 
     Attributes:
         value_bytes: the largest record, or value of a configuration key with its name, as JSON in bytes.
@@ -187,7 +187,7 @@ _write, _delete, _delete_charge_point = Script(_WRITE), Script(_DELETE), Script(
 
 
 class _Work(NamedTuple):
-    """What the scripts check and do."""
+    """Types to check, conditions and operations of one script call."""
 
     types: list[tuple[str, str]]
     conditions: list[tuple[str, str | bool, str | bool]]
@@ -195,7 +195,7 @@ class _Work(NamedTuple):
 
 
 class RedisStateStore:
-    """A `StateStore` in Redis; see there for what the methods do and raise.
+    """A `StateStore` in Redis; `StateStore` documents the methods and their errors.
 
     Args:
         client: connections to Redis that hand out bytes; the caller closes them.
@@ -630,9 +630,9 @@ class RedisStateStore:
         return _decode(key, value, kind, operation, own_id)
 
     async def _save(self, key: str, record: R, operation: str, work_of: Callable[[str, R], _Work]) -> R:
-        # Too large is too large, whatever stands there.
+        # A record that is too large is refused before anything is read.
         self._encoded(key, record, operation)
-        # What was never stored is not looked for at first: the script finds out.
+        # An unknown record is not read first: the script notices an existing one.
         known_absent = record.version == 0
 
         async def read() -> Any:
@@ -698,7 +698,7 @@ class RedisStateStore:
     ) -> V:
         """Read, and attempt until the value is still the one that was read.
 
-        Who waited for a turn begins with what the one before has written, unless it wants to read `afresh`.
+        A writer that waited for its turn begins with the record of the one before, unless it wants to read `afresh`.
         """
         name = key if field is None else f"{key} {field}"
         turn = self._turns.setdefault(name, _Turn())
@@ -714,7 +714,8 @@ class RedisStateStore:
                         turn.written = result.value
                         record: V = result.record
                         return record
-                    # Writers elsewhere: whoever waits longest has the least chance, so all wait at random.
+                    # Writers in other processes: the one that waits longest would have the least chance, so all wait at
+                    # random.
                     value = result.value
                     if number > 0:
                         await _pause(number)
@@ -732,7 +733,7 @@ class RedisStateStore:
     async def _apply(self, key: str, operation: str, work: _Work) -> Any:
         reply = await self._send(key, operation, work)
         if isinstance(reply, _Changed):
-            raise StateConflict(key, "it is not what was read", operation)
+            raise StateConflict(key, "it has changed since it was read", operation)
         return reply
 
     async def _remove(self, charge_point_id: str, key: str, operation: str, work: _Work) -> bool:
@@ -787,7 +788,7 @@ class RedisStateStore:
 
 
 async def run(operation: str, key: str, awaitable: Any) -> Any:
-    """Await a reply of Redis; whatever goes wrong becomes a `StateError`."""
+    """Await a reply of Redis; any error becomes a `StateError`."""
     try:
         return await awaitable
     except RedisError as error:
@@ -832,7 +833,7 @@ def _outcome(reply: list[Any], operation: str) -> Any:
 def _removed(reply: list[Any], operation: str) -> int:
     result = _outcome(reply, operation)
     if isinstance(result, _Changed):
-        raise StateConflict(reply[1].decode(), "it is not what was read", operation)
+        raise StateConflict(reply[1].decode(), "it has changed since it was read", operation)
     return int(result)
 
 
@@ -860,18 +861,18 @@ def _texts(key: str, members: list[bytes], operation: str, problems: list[Corrup
 
 
 def _note(error: CorruptState, problems: list[CorruptState] | None) -> None:
-    """What cannot be read ends a reading, unless whoever reads wants the rest all the same."""
+    """A record that cannot be read raises its error, unless the caller collects such errors."""
     if problems is None:
         raise error
     problems.append(error)
 
 
 def _state_error(error: RedisError, key: str, operation: str) -> StateError:
-    """The typed error for what Redis or the client library said."""
+    """The typed error for an error of Redis or of the client library."""
     text = str(error)
     if isinstance(error, RedisTimeoutError):
         return StateTimeout(key, f"no answer in time: {text}", operation)
-    # Redis before 7 wraps what a command inside a script said.
+    # Redis before 7 wraps the error of a command inside a script.
     if isinstance(error, ReadOnlyError) or "READONLY" in text or text.startswith(("MISCONF", "NOREPLICAS")):
         return StateReadOnly(key, text, operation)
     if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:

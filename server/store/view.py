@@ -1,7 +1,7 @@
-"""State as the processing of one batch sees it: what Redis held when it was read, overlaid with what was written since.
+"""State during the processing of one batch: the values read from Redis, overlaid with the batch's own writes.
 
-Nothing here talks to Redis but `StateCache.load`. A batch is handled against a `StateView`; the view then says which
-values it relied on (`conditions`) and what is to be written (`operations`), and the commit does both or neither.
+Nothing here uses Redis except `StateCache.load`. A batch is handled against a `StateView`; the view then returns the
+values that it relied on (`conditions`) and its writes (`operations`), and the commit does both or neither.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class StateCache:
 
         Raises:
             NotLoaded: the key was not read yet.
-            CorruptState: what stands there is not such a record.
+            CorruptState: the stored value is no such record.
         """
         try:
             return self.records[key]  # type: ignore[return-value]
@@ -117,7 +117,7 @@ class StateCache:
         self._unreadable[key] = why
 
     def written(self, values: Mapping[str, tuple[str, Record]]) -> None:
-        """Take over what a commit has written, but for transactions that are over: nobody asks for them again."""
+        """Keep the writes of a commit, except finished transactions, which are not read again."""
         for key, (value, record) in values.items():
             if type(record) is Transaction and record.status is TransactionStatus.COMPLETED:
                 self._drop(key)
@@ -144,7 +144,7 @@ class StateCache:
 
 
 class Changes(NamedTuple):
-    """What a batch relied on and what it writes, for the commit.
+    """The state that a batch relied on and its writes, for the commit.
 
     Attributes:
         conditions: key and value of everything that was read, as the commit has to find it; `False` where nothing was.
@@ -158,10 +158,10 @@ class Changes(NamedTuple):
 
 
 class StateView:
-    """What handlers read from, for one batch. They do not write: `apply` takes what they return.
+    """The read-only view of state for handlers, for one batch; `apply` takes the writes that they return.
 
     Args:
-        cache: what is known of Redis.
+        cache: the cached values of Redis.
         keys: key names.
         now: the time of the batch, RFC 3339.
         transaction_ids: ids reserved for the batch; taken from the front.

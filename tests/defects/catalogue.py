@@ -1,4 +1,4 @@
-"""The register of defects: what each breaks, and which tests must catch it."""
+"""The register of defects: the broken behaviour of each, and the tests that must catch it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 Patch = Callable[[], None]
 
+DEFAULT_PROTOCOL = "ocpp1.6"
+"""The OCPP version that the suites test unless they are told otherwise."""
 LONGEST_WAIT = 12.0
 """Seconds that a keyword waits at most for something that a broken server may never do."""
 
@@ -30,6 +32,7 @@ class Defect:
             length of the wait is what finds the defect.
         stops_start: whether the server does not even start, so that a failing setup is what has to happen.
         variables: of the suites, as `NAME:value`, where a test needs other settings than the usual to see the defect.
+        protocol: the OCPP version that the suites test when they have to see it, as its subprotocol.
         timing: whether the machine's speed has a part in it: a race, a load, a measured time or memory.
         heavy: whether its tests take much of the machine; at most one of these runs at a time.
         alone: whether its tests decide nothing while others use the machine: it runs before all others.
@@ -44,9 +47,15 @@ class Defect:
     longest_wait: float = LONGEST_WAIT
     stops_start: bool = False
     variables: tuple[str, ...] = ()
+    protocol: str = DEFAULT_PROTOCOL
     timing: bool = False
     heavy: bool = False
     alone: bool = False
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """All variables of the suites, as `NAME:value`."""
+        return self.variables if self.protocol == DEFAULT_PROTOCOL else (*self.variables, f"PROTOCOL:{self.protocol}")
 
 
 _DEFECTS: dict[str, Defect] = {}
@@ -59,11 +68,12 @@ def defect(
     longest_wait: float = LONGEST_WAIT,
     stops_start: bool = False,
     variables: tuple[str, ...] = (),
+    protocol: str = DEFAULT_PROTOCOL,
     timing: bool = False,
     heavy: bool = False,
     alone: bool = False,
 ) -> Callable[[Patch], Patch]:
-    """Register the decorated function, whose docstring says what is wrong."""
+    """Register the decorated function, whose docstring describes the fault of the server."""
 
     def register(patch: Patch) -> Patch:
         name = patch.__name__
@@ -81,6 +91,7 @@ def defect(
             longest_wait=longest_wait,
             stops_start=stops_start,
             variables=variables,
+            protocol=protocol,
             timing=timing,
             heavy=heavy,
             alone=alone,

@@ -204,7 +204,7 @@ def one_operation_stays_broken() -> None:
 
 @defect("R16.6", CONNECTED, says=r"0 refused, 50 unanswered.* heartbeats_answered: required == 100 %")
 def reconnects_and_no_longer_subscribes() -> None:
-    """After an outage nobody is told of answers any more, and nobody looks for them."""
+    """After an outage, gateways are no longer woken for answers, and do not look for them."""
 
     async def listen(self: Mailbox) -> None:
         try:

@@ -27,7 +27,7 @@ SHUTDOWN = "A Shutdown Tells The Callers And Leaves Nothing"
 
 @defect("R14.2", EXPIRES, says=r"50 of 50 callers have not been told anything")
 def correlations_never_expire() -> None:
-    """Who is not answered waits for ever."""
+    """A command without an answer never times out."""
     CorrelationManager.expire = lambda self, most=0: 0
     CorrelationManager._schedule = lambda self: None
 
@@ -51,7 +51,7 @@ def all_but_the_last_expire() -> None:
 
 @defect("R14.1", EQUAL, says=r"The first command got the answer to the second")
 def matched_by_charge_point_and_action() -> None:
-    """An answer goes to the oldest command of the same action at the charge point, whatever its id."""
+    """An answer goes to the oldest command of the same action at the charge point, and its id is ignored."""
     sound = CorrelationManager._end
 
     def end(self: CorrelationManager, message_id: str, charge_point_id: str, outcome: Any) -> Verdict:
@@ -69,7 +69,7 @@ def matched_by_charge_point_and_action() -> None:
 
 @defect("R14.1", RANDOM_ORDER, says=r"1000 commands: .* [1-9]\d* mixed up")
 def answers_are_taken_in_the_order_of_the_commands() -> None:
-    """An answer goes to the command that was sent first, to whatever charge point."""
+    """An answer goes to the command that was sent first, to any charge point."""
     sound = CorrelationManager._end
 
     def end(self: CorrelationManager, message_id: str, charge_point_id: str, outcome: Any) -> Verdict:
@@ -83,7 +83,7 @@ def answers_are_taken_in_the_order_of_the_commands() -> None:
 
 @defect("R14.5", AT_ONCE, says=r"10 commands: 0 with their own answer.* next_answered: required == 100 %", timing=True)
 def stuck_after_mass_expiry() -> None:
-    """When hundreds expire at once, nothing is handed over any more."""
+    """When hundreds of commands expire at once, later answers are not delivered any more."""
     sound_expire, sound_end = CorrelationManager.expire, CorrelationManager._end
     stuck: list[bool] = []
 
@@ -109,7 +109,7 @@ def answer_of_another_instance_is_lost() -> None:
 
 @defect("R14.3", MEMORY, says=r"memory_left: required <= 10 %", timing=True)
 def leaks_each_correlation() -> None:
-    """What has ended is kept."""
+    """Ended correlations are kept."""
     kept: list[Correlation] = []
     sound = CorrelationManager._forget
 
@@ -142,13 +142,13 @@ def a_callerror_does_not_end_the_wait() -> None:
 
 @defect("R14.5", SHUTDOWN, says=r"Expected HTTP status 503 for each of 20 commands, 20 have another outcome")
 def shutdown_forgets_who_waits() -> None:
-    """Who waits when the server stops is not told."""
+    """Waiting callers get no response when the server stops."""
     CorrelationManager.close = lambda self: 0
 
 
 @defect("R14.6", SURPLUS, says=r"Counted: 0 late, 0 duplicate, 0 unknown; .* uncounted: required == 0")
 def late_answers_are_not_counted() -> None:
-    """An answer that nobody waits for vanishes without a trace."""
+    """An answer without a waiting caller vanishes without a trace."""
     sound = CorrelationManager._end
 
     def end(self: CorrelationManager, message_id: str, charge_point_id: str, outcome: Any) -> Verdict:
@@ -192,7 +192,7 @@ def equal_commands_share_an_answer() -> None:
 
 @defect("R14.2", EXPIRES, says=r"expiry_delay: required <= 1 s", timing=True)
 def looks_for_expired_ones_every_few_seconds() -> None:
-    """What has expired is looked for at long intervals."""
+    """Expired commands are looked for at long intervals."""
     sound = CorrelationManager._schedule
 
     def schedule(self: CorrelationManager) -> None:
@@ -267,7 +267,7 @@ def callers_that_went_away_are_waited_for() -> None:
 
 @defect("R14.5", CLEANS_UP, says=r"Expected 0 commands noted in Redis as waited for, there are 20")
 def notes_stay_in_redis() -> None:
-    """What is noted in Redis of a command stays until its timeout."""
+    """The correlation of a command stays in Redis until its timeout."""
     sound = Commands._ended
 
     def ended(self: Commands, sending: Any) -> None:
@@ -279,7 +279,7 @@ def notes_stay_in_redis() -> None:
 
 @defect("R14.6", SURPLUS, says=r"Logged: 0 of 10 as late_answer; .* unlogged: required == 0 answers")
 def surplus_answers_are_not_logged() -> None:
-    """Surplus answers are counted, but nobody can read of them."""
+    """Surplus answers are counted, but the counts cannot be read."""
 
     class Silent:
         def __getattr__(self, _name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Tests 13 and 15: what messages mean, in answers and in the state. Seen by the model, not by examples."""
+"""Tests 13 and 15: the effects of messages, in answers and in the state. Seen by the model, not by examples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Handler = Callable[[Call, StateView], Outcome]
 
 
 def changed(action: str, change: Callable[[Outcome, Call, StateView], Outcome]) -> None:
-    """Change what handling an action comes to."""
+    """Change the result of handling an action."""
     sound = ACTIONS[action].handle
     ACTIONS[action].handle = lambda call, view: change(sound(call, view), call, view)
 
@@ -113,7 +113,7 @@ def transaction_ids_as_text() -> None:
 
 @defect("R13.8", SHAPES, says=r"idTagInfo: missing, although an idTag was given.* wrong_answers: required == 0")
 def stops_without_a_verdict() -> None:
-    """A stop with an id tag is answered without what is known of the tag."""
+    """A stop with an id tag is answered without the status of the tag."""
     changed_answer("StopTransaction", lambda answer: {})
 
 
@@ -362,7 +362,7 @@ def the_charge_point_is_a_connector() -> None:
 
 @defect("R13.8", SOCKETS, says=r"charge point: (serial|firmware) is '\S+', expected None.* wrong_fields: required == 0")
 def a_boot_keeps_what_the_last_one_said() -> None:
-    """What a boot does not say stays as an earlier one said it."""
+    """Fields missing in a boot keep the values of an earlier one."""
 
     def kept(outcome: Outcome, call: Call, view: StateView) -> Outcome:
         before = view.charge_point(call.charge_point_id)
@@ -383,7 +383,7 @@ def diagnostics_are_taken_for_firmware() -> None:
 
 @defect("R13.8", SHAPES, says=r".* wrong_(fields|answers): required == 0|Not every message was answered")
 def a_batch_forgets_what_it_has_written() -> None:
-    """The second message about a record in a batch does not see what the first has made of it."""
+    """The second message about a record in a batch does not see the changes of the first."""
 
     def get(self: StateView, key: str, kind: type[Any]) -> Any:
         self._read.add(key)

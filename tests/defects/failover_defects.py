@@ -1,4 +1,4 @@
-"""Test 16: Redis has a replica, or loses what it kept."""
+"""Test 16: Redis has a replica, or loses its data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def transaction_ids_begin_again_when_the_counter_is_gone() -> None:
 
 @defect("R16.13", AMNESIA, says=r"ids_given_again: required == 0 transactions.*measured 1")
 def a_counter_that_fell_behind_is_put_back_to_one() -> None:
-    """Where the counter is lower than before it is started from 1, as in a new system."""
+    """A counter that is lower than before is restarted from 1, as in a new system."""
     transaction_ids._reserve = script.Script(
         transaction_ids._RESERVE.replace("number = highest + ARGV[3]", "number = 0")
     )

@@ -21,7 +21,7 @@ GENERATED = "A Thousand Generated Invalid Frames Get The Right Reactions"
 
 
 def set_aside_as(change: Callable[[Gateway, Session, InvalidMessage], None]) -> None:
-    """Change what becomes of a frame that is set aside, before it is."""
+    """Change a frame that is set aside before it is recorded."""
     sound = Gateway._set_aside
 
     def set_aside(self: Gateway, session: Session, invalid: InvalidMessage, raw: bytes) -> None:

@@ -53,7 +53,7 @@ class _Homes(SuiteVisitor):
 
 
 def judge(defect: Defect, outcomes: Outcomes) -> GradedDefect:
-    """Compare what happened with what had to happen."""
+    """Compare the results with the expected ones."""
     graded = _graded(defect)
     for test in defect.caught_by:
         status, message = outcomes.get(test, ("not run", ""))
@@ -80,7 +80,7 @@ class Group(NamedTuple):
 
 
 class Grader:
-    """Runs what the chosen defects need.
+    """Runs the tests that the chosen defects need.
 
     Args:
         jobs: runs side by side; each has its own server, Redis, ports and folder.
@@ -123,7 +123,7 @@ class Grader:
                     folder,
                     longest_wait=defect.longest_wait,
                     defect=defect.name,
-                    variables=defect.variables,
+                    variables=defect.settings,
                 )
                 graded = judge(defect, outcomes)
             except RuntimeError as error:
@@ -165,21 +165,22 @@ def as_with_the_defects(chosen: Iterable[Defect]) -> list[Group]:
     """The tests in the company that they have with a defect: one that fails alone without any has caught nothing."""
     waits: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = {}
     for each in chosen:
-        company = each.caught_by, each.variables
+        company = each.caught_by, each.settings
         waits[company] = max(waits.get(company, LONGEST_WAIT), each.longest_wait)
     return [Group(tests, wait, variables) for (tests, variables), wait in waits.items()]
 
 
 def by_suite(chosen: Iterable[Defect], homes: dict[str, str]) -> list[Group]:
-    """The same tests, each once, those of one suite in one run."""
-    groups: dict[str, Group] = {}
+    """The same tests, each once, those of one suite and one OCPP version in one run."""
+    groups: dict[tuple[str, str], Group] = {}
     for each in chosen:
         for test in each.caught_by:
-            known = groups.get(homes[test], Group((), LONGEST_WAIT, ()))
-            groups[homes[test]] = Group(
+            run = homes[test], each.protocol
+            known = groups.get(run, Group((), LONGEST_WAIT, ()))
+            groups[run] = Group(
                 tuple(dict.fromkeys((*known.tests, test))),
                 max(known.longest_wait, each.longest_wait),
-                tuple(dict.fromkeys((*known.variables, *each.variables))),
+                tuple(dict.fromkeys((*known.variables, *each.settings))),
             )
     return list(groups.values())
 
@@ -236,7 +237,7 @@ def choose(known: dict[str, Defect], *, only: Sequence[str], fraction: float, se
 
 
 def write(grade: Grade, folder: Path, *, whole: bool) -> None:
-    """Write a grade into a folder, print the last lines, and renew the page that is there, whose annex it is.
+    """Write a grade into a folder, print the last lines, and renew an existing page, whose annex it is.
 
     What was chosen by name goes to files of its own: it says nothing of the others.
     """

@@ -75,7 +75,7 @@ def refuses_the_fortieth_connection() -> None:
     heavy=True,
 )
 def who_was_cut_off_is_still_connected() -> None:
-    """A charge point whose connection broke counts as connected for ten minutes, and is not let in a second time."""
+    """A charge point whose connection broke counts as connected for ten minutes, and cannot connect again."""
     sound, left = SessionTransitions.ended, {}
 
     def ended(self: SessionTransitions, session: Session) -> None:
@@ -170,7 +170,7 @@ def leaks_a_kilobyte_a_message() -> None:
     heavy=True,
 )
 def leaks_each_connection() -> None:
-    """What was known of a connection that is over is kept."""
+    """Records of closed connections are kept."""
     kept: list[Any] = []
     sound = SessionTransitions.ended
 
@@ -275,7 +275,7 @@ def slower_with_every_message() -> None:
     heavy=True,
 )
 def lost_with_the_processor() -> None:
-    """What a processor has taken dies with it; it has always something in hand."""
+    """A processor loses its batch when it dies; it always has one in progress."""
     take_at_most_once()
     slow_down(0.006)
 
@@ -284,7 +284,7 @@ def lost_with_the_processor() -> None:
     "R18.8", OVERLOAD, says=r"silent_refusals: required", longest_wait=A_LOAD, variables=ALONE, timing=True, heavy=True
 )
 def goes_silent_beyond_its_capacity() -> None:
-    """When many messages wait, further ones are thrown away without a word."""
+    """When many messages wait, further ones are dropped silently."""
     sound = CallQueue._submit
 
     def submit(self: CallQueue, session: Session, entry: Any) -> None:
@@ -304,7 +304,7 @@ def goes_silent_beyond_its_capacity() -> None:
     heavy=True,
 )
 def memory_without_a_bound_at_overload() -> None:
-    """What has to wait is kept twice, and never given back."""
+    """Waiting messages are kept twice, and never freed."""
     kept: list[bytearray] = []
     sound = CallQueue._submit
 
@@ -335,7 +335,7 @@ def _after_refusals(change: Any) -> None:
     heavy=True,
 )
 def slower_with_every_invalid_message() -> None:
-    """What was set aside is searched for each message that comes."""
+    """All dead letters are searched for each new message."""
     seen = [0]
 
     def count(refused: list[InvalidMessage]) -> None:

@@ -1,4 +1,4 @@
-"""What `grade.py` says: on the console, and as a matrix of defects and tests in Markdown.
+"""The output of `grade.py`: on the console, and as a matrix of defects and tests in Markdown.
 
 `python tests/defects/matrix.py results/grade.json` prints `messages.md`: for ten defects of different kinds, the line
 in which a test says what is wrong.
@@ -12,7 +12,7 @@ from pathlib import Path
 from ocpp_resilience.report.grade import Grade, GradedDefect, read
 
 SLOWEST = 8
-"""How many of the slowest defects are named."""
+"""Number of the slowest defects that are named."""
 
 
 REVIEWED = (
@@ -88,7 +88,7 @@ def _cell(text: str) -> str:
 
 
 def as_review(grade: Grade) -> str:
-    """What the tests said of ten defects of different kinds, for somebody to read who has nothing else.
+    """The messages of the tests about ten defects of different kinds, for a reader without the code.
 
     Raises:
         LookupError: one of them was not caught in this grade.

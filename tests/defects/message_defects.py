@@ -135,7 +135,7 @@ def wrong_error_code() -> None:
 
 @defect("R17.2", MISSING, says=r"messages: 0 answered, [1-9]\d* lost.* holds 0 messages")
 def invalid_messages_get_no_answer() -> None:
-    """A charge point whose message is refused hears nothing."""
+    """A charge point gets no answer to a refused message."""
     Processor._answer_refused = lambda self, invalid, timestamp, answers: None
 
 
@@ -150,13 +150,13 @@ def missing_fields_are_accepted() -> None:
 
 @defect("R17.7", MALFORMED, SHAPES, says=r"^(malformed_json|wrong_shape): .*[1-9]\d* lost.* holds 0 messages")
 def the_message_behind_an_invalid_one_is_dropped() -> None:
-    """A batch ends at the first invalid message; what follows in it is thrown away."""
+    """A batch ends at the first invalid message; later messages in it are dropped."""
     sound = Processor._handle
 
     async def handle(self: Processor, batch: Batch) -> Any:
         for index, raw in enumerate(batch.messages):
             if isinstance(self._parse(raw), InvalidMessage):
-                return await sound(self, Batch(batch.messages[: index + 1], batch.digest))
+                return await sound(self, Batch(batch.messages[: index + 1], batch.text))
         return await sound(self, batch)
 
     Processor._handle = handle

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from catalogue import defect
+from queue_defects import replaced
 from websockets.frames import CloseCode
 
 from server.gateway import session_registry
@@ -80,7 +81,7 @@ def sends_commands_to_the_older_connection() -> None:
 def forgets_that_a_charge_point_has_moved() -> None:
     """The first gateway of a charge point stays the one that takes its commands off the list."""
     session_registry._announce = Script(
-        session_registry._ANNOUNCE.replace("elseif ARGV[i + 6] == '1' or (old[1]", "elseif not old[1] or (false")
+        replaced(session_registry._ANNOUNCE, "elseif not (newer(", "elseif not (old[1] or newer(")
     )
 
 

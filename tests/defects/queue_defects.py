@@ -31,12 +31,12 @@ def replaced(text: str, old: str, new: str) -> str:
 
 
 def take_at_most_once() -> None:
-    """What a processor takes is off the list at once."""
-    untrimmed = "    return {depth, digest, batch}\n"
+    """A processor removes messages from the list at once."""
+    untrimmed = "    return {depth, batch}\n"
     trim = "    if #batch > 0 then redis.call('LTRIM', queue, 0, -#batch - 1) end\n"
     peek = replaced(request_queue.PEEK, untrimmed, trim + untrimmed)
     commit = replaced(request_queue._COMMIT, request_queue.PEEK, peek)
-    commit = replaced(commit, "if not batch then", "if false then")
+    commit = replaced(commit, "if not unchanged(KEYS[1], count, ARGV[5], longest) then", "if false then")
     commit = replaced(commit, "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n", "")
     request_queue._take = Script(replaced(request_queue._TAKE, request_queue.PEEK, peek))
     request_queue._commit = Script(commit)
@@ -44,7 +44,7 @@ def take_at_most_once() -> None:
     async def wait(self: RequestQueue) -> Batch:
         reply = await self._blocking.execute("BRPOP", self._name, self._wait)
         message = reply[1] if reply else None
-        return Batch([message[: self._longest + 1]], "") if message else Batch([], "")
+        return Batch([message[: self._longest + 1]], b"") if message else Batch([], b"")
 
     RequestQueue.wait = wait
 
@@ -54,7 +54,7 @@ def reorder(order: Any) -> None:
     sound = Processor._handle
 
     async def handle(self: Processor, batch: Batch) -> Any:
-        return await sound(self, Batch(order(batch.messages), batch.digest))
+        return await sound(self, Batch(order(batch.messages), batch.text))
 
     Processor._handle = handle
 
@@ -85,7 +85,7 @@ def lost_when_the_connection_drops_after_the_take() -> None:
 
 @defect("R13.6", RESTARTED, says=r"[1-9]\d* lost.* the queue .* holds 0 messages")
 def an_outage_empties_the_queue() -> None:
-    """Who connects to Redis for a second time begins anew: what waits in the queue is thrown away."""
+    """A second connection to Redis begins anew: the queue is dropped."""
     sound = RequestQueue.__init__
 
     def init(self: RequestQueue, *arguments: Any, **options: Any) -> None:
@@ -223,7 +223,7 @@ def malformed_messages_are_not_set_aside() -> None:
     timing=True,
 )
 def processors_do_not_know_of_each_other() -> None:
-    """Every processor takes what it finds, whoever handles the message before it."""
+    """Every processor takes the messages that it finds, even if another one handles an earlier message."""
     take_at_most_once()
     request_queue._claim = Script(replaced(request_queue._CLAIM, "if not mine and owner[1] and", "if false and"))
     request_queue._commit = Script(
@@ -237,7 +237,7 @@ def processors_do_not_know_of_each_other() -> None:
     says=r"5000 messages: 0 answered, 5000 lost.* the queue .* holds 5000 messages",
 )
 def a_dead_processor_keeps_the_queue() -> None:
-    """Who has the queue keeps it for a day, dead or alive."""
+    """The owner of the queue keeps it for a day, dead or alive."""
     sound = RequestQueue.__init__
 
     def init(self: RequestQueue, *arguments: Any, **options: Any) -> None:

@@ -18,7 +18,7 @@ ROOT = HERE.parents[1]
 SECONDS_PER_RUN = 420
 """A run that takes longer is ended: some defects make everything slow."""
 SECONDS_TO_END = 60
-"""What Robot may take to end what it started once it was told to stop."""
+"""Time limit for Robot to end its processes after it was stopped."""
 
 Outcomes = dict[str, tuple[str, str]]
 """Status and message by the name of a test."""

@@ -32,7 +32,7 @@ logger = structlog.get_logger()
 
 @defect("R20.1", PASSWORD, says=r"R20\.1 let_in_wrongly: .*measured 3 connections")
 def asks_for_no_password() -> None:
-    """The file with the passwords is read, and nobody is asked."""
+    """The file with the passwords is read, and no password is asked for."""
     Handshakes._authentic = lambda *_: True
 
 
@@ -134,7 +134,7 @@ def compares_the_beginning_of_names() -> None:
 
 @defect("R20.4", TOKEN, says=r"R20\.4 accepted: .*measured [5-9]")
 def asks_for_no_token() -> None:
-    """The token is set, and nobody is asked for it."""
+    """The token is set, and not asked for."""
     http._check_token = lambda request, api_token: None
 
 
@@ -163,7 +163,7 @@ def takes_any_token() -> None:
 
 
 NOT_WELL = r"R20\.5 |load 'load' does not begin|has not become healthy"
-"""How a flood that is not slowed down shows: in the times of the others, or in no answer to anybody."""
+"""Symptoms of a flood that is not limited: slow answers to others, or none at all."""
 
 
 @defect("R20.5", FLOOD, says=NOT_WELL, timing=True, heavy=True, alone=True)

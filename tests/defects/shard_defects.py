@@ -23,14 +23,14 @@ LATE = "A Processor Of Shards That Wakes Up Too Late Changes Nothing"
 
 @defect("R13.4", SHARED, says=r"owned [08] shards instead of 4")
 def the_first_processor_keeps_all_shards() -> None:
-    """Who comes later gets none: the processors do not share the work."""
+    """A later processor gets no shard: the processors do not share the work."""
     text = replaced(shards._LOOK, "local share = math.floor(count / alive)", "local share = count")
     shards._look = Script(replaced(text, "held[me] - least >= 2 then give = 1", "held[me] - least >= 2 then give = 0"))
 
 
 @defect("R13.4", SHARED, says=r"owned 4 shards instead of 8")
 def shards_are_not_given_back_at_sigterm() -> None:
-    """A processor that ends in good order leaves its shards to nobody: they wait until its lease has passed."""
+    """A processor that ends in order does not free its shards: they wait until its lease has passed."""
     sound_release, sound_stop = RequestQueue.release, ShardedProcessor.stop
     ending: list[bool] = []
 
@@ -57,7 +57,7 @@ def messages_go_to_the_shards_in_turn() -> None:
 
 @defect("R13.4", SHARED, says=r"5000 messages: 0 answered, 5000 lost.* holds 5000 messages")
 def the_queue_itself_is_ignored_beside_shards() -> None:
-    """Nobody moves messages from the unsharded key to the shards."""
+    """Messages are not moved from the unsharded key to the shards."""
 
     async def run(self: Router) -> None:
         while not self._stopping:  # noqa: ASYNC110 - the router has no event
@@ -90,10 +90,10 @@ def shards_of_the_dead_are_never_taken_over() -> None:
 
 @defect("R13.4", LATE, says=r"[1-9]\d* answered twice")
 def a_shard_has_two_owners() -> None:
-    """A commit does not look whether the shard is still its processor's: who wakes up late handles messages again."""
+    """A commit does not check whether its processor still owns the shard: a late processor handles messages again."""
     text = replaced(request_queue._COMMIT, "if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]", "if false")
     # Neither that the messages are still there, nor that what it read of the state is.
-    text = replaced(text, "if not batch then", "if false then")
+    text = replaced(text, "if not unchanged(KEYS[1], count, ARGV[5], longest) then", "if false then")
     request_queue._commit = Script(replaced(text, "if #changed + #wrong_type > 0 then", "if false then"))
     sound = Processor._handle
 

@@ -49,7 +49,7 @@ def transaction_ids_of_the_store_are_guessed() -> None:
 
 @defect("R15.4", WRITERS, says=r"5000 updates acknowledged, \d+ visible.* updates: required == 5,000", timing=True)
 def lost_update() -> None:
-    """A write does not look whether the record is still what was read."""
+    """A write does not check whether the record has changed since it was read."""
     text = replaced(redis_store._WRITE, "~= each[3] then return {'conflict'", "== 0 then return {'conflict'")
     redis_store._write = Script(text)
 

@@ -51,7 +51,7 @@ def acknowledged_before_it_is_written() -> None:
 
 @defect("R15.7", FAILURES, says=r"Expected the error '\w+', met 'unavailable'")
 def every_failure_is_one_error() -> None:
-    """Whatever Redis says, the store says that it is unavailable."""
+    """Every error of Redis is reported as unavailable."""
     redis_store._state_error = lambda error, key, operation: StateUnavailable(key, str(error), operation)
 
 
@@ -80,7 +80,7 @@ def multi_key_writes_in_several_steps() -> None:
 
 @defect("R15.7", CORRUPT, says=r"'Get Charge Point' should fail with 'corrupt', but it worked")
 def corrupt_records_are_read_as_blank_ones() -> None:
-    """What cannot be read is taken for a record without values."""
+    """An unreadable record is taken for a record without values."""
     sound = redis_store._decode
 
     def decode(key: str, value: bytes, kind: Any, *rest: Any, **more: Any) -> Any:
@@ -177,7 +177,7 @@ def a_deleted_connector_stays_in_the_index() -> None:
 
 @defect("R15.2", TRANSACTION, says=r"fields? differs?: id_tag: 'TAG-\?' and 'TAG-ü'")
 def text_is_kept_as_ascii() -> None:
-    """Whatever is not ASCII is kept as a question mark."""
+    """Characters outside ASCII are stored as a question mark."""
     sound = RedisStateStore.save_transaction
 
     async def save(self: RedisStateStore, record: Transaction) -> Transaction:

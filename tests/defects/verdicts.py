@@ -44,7 +44,7 @@ def run(defect: Defect, folder: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--console", "none", "--report", "NONE"]
     command += ["--settag", "robot:stop-on-failure", *options]
     command += [part for test in defect.caught_by for part in ("--test", test)]
-    command += [part for variable in defect.variables for part in ("--variable", variable)]
+    command += [part for variable in defect.settings for part in ("--variable", variable)]
     process = subprocess.Popen([*command, str(ROOT / "suites")], cwd=ROOT, env=environment)
     try:
         process.wait(SECONDS_PER_RUN)
@@ -59,7 +59,7 @@ def run(defect: Defect, folder: Path, options: list[str]) -> None:
 
 
 def wrong(defect: Defect, report: Report) -> str:
-    """What is wrong with a verdict; empty if nothing is."""
+    """The problem of a verdict; empty if it is right."""
     [found] = [each for each in report.requirements if each.id == defect.requirement]
     said = f"{report.verdict}, {found.id} {found.verdict}: {found.reason[:160]}"
     allowed = {Decision.NOT_READY} | ({Decision.NOT_RUN, Decision.UNDECIDED} if defect.stops_start else set())
@@ -71,7 +71,7 @@ def wrong(defect: Defect, report: Report) -> str:
 
 
 def judge(defect: Defect, folder: Path) -> dict[str, str]:
-    """What is wrong with the verdicts on a defect, by the way of running; nothing for a right one."""
+    """The problems of the verdicts on a defect, by the way of running; empty for right ones."""
     found = {}
     for way, options in WAYS.items():
         out = folder / way.strip("-")

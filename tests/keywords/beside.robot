@@ -38,7 +38,7 @@ A Proxy That Goes Leaves The Schedules Of The Others Alone
     Start Fault Proxy    ${redis}    alias=short-lived
     Start Fault Schedule    at 0 s    latency 30 ms for 5 s    alias=other
     ${fault} =    Wait For Next Fault    alias=other
-    Remove Fault Proxy    short-lived
+    Remove Fault Proxy    alias=short-lived
     Should Be Equal    ${fault.ended}    ${None}
     Fault Schedule Should End    alias=other
 
@@ -56,7 +56,7 @@ Messages Are Queued While The Test Goes On
 What Cannot Be Queued Meanwhile Is Said
     Run Keyword And Expect Error    over is 0 seconds, it has to be above 0.
     ...    Start Queueing Generated Messages    1    over=0 s
-    Run Keyword And Expect Error    There is no queueing 'queue'; `Start Queueing Generated Messages` starts one.
+    Run Keyword And Expect Error    There is no queueing 'queue'; call `Start Queueing Generated Messages` first.
     ...    Queueing Should End
     Start Queueing Generated Messages    1000    over=1 minute
     Run Keyword And Expect Error    Only * of 1000 messages were queued (waited 200 ms).
@@ -65,7 +65,7 @@ What Cannot Be Queued Meanwhile Is Said
 Health Is Watched While Other Things Are Done
     [Documentation]    What is left of the time is waited for at the end, which ends the watch.
     Start Server    redis://127.0.0.1:1
-    Run Keyword And Expect Error    There is no watch of the health 'server'; `Start Watching Health` starts one.
+    Run Keyword And Expect Error    There is no watch of the health 'server'; call `Start Watching Health` first.
     ...    Get Watched Health Share    degraded
     Start Watching Health
     ${share} =    Get Watched Health Share    degraded    at_least=500 ms

@@ -40,7 +40,7 @@ Each Caller Hears What Its Charge Point Said
     Let Charge Points Answer    Reset    disconnect
     ${lost}    Send Command    Reset    charge_point=${IDS}[2]    type=Hard
     Should Be Equal    ${lost.status}    ${503}
-    Charge Point Should Be Disconnected    ${IDS}[2]    code=1001
+    Charge Point Should Be Disconnected    alias=${IDS}[2]    code=1001
 
 Charge Points That Keep Silent Do Not Hold Up Their Next Command
     [Documentation]    Two hundred at the same time are told that the time is up; the next are answered.
@@ -66,14 +66,14 @@ A Charge Point Does What It Was Told
 What A Charge Point Sends Again Is The Same Transaction
     [Documentation]    The same frame after a reconnect, and the same event under a new message id.
     ${first}    Send Call    StartTransaction    alias=${IDS}[0]    meterStart=${77}
-    ${again}    Send Again    ${IDS}[0]
+    ${again}    Send Again    alias=${IDS}[0]
     Should Be Equal    ${again.payload}    ${first.payload}
-    ${renamed}    Send Again    ${IDS}[0]    new_message_id=True    reconnect=False
+    ${renamed}    Send Again    alias=${IDS}[0]    new_message_id=True    reconnect=False
     Should Be Equal    ${renamed.payload}[transactionId]    ${first.payload}[transactionId]
 
 The Newest Connection Of A Charge Point Is The One That Counts
     [Documentation]    The older one was left open, is ended by the gateway, and gets no command.
-    ${ghost}    Reconnect As Ghost    ${IDS}[0]
+    ${ghost}    Reconnect As Ghost    alias=${IDS}[0]
     ${commands}    Start Commands    10    charge_points=${IDS}[0]    timeout=60s
     Commands Should Be Answered    ${commands}
     ${seconds}    Ghost Should End    ${ghost}    timeout=30s
@@ -88,10 +88,10 @@ A Charge Point Finds A Server That Was Killed Where It Was
     Use Gateway    ${gateway}    alias=same
     Connect Charge Point    alias=loyal    gateway=same
     Kill Server    alias=same
-    Charge Point Should Be Disconnected    loyal
+    Charge Point Should Be Disconnected    alias=loyal
     Start A Server At    ${port}
-    Reconnect Charge Point    loyal
-    Boot    loyal
+    Reconnect Charge Point    alias=loyal
+    Boot    alias=loyal
     [Teardown]    Run Keywords    Remove Charge Points    AND    Remove Server    alias=same
 
 

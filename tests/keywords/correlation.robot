@@ -168,7 +168,7 @@ What Was Opened Can Be Closed
     [Documentation]    What is not open is named.
     Start Server With Commands
     Close Commands
-    Run Keyword And Expect Error    EQUALS:There is no line of commands 'commands'; `Open Commands` starts one.
+    Run Keyword And Expect Error    EQUALS:There is no line of commands 'commands'; call `Open Commands` first.
     ...    Start Commands
 
 

@@ -53,7 +53,7 @@ Any Fault Can Be Injected By Its Name
     Inject Fault    pause redis
 
 A Fault That Does Not Exist Is Refused With The Names Of Those That Do
-    Run Keyword And Expect Error    *'fog' is no fault. There are bandwidth, black hole,*    Inject Fault    fog
+    Run Keyword And Expect Error    *Unknown fault 'fog' (allowed: bandwidth, black hole,*    Inject Fault    fog
     Run Keyword And Expect Error    *'latency' has no argument 'wobble'*    Inject Fault    latency 5 ms wobble=1
 
 What Needs A Redis Is Refused Before A Gateway
@@ -66,7 +66,7 @@ What Needs A Redis Is Refused Before A Gateway
     Run Keyword And Expect Error
     ...    *'read-only' needs a fault proxy before a Redis; Fault proxy 'edge' is not.
     ...    Run Fault Schedule    at 0 s    read-only    alias=edge
-    [Teardown]    Remove Fault Proxy    edge
+    [Teardown]    Remove Fault Proxy    alias=edge
 
 A Fault That Is Over At Once Is Proven Too
     ${reset} =    Reset Connections
@@ -144,7 +144,7 @@ A Schedule Is Carried Out Row By Row
     Redis Should Be Running
 
 A Row That Is Not Understood Is Refused
-    Run Keyword And Expect Error    *'hurt redis' is no fault*    Run Fault Schedule    at 1 s    hurt redis
+    Run Keyword And Expect Error    *Unknown fault 'hurt redis'*    Run Fault Schedule    at 1 s    hurt redis
     Run Keyword And Expect Error    *is no time of a fault schedule*    Run Fault Schedule    soon    kill redis
     Run Keyword And Expect Error
     ...    *There is no 'absent'*

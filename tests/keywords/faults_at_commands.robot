@@ -114,11 +114,11 @@ Start Redis And A Way To It
     [Documentation]    The clients of the tests come through the proxy.
     ${url} =    Start Redis
     ${through} =    Start Fault Proxy    ${url}    seed=1
-    Start Redis    through    service=external    server=${through}
+    Start Redis    alias=through    service=external    server=${through}
 
 Read The Reply To GET
     [Documentation]    On a plain socket, up to its end, as text.
-    ${url} =    Get Redis Url    through
+    ${url} =    Get Redis Url    alias=through
     ${address} =    Evaluate    urllib.parse.urlsplit($url)    modules=urllib.parse
     ${socket} =    Evaluate    socket.create_connection(($address.hostname, $address.port))
     Evaluate    $socket.settimeout(10)

@@ -29,7 +29,7 @@ A Ledger Of A Sound Queue Is Clean, And Can Be Judged Again From Its File
 
 A Ledger That Is Not Kept Cannot Be Judged
     [Documentation]    The failure says how to keep one.
-    Run Keyword And Expect Error    EQUALS:No ledger of queue 'ocpp:requests' is kept; `Keep Ledger` starts one.
+    Run Keyword And Expect Error    EQUALS:No ledger of queue 'ocpp:requests' is kept; call `Keep Ledger` first.
     ...    Ledger Should Be Clean
 
 What A Defect Does To A Queue Is In The Ledger

@@ -38,10 +38,10 @@ What The State Kept Is Compared With What Charge Points Know
     Should Contain    ${state.inconsistent}[0]    the charge point knows -1
 
 A Load Can Be Stopped And Watched
-    Start Load    background    duration=5 minutes    profile=mix    charge_points=5
-    ${progress}    Get Load Progress    background
+    Start Load    alias=background    duration=5 minutes    profile=mix    charge_points=5
+    ${progress}    Get Load Progress    alias=background
     Should Be Equal    ${progress}[connected]    ${5}
-    ${load}    Stop Load    background
+    ${load}    Stop Load    alias=background
     Should Be True    ${load.duration} < 300
 
 Commands Go On While Charge Points Charge, And Complete Each Other's Ledger
@@ -77,11 +77,11 @@ Arguments That Do Not Go Together Are Refused
 
 What Is No Profile Or Schedule Is Refused
     ${schedule}    Load Schedule    rate=1    duration=1s
-    Run Keyword And Expect Error    A schedule has rate, duration, messages and pause of its own.
+    Run Keyword And Expect Error    Give rate, duration, messages and pause to `Load Schedule`, not beside a schedule.
     ...    Run Load    schedule=${schedule}    rate=1
-    Run Keyword And Expect Error    'day' is no load profile (allowed: heartbeat, session, mix, churn, or *
+    Run Keyword And Expect Error    'day' is not a load profile (allowed: heartbeat, session, mix, churn, or *
     ...    Run Load    profile=day
-    Run Keyword And Expect Error    'now' is no schedule; `Load Schedule` makes one.    Run Load    schedule=now
+    Run Keyword And Expect Error    'now' is no schedule; make one with `Load Schedule`.    Run Load    schedule=now
     Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; `Load Profile` has it.
     ...    Run Load    sessions=2
     Run Keyword And Expect Error    `Start Load` has no argument 'spike'; `Load Schedule` has it.

@@ -294,7 +294,7 @@ Processor Time Is Watched While Other Things Are Done
     [Documentation]    What is left of the time is waited for at the end.
     Start Fake
     Run Keyword And Expect Error
-    ...    EQUALS:Server 'fake' is not watched; `Start Watching Server CPU` comes first.
+    ...    EQUALS:Server 'fake' is not watched; call `Start Watching Server CPU` first.
     ...    Get Watched Server CPU    alias=fake
     Start Watching Server CPU    alias=fake
     ${percent}    Get Watched Server CPU    at_least=500ms    alias=fake
@@ -318,15 +318,16 @@ Running Servers Are Counted By Their Redis
 
 What Cannot Be Done Is Said
     [Documentation]    Wrong aliases, targets, settings.
-    Run Keyword And Expect Error    EQUALS:There is no Server 'fake'; `Start Server` starts one.
+    Run Keyword And Expect Error    EQUALS:There is no Server 'fake'; call `Start Server` first.
     ...    Get Health    alias=fake
     Start Fake
-    Run Keyword And Expect Error    EQUALS:Server 'fake' is running already. Another one needs an alias.    Start Fake
+    Run Keyword And Expect Error    EQUALS:Server 'fake' is running already. Use another alias for a second one.
+    ...    Start Fake
     Run Keyword And Expect Error    EQUALS:There is no Server 'server'; there is only 'fake'.    Stop Server
     Run Keyword And Expect Error    STARTS:There is no bundled target profile 'nothing' (there are:
     ...    Start Server    ${REDIS}    target=nothing
     Run Keyword And Expect Error
-    ...    EQUALS:`Start Server` has no argument 'log_level'. A setting of the server is in capitals, as LOG_LEVEL.
+    ...    EQUALS:`Start Server` has no argument 'log_level'. Settings are in capitals, for example LOG_LEVEL.
     ...    Start Server    ${REDIS}    log_level=debug
 
 What A Target Has Is Not Skipped

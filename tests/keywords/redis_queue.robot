@@ -227,7 +227,7 @@ What Cannot Be Used Is Named With What Is Allowed
     ...    charge_points=0
     STARTS:There is no charge point to queue messages for    Queue Generated Messages    10
     ...    charge_points=${{[]}}
-    STARTS:Expected what `Queue Message` or another sending keyword returned, not 'text'.
+    STARTS:Expected the result of `Queue Message` or another sending keyword, not 'text'.
     ...    Message Should Be Answered    text
     STARTS:This keyword takes one message, not 2.    Message Should Be Answered
     ...    ${{ocpp_resilience.transport.messages.SentMessages([None, None])}}
@@ -235,7 +235,7 @@ What Cannot Be Used Is Named With What Is Allowed
     ...    charge_point=CP-1
     STARTS:There is no queue 'nowhere'; there is only 'queue'.    Queue Message    Heartbeat    alias=nowhere
     STARTS:Say which dead letter    Dead Letter Should Exist
-    STARTS:Expected a case that `Load Invalid Messages` returned, not 'text'.    Queue Invalid Message    text
+    STARTS:Expected a case of `Load Invalid Messages`, not 'text'.    Queue Invalid Message    text
 
 Several Queues Have An Alias Each
     [Documentation]    With key names of their own.

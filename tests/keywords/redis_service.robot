@@ -107,59 +107,59 @@ A Check That Fails Says What Was Seen
 
 Settings Hold At Each Start
     [Documentation]    They cannot change while the data is kept.
-    Start Redis    second    append_only=off    maxmemory=10mb
+    Start Redis    alias=second    append_only=off    maxmemory=10mb
     Restart Redis    alias=second
     ${reply}    Redis Command    CONFIG    GET    appendonly    alias=second
     Should Be Equal    ${reply}[1]    no
     ${reply}    Redis Command    CONFIG    GET    maxmemory    alias=second
     Should Be Equal    ${reply}[1]    10485760
-    Stop Redis    second
+    Stop Redis    alias=second
     Run Keyword And Expect Error
-    ...    EQUALS:Redis 'second' is started again as it was: leave the settings out, or `Remove Redis` first.
-    ...    Start Redis    second    maxmemory=20mb
-    [Teardown]    Remove Redis    second
+    ...    EQUALS:Redis 'second' keeps its settings: leave them out, or call `Remove Redis` first.
+    ...    Start Redis    alias=second    maxmemory=20mb
+    [Teardown]    Remove Redis    alias=second
 
 Several Servers Have An Alias Each
     [Documentation]    What happens to one does not happen to the other.
     ${url}    Get Redis Url
-    ${second}    Start Redis    second
+    ${second}    Start Redis    alias=second
     Should Not Be Equal    ${second}    ${url}
-    Kill Redis    second
-    Redis Should Not Answer    second
+    Kill Redis    alias=second
+    Redis Should Not Answer    alias=second
     Redis Should Be Running
     Restart Redis    alias=second    timeout=30s
-    [Teardown]    Remove Redis    second
+    [Teardown]    Remove Redis    alias=second
 
 A Removed Redis Leaves Its Alias Free
     [Documentation]    Process and data are gone.
-    Start Redis    once
+    Start Redis    alias=once
     Redis Command    SET    a    b    alias=once
-    Pause Redis    once
-    Remove Redis    once
-    Remove Redis    once    missing_ok=True
+    Pause Redis    alias=once
+    Remove Redis    alias=once
+    Remove Redis    alias=once    missing_ok=True
     Run Keyword And Expect Error
     ...    EQUALS:There is no Redis 'once'; there is only 'redis'.
-    ...    Redis Should Be Running    once
-    Start Redis    once
+    ...    Redis Should Be Running    alias=once
+    Start Redis    alias=once
     ${size}    Redis Command    DBSIZE    alias=once
     Should Be Equal    ${size}    ${0}
-    [Teardown]    Remove Redis    once
+    [Teardown]    Remove Redis    alias=once
 
 What Cannot Be Done Is Said
     [Documentation]    Wrong aliases, a second start, a program that does not exist, a setting that Redis refuses.
     Run Keyword And Expect Error
     ...    EQUALS:There is no Redis 'other'; there is only 'redis'.
-    ...    Kill Redis    other
+    ...    Kill Redis    alias=other
     Run Keyword And Expect Error
-    ...    REGEXP:Redis 'redis' is running already, at ${CONNECTED}\\. Another one needs an alias\\.
+    ...    REGEXP:Redis 'redis' is running already, at ${CONNECTED}\\. Use another alias for a second one\\.
     ...    Start Redis
     Run Keyword And Expect Error
     ...    STARTS:server names '/no/such/redis', which does not exist.
-    ...    Start Redis    bad    server=/no/such/redis
+    ...    Start Redis    alias=bad    server=/no/such/redis
     VAR    ${expected}    (?s)Redis 'bad' ended with status 1 while starting at .*maxmemory-policy much.*
-    Run Keyword And Expect Error    REGEXP:${expected}    Start Redis    bad    maxmemory-policy=much
-    Run Keyword And Expect Error    STARTS:There is no Redis 'bad'    Get Redis Url    bad
-    Run Keyword And Expect Error    *'cluster' that cannot be converted*    Start Redis    bad    service=cluster
+    Run Keyword And Expect Error    REGEXP:${expected}    Start Redis    alias=bad    maxmemory-policy=much
+    Run Keyword And Expect Error    STARTS:There is no Redis 'bad'    Get Redis Url    alias=bad
+    Run Keyword And Expect Error    *'cluster' that cannot be converted*    Start Redis    alias=bad    service=cluster
 
 The Environment Can Name Another Program
     [Documentation]    REDIS_SERVER goes before the bundled one.
@@ -167,7 +167,7 @@ The Environment Can Name Another Program
     Set Environment Variable    REDIS_SERVER    /no/such/redis
     Run Keyword And Expect Error
     ...    STARTS:The environment variable REDIS_SERVER names '/no/such/redis', which does not exist.
-    ...    Start Redis    other
+    ...    Start Redis    alias=other
     [Teardown]    Set Environment Variable    REDIS_SERVER    ${before}
 
 

@@ -52,16 +52,16 @@ A Flood Has Sent Something, And Is Ended Once
     Aim Load At    ${url}
     @{ids} =    Start Flood    2    longest=10 s
     Length Should Be    ${ids}    2
-    Run Keyword And Expect Error    There is a flood already; call `Stop Flood` first.    Start Flood
+    Run Keyword And Expect Error    A flood runs already; call `Stop Flood` first.    Start Flood
     ${flood} =    Stop Flood
     Should Be True    ${flood.sent} > 0
-    Run Keyword And Expect Error    There is no flood; `Start Flood` starts one.    Stop Flood
+    Run Keyword And Expect Error    No flood runs; call `Start Flood` first.    Stop Flood
 
 A Flood That Cannot Begin Says Why
     ${url} =    Get Gateway Url
     Aim Load At    ${url}
     Run Keyword And Expect Error
-    ...    The flood did not begin: ws://*/ocpp/FLOOD-* answered HTTP/1.1 401 Unauthorized
+    ...    The flood could not start: ws://*/ocpp/FLOOD-* answered HTTP/1.1 401 Unauthorized
     ...    Start Flood
 
 

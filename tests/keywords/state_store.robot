@@ -2,6 +2,7 @@
 Documentation    The keywords of StateStoreLibrary, on the real embedded Redis.
 
 Library          Collections
+Library          RedisQueueLibrary
 Library          RedisServiceLibrary
 Library          StateStoreLibrary
 
@@ -124,8 +125,6 @@ Records That Differ Are Told Field By Field
     Run Keyword And Expect Error
     ...    EQUALS:2 fields differ: vendor: 'V' and 'W'; version: 1 and 2.
     ...    Records Should Be Equal    ${one}    ${other}
-    ${count}    Count Differing Fields    ${one}    ${other}    ignore=["version"]
-    Should Be Equal    ${count}    ${1}
     @{differing}    Get Differing Fields    ${one}    ${other}    ignore=["version"]
     Should Be Equal    ${differing}    ${{ ["vendor: read 'V', written 'W'"] }}
     Run Keyword And Expect Error    EQUALS:1 field differs: vendor: 'V' and 'W'.
@@ -158,13 +157,14 @@ Transactions Are Started And Completed All At Once
     [Documentation]    With ids of their own.
     VAR    @{points}    KW-7    KW-8
     ${started}    Start Transactions At Once    100    ${points}
-    ${repeated}    Count Repeated Ids    ${started}
-    ${wrong}    Count Transactions Not    active    ${started}
-    Should Be Equal    ${{ [$repeated, $wrong] }}    ${{ [0, 0] }}
+    ${repeated}    Get Repeated Ids    ${started}
+    ${wrong}    Get Transactions Not Stored As    active    ${started}
+    Should Be Equal    ${{ [$repeated, $wrong] }}    ${{ [[], []] }}
     ${completed}    Complete Transactions At Once    ${started}
-    ${wrong}    Count Transactions Not    completed    ${completed}
-    ${still}    Count Transactions Not    active    ${completed}
-    Should Be Equal    ${{ [$wrong, $still] }}    ${{ [0, 100] }}
+    ${wrong}    Get Transactions Not Stored As    completed    ${completed}
+    Should Be Empty    ${wrong}
+    ${still}    Get Transactions Not Stored As    active    ${completed}
+    Length Should Be    ${still}    100
 
 Transactions In Another State Are Named
     [Documentation]    With their charge points.
@@ -176,8 +176,8 @@ Repeated Ids Are Counted
     [Documentation]    Each that was there before.
     VAR    @{points}    KW-7
     ${started}    Start Transactions At Once    10    ${points}
-    ${twice}    Count Repeated Ids    ${{ $started + $started[:3] }}
-    Should Be Equal    ${twice}    ${3}
+    @{ids}    Get Repeated Ids    ${{ $started + $started[:3] }}
+    Length Should Be    ${ids}    3
     @{ids}    Get Repeated Ids    ${{ $started + $started[:1] + $started[:1] }}
     Should Be Equal    ${ids}    ${{ ['%s (3 times)' % $started[0].id] }}
     @{ids}    Get Repeated Ids    ${{ [7, 8, 7] }}
@@ -194,7 +194,7 @@ Writers Go On While Redis Is Restarted
     VAR    @{points}    KW-10    KW-11
     Start Writing State    ${points}    at_least=20    timeout=60 s
     Run Keyword And Expect Error
-    ...    EQUALS:Writers are at work already: `Stop Writing State` ends them.
+    ...    EQUALS:Writers run already; call `Stop Writing State` first.
     ...    Start Writing State    ${points}
     Restart Redis    kill
     ${report}    Stop Writing State    further=20    timeout=60 s
@@ -202,7 +202,7 @@ Writers Go On While Redis Is Restarted
     Should Be Empty    ${report.changed}
     Should Be True    ${report.acknowledged} >= 40
     Run Keyword And Expect Error
-    ...    EQUALS:No writers are at work: `Start Writing State` starts them.
+    ...    EQUALS:No writers run; call `Start Writing State` first.
     ...    Stop Writing State
 
 Writes That Were Acknowledged And Are Gone Are Found
@@ -216,21 +216,21 @@ Writes That Were Acknowledged And Are Gone Are Found
 A Key Difference Says What Is New, Gone And Changed
     [Documentation]    Against a snapshot with values.
     [Setup]    Run Keywords    Save Charge Point    KW-13    AND    Save Charge Point    KW-14
-    ${before}    Take State Snapshot
+    ${before}    Take Key Snapshot    values=True
     Update Charge Point    KW-13    vendor=V
     Delete Charge Point    KW-14
     Save Connector    KW-13    1
-    ${changes}    Get State Changes    ${before}
+    ${changes}    Get Key Changes    ${before}
     Should Be Equal    ${changes.added}    ${{ ['ocpp:connector:KW-13:1', 'ocpp:connectors:KW-13'] }}
     Should Be Equal    ${changes.removed}    ${{ ['${KEY}:KW-14'] }}
     Should Be Equal    ${changes.changed}    ${{ ['${KEY}:KW-13', '${KEY}s'] }}
     Run Keyword And Expect Error
-    ...    STARTS:The state should be as in the snapshot, but there is: 2 added (
-    ...    State Should Equal Snapshot    ${before}
+    ...    STARTS:The keys differ from the snapshot: 2 added (
+    ...    Keys Should Equal Snapshot    ${before}
 
 Keys That Were There Before Are Not Held Against The System
     Redis Command    SET    somebody:else    1
-    ${foreign}    Take State Snapshot
+    ${foreign}    Take Key Snapshot    values=True
     Redis Command    SET    ocpp:surprise    1
     ${report}    Get Key Report    foreign=${foreign}
     Should Be Equal    ${report.undocumented}    ${{ ['ocpp:surprise'] }}
@@ -250,7 +250,7 @@ Keys That Are Not As Documented Are Found
     Should Be Equal    ${report.wrong_type}    ${{ ['ocpp:transaction:99 is a list, documented is a string'] }}
     Length Should Be    ${report.wrong_lifetime}    1
     Run Keyword And Expect Error
-    ...    STARTS:All keys should be as documented, but of 3 of
+    ...    STARTS:Keys are not as documented: 3 of
     ...    Keys Should Have Documented Types And Lifetimes
     [Teardown]    Redis Command    DEL    ocpp:surprise    ocpp:transaction:99
 
@@ -285,13 +285,13 @@ Each Kind Of Write Is Tried
 
 What A Store Has Written Goes With It
     [Documentation]    And nothing else.
-    ${before}    Take State Snapshot
+    ${before}    Take Key Snapshot    values=True
     ${url}    Get Redis Url
     Open State Store    ${url}    alias=other
     Save Charge Point    KW-20    alias=other
     Save Transaction    KW-20    alias=other
     Close State Store    alias=other
-    State Should Equal Snapshot    ${before}
+    Keys Should Equal Snapshot    ${before}
     Run Keyword And Expect Error
     ...    STARTS:There is no state store 'other'; there is only 'state'.
     ...    List Charge Points    alias=other
@@ -308,3 +308,4 @@ Start Redis And Open The Store
     [Documentation]    A Redis of the suite's own.
     ${url}    Start Redis
     Open State Store    ${url}    reply_timeout=30 s
+    Open Queue    ${url}

@@ -11,6 +11,7 @@ import pytest
 import redis
 from conftest import StartServer
 from harness import SOON, ServerProcess, until
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as plug
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -79,3 +80,25 @@ def test_a_command_whose_caller_has_given_up_is_not_sent(
         frame = json.loads(socket.recv(SOON))
         socket.send(json.dumps([3, frame[1], {"status": "Accepted"}]))
         assert last.wait() == 200, "the second command came in the place of the last one"
+
+
+def test_the_newest_connection_wins_whatever_the_clocks_of_the_gateways_say(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    """A charge point connects to one gateway and then to another one while neither can tell Redis."""
+    ahead = start_server(redis_url, "ahead", ROLE="gateway", **clock("+60s"))
+    other = start_server(redis_url, "other", ROLE="gateway")
+    for gateway in (ahead, other):
+        gateway.wait_healthy()
+    client.execute_command("CLIENT", "PAUSE", 4000, "ALL")
+    address = "ws://127.0.0.1:{}/ocpp/CP-1"
+    with (
+        plug(address.format(ahead.ws_port), subprotocols=["ocpp1.6"]) as older,
+        plug(address.format(other.ws_port), subprotocols=["ocpp1.6"]) as newer,
+    ):
+        with pytest.raises(ConnectionClosed):
+            older.recv(3 * SOON)
+        assert older.close_code == 1008
+        newer.send(json.dumps([2, "m", "Heartbeat", {}]))
+        until(lambda: client.llen("ocpp:requests"), "the newer connection is not served")
+        assert client.hget("ocpp:session:CP-1", "ws_server_id") == b"other"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -163,6 +164,7 @@ async def test_a_flood_is_taken_at_its_rate_and_the_others_are_answered(
             await soon(lambda: len(server.records("connection_throttled")) == count, "nobody is throttled")
             for number in range(50):
                 await ask(other, str(number), "Heartbeat")
+            await soon(lambda: all(flooder.answered for flooder in flooders), "a flooder gets no answer")
             assert (await asyncio.to_thread(server.health))["status"] == "healthy"
         finally:
             for task in tasks:
@@ -208,6 +210,25 @@ async def test_a_flood_is_closed_with_1008(client: redis.Redis, redis_url: str, 
         assert connection.close_code == 1008
         assert "20 messages a second" in (connection.close_reason or "")
     assert server.records("connection_flooded")
+
+
+async def test_what_was_left_out_of_the_log_is_told_at_the_end(
+    client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    """Of 12 connections that are throttled at once, also where the process ends right behind."""
+    server = start_server(redis_url, "gw", WS_MESSAGE_RATE="10")
+    server.wait_healthy()
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(12):
+            connection = await stack.enter_async_context(plugged(server, f"CP-{number}"))
+            for _ in range(20):
+                await connection.send(HEARTBEAT)
+        await soon(lambda: server.records("connection_throttled"), "nothing is throttled")
+        server.signal(signal.SIGTERM)
+        await soon(lambda: not server.process.alive, "it does not end")
+    throttled = len(server.records("connection_throttled"))
+    assert throttled < 12
+    assert throttled + sum(record["left_out"] for record in server.records("connections_limited")) == 12
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of another process can be set on Linux only")

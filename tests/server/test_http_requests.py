@@ -38,9 +38,9 @@ def test_a_body_that_is_not_json_or_says_something_twice_is_400_and_changes_noth
     server = start_server(redis_url)
     server.wait_healthy()
     for body, said in [
-        (b'{"key":"k","value":"1","value":"2"}', "'value' stands twice"),
-        (b'{"key":"k","value":"1","\\u0076alue":"2"}', "'value' stands twice"),
-        (b'{"key":"k","value":"1","x":[{"y":1,"y":1}]}', "'y' stands twice"),
+        (b'{"key":"k","value":"1","value":"2"}', "'value' occurs twice"),
+        (b'{"key":"k","value":"1","\\u0076alue":"2"}', "'value' occurs twice"),
+        (b'{"key":"k","value":"1","x":[{"y":1,"y":1}]}', "'y' occurs twice"),
         (b'{"key":"k","value":"1"', "not JSON"),
         (b'{"key":"k","value":NaN}', "not JSON"),
         (b'{"key":"k","value":"1"}{"key":"k","value":"1"}', "not JSON"),

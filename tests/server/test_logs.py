@@ -119,4 +119,7 @@ def test_records_of_libraries_have_a_bounded_rate() -> None:
     with structlog.testing.capture_logs() as records:
         for number in range(3000):
             forward.emit(logging.makeLogRecord({"name": "uvicorn.error", "msg": str(number), "levelno": 30}))
+        forward.report(at_the_end=True)
+    counts = [record["count"] for record in records if record["event"] == "library_records_left_out"]
     assert 0 < len(records) < 50
+    assert len(records) - len(counts) + sum(counts) == 3000

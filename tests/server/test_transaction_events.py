@@ -117,7 +117,7 @@ def test_a_session_in_order() -> None:
         id_token=TOKEN,
         remote_start_id=None,
         stopped_reason="EVDisconnected",
-        places={"start": -1, "evse": 0, "id_token": 0, "charging_state": 2, "meter_stop": 3},
+        places={"start": -1, "evse": 0, "connector": 0, "id_token": 0, "charging_state": 2, "meter_stop": 3},
     )
     assert state.records["ocpp:connector:CP:1:2"].transaction_id is None
     assert state.indexes == {

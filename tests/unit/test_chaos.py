@@ -16,6 +16,7 @@ def test_a_few_faults_by_chance(tmp_path: Path) -> None:
     variables = {
         "SEED": "12",
         "FAULTS": "6",
+        "EDGE FAULTS": "3",
         "MESSAGES": "50",
         "CHARGE POINTS": "5",
         "LONGEST FAULT": "0.4 s",
@@ -25,9 +26,9 @@ def test_a_few_faults_by_chance(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), *options, "benchmarks/chaos.robot"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Seed 12, 6 faults." in done.stdout
+    assert "Seed 12, 6 faults, 3 at the edge." in done.stdout
     faults = [json.loads(line) for line in (tmp_path / "evidence" / "faults.jsonl").read_text().splitlines()]
-    assert sum(each["op"] == "end" and each["proven"] for each in faults) >= 6
+    assert sum(each["op"] == "end" and each["proven"] for each in faults) >= 9
     ledgers = sorted(tmp_path.glob("*.jsonl"))
     judged = check([file for file in ledgers if file.name.startswith(("ledger-", "load-", "commands-"))])
     assert (judged.verdict, set(judged.seeds)) == (Verdict.CLEAN, {12})

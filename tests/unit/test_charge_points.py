@@ -182,12 +182,12 @@ class TestConnecting:
             library.charge_point_should_be_disconnected(timeout=SHORT)
 
     def test_an_unknown_alias_is_refused(self, library: ChargePointLibrary) -> None:
-        with pytest.raises(UsageError, match="There is no charge point 'x'; `Connect Charge Point` makes one"):
-            library.send_heartbeat("x")
+        with pytest.raises(UsageError, match="There is no charge point 'x'; call `Connect Charge Point` first"):
+            library.send_heartbeat(alias="x")
         library.connect_charge_point("CP-1")
         with pytest.raises(UsageError, match="There is no charge point 'x'; there is only 'charge point'"):
-            library.send_heartbeat("x")
-        assert library.send_heartbeat("CP-1")
+            library.send_heartbeat(alias="x")
+        assert library.send_heartbeat(alias="CP-1")
 
     def test_everything_is_disconnected_at_the_end(self, gateway: FakeGateway) -> None:
         with ChargePointLibrary() as library:
@@ -355,7 +355,7 @@ class TestMany:
         with pytest.raises(ExpectationFailed, match=r"3 of 3 charging sessions did not come to their end"):
             library.charge_whole_sessions(points)
         gateway.hang_up(points[1], 1012)
-        library.charge_point_should_be_disconnected(points[1])
+        library.charge_point_should_be_disconnected(alias=points[1])
         with pytest.raises(ExpectationFailed, match=r"^1 of 3 charge points are not connected\. .* with code 1012"):
             library.all_charge_points_should_be_connected(points)
 

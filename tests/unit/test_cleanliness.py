@@ -31,7 +31,7 @@ def one_of(*pairs: tuple[str, str]) -> str:
 
 
 ROBOT = ("suites/*.robot", "resources/*.resource")
-SETUP = (".gitignore", "Makefile", ".ci/*", "README.md", "docs/*.md", "pyproject.toml")
+SETUP = (".gitignore", "Makefile", ".ci/*", "README.md", "docs/*.md", "pyproject.toml", ".pre-commit-config.yaml")
 """The files that make the virtual environment, or say how to."""
 
 RULES = (

@@ -229,7 +229,7 @@ SUITE = """
         Fault Schedule Should End
 
     A Queue
-        ${redis}    Start Redis    queue
+        ${redis}    Start Redis    alias=queue
         Start Server    ${redis}    alias=queue
         Wait Until Server Is Ready    alias=queue
         Open Queue    ${redis}

@@ -17,6 +17,7 @@ from ocpp_resilience.correlation import direct
 from ocpp_resilience.correlation.commands import Command, Commands, pick
 from ocpp_resilience.correlation.gateway_stand_in import Answering, Order, Way, default_payload, read_command
 from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import Target, fill_template
 from ocpp_resilience.redis.services import AppendOnly, RedisService, ServiceKind, create_service
 from ocpp_resilience.system.server import OcppServer
@@ -310,12 +311,12 @@ def test_what_does_not_exist_is_refused(start: Start, service: RedisService) -> 
         library.start_commands(1, timeout=PATIENCE)
     with pytest.raises(UsageError, match="charge_points is 0"):
         library.announce_charge_points(0)
-    with pytest.raises(UsageError, match="Expected what `Start Commands` or `Send Command` returned, not 'x'"):
+    with pytest.raises(UsageError, match="Expected the result of `Start Commands` or `Send Command`, not 'x'"):
         library.wait_for_commands("x")
     with pytest.raises(WaitTimeout, match="Expected 1 unanswered commands at the charge points, found 0"):
         library.answer_commands(timeout=0.1)
     library.open_commands(service.url(), "http://127.0.0.1:1", target=str(Path(PROFILE).with_name("fake.yaml")))
-    with pytest.raises(UsageError, match="keeps no session"):
+    with pytest.raises(UsageError, match="has no session to announce"):
         library.announce_charge_points(1)
     with pytest.raises(UsageError, match="has no HTTP path for 'correlations'"):
         library.get_correlations()
@@ -348,7 +349,7 @@ def test_only_calls_are_commands() -> None:
     call = read_command("CP", b'{"payload":[2,"a","UnlockConnector",{"connectorId":1}]}')
     assert call is not None
     assert (call.message_id, call.action) == ("a", "UnlockConnector")
-    assert default_payload(call) == {"status": "Unlocked"}
+    assert default_payload(call, ocpp_version()) == {"status": "Unlocked"}
 
 
 def test_an_own_answer_carries_the_mark_and_nothing_else() -> None:

@@ -25,7 +25,8 @@ Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def keywords() -> Iterator[tuple[str, KeywordDoc]]:
     for library in LIBRARIES:
         for keyword in LibraryDocumentation(library).keywords:
-            yield library, keyword
+            if not keyword.private:
+                yield library, keyword
 
 
 KEYWORDS = list(keywords())

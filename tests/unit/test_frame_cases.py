@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +15,20 @@ import pytest
 
 from ChargePointLibrary import ChargePointLibrary
 from ocpp_resilience import background
-from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
+from ocpp_resilience.charge_points.frame_cases import (
+    FrameCase,
+    FrameReport,
+    generated_frames,
+    judge,
+    load_frames,
+    send_frames,
+)
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.profile import Target
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
@@ -27,6 +37,8 @@ from fake_gateway import FakeGateway, fake_gateway
 
 PATH = Path(__file__).resolve().parents[2] / "resources" / "invalid_frames.json"
 CASES = load_frames(PATH)
+PATH_2 = PATH.with_name("invalid_frames_2.json")
+VERSIONS_OF_2 = [ocpp_version("ocpp2.0.1"), ocpp_version("ocpp2.1")]
 KINDS = {
     "malformed_json",
     "not_a_frame",
@@ -41,6 +53,7 @@ KINDS = {
     "not_utf8",
     "binary",
     "websocket",
+    "added_by_2_1",
 }
 GOOD: dict[str, Any] = {
     "id": "one",
@@ -74,7 +87,7 @@ class TestTheFile:
 
     def test_every_kind_is_in_the_suite(self) -> None:
         suite = (PATH.parents[1] / "suites" / "17_invalid_message_handling.robot").read_text(encoding="utf-8")
-        assert all(f"R17.10    {kind}\n" in suite for kind in KINDS)
+        assert all(re.search(rf"R17\.1[01]    {kind}\n", suite) for kind in KINDS)
 
     def test_has_no_title_and_no_frame_twice(self) -> None:
         titles = [case.title for case in CASES]
@@ -88,6 +101,47 @@ class TestTheFile:
             assert "{message_id}" not in str(case.data)
             if case.answer_id is not None and case.answer_id.startswith("frame-"):
                 assert again[case.id].data != case.data
+
+
+class TestTheFileOf2:
+    """The frames of OCPP 2.0.1 and 2.1."""
+
+    @pytest.mark.parametrize("version", VERSIONS_OF_2, ids=str)
+    def test_has_the_kinds_and_the_codes_of_the_version(self, version: Version) -> None:
+        cases = load_frames(PATH_2, version=version)
+        assert len(cases) >= 100
+        assert {case.kind for case in cases} == KINDS
+        assert {case.code for case in cases} - {None} <= set(version.codes)
+        titles = [case.title for case in cases]
+        assert len(set(titles)) == len(titles)
+
+    def test_has_callresulterrors_for_2_1_alone(self) -> None:
+        v201, v21 = (load_frames(PATH_2, version=version) for version in VERSIONS_OF_2)
+        assert not any(case.error is MessageType.CALLRESULTERROR or case.never_answered for case in v201)
+        reported = [case for case in v21 if case.error is MessageType.CALLRESULTERROR]
+        assert len(reported) >= 4
+        assert reported[0].expected().startswith("the CALLRESULTERROR FormatViolation to frame-")
+        assert len([case for case in v21 if case.never_answered]) >= 10
+
+    def test_a_version_that_nobody_knows_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"field 'versions' is \['ocpp9'\] \(allowed: a list of ocpp1.6, "):
+            load_frames(write(tmp_path, {**GOOD, "versions": ["ocpp9"]}))
+
+    def test_a_send_that_is_answered_is_not_tolerable(self) -> None:
+        [case] = [case for case in load_frames(PATH_2, version=VERSIONS_OF_2[1]) if case.id == "send-valid"]
+        answer = Frame(
+            direction=Direction.RECEIVED,
+            data="",
+            number=1,
+            at=0,
+            time=0,
+            kind=MessageType.CALLERROR,
+            message_id="x",
+            code="NotSupported",
+        )
+        assert judge(case, [], None, answered_behind=True).right
+        reaction = judge(case, [answer], None, answered_behind=True)
+        assert (reaction.right, reaction.tolerable) == (False, False)
 
 
 class TestReading:
@@ -115,7 +169,10 @@ class TestReading:
                 {"json": ..., "build": {"prefix": "", "repeat": "x", "times": 10**9, "suffix": ""}},
                 "makes more than 67108864",
             ),
-            ({"expect": {}}, "has to be an object with callerror and message_id, closed, or ignored"),
+            (
+                {"expect": {}},
+                "has to be an object with callerror or callresulterror and message_id, closed, or ignored",
+            ),
             ({"expect": {"ignored": True, "colour": 1}}, "has the unknown 'colour'"),
             ({"expect": {"callerror": "Nonsense", "message_id": "x"}}, "needs a known code"),
             ({"expect": {"callerror": "GenericError"}}, "needs a known code and a message_id"),
@@ -140,7 +197,7 @@ class TestReading:
             file.write_text(text)
             with pytest.raises(UsageError, match=problem):
                 load_frames(file)
-        with pytest.raises(UsageError, match="field 'id' stands twice"):
+        with pytest.raises(UsageError, match="field 'id' occurs twice"):
             load_frames(write(tmp_path, GOOD, GOOD))
         with pytest.raises(UsageError, match=r"no case of kind z \(there are: k\)"):
             load_frames(write(tmp_path, GOOD), kind="z")

@@ -31,7 +31,7 @@ CODES = {
     "PropertyConstraintViolation",
     "MessageTypeNotSupported",
 }
-REQUIREMENTS = {f"R17.{number}" for number in range(1, 6)}
+REQUIREMENTS = {*(f"R17.{number}" for number in range(1, 6)), "R17.11"}
 FORMS = {"raw", "raw_base64", "json", "build"}
 FIELDS = {"id", "title", "requirement", "kind", "code", "reason", "answer"}
 HANDLED = {

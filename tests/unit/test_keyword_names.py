@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 from robot.libdocpkg import LibraryDocumentation
+from robot.running.arguments.argumentspec import ArgInfo
 
 LIBRARIES = sorted(path.parent.name for path in Path(__file__).parents[2].glob("libraries/*Library/__init__.py"))
 
@@ -16,3 +18,16 @@ def test_no_keyword_has_the_name_of_another_librarys() -> None:
         for keyword in LibraryDocumentation(library).keywords:
             owners[keyword.name].append(library)
     assert {name: libraries for name, libraries in owners.items() if len(libraries) > 1} == {}
+
+
+@pytest.mark.parametrize("name", ["alias", "target"])
+def test_an_alias_and_a_target_are_always_named(name: str) -> None:
+    """A name alone in a cell does not show what it is the name of."""
+    unnamed = [
+        f"{library}.{keyword.name}"
+        for library in LIBRARIES
+        for keyword in LibraryDocumentation(library).keywords
+        for argument in keyword.args
+        if argument.name == name and argument.kind is not ArgInfo.NAMED_ONLY
+    ]
+    assert unnamed == []

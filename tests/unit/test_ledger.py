@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocpp_resilience.ledger import Expect, Ledger, LedgerError, LedgerReport, Verdict, check
+from ocpp_resilience.ledger import (
+    Event,
+    Expect,
+    KeptEvents,
+    Ledger,
+    LedgerError,
+    LedgerReport,
+    Verdict,
+    check,
+    event_of,
+)
 
 
 @pytest.fixture
@@ -326,3 +336,143 @@ def test_the_command_says_the_same_and_its_exit_status_too(ledger: Ledger) -> No
         2,
         f"{ledger.path}.none: cannot be read: No such file or directory\n",
     )
+
+
+# ------------------------------------------------------------------ sequence numbers of OCPP 2.0.1 and 2.1
+
+
+def events(
+    ledger: Ledger, *sent: tuple[int, str], offline: frozenset[int] = frozenset(), answered: bool = True
+) -> None:
+    """Send events of transaction T, in this order."""
+    for place, (number, kind) in enumerate(sent):
+        name = f"e{place}"
+        event = Event("T", number, kind, offline=number in offline)
+        ledger.invoke("CP-1", name, "TransactionEvent", seq=place, event=event)
+        if answered:
+            ledger.acknowledged("CP-1", name)
+            ledger.answered("CP-1", name)
+
+
+SESSION = ((0, "Started"), (1, "Updated"), (2, "Updated"), (3, "Ended"))
+
+
+def test_events_that_were_all_kept_are_clean(ledger: Ledger) -> None:
+    events(ledger, *SESSION)
+    ledger.kept("CP-1", KeptEvents("T", 3, [], 0))
+    assert judged(ledger).verdict is Verdict.CLEAN
+
+
+def test_events_in_any_order_are_clean_where_they_say_so(ledger: Ledger) -> None:
+    events(ledger, SESSION[3], SESSION[1], SESSION[0], SESSION[2], offline=frozenset({0, 1, 2}))
+    ledger.kept("CP-1", KeptEvents("T", 3, [], 3))
+    assert judged(ledger).verdict is Verdict.CLEAN
+
+
+def test_acknowledged_events_that_the_system_misses_are_lost(ledger: Ledger) -> None:
+    events(ledger, *SESSION)
+    ledger.kept("CP-1", KeptEvents("T", 2, [1], 0))
+    assert judged(ledger).details() == [
+        "lost: TransactionEvent 'e1' of CP-1 was acknowledged, and event 1 of transaction T counts as missing",
+        "lost: TransactionEvent 'e3' of CP-1 was acknowledged, and the highest event of transaction T is 2, below 3",
+    ]
+
+
+def test_what_nobody_knows_may_be_kept_or_not(tmp_path: Path) -> None:
+    for number, kept in enumerate((KeptEvents("T", 3), KeptEvents("T", 3, [1]))):
+        ledger = Ledger(tmp_path / f"{number}.jsonl")
+        events(ledger, SESSION[0], *SESSION[2:])
+        ledger.invoke("CP-1", "u", "TransactionEvent", seq=9, event=Event("T", 1, offline=True))
+        ledger.unknown("CP-1", "u", "the connection broke")
+        ledger.kept("CP-1", kept)
+        assert judged(ledger).verdict is Verdict.CLEAN
+
+
+def test_events_above_the_end_need_not_count(ledger: Ledger) -> None:
+    events(ledger, *SESSION, (4, "Updated"))
+    ledger.kept("CP-1", KeptEvents("T", 3))
+    assert judged(ledger).verdict is Verdict.CLEAN
+
+
+def test_a_number_that_was_not_sent_has_to_be_missing(ledger: Ledger) -> None:
+    events(ledger, SESSION[0], *SESSION[2:])
+    ledger.kept("CP-1", KeptEvents("T", 3))
+    assert judged(ledger).details() == [
+        "unexpected: event 1 of transaction T of CP-1 was not sent, and it counts as seen"
+    ]
+
+
+def test_an_event_that_was_refused_must_not_count(ledger: Ledger) -> None:
+    events(ledger, SESSION[0], *SESSION[2:])
+    ledger.invoke("CP-1", "r", "TransactionEvent", seq=9, event=Event("T", 1, offline=True))
+    ledger.failed("CP-1", "r", "InternalError")
+    ledger.kept("CP-1", KeptEvents("T", 3))
+    assert judged(ledger).details() == [
+        "refused and applied: event 1 of transaction T of CP-1 was refused, and it counts as seen"
+    ]
+
+
+def test_a_number_stands_for_one_event(ledger: Ledger) -> None:
+    events(ledger, SESSION[0], SESSION[1], SESSION[1], (1, "Ended"))
+    assert judged(ledger).details() == [
+        (
+            "duplicated: TransactionEvent 'e3' of CP-1 has the sequence number of TransactionEvent 'e1' of CP-1 "
+            "in transaction T"
+        )
+    ]
+
+
+def test_events_are_sent_in_order_or_marked_offline(ledger: Ledger) -> None:
+    events(ledger, SESSION[0], SESSION[2], SESSION[1], SESSION[3])
+    assert judged(ledger).details() == [
+        (
+            "out of order: TransactionEvent 'e2' of CP-1 was sent behind TransactionEvent 'e1' of CP-1, whose sequence "
+            "number is higher, and is not marked offline"
+        )
+    ]
+
+
+def test_events_that_were_sent_later_count_once(ledger: Ledger) -> None:
+    events(ledger, *SESSION[:2], SESSION[1], *SESSION[2:], offline=frozenset({1}))
+    ledger.kept("CP-1", KeptEvents("T", 3, [], 2))
+    assert judged(ledger).details() == ["unexpected: CP-1: transaction T has 2 events that were sent later, expected 1"]
+
+
+def test_sequences_are_judged_again_from_files_in_any_order(tmp_path: Path, ledger: Ledger) -> None:
+    with Ledger(tmp_path / "state.jsonl") as state:
+        state.kept("CP-1", KeptEvents("T", 3, [2]))
+        state.end()
+    events(ledger, *SESSION)
+    ledger.end()
+    ledger.close()
+    command = [sys.executable, "-m", "ocpp_resilience.ledger", "check", str(state.path), str(ledger.path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert [each["about"] for each in json.loads(done.stdout)["violations"]] == [
+        "TransactionEvent 'e2' of CP-1 was acknowledged, and event 2 of transaction T counts as missing"
+    ]
+
+
+def test_a_record_of_what_is_kept_says_what(tmp_path: Path) -> None:
+    file = tmp_path / "cut.jsonl"
+    file.write_text('{"op":"kept","t":1.0,"cp":"CP","id":"T"}\n')
+    with pytest.raises(LedgerError, match="'kept' lacks kept, which says what is"):
+        check([file])
+
+
+@pytest.mark.parametrize(
+    ("action", "payload", "event"),
+    [
+        (
+            "TransactionEvent",
+            {"eventType": "Ended", "seqNo": 3, "offline": True, "transactionInfo": {"transactionId": "T"}},
+            Event("T", 3, "Ended", offline=True),
+        ),
+        ("TransactionEvent", {"eventType": "Ended", "transactionInfo": {"transactionId": "T"}}, None),
+        ("TransactionEvent", {"seqNo": 1, "transactionInfo": "T"}, None),
+        ("TransactionEvent", [], None),
+        ("MeterValues", {"seqNo": 1, "transactionInfo": {"transactionId": "T"}}, None),
+    ],
+)
+def test_events_are_recognised(action: str, payload: object, event: Event | None) -> None:
+    assert event_of(action, payload) == event

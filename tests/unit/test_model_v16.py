@@ -267,6 +267,7 @@ def test_the_charge_point_has_what_its_last_boot_said() -> None:
         "status": "Unavailable",
         "firmware_status": "Installed",
         "diagnostics_status": "Uploaded",
+        "protocol": "ocpp1.6",
         "boot_time": TIME,
         "last_seen": rfc3339(NOW + 1),
     }

@@ -75,7 +75,7 @@ MISTAKES = {
     ),
     "name that is no text": ("what: up", "1: up", "field 'announcement.connect' has the name 1 (allowed: text)"),
     "name that is a list": ("what: up", "? [a, b]\n    : up", "the name of a field has to be text"),
-    "field twice": ("healthy: fine", "healthy: fine\n  health: /x", "field 'health' stands twice"),
+    "field twice": ("healthy: fine", "healthy: fine\n  health: /x", "field 'health' occurs twice"),
     "yaml syntax": ("healthy: fine", "healthy: fine\n bad", "expected <block end>, but found '<scalar>'"),
     "tab": ("  health: /up", "\thealth: /up", "found character '\\t' that cannot start any token"),
     "second document": ("capabilities", "---\ncapabilities", "expected a single document in the stream, but found an"),

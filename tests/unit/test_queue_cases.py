@@ -152,8 +152,8 @@ def test_cases_are_chosen(tmp_path: Path) -> None:
         ({"json": {}}, "'raw' has to be there, or one of .*: exactly one, not 2"),
         ({"raw": None}, "'raw' has to be text"),
         ({"raw": "\ud800"}, "'raw' holds half of a surrogate pair"),
-        ({"answer": "x"}, "'answer' has to be null, or an object with message_id alone"),
-        ({"answer": {}}, "'answer' has to be null, or an object with message_id alone"),
+        ({"answer": "x"}, "'answer' has to be null, or an object with message_id, and"),
+        ({"answer": {}}, "'answer' has to be null, or an object with message_id, and"),
         ({"answer": {"message_id": "x"}}, "'answer' can only be given where the message names the charge point"),
         ({"raw": "{charge_point_id}", "answer": {"message_id": 5}}, "'answer' has a message_id that is neither"),
         ({"raw": "{charge_point_id}", "answer": {"message_id": "{message_id}"}}, "'answer' uses {message_id}"),
@@ -192,7 +192,7 @@ def test_a_message_that_cannot_be_made_is_named(tmp_path: Path, fields: dict[str
 
 
 def test_an_id_that_stands_twice_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="case 'missing-brace': field 'id' stands twice in the file"):
+    with pytest.raises(UsageError, match="case 'missing-brace': field 'id' occurs twice in the file"):
         loaded(tmp_path, GOOD, GOOD)
 
 
@@ -205,7 +205,7 @@ def test_an_id_that_stands_twice_is_named(tmp_path: Path) -> None:
         ('{"cases": [], "case": []}', "unknown field 'case'"),
         ('{"cases": []}', r"no case \(there are: none\)"),
         ('{"cases": [5]}', "case number 1: expected an object"),
-        ('{"cases": [{"id": "a", "id": "a"}]}', "the key 'id' stands twice in one object"),
+        ('{"cases": [{"id": "a", "id": "a"}]}', "the key 'id' occurs twice in one object"),
         ('{"cases": [{"json": NaN}]}', "NaN is not JSON"),
     ],
 )

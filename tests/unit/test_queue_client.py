@@ -171,7 +171,7 @@ def test_nothing_is_queued_while_redis_is_away(own_service: RedisService) -> Non
     with pytest.raises(QueueUnavailable, match=r"acknowledged 0; 0 may be queued, 3 are not: .*refused"):
         client.send(messages)
     assert {each.delivery for each in messages} == {Delivery.FAILED}
-    with pytest.raises(QueueUnavailable, match="1 message was to be queued, but Redis at redis://127"):
+    with pytest.raises(QueueUnavailable, match="Queueing 1 message failed: Redis at redis://127"):
         send(client)
     own_service.start(PATIENCE)
     assert client.length() == 1
@@ -613,7 +613,7 @@ def test_nothing_is_removed_while_redis_is_away(own_service: RedisService) -> No
     client = opened(own_service)
     send(client)
     own_service.kill()
-    with pytest.raises(QueueUnavailable, match="What this run wrote was to be removed, but Redis at"):
+    with pytest.raises(QueueUnavailable, match="Removing the data of this run failed: Redis at"):
         client.remove_data(timeout=0)
     own_service.start(PATIENCE)
     assert client.remove_data(timeout=0).messages == 1

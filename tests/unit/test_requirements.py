@@ -180,7 +180,7 @@ class TestLoading:
             ),
             ("shutdown:", "Shut-Down:", "R13.3: threshold 'Shut-Down': a name has lower-case letters"),
             ("  - id: R13.5", "  - 7\n  - id: R13.5", "requirement number 2: expected fields, got 7."),
-            ("    test: 13", "    test: 13\n    test: 13", "not valid YAML: field 'test' stands twice"),
+            ("    test: 13", "    test: 13\n    test: 13", "not valid YAML: field 'test' occurs twice"),
             ("counted: [", "counted: [[", "not valid YAML: "),
         ],
     )

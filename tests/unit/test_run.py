@@ -131,7 +131,7 @@ def test_a_release_repeats_what_asks_for_it_and_shows_one_page(tmp_path: Path) -
         """,
         settings="Library    OperatingSystem",
     )
-    done = decide(tmp_path, "--release", "own.robot")
+    done = decide(tmp_path, "--release", "--protocol", "ocpp1.6", "own.robot")
     assert done.returncode == 1, done.stdout
     assert (tmp_path / "once").read_text() == "x"
     found = report_of(tmp_path)
@@ -162,8 +162,28 @@ def test_a_release_runs_once_more_what_the_machine_kept_from_deciding(tmp_path: 
         """,
         settings="Library    OperatingSystem",
     )
-    done = decide(tmp_path, "--release", "own.robot")
+    done = decide(tmp_path, "--release", "--protocol", "ocpp1.6", "own.robot")
     assert done.returncode == 1, done.stdout
     found = {each.id: each.verdict.value for each in report_of(tmp_path).requirements}
     assert (tmp_path / "times").read_text() == "xx"
     assert (found["R18.3"], found["R18.7"]) == ("met", "not met")
+
+
+def test_a_release_runs_every_version_that_the_profile_has(tmp_path: Path) -> None:
+    own_suite(tmp_path, "Requirement Should Be Met    R99.1    leaks    ${{int($PROTOCOL == 'ocpp2.0.1')}}")
+    done = decide(tmp_path, "--release", "own.robot")
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("OCPP ")]
+    assert said == ["OCPP 1.6", "OCPP 2.0.1", "OCPP 2.1"]
+    pages = [report_of(tmp_path, out) for out in ("out", "out/ocpp2.0.1", "out/ocpp2.1")]
+    verdicts = [next(each for each in page.requirements if each.id == "R99.1").verdict.value for page in pages]
+    assert verdicts == ["met", "not met", "met"]
+    # A run is compared with earlier ones of its version.
+    assert (tmp_path / "results" / "ocpp2.1" / "history.jsonl").is_file()
+
+
+def test_a_version_that_the_profile_does_not_have_is_not_run(tmp_path: Path) -> None:
+    own_suite(tmp_path, "No Operation")
+    done = decide(tmp_path, "--protocol", "ocpp9", "own.robot")
+    assert done.returncode == 3
+    assert "Not run: Target 'reference' does not speak 'ocpp9' (allowed: ocpp1.6, ocpp2.0.1, ocpp2.1;" in done.stderr

@@ -184,5 +184,5 @@ def test_keywords_read_what_the_second_server_keeps_from_redis_and_over_http(
         queue.message_should_be_answered(stop)
         assert server.get_transaction_record(number)["status"] == "completed"
         assert server.get_transactions_not_kept_as("active", [number]) == [number]
-        with pytest.raises(ExpectationFailed, match=r"^Server 'server' keeps nothing of transaction 99\.$"):
+        with pytest.raises(ExpectationFailed, match=r"^Server 'server' has no record of transaction 99\.$"):
             server.get_transaction_record(99)

@@ -124,7 +124,7 @@ def test_indexes_of_transactions_are_told_apart(library: tuple[StateStoreLibrary
 
 
 def _clients(store: StateStoreLibrary) -> Any:
-    return store.take_state_snapshot.__self__._stores.get("state").clients
+    return store.get_key_report.__self__._stores.get("state").clients
 
 
 def test_a_profile_whose_keys_do_not_end_with_the_id_is_refused(

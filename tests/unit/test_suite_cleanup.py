@@ -111,14 +111,14 @@ def test_what_the_root_suite_started_outlives_its_child_suites_and_what_a_child_
             Server Should Be Running
 
         Child Has Things Of Its Own
-            ${url}    Start Redis    child
+            ${url}    Start Redis    alias=child
             Start Server    ${url}    target=${FAKE}    alias=child
             ${pid}    Get Server Process Id    alias=child
             VAR    ${CHILD_PID}    ${pid}    scope=GLOBAL
 
         Child Restarts What Is Not Its Own
             Restart Redis    kill
-            Pause Redis    child
+            Pause Redis    alias=child
             Pause Server    alias=child
 
         Child Fails
@@ -137,12 +137,12 @@ def test_what_the_root_suite_started_outlives_its_child_suites_and_what_a_child_
 
         Things Of The First Child Are Gone
             Run Keyword And Expect Error    EQUALS:There is no Redis 'child'; there is only 'redis'.
-            ...    Get Redis Url    child
+            ...    Get Redis Url    alias=child
             Run Keyword And Expect Error    EQUALS:There is no Server 'child'; there is only 'server'.
             ...    Get Health    alias=child
             ${there}    Evaluate    psutil.pid_exists(${CHILD_PID})    modules=psutil
             Should Not Be True    ${there}
-            ${url}    Start Redis    child
+            ${url}    Start Redis    alias=child
         """,
     )
     suite = run.finish()

@@ -202,8 +202,8 @@ REFUSED = {
         r"field 'capabilities\[1\]' is 'flying' \(allowed: queue, ",
         2,
     ),
-    "a field twice": ("name: small", "name: small\nname: big", r"field 'name' stands twice", 2),
-    "a field twice below": ("requests: in", "requests: in\n    requests: out", r"field 'requests' stands twice", 7),
+    "a field twice": ("name: small", "name: small\nname: big", r"field 'name' occurs twice", 2),
+    "a field twice below": ("requests: in", "requests: in\n    requests: out", r"field 'requests' occurs twice", 7),
     "unknown placeholder in the command": (
         "{python}",
         "{pyton}",

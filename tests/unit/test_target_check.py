@@ -55,7 +55,7 @@ def test_everything_that_the_second_server_declares_works_and_the_rest_is_not_de
     }
     verdict, sentence = found["outage"]
     assert verdict == "not tried"
-    assert sentence.startswith("it ended when Redis went away, which the suites judge: ")
+    assert sentence.startswith("it exited when Redis stopped, which the suites judge: ")
     lacking = "DiagnosticsStatusNotification, FirmwareStatusNotification"
     assert found["actions"][1] == f"8 answered; not declared: {lacking}"
     assert found["redis"][1].endswith("database 1 (queue) and 2 (state)")

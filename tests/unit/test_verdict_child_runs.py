@@ -707,7 +707,7 @@ def test_names_stay_text_and_inside_the_output_folder(tmp_path: Path, name: str)
         f"""
         {name if "/" in name or name.startswith("<") else name[:9000]}
             [Tags]    R13.1
-            Start Sampling    {name}    server=${{{{os.getpid()}}}}
+            Start Sampling    alias={name}    server=${{{{os.getpid()}}}}
             Record Chart    {name}    MB    ${{{{ {{'a': [(1700000000.0, 1.0), (1700000001.0, 2.0)]}} }}}}
             Requirement Should Be Met    R13.1    answered    99    method={name}
         """,

@@ -1,4 +1,4 @@
-"""How a charge point answers commands: sensibly by itself, or as the test says."""
+"""Answers of a charge point to commands: sensible defaults, or as scripted by the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANY = "*"
 
 
 class How(enum.Enum):
-    """What a charge point does with a command."""
+    """Reactions of a charge point to a command."""
 
     ACCEPT = "accept"
     OBEY = "obey"
@@ -31,17 +31,17 @@ class How(enum.Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Script:
-    """What to do with the commands of an action.
+    """The scripted reaction to the commands of an action.
 
     Attributes:
-        how: what to do.
+        how: the reaction.
         delay: how long to wait before, in seconds.
         spread: up to how much longer, by chance, in seconds.
         payload: the payload of the answer, in the place of the sensible one.
         code: the error code of a CALLERROR.
         description: the description of a CALLERROR.
         times: for how many commands; `None` for all.
-        action: what is sent before the answer, where the two are to cross.
+        action: the message sent before the answer, so that the two cross.
         patience: how long its answer is waited for, in seconds.
     """
 
@@ -58,7 +58,7 @@ class Script:
 
 @dataclass(slots=True)
 class Behaviour:
-    """A charge point's configuration and what it was told to do with commands."""
+    """A charge point's configuration and its scripted reactions to commands."""
 
     version: Version = field(default_factory=ocpp_version)
     configuration: Settings = field(init=False)
@@ -110,4 +110,4 @@ def check_can_reject(action: str, version: Version) -> None:
     refusable = [name for name, command in version.commands.items() if command.refusable]
     if action not in (ANY, *refusable):
         allowed = ", ".join(refusable)
-        raise UsageError(f"'{action}' has no answer that says no (allowed: {allowed}). Use how=callerror.")
+        raise UsageError(f"'{action}' has no answer that refuses (allowed: {allowed}). Use how=callerror.")

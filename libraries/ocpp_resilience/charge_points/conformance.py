@@ -1,4 +1,4 @@
-"""Whether the other side kept to OCPP-J 1.6, judged by what went over a charge point's WebSocket."""
+"""Checks that the peer kept to OCPP-J, from the frames on a charge point's WebSocket."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import jsonschema_rs
 
-from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.ocpp.model import Behaviour as OcppBehaviour
-from ocpp_resilience.ocpp.model import Exchange, Model16
+from ocpp_resilience.ocpp.model import Exchange, model_of
 from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 from ocpp_resilience.text import shortened
@@ -22,11 +22,12 @@ UNREADABLE_ID = "-1"
 """The message id of a CALLERROR to a frame whose own id cannot be echoed."""
 LONGEST_MESSAGE_ID = 36
 _ANSWERS = (MessageType.CALLRESULT, MessageType.CALLERROR)
+_NEVER_ANSWERED = (MessageType.CALLRESULTERROR, MessageType.SEND)
 
 
 @dataclass(slots=True)
 class OpenCalls:
-    """What a charge point sent on one connection, and how often each of it was answered.
+    """The CALLs that a charge point sent on one connection, and the number of answers to each.
 
     OCPP-J asks for message ids that are unique on the same connection (section 4.1.4); each connection has its own.
 
@@ -52,6 +53,8 @@ class OpenCalls:
 
     def note_sent(self, frame: Frame) -> None:
         """Take in a frame of the charge point that is no answer."""
+        if frame.kind in _NEVER_ANSWERED:
+            return
         if frame.kind is MessageType.CALL and frame.message_id is not None:
             self.actions[frame.message_id] = frame.action or ""
             self.sent[frame.message_id] += 1
@@ -74,7 +77,7 @@ class OpenCalls:
     def forget(self, frame: Frame) -> None:
         """Take in a frame that is no longer kept, so that its answer still finds its CALL.
 
-        A CALL whose answers are all forgotten as well is dropped: what is remembered stays bounded.
+        A CALL whose answers are all forgotten as well is dropped, so that memory stays bounded.
         """
         if frame.connection != self.connection:
             self.connection, self.unreadable = frame.connection, 0
@@ -100,29 +103,34 @@ def violations(
     command_timeout: float,
     before: OpenCalls | None = None,
     behaviour: OcppBehaviour | None = None,
+    version: Version | None = None,
 ) -> list[str]:
-    """What the gateway did that it must not, one sentence each, in the order in which it happened.
+    """Protocol violations of the gateway, one sentence each, in the order in which they happened.
 
     These rules are checked on each connection by itself: each frame is an OCPP-J message (section 4.2); a command and
-    the answer to a CALL are as the official schemas say; a command has an id that no command of the same connection had
-    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); what an answer says is possible;
-    each CALL is answered once at most, and nothing is answered that was not sent on the same connection.
+    the answer to a CALL keep to the official schemas; a command has an id that no command of the same connection had
+    before (section 4.1.4); there is one outstanding command at a time (section 4.1.1); the values of an answer are
+    possible; each CALL has at most one answer, and each answer a CALL of the same connection.
 
     Args:
-        frames: what went over the wire, oldest first.
+        frames: the frames on the wire, oldest first.
         command_timeout: seconds after which a command that was not answered is no longer outstanding.
-        before: what was sent before the oldest of the frames, where older ones are no longer kept.
-        behaviour: what the system does where the specification leaves a choice.
+        before: the CALLs sent before the oldest of the frames, if older ones are no longer kept.
+        behaviour: the system's choices where the specification leaves one.
+        version: the OCPP version; 1.6 if not given.
     """
-    judge = _Judge(command_timeout, before, Model16(behaviour))
+    judge = _Judge(command_timeout, before, version or ocpp_version(), behaviour)
     for frame in frames:
         judge.look(frame)
     return judge.found
 
 
 class _Judge:
-    def __init__(self, command_timeout: float, before: OpenCalls | None, model: Model16) -> None:
-        self._model = model
+    def __init__(
+        self, command_timeout: float, before: OpenCalls | None, version: Version, behaviour: OcppBehaviour | None
+    ) -> None:
+        self._version = version
+        self._model = model_of(version, behaviour)
         self._sent_calls: dict[str, Frame] = {}
         self.found: list[str] = []
         self._command_timeout = command_timeout
@@ -144,6 +152,10 @@ class _Judge:
             self._command(frame)
         elif frame.kind in _ANSWERS:
             self._answer(frame)
+        elif frame.kind is MessageType.CALLRESULTERROR:
+            self._unreadable_answer(frame)
+        elif frame.kind is MessageType.SEND:
+            self._note(frame, "is a SEND, which only charge points send")
         else:
             self._note(frame, "is no OCPP-J message")
 
@@ -187,13 +199,16 @@ class _Judge:
         else:
             self._note(frame, f"answers {frame.message_id}, which was not sent")
 
+    def _unreadable_answer(self, frame: Frame) -> None:
+        if frame.message_id not in self._commands:
+            self._note(frame, f"reports an answer to {frame.message_id}, which was no command")
+
+    def _validator(self, action: str, *, is_response: bool) -> jsonschema_rs.Draft4Validator | None:
+        return schema_validator(action, is_response=is_response, version=self._version.subprotocol)
+
     def _check_values(self, call: Frame | None, answer: Frame) -> None:
-        """What a valid answer says has to be possible; the CALL may be no longer kept."""
-        if (
-            call is None
-            or call.action is None
-            or (validator := schema_validator(call.action, is_response=True)) is None
-        ):
+        """Check that the content of a valid answer is possible; the CALL may no longer be kept."""
+        if call is None or call.action is None or (validator := self._validator(call.action, is_response=True)) is None:
             return
         if not validator.is_valid(with_integers(answer.payload)):
             return
@@ -211,9 +226,9 @@ class _Judge:
 
     def _check(self, frame: Frame, action: str, payload: Any, *, is_response: bool) -> None:
         name = f"{action}Response" if is_response else action
-        validator = schema_validator(action, is_response=is_response)
+        validator = self._validator(action, is_response=is_response)
         if validator is None:
-            self._note(frame, f"is a {name}, which OCPP 1.6 does not have")
+            self._note(frame, f"is a {name}, which {self._version} does not have")
             return
         for error in validator.iter_errors(with_integers(payload)):
             where = ".".join(str(step) for step in error.instance_path) or "its payload"

@@ -19,7 +19,7 @@ _ANSWERS = {MessageType.CALLRESULT, MessageType.CALLERROR}
 
 
 class Order(enum.Enum):
-    """Which of the two was sent first, as the charge point sees it."""
+    """The order of the two messages, as the charge point sees it."""
 
     COMMAND_FIRST = "command first"
     """A command has come; before it is answered, the charge point sends a CALL and waits for its answer."""
@@ -29,7 +29,7 @@ class Order(enum.Enum):
 
 @dataclass(slots=True, kw_only=True)
 class CrossingReport:
-    """What became of CALLs and commands that crossed.
+    """The outcome of CALLs and commands that crossed.
 
     Attributes:
         commands: commands that came.
@@ -39,7 +39,7 @@ class CrossingReport:
         answered_twice: CALLs that were answered more than once.
         repeated: commands that came again with the same message id.
         unanswered_commands: commands that the charge point has not answered.
-        problems: what went wrong, a sentence each.
+        problems: the problems, a sentence each.
     """
 
     commands: int = 0
@@ -67,7 +67,7 @@ class CrossingReport:
         return f"{text}; {examples(self.problems)}" if self.problems else text
 
     def add(self, who: str, frames: Iterable[Frame]) -> None:
-        """Take in what went over the connection of one charge point, oldest first."""
+        """Evaluate the frames of one charge point's connection, oldest first."""
         outstanding: set[str] = set()
         answers: Counter[str] = Counter()
         waiting: dict[str, bool] = {}
@@ -135,7 +135,7 @@ class Crossing:
                     await point.call(self._action, point.version.sample(self._action), limit=self._limit)
 
     async def end(self) -> CrossingReport:
-        """Stop; returns what became of everything since the start, once the last answer has come."""
+        """Stop, wait for the last answer, and return the outcome since the start."""
         self._ending = True
         if self._tasks:
             await asyncio.wait(self._tasks)

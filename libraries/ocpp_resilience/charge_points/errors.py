@@ -1,4 +1,4 @@
-"""What can go wrong with a charge point, with the particulars as fields."""
+"""Errors of charge points, with their details as fields."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""A fleet that goes on charging: it reconnects, and sends again what was not answered."""
+"""A fleet that keeps charging: it reconnects, and retries unanswered messages."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -14,26 +15,30 @@ from ocpp_resilience.charge_points.errors import ConnectFailed, NoAnswer, NotCon
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.ocpp.frames import MessageType
-from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
+from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript, sessions_of
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.waiting import in_words
 
 ENDLESS = 1_000_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Between two attempts to connect, in seconds."""
+GHOST_SECONDS = 30.0
+"""How long the gateway may take to end a connection that was taken over."""
 
 
 @dataclass(slots=True)
 class FleetReport:
-    """What became of the messages of a fleet.
+    """The outcome of the messages of a fleet.
 
     Attributes:
         sent: messages, each counted once however often it was sent.
         answered: of these, those with a CALLRESULT.
         refused: those with a CALLERROR, by code.
         repeated: how often a message was sent again on a new connection.
+        takeovers: how often that was done while the older connection was open.
         unanswered: messages that were neither answered nor refused in time.
         wrong: answers that the protocol does not allow.
+        left: connections that were taken over and not ended.
         slowest: the longest wait for an answer, in seconds.
     """
 
@@ -41,22 +46,25 @@ class FleetReport:
     answered: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
+    takeovers: int = 0
     unanswered: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     slowest: float = 0.0
 
     @property
     def problems(self) -> list[str]:
-        """Messages without an answer, and wrong answers."""
-        return [*self.unanswered, *self.wrong]
+        """Messages without an answer, wrong answers, and connections that were not ended."""
+        return [*self.unanswered, *self.wrong, *self.left]
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first of what is wrong."""
+        """The outcome in one line, with the first problem."""
         refused = ", ".join(f"{count} refused with {code}" for code, count in sorted(self.refused.items()))
         text = (
             f"{self.answered} of {counted(self.sent, 'message')} of the fleet answered"
-            f"{f', {refused}' if refused else ''}, {self.repeated} sent again, {len(self.unanswered)} without an "
+            f"{f', {refused}' if refused else ''}, {self.repeated} sent again, "
+            f"{counted(self.takeovers, 'takeover')}, {len(self.unanswered)} without an "
             f"answer, {len(self.wrong)} answered wrongly, the slowest after {in_words(self.slowest)}"
         )
         return f"{text}; for example {examples(self.problems)}" if self.problems else text
@@ -70,17 +78,32 @@ class Fleet:
 
     Args:
         points: the charge points, connected or not.
-        seed: decides what each says.
+        seed: of the random messages.
         limit: the longest wait for an answer and for a connection, in seconds.
         pause: between an answer and the next CALL of a charge point, in seconds.
+        patience: after so many seconds without an answer a charge point cuts its connection and connects again; the
+            limit ends that.
+        takeovers: the share of messages behind which a charge point connects again at once, while its older connection
+            stays open, and sends the message again.
     """
 
-    def __init__(self, points: Sequence[ChargePoint], *, seed: int, limit: float, pause: float) -> None:
+    def __init__(
+        self,
+        points: Sequence[ChargePoint],
+        *,
+        seed: int,
+        limit: float,
+        pause: float,
+        patience: float = math.inf,
+        takeovers: float = 0.0,
+    ) -> None:
         self.points = list(points)
         self.report = FleetReport()
         self._chance = random.Random(seed)  # noqa: S311 - has to be repeatable
         self._limit = limit
         self._pause = pause
+        self._patience = patience
+        self._takeovers = takeovers
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -93,7 +116,9 @@ class Fleet:
         neighbours = Neighbours()
         for point in self.points:
             chance = random.Random(self._chance.random())  # noqa: S311
-            script = SessionScript(point.id, chance, neighbours, ENDLESS, actions=point.gateway.target.handled)
+            script = sessions_of(point.version).SessionScript(
+                point.id, chance, neighbours, ENDLESS, actions=point.gateway.target.handled
+            )
             self._tasks.append(asyncio.create_task(self._charge(point, script), name=f"fleet: {point.id}"))
         until = time.monotonic() + self._limit
         while not all(point.seen(kind=MessageType.CALLRESULT) for point in self.points):
@@ -103,13 +128,24 @@ class Fleet:
             await asyncio.sleep(FIRST_PAUSE)
 
     async def stop(self) -> FleetReport:
-        """Have each charge point end the message that it is at; returns what became of all of them."""
+        """Let each charge point finish its current message; returns the outcome of all messages."""
         self._stopping.set()
         await asyncio.gather(*self._tasks)
+        if self.report.takeovers:
+            await self._see_ghosts_end()
         return self.report
 
+    async def _see_ghosts_end(self) -> None:
+        ghosts = [ghost for point in self.points for ghost in point.ghosts]
+        until = time.monotonic() + GHOST_SECONDS
+        while any(ghost.end is None for ghost in ghosts) and time.monotonic() < until:  # noqa: ASYNC110 - see `End`
+            await asyncio.sleep(FIRST_PAUSE)
+        self.report.left += [
+            f"an older connection of {ghost.charge_point} is still open" for ghost in ghosts if ghost.end is None
+        ]
+
     async def abandon(self) -> None:
-        """End at once, whatever is outstanding."""
+        """End at once; outstanding messages are dropped."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -137,12 +173,18 @@ class Fleet:
                     await self._connect(point, began)
                 self.report.repeated += attempts > 0
                 attempts += 1
-                answer = await point.call(action, payload, limit=self._limit, message_id=message_id)
+                if attempts == 1 and self._chance.random() < self._takeovers:
+                    await self._take_over(point, action, payload, message_id)
+                rest = max(FIRST_PAUSE, began + self._limit - time.monotonic())
+                answer = await point.call(action, payload, limit=min(self._patience, rest), message_id=message_id)
             except NotConnected:
                 if self._stopping.is_set():
-                    return None  # nobody knows whether it was applied; the model goes on with both
+                    return None  # of unknown outcome; the model follows both
                 continue
             except NoAnswer as late:
+                if time.monotonic() - began < self._limit:
+                    await point.abort()
+                    continue
                 self.report.unanswered.append(str(late))
                 return None
             except ConnectFailed as failed:
@@ -158,6 +200,16 @@ class Fleet:
             self.report.wrong += [f"{action} '{message_id}' of {point.id}: {each}" for each in answer.problems]
         await asyncio.sleep(self._pause)
         return answer
+
+    async def _take_over(self, point: ChargePoint, action: str, payload: dict[str, Any], message_id: str) -> None:
+        """Send a message and connect again before it is answered; where that fails, there is no connection."""
+        await point.send_call(action, payload, message_id)
+        try:
+            await point.reconnect_as_ghost(limit=min(self._patience, self._limit))
+        except ConnectFailed as failed:
+            raise NotConnected(str(failed)) from None
+        self.report.takeovers += 1
+        self.report.repeated += 1
 
     async def _connect(self, point: ChargePoint, began: float) -> None:
         pause = FIRST_PAUSE

@@ -1,4 +1,4 @@
-"""Files of invalid frames, and what becomes of each of them on a real connection.
+"""Files of invalid frames, and the outcome of each on a real connection.
 
     {"description": "...", "kinds": ["elements"], "cases": [
         {"id": "call-2-elements", "title": "A CALL without action and payload.", "kind": "elements",
@@ -8,10 +8,12 @@
 Exactly one of `text`, `json` (any JSON value, written compactly), `build` (an object with `prefix`, `repeat`, `times`
 and `suffix`), `text_hex` (bytes in a text frame), `binary_hex` (a binary frame) and `wire_hex` (bytes below the
 WebSocket) is the frame. `before` is a valid CALL that goes in front of it in the same packet. `{message_id}` is
-replaced by a fresh id whenever the file is loaded. `expect` has one or more of `callerror` (with `message_id`),
-`closed` (a list of close codes) and `ignored`; `answers` are the message ids of CALLRESULTs that belong to it too.
-`"open": true` marks a frame that the tolerant oracle lets a gateway accept. `kinds` lists what `kind` may be; without
-it, it may be anything.
+replaced by a fresh id whenever the file is loaded. `expect` has one or more of `callerror` or
+`callresulterror` (with `message_id`), `closed` (a list of close codes) and `ignored`; `never_answered` says that not
+even the tolerant oracle lets a gateway answer it; `answers` are the message ids of CALLRESULTs that belong to it too.
+`"open": true` marks a frame that the tolerant oracle lets a gateway accept. `versions` lists the subprotocols that a
+case is for; without it, it is for every version whose file it stands in. `kinds`
+lists what `kind` may be; without it, it may be anything.
 """
 
 from __future__ import annotations
@@ -30,27 +32,26 @@ from ocpp_resilience.charge_points.many import together
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp import Version, ocpp_version, ocpp_versions
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
+from ocpp_resilience.ocpp.version import protocol_named
 from ocpp_resilience.robot.facts import RECORDER, Case
 from ocpp_resilience.text import counted, did_you_mean, examples, shortened
 from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT, listed_kinds, unknown_kind
-from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
+from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, UNREADABLE_ID, generate_invalid
 from ocpp_resilience.transport.messages import SentMessage
 
-FRAME_FILE = "invalid_frames.json"
-"""The name of the file that comes with the library."""
 FRAMES_OF = "R17.10"
 """The requirement that invalid frames serve."""
 FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
-EXPECTATIONS = ("callerror", "message_id", "closed", "ignored", "answers")
+EXPECTATIONS = ("callerror", "callresulterror", "message_id", "closed", "ignored", "never_answered", "answers")
 AT_ONCE = 100
 MOST_UNANSWERED = 3
 """After so many valid messages without an answer, a charge point gives up: each costs the whole time limit."""
 NOT_SENT = f"nothing: it was not sent, since {MOST_UNANSWERED} messages before went unanswered"
 ROOM = 240
-"""Characters for what went wrong in a summary."""
+"""Maximum number of characters of the problems in a summary."""
 GENERATED = "generated"
 """The kind of generated frames."""
 GENERATED_FOR = "GENERATED"
@@ -60,24 +61,31 @@ _TO_ID = re.compile(r" to \S+?(?=,| and |$)")
 _CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
+def frame_file(version: Version) -> str:
+    """The name of the file with the invalid frames of a version that comes with the library."""
+    return f"invalid_frames{version.cases}.json"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameCase:
     """A frame that has to be answered with a CALLERROR, to be ignored, or to cost the connection.
 
     Attributes:
         id: the name of the case, unique in its file.
-        title: what is wrong, as a sentence.
+        title: the error of the frame, as a sentence.
         kind: the group that it belongs to.
         reason: why that has to become of it, for people.
         form: which of the six forms it has.
         data: the frame.
         before: a valid CALL in front of it, in the same packet.
-        code: the code of the CALLERROR; `None` without one.
-        answer_id: the message id of the CALLERROR.
+        error: the message type that has to refuse it: CALLERROR or CALLRESULTERROR.
+        code: its code; `None` without one.
+        answer_id: its message id.
         closed: the close codes that the connection may end with.
         ignored: whether it may be ignored.
         answers: the message ids of CALLRESULTs that belong to it.
         open: whether the documents leave open that it is accepted: the tolerant oracle allows that.
+        never_answered: whether not even the tolerant oracle allows an answer.
     """
 
     id: str
@@ -93,13 +101,15 @@ class FrameCase:
     ignored: bool = False
     answers: tuple[str, ...] = ()
     open: bool = False
+    error: MessageType = MessageType.CALLERROR
+    never_answered: bool = False
 
     def __str__(self) -> str:
         return self.id
 
     def expected(self) -> str:
-        """What has to become of it, in words."""
-        ways = [f"the CALLERROR {self.code} to {self.answer_id}"] if self.code is not None else []
+        """The expected outcome, in words."""
+        ways = [f"the {self.error.name} {self.code} to {self.answer_id}"] if self.code is not None else []
         if self.closed:
             ways.append(f"a close with {' or '.join(map(str, self.closed))}")
         if self.ignored:
@@ -109,13 +119,13 @@ class FrameCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
-    """What became of a frame.
+    """The outcome of a frame.
 
     Attributes:
         case: the frame.
-        seen: what was seen, in words.
-        why: how the system explains it, in words; empty where it says nothing.
-        right: whether it is what the case expects (the strict oracle).
+        seen: the observed outcome, in words.
+        why: the explanation of the system, in words; empty without one.
+        right: whether it is the expected outcome of the case (the strict oracle).
         tolerable: whether it is at least no acceptance: any CALLERROR, any close, or nothing (the tolerant oracle).
         answered_behind: whether the next valid message was answered.
     """
@@ -133,7 +143,7 @@ class Reaction:
 
     @property
     def difference(self) -> str:
-        """What was expected and what was seen."""
+        """The expected and the actual outcome."""
         behind = "" if self.answered_behind else ", and the next message was not answered"
         return f"expected {self.case.expected()}, seen {self.seen}{behind}"
 
@@ -145,7 +155,7 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReport:
-    """What became of all the frames.
+    """The outcome of all frames.
 
     Attributes:
         reactions: one for each frame.
@@ -196,25 +206,26 @@ class FrameReport:
         alike: defaultdict[str, list[Reaction]] = defaultdict(list)
         for each in self.wrong:
             alike[each.kind].append(each)
-        # What was not sent at all is a consequence of the others.
+        # A frame that was not sent is a consequence of the others.
         ways = sorted(alike.values(), key=lambda way: (way[0].seen == NOT_SENT, -len(way)))
         shown = [f"{_names([each.case for each in way])}: {way[0].difference}" for way in ways]
         return f"{text}. {examples(shown, room=ROOM)}" if shown else text
 
 
 def _names(cases: Sequence[FrameCase]) -> str:
-    """The first of them, and what is wrong with it where its id does not say; and how many more."""
+    """The id of the first frame, its title if it is generated, and the number of the others."""
     first = cases[0]
     what = f" ({shortened(first.title.removesuffix('.'), 60)})" if first.kind == GENERATED else ""
     return f"{first.id}{what}" + (f" and {len(cases) - 1} more" if len(cases) > 1 else "")
 
 
-def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
+def load_frames(file: Path, *, kind: str | None = None, version: Version | None = None) -> list[FrameCase]:
     """Read a file of cases, and check all of it.
 
     Args:
         file: the file.
         kind: take only the cases of this kind.
+        version: the OCPP version that they are for, and whose error codes they have; 1.6 if not given.
 
     Raises:
         UsageError: the file cannot be used, or it has no such case; names file, case and field.
@@ -228,11 +239,15 @@ def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
     if not isinstance(document, dict) or not isinstance(document.get("cases"), list):
         raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
     kinds = listed_kinds(file, document)
-    cases = [_Reader(file, number, data, kinds).case() for number, data in enumerate(document["cases"], start=1)]
+    version = version or ocpp_version()
+    readers = [_Reader(file, number, data, version, kinds) for number, data in enumerate(document["cases"], start=1)]
+    every = [(reader, reader.case()) for reader in readers]
+    cases = [case for _, case in every]
     if twice := [case.id for number, case in enumerate(cases) if case.id in {other.id for other in cases[:number]}]:
-        raise UsageError(f"{file}: case '{twice[0]}': field 'id' stands twice in the file.")
-    RECORDER.cases_known(str(file), [Case(case.id, FRAMES_OF, case.kind) for case in cases])
-    chosen = [case for case in cases if kind in (None, case.kind)]
+        raise UsageError(f"{file}: case '{twice[0]}': field 'id' occurs twice in the file.")
+    for_version = [case for reader, case in every if reader.is_for_version]
+    RECORDER.cases_known(str(file), [Case(case.id, FRAMES_OF, case.kind) for case in for_version])
+    chosen = [case for case in for_version if kind in (None, case.kind)]
     if not chosen:
         there = ", ".join(sorted({case.kind for case in cases}))
         meant = did_you_mean(kind or "", {case.kind for case in cases})
@@ -243,7 +258,8 @@ def load_frames(file: Path, *, kind: str | None = None) -> list[FrameCase]:
 class _Reader:
     """Reads and checks one case."""
 
-    def __init__(self, file: Path, number: int, data: Any, kinds: Sequence[str] | None) -> None:
+    def __init__(self, file: Path, number: int, data: Any, version: Version, kinds: Sequence[str] | None) -> None:
+        self._version = version
         self._kinds = kinds
         self._where = f"{file}: case number {number}"
         if not isinstance(data, dict):
@@ -257,10 +273,18 @@ class _Reader:
         """Raise the error that names file, case and field."""
         raise UsageError(f"{self._where}: field '{name}' {problem}{'' if problem.endswith('?') else '.'}")
 
+    @property
+    def is_for_version(self) -> bool:
+        """Whether the case is for the version."""
+        return self._version.subprotocol in self._data.get("versions", [self._version.subprotocol])
+
     def case(self) -> FrameCase:
         """The case with a fresh message id."""
         data = self._data
-        allowed = {*TEXTS, *FORMS, "before", "expect", "open"}
+        allowed = {*TEXTS, *FORMS, "before", "expect", "open", "versions"}
+        versions = data.get("versions", [])
+        if not isinstance(versions, list) or any(each not in ocpp_versions() for each in versions):
+            self.refuse("versions", f"is {versions!r} (allowed: a list of {', '.join(ocpp_versions())})")
         if not isinstance(data.get("open", False), bool):
             self.refuse("open", "has to be true or false")
         for name in TEXTS:
@@ -316,12 +340,15 @@ class _Reader:
 
     def _expectation(self) -> dict[str, Any]:
         expect = self._data.get("expect")
-        if not isinstance(expect, dict) or not {"callerror", "closed", "ignored"} & expect.keys():
-            self.refuse("expect", "has to be an object with callerror and message_id, closed, or ignored")
+        if not isinstance(expect, dict) or not {"callerror", "callresulterror", "closed", "ignored"} & expect.keys():
+            self.refuse(
+                "expect", "has to be an object with callerror or callresulterror and message_id, closed, or ignored"
+            )
         if unknown := sorted(expect.keys() - set(EXPECTATIONS)):
             self.refuse("expect", f"has the unknown '{unknown[0]}' (allowed: {', '.join(EXPECTATIONS)})")
-        code, answer_id = expect.get("callerror"), expect.get("message_id")
-        known = tuple(ocpp_version().codes)
+        reports = "callresulterror" in expect
+        code, answer_id = expect.get("callresulterror" if reports else "callerror"), expect.get("message_id")
+        known = tuple(self._version.codes)
         if code is not None and (code not in known or not isinstance(answer_id, str)):
             self.refuse("expect", f"needs a known code and a message_id (allowed codes: {', '.join(known)})")
         codes = expect.get("closed", [])
@@ -332,6 +359,8 @@ class _Reader:
             "answer_id": None if answer_id is None else self._filled(answer_id),
             "closed": tuple(codes),
             "ignored": expect.get("ignored") is True,
+            "never_answered": expect.get("never_answered") is True,
+            "error": MessageType.CALLRESULTERROR if reports else MessageType.CALLERROR,
             "answers": tuple(self._filled(str(each)) for each in expect.get("answers", [])),
         }
 
@@ -351,12 +380,13 @@ def generated_frames(
 ) -> list[FrameCase]:
     """Invalid frames made by chance: valid messages broken in one place, as on the queue.
 
-    What is wrong inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. What
-    is wrong with the envelope itself is sent as it is: on a WebSocket an object is no message, whatever is in it.
+    An error inside of an envelope's payload becomes that payload as a frame, with the CALLERROR of the queue. A case
+    with
+    an error in the envelope itself is sent as it is: on a WebSocket, an object is never a message.
 
     Args:
         count: how many.
-        seed: what they are made from.
+        seed: of the random choices.
         ids: gives the message ids.
         max_message_bytes: the size limit of the system under test; some frames are just above it.
         version: the OCPP version; 1.6 if not given.
@@ -365,6 +395,7 @@ def generated_frames(
     Raises:
         UsageError: `count` is below 1.
     """
+    version = version or ocpp_version()
     made: list[FrameCase] = []
     while not made or len(made) < count:
         for message in generate_invalid(
@@ -376,16 +407,18 @@ def generated_frames(
             version=version,
             actions=actions,
         ):
-            case = _from_queue(message, len(made) + 1, max_message_bytes)
+            case = _from_queue(message, len(made) + 1, max_message_bytes, version)
             if case is not None:
                 made.append(case)
     return made[:count]
 
 
-def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> FrameCase | None:
+def _from_queue(message: SentMessage, number: int, max_message_bytes: int, version: Version) -> FrameCase | None:
     """The frame that a message for the queue corresponds to; `None` if it would be a valid one."""
     data: str | bytes = message.data
     form, code, answer_id = "text", None, None
+    if version.answers_unreadable:
+        code, answer_id = version.codes.unreadable, UNREADABLE_ID
     closed: tuple[int, ...] = ()
     try:
         data = message.data.decode()
@@ -395,15 +428,18 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
     except (ValueError, RecursionError):
         pass
     else:
-        if isinstance(value, list) and value and value[0] in tuple(MessageType):
+        if isinstance(value, list) and value and value[0] in version.message_types:
             return None
-        whole = isinstance(value, dict) and value.keys() == {"charge_point_id", "payload"}
+        whole = isinstance(value, dict) and value.keys() == {"charge_point_id", "payload", *protocol_named(version)}
         if whole and value["charge_point_id"] == GENERATED_FOR and isinstance(value["payload"], list):
             if _compact(value) != data:
                 return None  # a key that stands twice: which of the two is the frame?
-            data = _compact(value["payload"])
+            frame = value["payload"]
+            data = _compact(frame)
             if message.answerable:
                 code, answer_id = message.expected_code, message.answer_message_id
+            elif frame[:1] != [MessageType.CALL]:
+                code = None  # answers and SENDs are not answered
     if len(message.data) > max_message_bytes:
         form, data, closed, code = "text", message.data.decode("utf-8", "replace"), (1009,), None
     return FrameCase(
@@ -418,13 +454,15 @@ def _from_queue(message: SentMessage, number: int, max_message_bytes: int) -> Fr
         closed=closed,
         ignored=code is None and not closed,
         open=message.open,
+        error=MessageType.CALLRESULTERROR if message.is_answer else MessageType.CALLERROR,
+        never_answered=message.about.startswith("SEND"),
     )
 
 
 async def send_frames(points: Sequence[ChargePoint], cases: Sequence[FrameCase], *, limit: float) -> FrameReport:
-    """Send the frames, the charge points taking turns, all at the same time, and see what becomes of each.
+    """Send the frames, distributed over the charge points, at the same time, and record the outcome of each.
 
-    Behind each, a Heartbeat is sent, after a new connection if it was closed. What comes before its answer belongs to
+    After each, a Heartbeat is sent, on a new connection if the old one was closed. Frames before its answer belong to
     the frame: the messages of one charge point are answered in order.
 
     Args:
@@ -491,8 +529,8 @@ async def _send(point: ChargePoint, case: FrameCase, limit: float) -> Reaction:
         code = None
         received = [frame for frame in received if frame.message_id != behind]
     if behind is None:
-        await point.disconnect()  # what is wrong with this connection is not to be blamed on the next frame
-    return _judge(case, received, code, answered_behind=behind is not None)
+        await point.disconnect()  # an error of this connection must not count against the next frame
+    return judge(case, received, code, answered_behind=behind is not None)
 
 
 async def _put(point: ChargePoint, case: FrameCase) -> None:
@@ -519,19 +557,22 @@ async def _heartbeat(point: ChargePoint, limit: float) -> str | None:
     return answer.message_id if answer.kind is MessageType.CALLRESULT else None
 
 
-def _judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answered_behind: bool) -> Reaction:
-    errors = [frame for frame in received if frame.kind is MessageType.CALLERROR]
+def judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answered_behind: bool) -> Reaction:
+    """What became of a frame: what was received behind it, and the code with which the connection was closed."""
+    errors = [frame for frame in received if frame.kind in {MessageType.CALLERROR, MessageType.CALLRESULTERROR}]
     results = [str(frame.message_id) for frame in received if frame.kind is MessageType.CALLRESULT]
     others = len(received) - len(errors) - len(results)
     as_expected = sorted(results) == sorted(case.answers) and not others
     accepted = case.open and len(results) == 1 and not others and not errors
+    expected_error = (case.error, case.code, case.answer_id)
+    refused = len(errors) == 1 and (errors[0].kind, errors[0].code, errors[0].message_id) == expected_error
     if code is not None:
-        right = code in case.closed and not errors
+        right = code in case.closed and (refused or not errors)
     elif errors:
-        right = len(errors) == 1 and (errors[0].code, errors[0].message_id) == (case.code, case.answer_id)
+        right = refused
     else:
         right = case.ignored
-    seen = [f"the CALLERROR {frame.code} to {frame.message_id}" for frame in errors]
+    seen = [f"the {frame}" for frame in errors]
     seen += [f"the answer to {message_id}" for message_id in results]
     seen += [f"{others} other frames"] if others else []
     seen += [f"a close with {code}"] if code is not None else []
@@ -540,6 +581,6 @@ def _judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answ
         seen=" and ".join(seen) or "nothing",
         why="; ".join(frame.description for frame in errors if frame.description),
         right=right and as_expected,
-        tolerable=(as_expected or accepted) and code != 1011,
+        tolerable=(as_expected or accepted) and code != 1011 and not (case.never_answered and errors),
         answered_behind=answered_behind,
     )

@@ -1,4 +1,4 @@
-"""Where charge points connect: address, path, subprotocol, credentials, certificate."""
+"""Connection settings of charge points: address, path, subprotocol, credentials, certificate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus
-from websockets.typing import Subprotocol
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from ocpp_resilience.charge_points.errors import ConnectFailed
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp import Version
 from ocpp_resilience.profile import Target
 from ocpp_resilience.waiting import in_words
 
@@ -32,7 +33,7 @@ class TlsVersion(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """What a connection is made with beyond the address.
+    """Options of a connection besides its address.
 
     Attributes:
         password: for Basic authentication (OCPP security profile 1); `None` sends none.
@@ -41,6 +42,7 @@ class Login:
         ca: a file with the certificates that the gateway's is trusted by, for `wss://`.
         certificate: a PEM file with the charge point's certificate and its key (security profile 3); `None` shows none.
         tls: the only version of TLS that is offered; all that are safe if not given.
+        origin: the origin of the web page that connects; charge points send none.
     """
 
     password: str | None = field(default=None, repr=False)
@@ -49,6 +51,7 @@ class Login:
     ca: Path | None = None
     certificate: Path | None = None
     tls: TlsVersion | None = None
+    origin: str | None = None
 
 
 class Gateway:
@@ -56,7 +59,7 @@ class Gateway:
 
     Args:
         url: its base, `ws://host:port` or `wss://host:port`.
-        target: the system; it gives path and subprotocol.
+        target: the system; it gives path, and the OCPP version with its subprotocol.
 
     Raises:
         UsageError: the URL cannot be used, or the system has no gateway.
@@ -70,8 +73,21 @@ class Gateway:
         self.url = url.rstrip("/")
         self.target = target
 
+    @property
+    def version(self) -> Version:
+        """The OCPP version that is spoken."""
+        return self.target.version
+
+    def speaking(self, protocol: str | None) -> Gateway:
+        """The same gateway for charge points of another OCPP version, named by its subprotocol.
+
+        Raises:
+            UsageError: the system does not speak it.
+        """
+        return self if protocol is None else Gateway(self.url, self.target.speaking(protocol))
+
     def url_of(self, charge_point_id: str) -> str:
-        """Where this charge point connects."""
+        """The URL to which this charge point connects."""
         return self.url + self.target.gateway_path(charge_point_id)
 
     async def open(self, charge_point_id: str, login: Login, *, limit: float) -> ClientConnection:
@@ -80,7 +96,7 @@ class Gateway:
         Nothing is pinged, compressed or limited on this side, and proxies are not used.
 
         Args:
-            charge_point_id: who connects.
+            charge_point_id: the charge point.
             login: how.
             limit: the longest wait, in seconds.
 
@@ -95,6 +111,7 @@ class Gateway:
                 url,
                 subprotocols=[Subprotocol(name) for name in offered] or None,
                 additional_headers=_credentials(charge_point_id, login),
+                origin=None if login.origin is None else Origin(login.origin),
                 ssl=_context(login) if url.startswith("wss:") else None,
                 open_timeout=limit,
                 close_timeout=1,
@@ -114,8 +131,13 @@ class Gateway:
             raise ConnectFailed(
                 f"{charge_point_id} could not connect to {url} within {in_words(limit)}.", status=None
             ) from None
-        except (OSError, InvalidHandshake, EOFError) as error:
+        except (OSError, InvalidHandshake, EOFError, ConnectionClosed) as error:
             raise ConnectFailed(f"{charge_point_id} could not connect to {url}: {error}.", status=None) from None
+        except AssertionError:
+            # `websockets` does not expect an answer that comes before it has asked, and reads none of it.
+            raise ConnectFailed(
+                f"{charge_point_id} was refused at {url} before it could ask to be let in.", status=None
+            ) from None
         if offered and connection.subprotocol not in offered:
             await connection.close()
             raise ConnectFailed(
@@ -143,7 +165,7 @@ def _context(login: Login) -> ssl.SSLContext:
         except OSError as error:
             raise UsageError(f"{login.certificate} holds no certificate with its key ({error}).") from None
     if login.tls is not None:
-        # What OpenSSL takes for unsafe has to be allowed before it can be offered.
+        # Versions that OpenSSL considers unsafe must be allowed before they can be offered.
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             context.minimum_version = context.maximum_version = ssl.TLSVersion[login.tls.value]

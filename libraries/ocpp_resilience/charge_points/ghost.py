@@ -12,7 +12,7 @@ from ocpp_resilience.ocpp.frames import Frame, MessageType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a connection ended.
+    """The end of a connection.
 
     Attributes:
         code: the close code; 1006 where there was no closing handshake (RFC 6455 section 7.1.5).
@@ -33,12 +33,12 @@ class End:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ghost:
-    """A connection whose charge point has connected again without ending it, as after a power failure.
+    """A connection whose charge point has connected again without closing it, as after a power failure.
 
     Attributes:
         charge_point: the id of the charge point.
         since: when the newer connection was open, in seconds of `time.monotonic`.
-        received: what came over it since then; nothing of it is answered.
+        received: the frames received over it since then; none of them is answered.
         end: how it ended; `None` while it is open.
     """
 
@@ -56,7 +56,7 @@ class Ghost:
 
     @property
     def seconds(self) -> float | None:
-        """How long it lasted beside the newer connection, 0 where it ended before; `None` while it is open."""
+        """Seconds of overlap with the newer connection, 0 if it ended before; `None` while it is open."""
         return None if self.end is None else max(0.0, self.end.at - self.since)
 
     async def cut(self) -> None:

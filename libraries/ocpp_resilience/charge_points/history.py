@@ -1,4 +1,4 @@
-"""What charge points sent over their WebSockets and what became of it, as a model of the protocol takes it."""
+"""The messages of charge points on their WebSockets and their outcomes, as input for a model of the protocol."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp import Version, ocpp_version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
-from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
-from ocpp_resilience.ocpp.model.v16 import VERSION
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, model_of
 from ocpp_resilience.ocpp.validation import validate_request
 
 _OUTCOMES = {MessageType.CALLRESULT: Outcome.ANSWERED, MessageType.CALLERROR: Outcome.REFUSED}
@@ -21,18 +21,24 @@ class PointHistory:
     A charge point of which frames are missing, or that was answered to an invalid CALL, is judged by its answers alone.
 
     Args:
-        points: the charge points.
-        behaviour: what the system does where the specification leaves a choice.
+        points: the charge points, all of the same OCPP version.
+        behaviour: the system's choices where the specification leaves one.
+
+    Raises:
+        UsageError: the charge points speak different versions.
     """
 
     def __init__(self, points: Sequence[ChargePoint], behaviour: Behaviour | None = None) -> None:
+        if len(versions := sorted({str(point.version) for point in points})) > 1:
+            raise UsageError(f"The charge points speak {' and '.join(versions)}; allowed are those of one version.")
         self._points = points
         self._behaviour = behaviour
-        self.model = Model16(behaviour)
+        self._version = points[0].version if points else ocpp_version()
+        self.model = model_of(self._version, behaviour)
 
     def settle(self) -> list[str]:
-        """Give the model everything up to now; returns what is wrong with the answers."""
-        self.model = Model16(self._behaviour)
+        """Feed the model with all frames up to now; returns the wrong answers."""
+        self.model = model_of(self._version, self._behaviour)
         problems: list[str] = []
         ids = [point.id for point in self._points]
         for point in self._points:
@@ -42,9 +48,9 @@ class PointHistory:
             if frames and frames[0].number > 1:
                 self.model.leave_out(point.id, "its oldest frames were not kept")
             for exchange in exchanges(point.id, frames):
-                if exchange.outcome is not Outcome.ANSWERED and not _is_valid(exchange):
+                if exchange.outcome is not Outcome.ANSWERED and not _is_valid(exchange, self._version):
                     continue
-                if not _is_valid(exchange):
+                if not _is_valid(exchange, self._version):
                     self.model.leave_out(point.id, f"{exchange} is invalid, and was accepted")
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
         return problems
@@ -79,8 +85,8 @@ def exchanges(charge_point: str, frames: Iterable[Frame]) -> Iterator[Exchange]:
         )
 
 
-def _is_valid(exchange: Exchange) -> bool:
+def _is_valid(exchange: Exchange, version: Version) -> bool:
     try:
-        return not validate_request(VERSION, exchange.action, exchange.payload)
+        return not validate_request(version.subprotocol, exchange.action, exchange.payload)
     except UsageError:
         return False

@@ -14,6 +14,7 @@ from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.evidence.measure.times import percentile
 from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.version import Call, TransactionId
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words
 
@@ -30,8 +31,8 @@ class Session:
     Attributes:
         charge_point: whose it was.
         connector: the number of the connector.
-        id_tag: who charged.
-        transaction_id: the id that the server gave.
+        id_tag: the id tag of the driver.
+        transaction_id: the id that the server gave, or in OCPP 2.x the charge point.
         meter_start: the meter at the start, in Wh.
         meter_stop: the meter at the end, in Wh.
         answers: the answers to all of its messages, in order.
@@ -41,7 +42,7 @@ class Session:
     charge_point: str
     connector: int
     id_tag: str
-    transaction_id: int
+    transaction_id: TransactionId
     meter_start: int
     meter_stop: int
     answers: list[Answer] = field(repr=False)
@@ -50,7 +51,7 @@ class Session:
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """What became of messages that many charge points sent.
+    """The outcome of messages of many charge points.
 
     Attributes:
         sent: how many messages were sent.
@@ -58,7 +59,7 @@ class Exchange:
         refused: how many were answered with a CALLERROR.
         unanswered: how many got no answer.
         codes: how many CALLERRORs had which code.
-        problems: what went wrong, for each message that was not answered with a valid CALLRESULT.
+        problems: one for each message without a valid CALLRESULT.
         seconds: how long all of it took.
         rate: answers per second.
         median: half of the answers came within so many milliseconds.
@@ -131,7 +132,7 @@ async def together(
 
     Args:
         points: the charge points.
-        act: what each does.
+        act: the action of each.
         at_once: so many at a time at most.
 
     Raises:
@@ -150,7 +151,7 @@ async def together(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(point)) for point in points]
     except* UsageError as refused:
-        # What cannot be used is the same for all of them.
+        # A usage error is the same for all of them.
         raise refused.exceptions[0] from None
     return [task.result() for task in tasks]
 
@@ -159,7 +160,7 @@ def all_succeeded(results: Sequence[T | ExpectationFailed], what: str) -> list[T
     """The results, if none of them is a failure.
 
     Raises:
-        ExpectationFailed: some are; says how many, and shows the first of them.
+        ExpectationFailed: some are; the message says how many, and shows the first of them.
     """
     failures = [result for result in results if isinstance(result, ExpectationFailed)]
     if failures:
@@ -234,13 +235,15 @@ async def charge(
 ) -> Session:
     """A whole charging session: boot, authorize, start, meter values, stop, and the status messages in between.
 
+    In OCPP 1.6 these are StartTransaction, MeterValues and StopTransaction; in later versions, TransactionEvents.
+
     Args:
-        point: who charges.
+        point: the charge point.
         connector: the number of the connector.
-        id_tag: who charges.
+        id_tag: the id tag of the driver.
         meter_start: the meter at the start, in Wh.
-        energy: what is charged, in Wh.
-        meter_values: how many MeterValues are sent.
+        energy: energy of the session, in Wh.
+        meter_values: how many meter values are sent.
         boot: whether it begins with a BootNotification.
         limit: the longest wait for each answer, in seconds.
 
@@ -250,39 +253,36 @@ async def charge(
     answers: list[Answer] = []
     began = time.monotonic()
 
-    async def say(action: str, **fields: Any) -> dict[str, Any]:
-        answer = await point.call(action, point.version.sample(action) | fields, limit=limit)
+    phrases = point.version.phrases
+    transaction = point.version.transaction(connector=connector, id_tag=id_tag)
+
+    async def say(message: Call) -> dict[str, Any]:
+        answer = await point.call(*message, limit=limit)
         answers.append(answer)
         payload = answer.accepted()
         return payload if isinstance(payload, dict) else {}
 
-    async def status(value: str) -> None:
-        await say("StatusNotification", connectorId=connector, status=value)
-
     if boot:
-        _accepted(point, "BootNotification", await say("BootNotification"))
-    await status("Preparing")
-    _accepted(point, "Authorize", (await say("Authorize", idTag=id_tag)).get("idTagInfo"))
-    started = await say("StartTransaction", connectorId=connector, idTag=id_tag, meterStart=meter_start)
-    _accepted(point, "StartTransaction", started.get("idTagInfo"))
-    transaction = started.get("transactionId")
-    if not isinstance(transaction, int):
-        raise ExpectationFailed(f"StartTransaction of {point.id} was answered without a transaction id: {started}")
-    await status("Charging")
+        first = point.version.boot
+        _accepted(point, first, (await say(Call(first, point.version.sample(first)))).get("status"))
+    await say(phrases.status(connector, "Preparing"))
+    authorize = phrases.authorize(id_tag)
+    _accepted(point, authorize.action, phrases.verdict(await say(authorize)))
+    start = transaction.start(meter_start, rfc3339())
+    started = await say(start)
+    _accepted(point, start.action, phrases.verdict(started))
+    if not transaction.started(started) or transaction.id is None:
+        raise ExpectationFailed(f"{start.action} of {point.id} was answered without a transaction id: {started}")
+    await say(phrases.status(connector, "Charging"))
     for number in range(1, meter_values + 1):
-        reading = meter_start + energy * number // (meter_values + 1)
-        sample = {"value": str(reading), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
-        value = {"timestamp": rfc3339(), "sampledValue": [sample]}
-        await say("MeterValues", connectorId=connector, transactionId=transaction, meterValue=[value])
-    await say(
-        "StopTransaction", transactionId=transaction, idTag=id_tag, meterStop=meter_start + energy, reason="Local"
-    )
-    await status("Available")
+        await say(transaction.meter_values(meter_start + energy * number // (meter_values + 1), rfc3339()))
+    await say(transaction.stop(meter_start + energy, rfc3339()))
+    await say(phrases.status(connector, "Available"))
     return Session(
         charge_point=point.id,
         connector=connector,
         id_tag=id_tag,
-        transaction_id=transaction,
+        transaction_id=transaction.id,
         meter_start=meter_start,
         meter_stop=meter_start + energy,
         answers=answers,
@@ -290,8 +290,7 @@ async def charge(
     )
 
 
-def _accepted(point: ChargePoint, action: str, answer: Any) -> None:
-    status = answer.get("status") if isinstance(answer, dict) else None
+def _accepted(point: ChargePoint, action: str, status: Any) -> None:
     if status != "Accepted":
         raise ExpectationFailed(f"{action} of {point.id} was answered with status {status}, expected Accepted.")
 
@@ -324,7 +323,7 @@ class ChargePoints:
             return found
         names = [f"'{name}'" for name in self._points]
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        known = f"there is only {shown}" if names else "`Connect Charge Point` makes one"
+        known = f"there is only {shown}" if names else "call `Connect Charge Point` first"
         raise UsageError(f"There is no charge point '{alias}'; {known}.")
 
     def add(self, points: Mapping[str, ChargePoint]) -> None:

@@ -28,17 +28,18 @@ from ocpp_resilience.charge_points.ghost import End, Ghost
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ocpp import Version
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType, in_short, read_frame
-from ocpp_resilience.ocpp.model import Exchange, Model16
+from ocpp_resilience.ocpp.model import Exchange, model_of
 from ocpp_resilience.ocpp.numbers import with_integers
+from ocpp_resilience.ocpp.v201 import Transaction as EventTransaction
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words
 
 KEPT_FRAMES = 10_000
 """So many frames of a charge point are kept, the newest."""
 CLOSING_SECONDS = 1.5
-"""What a closing handshake may take."""
+"""Time limit in seconds of a closing handshake."""
 OBEYING_SECONDS = 30.0
-"""How long a charge point that obeys a command waits for the answer to the message that it sends then."""
+"""Maximum time to wait for the answer to a message that a charge point sends to obey a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Answer:
         description: the description of a CALLERROR.
         details: the details of a CALLERROR.
         seconds: from sending the CALL until the answer was there.
-        problems: what the protocol does not allow in the payload of a CALLRESULT.
+        problems: violations of the protocol in the payload of a CALLRESULT.
     """
 
     charge_point: str
@@ -92,6 +93,19 @@ class Answer:
         return self.payload
 
 
+@dataclass(slots=True)
+class Charging:
+    """A transaction that runs, whose events the charge point counts (OCPP 2.0.1 and 2.1).
+
+    Attributes:
+        transaction: makes its events.
+        meter: the energy register, in Wh.
+    """
+
+    transaction: EventTransaction
+    meter: int
+
+
 class ChargePoint:
     """A charge point.
 
@@ -102,12 +116,13 @@ class ChargePoint:
 
     Attributes:
         behaviour: its configuration and how it answers commands.
-        frames: what it sent and received, oldest first; the newest 10,000.
+        frames: sent and received frames, oldest first; the newest 10,000.
         before_frames: the CALLs of the oldest kept frame's connection that are older than it, and not answered yet.
         ends: how its connections ended, oldest first.
         ghosts: connections that it has left behind without ending them, oldest first.
         connections: how many connections it has opened.
         unmatched: how many answers came that nothing waited for.
+        charging: the transactions that it has begun with TransactionEvents and not ended, by EVSE.
     """
 
     def __init__(self, charge_point_id: str, gateway: Gateway, login: Login | None = None) -> None:
@@ -120,9 +135,10 @@ class ChargePoint:
         self.ends: list[End] = []
         self.ghosts: list[Ghost] = []
         self.unmatched = 0
+        self.charging: dict[int, Charging] = {}
         self.connected_at: float | None = None
         self.connections = 0
-        self._model = Model16(gateway.target.behaviour)
+        self._model = model_of(self.version, gateway.target.behaviour)
         self._token = secrets.token_hex(4)
         self._calls = 0
         self._frames = 0
@@ -140,7 +156,7 @@ class ChargePoint:
     @property
     def version(self) -> Version:
         """The OCPP version that it speaks."""
-        return self.gateway.target.version
+        return self.gateway.version
 
     @property
     def connected(self) -> bool:
@@ -153,7 +169,7 @@ class ChargePoint:
         return self._frames
 
     def state(self) -> str:
-        """What its connection is like, in words that follow its name."""
+        """The state of its connection, as words that follow its name."""
         if self.connected:
             return "is connected"
         if not self.ends:
@@ -161,7 +177,7 @@ class ChargePoint:
         return f"is not connected: the connection was ended {self.ends[-1]}"
 
     def connection_seconds(self) -> float:
-        """How long the last connection lasted, or has lasted up to now; 0 before the first."""
+        """Duration in seconds of the current or the last connection; 0 before the first."""
         if self.connected_at is None:
             return 0.0
         return (time.monotonic() if self.connected else self.ends[-1].at) - self.connected_at
@@ -187,7 +203,7 @@ class ChargePoint:
     # ---------------------------------------------------------------- the connection
 
     async def connect(self, *, limit: float) -> None:
-        """Connect; what went over earlier connections is kept.
+        """Connect; the frames of earlier connections are kept.
 
         Raises:
             ConnectFailed: the gateway did not accept it.
@@ -222,9 +238,9 @@ class ChargePoint:
         await self._ended()
 
     async def reconnect_as_ghost(self, *, limit: float) -> Ghost:
-        """Connect again and leave the older connection open, as after a power failure that nobody has noticed.
+        """Connect again and leave the older connection open, as after a power failure that no side has noticed.
 
-        Whatever waits for an answer over the older connection fails; commands that come over it are not answered.
+        Callers that wait for an answer over the older connection fail; commands over it are not answered.
 
         Args:
             limit: the longest wait for the newer connection, in seconds.
@@ -282,7 +298,7 @@ class ChargePoint:
             self._closed(socket)
 
     def _ghost(self, socket: ClientConnection) -> Ghost | None:
-        """What became of a connection that was left behind; `None` for the one in use."""
+        """The end of a connection that was left behind; `None` for the one in use."""
         if socket is self._socket:
             return None
         return next((ghost for ghost in self.ghosts if ghost.socket is socket), None)
@@ -310,7 +326,7 @@ class ChargePoint:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(NotConnected(why))
-                # The caller that waits takes it; where none does any more, nobody has to be told.
+                # The waiting caller gets it; without one, the answer is late and ignored.
                 future.exception()
 
     # ---------------------------------------------------------------- its own messages
@@ -412,13 +428,23 @@ class ChargePoint:
         action, payload, message_id = self._last_call
         return await self.call(action, payload, limit=limit, message_id=None if new_message_id else message_id)
 
-    async def send(self, data: str | bytes) -> Frame:
-        """Send a frame as it is, whatever is outstanding: text as a text frame, bytes as a binary one.
+    async def send(self, data: str | bytes, *, fragments: int = 1) -> Frame:
+        """Send a frame unchanged, also while a CALL is outstanding: text as a text frame, bytes as a binary one.
+
+        Args:
+            data: what is sent.
+            fragments: in how many frames of the WebSocket it is sent (RFC 6455 section 5.4).
 
         Raises:
             NotConnected: there is no connection.
         """
-        return await self._send(data)
+        if fragments == 1:
+            return await self._send(data)
+        socket = self._connection()
+        frame = self._note(Direction.SENT, data)
+        size = -(-len(data) // fragments)
+        await self._write(socket, [data[start : start + size] for start in range(0, len(data), size)], text=None)
+        return frame
 
     async def send_bytes(self, data: bytes) -> None:
         """Send bytes on the connection below the WebSocket: frames that no library would make.
@@ -460,7 +486,7 @@ class ChargePoint:
         await self._write(socket, data, text=None)
         return frame
 
-    async def _write(self, socket: ClientConnection, data: str | bytes, *, text: bool | None) -> None:
+    async def _write(self, socket: ClientConnection, data: Any, *, text: bool | None) -> None:
         try:
             await socket.send(data, text=text)
         except ConnectionClosed:
@@ -478,6 +504,7 @@ class ChargePoint:
             at=time.monotonic(),
             time=time.time(),
             connection=self.connections,
+            message_types=self.version.message_types,
         )
         if len(self.frames) >= KEPT_FRAMES:
             self.before_frames.forget(self.frames.popleft())
@@ -520,22 +547,13 @@ class ChargePoint:
                     await self._obey(action, payload)
 
     async def _obey(self, action: str, payload: Mapping[str, Any]) -> None:
-        """Do what was accepted (OCPP 1.6 sections 5.11, 5.12, 5.14 and 5.17); there is nothing to do for the others."""
-        message: tuple[str, dict[str, Any]] | None = None
-        if action == "TriggerMessage":
-            requested = str(payload.get("requestedMessage"))
-            message = requested, self.version.sample(requested)
-            if "connectorId" in payload and "connectorId" in message[1]:
-                message[1]["connectorId"] = payload["connectorId"]
-        elif action == "RemoteStartTransaction":
-            started = {"connectorId": payload.get("connectorId", 1), "idTag": payload.get("idTag")}
-            message = "StartTransaction", self.version.sample("StartTransaction") | started
-        elif action == "RemoteStopTransaction":
-            stopped = {"transactionId": payload.get("transactionId"), "reason": "Remote"}
-            message = "StopTransaction", self.version.sample("StopTransaction") | stopped
-        elif action == "Reset":
+        """Carry out an accepted command; most commands need no action."""
+        command = self.version.commands.get(action)
+        if command is None:
+            return
+        if command.restarts:
             await self.disconnect(1000, "reset")
-        if message is not None:
+        elif command.then is not None and (message := command.then(payload)) is not None:
             with contextlib.suppress(NoAnswer):
                 await self.call(*message, limit=OBEYING_SECONDS)
 

@@ -19,7 +19,7 @@ LOOK_EVERY = 0.01
 
 @dataclass(slots=True, kw_only=True)
 class TakeoverReport:
-    """What became of connections that were taken over.
+    """The outcome of connections that were taken over.
 
     Attributes:
         takeovers: how many older connections there were.
@@ -28,7 +28,7 @@ class TakeoverReport:
         left: older connections that were still open at the end.
         commands_to_ghosts: commands that came over an older connection.
         slowest: seconds until the last older connection ended.
-        problems: what went wrong, a sentence each.
+        problems: the problems, a sentence each.
     """
 
     takeovers: int = 0
@@ -102,7 +102,7 @@ async def take_over(points: Sequence[ChargePoint], *, limit: float, connect_limi
 
 
 async def _ended(ghost: Ghost, report: TakeoverReport, limit: float) -> None:
-    """Wait for the end of an older connection, and count what it shows."""
+    """Wait for the end of an older connection, and count the outcome."""
     until = time.monotonic() + limit
     while ghost.end is None and time.monotonic() < until:  # noqa: ASYNC110 - its end is noted by its reader
         await asyncio.sleep(LOOK_EVERY)

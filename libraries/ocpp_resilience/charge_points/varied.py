@@ -1,4 +1,4 @@
-"""Charging sessions that are unlike each other, and sessions whose messages are sent again."""
+"""Charging sessions that differ from each other, and sessions with repeated messages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 
 from ocpp_resilience.charge_points.many import Exchange, all_succeeded, together
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
-from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.v16_sessions import Neighbours, SessionScript
+from ocpp_resilience.ocpp.sessions import Neighbours, sessions_of
 from ocpp_resilience.text import counted, examples
 
 
 @dataclass(slots=True)
 class RepeatedSessions:
-    """What became of messages that were sent again.
+    """The outcome of repeated messages.
 
     Attributes:
         sent_again: how many.
@@ -30,7 +29,7 @@ class RepeatedSessions:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first of what is wrong."""
+        """The outcome in one line, with the first problem."""
         text = f"{counted(self.sent_again, 'message')} sent again, {len(self.other_answers)} answered otherwise"
         return f"{text}; for example {examples(self.other_answers)}" if self.other_answers else text
 
@@ -40,8 +39,8 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
 
     Args:
         points: the charge points.
-        rounds: how many times each says something.
-        seed: decides what each says.
+        rounds: number of messages of each.
+        seed: of the random messages.
         limit: the longest wait for each answer, in seconds.
     """
     chance, neighbours = random.Random(seed), Neighbours()  # noqa: S311 - has to be repeatable
@@ -49,9 +48,11 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
     whole = Exchange(sent=0, answers=[], problems=[], seconds=0.0)
 
     async def act(point: ChargePoint) -> None:
-        script = SessionScript(
-            point.id, chances[point.id], neighbours, rounds, actions=point.gateway.target.handled
-        ).run()
+        script = (
+            sessions_of(point.version)
+            .SessionScript(point.id, chances[point.id], neighbours, rounds, actions=point.gateway.target.handled)
+            .run()
+        )
         steps = next(script)
         while True:
             payloads: list[dict[str, Any] | None] = []
@@ -104,20 +105,20 @@ async def _repeat_session(point: ChargePoint, whole: RepeatedSessions, limit: fl
         _compare(whole, first, await point.call(action, payload, limit=limit))
         return first.accepted()
 
-    start = {"connectorId": 1, "idTag": "TEST-TAG", "meterStart": 1000, "timestamp": rfc3339()}
-    transaction = (await again("StartTransaction", start)).get("transactionId")
-    for meter in (1500, 1750):
-        sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
-        value = {"timestamp": rfc3339(), "sampledValue": [sample]}
-        await again("MeterValues", {"connectorId": 1, "transactionId": transaction, "meterValue": [value]})
-    stop = {"transactionId": transaction, "idTag": "TEST-TAG", "meterStop": 2000, "timestamp": rfc3339()}
-    await again("StopTransaction", stop)
-    # What was lost on the way may come again when all is over.
-    late = await point.call("StartTransaction", start, limit=limit)
+    session = sessions_of(point.version).repeated()
+    step = next(session)
+    while True:
+        try:
+            step = session.send(await again(*step))
+        except StopIteration as end:
+            (action, payload), wanted = end.value
+            break
+    late = await point.call(action, payload, limit=limit)
     whole.sent_again += 1
-    if late.accepted().get("transactionId") != transaction:
+    seen = late.accepted()
+    if {name: seen.get(name) for name in wanted} != wanted:
         whole.other_answers.append(
-            f"The start of transaction {transaction} sent again after its stop got {late.payload}"
+            f"The {action} of {point.id} sent again when its transaction was over got {seen}, expected {wanted}"
         )
 
 

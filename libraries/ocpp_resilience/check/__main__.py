@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(profile: str, redis_url: str | None, only: list[str]) -> int:
-    # What is tried needs much more than a schema does.
+    # The check needs many more modules than the schema.
     from ocpp_resilience.check.profile_check import Verdict, check  # noqa: PLC0415
 
     failed = 0

@@ -18,16 +18,16 @@ from robot.errors import DataError
 from robot.running import ResourceFile, TestSuite
 from robot.utils import normalize
 
-from ocpp_resilience.charge_points.frame_cases import FRAME_FILE, load_frames
+from ocpp_resilience.charge_points.frame_cases import frame_file, load_frames
 from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.requirements import Requirements, UnknownRequirement, load_with_ours, requirement_id
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.profile import Target
+from ocpp_resilience.profile import Target, version_of_run
 from ocpp_resilience.redis.services import ServiceKind
 from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.variables import as_choice, as_duration, as_number
 from ocpp_resilience.text import did_you_mean, nearest
-from ocpp_resilience.transport.invalid_cases import MESSAGE_FILE, load_cases
+from ocpp_resilience.transport.invalid_cases import load_cases, message_file
 
 YES_OR_NO = ("true", "yes", "1", "on", "false", "no", "0", "off")
 URL = "REDIS_URL"
@@ -37,6 +37,8 @@ VARIABLES = (
     "REDIS",
     URL,
     "REDIS_CA",
+    "PROTOCOL",
+    "RELEASE",
     "SOAK",
     "SOAK BESIDE",
     "HISTORY",
@@ -300,11 +302,17 @@ def _place(item: Any) -> str:
 def _unusable_cases(requirements: Requirements) -> Iterator[str]:
     """Mistakes in the files of invalid messages and frames."""
     try:
-        for case in load_cases(data_file(MESSAGE_FILE), ids=Ids()):
+        version = version_of_run(None)
+    except UsageError as error:
+        yield str(error)
+        return
+    file = data_file(message_file(version))
+    try:
+        for case in load_cases(file, ids=Ids(), version=version):
             requirements.get(case.requirement)
-        load_frames(data_file(FRAME_FILE))
+        load_frames(data_file(frame_file(version)), version=version)
     except UnknownRequirement as error:
-        yield f"{MESSAGE_FILE}: case '{case.id}': {error}"
+        yield f"{file.name}: case '{case.id}': {error}"
     except UsageError as error:
         yield str(error)
 

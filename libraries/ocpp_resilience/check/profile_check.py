@@ -1,7 +1,7 @@
-"""Trying a profile part by part against its system: what works, what does not, and what is not declared.
+"""Tries a profile part by part against its system: parts that work, that fail, and that are not declared.
 
-Everything is tried as the suites would do it, with charge points of its own, which are removed again. What the profile
-does not declare is not looked for; what the system cannot do must not be in `capabilities`.
+Each part is tried as the suites would use it, with charge points of the check's own, which are removed again. Parts
+that the profile does not declare are left out; `capabilities` must not name any that the system lacks.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SILENCE = 1.0
 NOTICED = 10.0
 """Seconds within which a system says that Redis is away."""
 LEFT_BEHIND = 5.0
-"""Seconds that keys may take to vanish when what the check wrote is removed."""
+"""Time limit in seconds for the removal of the keys that the check wrote."""
 BROKEN = b'{"invalid": "malformed_json"'
 PARTS = (
     "health",
@@ -67,11 +67,11 @@ PARTS = (
     "outage",
     "stop",
 )
-"""What is tried once the system has started, in this order."""
+"""Parts that are tried once the system has started, in this order."""
 
 
 class Verdict(enum.Enum):
-    """What came of trying a part."""
+    """The result of trying a part."""
 
     WORKS = "works"
     FAILS = "does not work"
@@ -85,8 +85,8 @@ class Finding:
 
     Attributes:
         part: its name.
-        verdict: what came of it.
-        sentence: what was seen, and what to do about it.
+        verdict: the result.
+        sentence: the observation, and advice.
     """
 
     part: str
@@ -225,10 +225,10 @@ class Checker:
         if found := left():
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise ExpectationFailed(
-                f"what the parts above made the system keep is left behind: {', '.join(found[:3])}{more}; name such "
-                f"keys in redis.keys, for the suites remove only what is named and fail over the rest"
+                f"keys of the parts above are left behind: {', '.join(found[:3])}{more}; name them in "
+                f"redis.keys, since the suites remove only named keys and fail on others"
             )
-        return "nothing is left behind of what the parts above made the system keep"
+        return "the parts above leave no key behind"
 
     def _health(self) -> str:
         if self.target.http.health is None:
@@ -298,7 +298,7 @@ class Checker:
     def _announcement(self) -> str:
         if not self.target.announcement.required:
             raise Undeclared("charge points are answered without (announcement.required is false)")
-        # Where nobody is answered at all, silence shows nothing.
+        # Without any answer at all, silence proves nothing.
         self._answered("Heartbeat", self._ids.charge_point())
         # The answer above came for a charge point that had been announced; this one was not.
         quiet = self._open_queue(None)
@@ -334,14 +334,14 @@ class Checker:
         described = getattr(self.target.state, kind)
         where = fill(described.path, ids) if described.path else self.target.key(kind, **ids)
         if record is None:
-            raise ExpectationFailed(f"nothing is at {where} after the messages that make a {kind.replace('_', ' ')}")
+            raise ExpectationFailed(f"no {kind.replace('_', ' ')} is at {where} after the messages that create one")
         later = {"stop_time", "meter_stop", "reason"}
         if missing := [name for name in described.fields if name not in record and name not in later]:
             theirs = ", ".join(f"{name} ('{described.fields[name]}')" for name in missing)
-            raise ExpectationFailed(f"what is at {where} has no {theirs} (state.{kind}.fields)")
+            raise ExpectationFailed(f"the record at {where} has no {theirs} (state.{kind}.fields)")
         if kind == "transaction" and record.get("status", "active") != "active":
             raise ExpectationFailed(
-                f"the status of a transaction that runs is {record['status']!r} (state.transaction.values.status)"
+                f"the status of a running transaction is {record['status']!r} (state.transaction.values.status)"
             )
         return f"{kind.replace('_', ' ')}: {len(record)} fields at {where}"
 
@@ -416,12 +416,12 @@ class Checker:
         return f"asked for charge points that are not there: {', '.join(told)}"
 
     def _answered_command(self) -> str:
-        """A command to a charge point whose gateway the check stands in for, and which answers at once."""
+        """A command to a charge point behind the check's own stand-in for a gateway, which answers at once."""
         requests, session = self.target.commands.requests, self.target.announcement.session
         if not requests:
             raise Undeclared("commands.requests is empty")
         if not session:
-            raise Undeclared("announcement.session is empty: nobody can stand in for a gateway")
+            raise Undeclared("announcement.session is empty: the check cannot stand in for a gateway")
         # An answer with a mark is known for its own.
         action = next((name for name, each in requests.items() if each.mark), next(iter(requests)))
         point = self._ids.charge_point()
@@ -483,17 +483,17 @@ class Checker:
         return f"{point.gateway.url_of(point.id)}: a BootNotification is answered {answer[:80]}"
 
     def _outage(self) -> str:
-        """What it says while its Redis is away, and that it works again afterwards."""
+        """Check the health of the system while its Redis is down, and its recovery afterwards."""
         http, service, ready = self.target.http, self._service, self.target.timeouts.ready
         if http.health is None:
             raise Undeclared("http.health is null")
         if service is None:
-            raise Undeclared("a Redis that was given is left alone")
+            raise Undeclared("a given Redis is left unchanged")
         service.stop(START_REDIS)
         try:
             noticed = self.server.wait_for_health(Health.DEGRADED, min(NOTICED, ready))
         except ServiceError as error:
-            raise Untried(f"it ended when Redis went away, which the suites judge: {error}") from None
+            raise Untried(f"it exited when Redis stopped, which the suites judge: {error}") from None
         finally:
             service.start(START_REDIS)
             if not self.server.process.alive:
@@ -507,13 +507,13 @@ class Checker:
 
     def _stop(self) -> str:
         if self.target.running is not None:
-            raise Undeclared("it runs already and is left alone")
+            raise Undeclared("a running system is left unchanged")
         ended = self.server.stop()
         by = self.target.start.stop_signal.value if self.target.start else "SIGTERM"
         return f"ended {in_words(ended.took)} after {by} with status {ended.status}"
 
     def _capabilities(self, findings: dict[str, Finding]) -> Finding:
-        """Whether what is declared fits what was seen."""
+        """Compare the declared capabilities with the observed ones."""
         shown_by = {
             Capability.QUEUE: "queue",
             Capability.HEALTH: "health",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 import time
@@ -27,7 +28,7 @@ MOST_CONNECTING = 100
 """Connections that are made at the same moment: more than fit into a server's backlog would be tried again late."""
 
 MARGIN_SECONDS = 15.0
-"""How long after a command's own timeout the system may take before the client gives up."""
+"""Seconds that the client waits beyond a command's own timeout before it gives up."""
 
 
 TIMED_OUT = 408
@@ -39,12 +40,12 @@ OF_EVERY_COMMAND = ("charge_point_id", "timeout")
 
 @dataclass(eq=False, kw_only=True)
 class Command:
-    """One command and what became of it.
+    """One command and its outcome.
 
     Attributes:
-        charge_point: whom it is for.
+        charge_point: the recipient.
         action: the OCPP action.
-        mark: the text by which its answer is told from others; `None` where the action has no room for one.
+        mark: the text that identifies its answer; `None` if the action has no field for one.
         timeout: how long the system was asked to wait for the answer, in seconds; `None` leaves it to the system.
         method: the HTTP method.
         path: the HTTP path.
@@ -52,13 +53,13 @@ class Command:
         body: the JSON body.
         echo: where the answer carries the mark.
         status: the HTTP status; `None` while there is none.
-        success: what the answer's `success` says.
+        success: the field `success` of the response.
         reason: why it failed, in the system's words.
-        data: what the charge point answered.
+        data: the charge point's answer.
         problem: why there was no HTTP answer.
         connected: whether the system could be asked at all.
         seconds: from sending until the caller had the answer.
-        done: whether the caller has been told something.
+        done: whether the caller has a response.
     """
 
     charge_point: str
@@ -135,37 +136,37 @@ class Commands:
 
     @property
     def count(self) -> int:
-        """How many."""
+        """Number of commands."""
         return len(self._commands)
 
     @property
     def done(self) -> int:
-        """How many callers have been told something."""
+        """Number of callers with a response."""
         return sum(each.done for each in self._commands)
 
     @property
     def waiting(self) -> int:
-        """How many have not."""
+        """Number of callers without a response."""
         return self.count - self.done
 
     @property
     def answered(self) -> int:
-        """How many got an answer of the charge point."""
+        """Number of commands that a charge point's answer ended."""
         return sum(each.answered for each in self._commands)
 
     @property
     def own_answers(self) -> int:
-        """How many got the answer to their very own command."""
+        """Number of callers that got the answer to their own command."""
         return sum(each.own_answer for each in self._commands)
 
     @property
     def mixed_up(self) -> int:
-        """How many got the answer to another command."""
+        """Number of callers that got the answer to another command."""
         return self.answered - self.own_answers
 
     @property
     def percent_answered(self) -> float:
-        """How many got their own answer, in percent."""
+        """Percentage of callers that got their own answer."""
         return 100 * self.own_answers / self.count if self.count else 100.0
 
     @property
@@ -185,12 +186,12 @@ class Commands:
 
     @property
     def charge_points(self) -> list[str]:
-        """Whom they are for, each once, in order."""
+        """The charge points that the commands are for, each once, in order."""
         return list(dict.fromkeys(each.charge_point for each in self._commands))
 
     @property
     def summary(self) -> str:
-        """One line: how many of which outcome, and an example of what is not an own answer."""
+        """One line: the number of commands by outcome, and an example that did not get its own answer."""
         told = ", ".join(
             f"{count} x {f'HTTP {status}' if status else 'no answer'}"
             for status, count in sorted(self.statuses.items(), key=lambda entry: entry[0] or 0)
@@ -212,7 +213,7 @@ class CommandClient:
 
     Args:
         url: the base of the HTTP API, without a slash at the end.
-        target: what the requests look like.
+        target: the format of the requests.
         token: the API token; empty for none.
         run: a text that no other run uses; marks begin with it.
     """
@@ -220,41 +221,56 @@ class CommandClient:
     def __init__(self, url: str, target: Target, *, token: str = "", run: str = "run") -> None:
         self.url = url.rstrip("/")
         self.target = target
-        self._token = token
+        self.token = token
         self._run = run
         self._made = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
         self._running: list[Commands] = []
 
     def make(
-        self, action: str, charge_point: str, *, timeout: float | None = None, fields: Mapping[str, Any] | None = None
+        self,
+        action: str,
+        charge_point: str,
+        *,
+        timeout: float | None = None,
+        fields: Mapping[str, Any] | None = None,
+        mark: str | None = None,
     ) -> Command:
         """Make a command, with a mark of its own if the action has room for one and none was given.
 
+        A command that the OCPP version calls otherwise than OCPP 1.6 may have its name of 1.6: GetConfiguration is sent
+        as GetVariables in OCPP 2.0.1. Its fields are those of the version.
+
         Args:
             action: the OCPP action.
-            charge_point: whom it is for.
+            charge_point: the recipient.
             timeout: how long the system is to wait for the answer, in seconds; `None` leaves it to the system.
             fields: the fields of the command.
+            mark: the text that tells its answer from others; one of its own if not given.
 
         Raises:
             LacksCapability: the target has no such command; the test is skipped.
             UsageError: the OCPP version has no such command, or the profile no such field of it.
         """
+        action = self.target.version.named(action)
         request = self._request(action)
         values: dict[str, Any] = dict(fields or {})
         known = self.fields(action)
-        if unknown := next((name for name in values if name not in known), None):
+        if unknown := next((each for each in values if each not in known), None):
             raise UsageError(
                 f"{action} has no field '{unknown}' in the profile of target '{self.target.name}'"
                 f"{did_you_mean(unknown, known)} Allowed: {', '.join(known) or 'none'} (commands.requests.{action} in "
                 f"{self.target.source})."
             )
-        mark: str | None = None
-        if request.mark is not None:
-            if request.mark not in values:
-                values[request.mark] = f"{self._run}-{next(self._made)}"
-            mark = str(values[request.mark])
+        if request.mark is None:
+            mark = None
+        else:
+            name, _, path = request.mark.partition(".")
+            if name in values:
+                mark = str(pick(values, request.mark))
+            else:
+                mark = mark or f"{self._run}-{next(self._made)}"
+                values[name] = self._marked(action, name, path, mark) if path else mark
         values["charge_point_id"] = charge_point
         if timeout is not None:
             values["timeout"] = int(timeout) if float(timeout).is_integer() else timeout
@@ -284,11 +300,20 @@ class CommandClient:
         given = known[action].fields if action in known else {}
         return {name: value for name, value in given.items() if name in self.fields(action)}
 
+    def _marked(self, action: str, name: str, path: str, mark: str) -> Any:
+        """The field `name` of a valid command, with a mark at `path` in it."""
+        value = copy.deepcopy(self.target.version.commands[action].fields[name])
+        *steps, last = path.split(".")
+        holder = pick(value, ".".join(steps)) if steps else value
+        holder[int(last) if isinstance(holder, list) else last] = mark
+        return value
+
     def _request(self, action: str) -> CommandRequest:
         requests = self.target.commands.requests
         if action not in requests:
             known = self.target.version
-            kind = LacksCapability if action in {*known.schemas.actions} - {*known.core} else UsageError
+            from_charge_points = {*known.samples} - {*known.commands}
+            kind = LacksCapability if action in {*known.schemas.actions} - from_charge_points else UsageError
             raise kind(
                 f"Target '{self.target.name}' has no command '{action}' (allowed: {', '.join(requests) or 'none'}; "
                 f"commands.requests in {self.target.source})."
@@ -296,7 +321,7 @@ class CommandClient:
         return requests[action]
 
     def start(self, commands: Iterable[Command]) -> Commands:
-        """Send commands at the same time and do not wait; each learns by itself what became of it."""
+        """Send commands at the same time without waiting; each records its own outcome."""
         batch = Commands(commands)
         batch.future = background.start(self._send_all, batch)
         self._running = [*self.running, batch]
@@ -306,7 +331,7 @@ class CommandClient:
         """Wait until every caller of `batch` was told something.
 
         Raises:
-            WaitTimeout: some were not; says which.
+            WaitTimeout: some were not; the message names it.
         """
 
         def failure() -> str:
@@ -336,11 +361,11 @@ class CommandClient:
                     command.problem, command.done = "the caller went away", True
 
     def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-        """A session to the system over this connector, with the token; whoever makes it closes it."""
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        # What is set in the environment of the test run (a proxy) has no say here.
+        """An HTTP session over this connector, with the token; the caller closes it."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        # Settings in the environment of the test run (a proxy) are ignored.
         session = aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False)
-        # A GET whose connection broke is sent a second time otherwise: the charge point would get two commands. aiohttp
+        # Otherwise a GET is repeated after a broken connection, and the charge point would get two commands. aiohttp
         # has no public setting for that.
         session._retry_connection = False  # noqa: SLF001
         return session
@@ -382,7 +407,7 @@ class CommandClient:
 
     @property
     def running(self) -> list[Commands]:
-        """What was started together and has callers that still wait."""
+        """Commands that were started together, with waiting callers."""
         return [each for each in self._running if each.waiting]
 
     def abandon(self, batch: Commands) -> None:
@@ -392,12 +417,12 @@ class CommandClient:
             UsageError: it was not started here.
         """
         if batch.future is None:
-            raise UsageError("Only what was started together can be abandoned together.")
+            raise UsageError("Only commands of one `Start Commands` can be abandoned together.")
         batch.future.cancel()
         self.collect(batch, timeout=5)
 
     def close(self) -> None:
-        """Break off what still waits and close the connections."""
+        """Cancel waiting commands and close the connections."""
         for batch in self._running:
             if batch.future is not None and not batch.future.done():
                 batch.future.cancel()

@@ -3,8 +3,8 @@
     python -m ocpp_resilience.correlation.direct memory --pending 100000
     python -m ocpp_resilience.correlation.direct workers --workers 50 --operations 1000
 
-One line of JSON with what was found goes to standard output. The process is apart so that its memory is the manager's
-and nothing else's, and so that a load on it does not slow down Robot Framework.
+The result is printed as one line of JSON. The process is separate so that its memory is the manager's alone, and so
+that a load on it does not slow down Robot Framework.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EXPIRY_LOOKS = 100
 
 LONGEST_OUTCOME_SECONDS = 2.0
 MOST_WITHOUT_OUTCOME = 5
-"""After so many the workers stop: what they have not done counts as lost."""
+"""The workers stop after this many operations without an outcome; the others count as lost."""
 EXAMPLES = 2
 
 IN_FLIGHT = 20
@@ -52,17 +52,17 @@ IN_FLIGHT = 20
 
 
 class MemoryReport(msgspec.Struct, kw_only=True):
-    """What many pending requests cost, each with somebody who waits for its answer.
+    """The cost of many pending requests, each with a waiting caller.
 
-    Memory is what Python's objects take up (`tracemalloc`). The process itself gives memory back to the system in
-    pieces of a megabyte, and only those with no object left in them, so its size says little about what is still held.
+    Memory is that of Python's objects (`tracemalloc`). The process itself returns memory to the system in pieces of a
+    megabyte, and only those without a living object, so that its size says little about the use.
 
     Attributes:
         pending: how many were pending at once.
         bytes_each: memory of one, in bytes.
         kilobytes_each: the same in KB (1,000 bytes).
         used_bytes: memory of all of them, in bytes.
-        left_bytes: what of it is still used when all have ended.
+        left_bytes: the part of it that is still used when all have ended.
         resident_bytes: the size of the process before, with all of them pending, and afterwards.
         percent_left: by how much more is used afterwards than before, in percent of the size of the process before.
         left_over: requests that are still pending afterwards.
@@ -83,19 +83,19 @@ class MemoryReport(msgspec.Struct, kw_only=True):
 
 
 class WorkersReport(msgspec.Struct, kw_only=True):
-    """What became of the operations of many workers.
+    """The outcome of the operations of many workers.
 
     Attributes:
         workers: how many worked at the same time.
         operations: how many requests each of them registered.
-        lost: requests without an outcome, or with none that fits what the manager said of their answer.
+        lost: requests without an outcome, or with another one than the manager reported for their answer.
         mixed_up: requests with the answer to another one.
         left_over: pending at the end.
-        miscounted: by how much the manager's counters differ from what happened, summed up.
+        miscounted: differences between the manager's counters and the events, summed up.
         outcomes: outcome to number.
         totals: the manager's counters.
         seconds: how long all of it took.
-        examples: the first requests that were lost, what became of each.
+        examples: the outcomes of the first lost requests.
     """
 
     workers: int
@@ -196,7 +196,7 @@ def _server() -> Any:
 
 
 async def _memory(pending: int, end: str) -> MemoryReport:
-    await _fill_and_empty(min(pending, 1_000), "mixed")  # what is made once only is no part of what is measured
+    await _fill_and_empty(min(pending, 1_000), "mixed")  # objects that are made only once are not measured
     return await _fill_and_empty(pending, end)
 
 
@@ -247,7 +247,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     resident.append(_resident())
     used.append(_used())
     tracemalloc.stop()
-    # What is kept on purpose (ids that ended, for telling late answers from unknown ones) is part of what is left.
+    # Objects that are kept on purpose (ended ids, by which late answers are told from unknown ones) are included.
     del manager
     if unhandled:
         raise RuntimeError(f"{len(unhandled)} exceptions were left to the loop: {unhandled[0]}")
@@ -275,7 +275,7 @@ async def _expired(manager: Any) -> None:
 
 
 def _ended(waiter: Generator[Any, None, Any]) -> str:
-    """How the request that `waiter` waits for has ended."""
+    """The way in which the request of `waiter` ended."""
     module = _server()
     try:
         waiter.send(None)
@@ -309,7 +309,7 @@ def _end(manager: Any, way: str, message_id: str, charge_point: str) -> Any:
 
 
 async def _outcome(correlation: Any) -> tuple[str, Any]:
-    """How a request ended, and what its caller got."""
+    """The end of a request: its kind, and the result for its caller."""
     module = _server()
     try:
         return "resolve", await correlation
@@ -322,7 +322,7 @@ async def _outcome(correlation: Any) -> tuple[str, Any]:
 
 
 def _resident() -> int:
-    """The memory of this process in bytes, after what is free was given back to the system."""
+    """Memory of this process in bytes, after free memory was returned to the system."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)
@@ -331,7 +331,7 @@ def _resident() -> int:
 
 @dataclass
 class _Tally:
-    """What the workers saw."""
+    """Observations of the workers."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     without_outcome: int = 0
@@ -347,7 +347,7 @@ class _Tally:
             return
         self.outcomes[outcome] += 1
         allowed = {"resolve", "expire"} if way == "race" else {way}
-        # What the caller got has to agree with what the manager said of the answer.
+        # The caller's result must agree with the manager's report on the answer.
         if outcome not in allowed or delivered != (outcome == "resolve"):
             self.lost += 1
             said = "delivered" if delivered else "not delivered"
@@ -415,7 +415,7 @@ class _Ending:
         self._there.set()
 
     async def run(self) -> None:
-        """End what there is, until cancelled."""
+        """End pending requests until cancelled."""
         while True:
             await self._there.wait()
             self._there.clear()
@@ -430,10 +430,10 @@ class _Ending:
 async def _worker(
     manager: Any, ending: _Ending, tally: _Tally, *, worker: int, operations: int, chance: random.Random
 ) -> None:
-    """One worker: registers requests, has each ended in some way by somebody else, and looks at what came of it.
+    """One worker: registers requests, has another task end each in one of several ways, and checks the result.
 
-    A fifth of the requests are answered at about the instant at which they expire: either may come first, but what
-    the caller gets has to agree with what the manager says of the answer.
+    A fifth of the requests are answered at about the instant at which they expire: either may come first, but the
+    caller's result has to agree with the manager's report on the answer.
     """
     loop = asyncio.get_running_loop()
     point = f"CP-{worker:03d}"
@@ -475,7 +475,7 @@ def _delivered(verdict: Any) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the two, and write what was found as one line of JSON."""
+    """Run one of the two measurements, and write the result as one line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m ocpp_resilience.correlation.direct", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     memory = commands.add_parser("memory", help="memory of many pending requests")

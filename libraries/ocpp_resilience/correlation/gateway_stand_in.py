@@ -1,7 +1,7 @@
-"""A gateway's place behind Redis: announces charge points, takes what is for them, and answers as a test wants it.
+"""Stands in for a gateway behind Redis: announces charge points, takes their commands, and answers as scripted.
 
-It does what the wire contract says that a gateway does, and no more: the session hash, the set of connected charge
-points, the connect event (a hint), messages off the lists `responses`, answers to the list `requests`.
+It does what the wire contract requires of a gateway, and no more: the session hash, the set of connected charge points,
+the connect event (a hint), messages off the lists `responses`, answers to the list `requests`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
@@ -23,7 +24,7 @@ from redis.exceptions import RedisError
 from ocpp_resilience import background
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, ServiceError
-from ocpp_resilience.ocpp import ocpp_version
+from ocpp_resilience.ocpp.version import Version, protocol_named
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import database_in, open_async_client, shown_url
 from ocpp_resilience.waiting import wait_until
@@ -37,7 +38,7 @@ KEYS_OF_CHARGE_POINTS = ("session", "responses", "charge_point", "configuration"
 
 
 class Answering(enum.Enum):
-    """What the stand-in does with a command that arrives."""
+    """Reactions of the stand-in to a command."""
 
     AT_ONCE = "at once"
     HELD = "held"
@@ -52,7 +53,7 @@ class Order(enum.Enum):
 
 
 class Way(enum.Enum):
-    """How a command is answered."""
+    """The scripted answer to a command."""
 
     RESULT = "result"
     ERROR = "error"
@@ -94,8 +95,8 @@ class Given:
     Attributes:
         charge_point: the charge point.
         message_id: the id that it has.
-        payload: what it says; for a CALLERROR code, description and details.
-        command: what it answers; `None` for an answer with an unknown id.
+        payload: its payload; for a CALLERROR code, description and details.
+        command: the answered command; `None` for an answer with an unknown id.
     """
 
     charge_point: str
@@ -109,7 +110,7 @@ class GatewayStandIn:
 
     Args:
         redis_url: where Redis is.
-        target: key names and what is announced.
+        target: key names and the format of announcements.
     """
 
     def __init__(self, redis_url: str, target: Target) -> None:
@@ -128,7 +129,7 @@ class GatewayStandIn:
         self._task: asyncio.Task[Any] | None = None
         self._taker: Future[None] | None = None
         self._changed: asyncio.Event | None = None
-        self._payload: Callable[[Received], dict[str, Any]] = default_payload
+        self._payload: Callable[[Received], dict[str, Any]] = partial(default_payload, version=target.version)
 
     # ---------------------------------------------------------------- from the keywords' thread
 
@@ -136,13 +137,13 @@ class GatewayStandIn:
         """Let charge points connect, or change how connected ones answer.
 
         Raises:
-            LacksCapability: the target does not say how a charge point is announced.
+            LacksCapability: the target does not describe the announcement of a charge point.
             ServiceError: Redis cannot be reached.
         """
         if not self.target.announcement.session:
             raise LacksCapability(
-                f"Target '{self.target.name}' keeps no session (announcement.session in {self.target.source}): nobody "
-                f"can stand in for its gateway."
+                f"Target '{self.target.name}' has no session to announce (announcement.session in "
+                f"{self.target.source}), which a stand-in for its gateway needs."
             )
         self._run(self._announce, list(charge_points), answering)
         if self._taker is None:
@@ -200,11 +201,11 @@ class GatewayStandIn:
         """Write the answers to `commands`; they are not held any more, but for those answered with an unknown id.
 
         Args:
-            commands: what to answer.
+            commands: the commands to answer.
             way: how.
             order: in which order.
             seed: makes a random order again.
-            payload: what the answers say, in the place of what fits the action.
+            payload: the payload of the answers, in place of the default for the action.
 
         Raises:
             ServiceError: Redis cannot be reached.
@@ -217,7 +218,7 @@ class GatewayStandIn:
         return self._run(self._answer, chosen, way, payload)
 
     def noted(self) -> int:
-        """How many correlations are noted in Redis: waited for, by whichever instance.
+        """Number of correlations in Redis, of all instances.
 
         Raises:
             UsageError: the target has no such key.
@@ -241,7 +242,9 @@ class GatewayStandIn:
         try:
             return background.run(function, *args, timeout=30)
         except RedisError as error:
-            raise ServiceError(f"Redis at {self.address} did not do as the stand-in asked: {error}") from None
+            raise ServiceError(
+                f"Redis at {self.address} refused a command of the stand-in for the gateway: {error}"
+            ) from None
 
     # ---------------------------------------------------------------- on the loop
 
@@ -283,7 +286,7 @@ class GatewayStandIn:
         if self._changed is not None:
             self._changed.set()
         if self._blocked is not None:
-            # What waits at the lists of before begins anew, with the new ones.
+            # The wait at the earlier lists is restarted with the new ones included.
             await self._redis().execute_command("CLIENT", "UNBLOCK", self._blocked)
 
     async def _disconnect(self, charge_points: list[str]) -> None:
@@ -317,12 +320,12 @@ class GatewayStandIn:
                 await self._look_at(entries)
                 self.problem = None
             except (RedisError, OSError) as error:
-                # Redis may be away for a while; what is in the lists stays there.
+                # Redis may be down for a while; entries stay in the lists.
                 self.problem = f"Redis at {self.address} cannot be reached: {error}"
                 await asyncio.sleep(0.1)
 
     async def _take(self, client: Any, lists: Mapping[str, str]) -> list[tuple[str, bytes]]:
-        """At least one message, or nothing after a second; then whatever else is there."""
+        """Read at least one message, and all others that are there; nothing after a second without one."""
         first = await client.brpop(list(lists), timeout=BLOCK_SECONDS)
         if first is None:
             return []
@@ -386,6 +389,7 @@ class GatewayStandIn:
                 "payload": frame,
                 "timestamp": rfc3339(),
                 "ws_server_id": self.gateway,
+                **protocol_named(self.target.version),
             }
         )
 
@@ -431,18 +435,16 @@ def read_command(charge_point: str, entry: bytes) -> Received | None:
     )
 
 
-def default_payload(command: Received) -> dict[str, Any]:
-    """A CALLRESULT that fits the action (OCPP 1.6 section 5).
+def default_payload(command: Received, version: Version) -> dict[str, Any]:
+    """A CALLRESULT that fits the action.
 
-    GetConfiguration gets back the keys that it asked for as unknown ones, and the message id as the value of a key
-    `MessageId`: so a caller can tell its own answer from others, and two answers to equal commands apart.
+    The question of the version (GetConfiguration, GetVariables) gets back the names that it asked for as unknown ones,
+    and the message id as the value of `MessageId`: so a caller can tell its own answer from others, and two answers to
+    equal commands apart.
     """
-    if command.action == "GetConfiguration":
-        return {
-            "configurationKey": [{"key": "MessageId", "readonly": True, "value": command.message_id}],
-            "unknownKey": list(command.payload.get("key", [])),
-        }
-    known = ocpp_version().commands.get(command.action)
+    if command.action == version.question.action:
+        return version.question.answer(command.payload, command.message_id)
+    known = version.commands.get(command.action)
     return {"status": "Accepted"} if known is None else dict(known.accept(command.payload, {}))
 
 

@@ -24,17 +24,17 @@ ACTION = "GetConfiguration"
 
 @dataclass(kw_only=True)
 class TrafficReport:
-    """What became of the commands.
+    """The outcome of the commands.
 
     Attributes:
         ledger: the file in which each of them is.
         sent: how many.
-        answered: callers who got the answer to their very own command.
-        mixed_up: callers who got another one's answer.
-        refused: callers who were told that the charge point will not get it, or could not even ask.
-        undecided: callers who do not know whether it was carried out.
-        timed_out: of these, the ones who were told that the time is up.
-        unclear: callers who were told that it failed, and not why; at most a few are shown in `examples`.
+        answered: callers that got the answer to their own command.
+        mixed_up: callers that got the answer to another command.
+        refused: callers that got a refusal, or could not send the request: the charge point does not get the command.
+        undecided: callers that do not know whether it was carried out.
+        timed_out: those of them that got a timeout.
+        unclear: callers that got a failure without a reason; at most a few are shown in `examples`.
         slowest_refusal: the longest that a caller waited for a refusal, in seconds.
         examples: some of the commands that were mixed up or unclear.
     """
@@ -66,19 +66,19 @@ class TrafficReport:
 class CommandTraffic:
     """Sends commands until it is stopped.
 
-    Charge points have to write down what they carry out (`Start Load` with `commands`): in the ledger an answered
+    Charge points must record the commands that they carry out (`Start Load` with `commands`): in the ledger an answered
     command needs its trace there, and a refused one must have none.
 
     Args:
         client: where commands go.
-        charge_points: whom they are for, side by side.
+        charge_points: the recipients, at the same time.
         ledger: where each command and its fate is written down.
         pause: seconds between two commands to a charge point, on average.
         timeout: seconds that the system waits for an answer.
         seed: of the pauses.
 
     Raises:
-        UsageError: the target's command has no text by which answers are told apart.
+        UsageError: the target's command has no text that identifies answers.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class CommandTraffic:
         timeout: float,
         seed: int,
     ) -> None:
-        if client.make(ACTION, charge_points[0]).echo is None:
+        if (made := client.make(ACTION, charge_points[0])).echo is None:
             raise UsageError(
-                f"Target '{client.target.name}' does not say where the answer to {ACTION} carries the caller's own "
-                "text (mark and echo), so that nobody can tell whose answer it is."
+                f"Target '{client.target.name}' does not name the field of the answer to {made.action} with the "
+                "caller's text (mark and echo), so that answers cannot be told apart."
             )
         self._client = client
         self._charge_points = list(charge_points)
@@ -116,7 +116,7 @@ class CommandTraffic:
         """Send nothing new, wait until every caller was told something, and close the ledger.
 
         Raises:
-            WaitTimeout: some callers were told nothing.
+            WaitTimeout: some callers got no response.
         """
         if self._running is not None:
             background.call(self._stop.set)
@@ -136,7 +136,7 @@ class CommandTraffic:
         return [each for each in self._charge_points if self._answered.get(each, 0.0) < since]
 
     def close(self) -> None:
-        """Break it off, and wait, for 10 s at most, until nobody writes to the ledger any more."""
+        """Abort the traffic, and wait at most 10 s until the last write to the ledger."""
         if self._running is not None and not self._running.done():
             self._running.cancel()
             self._ended.wait(2 * background.CLEAN_UP_SECONDS)
@@ -181,7 +181,7 @@ class CommandTraffic:
             ledger.acknowledged(charge_point, name)
             ledger.answered(charge_point, name)
         elif command.answered:
-            # The ledger shows it twice: this one has no answer, and somebody else's came where nobody has asked for it.
+            # The ledger shows it twice: this command has no answer, and another one has an unexpected answer.
             report.mixed_up += 1
             self._show(command)
             ledger.acknowledged(charge_point, name)

@@ -1,4 +1,4 @@
-"""Measurements as evidence: what was measured, beside its threshold, kept in a file that a killed run leaves behind."""
+"""Measurements as evidence: value and threshold, in a file that survives a killed run."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeasurementFile:
-    """JSON lines, written one by one as they come: a run that is killed leaves what it had.
+    """JSON lines, written one by one as they come, so that a killed run leaves all earlier lines.
 
     Attributes:
         path: the file; its folder is made when needed.
@@ -122,7 +122,7 @@ class MeasurementFile:
 def failure_text(
     requirement: Requirement, name: str, judgement: Judgement, *, samples: int | None = None, method: str | None = None
 ) -> str:
-    """What was required, what was measured, and by how much it missed."""
+    """The threshold, the measured value, and the difference."""
     threshold = judgement.threshold
     measured = with_unit(judgement.measured, threshold.unit) + _how(samples, method)
     return (

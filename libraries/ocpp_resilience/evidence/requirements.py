@@ -1,7 +1,7 @@
 """The requirements of the suites and their thresholds: the loader of `resources/requirements.yaml`, and a check.
 
-`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and says which tests
-carry no requirement, which tags name an unknown one and, with `--complete`, which requirements have no test.
+`python -m ocpp_resilience.evidence.requirements check suites/` reads suites without running them and lists tests
+without a requirement, tags with an unknown one and, with `--complete`, requirements without a test.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -35,7 +35,7 @@ DEFAULT_FILE = shipped("resources", FILE_NAME)
 REQUIREMENT_ID = re.compile(r"R(\d+)\.(\d+)")
 
 MOST_RUNS = 10
-"""How many times a release runs the tests of a requirement at most."""
+"""Maximum number of repetitions of a requirement's tests in a release."""
 
 
 class RequirementsFileError(UsageError):
@@ -46,8 +46,20 @@ class UnknownRequirement(UsageError):
     """There is no such requirement, or it has no such threshold."""
 
 
+class Wording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a requirement says in an OCPP version, where that differs.
+
+    Attributes:
+        title: the title, in the place of the requirement's.
+        measures: by threshold, what was measured, in the place of its own words.
+    """
+
+    title: str | None = None
+    measures: Mapping[str, str] = {}
+
+
 class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One requirement: what has to hold, and the thresholds that decide it.
+    """One requirement: its text, and the thresholds that decide it.
 
     Attributes:
         id: for example `R13.3`.
@@ -55,6 +67,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         title: one sentence.
         thresholds: by name.
         runs: how many times a release runs its tests.
+        versions: what it says in other OCPP versions than 1.6, by subprotocol.
     """
 
     id: str
@@ -62,6 +75,18 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     thresholds: Mapping[str, Threshold]
     runs: int = 1
+    versions: Mapping[str, Wording] = {}
+
+    def in_version(self, protocol: str | None) -> Requirement:
+        """The requirement in the words of the version with this subprotocol."""
+        wording = self.versions.get(protocol or "")
+        if wording is None:
+            return self
+        thresholds = {
+            name: msgspec.structs.replace(each, measures=wording.measures.get(name, each.measures))
+            for name, each in self.thresholds.items()
+        }
+        return msgspec.structs.replace(self, title=wording.title or self.title, thresholds=thresholds)
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,11 @@ class Requirements:
                 f"Known: {', '.join(near)}."
             )
         return found
+
+    def in_version(self, protocol: str | None) -> Requirements:
+        """The requirements in the words of the version with this subprotocol."""
+        worded = {name: each.in_version(protocol) for name, each in self.by_id.items()}
+        return replace(self, by_id=worded)
 
     def threshold(self, requirement_id: str, name: str) -> Threshold:
         """The threshold of that name.
@@ -273,6 +303,7 @@ class _Reader:
             )
         if not requirement.title.endswith("."):
             raise self.mistake([*at, "title"], f"{where}: field 'title' has to be a sentence that ends in a full stop.")
+        self._check_wordings(requirement, at, where)
         if not 1 <= requirement.runs <= MOST_RUNS:
             raise self.mistake(
                 [*at, "runs"], f"{where}: field 'runs' is {requirement.runs} (allowed: 1 to {MOST_RUNS})."
@@ -280,6 +311,23 @@ class _Reader:
         if not requirement.thresholds:
             raise self.mistake([*at, "thresholds"], f"{where}: field 'thresholds' is empty; at least one is needed.")
         return requirement
+
+    def _check_wordings(self, requirement: Requirement, at: list[strict_yaml.Step], where: str) -> None:
+        for protocol, wording in requirement.versions.items():
+            there = [*at, "versions", protocol]
+            if unknown := sorted(wording.measures.keys() - requirement.thresholds.keys()):
+                known = ", ".join(requirement.thresholds)
+                raise self.mistake(
+                    [*there, "measures", unknown[0]],
+                    f"{where}: field 'versions.{protocol}.measures': unknown threshold '{unknown[0]}' (allowed: "
+                    f"{known})"
+                    f"{did_you_mean(unknown[0], requirement.thresholds)}",
+                )
+            if wording.title is not None and not wording.title.endswith("."):
+                raise self.mistake(
+                    [*there, "title"],
+                    f"{where}: field 'versions.{protocol}.title' has to be a sentence that ends in a full stop.",
+                )
 
     def _threshold(self, name: object, entry: object, at: list[strict_yaml.Step], where: str) -> Threshold:
         where = f"{where}: threshold '{name}'"
@@ -351,11 +399,11 @@ def _on_one_line(error: object) -> str:
 
 @dataclass
 class Coverage:
-    """What the tags of the suites say about the requirements.
+    """The result of checking the tags of the suites against the requirements.
 
     Attributes:
         tests: the number of tests of each known requirement.
-        problems: one line for each thing that is wrong, with the file and line of the test.
+        problems: one line for each problem, with the file and line of the test.
     """
 
     tests: Counter[str]

@@ -1,1 +1,1 @@
-"""Faults on Redis, its network and the server: the fault proxy, and what proves that a fault took effect."""
+"""Faults on Redis, its network and the server: the fault proxy, and the proof that a fault took effect."""

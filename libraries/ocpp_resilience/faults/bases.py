@@ -130,7 +130,7 @@ class CommandFault(NetworkFault):
 
     @abc.abstractmethod
     def rule(self) -> dict[str, Any]:
-        """The commands that it falls on and what happens to them, as the proxy wants them."""
+        """The affected commands and the fault on them, in the format of the proxy."""
 
     def begin(self) -> None:
         self.path.api.needs_own("A fault at chosen Redis commands")
@@ -164,7 +164,7 @@ class CommandFault(NetworkFault):
         commit = profile.redis.commit
         if commit is None:
             raise LacksCapability(
-                f"Target '{profile.name}' does not say what its commit is (redis.commit in {profile.source})."
+                f"Target '{profile.name}' does not describe its commit (redis.commit in {profile.source})."
             )
         return {"command": commit.command, "keys": keys or [profile.key_glob(key) for key in commit.keys]}
 
@@ -182,7 +182,7 @@ class RedisFault(InjectableFault):
         return self.on.redis().writable()
 
     def change(self, settings: Mapping[str, str | int]) -> None:
-        """Change settings of Redis, and remember what they were."""
+        """Change settings of Redis, and remember the old values."""
         redis = self.on.redis()
         self._before: dict[str, str] = {}
         for name, value in settings.items():
@@ -238,7 +238,7 @@ class RedisFilesFault(RedisFault):
         name, folder = redis.config("appendfilename"), self.folder() / redis.config("appenddirname")
         manifest = folder / f"{name}.manifest"
         if redis.config("appendonly") != "yes" or not manifest.is_file():
-            raise NotPossibleHere(f"{redis.name} keeps no append-only file, which '{self.name}' is about.")
+            raise NotPossibleHere(f"{redis.name} has no append-only file, which '{self.name}' needs.")
         letter = "b" if kind.startswith("base") else "i"
         numbers = [int(each[1]) for each in re.findall(r"(seq (\d+) type " + letter + ")", manifest.read_text())]
         return folder / f"{name}.{max(numbers, default=0) + 1}.{kind}"
@@ -254,7 +254,7 @@ class RedisFilesFault(RedisFault):
         file.symlink_to("/dev/full")
 
     def unblock(self) -> None:
-        """Take away what stands in the place of the file, and put back the one that was there."""
+        """Remove the substitute of the file, and restore the original."""
         file: Path | None = getattr(self, "_blocked", None)
         if file is None:
             return

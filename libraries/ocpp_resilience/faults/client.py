@@ -21,7 +21,7 @@ HTTP_LIMIT = 5.0
 
 
 class ProxyApi:
-    """Toxiproxy's HTTP API, and what our own proxy has beyond it.
+    """Toxiproxy's HTTP API, and the extensions of our own proxy.
 
     Args:
         url: where the API is, for example `http://127.0.0.1:8474`.
@@ -42,7 +42,7 @@ class ProxyApi:
         """Send one request and return the JSON of its answer.
 
         Raises:
-            ServiceError: no answer, or one that says that it cannot be done.
+            ServiceError: no answer, or an error from the proxy.
         """
         connection = http.client.HTTPConnection(self.host, self.port, timeout=HTTP_LIMIT)
         try:
@@ -76,7 +76,7 @@ class ProxyApi:
         """
         if not self.is_own:
             raise NotPossibleHere(
-                f"{what} is something that only the proxy of this project can do, not the Toxiproxy at "
+                f"{what} needs the proxy of this project; it is not possible with the Toxiproxy at "
                 f"{self.host}:{self.port}."
             )
 
@@ -117,7 +117,7 @@ class ProxyApi:
         self.ask("POST", f"/proxies/{quote(proxy)}/resp", dict(fault))
 
     def resp(self, proxy: str, name: str) -> dict[str, Any]:
-        """One of these faults, with what it has `seen` and its `hits`."""
+        """One command fault, with its counts `seen` and `hits`."""
         faults: list[dict[str, Any]] = self.ask("GET", f"/proxies/{quote(proxy)}/resp")
         return next((fault for fault in faults if fault["name"] == name), {})
 
@@ -126,7 +126,7 @@ class ProxyApi:
         self.ask("DELETE", f"/proxies/{quote(proxy)}/resp/{quote(name)}", missing_ok=True)
 
     def connections(self, proxy: str) -> dict[str, int]:
-        """How many connections are `open`, `half_open`, and how many were `accepted`."""
+        """The numbers of `open`, `half_open` and `accepted` connections."""
         self.needs_own("Looking at connections")
         seen: dict[str, int] = self.ask("GET", f"/proxies/{quote(proxy)}/connections")
         return seen
@@ -145,8 +145,8 @@ class FaultProxyProcess:
     """The fault proxy of this project as a child process.
 
     Args:
-        name: what it is called in messages.
-        seed: what its chance comes from.
+        name: its name in messages.
+        seed: of its random choices.
         options: more options of its command line.
 
     Attributes:

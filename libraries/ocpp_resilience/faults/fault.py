@@ -1,4 +1,4 @@
-"""What a fault is: the base of each file in `kinds`, and what faults act on."""
+"""The base class of the faults in `kinds`, and the subjects that faults act on."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ocpp_resilience.system.server import OcppServer
 
 Proof = tuple[bool, str]
-"""Whether an effect was seen, and what was seen."""
+"""Proof of an effect: whether it was seen, and the observation."""
 
 
 class Place(enum.Enum):
-    """Where a fault acts. The value is the heading of its table in the guide."""
+    """Places where a fault acts. The value is the heading of its table in the guide."""
 
     NETWORK = "On the network"
     COMMAND = "On one command"
@@ -61,14 +61,14 @@ _NO_SERVER = _missing("a server of OcppServerLibrary")
 
 @dataclass(frozen=True)
 class Subjects:
-    """What faults act on. Each is looked up when a fault needs it.
+    """The subjects of faults. Each is looked up when a fault needs it.
 
     Attributes:
         path: the way through the fault proxy.
         redis: the Redis behind the proxy, for commands.
         service: the Redis that is stopped, killed or paused.
         server: the server that is stopped, killed or paused.
-        profile: name or path of the target profile, which says what a commit is.
+        profile: name or path of the target profile, which describes the commit.
     """
 
     path: Callable[[], FaultyPath] = _NO_PATH
@@ -88,8 +88,8 @@ class InjectableFault(abc.ABC):
     Attributes:
         name: its name in schedules and in the journal.
         place: where it acts.
-        effect: what the system sees.
-        evidence: what proves it; completes "Proven by".
+        effect: the effect on the system.
+        evidence: the proof; completes "Proven by".
         own_proxy_only: a real Toxiproxy cannot do it.
         waits: it takes effect only at its occasion; the proof is looked for later.
         lasts: it lasts until it is healed; one that does not is over at once.
@@ -108,7 +108,7 @@ class InjectableFault(abc.ABC):
     @property
     @abc.abstractmethod
     def target(self) -> str:
-        """What it acts on, for example `Redis 'redis'`."""
+        """The subject of the fault, for example `Redis 'redis'`."""
 
     @abc.abstractmethod
     def begin(self) -> None:
@@ -126,7 +126,7 @@ class InjectableFault(abc.ABC):
         return ""
 
     def reaches(self) -> Proof:
-        """Whether anything but the test itself is where the fault acts; a fault that meets nobody shows nothing."""
+        """Whether the place of the fault has traffic beside the test's own; a fault without traffic shows nothing."""
         return True, ""
 
     @property
@@ -152,7 +152,7 @@ class InjectableFault(abc.ABC):
             return False, str(error)
 
     def reached(self, proof: str) -> Proof:
-        """Whether an effect that was seen (`proof`) falls on anybody."""
+        """Whether an observed effect (`proof`) affects any traffic."""
         there, who = self.reaches()
         return there, f"{proof}; {who}" if who else proof
 

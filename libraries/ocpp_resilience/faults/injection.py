@@ -28,15 +28,15 @@ class Injector:
     def inject(self, fault: InjectableFault, *, test: str | CurrentTest | None = CURRENT_TEST) -> FaultRecord:
         """Begin a fault and measure its effect.
 
-        A fault that cannot be proven stays, is noted as unproven and warned of: whatever is to be shown under it is
-        inconclusive. One that does not last is healed at once.
+        A fault without proof stays, and is noted and logged as unproven: results under it are inconclusive. One that
+        does not last is healed at once.
 
         Args:
             fault: which one.
             test: to which it belongs, if not to the one that runs.
 
         Raises:
-            ResilienceError: it could not be begun; what was begun of it is undone.
+            ResilienceError: it could not be begun; partial effects are undone.
         """
         began = datetime.now(UTC)
         try:
@@ -53,7 +53,7 @@ class Injector:
             if proven:
                 effect = proof
                 proven, proof = fault.reached(effect)
-                # Somebody may come while it lasts.
+                # Another client may connect while it lasts.
                 later = None if proven else lambda: fault.reached(effect)
         record = self.journal.begin(
             fault.name,
@@ -98,7 +98,7 @@ class Injector:
                 logger.info(f"{record}: ended{f', {healed}' if healed else ''}.")
 
     def heal_all(self) -> int:
-        """End every fault, newest first; returns how many there were. What cannot be ended is warned of.
+        """End every fault, newest first; returns their number. A fault that cannot be ended is logged as a warning.
 
         Raises:
             ResilienceError: one of them could not be ended; the others were.

@@ -1,4 +1,4 @@
-"""Which faults there were, from when to when, and what proves that they took effect: `faults.jsonl`.
+"""The journal of faults: start, end and proof of each, in `faults.jsonl`.
 
 One journal for the whole run: keywords that stop, kill or pause something write into it too. A fault without proof
 makes a requirement that was to be shown under it inconclusive.
@@ -38,8 +38,8 @@ class FaultRecord(msgspec.Struct, kw_only=True):
     Attributes:
         run: the run that it belongs to, as in `measurements.jsonl`.
         number: unique in the run, in the order of their beginnings.
-        fault: what was done, for example `latency` or `killed`.
-        target: to whom, for example `Redis 'redis'`.
+        fault: the action, for example `latency` or `killed`.
+        target: its subject, for example `Redis 'redis'`.
         parameters: with which values.
         suite: full name of the Robot suite.
         test: name of the Robot test.
@@ -47,8 +47,8 @@ class FaultRecord(msgspec.Struct, kw_only=True):
         began: when it was begun, RFC 3339 with zone.
         ended: when it was healed; `None` while it lasts.
         proven: whether its effect was measured.
-        proof: what was measured.
-        healed: what was seen after its end.
+        proof: the measured effect.
+        healed: the observation after its end.
     """
 
     run: str
@@ -97,10 +97,10 @@ class FaultJournal:
         """Note that a fault began.
 
         Args:
-            fault: what was done.
-            target: to whom.
+            fault: the action.
+            target: its subject.
             parameters: with which values.
-            proof: what proves its effect; empty while nothing does.
+            proof: the proof of its effect; empty without one.
             later: looks again whether it took effect: for a fault that waits for its occasion.
             since: when it began, if not now.
             test: to which it belongs, if not to the one that runs.
@@ -136,14 +136,14 @@ class FaultJournal:
                 self._write("end", record)
 
     def adopt(self, records: Sequence[FaultRecord]) -> None:
-        """Let faults that belong to no test belong to the one that runs: it is the one that looks at what they did."""
+        """Assign faults without a test to the running test, which observes their effects."""
         with self._lock:
             for record in records:
                 if record.test is None:
                     record.test, record.start = robot_variable("TEST NAME"), current_test().start
 
     def end_of(self, target: str, healed: str = "") -> None:
-        """Note that every fault of `target` that was noted without anybody to end it is over."""
+        """Close the journal entries of `target` that have no owner to end them."""
         with self._lock:
             for record in self.records:
                 if record.target == target and record.ended is None and record.number not in self._later:

@@ -14,14 +14,14 @@ from ocpp_resilience.waiting import wait_until
 
 HEALED_LIMIT = 5.0
 OTHERS_LIMIT = PROOF_LIMIT
-"""Seconds in which there has to be a connection of somebody else, for what is done to open connections."""
+"""Seconds within which another client has to be connected, for faults that act on open connections."""
 
 
 class FaultyPath:
     """A way to Redis or to a gateway on which faults can be put: one proxy of a fault proxy.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         address: where Redis or the gateway is.
         api: the fault proxy.
         process: the process to end with it, when it is ours.
@@ -75,7 +75,7 @@ class FaultyPath:
         return f"{of}-{next(self._numbers)}".replace(" ", "-")
 
     def used(self) -> tuple[bool, str]:
-        """Whether anybody but the probes here has come through the proxy since it was made.
+        """Whether a client other than the probes has connected through the proxy since it was made.
 
         A fault on a way that the system does not take shows nothing about the system.
         """

@@ -25,7 +25,7 @@ PROOF_LIMIT = 5.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of one request.
+    """The result of one request.
 
     Attributes:
         what: `reply`, `silence`, `closed`, `reset`, `refused`.
@@ -51,7 +51,7 @@ class Seen:
 
 
 class Address(abc.ABC):
-    """Where something is that a fault proxy stands before.
+    """The service behind a fault proxy.
 
     Args:
         url: its URL.
@@ -80,12 +80,12 @@ class Address(abc.ABC):
             host: where to connect.
             port: where to connect.
             limit: seconds without an answer that count as silence.
-            count: told of each connection (1), and when it did not come about (-1): no probe is taken for a client.
+            count: called with 1 for each connection and -1 for one that failed, so that no probe is taken for a client.
         """
 
 
 class RedisAddress(Address):
-    """Where a Redis is.
+    """A Redis as the service behind a fault proxy.
 
     Raises:
         UsageError: the URL is not of the form redis://[user:password@]host:port/db.
@@ -112,7 +112,7 @@ class RedisAddress(Address):
 
 
 class GatewayAddress(Address):
-    """Where a gateway listens for WebSocket connections.
+    """A gateway as the service behind a fault proxy: it listens for WebSocket connections.
 
     Raises:
         UsageError: the URL is not of the form ws://host:port/path.
@@ -140,7 +140,7 @@ class Probe(abc.ABC):
         host: where to connect.
         port: where to connect.
         limit: seconds without an answer that count as silence.
-        count: told of each connection (1), and when it did not come about (-1), so that no probe is taken for a client.
+        count: called with 1 for each connection and -1 for one that failed, so that no probe is taken for a client.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Probe(abc.ABC):
 
     @abc.abstractmethod
     def echo(self, size: int, limit: float | None = None) -> Seen:
-        """A request whose reply has at least `size` bytes, where the size of a reply can be chosen."""
+        """Send a request whose reply has at least `size` bytes, if the service has such a request."""
 
     def settle(self) -> None:  # noqa: B027 - a request may end it
         """Use the connection once, if a request does not end it: both of its ends are there then."""
@@ -273,7 +273,7 @@ class GatewayProbe(Probe):
 def look(
     address: Address, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
 ) -> Seen:
-    """PING, or whatever is the shortest request there, on a connection of its own."""
+    """Send PING, or the shortest request of the service, on a connection of its own."""
     return once(lambda: address.probe(host, port, limit=limit, count=count), lambda probe: probe.ping())
 
 

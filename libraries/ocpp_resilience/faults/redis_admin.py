@@ -1,4 +1,4 @@
-"""The connection through which faults change a Redis, and what they measure there."""
+"""The connection through which faults change a Redis and prove their effect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RedisAdmin:
     """Commands to one Redis, through a connection that is opened before a fault and kept until its end.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         url: where it is, not through a proxy.
     """
 
@@ -72,7 +72,7 @@ class RedisAdmin:
         return once(lambda: address.probe(address.host, address.port, limit=limit), lambda probe: probe.ask(*words))
 
     def says(self, prefix: str, *words: str) -> tuple[bool, str]:
-        """Whether a command is answered with this beginning, and what was seen."""
+        """Whether the reply to a command begins with `prefix`, and the observation."""
         seen = self.look(*words, limit=PROOF_LIMIT)
         return seen.text.startswith(prefix), f"{' '.join(words)}: {seen}"
 
@@ -81,7 +81,7 @@ class RedisAdmin:
         return self.says(f"-{code}", "SET", PROBE_KEY, "1")
 
     def writable(self) -> str:
-        """Wait until Redis takes writes; returns what was seen.
+        """Wait until Redis accepts writes; returns the observation.
 
         Raises:
             WaitTimeout: it does not.

@@ -50,7 +50,7 @@ class FaultRegistry:
         """
         found = self.by_name.get(" ".join(name.lower().split()))
         if found is None:
-            raise UsageError(f"'{name}' is no fault. There are {', '.join(self.by_name)}.")
+            raise UsageError(f"Unknown fault '{name}' (allowed: {', '.join(self.by_name)}).")
         return found
 
     def split(self, text: str) -> tuple[str, str]:
@@ -63,7 +63,7 @@ class FaultRegistry:
         for name in sorted(self.by_name, key=len, reverse=True):
             if text.lower() == name or text.lower().startswith(f"{name} "):
                 return name, text[len(name) :].strip()
-        raise UsageError(f"'{text}' is no fault. There are {', '.join(self.by_name)}.")
+        raise UsageError(f"Unknown fault '{text}' (allowed: {', '.join(self.by_name)}).")
 
     def make(self, name: str, text: str, on: Subjects) -> InjectableFault:
         """A fault with the arguments in a text: the value of the first one, then `name=value` pairs.
@@ -76,7 +76,7 @@ class FaultRegistry:
 
     def table(self, place: Place) -> str:
         """The faults of one place as a table of Markdown, for the guide."""
-        rows = ["| fault | arguments | what the system sees | proof |", "|---|---|---|---|"]
+        rows = ["| fault | arguments | effect on the system | proof |", "|---|---|---|---|"]
         for name in self.names(place):
             kind = self.by_name[name]
             mark = " ¹" if kind.own_proxy_only else ""
@@ -100,7 +100,7 @@ def arguments_of(kind: type[InjectableFault], text: str) -> dict[str, Any]:
             raise UsageError(f"'{kind.name}' takes no arguments, not '{first}'.")
         given = {known[0]: first} | given
     if unknown := [name for name in given if name not in known]:
-        raise UsageError(f"'{kind.name}' has no argument '{unknown[0]}'; it has {', '.join(known) or 'none'}.")
+        raise UsageError(f"'{kind.name}' has no argument '{unknown[0]}' (allowed: {', '.join(known) or 'none'}).")
     values = {}
     for name, value in given.items():
         try:

@@ -35,7 +35,7 @@ class Row:
     Attributes:
         at: seconds from its start.
         action: the name of a fault, or one of the words that end faults (`start redis`, `heal all`).
-        value: what stood behind the name, for example `100 ms`.
+        value: the text behind the name, for example `100 ms`.
         lasting: seconds until it is healed; `None` leaves it until something ends it.
     """
 
@@ -75,7 +75,7 @@ def read(cells: Sequence[str], registry: FaultRegistry) -> list[Row]:
         UsageError: a time or an action is not understood.
     """
     if len(cells) % 2 or not cells:
-        raise UsageError("A fault schedule has pairs of cells: `at 5 s`, then what happens, for example `kill redis`.")
+        raise UsageError("A fault schedule has pairs of cells: `at 5 s`, then the action, for example `kill redis`.")
     rows = []
     for when, what in zip(cells[::2], cells[1::2], strict=True):
         found = _AT.fullmatch(when.strip())
@@ -90,7 +90,7 @@ def read(cells: Sequence[str], registry: FaultRegistry) -> list[Row]:
             try:
                 action, value = registry.split(text)
             except UsageError as error:
-                raise UsageError(f"{error} What ends faults: {', '.join(ENDS)}.") from None
+                raise UsageError(f"{error} Actions that end faults: {', '.join(ENDS)}.") from None
             arguments_of(registry.get(action), value)
         rows.append(Row(_time(found[1]), action, value, lasting))
     return sorted(rows, key=lambda row: row.at)
@@ -109,7 +109,7 @@ def by_chance(
     """A schedule of `count` faults, one after the other, the same for the same seed and faults.
 
     Args:
-        seed: what all chance comes from.
+        seed: of all random choices.
         count: how many faults.
         faults: the names to choose from; each is used before one is used again.
         lasting: the shortest and the longest time that a fault lasts, in seconds.
@@ -135,15 +135,15 @@ class Run:
     """A schedule that is being carried out in a thread of its own.
 
     Attributes:
-        rows: what is to happen.
-        injector: who does it.
+        rows: the actions with their times.
+        injector: carries them out.
         make: makes a fault of a row.
-        records: what was done.
-        errors: what could not be done.
+        records: the actions so far.
+        errors: the actions that failed.
         in_turn: whether a fault waits until the one before it is healed, however long that takes.
-        awaited: how many of `records` somebody has waited for.
+        awaited: number of `records` that were waited for.
 
-    What it does belongs to the test that began it, however many others have begun since.
+    Its faults belong to the test that began it, even when other tests have begun since.
     """
 
     rows: Sequence[Row]
@@ -165,7 +165,7 @@ class Run:
         self._thread.start()
 
     def stop(self) -> None:
-        """Break it off; what is under way is healed."""
+        """Abort the schedule; active faults are healed."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(60)
@@ -228,7 +228,7 @@ class Run:
                 ended = ENDS[row.action] or [name for name, _, _ in mine]
                 heal([entry for entry in mine if entry[0] in ended])
                 continue
-            if self.in_turn:  # what took longer than planned moves the rest
+            if self.in_turn:  # a late action delays the following ones
                 began = time.monotonic() - row.at
             # Only one fault of a kind at a time.
             heal([entry for entry in mine if entry[0] == row.action])

@@ -4,12 +4,14 @@
 """
 
 from ocpp_resilience.ledger.checker import Checker, LedgerReport, Verdict, Violation, check
-from ocpp_resilience.ledger.records import Expect, LedgerError, Op, Record, read
+from ocpp_resilience.ledger.records import Event, Expect, KeptEvents, LedgerError, Op, Record, event_of, read
 from ocpp_resilience.ledger.writer import Ledger
 
 __all__ = [
     "Checker",
+    "Event",
     "Expect",
+    "KeptEvents",
     "Ledger",
     "LedgerError",
     "LedgerReport",
@@ -18,5 +20,6 @@ __all__ = [
     "Verdict",
     "Violation",
     "check",
+    "event_of",
     "read",
 ]

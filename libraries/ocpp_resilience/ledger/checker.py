@@ -1,9 +1,9 @@
-"""Judging a history: what was lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
+"""Judges a history: messages lost, unexpected, duplicated, reordered, refused and yet applied, or recovered.
 
-The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: what the
-system acknowledged has to come out, nothing may come out that was not put in, nothing twice, and what nobody knows may
-be either. The order in which the charge points' files are given does not matter; the order of lines within one file
-does.
+The rules, one file each in `rules`, are those of Jepsen's total-queue checker, with order and state added: an
+acknowledged message must have its outcome, no other outcome may appear, none twice, and a message of unknown state may
+have it or not. The order in which the charge points' files are given does not matter; the order of lines within one
+file does.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from pathlib import Path
 
 from ocpp_resilience.ledger import rules
 from ocpp_resilience.ledger.entry import Entry
-from ocpp_resilience.ledger.records import Expect, LedgerError, Op, Record, read
+from ocpp_resilience.ledger.records import Expect, KeptEvents, LedgerError, Op, Record, read
 from ocpp_resilience.ledger.rules import Fate
+from ocpp_resilience.ledger.sequence import sequence_of
 
 EXAMPLES = 3
 
 
 class Verdict(StrEnum):
-    """What the history shows."""
+    """The verdict on a history."""
 
     CLEAN = "clean"
     VIOLATED = "violated"
@@ -59,15 +60,15 @@ class LedgerReport:
         failed: refused, or certainly not sent.
         undecided: outcome unknown, and no trace of them: allowed.
         recovered: outcome unknown, but they did arrive: allowed.
-        lost: acknowledged, and what they had to come to is missing.
-        unexpected: answers and effects that belong to no message.
-        duplicated: messages with more than one answer or more than one effect.
-        reordered: messages that were answered after a later one of their charge point.
+        lost: acknowledged messages without their required outcome; also sequence numbers of transaction events.
+        unexpected: answers and effects that belong to no message, and sequence numbers that nobody sent.
+        duplicated: messages with more than one answer or more than one effect; sequence numbers of two events.
+        reordered: messages that were answered after a later one of their charge point; events that were sent behind a
+            higher sequence number without being marked offline.
         refused_and_applied: messages that the system refused and acted on nevertheless.
         invalid: messages whose answer OCPP-J or the response schemas forbid, and answers that cannot be read.
-        open_ended: what was not looked for: writers that did not say that they had looked for everything (a killed
-            run), or effects without anybody who looked at the state. Nothing of that counts as lost, and the verdict
-            can't be `clean`.
+        open_ended: parts that were not looked for: writers without an `end` (a killed run), or effects without an
+            observer of the state. Nothing of that counts as lost, and the verdict can't be `clean`.
         seeds: the seeds in the files.
     """
 
@@ -148,8 +149,8 @@ class LedgerReport:
 class Checker:
     """Takes in records one by one and judges them at the end.
 
-    Records of one message may stand in several files (the sender's and the observer's); what is seen of a message
-    may come before its `invoke` in that case.
+    Records of one message may stand in several files (the sender's and the observer's); observations of a message may
+    come before its `invoke` in that case.
     """
 
     def __init__(self) -> None:
@@ -159,6 +160,7 @@ class Checker:
         self._open: dict[str, str] = {}
         self._seeds: list[int] = []
         self._observed: set[str | None] = set()
+        self._kept: dict[tuple[str, str], KeptEvents] = {}
 
     def add(self, where: str, record: Record) -> None:
         """Take in a record; `where` names its place in messages.
@@ -177,6 +179,9 @@ class Checker:
             self._open.pop(record.writer or where, None)
             return
         key = (record.cp or "", record.id or "")
+        if record.op is Op.KEPT and record.kept is not None:
+            self._kept[key] = record.kept
+            return
         message = self._messages.get(key)
         if record.op is Op.INVOKE:
             if message is not None:
@@ -197,7 +202,7 @@ class Checker:
         elif message.outcome in {Op.OK, Op.FAIL} and record.op is not message.outcome:
             raise LedgerError(where, 0, f"{message} is '{record.op}', but was '{message.outcome}' before.")
         else:
-            # What was unknown at first may become known.
+            # An unknown outcome may become known later.
             message.outcome, message.reason = record.op, record.what
 
     def _invoke(self, key: tuple[str, str], record: Record) -> None:
@@ -208,17 +213,18 @@ class Checker:
             seq=record.seq,
             via=record.via,
             expect=record.expect,
+            event=record.event,
         )
         self._messages[key] = message
         for early in self._seen_early.pop(key, ()):
             _see(message, early)
 
     def _looked_for(self, message: Entry) -> bool:
-        """Whether anybody has looked for traces of what went this way."""
+        """Whether effects of messages on this path were looked for."""
         return None in self._observed or message.via in self._observed
 
     def report(self) -> LedgerReport:
-        """Judge what was taken in so far."""
+        """Judge the records so far."""
         self._observed.update(each.via for each in self._messages.values() if each.effects)
         report = LedgerReport(seeds=self._seeds)
         report.open_ended = [f"the writer that began at {where} did not end" for where in self._open.values()]
@@ -241,6 +247,7 @@ class Checker:
                 report.unexpected.append(Violation("unexpected", about, cp, message_id))
         for keys in self._answer_order.values():
             self._judge_order(keys, report)
+        self._judge_sequences(report)
         return report
 
     def _judge(self, message: Entry, report: LedgerReport) -> None:
@@ -272,6 +279,31 @@ class Checker:
         for message, before in rules.reordered(answered):
             about = f"{message} was answered after {before}, which was sent behind it"
             report.reordered.append(Violation("reordered", about, message.cp, message.id))
+
+    def _judge_sequences(self, report: LedgerReport) -> None:
+        sent: dict[tuple[str, str], list[Entry]] = {}
+        for message in self._messages.values():
+            if message.event is not None:
+                sent.setdefault((message.cp, message.event.tx), []).append(message)
+        for (cp, transaction), messages in sent.items():
+            sequence = sequence_of(messages, self._kept.get((cp, transaction)))
+            for message, what in rules.missed_events(sequence):
+                report.lost.append(Violation("lost", f"{message} {what}", cp, message.id))
+            for number, refused in rules.unsent_numbers(sequence):
+                kind = "refused_and_applied" if refused else "unexpected"
+                why = "was refused" if refused else "was not sent"
+                about = f"event {number} of transaction {transaction} of {cp} {why}, and it counts as seen"
+                getattr(report, kind).append(Violation(kind, about, cp, transaction))
+            for message, before in rules.doubled_numbers(sequence):
+                about = f"{message} has the sequence number of {before} in transaction {transaction}"
+                report.duplicated.append(Violation("duplicated", about, cp, message.id))
+            for message, before in rules.out_of_order(sequence):
+                about = (
+                    f"{message} was sent behind {before}, whose sequence number is higher, and is not marked offline"
+                )
+                report.reordered.append(Violation("reordered", about, cp, message.id))
+            if about := rules.offline_miscounted(sequence):
+                report.unexpected.append(Violation("unexpected", f"{cp}: {about}", cp, transaction))
 
 
 def check(paths: Iterable[Path | str]) -> LedgerReport:

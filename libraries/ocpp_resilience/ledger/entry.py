@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ocpp_resilience.ledger.records import Expect, Op
+from ocpp_resilience.ledger.records import Event, Expect, Op
 
 
 @dataclass(slots=True)
 class Entry:
-    """A message, whoever has followed it: a ledger file or a queue client.
+    """A message, from any source: a ledger file or a queue client.
 
     Attributes:
         cp, id, action: charge point, message id and action.
         seq: its place among those of its charge point that keep their order; `None` where order does not matter.
         via: the way that it went.
-        expect: what it has to come to once it is acknowledged.
-        outcome: what its sender knows: `ok`, `fail`, `unknown`, or `None` for nothing.
+        expect: the required outcome once it is acknowledged.
+        outcome: the sender's knowledge: `ok`, `fail`, `unknown`, or `None` for nothing.
         reason: of a failure or an unknown outcome.
         results: how many CALLRESULTs were seen.
         errors: codes of the CALLERRORs that were seen.
-        invalid: what is wrong with answers that OCPP-J or the response schemas forbid.
+        invalid: errors of answers that OCPP-J or the response schemas forbid.
         effects: traces that were found in the state.
+        event: of a TransactionEvent: its place in its transaction.
         allowed_answers: how many answers it may have; more than one where its id was used again on purpose.
     """
 
@@ -37,11 +38,12 @@ class Entry:
     errors: list[str] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
+    event: Event | None = None
     allowed_answers: int = 1
 
     @property
     def answers(self) -> int:
-        """How many answers were seen."""
+        """Number of observed answers."""
         return self.results + len(self.errors) + len(self.invalid)
 
     @property

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from ocpp_resilience.ledger.records import FORMAT, Expect, Op, Record, encode
+from ocpp_resilience.ledger.records import FORMAT, Event, Expect, KeptEvents, Op, Record, encode
 
 BUFFER_BYTES = 64 * 1024
 
 
 class Ledger:
-    """Appends what is done and seen to a file, a line each. Safe to use from several threads.
+    """Appends operations and observations to a file, one line each. Thread-safe.
 
     A message is written down before it is sent (`invoke`), so that a killed writer has claimed too much rather than too
     little: what has no outcome in the file counts as unknown. Lines are gathered up to 64 KiB; `flush` writes them.
 
     Args:
         path: the file; made with its folder where it is not there, appended to where it is.
-        seed: the seed of whatever chance there is in the run, for the `begin` record.
+        seed: the seed of the run's random choices, for the `begin` record.
         observes: `effect` if this writer looks for traces in the state; only then can a missing one be lost.
-        observes_via: it looks for traces of what went this way only.
+        observes_via: it looks for traces of messages over this transport only.
         clock: seconds since 1970.
     """
 
@@ -68,9 +68,13 @@ class Ledger:
         seq: int | None = None,
         via: str = "queue",
         expect: Expect = Expect.ANSWER,
+        event: Event | None = None,
     ) -> None:
         """The message is about to be sent; see `Record` for the fields."""
-        self._add(Record(op=Op.INVOKE, t=self._clock(), cp=cp, id=id, action=action, seq=seq, via=via, expect=expect))
+        invoked = Record(
+            op=Op.INVOKE, t=self._clock(), cp=cp, id=id, action=action, seq=seq, via=via, expect=expect, event=event
+        )
+        self._add(invoked)
 
     def acknowledged(self, cp: str, id: str) -> None:  # noqa: A002
         """The system has taken the message over."""
@@ -81,7 +85,7 @@ class Ledger:
         self._add(Record(op=Op.FAIL, t=self._clock(), cp=cp, id=id, what=reason))
 
     def unknown(self, cp: str, id: str, reason: str) -> None:  # noqa: A002
-        """Nobody knows whether the system has the message."""
+        """It is unknown whether the system has the message."""
         self._add(Record(op=Op.UNKNOWN, t=self._clock(), cp=cp, id=id, what=reason))
 
     def answered(self, cp: str, id: str, *, error: str | None = None) -> None:  # noqa: A002
@@ -93,18 +97,22 @@ class Ledger:
         """A trace of the message was found in the state."""
         self._add(Record(op=Op.EFFECT, t=self._clock(), cp=cp, id=id, what=what))
 
+    def kept(self, cp: str, kept: KeptEvents) -> None:
+        """What the system keeps of the events of a transaction was read."""
+        self._add(Record(op=Op.KEPT, t=self._clock(), cp=cp, id=kept.tx, kept=kept))
+
     def end(self) -> None:
-        """Everything that there could be was looked for; what is missing now is lost."""
+        """All possible traces were looked for; a message that is still missing is lost."""
         self._add(Record(op=Op.END, t=self._clock(), writer=self._writer))
         self.flush()
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered records."""
         with self._lock:
             self._write()
 
     def close(self) -> None:
-        """Write what was gathered and close the file; without `end` before, loss stays undecided."""
+        """Write the buffered records and close the file; without an earlier `end`, losses stay undecided."""
         with self._lock:
             if not self._file.closed:
                 self._write()

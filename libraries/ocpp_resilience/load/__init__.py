@@ -1,7 +1,7 @@
-"""Load: a fleet of charge points in processes of its own, and what it measured.
+"""Load: a fleet of charge points in processes of their own, and its results.
 
-`LoadRun` starts and awaits it, `Plan` says what it does, `LoadResult` what came of it. The generating side is
-`python -m ocpp_resilience.load PLAN`.
+`LoadRun` starts and awaits it, `Plan` describes it, `LoadResult` is its result. The generating side is `python -m
+ocpp_resilience.load PLAN`.
 """
 
 from ocpp_resilience.evidence.measure.times import Spread

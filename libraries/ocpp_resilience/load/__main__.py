@@ -1,8 +1,8 @@
-"""`python -m ocpp_resilience.load PLAN`: send the load that a plan says, and print what it measured.
+"""`python -m ocpp_resilience.load PLAN`: run the load of a plan, and print the result.
 
-PLAN is a JSON file with an `ocpp_resilience.load.plan.Plan`. SIGTERM and SIGINT end the load in order: what was begun
-is brought to its end. The processes of a load in a test run are started with `--channel` (see
-`ocpp_resilience.load.channel`); they end with the process that started them.
+PLAN is a JSON file with an `ocpp_resilience.load.plan.Plan`. SIGTERM and SIGINT end the load in order: running sessions
+are finished. The processes of a load in a test run are started with `--channel` (see `ocpp_resilience.load.channel`);
+they end with the process that started them.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ LONGEST_LINE = 2**24
 HEAD_START = 0.05
 """Seconds until a load on its own begins to send."""
 ORPHAN_SECONDS = 1.0
-"""What a process whose starter is gone takes to close its connections in order."""
+"""Time limit in seconds for a process to close its connections after its starter has ended."""
 
 Tell = Callable[[Progress], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0: the load was sent, whatever the answers; 1: broken off; 2: the plan cannot be used."""
+    """Exit status 0: the load was sent, whatever the answers; 1: aborted; 2: the plan cannot be used."""
     parser = argparse.ArgumentParser(prog="ocpp-resilience load", description="Send a load of charge points.")
     parser.add_argument("plan", type=Path, nargs="?", help="JSON file with the plan")
     parser.add_argument("--channel", type=int, help=argparse.SUPPRESS)
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _alone(text: bytes) -> Part:
-    """Send a plan without anybody to tell."""
+    """Run a plan without progress messages."""
     plan = with_enough_addresses(msgspec.json.decode(text, type=Plan))
 
     async def soon() -> float:

@@ -1,4 +1,4 @@
-"""What a generating process and its starter say to each other: JSON lines on a socket that the process inherits.
+"""The protocol between a generating process and its starter: JSON lines on an inherited socket.
 
 The starter sends the plan, then `Go`, and `Stop` if the load is to end early. The process sends its `Progress` once a
 second and at each change of phase, and `Finished` at the end. A socket that is closed is a partner that is gone: the
@@ -16,7 +16,7 @@ from ocpp_resilience.load.result import Part
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """The first message to a process: what it is to do."""
+    """The first message to a process: its share of the plan."""
 
     plan: Plan
 
@@ -28,18 +28,18 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """Begin nothing new, and bring to its end what was begun."""
+    """Begin nothing new, and finish running sessions."""
 
 
 class Progress(msgspec.Struct, kw_only=True, tag="progress"):
-    """How far a load is.
+    """The progress of a load.
 
     Attributes:
         phase: starting, connecting, connected, running or ended.
         seconds: since sending began.
         connected, charging: charge points, now.
         sent, answered, refused, invalid: messages so far; invalid are those that OCPP-J or the schemas forbid.
-        failures: what went wrong so far, by kind.
+        failures: failures so far, by kind.
         last_second: messages answered in the last second.
         p99: of the last second, in milliseconds.
     """
@@ -58,7 +58,7 @@ class Progress(msgspec.Struct, kw_only=True, tag="progress"):
 
 
 class Finished(msgspec.Struct, tag="finished"):
-    """The last message of a process: what it measured."""
+    """The last message of a process: its result."""
 
     part: Part
 

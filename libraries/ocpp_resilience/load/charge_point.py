@@ -16,7 +16,8 @@ from ocpp_resilience.charge_points.conformance import schema_validator
 from ocpp_resilience.load.connection import Connection, Network
 from ocpp_resilience.load.plan import Model, Plan, Profile
 from ocpp_resilience.load.recorder import Recorder, as_json
-from ocpp_resilience.load.scripts import HOLD, RECONNECT, Actor, Script, Session, script_of
+from ocpp_resilience.load.scripts import HOLD, RECONNECT, Actor, Script, Session, Step, script_of
+from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.ocpp.numbers import with_integers
 from ocpp_resilience.ocpp.validation import validate_answer
 
@@ -62,7 +63,7 @@ class LoadChargePoint(Actor):
 
     Args:
         crew: the others.
-        network: what its connection shares with theirs.
+        network: the state shared by the connections.
         number: its number within the whole fleet.
         cp: its id.
         prefix: the beginning of its message ids, which no other run has.
@@ -94,8 +95,9 @@ class LoadChargePoint(Actor):
             plan,
             random.Random(f"{plan.seed}/{number}"),  # noqa: S311 - behaviour, no secret
         )
-        self._behaviour = Behaviour() if plan.commands else None
-        self._step: tuple[str, bytes] | None = None
+        self._version = ocpp_version(plan.version)
+        self._behaviour = Behaviour(self._version) if plan.commands else None
+        self._step: Step | None = None
         self._outstanding: Outstanding | None = None
         self._late: set[str] = set()
         self._backlog: deque[float] = deque()
@@ -119,7 +121,7 @@ class LoadChargePoint(Actor):
 
     @property
     def oldest_due(self) -> float | None:
-        """When the oldest message was due that was not sent yet."""
+        """The due time of the oldest unsent message."""
         return self._backlog[0] if self._backlog else None
 
     @property
@@ -128,7 +130,7 @@ class LoadChargePoint(Actor):
         return self.finished or (self._outstanding is None and not self.connection.there)
 
     def begin(self) -> None:
-        """Have the script say what comes first."""
+        """Ask the script for its first message."""
         self._advance(None, first=True)
 
     def arrival(self, due: float, at: float) -> None:
@@ -151,7 +153,7 @@ class LoadChargePoint(Actor):
             self._fire(self._backlog.popleft(), at)
 
     def drop_overdue(self) -> None:
-        """What is due and was not sent will not be."""
+        """Drop messages that are due but unsent."""
         if self._backlog:
             self._recorder.failures["not sent"] += len(self._backlog)
             self._backlog.clear()
@@ -190,7 +192,7 @@ class LoadChargePoint(Actor):
     # --- what the connection says
 
     def connection_lost(self) -> None:
-        """What was outstanding has no known outcome."""
+        """Record the outstanding message with an unknown outcome."""
         if self._outstanding is not None:
             self._give_up("connection lost")
 
@@ -205,7 +207,7 @@ class LoadChargePoint(Actor):
         self._recorder.invalid(self._name, None, "binary message", repr(data), answers=False)
 
     def received(self, data: bytes, at: float) -> None:
-        """Take in a message of the server; the valid answer to what is outstanding is the first case."""
+        """Process a message of the server; the valid answer to the outstanding message is the first case."""
         try:
             message = _decode(data)
         except (ValueError, RecursionError):
@@ -232,7 +234,7 @@ class LoadChargePoint(Actor):
         self._done(payload, at)
 
     def _other(self, message: Any, data: bytes, at: float) -> None:
-        """Anything but the valid answer to what is outstanding; anything may come."""
+        """Process any message except the valid answer to the outstanding one."""
         kind = message[0] if isinstance(message, list) and message else None
         if kind == 2:
             self._commanded(message, data)
@@ -269,7 +271,7 @@ class LoadChargePoint(Actor):
             self._done(None, at)
 
     def _invalid(self, message_id: str | None, kind: str, data: bytes, at: float | None = None) -> None:
-        """Count what no server may send; where it carries the id of the outstanding message, it is its answer."""
+        """Count an invalid message; if it has the id of the outstanding message, it counts as its answer."""
         outstanding = self._outstanding
         answers = outstanding is not None and message_id == outstanding.id
         self._recorder.invalid(self._name, message_id, kind, data.decode("utf-8", "replace"), answers=answers)
@@ -289,18 +291,19 @@ class LoadChargePoint(Actor):
         answer = None
         if len(message) != 4 or not isinstance(action, str) or not isinstance(payload, dict):
             self._invalid(None, "command that is no CALL", data)
-            error, why = "FormationViolation", "That is no CALL."
+            error, why = self._version.codes.formation, "That is no CALL."
         else:
             error, why = "NotImplemented", "A simulated charge point."
             schema = schema_validator(action, is_response=False, version=self._plan.version)
             if schema is not None and not schema.is_valid(with_integers(payload)):
                 self._invalid(None, f"{action} command that its schema forbids", data)
-                error, why = "TypeConstraintViolation", f"The schema of {action} forbids that."
+                error, why = self._version.codes.wrong_type, f"The schema of {action} forbids that."
             elif self._behaviour is not None:
                 answer = self._behaviour.accept(action, payload)
-                if action == "GetConfiguration" and recorder.ledger.on:
-                    for key in payload.get("key", ()):
-                        recorder.ledger.carried_out(self._name, key)
+                question = self._version.question
+                if action == question.action and recorder.ledger.on:
+                    for name in question.names(payload):
+                        recorder.ledger.carried_out(self._name, name)
         reply = [4, message_id, error, why, {}] if answer is None else [3, message_id, answer]
         self.connection.send(msgspec.json.encode(reply))
 
@@ -318,7 +321,7 @@ class LoadChargePoint(Actor):
         self._done(None, _monotonic())
 
     def _advance(self, answer: dict[str, Any] | None, *, first: bool = False) -> bool:
-        """Have the script say what comes next; whether there is something to send."""
+        """Ask the script for the next message; returns whether there is one."""
         self._step = None
         try:
             step = next(self._script) if first else self._script.send(answer)
@@ -361,10 +364,10 @@ class LoadChargePoint(Actor):
         step = self._step
         if step is None:
             return
-        action, payload = step
+        action, payload = step.action, step.payload
         self._sequence += 1
         self.last_message_id = message_id = f"{self._prefix}{self._sequence}"
-        self._recorder.sent(self._name, message_id, self._sequence, action)
+        self._recorder.sent(self._name, message_id, self._sequence, step)
         sent_at = _monotonic() if self._open else at
         self._outstanding = Outstanding(message_id, action, due, sent_at, self._validators[action])
         self.connection.send(b'[2,"%b","%b",%b]' % (message_id.encode(), action.encode(), payload))
@@ -376,5 +379,5 @@ class LoadChargePoint(Actor):
         self._recorder.charges(session)
 
     def charged(self) -> None:
-        """StopTransaction is about to be sent."""
+        """The stop of the transaction is about to be sent."""
         self._recorder.charged()

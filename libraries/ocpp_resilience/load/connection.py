@@ -23,14 +23,14 @@ RETRY_SECONDS = (0.05, 2.0)
 
 @dataclass(slots=True, kw_only=True)
 class Network:
-    """What all connections of a process share.
+    """State shared by all connections of a process.
 
     Attributes:
         plan: of the load.
-        recorder: counts what is opened, lost and refused.
+        recorder: counts opened, lost and refused connections.
         chance: draws the pauses between attempts.
-        spawn: runs a coroutine as a task that somebody owns.
-        broke: told of a mistake of ours, which ends the run.
+        spawn: runs a coroutine as a task with an owner.
+        broke: called with an internal error, which ends the run.
         tls: for `wss://`.
         blackout: all connections were cut on purpose, and not all are open again.
         closing: nothing is opened any more.
@@ -46,12 +46,12 @@ class Network:
     closing: bool = False
 
     def pause(self, longest: float) -> float:
-        """How long to wait before the next attempt."""
+        """Seconds until the next attempt."""
         return self.chance.uniform(longest / 2, longest)
 
 
 class Owner(Protocol):
-    """Whoever a connection belongs to."""
+    """The owner of a connection."""
 
     def received(self, data: bytes, at: float) -> None:
         """A text message came."""
@@ -70,7 +70,7 @@ class Connection(WSListener):
     """A connection that is opened again when it is lost.
 
     Args:
-        network: what it shares with the others.
+        network: the state shared by the connections.
         owner: whose it is.
         cp: the charge point id.
         number: chooses its source address among several.
@@ -105,7 +105,7 @@ class Connection(WSListener):
             self._transport.send(WSMsgType.TEXT, data)
 
     async def connect(self, times: Times) -> bool:
-        """Open it once; what goes wrong is counted by kind.
+        """Open it once; errors are counted by kind.
 
         Args:
             times: takes in how long it took.

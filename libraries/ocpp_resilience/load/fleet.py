@@ -20,7 +20,7 @@ from ocpp_resilience.load.plan import Model, Plan
 from ocpp_resilience.load.recorder import Recorder
 from ocpp_resilience.load.result import Part
 from ocpp_resilience.load.schedule import Arrivals, SlipWatch
-from ocpp_resilience.load.scripts import ACTIONS
+from ocpp_resilience.load.scripts import words_of
 from ocpp_resilience.ocpp.validation import compiled
 
 SWEEP_SECONDS = 0.05
@@ -31,10 +31,10 @@ class Fleet:
     """All charge points of this process, on one event loop.
 
     Args:
-        plan: what they do.
+        plan: the plan.
 
     Attributes:
-        recorder: what was measured so far.
+        recorder: the measurements so far.
         over: set when the last answer has come, or is no longer waited for.
         stopping: nothing new is begun any more.
     """
@@ -58,7 +58,10 @@ class Fleet:
         )
         first, step = plan.own
         # Compiled before anything is opened: later there may be no descriptor left to read a schema with.
-        validators = {action: compiled(plan.version, action, is_response=True) for action in ACTIONS[plan.profile]}
+        validators = {
+            action: compiled(plan.version, action, is_response=True)
+            for action in words_of(plan.version).actions(plan.profile)
+        }
         prefix = f"{secrets.token_hex(3)}-"
         self._points = {
             number: LoadChargePoint(self, self._network, number, cp, prefix=prefix, validators=validators)
@@ -87,7 +90,7 @@ class Fleet:
         self.over.set()
 
     async def connect(self) -> None:
-        """Connect everybody, some at a time, until all are or the time is up."""
+        """Connect all charge points, a few at a time, until all are connected or the time is up."""
         gate = asyncio.Semaphore(self._plan.connect_at_once)
         end = time.monotonic() + self._plan.connect_timeout
         times = self.recorder.times["connecting"]
@@ -107,11 +110,11 @@ class Fleet:
         self.recorder.all_connected(len(self._points))
 
     async def run(self, start_at: float, progress: Callable[[float], None]) -> Part:
-        """Send what the plan says, from `start_at` (monotonic clock) on; returns what was measured.
+        """Run the plan from `start_at` (monotonic clock) on; returns the result.
 
         Args:
             start_at: when.
-            progress: told once a second, with the time at which sending began.
+            progress: called once a second, with the start time of sending.
         """
         await asyncio.sleep(max(0.0, start_at - time.monotonic()))
         began = start_at if self._open else max(start_at, time.monotonic())
@@ -135,7 +138,7 @@ class Fleet:
         return await self._end()
 
     def stop(self) -> None:
-        """Nothing falls due any more; what was begun is brought to its end."""
+        """Stop the schedule; running sessions are finished."""
         if self.stopping:
             return
         self.stopping = True
@@ -194,7 +197,7 @@ class Fleet:
         self._release_held()
 
     def _release_held(self) -> None:
-        """Let the charge points that wait for each other go, once all are there or nobody is to wait any more."""
+        """Release the charge points that wait for each other, once all have arrived or no others can come."""
         held = [point for point in self._points.values() if point.held]
         if held and (self.stopping or self._open or len(held) >= self._unfinished):
             for point in held:
@@ -207,7 +210,7 @@ class Fleet:
             point.release(at)
 
     def connected_again(self) -> None:
-        """See whether everybody is connected again after the blackout."""
+        """Check whether all charge points are connected again after the blackout."""
         if self._network.blackout and self.recorder.connected == len(self._points):
             self.recorder.part.recovered_after = time.monotonic() - self._blackout_began
             self._network.blackout = False
@@ -233,7 +236,7 @@ class Fleet:
             point.connection.cut()
 
     async def _sweep(self) -> None:
-        """Find what is unanswered for too long, what is overdue, and the end."""
+        """Find unanswered and overdue messages, and the end of the load."""
         watch = None if self._plan.slip is None else SlipWatch(self._plan.slip, self.recorder, SWEEP_SECONDS)
         expected = time.monotonic() + SWEEP_SECONDS
         while True:

@@ -29,23 +29,27 @@ CONNECT_SECONDS = 10.0
 
 
 class FloodPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent, and where to.
+    """The messages of a flood and its target.
 
     Attributes:
         urls: a WebSocket address for each charge point.
         subprotocol: the subprotocol that each offers.
         frame: the text of a frame; `{n}` stands for its number.
         seconds: the longest time.
+        pings: whether pings are sent in the place of frames.
+        reading: whether they read what they get.
     """
 
     urls: list[str]
     subprotocol: str
     frame: str
     seconds: float
+    pings: bool = False
+    reading: bool = True
 
 
 class FloodResult(msgspec.Struct, kw_only=True):
-    """What came of it.
+    """The result of a flood.
 
     Attributes:
         sent: frames that the system took, of all charge points.
@@ -62,10 +66,10 @@ class Flood:
     """A flood that runs.
 
     Args:
-        plan: what it does.
+        plan: the plan.
 
     Raises:
-        ServiceError: a charge point could not connect; says why.
+        ServiceError: a charge point could not connect; the message has the reason.
     """
 
     def __init__(self, plan: FloodPlan) -> None:
@@ -78,21 +82,26 @@ class Flood:
         self._process.stdin.write(msgspec.json.encode(plan) + b"\n")
         if self._process.stdout.readline() != b"connected\n":
             _, error = self._process.communicate()
-            raise ServiceError(f"The flood did not begin: {error.decode('utf-8', 'replace').strip()[-500:]}")
+            raise ServiceError(f"The flood could not start: {error.decode('utf-8', 'replace').strip()[-500:]}")
 
-    def stop(self) -> FloodResult:
-        """End it and return what came of it.
+    def stop(self, *, after: float = 0.0) -> FloodResult:
+        """Stop it and return the result.
+
+        Args:
+            after: seconds to wait for its own end, which comes when the gateway has ended all of its connections.
 
         Raises:
-            ServiceError: it ended without a result; says why.
+            ServiceError: it ended without a result; the message has the reason.
         """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(after)
         output, error = self._process.communicate(timeout=CONNECT_SECONDS)
         if self._process.returncode:
-            raise ServiceError(f"The flood broke off: {error.decode('utf-8', 'replace').strip()[-500:]}")
+            raise ServiceError(f"The flood failed: {error.decode('utf-8', 'replace').strip()[-500:]}")
         return msgspec.json.decode(output, type=FloodResult)
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill it in any state."""
         self._process.kill()
         self._process.communicate()
 
@@ -109,12 +118,14 @@ def main() -> int:
     threads = [
         threading.Thread(target=_send, args=(each, plan, result, over, begun), daemon=True) for each in connections
     ]
-    threads += [threading.Thread(target=_discard, args=(each,), daemon=True) for each in connections]
+    if plan.reading:
+        threads += [threading.Thread(target=_discard, args=(each,), daemon=True) for each in connections]
     began = time.monotonic()
     threading.Timer(plan.seconds, over.set).start()
     threading.Thread(target=_wait_for_the_end, args=(over,), daemon=True).start()
     for thread in threads:
         thread.start()
+    threading.Thread(target=_end_with, args=(threads[: len(connections)], over), daemon=True).start()
     begun.acquire(timeout=CONNECT_SECONDS)
     over.wait()
     result.seconds = round(time.monotonic() - began, 3)
@@ -126,6 +137,13 @@ def main() -> int:
 def _wait_for_the_end(over: threading.Event) -> None:
     """The starter closes standard input, and so does its end."""
     sys.stdin.buffer.read()
+    over.set()
+
+
+def _end_with(senders: list[threading.Thread], over: threading.Event) -> None:
+    """Nobody sends any more: the gateway has ended each connection."""
+    for sender in senders:
+        sender.join()
     over.set()
 
 
@@ -147,7 +165,7 @@ def _connect(url: str, subprotocol: str) -> socket.socket:
     if not head.startswith(b"HTTP/1.1 101 "):
         raise SystemExit(f"{url} answered {head.splitlines()[0].decode('latin-1') if head else 'nothing'}")
     connection.settimeout(None)
-    # The end resets the connection: what the gateway has not read yet is not to follow the flood.
+    # The end resets the connection, so that unread frames do not prolong the flood.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return connection
 
@@ -155,11 +173,11 @@ def _connect(url: str, subprotocol: str) -> socket.socket:
 def _send(
     connection: socket.socket, plan: FloodPlan, result: FloodResult, over: threading.Event, begun: threading.Semaphore
 ) -> None:
-    number = 0
+    number, opcode = 0, Opcode.PING if plan.pings else Opcode.TEXT
     try:
         while not over.is_set() or not number:
             texts = (plan.frame.replace("{n}", str(number + each)).encode() for each in range(BLOCK))
-            connection.sendall(b"".join(Frame(Opcode.TEXT, text).serialize(mask=True) for text in texts))
+            connection.sendall(b"".join(Frame(opcode, text).serialize(mask=True) for text in texts))
             number += BLOCK
             result.sent += BLOCK
             begun.release()

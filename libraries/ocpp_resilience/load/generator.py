@@ -17,19 +17,19 @@ from ocpp_resilience.load.result import Part
 from ocpp_resilience.processes import ChildProcess
 
 ENDING_SECONDS = 10.0
-"""What a process may take from its last message to its end."""
+"""Time limit in seconds from the last message of a process to its end."""
 
 
 class Generator:
     """A generating process.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
 
     Attributes:
         process: the process.
-        progress: the newest of what it told.
-        part: what it measured; `None` before its end.
+        progress: the latest progress.
+        part: its result; `None` before its end.
     """
 
     def __init__(self, name: str) -> None:
@@ -83,17 +83,16 @@ class Generator:
         self._say(Stop())
 
     def ended(self) -> Part:
-        """What it measured, once it does not run any more.
+        """The result of a process that has ended.
 
         Raises:
-            ServiceError: it was broken off; says why.
+            ServiceError: it was aborted; the message has the reason.
         """
         if self._reader is not None:
             self._reader.join(ENDING_SECONDS)
         if self.part is None or self.part.error:
             raise ServiceError(
-                f"{self.process.name} was broken off with status {self.process.exit_status}. "
-                f"{self.process.output_tail()}"
+                f"{self.process.name} was aborted with status {self.process.exit_status}. {self.process.output_tail()}"
             )
         return self.part
 
@@ -119,7 +118,7 @@ class Generator:
                 self._socket.sendall(line(message))
 
     def _read(self, source: socket.socket) -> None:
-        """Take in what it tells, until it has ended: it must never wait for its reader."""
+        """Read all its messages until it has ended, so that it never waits for its reader."""
         with contextlib.suppress(OSError, msgspec.MsgspecError), source.makefile("rb") as lines:
             for each in lines:
                 message = read_report(each)

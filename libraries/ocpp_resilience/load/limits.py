@@ -1,6 +1,6 @@
-"""What the generating side itself runs out of: ports, descriptors, memory.
+"""Resource limits of the generating side: ports, descriptors, memory.
 
-A load that met one of these limits says nothing about the server, and its result is inconclusive.
+A load that met one of these limits proves nothing about the server, and its result is inconclusive.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ocpp_resilience.load.plan import Plan
 OTHER_FILES = 200
 """Open files of a generating process beside its connections."""
 BYTES_PER_CHARGE_POINT = 40_000
-"""What a charge point takes in the generating process, its share of histograms and ledger included (measured)."""
+"""Memory of a charge point in the generating process, with its share of histograms and ledger (measured)."""
 LEAST_MEMORY = 0.02
 """Below this share of the machine's memory, everything on it is slowed down."""
 DEFAULT_PORTS = (32768, 60999)
@@ -31,7 +31,7 @@ _MORE_ADDRESSES = "Give several local_addresses, or take fewer charge points"
 
 
 def own_limit(error: BaseException, plan: Plan) -> str | None:
-    """Which limit of this machine kept a connection from being opened; `None` if it was none of this side's."""
+    """The limit of this machine that prevented a connection; `None` if this side has not reached one."""
     if isinstance(error, MemoryError):
         return "no memory was left for connections"
     number = error.errno if isinstance(error, OSError) else None
@@ -46,7 +46,7 @@ def own_limit(error: BaseException, plan: Plan) -> str | None:
 
 
 def free_ports() -> int:
-    """How many connections one address can have to one port."""
+    """Number of connections from one address to one port."""
     low, high = DEFAULT_PORTS
     with contextlib.suppress(OSError, ValueError):
         low, high = (int(each) for each in _PORT_RANGE.read_text().split())
@@ -59,7 +59,7 @@ def with_enough_addresses(plan: Plan, ports: int | None = None) -> Plan:
 
     Args:
         plan: the plan of the whole load.
-        ports: connections that one address can have; what the system says by default.
+        ports: connections that one address can have; by default the system's setting.
     """
     each = (free_ports() if ports is None else ports) * 7 // 10  # others on this machine want some, too
     wanted = -(-plan.charge_points // max(1, each))
@@ -103,12 +103,12 @@ def allow_open_files(charge_points: int) -> None:
 
 
 def limits_before(plan: Plan, *, ports: int | None = None, available: int | None = None) -> list[str]:
-    """What is known to run short before anything is opened, a sentence each.
+    """Resources that will be short, a sentence each, known before a connection is opened.
 
     Args:
         plan: the plan of the whole load.
-        ports: connections that one address can have; what the system says by default.
-        available: bytes of memory that are free; what the system says by default.
+        ports: connections that one address can have; by default the system's setting.
+        available: bytes of free memory; by default the system's value.
     """
     found = []
     each = free_ports() if ports is None else ports
@@ -128,7 +128,7 @@ def limits_before(plan: Plan, *, ports: int | None = None, available: int | None
 
 
 def memory_is_short(available: int, total: int) -> str | None:
-    """What is to be said when so many bytes of so many are left; `None` while that is enough."""
+    """The message if too few bytes of the machine's memory are left; `None` if there are enough."""
     if available >= LEAST_MEMORY * total:
         return None
     return f"less than {100 * LEAST_MEMORY:.0f} % of the machine's memory was left"

@@ -36,7 +36,7 @@ LOOK_EVERY = 0.05
 
 
 class Parts:
-    """What the master knows of its workers.
+    """The master's view of its workers.
 
     Args:
         plan: of the whole load.
@@ -74,7 +74,7 @@ class Parts:
         return whole
 
     def finish(self) -> int:
-        """Write what came out; the exit status."""
+        """Write the result; returns the exit status."""
         for worker, reason in self.failed.items():
             sys.stderr.write(f"Worker {worker} failed: {reason}\n")
         if not self.parts:

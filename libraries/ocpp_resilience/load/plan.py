@@ -1,4 +1,4 @@
-"""What a load consists of: who sends what, when, and for how long."""
+"""The plan of a load: charge points, messages, schedule and duration."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ocpp_resilience.ocpp.version import DEFAULT_VERSION, ocpp_versions
 
 
 class Model(StrEnum):
-    """When the next message is sent."""
+    """Models of a load: conditions under which the next message is sent."""
 
     CLOSED = "closed"
     """A charge point sends its next message a pause after the answer to the last one: a slow server slows the load."""
     OPEN = "open"
-    """Messages are due on a schedule, whatever the answers do; latency counts from when a message was due."""
+    """Messages are due on a schedule, independent of the answers; latency counts from the due time."""
 
 
 class Profile(StrEnum):
-    """What a charge point does."""
+    """Behaviours of a charge point."""
 
     HEARTBEAT = "heartbeat"
     SESSION = "session"
@@ -33,7 +33,7 @@ class Profile(StrEnum):
 
 
 class Arrivals(StrEnum):
-    """How the arrivals of the open model lie within the rate."""
+    """Distributions of the arrivals of the open model."""
 
     EVEN = "even"
     POISSON = "poisson"
@@ -54,7 +54,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def messages(self) -> float:
-        """How many messages fall into it."""
+        """Number of messages in the stage."""
         return self.seconds * (self.rate + self.last_rate) / 2
 
     @property
@@ -78,8 +78,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         charge_points: how many.
         id_pattern: their ids; `{}` or `{:03d}` takes the number.
         first_number: the number of the first one.
-        subprotocol: what they offer (OCPP-J 1.6, section 3.1.2).
-        profile: what they do.
+        subprotocol: the offered subprotocol (OCPP-J 1.6, section 3.1.2).
+        profile: the behaviour of the charge points.
         model: when they do it.
         messages: closed model: messages of each charge point; `None`: until `seconds` are over.
         seconds: closed model: the longest time in seconds; `None` without a limit.
@@ -89,10 +89,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         seed: of everything that is left to chance.
         sessions: profile session: charging sessions of each charge point; `None` as many as there is time for.
         meter_values: profile session: MeterValues of each session.
-        together: profile session, closed model: nobody goes on charging before everybody has a transaction.
-        persistent: profiles session and mix: what starts or stops a transaction is sent again, under another message
-            id, until it was answered (OCPP 1.6, section 3.7.1); as the same transaction unless it was refused.
-            The mix has ten times as many sessions then.
+        together: profile session, closed model: all charge points wait until each has a transaction.
+        persistent: profiles session and mix: messages that start or stop a transaction are repeated, under another
+            message id, until answered (OCPP 1.6, section 3.7.1); as the same transaction unless it was refused. The mix
+            has ten times as many sessions then.
         commands: charge points answer commands, and write down in the ledger which were carried out: each key that a
             GetConfiguration asks for is a trace.
         per_connection: profile churn: messages on one connection.
@@ -104,9 +104,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         local_addresses: addresses of this machine that connections come from, in turn; one address has ports for about
             28,000 connections to one port. Without any, the system chooses.
         slip: open model: stop when a message is this many seconds overdue (looking for the capacity).
-        drain: open model: at the end, send what is overdue; else it is counted as not sent.
+        drain: open model: at the end, send overdue messages; else they count as not sent.
+        lateness: open model: seconds that the generator may be late (99th percentile) where only the rate counts that
+            it offered, and response times do not; 25 ms, and a processor core that is not used up, if not given.
         ledger: file to which every message is written, `None` without.
-        effects: the ledger is to say that starts and stops of transactions have to leave a trace in the state.
+        effects: the ledger requires a trace in the state for starts and stops of transactions.
         own: this process sends for the charge points `own[0]`, `own[0] + own[1]`, … of the fleet.
     """
 
@@ -137,15 +139,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     local_addresses: list[str] = []
     slip: float | None = None
     drain: bool = True
+    lateness: float | None = None
     ledger: str | None = None
     effects: bool = False
     own: tuple[int, int] = (0, 1)
 
     def check(self) -> None:
-        """Refuse what cannot be run.
+        """Raise an error for a plan that cannot be run.
 
         Raises:
-            UsageError: names the field and what is allowed.
+            UsageError: the message names the field and the allowed values.
         """
         if not self.url.startswith(("ws://", "wss://")):
             raise UsageError(f"The load needs a URL that starts with ws:// or wss://, not '{self.url}'.")
@@ -175,11 +178,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def version(self) -> str:
-        """The OCPP version whose schemas answers are checked against; the default for a subprotocol of another name."""
+        """The OCPP version whose schemas answers are checked against; the default for other subprotocols."""
         return self.subprotocol if self.subprotocol in ocpp_versions() else DEFAULT_VERSION
 
     def url_of(self, cp: str) -> str:
-        """Where a charge point connects; its id is percent-encoded."""
+        """The URL of a charge point; its id is percent-encoded."""
         return self.url.replace("{charge_point_id}", quote(cp, safe=""))
 
     def ids(self) -> list[str]:
@@ -187,8 +190,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [self.id_pattern.format(self.first_number + number) for number in range(self.charge_points)]
 
     def schedule(self) -> Iterator[float]:
-        """When messages are due, in seconds after the start, ascending; message number i is one of charge point
-        i modulo `charge_points`.
+        """Due times in seconds after the start, ascending; message i belongs to charge point i modulo `charge_points`.
 
         A Poisson process with a changing rate is a unit one whose time is stretched by the integral of the rate.
         """

@@ -1,4 +1,4 @@
-"""What a load is made of, as keywords give it: a profile says what charge points do, a schedule when they do it."""
+"""The parts of a load in keywords: a profile is the behaviour of charge points, a schedule their timing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ocpp_resilience.load.plan import Arrivals, Model, Profile, Stage
 
 
 class LoadProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What charge points do; see the attributes of `Plan`."""
+    """The behaviour of charge points; see the attributes of `Plan`."""
 
     activity: Profile = Profile.HEARTBEAT
     sessions: int | None = None
@@ -28,7 +28,7 @@ class LoadProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When charge points send. With a `rate` the model is open, without one it is closed.
+    """The timing of charge points. With a `rate` the model is open, without one it is closed.
 
     Attributes:
         rate: messages a second of all charge points together.
@@ -37,7 +37,7 @@ class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
         seconds: the length; closed: the longest.
         messages: closed: of each charge point.
         pause: closed: seconds between an answer and the next message.
-        arrivals, blackout_at, drain: see `Plan`.
+        arrivals, blackout_at, drain, lateness: see `Plan`.
     """
 
     rate: float | None = None
@@ -49,12 +49,13 @@ class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
     arrivals: Arrivals = Arrivals.EVEN
     blackout_at: float | None = None
     drain: bool = True
+    lateness: float | None = None
 
     def check(self) -> None:
-        """Refuse what does not go together.
+        """Raise an error for arguments that exclude each other.
 
         Raises:
-            UsageError: says what.
+            UsageError: the message names the arguments.
         """
         if self.rate is not None and self.seconds is None:
             raise UsageError("A load with a rate needs a duration.")
@@ -62,6 +63,8 @@ class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError("messages and pause belong to a load without a rate.")
         if self.rate is None and (self.to_rate is not None or self.spike is not None):
             raise UsageError("to_rate and spike need a rate.")
+        if self.lateness is not None and (self.rate is None or self.lateness <= 0):
+            raise UsageError(f"lateness is {self.lateness:g} s; allowed is more than 0 s, in a load with a rate.")
         if self.to_rate is not None and self.spike is not None:
             raise UsageError("A load has a ramp (to_rate) or a spike, not both.")
 
@@ -71,7 +74,12 @@ class LoadSchedule(msgspec.Struct, frozen=True, kw_only=True):
         if self.rate is None:
             closed = {"messages": self.messages, "seconds": self.seconds, "pause": self.pause or 0.0}
             return {"model": Model.CLOSED, **closed, **common}
-        return {"model": Model.OPEN, "stages": self._stages(self.rate, self.seconds or 0.0), **common}
+        return {
+            "model": Model.OPEN,
+            "stages": self._stages(self.rate, self.seconds or 0.0),
+            **common,
+            "lateness": self.lateness,
+        }
 
     def _stages(self, rate: float, length: float) -> list[Stage]:
         if self.spike is None:

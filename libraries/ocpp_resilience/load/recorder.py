@@ -1,4 +1,4 @@
-"""What a generating process counts, times and writes into the ledger while it sends."""
+"""Counts, times and ledger entries of a generating process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import msgspec
 from ocpp_resilience.ledger.records import FORMAT
 from ocpp_resilience.load.plan import Model, Plan
 from ocpp_resilience.load.result import Part, Second, Spent, Times, spread_of_histogram
-from ocpp_resilience.load.scripts import Session
+from ocpp_resilience.load.scripts import Session, Step
 
 TIMES = ("latency", "queueing", "service", "connecting", "reconnecting", "lag")
 SHOWN_INVALID = 5
 """So many invalid answers are kept whole, for people."""
 SHOWN_CHARACTERS = 300
 UNREADABLE = "unreadable"
-"""In the ledger, the message id of what has none."""
-_LEAVES_A_TRACE = {"StartTransaction", "StopTransaction"}
-"""Actions whose effect is looked for in the state."""
+"""In the ledger, the message id of messages without one."""
 
 
 def as_json(text: object) -> str:
@@ -53,12 +51,14 @@ class LedgerLines:
             )
             self.flush()
 
-    def invoke(self, cp: str, message_id: str, sequence: int, action: str) -> None:
+    def invoke(self, cp: str, message_id: str, sequence: int, step: Step) -> None:
         """A message is about to be sent. `cp` is JSON here and below."""
-        expect = ',"expect":"both"' if self._effects and action in _LEAVES_A_TRACE else ""
+        more = ',"expect":"both"' if self._effects and step.leaves_trace else ""
+        if step.event:
+            more += f',"event":{step.event}'
         self._lines.append(
             f'{{"op":"invoke","t":{time.time():.6f},"cp":{cp},"id":"{message_id}","seq":{sequence},'
-            f'"action":"{action}","via":"websocket"{expect}}}\n'
+            f'"action":"{step.action}","via":"websocket"{more}}}\n'
         )
 
     def acknowledged(self, cp: str, message_id: str) -> None:
@@ -74,7 +74,7 @@ class LedgerLines:
         self._lines.append(f'{{"op":"answer",{about},"kind":"error","what":{what}}}\n')
 
     def unknown(self, cp: str, message_id: str, reason: str) -> None:
-        """Nobody knows what became of a message."""
+        """Record a message with an unknown outcome."""
         self._lines.append(
             f'{{"op":"unknown","t":{time.time():.6f},"cp":{cp},"id":"{message_id}","what":{as_json(reason)}}}\n'
         )
@@ -93,7 +93,7 @@ class LedgerLines:
         )
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered records."""
         if self._file is not None and self._lines:
             waiting = memoryview("".join(self._lines).encode())
             self._lines.clear()
@@ -113,13 +113,13 @@ class Recorder:
     """Counts, times and ledger of one generating process.
 
     Args:
-        plan: what the process does.
+        plan: the plan of the process.
 
     Attributes:
-        part: what was measured; whole after `finish`.
+        part: the measurements; complete after `finish`.
         times: times by name, see `Part.times`.
         ledger: the ledger.
-        failures: what went wrong, by kind.
+        failures: failures by kind.
         connected, charging: charge points that are connected, and that have an active transaction, now.
     """
 
@@ -143,15 +143,15 @@ class Recorder:
 
     # --- messages
 
-    def sent(self, cp: str, message_id: str, sequence: int, action: str) -> None:
+    def sent(self, cp: str, message_id: str, sequence: int, step: Step) -> None:
         """A message is sent now."""
         self.part.sent += 1
         self._this_second.sent += 1
         if self.ledger.on:
-            self.ledger.invoke(cp, message_id, sequence, action)
+            self.ledger.invoke(cp, message_id, sequence, step)
 
     def timed(self, due: float, sent_at: float, at: float) -> None:
-        """A message that was due then was answered now, whatever the answer."""
+        """Record the time of an answer to a message, any answer, with the due time."""
         self._newest["service"].add(at - sent_at)
         if self._open:
             self._newest["latency"].add(at - due)
@@ -177,8 +177,8 @@ class Recorder:
         Args:
             cp: the charge point that it came to.
             message_id: its message id, if it has one.
-            kind: what is wrong with it, one of a few.
-            text: the whole of it, or what exactly is wrong.
+            kind: the kind of error, one of a few.
+            text: the whole message, or the exact error.
             answers: whether it ends the outstanding message.
         """
         self._invalid[kind] += 1
@@ -208,7 +208,7 @@ class Recorder:
             self.ledger.unknown(cp, message_id, reason)
 
     def limit(self, what: str) -> None:
-        """This machine, or this process, could not do what the plan asks for."""
+        """Record that this machine, or this process, could not keep to the plan."""
         self._limits[what] += 1
 
     # --- charge points
@@ -247,7 +247,7 @@ class Recorder:
         self._cpu_at_start = time.process_time()
 
     def spent(self, at: float) -> Spent:
-        """What went where so far; two of these say what went where in between."""
+        """Totals of sent and received messages so far; the difference of two covers the time in between."""
         lag, service, newest = self.times["lag"], self.times["service"], self._newest["service"]
         for times in (lag, newest):
             times.count()
@@ -286,7 +286,7 @@ class Recorder:
             self.part.due = self.part.sent
 
     def finish(self, error: BaseException | None) -> Part:
-        """Nothing comes any more; returns what was measured."""
+        """Finish recording; returns the result."""
         self.close_second()
         part = self.part
         part.fewest_connected = self._fewest

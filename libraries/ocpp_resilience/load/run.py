@@ -26,8 +26,8 @@ class LoadRun:
     """A load in processes of its own.
 
     Args:
-        name: what it is called in messages, for example `Load 'load'`.
-        plan: what it does; a `ledger` in it gets the number of the process where there are several.
+        name: its name in messages, for example `Load 'load'`.
+        plan: the plan; a `ledger` in it gets the number of the process if there are several.
         processes: how many processes generate it.
     """
 
@@ -82,7 +82,7 @@ class LoadRun:
             generator.go(start_at)
 
     def progress(self) -> Progress:
-        """How far it is, all processes together."""
+        """The progress, all processes together."""
         parts = [each.progress for each in self._generators]
         failures: Counter[str] = Counter()
         for part in parts:
@@ -100,7 +100,7 @@ class LoadRun:
         )
 
     def _state(self) -> str:
-        """How far it is, in words."""
+        """The progress, in words."""
         seen = self.progress()
         if seen.phase == "starting":
             return "its processes are starting"
@@ -111,11 +111,11 @@ class LoadRun:
         )
 
     def wait(self, timeout: timedelta | float) -> LoadResult:
-        """Wait for its end and return what it measured.
+        """Wait for its end and return the result.
 
         Raises:
             WaitTimeout: it still runs; it goes on.
-            ServiceError: it was broken off; says why.
+            ServiceError: it was aborted; the message has the reason.
         """
         if self._result is None:
             try:
@@ -142,7 +142,7 @@ class LoadRun:
             generator.stop()
 
     def stop(self, timeout: timedelta | float = 10) -> LoadResult:
-        """End it in order: nothing new is begun, what was begun is brought to its end; returns what it measured.
+        """Stop it in order: nothing new begins, running sessions are finished; returns the result.
 
         Raises:
             ServiceError: it did not end in order; it was killed then.
@@ -166,7 +166,9 @@ class LoadRun:
 
     def _collect(self) -> LoadResult:
         parts = [each.ended() for each in self._generators]
-        whole = together(parts, profile=self.plan.profile.value, model=self.plan.model.value)
+        whole = together(
+            parts, profile=self.plan.profile.value, model=self.plan.model.value, lateness=self.plan.lateness
+        )
         whole.scheduled = self.plan.length
         whole.saturated = [*self._limits, *whole.saturated]
         return whole

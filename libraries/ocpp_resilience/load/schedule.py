@@ -1,4 +1,4 @@
-"""When messages are due in the open model, and when that schedule can no longer be kept."""
+"""The schedule of the open model, and the detection of the time when it cannot be kept."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SPIN_BELOW = 300.0
 """Up to this rate (messages a second) the last millisecond before a message is due is waited out on the processor: the
 loop's timers are whole milliseconds, which would be counted as latency."""
 CAPACITY_SECONDS = 1.0
-"""What is answered in this time before the schedule slips is what the server can answer."""
+"""Seconds before the schedule slipped; the answers in this time are the server's capacity."""
 
 
 class Arrivals:
-    """Hands out messages when they are due, whatever the answers do.
+    """Hands out messages at their due times, independent of the answers.
 
     Args:
         plan: has the schedule.
-        recorder: counts what is due, and by how much this process is late.
+        recorder: counts due messages, and the lateness of this process.
         points: the charge points of this process, by their number.
         over: called when the last message was handed out.
     """
@@ -63,7 +63,7 @@ class Arrivals:
                 return
 
     def _tick(self) -> None:
-        """Hand out what is due, and come back for the next."""
+        """Hand out due messages, and schedule the next call."""
         if self._ended:
             return
         at = time.monotonic()
@@ -96,11 +96,11 @@ class Arrivals:
 
 
 class SlipWatch:
-    """Sees when a message is overdue for too long, and what the process and the server did just before.
+    """Detects that a message is overdue for too long, and measures process and server just before.
 
     Args:
         slip: seconds that a message may be overdue.
-        recorder: what was spent so far, and where the slip is noted.
+        recorder: the totals so far, and the place to note the slip.
         every: seconds between two looks.
     """
 

@@ -1,41 +1,99 @@
-"""What charge points do: generators that yield one CALL after the other and get the answer's payload.
+"""Behaviours of charge points: generators that yield one CALL after the other and receive the answer's payload.
 
-A script yields `(action, payload as JSON)`, or one of the marks `HOLD` and `RECONNECT`, and is sent what was answered:
-the payload of the CALLRESULT, or `None` where the message was refused or has no known outcome. Where `stopping` says
-so it comes to its end in order: a transaction that runs is stopped first.
+A script yields a `Step`, or one of the marks `HOLD` and `RECONNECT`, and is sent the payload of the CALLRESULT, or
+`None` after a refusal or an unknown outcome. It ends in order when `stopping` returns true: a running transaction is
+stopped first.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Generator
-from typing import Any, TypeAlias
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from ocpp_resilience.clock import rfc3339
+from ocpp_resilience.ledger.records import event_of
 from ocpp_resilience.load.plan import Plan, Profile
+from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp.version import Call, Transaction
 
-HOLD = ("", b"hold")
+
+class Step(NamedTuple):
+    """A CALL that a script asks for.
+
+    Attributes:
+        action: its action.
+        payload: its payload as JSON.
+        leaves_trace: whether its effect is looked for in the state.
+        event: what it is to its transaction, as JSON, for a TransactionEvent (see `ledger.records.Event`).
+    """
+
+    action: str
+    payload: bytes
+    leaves_trace: bool = False
+    event: str = ""
+
+
+HOLD = Step("", b"hold")
 """Wait until all charge points of the process are here."""
-RECONNECT = ("", b"reconnect")
+RECONNECT = Step("", b"reconnect")
 """Close the connection and open another one."""
 
-Step: TypeAlias = tuple[str, bytes]
 Script: TypeAlias = Generator[Step, dict[str, Any] | None, None]
 
 ID_TAG = "LOAD-TAG"
-BOOT = ("BootNotification", b'{"chargePointVendor":"Resilience","chargePointModel":"Load"}')
-HEARTBEAT = ("Heartbeat", b"{}")
-AUTHORIZE = ("Authorize", b'{"idTag":"LOAD-TAG"}')
-STATUS = {
-    status: ("StatusNotification", f'{{"connectorId":1,"errorCode":"NoError","status":"{status}"}}'.encode())
-    for status in ("Available", "Charging")
-}
-DATA = ("DataTransfer", b'{"vendorId":"Resilience","messageId":"load"}')
+
+
+class Words:
+    """What the charge points of a load say in an OCPP version, made once.
+
+    Attributes:
+        boot: a charge point has started.
+        report: its device model, behind the boot, in versions that have one.
+        heartbeat, authorize, data: single messages.
+        status: by status.
+    """
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+        phrases = version.phrases
+        self.boot = _step(phrases.boot("Resilience", "Load"))
+        self.report = [
+            _step(Call(action, version.sample(action))) for action in ("NotifyReport",) if action in version.samples
+        ]
+        self.heartbeat = Step("Heartbeat", b"{}")
+        self.authorize = _step(phrases.authorize(ID_TAG))
+        self.status = {status: _step(phrases.status(1, status)) for status in ("Available", "Charging")}
+        self.data = Step("DataTransfer", b'{"vendorId":"Resilience","messageId":"load"}')
+
+    def transaction(self) -> Transaction:
+        """A new transaction."""
+        return self.version.transaction(connector=1, id_tag=ID_TAG)
+
+    def actions(self, profile: Profile) -> tuple[str, ...]:
+        """What charge points of a profile send."""
+        named = (self.version.named(action) for action in _ACTIONS[profile])
+        reports = (step.action for step in self.report if profile in {Profile.SESSION, Profile.MIX})
+        return tuple(dict.fromkeys((*named, *reports)))
+
+
+@cache
+def words_of(subprotocol: str) -> Words:
+    """What is said in the version with this subprotocol."""
+    return Words(ocpp_version(subprotocol))
+
+
+def _step(call: Call, *, leaves_trace: bool = False) -> Step:
+    event = event_of(*call)
+    described = "" if event is None else msgspec.json.encode(event).decode()
+    return Step(call.action, msgspec.json.encode(call.payload), leaves_trace, described)
+
 
 MIX = {"heartbeat": 60, "status": 14, "data": 10, "authorize": 8, "session": 2}
-"""Weights of what a charge point of the mix does next; a session is eight messages and more."""
+"""Weights of the next activity of a charge point of the mix; a session has eight or more messages."""
 PERSISTENT_SESSIONS = 20
 """The weight of a session in a persistent load, which is there to see starts and stops repeated."""
 
@@ -45,12 +103,12 @@ class Session(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     Attributes:
         cp: charge point id.
-        connector, id_tag: where, and who pays.
-        meter_start, meter_stop: energy register in Wh; the stop value only once StopTransaction was sent.
-        start_id, stop_id: message ids of StartTransaction and StopTransaction.
-        transaction_id: what the server gave; `None` while it has not answered.
-        meter_values: how many MeterValues were answered.
-        stopped: whether StopTransaction was answered.
+        connector, id_tag: the connector, and the id tag of the driver.
+        meter_start, meter_stop: energy register in Wh; the stop value only once the stop was sent.
+        start_id, stop_id: message ids of start and stop.
+        transaction_id: the id that the server gave, or in OCPP 2.x the charge point; `None` before it is known.
+        meter_values: how many meter values were answered.
+        stopped: whether the stop was answered.
     """
 
     cp: str
@@ -60,7 +118,7 @@ class Session(msgspec.Struct, kw_only=True, omit_defaults=True):
     meter_stop: int | None = None
     start_id: str = ""
     stop_id: str = ""
-    transaction_id: int | None = None
+    transaction_id: int | str | None = None
     meter_values: int = 0
     stopped: bool = False
 
@@ -79,21 +137,23 @@ class Actor:
         raise NotImplementedError
 
     def charged(self) -> None:
-        """StopTransaction is about to be sent."""
+        """The stop of the transaction is about to be sent."""
         raise NotImplementedError
 
 
-def heartbeat(actor: Actor, _plan: Plan, _chance: random.Random) -> Script:
+def heartbeat(actor: Actor, plan: Plan, _chance: random.Random) -> Script:
     """Heartbeats only."""
+    words = words_of(plan.version)
     while not actor.stopping:
-        yield HEARTBEAT
+        yield words.heartbeat
 
 
 def churn(actor: Actor, plan: Plan, _chance: random.Random) -> Script:
     """A few messages on each connection."""
+    words = words_of(plan.version)
     while not actor.stopping:
         for number in range(plan.per_connection):
-            yield BOOT if number == 0 else HEARTBEAT
+            yield words.boot if number == 0 else words.heartbeat
             if actor.stopping:
                 return
         yield RECONNECT
@@ -101,76 +161,81 @@ def churn(actor: Actor, plan: Plan, _chance: random.Random) -> Script:
 
 def one_session(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     """A charging session, from Authorize to the free connector; the meter only goes up."""
+    words = words_of(plan.version)
     meter = chance.randrange(100_000)
     session = Session(cp=actor.id, meter_start=meter)
-    yield AUTHORIZE
+    yield words.authorize
     if actor.stopping:
         return
-    start = _start(meter)
+    transaction = words.transaction()
+    start = _step(transaction.start(meter, rfc3339()), leaves_trace=True)
     answer = yield start
     while answer is None and plan.persistent:
         if actor.refused:
-            # That start must never come to anything: what is sent now is told from it by its meter.
+            # That start must never take effect: the new one differs from it in its meter, in OCPP 2.x also in its id.
             meter += 1
             session.meter_start = meter
-            start = _start(meter)
+            transaction = words.transaction()
+            start = _step(transaction.start(meter, rfc3339()), leaves_trace=True)
         answer = yield start
     session.start_id = actor.last_message_id
-    transaction = answer.get("transactionId") if answer else None
-    if not isinstance(transaction, int):
+    if answer is None or not transaction.started(answer):
         return
-    session.transaction_id = transaction
+    session.transaction_id = transaction.id
     actor.charging(session)
-    yield STATUS["Charging"]
+    yield words.status["Charging"]
     if plan.together:
         yield HOLD
     for _ in range(plan.meter_values):
         if actor.stopping:
             break
         meter += chance.randrange(1, 500)
-        sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
-        value = {"timestamp": rfc3339(), "sampledValue": [sample]}
-        values = {"connectorId": 1, "transactionId": transaction, "meterValue": [value]}
-        answer = yield "MeterValues", msgspec.json.encode(values)
+        values = _step(transaction.meter_values(meter, rfc3339()))
+        answer = yield values
+        while answer is None and plan.persistent and values.event:
+            # An event that is never told would be missing for ever.
+            answer = yield values
         session.meter_values += answer is not None
     meter += chance.randrange(1, 500)
     session.meter_stop = meter
     actor.charged()
-    stop = {
-        "transactionId": transaction,
-        "idTag": ID_TAG,
-        "meterStop": meter,
-        "timestamp": rfc3339(),
-        "reason": "Local",
-    }
-    answer = yield "StopTransaction", msgspec.json.encode(stop)
+    stop = _step(transaction.stop(meter, rfc3339()), leaves_trace=True)
+    answer = yield stop
     while answer is None and plan.persistent:
-        answer = yield "StopTransaction", msgspec.json.encode(stop)
+        answer = yield stop
     session.stop_id = actor.last_message_id
     session.stopped = answer is not None
-    yield STATUS["Available"]
-
-
-def _start(meter: int) -> Step:
-    start = {"connectorId": 1, "idTag": ID_TAG, "meterStart": meter, "timestamp": rfc3339()}
-    return "StartTransaction", msgspec.json.encode(start)
+    yield words.status["Available"]
 
 
 def sessions(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     """A boot, then charging sessions one after the other."""
-    yield BOOT
+    yield from _starting(plan)
     number = 0
     while not actor.stopping and (plan.sessions is None or number < plan.sessions):
         yield from one_session(actor, plan, chance)
         number += 1
 
 
+def _starting(plan: Plan) -> Script:
+    """A boot, and the report of the device model where the version has one."""
+    words = words_of(plan.version)
+    for step in (words.boot, *words.report):  # noqa: UP028 - a tuple takes no answers
+        yield step
+
+
 def mix(actor: Actor, plan: Plan, chance: random.Random) -> Script:
     """A working day: mostly heartbeats and notifications, now and then a charging session."""
-    yield BOOT
-    single = {"heartbeat": HEARTBEAT, "status": STATUS["Available"], "data": DATA, "authorize": AUTHORIZE}
+    yield from _starting(plan)
+    words = words_of(plan.version)
+    single = {
+        "heartbeat": words.heartbeat,
+        "status": words.status["Available"],
+        "data": words.data,
+        "authorize": words.authorize,
+    }
     chances = MIX | ({"session": PERSISTENT_SESSIONS} if plan.persistent else {})
-    needs = {name: action for name, (action, _) in single.items()} | {"session": "StartTransaction"}
+    needs = {name: step.action for name, step in single.items()} | {"session": words.version.transaction_actions[0]}
     names = [name for name in chances if needs[name] not in plan.lacking]
     weights = [chances[name] for name in names]
     while not actor.stopping:
@@ -182,18 +247,18 @@ def mix(actor: Actor, plan: Plan, chance: random.Random) -> Script:
 
 
 def script_of(actor: Actor, plan: Plan, chance: random.Random) -> Script:
-    """What a charge point of this plan does, without the actions that the server lacks."""
+    """The behaviour of a charge point of this plan, without the actions that the server lacks."""
     script = SCRIPTS[plan.profile](actor, plan, chance)
     return _without(script, plan.lacking) if plan.lacking else script
 
 
 def _without(script: Script, lacking: Collection[str]) -> Script:
-    """Go on as if what is lacking had been refused."""
+    """Treat missing actions as refused."""
     answer = None
     try:
         while True:
             step = script.send(answer)
-            answer = None if isinstance(step, tuple) and step[0] in lacking else (yield step)
+            answer = None if step.action in lacking else (yield step)
     except StopIteration:
         return
     finally:
@@ -208,10 +273,10 @@ SCRIPTS: dict[Profile, Callable[[Actor, Plan, random.Random], Script]] = {
 }
 
 _OF_A_SESSION = ("BootNotification", "Authorize", "StatusNotification", "StartTransaction", "MeterValues")
-ACTIONS: dict[Profile, tuple[str, ...]] = {
+_ACTIONS: dict[Profile, tuple[str, ...]] = {
     Profile.HEARTBEAT: ("Heartbeat",),
     Profile.SESSION: (*_OF_A_SESSION, "StopTransaction"),
     Profile.MIX: (*_OF_A_SESSION, "StopTransaction", "Heartbeat", "DataTransfer"),
     Profile.CHURN: ("BootNotification", "Heartbeat"),
 }
-"""What charge points of a profile send."""
+"""The messages of charge points by profile, as OCPP 1.6 calls them."""

@@ -1,4 +1,4 @@
-"""What a load left in the state: do the transactions add up, and does anything hang in the air?"""
+"""The state after a load: do the transactions add up, and is any record incomplete?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ocpp_resilience.errors import UsageError, WaitTimeout
-from ocpp_resilience.ledger import Expect, Ledger
+from ocpp_resilience.ledger import Expect, KeptEvents, Ledger
 from ocpp_resilience.load.scripts import Session
+from ocpp_resilience.ocpp.version import TransactionId
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import RedisClient
 from ocpp_resilience.state.reading import kept_fields, read_from_redis
@@ -22,13 +23,13 @@ BATCH = 1000
 
 @dataclass(slots=True, kw_only=True)
 class StateReport:
-    """What was found.
+    """The findings.
 
     Attributes:
-        transactions: transactions that were compared with what their charge point knows.
-        inconsistent: what does not fit, a line each.
+        transactions: transactions that were compared with those of their charge point.
+        inconsistent: inconsistencies, a line each.
         orphans: keys that nothing refers to, or that refer to nothing, a line each.
-        effects: the ledger file with what was found of each start and stop.
+        effects: the ledger file with the observed effects of each start and stop.
     """
 
     transactions: int = 0
@@ -38,7 +39,7 @@ class StateReport:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first few of what is wrong."""
+        """The findings in one line, with the first few problems."""
         text = (
             f"{counted(self.transactions, 'transaction')} compared, {len(self.inconsistent)} do not add up, "
             f"{counted(len(self.orphans), 'key')} {'hangs' if len(self.orphans) == 1 else 'hang'} in the air"
@@ -61,30 +62,35 @@ def read_state(
     connections: RedisClient | None = None,
     all_known: bool = False,
 ) -> StateReport:
-    """Compare what the charge points know with what is kept.
+    """Compare the transactions of the charge points with the stored ones.
 
     Args:
         client: the state's database.
         target: names its keys.
-        sessions: what the charge points know.
+        sessions: the sessions of the charge points.
         charge_points: all of the load.
-        effects: the ledger file to write what was found to.
+        effects: the ledger file for the observed effects.
         connections: the database with the sessions of charge points; that of the state if not given.
-        all_known: each start was repeated until its charge point knew the transaction: one that nobody knows is one
-            too many.
+        all_known: each start was repeated until its charge point knew the transaction, so that an unknown one is
+            surplus.
 
     Raises:
-        LacksCapability: the target does not say where in Redis its transactions are.
+        LacksCapability: the target does not describe where in Redis its transactions are.
     """
     points = list(dict.fromkeys(charge_points))
     report = StateReport(effects=str(effects))
-    by_id = {session.transaction_id: session for session in sessions}
+    own = target.version.chooses_ids
+    by_id = {_name(session, own=own): session for session in sessions}
     if len(by_id) != len(sessions):
         report.inconsistent.append(f"{len(sessions) - len(by_id)} transaction ids were given more than once")
     kept = kept_fields(target, "transaction")
-    stored = read_from_redis(client, target, "transaction", [{"transaction_id": number or 0} for number in by_id])
+    wanted = [
+        {"transaction_id": session.transaction_id or 0, "charge_point_id": session.cp} for session in by_id.values()
+    ]
+    stored = read_from_redis(client, target, "transaction", wanted)
     with Ledger(effects, observes=Expect.EFFECT, observes_via="websocket") as ledger:
-        for (number, session), record in zip(by_id.items(), stored, strict=True):
+        for session, record in zip(by_id.values(), stored, strict=True):
+            number = session.transaction_id
             report.transactions += 1
             if record is None:
                 report.inconsistent.append(f"transaction {number} of {session.cp} is not kept")
@@ -92,14 +98,22 @@ def read_state(
             ledger.effect(session.cp, session.start_id, f"transaction {number}")
             if record.get("status") == "completed" and session.stop_id:
                 ledger.effect(session.cp, session.stop_id, f"end of transaction {number}")
+            if own and "seq_no" in kept and isinstance(record.get("seq_no"), int):
+                events = KeptEvents(str(number), record["seq_no"], record.get("missing") or [], record.get("offline"))
+                ledger.kept(session.cp, events)
             report.inconsistent += [
                 f"transaction {number} of {session.cp}: {each}" for each in _differences(record, session, kept)
             ]
         ledger.end()
-    _indexes(client, target, points, by_id, report, all_known=all_known)
+    _indexes(client, target, points, sessions, report, all_known=all_known)
     if target.redis.keys.session is not None:
         _sessions(connections or client, target, points, report)
     return report
+
+
+def _name(session: Session, *, own: bool) -> tuple[str, TransactionId | None]:
+    """What names a transaction: its id alone where the server gives ids, else that of its charge point as well."""
+    return (session.cp if own else "", session.transaction_id)
 
 
 def _differences(record: dict[str, Any], session: Session, kept: Collection[str]) -> list[str]:
@@ -124,15 +138,19 @@ def _indexes(
     client: RedisClient,
     target: Target,
     points: list[str],
-    by_id: dict[int | None, Session],
+    sessions: Sequence[Session],
     report: StateReport,
     *,
     all_known: bool,
 ) -> None:
-    """Each index entry has its key, each transaction its index entry, and what is over is not active."""
+    """Check that each index entry has its key, each transaction its index entry, and no finished transaction is
+    active."""
     keys = target.redis.keys
     if keys.transactions is None or keys.active_transactions is None:
         return
+    own: dict[str, list[Session]] = {}
+    for session in sessions:
+        own.setdefault(session.cp, []).append(session)
     for start in range(0, len(points), BATCH):
         batch = points[start : start + BATCH]
         pipe = client.pipeline(transaction=False)
@@ -141,10 +159,10 @@ def _indexes(
             pipe.smembers(target.key("active_transactions", charge_point_id=cp))
         found = pipe.execute()
         for number, cp in enumerate(batch):
-            indexed = {int(each) for each in found[2 * number]}
-            active = {int(each) for each in found[2 * number + 1]}
-            known = {each for each, session in by_id.items() if session.cp == cp and each is not None}
-            ended = {each for each in known if by_id[each].stopped}
+            indexed = {each.decode() for each in found[2 * number]}
+            active = {each.decode() for each in found[2 * number + 1]}
+            known = {str(each.transaction_id) for each in own.get(cp, ())}
+            ended = {str(each.transaction_id) for each in own.get(cp, ()) if each.stopped}
             report.orphans += [f"transaction {each} of {cp} is in no index" for each in sorted(known - indexed)]
             report.orphans += [
                 f"transaction {each} of {cp} is over and still active" for each in sorted(active & ended)
@@ -160,7 +178,7 @@ def _indexes(
 
 
 def _sessions(client: RedisClient, target: Target, points: list[str], report: StateReport) -> None:
-    """Who has left has no session."""
+    """Check that disconnected charge points have no session."""
     for start in range(0, len(points), BATCH):
         batch = points[start : start + BATCH]
         pipe = client.pipeline(transaction=False)

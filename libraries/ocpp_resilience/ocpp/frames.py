@@ -1,9 +1,9 @@
-"""What goes over a charge point's WebSocket, with time and meaning (OCPP-J 1.6 section 4)."""
+"""Frames on a charge point's WebSocket, with time and meaning (OCPP-J section 4)."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,23 @@ from ocpp_resilience.text import shortened
 
 
 class MessageType(enum.IntEnum):
-    """The message type numbers (OCPP-J 1.6 section 4.1.3)."""
+    """The message type numbers (OCPP-J section 4.1.3); the last two are those of OCPP 2.1."""
 
     CALL = 2
     CALLRESULT = 3
     CALLERROR = 4
+    CALLRESULTERROR = 5
+    SEND = 6
 
 
-_ELEMENTS = {MessageType.CALL: 4, MessageType.CALLRESULT: 3, MessageType.CALLERROR: 5}
+REQUESTS = (MessageType.CALL, MessageType.SEND)
+_ELEMENTS = {
+    MessageType.CALL: 4,
+    MessageType.CALLRESULT: 3,
+    MessageType.CALLERROR: 5,
+    MessageType.CALLRESULTERROR: 5,
+    MessageType.SEND: 4,
+}
 
 
 class Direction(enum.Enum):
@@ -42,13 +51,13 @@ class Frame:
         at: when, in seconds of `time.monotonic`.
         time: when, in seconds since 1970.
         connection: the number of the connection that it went over, from 1; 0 where that does not matter.
-        kind: CALL, CALLRESULT or CALLERROR; `None` where it is not an OCPP-J message.
+        kind: its message type; `None` where it is not an OCPP-J message of the version.
         message_id: its message id; `None` where that cannot be read.
-        action: the action of a CALL.
-        payload: the payload of a CALL or CALLRESULT.
-        code: the error code of a CALLERROR.
-        description: the description of a CALLERROR.
-        details: the details of a CALLERROR.
+        action: the action of a CALL or SEND.
+        payload: the payload of a CALL, SEND or CALLRESULT.
+        code: the error code of a CALLERROR or CALLRESULTERROR.
+        description: its description.
+        details: its details.
     """
 
     direction: Direction
@@ -72,23 +81,33 @@ class Frame:
 
     @property
     def timestamp(self) -> str:
-        """When, as RFC 3339 in UTC and to the millisecond."""
+        """The time as RFC 3339 in UTC with milliseconds."""
         return rfc3339(self.time)
 
     def __str__(self) -> str:
-        if self.kind is MessageType.CALL:
+        if self.kind in REQUESTS:
             return f"{self.action} (message id {self.message_id})"
         if self.kind is MessageType.CALLRESULT:
             return f"the answer to {self.message_id}: {shortened(self.text)}"
-        if self.kind is MessageType.CALLERROR:
-            return f"CALLERROR {self.code} to {self.message_id}"
+        if self.kind in {MessageType.CALLERROR, MessageType.CALLRESULTERROR}:
+            return f"{self.kind.name} {self.code} to {self.message_id}"
         return f"the frame {shortened(self.text)}"
 
 
 def read_frame(
-    data: str | bytes, *, direction: Direction, number: int, at: float, time: float, connection: int = 0
+    data: str | bytes,
+    *,
+    direction: Direction,
+    number: int,
+    at: float,
+    time: float,
+    connection: int = 0,
+    message_types: Collection[int] = (2, 3, 4),
 ) -> Frame:
-    """Recognise a WebSocket message, as far as it can be read; anything may come."""
+    """Recognise a WebSocket message, as far as it can be read; anything may come.
+
+    `message_types` are those of the OCPP version; the other arguments are the attributes of the frame.
+    """
     frame = Frame(direction=direction, data=data, number=number, at=at, time=time, connection=connection)
     if isinstance(data, bytes):
         return frame
@@ -96,7 +115,7 @@ def read_frame(
         parts = msgspec.json.decode(data)
     except (ValueError, RecursionError):
         return frame
-    if not isinstance(parts, list) or len(parts) < 3 or type(parts[0]) is not int or parts[0] not in _ELEMENTS:
+    if not isinstance(parts, list) or len(parts) < 3 or type(parts[0]) is not int or parts[0] not in message_types:
         return frame
     kind = MessageType(parts[0])
     if len(parts) != _ELEMENTS[kind] or not isinstance(parts[1], str):
@@ -105,7 +124,7 @@ def read_frame(
         return frame
     frame.kind = kind
     frame.message_id = parts[1]
-    if kind is MessageType.CALL:
+    if kind in REQUESTS:
         frame.action, frame.payload = parts[2], parts[3]
     elif kind is MessageType.CALLRESULT:
         frame.payload = parts[2]

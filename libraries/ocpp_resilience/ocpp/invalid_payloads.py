@@ -39,7 +39,7 @@ class Break(NamedTuple):
     """One way to break a payload.
 
     Attributes:
-        kind: what is broken.
+        kind: the kind of mutation.
         code: the error code that a sound back end refuses it with.
         apply: breaks the payload that it was made for.
         open: whether the documents leave open that it is refused: `1.0` for an integer, a date without a zone.
@@ -55,7 +55,7 @@ class Payloads:
     """Makes payloads of one version.
 
     Args:
-        rng: what chance decides with.
+        rng: the source of random choices.
         version: the OCPP version.
     """
 
@@ -94,7 +94,10 @@ class Payloads:
     def _value(self, action: str, part: dict[str, Any], name: str = "") -> Any:
         rng = self._rng
         part = self._part(part)
-        match part["type"]:
+        match part.get("type"):
+            case None:
+                # Anything is allowed, such as the data of a DataTransfer.
+                return rng.choice((None, 1, "text", ["text"], {"text": "text"}))
             case "object":
                 required = part.get("required", ())
                 return {
@@ -103,25 +106,32 @@ class Payloads:
                     if key in required or rng.random() < 0.5
                 }
             case "array":
-                return [self._value(action, part["items"]) for _ in range(rng.randint(1, 2))]
+                number = min(rng.randint(1, 2), part.get("maxItems", 2))
+                return [self._value(action, part["items"]) for _ in range(number)]
             case "integer" | "number":
-                return rng.randint(1, 4 if self._version.lowest_of(action, name) is not None else LARGEST_INTEGER)
+                small = self._version.lowest_of(action, name) is not None
+                most = min(4 if small else LARGEST_INTEGER, int(part.get("maximum", LARGEST_INTEGER)))
+                return rng.randint(min(1, most), most)
             case "boolean":
                 return rng.random() < 0.5
         if "enum" in part:
             return rng.choice(part["enum"])
         if part.get("format") == "date-time":
             return rfc3339()
+        if part.get("format") == "uri":
+            return "https://example.org/ocpp"
         return self.word(rng.randint(1, min(part.get("maxLength", 20), 20)))
 
     def _object(
         self, action: str, value: dict[str, Any], part: dict[str, Any], where: str, *, required_counts: bool = True
     ) -> Iterator[Break]:
         codes = self._version.codes
-        unknown = f"unknown{self._rng.randint(0, 999)}"
-        yield Break(
-            f"unknown field {where}{unknown}", codes.formation, _setter(value, unknown, self._rng.choice(NOT_TEXT))
-        )
+        # The customData of 2.x may hold anything.
+        if part.get("additionalProperties") is False:
+            unknown = f"unknown{self._rng.randint(0, 999)}"
+            yield Break(
+                f"unknown field {where}{unknown}", codes.formation, _setter(value, unknown, self._rng.choice(NOT_TEXT))
+            )
         for key in list(value):
             sub = part["properties"][key]
             if required_counts and key in part.get("required", ()):
@@ -132,7 +142,9 @@ class Payloads:
         rng, codes = self._rng, self._version.codes
         part = self._part(part)
         name = f"{where}{key}"
-        kind = part["type"]
+        kind = part.get("type")
+        if kind is None:
+            return
         chosen = rng.choice(_WRONG[kind])
         is_open = kind == "integer" and isinstance(chosen, float) and chosen.is_integer()
         yield Break(f"{name} is {chosen!r}", codes.wrong_type, _setter(holder, key, chosen), is_open)
@@ -144,7 +156,7 @@ class Payloads:
             for index in range(len(holder[key])):
                 yield from self._field(action, holder[key], index, part["items"], f"{name}.")
         elif kind == "integer":
-            for value, what in self._integers(action, key):
+            for value, what in self._integers(action, key, part):
                 yield Break(f"{name} is {what}", codes.wrong_value, _setter(holder, key, value))
         elif "enum" in part:
             other = rng.choice(("", "nonsense", part["enum"][0].lower(), f"{part['enum'][0]} "))
@@ -158,9 +170,11 @@ class Payloads:
                 f"{name} is {longer} characters long", codes.wrong_value, _setter(holder, key, self.word(longer))
             )
 
-    def _integers(self, action: str, key: Any) -> Iterator[tuple[int, str]]:
+    def _integers(self, action: str, key: Any, part: dict[str, Any]) -> Iterator[tuple[int, str]]:
         yield self._rng.choice((LARGEST_INTEGER + 1, -LARGEST_INTEGER - 2, 10**20, -(10**30))), "out of range"
-        if isinstance(key, str) and (lowest := self._version.lowest_of(action, key)) is not None:
+        stated = self._version.lowest_of(action, key) if isinstance(key, str) else None
+        lowest = int(part["minimum"]) if stated is None and "minimum" in part else stated
+        if lowest is not None:
             yield lowest - 1, f"{lowest - 1}"
             yield -17, "-17"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.ocpp.version import (
     LARGEST_INTEGER,
     Call,
@@ -12,6 +13,7 @@ from ocpp_resilience.ocpp.version import (
     ErrorCodes,
     OfficialSchemas,
     Payload,
+    Question,
     Setting,
     Settings,
     TransactionId,
@@ -48,7 +50,7 @@ class Transaction:
             {
                 "connectorId": self._connector,
                 "transactionId": self.id,
-                "meterValue": [_meter_value(meter, at)],
+                "meterValue": [meter_value(meter, at)],
             },
         )
 
@@ -66,7 +68,44 @@ class Transaction:
         )
 
 
-def _meter_value(meter: int, at: str) -> Payload:
+class Phrases:
+    """What charge points of all versions say."""
+
+    @staticmethod
+    def boot(vendor: str, model: str) -> Call:
+        """BootNotification (section 4.2)."""
+        return Call("BootNotification", {"chargePointVendor": vendor, "chargePointModel": model})
+
+    @staticmethod
+    def status(connector: int, status: str, error_code: str = "NoError") -> Call:
+        """StatusNotification (section 4.9)."""
+        return Call("StatusNotification", {"connectorId": connector, "errorCode": error_code, "status": status})
+
+    @staticmethod
+    def authorize(id_tag: str) -> Call:
+        """Authorize (section 4.1)."""
+        return Call("Authorize", {"idTag": id_tag})
+
+    @staticmethod
+    def meter_values(connector: int, meter: int, at: str) -> Call:
+        """MeterValues (section 4.7)."""
+        return Call("MeterValues", {"connectorId": connector, "meterValue": [meter_value(meter, at)]})
+
+    @staticmethod
+    def verdict(answer: Mapping[str, Any]) -> str | None:
+        """The status in `idTagInfo`."""
+        info = answer.get("idTagInfo")
+        return info.get("status") if isinstance(info, dict) else None
+
+    @staticmethod
+    def transaction_id(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> TransactionId | None:  # noqa: ARG004
+        """The id that the back end chose."""
+        number = answer.get("transactionId")
+        return number if type(number) is int else None
+
+
+def meter_value(meter: int, at: str) -> Payload:
+    """A reading of the energy register."""
     sample = {"value": str(meter), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
     return {"timestamp": at, "sampledValue": [sample]}
 
@@ -78,7 +117,7 @@ CORE: dict[str, Callable[[str], Payload]] = {
     "DiagnosticsStatusNotification": lambda _: {"status": "Idle"},
     "FirmwareStatusNotification": lambda _: {"status": "Idle"},
     "Heartbeat": lambda _: {},
-    "MeterValues": lambda now: {"connectorId": 1, "meterValue": [_meter_value(1500, now)]},
+    "MeterValues": lambda now: {"connectorId": 1, "meterValue": [meter_value(1500, now)]},
     "StartTransaction": lambda now: Transaction(connector=1, id_tag=ID_TAG).start(1000, now).payload,
     "StatusNotification": lambda _: {"connectorId": 1, "errorCode": "NoError", "status": "Available"},
     # A transaction that no back end has given: by default none of anyone is stopped.
@@ -90,10 +129,12 @@ SECURITY: dict[str, Callable[[str], Payload]] = {
     "SignCertificate": lambda _: {"csr": "-----BEGIN CERTIFICATE REQUEST-----"},
     "SignedFirmwareStatusNotification": lambda _: {"status": "Idle"},
 }
+SAMPLES = {**CORE, **SECURITY}
 
 
 def asked_keys(fields: Mapping[str, Any]) -> list[str]:
-    """The keys that a GetConfiguration asks for, whatever shape its `key` has; what is no text is left out."""
+    """The keys that a GetConfiguration asks for, whatever the type of its `key`; values that are not text are left
+    out."""
     keys = fields.get("key")
     return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
@@ -112,6 +153,13 @@ def _get_configuration(fields: Mapping[str, Any], settings: Settings) -> Payload
 def _refuse_configuration(fields: Mapping[str, Any]) -> Payload:
     """GetConfiguration cannot be refused: all keys that were asked for are unknown then."""
     return {"configurationKey": [], "unknownKey": asked_keys(fields)}
+
+
+def _echo_keys(fields: Mapping[str, Any], value: str) -> Payload:
+    return {
+        "configurationKey": [{"key": "MessageId", "readonly": True, "value": value}],
+        "unknownKey": asked_keys(fields),
+    }
 
 
 def _change_configuration(fields: Mapping[str, Any], settings: Settings) -> Payload:
@@ -145,6 +193,32 @@ def _command(rejected: str | None = "Rejected", accepted: str = "Accepted", **fi
     return Command(fields=fields, accepted={"status": accepted}, rejected=refusal)
 
 
+def _trigger(fields: Mapping[str, Any]) -> Call | None:
+    """What a TriggerMessage asks for (section 5.17)."""
+    action = str(fields.get("requestedMessage"))
+    make = SAMPLES.get(action)
+    if make is None:
+        return None
+    payload = make(rfc3339())
+    if "connectorId" in fields and "connectorId" in payload:
+        payload["connectorId"] = fields["connectorId"]
+    return Call(action, payload)
+
+
+def _start_requested(fields: Mapping[str, Any]) -> Call:
+    """The transaction of a RemoteStartTransaction (section 5.11)."""
+    started = {"connectorId": fields.get("connectorId", 1), "idTag": fields.get("idTag")}
+    return Call("StartTransaction", SAMPLES["StartTransaction"](rfc3339()) | started)
+
+
+def _stop_requested(fields: Mapping[str, Any]) -> Call:
+    """The end of the transaction of a RemoteStopTransaction (section 5.12)."""
+    stopped = {"transactionId": fields.get("transactionId"), "reason": "Remote"}
+    return Call("StopTransaction", SAMPLES["StopTransaction"](rfc3339()) | stopped)
+
+
+_YES: Payload = {"status": "Accepted"}
+_NO: Payload = {"status": "Rejected"}
 COMMANDS = {
     "CancelReservation": _command(reservationId=1),
     "ChangeAvailability": _command(connectorId=1, type="Inoperative"),
@@ -162,13 +236,15 @@ COMMANDS = {
     ),
     "GetDiagnostics": Command(fields={"location": "ftp://127.0.0.1/"}),
     "GetLocalListVersion": Command(accepted={"listVersion": 0}),
-    "RemoteStartTransaction": _command(connectorId=1, idTag="TAG-1"),
-    "RemoteStopTransaction": _command(transactionId=1),
+    "RemoteStartTransaction": Command(
+        fields={"connectorId": 1, "idTag": "TAG-1"}, accepted=_YES, rejected=_NO, then=_start_requested
+    ),
+    "RemoteStopTransaction": Command(fields={"transactionId": 1}, accepted=_YES, rejected=_NO, then=_stop_requested),
     "ReserveNow": _command(connectorId=1, expiryDate="2099-01-01T00:00:00Z", idTag="TAG-1", reservationId=1),
-    "Reset": _command(type="Soft"),
+    "Reset": Command(fields={"type": "Soft"}, accepted=_YES, rejected=_NO, restarts=True),
     "SendLocalList": _command("Failed", listVersion=1, updateType="Full"),
     "SetChargingProfile": _command(),
-    "TriggerMessage": _command(requestedMessage="Heartbeat"),
+    "TriggerMessage": Command(fields={"requestedMessage": "Heartbeat"}, accepted=_YES, rejected=_NO, then=_trigger),
     "UnlockConnector": _command("UnlockFailed", "Unlocked", connectorId=1),
     "UpdateFirmware": Command(fields={"location": "ftp://127.0.0.1/", "retrieveDate": "2099-01-01T00:00:00Z"}),
 }
@@ -177,11 +253,13 @@ VERSION = Version(
     name="1.6",
     subprotocol="ocpp1.6",
     schemas=OfficialSchemas("v16", request="{}.json"),
-    samples={**CORE, **SECURITY},
+    samples=SAMPLES,
     core=tuple(CORE),
     commands=COMMANDS,
+    question=Question(action="GetConfiguration", names=asked_keys, answer=_echo_keys),
     settings=_settings,
     codes=ErrorCodes(
+        unreadable="FormationViolation",
         formation="FormationViolation",
         missing="OccurenceConstraintViolation",
         wrong_type="TypeConstraintViolation",
@@ -192,7 +270,10 @@ VERSION = Version(
         message_type="MessageTypeNotSupported",
         others=("InternalError", "ProtocolError", "SecurityError", "GenericError"),
     ),
+    phrases=Phrases(),
     transaction=Transaction,
     transaction_actions=("StartTransaction", "StopTransaction"),
     lowest={"": {"connectorId": 0}, "StartTransaction": {"connectorId": 1}},
+    model="v16",
+    sessions="v16_sessions",
 )

@@ -1,26 +1,19 @@
-"""Charging sessions of every shape that OCPP 1.6 allows, by chance: for tests of what messages mean.
-
-A script is a generator: it yields the next CALLs of a charge point and is sent the payloads of their answers, `None`
-for one that was refused or not answered.
-"""
+"""Random charging sessions of every shape that OCPP 1.6 allows, for tests of the effects of messages."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, TypeAlias
+from typing import Any
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.v16 import CORE, VERSION
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Answers, Attempts, Neighbours, Repeated, Script, Step
+from ocpp_resilience.ocpp.v16 import CORE, ID_TAG, VERSION, meter_value
+from ocpp_resilience.ocpp.version import LARGEST_INTEGER, TransactionId
 
-Step: TypeAlias = tuple[str, dict[str, Any]]
-Answers: TypeAlias = Sequence[dict[str, Any] | None]
-Script: TypeAlias = Generator[list[Step], Answers, None]
-
-MOST_CONNECTORS = 4
 SESSION_ACTIONS = tuple(CORE)
 """The actions that a script sends."""
 TRANSACTION_ACTIONS = ("StartTransaction", "MeterValues", "StopTransaction")
@@ -60,31 +53,15 @@ class _Charging:
     start: dict[str, Any]
 
 
-@dataclass(slots=True)
-class Neighbours:
-    """What charge points know of each other: the ids of transactions that are not their own.
-
-    Attributes:
-        transactions: id and charge point of each transaction.
-    """
-
-    transactions: list[tuple[int, str]] = field(default_factory=list)
-
-    def foreign(self, charge_point: str, chance: random.Random) -> int | None:
-        """A transaction of another charge point."""
-        others = [number for number, owner in self.transactions if owner != charge_point]
-        return chance.choice(others) if others else None
-
-
 class SessionScript:
-    """What one charge point says, by chance.
+    """The random messages of one charge point.
 
     Args:
         charge_point: its id.
         chance: decides.
         neighbours: whose transactions it tries to change.
-        rounds: how many times it says something.
-        actions: what the system supports; other messages are left out.
+        rounds: number of its messages.
+        actions: the actions that the system supports; other messages are left out.
     """
 
     def __init__(
@@ -105,7 +82,7 @@ class SessionScript:
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
         self._last_values: dict[str, Any] = {}
-        # Some charge points were offline: what they tell happened days ago.
+        # Some charge points were offline: their timestamps are days old.
         self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
 
     def run(self) -> Script:
@@ -136,7 +113,7 @@ class SessionScript:
     def _steps(self) -> list[Step]:
         chance, steps = self._chance, list[Step]()
         for _ in range(chance.randint(2, 6)):
-            # A start whose answer is not known yet ends what can be said of its connector.
+            # After a start without an answer, nothing is known about its connector.
             told = {step[1]["connectorId"] for step in steps if step[0] == "StartTransaction"}
             idle = [number for number in self._numbers() if number not in self._running and number not in told]
             running = list(self._running.values())
@@ -203,7 +180,7 @@ class SessionScript:
             stop["transactionData"] = [{"timestamp": stop["timestamp"], "sampledValue": [sample]}]
         return "StopTransaction", stop
 
-    def _meter_values(self, connector: int, transaction: int | None, meter: int) -> Step:
+    def _meter_values(self, connector: int, transaction: TransactionId | None, meter: int) -> Step:
         chance = self._chance
         values = []
         if self._last_values and chance.random() < 0.15:
@@ -283,3 +260,41 @@ class SessionScript:
                 if not any(each.id == number for each in (*self._running.values(), *self._ended)):
                     self._running[connector] = _Charging(number, connector, meter, payload)
                     self._neighbours.transactions.append((number, self.charge_point))
+
+
+def repeated() -> Repeated:
+    """A session whose messages are sent again."""
+    start = {"connectorId": 1, "idTag": ID_TAG, "meterStart": 1000, "timestamp": rfc3339()}
+    transaction = (yield "StartTransaction", start).get("transactionId")
+    for meter in (1500, 1750):
+        value = meter_value(meter, rfc3339())
+        yield "MeterValues", {"connectorId": 1, "transactionId": transaction, "meterValue": [value]}
+    stop = {"transactionId": transaction, "idTag": ID_TAG, "meterStop": 2000, "timestamp": rfc3339()}
+    yield "StopTransaction", stop
+    # What was lost on the way may come again when all is over.
+    return ("StartTransaction", start), {"transactionId": transaction}
+
+
+def attempts(owners: Sequence[str]) -> Attempts:
+    """Stops and readings for transactions that are not the sender's to change."""
+
+    def start(connector: int) -> Step:
+        return "StartTransaction", VERSION.sample("StartTransaction") | {"connectorId": connector}
+
+    def stop(transaction: Any, **fields: Any) -> Step:
+        return "StopTransaction", VERSION.sample("StopTransaction") | {"transactionId": transaction, **fields}
+
+    def ids(answers: Answers) -> list[Any]:
+        return [answer.get("transactionId", 0) if answer else 0 for answer in answers]
+
+    over = ids((yield [(each, start(1)) for each in owners]))
+    yield [(each, stop(transaction)) for each, transaction in zip(owners, over, strict=True)]
+    running = ids((yield [(each, start(2)) for each in owners]))
+    made: list[tuple[str, Step]] = []
+    for place, owner in enumerate(owners):
+        neighbour = (place + 1) % len(owners)
+        for transaction in (running[neighbour], over[neighbour], over[place], LARGEST_INTEGER):
+            values = {"connectorId": 2, "transactionId": transaction, "meterValue": [meter_value(987_654, rfc3339())]}
+            made.append((owner, ("MeterValues", values)))
+            made.append((owner, stop(transaction, meterStop=987_654, reason="Other", idTag=ID_TAG)))
+    return made

@@ -22,7 +22,7 @@ SHOWN_CHARACTERS = 200
 
 
 def validate_answer(version: str, action: str, payload: object) -> list[str]:
-    """What is wrong with the payload of a CALLRESULT, a problem a line; empty where it keeps to the response schema.
+    """Schema violations of the payload of a CALLRESULT, one in each line; empty if it is valid.
 
     A valid payload takes less than a microsecond, so that each answer of a load can be checked.
 
@@ -38,7 +38,7 @@ def validate_answer(version: str, action: str, payload: object) -> list[str]:
 
 
 def validate_request(version: str, action: str, payload: object) -> list[str]:
-    """What is wrong with the payload of a CALL; see `validate_answer`."""
+    """Schema violations of the payload of a CALL; see `validate_answer`."""
     return _problems(compiled(version, action, is_response=False), payload)
 
 

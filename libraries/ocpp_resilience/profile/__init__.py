@@ -1,18 +1,19 @@
-"""The target profile: the one place that knows what a system under test looks like from outside.
+"""The target profile: the one description of a system under test as seen from outside.
 
 A profile is a YAML file. Bundled profiles (`resources/targets/*.yaml`) are named by their stem, others by their path:
 
     target = Target.load("reference")
     target.key("responses", charge_point_id="CP-001")     # ocpp:responses:CP-001
 
-`sections` and `kept` have the fields, `reading` makes a file into them, `rules` has what the types cannot say,
-`profile` is what the keywords ask, `schema` makes the JSON Schema, and `check` tries a profile against its system:
+`sections` and `kept` have the fields, `reading` parses a file, `rules` has the checks beyond types, `profile` is the
+interface for keywords, `schema` makes the JSON Schema, and `check` tries a profile against its system:
 
     python -m ocpp_resilience.check check my-system.yaml
 """
 
-from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord
+from ocpp_resilience.profile.kept import KEY_PLACEHOLDERS, STATE_FIELDS, Keys, StateRecord, Variables
 from ocpp_resilience.profile.reading import PROFILES, bundled_targets
+from ocpp_resilience.profile.run_target import PROTOCOL, target_of_run, version_of_run
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     START_PLACEHOLDERS,
@@ -30,6 +31,7 @@ __all__ = [
     "ANNOUNCEMENT_PLACEHOLDERS",
     "KEY_PLACEHOLDERS",
     "PROFILES",
+    "PROTOCOL",
     "START_PLACEHOLDERS",
     "STATE_FIELDS",
     "Capability",
@@ -41,6 +43,9 @@ __all__ = [
     "StateRecord",
     "Stream",
     "Target",
+    "Variables",
     "bundled_targets",
     "fill_template",
+    "target_of_run",
+    "version_of_run",
 ]

@@ -1,4 +1,4 @@
-"""The parts of a target profile that say what the system keeps: Redis databases and keys, and records of state."""
+"""The sections of a target profile about stored state: Redis databases and keys, and records."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ KEY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "connector": ("charge_point_id", "connector_id"),
     "connectors": ("charge_point_id",),
     "transaction": ("transaction_id",),
+    "own_transaction": ("charge_point_id", "transaction_id"),
     "transactions": ("charge_point_id",),
     "active_transactions": ("charge_point_id",),
     "transaction_id": (),
     "configuration": ("charge_point_id",),
+    "variables": ("charge_point_id",),
 }
 """Every key that a profile can name, with the placeholders that its pattern has to contain."""
 
@@ -62,7 +64,7 @@ class Databases(Section, frozen=True):
 
 
 class Keys(Section, frozen=True):
-    """Patterns of the Redis keys; `null` for what the system has not got. Use them through `Target.key`."""
+    """Patterns of the Redis keys; `null` for keys that the system does not have. Use them through `Target.key`."""
 
     requests: str | None = None
     responses: str | None = None
@@ -87,14 +89,16 @@ class Keys(Section, frozen=True):
     connector: str | None = None
     connectors: str | None = None
     transaction: str | None = None
+    own_transaction: str | None = None
     transactions: str | None = None
     active_transactions: str | None = None
     transaction_id: str | None = None
     configuration: str | None = None
+    variables: str | None = None
 
 
 class Commit(Section, frozen=True):
-    """How the system's commit can be told from its other commands, for faults that fall on it.
+    """Marks of the system's commit among its other commands, for faults that affect it.
 
     Attributes:
         command: the Redis command that makes the effects of messages last.
@@ -119,7 +123,7 @@ class OtherKeys(Section, frozen=True):
 
 
 class Redis(Section, frozen=True):
-    """What the system keeps in Redis.
+    """The system's data in Redis.
 
     Attributes:
         other: further keys, in any number of databases.
@@ -135,7 +139,7 @@ class Redis(Section, frozen=True):
 
 
 class StateRecord(Section, frozen=True):
-    """Where one kind of record is read, and how it has to be understood.
+    """The place and the format of one kind of record.
 
     Attributes:
         path: the HTTP path that gives it, with the placeholders of its key; without one it is read from its key in
@@ -152,18 +156,48 @@ class StateRecord(Section, frozen=True):
     values: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
 
 
+class Variables(Section, frozen=True):
+    """How the device model of a charge point (OCPP 2.0.1 and 2.1) is read: from the hash `redis.keys.variables`.
+
+    Attributes:
+        field: the name of the hash's field for one attribute of a variable, with placeholders, each of which is
+            percent-encoded and empty where a report does not give it: `{component}`, `{component_instance}`, `{evse}`,
+            `{connector}`, `{variable}`, `{variable_instance}` and `{attribute}`.
+        value: where in the JSON object in that field the value is.
+        mutability: where in it the mutability is.
+    """
+
+    field: str = "{component}/{component_instance}/{evse}/{connector}/{variable}/{variable_instance}/{attribute}"
+    value: str = "value"
+    mutability: str = "mutability"
+
+
+VARIABLE_PLACEHOLDERS = (
+    "component",
+    "component_instance",
+    "evse",
+    "connector",
+    "variable",
+    "variable_instance",
+    "attribute",
+)
+"""What may stand in braces in the name of a variable's field."""
+
+
 class State(Section, frozen=True):
-    """How what the system keeps can be read; `null` for what cannot.
+    """The readable state of the system; `null` for kinds of records that cannot be read.
 
     Attributes:
         charge_point: what is known of a charge point.
         connector: what is known of a connector.
         transaction: a charging session.
+        variables: the device model of a charge point.
     """
 
     charge_point: StateRecord | None = None
     connector: StateRecord | None = None
     transaction: StateRecord | None = None
+    variables: Variables | None = None
 
 
 STATE_FIELDS: dict[str, tuple[str, ...]] = {
@@ -179,6 +213,7 @@ STATE_FIELDS: dict[str, tuple[str, ...]] = {
         "boot_time",
         "firmware_status",
         "diagnostics_status",
+        "protocol",
     ),
     "connector": ("status", "error_code", "transaction_id", "updated_at"),
     "transaction": (
@@ -193,6 +228,15 @@ STATE_FIELDS: dict[str, tuple[str, ...]] = {
         "meter_current",
         "status",
         "reason",
+        "seq_no",
+        "missing",
+        "offline",
+        "charging_state",
+        "evse",
+        "id_token",
+        "remote_start_id",
+        "stopped_reason",
     ),
 }
-"""What is read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then `completed`."""
+"""Fields that are read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then
+`completed`. Those from `seq_no` on are of OCPP 2.0.1 and 2.1."""

@@ -1,4 +1,4 @@
-"""Reading a profile: YAML to structures, and mistakes in words, each with its line, its field and what is allowed."""
+"""Reads a profile: YAML to structures, and errors with line, field and allowed values."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Document:
         """The structure that this profile describes.
 
         Raises:
-            UsageError: a field is unknown, missing, or not what it has to be.
+            UsageError: a field is unknown, missing, or invalid.
         """
         for name in sorted(OWN_FIELDS & self.data.keys()):
             raise self.mistake([name], f"unknown field '{name}' (allowed: {field_names(kind)})")
@@ -105,7 +105,7 @@ class Document:
             raise self._explain(str(error), kind) from None
 
     def mistake(self, steps: list[Step], problem: str) -> UsageError:
-        """The error that names the file, the line of a field, and what is wrong with it."""
+        """The error with the file, the line of a field, and the reason."""
         end = "" if problem.endswith(("?", ".")) else "."
         return UsageError(f"Target profile {self.file}, line {strict_yaml.line_of(self._root, steps)}: {problem}{end}")
 
@@ -137,7 +137,7 @@ class Document:
         return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed}){meant}")
 
     def _follow(self, path: str, kind: Any) -> tuple[list[Step], Any, Any]:
-        """Where a path in msgspec's message leads to: its steps, the type there, and what stands there.
+        """Resolves a path in msgspec's message: its steps, and the type and value at its end.
 
         msgspec says `[...]` for any entry of a mapping: the entry is found by converting one after the other.
         """
@@ -164,7 +164,7 @@ def in_words(steps: list[Step]) -> str:
 
 
 def field_names(kind: type[Section]) -> str:
-    """What a section may contain, for messages."""
+    """The fields that a section may have, for error messages."""
     return listed(name for name in kind.__struct_fields__ if name not in OWN_FIELDS)
 
 

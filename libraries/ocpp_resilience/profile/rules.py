@@ -1,15 +1,15 @@
-"""What the types of a profile cannot say: placeholders, and fields that need or exclude each other."""
+"""Rules that the types of a profile cannot express: placeholders, and fields that need or exclude each other."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
-from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS
+from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS, VARIABLE_PLACEHOLDERS
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     SECURITY_PLACEHOLDERS,
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a field.
+    """An error of a field.
 
     Attributes:
         where: the steps to the field.
-        what: in words that follow the field's name.
-        allowed: what it could be.
+        what: the problem, in words that follow the field's name.
+        allowed: the allowed values.
     """
 
     where: list[str | int]
@@ -150,7 +150,7 @@ def _actions_of(version: Version, actions: list[str], where: list[str | int]) ->
 
 
 def _capabilities(target: Target) -> Iterator[Problem]:
-    """What is claimed has to be described: its tests would be skipped without a word."""
+    """Check that each claimed capability is described; otherwise its tests would be skipped silently."""
     needs = {
         Capability.QUEUE: ("redis.keys.requests", target.redis.keys.requests),
         Capability.DEAD_LETTERS: ("redis.keys.dead_letters", target.redis.keys.dead_letters),
@@ -290,6 +290,12 @@ def _announcement(target: Target) -> Iterator[Problem]:
             yield Problem(["announcement", name], "has no place in Redis", f"a key redis.keys.{key}")
 
 
+def _has_placeholders(path: str, wanted: Iterable[str], *, optional: bool) -> bool:
+    """Whether a path has these placeholders, each once; where it is optional, the charge point's besides."""
+    found = sorted(PLACEHOLDER.findall(path))
+    return found == sorted(wanted) or (optional and found == sorted([*wanted, "charge_point_id"]))
+
+
 def _state(target: Target) -> Iterator[Problem]:
     for kind, fields in STATE_FIELDS.items():
         record = getattr(target.state, kind)
@@ -302,8 +308,14 @@ def _state(target: Target) -> Iterator[Problem]:
         expected = KEY_PLACEHOLDERS[kind]
         if record.path is None and getattr(target.redis.keys, kind) is None:
             yield Problem(["state", kind, "path"], "is missing", f"an HTTP path, or a key redis.keys.{kind}")
-        elif record.path is not None and sorted(PLACEHOLDER.findall(record.path)) != sorted(expected):
+        elif record.path is not None and not _has_placeholders(record.path, expected, optional=kind == "transaction"):
             wanted = listed(f"{{{name}}}" for name in expected)
             yield Problem(["state", kind, "path"], f"is {record.path!r}", f"a path with {wanted}")
+    if (variables := target.state.variables) is not None:
+        if target.redis.keys.variables is None:
+            yield Problem(["state", "variables"], "has no place in Redis", "a key redis.keys.variables")
+        if sorted(PLACEHOLDER.findall(variables.field)) != sorted(VARIABLE_PLACEHOLDERS):
+            wanted = listed(f"{{{name}}}" for name in VARIABLE_PLACEHOLDERS)
+            yield Problem(["state", "variables", "field"], f"is {variables.field!r}", f"a name with {wanted}")
     if Capability.STATE in target.capabilities and target.state.transaction is None:
         yield Problem(["capabilities"], "has 'state', and state.transaction is missing", "where transactions are read")

@@ -1,5 +1,5 @@
-"""The parts of a target profile: one structure each, with every field that a profile can have explained. What a system
-keeps in Redis has a module of its own, `kept`.
+"""The sections of a target profile: one structure each, with every field explained. The system's data in Redis has a
+module of its own, `kept`.
 
 Field names that are not in the structures are refused: a typing error in a profile must not turn into a test that looks
 at the wrong thing. The explanations are also those of the JSON Schema (`resources/targets/target.schema.json`).
@@ -32,17 +32,17 @@ START_PLACEHOLDERS = (
     "http_port",
     "ws_port",
 )
-"""What may stand in braces in the start command and environment; `http_port` and `ws_port` are free ports."""
+"""Placeholders in the start command and environment; `http_port` and `ws_port` are free ports."""
 
 REMOTE_ADDRESS = "127.0.0.1:0"
 """The address that an announced charge point is said to have."""
 
-ANNOUNCEMENT_PLACEHOLDERS = ("charge_point_id", "gateway", "remote_address", "timestamp")
-"""What may stand in braces in what a gateway writes when a charge point connects."""
+ANNOUNCEMENT_PLACEHOLDERS = ("charge_point_id", "gateway", "remote_address", "protocol", "timestamp")
+"""Placeholders in the announcements of a gateway when a charge point connects."""
 
 
 class Capability(enum.StrEnum):
-    """What a system under test can do. What it lacks is skipped with the reason, never passed."""
+    """Capabilities of a system under test. Tests of a missing one are skipped with the reason, never passed."""
 
     QUEUE = "queue"
     SEVERAL_PROCESSORS = "several_processors"
@@ -63,6 +63,7 @@ class Capability(enum.StrEnum):
     BASIC_AUTHENTICATION = "basic_authentication"
     TLS = "tls"
     CLIENT_CERTIFICATES = "client_certificates"
+    ORIGIN_CHECKS = "origin_checks"
     FAILOVER = "failover"
 
 
@@ -84,7 +85,7 @@ class MessageFormat(enum.StrEnum):
 
 
 class QueueKind(enum.StrEnum):
-    """What carries messages between gateways and processors."""
+    """Transports of messages between gateways and processors."""
 
     LIST = "list"
     STREAM = "stream"
@@ -93,7 +94,7 @@ class QueueKind(enum.StrEnum):
 
 
 class Oracle(enum.StrEnum):
-    """Which of two verdicts on the answer to an invalid message decides; both are on the page."""
+    """Oracles for the answer to an invalid message: one of the two decides; the page shows both."""
 
     STRICT = "strict"
     """The code, or the reaction, of the specification's table."""
@@ -102,7 +103,7 @@ class Oracle(enum.StrEnum):
 
 
 class Stream(enum.StrEnum):
-    """Where the system writes its log."""
+    """The source of the system's log."""
 
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -113,7 +114,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Start(Section, frozen=True):
-    """How the system is started: a program, or a container.
+    """The way to start the system: a program, or a container.
 
     Attributes:
         command: program and arguments; with an image, the arguments that the container gets.
@@ -134,7 +135,7 @@ class Start(Section, frozen=True):
 
 
 class Running(Section, frozen=True):
-    """Where a system is that runs already: it is neither started nor stopped, and what needs that is skipped.
+    """Addresses of a running system: it is neither started nor stopped, and tests that need that are skipped.
 
     Attributes:
         redis_url: its Redis, `redis://host:port/0`; the suites have to use it too (`REDIS:external`, `REDIS_URL`).
@@ -150,7 +151,7 @@ class Running(Section, frozen=True):
 
 
 class Ready(Section, frozen=True):
-    """How a started system tells where it listens.
+    """Ways in which a started system reports its addresses.
 
     Attributes:
         record: the log event that says so; `null` if there is none: then HTTP has to answer at `{http_port}`, or, where
@@ -169,7 +170,7 @@ class Timeouts(Section, frozen=True):
 
     Attributes:
         start: from the start of the process until it listens.
-        ready: until it says that it is ready for work.
+        ready: until it reports that it is ready for work.
         stop: from the signal that asks it to end until the process has ended.
         http: for one HTTP answer.
         answer: for the answer to a queued message.
@@ -183,7 +184,7 @@ class Timeouts(Section, frozen=True):
 
 
 class Http(Section, frozen=True):
-    """HTTP paths, and where in the documents the answer stands; `null` for what the system has not got.
+    """HTTP paths, and the fields of the responses; `null` for paths that the system does not have.
 
     Attributes:
         health: says whether the system is healthy (200) or degraded (`degraded_status`).
@@ -224,8 +225,9 @@ class CommandRequest(Section, frozen=True):
         method: the HTTP method.
         query: parameters of the query.
         body: the fields of the JSON body; none is sent if this is `null`.
-        mark: the field that a text of the caller's own fits in, by which its answer is told from others.
-        echo: where the answer's data carry that text again: names, separated by dots.
+        mark: the field that a text of the caller's own fits in, by which its answer is told from others: its name, or
+            names and places in lists (from 0), separated by dots.
+        echo: where the answer's data carry that text again, likewise.
     """
 
     path: Path
@@ -237,7 +239,7 @@ class CommandRequest(Section, frozen=True):
 
 
 class Inspection(Section, frozen=True):
-    """Where the inspection of correlations says what: names, separated by dots.
+    """Fields of the inspection of correlations: names, separated by dots.
 
     Attributes:
         pending: how many commands wait for their answers.
@@ -278,7 +280,7 @@ class Commands(Section, frozen=True):
 
 
 class Announcement(Section, frozen=True):
-    """What a gateway writes when a charge point connects; texts may hold placeholders.
+    """The announcements of a gateway when a charge point connects; texts may contain placeholders.
 
     The placeholders are `{charge_point_id}`, `{gateway}` (the id of the gateway), `{remote_address}` and `{timestamp}`
     (RFC 3339, UTC).
@@ -298,7 +300,7 @@ class Announcement(Section, frozen=True):
 
 
 class Gateway(Section, frozen=True):
-    """How charge points connect.
+    """Connection settings of charge points.
 
     Attributes:
         path: the path of the WebSocket endpoint, with the percent-encoded id in it; `null` without a gateway.
@@ -311,7 +313,7 @@ class Gateway(Section, frozen=True):
 
 
 class Security(Section, frozen=True):
-    """The settings with which the system asks charge points who they are; they come on top of those in `start`.
+    """The system's settings for authentication of charge points; they are added to those in `start`.
 
     Texts may hold placeholders, each the path of a file that the test makes.
 
@@ -339,7 +341,7 @@ SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
 
 
 class Queue(Section, frozen=True):
-    """How messages get from gateways to processors, and answers back.
+    """The transport of messages from gateways to processors, and of the answers.
 
     `redis.keys.requests` and `redis.keys.responses` name the lists, streams or channels. A name of the answers with
     `{charge_point_id}` stands for one of each charge point, with `{message_id}` for one of each message, with
@@ -395,7 +397,7 @@ class LogFields(Section, frozen=True):
 
 
 class LogEvents(Section, frozen=True):
-    """What the system calls its events.
+    """The system's names of its log events.
 
     Attributes:
         ready: it listens; its ports are fields of the record.
@@ -421,7 +423,7 @@ class LogEvents(Section, frozen=True):
 
 
 class LogPattern(Section, frozen=True):
-    """How a line of a text log is recognised.
+    """The pattern of a line in a text log.
 
     Attributes:
         event: what such a line means, one of the names in `LogEvents`.

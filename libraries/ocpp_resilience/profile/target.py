@@ -1,4 +1,4 @@
-"""A system under test as its profile describes it: what it is asked for by keywords."""
+"""A system under test as its profile describes it, with the questions that keywords ask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere, UsageError
-from ocpp_resilience.ocpp import Version, ocpp_version
+from ocpp_resilience.ocpp import DEFAULT_VERSION, Version, ocpp_version
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
 from ocpp_resilience.profile import reading, rules
 from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, Redis, State
@@ -47,29 +47,29 @@ class Target(Section, frozen=True):
     """A system under test, as its profile describes it.
 
     Attributes:
-        name: what it is called in messages.
-        about: what it is, in a sentence.
+        name: its name in messages.
+        about: a description in a sentence.
         start: how it is started; nothing, if it runs already.
         running: where it is, if it runs already.
-        ready: how a started one tells where it listens.
+        ready: the way in which a started one reports its addresses.
         timeouts: the longest waits.
         http: its HTTP paths.
         commands: how it is made to send commands.
-        announcement: what a gateway writes when a charge point connects.
+        announcement: the announcements of a gateway when a charge point connects.
         gateway: how charge points connect.
-        security: how it is made to ask charge points who they are.
-        log: where its log is, and what a record in it looks like.
+        security: its settings for authentication of charge points.
+        log: the place and the format of its log.
         queue: how messages get from gateways to processors.
-        message_format: what it takes off its request queue.
+        message_format: the format of the messages in its request queue.
         oracle: whether an invalid message has to be refused with the very code of the strict table, or with any, or be
             accepted where the documents leave that open. The page shows both.
         redis: its databases and keys.
-        state: how what it keeps can be read.
-        behaviour: what it does where the OCPP specification leaves a choice.
+        state: the place and the format of its stored state.
+        behaviour: its choices where the OCPP specification leaves one.
         actions: the actions of charge points that it handles, of all that its OCPP version has; lists by subprotocol
             where it speaks several versions; the core of the version if not given. No other action is sent as a valid
             message, and none of these as an unsupported one.
-        capabilities: what it can do; tests that need anything else are skipped with the reason.
+        capabilities: its capabilities; tests that need another one are skipped with the reason.
         source: the file that it was read from.
     """
 
@@ -96,15 +96,16 @@ class Target(Section, frozen=True):
     source: str = ""
 
     @classmethod
-    def load(cls, name: str | Path) -> Target:
+    def load(cls, name: str | Path, *, protocol: str | None = None) -> Target:
         """Read a profile.
 
         Args:
             name: the name of a bundled profile (`reference`), or the path of a YAML file.
+            protocol: the subprotocol of the OCPP version to test; that of the profile's gateway if not given.
 
         Raises:
-            UsageError: there is no such profile, or it cannot be used; the message names file, line, field and what is
-                allowed.
+            UsageError: there is no such profile, it is invalid, or the system does not speak the version; the message
+                names file, line, field and the allowed values.
         """
         document = reading.Document(reading.find(name))
         target = document.convert(cls)
@@ -113,7 +114,25 @@ class Target(Section, frozen=True):
             found = re.fullmatch(r"is '(\w+)'", problem.what)
             meant = did_you_mean(found[1], problem.allowed.split(", ")) if found else "."
             raise document.mistake(problem.where, f"{what}{meant}")
-        return target
+        return target if protocol is None else target.speaking(protocol)
+
+    def speaking(self, protocol: str) -> Target:
+        """The same system, tested in the OCPP version with this subprotocol.
+
+        Raises:
+            UsageError: it does not speak the version.
+        """
+        if protocol not in self.protocols:
+            raise UsageError(
+                f"Target '{self.name}' does not speak {protocol!r} (allowed: {listed(self.protocols)}; actions in "
+                f"{self.source} lists those of each version)."
+            )
+        return msgspec.structs.replace(self, gateway=msgspec.structs.replace(self.gateway, subprotocol=protocol))
+
+    @property
+    def protocols(self) -> list[str]:
+        """The subprotocols of the OCPP versions that it speaks: those whose actions the profile lists."""
+        return list(self.actions) if isinstance(self.actions, dict) else [self.gateway.subprotocol]
 
     def start_texts(self) -> list[tuple[list[str | int], str]]:
         """Everything in `start` that may hold placeholders, each with the steps to it."""
@@ -158,9 +177,11 @@ class Target(Section, frozen=True):
         """The forms of messages that it takes: `envelope`, `flat`, `frame`; the first one is used by default."""
         if self.queue.kind is QueueKind.NONE:
             return ["frame"]
-        flat = self.queue.kind is QueueKind.LIST and self.queue.request is None
+        # The flat form is one of OCPP 1.6.
+        of_1_6 = self.gateway.subprotocol == DEFAULT_VERSION
+        flat = self.queue.kind is QueueKind.LIST and self.queue.request is None and of_1_6
         both = ["envelope", "flat"] if flat else ["envelope"]
-        return both if self.message_format is MessageFormat.BOTH else [self.message_format.value]
+        return both if self.message_format is MessageFormat.BOTH or not of_1_6 else [self.message_format.value]
 
     @property
     def uses_redis(self) -> bool:
@@ -218,7 +239,7 @@ class Target(Section, frozen=True):
         return fill(pattern, values)
 
     def key_glob(self, key: str, **values: str | int) -> str:
-        """A pattern for SCAN that matches every key called `key`; what `values` does not name matches anything."""
+        """A pattern for SCAN that matches every key called `key`; placeholders missing from `values` match anything."""
         pattern = self._key_pattern(key)
         allowed = KEY_PLACEHOLDERS[key] or CHOICES.get(key, ())
         if unknown := sorted(values.keys() - set(allowed)):
@@ -246,6 +267,7 @@ class Target(Section, frozen=True):
             "charge_point_id": charge_point_id,
             "gateway": gateway,
             "remote_address": REMOTE_ADDRESS,
+            "protocol": self.gateway.subprotocol,
             "timestamp": rfc3339(),
         }
         return {name: fill(text, values) for name, text in getattr(self.announcement, what).items()}
@@ -297,7 +319,7 @@ class Target(Section, frozen=True):
 
     @property
     def directory(self) -> Path:
-        """Where the profile is; relative paths in it start there."""
+        """The folder of the profile; relative paths in it start there."""
         return Path(self.source).parent
 
     def _started(self) -> Start:

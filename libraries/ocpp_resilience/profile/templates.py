@@ -23,8 +23,8 @@ def listed(words: Iterable[str]) -> str:
 def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
     """A template of a profile (text, list or mapping) filled in.
 
-    A text that is one placeholder alone becomes the value itself, whatever its type; where `values` has none, the entry
-    of the mapping or list that it stands in is left out.
+    A text that is one placeholder alone becomes the value itself, of any type; if `values` has none, its entry in the
+    mapping or list is left out.
 
     Example: `fill_template({"key": "{key}", "timeout": "{timeout}"}, {"key": ["a"]})` gives `{"key": ["a"]}`.
     """

@@ -37,11 +37,11 @@ SOCKET_TIMEOUT = 5.0
 """Seconds for one reply: a machine that stands still for two or three does not make Redis one that is away."""
 
 OWN_CLIENTS = "acceptance-test"
-"""How the names of our own connections begin: the fault that closes connections leaves these alone."""
+"""Prefix of the names of our own connections; the fault that closes connections leaves these open."""
 CLIENT_NAME = f"{OWN_CLIENTS}-queue"
 
 AWAY = (redis.ConnectionError, redis.TimeoutError)
-"""What redis-py raises while Redis cannot be reached or does not answer."""
+"""Exceptions of redis-py while Redis cannot be reached or does not answer."""
 
 
 class RedisClient(Protocol):
@@ -89,7 +89,7 @@ def open_client(
         database: the number of the database, in the place of the one in the URL.
         socket_timeout: the longest wait for one reply, in seconds; `None` for any.
         connect_timeout: the longest wait for a connection, in seconds.
-        name: what Redis lists the client as.
+        name: the name of the client in Redis.
         text: replies are text, not bytes.
         single: one connection for all commands.
         retries: how often a command is repeated whose reply was lost: only where that does no harm.
@@ -219,7 +219,7 @@ def shown_url(url: str) -> str:
     """`url` without user and password."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # it is not one; what stands before its last @ may be secret all the same
+    except ValueError:  # not a URL; the part before its last @ may be secret all the same
         return url.rpartition("@")[2]
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -231,7 +231,7 @@ def is_local(client: RedisClient) -> bool:
 
 
 def was_refused(error: BaseException | None) -> bool:
-    """Whether `error` came of nobody listening."""
+    """Whether `error` means that nothing listens on the port."""
     while error is not None:
         if isinstance(error, ConnectionRefusedError | FileNotFoundError):
             return True
@@ -276,7 +276,7 @@ class RedisWatch:
 
     @property
     def note(self) -> str:
-        """What a failure adds to its text; empty if Redis could be reached all the time."""
+        """An addition to an error message about the reachability of Redis; empty if it was reachable all the time."""
         if self._error is not None:
             return f"; Redis at {self._address} was not reachable at the end: {self._error}"
         if self.failures:

@@ -1,4 +1,4 @@
-"""What keys a Redis has at a moment, to prove later that nothing was left behind and nothing foreign was touched.
+"""A snapshot of the keys of a Redis, to prove later that nothing was left behind and no foreign key was touched.
 
 This is the one place that walks over the key space: it is a check of the tests themselves, not a part of their work.
 """
@@ -44,7 +44,7 @@ class KeySnapshot:
 
 @dataclass(slots=True)
 class KeyDifference:
-    """How the keys changed between two snapshots.
+    """The differences between the keys of two snapshots.
 
     Attributes:
         added: keys that are new.
@@ -122,7 +122,7 @@ _READ: dict[str, Callable[[Any, bytes], Any]] = {
 
 
 def compare(before: KeySnapshot, after: KeySnapshot, *, ignore: Iterable[str] = ()) -> KeyDifference:
-    """How the keys changed; those that match a pattern in `ignore` are left out."""
+    """Compare two snapshots; keys that match a pattern in `ignore` are left out."""
     patterns = list(ignore)
 
     def counts(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The page for whoever decides: a verdict for each requirement, from Robot's results and the evidence beside them.
+"""The page for decision makers: a verdict for each requirement, from Robot's results and the evidence beside them.
 
 `python -m ocpp_resilience.report results/output.xml` writes `resilience.json` and `resilience.html` next to it; during
 a run EvidenceLibrary does so by itself.

@@ -59,7 +59,7 @@ NO_FACTS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are.
+    """Paths of the inputs and outputs.
 
     Attributes:
         output: the folder of `output.xml` and of the page.
@@ -71,6 +71,7 @@ class Settings:
         report: name of Robot's report, likewise.
         evidence: further folders with evidence, of runs that were merged.
         known: the file of known deviations; `None` for none.
+        release: whether the run was meant to decide, rather than a quick check.
     """
 
     output: Path
@@ -82,6 +83,7 @@ class Settings:
     report: str | None = None
     evidence: Sequence[Path] = field(default_factory=tuple)
     known: Path | None = None
+    release: bool = False
 
     @property
     def history_file(self) -> Path:
@@ -104,9 +106,9 @@ def build(
 
     Args:
         suite: Robot's result, `robot.result.TestSuite`: of `output.xml`, or of a run that goes on.
-        settings: where things are.
+        settings: paths of the inputs and outputs.
         complete: whether the run has ended.
-        environment: what is known of it beyond the metadata of the suites.
+        environment: facts beyond the metadata of the suites.
         seconds: how long it took so far, if that is known better than from the facts.
 
     Raises:
@@ -119,7 +121,9 @@ def build(
     problems += facts.unsent
     if not facts.tests and any(each.end_time for each in suite.all_tests):
         problems.append(NO_FACTS)
+    surroundings = _environment(suite) | (environment or {})
     requirements = _requirements([*settings.requirements, *facts.requirements], problems)
+    requirements = requirements.in_version(surroundings.get("Protocol"))
     own = None if requirements.are_ours else requirements.own
     tests = [_test(each, requirements, facts) for each in suite.all_tests]
     measured = _by_test(tests, found.measurements)
@@ -132,7 +136,6 @@ def build(
     results = [_requirement(each, tests, measured, complete) for each in shown]
     began, _ = _span(suite)
     run = _iso(began)
-    surroundings = _environment(suite) | (environment or {})
     seconds = _seconds(suite, facts, tests) if seconds is None else seconds
     earlier = history.read(settings.history_file, before=run, problems=problems)
     comparison = _compared(settings, run, results, problems)
@@ -160,7 +163,7 @@ def build(
             unusable=unusable,
             cut_off=_where_cut_off(cut_off, tests),
             complete=complete,
-            whole=own is None and whole_run.is_whole(whole_run.ran(tests)),
+            quick=own is None and not settings.release and whole_run.is_whole(whole_run.ran(tests)),
         ),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),
@@ -202,7 +205,7 @@ def _with_what_was_measured(faults: Sequence[Fault], measurements: Sequence[Meas
 
 
 def _noted_folders(suite: Any) -> list[Path]:
-    """Where the evidence of these results was left, as their suites say: rebot may have written them elsewhere."""
+    """The folders of the evidence, as recorded by the suites; rebot may have written the results elsewhere."""
     pending, found = [suite], []
     while pending:
         current = pending.pop()
@@ -271,7 +274,7 @@ def _groups(results: Sequence[RequirementResult]) -> set[int]:
 
 
 def _where_cut_off(cut_off: str, tests: Sequence[TestResult]) -> str:
-    """How the run was stopped, and in which test."""
+    """The way the run was stopped, and the test that ran."""
     if not cut_off:
         return ""
     last = next((each for each in tests if each.stopped), None)
@@ -288,7 +291,7 @@ def _unusable(tests: Sequence[TestResult]) -> str:
 
 
 def _seconds(suite: Any, facts: Facts, tests: Sequence[TestResult]) -> float:
-    """How long the run took: by a clock that nobody sets where it was noted, else by Robot's."""
+    """Duration of the run: by a monotonic clock if it was recorded, else by Robot's timestamps."""
     if facts.seconds is not None:
         return facts.seconds
     began, ended = _span(suite)
@@ -317,7 +320,7 @@ def _graded(settings: Settings, problems: list[str]) -> grade.Grade | None:
 
 
 def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whole) -> RequirementResult:
-    """A requirement that no test is about, with what the run as a whole says of it."""
+    """The verdict on a requirement without tests, from the facts of the whole run."""
     found = {name: value for (each, name), value in known.values.items() if each == requirement.id}
     if result.tests or not (found or requirement.id in known.lacking):
         return result
@@ -378,7 +381,7 @@ def past(report: Report) -> Past:
 
 
 def _span(suite: Any) -> tuple[float | None, float | None]:
-    """When the run began and ended; a merged one has no times of its own, but its tests have."""
+    """Start and end of the run; a merged run has none of its own and takes those of its tests."""
     starts = [each.start_time for each in (suite, *suite.all_tests) if each.start_time]
     ends = [each.end_time for each in (suite, *suite.all_tests) if each.end_time]
     return (min(starts).timestamp() if starts else None, max(ends).timestamp() if ends else None)
@@ -479,7 +482,7 @@ def _requirement(
 
 
 def _failing_line(requirement: str, tests: Sequence[TestResult]) -> str:
-    """The line that says what is wrong: of the first test that failed for this requirement, else of the first one."""
+    """The line with the problem: of the first failed test of this requirement, else of the first test."""
     lines = [
         (each.requirement != requirement, each.text)
         for test in tests
@@ -525,7 +528,7 @@ def _threshold(name: str, threshold: Threshold, found: Sequence[tuple[str, Measu
 
 
 def _environment(suite: Any) -> dict[str, str]:
-    """The suites' metadata, each name once; what differs between suites is listed."""
+    """The suites' metadata, each name once; values that differ between suites are listed."""
     found: dict[str, list[str]] = {}
     pending = [suite]
     while pending:
@@ -539,7 +542,7 @@ def _environment(suite: Any) -> dict[str, str]:
 
 
 def surroundings() -> dict[str, str]:
-    """What this process knows of where it runs."""
+    """Facts about the machine and the environment of this process."""
     cores = os.cpu_count() or 1
     return {
         "Python": f"{platform.python_implementation()} {platform.python_version()}",

@@ -38,7 +38,7 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
     """Values over time, with the faults shaded and named, and the threshold as a line.
 
     Args:
-        series: what to draw; a chart without points says so.
+        series: the series; a chart without points says so.
         faults: those that overlap are drawn.
     """
     every = [point for points in series.lines.values() for point in points if _finite(point)]
@@ -131,7 +131,7 @@ def trend(title: str, values: Sequence[float], unit: str, *, limit: float | None
 
 
 VERDICT_HEIGHTS = {"met": 16, "not applicable": 4, "inconclusive": 8, "not met": 16}
-"""Heights of the marks of a row of verdicts: they differ by shape, too, for who sees no colour."""
+"""Heights of the marks in a row of verdicts: shapes differ as well as colours."""
 
 
 DRAWN_AS = {"ready": "met", "not ready": "not met", "undecided": "inconclusive", "not run": "not applicable"}

@@ -1,4 +1,4 @@
-"""Two runs side by side: `comparison.html`, from what both left for machines."""
+"""Two runs side by side: `comparison.html`, from the JSON files of both."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         id, title: of the requirement.
-        left: what the other run says; `None` where it does not have the requirement.
-        right: what this run says.
+        left: the verdict of the other run; `None` where it does not have the requirement.
+        right: the verdict of this run.
         values: name, unit, and the values of both runs, of each threshold that one of them measured.
     """
 
@@ -52,7 +52,7 @@ def read(path: Path) -> Report:
 
 
 def rows(left: Report, right: Report) -> list[Row]:
-    """All requirements of both reports, those whose verdict changed first."""
+    """The requirements of both reports; those with a changed verdict come first."""
     before, after = ({each.id: each for each in report.requirements} for report in (left, right))
     found = []
     for name in dict.fromkeys([*after, *before]):

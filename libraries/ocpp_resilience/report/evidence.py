@@ -43,7 +43,7 @@ _judged: dict[tuple[str, int, int], LedgerResult] = {}
 
 @dataclass
 class Evidence:
-    """What the files say."""
+    """The content of the evidence files."""
 
     measurements: list[Measurement] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Evidence:
 
 
 def folders(output: Path, more: Iterable[Path] = ()) -> list[Path]:
-    """Where evidence is: the output folder, what pabot's processes left in it, and folders of merged runs."""
+    """Folders with evidence: the output folder, those of pabot's processes, and those of merged runs."""
     found = [output, *sorted(path for path in (output / "pabot_results").glob("**") if path.is_dir()), *more]
     both = [each for folder in found for each in (folder, folder / EVIDENCE) if each.is_dir()]
     return list(dict.fromkeys(path.resolve() for path in both))
@@ -73,7 +73,7 @@ def make_room(folder: Path) -> None:
 
 
 class Facts:
-    """What was recorded of the tests of one report.
+    """The recorded facts about the tests of one report.
 
     Attributes:
         tests: by name and start.
@@ -111,7 +111,7 @@ class Facts:
         mine = Facts([each for key, each in self.tests.items() if key in keys])
         mine.runs = {each.run for each in mine.tests.values()}
         if not mine.runs:
-            # No test was heard of: what was noted of the suites says which run it was.
+            # Without facts about tests, those about the suites name the run.
             starts = {moment(each.start_time) for each in _suites_in(suite)} - {""}
             mine.runs = {each.run for each in self._suites.values() if each.start in starts}
         mine._suites = {key: each for key, each in self._suites.items() if each.run in mine.runs}
@@ -127,7 +127,7 @@ class Facts:
         return mine
 
     def _add_teardowns(self) -> None:
-        """A suite whose teardown failed failed as a whole, unless it was stopped in the middle of what it did."""
+        """Mark the tests of a suite with a failed teardown as failed, unless the suite was stopped in the middle."""
         for fact in self._suites.values():
             failed = [each for each in fact.reasons if each.where == "teardown"]
             if not failed or fact.stopped:
@@ -138,7 +138,7 @@ class Facts:
                     self.tests[key] = msgspec.structs.replace(test, status=status, reasons=[*test.reasons, *failed])
 
     def test(self, result: Any) -> TestFact | None:
-        """What a test of a result did, if that was recorded."""
+        """The recorded facts about a test of a result, if there are any."""
         return self.tests.get((moment(result.start_time), result.name))
 
     def setup_of(self, suite: Any) -> list[Reason]:
@@ -181,8 +181,8 @@ def read(where: Iterable[Path], page: Path, facts: Facts, problems: list[str]) -
     Args:
         where: folders.
         page: the folder of the page, for relative names.
-        facts: of these runs; what names no run is taken, too.
-        problems: gets a sentence for what cannot be used.
+        facts: facts about these runs; those without a run are included.
+        problems: gets a sentence for each unusable entry.
     """
     evidence = Evidence()
 
@@ -302,7 +302,7 @@ def _unusable_fault(record: _FaultRecord) -> str | None:
 
 
 def _seconds(moment: str | None) -> float | None:
-    """A moment, RFC 3339, in seconds since 1970; `None` for what is none."""
+    """An RFC 3339 time in seconds since 1970; `None` if `text` is none."""
     try:
         at = datetime.fromisoformat(moment).timestamp() if moment else -1.0
     except (ValueError, OverflowError, OSError):

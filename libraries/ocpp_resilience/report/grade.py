@@ -1,4 +1,4 @@
-"""What `grade.json` holds: broken servers, the tests that had to notice, and whether they did.
+"""The content of `grade.json`: defects, the tests that must fail, and the verdicts.
 
 The file is written by the defect catalogue's `make grade` beside the history, and shown at the end of the page.
 """
@@ -33,7 +33,7 @@ class Failure(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def line(self) -> str:
-        """The line that says what is wrong."""
+        """The line that states the problem."""
         lines = [line.strip().removeprefix("1) ") for line in self.message.splitlines()]
         first = next((line for line in lines if line and line not in {SEVERAL, *SETUPS}), "")
         # A keyword's own message may go before the sentence on the requirement, in several lines.
@@ -42,17 +42,17 @@ class Failure(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class GradedDefect(msgspec.Struct, kw_only=True, frozen=True):
-    """A defect, and what became of the tests that had to fail for it.
+    """A defect, and the results of the tests that must fail for it.
 
     Attributes:
         name: of the defect in the catalogue.
         requirement: the id that it violates.
-        about: what is wrong with the server, in a sentence.
+        about: the fault of the server, in a sentence.
         caught: the tests that had to fail and did.
         otherwise: those that failed for another reason than the defect, which is no catch.
-        missed: those that did not fail, each with what it did instead.
+        missed: the tests that did not fail, each with its result.
         seconds: how long the run took.
-        problem: why the run says nothing; `null` if it does.
+        problem: the reason why the run proves nothing; `null` if it does.
     """
 
     name: str
@@ -66,12 +66,12 @@ class GradedDefect(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def found(self) -> bool:
-        """Whether every test that had to fail did, and said what is wrong."""
+        """Whether every test that must fail did, for the expected reason."""
         return bool(self.caught) and not self.otherwise and not self.missed and self.problem is None
 
     @property
     def for_another_reason(self) -> bool:
-        """Whether all of them failed, but not all for what is wrong."""
+        """Whether all of them failed, but not all for the expected reason."""
         return bool(self.otherwise) and not self.missed and self.problem is None
 
 
@@ -83,7 +83,7 @@ class Grade(msgspec.Struct, kw_only=True, frozen=True):
         began: when, RFC 3339.
         seconds: how long it took.
         seed: of the choice of defects.
-        fraction: the part of the catalogue that was chosen; less than 1 says nothing of the rest.
+        fraction: the part of the catalogue that was chosen; less than 1 proves nothing about the rest.
         catalogue: how many defects there are.
         defects: those that were chosen.
         false_alarms: tests that failed with the sound server.
@@ -108,17 +108,17 @@ class Grade(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def caught(self) -> int:
-        """How many defects were caught."""
+        """Number of defects that were caught."""
         return sum(each.found for each in self.defects)
 
     @property
     def otherwise(self) -> int:
-        """How many were caught for another reason: nothing shows that the tests find what is wrong."""
+        """Number of defects that were caught for another reason than the defect."""
         return sum(each.for_another_reason for each in self.defects)
 
     @property
     def missed(self) -> int:
-        """How many were not caught at all."""
+        """Number of defects that were not caught."""
         return len(self.defects) - self.caught - self.otherwise
 
 
@@ -126,7 +126,7 @@ def read(path: Path) -> Grade | None:
     """The grade in a file, `None` where there is none.
 
     Raises:
-        ValueError: the file is there and cannot be read; says why.
+        ValueError: the file exists and cannot be read; the message has the reason.
     """
     try:
         grade = msgspec.json.decode(path.read_bytes(), type=Grade)

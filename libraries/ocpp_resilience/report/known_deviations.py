@@ -51,7 +51,7 @@ def _with_date_as_text(entry: object) -> object:
 
 
 def mark(results: Sequence[RequirementResult], path: Path | None, problems: list[str]) -> list[RequirementResult]:
-    """The results, each with the deviation that is known of it; what is wrong with the file goes to `problems`."""
+    """The results with their known deviations; errors of the file are added to `problems`."""
     if path is None:
         return list(results)
     try:

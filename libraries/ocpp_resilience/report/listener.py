@@ -44,10 +44,10 @@ SECONDS_BETWEEN = 5.0
 class RunReporter:
     """Follows a run by the events that a library listener gets: writes facts as they come, and the page.
 
-    A library listener hears of the suites that import its library only, so the last event may be that of a file while
-    the folder above it goes on. Then the page still says that the run has not ended, and is written again when the
-    process ends, from the results that Robot Framework keeps in memory. Where suites import the library with different
-    arguments, several listeners hear of the same events; each event counts once.
+    A library listener gets the events of the suites that import its library only, so the last event may be that of a
+    file while the folder above it goes on. Then the page still says that the run has not ended, and is written again
+    when the process ends, from the results that Robot Framework keeps in memory. Where suites import the library with
+    different arguments, several listeners get the same events; each event counts once.
     """
 
     def __init__(self) -> None:
@@ -229,6 +229,7 @@ class RunReporter:
             known=Path(known) if known else None,
             log=_beside(log, folder),
             report=_beside(robot_variable("REPORT FILE"), folder) if self._output and not self._parallel else None,
+            release=robot_variable("RELEASE") == "yes",
         )
         if not self._at_exit:
             self._at_exit = True
@@ -236,7 +237,7 @@ class RunReporter:
         return self._settings
 
     def _finish(self) -> None:
-        """At the end of the process: complete what the events left open."""
+        """At the end of the process, close the entries without an end event."""
         settings = self._settings
         if settings is None:
             return

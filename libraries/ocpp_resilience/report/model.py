@@ -1,4 +1,4 @@
-"""What `resilience.json` holds. `docs/resilience.schema.json` is made from these classes."""
+"""The content of `resilience.json`. `docs/resilience.schema.json` is generated from these classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_TEST = "No test of this run is about it."
 
 
 class Verdict(StrEnum):
-    """What a run says of a requirement."""
+    """Verdicts on a requirement."""
 
     MET = "met"
     """Every threshold was measured and kept, and every test of it passed."""
@@ -29,11 +29,11 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """The run does not decide it: a test was skipped, not run or cut off, a fault was not proven, nothing measured."""
     NOT_APPLICABLE = "not applicable"
-    """The profile of the target declares that it lacks what the requirement is about."""
+    """The profile of the target declares that it lacks the subject of the requirement."""
 
 
 class Decision(StrEnum):
-    """What a run says of the system."""
+    """Verdicts on the system."""
 
     READY = "ready"
     """Every requirement is met, or not applicable."""
@@ -56,14 +56,14 @@ class TestResult(msgspec.Struct, kw_only=True, frozen=True):
         id: Robot's id, which is also the anchor in `log.html`.
         name: its name.
         suite: full name of its suite.
-        status: `PASS`, `FAIL`, `SKIP`, or `NOT RUN`; what the test did, whatever options made of it afterwards.
-        message: what Robot says of it, as text.
+        status: `PASS`, `FAIL`, `SKIP`, or `NOT RUN`; the real status, before options changed it.
+        message: Robot's message, as text.
         seconds: how long it took.
         requirements: the ids among its tags.
         start: when Robot Framework started it, exactly as in `output.xml`.
         reasons: why it did not pass.
         unproven: its faults without proof.
-        doubts: what made its loads inconclusive.
+        doubts: the reasons why its loads were inconclusive.
         crashes: servers that ended by themselves meanwhile.
         stopped: how the run was stopped before, or in, this test; empty if it was not.
         source: the file of its suite; empty where it is not known.
@@ -94,8 +94,8 @@ class ThresholdResult(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         name: as in `requirements.yaml`.
-        measures: what was measured, in words.
-        statistic: what is compared when there are many samples.
+        measures: the measured quantity, in words.
+        statistic: the statistic that is compared when there are many samples.
         comparison: `<`, `<=`, `==`, `>=`, `>`.
         limit: the threshold in `unit`.
         unit: of limit, measured and margin.
@@ -145,7 +145,7 @@ class Value(msgspec.Struct, kw_only=True, frozen=True):
     """A measured value that no threshold judges.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         value: in `unit`.
         unit: of the value.
         samples: how many samples it is made from.
@@ -162,7 +162,7 @@ class Value(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RequirementResult(msgspec.Struct, kw_only=True, frozen=True):
-    """A requirement and what the run says of it.
+    """A requirement and its verdict.
 
     Attributes:
         id: for example `R13.3`.
@@ -231,7 +231,7 @@ class Comparison(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def regressions(self) -> list[Change]:
-        """What got worse beyond the tolerance."""
+        """Values that became worse beyond the tolerance."""
         return [each for each in self.changes if each.regression]
 
 
@@ -289,15 +289,15 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True):
     """A disturbance that the suite caused.
 
     Attributes:
-        name: what was done.
+        name: the action.
         begin: seconds since 1970.
         end: seconds since 1970; `null` for one that has not ended.
-        proof: what shows that it took effect; empty when nothing does.
+        proof: the proof of its effect; empty without one.
         suite: full name of the suite.
         test: the test that caused it.
         start: when Robot Framework started that test; empty where it is not known.
         run: the run that it belongs to; empty where it is not known.
-        measured: what its test measured while it lasted, such as `R16.3 recovery_time`; else all of its test.
+        measured: the measurements of its test while it lasted, such as `R16.3 recovery_time`; else all of its test.
     """
 
     name: str
@@ -315,7 +315,7 @@ class Series(msgspec.Struct, kw_only=True, frozen=True):
     """Values over time, for a chart: one line of `series.jsonl`.
 
     Attributes:
-        title: what the chart shows.
+        title: the title.
         unit: of the values.
         lines: by name, points of seconds since 1970 and value.
         requirement: the requirement that it belongs to.
@@ -343,7 +343,7 @@ class Divergence(msgspec.Struct, kw_only=True, frozen=True):
     """An invalid message that got another code than the strict table asks for: one line of `divergences.jsonl`.
 
     Attributes:
-        case: what was sent.
+        case: the message that was sent.
         expected: the strict code.
         actual: the code that came.
         test: the test that saw it.
@@ -394,7 +394,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
         written: when this was written, RFC 3339.
         complete: whether the run had ended; a run that was killed leaves `false`.
         cut_off: how and where the run was stopped; empty for one that ran to its end.
-        verdict: `ready`, `not ready`, `undecided` or `not run`: what the run says of the system.
+        verdict: `ready`, `not ready`, `undecided` or `not run`: the verdict on the system.
         sentence: the verdict in one sentence.
         counts: requirements of each verdict, without those that describe the run itself (R0).
         results: tests of each status.

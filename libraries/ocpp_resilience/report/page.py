@@ -106,7 +106,7 @@ def render(report: Report) -> str:
 
 
 TESTED = ("System", "System version", "Protocol", "Redis", "Commit", "Oracle")
-"""What the first screen says of what was tested, where it is known."""
+"""Facts about the system under test on the first screen, if they are known."""
 
 
 def _tested(report: Report) -> list[tuple[str, str]]:
@@ -144,12 +144,12 @@ def again(test: TestResult, environment: Mapping[str, str]) -> str:
 
 
 def pattern(name: str) -> str:
-    """The name of a test as robot takes it: what would be a pattern stands for itself in brackets."""
+    """The name of a test as an argument of robot, with characters of patterns in brackets."""
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
 DEFAULTS = ("reference", "embedded")
-"""What robot needs no variable for."""
+"""Target and Redis by default; a command line need not name them."""
 
 
 def _kind_of(redis: str) -> str:
@@ -225,7 +225,7 @@ def _cut(text: str, length: int = MESSAGE) -> str:
 
 
 def code(text: str) -> Markup:
-    """Text in which what stands between backticks is code."""
+    """Text in which backticks enclose code."""
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return escape(text)

@@ -1,6 +1,6 @@
 """Runs of pabot: each of its processes has results of its own; whichever ends last has written the page of them all.
 
-pabot tells nobody when it has finished. So every process that ends puts together what is there so far, as pabot itself
+pabot reports its end to no process. So every process that ends merges the results that exist so far, as pabot itself
 does later, and the page says that it is incomplete until the last one has done so.
 """
 
@@ -22,7 +22,7 @@ from robot.errors import DataError
 from ocpp_resilience.robot.variables import robot_variable
 
 FOLDER = "pabot_results"
-"""Where pabot keeps the results of its processes, beside the ones of the whole."""
+"""The folder of the results of pabot's processes, beside the merged ones."""
 
 ALONE = "alone"
 """The tag of suites beside which no other one runs."""

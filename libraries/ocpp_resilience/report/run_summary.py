@@ -1,4 +1,4 @@
-"""What only the run as a whole can say: how long it took, and how it compares with the baseline and with other Redis.
+"""Facts about the run as a whole: its duration, and the comparison with the baseline and with other kinds of Redis.
 
 These requirements (R0.1 to R0.3) have no test: a test cannot look at the run that it is in.
 """
@@ -16,12 +16,12 @@ KINDS = ("embedded", "container", "external", "sentinel")
 """The kinds of Redis that a run may be given."""
 
 SUITES = frozenset({*range(13, 19), 20})
-"""The tests whose suites make a whole run."""
+"""The numbers of the suites that make up a complete run."""
 
 
 @dataclass
 class Whole:
-    """What is known of a run.
+    """Facts about a run.
 
     Attributes:
         values: by requirement and threshold, the value in the unit of the threshold and how it was measured.
@@ -43,7 +43,7 @@ def judge(
     environment: Mapping[str, str],
     history: Sequence[Past],
 ) -> Whole:
-    """Measure what the run as a whole has to keep.
+    """Measure the requirements on the run as a whole.
 
     Args:
         results: the other requirements.

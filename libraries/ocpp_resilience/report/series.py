@@ -38,14 +38,14 @@ def keep(
     """Show values over time in the log, with the faults shaded, and keep them for the page.
 
     Args:
-        title: what the chart shows.
+        title: the title.
         unit: of the values.
         lines: by name, the points in the order of time; thinned to a few hundred, peaks stay.
         requirement: the id of the requirement that it belongs to.
         limit: a threshold to draw.
         logarithmic: whether the value axis is.
         monotonic: whether the times are of `time.monotonic`.
-        seed: of whatever chance was in it, said beside the chart.
+        seed: the seed of the random choices, shown beside the chart.
 
     Raises:
         ResilienceError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Following a run by a listener's events, and writing down what each test did: `facts.jsonl`."""
+"""Follows a run by a listener's events, and records the facts about each test: `facts.jsonl`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STOPPED = {
     TestMessage.exit_on_failure_message,
     TestMessage.exit_on_fatal_message,
 }
-"""What Robot Framework says of a test that did not fail itself, but was running when the run was stopped."""
+"""Robot Framework's message for a test that did not fail, but was running when the run was stopped."""
 LAST_ATTEMPT = "Wait Until Keyword Succeeds"
 """The keyword of which only the last attempt is why it failed."""
 
@@ -76,7 +76,7 @@ class Suite:
 
 
 class Tracker:
-    """What happens in a run, from the events that a library listener gets; several listeners may hear of the same one.
+    """Processes the events of a library listener; several listeners may report the same event.
 
     A failure counts where it arose: the keyword that failed and in which no other one did. What its exception means was
     recorded by the library (`RECORDER`). A keyword that fails inside of one that passes all the same, or in a TRY whose
@@ -147,7 +147,7 @@ class Tracker:
         return self._test is test
 
     def end_test(self, result: Any) -> TestFact | None:
-        """A test ended; returns what it did, `None` where that was noted already."""
+        """A test ended; returns its facts, or `None` if they were recorded already."""
         if self._test is not result:
             return None
         self._test = None
@@ -193,7 +193,7 @@ class Tracker:
     # --- What they mean
 
     def _settle_try(self) -> None:
-        """An EXCEPT branch was run: what the TRY branch said is not why the test did not pass."""
+        """An EXCEPT branch ran: the error of the TRY branch is not the reason for the test's failure."""
         outer = self._frames[-1]
         self._settled += [each.reason for each in outer.in_try]
         outer.in_try = []
@@ -263,7 +263,8 @@ class Tracker:
         )
 
     def _real_status(self, result: Any) -> str:
-        """What the test did: `--skiponfailure` makes a failure a skip, and only its keywords still know."""
+        """The facts about the test: `--skiponfailure` turns a failure into a skip, and only the keywords' results
+        remain."""
         if any(not each.skipped for each in self._leaves):
             return "FAIL"
         if self._leaves:
@@ -293,7 +294,7 @@ class Tracker:
     # --- The file
 
     def note_end(self) -> None:
-        """The process ends: note how long the run took, in case nobody heard of the end of the topmost suite."""
+        """The process ends: record the duration of the run, in case the end of the topmost suite was missed."""
         if self.path is not None and not self.ended:
             self._note_run(ended=True)
 
@@ -351,5 +352,5 @@ def _in(reason: Reason, where: Part) -> Reason:
 
 
 def _signals() -> int:
-    """How many times Robot Framework was told to stop."""
+    """Number of stop signals that Robot Framework got."""
     return int(getattr(STOP_SIGNAL_MONITOR, "_signal_count", 0))

@@ -1,8 +1,8 @@
-"""The rule: what recorded facts say of a requirement, and what the requirements say of the system.
+"""The rules: from recorded facts to the verdict on a requirement, and from requirements to the verdict on the system.
 
-*Not applicable* comes from what the profile declares alone. A test that was skipped for another reason, was not run or
-was cut off, or that failed while a fault of its own was not proven, decides nothing: the requirement is inconclusive.
-Any other failure means *not met*.
+*Not applicable* comes from the declarations of the profile alone. A test that was skipped for another reason, was not
+run or was cut off, or that failed while a fault of its own was not proven, decides nothing: the requirement is
+inconclusive. Any other failure means *not met*.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ocpp_resilience.robot.facts import Kind, Reason
 SHORTEST = 300
 """Characters of a reason."""
 RELEASE = "`make release` decides."
-"""What to do about a quick check."""
+"""Advice after a quick check."""
 
 
 @dataclass
 class Evidence:
-    """What the tests of one requirement say, gathered."""
+    """The results of the tests of one requirement, combined."""
 
     failed: list[str] = field(default_factory=list)
     undecided: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ def of_requirement(
 
     Args:
         requirement: its id.
-        thresholds: of the requirement, with the worst of what was measured.
+        thresholds: of the requirement, with the worst measured value.
         tests: those that carry its id as a tag.
         measured: the measurements of it by the id of the test that made them, which may be a test without the tag.
         complete: whether the run has ended.
@@ -69,7 +69,7 @@ def of_requirement(
 
 
 def _add(found: Evidence, requirement: str, test: TestResult, measured: Sequence[Measurement]) -> None:
-    """What one test says of a requirement."""
+    """The result of one test for a requirement."""
     said = f"{test.name}: "
     if test.crashes and not test.stopped:
         found.failed.append(said + short(test.crashes[0]))
@@ -81,13 +81,13 @@ def _add(found: Evidence, requirement: str, test: TestResult, measured: Sequence
         found.undecided.append(f"{said}{short(test.stopped)}")
         return
     if test.status == "NOT RUN":
-        # What kept a whole suite from running is one reason for all of its tests.
+        # The failure of a suite's setup is one reason for all of its tests.
         in_setup = any(each.where == "setup" for each in test.reasons)
         _add_reasons(found, "" if in_setup else said, test, test.reasons)
         return
     own = [each for each in test.reasons if each.requirement in {None, requirement}]
     if test.reasons and not own:
-        # The test stopped for the sake of another requirement; what it had measured of this one by then stands.
+        # The test stopped because of another requirement; its earlier measurements of this one stand.
         if measured and all(each.verdict != INCONCLUSIVE for each in measured):
             found.passed += 1
         else:
@@ -116,7 +116,7 @@ def _add_reasons(found: Evidence, said: str, test: TestResult, reasons: Sequence
 
 
 def _is_failure(reason: Reason) -> bool:
-    """Whether it speaks against the system: what failed in a setup was not even tried."""
+    """Whether it counts against the system: a test whose setup failed was not tried."""
     return reason.where != "setup" and reason.kind in {Kind.FAILED, Kind.MISSED, Kind.UNUSABLE}
 
 
@@ -128,7 +128,7 @@ def decides_nothing(test: TestResult) -> bool:
 
 
 def missed_thresholds(thresholds: Sequence[ThresholdResult]) -> str:
-    """Which thresholds were missed, with what was measured; empty where none was."""
+    """The missed thresholds with the measured values; empty if there are none."""
     missed = [
         f"{each.name} ({with_unit(each.measured, each.unit)}, required {each.comparison} "
         f"{with_unit(each.limit, each.unit)})"
@@ -165,7 +165,7 @@ def decide(
     crashes: Sequence[str],
     unusable: str,
 ) -> Decision:
-    """What the requirements, without those that describe the run (R0), say of the system.
+    """The verdict on the system by the requirements, without those that describe the run (R0).
 
     Args:
         results: all requirements of the page.
@@ -200,7 +200,7 @@ def describe(
     unusable: str,
     cut_off: str,
     complete: bool,
-    whole: bool,
+    quick: bool,
 ) -> str:
     """The verdict on the system in a sentence or two.
 
@@ -212,7 +212,7 @@ def describe(
         unusable: why nothing could be run.
         cut_off: how and where the run was stopped.
         complete: whether it ran to its end.
-        whole: whether tests of all of the project's suites were run.
+        quick: whether tests of all of the project's suites were run, without what `make release` adds.
     """
     deciding = [each for each in results if each.group]
     total = len(deciding)
@@ -240,7 +240,7 @@ def describe(
         text = "Undecided: no test of this run has the id of a requirement as a tag, such as R13.1."
     elif decision is Decision.UNDECIDED:
         are = "is" if len(left) == 1 else "are"
-        if whole and complete and all(each.status != "FAIL" for each in tests):
+        if quick and complete and all(each.status != "FAIL" for each in tests):
             return (
                 f"Quick check without a failure: {met} of {total} requirements are met, {some(left)} {are} undecided. "
                 f"{RELEASE}"

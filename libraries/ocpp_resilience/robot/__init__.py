@@ -1,1 +1,1 @@
-"""What touches Robot Framework: the libraries' base class, the registry of libraries, variables and the console."""
+"""The interface to Robot Framework: the libraries' base class, the registry of libraries, variables and the console."""

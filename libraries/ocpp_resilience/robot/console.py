@@ -1,4 +1,4 @@
-"""What keywords that take long are doing: a line of each below Robot's own on the terminal, rewritten again and again.
+"""Progress of long keywords: a line of each below Robot's own on the terminal, updated in place.
 
 Where standard output is no terminal (a pipeline, pabot's processes, a file) nothing is written at all. Robot replaces
 `sys.stdout` while a keyword runs; `sys.__stdout__` is the terminal itself.
@@ -50,7 +50,7 @@ class Console:
         self._thread: threading.Thread | None = None
 
     def _terminal(self) -> TextIO | None:
-        """Where to write; `None` where nobody looks."""
+        """The stream to write to; `None` without a terminal."""
         stream = self._stream or sys.__stdout__
         if not console_is_wanted():
             return None
@@ -62,7 +62,7 @@ class Console:
         return None if robot_variable("PABOTISLASTEXECUTIONINPOOL") is not None else stream
 
     def add(self, describe: Describe) -> None:
-        """Show this until `remove`; whoever adds it owns it."""
+        """Show a line until `remove`; the caller owns it."""
         stream = self._terminal()
         if stream is None:
             return
@@ -98,7 +98,7 @@ class Console:
 
     def _run(self, stream: TextIO, stop: threading.Event) -> None:
         written = 0
-        # What is over at once needs no line.
+        # A keyword that ends at once needs no line.
         while not stop.wait(self._every):
             lines = [text for text in map(_said, list(self._shown)) if text]
             if _write(stream, _below([_fitting(text, stream) for text in lines], written)):
@@ -107,7 +107,7 @@ class Console:
 
 
 def _below(lines: list[str], before: int) -> str:
-    """What writes lines below the cursor, in the place of those of `before`, and leaves the cursor where it was.
+    """Terminal codes that write lines below the cursor, replacing those of `before`, and restore the cursor.
 
     Down in the same column, scrolling at the end of the screen, and up again: there are as many lines below then. The
     cursor is kept and is back in its place afterwards, so that Robot writes on where it was.

@@ -1,9 +1,9 @@
-"""What each test did, as data: recorded while the run goes on, before options of robot, rebot or pabot can change it.
+"""Facts about each test as data: recorded during the run, independent of options of robot, rebot or pabot.
 
-A fact is what the keywords and the listener saw: the real status, each failure with its kind, the faults that were not
-proven, what made a load inconclusive, crashes. The verdict on a requirement is made from facts (`report.verdict`), not
-from a message. A fact belongs to its test by the test's name and the moment at which Robot Framework
-started it, as `output.xml` has it: rebot and pabot keep both, whatever they do to suites.
+A fact is an observation of the keywords or the listener: the real status, each failure with its kind, unproven faults,
+reasons why a load is inconclusive, crashes. The verdict on a requirement is made from facts (`report.verdict`), not
+from a message. A fact belongs to its test by the test's name and the moment at which Robot Framework started it, as
+`output.xml` has it: rebot and pabot keep both, whatever they do to suites.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ LONGEST = 4000
 
 
 class Kind(StrEnum):
-    """What a keyword's failure, or skip, means."""
+    """Meanings of a keyword's failure or skip."""
 
     FAILED = "failed"
-    """The system did something else than the test expects, or nobody recorded what the failure means."""
+    """The system deviated from the expectation, or the meaning of the failure was not recorded."""
     MISSED = "missed"
     """A threshold of a requirement was missed."""
     INCONCLUSIVE = "inconclusive"
@@ -54,8 +54,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why a test, or a setup, did not pass.
 
     Attributes:
-        kind: what it means.
-        text: what the keyword said.
+        kind: its meaning.
+        text: the keyword's message.
         where: the part of the test, or of its suite.
         requirement: the id that it is about; `None` for one that is about all of the test.
     """
@@ -67,7 +67,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="test"):
-    """What a test did.
+    """Facts about a test.
 
     Attributes:
         run: the run that it belongs to, as in `measurements.jsonl`.
@@ -76,11 +76,11 @@ class TestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="t
         suite: full name of its suite.
         source: the file of its suite.
         status: `PASS`, `FAIL`, `SKIP`, or `NOT RUN` when nothing of its body was run.
-        message: what Robot says of it.
-        seconds: how long it took, by a clock that nobody sets.
+        message: Robot's message.
+        seconds: its duration, by a monotonic clock.
         reasons: why it did not pass; those of the setup of its suite, where that kept it from running.
         unproven: the faults of the test without proof.
-        doubts: what made its loads inconclusive.
+        doubts: the reasons why its loads were inconclusive.
         crashes: servers that ended by themselves meanwhile.
         stopped: how the run was stopped before, or in, this test; empty if it was not.
     """
@@ -129,7 +129,7 @@ class RunFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="ru
         run: its name.
         output: the name of Robot's output file.
         requirements: the requirements files of the libraries.
-        seconds: how long it took, by a clock that nobody sets; `None` while it goes on.
+        seconds: its duration, by a monotonic clock; `None` while it goes on.
         stopped: how it was stopped; empty if it was not.
         ledgers: the ledgers that earlier runs had left, each with its size.
         unsent: files of invalid messages with cases that no test has sent, a sentence each.
@@ -148,7 +148,7 @@ Fact = TestFact | SuiteFact | RunFact
 
 
 class TestIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Which test something belongs to.
+    """The test that a fact belongs to.
 
     Attributes:
         suite: full name of the suite; `None` outside Robot Framework.
@@ -181,7 +181,7 @@ def moment(at: Any) -> str:
 
 
 def reason_of(error: BaseException) -> Reason:
-    """What an exception of a keyword means."""
+    """The meaning of a keyword's exception."""
     text = str(error)[:LONGEST]
     requirement = getattr(error, "requirement", None)
     if isinstance(error, Inconclusive):
@@ -222,7 +222,7 @@ class Case:
 
 
 class Recorder:
-    """What keywords say of the test that runs, until the listener asks for it."""
+    """Facts from keywords about the running test, until the listener takes them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -260,24 +260,24 @@ class Recorder:
         self._raised = reason_of(error)
 
     def take_raised(self) -> Reason | None:
-        """What the last keyword of ours ended with, if nobody has asked since."""
+        """The result of the last keyword of ours, unless it was taken already."""
         raised, self._raised = self._raised, None
         return raised
 
     def doubt(self, text: str) -> None:
-        """What is measured from now on in this test decides nothing about the system, for this reason."""
+        """Record that later measurements of this test decide nothing about the system, for this reason."""
         with self._lock:
             if text not in self._doubts:
                 self._doubts.append(text)
 
     @property
     def doubts(self) -> list[str]:
-        """What was doubted in this test so far."""
+        """The reasons for doubt in this test so far."""
         with self._lock:
             return list(self._doubts)
 
     def forget_doubts(self) -> list[str]:
-        """What was doubted in the test that ends."""
+        """The reasons for doubt in the test that ends."""
         with self._lock:
             doubts, self._doubts = self._doubts, []
             return doubts
@@ -308,11 +308,11 @@ class Recorder:
 
 
 RECORDER = Recorder()
-"""What keywords say in this process."""
+"""Facts from keywords in this process."""
 
 
 class Stopwatch:
-    """Seconds by a clock that nobody sets."""
+    """Seconds by a monotonic clock."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

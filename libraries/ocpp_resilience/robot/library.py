@@ -1,4 +1,4 @@
-"""What every keyword library shares: scope, clean-up at the end of a suite, and closing outside Robot Framework."""
+"""Shared parts of the keyword libraries: scope, clean-up at the end of a suite, and closing outside Robot Framework."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from robot.api import deco, logger
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.robot.facts import RECORDER
+from ocpp_resilience.robot.removed import removed_keywords
 from ocpp_resilience.robot.variables import robot_variable
 from ocpp_resilience.text import nearest
 
 if TYPE_CHECKING:
 
     class DynamicCore:
-        """What robotlibcore has, with types: without them a type checker would believe anything of a library."""
+        """The interface of robotlibcore with types; without them a type checker would accept everything."""
 
         keywords: dict[str, Callable[..., Any]]
 
@@ -35,7 +36,7 @@ def keyword(name: str | None = None, *, tags: Sequence[str] = ()) -> Callable[[F
 
     Args:
         name: the keyword's name, where it is not that of the method.
-        tags: what it can be found by.
+        tags: its tags.
     """
     return cast(Callable[[F], F], deco.keyword(name=name, tags=tags))
 
@@ -51,7 +52,7 @@ class Cleanup:
         self._entries: list[tuple[str, str, Callable[[], None]]] = []
 
     def add(self, what: str, close: Callable[[], None]) -> None:
-        """Have `close` called when the running suite ends; `what` names the thing in a warning if that fails."""
+        """Register `close` for the end of the running suite; `what` names the object in a warning if closing fails."""
         self._entries.append(((robot_variable("SUITE NAME") or ""), what, close))
 
     def discard(self, close: Callable[[], None]) -> None:
@@ -59,7 +60,7 @@ class Cleanup:
         self._entries = [entry for entry in self._entries if entry[2] != close]
 
     def close(self, suite: str | None = None) -> None:
-        """Close what `suite` opened, newest first; `None` closes everything.
+        """Close the objects that `suite` opened, newest first; `None` closes everything.
 
         A failure here is a warning: it must never hide the failure of the test. Should the closing itself be broken
         off (Ctrl-C), what is not closed yet stays for the next call.
@@ -90,12 +91,12 @@ class KeywordLibrary(DynamicCore):
         self.cleanup = Cleanup()
         for component in components:
             component.library = self
-        super().__init__(components)
+        super().__init__([*components, removed_keywords(type(self).__name__)])
         # `@library(listener="SELF")` does nothing on a DynamicCore.
         self.ROBOT_LIBRARY_LISTENER = self
 
     def run_keyword(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Any:
-        """Run a keyword, for Robot Framework; what its failure means is recorded as data.
+        """Run a keyword for Robot Framework, and record the meaning of a failure.
 
         Raises:
             UsageError: a keyword that takes any named arguments got one that is its own, misspelt.

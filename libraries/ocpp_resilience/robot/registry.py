@@ -16,7 +16,7 @@ class Registry(Generic[T]):
     """Alias to thing; a thing is closed and forgotten when the suite ends that added it.
 
     Args:
-        what: what such a thing is called in messages, for example `Redis`.
+        what: the name of the kind of object in messages, for example `Redis`.
         starter: the keyword that starts one.
         close: closes one.
     """
@@ -30,7 +30,7 @@ class Registry(Generic[T]):
         self._suites: dict[str, str | None] = {}
 
     def title(self, alias: str) -> str:
-        """What the thing of this alias is called in messages: `Redis 'redis'`."""
+        """The name of the object with this alias in messages: `Redis 'redis'`."""
         return f"{self.what} '{alias}'"
 
     def find(self, alias: str) -> T | None:
@@ -46,7 +46,7 @@ class Registry(Generic[T]):
         if alias in self._things:
             return self._things[alias]
         others = ", ".join(f"'{name}'" for name in self._things)
-        known = f"there is only {others}" if others else f"`{self._starter}` starts one"
+        known = f"there is only {others}" if others else f"call `{self._starter}` first"
         raise UsageError(f"There is no {self.title(alias)}; {known}.")
 
     def add(self, alias: str, thing: T, cleanup: Cleanup) -> None:
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         cleanup.add(self.title(alias), close)
 
     def aliases(self, *, of_running_suite: bool = False) -> list[str]:
-        """The aliases in use, oldest first; with `of_running_suite` without what a folder's setup added."""
+        """The aliases in use, oldest first; `of_running_suite` leaves out those of a folder's setup."""
         suite = robot_variable("SUITE NAME")
         return [alias for alias in self._things if not of_running_suite or self._suites.get(alias) == suite]
 

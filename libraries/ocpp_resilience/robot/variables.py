@@ -23,8 +23,13 @@ def robot_variable(name: str) -> str | None:
 
 
 def chosen_for_the_run(name: str) -> str | None:
-    """What a whole run is given under this name: `robot --variable NAME:value`, else the environment variable."""
+    """A variable of the whole run: `robot --variable NAME:value`, else the environment variable."""
     return robot_variable(name) or os.environ.get(name) or None
+
+
+def target_of(given: str | None) -> str:
+    """The name or path of a target profile: the given one, else the run's variable `TARGET`, else `reference`."""
+    return given or robot_variable("TARGET") or "reference"
 
 
 def output_folder() -> Path | None:
@@ -57,10 +62,10 @@ def evidence_folder() -> Path | None:
 def as_number(
     name: str, value: str, *, at_least: float | None = None, at_most: float | None = None, whole: bool = False
 ) -> float:
-    """The value of a variable as a number within these limits, which belong to what is allowed.
+    """The value of a variable as a number within these limits, which an error message names.
 
     Raises:
-        UsageError: it is none; says which variable, what it is and what is allowed.
+        UsageError: it is invalid; the message names the variable, its value and the allowed values.
     """
     limits = [f"at least {at_least:g}"] if at_least is not None else []
     limits += [f"at most {at_most:.15g}"] if at_most is not None else []
@@ -79,7 +84,7 @@ def as_duration(name: str, value: str) -> float:
     """The value of a variable as seconds, from a time string of Robot Framework's.
 
     Raises:
-        UsageError: it is none, or not above 0; says which variable, what it is and what is allowed.
+        UsageError: it is none, or not above 0; the message names the variable, its value and the allowed values.
     """
     try:
         length = timestr_to_secs(value)
@@ -94,7 +99,7 @@ def as_choice(name: str, value: str, choices: Sequence[str]) -> str:
     """The value of a variable, which has to be one of these.
 
     Raises:
-        UsageError: it is not; says which variable, what it is and what is allowed.
+        UsageError: it is not; the message names the variable, its value and the allowed values.
     """
     if value not in choices:
         raise _unusable(name, value, f"one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""What a system keeps, compared field by field with what a model of the protocol computes from the messages sent."""
+"""Compares the stored state field by field with the results of a model of the protocol."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from ocpp_resilience.errors import ServiceError
 from ocpp_resilience.http_client import Reply
-from ocpp_resilience.ocpp.model import Model16, Observed
+from ocpp_resilience.ocpp.model import Model, Observed
 from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.redis.connection import AWAY, RedisClient, connect, shown_url
-from ocpp_resilience.state.reading import Ids, Record, kept_fields, read
+from ocpp_resilience.state.reading import Ids, Record, kept_fields, read, read_variables
 from ocpp_resilience.text import counted, examples
 
 KINDS = ("charge_point", "connector", "transaction")
@@ -20,12 +20,12 @@ EXAMPLES_ROOM = 400
 
 @dataclass(slots=True)
 class StateComparison:
-    """What was compared and what differs.
+    """The compared records and the differences.
 
     Attributes:
         charge_points: how many charge points were compared.
         transactions: how many of their transactions were.
-        answers: what is wrong with answers, a problem each.
+        answers: problems of answers, one each.
         differences: the fields, index entries and scores that differ, each with both values.
         unjudged: charge points whose state was not compared, each with the reason.
     """
@@ -43,7 +43,7 @@ class StateComparison:
 
     @property
     def summary(self) -> str:
-        """The whole in one line, with the first of what is wrong."""
+        """The result in one line, with the first problem."""
         text = (
             f"{counted(self.charge_points, 'charge point')} and {counted(self.transactions, 'transaction')} compared "
             f"with the model: {counted(len(self.answers), 'wrong answer')}, "
@@ -55,18 +55,18 @@ class StateComparison:
         return self.summary
 
 
-def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[str], Reply]) -> StateComparison:
-    """Compare what is kept of the charge points of a model with what the model allows.
+def compare(model: Model[Any], target: Target, *, redis_url: str, get: Callable[[str], Reply]) -> StateComparison:
+    """Compare the stored state of a model's charge points with the states that the model allows.
 
     Args:
         model: has taken all messages.
-        target: says where the state is.
+        target: describes the place of the state.
         redis_url: where the system's Redis is.
         get: asks the system's HTTP API for a path.
 
     Raises:
-        LacksCapability: the profile does not say where any of it is.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where any of it is.
+        ExpectationFailed: a stored value is no record.
         ServiceError: Redis or the system cannot be reached.
     """
     points = model.charge_points
@@ -78,16 +78,21 @@ def compare(model: Model16, target: Target, *, redis_url: str, get: Callable[[st
 
 
 def observe(
-    model: Model16, target: Target, points: Sequence[str], *, redis_url: str, get: Callable[[str], Reply]
+    model: Model[Any], target: Target, points: Sequence[str], *, redis_url: str, get: Callable[[str], Reply]
 ) -> dict[str, Observed]:
-    """Read what is kept of charge points, as far as the profile says where; see `compare`."""
+    """Read the stored state of charge points, as far as the profile describes it; see `compare`."""
     kinds = [kind for kind in KINDS if getattr(target.state, kind) is not None]
     fields = {kind: kept_fields(target, kind) for kind in kinds}
     found = {point: Observed(fields=fields) for point in points}
     if Capability.STATE_KEYS in target.capabilities:
         client = connect(redis_url, database=target.redis.databases.state)
         try:
-            _read_indexes(client, target, found)
+            _read_indexes(client, target, model, found)
+            if model.has_variables and target.state.variables is not None:
+                for point, variables in zip(
+                    points, read_variables(client, target, target.state.variables, points), strict=True
+                ):
+                    found[point].variables = variables
         except AWAY as error:
             raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
         finally:
@@ -103,39 +108,37 @@ def observe(
     connectors = [
         (point, number)
         for point in points
-        for number in sorted({*model.connectors(point), *(found[point].connectors_listed or ())})
+        for number in {*model.connectors(point), *(found[point].connectors_listed or ())}
     ]
     named: list[Ids] = [{"charge_point_id": point, "connector_id": number} for point, number in connectors]
     for (point, number), record in zip(connectors, records("connector", named), strict=True):
         if record is not None:
             found[point].connectors = {**found[point].connectors, number: record}
     transactions = [
-        (point, number)
-        for point in points
-        for number in sorted({*model.transaction_ids(point), *(found[point].listed or ())})
+        (point, number) for point in points for number in {*model.transaction_ids(point), *(found[point].listed or ())}
     ]
-    for (point, number), record in zip(
-        transactions, records("transaction", [{"transaction_id": number} for _, number in transactions]), strict=True
-    ):
+    named = [{"charge_point_id": point, "transaction_id": number} for point, number in transactions]
+    for (point, number), record in zip(transactions, records("transaction", named), strict=True):
         if record is not None:
             found[point].transactions = {**found[point].transactions, number: record}
     return found
 
 
-def _read_indexes(client: RedisClient, target: Target, found: dict[str, Observed]) -> None:
+def _read_indexes(client: RedisClient, target: Target, model: Model[Any], found: dict[str, Observed]) -> None:
+    transaction_id, connector_id = model.transaction_id_of, model.connector_id_of
     keys = target.redis.keys
     for point, observed in found.items():
         pipe = client.pipeline(transaction=False)
         wanted: list[tuple[str, Callable[[Any], Any]]] = []
         if keys.transactions is not None:
             pipe.zrange(target.key("transactions", charge_point_id=point), 0, -1, withscores=True)
-            wanted.append(("listed", lambda reply: {int(member): float(score) for member, score in reply}))
+            wanted.append(("listed", lambda reply: {transaction_id(member): float(score) for member, score in reply}))
         if keys.active_transactions is not None:
             pipe.smembers(target.key("active_transactions", charge_point_id=point))
-            wanted.append(("active", lambda reply: {int(member) for member in reply}))
+            wanted.append(("active", lambda reply: {transaction_id(member) for member in reply}))
         if keys.connectors is not None:
             pipe.smembers(target.key("connectors", charge_point_id=point))
-            wanted.append(("connectors_listed", lambda reply: {int(member) for member in reply}))
+            wanted.append(("connectors_listed", lambda reply: {connector_id(member) for member in reply}))
         if keys.charge_points is not None:
             pipe.sismember(target.key("charge_points"), point)
             wanted.append(("known", bool))

@@ -19,12 +19,20 @@ UNBOUNDED = float("inf")
 EXAMPLES = 5
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-_PARTS_WITHOUT_COLON = {"charge_point_id", "connector_id", "transaction_id", "shard"}
+_PARTS = {
+    "charge_point_id": "[^:]+",
+    # A number, or EVSE and connector.
+    "connector_id": r"[^:]+(?::\d+)?",
+    "transaction_id": "[^:]+",
+    "shard": "[^:]+",
+}
+"""Expressions of placeholders; any other is anything."""
+_CHOSEN_BY_CHARGE_POINTS = "own_transaction"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRule:
-    """What a key has to be.
+    """The rule for a key: its type and lifetime.
 
     Attributes:
         type: as Redis calls it.
@@ -68,17 +76,19 @@ RULES: dict[str, KeyRule] = {
     "connector": KeyRule("string"),
     "connectors": KeyRule("set"),
     "transaction": KeyRule("string"),
+    "own_transaction": KeyRule("string"),
     "transactions": KeyRule("zset"),
     "active_transactions": KeyRule("set"),
     "transaction_id": KeyRule("string"),
     "configuration": KeyRule("hash"),
+    "variables": KeyRule("hash"),
 }
 """The documented keys by their name in the target profile."""
 
 
 @dataclass(slots=True)
 class KeyReport:
-    """What was found.
+    """The findings.
 
     Attributes:
         count: how many keys there are.
@@ -146,7 +156,7 @@ def _patterns(target: Target) -> list[tuple[re.Pattern[str], str]]:
     """The most particular ones first."""
     named = [(pattern, name) for name in KEY_PLACEHOLDERS if name in RULES and (pattern := _pattern_of(target, name))]
     named.sort(key=lambda each: len(_PLACEHOLDER.sub("", each[0])), reverse=True)
-    return [(re.compile(_as_regex(pattern)), name) for pattern, name in named]
+    return [(re.compile(_as_regex(pattern, name)), name) for pattern, name in named]
 
 
 def _pattern_of(target: Target, name: str) -> str | None:
@@ -154,9 +164,7 @@ def _pattern_of(target: Target, name: str) -> str | None:
     return pattern
 
 
-def _as_regex(pattern: str) -> str:
+def _as_regex(pattern: str, name: str) -> str:
     parts = _PLACEHOLDER.split(pattern)
-    return "".join(
-        re.escape(part) if index % 2 == 0 else ("[^:]+" if part in _PARTS_WITHOUT_COLON else ".+")
-        for index, part in enumerate(parts)
-    )
+    known = _PARTS | ({"transaction_id": ".+"} if name == _CHOSEN_BY_CHARGE_POINTS else {})
+    return "".join(re.escape(part) if index % 2 == 0 else known.get(part, ".+") for index, part in enumerate(parts))

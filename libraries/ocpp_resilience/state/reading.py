@@ -1,4 +1,4 @@
-"""Reading what a system keeps, wherever it keeps it and whatever it calls it, in our names.
+"""Reads the state of a system, from any place and in any naming, in our names.
 
 Where a record is and how it has to be understood is in `state` of the target profile: in Redis under a key, as JSON
 text or as a hash, or behind an HTTP path.
@@ -6,9 +6,10 @@ text or as a hash, or behind an HTTP path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 import redis
@@ -16,8 +17,9 @@ import redis
 from ocpp_resilience import http_client
 from ocpp_resilience.errors import ExpectationFailed, LacksCapability, ServiceError
 from ocpp_resilience.http_client import Reply
-from ocpp_resilience.profile import STATE_FIELDS, StateRecord, Target
-from ocpp_resilience.profile.templates import fill
+from ocpp_resilience.ocpp.model import VariableName
+from ocpp_resilience.profile import KEY_PLACEHOLDERS, STATE_FIELDS, StateRecord, Target, Variables
+from ocpp_resilience.profile.templates import PLACEHOLDER, fill
 from ocpp_resilience.redis.connection import AWAY, RedisClient, connect, shown_url
 
 BATCH = 1000
@@ -26,7 +28,7 @@ Ids = Mapping[str, str | int]
 
 
 def description_of(target: Target, kind: str) -> StateRecord:
-    """What the profile says of one kind of record.
+    """The profile's description of one kind of record.
 
     Args:
         target: the system.
@@ -43,8 +45,19 @@ def description_of(target: Target, kind: str) -> StateRecord:
 
 
 def kept_fields(target: Target, kind: str) -> tuple[str, ...]:
-    """Our names of what a system keeps of one kind of record."""
+    """Our names of the stored fields of one kind of record."""
     return tuple(description_of(target, kind).fields) or STATE_FIELDS[kind]
+
+
+def key_of(target: Target, kind: str, ids: Ids) -> str:
+    """The Redis key of a record. Where charge points choose the ids of transactions, the key may need both.
+
+    Raises:
+        LacksCapability: the profile has no such key.
+    """
+    chosen = kind == "transaction" and isinstance(ids["transaction_id"], str)
+    name = "own_transaction" if chosen and target.redis.keys.own_transaction is not None else kind
+    return target.key(name, **{each: ids[each] for each in KEY_PLACEHOLDERS[name]})
 
 
 def read(
@@ -60,8 +73,8 @@ def read(
         get: asks the system's HTTP API for a path.
 
     Raises:
-        LacksCapability: the profile does not say where such records are.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where such records are.
+        ExpectationFailed: a stored value is no record.
         ServiceError: Redis or the system cannot be reached.
     """
     path = description_of(target, kind).path
@@ -87,13 +100,13 @@ def read_from_redis(client: RedisClient, target: Target, kind: str, ids: Sequenc
         ids: for each record the placeholders of its key.
 
     Raises:
-        LacksCapability: the profile does not say where such records are, or that they are read over HTTP.
-        ExpectationFailed: what is there is no record.
+        LacksCapability: the profile does not describe where such records are, or they are read over HTTP.
+        ExpectationFailed: a stored value is no record.
     """
     described = description_of(target, kind)
     if described.path is not None:
         raise LacksCapability(f"Target '{target.name}': a {kind.replace('_', ' ')} is read over HTTP, not from Redis.")
-    keys = [target.key(kind, **each) for each in ids]
+    keys = [key_of(target, kind, each) for each in ids]
     found: list[Record | None] = []
     for start in range(0, len(keys), BATCH):
         batch = keys[start : start + BATCH]
@@ -124,8 +137,64 @@ def read_over_http(reply: Reply, target: Target, kind: str) -> Record | None:
     return in_our_words(kept, described, kind)
 
 
+def device_models(target: Target, charge_points: Sequence[str], *, redis_url: str) -> list[dict[VariableName, Record]]:
+    """The device models of charge points, attribute by attribute.
+
+    Args:
+        target: says where a device model is (`state.variables`).
+        charge_points: their ids.
+        redis_url: where the system's Redis is.
+
+    Raises:
+        LacksCapability: the profile does not say where device models are.
+        ExpectationFailed: what is there is no device model.
+        ServiceError: Redis cannot be reached.
+    """
+    if target.state.variables is None:
+        what = "does not say where a device model is read"
+        raise LacksCapability(f"Target '{target.name}' {what} (state.variables in {target.source}).")
+    client = connect(redis_url, database=target.redis.databases.state)
+    try:
+        return read_variables(client, target, target.state.variables, charge_points)
+    except AWAY as error:
+        raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+    finally:
+        client.close()
+
+
+def read_variables(
+    client: RedisClient, target: Target, described: Variables, charge_points: Sequence[str]
+) -> list[dict[VariableName, Record]]:
+    """See `device_models`; `client` is connected to the state's database."""
+    keys = [target.key("variables", charge_point_id=each) for each in charge_points]
+    names = re.compile(PLACEHOLDER.sub(r"(?P<\1>.*?)", described.field))
+    return [
+        _variables_of(key, fields, described, names)
+        for key, fields in zip(keys, _run(client, "hgetall", keys), strict=True)
+    ]
+
+
+def _variables_of(key: str, fields: Any, described: Variables, names: re.Pattern[str]) -> dict[VariableName, Record]:
+    if isinstance(fields, Exception):
+        raise ExpectationFailed(f"Key {key} is no hash: {fields}")
+    found = {}
+    for name, value in fields.items():
+        text = name.decode("utf-8", "backslashreplace")
+        matched = names.fullmatch(text)
+        if matched is None:
+            raise ExpectationFailed(f"Field {text!r} of {key} is not as state.variables.field says.")
+        kept = _of_text(f"{key}, field {text!r},", value) or {}
+        whole = {ours: http_client.pick(kept, theirs) for ours, theirs in _parts(described).items()}
+        found[VariableName(**{part: unquote(word) for part, word in matched.groupdict().items()})] = whole
+    return found
+
+
+def _parts(described: Variables) -> dict[str, str]:
+    return {"value": described.value, "mutability": described.mutability}
+
+
 def in_our_words(kept: Record, described: StateRecord, kind: str) -> Record:
-    """A record with our names and values; what the system does not keep is left out."""
+    """A record with our names and values; fields that the system does not store are left out."""
     names = described.fields or {name: name for name in STATE_FIELDS[kind]}
     record = {ours: value for ours, theirs in names.items() if (value := http_client.pick(kept, theirs)) is not None}
     for name, values in described.values.items():

@@ -29,8 +29,8 @@ class ContainerProcess(ChildProcess):
     """A container as the child that `ChildProcess` is for a program.
 
     Args:
-        name: what it is called in messages.
-        image: what it is made of.
+        name: its name in messages.
+        image: its image.
         directory: where the output is kept; a temporary directory, removed by `close`, if not given.
     """
 
@@ -65,14 +65,14 @@ class ContainerProcess(ChildProcess):
             self._docker("pull", "--quiet", self.image)
         self.container = f"resilience-{uuid.uuid4().hex[:12]}"
         self._standing_still = False
-        # Values are handed over in the environment of `docker`: on the command line everybody could read them.
+        # Values are passed in the environment of `docker`: on the command line all users could read them.
         names = [word for name in environment or {} for word in ("--env", name)]
         run = ["docker", "run", "--rm", "--init", "--name", self.container, "--network", "host", *names]
         super().start([*run, self.image, *command], environment={**os.environ, **(environment or {})})
         wait_until(self._is_there, timeout=ANSWER_LIMIT, failure=lambda: f"Docker has not started {self.name}")
 
     def _is_there(self) -> bool | None:
-        """Docker knows the container; or it is over already, which whoever waits for it to listen will say."""
+        """Whether Docker knows the container, or it has ended already, which the caller's wait will notice."""
         known = self._docker("container", "inspect", self.container, check=False).returncode == 0
         return True if known or not self.alive else None
 
@@ -118,7 +118,7 @@ class ContainerProcess(ChildProcess):
         self._standing_still = False
 
     def close(self) -> None:
-        """Remove the container, in whatever state it is."""
+        """Remove the container in any state."""
         try:
             self._remove()
         finally:

@@ -1,4 +1,4 @@
-"""What a system under test says of the commands that wait for their answers."""
+"""The inspection of a system under test: commands that wait for their answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class Correlations:
-    """What waits, and what has been.
+    """Pending commands, and totals.
 
     Attributes:
         pending: how many commands wait for their answers.
@@ -41,7 +41,7 @@ class Correlations:
     totals: dict[str, int]
 
     def since(self, mark: Correlations) -> dict[str, int]:
-        """How much each counter has grown since `mark`."""
+        """The increase of each counter since `mark`."""
         return {name: count - mark.totals.get(name, 0) for name, count in self.totals.items()}
 
 

@@ -45,7 +45,7 @@ class LogRecords:
         self._rest = b""
 
     def refresh(self) -> list[Record]:
-        """Read what was written since the last call; returns all records so far."""
+        """Read the records written since the last call; returns all records so far."""
         try:
             with self._file.open("rb") as source:
                 source.seek(self._offset)
@@ -58,7 +58,7 @@ class LogRecords:
         return self._records
 
     def position(self) -> int:
-        """The number of records so far: `since` for what comes after."""
+        """The current number of records: the value of `since` for later records."""
         return len(self.refresh())
 
     def matching(self, fields: Mapping[str, Any] | None = None, *, since: int = 0) -> list[Record]:

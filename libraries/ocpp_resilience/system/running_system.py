@@ -15,12 +15,12 @@ from ocpp_resilience.profile.sections import Running
 
 
 class RunningSystem:
-    """What stands in the place of a child process where there is none of ours.
+    """Replaces the child process for a system that we did not start.
 
-    Whatever would change the system raises `NotPossibleHere`: the test is skipped, and its requirement inconclusive.
+    Actions that would change the system raise `NotPossibleHere`: the test is skipped, and its requirement inconclusive.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         running: where it is.
         directory: the profile's; a relative log file starts there.
     """
@@ -50,7 +50,7 @@ class RunningSystem:
 
     @property
     def http_port(self) -> int:
-        """Where its HTTP API listens."""
+        """The address of its HTTP API."""
         return self.http.port or 80
 
     @property

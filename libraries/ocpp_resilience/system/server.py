@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Health(enum.Enum):
-    """What a server says of itself: at work, or alive without Redis."""
+    """States that a server reports: at work, or alive without Redis."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
@@ -50,7 +50,7 @@ class OcppServer:
 
     Args:
         alias: the name that the test gave it.
-        target: what it is and how it is started.
+        target: its profile, which describes how it is started.
     """
 
     def __init__(self, alias: str, target: Target) -> None:
@@ -78,7 +78,7 @@ class OcppServer:
         self._crashes_before = 0
 
     def configure(self, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
-        """Say what the next start gets: the URL of Redis, and environment variables on top of the profile's."""
+        """Set the Redis URL and additional environment variables of the next start."""
         if self.target.running is not None:
             self._check_use(self.target.running, redis_url, settings)
         self._redis_url = redis_url
@@ -162,7 +162,7 @@ class OcppServer:
 
     @property
     def measured(self) -> ChildProcess:
-        """The process whose memory and processor time can be measured.
+        """The process for measurements of memory and processor time.
 
         Raises:
             NotPossibleHere: it is not a child of the test run.
@@ -182,7 +182,7 @@ class OcppServer:
         }
         for name in ("http_port", "ws_port"):
             if self.target.uses_placeholder(name):
-                # The same ones at each start: who was connected finds it again.
+                # The same ports at each start, so that charge points can reconnect.
                 values[name] = self._given_ports.setdefault(name, free_port())
         return values
 
@@ -210,9 +210,9 @@ class OcppServer:
         return True
 
     def _gateway_port(self, said: int | None, given: Mapping[str, int]) -> int | None:
-        """Where charge points connect: where it said, at the port that it was given, or with its HTTP API.
+        """The address of the gateway: the reported one, the given port, or the address of the HTTP API.
 
-        A JSON record that names no such port says that there is no gateway.
+        A JSON record without such a port means that there is no gateway.
         """
         port = said or given.get("ws_port")
         could_say = self.target.ready.record is not None and self.target.log.format == "json"
@@ -236,9 +236,9 @@ class OcppServer:
             raise ServiceError(self.exited(when))
 
     def exited(self, when: str = "", *, seen: str = "") -> str:
-        """That it exited, and the end of its output, for messages; `seen` is what was noticed of it."""
+        """A message that it exited, with the end of its output; `seen` is the earlier observation."""
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
-        # The line alone has to say what is wrong.
+        # The line alone has to state the problem.
         noticed = f" {seen.splitlines()[0]}" if seen.strip() else ""
         return f"{what}.{noticed}\n{self.process.output_tail()}"
 
@@ -249,13 +249,13 @@ class OcppServer:
 
     @property
     def http_port(self) -> int:
-        """Where its HTTP API listens.
+        """The address of its HTTP API.
 
         Raises:
-            ServiceError: it does not, or it does not say.
+            ServiceError: it has none, or has not reported it.
         """
         if self._http_port is None:
-            raise ServiceError(f"{self.name} has not said on which port its HTTP API listens.")
+            raise ServiceError(f"{self.name} has not reported the port of its HTTP API.")
         return self._http_port
 
     @property
@@ -265,7 +265,7 @@ class OcppServer:
 
     @property
     def ws_port(self) -> int | None:
-        """Where its WebSocket gateway listens, `None` without a gateway."""
+        """The address of its WebSocket gateway, `None` without a gateway."""
         return self._ws_port
 
     @property
@@ -273,12 +273,12 @@ class OcppServer:
         """The base of its WebSocket gateway, without a path.
 
         Raises:
-            ServiceError: it does not say on which port its gateway listens.
+            ServiceError: it has not reported the port of its gateway.
         """
         if isinstance(self.process, RunningSystem) and self.process.gateway_url is not None:
             return self.process.gateway_url.rstrip("/")
         if self._ws_port is None:
-            raise ServiceError(f"{self.name} has not said on which port its WebSocket gateway listens.")
+            raise ServiceError(f"{self.name} has not reported the port of its WebSocket gateway.")
         return f"ws://{HOST}:{self._ws_port}"
 
     @property
@@ -294,12 +294,12 @@ class OcppServer:
 
     @property
     def crashes(self) -> int:
-        """How many times it ended without having been told to."""
+        """Number of unexpected exits."""
         return self._earlier_crashes + int(self._has_crashed)
 
     @property
     def crashes_in_all(self) -> int:
-        """How many times it ended by itself after it had started, whether or not that was forgiven."""
+        """Number of unexpected exits after the start, forgiven ones included."""
         return self._crashes_before + int(self._has_crashed and self._start_time is not None)
 
     @property
@@ -319,7 +319,7 @@ class OcppServer:
             ServiceError: it does not run.
             WaitTimeout: it did not end in time; it was killed then.
         """
-        # What has ended already did so by itself.
+        # A process that has ended already ended by itself.
         self._ended_on_purpose = self.process.alive
         start = self.target.start
         if command := self.target.stop_command(self._placeholders() if start else {}):
@@ -376,7 +376,7 @@ class OcppServer:
         """GET a path of its HTTP API.
 
         Raises:
-            ServiceError: there was no answer; says so if it exited.
+            ServiceError: there was no answer; the message says so if it exited.
         """
         limit = self.target.timeouts.http if timeout is None else timeout
         try:
@@ -428,7 +428,7 @@ class OcppServer:
         return self._document("health", self.target.http.degraded_status)
 
     def health_status(self) -> str:
-        """`healthy` or `degraded`; in quotation marks what it says if that is none of the profile's words for them.
+        """`healthy` or `degraded`; any other status of the system in quotation marks.
 
         Raises:
             ExpectationFailed: the answer is something else, or has not got the field.
@@ -441,7 +441,7 @@ class OcppServer:
         return {http.healthy: Health.HEALTHY.value, http.degraded: Health.DEGRADED.value}.get(said, repr(said))
 
     def inspection(self) -> dict[str, Any]:
-        """What its processor says of itself."""
+        """The status of its processor."""
         document = self._document("processor")
         field = self.target.http.inspection_field
         data = document if field is None else document.get(field)
@@ -481,7 +481,7 @@ class OcppServer:
         return self.wait_for(probe, timeout, failure)
 
     def explained(self, said: str) -> str:
-        """What `health_status` returned; where that is none of the profile's words, with these."""
+        """The result of `health_status`; an unknown status is shown with the profile's words for the known ones."""
         if said in {each.value for each in Health}:
             return said
         http = self.target.http
@@ -501,7 +501,7 @@ class OcppServer:
         Args:
             probe: looks once.
             timeout: the longest wait.
-            failure: what did not happen, in words that follow the server's name.
+            failure: the missing event, in words that follow the server's name.
 
         Raises:
             WaitTimeout: it did not happen in time.
@@ -549,7 +549,7 @@ class OcppServer:
 
 
 def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:
-    """How the system is run, as its profile says."""
+    """The way to run the system, from its profile."""
     if target.running is not None:
         return RunningSystem(name, target.running, target.directory)
     if target.start is not None and target.start.image is not None:
@@ -558,7 +558,7 @@ def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:
 
 
 def _address(redis_url: str) -> tuple[str, int]:
-    """Which Redis a URL means, of several sentinels the first; `localhost` is 127.0.0.1."""
+    """Host and port in a Redis URL, of several sentinels the first; `localhost` is 127.0.0.1."""
     parts = urlsplit(redis_url)
     parts = parts._replace(netloc=parts.netloc.partition(",")[0])
     host = parts.hostname or ""

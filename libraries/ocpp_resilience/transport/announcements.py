@@ -1,4 +1,4 @@
-"""Announcing charge points to systems that listen only to those whose connection they have heard of."""
+"""Announces charge points to systems that ignore charge points without an announced connection."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ GATEWAY = "acceptance-tests"
 
 
 class Announcements:
-    """What a gateway would write for charge points that have none: the session (HSET), the event (PUBLISH), or both.
+    """The announcement of a charge point in place of a gateway: the session (HSET), the event (PUBLISH), or both.
 
     Args:
-        target: says keys, channels and shapes.
+        target: describes keys, channels and formats.
     """
 
     def __init__(self, target: Target) -> None:
@@ -35,7 +35,7 @@ class Announcements:
         self._connected |= dict.fromkeys(new)
 
     def disconnect(self, client: RedisClient) -> None:
-        """Take back what was announced; raises as the client does."""
+        """Withdraw the announcements; raises as the client does."""
         gone = list(self._connected)
         self._connected.clear()
         self._write(client, "disconnect", gone)

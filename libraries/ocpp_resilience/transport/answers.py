@@ -1,4 +1,4 @@
-"""Answers: what stands in one, whichever way it came."""
+"""Parses answers, independent of their transport."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from ocpp_resilience.transport.bodies import Body
 
 
 class AnswerKind(enum.Enum):
-    """What stands in an answer list."""
+    """The content of an answer list."""
 
     RESULT = "CALLRESULT"
     ERROR = "CALLERROR"
+    RESULT_ERROR = "CALLRESULTERROR"
     CALL = "CALL"
     UNREADABLE = "unreadable"
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it says no."""
+        return self in {AnswerKind.ERROR, AnswerKind.RESULT_ERROR}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +34,10 @@ class Answer:
     Attributes:
         charge_point: in whose list it stands.
         message_id: which message it answers; `None` where that cannot be read.
-        kind: CALLRESULT, CALLERROR, a CALL (a command, which is no answer), or unreadable.
-        payload: the fields of a CALLRESULT or CALL; the details of a CALLERROR.
-        code: the error code of a CALLERROR.
-        description: the error description of a CALLERROR.
+        kind: CALLRESULT, CALLERROR, CALLRESULTERROR, a CALL (a command, which is no answer), or unreadable.
+        payload: the fields of a CALLRESULT or CALL; the details of a CALLERROR or CALLRESULTERROR.
+        code: the error code of a CALLERROR or CALLRESULTERROR.
+        description: its error description.
         data: the entry, byte for byte.
         seen_at: when this library saw it, in seconds of `time.monotonic`.
         seconds: from handing the message to Redis until the answer was seen; `None` where the message is not known.
@@ -55,7 +61,7 @@ class Answer:
     def __str__(self) -> str:
         if self.kind is AnswerKind.UNREADABLE:
             return f"{shortened(self.text)} in the answers of {self.charge_point}"
-        what = f"{self.kind.value} {self.code}" if self.kind is AnswerKind.ERROR else self.kind.value
+        what = f"{self.kind.value} {self.code}" if self.kind.refuses else self.kind.value
         return f"{what} to message {self.message_id} of {self.charge_point}"
 
 
@@ -65,7 +71,7 @@ def read_answer(charge_point: str, data: bytes, *, seen_at: float = 0.0, body: B
 
 
 def read_body(data: bytes, body: Body | None = None) -> tuple[str | None, Any]:
-    """The charge point that an answer names, and its frame; `None` for what it does not say."""
+    """The charge point in an answer and its frame; `None` for a missing part."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -88,6 +94,8 @@ def answer_of(charge_point: str, data: bytes, frame: Any, *, seen_at: float) -> 
             return made(AnswerKind.RESULT, message_id, payload=payload)
         case [MessageType.CALLERROR, str(message_id), str(code), str(description), dict(details)]:
             return made(AnswerKind.ERROR, message_id, code=code, description=description, payload=details)
+        case [MessageType.CALLRESULTERROR, str(message_id), str(code), str(description), dict(details)]:
+            return made(AnswerKind.RESULT_ERROR, message_id, code=code, description=description, payload=details)
         case [MessageType.CALL, str(message_id), str(_), dict(payload)]:
             return made(AnswerKind.CALL, message_id, payload=payload)
     return made(AnswerKind.UNREADABLE, None)

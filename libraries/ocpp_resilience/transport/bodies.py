@@ -10,6 +10,7 @@ from typing import Any
 
 from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION
 from ocpp_resilience.profile import fill_template
 
 SENDER = "acceptance-test"
@@ -37,9 +38,9 @@ class Body:
         protocol: the subprotocol of the messages.
     """
 
-    def __init__(self, template: Mapping[str, Any] | None = None, *, protocol: str = "ocpp1.6") -> None:
+    def __init__(self, template: Mapping[str, Any] | None = None, *, protocol: str = DEFAULT_VERSION) -> None:
         self.is_envelope = template is None
-        further = {} if protocol == "ocpp1.6" else {"protocol": "{protocol}"}
+        further = {} if protocol == DEFAULT_VERSION else {"protocol": "{protocol}"}
         self.template: Mapping[str, Any] = ENVELOPE | further if template is None else template
         self.protocol = protocol
         self._used = set(_PLACEHOLDER.findall(json.dumps(self.template)))
@@ -67,7 +68,7 @@ class Body:
         return document
 
     def read(self, document: Any) -> tuple[str | None, Any]:
-        """The charge point and the frame in a document; `None` for what it does not say."""
+        """The charge point and the frame in a document; `None` for a missing part."""
         if self.is_envelope:
             if not isinstance(document, dict):
                 return None, document

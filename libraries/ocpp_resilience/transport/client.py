@@ -1,4 +1,4 @@
-"""One queue, from outside: sending, looking, reading answers, and removing what the run wrote."""
+"""A client of one queue: sends, inspects, reads answers, and removes the run's data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import redis
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ledger import Ledger
-from ocpp_resilience.ocpp import Version, ocpp_version
-from ocpp_resilience.profile import Target
+from ocpp_resilience.ocpp import Version, ocpp_version, ocpp_versions
+from ocpp_resilience.profile import KEY_PLACEHOLDERS, Target
 from ocpp_resilience.redis.connection import (
     AWAY,
     SOCKET_TIMEOUT,
@@ -115,10 +115,10 @@ class QueueClient:
             others=self._others,
         )
         self.ledger: QueueLedger | None = None
-        self.history = QueueHistory(self._read_answers, None if target is None else target.behaviour)
+        self.history = QueueHistory(self._read_answers, version, None if target is None else target.behaviour)
 
     def open(self) -> Self:
-        """Check that Redis is there, and note what is this run's from now on.
+        """Check that Redis is reachable, and begin to record the data of this run.
 
         Raises:
             QueueUnavailable: Redis cannot be reached, or refuses the user, the password or the database.
@@ -131,7 +131,7 @@ class QueueClient:
             said = str(error).rstrip(".")
             raise self._refused(f"the user or the password is refused ({said})") from None
         except AWAY as error:
-            raise self._unavailable("Redis has to be running when a queue is opened", error) from None
+            raise self._unavailable("Opening the queue", error) from None
         except redis.ResponseError as error:
             numbers = " and ".join(str(number) for number in dict.fromkeys([*self._databases, *self.keys.others]))
             raise self._refused(f"{error} (databases: {numbers})") from None
@@ -162,7 +162,7 @@ class QueueClient:
 
     @property
     def strict(self) -> bool:
-        """Whether the strict oracle decides what an invalid message has to be answered with."""
+        """Whether the strict oracle decides the expected answers to invalid messages."""
         return self._target is None or self._target.strict
 
     @property
@@ -183,14 +183,20 @@ class QueueClient:
         return action not in self.version.samples or action in self.actions
 
     def supported_mix(self, mix: Mapping[str, int]) -> dict[str, int]:
-        """Of actions with their weights, those that the system supports.
+        """Of actions with their weights, those that the version has and the system supports, under their names there.
 
         Raises:
             LacksCapability: it supports none of them.
         """
-        left = {action: weight for action, weight in mix.items() if self.supports(action)}
+        left: dict[str, int] = {}
+        every = {action for version in ocpp_versions().values() for action in version.schemas.actions}
+        of_other_versions = every.difference(self.version.schemas.actions)
+        for action, weight in mix.items():
+            named = self.version.named(action)
+            if self.supports(named) and named not in of_other_versions:
+                left[named] = left.get(named, 0) + weight
         if not left:
-            self.need_actions(*mix)
+            self.need_actions(*(self.version.named(action) for action in mix))
         return left
 
     def close(self) -> None:
@@ -205,7 +211,7 @@ class QueueClient:
             client.close()
 
     def _unavailable(self, what: str, error: object) -> QueueUnavailable:
-        return QueueUnavailable(f"{what}, but Redis at {self.address} could not be reached: {error}")
+        return QueueUnavailable(f"{what} failed: Redis at {self.address} could not be reached: {error}")
 
     def watch(self) -> RedisWatch:
         """For waiting that outlives outages of Redis."""
@@ -215,22 +221,22 @@ class QueueClient:
         """Put messages on the queue, in their order.
 
         Args:
-            messages: what to send.
-            seed: what they were made from.
+            messages: the messages.
+            seed: of their random choices.
             partial: whether it is no failure if Redis acknowledges only a part.
 
         Returns:
-            The messages, each with what became of it.
+            The messages, each with its result.
 
         Raises:
-            QueueUnavailable: Redis did not acknowledge everything; says how much.
+            QueueUnavailable: Redis did not acknowledge all messages; the message has the numbers.
         """
         sent = SentMessages(messages, seed=seed)
         for message in sent:
             if message.open and not self.strict:
                 message.leave_open()
             if self.through_gateway and message.charge_point is None:
-                # On a WebSocket everything has a sender, who may get an answer with the id -1.
+                # On a WebSocket every message has a sender, which may get an answer with the id -1.
                 message.charge_point, message.answerable = self.ids.charge_point(), None
             self._sent += 1
             message.number = self._sent
@@ -242,9 +248,7 @@ class QueueClient:
             if partial:
                 settle_unsent(sent)
                 return sent
-            raise self._unavailable(
-                f"{counted(sent.count, 'message')} {'was' if sent.count == 1 else 'were'} to be queued", error
-            ) from None
+            raise self._unavailable(f"Queueing {counted(sent.count, 'message')}", error) from None
         if self._announcements is not None:
             try:
                 self._announcements.connect(self._redis, sent.charge_points)
@@ -277,7 +281,7 @@ class QueueClient:
         return sent
 
     def keep_ledger(self, ledger: Ledger) -> None:
-        """Write down in `ledger` what is sent from now on, and the answers; one that is kept already is closed."""
+        """Record sent messages and answers in `ledger` from now on; an earlier ledger is closed."""
         if self.ledger is not None:
             self.ledger.close()
         self.ledger = QueueLedger(ledger, self.expected)
@@ -291,11 +295,11 @@ class QueueClient:
             QueueUnavailable: Redis cannot be reached; the ledger goes on.
         """
         if self.ledger is None:
-            raise UsageError(f"No ledger of {self.place} is kept; `Keep Ledger` starts one.")
+            raise UsageError(f"No ledger of {self.place} is kept; call `Keep Ledger` first.")
         try:
             self.refresh(self.ledger.charge_points)
         except AWAY as error:
-            raise self._unavailable("The last answers were to be read for the ledger", error) from None
+            raise self._unavailable("Reading the last answers for the ledger", error) from None
         ended, self.ledger, self.answers.observer = self.ledger, None, None
         ended.end()
         return ended
@@ -306,23 +310,23 @@ class QueueClient:
         return None if self._last_sent_at is None else time.monotonic() - self._last_sent_at
 
     def length(self) -> int:
-        """How many messages are queued, or were taken and not acknowledged as far as that can be seen."""
+        """Number of messages that are queued, or taken and not acknowledged as far as that is visible."""
         return self.requests.length()
 
     @property
     def place(self) -> str:
-        """Where messages are put, for messages to people."""
+        """The destination of messages, for error messages."""
         return "the charge points" if self.through_gateway else f"queue '{self.requests.place}'"
 
     def needs_waiting_messages(self) -> None:
-        """Go on only if messages wait while nobody takes them.
+        """Raise an error unless messages wait in the queue while no consumer runs.
 
         Raises:
             LacksCapability: they do not.
         """
         if not self.requests.keeps:
             raise LacksCapability(
-                f"Messages do not wait on {self.place}: what nobody listens to is lost (queue.kind in the profile)."
+                f"Messages do not wait on {self.place}: without a consumer they are lost (queue.kind in the profile)."
             )
 
     def connect_to_gateway(self, url: str) -> None:
@@ -342,7 +346,7 @@ class QueueClient:
 
     @property
     def problem(self) -> str:
-        """What keeps charge points from sending, for the end of a message; empty if nothing does."""
+        """Reasons why charge points do not send, as the end of an error message; empty without one."""
         problem = self.requests.problem if isinstance(self.requests, WebSocketTransport) else None
         return f"; {problem}" if problem else ""
 
@@ -381,7 +385,7 @@ class QueueClient:
             self.answers.follow(charge_point)
 
     def refresh(self, charge_points: Iterable[str]) -> None:
-        """Read what is new in the answer lists of these charge points."""
+        """Read new answers from the lists of these charge points."""
         points = list(charge_points)
         for point in points:
             self.follow(point)
@@ -416,7 +420,7 @@ class QueueClient:
         return found
 
     def report(self, messages: Iterable[SentMessage]) -> AnswerReport:
-        """What became of `messages`, as far as answers were read."""
+        """The outcomes of `messages`, from the answers read so far."""
         judged = SentMessages(messages)
         answers = {point: self.answers.of(point) for point in judged.charge_points}
         return match(judged, answers, self.expected, check=self.history.answer_problems)
@@ -425,7 +429,7 @@ class QueueClient:
         try:
             self.refresh(charge_points)
         except AWAY as error:
-            raise self._unavailable("The last answers were to be read", error) from None
+            raise self._unavailable("Reading the last answers", error) from None
         return {point: self.answers.of(point) for point in charge_points}
 
     def _dead_letter_key(self) -> str:
@@ -463,11 +467,11 @@ class QueueClient:
         ]
 
     def adopt(self, charge_points: Iterable[str]) -> None:
-        """Have `remove_data` also remove what the system keeps about these charge points, which are this run's."""
+        """Make `remove_data` also remove the system's records of these charge points, which belong to this run."""
         self._data.adopt(charge_points)
 
     def remove_leftovers(self, *, timeout: float) -> RemovedData:
-        """As `remove_data`, in the middle of a run: what the system had in its hands is looked for again later.
+        """As `remove_data`, in the middle of a run: messages in progress are removed by a later call.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.
@@ -478,7 +482,7 @@ class QueueClient:
         return removed
 
     def remove_data(self, *, timeout: float) -> RemovedData:
-        """Remove what this run wrote, the charge points that it announced too: they are announced again when needed.
+        """Remove the data of this run, announced charge points included; they are announced again when needed.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.
@@ -490,7 +494,7 @@ class QueueClient:
                 self._announcements.disconnect(self._redis)
             return removed
         except AWAY as error:
-            raise self._unavailable("What this run wrote was to be removed", error) from None
+            raise self._unavailable("Removing the data of this run", error) from None
 
     @property
     def local_and_refused(self) -> bool:
@@ -505,6 +509,16 @@ class QueueClient:
     def wrote_something(self) -> bool:
         """Whether this run put something on the queue that was not removed again."""
         return self._data.exists
+
+    def ignored(self, further: Iterable[str] | None = None) -> list[str]:
+        """Patterns of keys that do not count in a comparison: the system's own, and `further` patterns or names."""
+        patterns = list(self.keys.own)
+        for each in further or ():
+            if self._target is None or each not in KEY_PLACEHOLDERS:
+                patterns.append(each)
+            elif getattr(self._target.redis.keys, each) is not None:
+                patterns.append(self._target.key_glob(each))
+        return patterns
 
     def snapshot(self, *, values: bool) -> KeySnapshot:
         """All keys of the databases in use, with their types."""

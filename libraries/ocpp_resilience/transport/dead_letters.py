@@ -24,7 +24,7 @@ class DeadLetter:
         received_at: when the system met it, as the system writes it.
         code: the error code.
         reason: the reason, for people.
-        charge_point: whose message it was, where the system could tell.
+        charge_point: the charge point of the message, if the system could tell.
         message_id: its message id, where the system could tell.
         raw: the message as text, cut at 4 KiB.
         text: the entry as it stands in the list.
@@ -69,7 +69,7 @@ class DeadLetterMark:
 
 
 def read_dead_letter(data: bytes) -> DeadLetter:
-    """Read one entry; what cannot be read is `None`, and `raw` is then the whole entry."""
+    """Read one entry; fields that cannot be read are `None`, and `raw` is then the whole entry."""
     text = data.decode("utf-8", "backslashreplace")
     try:
         document: Any = json.loads(data)
@@ -95,7 +95,7 @@ def read_dead_letter(data: bytes) -> DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which dead letters are meant; what is `None` is not looked at."""
+    """A filter for dead letters; fields that are `None` match everything."""
 
     charge_point: str | None = None
     code: str | None = None
@@ -128,8 +128,8 @@ class DeadLetterFilter:
 
 
 def spellings(data: bytes) -> set[str]:
-    """How the beginning of a message may stand in a dead letter: each system shows non-UTF-8 bytes in its way."""
-    # Four bytes a character at most; what is cut in the middle of a character lies behind the part that is compared.
+    """Possible forms of the beginning of a message in a dead letter: systems show non-UTF-8 bytes differently."""
+    # Four bytes a character at most; a character that is cut lies behind the part that is compared.
     beginning = data[: 4 * RECOGNISED_CHARACTERS + 4]
     ways = [
         beginning.decode("utf-8", errors) for errors in ("replace", "backslashreplace", "ignore", "surrogateescape")
@@ -138,7 +138,7 @@ def spellings(data: bytes) -> set[str]:
 
 
 def digest(data: bytes) -> bytes:
-    """What an entry or message is recognised by, short enough to be kept for each of many."""
+    """A fingerprint of an entry or a message, short enough to be kept for many."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 

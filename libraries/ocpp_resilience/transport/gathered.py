@@ -15,7 +15,7 @@ from ocpp_resilience.transport.queue_keys import QueueKeys
 
 
 class GatheredAnswers:
-    """Keeps what came, by charge point; `gather` brings in what is new.
+    """Collects answers by charge point; `gather` reads new ones.
 
     An answer belongs to the charge point that its body names, else to the one whose message has its id.
     """
@@ -31,11 +31,11 @@ class GatheredAnswers:
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose answers are followed."""
+        """Charge points whose answers are collected."""
         return list(self._followed)
 
     def open(self) -> None:
-        """Begin to listen; what is there already is somebody else's."""
+        """Begin to listen; earlier answers are not of this run."""
 
     def known(self, charge_point: str) -> bool:
         """Whether the answers of a charge point are followed."""
@@ -48,7 +48,7 @@ class GatheredAnswers:
             self._followed.setdefault(point, [])
 
     def follow(self, charge_point: str) -> None:
-        """Follow a charge point; what came before it was followed is not kept."""
+        """Collect answers to a charge point from now on; earlier ones are dropped."""
         self._followed.setdefault(charge_point, [])
 
     def expect(self, messages: Iterable[SentMessage]) -> None:
@@ -58,10 +58,10 @@ class GatheredAnswers:
                 self._senders[message.message_id] = message.charge_point
 
     def gather(self) -> None:
-        """Bring in what has come since the last time; raises as the Redis client does."""
+        """Read the answers since the last call; raises as the Redis client does."""
 
     def took_in(self, charge_point: str | None, data: bytes, *, seen_at: float | None = None) -> None:
-        """Something has come; `charge_point` where the way of it says whose it is."""
+        """An answer arrived; `charge_point` is set if the transport names it."""
         named, frame = read_body(data, self._body)
         sender = self._senders.get(frame[1]) if isinstance(frame, list) and frame[1:] and _is_text(frame[1]) else None
         point = charge_point or (named if isinstance(named, str) else None) or sender
@@ -71,14 +71,14 @@ class GatheredAnswers:
                 self._new.append(answer)
 
     def grown(self, charge_points: Iterable[str]) -> int:
-        """How many answers have come that `refresh` has not read yet."""
+        """Number of answers that have arrived and `refresh` has not read."""
         self.gather()
         points = set(charge_points)
         with self._lock:
             return sum(answer.charge_point in points for answer in self._new)
 
     def refresh(self, charge_points: Iterable[str]) -> list[Answer]:
-        """Read what is new."""
+        """Read new answers."""
         self.gather()
         points = set(charge_points)
         with self._lock:
@@ -99,7 +99,7 @@ class GatheredAnswers:
         return list(self._followed.get(charge_point, ()))
 
     def skipped(self, charge_point: str) -> int:  # noqa: ARG002 - as lists have it
-        """What came before a charge point was followed was never kept."""
+        """Answers before the first `follow` of a charge point were never kept."""
         return 0
 
     def forget(self, charge_point: str) -> None:
@@ -137,7 +137,7 @@ class SharedListAnswers(GatheredAnswers):
         self._read: dict[str, int] = {}
 
     def open(self) -> None:
-        """Begin behind what is there already."""
+        """Begin after the existing entries."""
         if not self._by_message:
             self._read[self._pattern] = self._client.llen(self._pattern)
 
@@ -151,7 +151,7 @@ class SharedListAnswers(GatheredAnswers):
                     self._read.setdefault(self._pattern.replace("{message_id}", message.message_id), 0)
 
     def gather(self) -> None:
-        """Read what the lists have more than before."""
+        """Read the entries added to the lists."""
         names = list(self._read)
         pipeline = self._client.pipeline(transaction=False)
         for name in names:
@@ -162,7 +162,7 @@ class SharedListAnswers(GatheredAnswers):
         for name, length in due:
             known = self._read[name]
             if length > known:
-                # By their place from the end that does not grow: what is pushed meanwhile moves nothing.
+                # By their place from the end that does not grow, which a push does not change.
                 first, last = (-length, -known - 1) if self._left else (known, length - 1)
                 entries = self._client.lrange(name, first, last)
                 for entry in reversed(entries) if self._left else entries:

@@ -1,4 +1,4 @@
-"""What was queued and what became of it, as a model of the protocol takes it."""
+"""The queued messages and their outcomes, as input for a model of the protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ocpp_resilience.clock import since_1970
-from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Outcome
+from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, model_of
+from ocpp_resilience.ocpp.version import Version
 from ocpp_resilience.transport.answers import Answer, AnswerKind
 from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
 
@@ -43,19 +44,20 @@ def exchange_of(message: SentMessage, answer: Answer | None, payload: dict[str, 
 
 
 class QueueHistory:
-    """Gives what was queued to a model, in the order of each charge point.
+    """Feeds a model with the queued messages, in the order of each charge point.
 
-    Left out of the state, not of the answers, is a charge point that more is known of than was queued here: one of
-    somebody else, and one that was sent something of which nobody can say whether it is valid.
+    Left out of the state, but not of the answers, are charge points with unknown messages: a charge point of another
+    client, and one that was sent a message of unknown validity.
 
     Args:
-        read_answers: reads what is new in the answer lists of these charge points, and returns all answers to each that
-            were read, oldest first.
-        behaviour: what the system does where the specification leaves a choice.
+        read_answers: reads new entries from the answer lists of these charge points, and returns all answers to each so
+            far, oldest first.
+        version: the OCPP version of the messages.
+        behaviour: the system's choices where the specification leaves one.
     """
 
-    def __init__(self, read_answers: ReadAnswers, behaviour: Behaviour | None = None) -> None:
-        self.model = Model16(behaviour)
+    def __init__(self, read_answers: ReadAnswers, version: Version, behaviour: Behaviour | None = None) -> None:
+        self.model = model_of(version, behaviour)
         self._read_answers = read_answers
         self._waiting: defaultdict[str, deque[SentMessage]] = defaultdict(deque)
 
@@ -71,13 +73,13 @@ class QueueHistory:
                 self._waiting[point].append(message)
 
     def answer_problems(self, message: SentMessage, answer: Answer) -> list[str]:
-        """What is wrong with one CALLRESULT by itself."""
+        """Problems of one CALLRESULT by itself."""
         if answer.kind is not AnswerKind.RESULT or not message.action or message.valid is not True:
             return []
         return self.model.answer_problems(exchange_of(message, answer))
 
     def settle(self) -> list[str]:
-        """Give the model everything up to now; returns what is wrong with the answers.
+        """Feed the model with all messages up to now; returns the wrong answers.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.
@@ -92,7 +94,7 @@ class QueueHistory:
             for message in messages:
                 found = by_id.get(message.answer_message_id, [])
                 answer_to = found[message.occurrence] if len(found) > message.occurrence else None
-                exchange = exchange_of(message, answer_to, _payload(message))
+                exchange = exchange_of(message, answer_to, payload_of(message))
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
         self._waiting.clear()
         return problems
@@ -103,7 +105,7 @@ class QueueHistory:
             self.model.leave_out(point, why)
 
     def forget(self) -> None:
-        """Judge nothing of what was queued up to now; charge points that are used again are left out."""
+        """Judge none of the messages up to now; charge points that are used again are left out."""
         known = {*self._waiting, *self.model.charge_points, *self.model.unjudged}
         self._waiting.clear()
         for point in known:
@@ -115,9 +117,11 @@ class QueueHistory:
         self.model.forget_all()
 
 
-def _payload(message: SentMessage) -> dict[str, Any]:
+def payload_of(message: SentMessage) -> dict[str, Any]:
+    """The payload of a valid message, whatever its form."""
     document = msgspec.json.decode(message.data)
     if message.format is MessageFormat.FLAT:
         return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
-    payload: dict[str, Any] = document["payload"][3]
+    frame = document if isinstance(document, list) else document["payload"]
+    payload: dict[str, Any] = frame[3]
     return payload

@@ -7,10 +7,11 @@
 
 Exactly one of `raw` (text), `raw_base64` (bytes), `json` (any JSON value, written compactly) and `build` (an object
 with `prefix`, `repeat`, `times` and `suffix`) is the message. `{charge_point_id}` and `{message_id}` in it are replaced
-by fresh ids whenever the file is loaded. `answer` is `null` where no answer can be addressed, else an object whose
-`message_id` is the one of the answer, `null` for any. `"open": true` marks a case of which the documents leave open
-what becomes of it: the tolerant oracle lets a system accept it and answer it once, or refuse it once. `kinds` lists
-what `kind` may be; without it, it may be anything.
+by fresh ids whenever the file is loaded, `{protocol}` by the subprotocol. `answer` is `null` if no answer can be
+addressed, else an object whose `message_id` is the one of the answer, `null` for any; `"callresulterror": true` in it
+asks for a CALLRESULTERROR. `"open": true` marks a case that the documents leave open: the tolerant oracle lets a system
+accept it and answer it once, or refuse it once. `versions` lists the subprotocols of a case; without it, the case is
+for every version of its file. `kinds` lists what `kind` may be; without it, it may be anything.
 """
 
 from __future__ import annotations
@@ -26,21 +27,24 @@ from typing import Any, NoReturn
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.version import Version, ocpp_version
+from ocpp_resilience.ocpp.version import Version, ocpp_version, ocpp_versions
 from ocpp_resilience.robot.facts import RECORDER, Case
 from ocpp_resilience.text import did_you_mean
 from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, SentMessage, encode_json, form_of, read
 
-MESSAGE_FILE = "invalid_messages.json"
-"""The name of the file that comes with the library."""
+
+def message_file(version: Version) -> str:
+    """The name of the file with the invalid messages of a version that comes with the library."""
+    return f"invalid_messages{version.cases}.json"
+
 
 MESSAGE_FIELDS = ("raw", "raw_base64", "json", "build")
 REQUIRED_TEXTS = ("id", "title", "requirement", "kind", "code", "reason")
 QUEUED = (MessageFormat.ENVELOPE, MessageFormat.FLAT)
 LARGEST_BUILT = 64 * 1024 * 1024
 
-_CHARGE_POINT, _MESSAGE = "{charge_point_id}", "{message_id}"
+_CHARGE_POINT, _MESSAGE, _PROTOCOL = "{charge_point_id}", "{message_id}", "{protocol}"
 _CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _REQUIREMENT = re.compile(r"R\d+\.\d+")
 
@@ -51,7 +55,7 @@ class InvalidCase:
 
     Attributes:
         id: the name of the case, unique in its file.
-        title: what is wrong, as a sentence.
+        title: the error of the message, as a sentence.
         requirement: the id of the requirement that it serves.
         kind: the group that it belongs to.
         code: the error code that it has to be set aside, and refused, with.
@@ -61,7 +65,8 @@ class InvalidCase:
         message_id: the fresh message id in it; `None` where there is none.
         answerable: whether it has to be answered.
         answer_message_id: the message id of the answer; `None` for any.
-        open: whether RFC 8259, the schemas and the specification leave open what becomes of it.
+        open: whether RFC 8259, the schemas and the specification leave the outcome open.
+        is_answer: whether it is a charge point's answer, which a CALLRESULTERROR refuses (OCPP 2.1).
         file: where it is from.
     """
 
@@ -77,6 +82,7 @@ class InvalidCase:
     answerable: bool
     answer_message_id: str | None
     open: bool = False
+    is_answer: bool = False
     file: str = ""
 
     def __str__(self) -> str:
@@ -111,11 +117,13 @@ class InvalidCase:
     def _frame(self) -> list[Any] | None:
         """The frame in an envelope that is in order but for its frame; `None` for any other case."""
         document = json.loads(self.raw)
-        in_order = set(document) <= {"charge_point_id", "payload"} and isinstance(document.get("payload"), list)
+        in_order = set(document) <= {"charge_point_id", "payload", "protocol"} and isinstance(
+            document.get("payload"), list
+        )
         return document["payload"] if in_order else None
 
     def _on_socket(self, data: bytes) -> SentMessage:
-        """On a WebSocket what nobody can be answered for may be answered with the id -1 (OCPP-J 1.6 errata)."""
+        """On a WebSocket, a message without a usable id may be answered with the id -1 (OCPP-J 1.6 errata)."""
         message = self._message(data)
         if message.answerable is False:
             message.answerable = None
@@ -135,6 +143,7 @@ class InvalidCase:
             expected_code=self.code,
             about=f"{self.id}: {self.reason}",
             open=self.open,
+            is_answer=self.is_answer,
         )
 
 
@@ -148,22 +157,23 @@ def load_cases(
         ids: gives each case its ids.
         requirement: take only the cases of this requirement.
         kind: take only the cases of this kind.
-        version: the OCPP version whose error codes they have; 1.6 if not given.
+        version: the OCPP version that they are for, and whose error codes they have; 1.6 if not given.
 
     Raises:
         UsageError: the file cannot be used, or it has no such case; names file, case and field.
     """
     cases: list[InvalidCase] = []
     seen: set[str] = set()
-    codes = tuple((version or ocpp_version()).codes)
+    version = version or ocpp_version()
     kinds, entries = _entries(file)
     for position, data in enumerate(entries, start=1):
-        reader = _CaseReader(file, position, data, codes, kinds)
+        reader = _CaseReader(file, position, data, version, kinds)
         case = reader.case(ids)
         if case.id in seen:
-            reader.refuse("id", "stands twice in the file; each case has an id of its own")
+            reader.refuse("id", "occurs twice in the file; each case has an id of its own")
         seen.add(case.id)
-        cases.append(case)
+        if reader.is_for_version:
+            cases.append(case)
     RECORDER.cases_known(str(file), [Case(case.id, case.requirement, case.kind) for case in cases])
     chosen = [
         case
@@ -220,7 +230,7 @@ def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in made:
             raise ValueError(
-                f"the key '{key}' stands twice in one object; a message with such an object is given as 'raw'"
+                f"the key '{key}' occurs twice in one object; a message with such an object is given as 'raw'"
             )
         made[key] = value
     return made
@@ -233,11 +243,11 @@ def _no_constant(name: str) -> Any:
 class _CaseReader:
     """Reads and checks one case."""
 
-    def __init__(
-        self, file: Path, position: int, data: Any, codes: tuple[str, ...], kinds: Sequence[str] | None
-    ) -> None:
+    def __init__(self, file: Path, position: int, data: Any, version: Version, kinds: Sequence[str] | None) -> None:
         self._file = file
-        self._codes = codes
+        self._version = version
+        # A message that names no version is refused with the code of 1.6.
+        self._codes = tuple(dict.fromkeys((*version.codes, ocpp_version().codes.unreadable)))
         self._kinds = kinds
         self._where = f"number {position}"
         if not isinstance(data, dict):
@@ -251,10 +261,18 @@ class _CaseReader:
         end = "" if problem.endswith("?") else "."
         raise UsageError(f"{self._file}: case {self._where}: field '{name}' {problem}{end}")
 
+    @property
+    def is_for_version(self) -> bool:
+        """Whether the case is for the version."""
+        return self._version.subprotocol in self._data.get("versions", [self._version.subprotocol])
+
     def case(self, ids: Ids) -> InvalidCase:
         """The case with fresh ids."""
         data = self._data
-        allowed = {*REQUIRED_TEXTS, *MESSAGE_FIELDS, "answer", "open"}
+        allowed = {*REQUIRED_TEXTS, *MESSAGE_FIELDS, "answer", "open", "versions"}
+        versions = data.get("versions", [])
+        if not isinstance(versions, list) or any(each not in ocpp_versions() for each in versions):
+            self.refuse("versions", f"is {versions!r} (allowed: a list of {', '.join(ocpp_versions())})")
         if not isinstance(data.get("open", False), bool):
             self.refuse("open", "has to be true or false")
         for name in REQUIRED_TEXTS:
@@ -277,9 +295,13 @@ class _CaseReader:
         message_id = ids.message() if _MESSAGE.encode() in template else None
 
         def filled(text: bytes) -> bytes:
-            return text.replace(_CHARGE_POINT.encode(), (charge_point or "").encode()).replace(
-                _MESSAGE.encode(), (message_id or "").encode()
-            )
+            for name, value in (
+                (_CHARGE_POINT, charge_point),
+                (_MESSAGE, message_id),
+                (_PROTOCOL, self._version.subprotocol),
+            ):
+                text = text.replace(name.encode(), (value or "").encode())
+            return text
 
         answerable, answer_id = self._answer(has_charge_point=charge_point is not None, has_id=message_id is not None)
         return InvalidCase(
@@ -290,6 +312,7 @@ class _CaseReader:
             message_id=message_id,
             answerable=answerable,
             open=data.get("open", False),
+            is_answer=(data["answer"] or {}).get("callresulterror", False),
             answer_message_id=None if answer_id is None else filled(answer_id.encode()).decode(),
         )
 
@@ -351,8 +374,10 @@ class _CaseReader:
         answer = self._data["answer"]
         if answer is None:
             return False, None
-        if not isinstance(answer, dict) or answer.keys() != {"message_id"}:
-            self.refuse("answer", "has to be null, or an object with message_id alone")
+        if not isinstance(answer, dict) or answer.keys() - {"callresulterror"} != {"message_id"}:
+            self.refuse("answer", "has to be null, or an object with message_id, and callresulterror where it is one")
+        if not isinstance(answer.get("callresulterror", False), bool):
+            self.refuse("answer", "has a callresulterror that is neither true nor false")
         if not has_charge_point:
             self.refuse("answer", f"can only be given where the message names the charge point with {_CHARGE_POINT}")
         message_id = answer["message_id"]

@@ -1,4 +1,4 @@
-"""Invalid messages made by chance, each of them certainly invalid, with what a sound system has to answer.
+"""Random invalid messages, each certainly invalid, with the answer that a correct system gives.
 
 Every message starts as a valid one and is broken in exactly one place, so that the expected error code is known. The
 same seed makes the same breaks; only ids and times differ from run to run.
@@ -15,7 +15,7 @@ from typing import Any
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.ocpp.invalid_payloads import BAD_DATES, NOT_LIST, NOT_OBJECT, NOT_TEXT, Payloads
-from ocpp_resilience.ocpp.version import Version, ocpp_version
+from ocpp_resilience.ocpp.version import Version, ocpp_version, protocol_named
 from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, SentMessage, build, encode_json, read
 
@@ -77,13 +77,15 @@ class _Draft:
     answer_id: str | None = None
     answerable: bool | None = False
     open: bool = False
+    is_answer: bool = False
+    silent: bool = False
 
 
 class InvalidMessages:
     """Makes invalid messages.
 
     Args:
-        rng: what chance decides with.
+        rng: the source of random choices.
         new_message_id: gives the message ids.
         version: the OCPP version.
         actions: those that the system under test handles.
@@ -106,6 +108,9 @@ class InvalidMessages:
         self._rng = rng
         self._version = version or ocpp_version()
         self._codes = self._version.codes
+        # A queued message that cannot be read names no version: it is refused as one of OCPP 1.6 is.
+        framed = MessageFormat.FRAME in forms
+        self._unreadable = self._codes.unreadable if framed else ocpp_version().codes.unreadable
         handled = self._version.core if actions is None else actions
         self._actions = [action for action in handled if action in self._version.samples]
         self._unsupported = self._version.unsupported(handled)
@@ -130,6 +135,7 @@ class InvalidMessages:
             (3, self._elements),
             (3, self._message_type),
             (3, self._bad_answer),
+            (3, self._broken_send),
             (3, self._envelope_field),
             (3, self._flat_field),
             (1, self._deep),
@@ -138,15 +144,17 @@ class InvalidMessages:
         self._makers = [(weight, maker) for weight, maker in makers if maker not in unfit]
 
     def _unfit(self) -> list[Callable[[str], _Draft]]:
-        """What cannot be broken in the forms that the system takes."""
+        """Mutations that are impossible in the system's message formats."""
         unfit: list[Callable[[str], _Draft]] = []
         if self._framed:
-            # The connection is the charge point; what is no UTF-8 costs it, whatever the message is.
+            # The connection identifies the charge point; invalid UTF-8 closes it.
             unfit += [self._bytes_inside, self._repeated_key, self._charge_point_id]
         if MessageFormat.ENVELOPE not in self._forms or not self._body.is_envelope:
             unfit += [self._envelope_field, self._charge_point_id]
         if MessageFormat.FLAT not in self._forms:
             unfit.append(self._flat_field)
+        if not self._version.sends:
+            unfit.append(self._broken_send)
         return unfit
 
     def make(self, charge_point: str, *, large: bool = False) -> SentMessage:
@@ -163,7 +171,7 @@ class InvalidMessages:
         draft = maker(charge_point)
         if self._framed:
             draft.charge_point = charge_point
-            if not draft.answerable:
+            if not draft.answerable and not draft.silent:
                 # A frame without a readable id may be answered with -1 (OCPP-J 1.6 errata).
                 draft.answerable = None
         seen = read(draft.data, self._body) if len(draft.data) <= self._max_bytes else None
@@ -179,6 +187,7 @@ class InvalidMessages:
             expected_code=draft.code,
             about=draft.kind,
             open=draft.open,
+            is_answer=draft.is_answer,
         )
 
     # The valid message that is broken afterwards.
@@ -192,12 +201,12 @@ class InvalidMessages:
         return self._around(point, [MessageType.CALL, message_id, action, payload])
 
     def _around(self, point: str, frame: Any) -> Any:
-        """What carries a frame."""
+        """The carrier of a frame."""
         if self._framed:
             return frame
-        return (
-            {"charge_point_id": point, "payload": frame} if self._body.is_envelope else self._body.written(point, frame)
-        )
+        if self._body.is_envelope:
+            return {"charge_point_id": point, "payload": frame, **protocol_named(self._version)}
+        return self._body.written(point, frame)
 
     def _valid(self, point: str) -> tuple[Any, str, MessageFormat]:
         """A valid message as a document, its message id and its form."""
@@ -207,13 +216,13 @@ class InvalidMessages:
     def _payload(self, action: str, form: MessageFormat) -> dict[str, Any]:
         payload = self._payloads.valid(action)
         if form is MessageFormat.FLAT:
-            # What DataTransfer calls so would be the message's own id in the flat form.
+            # DataTransfer's field of this name would be the message's own id in the flat form.
             payload.pop("messageId", None)
         return payload
 
     @staticmethod
     def _answered(kind: str, document: object, code: str, point: str, message_id: str) -> _Draft:
-        """A message whose charge point and message id can be told, and that has to be answered."""
+        """A message with a readable charge point and message id, which must be answered."""
         return _Draft(
             kind=kind,
             data=encode_json(document),
@@ -237,11 +246,28 @@ class InvalidMessages:
         draft.open = chosen.open
         return draft
 
-    # No JSON, or JSON that is no message at all: nobody can be answered.
+    def _broken_send(self, point: str) -> _Draft:
+        """A SEND, which is never answered (OCPP-J 2.1 section 4.2.5)."""
+        action, message_id = self._rng.choice(list(self._version.sends)), self._new_message_id()
+        payload = self._payloads.valid(action)
+        chosen = self._rng.choice(list(self._payloads.breaks(action, payload)))
+        chosen.apply()
+        frame = [MessageType.SEND, message_id, action, payload]
+        return _Draft(
+            kind=f"SEND of {action}: {chosen.kind}",
+            data=encode_json(self._around(point, frame)),
+            code=chosen.code,
+            charge_point=point,
+            message_id=message_id,
+            open=chosen.open,
+            silent=True,
+        )
+
+    # No JSON, or JSON that is no message at all: no answer is possible.
 
     def _truncated(self, point: str) -> _Draft:
         data = encode_json(self._valid(point)[0])
-        return _Draft(kind="truncated", data=data[: self._rng.randint(0, len(data) - 1)], code=self._codes.formation)
+        return _Draft(kind="truncated", data=data[: self._rng.randint(0, len(data) - 1)], code=self._unreadable)
 
     def _not_json_inside(self, point: str) -> _Draft:
         text = self._with_hole(point)
@@ -249,22 +275,22 @@ class InvalidMessages:
         return _Draft(
             kind=f"{value} as a value",
             data=text.replace(f'"{_HOLE}"', value).encode(),
-            code=self._codes.formation,
+            code=self._unreadable,
             open=value in _OPEN_VALUES,
         )
 
     def _with_hole(self, point: str) -> str:
         """A valid message as text, with `_HOLE` in the place of a text."""
         form = self._format()
-        payload = {"idTag": _HOLE}
-        return encode_json(self._written(point, "Authorize", payload, form, self._new_message_id())).decode()
+        action, payload = self._version.phrases.authorize(_HOLE)
+        return encode_json(self._written(point, action, payload, form, self._new_message_id())).decode()
 
     def _bytes_inside(self, point: str) -> _Draft:
         inside = self._rng.choice(
             (b"\xff", b"\xc3(", b"\xe2\x82", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\x00", b"\n", b"\x1f")
         )
         data = self._with_hole(point).encode().replace(_HOLE.encode(), b"a" + inside + b"z")
-        return _Draft(kind=f"the bytes {inside!r} in a text", data=data, code=self._codes.formation)
+        return _Draft(kind=f"the bytes {inside!r} in a text", data=data, code=self._unreadable)
 
     def _garbage(self, point: str) -> _Draft:
         rng = self._rng
@@ -285,28 +311,26 @@ class InvalidMessages:
                 valid.decode().encode("utf-16"),
             )
         )
-        return _Draft(kind="not JSON", data=data, code=self._codes.formation)
+        return _Draft(kind="not JSON", data=data, code=self._unreadable)
 
     def _not_an_object(self, point: str) -> _Draft:
         # As a frame, a CALL is one that is valid.
         call = [[], []] if self._framed else [MessageType.CALL, self._new_message_id(), "Heartbeat", {}]
         value: Any = self._rng.choice((None, True, False, 0, -1, 1.5, "", "x", point, [], [[]], [{}], call, [call]))
-        return _Draft(kind="not an object", data=encode_json(value), code=self._codes.formation)
+        return _Draft(kind="not an object", data=encode_json(value), code=self._unreadable)
 
     def _repeated_key(self, point: str) -> _Draft:
         document, _, _ = self._valid(point)
         data = encode_json(document).decode()
         key = self._rng.choice(list(document))
         again = f'{{"{key}":{json.dumps(self._rng.choice((document[key], None, "other")), ensure_ascii=False)},'
-        return _Draft(
-            kind=f"the key {key} twice", data=(again + data[1:]).encode(), code=self._codes.formation, open=True
-        )
+        return _Draft(kind=f"the key {key} twice", data=(again + data[1:]).encode(), code=self._unreadable, open=True)
 
     def _deep(self, _: str) -> _Draft:
         depth = self._rng.choice((1_000, 10_000, 20_000))
         # However deep a system is willing to read: an array is no message, and the object lacks its end.
         data = self._rng.choice((b"[" * depth + b"]" * depth, b"[" * depth, b'{"a":' * depth))
-        return _Draft(kind=f"nested {depth} deep", data=data, code=self._codes.formation)
+        return _Draft(kind=f"nested {depth} deep", data=data, code=self._unreadable)
 
     def _oversized(self, point: str) -> _Draft:
         document, _, _ = self._valid(point)
@@ -314,7 +338,7 @@ class InvalidMessages:
         missing = self._max_bytes + 1 - len(data)
         # White space before the last brace or bracket: nothing but its size is wrong with it.
         spaces = b" " * max(missing, 1)
-        return _Draft(kind="oversized", data=data[:-1] + spaces + data[-1:], code=self._codes.formation)
+        return _Draft(kind="oversized", data=data[:-1] + spaces + data[-1:], code=self._unreadable)
 
     # A message whose frame is wrong.
 
@@ -344,14 +368,18 @@ class InvalidMessages:
         form = self._format()
         if self._rng.random() < 0.5:
             wrong = self._new_message_id() + "x" * self._rng.choice((self._version.longest_message_id, 1_000))
-            message_id = wrong[: self._version.longest_message_id]
+            # OCPP 1.6 has it cut, later versions have it replaced.
+            cut = wrong[: self._version.longest_message_id]
+            message_id = UNREADABLE_ID if self._version.answers_unreadable else cut
             document = self._written(point, "Heartbeat", {}, form, wrong)
-            return self._answered(
-                f"a message id of {len(wrong)} characters", document, self._codes.formation, point, message_id
+            draft = self._answered(
+                f"a message id of {len(wrong)} characters", document, self._codes.unreadable, point, message_id
             )
+            draft.message_id = None if self._version.answers_unreadable else cut
+            return draft
         wrong = self._rng.choice((*NOT_TEXT, "", "a\nb", "\u0000"))
         document = self._written(point, "Heartbeat", {}, form, wrong)
-        draft = self._answered(f"the message id {wrong!r}", document, self._codes.formation, point, UNREADABLE_ID)
+        draft = self._answered(f"the message id {wrong!r}", document, self._codes.unreadable, point, UNREADABLE_ID)
         draft.message_id = None
         return draft
 
@@ -381,22 +409,37 @@ class InvalidMessages:
         return self._answered(f"a CALL with {len(frame)} elements", document, self._codes.formation, point, message_id)
 
     def _message_type(self, point: str) -> _Draft:
-        message_id = self._new_message_id()
-        number: Any = self._rng.choice((0, 1, 5, -2, 42, 2.5, "2", "CALL", None, True, [2], {}, 10**20))
+        message_id, version = self._new_message_id(), self._version
+        numbers = (0, 1, 5, -2, 42, 2.5, "2", "CALL", None, True, [2], {}, 10**20)
+        number: Any = self._rng.choice([each for each in numbers if each not in version.message_types[3:]])
         frame = self._rng.choice(([number, message_id, "Heartbeat", {}], [number], []))
-        data = encode_json(self._around(point, frame))
+        document = self._around(point, frame)
         known = message_id if len(frame) > 1 else None
         kind = f"the message type number {number!r}" if frame else "an empty array"
-        return _Draft(kind=kind, data=data, code=self._codes.message_type, charge_point=point, message_id=known)
+        if not version.answers_unreadable:
+            data = encode_json(document)
+            return _Draft(kind=kind, data=data, code=self._codes.message_type, charge_point=point, message_id=known)
+        if known is not None:
+            return self._answered(kind, document, self._codes.message_type, point, known)
+        draft = self._answered(kind, document, self._codes.unreadable, point, UNREADABLE_ID)
+        draft.message_id = None
+        return draft
 
     def _bad_answer(self, point: str) -> _Draft:
-        """An answer of a charge point with a wrong number of elements: answers are never answered."""
+        """An answer of a charge point with a wrong number of elements: it is never answered, but by the CALLRESULTERROR
+        of OCPP 2.1.
+        """
         message_id = self._new_message_id()
         result: list[Any] = [MessageType.CALLRESULT, message_id, {}]
         error: list[Any] = [MessageType.CALLERROR, message_id, "InternalError", "", {}]
         frame = self._rng.choice((result[:2], [*result, {}], error[:2], error[:3], error[:4], [*error, {}]))
         kind = f"a {MessageType(frame[0]).name} with {len(frame)} elements"
-        data = encode_json(self._around(point, frame))
+        document = self._around(point, frame)
+        if frame[0] == MessageType.CALLRESULT and self._version.reports_unreadable_answers:
+            draft = self._answered(kind, document, self._codes.formation, point, message_id)
+            draft.is_answer = True
+            return draft
+        data = encode_json(document)
         return _Draft(kind=kind, data=data, code=self._codes.formation, charge_point=point, message_id=message_id)
 
     def _envelope_field(self, point: str) -> _Draft:
@@ -411,7 +454,10 @@ class InvalidMessages:
                 return self._answered("payload is missing", document, self._codes.missing, point, message_id)
             case 1:
                 document["payload"] = self._rng.choice(NOT_LIST)
-                return self._answered("payload is not an array", document, self._codes.formation, point, message_id)
+                answer_id = UNREADABLE_ID if self._version.answers_unreadable else message_id
+                draft = self._answered("payload is not an array", document, self._codes.unreadable, point, answer_id)
+                draft.message_id = message_id
+                return draft
             case 2:
                 document["timestamp"] = self._rng.choice(NOT_TEXT)
                 return self._answered("timestamp is not text", document, self._codes.wrong_type, point, message_id)
@@ -443,7 +489,7 @@ def generate_invalid(
     Args:
         count: how many invalid ones.
         charge_points: whose they are, in turn.
-        seed: what the breaks are made from.
+        seed: of the mutations.
         new_message_id: gives the message ids.
         valid_between: how many valid ones, evenly spread; each is of the same charge point as the invalid one before
             it, and one comes last.

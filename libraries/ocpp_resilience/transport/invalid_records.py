@@ -1,4 +1,4 @@
-"""Matching what a server keeps of invalid messages, in its log and among its dead letters, to those messages."""
+"""Matches a server's records of invalid messages, in its log and dead letters, to those messages."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ocpp_resilience.transport.messages import SentMessage
 from ocpp_resilience.waiting import wait_until
 
 UNREADABLE_ID = "-1"
-"""The message id of a CALLERROR whose message had none that can be read (OCPP-J 1.6 errata)."""
+"""The message id of a CALLERROR to a message without a readable id (OCPP-J 1.6 errata)."""
 ROOM = 240
 """Characters for the examples in a summary."""
 
 Record = Mapping[str, Any]
-"""What a server says of an invalid message: `code`, `reason`, `charge_point_id`, `message_id`."""
+"""A server's record of an invalid message: `code`, `reason`, `charge_point_id`, `message_id`."""
 
 
 @dataclass(slots=True)
 class RecordReport:
-    """How the records agree with the messages.
+    """The result of matching records to messages.
 
     Attributes:
         messages: how many invalid messages there were.
-        kind: what a record is called, for example `log record`.
+        kind: the kind of record, for example `log record`.
         unrecorded: those without a record that has the right code, a reason, and charge point and message id where the
             server knew them.
         surplus: records that belong to none of them, or to one that has its record already.
@@ -42,12 +42,12 @@ class RecordReport:
 
     @property
     def missing(self) -> int:
-        """How many messages have no record."""
+        """Number of messages without a record."""
         return len(self.unrecorded)
 
     @property
     def extra(self) -> int:
-        """How many records are too many."""
+        """Number of surplus records."""
         return len(self.surplus)
 
     @property
@@ -81,8 +81,8 @@ def match_records(
     Args:
         messages: the invalid messages, with the codes that they have to get; of those that are left open, each may have
             a record or none.
-        records: what the server kept since.
-        kind: what a record is called.
+        records: the server's records since then.
+        kind: the kind of record.
         strict: whether the code has to be the expected one.
     """
     sent = [each for each in messages if not (each.open and each.valid is None)]
@@ -128,8 +128,8 @@ def wait_for_records(
 
     Args:
         messages: the invalid messages, with the codes that they have to get.
-        records: what the server kept so far.
-        kind: what a record is called.
+        records: the server's records so far.
+        kind: the kind of record.
         timeout: the longest wait for the last record.
         strict: whether the code has to be the expected one.
     """

@@ -1,4 +1,4 @@
-"""What a transport does, whichever kind it is: requests are sent, and answers are received.
+"""The interface of all kinds of transports: send requests, receive answers.
 
 `lists`, `streams`, `pubsub` and `websocket` have one each; `opening` makes the one that a target profile names.
 """
@@ -17,24 +17,24 @@ class Requests(Protocol):
     """The way of messages from charge points to the system."""
 
     place: str
-    """Where they are put, for messages."""
+    """The destination of requests, for error messages."""
     keeps: bool
-    """Whether messages wait while nobody takes them."""
+    """Whether messages wait in the transport while no consumer runs."""
 
     def push(self, messages: Sequence[SentMessage]) -> str | None:
-        """Send `messages` in their order, and note for each what became of it.
+        """Send `messages` in their order, and record the result of each.
 
         Returns:
-            What went wrong first; `None` if everything was acknowledged.
+            The first error; `None` if everything was acknowledged.
         """
         ...
 
     def length(self) -> int:
-        """How many messages are not done yet: they wait, or were taken and not acknowledged."""
+        """Number of unfinished messages: waiting, or taken and not acknowledged."""
         ...
 
     def in_flight(self) -> int:
-        """How many were taken and not acknowledged; 0 where that cannot be seen."""
+        """Number of messages taken and not acknowledged; 0 if that is not visible."""
         ...
 
     def oldest(self, count: int) -> list[bytes]:
@@ -46,21 +46,21 @@ class Requests(Protocol):
         ...
 
     def waiting(self, ours: Callable[[bytes], bool]) -> int:
-        """How many of `ours` are not done yet."""
+        """Number of unfinished messages among `ours`."""
         ...
 
 
 class Answers(Protocol):
-    """The way of answers back, followed without taking anything away from anybody."""
+    """The transport of answers; they are read without removing them."""
 
     changed: Counter[str]
-    """How often what was seen of a charge point before had gone."""
+    """Number of times that earlier answers of a charge point had disappeared."""
     observer: Callable[[Answer], None] | None
     """Told of each answer once, when it is read, those of one charge point in their order."""
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose answers are followed."""
+        """Charge points whose answers are followed."""
         ...
 
     def open(self) -> None:
@@ -72,7 +72,7 @@ class Answers(Protocol):
         ...
 
     def begin(self, charge_points: Sequence[str]) -> None:
-        """Follow these from now on; what is there already is not this run's."""
+        """Follow these from now on; existing answers are not of this run."""
         ...
 
     def follow(self, charge_point: str) -> None:
@@ -84,11 +84,11 @@ class Answers(Protocol):
         ...
 
     def grown(self, charge_points: Iterable[str]) -> int:
-        """How many answers have come that `refresh` has not read yet."""
+        """Number of answers that have arrived and `refresh` has not read."""
         ...
 
     def refresh(self, charge_points: Iterable[str]) -> list[Answer]:
-        """Read what is new, those of one charge point from the oldest to the newest."""
+        """Read new answers, those to one charge point from the oldest to the newest."""
         ...
 
     def of(self, charge_point: str) -> list[Answer]:
@@ -96,7 +96,7 @@ class Answers(Protocol):
         ...
 
     def skipped(self, charge_point: str) -> int:
-        """How many answers a charge point had before it was followed."""
+        """Number of answers that a charge point had before it was followed."""
         ...
 
     def forget(self, charge_point: str) -> None:
@@ -108,5 +108,5 @@ class Answers(Protocol):
         ...
 
     def close(self) -> None:
-        """End what reads in the background."""
+        """Stop reading in the background."""
         ...

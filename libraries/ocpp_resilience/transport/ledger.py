@@ -1,12 +1,13 @@
-"""What goes over the queue, in the ledger's terms."""
+"""The messages and answers of a queue as records of the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from ocpp_resilience.ledger import Ledger
+from ocpp_resilience.ledger import Ledger, event_of
 from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.history import payload_of
 from ocpp_resilience.transport.matching import ExpectedAnswers
 from ocpp_resilience.transport.messages import Delivery, SentMessage
 
@@ -14,8 +15,8 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 class QueueLedger:
     """Writes down the valid messages that are queued, and the answers to them.
 
-    Left out is what the ledger's model does not cover: invalid messages, and those whose answer may have any id. An
-    answer that no message of this run has asked for is written down, and so found to be unexpected.
+    The ledger's model does not cover invalid messages, and those whose answer may have any id: they are left out. An
+    answer to no message of this run is recorded, and so found to be unexpected.
 
     Args:
         ledger: where to write; closed by `end` and `close`.
@@ -34,7 +35,7 @@ class QueueLedger:
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose messages are in the ledger."""
+        """Charge points whose messages are in the ledger."""
         return list(self._ids)
 
     def sending(self, messages: Iterable[SentMessage]) -> None:
@@ -45,13 +46,19 @@ class QueueLedger:
                 if message.answer_message_id not in ids:
                     ids.add(message.answer_message_id)
                     self._ledger.invoke(
-                        message.charge_point, message.answer_message_id, message.action, seq=message.number
+                        message.charge_point,
+                        message.answer_message_id,
+                        message.action,
+                        seq=message.number,
+                        event=event_of(message.action, payload_of(message))
+                        if message.action == "TransactionEvent"
+                        else None,
                     )
         # Before Redis gets them: a writer that is killed has claimed too much then, not too little.
         self._ledger.flush()
 
     def sent(self, messages: Iterable[SentMessage]) -> None:
-        """What Redis said to these."""
+        """The replies of Redis to these messages."""
         for message in messages:
             cp, message_id = message.charge_point, message.answer_message_id
             if cp is None or message_id is None or message.occurrence or message_id not in self._ids.get(cp, ()):
@@ -77,5 +84,5 @@ class QueueLedger:
         self._ledger.close()
 
     def close(self) -> None:
-        """Close the file; what is missing stays undecided."""
+        """Close the file; losses stay undecided."""
         self._ledger.close()

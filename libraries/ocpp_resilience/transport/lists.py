@@ -17,7 +17,7 @@ from ocpp_resilience.transport.sending import push
 
 @dataclass(slots=True)
 class _AnswerList:
-    """What was read of one list, oldest first; `skipped` entries were there before this run's first message."""
+    """The entries read from one list, oldest first; `skipped` entries precede this run's first message."""
 
     entries: list[bytes]
     skipped: int
@@ -27,9 +27,10 @@ class _AnswerList:
 class AnswerLists:
     """The answer lists, followed without taking anything off them.
 
-    A list grows at one end, so that what is new are the entries that an index from the other end has not reached.
-    Each read fetches them together with the newest known one: if that is not the same any more, somebody took entries
-    or Redis lost some, and the list is read again as a whole. What was seen once is kept, whatever becomes of the list.
+    A list grows at one end, so that the new entries are those beyond an index from the other end.
+    Each read fetches them together with the newest known one: if that has changed, another client took entries or Redis
+    lost some, and the list is read again as a whole. Answers that were read once are kept, whatever happens to the
+    list.
     """
 
     def __init__(self, client: RedisClient, keys: QueueKeys, *, body: Body | None = None, push: str = "left") -> None:
@@ -52,11 +53,11 @@ class AnswerLists:
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose lists are followed."""
+        """Charge points whose lists are followed."""
         return list(self._lists)
 
     def begin(self, charge_points: Sequence[str]) -> None:
-        """Follow these lists from now on; what is in them already is not this run's."""
+        """Follow these lists from now on; existing entries are not of this run."""
         pipeline = self._client.pipeline(transaction=False)
         for point in charge_points:
             pipeline.lrange(self._keys.answers_of(point), 0, -1)
@@ -75,7 +76,7 @@ class AnswerLists:
         return entries[::-1] if self._grows_left else entries
 
     def grown(self, charge_points: Iterable[str]) -> int:
-        """How many entries the lists have that were not read yet: one round trip, and nothing is fetched.
+        """Number of unread entries in the lists: one round trip, and nothing is fetched.
 
         Raises:
             redis.RedisError: Redis cannot be reached or refuses.
@@ -91,13 +92,12 @@ class AnswerLists:
         return [int(length) for length in pipeline.execute()]
 
     def refresh(self, charge_points: Iterable[str]) -> list[Answer]:
-        """Fetch what is new in the lists of these charge points.
+        """Fetch new entries from the lists of these charge points.
 
         Returns:
             The new answers, those of one charge point from the oldest to the newest.
 
-        Raises:
-            redis.RedisError: Redis cannot be reached or refuses; what was read before is kept.
+        Raises: redis.RedisError: Redis cannot be reached or refuses; earlier answers are kept.
         """
         points = list(charge_points)
         due = [
@@ -149,7 +149,7 @@ class AnswerLists:
         return list(followed.answers) if followed else []
 
     def skipped(self, charge_point: str) -> int:
-        """How many entries the list of `charge_point` had before it was followed."""
+        """Number of entries that the list of `charge_point` had before it was followed."""
         followed = self._lists.get(charge_point)
         return followed.skipped if followed else 0
 
@@ -197,7 +197,7 @@ class ListRequests:
         return push(self._client, messages, lambda each: (name, self._keys.of(each), each.data))
 
     def length(self) -> int:
-        """How many messages are in the list."""
+        """Number of messages in the list."""
         return sum(self._client.llen(key) for key in self._keys)
 
     def in_flight(self) -> int:
@@ -215,7 +215,7 @@ class ListRequests:
         return found[:count]
 
     def waiting(self, ours: Callable[[bytes], bool]) -> int:
-        """How many of ours are in the list."""
+        """Number of our messages in the list."""
         return sum(ours(entry) for key in self._keys for entry in self._entries(key))
 
     def _entries(self, key: str) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Matching answers to messages; what was lost, answered twice or out of order is decided by the rules of the ledger."""
+"""Matches answers to messages; the rules of the ledger decide whether one was lost, answered twice or out of order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 EXAMPLES = 3
 Check: TypeAlias = Callable[[SentMessage, Answer], list[str]]
 _NAMED = {"lost": "lost: ", "unexpected": "unexpected: "}
-"""Kinds of violations whose text alone does not say what is wrong."""
+"""Kinds of violations whose text needs an explanation."""
 
 
 class ExpectedAnswers:
-    """How many answers with which message id this run may expect, by charge point.
+    """Number of answers that this run may expect, by charge point and message id.
 
     A message id is usually used once; tests that use one several times on purpose get as many answers, and the n-th
-    answer belongs to the n-th message. Messages whose answer may have any id share what no other message claims.
+    answer belongs to the n-th message. Messages whose answer may have any id share the answers that no other message
+    claims.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class ExpectedAnswers:
         counts[message.answer_message_id] += 1
 
     def count(self, charge_point: str, message_id: str | None) -> int:
-        """How many answers of `charge_point` may have `message_id`; `None` for those that may have any."""
+        """Number of allowed answers to `charge_point` with `message_id`; `None` if any number is allowed."""
         counts = self._counts.get(charge_point)
         return counts[message_id] if counts else 0
 
@@ -49,7 +50,7 @@ class ExpectedAnswers:
 
     @classmethod
     def of(cls, messages: Iterable[SentMessage]) -> ExpectedAnswers:
-        """What to expect when `messages` are all that was sent."""
+        """The expected answers when `messages` are all that was sent."""
         expected = cls()
         for message in messages:
             expected.add(message)
@@ -103,7 +104,7 @@ class Disorder:
 
 @dataclass(slots=True)
 class AnswerReport:
-    """What became of some messages.
+    """The outcomes of some messages.
 
     Attributes:
         messages: how many messages were looked at.
@@ -116,10 +117,10 @@ class AnswerReport:
         refused: valid messages that were answered with a CALLERROR.
         accepted: invalid messages that were answered with a CALLRESULT.
         other_code: invalid messages that were refused with another code than expected.
-        wrong: valid messages whose CALLRESULT the response schema, or what its values imply, does not allow.
+        wrong: valid messages with a CALLRESULT that the response schema, or the meaning of its values, does not allow.
         undecided: messages without an acknowledgement and without an answer: both is possible.
         recovered: messages without an acknowledgement, but answered.
-        unanswerable: charge point to its first message that nobody can be answered for.
+        unanswerable: charge point to its first message without a possible answer.
     """
 
     messages: int = 0
@@ -159,11 +160,11 @@ class AnswerReport:
 
     @property
     def explained(self) -> str:
-        """The whole in one line, with the first of what is not as it should be."""
+        """The outcomes in one line, with the first violation."""
         return self.explain()
 
     def explain(self, ignored: Collection[str] = ()) -> str:
-        """The whole in one line, with the first of what is not as it should be; kinds in `ignored` do not count."""
+        """The outcomes in one line, with the first violation; kinds in `ignored` do not count."""
         kinds = {what: found for what, found in self.violations().items() if what not in ignored}
         first = [f"{_NAMED.get(what, '')}{self._shown(found[0])}" for what, found in kinds.items() if found]
         return f"{self.summary}; for example {examples(first, most=2)}" if first else self.summary
@@ -187,7 +188,7 @@ class AnswerReport:
         return str(violation)
 
     def violations(self) -> dict[str, Sequence[object]]:
-        """What is not as it should be, by kind; kinds without an example are there too."""
+        """Violations by kind; kinds without an example are included."""
         return {
             "lost": self.lost,
             "answered twice": self.answered_twice,
@@ -201,7 +202,7 @@ class AnswerReport:
 
     @property
     def answered_percent(self) -> float:
-        """How many of the messages that have to be answered are, in percent; 100 if there are none."""
+        """Percentage of messages with a required answer that were answered; 100 if there are none."""
         due = len(self.answered) + len(self.lost)
         return 100 * len(self.answered) / due if due else 100.0
 
@@ -224,13 +225,13 @@ def match(
     """Match answers to messages.
 
     Args:
-        messages: what to judge, in the order queued.
+        messages: the messages to judge, in the order queued.
         answers: the answer list of each charge point from the oldest to the newest.
         expected: everything that the run expects, where `messages` are only a part of it.
-        check: says what is wrong with the CALLRESULT to a message.
+        check: returns the problems of the CALLRESULT to a message.
 
     Returns:
-        What became of the messages. Answers to other messages of the run are left out.
+        The outcomes of the messages. Answers to other messages of the run are left out.
     """
     judged = list(messages)
     expected = expected or ExpectedAnswers.of(judged)
@@ -331,9 +332,11 @@ def _judge_fate(report: AnswerReport, message: SentMessage, entry: Entry) -> Non
 def _judge(report: AnswerReport, message: SentMessage, answer: Answer) -> None:
     pair = Answered(message, answer)
     report.answered.append(pair)
-    if message.valid is True and answer.kind is AnswerKind.ERROR:
+    if message.valid is True and answer.kind.refuses:
         report.refused.append(pair)
     if message.valid is False and answer.kind is AnswerKind.RESULT:
         report.accepted.append(pair)
-    elif message.expected_code is not None and answer.kind is AnswerKind.ERROR and answer.code != message.expected_code:
-        report.other_code.append(pair)
+    elif message.expected_code is not None and answer.kind.refuses:
+        wanted = AnswerKind.RESULT_ERROR if message.is_answer else AnswerKind.ERROR
+        if (answer.kind, answer.code) != (wanted, message.expected_code):
+            report.other_code.append(pair)

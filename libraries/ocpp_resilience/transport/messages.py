@@ -1,4 +1,4 @@
-"""Messages for the queue: building them, and recognising them in what stands there.
+"""Messages for the queue: builds them, and recognises them among queued entries.
 
 The two formats are those of the wire contract. The *envelope* is what gateways write: its `payload` is the OCPP-J array
 (OCPP-J 1.6 section 4.2). The *flat* form is the short one of tests and integration.
@@ -16,7 +16,7 @@ from typing import Any, overload
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import usable_charge_point_id
 from ocpp_resilience.ocpp.frames import MessageType
-from ocpp_resilience.ocpp.version import LARGEST_INTEGER, Version, ocpp_version
+from ocpp_resilience.ocpp.version import LARGEST_INTEGER, ocpp_version
 from ocpp_resilience.text import counted, shortened
 from ocpp_resilience.transport.bodies import Body
 
@@ -34,7 +34,7 @@ class MessageFormat(enum.Enum):
 
 
 class Delivery(enum.Enum):
-    """What is known about a message's way to the queue."""
+    """Progress of a message on its way to the queue."""
 
     NOT_SENT = "not sent"
     ACKNOWLEDGED = "acknowledged"
@@ -76,15 +76,16 @@ class Message:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class SentMessage(Message):
-    """A message that this run put on the queue, with what is known about it.
+    """A message that this run put on the queue, and its progress.
 
     Attributes:
         answerable: whether an answer has to come; `None` where that is not known (text that was sent as it is).
         answer_message_id: the message id of that answer; `None` for any that belongs to no other message.
         valid: `True` if it has to be accepted, `False` if it has to be refused, `None` where that is not known.
         expected_code: the error code that an invalid message has to be refused with.
-        about: what is wrong with an invalid message, or the id of its case.
-        open: whether the documents leave open what becomes of it: refused once, or accepted and answered once.
+        about: the error of an invalid message, or the id of its case.
+        open: whether the documents leave the outcome open: refused once, or accepted and answered once.
+        is_answer: whether it is a charge point's answer, which a CALLRESULTERROR refuses (OCPP 2.1).
         number: its place among everything that the run sent, from 1.
         occurrence: how many messages with the same charge point and message id were sent before.
         delivery: whether Redis acknowledged it.
@@ -98,6 +99,7 @@ class SentMessage(Message):
     expected_code: str | None = None
     about: str = ""
     open: bool = False
+    is_answer: bool = False
     number: int = 0
     occurrence: int = 0
     delivery: Delivery = Delivery.NOT_SENT
@@ -117,7 +119,7 @@ class SentMessages:
     In Robot Framework it can be looped over and indexed like a list.
 
     Attributes:
-        seed: what the generated part was made from; `None` where nothing was.
+        seed: of the generated part; `None` without one.
         count: how many messages there are.
         charge_points: the charge points among them, each once, in the order of their first message.
         acknowledged: how many Redis acknowledged.
@@ -205,12 +207,12 @@ class SentMessages:
 
     @property
     def first_acknowledged_at(self) -> float | None:
-        """When Redis acknowledged the first message, in seconds of `time.monotonic`."""
+        """Time at which Redis acknowledged the first message, in seconds of `time.monotonic`."""
         return min((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
 
     @property
     def last_acknowledged_at(self) -> float | None:
-        """When Redis acknowledged the last message."""
+        """Time at which Redis acknowledged the last message."""
         return max((each.acknowledged_at for each in self._messages if each.acknowledged_at is not None), default=None)
 
 
@@ -262,7 +264,7 @@ def encode_json(document: object) -> bytes:
     """`document` as compact JSON.
 
     Raises:
-        UsageError: JSON cannot say it; what JSON cannot say is sent as text.
+        UsageError: it is not valid JSON; such a message is sent as text.
     """
     try:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
@@ -301,7 +303,7 @@ def read(data: bytes, body: Body = ENVELOPE_BODY) -> Message:
 
 
 def form_of(data: bytes) -> MessageFormat | None:
-    """The form whose fields a message has, whatever is wrong with them; `None` if it has none, or is no JSON object."""
+    """The format whose fields a message has, valid or not; `None` if it has none, or is no JSON object."""
     document = _strict_json(data)
     if not isinstance(document, dict):
         return None
@@ -310,15 +312,12 @@ def form_of(data: bytes) -> MessageFormat | None:
     return MessageFormat.FLAT if _FLAT_FRAME_KEYS & document.keys() else None
 
 
-def raw(data: bytes, version: Version | None = None) -> SentMessage:
+def raw(data: bytes) -> SentMessage:
     """A message that is sent as it is.
 
-    What it says is read as far as possible, so that its answer can be waited for: a CALL with a usable charge point id
-    is to be answered; a message without one is invalid, and cannot be answered; about everything else nothing is known.
-
-    Args:
-        data: the message.
-        version: the OCPP version whose error codes count; 1.6 if not given.
+    It is parsed as far as possible, so that its answer can be waited for: a CALL with a usable charge point id is to be
+    answered; a message without one is invalid, and cannot be answered; nothing is known about any other. One that is no
+    JSON object names no OCPP version, and has the error code of 1.6.
     """
     seen = read(data)
     usable = usable_charge_point_id(seen.charge_point)
@@ -333,13 +332,13 @@ def raw(data: bytes, version: Version | None = None) -> SentMessage:
         answerable=answerable,
         answer_message_id=seen.message_id,
         valid=None if usable else False,
-        expected_code=None if readable else (version or ocpp_version()).codes.formation,
+        expected_code=None if readable else ocpp_version().codes.unreadable,
         about="" if readable else "not a JSON object",
     )
 
 
 def _strict_json(data: bytes) -> object:
-    """What `data` says, `None` if it is not JSON in every respect."""
+    """`data` parsed as JSON, `None` if it is not strictly valid."""
     try:
         document = json.loads(data.decode(), object_pairs_hook=_once_each, parse_constant=_no_number)
         # Fails where a number is too large for a float, and where there is half of a surrogate pair.
@@ -352,12 +351,12 @@ def _strict_json(data: bytes) -> object:
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return made
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _parts(document: object, body: Body) -> tuple[str | None, str | None, str | None, MessageFormat | None, int | None]:
@@ -383,7 +382,7 @@ def _parts(document: object, body: Body) -> tuple[str | None, str | None, str | 
 def _frame_parts(frame: object) -> tuple[str | None, str | None]:
     """The message id of a frame, and the action of a CALL."""
     match frame:
-        case [MessageType.CALL, message_id, action, _]:
+        case [MessageType.CALL | MessageType.SEND, message_id, action, _]:
             return _text(message_id), _text(action)
         case [_, message_id, *_]:
             return _text(message_id), None

@@ -20,7 +20,7 @@ SUBSCRIBE_SECONDS = 5.0
 
 
 class ChannelRequests:
-    """A channel, or one for each charge point: what nobody listens to is lost, as Redis says at once.
+    """A channel, or one for each charge point: messages without a subscriber are lost, as the reply to PUBLISH shows.
 
     Args:
         client: any database.
@@ -47,7 +47,7 @@ class ChannelRequests:
         return 0
 
     def in_flight(self) -> int:
-        """What a listener has taken cannot be seen."""
+        """Messages that a subscriber has received are invisible."""
         return 0
 
     def oldest(self, count: int) -> list[bytes]:  # noqa: ARG002 - as lists have it

@@ -22,7 +22,7 @@ SYSTEM_KEYS = (
     "gateway",
     "answers",
 )
-"""Names in a target profile: keys that a running system writes for itself, whoever uses it."""
+"""Names in a target profile: keys that a running system writes for itself."""
 
 
 def as_expression(pattern: str) -> re.Pattern[str]:
@@ -65,22 +65,24 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueKeys:
-    """Key names and patterns; `None` for what the system under test has not got.
+    """Key names and patterns; `None` for keys that the system under test does not have.
 
     Attributes:
         requests: the list that messages are put on, at the left end.
         responses: the list with the answers to one charge point, oldest at the right end.
         dead_letters: the list of messages that were set aside, newest at the left end.
-        charge_point: what the system keeps about a charge point.
+        charge_point: the stored record of a charge point.
         charge_points: the index of charge points.
-        connector: what it keeps about one of its connectors.
+        connector: the stored record of one of its connectors.
         connectors: the index of a charge point's connectors.
-        transaction: what it keeps about a transaction.
+        transaction: the stored record of a transaction.
+        own_transaction: the same where charge points choose the ids.
         transactions: the index of a charge point's transactions.
         active_transactions: the index of those that are not over.
         configuration: a charge point's configuration.
+        variables: its device model.
         connection: which connection was a charge point's newest.
-        own: patterns of what the system keeps for itself, whoever sent what: counters, who is alive.
+        own: patterns of keys that the system keeps for itself: counters, signs of life.
         others: patterns of further keys of a charge point, by the number of their database.
     """
 
@@ -92,9 +94,11 @@ class QueueKeys:
     connector: str | None = None
     connectors: str | None = None
     transaction: str | None = None
+    own_transaction: str | None = None
     transactions: str | None = None
     active_transactions: str | None = None
     configuration: str | None = None
+    variables: str | None = None
     connection: str | None = None
     own: tuple[str, ...] = ()
     others: dict[int, list[str]] = field(default_factory=dict)
@@ -124,9 +128,11 @@ class QueueKeys:
             connector=keys.connector,
             connectors=keys.connectors,
             transaction=keys.transaction,
+            own_transaction=keys.own_transaction,
             transactions=keys.transactions,
             active_transactions=keys.active_transactions,
             configuration=keys.configuration,
+            variables=keys.variables,
             connection=keys.connection,
             own=tuple(own),
         )
@@ -149,18 +155,27 @@ class QueueKeys:
             self.transactions,
             self.active_transactions,
             self.configuration,
+            self.variables,
         )
         return [pattern.replace("{charge_point_id}", charge_point) for pattern in patterns if pattern is not None]
 
-    def connector_of(self, charge_point: str, connector: int) -> str | None:
-        """What the system keeps about a connector."""
+    def connectors_of(self, charge_point: str) -> str | None:
+        """The index of a charge point's connectors."""
+        return None if self.connectors is None else self.connectors.replace("{charge_point_id}", charge_point)
+
+    def connector_of(self, charge_point: str, connector: int | str) -> str | None:
+        """The key of a connector."""
         if self.connector is None:
             return None
         return self.connector.replace("{charge_point_id}", charge_point).replace("{connector_id}", str(connector))
 
-    def transaction_key(self, transaction: str) -> str | None:
-        """What the system keeps about a transaction."""
-        return None if self.transaction is None else self.transaction.replace("{transaction_id}", transaction)
+    def transaction_keys(self, charge_point: str, transaction: str) -> list[str]:
+        """The possible keys of a transaction."""
+        return [
+            pattern.replace("{charge_point_id}", charge_point).replace("{transaction_id}", transaction)
+            for pattern in (self.transaction, self.own_transaction)
+            if pattern is not None
+        ]
 
     def transaction_indexes(self, charge_point: str) -> list[str]:
         """The keys that name the transactions of a charge point."""

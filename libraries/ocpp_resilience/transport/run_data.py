@@ -1,4 +1,4 @@
-"""What a run wrote into Redis, and how it is found again without searching the key space."""
+"""The data that a run wrote into Redis, found again without a scan of the key space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.errors import WaitTimeout
-from ocpp_resilience.ocpp.v16_sessions import MOST_CONNECTORS
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS
 from ocpp_resilience.redis.connection import RedisClient
 from ocpp_resilience.transport.answers import Answer
 from ocpp_resilience.transport.dead_letters import (
@@ -35,7 +35,7 @@ STUCK = 0.5
 
 @dataclass(slots=True, kw_only=True)
 class RemovedData:
-    """What was removed.
+    """The removed data.
 
     Attributes:
         messages: messages that were still queued.
@@ -114,7 +114,7 @@ class RunData:
             self._foreign_letters = mark_of(self._queue.lrange(self._keys.dead_letters, 0, -1))
 
     def begin(self, messages: Iterable[SentMessage]) -> None:
-        """Before `messages` are sent: follow the answer lists of their charge points, and see what is kept about them.
+        """Before `messages` are sent, follow the answer lists of their charge points, and look for existing records.
 
         Raises:
             redis.RedisError: Redis cannot be reached; nothing was noted then.
@@ -126,7 +126,7 @@ class RunData:
                 if message.connector is not None:
                     connectors.add(message.connector)
         new = [(point, connectors) for point, connectors in named.items() if point not in self._points]
-        # Those too whose answers were only read up to now: what they have is somebody else's.
+        # Also those whose answers were only read so far: their entries are foreign.
         self._answers.begin([point for point, _ in new])
         self._look(new)
         for point, connectors in named.items():
@@ -159,8 +159,8 @@ class RunData:
             kept = bool(next(existing)) if group else False
             self._points[point] = _ChargePoint(foreign=kept or self._answers.skipped(point) > 0)
 
-    def _connector_keys(self, point: str, connectors: Iterable[int]) -> list[str]:
-        numbers = sorted({*ALWAYS_LOOKED_AT, *connectors})
+    def _connector_keys(self, point: str, connectors: Iterable[int | str]) -> list[str]:
+        numbers = dict.fromkeys(map(str, [*ALWAYS_LOOKED_AT, *connectors]))
         return [key for number in numbers if (key := self._keys.connector_of(point, number)) is not None]
 
     def took_place(self, messages: Iterable[SentMessage]) -> None:
@@ -172,13 +172,12 @@ class RunData:
             self._expected.add(message)
 
     def remove(self, *, timeout: float) -> RemovedData:
-        """Remove what this run wrote, and nothing else.
+        """Remove the data that this run wrote, and nothing else.
 
         Args:
             timeout: the longest wait for messages that are being processed at this moment.
 
-        Raises:
-            redis.RedisError: Redis cannot be reached; what is removed already stays removed, the rest stays noted.
+        Raises: redis.RedisError: Redis cannot be reached; removed keys stay removed, the rest stays noted.
         """
         removed = RemovedData()
         removed.messages = self._remove_messages(timeout)
@@ -235,13 +234,13 @@ class RunData:
 
     def _remove_state(self, points: dict[str, _ChargePoint]) -> int:
         transactions = self._transactions(points)
+        listed = self._members([(point, key) for point in points if (key := self._keys.connectors_of(point))])
         pipeline = self._state.pipeline(transaction=False)
         for point, record in points.items():
-            keys = [*self._keys.state_of(point), *self._connector_keys(point, record.connectors)]
+            connectors = {*record.connectors, *listed.get(point, ())}
+            keys = [*self._keys.state_of(point), *self._connector_keys(point, connectors)]
             for transaction in transactions[point]:
-                key = self._keys.transaction_key(transaction)
-                if key is not None:
-                    keys.append(key)
+                keys += self._keys.transaction_keys(point, transaction)
             if keys:
                 pipeline.delete(*keys)
         removed = int(sum(pipeline.execute()))
@@ -253,6 +252,10 @@ class RunData:
         indexes = [(point, index) for point in points for index in self._keys.transaction_indexes(point)]
         if not indexes:
             return self._answered_transactions(list(points))
+        return {point: set() for point in points} | self._members(indexes)
+
+    def _members(self, indexes: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
+        """What stands in keys, each with its charge point, whatever kind of index they are."""
         pipeline = self._state.pipeline(transaction=False)
         for _, index in indexes:
             pipeline.type(index)
@@ -268,7 +271,7 @@ class RunData:
             else:
                 continue
             asked.append(point)
-        found: dict[str, set[str]] = {point: set() for point in points}
+        found: dict[str, set[str]] = {point: set() for point in asked}
         for point, members in zip(asked, pipeline.execute(), strict=True):
             found[point] |= {each.decode("utf-8", "backslashreplace") for each in members}
         return found
@@ -286,7 +289,7 @@ class RunData:
         }
 
     def _remove_answers(self, removed: RemovedData) -> None:
-        """Remove the answers to this run, and what else there is once for a charge point."""
+        """Remove the answers to this run, and the keys that exist once for a charge point."""
         points = list(self._points)
 
         def is_ours(answer: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""Pipelined sending with an exact account of what Redis acknowledged."""
+"""Pipelined sending that records exactly which messages Redis acknowledged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Refuse = Callable[[SentMessage, Any], str | None]
 def push(
     client: RedisClient, messages: Sequence[SentMessage], command: MakeCommand, refuse: Refuse = lambda _, __: None
 ) -> str | None:
-    """Send `messages` to Redis, in their order, and note for each what became of it.
+    """Send `messages` to Redis in their order, and record the result of each.
 
     Each message is a command of its own, so that each has its own acknowledgement. Nothing is ever sent a second time:
     after a broken connection the messages whose replies were not read are `UNKNOWN`, and those that were not handed to
@@ -30,12 +30,12 @@ def push(
 
     Args:
         client: the connection.
-        messages: what to send.
+        messages: the messages.
         command: makes the command of a message.
-        refuse: looks at the reply to a message's command; says what is wrong with it, `None` if nothing is.
+        refuse: returns the error in the reply to a message's command, `None` without one.
 
     Returns:
-        What went wrong first, `None` if Redis acknowledged everything.
+        The first error, `None` if Redis acknowledged everything.
     """
     problem: str | None = None
     for chunk in _chunks(messages):

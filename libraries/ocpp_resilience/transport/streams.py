@@ -24,7 +24,7 @@ MOST_COUNTED = 1_000_000
 def as_fields(data: bytes, body: Body) -> list[bytes]:
     """The fields of a stream entry with this message, name and value in turn.
 
-    The fields are those of the template; what is no such document becomes the field that carries the message.
+    The fields are those of the template; any other message becomes the field that carries the message.
     """
     try:
         document = json.loads(data)
@@ -82,11 +82,11 @@ class StreamRequests:
         )
 
     def length(self) -> int:
-        """How many entries were not delivered yet, or delivered and not acknowledged."""
+        """Number of entries that were not delivered, or delivered and not acknowledged."""
         return sum(len(self._undelivered(key)) for key in self._keys) + self.in_flight()
 
     def in_flight(self) -> int:
-        """How many entries were delivered and not acknowledged."""
+        """Number of entries that were delivered and not acknowledged."""
         return sum(group["pending"] for key in self._keys for group in self._groups(key))
 
     def _groups(self, key: str) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ class StreamRequests:
         return [each for each in groups if self._group in {None, each["name"].decode("utf-8", "replace")}]
 
     def _undelivered(self, key: str, count: int = MOST_COUNTED) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """The entries behind what the slowest group was given; without a group, those that are there."""
+        """The entries that the slowest group has not been given; without a group, all entries."""
         last = min((_order(group["last-delivered-id"]) for group in self._groups(key)), default=None)
         start = "-" if last is None else f"({last[0]}-{last[1]}"
         found: list[tuple[bytes, dict[bytes, bytes]]] = self._client.xrange(key, min=start, count=count)
@@ -112,13 +112,13 @@ class StreamRequests:
         return self._ids.get(key, [])
 
     def waiting(self, ours: Callable[[bytes], bool]) -> int:  # noqa: ARG002 - the ids say which are ours
-        """How many of ours were not acknowledged."""
+        """Number of our entries that were not acknowledged."""
         own = {each for key in self._keys for each in self._own(key)}
         undelivered = sum(number in own for key in self._keys for number, _ in self._undelivered(key))
         return undelivered + (self.in_flight() if own else 0)
 
     def withdraw(self, ours: Callable[[bytes], bool]) -> int:  # noqa: ARG002 - the same
-        """Delete our entries, done or not: a stream keeps what was acknowledged."""
+        """Delete our entries, processed or not: a stream keeps acknowledged entries."""
         removed = 0
         for key, own in self._ids.items():
             undelivered = {number for number, _ in self._undelivered(key)}
@@ -155,7 +155,7 @@ class StreamAnswers(GatheredAnswers):
         self._ids: dict[str, list[bytes]] = {}
 
     def open(self) -> None:
-        """Begin behind what is there already."""
+        """Begin after the existing entries."""
         if "{" not in self._pattern:
             self._watch(self._pattern, None)
 
@@ -190,7 +190,7 @@ class StreamAnswers(GatheredAnswers):
                     self._watch(self._pattern.replace("{message_id}", message.message_id), message.charge_point)
 
     def gather(self) -> None:
-        """Read behind what was read before."""
+        """Read the entries after the last one read."""
         while self._last:
             found = self._client.xread(self._last, count=READ_AT_ONCE)
             seen_at = time.monotonic()

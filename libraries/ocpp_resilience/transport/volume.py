@@ -13,7 +13,7 @@ from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, Sen
 
 
 class Order(enum.Enum):
-    """How the messages of several charge points follow each other.
+    """Orders of messages of several charge points.
 
     `interleaved`: one of each charge point in turn. `blocked`: all of the first, then all of the second. `shuffled`: in
     an order made from the seed. Each charge point has as many messages as the others, give or take one.
@@ -48,7 +48,7 @@ def generate(
         charge_points: whose; each gets its share.
         mix: the actions with their weights; the numbers of messages have these proportions, to the nearest message.
         order: how the charge points' messages follow each other.
-        seed: what the order of the actions, and a shuffled order, are made from.
+        seed: of the order of the actions, and of a shuffled order.
         version: the OCPP version.
         message_format: the form on the queue.
         new_message_id: gives the message ids.
@@ -62,11 +62,13 @@ def generate(
     if not charge_points:
         raise UsageError("There is no charge point to queue messages for; give at least one.")
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
+    # Each transaction whose id the charge point chooses is another one.
+    fresh = set(version.transaction_actions) if version.chooses_ids else set()
     payloads = {action: version.sample(action) for action in mix}
     return [
         build(
             action,
-            payloads[action],
+            version.sample(action) if action in fresh else payloads[action],
             charge_point=point,
             message_id=new_message_id(),
             message_format=message_format,

@@ -1,4 +1,4 @@
-"""Waiting for what a queue should come to, and judging it."""
+"""Waits for conditions on a queue, and judges them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DRAIN_PAUSE = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainStatistics:
-    """How many messages were answered how fast.
+    """Distribution of the answer times of messages.
 
     Attributes:
         messages: how many messages were to be answered.
         seconds: from the acknowledgement of the first message queued until the last answer was seen.
         seconds_after_last: from the acknowledgement of the last message queued until the last answer was seen.
         rate: messages per second, over `seconds`.
-        report: what became of the messages.
+        report: the outcomes of the messages.
     """
 
     messages: int
@@ -64,7 +64,7 @@ def wait_for_answer(
     """
     point = message.charge_point
     if point is None or message.answerable is False:
-        raise UsageError(f"No answer can be addressed for {message}; nothing can be waited for.")
+        raise UsageError(f"No answer to {message} is possible, so that there is nothing to wait for.")
     watch = client.watch()
 
     def look() -> Answer | None:
@@ -128,7 +128,7 @@ def should_be_refused(
     """
     answer = wait_for_answer(client, message, timeout)
     wanted = "" if code is None else f" with {code}"
-    if answer.kind is not AnswerKind.ERROR:
+    if not answer.kind.refuses:
         raise ExpectationFailed(f"Expected {message} to be refused{wanted}, but it was accepted: {answer.payload}.")
     if code is not None and answer.code != code:
         raise ExpectationFailed(
@@ -201,13 +201,13 @@ def wait_for_all(
 ) -> DrainStatistics:
     """Wait until every message that has to be answered is, then look for further answers for `settle`.
 
-    What comes in is counted with one round trip a look; the answers are fetched when there are enough of them.
+    Each poll counts new answers in one round trip; they are fetched when there are enough of them.
 
     Returns:
         The times, and a report that may still name violations.
 
     Raises:
-        WaitTimeout: some were not answered until the end; says which.
+        WaitTimeout: some were not answered until the end; the message names it.
     """
     points = messages.charge_points
     for point in points:
@@ -238,7 +238,7 @@ def wait_for_all(
         return True if missing == 0 else None
 
     def failure() -> str:
-        # What came in since the last look, which need not have been enough to be fetched.
+        # Answers since the last poll, which may have been too few to fetch.
         report = _judged_again(client, messages)
         summary, example = report.summary, report.explained.removeprefix(report.summary)
         return f"Not every message was answered: {summary}{_queue_note(client)}{example}"
@@ -260,7 +260,7 @@ def _judged_again(client: QueueClient, messages: SentMessages) -> AnswerReport:
 
 
 def _settle(client: QueueClient, points: Sequence[str], settle: timedelta | float) -> None:
-    """Read what else comes in for a while; answers that come too often are late by nature."""
+    """Keep reading for a while; surplus answers come late by nature."""
     until = time.monotonic() + seconds(settle)
 
     def look() -> bool | None:

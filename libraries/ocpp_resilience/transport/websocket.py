@@ -1,4 +1,4 @@
-"""Charge points' own WebSockets carry everything: for systems without a queue, or whose queue is nobody's business."""
+"""Messages over charge points' own WebSockets: for systems without a queue, or with a private one."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class _Line:
 class WebSocketTransport(GatheredAnswers):
     """Sends each message on the connection of its charge point, one CALL after the answer to the one before.
 
-    A charge point does what real ones do. It connects again when its connection ends, and sends the message without an
-    answer again. A message that is refused with InternalError is sent again with a new id: `sent_again` counts those.
-    An invalid message is sent once.
+    A charge point behaves like real ones. It reconnects when its connection ends, and repeats the unanswered message. A
+    message that is refused with InternalError is repeated with a new id: `sent_again` counts those. An invalid message
+    is sent once.
 
     Args:
         target: path, subprotocol, OCPP version, answer time.
@@ -89,7 +89,7 @@ class WebSocketTransport(GatheredAnswers):
         self.sent_again = 0
 
     def connect_to(self, url: str) -> None:
-        """Where the gateway is from now on: `ws://host:port`."""
+        """Set the address of the gateway: `ws://host:port`."""
         self._url = url.rstrip("/")
 
     # ---------------------------------------------------------------- requests, from the keywords' thread
@@ -101,7 +101,7 @@ class WebSocketTransport(GatheredAnswers):
             UsageError: it is not known where the gateway is, or a message has no charge point.
         """
         if self._url is None:
-            raise UsageError("It is not known where charge points connect; `Connect Queue To Gateway` says it.")
+            raise UsageError("There is no gateway address; call `Connect Queue To Gateway` first.")
         now = time.monotonic()
         by_point: dict[str, list[SentMessage]] = {}
         for message in messages:
@@ -130,11 +130,11 @@ class WebSocketTransport(GatheredAnswers):
         ]
 
     def length(self) -> int:
-        """How many messages the charge points have not sent, or have no answer to."""
+        """Number of messages that charge points have not sent, or that are unanswered."""
         return len(background.call(self._unsent))
 
     def in_flight(self) -> int:
-        """How many CALLs are outstanding."""
+        """Number of outstanding CALLs."""
         return sum(line.current is not None for line in list(self._lines.values()))
 
     def oldest(self, count: int) -> list[bytes]:
@@ -142,11 +142,11 @@ class WebSocketTransport(GatheredAnswers):
         return [message.data for message in background.call(self._unsent)[:count]]
 
     def waiting(self, ours: Callable[[bytes], bool]) -> int:
-        """How many messages are not done."""
+        """Number of unfinished messages."""
         return sum(ours(message.data) for message in background.call(self._unsent))
 
     def withdraw(self, ours: Callable[[bytes], bool]) -> int:
-        """Forget what was not sent yet."""
+        """Drop unsent messages."""
 
         def drop() -> int:
             before = len(self._unsent())
@@ -203,7 +203,7 @@ class WebSocketTransport(GatheredAnswers):
         pause = FIRST_PAUSE
         patience = 0.0
         if message.answerable is not False and (message.answerable or wire_id is not None):
-            # What is invalid may well be ignored by a lenient system; its answer is seen whenever it comes.
+            # A lenient system may ignore an invalid message; an answer is recorded whenever it comes.
             due = message.answerable and message.valid is not False
             patience = ANSWERS_AWAITED * self._target.timeouts.answer if due else MAYBE_ANSWERED
         while True:
@@ -319,7 +319,7 @@ class WebSocketTransport(GatheredAnswers):
 
 
 def _as_frame(data: bytes) -> str | bytes:
-    """A message as it is sent: as text, whatever its bytes are."""
+    """The frame for a message: text, or binary if its bytes are not valid UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError:

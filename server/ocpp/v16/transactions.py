@@ -24,13 +24,13 @@ def _start_reads(call: Call, keys: Keys) -> Iterable[str | Starts]:
 
 
 def _meter_reads(call: Call, keys: Keys) -> Iterable[str]:
-    yield keys.connector(call.charge_point_id, call.payload.get("connectorId", 0))
-    yield from _transaction_reads(call, keys)
+    if "transactionId" in call.payload:
+        return _transaction_reads(call, keys)
+    return (keys.connector(call.charge_point_id, call.payload.get("connectorId", 0)),)
 
 
 def _transaction_reads(call: Call, keys: Keys) -> Iterable[str]:
-    if "transactionId" in call.payload:
-        yield keys.transaction(call.payload["transactionId"])
+    return (keys.transaction(call.payload["transactionId"]),) if "transactionId" in call.payload else ()
 
 
 @ACTIONS.handles("Authorize")

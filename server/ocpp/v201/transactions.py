@@ -101,19 +101,17 @@ def _unknown_before(call: Call) -> Transaction:
 
 
 def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
-    """The record with a new event in its place: of each thing, what the highest sequence number says that tells it."""
+    """Merge a new event into the record: each field keeps the value with the highest sequence number."""
     number, kind, info = payload["seqNo"], payload["eventType"], payload["transactionInfo"]
     highest = record.seq_no if record.seq_no is not UNSET else -1
-    missing = record.missing if record.missing is not UNSET else []
     places = {} if record.places is UNSET else dict(record.places)
     values = payload.get("meterValue", [])
-    changes: dict[str, Any] = {
-        "offline": (record.offline or 0) + payload.get("offline", False),
-        "missing": _missing(missing, highest, number, started=kind == "Started"),
-        "seq_no": max(highest, number),
-        "places": places,
-        "version": record.version + 1,
-    }
+    changes: dict[str, Any] = {"seq_no": max(highest, number), "places": places, "version": record.version + 1}
+    if payload.get("offline"):
+        changes["offline"] = (record.offline or 0) + 1
+    if number != highest + 1 or kind == "Started":
+        missing = record.missing if record.missing is not UNSET else []
+        changes["missing"] = _missing(missing, highest, number, started=kind == "Started")
 
     def tell(name: str, **fields: Any) -> None:
         if number > places.get(name, -1):
@@ -131,7 +129,9 @@ def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
         places["start"] = number
         changes["start_time"] = payload["timestamp"]
     if evse := payload.get("evse"):
-        tell("evse", evse=evse["id"], connector_id=evse.get("connectorId", record.connector_id))
+        tell("evse", evse=evse["id"])
+        if "connectorId" in evse:
+            tell("connector", connector_id=evse["connectorId"])
     if token := payload.get("idToken"):
         told = {"idToken": token["idToken"], "type": token["type"]}
         tell("id_token", id_token=told, id_tag=token["idToken"])
@@ -147,7 +147,8 @@ def _with_event(record: Transaction, payload: dict[str, Any]) -> Transaction:
         energy = last_energy(values, _energy_of)
         if energy is not None:
             tell("meter_stop", meter_stop=energy)
-    changes |= newest_reading(record, values, _energy_of)
+    if values:
+        changes |= newest_reading(record, values, _energy_of)
     changed = replace(record, **changes)
     if changed.status is TransactionStatus.COMPLETED and "meter_stop" not in places and changed.meter_time is not UNSET:
         changed = replace(changed, meter_stop=changed.meter_current)
@@ -164,7 +165,7 @@ def _missing(missing: list[int], highest: int, number: int, *, started: bool) ->
 def _move_connector(known: Transaction | None, record: Transaction, view: StateView, writes: dict[str, Record]) -> None:
     """Note the transaction on its connector, and take it off one that it has left."""
     runs = record.status is TransactionStatus.ACTIVE
-    if runs and known is not None and (known.evse, known.connector_id) == (record.evse, record.connector_id):
+    if runs and known is not None and known.evse == record.evse and known.connector_id == record.connector_id:
         return
     before, now = _connector_of(known), _connector_of(record)
     for number in {before, now} - {None}:
@@ -203,12 +204,14 @@ def _energy_of(sample: dict[str, Any]) -> int | None:
     if sample.get("measurand", DEFAULT_MEASURAND) != DEFAULT_MEASURAND or "phase" in sample:
         return None
     unit = sample.get("unitOfMeasure", {})
-    if unit.get("unit", "Wh") not in {"Wh", "kWh"} or not -20 <= unit.get("multiplier", 0) <= 20:
+    name, multiplier = unit.get("unit", "Wh"), unit.get("multiplier", 0)
+    if name not in {"Wh", "kWh"} or not -20 <= multiplier <= 20:
         return None
-    if type(sample["value"]) is int and not unit:
-        return int(sample["value"]) if abs(sample["value"]) <= LARGEST_ENERGY else None
-    value = Decimal(str(sample["value"]))
-    if value.adjusted() > 20:
+    value = sample["value"]
+    if type(value) is int and name == "Wh" and not multiplier:
+        return value if abs(value) <= LARGEST_ENERGY else None
+    exact = Decimal(str(value))
+    if exact.adjusted() > 20:
         return None
-    energy = value.scaleb(unit.get("multiplier", 0) + (3 if unit.get("unit") == "kWh" else 0))
+    energy = exact.scaleb(multiplier + (3 if name == "kWh" else 0))
     return int(energy) if abs(energy) <= LARGEST_ENERGY else None

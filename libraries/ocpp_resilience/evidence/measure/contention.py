@@ -1,4 +1,4 @@
-"""How much of the machine somebody else uses: what is slow then may be slow because of them."""
+"""Use of the machine by other programs, which can make measurements slow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NOT_WORK = {"idle", "iowait", "guest", "guest_nice"}
 
 
 class Contention:
-    """Processor time that programs other than this one and what it started use, from the making of this on.
+    """Processor time of programs other than this one and its children, since this object was made.
 
-    A system that somebody else started belongs to the test too, as far as the process can be found that listens at its
-    address. Others of the test that were started by somebody else (Redis in a container) count as others.
+    A system that was started elsewhere belongs to the test too, if the process that listens at its address can be
+    found. Other parts of the test that were started elsewhere (Redis in a container) count as other programs.
 
     Args:
         system: the address of the system under test, a URL; nothing but this process and those under it, if not given.
@@ -29,7 +29,7 @@ class Contention:
         self._all, self._own = all_seconds(), self.own_seconds()
 
     def cores(self) -> float | None:
-        """How many processor cores the others have used on average; 2.0 on a machine of two is all of it.
+        """Processor cores that other programs used on average; 2.0 is all of a machine with two.
 
         `None` if it is not known which of them were the system's: it runs on another machine, is another user's, or has
         ended meanwhile.
@@ -67,12 +67,12 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def all_seconds() -> float:
-    """Processor time that everybody has used since the machine started."""
+    """Processor time of all programs since the machine started."""
     return float(sum(value for name, value in psutil.cpu_times()._asdict().items() if name not in NOT_WORK))
 
 
 def own_seconds(root: psutil.Process | None = None) -> float:
-    """Processor time of a process, this one by default, and of what it started, what has ended included."""
+    """Processor time of a process, this one by default, and of its children, ended ones included."""
     root = root or psutil.Process()
     total = 0.0
     for process in [root, *root.children(recursive=True)]:

@@ -4,8 +4,8 @@ The slope is Theil and Sen's: the median of the slopes between all pairs of samp
 Its confidence interval is Sen's (1968), from the ranks. Resident memory changes in steps and stays for a while, so that
 neighbouring samples say the same: they are put together in at most 60 blocks, each the median of its samples.
 
-A garbage collector lets memory rise and fall: within a tooth everything grows. What is really kept shows in the lowest
-memory, so that it has to have risen too before anybody is accused.
+A garbage collector lets memory rise and fall: within a tooth everything grows. Memory that is really kept shows in the
+lowest value, which must have risen too before growth counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_ALIKE = 0.9
 """Beyond this autocorrelation the interval is not widened any more: a leak that is not quite a line has it too."""
 MB = 1_000_000
 LONGEST_EXTRAPOLATION = 20
-"""How many times the sampled time a leak may be extrapolated to."""
+"""Maximum ratio of the extrapolated to the sampled time."""
 STILL_FALLING = 0.6
 """A second half with less than this part of the slope of the first: interpreters fill free lists for a long time."""
 CERTAINLY_FALLING = 0.7
@@ -40,7 +40,7 @@ LEAST_SEEN = 0.2
 
 
 class Bound(StrEnum):
-    """What the samples say about a limit."""
+    """Verdicts of the samples on a limit."""
 
     WITHIN = "within"
     BEYOND = "beyond"
@@ -48,7 +48,7 @@ class Bound(StrEnum):
 
 
 class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
-    """How memory grew.
+    """The growth of memory.
 
     Attributes:
         samples: how many, after the warm-up.
@@ -79,7 +79,7 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def falling(self) -> bool:
-        """Whether it grew much more slowly in the second half: it still fills what it will keep."""
+        """True if growth was much slower in the second half: buffers are still filling."""
         share = STILL_FALLING if not self.slows_down else CERTAINLY_FALLING
         return self.slope_early > 0 and self.slope_late < share * self.slope_early
 
@@ -111,9 +111,9 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
     def bound(self, *, most_mb: float, most_percent: float) -> Bound:
         """Whether growth over the required time stays below both limits, with the certainty of the interval.
 
-        A process that has just started still grows into its work. So nobody is accused after less than a twentieth of
-        the required time, nor before a fifth of a limit is lost, nor when the lowest memory has not risen as well. A
-        slope that is still falling is not extrapolated: it accuses nobody before the required time is over.
+        A process that has just started still grows into its work. So growth counts only after a twentieth of the
+        required time, a loss of a fifth of a limit, and a rise of the lowest memory. A
+        slope that is still falling is not extrapolated before the required time is over.
         """
         long_enough = self.seconds >= self.required_seconds / LONGEST_EXTRAPOLATION
         if self.falling and self.seconds < SAMPLED * self.required_seconds:
@@ -167,13 +167,13 @@ def visible_leak(base_mb: float, messages: int, *, most_mb: float, most_percent:
 def memory_growth(
     times: Sequence[float], sizes: Sequence[float], *, warm_up: float, required_seconds: float
 ) -> MemoryGrowth:
-    """How memory grew after a warm-up.
+    """Determine the growth of memory after a warm-up.
 
     Args:
         times: of the samples, in seconds, ascending.
         sizes: in bytes.
         warm_up: samples of the first so many seconds do not count.
-        required_seconds: the time that growth is extrapolated to; never less than what was sampled.
+        required_seconds: the time that growth is extrapolated to; never less than the sampled time.
 
     Raises:
         UsageError: there are too few samples after the warm-up.

@@ -1,4 +1,4 @@
-"""Samples of what processes use and what is seen elsewhere, taken beside whatever else goes on, and kept as a file."""
+"""Samples of processes and other sources, taken in the background and kept in a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Series:
     cpu: list[float] = field(default_factory=list)
 
     def cpu_share(self) -> list[tuple[float, float]]:
-        """Processor time in percent of one core, over a second and more each; what was restarted begins anew."""
+        """Processor time in percent of one core, over at least a second each; a restarted process begins anew."""
         shares = []
         last = 0
         for number in range(1, min(len(self.times), len(self.bytes), len(self.cpu))):
@@ -54,7 +54,7 @@ class Sampler:
 
     Args:
         processes: name to process id.
-        sources: what else is looked at; the sampler closes them.
+        sources: further sources; the sampler closes them.
         every: seconds between two samples.
         file: where samples are kept, JSON lines; not kept if not given.
         elsewhere: names of processes that cannot be measured, since they are not of the test run.
@@ -132,7 +132,7 @@ class Sampler:
         except ResilienceError as error:
             self.missed[source.what] = self.missed.get(source.what, (0, ""))[0] + 1, str(error)
             return
-        # Between asking and the answer; a slow answer would else be dated before what it tells of.
+        # Between request and answer; otherwise a slow answer would be dated too early.
         self._keep((at + time.monotonic()) / 2, seen)
 
     def _keep(self, at: float, seen: Look) -> None:
@@ -163,17 +163,17 @@ class Sampler:
             self._output.close()
 
     def check(self) -> None:
-        """Nothing happened that samples should be missing for and nobody foresaw.
+        """Check that sampling did not break off unexpectedly.
 
         Raises:
-            ServiceError: sampling broke off; says why.
+            ServiceError: sampling stopped; the message has the reason.
         """
         if self._broken is not None:
             self.told = True
-            raise ServiceError(f"Sampling broke off, so that samples are missing: {self._broken}.")
+            raise ServiceError(f"Sampling stopped, and samples are missing: {self._broken}.")
 
     def growth(self, name: str, *, warm_up: float, required_seconds: float) -> MemoryGrowth:
-        """How the memory of a process, or of Redis, grew; see `memory_growth`.
+        """The memory growth of a process, or of Redis; see `memory_growth`.
 
         Raises:
             UsageError: there is no such process, or too few samples.
@@ -183,7 +183,7 @@ class Sampler:
     def accused_after(
         self, name: str, *, warm_up: float, required_seconds: float, most_mb: float, most_percent: float
     ) -> float | None:
-        """When the memory of a process would first have been judged to grow beyond a limit; see `accused_after`.
+        """Seconds until the memory of a process would first be judged to grow beyond a limit; see `accused_after`.
 
         Raises:
             UsageError: there is no such process.
@@ -211,7 +211,9 @@ class Sampler:
         """
         self.check()
         if name in self._elsewhere:
-            raise NotPossibleHere(f"'{name}' is no process of this test run: what it uses is not measured.")
+            raise NotPossibleHere(
+                f"'{name}' is no process of this test run, so that its resource use cannot be measured."
+            )
         if name in self.ended:
             raise UsageError(f"'{name}' ended while it was sampled: {self.ended[name]}.")
         if name not in self.series:
@@ -236,7 +238,7 @@ class Sampler:
 
 
 def _usage_of(root: psutil.Process) -> Usage:
-    """What a process and those under it use; one of those that ends meanwhile counts no more.
+    """Resource use of a process and its children; children that end meanwhile are left out.
 
     Raises:
         psutil.Error: the process itself is not there.

@@ -1,4 +1,4 @@
-"""What is sampled beside processes: what Redis says of itself and holds, and what the system says of its commands."""
+"""Sources of samples besides processes: Redis by INFO and its keys, and the system's inspection of commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ocpp_resilience.redis.connection import connect, database_in
 from ocpp_resilience.system.inspection import inspect_correlations
 
 LOOK_SECONDS = 0.5
-"""The longest wait for a reply: a Redis that is paused is a gap in its samples, and delays nobody else's."""
+"""Maximum wait for a reply: a paused Redis is a gap in its own samples, and delays no other source."""
 
 REDIS = "redis"
 QUEUE = "queue depth"
@@ -38,14 +38,14 @@ class Usage:
 
 
 Look = dict[str, float | Usage]
-"""What was seen at one moment, by name."""
+"""Values observed at one moment, by name."""
 
 
 class Source(Protocol):
     """Something that can be looked at again and again.
 
     Attributes:
-        what: what it is called in messages.
+        what: its name in messages.
         names: the names that its looks have.
     """
 
@@ -60,11 +60,11 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
 
 
 class RedisSource:
-    """Redis' memory, processor time and connections by its own word (INFO), the depth of queues, and who is connected.
+    """Redis' memory, processor time and connections (INFO), the depth of queues, and the connected charge points.
 
     Its own word counts, since it may run in a container or on another machine.
 
@@ -128,7 +128,7 @@ class RedisSource:
 
 
 class CorrelationSource:
-    """How many commands wait for their answers, as the system's inspection says.
+    """Number of commands that wait for their answers, from the system's inspection.
 
     Args:
         url: the base of the system's HTTP API.

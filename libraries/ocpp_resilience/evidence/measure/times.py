@@ -15,7 +15,7 @@ class ResponseTimes(TypedDict):
 
     Keys:
         samples: how many there are.
-        min, median, max: as they say.
+        min, median, max: the usual meaning.
         p90, p95, p99: the smallest time that so many percent of all do not exceed.
     """
 

@@ -26,7 +26,7 @@ class Bandwidth(ToxicFault):
 
     def __post_init__(self) -> None:
         if self.rate < 1:
-            raise UsageError(f"A bandwidth of {self.rate} cannot be used, allowed are 1 KB a second and more.")
+            raise UsageError(f"A bandwidth of {self.rate} cannot be used, allowed is 1 KB a second or more.")
 
     def attributes(self) -> Mapping[str, float]:
         return {"rate": self.rate}

@@ -15,7 +15,7 @@ class BlackHole(ToxicFault):
     """Connections are accepted and open ones stay open, and nothing gets through in either direction."""
 
     name = "black hole"
-    effect = "what it sends disappears; nothing comes; nothing breaks"
+    effect = "its bytes disappear; nothing arrives; nothing breaks"
     evidence = "a PING that stays unanswered"
     toxic = "timeout"
 

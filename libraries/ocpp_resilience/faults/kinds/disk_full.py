@@ -13,8 +13,8 @@ from ocpp_resilience.faults.redis_admin import PROBE_KEY
 class DiskFull(RedisFilesFault):
     """The append-only file cannot be written: no space is left on the device.
 
-    Its next part is /dev/full, for which nobody needs to be root. Redis flushes once a second meanwhile: with a flush
-    after each command it ends itself when the disk is full, which is `kill redis`.
+    Its next part is /dev/full, which needs no root. Redis flushes once a second meanwhile: with a flush after each
+    command it ends itself when the disk is full, which is `kill redis`.
     """
 
     name = "disk full"

@@ -14,8 +14,8 @@ from ocpp_resilience.waiting import seconds
 class When(enum.Enum):
     """`before` the request reaches Redis, or `after` Redis ran it and before the client has its reply.
 
-    `after` passes over what Redis did not run: an error reply (NOSCRIPT, EXECABORT, OOM, …) goes through to the client
-    and does not count. A command that is queued in a MULTI is not run either; name EXEC there.
+    `after` passes over commands that Redis refused: an error reply (NOSCRIPT, EXECABORT, OOM, …) goes through to the
+    client and does not count. A command that is queued in a MULTI is not run either; name EXEC there.
     """
 
     BEFORE = "before"

@@ -1,4 +1,4 @@
-"""Connections whose other end is gone."""
+"""Connections whose peer has vanished without closing them."""
 
 from __future__ import annotations
 

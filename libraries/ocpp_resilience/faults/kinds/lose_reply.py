@@ -12,7 +12,7 @@ from ocpp_resilience.faults.bases import COMMIT, CommandFault
 class LoseReply(CommandFault):
     """Redis runs a command, and the connection is cut before the client has its reply.
 
-    A command that Redis did not run, as its error reply says (NOSCRIPT, EXECABORT, OOM, …), is passed over.
+    A command that Redis refused, according to its error reply (NOSCRIPT, EXECABORT, OOM, …), is passed over.
     """
 
     name = "lose commit reply"

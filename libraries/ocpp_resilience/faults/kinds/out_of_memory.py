@@ -11,7 +11,7 @@ from ocpp_resilience.faults.fault import Proof
 
 @dataclass(eq=False)
 class OutOfMemory(RedisSettingsFault):
-    """Redis has used the memory that it may (maxmemory): it refuses whatever needs more."""
+    """Redis has reached its memory limit (maxmemory): it refuses commands that need memory."""
 
     name = "out of memory"
     effect = "`OOM` to every write"

@@ -10,7 +10,7 @@ from ocpp_resilience.faults.fault import Proof
 
 @dataclass(eq=False)
 class ReadOnly(RedisFault):
-    """Redis becomes a replica of nobody (REPLICAOF): it answers reads and refuses writes."""
+    """Redis becomes a replica without a primary (REPLICAOF): it answers reads and refuses writes."""
 
     name = "read-only"
     effect = "`READONLY` to every write, as after a failover to a replica"

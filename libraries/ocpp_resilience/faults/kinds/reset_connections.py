@@ -1,4 +1,4 @@
-"""A reset of what is open."""
+"""A reset of open connections."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class FaultProxy:
     """All proxies of one process, and the HTTP API to them.
 
     Args:
-        seed: what all chance comes from: jitter, which connections a toxicity falls on.
+        seed: of all random choices: jitter, and the connections that a toxicity falls on.
     """
 
     def __init__(self, seed: int) -> None:

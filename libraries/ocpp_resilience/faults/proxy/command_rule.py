@@ -20,8 +20,8 @@ class CommandRule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             ran count.
         times: how many are hit in a row, 0 for all that follow.
         probability: the share of these that is hit, 0 to 1.
-        when: `before` the request reaches Redis, or `after` Redis ran it and before the client has the reply. What
-            Redis did not run, as its reply says (`resp.was_run`: NOSCRIPT, EXECABORT, …), is passed over.
+        when: `before` the request reaches Redis, or `after` Redis ran it and before the client has the reply. Commands
+            that Redis refused, according to the reply (`resp.was_run`: NOSCRIPT, EXECABORT, …), are passed over.
         action: `cut` closes the connection, `drop` swallows the request or the reply, `delay` holds it back, `error`
             puts an error reply in its place.
         delay: milliseconds, for `delay`.

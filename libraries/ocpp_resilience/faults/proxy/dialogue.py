@@ -40,7 +40,7 @@ class Dialogue:
         self._unanswered = 0
         self._waiting = connection.untracked
         if not connection.untracked:
-            # The exchange that was under way: requests without a reply yet, and whatever is not complete.
+            # The exchange in progress: requests without a reply, and incomplete values.
             try:
                 for raw in self._up.feed(b"".join(connection.turn_up)):
                     if self._is_answered(words_of(raw)):
@@ -115,7 +115,7 @@ class Dialogue:
         return answered
 
     def replies(self, data: bytes) -> None:
-        """Bytes of the server: each whole reply gets what is to happen to it."""
+        """Process bytes of the server: each complete reply gets its faults."""
         connection = self._connection
         connection.answered = True
         if self._plain or self._waiting:
@@ -160,7 +160,7 @@ class Dialogue:
         return self._connection.proxy.choose(due.faults)
 
     def finish(self) -> None:
-        """No faults any more: what is held back of an incomplete value goes on."""
+        """Remove all faults; held-back bytes of an incomplete value are passed on."""
         if not self._plain:
             self._release()
 

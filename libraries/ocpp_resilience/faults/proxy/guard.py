@@ -1,4 +1,4 @@
-"""Who may use the HTTP API of the fault proxy: no web page, no slow client, nothing large.
+"""Access control of the fault proxy's HTTP API: no web page, no slow client, no large body.
 
 The API opens listeners and connects to any address, so a page that a browser on this machine shows must not reach it.
 A browser gives itself away: `Origin`, a `User-Agent` that begins with `Mozilla/` (Toxiproxy's rule), a name in `Host`
@@ -60,7 +60,7 @@ class Guard:
         await self._app(scope, read, send)
 
     def check(self, headers: Headers) -> None:
-        """Check what is known before the body.
+        """Check the head of a request before its body.
 
         Raises:
             Refused: this is a browser, or the body is too large.

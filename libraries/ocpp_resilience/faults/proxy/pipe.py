@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Pipe:
     """One direction of a connection.
 
-    A chunk goes through the effects of the toxics, which cut it into pieces and say when each is due. One timer waits
-    for the first piece. After a change of the toxics, what is left of the chunk goes through the new ones.
+    A chunk goes through the effects of the toxics, which cut it into pieces with a due time each. One timer waits for
+    the first piece. After a change of the toxics, the rest of the chunk goes through the new ones.
     """
 
     def __init__(self, connection: Connection, stream: Stream) -> None:
@@ -76,7 +76,7 @@ class Pipe:
             return
         gone = [toxic for toxic in self._toxics if toxic not in toxics]
         names = {toxic.name for toxic in toxics}
-        # A stream with a hole in it is of no use to anybody.
+        # A stream with a hole in it is useless.
         if self.dropped and any(self._effects[toxic.name].drops for toxic in gone if toxic.name not in names):
             self.connection.close()
             return
@@ -114,7 +114,7 @@ class Pipe:
         self._throttle()
 
     def open(self) -> None:
-        """The other side is there. What came before is not spared the toxics."""
+        """The other side is connected. Earlier bytes also pass the toxics."""
         self._pump()
 
     def stop(self) -> None:
@@ -146,7 +146,7 @@ class Pipe:
         (self.source.pause_reading if pause else self.source.resume_reading)()
 
     def _start_again(self) -> None:
-        """Forget what the effects made of the first chunk; what is left of it goes through them anew."""
+        """Drop the processed parts of the first chunk; its rest passes the effects again."""
         if self._pieces is not None:
             at, data = self._queue[0]
             self._queue[0] = (at, (data or b"")[self._position :])
@@ -154,7 +154,7 @@ class Pipe:
         self._pieces = self._next = None
 
     def _pump(self) -> None:
-        """Write what is due, and have the timer wait for what is not."""
+        """Write the chunks that are due, and set the timer for the others."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

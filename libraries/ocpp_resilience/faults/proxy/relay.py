@@ -1,8 +1,8 @@
-"""The data path of the fault proxy: a listener, its connections, and what is done to the bytes that pass.
+"""The data path of the fault proxy: a listener, its connections, and the faults on their bytes.
 
 Without faults a chunk goes from one socket to the other in the callback that received it. With faults each direction of
-a connection has a queue whose chunks go through the toxics, which say when each piece is due. A change takes effect at
-once, on open connections too: a chunk that is being held back goes through the toxics again.
+a connection has a queue whose chunks go through the toxics, which set a due time for each piece. A change takes effect
+at once, on open connections too: a chunk that is being held back goes through the toxics again.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Connection:
         self.down.open()
 
     def lost(self, side: Side, error: Exception | None) -> None:
-        """One of the two sockets is gone: the other goes too, once it has what is under way."""
+        """One of the two sockets is closed: close the other one after it has sent its buffer."""
         if self.closed or side is self._gone:
             return
         if error is not None or self.half_open or side.back.ended:
@@ -173,7 +173,7 @@ class Connection:
             self.close()
 
     def close(self, *, abort: bool = False) -> None:
-        """Close both sockets; with `abort` what is still to be written is thrown away."""
+        """Close both sockets; with `abort`, unsent bytes are dropped."""
         first = not self.closed
         self.closed = True
         for transport in (self.up.source, self.up.target):
@@ -283,7 +283,7 @@ class Proxy:
         name: its name in the API.
         listen: `host:port`; port 0 takes a free one, which then stays.
         upstream: `host:port` of the server behind it.
-        seed: what all chance comes from.
+        seed: of all random choices.
     """
 
     def __init__(self, name: str, listen: str, upstream: str, *, seed: int) -> None:
@@ -357,7 +357,7 @@ class Proxy:
         self.each(lambda connection: connection.draw())
 
     def heal(self) -> None:
-        """Remove every fault, and close what was left half-open."""
+        """Remove every fault, and close half-open connections."""
         self.toxics.clear()
         self.resp.clear()
         self.each(lambda connection: connection.close() if connection.half_open else connection.draw())

@@ -18,7 +18,7 @@ class _Incomplete(Exception):
 
 
 class Splitter:
-    """Cuts a stream of bytes into whole RESP values (RESP2 and RESP3), whatever pieces it arrives in."""
+    """Splits a stream of bytes into complete RESP values (RESP2 and RESP3), for any size of the pieces."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -46,7 +46,7 @@ class Splitter:
 
     @property
     def rest(self) -> bytes:
-        """What came of the value that is not complete yet."""
+        """The bytes of the value that is not complete yet."""
         return bytes(self._buffer)
 
     def _line(self, start: int) -> tuple[bytes, int]:
@@ -58,7 +58,7 @@ class Splitter:
         return bytes(self._buffer[start:end]), end + 2
 
     def _end(self, start: int) -> int:
-        """Where the value that begins at `start` ends."""
+        """The end of the value that begins at `start`."""
         line, end = self._line(start)
         kind, rest = line[:1], line[1:]
         if kind in {b"+", b"-", b":", b"_", b"#", b",", b"("}:
@@ -127,10 +127,10 @@ _NO_SCRIPT_BEGAN = {
 def was_run(command: bytes, reply: bytes) -> bool:
     """Whether Redis ran the request that it gave this reply to.
 
-    An error reply says that it did not: one command is done whole or not at all (EXECABORT, MOVED, NOSCRIPT, OOM,
-    READONLY, WRONGTYPE, BUSY, …). A script is the exception, since what it wrote before its error stays: it counts as
-    run, except with an error that leaves no room for that. A command that is only queued for EXEC (`+QUEUED`) is not
-    run, and neither is an EXEC that WATCH stopped (a null reply).
+    An error reply means that it did not: a command runs whole or not at all (EXECABORT, MOVED, NOSCRIPT, OOM, READONLY,
+    WRONGTYPE, BUSY, …). A script is the exception, since its writes before an error stay: it counts as run, except with
+    an error that excludes writes. A command that is only queued for EXEC (`+QUEUED`) is not run, and neither is an EXEC
+    that WATCH stopped (a null reply).
 
     Args:
         command: the first word of the request.
@@ -146,7 +146,7 @@ def was_run(command: bytes, reply: bytes) -> bool:
 
 
 def keys_of(words: Sequence[bytes]) -> Sequence[bytes]:
-    """What may be a key in a request: the keys of a script, else every argument."""
+    """The possible keys of a request: the keys of a script, else every argument."""
     if words[0].upper() in _SCRIPTS and len(words) > 2:
         try:
             return words[3 : 3 + int(words[2])]

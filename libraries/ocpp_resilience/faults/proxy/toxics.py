@@ -30,7 +30,7 @@ SEGMENT = 1448
 
 
 class Flow(Protocol):
-    """What a toxic has to do with the direction of a connection that it works on."""
+    """The direction of a connection, as the toxic on it sees it."""
 
     dropped: int
     written: int
@@ -98,7 +98,7 @@ class Toxic(msgspec.Struct, kw_only=True):
 
 
 class ToxicEffect(abc.ABC):
-    """What a toxic does to one direction of one connection.
+    """The effect of a toxic on one direction of one connection.
 
     Args:
         values: its attributes.
@@ -110,7 +110,7 @@ class ToxicEffect(abc.ABC):
         attributes: its attributes and their defaults. Units are Toxiproxy's: milliseconds, KB/s (1,000 bytes), bytes,
             and microseconds for the delay of the slicer.
         most: the largest value of an attribute, where there is one.
-        drops: it swallows bytes, so that the stream is of no use to anybody once it is gone.
+        drops: it swallows bytes, so that the stream is useless after its removal.
     """
 
     type: ClassVar[str]
@@ -128,7 +128,7 @@ class ToxicEffect(abc.ABC):
         """The pieces that come out, none due before it came in. A piece is taken when those before it are written."""
 
     def end(self, at: float) -> float:
-        """When the end of the stream is due that comes in at this moment."""
+        """The time at which the end of a stream that arrives now is due."""
         return at
 
     @property
@@ -295,7 +295,7 @@ class LimitDataToxic(ToxicEffect):
 
 
 class PacketLossToxic(ToxicEffect):
-    """Segments are lost, as a share `loss` of 0 to 1, and sent again by TCP; what is behind them waits.
+    """Segments are lost, as a share `loss` of 0 to 1, and retransmitted by TCP; later ones wait behind them.
 
     A lost segment comes `rto` milliseconds later, TCP's least time until it sends again; one that is lost again needs
     twice as long each time. Not in Toxiproxy.
@@ -342,7 +342,8 @@ class PacketLossToxic(ToxicEffect):
 
 
 class NatTimeoutToxic(ToxicEffect):
-    """A connection that is idle for `timeout` is forgotten on the way: nothing passes any more, and nobody is told.
+    """A connection that is idle for `timeout` is dropped on the way: nothing passes any more, and no side gets an
+    error.
 
     To be put on both directions. Not in Toxiproxy.
     """

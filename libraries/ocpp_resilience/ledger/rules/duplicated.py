@@ -1,4 +1,4 @@
-"""What was answered or applied too often."""
+"""Messages that were answered or applied too often."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from ocpp_resilience.ledger.entry import Entry
 
 
 def surplus_answers(entry: Entry) -> int:
-    """How many answers a message has too many."""
+    """Number of surplus answers of a message."""
     return max(0, entry.answers - entry.allowed_answers)
 
 
 def surplus_effects(entry: Entry) -> int:
-    """How often a message was applied too often."""
+    """Number of surplus applications of a message."""
     return max(0, len(entry.effects) - 1)

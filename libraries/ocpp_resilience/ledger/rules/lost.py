@@ -1,4 +1,4 @@
-"""What was lost: a message that was acknowledged has to come to something; one that nobody knows of may or may not."""
+"""Lost messages: an acknowledged message must have its required outcome; a message of unknown state need not."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ocpp_resilience.ledger.records import Expect, Op
 
 
 class Fate(StrEnum):
-    """What became of a message."""
+    """The outcome of a message."""
 
     ACKNOWLEDGED = "acknowledged"
     """The system has taken it over; `missing` says whether it is lost."""
     REFUSED = "refused"
     """It must never be done."""
     RECOVERED = "recovered"
-    """Nobody knew, and it was done: allowed."""
+    """The state was unknown, and the message was processed: allowed."""
     UNDECIDED = "undecided"
-    """Nobody knows, and there is no trace of it: allowed."""
+    """The state is unknown, and the message has no trace: allowed."""
 
 
 def fate(entry: Entry) -> Fate:
-    """What became of a message."""
+    """The outcome of a message."""
     if entry.outcome is Op.OK:
         return Fate.ACKNOWLEDGED
     if entry.outcome is Op.FAIL:
@@ -31,11 +31,11 @@ def fate(entry: Entry) -> Fate:
 
 
 def missing(entry: Entry, *, looked_for: bool) -> str:
-    """What an acknowledged message had to come to and did not: `answer`, `effect`, both, or nothing.
+    """The missing outcome of an acknowledged message: `answer`, `effect`, both, or nothing.
 
     Args:
         entry: the message.
-        looked_for: whether anybody has looked for traces in the state.
+        looked_for: whether traces in the state were looked for.
     """
     if entry.outcome is not Op.OK:
         return ""

@@ -1,4 +1,4 @@
-"""What was refused and done all the same."""
+"""Messages that were refused and applied all the same."""
 
 from __future__ import annotations
 

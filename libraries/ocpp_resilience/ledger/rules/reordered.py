@@ -1,4 +1,4 @@
-"""What was answered out of order: behind a message of the same charge point that was sent later."""
+"""Answers out of order: behind the answer to a later message of the same charge point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def reordered(answered: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
         if entry.seq is None or id(entry) in seen:
             continue
         seen.add(id(entry))
-        # What its sender has given up waits for Redis, while a gateway answers the Heartbeats behind it itself.
+        # A message that its sender has given up waits for Redis, while a gateway answers the Heartbeats behind it
+        # itself.
         before = queued if entry.outcome is Op.UNKNOWN else latest
         if before is not None and before.seq is not None and entry.seq < before.seq:
             yield entry, before

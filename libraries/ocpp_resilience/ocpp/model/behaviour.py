@@ -1,4 +1,4 @@
-"""What a system does where the OCPP specification leaves a choice."""
+"""Choices that the OCPP specification leaves to a system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Tolerance = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
 class OnBusyConnector(StrEnum):
-    """What a StartTransaction on a connector does to the transaction that runs there."""
+    """Effects of a StartTransaction on a connector with a running transaction."""
 
     KEEP = "keep"
     END = "end"
@@ -19,7 +19,7 @@ class OnBusyConnector(StrEnum):
 
 
 class MeterCurrent(StrEnum):
-    """Which reading of the energy register a transaction shows."""
+    """The reading of the energy register that a transaction shows."""
 
     LAST = "last"
     NEWEST = "newest"
@@ -34,28 +34,47 @@ class KeptFrom(StrEnum):
 
 
 class RepeatedStart(StrEnum):
-    """What a StartTransaction comes to that equals an earlier one in connector, id tag, meter start and timestamp."""
+    """Results of a StartTransaction equal to an earlier one in connector, id tag, meter start and timestamp."""
 
     SAME = "same"
     RUNNING = "running"
     NEW = "new"
 
 
+class UnknownTransaction(StrEnum):
+    """What an Updated or Ended of a transaction comes to whose Started did not arrive (OCPP 2.0.1 and 2.1)."""
+
+    MAKE = "make"
+    IGNORE = "ignore"
+
+
+class AfterTheEnd(StrEnum):
+    """What an event comes to whose sequence number is above that of the Ended (OCPP 2.0.1 and 2.1)."""
+
+    IGNORE = "ignore"
+    COUNT = "count"
+
+
 class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the system does where the OCPP specification leaves a choice; the defaults are the reference server's.
+    """The system's choices where the OCPP specification leaves one; the defaults are the reference server's.
 
     Attributes:
         clock_tolerance: seconds by which the system's clock may differ from that of the tests.
         registration: the statuses with which a BootNotification may be answered.
         authorization: the statuses with which an id tag may be answered.
-        data_transfer: the statuses with which a DataTransfer of a vendor that nobody knows may be answered.
-        verdict_at_stop: whether a StopTransaction with an id tag has to be answered with what is known of the tag.
+        data_transfer: the allowed statuses of the answer to a DataTransfer of an unknown vendor.
+        verdict_at_stop: whether the answer to a StopTransaction with an id tag must contain the status of the tag (1.6;
+            later versions ask for it).
         kept_from: from which message on a charge point is kept: any `message`, or its first `boot`.
-        busy_connector: what a start does to a transaction that runs on its connector: `keep` it, `end` it, or `any`.
-        repeated_start: what a start comes to that equals an earlier one: the `same` transaction, also when it is over;
-            the same only while it is `running`; or a `new` one.
+        busy_connector: the effect of a start on a running transaction of its connector: `keep` it, `end` it, or `any`.
+        repeated_start: the result of a start that equals an earlier one: the `same` transaction, also when it is over;
+            the same only while it is `running`; or a `new` one (1.6).
         meter_current: which reading a transaction shows: the `last` received, the one with the `newest` timestamp, or
             the `highest`.
+        unknown_transaction: what an Updated or Ended comes to whose Started did not arrive: it does `make` the
+            transaction, or the system does `ignore` it (2.0.1 and 2.1).
+        after_the_end: what an event above the Ended comes to: the system does `ignore` it, or `count` it (2.0.1 and
+            2.1).
     """
 
     clock_tolerance: Tolerance = 2.0
@@ -67,3 +86,5 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     busy_connector: OnBusyConnector = OnBusyConnector.KEEP
     repeated_start: RepeatedStart = RepeatedStart.SAME
     meter_current: MeterCurrent = MeterCurrent.NEWEST
+    unknown_transaction: UnknownTransaction = UnknownTransaction.MAKE
+    after_the_end: AfterTheEnd = AfterTheEnd.IGNORE

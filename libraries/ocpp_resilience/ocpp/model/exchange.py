@@ -1,4 +1,4 @@
-"""What a model is told of one message."""
+"""The input of a model for one message."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from ocpp_resilience.ocpp.model.v16 import Model16
+    from ocpp_resilience.ocpp.model.base import Model
 
 
 class Outcome(StrEnum):
-    """What is known of a CALL."""
+    """Outcomes of a CALL."""
 
     ANSWERED = "answered"
     """A CALLRESULT was seen: it was applied."""
     REFUSED = "refused"
     """A CALLERROR was seen, or it was certainly not sent: it must never be applied."""
     UNKNOWN = "unknown"
-    """Nobody knows whether it was applied."""
+    """It is unknown whether it was applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A CALL of a charge point and what became of it.
+    """A CALL of a charge point and its outcome.
 
     Attributes:
         charge_point: whose CALL it was.
         message_id: its message id.
         action: its action.
         payload: its payload.
-        outcome: what is known of it.
+        outcome: its outcome.
         answer: the payload of its CALLRESULT.
         began: when it was handed over, in seconds since 1970.
         ended: when its answer was seen, in seconds since 1970.
@@ -57,8 +57,8 @@ class History(Protocol):
     """Messages of one way into the system, with a model that is given them."""
 
     @property
-    def model(self) -> Model16:
-        """Has been given what was settled."""
+    def model(self) -> Model[Any]:
+        """The model, fed with the settled exchanges."""
 
     def settle(self) -> list[str]:
-        """Give the model everything up to now; returns what is wrong with the answers."""
+        """Feed the model with all exchanges up to now; returns the wrong answers."""

@@ -1,9 +1,10 @@
-"""What a field of the state may be, where that is not one value."""
+"""Conditions on a field of the state that allow several values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from ocpp_resilience.clock import rfc3339
@@ -79,7 +80,7 @@ def allows(allowed: Allowed, value: object) -> bool:
 
 
 def shown(allowed: Allowed) -> str:
-    """What is allowed, for a message."""
+    """The allowed values, for an error message."""
     return str(allowed) if isinstance(allowed, Instant | Within | OneOf) else repr(allowed)
 
 
@@ -93,3 +94,17 @@ def moment(text: str) -> float | None:
     if parsed.tzinfo is None:
         return None
     return (parsed - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+
+
+ENERGY = "Energy.Active.Import.Register"
+"""The measurand of the energy register, and of a sample that names none."""
+LARGEST_READING = 2**31
+
+
+def watt_hours(value: Decimal) -> Allowed | None:
+    """The whole watt hours of a reading, cut or rounded; `None` where it is no number, or too large for a register."""
+    if not value.is_finite() or abs(value) >= LARGEST_READING:
+        return None
+    if value == int(value):
+        return int(value)
+    return OneOf((int(value), round(value)))

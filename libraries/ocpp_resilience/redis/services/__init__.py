@@ -28,7 +28,7 @@ __all__ = [
 
 
 class ServiceKind(enum.Enum):
-    """Where Redis runs.
+    """Kinds of Redis services.
 
     `embedded` is a private process, `sentinel` a private primary with a replica and three sentinels, `container` a
     Docker container, `external` is elsewhere.
@@ -52,7 +52,7 @@ def create_service(
 
     Args:
         kind: where it runs.
-        name: what it is called in messages.
+        name: its name in messages.
         append_only: how it keeps its writes.
         binary: the server program of an embedded Redis, or the image of a container, the URL of an external one.
         settings: lines of its configuration, name to value.

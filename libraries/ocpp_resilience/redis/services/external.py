@@ -1,4 +1,4 @@
-"""The external service: a Redis that runs somewhere else and belongs to somebody else."""
+"""The external service: a Redis that is not ours and runs elsewhere."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ URL_VARIABLE = "REDIS_URL"
 class ExternalRedis(RedisService):
     """A Redis that is there already; nothing is done to it but to use it.
 
-    It is never stopped, killed, paused or emptied: what needs that is skipped. Faults on the way to it are possible.
+    It is never stopped, killed, paused or emptied: tests that need that are skipped. Faults of its network are
+        possible.
 
     Args:
-        name: what it is called in messages.
-        url: where it is, `redis://[user:password@]host:port/db`; if not given, what the run has for `REDIS_URL`
-            (`robot --variable REDIS_URL:…`, or the environment).
+        name: its name in messages.
+        url: its address, `redis://[user:password@]host:port/db`; by default the run's `REDIS_URL` (`robot --variable
+            REDIS_URL:…`, or the environment).
         settings: none are possible.
 
     Raises:
@@ -42,7 +43,7 @@ class ExternalRedis(RedisService):
         if not usable:
             given = f"'{shown_url(self._url)}' is none" if self._url else "none is given"
             raise UsageError(
-                f"{name} is external, so that its URL is needed, and {given}: "
+                f"{name} is external and needs its URL, but {given}: "
                 f"`server=redis://[user:password@]host:port/db`, or {URL_VARIABLE} as a variable of the run or of the "
                 "environment."
             )

@@ -31,11 +31,11 @@ SETTLED_SECONDS = 60.0
 """The longest that the set may take to have one primary and one replica that follows it."""
 ASK_SECONDS = 2.0
 WATCHERS = "watchers"
-"""The user that sentinels and replica are on the nodes: what is taken from it cuts them off, and no client."""
+"""The user of sentinels and replica on the nodes; revoking its permissions cuts off them, and no client."""
 
 
 class FailoverHow(enum.Enum):
-    """How a primary is lost.
+    """Ways to lose a primary.
 
     `kill` ends it, `demote` has the sentinels replace it, `pause` stops it until it is replaced, `partition` cuts it
     off from the sentinels and the replica while clients still reach it.
@@ -52,7 +52,7 @@ class Failover:
     """A primary was replaced.
 
     Attributes:
-        how: what was done to it.
+        how: the way in which it was lost.
         old: the port of the one that was the primary.
         new: the port of the one that is it now.
         took: seconds until the sentinels named the new one and it said that it is the primary.
@@ -75,7 +75,7 @@ class ReplicatedRedis(RedisService):
     happens to one node only is a failover: `fail_over`, and `heal` afterwards.
 
     Args:
-        name: what it is called in messages.
+        name: its name in messages.
         append_only: how the nodes keep their writes.
         binary: the server program, which has to know Sentinel, too.
         settings: further lines of the nodes' configuration.
@@ -94,7 +94,7 @@ class ReplicatedRedis(RedisService):
         if taken := sorted({"user", "masteruser", "masterauth", "replicaof"} & own.keys()):
             raise UsageError(f"{name}: {', '.join(taken)} cannot be set, the service sets it itself.")
         self._secret = secrets.token_hex(16)
-        # Without one, whoever is refused as another user may go on as the default user: nobody could be cut off.
+        # Without one, a client that is refused as another user may go on as the default user, and could not be cut off.
         own.setdefault("requirepass", secrets.token_hex(8))
         own |= {
             "user": f"{WATCHERS} on >{self._secret} ~* &* +@all",
@@ -159,7 +159,7 @@ class ReplicatedRedis(RedisService):
         return f"redis+sentinel://{login}{hosts}/{SERVICE}" + ("" if database is None else f"/{database}")
 
     def start(self, timeout: timedelta | float) -> Effect:
-        """Start what does not run, and wait until there is one primary with a replica that follows it."""
+        """Start all nodes that do not run, and wait until there is one primary with a connected replica."""
         began = time.monotonic()
         for node in self._nodes:
             if not node.is_there:
@@ -188,7 +188,7 @@ class ReplicatedRedis(RedisService):
         return "\n".join(f"{node.name}:\n{node.log_tail(lines)}" for node in self._nodes)
 
     def close(self) -> None:
-        """End everything, and remove what belongs to it."""
+        """End all nodes, and remove their resources."""
         with contextlib.ExitStack() as ending:
             for process in self._sentinels:
                 ending.callback(process.close)
@@ -228,7 +228,7 @@ class ReplicatedRedis(RedisService):
         return 0
 
     def role(self, node: EmbeddedRedis) -> str:
-        """What a node says that it is: `master`, `slave` with the state of its link, or why it says nothing."""
+        """The role that a node reports: `master`, `slave` with the state of its link, or the reason for no report."""
         if not node.is_running:
             return node.state
         try:
@@ -252,7 +252,7 @@ class ReplicatedRedis(RedisService):
         """Wait until all sentinels name one node, it is the primary, and the other one follows it; returns the proof.
 
         Raises:
-            WaitTimeout: it did not come to that; shows what each said.
+            WaitTimeout: it did not come to that; the message has the last role of each.
         """
         return wait_until(
             lambda: self.roles() if self._settled() else None,
@@ -313,7 +313,7 @@ class ReplicatedRedis(RedisService):
                 old.pause()
             case FailoverHow.PARTITION:
                 self._cut_off = old
-                # Their connections stay, and nothing is answered over them; what the replica is sent has to be cut.
+                # Their connections stay open without replies; the replica's connection must be closed.
                 old.command("ACL", "SETUSER", WATCHERS, "-@all", timeout=ASK_SECONDS)
                 old.command("CLIENT", "KILL", "TYPE", "replica", timeout=ASK_SECONDS)
             case FailoverHow.DEMOTE:
@@ -332,7 +332,7 @@ class ReplicatedRedis(RedisService):
         return Failover(how, old.port, new.port, time.monotonic() - began, lag, self.roles())
 
     def heal(self, timeout: timedelta | float = SETTLED_SECONDS) -> Effect:
-        """Bring back what was lost, and wait until it follows the primary; an old primary comes back as a stale one."""
+        """Restart lost nodes, and wait until they follow the primary; an old primary returns as a stale one."""
         began = time.monotonic()
         stale = [self.role(node) for node in self._nodes if not node.is_running]
         for node in self._nodes:

@@ -1,0 +1,392 @@
+"""What the models of all versions have in common: allowed states, answers, and what is kept compared with both."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.model.behaviour import Behaviour, KeptFrom
+from ocpp_resilience.ocpp.model.exchange import Exchange, Outcome
+from ocpp_resilience.ocpp.model.observed import Observed, Record
+from ocpp_resilience.ocpp.model.values import Allowed, Within, allows, moment, shown
+from ocpp_resilience.ocpp.validation import validate_answer
+from ocpp_resilience.text import counted
+
+MOST_WORLDS = 256
+"""So many states may be allowed for a charge point; with more, too much is unknown to judge it."""
+FOREVER = float("inf")
+SCORE_TOLERANCE = 0.001
+
+ConnectorId = int | str
+TransactionId = int | str
+
+
+@dataclass(slots=True)
+class World(ABC):
+    """One state that a charge point may be in.
+
+    Attributes:
+        point: what is kept of the charge point; empty before its first message.
+        connectors: what is kept of each connector but its transaction.
+    """
+
+    point: dict[str, Allowed] = field(default_factory=dict)
+    connectors: dict[Any, dict[str, Allowed]] = field(default_factory=dict)
+
+    @abstractmethod
+    def copy(self) -> Self:
+        """A state of its own."""
+
+    @abstractmethod
+    def records(self) -> Iterator[dict[str, Allowed]]:
+        """What is kept of the charge point, its connectors and its transactions, in a fixed order."""
+
+    @abstractmethod
+    def is_shaped_as(self, other: Self) -> bool:
+        """Whether the two have the same records, and anything that is not in a record is equal."""
+
+    @abstractmethod
+    def transactions_kept(self) -> Iterator[tuple[TransactionId | None, dict[str, Allowed]]]:
+        """The transactions: id, `None` while nobody knows it, and fields."""
+
+    @abstractmethod
+    def running_on(self, connector: Any) -> tuple[bool, TransactionId | None]:
+        """Whether a transaction runs on a connector, and its id, `None` while nobody knows it."""
+
+    def differs_in_times_only(self, other: Self) -> bool:
+        """Whether the two are the same but for when things happened."""
+        return self.is_shaped_as(other) and all(
+            _same_but_times(one, two) for one, two in zip(self.records(), other.records(), strict=True)
+        )
+
+    def merge_times(self, other: Self) -> None:
+        """Allow the times of the other too."""
+        for mine, theirs in zip(self.records(), other.records(), strict=True):
+            for name, value in mine.items():
+                if isinstance(value, Within):
+                    mine[name] = value.or_within(theirs[name])
+
+
+def _same_but_times(one: Mapping[str, Allowed], other: Mapping[str, Allowed]) -> bool:
+    return one.keys() == other.keys() and all(
+        value == other[name] or (isinstance(value, Within) and isinstance(other[name], Within))
+        for name, value in one.items()
+    )
+
+
+W = TypeVar("W", bound=World)
+
+
+class Model(ABC, Generic[W]):
+    """What answers to charge points may say, and what the state has to be, for any number of charge points.
+
+    Args:
+        behaviour: what the system does where the specification leaves a choice.
+    """
+
+    version: ClassVar[str]
+    """The subprotocol of the version."""
+    required: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """What the effects of a message depend on. The short form of messages may leave it out; what that comes to is not
+    said anywhere, and a charge point with such a message is judged by its answers alone."""
+
+    has_variables: ClassVar[bool] = False
+    """Whether the version has a device model."""
+
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        self.behaviour = behaviour or Behaviour()
+        self._worlds: dict[str, list[W]] = {}
+        self._unjudged: dict[str, str] = {}
+        self._retired: set[str] = set()
+        self._effects: Mapping[str, Callable[[W, Exchange], bool]] = self.effects()
+
+    @abstractmethod
+    def new_world(self) -> W:
+        """The state before the first message."""
+
+    @abstractmethod
+    def effects(self) -> Mapping[str, Callable[[W, Exchange], bool]]:
+        """Changes a state as a message of an action does, and tells whether its answer is possible there."""
+
+    @abstractmethod
+    def implied_problems(self, exchange: Exchange) -> list[str]:
+        """What is wrong with the values of a CALLRESULT that its schema allows; see `answer_problems`."""
+
+    def contradiction(self, _world: W, _exchange: Exchange) -> str:
+        """Why an answer is possible in no allowed state, in words."""
+        return "the answer is not possible after what was answered before"
+
+    @staticmethod
+    def transaction_id_of(member: bytes) -> TransactionId:
+        """The id of a transaction as an index has it."""
+        return as_text(member)
+
+    @staticmethod
+    def connector_id_of(member: bytes) -> ConnectorId:
+        """The id of a connector as an index has it."""
+        return as_text(member)
+
+    @property
+    def charge_points(self) -> list[str]:
+        """Whose state can be judged."""
+        return [point for point in self._worlds if point not in self._unjudged]
+
+    @property
+    def unjudged(self) -> Mapping[str, str]:
+        """Whose state cannot be judged, each with the reason."""
+        return self._unjudged
+
+    def leave_out(self, charge_point: str, why: str) -> None:
+        """Judge the answers of a charge point, but not its state."""
+        if charge_point not in self._retired:
+            self._unjudged.setdefault(charge_point, why)
+
+    def retire(self, charge_point: str) -> None:
+        """Judge the state of a charge point no more, whatever it sends, until it is forgotten."""
+        self._worlds.pop(charge_point, None)
+        self._unjudged.pop(charge_point, None)
+        self._retired.add(charge_point)
+
+    def forget(self, charge_point: str) -> None:
+        """Start anew with a charge point; its transactions keep their ids."""
+        self._worlds.pop(charge_point, None)
+        self._unjudged.pop(charge_point, None)
+        self._retired.discard(charge_point)
+
+    def forget_all(self) -> None:
+        """Start anew with every charge point; transactions keep their ids."""
+        self._worlds.clear()
+        self._unjudged.clear()
+        self._retired.clear()
+
+    def transaction_ids(self, charge_point: str) -> list[Any]:
+        """The transactions of a charge point whose ids are known."""
+        worlds = self._worlds.get(charge_point, [])
+        return sorted({id_ for world in worlds for id_, _ in world.transactions_kept() if id_ is not None})
+
+    def connectors(self, charge_point: str) -> list[Any]:
+        """The connectors of which something may be kept."""
+        return sorted({number for world in self._worlds.get(charge_point, []) for number in world.connectors})
+
+    # ---------------------------------------------------------------- messages
+
+    def take(self, exchange: Exchange) -> list[str]:
+        """Take in the next exchange of a charge point; returns what is wrong with its answer, a problem a line."""
+        problems = self.answer_problems(exchange) if exchange.outcome is Outcome.ANSWERED else []
+        if exchange.charge_point in self._retired:
+            return problems
+        if exchange.outcome is not Outcome.REFUSED and any(
+            name not in exchange.payload for name in self.required.get(exchange.action, ())
+        ):
+            self.leave_out(exchange.charge_point, f"{exchange} lacks fields that its effects depend on")
+        if exchange.charge_point in self._unjudged:
+            self._worlds.pop(exchange.charge_point, None)
+            return problems
+        before = self._worlds.get(exchange.charge_point)
+        if exchange.outcome is Outcome.REFUSED:
+            for world in before or ():
+                self._seen(world, exchange, certain=False)
+            return problems
+        worlds = before or [self.new_world()]
+        if exchange.outcome is Outcome.UNKNOWN:
+            applied = [world.copy() for world in worlds]
+            kept = [*worlds, *(world for world in applied if self._apply(world, exchange))]
+        else:
+            kept = [world for world in worlds if self._apply(world, exchange)]
+            if not kept:
+                problems.append(self.contradiction(worlds[0], exchange))
+                self.leave_out(exchange.charge_point, problems[-1])
+        kept = _merged(kept)
+        if len(kept) > MOST_WORLDS:
+            self.leave_out(exchange.charge_point, f"more than {MOST_WORLDS} states are allowed")
+        self._worlds[exchange.charge_point] = kept
+        return problems
+
+    def answer_problems(self, exchange: Exchange) -> list[str]:
+        """What is wrong with a CALLRESULT by itself: its schema, and what its values imply."""
+        try:
+            problems = validate_answer(self.version, exchange.action, exchange.answer)
+        except UsageError as unknown:
+            return [f"a CALLRESULT to something that has none: {unknown}"]
+        if problems:
+            return problems
+        answer: Mapping[str, Any] = exchange.answer
+        behaviour = self.behaviour
+        tolerance = behaviour.clock_tolerance
+        if "currentTime" in answer:
+            span = Within(exchange.began - tolerance, exchange.ended + tolerance)
+            if not span.allows(answer["currentTime"]):
+                problems.append(f"currentTime: {answer['currentTime']} is not {span}")
+        if exchange.action == "BootNotification":
+            problems += unless_one_of("status", answer["status"], behaviour.registration)
+            if answer["interval"] <= 0 and answer["status"] == "Accepted":
+                problems.append(f"interval: {answer['interval']} is not above 0")
+        elif exchange.action == "DataTransfer":
+            problems += unless_one_of("status", answer["status"], behaviour.data_transfer)
+        return problems + self.implied_problems(exchange)
+
+    def _apply(self, world: W, exchange: Exchange) -> bool:
+        """Change the world as the message does; whether its answer is possible there."""
+        effect = self._effects.get(exchange.action)
+        possible = effect is None or effect(world, exchange)
+        self._seen(world, exchange, certain=not exchange.maybe_elsewhere)
+        return possible
+
+    def span(self, exchange: Exchange) -> Within:
+        """When the system may have handled a message."""
+        tolerance = self.behaviour.clock_tolerance
+        known = exchange.outcome is Outcome.ANSWERED
+        return Within(exchange.began - tolerance, exchange.ended + tolerance if known else FOREVER)
+
+    def _seen(self, world: W, exchange: Exchange, *, certain: bool) -> None:
+        span = self.span(exchange)
+        if not certain:
+            if "last_seen" in world.point:
+                world.point["last_seen"] = span.or_within(world.point["last_seen"])
+            return
+        world.point["id"] = exchange.charge_point
+        world.point["protocol"] = self.version
+        world.point["last_seen"] = span
+
+    # ---------------------------------------------------------------- state
+
+    def state_problems(self, charge_point: str, observed: Observed) -> list[str]:
+        """In which fields what is kept is wrong: empty if it is a state that the exchanges allow.
+
+        Where several states are allowed, the differences are those to the one that fits best.
+        """
+        worlds = self._worlds.get(charge_point)
+        if charge_point in self._unjudged or not worlds:
+            return []
+        found = min((self.differences(world, observed) for world in worlds), key=len)
+        if not found or len(worlds) == 1:
+            return [f"{charge_point}: {each}" for each in found]
+        note = f" (the best fit of {counted(len(worlds), 'allowed state')})"
+        return [f"{charge_point}: {each}{note}" for each in found]
+
+    def differences(self, world: W, observed: Observed) -> list[str]:
+        """In which fields what is kept differs from one state."""
+        found: list[str] = []
+        fields = observed.fields
+        booted = "boot_time" in world.point
+        kept = booted or self.behaviour.kept_from is KeptFrom.MESSAGE
+        if "charge_point" in fields and (kept or observed.point is not None):
+            found += compared("charge point", world.point, observed.point, fields["charge_point"])
+        transactions = list(world.transactions_kept())
+        ids = {id_ for id_, _ in transactions if id_ is not None}
+        if "connector" in fields:
+            for number, expected in world.connectors.items():
+                record = observed.connectors.get(number)
+                found += compared(f"connector {number}", expected, record, fields["connector"])
+                if record is not None and "transaction_id" in fields["connector"]:
+                    found += _running(world, number, record.get("transaction_id"), ids)
+            found += [
+                f"connector {number} is kept, and no message was about it"
+                for number in observed.connectors
+                if number not in world.connectors
+            ]
+        if "transaction" in fields:
+            for id_, expected in transactions:
+                if id_ is not None:
+                    record = observed.transactions.get(id_)
+                    found += compared(f"transaction {id_}", expected, record, fields["transaction"])
+        if observed.listed is not None:
+            found += _index_differences(transactions, observed, ids)
+        if observed.connectors_listed is not None:
+            found += set_differences("connector", set(world.connectors), set(observed.connectors_listed), "listed")
+        if observed.known is not None and kept and observed.known is not bool(world.point):
+            found.append("is not in the list of charge points" if world.point else "is in the list of charge points")
+        return found
+
+
+def as_text(member: bytes) -> str:
+    """A member of an index."""
+    return member.decode("utf-8", "backslashreplace")
+
+
+def as_number(member: bytes) -> int | str:
+    """A member of an index that is a number; the text where it is none."""
+    return int(member) if member.isdigit() else as_text(member)
+
+
+def compared(name: str, expected: Mapping[str, Allowed], record: Record | None, kept: Any) -> list[str]:
+    """In which of the fields that the system keeps a record differs from what is expected; empty is none at all."""
+    if not expected:
+        return [] if record is None else [f"{name} is kept, and no message was about it"]
+    if record is None:
+        return [f"{name} is not kept"]
+    return [
+        f"{name}: {field_name} is {record.get(field_name)!r}, expected {shown(value)}"
+        for field_name, value in expected.items()
+        if field_name in kept and not allows(value, record.get(field_name))
+    ]
+
+
+def _running(world: World, connector: ConnectorId, kept: Any, ids: set[TransactionId]) -> list[str]:
+    runs, expected = world.running_on(connector)
+    if runs and expected is None:
+        right = isinstance(kept, int) and kept not in ids
+        return [] if right else [f"connector {connector}: transaction_id is {kept!r}, expected a new transaction"]
+    right = kept == expected and type(kept) is type(expected)
+    return [] if right else [f"connector {connector}: transaction_id is {kept!r}, expected {expected!r}"]
+
+
+def _index_differences(
+    transactions: Sequence[tuple[TransactionId | None, Mapping[str, Allowed]]],
+    observed: Observed,
+    ids: set[TransactionId],
+) -> list[str]:
+    listed = observed.listed or {}
+    unknown = sum(id_ is None for id_, _ in transactions)
+    found = [f"transaction {each} is in no index" for each in _in_order(ids) if each not in listed]
+    extra = _in_order(set(listed) - ids)
+    if len(extra) > unknown:
+        found.append(f"transactions {', '.join(map(str, extra))} are indexed, and {unknown} of them were started")
+    elif len(extra) < unknown:
+        found.append(f"{counted(unknown - len(extra), 'started transaction')} with unknown ids are in no index")
+    for id_, fields in transactions:
+        start = moment(str(fields["start_time"]))
+        score = listed.get(id_) if id_ is not None else None
+        if score is not None and start is not None and abs(score - start) > SCORE_TOLERANCE:
+            found.append(f"transaction {id_} has the score {score}, expected its start time {start}")
+    if observed.active is not None:
+        must = {id_ for id_, fields in transactions if fields["status"] == "active" and id_ is not None}
+        sure = ("active", "completed")
+        may = {id_ for id_, fields in transactions if fields["status"] not in sure} | set(extra)
+        found += set_differences("transaction", must, set(observed.active) - may, "active")
+    return found
+
+
+def set_differences(what: str, expected: set[Any], seen: set[Any], word: str) -> list[str]:
+    """Which members of a set are missing, and which are too many."""
+    return [
+        *(f"{what} {each} is not {word}" for each in _in_order(expected - seen)),
+        *(f"{what} {each} is {word}, expected not" for each in _in_order(seen - expected)),
+    ]
+
+
+def _in_order(ids: set[Any]) -> list[Any]:
+    """Sorted; ids of another type than expected are shown all the same."""
+    return sorted(ids, key=lambda each: (isinstance(each, str), each))
+
+
+def _merged(worlds: list[W]) -> list[W]:
+    """The same states, each once; those that differ in times only become one that allows both."""
+    if len(worlds) == 1:
+        return worlds
+    kept: list[W] = []
+    for world in worlds:
+        same = next((each for each in kept if each.differs_in_times_only(world)), None)
+        if same is None:
+            kept.append(world)
+        else:
+            same.merge_times(world)
+    return kept
+
+
+def unless_one_of(name: str, value: object, allowed: Sequence[str]) -> list[str]:
+    """Says so where a value is not one of those allowed."""
+    return [] if value in allowed else [f"{name}: {value} is not {' or '.join(allowed)}"]

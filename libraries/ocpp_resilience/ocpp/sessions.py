@@ -1,0 +1,110 @@
+"""What the scripts of charging sessions of all versions have in common, and the script of each version.
+
+A script is a generator: it yields the next CALLs of a charge point and is sent the payloads of their answers, `None`
+for one that was refused or not answered.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.version import TransactionId, Version
+
+Step: TypeAlias = tuple[str, dict[str, Any]]
+Answers: TypeAlias = Sequence[dict[str, Any] | None]
+Script: TypeAlias = Generator[list[Step], Answers, None]
+
+MOST_CONNECTORS = 4
+
+
+@dataclass(slots=True)
+class Neighbours:
+    """What charge points know of each other: the ids of transactions that are not their own.
+
+    Attributes:
+        transactions: id and charge point of each transaction.
+    """
+
+    transactions: list[tuple[TransactionId, str]] = field(default_factory=list)
+
+    def foreign(self, charge_point: str, chance: random.Random) -> TransactionId | None:
+        """A transaction of another charge point."""
+        others = [number for number, owner in self.transactions if owner != charge_point]
+        return chance.choice(others) if others else None
+
+
+class SessionScript(Protocol):
+    """What one charge point says, by chance.
+
+    Args:
+        charge_point: its id.
+        chance: decides.
+        neighbours: whose transactions it tries to change.
+        rounds: how many times it says something.
+        actions: what the system supports; other messages are left out.
+    """
+
+    def __init__(
+        self,
+        charge_point: str,
+        chance: random.Random,
+        neighbours: Neighbours,
+        rounds: int,
+        *,
+        actions: Collection[str],
+    ) -> None: ...
+
+    def run(self) -> Script:
+        """The script."""
+        ...
+
+
+Repeated: TypeAlias = Generator[Step, dict[str, Any], tuple[Step, dict[str, Any]]]
+"""A session message by message, each of which is sent again before the next; it is sent the payload of each answer, and
+returns a message of the session that is sent once more when all is over, with the fields that its answer has to have.
+"""
+Attempts: TypeAlias = Generator[list[tuple[str, Step]], Answers, list[tuple[str, Step]]]
+"""Messages with their charge points: those that have to be answered first, and returned, the attempts themselves."""
+
+
+class Sessions(Protocol):
+    """The module with the sessions of a version.
+
+    Attributes:
+        SessionScript: a script by chance.
+        TRANSACTION_ACTIONS: the actions without which there is no session.
+    """
+
+    SessionScript: type[SessionScript]
+    TRANSACTION_ACTIONS: tuple[str, ...]
+
+    @staticmethod
+    def repeated() -> Repeated:
+        """A session whose messages are sent again."""
+        ...
+
+    @staticmethod
+    def attempts(owners: Sequence[str]) -> Attempts:
+        """Stops and readings for transactions that are not the sender's to change.
+
+        Each charge point has a transaction that runs and one that is over. Then each tries to change one that runs at
+        its neighbour, one that is over there, its own that is over, and one that there never was.
+        """
+        ...
+
+
+def sessions_of(version: Version) -> Sessions:
+    """The sessions of a version.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not version.sessions:
+        raise UsageError(f"There are no sessions of {version} by chance.")
+    found: Sessions = importlib.import_module(f"ocpp_resilience.ocpp.{version.sessions}")  # type: ignore[assignment]
+    return found

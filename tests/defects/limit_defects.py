@@ -1,0 +1,414 @@
+"""Limits, just below and just above: sizes, batches, lifetimes, bursts of records, descriptors, unread answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+from catalogue import defect
+from queue_defects import replaced
+from websockets.frames import Frame, Opcode
+
+from server import descriptors
+from server.gateway import gateway
+from server.gateway.flow_control import FlowControl
+from server.gateway.gateway import Gateway
+from server.gateway.session import Session
+from server.gateway.session_transitions import SessionTransitions
+from server.gateway.websocket import Socket
+from server.processor import processor, request_queue
+from server.processor.processor import Processor
+from server.processor.request_queue import Batch, RequestQueue
+from server.redis.script import Script
+
+SIZES = "Messages Are Answered Up To The Size Limit And Refused Above It"
+BATCHES = "Batches Of Every Size Are Answered Whole And In Order"
+HOUR = "Answers Wait An Hour From The Last One On"
+EACH_LOGGED = "A Thousand Generated Invalid Messages Are Each Logged Once"
+BURST = "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones"
+NOT_READING = "A Charge Point That Reads Nothing Is Cut Off"
+DESCRIPTORS = "Charge Points That Use Up The Descriptors Do Not Hurt The Others"
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def queue_limit(change: Any) -> None:
+    """Change the longest message that a processor takes off the queue."""
+    sound = RequestQueue.__init__
+
+    def init(self: RequestQueue, *arguments: Any, longest_message: int, **options: Any) -> None:
+        sound(self, *arguments, longest_message=change(longest_message), **options)
+
+    RequestQueue.__init__ = init
+
+
+@defect("R17.5", SIZES, says=r"No answer to DataTransfer")
+def a_message_of_the_limit_is_refused() -> None:
+    """A message on the queue that has as many bytes as the limit is set aside."""
+    queue_limit(lambda longest: longest - 1)
+
+
+@defect("R17.5", SIZES, says=r"No dead letter|no dead letter")
+def messages_above_the_limit_are_taken() -> None:
+    """A message on the queue may have twice as many bytes as the limit."""
+    queue_limit(lambda longest: 2 * longest)
+    sound = Processor.__init__
+
+    def init(self: Processor, *arguments: Any, longest_message: int, **options: Any) -> None:
+        sound(self, *arguments, longest_message=2 * longest_message, **options)
+
+    Processor.__init__ = init
+
+
+def frame_limit(most: int) -> None:
+    """Change the longest message that the WebSocket takes."""
+    sound = gateway.serve
+
+    def serve(*arguments: Any, **options: Any) -> Any:
+        return sound(*arguments, **(options | {"max_size": most}))
+
+    gateway.serve = serve
+
+
+@defect("R17.5", SIZES, says=r"should have received an answer to .*it is not connected.* 1009")
+def frames_end_below_64_kib() -> None:
+    """A frame whose length needs eight bytes costs the connection."""
+    frame_limit(65_535)
+
+
+@defect("R17.5", SIZES, says=r"should have received an answer to ")
+def the_first_fragment_is_taken_for_the_message() -> None:
+    """Fragments are not put together."""
+    sound = Socket.process_event
+
+    def process_event(self: Socket, event: Any) -> None:
+        if isinstance(event, Frame) and event.opcode is Opcode.CONT:
+            return
+        if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+            event.fin = True
+        sound(self, event)
+
+    Socket.process_event = process_event
+
+
+@defect("R17.5", SIZES, says=r"sent .*, which should have been refused")
+def fragments_are_not_counted() -> None:
+    """The size limit holds for each fragment, and not for the message that they make."""
+    sound, init = Socket.process_event, Gateway.__init__
+
+    def process_event(self: Socket, event: Any) -> None:
+        sound(self, event)
+        if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.CONT} and not event.fin:
+            self.protocol.max_message_size = 4 * gateway.MOST_UNSENT
+
+    def unlimited(self: Gateway, *arguments: Any, **options: Any) -> None:
+        init(self, *arguments, **options)
+        self._longest *= 4
+
+    Socket.process_event, Gateway.__init__ = process_event, unlimited
+
+
+@defect("R17.5", SIZES, says=r"should have received an answer to ")
+def fragments_cost_the_connection() -> None:
+    """A message in more than a few fragments is taken for an attack."""
+    sound = Socket.process_event
+    count: dict[int, int] = {}
+
+    def process_event(self: Socket, event: Any) -> None:
+        if isinstance(event, Frame) and event.opcode is Opcode.CONT:
+            count[id(self)] = count.get(id(self), 0) + 1
+            if count[id(self)] > 20:
+                self.begin_close(1009, "too many fragments")
+        sound(self, event)
+
+    Socket.process_event = process_event
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+@defect("R13.4", BATCHES, says=r"^(25[67]|51[13]): ")
+def a_full_batch_loses_its_last_message() -> None:
+    """With a batch that is as large as it may be, one message too many leaves the queue."""
+    text = "redis.call('LTRIM', KEYS[1], 0, -count - 1)\n"
+    more = "redis.call('LTRIM', KEYS[1], 0, count == 256 and -count or -count - 1)\n"
+    request_queue._commit = Script(replaced(request_queue._COMMIT, text, more))
+    sound = Processor._handle
+
+    async def handle(self: Processor, batch: Batch) -> Any:
+        if len(batch.messages) == 256:
+            return await sound(self, batch._replace(messages=batch.messages[:-1] + batch.messages[-2:-1]))
+        return await sound(self, batch)
+
+    Processor._handle = handle
+
+
+@defect("R13.4", BATCHES, says=r"^(25[67]|51[13]): ")
+def a_full_batch_is_handled_backwards() -> None:
+    """The messages of a batch that is as large as it may be are handled in the wrong order."""
+    sound = Processor._handle
+
+    async def handle(self: Processor, batch: Batch) -> Any:
+        if len(batch.messages) >= 256:
+            return await sound(self, batch._replace(messages=batch.messages[::-1]))
+        return await sound(self, batch)
+
+    Processor._handle = handle
+
+
+@defect("R13.4", BATCHES, says=r"^(25[67]|51[13]): ")
+def what_is_left_behind_a_full_batch_waits_for_the_next_message() -> None:
+    """After a full batch the queue counts as empty."""
+    sound = Processor._process
+
+    async def process(self: Processor, batch: Batch) -> Any:
+        result = await sound(self, batch)
+        if len(batch.messages) == 256 and isinstance(result, request_queue.Committed):
+            await asyncio.sleep(20)
+        return result
+
+    Processor._process = process
+
+
+@defect("R13.4", BATCHES, says=r"40 messages?: .*lost|No answer to DataTransfer|[1-9]\d* lost")
+def the_message_that_fills_a_batch_by_bytes_is_lost() -> None:
+    """A batch that ends since it has enough bytes is committed with one message that was not handled."""
+    sound = Processor._handle
+
+    async def handle(self: Processor, batch: Batch) -> Any:
+        if sum(len(each) for each in batch.messages if isinstance(each, bytes)) >= request_queue.BATCH_BYTES:
+            return await sound(self, batch._replace(messages=batch.messages[:-1]))
+        return await sound(self, batch)
+
+    Processor._handle = handle
+
+
+@defect("R13.4", BATCHES, says=r"^(1[02]\d|25[5-7]|51[13]): ")
+def no_more_than_a_hundred_messages_of_a_batch_are_handled() -> None:
+    """Of a batch with more than a hundred messages, the others leave the queue and are not handled."""
+    sound = Processor._handle
+
+    async def handle(self: Processor, batch: Batch) -> Any:
+        return await sound(self, batch._replace(messages=batch.messages[:100]))
+
+    Processor._handle = handle
+
+
+# --- lifetimes --------------------------------------------------------------------------------------------------------
+
+
+def lifetime_of_answers(*arguments: Any) -> None:
+    """Change with what EXPIRE of a list of answers is called."""
+    sound = Processor._answer_operations
+
+    def operations(self: Processor, answers: Any) -> list[Any]:
+        return [[*each[:2], *arguments] if each[0] == "EXPIRE" else each for each in sound(self, answers)]
+
+    Processor._answer_operations = operations
+
+
+@defect("R15.8", HOUR, says=r"The answers of .* wait for \d(\.\d+)? s more")
+def the_first_answer_decides_how_long_all_wait() -> None:
+    """The lifetime of a list of answers is set once, and not renewed by later ones."""
+    lifetime_of_answers(3600, "NX")
+
+
+@defect("R15.8", HOUR, says=r"The answers of .* wait for (5\d\d|600)(\.\d+)? s more")
+def answers_wait_for_ten_minutes() -> None:
+    """A charge point that comes back after half an hour finds no answer."""
+    lifetime_of_answers(600)
+
+
+@defect("R15.8", HOUR, says=r"The answers of .* wait for 7\d\d\d(\.\d+)? s more")
+def answers_wait_for_two_hours() -> None:
+    """Answers stay for longer than anybody may expect them."""
+    lifetime_of_answers(7200)
+
+
+@defect("R15.8", HOUR, says=r"The answers of .* wait for (None|\d(\.\d+)?) s more")
+def only_the_first_push_sets_a_lifetime() -> None:
+    """A lifetime is set where there is no list yet, so that a list that lives on loses it by the next push."""
+    sound = Processor._answer_operations
+    seen: set[str] = set()
+
+    def operations(self: Processor, answers: Any) -> list[Any]:
+        made = []
+        for each in sound(self, answers):
+            if each[0] == "EXPIRE" and each[1] in seen:
+                made.append(["PERSIST", each[1]])
+            else:
+                made.append(each)
+            seen.add(each[1])
+        return made
+
+    Processor._answer_operations = operations
+
+
+# --- records in a burst -----------------------------------------------------------------------------------------------
+
+
+class _Sometimes:
+    """A logger that leaves records out."""
+
+    def __init__(self, sound: Any, allows: Any) -> None:
+        self._sound = sound
+        self._allows = allows
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._sound, name)
+
+        def log(event: str, **fields: Any) -> None:
+            if event != "invalid_message" or self._allows(fields):
+                method(event, **fields)
+
+        return log
+
+
+@defect("R17.6", EACH_LOGGED, says=r"unlogged|not logged|log record", timing=True)
+def invalid_messages_are_logged_at_a_bounded_rate() -> None:
+    """Of the invalid messages of a second, a hundred are logged."""
+    window = [0.0, 0.0]
+
+    def allows(_: Any) -> bool:
+        if time.monotonic() - window[0] > 1:
+            window[:] = [time.monotonic(), 0.0]
+        window[1] += 1
+        return window[1] <= 100
+
+    processor.logger = _Sometimes(structlog.get_logger(), allows)
+
+
+@defect("R17.6", BURST, says=r"without a log record|log records? too", timing=True)
+def a_burst_of_invalid_messages_is_not_logged_in_full() -> None:
+    """Of the invalid messages of a run, two thousand are logged."""
+    count = [0]
+
+    def allows(_: Any) -> bool:
+        count[0] += 1
+        return count[0] <= 2000
+
+    processor.logger = _Sometimes(structlog.get_logger(), allows)
+
+
+@defect("R17.6", EACH_LOGGED, says=r"unlogged|not logged|log record")
+def equal_reasons_are_logged_once() -> None:
+    """An invalid message with the reason of one before is not logged again."""
+    seen: set[str] = set()
+
+    def allows(fields: Any) -> bool:
+        new = fields["reason"] not in seen
+        seen.add(fields["reason"])
+        return new
+
+    processor.logger = _Sometimes(structlog.get_logger(), allows)
+
+
+@defect("R17.6", EACH_LOGGED, says=r"unlogged|not logged|log record|records")
+def a_batch_with_invalid_messages_is_logged_by_its_first() -> None:
+    """Of the invalid messages that are handled together, the first is logged."""
+    sound = Processor._report
+
+    def report(self: Processor, effects: Any) -> None:
+        refused, effects.refused = effects.refused, effects.refused[:1]
+        sound(self, effects)
+        effects.refused = refused
+
+    Processor._report = report
+
+
+# --- descriptors ------------------------------------------------------------------------------------------------------
+
+
+@defect("R20.5", DESCRIPTORS, says=r"2[45]\d charge points are connected|Health took|no HTTP|no answer|GET http")
+def charge_points_may_use_every_descriptor() -> None:
+    """No descriptor is kept for health, Redis and the log."""
+    descriptors.for_charge_points = lambda: 1_000_000
+
+
+@defect("R20.5", DESCRIPTORS, says=r"charge points? could not connect")
+def connections_that_ended_count_for_ever() -> None:
+    """The number of connections only grows: once it is at the limit, nobody is let in any more."""
+    FlowControl.connections = property(
+        lambda self: self.__dict__.get("most", 0),
+        lambda self, value: self.__dict__.__setitem__("most", max(value, self.__dict__.get("most", 0) + 1)),
+    )
+
+
+@defect("R20.5", DESCRIPTORS, says=r"100 charge points are connected to a server that may open 256")
+def a_hundred_connections_are_the_limit() -> None:
+    """A gateway takes a hundred charge points, whatever the system lets it open."""
+    descriptors.for_charge_points = lambda: 100
+
+
+@defect("R20.5", DESCRIPTORS, says=r"were let in and disconnected while others connected")
+def the_oldest_connection_makes_room() -> None:
+    """At the limit a charge point that is connected is cut off for a new one."""
+    sound = Socket.connection_made
+
+    def connection_made(self: Socket, transport: Any) -> None:
+        sound(self, transport)
+        if self._control.connections > descriptors._limit() - 100 and _oldest:
+            transitions, session = _oldest.pop(0)
+            transitions.abort(session)
+
+    opened = SessionTransitions.open
+    _oldest: list[tuple[SessionTransitions, Session]] = []
+
+    def open_session(self: SessionTransitions, connection: Any) -> Session:
+        session = opened(self, connection)
+        _oldest.append((self, session))
+        return session
+
+    Socket.connection_made, SessionTransitions.open = connection_made, open_session
+
+
+@defect("R20.5", DESCRIPTORS, says=r"[1-9]\d* unanswered")
+def connected_charge_points_are_not_served_at_the_limit() -> None:
+    """While as many charge points are connected as may be, nothing that they send is read."""
+    sound = Gateway._received
+
+    def received(self: Gateway, session: Session, raw: bytes) -> None:
+        if self._flow.connections < descriptors.for_charge_points():
+            sound(self, session, raw)
+
+    Gateway._received = received
+
+
+# --- peers that do not read -------------------------------------------------------------------------------------------
+
+
+@defect("R20.5", NOT_READING, says=r"memory_growth|still connected", timing=True)
+def answers_pile_up_for_who_does_not_read() -> None:
+    """What waits for a charge point is not bounded."""
+    Socket._is_read = lambda self: not self.transport.is_closing()
+
+
+@defect("R20.5", NOT_READING, says=r"still connected|Health took", timing=True)
+def who_does_not_read_is_no_longer_listened_to() -> None:
+    """A charge point that does not read is not read either, and stays connected."""
+
+    def is_read(self: Socket) -> bool:
+        if self.transport.is_closing():
+            return False
+        if self.transport.get_write_buffer_size() > gateway.MOST_UNSENT:
+            self.transport.pause_reading()
+        return True
+
+    Socket._is_read = is_read
+
+
+@defect("R20.5", NOT_READING, says=r"still connected|Health took|GET http|no answer", timing=True)
+def the_loop_waits_for_who_does_not_read() -> None:
+    """A backlog for one charge point holds up everybody."""
+
+    def is_read(self: Socket) -> bool:
+        if self.transport.is_closing():
+            return False
+        if self.transport.get_write_buffer_size() > 100_000:
+            time.sleep(0.2)
+        return True
+
+    Socket._is_read = is_read
