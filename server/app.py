@@ -36,6 +36,8 @@ logger = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 4.0
 """Grace period in seconds of a shutdown, after which tasks are cancelled; a batch is committed long before."""
+SHUTDOWN_SECONDS_AWAY = 2.0
+"""The same while Redis is away: a task that waits for it waits in vain."""
 
 
 class Part(Protocol):
@@ -249,7 +251,8 @@ class App:
                     part.stop()
                 guard.hold()
                 http.should_exit = True
-                _, late = await asyncio.wait([serving, *running], timeout=SHUTDOWN_SECONDS)
+                limit = SHUTDOWN_SECONDS if self.link.healthy else SHUTDOWN_SECONDS_AWAY
+                _, late = await asyncio.wait([serving, *running], timeout=limit)
                 for task in late:
                     logger.error("shutdown_late", task=task.get_name())
                     task.cancel()

@@ -51,6 +51,28 @@ The State After Sessions Of Every Shape Equals The Model
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
 
+The HTTP API Lists And Filters What The Messages Say
+    [Documentation]    Lists, filtered lists and single records; what is not there is a 404, and a filter that is none
+    ...    a 400.
+    [Tags]    R13.8
+    [Setup]    The System Is Well And Its State Can Be Read
+    Skip Unless Target Supports    state api
+    ${sent} =    Queue Varied Sessions    12
+    All Messages Should Be Answered    ${sent}
+    ${history} =    Get Message History
+    The HTTP API Should Say What The Messages Say    ${history}
+
+Metrics And Health Count What Was Queued
+    [Documentation]    Messages processed by action, messages set aside by error code, and none that waits.
+    [Tags]    R13.1
+    Skip Unless Target Supports    metrics
+    ${before} =    Get Counts
+    ${valid} =    Queue A Mix Of Messages    300
+    ${others} =    Queue Generated Invalid Messages    50    valid_between=50
+    All Messages Should Be Answered    ${valid}
+    All Messages Should Be Answered    ${others.valid}
+    The Counts Should Be Right    ${before}    ${valid}    ${others}
+
 Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     [Documentation]    One id is the beginning of others; some differ by case, by an accent, or in the last of 48
     ...    characters; some look like patterns and URLs.
@@ -61,6 +83,7 @@ Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     Wait For Answers    ${sent}
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
+    The HTTP API Should Say What The Messages Say    ${history}
 
 The State After Sessions Over WebSockets Equals The Model
     [Documentation]    The same, of charge points at the gateway.
@@ -190,8 +213,8 @@ A Processor Of Shards That Dies Is Replaced And The Order Is Kept
     ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Wakes Up Too Late Changes Nothing
-    [Documentation]    One of two instances is held still with messages in hand until the other one has taken its shards
-    ...    over; then it goes on with them.
+    [Documentation]    One of two instances is held still with messages in hand until the other one has taken its
+    ...    shards over; then it goes on with them.
     [Tags]    R13.4
     [Setup]    Two Processors Share Eight Shards
     Each Processor Should Own Four Shards
@@ -207,11 +230,12 @@ A Processor Of Shards That Wakes Up Too Late Changes Nothing
 A Processor That Dies Is Replaced And The Order Is Kept
     [Documentation]    The instance that drains the queue is held still, 5,000 messages are queued, and it is killed;
     ...    another one takes over.
-    [Tags]    R13.4
+    [Tags]    R13.4    R13.1
     [Setup]    A Second And A Third Processor Join
     Skip Unless Queue Keeps Messages
     Pause Server
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
+    The Depth Should Be Told    5000    second processor
     Kill Server
     All Should Be Answered In The Order Queued    ${sent}
     [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND

@@ -6,6 +6,7 @@ Documentation     Test 15: the records of charge points, connectors, transaction
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/state.resource
+Resource          ../resources/state_over_http.resource
 Resource          ../resources/charge_points.resource
 
 Suite Setup       Start The System Under Test With Its State Store
@@ -100,6 +101,23 @@ A Charge Point Cannot Change The Transactions Of Another
     ${attempts} =    Queue Messages For Foreign Transactions    10
     The Attempts Should Have Changed Nothing    ${attempts}
 
+Who Is Connected Is Told Everywhere
+    [Documentation]    Ten charge points connect; three leave, two are taken over by a newer connection. The list of
+    ...    connected charge points with its times, the records and the metrics say so.
+    [Tags]    R15.1
+    [Setup]    The State Can Be Read And Charge Points Can Connect
+    Skip Unless Target Supports    state api
+    ${since} =    Get Time    epoch
+    @{ids} =    10 Charge Points Have Booted
+    Who Is Connected Should Be Told    ${ids}    since=${since}
+    @{gone} =    Get Slice From List    ${ids}    0    3
+    @{there} =    Get Slice From List    ${ids}    3
+    Disconnect All Charge Points    ${gone}
+    ${taken over} =    Get Slice From List    ${there}    0    2
+    Newer Connections Take Over    ${taken over}
+    Who Is Connected Should Be Told    ${there}    ${gone}    since=${since}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
 A Transaction Is Read As It Was Written And Deleted Without A Trace
     [Tags]    R15.2
     ${before} =    Take Key Snapshot    values=True
@@ -124,6 +142,34 @@ A Configuration Is Read As It Was Written And Deleted Without A Trace
     The Configuration Should Be Stored As    ${point}    ${written}
     Delete Configuration    ${point}
     Nothing Should Be Left Since    R15.3    ${before}
+
+Configuration That Is Stored Over HTTP Is Kept And Read
+    [Documentation]    Keys of several charge points: new ones, changed ones, read-only ones, and one that is refused.
+    [Tags]    R15.3
+    [Setup]    The System Is Well And Its State Can Be Read
+    Skip Unless Target Supports    configuration
+    @{points} =    3 Charge Points Have Sent Something
+    Configuration Of Each Is Stored    ${points}
+    The Configuration Should Be As Stored    ${points}
+
+Programs That Write Different Keys Of One Configuration Lose Nothing
+    [Tags]    R15.4
+    ${point} =    New Charge Point Id
+    ${result} =    Write Keys From Several Programs    ${point}    programs=4    updates=50
+    No Update Should Be Lost    ${result}
+
+A Program And The System Write One Charge Point And Lose Nothing
+    [Documentation]    A program changes the record while messages of the charge point are processed.
+    [Tags]    R15.4
+    ${first} =    Queue Message    Heartbeat
+    Message Should Be Answered    ${first}
+    VAR    @{point} =    ${first.charge_point}
+    Start Queueing Generated Messages    500    over=1 s    charge_points=${point}    mix=${NOTIFICATIONS}
+    ${result} =    Write Charge Point Beside The System    ${point}[0]    updates=200
+    ${sent} =    Queueing Should End
+    All Messages Should Be Answered    ${sent}
+    No Update Should Be Lost    ${result}
+    Forget Message History
 
 Fifty Concurrent Writers Of One Record Lose No Update
     [Documentation]    They may take long on a busy machine, but not come to a standstill.

@@ -270,6 +270,34 @@ class Sending(LineComponent):
         """
         return _with_status(TIMED_OUT, self._wait(commands, timeout, alias))
 
+    @keyword(tags=("command", "check"))
+    def command_should_fit_its_receipts(self, command: Command, receipts: int, *, alias: str = "commands") -> None:
+        """Fails unless what the caller of a command was told fits how often the charge point received it.
+
+        It is received once at most: once if the caller got its answer, and never if the caller was told that nothing
+        was sent (`commands.not_sent` of the target's profile).
+
+        Args:
+            command: what `Send Command` returned.
+            receipts: how often the charge point received it.
+            alias: which commands.
+
+        Raises:
+            ExpectationFailed: it does not fit; says what the caller was told.
+
+        Example:
+        ```robotframework
+        ${command}    Send Command    GetConfiguration    ${charge point}
+        ${receipts}    Count Commands    GetConfiguration    charge_points=["${charge point}"]
+        Command Should Fit Its Receipts    ${command}    ${receipts}
+        ```
+        """
+        target = self._lines.get(alias).target
+        allowed = (1,) if command.answered else (0,) if command.certainly_not_sent(target) else (0, 1)
+        if receipts not in allowed:
+            expected = " or ".join(map(str, allowed))
+            raise ExpectationFailed(f"Received {receipts} times, expected {expected}: {command}.")
+
     @keyword(tags=("commands", "check"))
     def commands_should_have_status(
         self,

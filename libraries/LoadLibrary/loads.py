@@ -314,6 +314,30 @@ class Loads(Component):
         run = self._shop.loads.get(alias)
         return _report(run.name, self._shop.ended(run, timeout, stop=True))
 
+    @keyword(tags=("load", "cleanup"))
+    def abandon_loads(self, *keep: str) -> int:
+        """Ends the loads that still run, and returns how many there were.
+
+        For setups: a load that a failed test has left behind is not to disturb the next one.
+
+        Args:
+            keep: the aliases of loads that go on.
+
+        Example:
+        ```robotframework
+        Start Load    soak    duration=1 minute
+        Start Load    duration=1 minute
+        ${ended}    Abandon Loads    soak
+        Should Be Equal    ${ended}    ${1}
+        ```
+        """
+        left = [each for each in self._shop.loads.aliases() if each not in keep and self._shop.loads.get(each).running]
+        for alias in left:
+            self._shop.loads.remove(alias, self.cleanup)
+        if left:
+            logger.info(f"Ended: {', '.join(left)}.")
+        return len(left)
+
     @keyword(tags=("load", "getter"))
     def get_load_progress(self, *, alias: str = "load") -> dict[str, Any]:
         """Returns how far a load is.

@@ -14,6 +14,7 @@ from StateStoreLibrary.connection import Connection
 from StateStoreLibrary.errors import Errors
 from StateStoreLibrary.keys import KeyKeywords
 from StateStoreLibrary.session import StateSession
+from StateStoreLibrary.side_by_side import SideBySide
 from StateStoreLibrary.transactions import Transactions
 
 __all__ = ["StateStoreLibrary"]
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         Connection,
         Errors,
         KeyKeywords,
+        SideBySide,
         Transactions,
     ):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
@@ -82,6 +84,7 @@ class StateStoreLibrary(_Keywords):
                 Configuration(stores),
                 Comparison(stores),
                 Concurrency(stores),
+                SideBySide(stores),
                 KeyKeywords(stores),
                 Errors(stores),
             ]

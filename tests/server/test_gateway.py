@@ -333,6 +333,38 @@ async def test_a_second_connection_replaces_the_first(server: ServerProcess, cli
                 assert heard(client, events) == []
 
 
+async def test_the_record_says_whether_the_charge_point_is_online(
+    server: ServerProcess, client: redis.Redis, redis_url: str, start_server: StartServer
+) -> None:
+    """Connected, disconnected, taken over, lost with its gateway; only the version changes besides."""
+
+    def record() -> dict[str, Any]:
+        return dict(json.loads(client.get("ocpp:chargepoint:CP-1") or b"{}"))
+
+    async with plugged(server, "CP-1"):
+        await soon(lambda: client.exists("ocpp:session:CP-1"), "not connected")
+    assert not record(), "a charge point that has said nothing has no record"
+    vendor = 'V","is_online":true,"version":7,"'
+    async with plugged(server, "CP-1") as first:
+        await ask(first, "1", "BootNotification", BOOT | {"chargePointVendor": vendor[:20]})
+        before = record()
+        assert before["is_online"]
+        async with plugged(server, "CP-1"):
+            await soon(lambda: len(server.records("connection_replaced")) == 1, "not taken over")
+            with pytest.raises(ConnectionClosed):
+                await receive(first)
+            assert record() == before
+    await soon(lambda: not record()["is_online"], "still online")
+    assert record() == before | {"is_online": False, "version": before["version"] + 1}
+    other = start_server(redis_url, "other", ROLE="gateway")
+    async with plugged(other, "CP-1"):
+        await soon(lambda: record()["is_online"], "still offline")
+        other.process.kill()
+        client.pexpire("ocpp:session:CP-1", 50)
+        await soon(lambda: not record()["is_online"], "still online", within=2 * SOON)
+    assert record() == before | {"is_online": False, "version": before["version"] + 3}
+
+
 async def test_the_newest_of_connections_in_quick_succession_stays_open(server: ServerProcess) -> None:
     """Redis gets them one after the other: the record of an older one proves nothing about the newest."""
 

@@ -12,10 +12,12 @@ from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Observed, Outcome
 from ocpp_resilience.ocpp.model.behaviour import MeterCurrent, OnBusyConnector, RepeatedStart
 from ocpp_resilience.ocpp.model.values import Within, moment
-from ocpp_resilience.profile import STATE_FIELDS
+from ocpp_resilience.profile import STATE_FIELDS as ALL_FIELDS
 
 NOW = 1_800_000_000.0
 TIME = rfc3339(NOW)
+STATE_FIELDS = {kind: tuple(name for name in names if name != "version") for kind, names in ALL_FIELDS.items()}
+"""Versions have tests of their own."""
 ACCEPTED = {"status": "Accepted"}
 BOOT = {"chargePointVendor": "V", "chargePointModel": "M"}
 
@@ -272,6 +274,7 @@ def test_the_charge_point_has_the_fields_of_its_last_boot() -> None:
         "protocol": "ocpp1.6",
         "boot_time": TIME,
         "last_seen": rfc3339(NOW + 1),
+        "is_online": True,
     }
     kept = {"charge_point": STATE_FIELDS["charge_point"]}
     assert told.differences(Observed(fields=kept, point=point)) == []
@@ -421,3 +424,60 @@ def test_moments_need_a_zone() -> None:
     assert moment("2026-01-15T10:30:00") is None
     assert moment("2016-12-31T23:59:60Z") == moment("2016-12-31T23:59:59Z")
     assert not Within(0, float("inf")).allows("2026-01-15T10:30:00")
+
+
+# ------------------------------------------------------------------ versions and connections
+
+
+def versions(kind: str, version: object, **fields: Any) -> Observed:
+    """An observation of the version of one record, of charge point `CP`, its connector 1 or transaction 7."""
+    record = {"version": version}
+    observed = Observed(fields={kind: ("version", "is_online")}, **fields)
+    if kind == "charge_point":
+        observed.point = record | {"is_online": True}
+    elif kind == "connector":
+        observed.connectors = {1: record | {"transaction_id": 7}}
+    else:
+        observed.transactions = {7: record}
+    return observed
+
+
+@pytest.mark.parametrize(("kind", "writes"), [("charge_point", 3), ("connector", 2), ("transaction", 3)])
+def test_the_version_counts_the_writes_of_messages_sent_one_after_the_other(kind: str, writes: int) -> None:
+    told = Told()
+    told.start(7, began=NOW, ended=NOW + 1)
+    sample = {"timestamp": TIME, "sampledValue": [{"value": "500"}]}
+    told.say("MeterValues", {"connectorId": 1, "meterValue": [sample]}, began=NOW + 2, ended=NOW + 3)
+    told.stop(7, began=NOW + 4, ended=NOW + 5)
+    for version in (writes - 1, writes + 1, None, float(writes)):
+        assert [each for each in told.differences(versions(kind, version)) if f"expected {writes}" in each], version
+    assert told.differences(versions(kind, writes)) == []
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_messages_sent_at_once_may_be_one_write(version: int) -> None:
+    told = Told()
+    for _ in range(3):
+        told.say("Heartbeat", {}, {"currentTime": TIME})
+    assert told.differences(versions("charge_point", version)) == []
+    assert told.differences(versions("charge_point", 4))
+
+
+def test_a_message_of_unknown_outcome_may_be_a_write() -> None:
+    told = Told()
+    told.start(7, began=NOW, ended=NOW + 1)
+    told.stop(7, began=NOW + 2, ended=NOW + 2, outcome=Outcome.UNKNOWN)
+    for version, right in ((1, True), (2, True), (3, False)):
+        assert (told.differences(versions("transaction", version)) == []) is right
+
+
+def test_a_charge_point_is_online_while_it_is_connected() -> None:
+    told = Told()
+    told.say("Heartbeat", {}, {"currentTime": TIME})
+    assert told.differences(versions("charge_point", 1)) == []
+    told.model.connections("CP", 1, online=False)
+    assert told.differences(versions("charge_point", 2)) == ["CP: charge point: is_online is True, expected False"]
+    told.model.connections("CP", 1, online=None)
+    assert told.differences(versions("charge_point", 2)) == []
+    told.model.connections("NOBODY", 1, online=True)
+    assert told.model.charge_points == ["CP"]

@@ -32,6 +32,7 @@ def _load(file: Path) -> ModuleType:
 compare = _load(ROOT / "tests" / "targets" / "compare.py")
 
 OTHER = [
+    "Things That Do Not Exist Are Not Found",
     "Every Action In Every Message Format Is Answered In Time",
     "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed",
     "The Server Shuts Down Quickly While The Queue Is Empty",
@@ -64,6 +65,8 @@ RUNNING = [
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 BARE = [
+    "Things That Do Not Exist Are Not Found",
+    "Health Says Degraded While Redis Is Away And Healthy When It Is Back",
     "Every Action In Every Message Format Is Answered In Time",
     "A Running Server Survives An Outage Of Redis And Answers Everything Once",
     "Several Processors Keep The Order Of Each Charge Point",

@@ -110,9 +110,10 @@ def _commands(client: CommandClient, charge_point: str) -> list[tuple[str, str, 
     commands = client.target.version.commands
     made = []
     for action in client.target.commands.requests:
+        if action not in commands:
+            continue
         # The timeout bounds the wait of a server that lets it in.
-        fields = commands[action].fields if action in commands else {}
-        command = client.make(action, charge_point, timeout=1, fields=fields)
+        command = client.make(action, charge_point, timeout=1, fields=commands[action].fields)
         body = None if command.body is None else json.dumps(command.body)
         query = f"?{urlencode(command.query)}" if command.query else ""
         made.append((command.method, command.path + query, body))

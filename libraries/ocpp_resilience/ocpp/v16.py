@@ -274,6 +274,5 @@ VERSION = Version(
     transaction=Transaction,
     transaction_actions=("StartTransaction", "StopTransaction"),
     lowest={"": {"connectorId": 0}, "StartTransaction": {"connectorId": 1}},
-    model="v16",
     sessions="v16_sessions",
 )

@@ -307,7 +307,6 @@ class Version:
         names: its names of actions that OCPP 1.6 calls otherwise, by the name in 1.6.
         sends: actions of charge points that come in a SEND, which is never answered, with the maker of a small valid
             payload.
-        model: the module in `ocpp_resilience.ocpp.model` with the `Model` of the version; empty while there is none.
         sessions: the module in `ocpp_resilience.ocpp` with its `SessionScript`; empty while there is none.
         cases: what stands behind the name of its files of cases: `invalid_messages{cases}.json`.
         answers_unreadable: whether a frame without a usable message id gets a CALLERROR to `-1`, and one of an unknown
@@ -332,7 +331,6 @@ class Version:
     message_types: tuple[int, ...] = (2, 3, 4)
     names: Mapping[str, str] = field(default_factory=dict)
     sends: Mapping[str, Callable[[str], Payload]] = field(default_factory=dict)
-    model: str = ""
     sessions: str = ""
     cases: str = ""
     answers_unreadable: bool = False

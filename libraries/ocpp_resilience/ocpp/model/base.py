@@ -11,7 +11,7 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.model.behaviour import Behaviour, KeptFrom
 from ocpp_resilience.ocpp.model.exchange import Exchange, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed, Record
-from ocpp_resilience.ocpp.model.values import Allowed, Within, allows, moment, shown
+from ocpp_resilience.ocpp.model.values import Allowed, OneOf, Within, Writes, allows, moment, shown
 from ocpp_resilience.ocpp.validation import validate_answer
 from ocpp_resilience.text import counted
 
@@ -19,6 +19,9 @@ MOST_WORLDS = 256
 """So many states may be allowed for a charge point; with more, too much is unknown to judge it."""
 FOREVER = float("inf")
 SCORE_TOLERANCE = 0.001
+
+SPANS = (Within, Writes)
+"""Values that allow those of another state too, where nothing else differs."""
 
 ConnectorId = int | str
 TransactionId = int | str
@@ -57,22 +60,22 @@ class World(ABC):
         """Whether a transaction runs on a connector, and its id, `None` while it is unknown."""
 
     def differs_in_times_only(self, other: Self) -> bool:
-        """Whether the two are the same but for when things happened."""
+        """Whether the two are the same but for when things happened, and how often records were written."""
         return self.is_shaped_as(other) and all(
             _same_but_times(one, two) for one, two in zip(self.records(), other.records(), strict=True)
         )
 
     def merge_times(self, other: Self) -> None:
-        """Allow the times of the other too."""
+        """Allow the times and versions of the other too."""
         for mine, theirs in zip(self.records(), other.records(), strict=True):
             for name, value in mine.items():
-                if isinstance(value, Within):
+                if isinstance(value, SPANS):
                     mine[name] = value.or_within(theirs[name])
 
 
 def _same_but_times(one: Mapping[str, Allowed], other: Mapping[str, Allowed]) -> bool:
     return one.keys() == other.keys() and all(
-        value == other[name] or (isinstance(value, Within) and isinstance(other[name], Within))
+        value == other[name] or (isinstance(value, SPANS) and type(value) is type(other[name]))
         for name, value in one.items()
     )
 
@@ -93,6 +96,8 @@ class Model(ABC, Generic[W]):
     """Fields that decide the effects of a message. The short form of messages may omit them with undefined results;
     a charge point with such a message is judged by its answers alone."""
 
+    counts_writes: ClassVar[bool] = False
+    """Whether the model knows how often a charge point's record is written."""
     has_variables: ClassVar[bool] = False
     """Whether the version has a device model."""
 
@@ -170,6 +175,21 @@ class Model(ABC, Generic[W]):
     def connectors(self, charge_point: str) -> list[Any]:
         """The connectors of which something may be kept."""
         return sorted({number for world in self._worlds.get(charge_point, []) for number in world.connectors})
+
+    # ---------------------------------------------------------------- connections
+
+    def connections(self, charge_point: str, count: int, *, online: bool | None) -> None:
+        """Take in that a charge point has had so many connections, and whether it has one now.
+
+        Args:
+            charge_point: its id.
+            count: how many it has had; the system may write each beginning and each end to its record.
+            online: whether it is connected; `None` where the system may not have noticed yet.
+        """
+        for world in self._worlds.get(charge_point, []):
+            if world.point:
+                world.point["is_online"] = OneOf((True, False)) if online is None else online
+                perhaps_written(world.point, 2 * count)
 
     # ---------------------------------------------------------------- messages
 
@@ -251,10 +271,14 @@ class Model(ABC, Generic[W]):
         if not certain:
             if "last_seen" in world.point:
                 world.point["last_seen"] = span.or_within(world.point["last_seen"])
+                perhaps_written(world.point)
             return
         world.point["id"] = exchange.charge_point
         world.point["protocol"] = self.version
         world.point["last_seen"] = span
+        world.point["is_online"] = True
+        if self.counts_writes:
+            written(world.point, exchange)
 
     # ---------------------------------------------------------------- state
 
@@ -305,6 +329,19 @@ class Model(ABC, Generic[W]):
         if observed.known is not None and kept and observed.known is not bool(world.point):
             found.append("is not in the list of charge points" if world.point else "is in the list of charge points")
         return found
+
+
+def written(record: dict[str, Allowed], exchange: Exchange) -> None:
+    """A message has changed the record, whose version tells that."""
+    known = record.get("version", Writes())
+    certain = exchange.outcome is Outcome.ANSWERED
+    record["version"] = known.after(exchange.began, exchange.ended, certain=certain)
+
+
+def perhaps_written(record: dict[str, Allowed], more: int = 1) -> None:
+    """The record may have been written so many times more."""
+    if "version" in record:
+        record["version"] = record["version"].and_perhaps(more)
 
 
 def as_text(member: bytes) -> str:
