@@ -17,7 +17,7 @@ CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 REFUSED = frozenset({401, 403})
 REFUSED_PAGES = frozenset({400, 403, 415, 421})
 NOTHING_THERE = frozenset({301, 307, 308, 404, 405, 501})
-"""What else may be answered where there is no such path or method: nothing was done."""
+"""Other allowed statuses for a missing path or method: nothing was done."""
 ANSWER_SECONDS = 5.0
 
 
@@ -35,7 +35,7 @@ class _Request:
 
 @dataclass(slots=True)
 class StrangerReport:
-    """What came of requests that have to be refused.
+    """The outcomes of requests that have to be refused.
 
     Attributes:
         count: how many there were.
@@ -110,9 +110,10 @@ def _commands(client: CommandClient, charge_point: str) -> list[tuple[str, str, 
     commands = client.target.version.commands
     made = []
     for action in client.target.commands.requests:
+        if action not in commands:
+            continue
         # The timeout bounds the wait of a server that lets it in.
-        fields = commands[action].fields if action in commands else {}
-        command = client.make(action, charge_point, timeout=1, fields=fields)
+        command = client.make(action, charge_point, timeout=1, fields=commands[action].fields)
         body = None if command.body is None else json.dumps(command.body)
         query = f"?{urlencode(command.query)}" if command.query else ""
         made.append((command.method, command.path + query, body))
