@@ -117,9 +117,10 @@ def the_gateway_gives_up_when_its_script_is_gone() -> None:
 
     async def once(wire: Any, keys: Any, arguments: Any) -> Any:
         async def execute(*words: Any) -> Any:
-            if words[0] == "EVAL" and known:
-                return []
-            known.append(True)
+            if words[0] == "EVAL":
+                if known:
+                    return []
+                known.append(True)
             return await wire.execute(*words)
 
         return await sound.run(execute, keys, arguments)
@@ -140,9 +141,10 @@ def messages_are_lost_when_scripts_are_gone() -> None:
 
     async def commit(wire: Any, keys: Any, arguments: Any) -> Any:
         async def execute(*words: Any) -> Any:
-            if words[0] == "EVAL" and known:
-                await wire.execute("RPOP", keys[0], arguments[3])
-            known.append(True)
+            if words[0] == "EVAL":
+                if known:
+                    await wire.execute("RPOP", keys[0], arguments[3])
+                known.append(True)
             return await wire.execute(*words)
 
         return await sound.run(execute, keys, arguments)
