@@ -3,7 +3,7 @@ Documentation     Test 16: Redis fails, its network fails, the server is killed;
 ...               by itself.
 ...
 ...               Every fault is proven by measuring its effect; results under an unproven fault are inconclusive, which
-...               is a failure. All faults with begin and end are in ``faults.jsonl``.
+...               is a failure. All faults with begin and end are in ``evidence/faults.jsonl``.
 
 Resource          ../resources/failover.resource
 Resource          ../resources/faults.resource

@@ -3,7 +3,6 @@ Documentation     Final validation of a charging back end with Redis transport: 
 ...
 ...               Each test carries the ids of the requirements that it proves as tags; thresholds are in
 ...               ``resources/requirements.yaml``. Run everything with ``robot suites/``.
-Metadata          Version    0.1.0
 
 Library           EvidenceLibrary
 Resource          ../resources/correlation.resource
@@ -11,6 +10,11 @@ Resource          ../resources/correlation.resource
 Suite Setup       The Variables Are Usable And An Unanswered Command Waits
 Suite Teardown    The Command And Its System Leave
 Test Timeout      2 minutes
+
+
+*** Variables ***
+${TARGET}    reference
+${REDIS}     embedded
 
 
 *** Keywords ***

@@ -52,9 +52,9 @@ class Takeover(ConnectingComponent):
 
         Example:
         ```robotframework
-        ${first}    Send Start Transaction
+        ${first}    Start Transaction
         ${again}    Repeat Last Call
-        Should Be Equal    ${again.payload}    ${first.payload}
+        Should Be Equal    ${again.payload}    ${first}
         ```
         """
         point = self._points.get(alias)

@@ -11,7 +11,7 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from CorrelationLibrary.base import LineComponent, several
-from ocpp_resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
+from ocpp_resilience.correlation.commands import MARGIN_SECONDS, REFUSED, TIMED_OUT, Command, Commands
 from ocpp_resilience.correlation.strangers import StrangerReport, try_as_stranger, try_as_web_page
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.http_client import pick
@@ -35,7 +35,10 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Command:
-        """Sends one command and waits for its outcome, a failure included.
+        """Sends one command and waits until the caller was told what became of it.
+
+        A command that the system cannot use as it is (HTTP status 400) fails. Every other outcome is for the test to
+        judge. To expect a 400, use `Start Commands` and `Commands Should Have Status`.
 
         Args:
             action: the OCPP action, named as in `Start Commands`; the target's profile lists the supported ones.
@@ -48,7 +51,8 @@ class Sending(LineComponent):
             The command with `status`, `reason`, `data`, `seconds`, `own_answer`.
 
         Raises:
-            UsageError: the target has no such command.
+            UsageError: the target has no such command, or its profile no such field; names those that it has.
+            ExpectationFailed: the system answers 400; says with which reason, and which fields the profile has.
             WaitTimeout: the caller got no response.
 
         Example:
@@ -63,6 +67,12 @@ class Sending(LineComponent):
         batch = client.start([client.make(action, charge_point, timeout=limit, fields=fields)])
         client.collect(batch, timeout=self._patience(batch, alias))
         logger.info(f"{batch[0]}; after {in_words(batch[0].seconds or 0)}.")
+        if batch[0].status == REFUSED:
+            known = ", ".join(client.fields(action)) or "none"
+            raise ExpectationFailed(
+                f"The system cannot use {action} to {charge_point}: {REFUSED} {batch[0].reason or 'without a reason'}. "
+                f"Fields that the profile has: {known}; given: {', '.join(fields) or 'none'}."
+            )
         return batch[0]
 
     @keyword(tags=("commands", "send", "getter"))
@@ -356,12 +366,11 @@ class Sending(LineComponent):
         """
         client = self._lines.get(alias).client
         limit = None if timeout is None else seconds(timeout)
-        known = client.target.version.commands
         batch = client.start(
             [
-                client.make(action, charge_point, timeout=limit, fields=known[action].fields)
+                client.make(action, charge_point, timeout=limit, fields=client.usual_fields(action))
                 for action in client.target.commands.requests
-                if action in known
+                if action in client.target.version.commands
             ]
         )
         client.collect(batch, timeout=self._patience(batch, alias))

@@ -187,7 +187,8 @@ class Lifecycle(Component):
 
         Example:
         ```robotframework
-        [Teardown]    Heal All
+        Black Hole
+        Heal All
         ```
         """
         return self._state.heal(alias)

@@ -17,7 +17,7 @@ from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.console import CONSOLE, Describe, Rate, time_left
 from ocpp_resilience.robot.library import Cleanup
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import evidence_folder
 from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
@@ -113,7 +113,7 @@ class LoadSetup:
                     f"{found.name} still runs; call `Wait For Load` or `Stop Load` first, or use another alias."
                 )
             self.loads.remove(alias, cleanup)
-        folder = output_folder()
+        folder = evidence_folder()
         stem = f"load-{file_name(alias)}-{next(self._numbers)}"
         if ledger and folder is not None:
             file = folder / f"{stem}.jsonl"
@@ -140,7 +140,7 @@ class LoadSetup:
         limit = seconds(timeout) if timeout is not None else length + 3 * plan.timeout + 30
         with CONSOLE.showing(progress_of(run)):
             result = run.stop(limit) if stop else run.wait(limit)
-        folder = output_folder()
+        folder = evidence_folder()
         if folder is not None:
             file = folder / f"{run.stem}.json"
             data = result.to_json() | {"plan": msgspec.to_builtins(plan)}

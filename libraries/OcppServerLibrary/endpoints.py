@@ -226,7 +226,7 @@ class Endpoints(Component):
             alias: which server.
 
         Returns:
-            A dictionary with `samples`, and `min`, `median`, `p95` and `max` in milliseconds.
+            A dictionary with `samples`, and `min`, `median`, `p90`, `p95`, `p99` and `max` in milliseconds.
 
         Example:
         ```robotframework

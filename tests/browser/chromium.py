@@ -60,6 +60,10 @@ class Chromium:
             time.sleep(0.05)
         raise AssertionError(f"Chromium did not start: {(profile / 'stderr').read_text()[-2000:]}")
 
+    def focus(self) -> None:
+        """Let pages believe that somebody looks at them: what waits for the focus goes on."""
+        self._call("Emulation.setFocusEmulationEnabled", enabled=True)
+
     def _call(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}

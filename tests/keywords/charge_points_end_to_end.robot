@@ -13,6 +13,10 @@ Test Setup       Connect Fifty Charge Points
 Test Teardown    Remove Charge Points
 
 
+*** Variables ***
+${IDS}    ${NONE}
+
+
 *** Test Cases ***
 A Thousand Commands Are Answered In Random Order While The Charge Points Charge
     [Documentation]    Each caller gets its own answer, and no charge point has two commands at a time.

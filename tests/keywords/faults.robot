@@ -127,7 +127,7 @@ What Other Keywords Do Is Noted Too
     Should Be Equal    ${faults[-1].ended}    ${None}
     Start Redis
     Should Not Be Equal    ${faults[-1].ended}    ${None}
-    ${lines} =    Get File    ${OUTPUT DIR}/faults.jsonl
+    ${lines} =    Get File    ${OUTPUT DIR}/evidence/faults.jsonl
     Should Match Regexp    ${lines}    "op":"begin".*"fault":"killed"
     Should Match Regexp    ${lines}    "op":"end".*"fault":"killed"
 
@@ -227,7 +227,7 @@ Requirement Should Be Inconclusive
     ...    R16.3
     ...    crashes
     ...    ${0}
-    ${lines} =    Get File    ${OUTPUT DIR}/measurements.jsonl
+    ${lines} =    Get File    ${OUTPUT DIR}/evidence/measurements.jsonl
     Should Match Regexp    ${lines}    "verdict":"inconclusive".*\\n$
 
 Everything Should Be Well Again

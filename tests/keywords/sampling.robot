@@ -10,6 +10,11 @@ Library          RedisServiceLibrary
 Suite Setup      Start The Reference Server
 
 
+*** Variables ***
+${SERVER}    ${NONE}
+${URL}       ${NONE}
+
+
 *** Test Cases ***
 Memory Of The Server And Of Redis Is Watched Meanwhile
     Watch    server=${SERVER}    redis_url=${REDIS}

@@ -48,7 +48,7 @@ def imported(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("libraries", ("containers", "locust")), ("server", ("server",))],
+    [("libraries", ("load", "containers", "locust")), ("server", ("server", "load"))],
     ids=["libraries", "server"],
 )
 def test_every_package_that_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:

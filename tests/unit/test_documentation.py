@@ -95,6 +95,7 @@ def test_every_dependency_is_explained() -> None:
     assert [table - {"package"} for table in tables] == [
         required,
         extras["server"],
+        extras["load"],
         extras["containers"],
         extras["locust"],
         extras["dev"],

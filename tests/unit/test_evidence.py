@@ -16,7 +16,8 @@ import pytest
 from EvidenceLibrary import EvidenceLibrary
 from ocpp_resilience.errors import ExpectationFailed, ResilienceError, UsageError
 from ocpp_resilience.evidence.measurements import RUN, Measurement, as_html
-from ocpp_resilience.evidence.requirements import Threshold, load
+from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.evidence.thresholds import Threshold
 
 
 def lines(path: Path) -> list[Measurement]:

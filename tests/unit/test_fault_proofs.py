@@ -54,6 +54,14 @@ def service() -> Iterator[EmbeddedRedis]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def unused() -> Iterator[EmbeddedRedis]:
+    """A Redis that no server of another test is connected to."""
+    with contextlib.closing(EmbeddedRedis("Redis unused", append_only=AppendOnly.OFF)) as made:
+        made.start(PATIENCE)
+        yield made
+
+
 def strangers(redis: EmbeddedRedis) -> list[str]:
     """The connections that are not the keywords' own."""
     clients = redis.command("CLIENT", "LIST", timeout=PATIENCE).splitlines()
@@ -256,10 +264,10 @@ def test_a_disturbed_command_that_redis_does_not_run_is_inconclusive_and_one_tha
 
 @pytest.mark.parametrize("name", OF_REDIS_ITSELF)
 def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
-    service: EmbeddedRedis, other: EmbeddedRedis, injector: Injector, verdict: Verdict, name: str
+    unused: EmbeddedRedis, other: EmbeddedRedis, injector: Injector, verdict: Verdict, name: str
 ) -> None:
     """It is done to one Redis, and the one that the system uses is another."""
-    admin = RedisAdmin("Redis", service.url(0))
+    admin = RedisAdmin("Redis", unused.url(0))
     admin.connected()
     if name == "busy":  # it opens a connection of its own to the Redis that it occupies
         occupying = admin.client(None)
@@ -267,9 +275,9 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
     admin.address = RedisAddress(other.url(0))
     # A connection of the test before may still be on its way out, and would be taken for an effect.
     wait_until(
-        lambda: (not strangers(service) and not strangers(other)) or None,
+        lambda: (not strangers(unused) and not strangers(other)) or None,
         timeout=PATIENCE,
-        failure=lambda: f"There are still clients: {strangers(service) + strangers(other)}",
+        failure=lambda: f"There are still clients: {strangers(unused) + strangers(other)}",
     )
     try:
         injector.inject(faults().make(name, "", Subjects(redis=lambda: admin)))
@@ -277,7 +285,7 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
         injector.heal_all()
     finally:
         admin.close()
-    assert service.command("SET", "key", "value", timeout=PATIENCE) == "OK"
+    assert unused.command("SET", "key", "value", timeout=PATIENCE) == "OK"
 
 
 @pytest.mark.parametrize("name", OF_FILES)

@@ -69,7 +69,7 @@ def _merged(profile: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]
 def test_the_requirement_is_a_requirement(tmp_path: Path) -> None:
     [text] = blocks(GUIDE / "own-requirements.md", "yaml")
     (tmp_path / "own.yaml").write_text(text)
-    assert load(tmp_path / "own.yaml").threshold("R20.1", "drain_rate").value == 500
+    assert load(tmp_path / "own.yaml").threshold("R99.1", "drain_rate").value == 500
 
 
 def test_pipelines_are_yaml() -> None:
@@ -143,8 +143,8 @@ def test_keyword_documentation_is_made_without_a_warning(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    index = (tmp_path / "index.html").read_text()
-    for name in set(re.findall(r'href="([^"#]+)', index)):
+    index = (tmp_path / "index.md").read_text()
+    for name in set(re.findall(r"\]\(([^)#]+)", index)):
         assert (tmp_path / name).is_file(), name
     assert "EvidenceLibrary.html#Requirement%20Should%20Be%20Met" in index
 

@@ -98,7 +98,7 @@ def schema_of(action: str, *, is_flat: bool) -> Any:
 
 class TestTheFile:
     def test_has_a_description_and_cases_and_nothing_else(self) -> None:
-        assert set(DATA) == {"description", "cases"}
+        assert set(DATA) == {"description", "kinds", "cases"}
         assert isinstance(DATA["description"], str)
 
     def test_is_read_by_the_library(self) -> None:

@@ -71,9 +71,10 @@ def test_a_mistake_is_known_before_anything_is_started(variable: str, value: str
     assert f"The variable {variable} is {value!r}, allowed is " in run.stdout
     assert " 0 passed" in run.stdout
     steps = ElementTree.parse(tmp_path / "output.xml").iter("kw")
-    started = [step.get("name") for step in steps if step.find("status[@status!='NOT RUN']") is not None]
-    assert any((name or "").startswith("Variable") for name in started)
-    assert not {"Start Redis", "Start Server", "Start Fault Proxy"} & set(started)
+    started = {step.get("name") for step in steps if step.find("status[@status!='NOT RUN']") is not None}
+    assert started
+    assert all(name == "Fail" or (name or "").startswith("Variable") for name in started) or file != "suites"
+    assert not {"Start Redis", "Start Server", "Start Fault Proxy"} & started
 
 
 @pytest.mark.parametrize(
@@ -91,8 +92,7 @@ def test_a_mistake_about_regressions_is_no_pass(variable: str, value: str, tmp_p
         check=False,
     )
     message = f"The variable {variable} is {value!r}, allowed is "
-    assert f"[ ERROR ] {message}" in run.stderr
-    assert message in run.stdout
+    assert run.stdout.count(message) == 1
     assert run.returncode == 1
 
 

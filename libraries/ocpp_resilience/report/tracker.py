@@ -12,6 +12,8 @@ from robot.running.status import TestMessage
 
 from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import RUN
+from ocpp_resilience.evidence.requirements import requirement_id
+from ocpp_resilience.report.run_summary import is_whole
 from ocpp_resilience.robot.facts import (
     FILE_NAME,
     LONGEST,
@@ -25,7 +27,10 @@ from ocpp_resilience.robot.facts import (
     TestFact,
     moment,
 )
+from ocpp_resilience.text import counted, examples
 
+NOTHING_RUN = "Nothing Was Run"
+"""The test that says what is wrong with a run, in the place of all."""
 NOT_PASSED = {"FAIL", "SKIP"}
 SIGNALLED = "The run was stopped by a signal (Ctrl-C or SIGTERM)."
 Part = Literal["setup", "body", "teardown"]
@@ -95,6 +100,8 @@ class Tracker:
         self.ended = False
         self.path: Path | None = None
         self.requirements: list[str] = []
+        self.mistake = ""
+        self._ran: set[str] = set()
         self._output = ""
         self._ledgers: dict[str, int] = {}
 
@@ -145,6 +152,8 @@ class Tracker:
             return None
         self._test = None
         fact = self._fact(result)
+        if fact.status in {"PASS", "FAIL"}:
+            self._ran |= {each for tag in result.tags if (each := requirement_id(str(tag)))}
         self._write(fact)
         return fact
 
@@ -221,7 +230,9 @@ class Tracker:
     def _fact(self, result: Any) -> TestFact:
         stopped = self._how_it_was_stopped(result)
         reasons = [each.reason for each in self._leaves]
-        if self._body_began or reasons:
+        if self.mistake and result.name == NOTHING_RUN:
+            status, reasons = "NOT RUN", [Reason(kind=Kind.UNUSABLE, text=self.mistake[:LONGEST], where="setup")]
+        elif self._body_began or reasons:
             status = self._real_status(result)
         elif result.tags.robot("exit") or stopped:
             status = "NOT RUN"
@@ -299,8 +310,25 @@ class Tracker:
                 seconds=self.run.seconds if ended else None,
                 stopped=self.stopped,
                 ledgers=self._ledgers,
+                unsent=self.unsent if ended else [],
             )
         )
+
+    @property
+    def unsent(self) -> list[str]:
+        """Files of invalid messages with cases that no test has sent, a sentence each.
+
+        Where a run has only a part of the suites, those count whose requirement it has tried.
+        """
+        whole = is_whole(self._ran)
+        found = []
+        for file in RECORDER.case_files:
+            left = [each for each in RECORDER.cases_left(file) if whole or each.requirement in self._ran]
+            if left:
+                were = "was" if len(left) == 1 else "were"
+                cases = counted(len(left), "case")
+                found.append(f"{cases} of {Path(file).name} {were} sent by no test: {examples(left)}.")
+        return found
 
     def _write_suite(self, suite: Suite) -> None:
         self._write(
