@@ -153,7 +153,7 @@ class Backend:
         self.keys = Names()
         self.cache = StateCache(self.state)
         self.ids: deque[int] = deque()
-        self.connected = False
+        self.connected: bool | None = None
         self.stopping = asyncio.Event()
         self.pending: dict[str, tuple[float, str, str]] = {}
         self.results: dict[str, dict[str, Any]] = {}

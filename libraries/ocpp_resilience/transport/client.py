@@ -271,6 +271,10 @@ class QueueClient:
                     f"Charge points were to be announced, and Redis at {self.address} did not take it: {error}"
                 ) from None
             self._greet(new, partial=partial)
+            # The greetings went first: the order of these counts from here.
+            for message in sent:
+                self._sent += 1
+                message.number = self._sent
         problem = self._put(sent)
         if problem is not None and not partial:
             raise QueueUnavailable(
