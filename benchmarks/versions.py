@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import redis
 from figures import Figure, Part, progress
 
 from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import open_client
 from ocpp_resilience.redis.services.base import AppendOnly
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
 from ocpp_resilience.system.server import OcppServer
@@ -76,7 +76,7 @@ class Side:
         path = {} if self._checkout is None else {"PYTHONPATH": str(self._checkout.resolve())}
         self._server.configure(self._service.url(), path)
         self._server.start()
-        self._client = redis.Redis.from_url(self._service.url(), socket_timeout=30)
+        self._client = open_client(self._service.url(), socket_timeout=30)
         self._process = psutil.Process(self._server.process.pid)
         for number in range(CHARGE_POINTS):
             start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": _at(0)}
