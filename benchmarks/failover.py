@@ -3,9 +3,11 @@
     python benchmarks/failover.py [--failovers 48] [--points 20] [--output results/failover.json]
 
 A primary, a replica and three sentinels of the embedded program; a server; charge points that start and stop
-transactions in turn, each with one CALL outstanding, and connect again by themselves. The primary is killed, demoted,
-cut off from sentinels and replica, and paused, in turns; each way half of the time with a server that waits for the
-replica (`REDIS_WAIT_REPLICAS=1`), and half without.
+transactions in turn, each with one CALL outstanding, and connect again by themselves, also when a CALL was not
+answered for 10 seconds: a request that only the old primary had is lost, and nobody was told that it was done. Four
+times a second another charge point connects and sends one message, so that answers are seen as soon as there can be
+any. The primary is killed, demoted, cut off from sentinels and replica, and paused, in turns; each way half of the
+time with a server that waits for the replica (`REDIS_WAIT_REPLICAS=1`), and half without.
 
 The old primary is brought back as soon as the new one is named: with WAIT nothing is answered before there is a replica
 again. What was acknowledged is lost when the state knows nothing of it after all have settled. The lag is what the
@@ -40,8 +42,12 @@ from ocpp_resilience.system.server import OcppServer
 WAYS = (FailoverHow.KILL, FailoverHow.DEMOTE, FailoverHow.PARTITION, FailoverHow.PAUSE)
 PAUSE = 0.05
 """Seconds between an answer and the next CALL of a charge point."""
-ANSWER_LIMIT = 60.0
+CALL_LIMIT = 10.0
 """Seconds after which a CALL counts as never answered."""
+ANSWER_LIMIT = 60.0
+"""Seconds in which somebody has to be answered after a failover."""
+PROBE_EVERY = 0.25
+"""Seconds between two charge points that connect to send one message."""
 CALM = 2.0
 """Seconds of load between two failovers."""
 
@@ -116,6 +122,19 @@ class Traffic:
                         await self._session(socket)
             await asyncio.sleep(PAUSE)
 
+    async def probe(self) -> None:
+        """Have charge points connect and send one message each, until cancelled."""
+        async with asyncio.TaskGroup() as probes:
+            for number in itertools.count():
+                probes.create_task(self._probe(f"PROBE-{number % 1000:03d}"))
+                await asyncio.sleep(PROBE_EVERY)
+
+    async def _probe(self, charge_point: str) -> None:
+        status = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+        with contextlib.suppress(OSError, WebSocketException):
+            async with connect(f"{self.gateway}/ocpp/{charge_point}", subprotocols=["ocpp1.6"]) as socket:  # type: ignore[list-item]
+                await self._call(socket, "StatusNotification", status)
+
     async def _session(self, socket: ClientConnection) -> None:
         tag = f"T{next(self._numbers)}"
         started = {"connectorId": 1, "idTag": tag, "meterStart": 0, "timestamp": datetime.now(UTC).isoformat()}
@@ -135,16 +154,16 @@ class Traffic:
         await asyncio.sleep(PAUSE)
         await socket.send(json.dumps([2, f"m{next(self._numbers)}", action, payload]))
         try:
-            answer = json.loads(await asyncio.wait_for(socket.recv(), ANSWER_LIMIT))
+            answer = json.loads(await asyncio.wait_for(socket.recv(), CALL_LIMIT))
         except TimeoutError:
             self.unanswered += 1
             raise WebSocketException("no answer") from None
+        if answer[0] != 3:
+            self.refused += 1
+            return None
         self.answers.append(time.monotonic())
-        if answer[0] == 3:
-            found: dict[str, Any] = answer[2]
-            return found
-        self.refused += 1
-        return None
+        found: dict[str, Any] = answer[2]
+        return found
 
 
 def longest_silence(answers: Iterable[float], begin: float, end: float) -> float:
@@ -172,6 +191,7 @@ async def run(failovers: int, points: int, replicas: int) -> tuple[list[Outcome]
         await asyncio.to_thread(server.start)
         traffic = Traffic(server.gateway_url)
         charging = [asyncio.create_task(traffic.charge(f"BENCH-{number:03d}")) for number in range(points)]
+        charging.append(asyncio.create_task(traffic.probe()))
         outcomes = []
         try:
             for number in range(failovers):

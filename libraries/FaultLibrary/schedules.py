@@ -280,6 +280,24 @@ class Schedules(FaultKeywords):
         run.awaited += 1
         return run.records[run.awaited - 1]
 
+    @keyword(tags=("fault", "getter"))
+    def fault_refuses_writes(self, fault: FaultRecord) -> bool:
+        """Returns whether Redis answers every write with an error while the fault lasts.
+
+        Args:
+            fault: what a keyword of this library returned.
+
+        Example:
+        ```robotframework
+        Start Fault Schedule    at 0 s    read-only for 1 s
+        ${fault}    Wait For Next Fault
+        ${refused}    Fault Refuses Writes    ${fault}
+        Should Be True    ${refused}
+        Fault Schedule Should End
+        ```
+        """
+        return registry().get(fault.fault).refuses_writes
+
     @keyword(tags=("fault", "redis", "schedule"))
     def flap_redis(
         self,

@@ -522,20 +522,13 @@ class Checker:
         told = []
         try:
             for action in requests:
-                command = client.make(action, self._ids.charge_point(), timeout=1, fields=self._fields_of(action))
+                command = client.make(action, self._ids.charge_point(), timeout=1, fields=client.usual_fields(action))
                 client.collect(client.start([command]), timeout=10)
                 self._judge_command(command, unknown)
                 told.append(f"{action} {command.status}")
         finally:
             client.close()
         return f"asked for charge points that are not there: {', '.join(told)}"
-
-    def _fields_of(self, action: str) -> dict[str, Any]:
-        command = self.target.version.commands.get(action)
-        fields = {} if command is None else dict(command.fields)
-        mark = self.target.commands.requests[action].mark
-        # The field that tells answers apart gets a text of its own.
-        return {name: value for name, value in fields.items() if name != mark or isinstance(value, str)}
 
     def _answered_command(self) -> str:
         """A command to a charge point behind the check's own stand-in for a gateway, which answers at once."""
@@ -553,7 +546,7 @@ class Checker:
         try:
             stand_in.announce([point], answering=Answering.AT_ONCE)
             limit = self.target.timeouts.answer
-            command = client.make(action, point, timeout=limit, fields=self._fields_of(action))
+            command = client.make(action, point, timeout=limit, fields=client.usual_fields(action))
             client.collect(client.start([command]), timeout=2 * limit + ANSWERED)
             received = [each for each in stand_in.received if each.charge_point == point]
         finally:

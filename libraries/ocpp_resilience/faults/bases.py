@@ -18,7 +18,7 @@ from ocpp_resilience.faults.probe import PROOF_LIMIT, Probe, Seen
 from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.ports import HOST, wait_until_refused
 from ocpp_resilience.profile import Target
-from ocpp_resilience.profile.kept import Commit
+from ocpp_resilience.profile.kept import WRITES, Commit
 from ocpp_resilience.redis.services import Effect, FailoverHow, ReplicatedRedis
 from ocpp_resilience.redis.services.base import PATIENT_PING_LIMIT, PING_LIMIT
 from ocpp_resilience.waiting import wait_until
@@ -171,16 +171,27 @@ class CommandFault(NetworkFault):
         return True, ""
 
     def selected(self, command: str, keys: list[str]) -> dict[str, Any]:
-        """The requests that are meant: a command, or `commit` for the one that the target profile names so.
+        """The requests that are meant: a command, or a name that the target profile gives to one of its own.
+
+        These are `commit` (`redis.commit`) and the names in `redis.writes`.
 
         Raises:
-            LacksCapability: the target profile does not name its commit.
+            LacksCapability: the target profile does not name its commit, or has no such write.
         """
-        if command.lower() != COMMIT:
+        name = command.lower()
+        if name != COMMIT and name not in WRITES:
             return {"command": command, "keys": keys}
         profile = Target.load(self.on.profile)
-        commit = commit_of(profile)
-        return {"command": commit.command, "keys": keys or [profile.key_glob(key) for key in commit.keys]}
+        named = commit_of(profile) if name == COMMIT else profile.redis.writes.get(name)
+        if named is None:
+            raise LacksCapability(
+                f"Target '{profile.name}' does not describe its {name} (redis.writes.{name} in {profile.source})."
+            )
+        return {
+            "command": named.command,
+            "keys": keys or [profile.key_glob(key) for key in named.keys],
+            "arguments": named.arguments,
+        }
 
 
 class RedisFault(InjectableFault):

@@ -95,6 +95,7 @@ class InjectableFault(abc.ABC):
         own_proxy_only: a real Toxiproxy cannot do it.
         waits: it takes effect only at its occasion; the proof is looked for later.
         lasts: it lasts until it is healed; one that does not is over at once.
+        refuses_writes: Redis answers every write of the system with an error while it lasts.
     """
 
     name: ClassVar[str] = ""
@@ -104,6 +105,7 @@ class InjectableFault(abc.ABC):
     own_proxy_only: ClassVar[bool] = False
     waits: ClassVar[bool] = False
     lasts: ClassVar[bool] = True
+    refuses_writes: ClassVar[bool] = False
 
     on: Subjects
 

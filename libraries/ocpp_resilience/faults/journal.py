@@ -18,7 +18,7 @@ import msgspec
 from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import RUN
 from ocpp_resilience.robot.facts import current_test
-from ocpp_resilience.robot.variables import robot_variable
+from ocpp_resilience.robot.variables import evidence_folder, robot_variable
 
 FILE_NAME = "faults.jsonl"
 
@@ -45,6 +45,7 @@ class FaultRecord(msgspec.Struct, kw_only=True):
         test: name of the Robot test.
         start: when Robot Framework started that test, exactly as in `output.xml`; empty outside a test.
         began: when it was begun, RFC 3339 with zone.
+        ending: when healing began; `None` while it lasts.
         ended: when it was healed; `None` while it lasts.
         proven: whether its effect was measured.
         proof: the measured effect.
@@ -60,6 +61,7 @@ class FaultRecord(msgspec.Struct, kw_only=True):
     test: str | None = None
     start: str = ""
     began: str
+    ending: str | None = None
     ended: str | None = None
     proven: bool = False
     proof: str = ""
@@ -74,7 +76,7 @@ class FaultJournal:
     """All faults of a run, in memory and in a file: one line when a fault begins and one when it ends.
 
     Args:
-        path: the file; `faults.jsonl` in Robot's output folder if not given, and none outside Robot Framework.
+        path: the file; `evidence/faults.jsonl` in Robot's output folder if not given, and none outside Robot Framework.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -125,6 +127,12 @@ class FaultJournal:
             self._write("begin", record)
             return record
 
+    def ending(self, record: FaultRecord) -> None:
+        """Note that a fault is about to be healed: from now on it may be gone."""
+        with self._lock:
+            if record.ending is None:
+                record.ending = _stamp()
+
     def end(self, record: FaultRecord, healed: str = "") -> None:
         """Note that a fault is over."""
         with self._lock:
@@ -173,8 +181,8 @@ class FaultJournal:
             record.proven, record.proof = look()
 
     def _write(self, op: str, record: FaultRecord) -> None:
-        folder = robot_variable("OUTPUT DIR")
-        path = self.path or (Path(folder) / FILE_NAME if folder and folder != "NONE" else None)
+        folder = evidence_folder()
+        path = self.path or (folder / FILE_NAME if folder else None)
         if path is None:
             return
         json_lines.append(path, [{"op": op, **msgspec.to_builtins(record)}])

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
-from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS, VARIABLE_PLACEHOLDERS
+from ocpp_resilience.profile.kept import (
+    API_VIEWS,
+    CHOICES,
+    KEY_PLACEHOLDERS,
+    STATE_FIELDS,
+    VARIABLE_PLACEHOLDERS,
+    WRITES,
+)
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
     PORTS,
@@ -225,6 +232,9 @@ def _capabilities(target: Target) -> Iterator[Problem]:
             yield Problem(
                 ["capabilities", index], f"is {capability}, and {field} is missing", f"{capability} with {field}"
             )
+    for name in target.redis.writes:
+        if name not in WRITES:
+            yield Problem(["redis", "writes", name], "is no write that has a name", listed(WRITES))
     commit = target.redis.commit
     for index, key in enumerate(commit.keys if commit else ()):
         if key not in KEY_PLACEHOLDERS:
@@ -386,6 +396,14 @@ def _state(target: Target) -> Iterator[Problem]:
         elif record.path is not None and not _has_placeholders(record.path, expected, optional=kind == "transaction"):
             wanted = listed(f"{{{name}}}" for name in expected)
             yield Problem(["state", kind, "path"], f"is {record.path!r}", f"a path with {wanted}")
+    yield from _state_api(target)
+    configuration = target.state.configuration
+    if configuration is not None and configuration.path is None and target.redis.keys.configuration is None:
+        where: list[str | int] = ["state", "configuration", "path"]
+        yield Problem(where, "is missing", "an HTTP path, or a key redis.keys.configuration")
+    if Capability.CONFIGURATION in target.capabilities and configuration is None:
+        what = "has 'configuration', and state.configuration is missing"
+        yield Problem(["capabilities"], what, "where configuration is stored")
     if (variables := target.state.variables) is not None:
         if target.redis.keys.variables is None:
             yield Problem(["state", "variables"], "has no place in Redis", "a key redis.keys.variables")
@@ -394,3 +412,27 @@ def _state(target: Target) -> Iterator[Problem]:
             yield Problem(["state", "variables", "field"], f"is {variables.field!r}", f"a name with {wanted}")
     if Capability.STATE in target.capabilities and target.state.transaction is None:
         yield Problem(["capabilities"], "has 'state', and state.transaction is missing", "where transactions are read")
+
+
+def _state_api(target: Target) -> Iterator[Problem]:
+    api = target.state.api
+    if Capability.STATE_API in target.capabilities and api is None:
+        yield Problem(["capabilities"], "has 'state_api', and state.api is missing", "the paths that give state")
+    if api is None:
+        return
+    for name, (kind, placeholders) in API_VIEWS.items():
+        view = getattr(api, name)
+        if view is None:
+            continue
+        for part in ("fields", "values"):
+            for field in getattr(view, part):
+                if field not in STATE_FIELDS[kind]:
+                    yield Problem(
+                        ["state", "api", name, part, field], "is no field of ours", listed(STATE_FIELDS[kind])
+                    )
+        found = PLACEHOLDER.findall(view.path or "")
+        if name == "transaction" and "charge_point_id" in found:
+            found.remove("charge_point_id")
+        if view.path is None or sorted(found) != sorted(placeholders):
+            wanted = f" with {listed(f'{{{each}}}' for each in placeholders)}" if placeholders else ""
+            yield Problem(["state", "api", name, "path"], f"is {view.path!r}", f"a path{wanted}")

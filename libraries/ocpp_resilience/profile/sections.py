@@ -61,6 +61,8 @@ class Capability(enum.StrEnum):
     STATE_KEYS = "state_keys"
     STATE_STORE = "state_store"
     STATE = "state"
+    STATE_API = "state_api"
+    CONFIGURATION = "configuration"
     GATEWAY = "gateway"
     COMMANDS = "commands"
     CORRELATION_INSPECTION = "correlation_inspection"
@@ -239,6 +241,32 @@ class Timeouts(Section, frozen=True):
     answer: Seconds = 5
 
 
+class Counts(Section, frozen=True):
+    """Where the system says how much it has done and has to do; `null` for what it does not say.
+
+    Attributes:
+        processed: the counter, among the metrics, of messages that were processed.
+        processed_label: the label of that counter with the action.
+        invalid: the counter of messages that were set aside.
+        invalid_label: the label of that counter with the error code.
+        connections: the gauge of charge points that are connected.
+        depth: the gauge of messages that wait on the request queue.
+        health_depth: the field of the health document with the same; names within objects are separated by dots.
+        health_time: the field of the health document with the time.
+        health_reconnects: the field of the health document that counts how often Redis came back.
+    """
+
+    processed: str | None = None
+    processed_label: str = "action"
+    invalid: str | None = None
+    invalid_label: str = "code"
+    connections: str | None = None
+    depth: str | None = None
+    health_depth: str | None = None
+    health_time: str | None = None
+    health_reconnects: str | None = None
+
+
 class Http(Section, frozen=True):
     """HTTP paths, and the fields of the responses; `null` for paths that the system does not have.
 
@@ -256,6 +284,7 @@ class Http(Section, frozen=True):
         resources: paths of charge points, connectors and transactions, with `{charge_point_id}`, `{connector_id}` and
             `{transaction_id}`; each has to answer 404 for what does not exist. The paths in `state` if not given.
         token_setting: the setting whose value has to be sent as bearer token, if it is set.
+        counts: where metrics and health say how much was done.
     """
 
     health: Path | None = None
@@ -270,6 +299,7 @@ class Http(Section, frozen=True):
     inspection_field: str | None = "data"
     resources: list[Path] = []
     token_setting: str | None = None
+    counts: Counts = Counts()
 
 
 class CommandRequest(Section, frozen=True):

@@ -32,6 +32,14 @@ def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
     return None if filled is _ABSENT else filled
 
 
+def placeholders(template: Any) -> list[str]:
+    """The names of the placeholders in a template, each once, in their order."""
+    if isinstance(template, str):
+        return list(dict.fromkeys(_TEMPLATE_FIELD.findall(template)))
+    parts = template.values() if isinstance(template, dict) else template if isinstance(template, list) else ()
+    return list(dict.fromkeys(name for part in parts for name in placeholders(part)))
+
+
 _ABSENT = object()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -28,7 +28,7 @@ from ocpp_resilience.errors import (
 from ocpp_resilience.http_client import Reply
 from ocpp_resilience.ports import HOST, free_port, wait_until_refused
 from ocpp_resilience.processes import ChildProcess, Exit
-from ocpp_resilience.profile import SettingValue, Stream, Target
+from ocpp_resilience.profile import CommandRequest, SettingValue, Stream, Target, fill_template
 from ocpp_resilience.profile.sections import PORTS, Running
 from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.system.companions import Companions
@@ -39,6 +39,9 @@ from ocpp_resilience.system.running_system import RunningSystem
 from ocpp_resilience.waiting import seconds, wait_until
 
 T = TypeVar("T")
+
+QUOTED = 300
+"""Characters of a health document in a message."""
 
 
 REFUSED = 400
@@ -423,6 +426,31 @@ class OcppServer:
                 self._fail_if_exited()
             raise
 
+    def ask(self, request: CommandRequest, values: Mapping[str, Any]) -> Reply:
+        """Make a request that the profile describes.
+
+        Args:
+            request: its method, path, query and body, with placeholders.
+            values: the placeholders' values.
+
+        Raises:
+            ServiceError: there was no answer; says so if it exited.
+        """
+        quoted = {name: quote(str(value), safe="") for name, value in values.items()}
+        path = str(fill_template(request.path, quoted))
+        if request.query:
+            path += f"?{urlencode(fill_template(request.query, values))}"
+        body = None if request.body is None else fill_template(request.body, values)
+        limit = self.target.timeouts.http
+        try:
+            return http_client.ask(
+                request.method, self._host, self.http_port, path, timeout=limit, headers=self._headers(), body=body
+            )
+        except ServiceError:
+            if self.process.started:
+                self._fail_if_exited()
+            raise
+
     def _headers(self) -> dict[str, str]:
         setting = self.target.http.token_setting
         token = self._environment.get(setting, "") if setting else ""
@@ -470,8 +498,10 @@ class OcppServer:
         Raises:
             ExpectationFailed: the answer is something else, or has not got the field.
         """
+        return self._status_of(self.health())
+
+    def _status_of(self, document: Mapping[str, Any]) -> str:
         http = self.target.http
-        document = self.health()
         if (found := http_client.pick(document, http.health_field)) is None:
             raise ExpectationFailed(f"{http.health} has no '{http.health_field}' (http.health_field): {document}")
         said = str(found)
@@ -505,15 +535,20 @@ class OcppServer:
     def wait_for_health(self, expected: Health, timeout: timedelta | float) -> float:
         """Wait until its health is as expected; returns the seconds that this took."""
         began = time.monotonic()
-        seen = ""
+        seen, document = "", {}
 
         def probe() -> float | None:
-            nonlocal seen
-            seen = self.health_status()
+            nonlocal seen, document
+            document = self.health()
+            seen = self._status_of(document)
             return time.monotonic() - began if seen == expected.value else None
 
         def failure() -> str:
-            return f"has not become {expected.value}{f', it is {self.explained(seen)}' if seen else ''}"
+            if not seen:
+                return f"has not become {expected.value}"
+            # Why it is degraded is in what it says.
+            quoted = f" and says {_quoted(document)}" if seen == Health.DEGRADED.value else ""
+            return f"has not become {expected.value}, it is {self.explained(seen)}{quoted}"
 
         return self.wait_for(probe, timeout, failure)
 
@@ -583,6 +618,10 @@ class OcppServer:
         if not isinstance(document, dict):
             raise ExpectationFailed(f"GET {reply.url} gives no JSON object: {http_client.shorten(reply.body)}")
         return document
+
+
+def _quoted(document: Mapping[str, Any]) -> str:
+    return http_client.shorten(msgspec.json.encode(document), QUOTED)
 
 
 def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:

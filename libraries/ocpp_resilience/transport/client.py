@@ -526,6 +526,23 @@ class QueueClient:
             or (session is not None and self._redis.type(session.replace("{charge_point_id}", point)) != b"none")
         ]
 
+    def unregister(self, charge_points: Iterable[str]) -> None:
+        """Remove the sessions of these charge points from the registry of the system.
+
+        Raises:
+            LacksCapability: the target profile names no key of the registry.
+        """
+        points = list(charge_points)
+        self.registered(points)  # or there is no registry
+        keys = None if self._target is None else self._target.redis.keys
+        for point in points:
+            if keys is None:
+                break
+            if keys.session is not None:
+                self._redis.delete(keys.session.replace("{charge_point_id}", point))
+            if keys.connected is not None:
+                self._redis.srem(keys.connected, point)
+
     def adopt(self, charge_points: Iterable[str]) -> None:
         """Make `remove_data` also remove the system's records of these charge points, which belong to this run."""
         self._data.adopt(charge_points)

@@ -20,6 +20,7 @@ class DiskFull(RedisFilesFault):
     name = "disk full"
     effect = "`MISCONF` to every write, after the disk was found full"
     evidence = "a SET that is answered MISCONF for want of space"
+    refuses_writes = True
 
     def begin(self) -> None:
         redis = self.redis

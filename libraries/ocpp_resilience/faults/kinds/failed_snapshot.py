@@ -15,6 +15,7 @@ class FailedSnapshot(RedisFilesFault):
     name = "failed snapshot"
     effect = "`MISCONF` to every write"
     evidence = "a SET that is answered MISCONF"
+    refuses_writes = True
 
     def begin(self) -> None:
         redis = self.redis

@@ -15,6 +15,7 @@ class ReadOnly(RedisFault):
     name = "read-only"
     effect = "`READONLY` to every write, as after a failover to a replica"
     evidence = "a SET that is answered READONLY"
+    refuses_writes = True
 
     def begin(self) -> None:
         self.redis.run("REPLICAOF", "127.0.0.1", "1")

@@ -463,7 +463,9 @@ class Proxy:
     def faults_for(self, words: Sequence[bytes], when: str) -> list[CommandRule]:
         """The faults that may fall on this request, `before` it is run or `after`."""
         return [
-            fault for fault in self.resp.values() if fault.when == when and matches(words, fault.command, fault.keys)
+            fault
+            for fault in self.resp.values()
+            if fault.when == when and matches(words, fault.command, fault.keys, fault.arguments)
         ]
 
     def choose(self, candidates: Sequence[CommandRule]) -> CommandRule | None:
