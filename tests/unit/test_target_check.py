@@ -48,6 +48,15 @@ def test_everything_that_the_bundled_server_declares_works() -> None:
     assert found["stop"][1].endswith("with status 0")
 
 
+@pytest.mark.parametrize("version", ["ocpp2.0.1", "ocpp2.1"])
+def test_a_profile_is_tried_in_another_version(version: str) -> None:
+    only = ["queue", "state", "commands", "answered command"]
+    found = {each.part: each for each in check(Target.load("reference", protocol=version), only=only)}
+    assert {part: found[part].sentence for part in only if found[part].verdict is not Verdict.WORKS} == {}
+    assert "SetVariables 404" in found["commands"].sentence
+    assert found["answered command"].sentence.startswith("GetVariables 200 ")
+
+
 def test_everything_that_the_second_server_declares_works_and_the_rest_is_not_declared() -> None:
     status, found, _ = tried(OTHER)
     assert status == 0, found
@@ -135,13 +144,13 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("state.transaction.fields.meter_start", "meter.begin"),
         "state",
-        r"what is at session/1 has no meter_start \('meter\.begin'\) \(state\.transaction\.fields\)",
+        r"the record at session/1 has no meter_start \('meter\.begin'\) \(state\.transaction\.fields\)",
     ),
     "a value of the state is called otherwise": (
         OTHER,
         setting("state.transaction.values.status", {"open": "active"}),
         "state",
-        r"the status of a transaction that runs is 'running' \(state\.transaction\.values\.status\)",
+        r"the status of a running transaction is 'running' \(state\.transaction\.values\.status\)",
     ),
     "nothing has to be announced": (
         REFERENCE,
@@ -212,7 +221,7 @@ def test_a_key_that_is_not_named_is_left_behind_and_told(tmp_path: Path) -> None
     (tmp_path / "wrong.yaml").write_text(text.replace(line, ""))
     found = {each.part: each for each in check(Target.load(tmp_path / "wrong.yaml"), only=["state", "keys"])}
     assert found["keys"].verdict is Verdict.FAILS
-    assert "is left behind: [2] last session; name such keys in redis.keys" in found["keys"].sentence
+    assert "are left behind: [2] last session; name them in redis.keys" in found["keys"].sentence
 
 
 def test_silence_to_all_is_no_announcement(tmp_path: Path) -> None:

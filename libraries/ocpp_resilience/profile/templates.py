@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,6 +31,11 @@ def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
     """
     filled = _fill_value(template, values)
     return None if filled is _ABSENT else filled
+
+
+def template_fields(template: Any) -> set[str]:
+    """The names of the placeholders in a template of a profile."""
+    return set(_TEMPLATE_FIELD.findall(json.dumps(template)))
 
 
 _ABSENT = object()
