@@ -49,6 +49,15 @@ def test_everything_that_the_bundled_server_declares_works() -> None:
     assert found["stop"][1].endswith("with status 0")
 
 
+@pytest.mark.parametrize("version", ["ocpp2.0.1", "ocpp2.1"])
+def test_a_profile_is_tried_in_another_version(version: str) -> None:
+    only = ["queue", "state", "commands", "answered command"]
+    found = {each.part: each for each in check(Target.load("reference", protocol=version), only=only)}
+    assert {part: found[part].sentence for part in only if found[part].verdict is not Verdict.WORKS} == {}
+    assert "SetVariables 404" in found["commands"].sentence
+    assert found["answered command"].sentence.startswith("GetVariables 200 ")
+
+
 def test_everything_that_the_second_server_declares_works_and_the_rest_is_not_declared() -> None:
     status, found, _ = tried(OTHER)
     assert status == 0, found

@@ -28,16 +28,19 @@ def main(arguments: list[str] | None = None) -> int:
     trying = commands.add_parser("check", help="try each part of a profile against its system")
     trying.add_argument("profile", help="the path of a profile, or the name of a bundled one")
     trying.add_argument("--redis", metavar="URL", help="the Redis to use, in the place of a private one")
+    trying.add_argument(
+        "--protocol", metavar="VERSION", help="the OCPP version, such as ocpp2.0.1; that of the profile if not given"
+    )
     trying.add_argument("--only", metavar="PART", action="append", default=[], help="a part to try; all if not given")
     commands.add_parser("schema", help="print the JSON Schema of profiles")
     options = parser.parse_args(arguments)
     if options.command == "check":
-        return _check(options.profile, options.redis, options.only)
+        return _check(options.profile, options.redis, options.only, options.protocol)
     sys.stdout.write(as_text(schema()))
     return 0
 
 
-def _check(profile: str, redis_url: str | None, only: list[str]) -> int:
+def _check(profile: str, redis_url: str | None, only: list[str], protocol: str | None) -> int:
     # The check needs many more modules than the schema.
     from ocpp_resilience.check.decided import sentences  # noqa: PLC0415
     from ocpp_resilience.check.drafts import merged  # noqa: PLC0415
@@ -46,7 +49,7 @@ def _check(profile: str, redis_url: str | None, only: list[str]) -> int:
     failed = 0
     corrections = []
     try:
-        target = Target.load(profile)
+        target = Target.load(profile, protocol=protocol)
         sys.stdout.write(f"{target.name}: {target.about}\n" if target.about else f"{target.name}\n")
         for finding in check(target, redis_url, only):
             failed += finding.verdict is Verdict.FAILS

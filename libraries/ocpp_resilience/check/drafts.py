@@ -175,7 +175,8 @@ def of_kept(url: str, target: Target, kind: str, ids: Mapping[str, str | int], m
         name = key
         for placeholder, value in ids.items():
             name = re.sub(rf"(?<!\w){re.escape(str(value))}(?!\w)", f"{{{placeholder}}}", name)
-        if all(f"{{{placeholder}}}" in name for placeholder in ids):
+        # A key need not name the charge point of a transaction too.
+        if f"{{{kind}_id}}" in name:
             draft: Draft = {"redis": {"keys": {kind: name}}}
             if database != target.redis.databases.state:
                 draft["redis"]["databases"] = {"state": database}

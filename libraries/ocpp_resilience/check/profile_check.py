@@ -10,7 +10,7 @@ import contextlib
 import enum
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,18 +22,19 @@ from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.check import drafts
 from ocpp_resilience.check.drafts import Draft
+from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.correlation.commands import Command, CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.processes import tail
-from ocpp_resilience.profile.sections import Capability
+from ocpp_resilience.profile.sections import Capability, CommandRequest
 from ocpp_resilience.profile.target import Target
-from ocpp_resilience.profile.templates import fill
+from ocpp_resilience.profile.templates import fill, placeholders
 from ocpp_resilience.redis.connection import connect, shown_url
 from ocpp_resilience.redis.services import RedisService, ServiceKind, create_service
 from ocpp_resilience.redis.snapshot import compare
-from ocpp_resilience.state.reading import read
+from ocpp_resilience.state.reading import key_of, read
 from ocpp_resilience.system.inspection import inspect_correlations
 from ocpp_resilience.system.server import Health, OcppServer
 from ocpp_resilience.transport import waits
@@ -57,6 +58,8 @@ LEFT_BEHIND = 5.0
 """Time limit in seconds for the removal of the keys that the check wrote."""
 MARKS = {"transaction": ("id_tag", "charge_point_id"), "charge_point": ("vendor", "model")}
 """The fields by which a record of a kind is recognised."""
+CONNECTOR, ID_TAG, METER = 1, "TEST-TAG", 1000
+"""Those of the transaction that the check starts."""
 BROKEN = b'{"invalid": "malformed_json"'
 PARTS = (
     "health",
@@ -227,7 +230,7 @@ class Checker:
             return document if isinstance(document, dict) else None
         client = connect(self._url, database=self.target.redis.databases.state)
         try:
-            name = self.target.key(kind, **ids)
+            name = key_of(self.target, kind, ids)
             key = name.encode()
             if client.type(name) == b"hash":
                 kept = client.hgetall(key)
@@ -415,36 +418,38 @@ class Checker:
             raise Undeclared("state.transaction is null")
         point = self._ids.charge_point()
         self._answered("BootNotification", point)
-        answer = self._answered("StartTransaction", point).payload
-        if (number := answer.get("transactionId")) is None:
-            raise ExpectationFailed(f"the answer to StartTransaction has no transactionId: {answer}")
-        texts = [self._kept("transaction", transaction_id=number)]
+        version = self.target.version
+        began = rfc3339()
+        action, payload = version.transaction(connector=CONNECTOR, id_tag=ID_TAG).start(METER, began)
+        answer = self._answered(action, point, **payload).payload
+        if (number := version.phrases.transaction_id(payload, answer)) is None:
+            raise ExpectationFailed(f"the answer to {action} has no transactionId: {answer}")
+        texts = [self._kept("transaction", began, transaction_id=number, charge_point_id=point)]
         if self.target.state.charge_point is not None:
-            texts.append(self._kept("charge_point", charge_point_id=point))
+            texts.append(self._kept("charge_point", began, charge_point_id=point))
         return "; ".join(texts)
 
-    def _kept(self, kind: str, **ids: str | int) -> str:
-        start = self.target.version.sample("StartTransaction")
-        boot = self.target.version.sample("BootNotification")
+    def _kept(self, kind: str, began: str, **ids: str | int) -> str:
         known: dict[str, dict[str, Any]] = {
             "transaction": {
                 "id": ids.get("transaction_id"),
                 "charge_point_id": self._points[-1],
-                "connector_id": start["connectorId"],
-                "id_tag": start["idTag"],
-                "meter_start": start["meterStart"],
-                "start_time": start["timestamp"],
+                "connector_id": CONNECTOR,
+                "id_tag": ID_TAG,
+                "meter_start": METER,
+                "start_time": began,
             },
             "charge_point": {
                 "id": ids.get("charge_point_id"),
-                "vendor": boot["chargePointVendor"],
-                "model": boot["chargePointModel"],
+                # Those of the sample of a boot.
+                "vendor": "Acceptance",
+                "model": "Test",
             },
         }
         self._looked_for = kind, dict(ids), known[kind]
         (record,) = read(self.target, kind, [ids], redis_url=self._url, get=self.server.get)
         described = getattr(self.target.state, kind)
-        where = fill(described.path, ids) if described.path else self.target.key(kind, **ids)
+        where = fill(described.path, ids) if described.path else key_of(self.target, kind, ids)
         if record is None:
             raise ExpectationFailed(f"no {kind.replace('_', ' ')} is at {where} after the messages that create one")
         later = {"stop_time", "meter_stop", "reason"}
@@ -521,7 +526,7 @@ class Checker:
         client = CommandClient(self.server.url, self.target, run=self._ids.token)
         told = []
         try:
-            for action in requests:
+            for action in self._spoken(requests):
                 command = client.make(action, self._ids.charge_point(), timeout=1, fields=client.usual_fields(action))
                 client.collect(client.start([command]), timeout=10)
                 self._judge_command(command, unknown)
@@ -529,6 +534,20 @@ class Checker:
         finally:
             client.close()
         return f"asked for charge points that are not there: {', '.join(told)}"
+
+    def _spoken(self, requests: Mapping[str, CommandRequest]) -> list[str]:
+        """The requests that are commands of the OCPP version, with fields of it; a profile may have some of others."""
+        spoken = [action for action, request in requests.items() if self._is_spoken(action, request)]
+        if not spoken:
+            raise Undeclared(f"commands.requests has none of {self.target.version.name}")
+        return spoken
+
+    def _is_spoken(self, action: str, request: CommandRequest) -> bool:
+        command = self.target.version.commands.get(action)
+        if command is None:
+            return False
+        named = set(placeholders([request.query, request.body])) - {"charge_point_id", "timeout"}
+        return not named or not named.isdisjoint(command.fields)
 
     def _answered_command(self) -> str:
         """A command to a charge point behind the check's own stand-in for a gateway, which answers at once."""
@@ -538,7 +557,8 @@ class Checker:
         if not session:
             raise Undeclared("announcement.session is empty: the check cannot stand in for a gateway")
         # An answer with a mark is known for its own.
-        action = next((name for name, each in requests.items() if each.mark), next(iter(requests)))
+        spoken = self._spoken(requests)
+        action = next((name for name in spoken if requests[name].mark), spoken[0])
         point = self._ids.charge_point()
         self.client.adopt([point])
         client = CommandClient(self.server.url, self.target, run=self._ids.token)
