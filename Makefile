@@ -35,9 +35,10 @@ containers: $(INSTALLED)  ## The suites with Redis in containers; needs Docker, 
 	$(BIN)/pytest -q tests/container
 	$(BIN)/robot --outputdir results/container --variable REDIS:container --variable HISTORY:results/history.jsonl suites/
 
-sentinel: $(INSTALLED)  ## Failovers and loss of memory, with a primary, a replica and three sentinels of the embedded program
+sentinel: $(INSTALLED)  ## The suites on a primary with a replica and three sentinels of the embedded program (SUITES="13 15 16")
 	$(BIN)/pytest -q tests/server/test_failover.py
-	$(BIN)/robot --outputdir results/sentinel --include R16.10 --include R16.13 suites/16_connection_failures.robot
+	$(BIN)/robot --outputdir results/sentinel --variable REDIS:sentinel --variable HISTORY:results/history.jsonl \
+	  $(SUITES:%=--suite "%*") suites/
 
 test: lint unit keywords  ## Formatting, lint, types, unit tests and the keywords' own tests
 
@@ -71,9 +72,9 @@ bench: $(INSTALLED)  ## Every measurement within 10 minutes, one table, results/
 	$(BIN)/python benchmarks/bench.py $(addprefix --only ,$(ONLY)) $(if $(LONGER),--longer $(LONGER)) \
 	  $(if $(CONNECTIONS),--connections $(CONNECTIONS))
 
-chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and queued messages, one ledger (SEED=42 FAULTS=100 EDGE_FAULTS=50)
+chaos: $(INSTALLED)  ## Faults by chance under charge points, commands and messages (SEED=42 FAULTS=100 EDGE_FAULTS=50 REDIS=sentinel)
 	$(BIN)/robot --outputdir results/chaos $(if $(SEED),--variable SEED:$(SEED)) $(if $(FAULTS),--variable FAULTS:$(FAULTS)) \
-	  $(if $(EDGE_FAULTS),--variable "EDGE FAULTS:$(EDGE_FAULTS)") benchmarks/chaos.robot
+	  $(if $(EDGE_FAULTS),--variable "EDGE FAULTS:$(EDGE_FAULTS)") $(if $(REDIS),--variable REDIS:$(REDIS)) benchmarks/chaos.robot
 
 recovery: $(INSTALLED)  ## How soon the system answers again after outages of Redis (OUTAGES=20)
 	$(BIN)/robot --outputdir results/recovery $(if $(OUTAGES),--variable OUTAGES:$(OUTAGES)) benchmarks/recovery.robot
@@ -82,10 +83,11 @@ leak: $(INSTALLED)  ## Is a leak of 1 KB a message found, and the sound server n
 	$(BIN)/robot --outputdir results/leak $(if $(RUNS),--variable RUNS:$(RUNS)) $(if $(LENGTH),--variable LENGTH:$(LENGTH)) \
 	  $(if $(RATE),--variable RATE:$(RATE)) benchmarks/memory_verdict.robot
 
-targets: $(INSTALLED)  ## All suites against other targets: one with known faults, one that runs already, one little known
+targets: $(INSTALLED)  ## All suites against other targets: two with known faults, one that runs already, one little known
 	$(BIN)/python tests/targets/compare.py other
 	$(BIN)/python tests/targets/compare.py running
 	$(BIN)/python tests/targets/compare.py bare
+	$(BIN)/python tests/targets/faulty.py
 
 foreign: $(INSTALLED)  ## The suites against other people's servers from PyPI and npm; needs Node.js (ONLY=ocpp-rpc)
 	$(BIN)/python tests/foreign/run.py $(addprefix --only ,$(ONLY))

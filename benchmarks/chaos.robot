@@ -7,6 +7,11 @@ Documentation     Random faults under traffic, judged by the ledger: ``make chao
 ...               some charge points, and they take over their own connections. The same seed makes the same faults in the
 ...               same order; without one it is random. Seed and schedule are shown.
 ...
+...               ``make chaos REDIS=sentinel`` runs it on a primary with a replica and three sentinels; the primary is
+...               lost in every way, too. Server and test wait for the replica (WAIT), so that nothing that was
+...               acknowledged may be lost; what was not acknowledged in time counts apart, as undecided. ``REPLICAS:0``
+...               leaves the waiting out: the losses that an asynchronous replica allows are then shown as lost.
+...
 ...               Charge points reconnect by themselves, and repeat messages that were not answered. At the end nothing
 ...               may be lost, applied or answered twice, or out of order; refused messages may never have been applied; no
 ...               older connection may be left; and the system must be as healthy as before.
@@ -30,7 +35,8 @@ ${MESSAGES}          1000
 ${CHARGE POINTS}     50
 ${LONGEST FAULT}     1 s
 ${LONGEST PAUSE}     2 s
-${SMALLEST SHARE}    0.8
+${SMALLEST SHARE}    ${{0.5 if $REDIS == 'sentinel' else 0.8}}
+${REPLICAS}          ${{int($REDIS == 'sentinel')}}
 
 
 *** Tasks ***
@@ -55,18 +61,19 @@ Faults By Chance Lose, Repeat And Reorder Nothing
 Start The System With Traffic Behind A Fault Proxy
     [Documentation]    A restarted server must listen on the same port, or charge points cannot find it.
     The Variables Of The Faults Should Be Usable
-    Skip Unless Target Supports    gateway    target=${TARGET}
+    Skip Unless Target Supports    gateway
     ${http} =    Get Free Port
     ${ws} =    Get Free Port
     Start The System Behind A Fault Proxy
-    ...    HTTP_PORT=${http}    WS_PORT=${ws}    PING_INTERVAL=${PING INTERVAL}
+    ...    HTTP_PORT=${http}    WS_PORT=${ws}    PING_INTERVAL=${PING INTERVAL}    REDIS_WAIT_REPLICAS=${REPLICAS}
+    ${redis} =    Get Redis Url
+    Open The Way Of Messages To    ${redis}    wait replicas=${REPLICAS}
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
-    ${redis} =    Get Redis Url
-    Aim Load At    ${gateway}    target=${TARGET}    redis=${redis}
-    Open State Store    ${redis}    target=${TARGET}
+    Set Load Target    ${gateway}    redis=${redis}
+    Open State Store    ${redis}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
-    Adopt Charge Points    ${ids}
+    Add Charge Points To Test Data    ${ids}
 
 The Variables Of The Faults Should Be Usable
     [Documentation]    Validates the values of ``robot --variable`` before anything is started.
@@ -89,12 +96,11 @@ Start Traffic And Faults By Chance
     ...    seed=${seed}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Start Command Traffic    ${ids}    every=500 ms    seed=${seed}
-    Command Traffic Should Reach Everybody
+    Command Traffic Should Reach All Charge Points
     A Fleet Charges At The Edge    ${seed}
     Start Random Fault Schedule    ${FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
-    ...    target=${TARGET}
     Start Random Fault Schedule    ${EDGE FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
-    ...    alias=${EDGE}    target=${TARGET}
+    ...    alias=${EDGE}
     RETURN    ${seed}
 
 A Fleet Charges At The Edge
@@ -102,10 +108,10 @@ A Fleet Charges At The Edge
     ...    again while its older connection is open, and sends the message again.
     [Arguments]    ${seed}
     ${url} =    Start Fault Proxy    before=gateway    alias=${EDGE}    seed=${seed}
-    Use Gateway    ${url}    target=${TARGET}    alias=${EDGE}
+    Use Gateway    ${url}    alias=${EDGE}
     @{ids} =    Start Charging Fleet    10    alias=${EDGE}    gateway=${EDGE}    pause=100 ms
     ...    timeout=60 s    patience=3 s    takeovers=0.05    seed=${seed}
-    Adopt Charge Points    ${ids}
+    Add Charge Points To Test Data    ${ids}
     VAR    ${FLEET AT THE EDGE} =    ${ids}    scope=SUITE    # robocop: off=VAR05
 
 The Fleet At The Edge Should Have Charged Through It
@@ -135,7 +141,7 @@ The Charge Points Should Be At Work
 Everything Should Work As Before
     [Documentation]    Health, connections, commands and the queue, while charge points still charge.
     Wait Until Health Is    healthy    timeout=30 s
-    Command Traffic Should Reach Everybody    timeout=30 s
+    Command Traffic Should Reach All Charge Points    timeout=30 s
     Wait Until Keyword Succeeds    30 s    200 ms    The Whole Load Should Be Connected
     A Heartbeat Is Answered
 
@@ -170,7 +176,11 @@ The Ledgers Should Be Clean
     Should Be Equal As Integers    ${commands.mixed_up}    0    msg=${commands.summary}    values=False
     Should Be Equal As Integers    ${commands.unclear}    0    msg=${commands.summary}    values=False
     ${silence} =    Evaluate    $load.failures.get('unanswered: timeout', 0)
-    Should Be Equal As Integers    ${silence}    0    msg=CALLs were neither answered nor refused.
+    Log To Console    ${silence} CALLs were neither answered nor refused.
+    # While no replica has a commit, a server that waits for one must not tell its effects: those CALLs are undecided.
+    IF    int($REPLICAS) == 0
+        Should Be Equal As Integers    ${silence}    0    msg=CALLs were neither answered nor refused.
+    END
     Should Be True    $ledger.acknowledged >= int($FAULTS) * int($MESSAGES) * float($SMALLEST_SHARE)
     ...    msg=Too few messages to show anything: ${ledger.summary}.
 
@@ -179,7 +189,7 @@ Nothing Should Be Left Over
     [Arguments]    ${load}
     Queue Should Be Empty
     Pending Correlations Should Be    0
-    Noted Correlations Should Be    0    timeout=15 s
+    Stored Correlations Should Be    0    timeout=15 s
     ${state} =    Compare State With Load    ${load}
     Should Be Empty    ${state.orphans}
     @{partial} =    Find Partial Writes

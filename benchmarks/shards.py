@@ -26,6 +26,7 @@ import redis
 from figures import Figure, Part, progress
 
 from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import open_client
 from ocpp_resilience.redis.services.base import AppendOnly
 from ocpp_resilience.redis.services.embedded import EmbeddedRedis
 from ocpp_resilience.system.server import OcppServer
@@ -33,7 +34,7 @@ from ocpp_resilience.waiting import wait_until
 
 CHARGE_POINTS = 50
 ROUNDS_SECONDS = 45.0
-"""What the rounds may take."""
+"""Time limit of the rounds."""
 PATIENCE = timedelta(seconds=120)
 REQUESTS = "ocpp:requests"
 WAYS = {
@@ -42,7 +43,7 @@ WAYS = {
     "8 shards, 1 processor": (8, 1),
     "8 shards, 2 processors": (8, 2),
 }
-"""Name to the number of shards and of processors; the first one is what the others are compared with."""
+"""Name to the number of shards and of processors; the others are compared with the first one."""
 
 
 class Way:
@@ -71,7 +72,7 @@ class Way:
         for server in self._servers:
             server.configure(self._service.url(), settings)
             server.start()
-        self.client = redis.Redis.from_url(self._service.url(), socket_timeout=30)
+        self.client = open_client(self._service.url(), socket_timeout=30)
         if self.shards > 1:
             share = self.shards // len(self._servers)
             wait_until(

@@ -26,7 +26,7 @@ from server.origins import Origins
 from server.processor.processor import Processor
 from server.processor.request_queue import Kind, RequestQueue
 from server.processor.router import Router, UnshardedQueue
-from server.processor.shards import ShardedProcessor, Share
+from server.processor.shards import ShardedProcessor, ShardOwnership
 from server.redis.link import LONGEST_WAIT, RedisLink, RedisWire
 from server.store.keys import Keys
 from server.store.redis_store import RedisStateStore
@@ -36,6 +36,8 @@ logger = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 4.0
 """Grace period in seconds of a shutdown, after which tasks are cancelled; a batch is committed long before."""
+SHUTDOWN_SECONDS_AWAY = 2.0
+"""The same while Redis is away: a task that waits for it waits in vain."""
 
 
 class Part(Protocol):
@@ -118,7 +120,7 @@ class App:
         if settings.queue_shards == 1:
             processor = self._processor_of(RequestQueue(*self._wires(), keys, **self._queue_options()))
         else:
-            share = Share(
+            share = ShardOwnership(
                 self.link.wire(),
                 keys,
                 consumer=self.instance,
@@ -233,7 +235,9 @@ class App:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(http.serve(sockets=[listener]), name="http")
                 running = [tasks.create_task(part.run(), name=name) for name, part in self._parts.items()]
-                running.append(tasks.create_task(self.link.watch(self._stop), name="primary"))
+                running.append(
+                    tasks.create_task(self.link.watch(f"{self._keys.requests}:absent", self._stop), name="primary")
+                )
                 logger.info(
                     "ready",
                     role=self._settings.role,
@@ -247,7 +251,8 @@ class App:
                     part.stop()
                 guard.hold()
                 http.should_exit = True
-                _, late = await asyncio.wait([serving, *running], timeout=SHUTDOWN_SECONDS)
+                limit = SHUTDOWN_SECONDS if self.link.healthy else SHUTDOWN_SECONDS_AWAY
+                _, late = await asyncio.wait([serving, *running], timeout=limit)
                 for task in late:
                     logger.error("shutdown_late", task=task.get_name())
                     task.cancel()

@@ -3,14 +3,16 @@ Documentation     Test 14: each command's answer reaches the caller that waits f
 ...
 ...               Commands go through the HTTP API. Their charge points are stood in for behind Redis, where a gateway
 ...               would be, and answer as each test wants it: in any order, late, twice, not at all. One command waits
-...               for the default timeout while the other tests run, and the suites before if there are any.
+...               for the default timeout while the other tests run, and the suites before if there are any. A system
+...               that sends one command at a time to a charge point gets as many commands to more charge points; one
+...               whose timeout is fixed gets the time that it takes.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/charge_points.resource
 Resource          ../resources/correlation.resource
 Resource          ../resources/bad_networks.resource
 
-Suite Setup       Start The System And A Command That Nobody Answers
+Suite Setup       Start The System And An Unanswered Command
 Suite Teardown    Close Commands And Stop The System
 Test Setup        The System Should Be Idle And Well
 Test Teardown     The Callers Leave And The Server Has Never Crashed
@@ -22,26 +24,29 @@ Test Tags         correlation
 A Thousand Commands Answered In Random Order Reach Their Callers
     [Documentation]    All 1,000 wait at the same time, 20 at each of 50 charge points, before the first is answered.
     [Tags]    R14.1
-    Announce Charge Points    50
+    Announce Charge Points    50    for_commands=1000
     ${commands} =    Start Commands    1000    timeout=20 s
-    Commands Should Be Pending    1000
+    Commands Should Be Pending    ${commands}
     Answer Commands    ${commands}    order=random
     Every Caller Should Get Its Own Answer    R14.1    ${commands}
     Nothing Should Be Pending
 
 Two Equal Commands At One Charge Point Each Get Their Own Answer
-    [Documentation]    Same action, same fields, same charge point. The later one is answered first.
+    [Documentation]    Same action, same fields, same charge point. The later one is answered first, unless the system
+    ...    sends one at a time.
     [Tags]    R14.1
     ${point} =    Announce A Charge Point
-    ${first}    ${second} =    Start Two Equal Commands    ${point}
-    ${answer to second} =    Answer Commands    order=reversed    most=1    count=2
-    ${told second} =    Wait For Commands    ${second}
-    Should Be Equal    ${first.waiting}    ${1}    msg=The first command got the answer to the second.    values=False
-    ${answer to first} =    Answer Commands    ${first}
-    ${told first} =    Wait For Commands    ${first}
-    Command Should Have Answer    ${first}    ${answer to first}
-    Command Should Have Answer    ${second}    ${answer to second}
-    Both Should Have Been Answered    R14.1    ${told first}    ${told second}
+    ${most} =    Get Commands At Once
+    IF    $most == 1
+        Two Equal Commands In Turn Get Their Own Answers    ${point}
+    ELSE
+        Two Equal Commands Get Their Own Answers    ${point}
+    END
+
+A Late Answer Is Not Taken For That Of The Next Command
+    [Documentation]    Same action, same fields, same charge point; the first one had timed out.
+    [Tags]    R14.1    R14.6
+    A Late Answer Should Not Reach The Next Command
 
 Commands To Charge Points At The Gateway Are Sent One After The Other
     [Documentation]    Ten at once to each of five, again when each has reconnected, and when each has taken over its
@@ -56,17 +61,18 @@ Commands To Charge Points At The Gateway Are Sent One After The Other
     Commands At The Gateway Should Be Answered    50    ${charge points}
     [Teardown]    The Callers And The Charge Points Leave
 
-A Command That Is Not Answered Holds Up The Next One Until Its Time Is Up
-    [Documentation]    At a charge point at the gateway, which answers the second of two only.
-    [Tags]    R14.2    R14.5
+A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
+    [Documentation]    At a charge point at the gateway, which does not answer the first. Those that waited come in
+    ...    their order then.
+    [Tags]    R14.1    R14.2    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
-    ${charge points} =    1 Charge Points Have Booted
-    ${first} =    A Command Is Received And Not Answered    ${charge points}[0]    timeout=2 s
-    ${second} =    Start Commands    1    charge_points=${charge points}    timeout=10 s
-    The Note Of The Command Should Live No Longer Than    2    ${charge points}[0]
+    Notes Of Commands Can Be Read
+    @{point} =    1 Charge Points Have Booted
+    ${first} =    A Command Is Received And Not Answered    ${point}[0]    timeout=2 s
+    The Note Of The Command Should Live No Longer Than    2    ${point}[0]
+    @{keys} =    Commands Are Sent One Behind The Other    5    ${point}[0]
     Command Should Time Out    ${first}
-    Commands Should Be Answered    ${second}
-    The Second Command Should Have Come Behind The First    1.9    ${charge points}[0]
+    The Next Commands Should Have Come Behind The First    1.9    ${keys}    ${point}[0]
     Nothing Should Be Pending
     No Waiting Should Be Noted In Redis
     [Teardown]    The Callers And The Charge Points Leave    command timeout=1.9 s
@@ -94,7 +100,7 @@ Commands Reach The Charge Point Whose Id They Name
     END
     [Teardown]    The Callers And The Charge Points Leave
 
-A Caller Is Told The Error That The Charge Point Gave
+A Caller Gets The Error Of The Charge Point
     [Documentation]    Code and description of its CALLERROR.
     [Tags]    R14.1
     [Setup]    The System Is Well And Charge Points Can Connect
@@ -104,12 +110,14 @@ A Caller Is Told The Error That The Charge Point Gave
     VAR    ${told} =    ${command.reason} ${command.data}
     Should Contain    ${told}    SecurityError
     Should Contain    ${told}    Door 17 is open
+    Reset Charge Point Answers
+    Commands At The Gateway Should Be Answered    2    ${charge points}
     [Teardown]    The Callers And The Charge Points Leave
 
 An Unanswered Command Expires When Its Time Is Up
     [Documentation]    The caller chooses the timeout; the default one is waited for at the end of this suite.
     [Tags]    R14.2
-    Announce Charge Points    5
+    Announce Charge Points    5    for_commands=50
     ${commands} =    Start Commands    50    timeout=1 s
     ${told} =    Command Should Time Out    ${commands}
     Expiry Should Be Prompt    ${told}    1
@@ -118,14 +126,13 @@ An Unanswered Command Expires When Its Time Is Up
 A Thousand Commands Expire At Once And The Next One Is Answered
     [Tags]    R14.5
     [Setup]    The System Is Well And Watched
-    Announce Charge Points    50
+    Announce Charge Points    50    for_commands=1000
     ${commands} =    Start Commands    1000    timeout=6 s
-    Commands Should Be Pending    1000
-    ${told} =    Command Should Time Out    ${commands}
-    ${expired} =    Get From Dictionary    ${told.statuses}    ${408}
-    Requirement Should Be Met    R14.5    mass_expiry    ${expired}
+    Run Keyword And Continue On Failure    Commands Should Be Pending    ${commands}
+    ${told} =    Wait For Commands    ${commands}
+    Run Keyword And Continue On Failure    So Many Commands Should Have Expired    ${told}
+    Run Keyword And Continue On Failure    The Next Command Should Be Answered    R14.5
     Nothing Should Be Pending
-    The Next Command Should Be Answered    R14.5
     [Teardown]    Run Keywords    Stop Sampling    AND    The Callers Leave And The Server Has Never Crashed
 
 Every Way In Which A Command Ends Cleans Up
@@ -137,11 +144,12 @@ Every Way In Which A Command Ends Cleans Up
     a disconnect
     a caller who goes away
 
-A Shutdown Tells The Callers And Leaves Nothing
+A Shutdown Fails The Waiting Callers And Leaves Nothing
     [Documentation]    A second server goes down while commands wait there.
     [Tags]    R14.5
     [Setup]    A Second Server Joins
-    Announce Charge Points    2    alias=second
+    Skip Unless Target Supports    waiting callers
+    Announce Charge Points    2    for_commands=20    alias=second
     ${commands} =    Start Commands    20    timeout=20 s    alias=second
     Wait For Received Commands    ${commands}    alias=second
     Stop Server    alias=second
@@ -154,14 +162,14 @@ Late, Duplicate And Unknown Answers Are Counted, Logged And Harmless
     [Documentation]    Ten of each.
     [Tags]    R14.6
     ${log} =    Mark Server Log
-    ${mark} =    Get Correlations
+    ${mark} =    Mark Correlations
     Give Late Answers    10
     Give Answers Twice    10
     Give Answers To Unknown Commands    10
-    Surplus Answers Should Be Counted    ${mark}    late=10    duplicate=10    unknown=10
+    Late, Duplicate And Unknown Answers Should Be Counted    ${mark}    10
+    Run Keyword And Continue On Failure    The Next Command Should Be Answered    R14.6
     Nothing Should Be Pending
-    The Next Command Should Be Answered    R14.6
-    Surplus Answers Should Be Logged    ${log}    late=10    duplicate=10    unknown=10
+    Late, Duplicate And Unknown Answers Should Be Logged    ${log}    10
 
 Answers That Another Server Consumed Reach Their Callers
     [Documentation]    Two servers on one queue, of which one at a time takes messages off it. 200 commands through
@@ -202,7 +210,7 @@ A Command Follows Its Charge Point To Another Gateway
 A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
     [Documentation]    The reference server's manager in a process of its own, first with 1,000 pending.
     [Tags]    R14.3    R14.5
-    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    correlation manager
     [Template]    Pending Commands Should Cost Little And Leave Nothing
     1000
     100000
@@ -210,7 +218,7 @@ A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
 Fifty Workers At Once Lose, Mix Up And Leave Nothing
     [Documentation]    Each registers 1,000 requests, which others answer, refuse, cancel or let expire.
     [Tags]    R14.4
-    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    correlation manager
     ${report} =    Run Correlation Workers    50    1000
     Requirement Should Be Met    R14.4    workers    ${report.workers}
     Requirement Should Be Met    R14.4    operations    ${report.operations}
@@ -222,6 +230,8 @@ Fifty Workers At Once Lose, Mix Up And Leave Nothing
 The Default Timeout Is Thirty Seconds
     [Documentation]    Started with the suite or before it, collected here.
     [Tags]    R14.2
+    Skip Unless Target Supports    chosen command timeouts
+    Skip Unless Target Supports    gateway stand in
     ${told} =    Wait For Commands    ${THE SLOW ONE}
     Requirement Should Be Met    R14.2    timeout    ${told.quickest}
     Expiry Should Be Prompt    ${told}    30

@@ -55,10 +55,23 @@ Messages Are Answered Up To The Size Limit And Refused Above It
     [Documentation]    256 KiB on the queue; at the gateway in one frame of the WebSocket and in fragments.
     [Tags]    R17.5    R17.7
     [Setup]    The System Is Well And Charge Points Can Connect
-    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Target Supports    dead letters
     Connect Charge Point
     Messages Below The Size Limit Should Be Answered    ${SIZE LIMIT}
     Messages Above The Size Limit Should Be Refused    ${SIZE LIMIT}
+    Dead Letters Should Keep The Beginning Of Messages
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
+
+Messages That Come In One Packet Are Each Answered Or Refused
+    [Documentation]    More at once than a gateway takes in one turn, and some more than the reference server takes in a
+    ...    second. A charge point that does so breaks a rule of OCPP-J; it has to be told, and not left waiting.
+    [Tags]    R17.10
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Connect Charge Point
+    Boot
+    Each Of Them Should Be Answered When Sent Together    40
+    Each Of Them Should Be Answered When Sent Together    600
+    Send Heartbeat
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
@@ -73,7 +86,7 @@ Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     R17.10    payload
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-Frames That Nobody Can Answer Are Ignored Or Cost The Connection
+Unanswerable Frames Are Ignored Or Close The Connection
     [Documentation]    After a connection that was closed as RFC 6455 requires, the charge point reconnects.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
@@ -90,7 +103,7 @@ Frames That Nobody Can Answer Are Ignored Or Cost The Connection
     R17.10    every other kind
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-What OCPP 2.1 Adds Is Answered As The Version Says
+SEND And CALLRESULTERROR Are Answered As The Version Says
     [Documentation]    SEND and CALLRESULTERROR, on the queue and over WebSockets: in OCPP 2.1 a SEND is never answered,
     ...    and a CALLRESULT that cannot be read gets a CALLRESULTERROR; earlier versions know neither.
     [Tags]    R17.11    R17.6    R17.7

@@ -7,7 +7,7 @@ Documentation     Final validation of a charging back end with Redis transport: 
 Library           EvidenceLibrary
 Resource          ../resources/correlation.resource
 
-Suite Setup       The Variables Are Usable And A Command That Nobody Answers Waits
+Suite Setup       The Variables Are Usable And An Unanswered Command Waits
 Suite Teardown    The Command And Its System Leave
 Test Timeout      2 minutes
 
@@ -18,7 +18,7 @@ ${REDIS}     embedded
 
 
 *** Keywords ***
-The Variables Are Usable And A Command That Nobody Answers Waits
+The Variables Are Usable And An Unanswered Command Waits
     [Documentation]    Invalid variables of later suites are reported before the first suite begins.
     Variable Should Be One Of    REDIS    embedded    container    external
     Variables Should Be Times    SOAK    may_be_empty=True

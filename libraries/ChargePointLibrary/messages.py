@@ -429,6 +429,32 @@ class Messages(PointComponent):
         logger.info(f"{point.id} sent {size} bytes in {counted(fragments, 'fragment')}: {shortened(frame.text)}")
         return frame
 
+    @keyword(tags=("charge point", "send"))
+    def send_frames_together(self, *frames: str, alias: str = ALIAS) -> int:
+        """Sends text frames in one go, so that the gateway reads many of them at once, and returns immediately.
+
+        Args:
+            frames: their texts.
+            alias: the charge point.
+
+        Returns:
+            The number of the newest frame before, for `since` of other keywords.
+
+        Raises:
+            NotConnected: there is no connection.
+
+        Example:
+        ```robotframework
+        ${before}    Send Frames Together    [2,"id-1","Heartbeat",{}]    [2,"id-2","Heartbeat",{}]
+        Answer Should Be Received    id-2    since=${before}
+        ```
+        """
+        point = self._points.get(alias)
+        before = point.last_number
+        background.run(point.send_together, frames, timeout=SEND_SECONDS)
+        logger.info(f"{point.id} sent {counted(len(frames), 'frame')} together.")
+        return before
+
     @keyword(tags=("charge point", "send", "invalid"))
     def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
         """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.

@@ -27,7 +27,7 @@ class Takeover(ConnectingComponent):
     _crossing: Crossing | None = None
 
     @keyword(tags=("charge point", "send"))
-    def send_again(
+    def repeat_last_call(
         self,
         *,
         alias: str = ALIAS,
@@ -53,7 +53,7 @@ class Takeover(ConnectingComponent):
         Example:
         ```robotframework
         ${first}    Start Transaction
-        ${again}    Send Again
+        ${again}    Repeat Last Call
         Should Be Equal    ${again.payload}    ${first}
         ```
         """
@@ -62,7 +62,9 @@ class Takeover(ConnectingComponent):
             background.run(point.abort)
             background.run(point.connect, limit=CONNECT_TIMEOUT.total_seconds())
         limit = timeout.total_seconds()
-        answer: Answer = background.run(point.send_again, timeout=None, limit=limit, new_message_id=new_message_id)
+        answer: Answer = background.run(
+            point.repeat_last_call, timeout=None, limit=limit, new_message_id=new_message_id
+        )
         logger.info(f"{answer.action} of {point.id} was sent again: {answer}")
         return answer
 

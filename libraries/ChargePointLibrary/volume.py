@@ -36,7 +36,7 @@ class Volume(ConnectingComponent):
     """Messages and sessions of many charge points."""
 
     @keyword(tags=("charge point", "send", "load"))
-    def send_from_all(
+    def send_call_from_all(
         self,
         action: str,
         charge_points: Sequence[str] | None = None,
@@ -47,7 +47,7 @@ class Volume(ConnectingComponent):
     ) -> Exchange:
         """Sends a message from many charge points at the same time, and returns the outcome of all messages.
 
-        Nothing is judged here; `All Should Be Answered` does that.
+        Nothing is judged here; `All Calls Should Be Answered` does that.
 
         Args:
             action: the action.
@@ -63,8 +63,8 @@ class Volume(ConnectingComponent):
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    1000
-        ${exchange}    Send From All    Heartbeat    ${ids}    each=10
-        All Should Be Answered    ${exchange}
+        ${exchange}    Send Call From All    Heartbeat    ${ids}    each=10
+        All Calls Should Be Answered    ${exchange}
         ```
         """
         points = self.chosen(charge_points)
@@ -75,19 +75,19 @@ class Volume(ConnectingComponent):
         return made
 
     @keyword(tags=("charge point", "check", "load"))
-    def all_should_be_answered(self, exchange: Exchange) -> None:
+    def all_calls_should_be_answered(self, exchange: Exchange) -> None:
         """Fails unless every message of an exchange was answered with a CALLRESULT that the protocol allows.
 
         Args:
-            exchange: the result of `Send From All`.
+            exchange: the result of `Send Call From All`.
 
         Raises:
             ExpectationFailed: some were not; the message shows the number, and the first one.
 
         Example:
         ```robotframework
-        ${exchange}    Send From All    Heartbeat
-        All Should Be Answered    ${exchange}
+        ${exchange}    Send Call From All    Heartbeat
+        All Calls Should Be Answered    ${exchange}
         ```
         """
         if exchange.answered != exchange.sent or exchange.problems:
@@ -103,7 +103,7 @@ class Volume(ConnectingComponent):
             timeout: the longest wait for each answer.
 
         Returns:
-            As `Send From All`.
+            As `Send Call From All`.
 
         Raises:
             ExpectationFailed: some were not answered; the message shows the number, and the first one.
@@ -114,8 +114,8 @@ class Volume(ConnectingComponent):
         ${boots}    Boot All
         ```
         """
-        made: Exchange = self.send_from_all("BootNotification", charge_points, timeout=timeout)
-        self.all_should_be_answered(made)
+        made: Exchange = self.send_call_from_all("BootNotification", charge_points, timeout=timeout)
+        self.all_calls_should_be_answered(made)
         return made
 
     @keyword(tags=("charge point", "send", "invalid"))
@@ -333,13 +333,13 @@ class Volume(ConnectingComponent):
             timeout: the longest wait for each answer.
 
         Returns:
-            As `Send From All`.
+            As `Send Call From All`.
 
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    20
         ${exchange}    Charge Varied Sessions    ${ids}
-        All Should Be Answered    ${exchange}
+        All Calls Should Be Answered    ${exchange}
         ```
         """
         chosen = new_seed() if seed is None else seed
@@ -350,7 +350,7 @@ class Volume(ConnectingComponent):
         return made
 
     @keyword(tags=("charge point", "send", "load", "transaction"))
-    def charge_sessions_sent_again(
+    def charge_sessions_with_repeated_messages(
         self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT
     ) -> RepeatedSessions:
         """Has many charge points send each message of a session again, and returns how the answers compare.
@@ -373,7 +373,7 @@ class Volume(ConnectingComponent):
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    10
-        ${repeated}    Charge Sessions Sent Again    ${ids}
+        ${repeated}    Charge Sessions With Repeated Messages    ${ids}
         Should Be Empty    ${repeated.other_answers}
         ```
         """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from robot.api import logger
 from robot.api.types import Secret
 
-from CorrelationLibrary.base import Line, LineComponent
+from CorrelationLibrary.base import CommandConnection, LineComponent
 from ocpp_resilience.correlation.commands import CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import examples
 
 
 class Connection(LineComponent):
@@ -56,7 +59,7 @@ class Connection(LineComponent):
         client = CommandClient(server_url, profile, token=secret, run=self._ids.token)
         if self._lines.find(alias) is not None:
             self._lines.remove(alias, self.cleanup)
-        self._lines.add(alias, Line(profile, client, GatewayStandIn(redis, profile), secret), self.cleanup)
+        self._lines.add(alias, CommandConnection(profile, client, GatewayStandIn(redis, profile), secret), self.cleanup)
         logger.info(f"Commands go to {client.url}.")
 
     @keyword(tags=("commands", "lifecycle"))
@@ -87,6 +90,7 @@ class Connection(LineComponent):
         self,
         charge_points: int | list[str] = 1,
         *,
+        for_commands: int = 1,
         answering: Answering = Answering.HELD,
         alias: str = "commands",
     ) -> list[str]:
@@ -95,6 +99,8 @@ class Connection(LineComponent):
         Args:
             charge_points: how many new ones, or their ids. Those that are connected already only change how they
                 answer.
+            for_commands: how many commands will be under way at the same time. Where the target takes only so many to
+                one charge point (`commands.at_once` in its profile), there will be charge points enough for them.
             answering: `held` keeps commands until `Answer Commands`, `at once` answers each when it arrives.
             alias: which commands.
 
@@ -115,11 +121,35 @@ class Connection(LineComponent):
         if isinstance(charge_points, int):
             if charge_points < 1:
                 raise UsageError(f"charge_points is {charge_points}; allowed is 1 or more, or a list of ids.")
-            charge_points = [self._ids.charge_point() for _ in range(charge_points)]
+            most = line.target.commands.at_once
+            enough = charge_points if most is None else max(charge_points, math.ceil(for_commands / most))
+            charge_points = [self._ids.charge_point() for _ in range(enough)]
         line.stand_in.announce(charge_points, answering=answering)
         line.charge_points += [each for each in charge_points if each not in line.charge_points]
-        logger.info(f"Connected, answering {answering.value}: {', '.join(charge_points)}")
+        shown = examples(charge_points, most=50)
+        logger.info(f"{len(charge_points)} connected, answering {answering.value}: {shown}")
         return charge_points
+
+    @keyword(tags=("commands", "charge_point", "getter"))
+    def get_announced_charge_points(self, *, alias: str = "commands", missing_ok: bool = False) -> list[str]:
+        """Returns the ids of all charge points that were ever announced, for the removal of what is kept of them.
+
+        Args:
+            alias: which commands.
+            missing_ok: whether to return none where these commands are not open.
+
+        Raises:
+            UsageError: they are not open.
+
+        Example:
+        ```robotframework
+        @{ids}    Get Announced Charge Points
+        Add Charge Points To Test Data    ${ids}
+        ```
+        """
+        if missing_ok and self._lines.find(alias) is None:
+            return []
+        return self._lines.get(alias).stand_in.known
 
     @keyword(tags=("commands", "charge_point"))
     def disconnect_charge_points(self, *charge_points: str, alias: str = "commands") -> None:

@@ -13,7 +13,7 @@ from ocpp_resilience.correlation.commands import Command, Commands
 from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.system.inspection import Correlations
-from ocpp_resilience.waiting import in_words, wait_until
+from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 
 class Counting(LineComponent):
@@ -105,8 +105,41 @@ class Counting(LineComponent):
         others = 0 if besides is None else several(besides).waiting
         return self._lines.get(alias).inspect().pending - others
 
+    @keyword(tags=("commands", "getter"))
+    def get_command_timeout(self, asked: timedelta | None = None, *, alias: str = "commands") -> float:
+        """Returns how many seconds the system waits for the answer of a charge point, by the target's profile.
+
+        Args:
+            asked: how long it is asked to wait; a system whose callers cannot choose (`commands.timeout`) waits as long
+                as it always does.
+            alias: which commands.
+
+        Example:
+        ```robotframework
+        ${seconds}    Get Command Timeout    1 s
+        ```
+        """
+        return self._lines.get(alias).target.commands.waits(None if asked is None else seconds(asked))
+
+    @keyword(tags=("commands", "getter"))
+    def get_commands_at_once(self, *, alias: str = "commands") -> int | None:
+        """Returns how many commands to one charge point may be under way at once (`commands.at_once` in the profile).
+
+        Args:
+            alias: which commands.
+
+        Returns:
+            The number; `None` for any number.
+
+        Example:
+        ```robotframework
+        ${most}    Get Commands At Once
+        ```
+        """
+        return self._lines.get(alias).target.commands.at_once
+
     @keyword(tags=("commands", "inspection", "check"))
-    def noted_correlations_should_be(
+    def stored_correlations_should_be(
         self,
         expected: int,
         *,
@@ -133,7 +166,7 @@ class Counting(LineComponent):
         Example:
         ```robotframework
         Commands Should Be Answered    ${commands}
-        Noted Correlations Should Be    0
+        Stored Correlations Should Be    0
         ```
         """
         stand_in = self._lines.get(alias).stand_in

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,8 @@ from ocpp_resilience.http_client import pick
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import examples
 from ocpp_resilience.waiting import in_words, seconds
+
+SLACK_SECONDS = 5.0
 
 
 class Sending(LineComponent):
@@ -135,12 +139,16 @@ class Sending(LineComponent):
     ) -> Commands:
         """Sends commands at the same time, each by a caller of its own, and does not wait.
 
+        Where the target takes only so many commands to one charge point at once (`commands.at_once` in its profile),
+        the others follow as soon as one has ended.
+
         Args:
             count: how many.
             action: the OCPP action. A command of OCPP 1.6 with another name in the version is sent under that name:
                 GetConfiguration as GetVariables.
             charge_points: the recipients, in turns; all that were announced if not given.
-            timeout: how long the system is to wait for each answer; its own default if not given.
+            timeout: how long the system is to wait for each answer; its own default if not given, or where the caller
+                cannot choose (`commands.timeout` in the profile).
             mark: the text that tells answers apart (the `key` of GetConfiguration, the name of the variable of
                 GetVariables); without it, each command gets one of its own, with it, all of them are equal.
             alias: which commands.
@@ -272,6 +280,34 @@ class Sending(LineComponent):
         """
         return _with_status(TIMED_OUT, self._wait(commands, timeout, alias))
 
+    @keyword(tags=("command", "check"))
+    def command_should_fit_its_receipts(self, command: Command, receipts: int, *, alias: str = "commands") -> None:
+        """Fails unless what the caller of a command was told fits how often the charge point received it.
+
+        It is received once at most: once if the caller got its answer, and never if the caller was told that nothing
+        was sent (`commands.not_sent` of the target's profile).
+
+        Args:
+            command: what `Send Command` returned.
+            receipts: how often the charge point received it.
+            alias: which commands.
+
+        Raises:
+            ExpectationFailed: it does not fit; says what the caller was told.
+
+        Example:
+        ```robotframework
+        ${command}    Send Command    GetConfiguration    ${charge point}
+        ${receipts}    Count Commands    GetConfiguration    charge_points=["${charge point}"]
+        Command Should Fit Its Receipts    ${command}    ${receipts}
+        ```
+        """
+        target = self._lines.get(alias).target
+        allowed = (1,) if command.answered else (0,) if command.certainly_not_sent(target) else (0, 1)
+        if receipts not in allowed:
+            expected = " or ".join(map(str, allowed))
+            raise ExpectationFailed(f"Received {receipts} times, expected {expected}: {command}.")
+
     @keyword(tags=("commands", "check"))
     def commands_should_have_status(
         self,
@@ -344,7 +380,7 @@ class Sending(LineComponent):
     def try_requests_without_token(
         self, charge_point: str, token: str | Secret, *, alias: str = "commands"
     ) -> StrangerReport:
-        """Sends requests of every kind to the API, none of them with the right token, and returns what came of them.
+        """Sends requests of every kind to the API, none of them with the right token, and returns the outcomes.
 
         The commands and inspections that the target's profile knows: without a token and with almost right ones, by
         every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
@@ -377,7 +413,7 @@ class Sending(LineComponent):
     def try_requests_of_web_page(
         self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
     ) -> StrangerReport:
-        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+        """Sends each command as a browser would for a web page of another origin, and returns the outcomes.
 
         With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
         token of `Open Commands` is right, since the browser of an operator may have it.
@@ -404,7 +440,7 @@ class Sending(LineComponent):
         return report
 
     @keyword(tags=("commands", "send"))
-    def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
+    def disconnect_command_callers(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
@@ -418,7 +454,7 @@ class Sending(LineComponent):
         ```robotframework
         ${commands}    Start Commands    10
         Wait For Received Commands    ${commands}
-        Abandon Commands    ${commands}
+        Disconnect Command Callers    ${commands}
         Pending Correlations Should Be    0
         ```
         """
@@ -434,8 +470,12 @@ class Sending(LineComponent):
         return batch
 
     def _patience(self, batch: Commands, alias: str) -> float:
-        default = self._lines.get(alias).target.commands.default_timeout
-        return max((each.timeout or default for each in batch), default=default) + MARGIN_SECONDS
+        commands = self._lines.get(alias).target.commands
+        longest = max((commands.waits(each.timeout) for each in batch), default=commands.waits(None))
+        busiest = max(Counter(each.charge_point for each in batch).values(), default=1)
+        turns = 1 if commands.at_once is None else math.ceil(busiest / commands.at_once)
+        # The client gives up first, and says of each command what became of it.
+        return longest * turns + MARGIN_SECONDS + SLACK_SECONDS
 
 
 def _with_status(status: int, batch: Commands) -> Commands:

@@ -89,7 +89,7 @@ class Traffic(LineComponent):
         return str(file)
 
     @keyword(tags=("commands", "check", "wait"))
-    def command_traffic_should_reach_everybody(
+    def command_traffic_should_reach_all_charge_points(
         self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "commands"
     ) -> None:
         """Waits until each charge point has answered a command of the traffic that is sent from now on.
@@ -106,7 +106,7 @@ class Traffic(LineComponent):
         ```robotframework
         Start Command Traffic    ${points}
         Restart Server
-        Command Traffic Should Reach Everybody
+        Command Traffic Should Reach All Charge Points
         ```
         """
         traffic, since = self._traffic(alias), time.monotonic()

@@ -149,12 +149,13 @@ class Measurements(Component):
         raise SkippedAsInconclusive(f"Inconclusive: {reason}", requirement=requirement)
 
     @keyword(tags=("evidence", "getter"))
-    def get_examples(self, found: Sequence[object], *, most: int = 3) -> str:
+    def get_examples(self, found: Sequence[object], *, most: int = 3, room: int = 200) -> str:
         """Returns the first few findings and the number of the others, as one line for a failure message.
 
         Args:
             found: the findings; any objects with a text.
             most: maximum number of findings. A long one is cut, or counted with the others.
+            room: maximum number of characters of all findings together.
 
         Returns:
             For example `CP-1; CP-2; CP-3; and 62 more`, and `none` if nothing was found.
@@ -166,7 +167,26 @@ class Measurements(Component):
         Requirement Should Be Met    R15.7    partial_writes    ${count}    message=Partial: ${some}.
         ```
         """
-        return examples(found, most)
+        return examples(found, most, room)
+
+    @keyword(tags=("evidence", "getter"))
+    def requirement_has_threshold(self, requirement: str, name: str) -> bool:
+        """Returns whether a requirement has a threshold of this name.
+
+        Args:
+            requirement: the id, for example `R17.1`.
+            name: the name of the threshold, for example `crashes`.
+
+        Raises:
+            UsageError: there is no such requirement.
+
+        Example:
+        ```robotframework
+        ${counted} =    Requirement Has Threshold    R17.1    crashes
+        IF    $counted    Requirement Should Be Met    R17.1    crashes    ${0}
+        ```
+        """
+        return name in self.requirements.get(requirement).thresholds
 
     @keyword(tags=("evidence", "getter"))
     def get_threshold(self, requirement: str, name: str) -> int | float | timedelta:

@@ -193,7 +193,7 @@ class Sampling(Component):
         return value
 
     @keyword(tags=("load", "measurement"))
-    def get_time_to_accusation(
+    def get_time_to_leak_verdict(
         self,
         name: str,
         *,
@@ -223,7 +223,7 @@ class Sampling(Component):
         Example:
         ```robotframework
         ${memory}    Stop Sampling    server
-        ${seconds}    Get Time To Accusation    server    most_mb=100    most_percent=10
+        ${seconds}    Get Time To Leak Verdict    server    most_mb=100    most_percent=10
         ```
         """
         after = self._samplers.get(alias).accused_after(

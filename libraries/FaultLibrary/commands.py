@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from FaultLibrary.base import FaultKeywords, fault_keyword
+from ocpp_resilience.faults.bases import COMMIT
 from ocpp_resilience.faults.journal import FaultRecord
 from ocpp_resilience.faults.kinds.cut_mid_reply import CutMidReply
 from ocpp_resilience.faults.kinds.disturb_command import Action, DisturbCommand, When
 from ocpp_resilience.faults.kinds.lose_reply import LoseReply
+from ocpp_resilience.profile import Target
+from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.robot.variables import target_of
 
 
 class Commands(FaultKeywords):
@@ -31,7 +35,8 @@ class Commands(FaultKeywords):
         reply (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count.
 
         Args:
-            command: the command, for example `EXEC`, or `commit` for that which the target profile names so.
+            command: the command in capitals, for example `EXEC`; or a name that the target profile gives to one of its
+                own: `commit`, or one of `redis.writes`, such as `push`.
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
@@ -42,7 +47,7 @@ class Commands(FaultKeywords):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            LacksCapability: the target profile does not know its commit.
+            LacksCapability: the target profile does not name this command.
             LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
@@ -63,6 +68,27 @@ class Commands(FaultKeywords):
             times=times,
         )
 
+    @keyword(tags=("fault", "getter"))
+    def get_named_writes(self, *, target: str | None = None) -> list[str]:
+        """Returns the names that a target profile gives to writes of its system, for `Lose The Reply To`.
+
+        Args:
+            target: the target profile; that of the run if not given.
+
+        Returns:
+            `commit`, if the profile has `redis.commit`, and the names in `redis.writes`.
+
+        Example:
+        ```robotframework
+        @{names}    Get Named Writes
+        FOR    ${name}    IN    @{names}
+            Lose The Reply To    ${name}
+        END
+        ```
+        """
+        redis = Target.load(target_of(target)).redis
+        return [*([COMMIT] if redis.commit else []), *redis.writes]
+
     @fault_keyword(CutMidReply, "Cut Mid-Reply")
     def cut_mid_reply(
         self,
@@ -77,7 +103,7 @@ class Commands(FaultKeywords):
         """Cuts the connection in the middle of a reply.
 
         Args:
-            command: the command whose reply is cut, `*` for any, or `commit` as the target profile has it.
+            command: the command whose reply is cut, `*` for any, or a name as for `Lose The Reply To`.
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
             occurrence: which of the matching commands is the first, from 1.
             times: how many in a row; 0 for all that follow.
@@ -88,7 +114,7 @@ class Commands(FaultKeywords):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            LacksCapability: the target profile does not know its commit.
+            LacksCapability: the target profile does not name this command.
             LacksCapability: the proxy is a real Toxiproxy.
 
         Example:
@@ -126,7 +152,7 @@ class Commands(FaultKeywords):
         """Disturbs chosen Redis commands.
 
         Args:
-            command: the command, `*` for any, or `commit` as the target profile has it.
+            command: the command, `*` for any, or a name as for `Lose The Reply To`.
             action: the fault: `cut`, `drop`, `delay` or `error`.
             when: `before` it reaches Redis, or `after` Redis ran it.
             keys: patterns (`*` for anything); the command needs a matching key for each of them.
@@ -142,7 +168,7 @@ class Commands(FaultKeywords):
             The fault, for `Fault Should Take Effect` and `Heal Fault`.
 
         Raises:
-            LacksCapability: the target profile does not know its commit.
+            LacksCapability: the target profile does not name this command.
             LacksCapability: the proxy is a real Toxiproxy.
 
         Example:

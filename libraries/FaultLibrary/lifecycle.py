@@ -10,10 +10,11 @@ from robot.api import logger
 
 from FaultLibrary.state import FaultState, registry_of
 from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.faults.certificates import ProxyCertificates
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
 from ocpp_resilience.faults.journal import FaultRecord
 from ocpp_resilience.faults.path import FaultyPath
-from ocpp_resilience.faults.probe import Address, GatewayAddress, RedisAddress, joined
+from ocpp_resilience.faults.probe import Address, GatewayAddress, joined, redis_address
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.waiting import in_words, wait_until
@@ -21,7 +22,7 @@ from ocpp_resilience.waiting import in_words, wait_until
 PROXY_VARIABLE = "FAULT_PROXY"
 
 
-class Before(enum.Enum):
+class ProxiedService(enum.Enum):
     """`redis`: between the system and Redis. `gateway`: between charge points and the gateway."""
 
     REDIS = "redis"
@@ -39,11 +40,12 @@ class Lifecycle(Component):
         self,
         url: str | None = None,
         *,
-        before: Before = Before.REDIS,
+        before: ProxiedService = ProxiedService.REDIS,
         alias: str = "faults",
         server: str = "server",
         proxy: str | None = None,
         seed: int | None = None,
+        tls: bool = False,
         timeout: timedelta = timedelta(seconds=15),
     ) -> str:
         """Puts a fault proxy before a Redis or a gateway and returns the URL that leads through it.
@@ -60,6 +62,7 @@ class Lifecycle(Component):
                 `FAULT_PROXY` (`robot --variable FAULT_PROXY:…`, or the environment), and without that a new one is
                 started.
             seed: of the random choices (jitter, toxicity); chosen and logged if not given.
+            tls: clients speak TLS with it; `Get Fault Proxy Authority` returns the authority of its certificate.
             timeout: the longest wait until it listens.
 
         Returns:
@@ -96,11 +99,14 @@ class Lifecycle(Component):
             except BaseException:
                 process.close()
                 raise
+        certificates = ProxyCertificates() if tls else None
         try:
-            path = FaultyPath(name, upstream, api, process=process)
+            path = FaultyPath(name, upstream, api, process=process, tls=certificates)
         except BaseException:
             if process is not None:
                 process.close()
+            if certificates is not None:
+                certificates.close()
             raise
         self._state.paths.add(alias, path, self.cleanup)
         what = "a proxy that runs already" if address else f"seed {chosen}"
@@ -109,12 +115,12 @@ class Lifecycle(Component):
         )
         return path.url
 
-    def _address(self, url: str | None, before: Before, server: str) -> Address:
-        if before is Before.GATEWAY:
+    def _address(self, url: str | None, before: ProxiedService, server: str) -> Address:
+        if before is ProxiedService.GATEWAY:
             return GatewayAddress(url or registry_of("OcppServerLibrary", "servers").get(server).gateway_url)
         if url is None:
             raise UsageError("A fault proxy before a Redis needs its URL, as `Get Redis Url` returns it.")
-        return RedisAddress(url)
+        return redis_address(url)
 
     @keyword(tags=("fault", "getter"))
     def get_fault_proxy_url(self, *, alias: str = "faults") -> str:
@@ -129,6 +135,27 @@ class Lifecycle(Component):
         ```
         """
         return self._state.paths.get(alias).url
+
+    @keyword(tags=("fault", "getter", "security"))
+    def get_fault_proxy_authority(self, *, alias: str = "faults") -> str:
+        """Returns the path of the certificate authority of a fault proxy with TLS, a file in PEM.
+
+        The fault `bad certificate` has the proxy show a certificate that is not right.
+
+        Args:
+            alias: which proxy.
+
+        Raises:
+            UsageError: it speaks no TLS.
+
+        Example:
+        ```robotframework
+        ${secure}    Start Fault Proxy    ${redis}    tls=True
+        ${authority}    Get Fault Proxy Authority
+        Start Server    ${secure}    REDIS_CA=${authority}
+        ```
+        """
+        return str(self._state.paths.get(alias).certificates.authority)
 
     @keyword(tags=("fault", "lifecycle"))
     def remove_fault_proxy(self, *, alias: str = "faults") -> None:

@@ -194,7 +194,11 @@ class Schedules(FaultKeywords):
             chosen_from = [kind for kind in chosen_from if not kind.place.needs_redis_of_the_test]
         if not self._state.has_files(alias):
             chosen_from = [kind for kind in chosen_from if kind.place is not Place.REDIS_FILES]
+        if not self._state.has_replica(redis):
+            chosen_from = [kind for kind in chosen_from if kind.place is not Place.REPLICATION]
         path = self._state.paths.get(alias)
+        if path.tls is None:
+            chosen_from = [kind for kind in chosen_from if kind.place is not Place.TLS]
         if not isinstance(path.address, RedisAddress):
             chosen_from = [kind for kind in chosen_from if kind.place is Place.NETWORK]
         if not path.api.is_own:
@@ -275,6 +279,24 @@ class Schedules(FaultKeywords):
         )
         run.awaited += 1
         return run.records[run.awaited - 1]
+
+    @keyword(tags=("fault", "getter"))
+    def fault_refuses_writes(self, fault: FaultRecord) -> bool:
+        """Returns whether Redis answers every write with an error while the fault lasts.
+
+        Args:
+            fault: what a keyword of this library returned.
+
+        Example:
+        ```robotframework
+        Start Fault Schedule    at 0 s    read-only for 1 s
+        ${fault}    Wait For Next Fault
+        ${refused}    Fault Refuses Writes    ${fault}
+        Should Be True    ${refused}
+        Fault Schedule Should End
+        ```
+        """
+        return registry().get(fault.fault).refuses_writes
 
     @keyword(tags=("fault", "redis", "schedule"))
     def flap_redis(

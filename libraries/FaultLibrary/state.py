@@ -11,10 +11,10 @@ from ocpp_resilience.faults.fault import InjectableFault, Place, Subjects
 from ocpp_resilience.faults.injection import Injector
 from ocpp_resilience.faults.journal import FaultRecord
 from ocpp_resilience.faults.path import FaultyPath
-from ocpp_resilience.faults.probe import RedisAddress
+from ocpp_resilience.faults.probe import RedisAddress, SentinelAddress
 from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.faults.schedule import Run
-from ocpp_resilience.redis.services import EmbeddedRedis, ExternalRedis
+from ocpp_resilience.redis.services import EmbeddedRedis, ExternalRedis, ReplicatedRedis
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.robot.variables import target_of
 
@@ -69,7 +69,11 @@ class FaultState:
 
     def has_files(self, alias: str) -> bool:
         """Whether the Redis behind a proxy is a process on this machine that the test has started."""
-        return isinstance(self._service(alias), EmbeddedRedis)
+        return isinstance(self._service(alias), EmbeddedRedis | ReplicatedRedis)
+
+    def has_replica(self, redis: str) -> bool:
+        """Whether a Redis of RedisServiceLibrary has a replica and sentinels that the test has started."""
+        return isinstance(_found("RedisServiceLibrary", "services", redis), ReplicatedRedis)
 
     def check(self, kind: type[InjectableFault], alias: str) -> None:
         """Check that a fault is possible here.
@@ -80,7 +84,7 @@ class FaultState:
         """
         if kind.place.needs_redis_of_the_test and (name := self.external(alias)):
             raise NotPossibleHere(f"{name} is external: '{kind.name}' is not possible, only faults of its network are.")
-        on_redis_only = kind.place in {Place.COMMAND, Place.REDIS, Place.REDIS_FILES}
+        on_redis_only = kind.place in {Place.COMMAND, Place.REDIS, Place.REDIS_FILES, Place.REPLICATION}
         if on_redis_only and not isinstance(self.paths.get(alias).address, RedisAddress):
             raise UsageError(f"'{kind.name}' needs a fault proxy before a Redis; {self.paths.title(alias)} is not.")
         if kind.place is Place.REDIS_FILES and not self.has_files(alias):
@@ -101,7 +105,15 @@ class FaultState:
         except UsageError:
             return None
         for service in (services.get(name) for name in services.aliases()):
-            if (service.host, service.port) == (address.host, address.port):
+            if isinstance(address, SentinelAddress) or isinstance(service, ReplicatedRedis):
+                same = (
+                    isinstance(address, SentinelAddress)
+                    and isinstance(service, ReplicatedRedis)
+                    and service.sentinels == address.sentinels
+                )
+            else:
+                same = (service.host, service.port) == (address.host, address.port)
+            if same:
                 found: object = service
                 return found
         return None

@@ -13,7 +13,7 @@ try:
     from LoadLibrary.floods import Floods
     from LoadLibrary.loads import Loads
     from LoadLibrary.state import State
-    from LoadLibrary.workshop import Workshop
+    from LoadLibrary.workshop import LoadSetup
 except ModuleNotFoundError as error:
     if error.name not in {"hdrh", "hdrh.histogram", "picows", "uvloop"}:
         raise
@@ -38,9 +38,9 @@ else:
 class LoadLibrary(_Keywords):
     """Loads the gateway of a system under test with charge points on real WebSockets, in its OCPP version.
 
-    `Aim Load At` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one in
-    the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives the
-    suite that started it.
+    `Set Load Target` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one
+    in the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives
+    the suite that started it.
 
     # Models
 
@@ -88,7 +88,7 @@ class LoadLibrary(_Keywords):
         ${redis}    Start Redis
         Start Server    ${redis}
         ${url}    Get Gateway Url
-        Aim Load At    ${url}    redis=${redis}
+        Set Load Target    ${url}    redis=${redis}
     ```
     """
 
@@ -99,5 +99,5 @@ class LoadLibrary(_Keywords):
             data: charge points, messages and limits of the default load; if not given,
                 `resources/load_test_data.json` beside the suites, else the one that comes with the library.
         """
-        workshop = Workshop(data_file(data or DATA))
+        workshop = LoadSetup(data_file(data or DATA))
         super().__init__([Loads(workshop), Capacity(workshop), Floods(workshop), State(workshop)])

@@ -46,7 +46,7 @@ class LoadData(msgspec.Struct, frozen=True):
     messages: Messages
 
 
-class Aim(msgspec.Struct, frozen=True):
+class LoadTarget(msgspec.Struct, frozen=True):
     """The target of a load: its address and its profile."""
 
     url: str
@@ -54,7 +54,7 @@ class Aim(msgspec.Struct, frozen=True):
     redis: str | None
 
 
-class Workshop:
+class LoadSetup:
     """State shared by the components.
 
     Args:
@@ -64,7 +64,7 @@ class Workshop:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._numbers = itertools.count(1)
-        self.aim: Aim | None = None
+        self.aim: LoadTarget | None = None
         self.loads: Registry[LoadRun] = Registry("load", starter="Start Load", close=lambda run: run.close())
 
     @cached_property
@@ -79,14 +79,14 @@ class Workshop:
         except (OSError, msgspec.DecodeError) as error:
             raise UsageError(f"{self._data} cannot be used: {error}") from None
 
-    def aimed(self) -> Aim:
+    def aimed(self) -> LoadTarget:
         """The target of a load: its address and its profile.
 
         Raises:
             UsageError: there is none.
         """
         if self.aim is None:
-            raise UsageError("No load target; call `Aim Load At` first.")
+            raise UsageError("No load target; call `Set Load Target` first.")
         return self.aim
 
     def plan(self, **fields: Any) -> Plan:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocpp_resilience.faults.journal import JOURNAL
+from ocpp_resilience.ocpp.model import ConfigurationModel
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import OcppServer
+from OcppServerLibrary.api import Api
+from OcppServerLibrary.counts import CountsKept
 from OcppServerLibrary.endpoints import Endpoints
 from OcppServerLibrary.health_watch import HealthWatch
-from OcppServerLibrary.kept import Kept
+from OcppServerLibrary.kept import StoredState
 from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
 from OcppServerLibrary.targets import Targets
@@ -22,7 +25,9 @@ __all__ = ["OcppServerLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Endpoints, HealthWatch, Kept, Lifecycle, Log, Targets, Usage):
+    class _Keywords(
+        KeywordLibrary, Api, CountsKept, Endpoints, HealthWatch, StoredState, Lifecycle, Log, Targets, Usage
+    ):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
@@ -62,6 +67,7 @@ class OcppServerLibrary(_Keywords):
 
     def __init__(self) -> None:
         servers: Registry[OcppServer] = Registry("Server", starter="Start Server", close=_close)
+        configurations: dict[str, ConfigurationModel] = {}
         self.servers = servers
         super().__init__(
             [
@@ -70,7 +76,9 @@ class OcppServerLibrary(_Keywords):
                 HealthWatch(servers),
                 Log(servers),
                 Usage(servers),
-                Kept(servers),
+                StoredState(servers, configurations),
+                Api(servers, configurations),
+                CountsKept(servers),
                 Targets(),
             ]
         )
@@ -79,6 +87,7 @@ class OcppServerLibrary(_Keywords):
 def _close(server: OcppServer) -> None:
     """Close a server; its faults and its sampling end with it."""
     RECORDER.unwatch(server)
+    RECORDER.tell_end(server.alias, None)
     try:
         server.close()
     finally:

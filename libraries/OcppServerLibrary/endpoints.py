@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import Any
 
 from robot.api import logger
 
-from ocpp_resilience.errors import ExpectationFailed, UsageError
+from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.evidence.measure.times import ResponseTimes, response_times
+from ocpp_resilience.http_client import shorten
 from ocpp_resilience.ports import free_port
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import Health, OcppServer
 from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import wait_until
+
+NOT_FOUND = 404
 
 
 class Endpoints(Component):
@@ -110,9 +114,87 @@ class Endpoints(Component):
         """
         return self._servers.get(alias).wait_for_health(expected, timeout)
 
+    @keyword(tags=("server", "health", "wait"))
+    def let_outage_be_noticed(self, *, timeout: timedelta = timedelta(seconds=3), alias: str = "server") -> bool:
+        """Gives the server time to notice that Redis is away: until it says that it is degraded, or the time is up.
+
+        What it says of itself is not judged here, so that a server that always calls itself healthy is tested like
+        others. That Redis is away is proven by the fault itself.
+
+        Args:
+            timeout: the longest wait.
+            alias: which server.
+
+        Returns:
+            Whether it said that it is degraded.
+
+        Raises:
+            ExpectationFailed: it exited; the end of its output is shown.
+
+        Example:
+        ```robotframework
+        Kill Redis
+        Let Outage Be Noticed
+        Start Redis
+        ```
+        """
+        server = self._servers.get(alias)
+        told = server.target.http.health is not None
+
+        def noticed() -> bool | None:
+            if not server.process.alive:
+                raise ExpectationFailed(server.exited())
+            if not told:
+                return None
+            try:
+                return True if server.health_status() == Health.DEGRADED.value else None
+            except (ExpectationFailed, ServiceError):
+                return None
+
+        try:
+            return wait_until(noticed, timeout=timeout, failure=str)
+        except WaitTimeout:
+            return False
+
+    @keyword(tags=("server", "getter"))
+    def find_unknown_resources(self, *, alias: str = "server") -> list[str]:
+        """Asks for a charge point, a connector and a transaction that do not exist, and returns what is not a 404.
+
+        Args:
+            alias: which server.
+
+        Returns:
+            A sentence for each path of the profile (`http.resources`, else those in `state`) with another answer.
+
+        Raises:
+            LacksCapability: the profile has no such path.
+            ServiceError: there was no answer.
+
+        Example:
+        ```robotframework
+        @{found}    Find Unknown Resources
+        Should Be Empty    ${found}
+        ```
+        """
+        server = self._servers.get(alias)
+        ids: dict[str, str | int] = {
+            "charge_point_id": f"NOBODY-{secrets.token_hex(4)}",
+            "connector_id": 1,
+            "transaction_id": 2_000_000_000 + secrets.randbelow(100_000_000),
+        }
+        found = []
+        for path in server.target.resource_paths(ids):
+            reply = server.get(path)
+            if reply.status != NOT_FOUND:
+                found.append(f"GET {path} is answered {reply.status} {shorten(reply.body)}".rstrip())
+        logger.info("\n".join(found) or "All are answered 404.")
+        return found
+
     @keyword(tags=("server", "health"))
-    def wait_until_server_is_well(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=30)) -> float:
-        """Waits until the server is fit for a test, and returns the seconds that this took.
+    def wait_until_server_is_healthy(
+        self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=30)
+    ) -> float:
+        """Waits until the server is healthy, and returns the seconds that this took.
 
         A server is ready when it reports that it is healthy. If its profile has no `http.health`, its ready check
         decides, and without one it is ready at once.
@@ -128,7 +210,7 @@ class Endpoints(Component):
         Example:
         ```robotframework
         Ensure Server Is Running
-        Wait Until Server Is Well
+        Wait Until Server Is Healthy
         ```
         """
         return self._servers.get(alias).wait_until_well(timeout)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from robot.api import logger
 
-from ocpp_resilience.errors import ResilienceError, ServiceError
+from ocpp_resilience.errors import ResilienceError, ServiceError, UsageError
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import Health, OcppServer
@@ -16,27 +18,54 @@ from ocpp_resilience.waiting import in_words, seconds
 
 EVERY_SECONDS = 0.05
 """The time between two questions."""
+NOT_READY = 503
+"""How a ready check is answered by a server that is not ready for work."""
+
+
+class Fault(Protocol):
+    """What is read of a fault: when its end began, and when it was over, RFC 3339."""
+
+    ending: str | None
+    ended: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSeen:
+    """One answer, or two where the server has a ready check too.
+
+    Attributes:
+        asked, answered: when, in seconds since 1970.
+        status: what the health document said; `None` for no answer, or one that could not be read.
+        ready: the HTTP status of the ready check; `None` without one.
+    """
+
+    asked: float
+    answered: float
+    status: str | None
+    ready: int | None
 
 
 class Watch:
     """Asks a server for its health again and again, in a thread of its own, until it is stopped or the server ends.
 
     Attributes:
-        seen: the status in each answer; `None` for a missing or unreadable one.
+        seen: what was answered.
+        since: when it began, in seconds since 1970.
         broken: why the asking broke off before it was to end; empty if it did not.
     """
 
     def __init__(self, server: OcppServer) -> None:
         self.server = server
-        self.seen: list[str | None] = []
+        self.seen: list[HealthSeen] = []
         self.broken = ""
         self._began = time.monotonic()
+        self.since = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
 
     def start(self) -> None:
         """Begin now."""
-        self._began = time.monotonic()
+        self._began, self.since = time.monotonic(), time.time()
         self._thread.start()
 
     def end(self, at_least: float = 0.0) -> float:
@@ -53,14 +82,23 @@ class Watch:
     def _run(self) -> None:
         while self.server.process.alive:
             try:
-                self.seen.append(self.server.health_status())
-            except ResilienceError:
-                self.seen.append(None)
+                self.seen.append(self._look())
             except Exception as error:  # noqa: BLE001 - a share of half of the answers must not pass for one of all
                 self.broken = f"{type(error).__name__}: {error}"
                 return
             if self._stop.wait(EVERY_SECONDS):
                 break
+
+    def _look(self) -> HealthSeen:
+        asked = time.time()
+        status, ready = None, None
+        path = self.server.target.http.ready
+        try:
+            status = self.server.health_status()
+            ready = None if path is None else self.server.get(path).status
+        except ResilienceError:
+            status = None
+        return HealthSeen(asked, time.time(), status, ready)
 
 
 class HealthWatch(Component):
@@ -132,8 +170,59 @@ class HealthWatch(Component):
             raise ServiceError(watch.server.exited())
         if watch.broken or not watch.seen:
             raise ServiceError(f"{watch.server.name} was not watched to the end: {watch.broken or 'no answer yet'}.")
-        said = sum(each == expected.value for each in watch.seen)
+        said = sum(each.status == expected.value for each in watch.seen)
         logger.info(
             f"{watch.server.name}: {said} of {len(watch.seen)} answers in {in_words(length)} say {expected.value}."
         )
         return 100 * said / len(watch.seen)
+
+    @keyword(tags=("server", "health", "measurement"))
+    def find_wrong_health_during_fault(
+        self, fault: Fault, *, notice: timedelta = timedelta(milliseconds=700), alias: str = "server"
+    ) -> list[str]:
+        """Ends `Start Watching Health`, and returns which answers in a fault did not say that the server is degraded.
+
+        Health has to say degraded, and the ready check, where there is one, has to be answered 503, for as long as it
+        was watched and the fault had not begun to end.
+
+        Args:
+            fault: what a keyword of FaultLibrary returned; it was there when watching began, and has ended.
+            notice: how long, from the beginning of watching, the server may take to notice it.
+            alias: which server.
+
+        Returns:
+            A sentence for each wrong answer; one that says so where there was no answer at all in that time.
+
+        Raises:
+            UsageError: it is not watched, or the fault has not ended.
+
+        Example:
+        ```robotframework
+        Start Fault Schedule    at 0 s    read-only for 2 s
+        Wait For Next Fault
+        Start Watching Health
+        @{faults}    Fault Schedule Should End
+        @{wrong}    Find Wrong Health During Fault    ${faults}[0]
+        Should Be Empty    ${wrong}
+        ```
+        """
+        end = fault.ending or fault.ended
+        if end is None:
+            raise UsageError(f"{fault} has not ended; what health says until then is not known.")
+        watch = self._watches.get(alias)
+        watch.end()
+        self._watches.remove(alias, self.cleanup)
+        began = watch.since
+        first, last = began + seconds(notice), datetime.fromisoformat(end).timestamp()
+        during = [each for each in watch.seen if first <= each.asked and each.answered <= last]
+        if not during:
+            return [f"no answer of {watch.server.name} from {in_words(notice)} on until the fault ended"]
+        wrong = []
+        for each in during:
+            when = f"{each.asked - began:.1f} s after the fault was there"
+            if each.status != Health.DEGRADED.value:
+                wrong.append(f"{when} health was {each.status or 'not told'}")
+            elif each.ready not in {None, NOT_READY}:
+                wrong.append(f"{when} the ready check was answered {each.ready}, expected {NOT_READY}")
+        logger.info(f"{watch.server.name}: {len(during) - len(wrong)} of {len(during)} answers say degraded.")
+        return wrong

@@ -10,11 +10,12 @@ from typing import Any
 from robot.api import logger
 
 from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
-from ocpp_resilience.ocpp.model import History
+from ocpp_resilience.ocpp.model import ConfigurationModel, History
 from ocpp_resilience.ocpp.version import TransactionName
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.state.comparison import StateComparison, compare
+from ocpp_resilience.state.configuration import configuration_problems
 from ocpp_resilience.state.reading import Ids, Record, device_models, read
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.waiting import wait_until
@@ -22,11 +23,12 @@ from ocpp_resilience.waiting import wait_until
 LOGGED_PROBLEMS = 20
 
 
-class Kept(Component):
+class StoredState(Component):
     """Charge points and transactions, as the system keeps them."""
 
-    def __init__(self, servers: Registry[OcppServer]) -> None:
+    def __init__(self, servers: Registry[OcppServer], configurations: dict[str, ConfigurationModel]) -> None:
         self._servers = servers
+        self._configurations = configurations
 
     @keyword(tags=("server", "state", "getter"))
     def get_charge_point_record(self, charge_point: str, *, alias: str = "server") -> dict[str, Any]:
@@ -41,7 +43,7 @@ class Kept(Component):
 
         Returns:
             Our field names to values: `vendor`, `model`, `serial`, `firmware`, `status`, `last_seen`, `is_online`,
-            `boot_time`, `protocol`; those that the system keeps.
+            `boot_time`, `protocol`, `version`; those that the system keeps.
 
         Raises:
             ExpectationFailed: there is no record, or it cannot be read.
@@ -137,7 +139,7 @@ class Kept(Component):
         return self._one("transaction", alias, **self._named(transaction, charge_point, alias))
 
     @keyword(tags=("server", "state", "getter"))
-    def get_transactions_not_kept_as(
+    def get_transactions_with_other_status(
         self,
         status: str,
         transactions: Sequence[int | str | TransactionName],
@@ -159,7 +161,7 @@ class Kept(Component):
 
         Example:
         ```robotframework
-        @{wrong}    Get Transactions Not Kept As    active    ${ids}
+        @{wrong}    Get Transactions With Other Status    active    ${ids}
         Should Be Empty    ${wrong}
         ```
         """
@@ -175,19 +177,25 @@ class Kept(Component):
 
     @keyword(tags=("server", "state", "getter"))
     def compare_state_with_the_model(
-        self, *histories: History, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
+        self,
+        *histories: History,
+        timeout: timedelta = timedelta(seconds=1),
+        redis_url: str | None = None,
+        alias: str = "server",
     ) -> StateComparison:
         """Returns in which answers, fields, index entries and scores the system differs from a model of the protocol.
 
         The model computes the state of each charge point, connector and transaction, in OCPP 2.0.1 and 2.1 also of
-        the device model, from the messages that were sent and answered. A message of unknown outcome may have been
-        applied or not; all others allow one state. Where the specification leaves a choice, the target's profile names
-        that of the system (`behaviour`).
+        the device model, from the messages that were sent and answered. Configuration that `Store Configuration Key`
+        stored, whether a charge point at the gateway is online, and how often records were written, belong to the
+        state. A message of unknown outcome may have been applied or not; all others allow one state. Where the
+        specification leaves a choice, the target's profile names that of the system (`behaviour`).
 
         Args:
             histories: results of `Get Message History` of RedisQueueLibrary and `Get Charge Point History` of
                 ChargePointLibrary.
             timeout: how long the state may take to be as computed.
+            redis_url: where it is read from Redis, if not where the server has it from: its user may be allowed less.
             alias: which server.
 
         Returns:
@@ -207,6 +215,7 @@ class Kept(Component):
         ```
         """
         server = self._servers.get(alias)
+        url = redis_url or server.redis_url
         whole = StateComparison()
         for history in histories:
             whole.answers += history.settle()
@@ -214,7 +223,12 @@ class Kept(Component):
 
             def look(history: History = history) -> StateComparison | None:
                 nonlocal seen
-                seen = compare(history.model, server.target, redis_url=server.redis_url, get=server.get)
+                seen = compare(history.model, server.target, redis_url=url, get=server.get)
+                if (stored := self._configurations.get(alias)) is not None:
+                    points = history.model.charge_points
+                    seen.differences += configuration_problems(
+                        stored, points, server.target, redis_url=url, get=server.get
+                    )
                 return None if seen.differences else seen
 
             with contextlib.suppress(WaitTimeout):
@@ -269,7 +283,8 @@ class Kept(Component):
         return read(server.target, kind, ids, redis_url=server.redis_url, get=server.get)
 
     def _named(self, transaction: int | str, charge_point: str | None, alias: str) -> Ids:
-        """What names a transaction; an id that a charge point has chosen is text, whatever it looks like."""
+        """The identity of a transaction; an id that a charge point has chosen is text, even if it looks like a
+        number."""
         target = self._servers.get(alias).target
         if not target.version.chooses_ids:
             return {"transaction_id": transaction}

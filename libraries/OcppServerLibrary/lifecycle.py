@@ -96,6 +96,7 @@ class Lifecycle(Component):
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)
             RECORDER.watch(server, lambda: server.crashes_in_all, server.exited)
+            RECORDER.tell_end(alias, server.ended_by_itself)
         server.configure(_plain(redis_url), {name: _plain(value) for name, value in settings.items()})
         return self._start(server, timeout)
 
@@ -318,11 +319,12 @@ class Lifecycle(Component):
         return sum(server.process.alive and redis_url in {None, server.redis_url} for server in servers)
 
     @keyword(tags=("server", "getter"))
-    def get_server_crashes(self, *, alias: str = "server") -> int:
+    def get_server_crashes(self, *, in_all: bool = False, alias: str = "server") -> int:
         """Returns how many times the server has ended without having been told to.
 
         Args:
-            alias: which server. Events before the last `Ensure Server Is Running` do not count.
+            in_all: whether events before the last `Ensure Server Is Running` count, too.
+            alias: which server.
 
         Example:
         ```robotframework
@@ -330,7 +332,26 @@ class Lifecycle(Component):
         Should Be Equal    ${crashes}    ${0}
         ```
         """
-        return self._servers.get(alias).crashes
+        server = self._servers.get(alias)
+        return server.crashes_in_all if in_all else server.crashes
+
+    @keyword(tags=("server", "getter", "diagnosis"))
+    def get_last_words(self, *, alias: str = "server") -> str:
+        """Returns the line of the server's output since its last start that says most about its end.
+
+        Args:
+            alias: which server.
+
+        Returns:
+            The line in which a panic or an exception is named, else the last one; empty if it wrote nothing.
+
+        Example:
+        ```robotframework
+        ${words}    Get Last Words
+        Fail    The server has exited: ${words}
+        ```
+        """
+        return self._servers.get(alias).process.last_words()
 
     @keyword(tags=("server", "check"))
     def server_should_have_exited(

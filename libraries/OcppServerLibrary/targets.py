@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 from ocpp_resilience.errors import LacksCapability, NotPossibleHere
-from ocpp_resilience.profile import Capability, target_of_run
+from ocpp_resilience.profile import Capability, Trait, target_of_run
+from ocpp_resilience.profile.templates import fill
 from ocpp_resilience.robot.library import Component, keyword
 
 COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
@@ -18,11 +19,12 @@ class Targets(Component):
     """Target profiles."""
 
     @keyword(tags=("target",))
-    def skip_unless_target_supports(self, capability: Capability, *, target: str | None = None) -> None:
+    def skip_unless_target_supports(self, capability: Capability | Trait, *, target: str | None = None) -> None:
         """Skips the test, with the reason, when the target lacks a capability.
 
         Args:
-            capability: the capability, for example `metrics` or `processor inspection`.
+            capability: the capability, for example `metrics` or `processor inspection`; or a trait that follows from
+                the profile without a declaration, such as `waiting callers` or `gateway stand in`.
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Raises:
@@ -30,15 +32,10 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Target Supports    dead letters    target=${TARGET}
+        Skip Unless Target Supports    dead letters
         ```
         """
-        profile = target_of_run(target)
-        if not profile.has(capability):
-            wanted = capability.value.replace("_", " ")
-            raise LacksCapability(
-                f"Target '{profile.name}' does not support {wanted} (capabilities in {profile.source})."
-            )
+        target_of_run(target).require(capability)
 
     @keyword(tags=("target", "getter"))
     def target_can_run_twice(self, *, target: str | None = None) -> bool:
@@ -51,8 +48,8 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${beside} =    Target Can Run Twice    target=${TARGET}
-        IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
+        ${beside} =    Target Can Run Twice
+        IF    ${beside}    Start Server    ${another redis}    alias=second
         ```
         """
         profile = target_of_run(target)
@@ -68,26 +65,59 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${ours} =    Target Can Be Started    target=${TARGET}
+        ${ours} =    Target Can Be Started
         IF    ${ours}    Restart Server
         ```
         """
         return target_of_run(target).running is None
 
     @keyword(tags=("target", "getter"))
-    def target_supports(self, capability: Capability, *, target: str | None = None) -> bool:
+    def target_supports(self, capability: Capability | Trait, *, target: str | None = None) -> bool:
         """Returns whether the target has a capability; for set-up that only some tests need.
 
         Args:
-            capability: for example `state keys`.
+            capability: for example `state keys`; as for `Skip Unless Target Supports`.
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
 
         Example:
         ```robotframework
-        ${stored}    Target Supports    state keys    target=${TARGET}
+        ${stored}    Target Supports    state keys
         ```
         """
         return target_of_run(target).has(capability)
+
+    @keyword(tags=("target", "getter"))
+    def get_stop_timeout(self, *, target: str | None = None) -> float:
+        """Returns how many seconds the target may take to end in order (`timeouts.stop` in its profile).
+
+        Args:
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
+
+        Example:
+        ```robotframework
+        ${seconds} =    Get Stop Timeout    target=${TARGET}
+        ```
+        """
+        return target_of_run(target).timeouts.stop
+
+    @keyword(tags=("target", "getter"))
+    def target_has_key(self, key: str, *, target: str | None = None) -> bool:
+        """Returns whether the profile of a target names a key in Redis (`redis.keys`).
+
+        Args:
+            key: the name in the profile, for example `correlation`.
+            target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
+
+        Raises:
+            UsageError: profiles have no key of this name.
+
+        Example:
+        ```robotframework
+        ${noted} =    Target Has Key    correlation    target=${TARGET}
+        IF    ${noted}    Stored Correlations Should Be    0
+        ```
+        """
+        return target_of_run(target).has_key(key)
 
     @keyword(tags=("target", "getter"))
     def charge_points_choose_transaction_ids(self, *, target: str | None = None) -> bool:
@@ -119,7 +149,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        &{about}    Describe Target    target=${TARGET}
+        &{about}    Describe Target
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
@@ -145,13 +175,57 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${setting} =    Get Token Setting    target=${TARGET}
+        ${setting} =    Get Token Setting
         Start Server    ${redis}    ${setting}=secret
         ```
         """
         profile = target_of_run(target)
         profile.require(Capability.API_TOKEN)
         return profile.http.token_setting or ""
+
+    @keyword(tags=("target", "getter", "security"))
+    def get_settings_for_redis_tls(self, authority: str, *, target: str | None = None) -> dict[str, str]:
+        """Returns the settings with which the target checks the certificate of its Redis.
+
+        Args:
+            authority: path of a PEM file with the certificate of the authority that Redis' certificate is from.
+            target: the profile with the settings (`security.redis_tls`); by default the run's `TARGET`, else
+                `reference`.
+
+        Raises:
+            LacksCapability: the target has no `secure_redis`.
+
+        Example:
+        ```robotframework
+        ${authority} =    Get Fault Proxy Authority
+        &{settings} =    Get Settings For Redis TLS    ${authority}    target=${TARGET}
+        Start Server    ${redis}    &{settings}
+        ```
+        """
+        profile = target_of_run(target)
+        profile.require(Capability.SECURE_REDIS)
+        return {name: fill(text, {"authority": authority}) for name, text in profile.security.redis_tls.items()}
+
+    @keyword(tags=("target", "getter", "security"))
+    def get_redis_privileges(self, *, target: str | None = None) -> list[str]:
+        """Returns what the target's user of Redis has to be allowed, in the words of ACL SETUSER.
+
+        Args:
+            target: the profile that lists them (`security.redis_privileges`); by default the run's `TARGET`, else
+                `reference`.
+
+        Raises:
+            LacksCapability: the target has no `secure_redis`.
+
+        Example:
+        ```robotframework
+        @{privileges} =    Get Redis Privileges    target=${TARGET}
+        Redis Command    ACL    SETUSER    server    on    >secret    @{privileges}
+        ```
+        """
+        profile = target_of_run(target)
+        profile.require(Capability.SECURE_REDIS)
+        return list(profile.security.redis_privileges)
 
     @keyword(tags=("target",))
     def skip_unless_redis_of_target_can_fail(self, *, target: str | None = None) -> None:
@@ -168,7 +242,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Redis Of Target Can Fail    target=${TARGET}
+        Skip Unless Redis Of Target Can Fail
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
@@ -190,7 +264,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Target Can Be Started    target=${TARGET}
+        Skip Unless Target Can Be Started
         ```
         """
         profile = target_of_run(target)

@@ -12,6 +12,7 @@ from robot.api.types import Secret
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.redis.connection import QueueUnavailable
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport.announcements import Announcements
 from ocpp_resilience.transport.client import QueueClient
@@ -53,6 +54,8 @@ class Connection(QueueComponent):
         dead_letters: str | None = None,
         message_format: MessageFormat | None = None,
         socket_timeout: timedelta = timedelta(seconds=5),
+        server: str | None = None,
+        wait_replicas: int = 0,
     ) -> None:
         """Opens the request queue of a system under test.
 
@@ -71,6 +74,9 @@ class Connection(QueueComponent):
             message_format: the form of messages for which no other is asked: `envelope` or `flat`; the profile's if not
                 given, and `envelope` where the profile allows both.
             socket_timeout: the longest wait for one reply of Redis.
+            server: the server of OcppServerLibrary at this queue, with whose unexpected end waits for answers end, too;
+                `server` for the queue `queue`, the one of the same alias for another queue, if not given.
+            wait_replicas: replicas that have to have a message before it counts as acknowledged (WAIT).
 
         Raises:
             UsageError: the URL or the target cannot be used.
@@ -83,6 +89,7 @@ class Connection(QueueComponent):
         Open Queue    ${redis}    alias=other    requests=other:requests    responses=other:answers:{charge_point_id}
         ```
         """
+        served_by = server or ("server" if alias == "queue" else alias)
         profile = target_of_run(target, protocol)
         given = {"requests": requests, "responses": responses, "dead_letters": dead_letters}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -98,9 +105,11 @@ class Connection(QueueComponent):
             socket_timeout=seconds(socket_timeout),
             announcements=Announcements.of(profile),
             target=profile,
+            wait_replicas=wait_replicas,
         )
         if self._queues.find(alias) is not None:
             self._queues.remove(alias, self.cleanup)
+        client.ended = lambda seen: RECORDER.ended(served_by, seen)
         self._queues.add(alias, client.open(), self.cleanup)
         logger.info(f"Opened {client.place} at {client.address}; the token of this run is {self._ids.token}.")
 
@@ -125,7 +134,7 @@ class Connection(QueueComponent):
         self._queues.get(alias).connect_to_gateway(gateway_url)
 
     @keyword(tags=("queue", "getter"))
-    def messages_go_through_gateway(self, *, alias: str = "queue") -> bool:
+    def queue_uses_gateway(self, *, alias: str = "queue") -> bool:
         """Returns whether the messages of a queue go through the WebSockets of charge points.
 
         Args:
@@ -133,7 +142,7 @@ class Connection(QueueComponent):
 
         Example:
         ```robotframework
-        ${through}    Messages Go Through Gateway
+        ${through}    Queue Uses Gateway
         IF    ${through}    Connect Queue To Gateway    ${gateway}
         ```
         """
@@ -155,7 +164,7 @@ class Connection(QueueComponent):
         return self._queues.get(alias).is_one_list
 
     @keyword(tags=("queue", "target"))
-    def skip_unless_messages_wait(self, *, alias: str = "queue") -> None:
+    def skip_unless_queue_keeps_messages(self, *, alias: str = "queue") -> None:
         """Skips the test if the transport loses messages without a subscriber, as a Redis channel does.
 
         Args:
@@ -166,7 +175,7 @@ class Connection(QueueComponent):
 
         Example:
         ```robotframework
-        Skip Unless Messages Wait
+        Skip Unless Queue Keeps Messages
         Stop Server
         Queue Message    Heartbeat
         ```
@@ -174,7 +183,7 @@ class Connection(QueueComponent):
         self._queues.get(alias).needs_waiting_messages()
 
     @keyword(tags=("queue", "target"))
-    def skip_unless_queue_takes(self, format: MessageFormat, *, alias: str = "queue") -> None:  # noqa: A002 - as elsewhere
+    def skip_unless_queue_supports_format(self, format: MessageFormat, *, alias: str = "queue") -> None:  # noqa: A002 - as elsewhere
         """Skips the test, with the reason, when the system behind a queue does not take messages of this form.
 
         Args:
@@ -186,7 +195,7 @@ class Connection(QueueComponent):
 
         Example:
         ```robotframework
-        Skip Unless Queue Takes    flat
+        Skip Unless Queue Supports Format    flat
         ```
         """
         if format not in self._queues.get(alias).message_formats:
@@ -281,7 +290,7 @@ class Connection(QueueComponent):
         """
         base = self._ids.charge_point()
         longest = base.ljust(47, "x")
-        ends = ("", "-1", "-11", "é", "e\u0301", "e", "*", "?", "[1]", "%31", "/1", "1")
+        ends = ("", "-1", "-11", "é", "e\u0301", "e", "*", "?", "[1]", "%31", "/1", "+1", "1")
         return [base.lower(), *(base + end for end in ends), longest + "1", longest + "2"]
 
     @keyword(tags=("queue", "getter"))

@@ -108,6 +108,7 @@ class InvalidMessageKeywords(QueueComponent):
         *,
         requirement: str | None = None,
         kind: str | None = None,
+        case: str | None = None,
         valid_behind: bool = False,
         alias: str = "queue",
     ) -> SentMessages:
@@ -121,6 +122,7 @@ class InvalidMessageKeywords(QueueComponent):
                 comes with the library; by default the cases of the OCPP version, such as `invalid_messages_2.json`.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
+            case: take only the case of this name.
             valid_behind: whether a valid Heartbeat follows each case: of the same charge point, or of a new one where
                 the case names none.
             alias: which queue.
@@ -145,16 +147,18 @@ class InvalidMessageKeywords(QueueComponent):
         )
         messages: list[SentMessage] = []
         left_out: list[str] = []
-        for case in cases:
-            message = case.message(client.message_formats, client.body)
+        for each in cases:
+            if case not in {None, each.id}:
+                continue
+            message = each.message(client.message_formats, client.body)
             if message is None or not client.supports(message.action, code=message.expected_code):
                 # It would be refused for its action, or as no message at all, and not for its error.
-                left_out.append(case.id)
+                left_out.append(each.id)
                 continue
             messages.append(message)
             if valid_behind:
                 messages.append(
-                    client.build("Heartbeat", {}, charge_point=case.charge_point_id or self._ids.charge_point())
+                    client.build("Heartbeat", {}, charge_point=each.charge_point_id or self._ids.charge_point())
                 )
         RECORDER.cases_taken(str(_find(file, client.version)), [case.id for case in cases])
         if left_out:
@@ -198,6 +202,44 @@ class InvalidMessageKeywords(QueueComponent):
         kinds = list(dict.fromkeys(case.kind for case in cases))
         left = {case.kind for case in RECORDER.cases_left(str(path)) if case.requirement == requirement}
         return [each for each in kinds if each in left] or kinds if not_sent else kinds
+
+    @keyword(tags=("queue", "getter", "invalid"))
+    def get_case_names(
+        self,
+        file: str | None = None,
+        *,
+        requirement: str | None = None,
+        kind: str | None = None,
+        alias: str = "queue",
+    ) -> list[str]:
+        """Returns the names of those cases of a file that the target can be sent, in the file's order.
+
+        Args:
+            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
+                OCPP version.
+            requirement: take only the cases of this requirement.
+            kind: take only the cases of this kind.
+            alias: which queue.
+
+        Raises:
+            UsageError: the file cannot be used, or has no such case.
+
+        Example:
+        ```robotframework
+        @{names}    Get Case Names    requirement=R17.1
+        ${sent}    Queue Cases From File    requirement=R17.1    case=${names}[0]
+        ```
+        """
+        client = self._queues.get(alias)
+        cases = load_cases(
+            _find(file, client.version), ids=self._ids, requirement=requirement, kind=kind, version=client.version
+        )
+        messages = [(each.id, each.message(client.message_formats, client.body)) for each in cases]
+        return [
+            name
+            for name, message in messages
+            if message is not None and client.supports(message.action, code=message.expected_code)
+        ]
 
     @keyword(tags=("queue", "send", "invalid", "load"))
     def queue_generated_invalid_messages(

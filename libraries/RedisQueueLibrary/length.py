@@ -82,6 +82,32 @@ class Length(QueueComponent):
             return True
         return False
 
+    @keyword(tags=("queue", "cleanup"))
+    def discard_queued_messages(self, *, alias: str = "queue") -> int:
+        """Takes what this run has queued, and nobody has taken yet, off the queue again.
+
+        For a server that was brought down by a message: it would take the same message again when it is started.
+
+        Args:
+            alias: which queue.
+
+        Returns:
+            How many messages that were.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+
+        Example:
+        ```robotframework
+        Discard Queued Messages
+        Ensure Server Is Running
+        ```
+        """
+        count = self._queues.get(alias).discard_queued()
+        if count:
+            logger.info(f"Took {count} messages off the queue.")
+        return count
+
     @keyword(tags=("queue", "wait"))
     def wait_until_queue_is_empty(self, *, timeout: timedelta = timedelta(seconds=5), alias: str = "queue") -> float:
         """Waits until no message is queued, and returns the seconds that it took.

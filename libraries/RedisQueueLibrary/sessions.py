@@ -52,6 +52,27 @@ class Sessions(QueueComponent):
         """
         return self._queues.get(alias).registered(charge_points)
 
+    @keyword(tags=("queue", "sessions", "cleanup"))
+    def remove_registered_sessions(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
+        """Removes the sessions of charge points from the registry in Redis, as if they had expired there.
+
+        Args:
+            charge_points: their ids.
+            alias: which queue.
+
+        Raises:
+            LacksCapability: the target profile names no key of the registry.
+
+        Example:
+        ```robotframework
+        @{ids}    Connect Charge Points    3
+        Remove Registered Sessions    ${ids}
+        @{there}    Get Registered Sessions    ${ids}
+        Should Be Empty    ${there}
+        ```
+        """
+        self._queues.get(alias).unregister(charge_points)
+
     @keyword(tags=("queue", "getter", "sessions"))
     def wait_for_sessions_to_end(
         self,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot, compare
+from ocpp_resilience.redis.snapshot import KeyDifference, KeySnapshot
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.run_data import RemovedData
@@ -55,7 +55,7 @@ class Traces(QueueComponent):
         return removed
 
     @keyword(tags=("queue", "cleanup"))
-    def adopt_charge_points(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
+    def add_charge_points_to_test_data(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
         """Makes `Remove Test Data` also remove the system's records of charge points that the run invented.
 
         This is for charge points whose messages did not come through the queue, but over a WebSocket. They must have
@@ -67,8 +67,8 @@ class Traces(QueueComponent):
 
         Example:
         ```robotframework
-        @{ids}    Get Made Charge Points
-        Adopt Charge Points    ${ids}
+        @{ids}    Get Generated Charge Points
+        Add Charge Points To Test Data    ${ids}
         Remove Test Data
         ```
         """
@@ -95,13 +95,19 @@ class Traces(QueueComponent):
 
     @keyword(tags=("queue", "getter", "cleanup"))
     def get_key_changes(
-        self, snapshot: KeySnapshot, *, ignore: list[str] | None = None, alias: str = "queue"
+        self,
+        snapshot: KeySnapshot,
+        *,
+        ignore: list[str] | None = None,
+        timeout: timedelta = timedelta(0),
+        alias: str = "queue",
     ) -> KeyDifference:
         """Returns how the keys differ from a snapshot, without judging.
 
         Args:
             snapshot: the result of `Take Key Snapshot`. If it has values, these are compared too.
             ignore: further keys that do not count, as at `Keys Should Equal Snapshot`.
+            timeout: how long keys may take to vanish.
             alias: which queue.
 
         Returns:
@@ -117,7 +123,7 @@ class Traces(QueueComponent):
         ```
         """
         client = self._queues.get(alias)
-        difference = compare(snapshot, client.snapshot(values=bool(snapshot.values)), ignore=client.ignored(ignore))
+        difference = waits.key_changes(client, snapshot, ignore=client.ignored(ignore), timeout=timeout)
         logger.info(f"{difference}.")
         return difference
 

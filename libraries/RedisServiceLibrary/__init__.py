@@ -38,8 +38,8 @@ class RedisServiceLibrary(_Keywords):
     Every action is proven before its keyword returns: after `Stop Redis` and `Kill Redis` connections are refused,
     after `Pause Redis` PING stays unanswered, after `Start Redis` and `Resume Redis` PING is answered.
 
-    With `service=sentinel` it is a primary with a replica and three sentinels, which its URL names. `Fail Over
-    Redis` loses the primary in one of several ways, proven by ROLE of both nodes and the sentinels' word.
+    With `service=sentinel` it is a primary with a replica and three sentinels, which its URL names. Faults of
+    FaultLibrary, such as `kill primary`, bring failovers about; `Get Last Failover` tells of them.
 
     Several servers have an `alias` each; the keywords use `redis` by default.
 

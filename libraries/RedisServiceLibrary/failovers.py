@@ -1,112 +1,44 @@
-"""Keywords that lose the primary of a replicated Redis, and bring it back."""
+"""Keywords that tell of the failovers of a replicated Redis; the faults of FaultLibrary bring them about."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from robot.api import logger
-
-from ocpp_resilience.errors import NotPossibleHere, WaitTimeout
-from ocpp_resilience.faults.journal import JOURNAL
-from ocpp_resilience.redis.services import Failover, FailoverHow, RedisService, ReplicatedRedis
+from ocpp_resilience.errors import NotPossibleHere, UsageError, WaitTimeout
+from ocpp_resilience.redis.services import Failover, RedisService, ReplicatedRedis
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.waiting import in_words, wait_until
+from ocpp_resilience.waiting import wait_until
 
 
 class Failovers(Component):
-    """Keywords about failovers: the loss of the primary, and its return."""
+    """Keywords about the failovers of a Redis with a replica."""
 
     def __init__(self, services: Registry[RedisService]) -> None:
         self._services = services
-        self._old: dict[str, int] = {}
 
-    @keyword(tags=("redis", "fault"))
-    def fail_over_redis(
-        self, how: FailoverHow, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=60)
-    ) -> Failover:
-        """Loses the primary, and returns when the sentinels have promoted the replica.
-
-        Proven by ROLE of both nodes and by the sentinels' word. `Heal Redis` brings the old primary back.
+    @keyword(tags=("redis", "getter"))
+    def get_last_failover(self, *, alias: str = "redis") -> Failover:
+        """Returns the failover that the last fault has brought about, `kill primary` for example.
 
         Args:
-            how: `kill` ends the primary, `demote` has the sentinels replace it, `pause` stops it until it is replaced,
-                `partition` cuts it off from sentinels and replica while clients still reach it.
             alias: which Redis; one that was started with `service=sentinel`.
-            timeout: the longest wait for the new primary.
 
         Returns:
             The failover: `old` and `new` (ports), `took` (seconds), `lag` (bytes that the replica lacked), `proof`.
 
         Raises:
             NotPossibleHere: this Redis has no replica.
-            WaitTimeout: the sentinels promoted no replica.
+            UsageError: there was none.
 
         Example:
         ```robotframework
-        Start Redis    service=sentinel
-        ${failover}    Fail Over Redis    kill
-        Heal Redis
+        Inject Fault    kill primary
+        ${failover}    Get Last Failover
+        Log    The replica lacked ${failover.lag} bytes.
         ```
         """
-        service = self._replicated(alias)
-        failover = service.fail_over(how, timeout)
-        JOURNAL.begin(
-            "failover",
-            service.name,
-            parameters={"how": how.value, "lag": failover.lag},
-            proof=failover.proof,
-            since=datetime.now(UTC) - timedelta(seconds=failover.took),
-        )
-        self._old[alias] = failover.old
-        took = in_words(failover.took)
-        logger.info(f"{service.name} failed over in {took}, its replica lacked {failover.lag} bytes. {failover.proof}.")
-        return failover
-
-    @keyword(tags=("redis", "fault"))
-    def stop_redis_replica(self, *, alias: str = "redis") -> None:
-        """Pauses the replica, so that its replication lags, until `Heal Redis`.
-
-        Args:
-            alias: which Redis; one that was started with `service=sentinel`.
-
-        Raises:
-            NotPossibleHere: this Redis has no replica.
-
-        Example:
-        ```robotframework
-        Stop Redis Replica
-        Heal Redis
-        ```
-        """
-        service = self._replicated(alias)
-        effect = service.lag_replica()
-        JOURNAL.begin("replica stopped", service.name, proof=effect.proof)
-
-    @keyword(tags=("redis",))
-    def heal_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=60)) -> None:
-        """Restarts the lost nodes, and waits until the old primary follows the new one.
-
-        Until the sentinels have demoted it, the old primary is a stale one: it still reports the role of a primary.
-
-        Args:
-            alias: which Redis; one that was started with `service=sentinel`.
-            timeout: the longest wait until both nodes and all sentinels agree.
-
-        Raises:
-            NotPossibleHere: this Redis has no replica.
-            WaitTimeout: they do not agree; the message shows the primary that each names.
-
-        Example:
-        ```robotframework
-        Fail Over Redis    pause
-        Heal Redis
-        ```
-        """
-        service = self._replicated(alias)
-        effect = service.heal(timeout)
-        JOURNAL.end_of(service.name, effect.proof)
-        logger.info(f"{service.name} healed in {in_words(effect.took)}. {effect.proof}.")
+        return self._failed_over(alias)[1]
 
     @keyword(tags=("redis", "getter"))
     def get_clients_of_old_primary(
@@ -123,19 +55,22 @@ class Failovers(Component):
         Returns:
             A description of each connection that is left, from Redis; empty if there is none.
 
+        Raises:
+            NotPossibleHere: this Redis has no replica.
+            UsageError: it has not failed over.
+
         Example:
         ```robotframework
-        Fail Over Redis    demote
-        Heal Redis
+        Inject Fault    partition primary
         ${left}    Get Clients Of Old Primary
         Should Be Empty    ${left}
         ```
         """
-        service = self._replicated(alias)
+        service, failover = self._failed_over(alias)
         left: list[str] = []
 
         def none_left() -> bool | None:
-            left[:] = service.clients_of(self._old[alias])
+            left[:] = service.clients_of(failover.old)
             return None if left else True
 
         try:
@@ -144,8 +79,10 @@ class Failovers(Component):
             return left
         return []
 
-    def _replicated(self, alias: str) -> ReplicatedRedis:
+    def _failed_over(self, alias: str) -> tuple[ReplicatedRedis, Failover]:
         service = self._services.get(alias)
         if not isinstance(service, ReplicatedRedis):
             raise NotPossibleHere(f"{service.name} has no replica: start it with `service=sentinel`.")
-        return service
+        if service.last_failover is None:
+            raise UsageError(f"{service.name} has not failed over; the fault `kill primary`, for example, makes it.")
+        return service, service.last_failover

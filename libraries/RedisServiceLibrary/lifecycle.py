@@ -39,15 +39,16 @@ class Lifecycle(Component):
         Args:
             alias: the name of this Redis in the other keywords.
             service: where it runs: `embedded` is a private process, `sentinel` a private primary with a replica and
-                three sentinels, `container` a Docker container, `external` is
-                elsewhere: it is used as it is, and keywords that would stop, kill or pause it skip the test.
+                three sentinels, `container` a Docker container, `external` is elsewhere: it is used as it is, and
+                keywords that would stop, kill or pause it skip the test.
             append_only: when writes reach the disk: `always` before each answer, `everysec` once a second (kill -9 can
                 lose acknowledged writes then), `off` never.
             server: the program to run; the environment variable `REDIS_SERVER`, then the bundled one, if not given. For
                 a container the image; the environment variable `REDIS_IMAGE`, then `redis:7-alpine`, if not given. For
                 an external one its URL; by default the run's `REDIS_URL` (`--variable` or environment).
             timeout: the longest wait for its first answer.
-            settings: lines of its configuration, for example `maxmemory=10mb`.
+            settings: lines of its configuration, for example `maxmemory=10mb`. With sentinels,
+                `down-after-milliseconds` is theirs: the silence after which they replace the primary (2000).
 
         Returns:
             Its URL.

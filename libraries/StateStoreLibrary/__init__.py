@@ -16,6 +16,7 @@ try:
     from StateStoreLibrary.errors import Errors
     from StateStoreLibrary.keys import KeyKeywords
     from StateStoreLibrary.session import StateSession
+    from StateStoreLibrary.side_by_side import SideBySide
     from StateStoreLibrary.transactions import Transactions
 except ModuleNotFoundError as error:
     if error.name != "structlog":
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Connection,
         Errors,
         KeyKeywords,
+        SideBySide,
         Transactions,
     ):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
@@ -90,6 +92,7 @@ class StateStoreLibrary(_Keywords):
                 Configuration(stores),
                 Comparison(stores),
                 Concurrency(stores),
+                SideBySide(stores),
                 KeyKeywords(stores),
                 Errors(stores),
             ]

@@ -41,9 +41,8 @@ class _Look:
     def problems(self) -> list[str]:
         names = self._names
         points = {each.decode() for each in self._sets.get(names.charge_points, ())}
-        transactions = self._records("transaction")
-        for number, record in transactions.items():
-            owner, status = str(record.get("charge_point_id")), str(record.get("status"))
+        for record in self._records("transaction").values():
+            number, owner, status = (str(record.get(name)) for name in ("id", "charge_point_id", "status"))
             which = f"transaction {number} of {owner}"
             indexed = number in self._members(self._sorted, names.transactions(owner))
             self._expect(indexed, f"{which} is not in the index of its charge point")
@@ -54,14 +53,19 @@ class _Look:
         for point in points:
             known = self._members(self._sorted, names.transactions(point))
             for number in known | self._members(self._sets, names.active_transactions(point)):
-                self._expect(number in transactions, f"transaction {number} of {point} is indexed, and has no record")
+                # An id that is text is the charge point's own, and its key has both (OCPP 2.x).
+                keys = [names.transaction(number, point)]
+                keys += [names.transaction(int(number))] if number.isdigit() else []
+                there = any(key in self._values for key in keys)
+                self._expect(there, f"transaction {number} of {point} is indexed, and has no record")
             for number in self._members(self._sets, names.connectors(point)):
-                there = names.connector(point, int(number)) in self._values
+                there = names.connector(point, number) in self._values
                 self._expect(there, f"connector {number} of {point} is indexed, and has no record")
         for point in self._records("charge_point"):
             self._expect(point in points, f"charge point {point} has a record, and is not listed")
         for key in self._records("connector"):
-            point, _, number = key.rpartition(":")
+            # A charge point id has no colon; the id of a connector has one in OCPP 2.x.
+            point, _, number = key.partition(":")
             indexed = number in self._members(self._sets, names.connectors(point))
             self._expect(indexed, f"connector {number} of {point} is not in the index of its charge point")
         return self._found

@@ -1,4 +1,4 @@
-"""GET on a server under test, bounded and without a proxy."""
+"""Requests to a server under test, bounded and without a proxy."""
 
 from __future__ import annotations
 
@@ -55,19 +55,50 @@ def get(host: str, port: int, path: str, *, timeout: float, headers: dict[str, s
     Raises:
         ServiceError: there was no answer.
     """
+    return ask("GET", host, port, path, timeout=timeout, headers=headers)
+
+
+def ask(
+    method: str,
+    host: str,
+    port: int,
+    path: str,
+    *,
+    timeout: float,
+    headers: dict[str, str] | None = None,
+    body: object = None,
+) -> Reply:
+    """Make one request on a connection of its own.
+
+    Args:
+        method: the HTTP method.
+        host: the server.
+        port: its port.
+        path: the path, with the query if there is one.
+        timeout: the longest wait for a step (connecting, a part of the answer), in seconds.
+        headers: request headers.
+        body: is sent as JSON; none is sent if it is `None`.
+
+    Raises:
+        ServiceError: there was no answer.
+    """
     url = f"http://{host}:{port}{path}"
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    sent = {"Connection": "close", **(headers or {})}
+    content = None if body is None else json.dumps(body).encode()
+    if content is not None:
+        sent["Content-Type"] = "application/json"
     began = time.perf_counter()
     try:
-        connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
+        connection.request(method, path, body=content, headers=sent)
         response = connection.getresponse()
         body = response.read()
     except TimeoutError:
-        raise ServiceError(f"GET {url}: no answer within {in_words(timeout)}.") from None
+        raise ServiceError(f"{method} {url}: no answer within {in_words(timeout)}.") from None
     except OSError as error:
-        raise ServiceError(f"GET {url}: {error.strerror or error}.") from None
+        raise ServiceError(f"{method} {url}: {error.strerror or error}.") from None
     except http.client.HTTPException as error:
-        raise ServiceError(f"GET {url}: no usable answer ({type(error).__name__}).") from None
+        raise ServiceError(f"{method} {url}: no usable answer ({type(error).__name__}).") from None
     finally:
         connection.close()
     return Reply(url, response.status, body, time.perf_counter() - began)

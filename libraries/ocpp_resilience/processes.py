@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from ocpp_resilience.guardian import GUARDIAN, make_folder, note
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 TAIL_BYTES = 64 * 1024
+_LAST_WORDS = re.compile(r"(panic|fatal)\b|Exception in thread|Uncaught\b", re.IGNORECASE)
+"""How the line begins in which some programs say why they end, before the stack."""
 KILL_LIMIT = 10.0
 """Maximum time in seconds for the kernel to end a process after SIGKILL, or to stop it after SIGSTOP."""
 
@@ -322,6 +325,26 @@ class ChildProcess:
             for name, file in (("standard output", self.stdout), ("standard error", self.stderr))
         ]
         return "\n".join(f"Its {name} ends with:\n{text}" for name, text in parts if text) or "It wrote nothing."
+
+    def wrote(self, pattern: str, *, stream: Path | None = None) -> bool:
+        """Whether a regular expression is found in its output since the last start.
+
+        Args:
+            pattern: the expression.
+            stream: `stdout` or `stderr`; both if not given.
+        """
+        files = (self.stdout, self.stderr) if stream is None else (stream,)
+        return any(re.search(pattern, tail(file, start=self._output_start.get(file, 0))) for file in files)
+
+    def last_words(self, room: int = 200) -> str:
+        """The line of its output since the last start that says most about its end; empty if it wrote nothing."""
+        for file in (self.stderr, self.stdout):
+            text = tail(file, start=self._output_start.get(file, 0))
+            if lines := [line.strip() for line in text.splitlines() if line.strip()]:
+                # What a stack trace is about stands above it in some languages, below it in others.
+                found = next((line for line in reversed(lines) if _LAST_WORDS.match(line)), lines[-1]).rstrip(".")
+                return found if len(found) <= room else f"{found[: room - 1]}…"
+        return ""
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

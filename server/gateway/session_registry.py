@@ -35,12 +35,31 @@ LAST_WORDS_SECONDS = 1.0
 
 _encode = msgspec.json.Encoder().encode
 
-_ANNOUNCE = """
+_MARK = """
+-- Say in the record of a charge point whether it is online; a charge point without a record gets none. The record is
+-- changed as text: Lua's JSON would make an empty list an object. A quote in a value has a backslash before it, so that
+-- what is looked for is the field itself.
+local function mark(key, online)
+    local record = redis.pcall('GET', key)
+    if type(record) ~= 'string' then return end
+    local from, to = string.find(record, ',"is_online":' .. tostring(not online) .. ',', 1, true)
+    if not from then return end
+    local rest, found = string.gsub(string.sub(record, to), ',"version":(%d+)', function(version)
+        return ',"version":' .. string.format('%d', version + 1)
+    end, 1)
+    if found == 0 then return end
+    redis.call('SET', key, string.sub(record, 1, from) .. '"is_online":' .. tostring(online) .. rest)
+end
+"""
+
+_ANNOUNCE = (
+    _MARK
+    + """
 -- Connects and disconnects in their order. KEYS: set of the active, channel of connects, channel of disconnects.
 -- ARGV: lifetime in ms, lifetime of the key of the newest connection in s, server id, prefix of the wake-up channels,
--- by how many ms a time of connecting may be wrong, then per event ten: kind, session key, charge point id, connection,
--- remote address, time of connecting, the same in ms by Redis' clock, the event for the channel, key of the newest
--- connection, version of OCPP.
+-- by how many ms a time of connecting may be wrong, prefix of the records of charge points, then per event ten: kind,
+-- session key, charge point id, connection, remote address, time of connecting, the same in ms by Redis' clock, the
+-- event for the channel, key of the newest connection, version of OCPP.
 -- Returns per event 1 if it took effect, 0 if the session is, or lately was, a newer connection's. Redis' clock tells
 -- which one is newer; where that is too close to tell, it is the one that comes last.
 local time = redis.pcall('TIME')
@@ -51,7 +70,7 @@ local function newer(other, began, connection, since)
     return other and other ~= connection and began and began > since + slack and began <= clock + slack
 end
 local reply = {}
-for i = 6, #ARGV, 10 do
+for i = 7, #ARGV, 10 do
     local key, id, connection, since = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 6])
     local old = redis.pcall('HMGET', key, 'connection', 'ws_server_id', 'since')
     if old.err then redis.call('DEL', key); old = {false, false, false} end
@@ -70,6 +89,7 @@ for i = 6, #ARGV, 10 do
                 'protocol', ARGV[i + 9], 'since', ARGV[i + 6])
             redis.call('PEXPIRE', key, ARGV[1])
             redis.pcall('SADD', KEYS[1], id)
+            mark(ARGV[6] .. id, true)
             redis.call('PUBLISH', KEYS[2], ARGV[i + 7])
             -- The gateway that holds the connection before this one finds out that it lost the session, and closes it.
             if old[1] and old[2] then redis.call('PUBLISH', ARGV[4] .. old[2], cjson.encode({id})) end
@@ -78,6 +98,7 @@ for i = 6, #ARGV, 10 do
     elseif old[1] == connection then
         redis.call('DEL', key)
         redis.pcall('SREM', KEYS[1], id)
+        mark(ARGV[6] .. id, false)
         redis.call('PUBLISH', KEYS[3], ARGV[i + 7])
         taken = 1
     end
@@ -85,6 +106,7 @@ for i = 6, #ARGV, 10 do
 end
 return reply
 """
+)
 
 _RENEW = """
 -- KEYS: set of the active. ARGV: lifetime in ms, then per session four: key, charge point id, connection, last
@@ -107,8 +129,11 @@ if #ids > 0 then redis.pcall('SADD', KEYS[1], unpack(ids)) end
 return reply
 """
 
-_MEND = """
--- KEYS: set of the active, channel of disconnects. ARGV: cursor, how many, prefix of session keys, time.
+_MEND = (
+    _MARK
+    + """
+-- KEYS: set of the active, channel of disconnects. ARGV: cursor, how many, prefix of session keys, time, prefix of the
+-- records of charge points.
 -- Takes out who has no session any more: a gateway that was killed could not. Returns the next cursor and who it was.
 local scanned = redis.pcall('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 if scanned.err then return {'0', {}} end
@@ -116,6 +141,7 @@ local gone = {}
 for _, id in ipairs(scanned[2]) do
     if redis.call('EXISTS', ARGV[3] .. id) == 0 then
         redis.call('SREM', KEYS[1], id)
+        mark(ARGV[5] .. id, false)
         redis.call('PUBLISH', KEYS[2], cjson.encode({event = 'disconnect', charge_point_id = id, ws_server_id = '',
             remote_addr = '', timestamp = ARGV[4]}))
         gone[#gone + 1] = id
@@ -123,6 +149,7 @@ for _, id in ipairs(scanned[2]) do
 end
 return {scanned[1], gone}
 """
+)
 
 _announce, _renew, _mend = Script(_ANNOUNCE), Script(_RENEW), Script(_MEND)
 
@@ -228,6 +255,7 @@ class SessionRegistry:
             self._server_id,
             self._keys.wake(""),
             int(self._clock.slack * 1000),
+            self._keys.charge_point(""),
         ]
         for kind, session in self._events:
             if len(chunk) == CHUNK:
@@ -297,7 +325,9 @@ class SessionRegistry:
         keys = self._keys
         while True:
             self._cursor, gone = await _mend(
-                self._wire, [keys.connected, keys.control_disconnect], [self._cursor, CHUNK, keys.session(""), now()]
+                self._wire,
+                [keys.connected, keys.control_disconnect],
+                [self._cursor, CHUNK, keys.session(""), now(), keys.charge_point("")],
             )
             if gone:
                 logger.info("sessions_expired", count=len(gone))

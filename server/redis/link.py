@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import contextlib
 import random
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -64,6 +65,8 @@ class NotReplicated(ResponseError):
     """Fewer replicas than `REDIS_WAIT_REPLICAS` have a write."""
 
 
+_NUMBER = re.compile(r"\d+")
+"""Ports and counts, which do not make an error another one."""
 _MOVED = ("READONLY", "UNBLOCKED", "MASTERDOWN")
 
 
@@ -245,6 +248,8 @@ class RedisLink:
         self._last_log = -LOG_EVERY
         self._next_log = 0.0
         self._announce = True
+        # The kinds of errors of this outage that are in the log.
+        self._told: set[str] = set()
 
     def wire(self, *, wait: float = 0.0) -> RedisWire:
         """A connection of the caller's own, opened with its first command; closed with the link at the latest.
@@ -319,14 +324,41 @@ class RedisLink:
         for client in self._clients:
             await client.connection_pool.disconnect()
 
-    async def watch(self, stop: asyncio.Event) -> None:
-        """With sentinels, compare our connections with the primary that they name, until `stop` is set.
+    async def watch(self, absent: str, stop: asyncio.Event) -> None:
+        """Notice that Redis is not the primary any more, also where no command fails, until `stop` is set.
+
+        Args:
+            absent: the name of a list that is never there.
+            stop: ends it.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            sentry = tasks.create_task(self._notice_demotion(absent), name="demotion")
+            try:
+                await (self._compare(stop) if self.address.service else stop.wait())
+            finally:
+                sentry.cancel()
+
+    async def _notice_demotion(self, absent: str) -> None:
+        """Block at Redis as the queue does, with a reply.
+
+        A Redis that is demoted ends what blocks there with UNBLOCKED. To the queue's own blocking command it sends no
+        reply, since the message may be long: nothing would come over that connection until it is given up.
+        """
+        wire = self.wire(wait=WATCH_EVERY)
+        while True:
+            try:
+                await wire.execute("BLMOVE", absent, absent, "RIGHT", "RIGHT", WATCH_EVERY)
+            except RedisError as error:
+                if reaction_to(error) is Reaction.MOVE and time.monotonic() - self._moved_at >= MOVE_EVERY:
+                    await self.leave_demoted(error)
+                await asyncio.sleep(LONGEST_PAUSE * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
+
+    async def _compare(self, stop: asyncio.Event) -> None:
+        """Compare our connections with the primary that the sentinels name.
 
         An old primary that was cut off from the sentinels alone goes on to take writes, and says that it is the
         primary: the connections to it stay open and fail in nothing.
         """
-        if not self.address.service:
-            return
         finder = self.address.finder(self.reply_timeout)
         while not stop.is_set():
             with contextlib.suppress(builtins.TimeoutError):
@@ -340,16 +372,22 @@ class RedisLink:
                     await self.leave_demoted(NotPrimary(f"the sentinels name {host}:{port} as primary"))
 
     def failed(self, error: RedisError, by: str) -> None:
-        """A round trip of the part `by` failed: one record when that is news, then one every 10 seconds."""
+        """A round trip of the part `by` failed: a record when the outage or its reason is news, or every 10 seconds."""
         self._failing.add(by)
         self.last_error = f"{type(error).__name__}: {error}"
         clock = time.monotonic()
+        kind = _NUMBER.sub("", self.last_error)
+        news = kind not in self._told
         if self.healthy or self.since is None:
             self.healthy = False
             self.since = now()
-            # News, but a connection that comes and goes all the time must not fill the log.
+            self._told.clear()
+            news = True
+        if news:
+            # But a connection that comes and goes all the time must not fill the log.
             self._next_log = min(self._next_log, self._last_log + LOG_CHANGES_EVERY)
         if clock >= self._next_log:
+            self._told.add(kind)
             self._last_log = clock
             self._announce = True
             self._next_log = clock + LOG_EVERY

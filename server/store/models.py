@@ -40,7 +40,7 @@ class ChargePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         vendor, model, serial, firmware: as its last BootNotification said (OCPP 1.6 section 6.3); `None` before it.
         status: the last StatusNotification of connector 0, the charge point itself (section 4.9).
         last_seen: when its last valid message was processed, RFC 3339.
-        is_online: whether it has been heard of since it disconnected.
+        is_online: whether it is connected; without a gateway, whether it has been heard of.
         boot_time: when its last BootNotification was accepted, RFC 3339.
         firmware_status, diagnostics_status: as last notified (sections 4.5 and 4.4).
         version: goes up by one with each write; a write names the version that it has seen.

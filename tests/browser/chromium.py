@@ -132,7 +132,7 @@ class Chromium:
         path.write_bytes(base64.b64decode(data["data"]))
 
     def pdf(self, path: Path) -> None:
-        """What would be printed, with the page's own paper size."""
+        """The printed page, with the page's own paper size."""
         data = self._call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
         path.write_bytes(base64.b64decode(data["data"]))
 

@@ -155,7 +155,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture(scope="module")
 def shots() -> Path:
-    """Where the screenshots go, for people to look at."""
+    """The folder for the screenshots."""
     folder = Path(os.environ.get("SCREENSHOTS", ROOT / "results" / "page"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -201,7 +201,7 @@ def test_two_runs_side_by_side(run: Path, browser: Chromium, shots: Path) -> Non
         assert browser.evaluate(CONTRAST) == []
 
 
-def test_what_is_known_and_how_to_run_again_is_on_the_page(run: Path, browser: Chromium) -> None:
+def test_known_deviations_and_the_command_to_repeat_are_on_the_page(run: Path, browser: Chromium) -> None:
     browser.resize(1280, 900)
     browser.open((run / "resilience.html").as_uri())
     known = browser.evaluate("[...document.querySelectorAll('.known')].map(e => e.textContent)")

@@ -20,12 +20,13 @@ from server.gateway.session_transitions import SessionTransitions
 from server.redis.script import Script
 
 AT_GATEWAY = "Commands To Charge Points At The Gateway Are Sent One After The Other"
-HOLDS_UP = "A Command That Is Not Answered Holds Up The Next One Until Its Time Is Up"
+HOLDS_UP = "A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up"
 END = "Commands End With The Connection That They Were For"
+TOLD = "A Caller Gets The Error Of The Charge Point"
 REACH = "Commands Reach The Charge Point Whose Id They Name"
 
 
-@defect("R14.2", HOLDS_UP, says=r"Expected each command to get its own answer")
+@defect("R14.2", HOLDS_UP, says=r"1 charge point should have received 6 commands")
 def an_unanswered_command_blocks_its_charge_point() -> None:
     """A command without an answer stays outstanding for ever, and those behind it are never sent."""
     CommandQueue.expire = lambda *_: None
@@ -43,7 +44,7 @@ def a_command_is_given_up_after_half_a_second() -> None:
     CommandQueue._send = staticmethod(send)
 
 
-@defect("R14.2", HOLDS_UP, says=r"Expected each command to get its own answer")
+@defect("R14.2", HOLDS_UP, says=r"1 charge point should have received 6 commands")
 def the_gateway_waits_longer_than_the_caller() -> None:
     """A command is given up a minute after it was sent, however long its caller waits."""
     sound = CommandQueue.take
@@ -158,3 +159,34 @@ def gateways_find_sessions_by_the_beginning_of_ids() -> None:
         return 0
 
     Gateway.wake, ResponseDelivery._sweep = wake, sweep
+
+
+@defect("R14.1", TOLD, says=r"Expected each command to get its own|callers have not been told anything")
+def an_error_does_not_end_the_outstanding_command() -> None:
+    """After a CALLERROR of a charge point the gateway goes on waiting, and sends no further command."""
+    sound = Gateway._received
+    answered = CommandQueue.answered
+    errors: list[bool] = []
+
+    def received(self: Gateway, session: Session, raw: bytes) -> None:
+        errors.append(raw.lstrip().startswith(b"[4"))
+        sound(self, session, raw)
+        errors.pop()
+
+    def note(self: CommandQueue, session: Session, message_id: str) -> None:
+        if not errors[-1]:
+            answered(self, session, message_id)
+
+    Gateway._received, CommandQueue.answered = received, note
+
+
+@defect("R14.1", HOLDS_UP, says=r"Commands came in another order")
+def the_newest_command_is_sent_first() -> None:
+    """Of the commands that wait for their turn, the last one comes first."""
+
+    def following(self: CommandQueue, session: Session) -> None:
+        session.command = None
+        while session.commands and session.command is None and not session.closed:
+            self._send(session, session.commands.pop())
+
+    CommandQueue._next = following

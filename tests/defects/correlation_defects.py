@@ -14,6 +14,7 @@ from server.correlation.manager import Correlation, CorrelationManager, Correlat
 
 RANDOM_ORDER = "A Thousand Commands Answered In Random Order Reach Their Callers"
 EQUAL = "Two Equal Commands At One Charge Point Each Get Their Own Answer"
+LATE = "A Late Answer Is Not Taken For That Of The Next Command"
 EXPIRES = "An Unanswered Command Expires When Its Time Is Up"
 AT_ONCE = "A Thousand Commands Expire At Once And The Next One Is Answered"
 CLEANS_UP = "Every Way In Which A Command Ends Cleans Up"
@@ -22,7 +23,7 @@ OTHER_SERVER = "Answers That Another Server Consumed Reach Their Callers"
 MEMORY = "A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind"
 WORKERS = "Fifty Workers At Once Lose, Mix Up And Leave Nothing"
 DEFAULT = "The Default Timeout Is Thirty Seconds"
-SHUTDOWN = "A Shutdown Tells The Callers And Leaves Nothing"
+SHUTDOWN = "A Shutdown Fails The Waiting Callers And Leaves Nothing"
 
 
 @defect("R14.2", EXPIRES, says=r"50 of 50 callers have not been told anything")
@@ -62,6 +63,20 @@ def matched_by_charge_point_and_action() -> None:
                 for each in self._pending.values()
                 if each.charge_point_id == charge_point_id and each.action == answered.action
             )
+        return sound(self, message_id, charge_point_id, outcome)
+
+    CorrelationManager._end = end
+
+
+@defect("R14.1", LATE, says=r"R14\.1 mixed_up: required == 0")
+def late_answers_go_to_the_next_command() -> None:
+    """An answer whose command has expired goes to the one that waits for the same charge point now."""
+    sound = CorrelationManager._end
+
+    def end(self: CorrelationManager, message_id: str, charge_point_id: str, outcome: Any) -> Verdict:
+        if message_id not in self._pending:
+            waiting = (each for each in self._pending.values() if each.charge_point_id == charge_point_id)
+            message_id = next((each.message_id for each in waiting), message_id)
         return sound(self, message_id, charge_point_id, outcome)
 
     CorrelationManager._end = end

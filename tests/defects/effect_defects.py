@@ -18,10 +18,11 @@ from server.processor import processor
 from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import StateView
 
-SHAPES = "The State After Sessions Of Every Shape Is What Their Messages Say"
-SOCKETS = "The State After Sessions Over WebSockets Is What Their Messages Say"
+SHAPES = "The State After Sessions Of Every Shape Equals The Model"
+SOCKETS = "The State After Sessions Over WebSockets Equals The Model"
+CONNECTOR = "A Connector Keeps Its Transaction While Its Status Changes"
 AGAIN = "Messages That Are Sent Again Count Once"
-FOREIGN = "A Charge Point Cannot Change What Is Not Its Own"
+FOREIGN = "A Charge Point Cannot Change The Transactions Of Another"
 EACH = "Every Action In Every Message Format Is Answered In Time"
 
 Handler = Callable[[Call, StateView], Outcome]
@@ -293,6 +294,12 @@ def stopped_transactions_stay_in_the_active_index() -> None:
 
 
 # ------------------------------------------------------------------ starts, connectors, charge points
+
+
+@defect("R13.8", CONNECTOR, says=r"transaction_id is None, expected \d+.* wrong_fields: required == 0")
+def a_status_erases_the_transaction() -> None:
+    """A new status of a connector replaces all that is kept of it."""
+    changed_records("StatusNotification", Connector, lambda record, _call: replace(record, transaction_id=None))
 
 
 @defect("R13.8", SHAPES, says=r"has the score \S+, expected its start time.* wrong_fields: required == 0")

@@ -33,7 +33,7 @@ from server.store.view import StateCache
 SIMILAR = "Charge Points Whose Ids Are Nearly The Same Are Kept Apart"
 NEWEST = "The Newest Thousand Messages That Were Set Aside Are Kept"
 AT_GATEWAY = "Commands To Charge Points At The Gateway Are Sent One After The Other"
-TOLD = "A Caller Is Told The Error That The Charge Point Gave"
+TOLD = "A Caller Gets The Error Of The Charge Point"
 
 
 def kept_under(change: Callable[[str], str]) -> None:
@@ -454,3 +454,32 @@ def forms_may_send_commands() -> None:
         return await sound(operation, request)
 
     http._body = body
+
+
+# --- found by writing defects without looking at the tests ------------------------------------------------------------
+
+
+@defect("R20.4", TOKEN, says=LET_IN + "with two wrong tokens")
+def two_tokens_are_as_good_as_one() -> None:
+    """A request with the header Authorization twice is let in."""
+    check_tokens(lambda request, _: len(request.headers.getlist("authorization")) > 1)
+
+
+@defect("R13.8", AT_THE_GATEWAY, says=NOT_APART)
+def a_plus_sign_is_a_space() -> None:
+    """A plus sign in the path is read as in a form, and left out."""
+    connected_under(lambda charge_point_id: charge_point_id.replace("+", ""))
+
+
+@defect("R13.7", USED_AGAIN, says=r"should have received an answer to (case|CASE)")
+def message_ids_without_their_case() -> None:
+    """Two message ids that differ by case are one."""
+    taken = CallQueue.take
+
+    def take(self: CallQueue, session: Session, entry: Any) -> None:
+        entry.message_id = entry.message_id and entry.message_id.lower()
+        if self.under_way(session, entry.message_id or ""):
+            return
+        taken(self, session, entry)
+
+    CallQueue.take = take

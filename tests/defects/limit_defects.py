@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -11,23 +12,27 @@ from catalogue import defect
 from queue_defects import replaced
 from websockets.frames import Frame, Opcode
 
-from server import descriptors
+from server import api, descriptors
+from server.api import http
 from server.gateway import gateway
-from server.gateway.flow_control import FlowControl
+from server.gateway.flow_control import FlowControl, Intake
 from server.gateway.gateway import Gateway
 from server.gateway.session import Session
 from server.gateway.session_transitions import SessionTransitions
 from server.gateway.websocket import Socket
+from server.ocpp import envelope
 from server.processor import processor, request_queue
 from server.processor.processor import Processor
 from server.processor.request_queue import Batch, RequestQueue
 from server.redis.script import Script
 
 SIZES = "Messages Are Answered Up To The Size Limit And Refused Above It"
+TOGETHER = "Messages That Come In One Packet Are Each Answered Or Refused"
 BATCHES = "Batches Of Every Size Are Answered Whole And In Order"
 HOUR = "Answers Wait An Hour From The Last One On"
 EACH_LOGGED = "A Thousand Generated Invalid Messages Are Each Logged Once"
 BURST = "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones"
+EMPTY = "An Empty Queue Leaves The Server Idle And Quick To Answer"
 NOT_READING = "A Charge Point That Reads Nothing Is Cut Off"
 DESCRIPTORS = "Charge Points That Use Up The Descriptors Do Not Hurt The Others"
 
@@ -125,6 +130,42 @@ def fragments_cost_the_connection() -> None:
         sound(self, event)
 
     Socket.process_event = process_event
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+def take(change: Any) -> None:
+    """Change what flow control keeps for later of a read that it does not take in one turn."""
+    sound = Intake._wait
+
+    def wait(self: Intake, connection: Any, rest: bytes) -> None:
+        sound(self, connection, rest)
+        change(self, connection, rest)
+
+    Intake._wait = wait
+
+
+@defect("R17.10", TOGETHER, says=r"\d+ of (40|600) messages that were sent together were not answered")
+def what_does_not_fit_into_a_turn_is_lost() -> None:
+    """Of a large read, the messages beyond those of one turn are dropped."""
+
+    def drop(self: Intake, connection: Any, rest: bytes) -> None:
+        self._backlog = b""
+
+    take(drop)
+
+
+@defect("R17.10", TOGETHER, says=r"\d+ of 600 messages that were sent together were not answered")
+def who_was_too_fast_once_is_never_read_again() -> None:
+    """A charge point that was above its rate stays paused for minutes."""
+
+    def pause(self: Intake, connection: Any, rest: bytes) -> None:
+        if self._limited and self._timer is not None:
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(300, self._go_on, connection)
+
+    take(pause)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -319,7 +360,34 @@ def a_batch_with_invalid_messages_is_logged_by_its_first() -> None:
     Processor._report = report
 
 
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+@defect("R17.5", SIZES, says=r"A dead letter keeps 100000 characters of 100000")
+def dead_letters_keep_the_whole_message() -> None:
+    """A message of any size stands in the list of dead letters in full: a thousand of them fill Redis."""
+    envelope.DEAD_LETTER_RAW = 10**9
+
+
+@defect("R17.5", SIZES, says=r"A dead letter keeps 400 characters of 3000")
+def dead_letters_keep_four_hundred_characters() -> None:
+    """Of a message that was set aside, not enough is kept to find out what it was."""
+    envelope.DEAD_LETTER_RAW = 400
+
+
 # --- descriptors ------------------------------------------------------------------------------------------------------
+
+
+@defect("R13.3", EMPTY, says=r"After 100 health checks \d+ descriptors are open")
+def health_checks_leak_descriptors() -> None:
+    """Every health check leaves a file descriptor open."""
+    sound = http.answer
+
+    async def answer(operation: Any, request: Any, api_token: str) -> Any:
+        os.dup(0)
+        return await sound(operation, request, api_token)
+
+    api.answer = answer
 
 
 @defect("R20.5", DESCRIPTORS, says=r"2[45]\d charge points are connected|Health took|no HTTP|no answer|GET http")

@@ -7,7 +7,10 @@ import contextlib
 from typing import Any
 
 from catalogue import defect
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
+from server import api
 from server.store import redis_store
 from server.store.base import StateError, StateUnavailable
 from server.store.models import ChargePoint, ConfigurationKey, Transaction
@@ -24,7 +27,24 @@ MEBIBYTE = "A Value Of A Mebibyte Survives Unchanged"
 LISTED = "All Of A Thousand Charge Points Are Listed"
 CONNECTOR = "A Connector Is Read As It Was Written And Deleted Without A Trace"
 TRANSACTION = "A Transaction Is Read As It Was Written And Deleted Without A Trace"
+NOT_FOUND = "Things That Do Not Exist Are Not Found"
 THOUSAND_KEYS = "A Configuration Of A Thousand Keys Survives Unchanged"
+
+
+@defect("R15.1", NOT_FOUND, says=r"answered 200 .*null.* R15\.1 unknown_found: required == 0")
+def unknown_things_are_null() -> None:
+    """What does not exist is answered as if it did, with nothing in it."""
+    sound = api.answer
+
+    async def answer(operation: Any, request: Any, api_token: str) -> Any:
+        try:
+            return await sound(operation, request, api_token)
+        except HTTPException as refusal:
+            if refusal.status_code == 404 and request.method == "GET":
+                return JSONResponse({"success": True, "message": "", "data": None})
+            raise
+
+    api.answer = answer
 
 
 @defect("R15.5", RESTART, says=r"[1-9]\d* lost \(\w.*R15\.5 lost: required == 0 writes", timing=True)
@@ -196,3 +216,13 @@ def a_long_configuration_is_cut() -> None:
         return dict(sorted((await sound(self, charge_point_id, **options)).items())[:500])
 
     RedisStateStore.get_configuration = read
+
+
+@defect("R15.7", CORRUPT, says=r"'List Charge Points' should fail with 'corrupt', but it worked")
+def a_list_leaves_out_records_of_another_type() -> None:
+    """A record that is no string is left out of lists without a word, as if it were not there."""
+
+    async def check_absent(*_: Any) -> None:
+        return
+
+    RedisStateStore._check_absent = check_absent

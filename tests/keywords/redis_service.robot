@@ -27,11 +27,12 @@ A Started Redis Answers And Tells Where It Is
     ${log}    Get Redis Log    lines=100
     Should Contain    ${log}    eady to accept connections
 
-A Replica That Stands Still Is Brought Back
-    [Documentation]    With a primary, a replica and three sentinels.
-    Start Redis    alias=replicated    service=sentinel    timeout=60 s
-    Stop Redis Replica    alias=replicated
-    Heal Redis    alias=replicated
+A Redis With A Replica Has Not Failed Over By Itself
+    [Documentation]    With a primary, a replica and three sentinels; one without has no failovers at all.
+    ${url}    Start Redis    alias=replicated    service=sentinel    timeout=60 s
+    Should Match Regexp    ${url}    ^redis\\+sentinel://.+:\\d+,.+:\\d+,.+:\\d+/ocpp$
+    Run Keyword And Expect Error    Redis 'replicated' has not failed over*    Get Last Failover    alias=replicated
+    Run Keyword And Expect Error    Redis 'redis' has no replica*    Get Clients Of Old Primary
     [Teardown]    Remove Redis    alias=replicated
 
 A Command Returns What Redis Replies

@@ -1,4 +1,4 @@
-"""What the link does about each error of Redis, and how attempts are spread."""
+"""The link's measures for each error of Redis, and the distribution of its attempts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from redis.exceptions import (
 )
 
 from server.redis.address import Address, NotPrimary
-from server.redis.link import LONGEST_PAUSE, NotReplicated, Reaction, RedisLink, reaction_to
+from server.redis.link import LONGEST_PAUSE, LONGEST_WAIT, NotReplicated, Reaction, RedisLink, reaction_to
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,38 @@ def test_a_refusal_is_waited_out_over_the_same_connection(
         client.config_set(setting, "0")
         push(client, [call("CP-1", "m")])
         until(lambda: answered_ids(client, "CP-1") == ["m"], "not answered")
+
+
+def test_a_demotion_is_noticed_at_once(start_redis: StartRedis, start_server: StartServer) -> None:
+    """Also by the connection on which the queue is waited for, which is sent no reply."""
+    service = start_redis()
+    with connect(service.url()) as client:
+        server = start_server(service.url(), ROLE="processor", LEASE_SECONDS="15s")
+        server.wait_healthy()
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        began = time.monotonic()
+        until(lambda: server.health()["status"] == "degraded", "not noticed")
+        assert time.monotonic() - began <= LONGEST_WAIT / 2
+        assert "UNBLOCKED" in server.records("redis_unavailable")[0]["error"]
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        push(client, [call("CP-1", "m")])
+        until(lambda: answered_ids(client, "CP-1") == ["m"], "not answered")
+
+
+def test_another_reason_of_an_outage_is_logged_and_none_twice(
+    start_redis: StartRedis, start_server: StartServer
+) -> None:
+    service = start_redis()
+    with connect(service.url()) as client:
+        server = start_server(service.url(), **QUICK)
+        server.wait_healthy()
+        for setting, value in (("maxmemory", "1"), ("maxmemory", "0"), ("min-replicas-to-write", "1")):
+            client.config_set(setting, value)
+            if value != "0":
+                until(lambda: len(server.records("redis_unavailable")) >= 1, "nothing is said")
+        until(lambda: any("NOREPLICAS" in each["error"] for each in server.records("redis_unavailable")), "not said")
+        said = [each["error"] for each in server.records("redis_unavailable")]
+        assert len(said) == len(set(said))
 
 
 def test_the_script_cache_may_be_emptied_at_any_moment(

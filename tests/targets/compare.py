@@ -1,8 +1,9 @@
-"""The suites against a target whose faults are known: they have to find exactly these, and crash nowhere.
+"""The suites against a target with known faults: they must find exactly these, and crash nowhere.
 
     python tests/targets/compare.py other              # all suites against the second server (tests/other_server)
     python tests/targets/compare.py running --suite 15*  # one suite against the bundled server, which runs already
     python tests/targets/compare.py bare               # against the bundled server, of which little is known
+    python tests/targets/compare.py gateway            # against the bundled server, whose queue is nobody's business
 
 What has to come of each test is in `tests/targets/TARGET.yaml`; a test that is not named there has to pass. The exit
 status is 0 when all of it came true.
@@ -37,13 +38,13 @@ PLUMBING = re.compile(
     r"Traceback|(Key|Type|Attribute|Index|Name|Unbound\w+|Import|Recursion|Assertion)Error\b|has no attribute"
     r"|Variable '.*' not found|No keyword with name|object is not|Test timeout|codec can't"
 )
-"""What a message looks like when a keyword itself has failed, and not the system under test."""
+"""The form of a message when a keyword itself has failed, and not the system under test."""
 BUSY = re.compile(
     r"^Inconclusive: (other programs have used [\d.]+ of the \d+ processor cores|the generator was late"
     r"|only \d+ of \d+ messages)"
 )
 """What a test says that other programs have kept from showing anything: neither as expected nor a surprise."""
-LIMITS = {"other": 1500.0, "running": 480.0, "bare": 480.0}
+LIMITS = {"other": 1500.0, "running": 480.0, "bare": 480.0, "gateway": 900.0}
 """Seconds for all suites. The second server takes long: most of its faults are that something never comes."""
 END_LIMIT = 60.0
 """Seconds for Robot to end in order, with the teardowns of its suites, once it was told to."""
@@ -51,7 +52,7 @@ END_LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Expectation:
-    """What has to come of a test.
+    """The expected outcome of a test.
 
     Attributes:
         status: FAIL or SKIP.
@@ -91,7 +92,7 @@ def tests_of_suites() -> dict[str, list[str]]:
 
 
 def judge(outcomes: dict[str, tuple[str, str]], expected: dict[str, Expectation]) -> list[str]:
-    """What is not as expected, a line each.
+    """Unexpected outcomes, a line each.
 
     Args:
         outcomes: test to status and message.
@@ -114,14 +115,14 @@ def judge(outcomes: dict[str, tuple[str, str]], expected: dict[str, Expectation]
 
 @contextlib.contextmanager
 def prepared(target: str, folder: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Robot's options and environment for a target; what has to run already is started, and ended at the end."""
+    """Robot's options and environment for a target; its running system is started, and ended at the end."""
     if target == "other":
         yield ["--variable", f"TARGET:{OTHER}"], {}
         return
     folder.mkdir(parents=True, exist_ok=True)
-    if target == "bare":
-        profile = folder / "bare.yaml"
-        profile.write_text(bare_profile())
+    if target in DERIVED:
+        profile = folder / f"{target}.yaml"
+        profile.write_text(DERIVED[target]())
         yield ["--variable", f"TARGET:{profile}"], {}
         return
     with contextlib.ExitStack() as open_things:
@@ -164,11 +165,30 @@ def bare_profile() -> str:
     return str(yaml.safe_dump(profile | {"name": "bare", "capabilities": ["queue", "dead_letters", "log_records"]}))
 
 
+def gateway_profile() -> str:
+    """The bundled profile without its queue: charge points' WebSockets carry everything, and Redis is behind."""
+    profile = yaml.safe_load((PROFILES / "reference.yaml").read_text())
+    keys = profile["redis"]["keys"]
+    for name in ("requests", "responses", "dead_letters"):
+        del keys[name]
+    del profile["redis"]["commit"]
+    profile["redis"]["other"] = [
+        {"database": 0, "keys": ["ocpp:requests", "ocpp:responses:{charge_point_id}", "ocpp:dead-letters"]}
+    ]
+    del profile["message_format"]
+    kept = ("health", "log_records", "metrics", "state", "gateway", "commands", "several_processors")
+    return str(yaml.safe_dump(profile | {"name": "gateway", "queue": {"kind": "none"}, "capabilities": list(kept)}))
+
+
+DERIVED = {"bare": bare_profile, "gateway": gateway_profile}
+"""Targets that are the bundled server with a profile of their own."""
+
+
 def run(target: str, folder: Path, selection: list[str], *, timeout: float) -> dict[str, tuple[str, str]]:
     """Run suites against a target; returns for each test its status and message.
 
     Args:
-        target: `other`, `running` or `bare`.
+        target: `other`, `running`, `bare` or `gateway`.
         folder: where results go.
         selection: further options of Robot.
         timeout: seconds; what has not run then has failed with the reason that the suites were told to end.
@@ -205,7 +225,7 @@ def run_suites(
 
 
 def end(robot: subprocess.Popen[bytes]) -> None:
-    """End Robot with what it has started, if it still runs: its suites clean up when it is interrupted."""
+    """End Robot with its children, if it still runs: its suites clean up when it is interrupted."""
     if robot.poll() is None:
         robot.send_signal(signal.SIGINT)
         try:
@@ -216,7 +236,7 @@ def end(robot: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> int:
-    """Run, compare, and say what is wrong."""
+    """Run, compare, and print the differences."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("target", choices=list(LIMITS))
     parser.add_argument("--output", type=Path, help="where results go; results/TARGET if not given")

@@ -1,4 +1,4 @@
-"""What is imported is declared: a package that only comes with another one is gone when that one changes its mind."""
+"""Every imported package is declared: one that only comes with another disappears when that one drops it."""
 
 from __future__ import annotations
 

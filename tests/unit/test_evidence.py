@@ -1,4 +1,4 @@
-"""What EvidenceLibrary leaves behind: the lines of the file, and the table in the log."""
+"""The output of EvidenceLibrary: the lines of the file, and the table in the log."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_line_that_a_killed_run_left_unfinished_spoils_only_itself(path: Path)
     assert json.loads(whole)["value"] == 20000
 
 
-def test_a_killed_run_leaves_what_it_had(path: Path) -> None:
+def test_a_killed_run_leaves_its_measurements(path: Path) -> None:
     program = """
         import os, signal, sys
         from pathlib import Path

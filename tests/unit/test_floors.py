@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "libraries" / "ocpp_resilience"
 FLOORS = (
     {
+        "authority",
         "text",
         "clock",
         "ids",

@@ -1,4 +1,4 @@
-"""The lock: what `pyproject.toml` allows, everything with its hash, the same versions in each of its files."""
+"""The lock: within the ranges of `pyproject.toml`, with all hashes, the same versions in each of its files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_smaller_file_of_the_lock_has_the_versions_of_the_whole(file: str) -> 
     assert {name: version(each) for name, each in locked(file).items() if version(whole[name]) != version(each)} == {}
 
 
-def test_what_pip_installs_with_and_without_hashes_is_the_same() -> None:
+def test_pip_installs_the_same_with_and_without_hashes() -> None:
     assert locked("requirements.txt").keys() == locked("locks/run.txt").keys()
     assert "\n-e .\n" in FILES["requirements.txt"]
 

@@ -1,4 +1,4 @@
-"""The model of OCPP 1.6: what answers may say, and what the state has to be."""
+"""The model of OCPP 1.6: the allowed answers, and the expected state."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Model16, Observed, Outcome
 from ocpp_resilience.ocpp.model.behaviour import MeterCurrent, OnBusyConnector, RepeatedStart
 from ocpp_resilience.ocpp.model.values import Within, moment
-from ocpp_resilience.profile import STATE_FIELDS
+from ocpp_resilience.profile import STATE_FIELDS as ALL_FIELDS
 
 NOW = 1_800_000_000.0
 TIME = rfc3339(NOW)
+STATE_FIELDS = {kind: tuple(name for name in names if name != "version") for kind, names in ALL_FIELDS.items()}
+"""Versions have tests of their own."""
 ACCEPTED = {"status": "Accepted"}
 BOOT = {"chargePointVendor": "V", "chargePointModel": "M"}
 
 
 class Told:
-    """A model with a clock, and a mirror of what it was told."""
+    """A model with a clock, and a mirror of its input."""
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.model = Model16(behaviour)
@@ -103,12 +105,14 @@ STOPPED = {"status": "completed", "stop_time": TIME, "meter_stop": 900, "meter_c
         ("DataTransfer", {"vendorId": "V"}, {"status": "Accepted"}, "status"),
     ],
 )
-def test_what_an_answer_says_has_to_be_possible(action: str, payload: Any, answer: Any, problem: str | None) -> None:
+def test_the_values_of_an_answer_have_to_be_possible(
+    action: str, payload: Any, answer: Any, problem: str | None
+) -> None:
     problems = Told().say(action, payload, answer)
     assert [each.partition(":")[0] for each in problems] == ([problem] if problem else [])
 
 
-def test_a_stop_with_an_id_tag_is_answered_with_what_is_known_of_it() -> None:
+def test_a_stop_with_an_id_tag_is_answered_with_its_status() -> None:
     told = Told()
     stop = {"transactionId": 1, "meterStop": 1, "timestamp": TIME}
     assert told.say("StopTransaction", stop) == []
@@ -228,7 +232,7 @@ def test_a_start_on_a_busy_connector_is_as_the_profile_says() -> None:
     assert kept.differences(seen(transaction(status="completed"), second))
 
 
-def test_connectors_have_what_was_said_of_them() -> None:
+def test_connectors_have_their_reported_status() -> None:
     told = Told()
     status = {"connectorId": 2, "errorCode": "NoError", "status": "Charging", "timestamp": TIME}
     told.say("StatusNotification", status)
@@ -251,7 +255,7 @@ def test_connectors_have_what_was_said_of_them() -> None:
     assert "CP: connector 1: transaction_id is 7, expected None" in told.differences(observed)
 
 
-def test_the_charge_point_has_what_its_last_boot_said() -> None:
+def test_the_charge_point_has_the_fields_of_its_last_boot() -> None:
     told = Told()
     accepted = {"currentTime": TIME, "interval": 300, "status": "Accepted"}
     told.say("BootNotification", BOOT | {"chargePointSerialNumber": "S", "firmwareVersion": "1"}, accepted)
@@ -270,6 +274,7 @@ def test_the_charge_point_has_what_its_last_boot_said() -> None:
         "protocol": "ocpp1.6",
         "boot_time": TIME,
         "last_seen": rfc3339(NOW + 1),
+        "is_online": True,
     }
     kept = {"charge_point": STATE_FIELDS["charge_point"]}
     assert told.differences(Observed(fields=kept, point=point)) == []
@@ -353,7 +358,7 @@ def test_too_much_that_is_unknown_is_said_and_not_judged() -> None:
     assert told.model.charge_points == []
 
 
-def test_a_short_message_without_what_its_effects_depend_on_is_not_judged() -> None:
+def test_a_short_message_without_the_fields_of_its_effects_is_not_judged() -> None:
     told = Told()
     told.say("StatusNotification", {})
     assert "lacks fields" in told.model.unjudged["CP"]
@@ -369,8 +374,19 @@ def test_a_heartbeat_that_a_gateway_may_have_answered_may_have_been_seen() -> No
         assert (told.differences(observed) == []) is right
 
 
+def test_a_charge_point_of_which_a_gateway_answered_all_may_be_kept_or_not() -> None:
+    told = Told()
+    assert told.say("Heartbeat", {}, {"currentTime": TIME}, maybe_elsewhere=True) == []
+    kept = {"charge_point": ("id", "last_seen")}
+    assert told.differences(Observed(fields=kept)) == []
+    assert told.differences(Observed(fields=kept, point={"id": "CP", "last_seen": TIME})) == []
+    assert told.differences(Observed(fields=kept, point={"id": "CP", "last_seen": rfc3339(NOW + 90)})) != []
+    told.say("BootNotification", BOOT, {"currentTime": TIME, "interval": 300, "status": "Accepted"})
+    assert told.differences(Observed(fields=kept)) != []
+
+
 @given(st.lists(st.sampled_from(["start", "stop", "read", "status"]), max_size=8), st.integers(0, 255))
-def test_what_happened_is_always_among_the_allowed_states(steps: list[str], unknown: int) -> None:
+def test_the_real_state_is_always_among_the_allowed_ones(steps: list[str], unknown: int) -> None:
     """A world in which some of the unknown messages were applied is one of those that the model allows."""
     told, truth = Told(), Told()
     for number, step in enumerate(steps):
@@ -408,3 +424,60 @@ def test_moments_need_a_zone() -> None:
     assert moment("2026-01-15T10:30:00") is None
     assert moment("2016-12-31T23:59:60Z") == moment("2016-12-31T23:59:59Z")
     assert not Within(0, float("inf")).allows("2026-01-15T10:30:00")
+
+
+# ------------------------------------------------------------------ versions and connections
+
+
+def versions(kind: str, version: object, **fields: Any) -> Observed:
+    """An observation of the version of one record, of charge point `CP`, its connector 1 or transaction 7."""
+    record = {"version": version}
+    observed = Observed(fields={kind: ("version", "is_online")}, **fields)
+    if kind == "charge_point":
+        observed.point = record | {"is_online": True}
+    elif kind == "connector":
+        observed.connectors = {1: record | {"transaction_id": 7}}
+    else:
+        observed.transactions = {7: record}
+    return observed
+
+
+@pytest.mark.parametrize(("kind", "writes"), [("charge_point", 3), ("connector", 2), ("transaction", 3)])
+def test_the_version_counts_the_writes_of_messages_sent_one_after_the_other(kind: str, writes: int) -> None:
+    told = Told()
+    told.start(7, began=NOW, ended=NOW + 1)
+    sample = {"timestamp": TIME, "sampledValue": [{"value": "500"}]}
+    told.say("MeterValues", {"connectorId": 1, "meterValue": [sample]}, began=NOW + 2, ended=NOW + 3)
+    told.stop(7, began=NOW + 4, ended=NOW + 5)
+    for version in (writes - 1, writes + 1, None, float(writes)):
+        assert [each for each in told.differences(versions(kind, version)) if f"expected {writes}" in each], version
+    assert told.differences(versions(kind, writes)) == []
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_messages_sent_at_once_may_be_one_write(version: int) -> None:
+    told = Told()
+    for _ in range(3):
+        told.say("Heartbeat", {}, {"currentTime": TIME})
+    assert told.differences(versions("charge_point", version)) == []
+    assert told.differences(versions("charge_point", 4))
+
+
+def test_a_message_of_unknown_outcome_may_be_a_write() -> None:
+    told = Told()
+    told.start(7, began=NOW, ended=NOW + 1)
+    told.stop(7, began=NOW + 2, ended=NOW + 2, outcome=Outcome.UNKNOWN)
+    for version, right in ((1, True), (2, True), (3, False)):
+        assert (told.differences(versions("transaction", version)) == []) is right
+
+
+def test_a_charge_point_is_online_while_it_is_connected() -> None:
+    told = Told()
+    told.say("Heartbeat", {}, {"currentTime": TIME})
+    assert told.differences(versions("charge_point", 1)) == []
+    told.model.connections("CP", 1, online=False)
+    assert told.differences(versions("charge_point", 2)) == ["CP: charge point: is_online is True, expected False"]
+    told.model.connections("CP", 1, online=None)
+    assert told.differences(versions("charge_point", 2)) == []
+    told.model.connections("NOBODY", 1, online=True)
+    assert told.model.charge_points == ["CP"]

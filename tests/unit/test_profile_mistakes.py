@@ -1,5 +1,5 @@
-"""`python -m ocpp_resilience.check check` with each kind of mistake: one line that names file, line, field and what is
-allowed, exit status 2; addresses where nothing is are found when they are tried, exit status 1."""
+"""`python -m ocpp_resilience.check check` with each kind of mistake: one line that names file, line, field and the
+allowed values, exit status 2; wrong addresses are found when they are tried, exit status 1."""
 
 from __future__ import annotations
 
@@ -57,6 +57,31 @@ MISTAKES = {
     "unknown placeholder": ("{redis_url}", "{redis}", "field 'start.command[2]' has the unknown placeholder '{redis}'"),
     "wrong placeholder": ("out:{charge_point_id}", "out:{id}", "field 'redis.keys.responses' is 'out:{id}' (allowed: "),
     "open placeholder": ("out:{charge_point_id}", "out:{charge_point_id", "field 'redis.keys.responses' is 'out:{char"),
+    "result without id": (
+        "redis:\n",
+        "commands:\n  accepted: {path: /results, id: id, statuses: {done: 200}}\nredis:\n",
+        "field 'commands.accepted.path' is '/results' (allowed: a path that starts with '/', with {command_id} in it)",
+    ),
+    "nothing is answered": (
+        "redis:\n",
+        "commands:\n  accepted: {path: '/results/{command_id}', id: id, statuses: {late: 408}}\nredis:\n",
+        "field 'commands.accepted.statuses' has no state that stands for 200",
+    ),
+    "pending and over": (
+        "redis:\n",
+        "commands:\n  accepted: {path: '/r/{command_id}', id: id, statuses: {pending: 200}}\nredis:\n",
+        "field 'commands.accepted.pending' has 'pending', as statuses has",
+    ),
+    "none at once": (
+        "redis:\n",
+        "commands: {at_once: 0}\nredis:\n",
+        "field 'commands.at_once' is 0 (allowed:",
+    ),
+    "resource of nothing": (
+        "  health: /up\n",
+        "  health: /up\n  resources: [/sessions]\n",
+        "field 'http.resources[0]' is '/sessions' (allowed: a path with one of {charge_point_id}",
+    ),
     "no path": ("health: /up", "health: up", "field 'http.health' is 'up' (allowed: a path that starts with '/')"),
     "unknown record field": ("vendor: maker", "vndor: maker", "field 'state.charge_point.fields.vndor' is no field of"),
     "negative time": ("answer: 5", "answer: -5", "field 'timeouts.answer' is -5 (allowed: a number above 0)"),
@@ -119,7 +144,7 @@ def test_each_mistake_is_one_line_with_its_place(
         ("ws://127.0.0.1:8080", "ws://[::1:8080"),
     ],
 )
-def test_what_is_no_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
+def test_an_invalid_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(RUNNING.replace(old, f'"{new}"'))
     status, out, error = checked(file, capsys)
@@ -145,7 +170,7 @@ def test_what_is_no_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
     ids=["empty", "comment", "list", "text", "latin-1", "utf-16", "folder"],
 )
-def test_what_is_no_profile_is_one_line(
+def test_a_file_that_is_no_profile_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes | None, message: str
 ) -> None:
     file = tmp_path / "mine.yaml"

@@ -69,7 +69,7 @@ class Profile(KeywordLibrary):
     def __init__(self) -> None:
         super().__init__([Words()])
 """
-"""A library of which a keyword says what the profile of a target declares, as the project's own do."""
+"""A library with a keyword that reports a declared gap of a target, as the project's own do."""
 
 VERDICTS = {
     "R13.5": "met",
@@ -98,7 +98,7 @@ def suite(folder: Path, text: str = SUITE, name: str = "own.robot") -> Path:
 
 
 def report(folder: Path) -> Report:
-    """What `resilience.json` holds; decoding checks that it keeps its schema."""
+    """The content of `resilience.json`; decoding checks that it keeps its schema."""
     return msgspec.json.decode((folder / "out" / "resilience.json").read_bytes(), type=Report)
 
 
@@ -107,7 +107,7 @@ def verdicts(found: Report) -> dict[str, str]:
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: its elements, ids, links and text."""
+    """The page as a browser parses it: its elements, ids, links and text."""
 
     VOID = frozenset({"meta", "link", "br", "rect", "line", "circle", "polyline", "img"})
 
@@ -217,7 +217,7 @@ def test_a_verdict_is_never_said_by_colour_alone(page: Page) -> None:
         assert any(each.strip() == word for each in page.texts)
 
 
-def test_everything_is_there_at_a_glance_and_what_is_open_comes_first(run: Path, page: Page) -> None:
+def test_the_page_has_all_sections_and_open_requirements_come_first(run: Path, page: Page) -> None:
     requirements = report(run).requirements
     html = (run / "out" / "resilience.html").read_text()
     chips = re.findall(
@@ -433,7 +433,7 @@ WHOLE = """
 """
 
 
-def test_what_only_the_run_as_a_whole_can_say(tmp_path: Path) -> None:
+def test_requirements_on_the_run_as_a_whole(tmp_path: Path) -> None:
     suite(tmp_path, WHOLE)
     robot(tmp_path, "own.robot")
 
@@ -537,7 +537,7 @@ def test_a_run_of_some_suites_does_not_prove_the_length_of_all(run: Path) -> Non
     assert length.reason.startswith("Not all suites ran: nothing of test 14, 15, ")
 
 
-def test_what_cannot_be_read_is_said_and_does_not_stop_the_page(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_and_does_not_stop_the_page(tmp_path: Path) -> None:
     suite(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "faults.jsonl").write_text('{"half a li\n')

@@ -82,7 +82,7 @@ class TestTheFile:
             ("R0.1", "full_run", "<= 15 min"),
         ],
     )
-    def test_says_what_the_requirements_say(self, requirement: str, name: str, text: str) -> None:
+    def test_the_verdict_follows_from_the_requirements(self, requirement: str, name: str, text: str) -> None:
         assert str(load().threshold(requirement, name)) == text
 
     def test_every_counted_thing_is_used(self) -> None:
@@ -324,7 +324,7 @@ class TestJudging:
             in_unit(timedelta(seconds=1), "%")
 
     @pytest.mark.parametrize("measured", [True, float("nan"), float("inf"), "85", None])
-    def test_what_is_no_number_is_refused(self, measured: float) -> None:
+    def test_a_value_that_is_no_number_is_refused(self, measured: float) -> None:
         with pytest.raises(UsageError, match="has to be a finite number or a length of time, not "):
             in_unit(measured, "ms")
 

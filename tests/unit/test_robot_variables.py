@@ -1,4 +1,4 @@
-"""Variables of a run: what is read of them, and what a mistake is told, before anything is started."""
+"""Variables of a run: their values, and the messages about mistakes, before anything is started."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_a_number_is_finite(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["abc", "", "0", "-5 s", "10 parsecs", "inf", "nan"])
-def test_a_time_that_cannot_be_used_is_named_with_what_is_allowed(value: str) -> None:
+def test_an_unusable_time_is_named_with_the_allowed_ones(value: str) -> None:
     with pytest.raises(UsageError, match=r"^The variable SOAK is .+, allowed is a time above 0, such as '90 seconds'"):
         as_duration("SOAK", value)
 
 
-def test_what_can_be_used_is_read() -> None:
+def test_valid_values_are_read() -> None:
     assert as_number("RUNS", "10", at_least=10, at_most=10, whole=True) == 10
     assert as_number("RATE", "0.5") == 0.5
     assert as_number("SEED", "1" * 400, whole=True) == int("1" * 400)

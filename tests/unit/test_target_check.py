@@ -1,4 +1,5 @@
-"""`python -m ocpp_resilience.check check`: each part of the two example profiles, and what is said of wrong parts."""
+"""`python -m ocpp_resilience.check check`: each part of the two example profiles, and the messages about wrong
+parts."""
 
 from __future__ import annotations
 
@@ -12,19 +13,22 @@ from typing import Any
 import pytest
 import yaml
 
+from ocpp_resilience.check import drafts
+from ocpp_resilience.check.decided import decided
 from ocpp_resilience.check.profile_check import PARTS, Verdict, check
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile import PROFILES, Target
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = ROOT / "tests" / "other_server" / "profile.yaml"
+FAULTY = ROOT / "tests" / "faulty_server" / "profile.yaml"
 REFERENCE = PROFILES / "reference.yaml"
 VERDICTS = "works", "does not work", "not declared", "not tried"
 Change = Callable[[dict[str, Any]], object]
 
 
 def tried(profile: Path | str, *more: str) -> tuple[int, dict[str, tuple[str, str]], str]:
-    """Exit status, part to verdict and sentence, and what went to standard error."""
+    """Exit status, part to verdict and sentence, and standard error."""
     command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(profile), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     lines = re.findall(rf"^({'|'.join(VERDICTS)}) +((?:\S+ )+) +(\S.*)$", done.stdout, re.MULTILINE)
@@ -132,13 +136,13 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
         OTHER,
         setting("state.transaction.fields.meter_start", "meter.begin"),
         "state",
-        r"what is at session/1 has no meter_start \('meter\.begin'\) \(state\.transaction\.fields\)",
+        r"the record at session/1 has no meter_start \('meter\.begin'\) \(state\.transaction\.fields\)",
     ),
     "a value of the state is called otherwise": (
         OTHER,
         setting("state.transaction.values.status", {"open": "active"}),
         "state",
-        r"the status of a transaction that runs is 'running' \(state\.transaction\.values\.status\)",
+        r"the status of a running transaction is 'running' \(state\.transaction\.values\.status\)",
     ),
     "nothing has to be announced": (
         REFERENCE,
@@ -186,7 +190,7 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
 
 
 @pytest.mark.parametrize(("source", "change", "part", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_part_that_is_wrong_is_named_with_what_was_seen(
+def test_a_failing_part_is_named_with_the_observation(
     tmp_path: Path, source: Path, change: Change, part: str, sentence: str
 ) -> None:
     profile = yaml.safe_load(source.read_text())
@@ -209,11 +213,11 @@ def test_a_key_that_is_not_named_is_left_behind_and_told(tmp_path: Path) -> None
     (tmp_path / "wrong.yaml").write_text(text.replace(line, ""))
     found = {each.part: each for each in check(Target.load(tmp_path / "wrong.yaml"), only=["state", "keys"])}
     assert found["keys"].verdict is Verdict.FAILS
-    assert "is left behind: [2] last session; name such keys in redis.keys" in found["keys"].sentence
+    assert "are left behind: [2] last session; name them in redis.keys" in found["keys"].sentence
 
 
 def test_silence_to_all_is_no_announcement(tmp_path: Path) -> None:
-    """A system that answers nobody shows nothing about those that were not announced."""
+    """A system without any answer proves nothing about charge points without an announcement."""
     text = OTHER.read_text().replace("{profile_directory}", str(OTHER.parent))
     (tmp_path / "wrong.yaml").write_text(text.replace("out:{charge_point_id}", "answers:{charge_point_id}"))
     (finding,) = [e for e in check(Target.load(tmp_path / "wrong.yaml"), only=["announcement"]) if e.part in PARTS]
@@ -227,7 +231,7 @@ def test_a_part_that_does_not_exist_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("url", ["nowhere", "localhost:6379", "http://localhost:6379"])
-def test_what_is_no_redis_url_is_named(url: str) -> None:
+def test_an_invalid_redis_url_is_named(url: str) -> None:
     with pytest.raises(UsageError, match=rf"^'{url}' is no URL of a Redis; allowed is redis://host:port/db\.$"):
         list(check(Target.load("reference"), url))
 
@@ -247,3 +251,141 @@ def test_a_profile_that_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) ->
     status, found, error = tried(tmp_path / "bad.yaml")
     assert (status, found) == (2, {})
     assert "line 2: unknown field 'colour'" in error
+
+
+def checked(folder: Path, source: Path, change: Change, *only: str) -> dict[str, dict[str, Any]]:
+    """Part to draft, of a profile with a mistake."""
+    profile = yaml.safe_load(source.read_text())
+    change(profile)
+    profile = yaml.safe_load(yaml.safe_dump(profile).replace("{profile_directory}", str(source.parent)))
+    profile["timeouts"] = {"answer": 2, "ready": 2, "start": 15}
+    file = folder / "wrong.yaml"
+    file.write_text(yaml.safe_dump(profile))
+    return {finding.part: finding.draft for finding in check(Target.load(file), only=only) if finding.draft}
+
+
+DRAFTS: dict[str, tuple[Path, Change, str, dict[str, Any]]] = {
+    "the answers come elsewhere": (
+        OTHER,
+        setting("redis.keys.responses", "answers:{charge_point_id}"),
+        "queue",
+        {"redis": {"keys": {"responses": "out:{charge_point_id}"}}},
+    ),
+    "the messages are read elsewhere": (
+        OTHER,
+        setting("redis.keys.requests", "inbox"),
+        "queue",
+        {"redis": {"keys": {"requests": "in"}}},
+    ),
+    "the messages are read in another database": (
+        OTHER,
+        setting("redis.databases.queue", 5),
+        "queue",
+        {"redis": {"databases": {"queue": 1}}},
+    ),
+    "health is called otherwise": (OTHER, setting("http.healthy", "well"), "ready", {"http": {"healthy": "fine"}}),
+    "health is in another field": (
+        OTHER,
+        setting("http.health_field", "status"),
+        "ready",
+        {"http": {"health_field": "state"}},
+    ),
+    "health has another path": (OTHER, setting("http.health", "/health"), "ready", {"http": {"health": "/up"}}),
+    "health without redis is called otherwise": (
+        REFERENCE,
+        setting("http.degraded", "DOWN"),
+        "outage",
+        {"http": {"degraded": "degraded"}},
+    ),
+    "nothing has to be announced": (
+        REFERENCE,
+        setting("announcement.required", True),
+        "announcement",
+        {"announcement": {"required": False}},
+    ),
+    "a field of the state is called otherwise": (
+        OTHER,
+        setting("state.transaction.fields.meter_start", "meter.begin"),
+        "state",
+        {"state": {"transaction": {"fields": {"meter_start": "meter.from"}}}},
+    ),
+    "a value of the state is called otherwise": (
+        OTHER,
+        setting("state.transaction.values.status", {"open": "active"}),
+        "state",
+        {"state": {"transaction": {"values": {"status": {"running": "active"}}}}},
+    ),
+    "transactions are kept under another key": (
+        OTHER,
+        setting("redis.keys.transaction", "sitting/{transaction_id}"),
+        "state",
+        {"redis": {"keys": {"transaction": "session/{transaction_id}"}}},
+    ),
+    "an action is not supported": (
+        OTHER,
+        setting("actions", ["BootNotification", "Heartbeat", "FirmwareStatusNotification"]),
+        "actions",
+        {"actions": ["BootNotification", "Heartbeat"]},
+    ),
+    "the log is elsewhere": (OTHER, setting("log.stream", "stdout"), "log", {"log": {"stream": "stderr"}}),
+    "an event is called otherwise": (
+        FAULTY,
+        setting("log.events.invalid_message", "rejected"),
+        "log",
+        {"log": {"events": {"invalid_message": "set aside"}}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "change", "part", "draft"), DRAFTS.values(), ids=DRAFTS.keys())
+def test_a_correction_is_drafted_from_what_was_seen(
+    tmp_path: Path, source: Path, change: Change, part: str, draft: dict[str, Any]
+) -> None:
+    found = checked(tmp_path, source, change, part if part in PARTS else "stop")[part]
+    for name, value in draft.items():
+        assert contains(found[name], value), found
+
+
+def contains(found: Any, expected: Any) -> bool:
+    if isinstance(expected, dict):
+        return isinstance(found, dict) and all(contains(found.get(name), value) for name, value in expected.items())
+    return bool(found == expected)
+
+
+def test_keys_that_are_left_behind_are_drafted_as_patterns(tmp_path: Path) -> None:
+    found = checked(tmp_path, FAULTY, setting("redis.other", []), "actions", "keys")["keys"]
+    others = {each["database"]: set(each["keys"]) for each in found["redis"]["other"]}
+    assert {"count/{charge_point_id}", "count-of-all"} <= others[3]
+    assert "plugs/{charge_point_id}" in others[2]
+
+
+def test_a_line_of_a_text_log_becomes_a_pattern() -> None:
+    target = Target.load(OTHER)
+    line = "2026-01-01T00:00:00Z ERROR refused id=7 code=FormationViolation because it is none\n"
+    draft = drafts.of_log(target, {"stdout": "", "stderr": line})
+    [record] = draft["log"]["records"]
+    found = re.search(record["pattern"], line)
+    assert found is not None
+    assert (found["code"], found["reason"]) == ("FormationViolation", "because it is none")
+
+
+def test_the_check_ends_with_a_draft_and_with_what_is_decided(tmp_path: Path) -> None:
+    profile = (
+        OTHER.read_text().replace("{profile_directory}", str(OTHER.parent)).replace("healthy: fine", "healthy: ok")
+    )
+    (tmp_path / "wrong.yaml").write_text(profile.replace("ready: 15", "ready: 1"))
+    command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(tmp_path / "wrong.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "Draft of a corrected profile" in done.stdout
+    assert "    http:\n      healthy: fine\n" in done.stdout
+    assert re.search(r"^The suites decide \d+ of \d+ requirements: R13\.1, ", done.stdout, re.MULTILINE)
+    assert re.search(r"^With gateway also R13\.7, ", done.stdout, re.MULTILINE)
+
+
+def test_more_capabilities_decide_more_requirements() -> None:
+    assert not decided(Target.load("reference")).gains
+    other = decided(Target.load(OTHER))
+    assert "R16.8" in other.requirements
+    assert "R14.1" in other.gains["commands",]
+    assert "R18.9" in other.gains["commands", "gateway"]

@@ -34,7 +34,7 @@ def one(folder: Path, name: str, *, out: str = "out") -> str:
 
 
 def again(folder: Path, *options: str) -> Report:
-    """rebot with these options over the results, and the page of what it writes."""
+    """rebot with these options over the results, and the page of its output."""
     out = folder / "out"
     run(folder, *options, "--output", "o.xml", str(out / "output.xml"), module="robot.rebot", out="out")
     assert main([str(out / "o.xml")]) == 0
@@ -97,7 +97,7 @@ def test_all_failures_of_a_test_that_goes_on_count(tmp_path: Path) -> None:
     assert one(tmp_path, "R13.1") == "not met"
 
 
-def test_a_fatal_error_stops_and_what_is_behind_is_undecided(tmp_path: Path) -> None:
+def test_a_fatal_error_stops_and_later_requirements_are_undecided(tmp_path: Path) -> None:
     write_suite(tmp_path, "Fatal\n    [Tags]    R13.1\n    Fatal Error    The end.\n" + dedent(MET))
     run(tmp_path, "own.robot")
     assert (one(tmp_path, "R13.1"), one(tmp_path, "R13.2")) == ("not met", "inconclusive")
@@ -141,7 +141,7 @@ def test_tasks_are_judged_as_tests_are(tmp_path: Path) -> None:
     assert (one(tmp_path, "R13.2"), one(tmp_path, "R13.1")) == ("met", "not met")
 
 
-def test_results_that_were_moved_are_judged_by_what_lies_beside_them(tmp_path: Path) -> None:
+def test_moved_results_are_judged_by_the_evidence_beside_them(tmp_path: Path) -> None:
     write_suite(tmp_path, MET + LOSES)
     run(tmp_path, "--skiponfailure", "R13.1", "own.robot")
     shutil.move(tmp_path / "out", tmp_path / "elsewhere")
@@ -205,7 +205,7 @@ def test_pabot_that_stops_at_a_failure_is_incomplete_and_not_ready(tmp_path: Pat
 
 
 def small_files(folder: Path, program: str, limit: int) -> subprocess.CompletedProcess[str]:
-    """Run a Python program that may write no file beyond so many bytes: what a full disk looks like to it."""
+    """Run a Python program that may write no file beyond so many bytes, as on a full disk."""
     code = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n{program}"
     return subprocess.run(

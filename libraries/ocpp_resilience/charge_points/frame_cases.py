@@ -558,7 +558,7 @@ async def _heartbeat(point: ChargePoint, limit: float) -> str | None:
 
 
 def judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answered_behind: bool) -> Reaction:
-    """What became of a frame: what was received behind it, and the code with which the connection was closed."""
+    """The outcome of a frame: the frames received after it, and the close code of the connection."""
     errors = [frame for frame in received if frame.kind in {MessageType.CALLERROR, MessageType.CALLRESULTERROR}]
     results = [str(frame.message_id) for frame in received if frame.kind is MessageType.CALLRESULT]
     others = len(received) - len(errors) - len(results)

@@ -12,6 +12,9 @@ from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, model_of
 from ocpp_resilience.ocpp.validation import validate_request
 
+UNNOTICED = 1006
+"""The code of a connection that ended without a closing handshake (RFC 6455 section 7.4.1)."""
+
 _OUTCOMES = {MessageType.CALLRESULT: Outcome.ANSWERED, MessageType.CALLERROR: Outcome.REFUSED}
 
 
@@ -53,7 +56,16 @@ class PointHistory:
                 if not _is_valid(exchange, self._version):
                     self.model.leave_out(point.id, f"{exchange} is invalid, and was accepted")
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
+            self.model.connections(point.id, point.connections, online=online(point))
         return problems
+
+
+def online(point: ChargePoint) -> bool | None:
+    """Whether the system has to know of a connection of the charge point; `None` where it may not have noticed yet."""
+    if point.connected:
+        return True
+    noticed = point.ends and (point.ends[-1].by_us or point.ends[-1].code != UNNOTICED)
+    return False if noticed and all(ghost.end is not None for ghost in point.ghosts) else None
 
 
 def exchanges(charge_point: str, frames: Iterable[Frame]) -> Iterator[Exchange]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+import yaml
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile.schema import schema
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.struct_schema import as_text
+
+if TYPE_CHECKING:
+    from ocpp_resilience.check.drafts import Draft
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,20 +39,34 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(profile: str, redis_url: str | None, only: list[str]) -> int:
     # The check needs many more modules than the schema.
+    from ocpp_resilience.check.decided import sentences  # noqa: PLC0415
+    from ocpp_resilience.check.drafts import merged  # noqa: PLC0415
     from ocpp_resilience.check.profile_check import Verdict, check  # noqa: PLC0415
 
     failed = 0
+    corrections = []
     try:
         target = Target.load(profile)
         sys.stdout.write(f"{target.name}: {target.about}\n" if target.about else f"{target.name}\n")
         for finding in check(target, redis_url, only):
             failed += finding.verdict is Verdict.FAILS
+            corrections.append(finding.draft)
             sys.stdout.write(f"{finding.verdict.value:14} {finding.part:23} {finding.sentence}\n")
             sys.stdout.flush()
+        _show_draft(merged(corrections))
+        if not only:
+            sys.stdout.write("".join(f"{line}\n" for line in ["", *sentences(target)]))
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return int(failed > 0)
+
+
+def _show_draft(draft: Draft) -> None:
+    if draft:
+        sys.stdout.write("\nDraft of a corrected profile, from what was seen; each line replaces or adds a field:\n\n")
+        text = yaml.safe_dump(draft, sort_keys=False, allow_unicode=True)
+        sys.stdout.write("".join(f"    {line}\n" for line in text.splitlines()))
 
 
 if __name__ == "__main__":

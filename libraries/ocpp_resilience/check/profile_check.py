@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import json
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
-from ocpp_resilience import background
+from redis.exceptions import RedisError
+
+from ocpp_resilience import background, http_client
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.charge_points.point import ChargePoint
+from ocpp_resilience.check import drafts
+from ocpp_resilience.check.drafts import Draft
 from ocpp_resilience.correlation.commands import Command, CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import ExpectationFailed, ResilienceError, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
+from ocpp_resilience.processes import tail
 from ocpp_resilience.profile.sections import Capability
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.profile.templates import fill
-from ocpp_resilience.redis.connection import shown_url
+from ocpp_resilience.redis.connection import connect, shown_url
 from ocpp_resilience.redis.services import RedisService, ServiceKind, create_service
 from ocpp_resilience.redis.snapshot import compare
 from ocpp_resilience.state.reading import read
@@ -48,6 +55,8 @@ NOTICED = 10.0
 """Seconds within which a system says that Redis is away."""
 LEFT_BEHIND = 5.0
 """Time limit in seconds for the removal of the keys that the check wrote."""
+MARKS = {"transaction": ("id_tag", "charge_point_id"), "charge_point": ("vendor", "model")}
+"""The fields by which a record of a kind is recognised."""
 BROKEN = b'{"invalid": "malformed_json"'
 PARTS = (
     "health",
@@ -87,11 +96,13 @@ class Finding:
         part: its name.
         verdict: the result.
         sentence: the observation, and advice.
+        draft: a correction of the profile, as far as the observation suggests one.
     """
 
     part: str
     verdict: Verdict
     sentence: str
+    draft: Draft = field(default_factory=dict)
 
 
 class Undeclared(ResilienceError):
@@ -118,6 +129,13 @@ class Checker:
         self._service: RedisService | None = None
         self._open = contextlib.ExitStack()
         self._ids = Ids()
+        self._keys_before: set[tuple[int, str]] = set()
+        self._points: list[str] = []
+        self._refused: list[str] = []
+        self._unanswered: tuple[str, str, bool] | None = None
+        self._looked_for: tuple[str, dict[str, str | int], dict[str, Any]] | None = None
+        self._said_without_redis: tuple[int, str | None] | None = None
+        self._sizes: dict[str, int] = {}
 
     def run(self) -> Iterator[Finding]:
         """Try one part after the other; each finding comes as soon as it is known."""
@@ -137,6 +155,7 @@ class Checker:
                 yield from (Finding(name, Verdict.NOT_TRIED, f"{part} does not work") for name, _ in rest)
                 return
         self._before = self.client.snapshot(values=False)
+        self._keys_before = drafts.all_keys(self._url)
         findings = {}
         for part, attempt in rest:
             findings[part] = self._try(part, attempt)
@@ -152,7 +171,76 @@ class Checker:
         except Untried as reason:
             return Finding(part, Verdict.NOT_TRIED, _one_line(str(reason)))
         except ResilienceError as error:
-            return Finding(part, Verdict.FAILS, _one_line(str(error)))
+            return Finding(part, Verdict.FAILS, _one_line(str(error)), self._draft(part))
+
+    def _draft(self, part: str) -> Draft:
+        """A correction for a part that does not work. What it looks for may be gone or away: then there is none."""
+        try:
+            return self._drafted(part)
+        except (ResilienceError, RedisError, OSError, ValueError):
+            return {}
+
+    def _drafted(self, part: str) -> Draft:
+        match part:
+            case "ready" | "health":
+                return drafts.of_health(self.target, self.server.get)
+            case "queue" | "actions" if self._refused:
+                return {"actions": [each for each in self.target.handled if each not in self._refused]}
+            case "queue" | "announcement" | "actions" | "state" if self._unanswered is not None:
+                message_id, point, waits_there = self._unanswered
+                if waits_there:
+                    return drafts.of_reading(self._url, self.target)
+                return drafts.of_answer(self._url, self.target, message_id, point)
+            case "announcement":
+                return {"announcement": {"required": False}}
+            case "state" if self._looked_for is not None:
+                return self._draft_of_record(*self._looked_for)
+            case "log":
+                return drafts.of_log(self.target, self._written_since())
+            case "keys":
+                left = drafts.all_keys(self._url) - self._keys_before
+                return drafts.of_left_keys(left, self._points)
+            case "outage" if self._said_without_redis is not None:
+                status, said = self._said_without_redis
+                changes = {"degraded": said, "degraded_status": status}
+                now = {"degraded": self.target.http.degraded, "degraded_status": self.target.http.degraded_status}
+                return {"http": {name: value for name, value in changes.items() if value not in {None, now[name]}}}
+        return {}
+
+    def _draft_of_record(self, kind: str, ids: dict[str, str | int], known: dict[str, Any]) -> Draft:
+        raw = self._raw_record(kind, ids)
+        if raw is None:
+            return drafts.of_kept(self._url, self.target, kind, ids, [str(known[name]) for name in MARKS[kind]])
+        draft = drafts.of_record(self.target, kind, raw, known)
+        described = getattr(self.target.state, kind)
+        said = http_client.pick(raw, described.fields.get("status", "status"))
+        if kind == "transaction" and not draft and isinstance(said, str):
+            return {"state": {kind: {"values": {"status": {said: "active"}}}}}
+        return draft
+
+    def _raw_record(self, kind: str, ids: dict[str, str | int]) -> dict[str, Any] | None:
+        """A record as the system keeps it."""
+        described = getattr(self.target.state, kind)
+        if described.path is not None:
+            document = self.server.get(fill(described.path, ids)).json()
+            document = document if described.data is None else http_client.pick(document, described.data)
+            return document if isinstance(document, dict) else None
+        client = connect(self._url, database=self.target.redis.databases.state)
+        try:
+            name = self.target.key(kind, **ids)
+            key = name.encode()
+            if client.type(name) == b"hash":
+                kept = client.hgetall(key)
+                return {field.decode(): value.decode("utf-8", "replace") for field, value in kept.items()}
+            document = json.loads(client.get(key) or b"null")
+            return document if isinstance(document, dict) else None
+        finally:
+            client.close()
+
+    def _written_since(self) -> dict[str, str]:
+        process = self.server.process
+        files = {"stdout": process.stdout, "stderr": process.stderr}
+        return {name: tail(file, start=self._sizes.get(name, 0)) for name, file in files.items()}
 
     def _redis(self) -> str:
         where = "given"
@@ -235,11 +323,12 @@ class Checker:
             raise Undeclared("http.health is null")
         document, said = self.server.health(), self.server.health_status()
         field = self.target.http.health_field
+        found = http_client.pick(document, field)
         if said != Health.HEALTHY.value:
             raise ExpectationFailed(
-                f"'{field}' is {document.get(field)!r}, and http.healthy is {self.target.http.healthy!r}: {document}"
+                f"'{field}' is {found!r}, and http.healthy is {self.target.http.healthy!r}: {document}"
             )
-        return f"'{field}' is {document.get(field)!r}; with Redis away it has to be {self.target.http.degraded!r}"
+        return f"'{field}' is {found!r}; with Redis away it has to be {self.target.http.degraded!r}"
 
     def _queue(self) -> str:
         times = []
@@ -259,6 +348,7 @@ class Checker:
                 self._answered(action, point)
             except ExpectationFailed as failure:
                 refused.append(str(failure))
+                self._refused.append(action)
         if refused:
             count = f"{len(refused)} of {len(self.target.handled)}"
             raise ExpectationFailed(f"{count} declared actions are refused or not answered, for example: {refused[0]}")
@@ -268,10 +358,14 @@ class Checker:
 
     def _answered(self, action: str, point: str, form: MessageFormat | None = None, **fields: object) -> Answer:
         message = self._message(action, point, form, **fields)
+        self._unanswered = None
+        self._points.append(point)
         self.client.send([message])
         try:
             return waits.should_be_answered(self.client, message, self.target.timeouts.answer)
         except WaitTimeout as late:
+            waits_there = not self.client.through_gateway and self.client.length() > 0
+            self._unanswered = message.message_id or "", point, waits_there
             raise WaitTimeout(f"{action}: {self._hint(point)}", waited=late.waited, last_seen=late.last_seen) from None
 
     def _hint(self, point: str) -> str:
@@ -330,6 +424,24 @@ class Checker:
         return "; ".join(texts)
 
     def _kept(self, kind: str, **ids: str | int) -> str:
+        start = self.target.version.sample("StartTransaction")
+        boot = self.target.version.sample("BootNotification")
+        known: dict[str, dict[str, Any]] = {
+            "transaction": {
+                "id": ids.get("transaction_id"),
+                "charge_point_id": self._points[-1],
+                "connector_id": start["connectorId"],
+                "id_tag": start["idTag"],
+                "meter_start": start["meterStart"],
+                "start_time": start["timestamp"],
+            },
+            "charge_point": {
+                "id": ids.get("charge_point_id"),
+                "vendor": boot["chargePointVendor"],
+                "model": boot["chargePointModel"],
+            },
+        }
+        self._looked_for = kind, dict(ids), known[kind]
         (record,) = read(self.target, kind, [ids], redis_url=self._url, get=self.server.get)
         described = getattr(self.target.state, kind)
         where = fill(described.path, ids) if described.path else self.target.key(kind, **ids)
@@ -349,6 +461,9 @@ class Checker:
         if Capability.LOG_RECORDS not in self.target.capabilities:
             raise Undeclared("the capability log_records is not declared")
         mark = self.server.records.position()
+        process = self.server.process
+        for name, file in (("stdout", process.stdout), ("stderr", process.stderr)):
+            self._sizes[name] = file.stat().st_size if file.exists() else 0
         self.client.send([raw(BROKEN)])
         try:
             found = self.server.records.wait_for(
@@ -494,6 +609,16 @@ class Checker:
             noticed = self.server.wait_for_health(Health.DEGRADED, min(NOTICED, ready))
         except ServiceError as error:
             raise Untried(f"it exited when Redis stopped, which the suites judge: {error}") from None
+        except WaitTimeout:
+            with contextlib.suppress(ResilienceError, ValueError):
+                reply = self.server.get(http.health)
+                document = reply.json()
+                said = http_client.pick(document, http.health_field) if isinstance(document, dict) else None
+                self._said_without_redis = (
+                    reply.status,
+                    said if isinstance(said, str) and said != http.healthy else None,
+                )
+            raise
         finally:
             service.start(START_REDIS)
             if not self.server.process.alive:
@@ -530,15 +655,17 @@ class Checker:
         wrong = [each.value for each in declared if each in shown_by and not _works(findings[shown_by[each]])]
         unused = [each.value for each, part in shown_by.items() if each not in declared and _works(findings[part])]
         untried = [each.value for each in declared if each not in shown_by]
+        better = [each.value for each in declared if each.value not in wrong] + unused
+        draft: Draft = {"capabilities": better} if wrong or unused else {}
         if wrong:
             sentence = f"declared, and does not work: {', '.join(wrong)}"
-            return Finding("capabilities", Verdict.FAILS, sentence)
+            return Finding("capabilities", Verdict.FAILS, sentence, draft)
         texts = [f"{len(declared) - len(untried)} declared work"]
         if untried:
             texts.append(f"only the suites try {', '.join(untried)}")
         if unused:
             texts.append(f"works and is not declared, so that its tests are skipped: {', '.join(unused)}")
-        return Finding("capabilities", Verdict.WORKS, "; ".join(texts))
+        return Finding("capabilities", Verdict.WORKS, "; ".join(texts), draft)
 
 
 def _works(finding: Finding) -> bool:

@@ -20,12 +20,18 @@ from ocpp_resilience import background
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.http_client import pick, shorten
 from ocpp_resilience.profile import CommandRequest, Target, fill_template
+from ocpp_resilience.profile.sections import Accepted
 from ocpp_resilience.profile.templates import placeholders
 from ocpp_resilience.text import counted, did_you_mean
 from ocpp_resilience.waiting import in_words, wait_until
 
 MOST_CONNECTING = 100
 """Connections that are made at the same moment: more than fit into a server's backlog would be tried again late."""
+
+LOOKS_PER_SECOND = 200
+"""So often results are asked for by all commands together, where the system only accepts a command at first."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between two such looks of a command."""
 
 MARGIN_SECONDS = 15.0
 """Seconds that the client waits beyond a command's own timeout before it gives up."""
@@ -208,6 +214,17 @@ class Commands:
         return self.summary
 
 
+@dataclass(frozen=True)
+class NotJson:
+    """A body that is no JSON.
+
+    Attributes:
+        body: as it came.
+    """
+
+    body: bytes
+
+
 class CommandClient:
     """Sends commands to one system under test; its connections live on the background loop.
 
@@ -226,6 +243,8 @@ class CommandClient:
         self._made = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
         self._running: list[Commands] = []
+        self._looking = 0
+        self._turns: dict[str, asyncio.Semaphore] = {}
 
     def make(
         self,
@@ -272,7 +291,9 @@ class CommandClient:
                 mark = mark or f"{self._run}-{next(self._made)}"
                 values[name] = self._marked(action, name, path, mark) if path else mark
         values["charge_point_id"] = charge_point
-        if timeout is not None:
+        if self.target.commands.timeout is not None:
+            timeout = self.target.commands.timeout
+        elif timeout is not None:
             values["timeout"] = int(timeout) if float(timeout).is_integer() else timeout
         path = fill_template(request.path, {**values, "charge_point_id": quote(charge_point, safe="")})
         query = fill_template(request.query, values)
@@ -354,11 +375,20 @@ class CommandClient:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for command in batch:
-                    tasks.create_task(self.send(session, command))
+                    tasks.create_task(self._send_in_turn(session, command))
         finally:
             for command in batch:
                 if not command.done:
                     command.problem, command.done = "the caller went away", True
+
+    async def _send_in_turn(self, session: aiohttp.ClientSession, command: Command) -> None:
+        """Send a command as soon as its charge point may get one more (`commands.at_once`)."""
+        most = self.target.commands.at_once
+        if most is None:
+            await self.send(session, command)
+            return
+        async with self._turns.setdefault(command.charge_point, asyncio.Semaphore(most)):
+            await self.send(session, command)
 
     def session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         """An HTTP session over this connector, with the token; the caller closes it."""
@@ -372,38 +402,85 @@ class CommandClient:
 
     async def send(self, session: aiohttp.ClientSession, command: Command) -> None:
         """Send a command over a session and wait until its caller was told something; never raises for that."""
-        timeout = self.target.commands.default_timeout if command.timeout is None else command.timeout
+        limit = self.target.commands.waits(command.timeout) + MARGIN_SECONDS
         began = command.sent_at = time.monotonic()
         try:
-            async with session.request(
-                command.method,
-                self.url + command.path,
-                params=command.query or None,
-                json=command.body,
-                timeout=aiohttp.ClientTimeout(total=timeout + MARGIN_SECONDS),
-            ) as reply:
-                body = await reply.read()
-            self._take(command, reply.status, body)
+            async with asyncio.timeout(limit):
+                status, document = await self._ask(session, command.method, command.path, command.query, command.body)
+                self._take(command, status, document)
+                accepted = self.target.commands.accepted
+                if accepted is not None and status == accepted.status:
+                    await self._look_for_result(session, command, document, accepted)
         except TimeoutError:
-            command.problem = f"no HTTP answer within {in_words(timeout + MARGIN_SECONDS)}"
+            command.status = None
+            command.problem = f"no HTTP answer within {in_words(limit)}"
+            if self.target.commands.accepted is not None:
+                command.problem = f"no result within {in_words(limit)}{f'; {command.reason}' if command.reason else ''}"
         except (aiohttp.ClientError, OSError) as error:
+            command.status = None
             command.connected = not isinstance(error, aiohttp.ClientConnectorError)
             command.problem = f"no HTTP answer: {error or type(error).__name__}"
         command.seconds = time.monotonic() - began
         command.done = True
 
-    def _take(self, command: Command, status: int, body: bytes) -> None:
+    async def _ask(
+        self, session: aiohttp.ClientSession, method: str, path: str, query: Mapping[str, str], body: Any
+    ) -> tuple[int, Any]:
+        async with session.request(
+            method,
+            self.url + path,
+            params=query or None,
+            json=body,
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as reply:
+            text = await reply.read()
+        try:
+            return reply.status, json.loads(text)
+        except ValueError:
+            return reply.status, NotJson(text)
+
+    def _take(self, command: Command, status: int, document: Any) -> None:
         names = self.target.commands
         command.status = status
-        try:
-            document = json.loads(body)
-        except ValueError:
-            command.reason = f"the body is not JSON: {shorten(body)}"
-            return
-        if isinstance(document, dict):
+        if isinstance(document, NotJson):
+            command.reason = f"the body is not JSON: {shorten(document.body)}"
+        elif isinstance(document, dict):
             command.success = document.get("success")
-            command.reason = str(document.get(names.message) or "")
-            command.data = document.get(names.data)
+            command.reason = str(pick(document, names.message) or "")
+            command.data = pick(document, names.data)
+
+    async def _look_for_result(
+        self, session: aiohttp.ClientSession, command: Command, document: Any, accepted: Accepted
+    ) -> None:
+        """Ask for the result of an accepted command until it is over."""
+        command_id = pick(document, accepted.id) if isinstance(document, dict) else None
+        if command_id is None:
+            command.reason = f"the answer has no '{accepted.id}' (commands.accepted.id): {document}"
+            return
+        path = fill_template(accepted.path, {"command_id": quote(str(command_id), safe="")})
+        # Nobody was told anything yet: an answer to the command itself is none of the charge point.
+        command.status, command.data = None, None
+        self._looking += 1
+        try:
+            while True:
+                await asyncio.sleep(min(max(SHORTEST_PAUSE, self._looking / LOOKS_PER_SECOND), LONGEST_PAUSE))
+                status, result = await self._ask(session, "GET", path, {}, None)
+                if status >= 400 or not isinstance(result, dict):
+                    command.status, command.reason = status, f"GET {path} gives no result: {result}"
+                    return
+                state = str(pick(result, accepted.state))
+                command.reason = str(pick(result, accepted.message) or "")
+                if state in accepted.pending:
+                    continue
+                if state not in accepted.statuses:
+                    known = ", ".join((*accepted.pending, *accepted.statuses))
+                    command.problem = f"the result has the unknown state '{state}' (commands.accepted has: {known})"
+                    return
+                command.status = accepted.statuses[state]
+                command.data = pick(result, accepted.data)
+                return
+        finally:
+            self._looking -= 1
 
     @property
     def running(self) -> list[Commands]:

@@ -22,17 +22,21 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from ocpp_resilience import background
-from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import LacksCapability, ServiceError
-from ocpp_resilience.ocpp.version import Version, protocol_named
+from ocpp_resilience.ocpp.frames import MessageType
+from ocpp_resilience.ocpp.version import Version
 from ocpp_resilience.profile import Target
 from ocpp_resilience.redis.connection import database_in, open_async_client, shown_url
+from ocpp_resilience.transport.answers import read_body
+from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.waiting import wait_until
 
 T = TypeVar("T")
 
 MOST_AT_ONCE = 500
 BLOCK_SECONDS = 1
+FEW_LISTS = 100
+LISTS_PER_SECOND = 5_000
 SOCKET_SECONDS = 5.0
 KEYS_OF_CHARGE_POINTS = ("session", "responses", "charge_point", "configuration", "transactions")
 
@@ -89,7 +93,7 @@ class Received:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class ScriptedAnswer:
     """An answer that was written.
 
     Attributes:
@@ -130,6 +134,9 @@ class GatewayStandIn:
         self._taker: Future[None] | None = None
         self._changed: asyncio.Event | None = None
         self._payload: Callable[[Received], dict[str, Any]] = partial(default_payload, version=target.version)
+        protocol = target.gateway.subprotocol
+        self._request = Body(target.queue.request, protocol=protocol, sender=self.gateway)
+        self._response = None if target.queue.answer is None else Body(target.queue.answer, protocol=protocol)
 
     # ---------------------------------------------------------------- from the keywords' thread
 
@@ -137,17 +144,22 @@ class GatewayStandIn:
         """Let charge points connect, or change how connected ones answer.
 
         Raises:
-            LacksCapability: the target does not describe the announcement of a charge point.
+            LacksCapability: the target does not describe the announcement of a charge point, or has no list of each.
             ServiceError: Redis cannot be reached.
         """
-        if not self.target.announcement.session:
+        if problem := self.target.why_no_stand_in:
             raise LacksCapability(
-                f"Target '{self.target.name}' has no session to announce (announcement.session in "
-                f"{self.target.source}), which a stand-in for its gateway needs."
+                f"Nobody can stand in for the gateway of target '{self.target.name}': {problem} in "
+                f"{self.target.source}."
             )
         self._run(self._announce, list(charge_points), answering)
         if self._taker is None:
             self._taker = background.start(self._take_all)
+
+    @property
+    def known(self) -> list[str]:
+        """The charge points that were ever announced, and not removed."""
+        return sorted(background.call(lambda: set(self._known)))
 
     def disconnect(self, charge_points: Iterable[str]) -> None:
         """Let charge points go: their sessions are removed and the event is published.
@@ -197,7 +209,7 @@ class GatewayStandIn:
         order: Order = Order.RECEIVED,
         seed: int | None = None,
         payload: Mapping[str, Any] | None = None,
-    ) -> list[Given]:
+    ) -> list[ScriptedAnswer]:
         """Write the answers to `commands`; they are not held any more, but for those answered with an unknown id.
 
         Args:
@@ -273,7 +285,7 @@ class GatewayStandIn:
         for point in charge_points:
             if point not in self._charge_points:
                 session = self.target.announced("session", point, gateway=self.gateway)
-                if keys.session is not None:
+                if keys.session is not None and session:
                     pipeline.hset(self.target.key("session", charge_point_id=point), mapping=session)
                 if keys.connected is not None:
                     pipeline.sadd(keys.connected, point)
@@ -326,13 +338,18 @@ class GatewayStandIn:
 
     async def _take(self, client: Any, lists: Mapping[str, str]) -> list[tuple[str, bytes]]:
         """Read at least one message, and all others that are there; nothing after a second without one."""
-        first = await client.brpop(list(lists), timeout=BLOCK_SECONDS)
+        oldest_first = self.target.queue.answer_push == "left"
+        block, pop = (client.brpop, "rpop") if oldest_first else (client.blpop, "lpop")
+        first = await block(list(lists), timeout=BLOCK_SECONDS)
         if first is None:
             return []
         found = [(lists[first[0].decode()], first[1])]
+        # To look at a thousand lists for one message each time would take longer than the messages.
+        if len(lists) > FEW_LISTS:
+            await asyncio.sleep(len(lists) / LISTS_PER_SECOND)
         pipeline = client.pipeline(transaction=False)
         for name in lists:
-            pipeline.rpop(name, MOST_AT_ONCE)
+            getattr(pipeline, pop)(name, MOST_AT_ONCE)
         for point, entries in zip(lists.values(), await pipeline.execute(), strict=True):
             found += [(point, entry) for entry in entries or ()]
         return found
@@ -340,7 +357,7 @@ class GatewayStandIn:
     async def _look_at(self, entries: list[tuple[str, bytes]]) -> None:
         at_once: list[Received] = []
         for point, entry in entries:
-            command = read_command(point, entry)
+            command = read_command(point, entry, self._response)
             if command is None:
                 continue
             self.received.append(command)
@@ -350,8 +367,10 @@ class GatewayStandIn:
         if at_once:
             await self._answer(at_once, Way.RESULT, None)
 
-    async def _answer(self, commands: list[Received], way: Way, payload: Mapping[str, Any] | None) -> list[Given]:
-        given: list[Given] = []
+    async def _answer(
+        self, commands: list[Received], way: Way, payload: Mapping[str, Any] | None
+    ) -> list[ScriptedAnswer]:
+        given: list[ScriptedAnswer] = []
         texts: list[str] = []
         for command in commands:
             message_id = command.message_id
@@ -369,29 +388,22 @@ class GatewayStandIn:
             own = None if way is Way.UNKNOWN else command
             for _ in range(2 if way is Way.TWICE else 1):
                 texts.append(text)
-                given.append(Given(charge_point=command.charge_point, message_id=message_id, payload=body, command=own))
+                given.append(
+                    ScriptedAnswer(charge_point=command.charge_point, message_id=message_id, payload=body, command=own)
+                )
                 if own is not None:
                     own.answers += 1
         client = self._redis()
+        push = client.lpush if self.target.queue.push == "left" else client.rpush
         for first in range(0, len(texts), MOST_AT_ONCE):
-            await client.lpush(self.target.redis.keys.requests, *texts[first : first + MOST_AT_ONCE])
+            await push(self.target.redis.keys.requests, *texts[first : first + MOST_AT_ONCE])
         for each in given:
             if each.command is not None:
                 self._held.pop(each.command.message_id, None)
         return given
 
     def _envelope(self, point: str, frame: list[Any]) -> str:
-        return json.dumps(
-            {
-                "charge_point_id": point,
-                "message_type": frame[0],
-                "message_id": frame[1],
-                "payload": frame,
-                "timestamp": rfc3339(),
-                "ws_server_id": self.gateway,
-                **protocol_named(self.target.version),
-            }
-        )
+        return json.dumps(self._request.written(point, frame))
 
     async def _count(self, pattern: str) -> int:
         return len([key async for key in self._redis().scan_iter(match=pattern, count=1000)])
@@ -416,21 +428,28 @@ class GatewayStandIn:
                     await client.aclose()
 
 
-def read_command(charge_point: str, entry: bytes) -> Received | None:
-    """The CALL in a message to a charge point; `None` for anything else."""
-    try:
-        envelope = json.loads(entry)
-        kind, message_id, action, payload = envelope["payload"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    if kind != 2 or not isinstance(payload, dict):
-        return None
+def read_command(charge_point: str, entry: bytes, body: Body | None = None) -> Received | None:
+    """The CALL in a message to a charge point; `None` for anything else.
+
+    Args:
+        charge_point: in whose list it stood.
+        entry: the message.
+        body: the template of messages to charge points; the envelope of the wire contract, or the frame alone, if none
+            is given.
+    """
+    frame = read_body(entry, body)[1]
+    match frame:
+        case [MessageType.CALL, message_id, action, dict(payload)]:
+            pass
+        case _:
+            return None
+    document = json.loads(entry)
     return Received(
         charge_point=charge_point,
         message_id=str(message_id),
         action=str(action),
         payload=payload,
-        envelope=envelope,
+        envelope=document if isinstance(document, dict) else {},
         received_at=time.monotonic(),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -17,7 +17,7 @@ CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 REFUSED = frozenset({401, 403})
 REFUSED_PAGES = frozenset({400, 403, 415, 421})
 NOTHING_THERE = frozenset({301, 307, 308, 404, 405, 501})
-"""What else may be answered where there is no such path or method: nothing was done."""
+"""Other allowed statuses for a missing path or method: nothing was done."""
 ANSWER_SECONDS = 5.0
 
 
@@ -29,13 +29,13 @@ class _Request:
     path: str
     body: str | None = None
     how: str = "without a token"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     allowed: frozenset[int] = REFUSED
 
 
 @dataclass(slots=True)
 class StrangerReport:
-    """What came of requests that have to be refused.
+    """The outcomes of requests that have to be refused.
 
     Attributes:
         count: how many there were.
@@ -86,9 +86,13 @@ def _try(client: CommandClient, requests: Iterator[_Request]) -> StrangerReport:
     connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=ANSWER_SECONDS)
     try:
         for request in requests:
-            headers = {"Content-Type": "application/json"} if request.body is not None else {}
-            headers |= request.headers
-            connection.request(request.method, request.path, body=request.body, headers=headers)
+            body = None if request.body is None else request.body.encode()
+            headers = {} if body is None else {"Content-Type": "application/json", "Content-Length": str(len(body))}
+            connection.putrequest(request.method, request.path)
+            for name, values in (headers | dict(request.headers)).items():
+                for value in [values] if isinstance(values, str) else values:
+                    connection.putheader(name, value)
+            connection.endheaders(body)
             reply = connection.getresponse()
             reply.read()
             report.count += 1
@@ -106,9 +110,10 @@ def _commands(client: CommandClient, charge_point: str) -> list[tuple[str, str, 
     commands = client.target.version.commands
     made = []
     for action in client.target.commands.requests:
+        if action not in commands:
+            continue
         # The timeout bounds the wait of a server that lets it in.
-        fields = commands[action].fields if action in commands else {}
-        command = client.make(action, charge_point, timeout=1, fields=fields)
+        command = client.make(action, charge_point, timeout=1, fields=commands[action].fields)
         body = None if command.body is None else json.dumps(command.body)
         query = f"?{urlencode(command.query)}" if command.query else ""
         made.append((command.method, command.path + query, body))
@@ -116,7 +121,7 @@ def _commands(client: CommandClient, charge_point: str) -> list[tuple[str, str, 
 
 
 def _pages(client: CommandClient, charge_point: str, origin: str) -> Iterator[_Request]:
-    token = {"Authorization": f"Bearer {client.token}"} if client.token else {}
+    token: dict[str, str | Sequence[str]] = {"Authorization": f"Bearer {client.token}"} if client.token else {}
     for method, path, body in _commands(client, charge_point):
         page = _Request(method, path, body, how=f"of a page of {origin}", headers=token | {"Origin": origin})
         yield replace(page, allowed=REFUSED_PAGES)
@@ -135,6 +140,7 @@ def _requests(client: CommandClient, charge_point: str, token: str) -> Iterator[
     there = {(method, path.partition("?")[0]) for method, path, _ in known}
     for method, path, body in known:
         yield _Request(method, path, body)
+        yield _Request(method, path, body, "with two wrong tokens", {"Authorization": ("Bearer a", "Bearer b")})
         for how, authorization in _almost(token).items():
             yield _Request(method, path, body, how, {"Authorization": authorization})
         plain = path.partition("?")[0]

@@ -47,7 +47,7 @@ class UnknownRequirement(UsageError):
 
 
 class Wording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a requirement says in an OCPP version, where that differs.
+    """The text of a requirement in an OCPP version, where it differs.
 
     Attributes:
         title: the title, in the place of the requirement's.

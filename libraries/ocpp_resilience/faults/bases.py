@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,17 +15,34 @@ from ocpp_resilience.errors import LacksCapability, NotPossibleHere
 from ocpp_resilience.faults.fault import InjectableFault, Place, Proof
 from ocpp_resilience.faults.path import FaultyPath
 from ocpp_resilience.faults.probe import PROOF_LIMIT, Probe, Seen
+from ocpp_resilience.faults.redis_admin import RedisAdmin
 from ocpp_resilience.ports import HOST, wait_until_refused
 from ocpp_resilience.profile import Target
-from ocpp_resilience.redis.services import Effect
+from ocpp_resilience.profile.kept import WRITES, Commit
+from ocpp_resilience.redis.services import Effect, FailoverHow, ReplicatedRedis
 from ocpp_resilience.redis.services.base import PATIENT_PING_LIMIT, PING_LIMIT
 from ocpp_resilience.waiting import wait_until
 
 PROCESS_LIMIT = 15.0
 """Seconds that ending, starting and resuming a process may take."""
+HEALING_LIMIT = 60.0
+"""Seconds in which a replica is promoted, and in which nodes and sentinels agree again."""
 COMMIT = "commit"
 TRIES = 8
 """Connections that are tried with a toxicity below 1, until one feels it."""
+
+
+def commit_of(profile: Target) -> Commit:
+    """How a target's commit can be told from its other commands.
+
+    Raises:
+        LacksCapability: the target profile does not say so.
+    """
+    if profile.redis.commit is None:
+        raise LacksCapability(
+            f"Target '{profile.name}' does not describe its commit (redis.commit in {profile.source})."
+        )
+    return profile.redis.commit
 
 
 class NetworkFault(InjectableFault):
@@ -153,26 +171,38 @@ class CommandFault(NetworkFault):
         return True, ""
 
     def selected(self, command: str, keys: list[str]) -> dict[str, Any]:
-        """The requests that are meant: a command, or `commit` for the one that the target profile names so.
+        """The requests that are meant: a command, or a name that the target profile gives to one of its own.
+
+        These are `commit` (`redis.commit`) and the names in `redis.writes`.
 
         Raises:
-            LacksCapability: the target profile does not name its commit.
+            LacksCapability: the target profile does not name its commit, or has no such write.
         """
-        if command.lower() != COMMIT:
+        name = command.lower()
+        if name != COMMIT and name not in WRITES:
             return {"command": command, "keys": keys}
         profile = Target.load(self.on.profile)
-        commit = profile.redis.commit
-        if commit is None:
+        named = commit_of(profile) if name == COMMIT else profile.redis.writes.get(name)
+        if named is None:
             raise LacksCapability(
-                f"Target '{profile.name}' does not describe its commit (redis.commit in {profile.source})."
+                f"Target '{profile.name}' does not describe its {name} (redis.writes.{name} in {profile.source})."
             )
-        return {"command": commit.command, "keys": keys or [profile.key_glob(key) for key in commit.keys]}
+        return {
+            "command": named.command,
+            "keys": keys or [profile.key_glob(key) for key in named.keys],
+            "arguments": named.arguments,
+        }
 
 
 class RedisFault(InjectableFault):
     """A fault of Redis itself, made by commands to it."""
 
     place = Place.REDIS
+
+    @functools.cached_property
+    def redis(self) -> RedisAdmin:
+        """The Redis that it changes; with sentinels the node that was the primary when it began."""
+        return self.on.redis().node()
 
     @property
     def target(self) -> str:
@@ -183,7 +213,7 @@ class RedisFault(InjectableFault):
 
     def change(self, settings: Mapping[str, str | int]) -> None:
         """Change settings of Redis, and remember the old values."""
-        redis = self.on.redis()
+        redis = self.redis
         self._before: dict[str, str] = {}
         for name, value in settings.items():
             self._before[name] = redis.config(name)
@@ -192,7 +222,7 @@ class RedisFault(InjectableFault):
     def change_back(self) -> None:
         """Put the settings back that were changed."""
         for name, value in getattr(self, "_before", {}).items():
-            self.on.redis().run("CONFIG", "SET", name, value)
+            self.redis.run("CONFIG", "SET", name, value)
 
 
 class RedisSettingsFault(RedisFault):
@@ -223,9 +253,9 @@ class RedisFilesFault(RedisFault):
         Raises:
             NotPossibleHere: it is not on this machine.
         """
-        found = Path(self.on.redis().config("dir"))
+        found = Path(self.redis.config("dir"))
         if not found.is_dir():
-            raise NotPossibleHere(f"{self.on.redis().name} has its files in {found}, which is not on this machine.")
+            raise NotPossibleHere(f"{self.redis.name} has its files in {found}, which is not on this machine.")
         return found
 
     def next_append_only_file(self, kind: str) -> Path:
@@ -234,7 +264,7 @@ class RedisFilesFault(RedisFault):
         Raises:
             NotPossibleHere: Redis keeps no append-only file of several parts.
         """
-        redis = self.on.redis()
+        redis = self.redis
         name, folder = redis.config("appendfilename"), self.folder() / redis.config("appenddirname")
         manifest = folder / f"{name}.manifest"
         if redis.config("appendonly") != "yes" or not manifest.is_file():
@@ -273,7 +303,7 @@ class RedisFilesFault(RedisFault):
 
     def info(self, name: str) -> str:
         """A field of INFO."""
-        found = re.search(rf"^{name}:(.*?)\r?$", str(self.on.redis().run("INFO", "persistence")), re.MULTILINE)
+        found = re.search(rf"^{name}:(.*?)\r?$", str(self.redis.run("INFO", "persistence")), re.MULTILINE)
         return found[1] if found else ""
 
     def wait_for(self, *fields: str) -> None:
@@ -286,7 +316,7 @@ class RedisFilesFault(RedisFault):
         wait_until(
             lambda: True if all(self.info(name) == value for name, value in wanted.items()) else None,
             timeout=PROCESS_LIMIT,
-            failure=lambda: f"{self.on.redis().name} has { {name: self.info(name) for name in wanted} }, not {wanted}",
+            failure=lambda: f"{self.redis.name} has { {name: self.info(name) for name in wanted} }, not {wanted}",
         )
 
 
@@ -320,6 +350,51 @@ class RedisProcessFault(InjectableFault):
 
     def recovered(self) -> str:
         return self._effect.proof
+
+
+@dataclass(eq=False)
+class ReplicationFault(InjectableFault):
+    """A fault of a Redis with a replica and sentinels."""
+
+    place = Place.REPLICATION
+
+    @property
+    def target(self) -> str:
+        return self.on.service().name
+
+    @property
+    def replicated(self) -> ReplicatedRedis:
+        """The Redis that it acts on.
+
+        Raises:
+            NotPossibleHere: it has no replica.
+        """
+        service = self.on.service()
+        if not isinstance(service, ReplicatedRedis):
+            raise NotPossibleHere(
+                f"'{self.name}' needs a Redis with a replica, which {service.name} has not: start it with "
+                "`service=sentinel`."
+            )
+        return service
+
+    def end(self) -> None:
+        self._effect = self.replicated.heal(HEALING_LIMIT)
+
+    def recovered(self) -> str:
+        return self._effect.proof
+
+
+class FailoverFault(ReplicationFault):
+    """The primary is lost, and begins when the sentinels have promoted the replica."""
+
+    evidence = "ROLE of both nodes and the word of the sentinels"
+    how: ClassVar[FailoverHow]
+
+    def begin(self) -> None:
+        self.failover = self.replicated.fail_over(self.how, HEALING_LIMIT)
+
+    def prove(self) -> Proof:
+        return self.replicated.proves(self.failover)
 
 
 @dataclass(eq=False)

@@ -80,10 +80,41 @@ class ProxyApi:
                 f"{self.host}:{self.port}."
             )
 
-    def create(self, name: str, upstream: str, listen: str = f"{HOST}:0") -> dict[str, Any]:
-        """Put a proxy in front of `upstream`; returns it as Toxiproxy shows it."""
-        made: dict[str, Any] = self.ask("POST", "/proxies", {"name": name, "upstream": upstream, "listen": listen})
-        return made
+    def create(
+        self,
+        name: str,
+        upstream: str,
+        *further: str,
+        listen: str = f"{HOST}:0",
+        addresses: Mapping[str, str] | None = None,
+        tls: str | None = None,
+    ) -> list[str]:
+        """Put a proxy in front of a server, or of several; returns where it listens for each of them.
+
+        Args:
+            name: of the proxy.
+            upstream: `host:port` of the server.
+            further: more servers; faults of the proxy fall on the ways to all of them.
+            listen: where the proxy listens for the first one.
+            addresses: addresses in replies of sentinels, and those that clients read instead.
+            tls: path of a certificate with its key; clients speak TLS then.
+
+        Raises:
+            NotPossibleHere: it is a real Toxiproxy, which has one server behind each proxy and no TLS.
+        """
+        wanted: dict[str, Any] = {"name": name, "upstream": upstream, "listen": listen}
+        if further or addresses:
+            self.needs_own("A proxy before a Redis with sentinels")
+            wanted |= {"further": [{"upstream": each} for each in further], "addresses": dict(addresses or {})}
+        if tls is not None:
+            self.needs_own("A proxy that speaks TLS")
+            wanted["tls"] = {"certificate": tls, "key": tls}
+        made: dict[str, Any] = self.ask("POST", "/proxies", wanted)
+        return [str(made["listen"]), *(str(way["listen"]) for way in made.get("further", ()))]
+
+    def show_certificate(self, name: str, certificate: str) -> None:
+        """Meet clients of a proxy with another certificate, with its key; connections that are open are closed."""
+        self.ask("POST", f"/proxies/{quote(name)}", {"tls": {"certificate": certificate, "key": certificate}})
 
     def delete(self, name: str) -> None:
         """Remove a proxy."""

@@ -27,16 +27,18 @@ class Place(enum.Enum):
     """Places where a fault acts. The value is the heading of its table in the guide."""
 
     NETWORK = "On the network"
+    TLS = "On the certificate of a proxy with TLS"
     COMMAND = "On one command"
     REDIS = "On Redis itself"
     REDIS_FILES = "On the files of Redis"
     REDIS_PROCESS = "On the Redis process"
+    REPLICATION = "On a Redis with a replica"
     SERVER_PROCESS = "On the server process"
 
     @property
     def needs_redis_of_the_test(self) -> bool:
         """Whether it changes a Redis, which is never done to an external one."""
-        return self in {Place.REDIS, Place.REDIS_FILES, Place.REDIS_PROCESS}
+        return self in {Place.REDIS, Place.REDIS_FILES, Place.REDIS_PROCESS, Place.REPLICATION}
 
 
 class Direction(enum.Enum):
@@ -93,6 +95,7 @@ class InjectableFault(abc.ABC):
         own_proxy_only: a real Toxiproxy cannot do it.
         waits: it takes effect only at its occasion; the proof is looked for later.
         lasts: it lasts until it is healed; one that does not is over at once.
+        refuses_writes: Redis answers every write of the system with an error while it lasts.
     """
 
     name: ClassVar[str] = ""
@@ -102,6 +105,7 @@ class InjectableFault(abc.ABC):
     own_proxy_only: ClassVar[bool] = False
     waits: ClassVar[bool] = False
     lasts: ClassVar[bool] = True
+    refuses_writes: ClassVar[bool] = False
 
     on: Subjects
 

@@ -91,6 +91,7 @@ class Injector:
                 # First noted as proven or not, since the proof may go with the fault.
                 self.journal.unproven(record.suite, record.test)
                 self.active.remove(entry)
+                self.journal.ending(record)
                 entry[1].end()
                 others = [fault.name for _, fault in self.active if fault.target == entry[1].target]
                 healed = f"not measured beside {', '.join(others)}" if others else entry[1].recovered()

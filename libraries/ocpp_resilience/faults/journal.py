@@ -45,6 +45,7 @@ class FaultRecord(msgspec.Struct, kw_only=True):
         test: name of the Robot test.
         start: when Robot Framework started that test, exactly as in `output.xml`; empty outside a test.
         began: when it was begun, RFC 3339 with zone.
+        ending: when healing began; `None` while it lasts.
         ended: when it was healed; `None` while it lasts.
         proven: whether its effect was measured.
         proof: the measured effect.
@@ -60,6 +61,7 @@ class FaultRecord(msgspec.Struct, kw_only=True):
     test: str | None = None
     start: str = ""
     began: str
+    ending: str | None = None
     ended: str | None = None
     proven: bool = False
     proof: str = ""
@@ -124,6 +126,12 @@ class FaultJournal:
                 self._later[record.number] = later
             self._write("begin", record)
             return record
+
+    def ending(self, record: FaultRecord) -> None:
+        """Note that a fault is about to be healed: from now on it may be gone."""
+        with self._lock:
+            if record.ending is None:
+                record.ending = _stamp()
 
     def end(self, record: FaultRecord, healed: str = "") -> None:
         """Note that a fault is over."""

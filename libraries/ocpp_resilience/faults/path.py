@@ -6,10 +6,24 @@ import contextlib
 import itertools
 import secrets
 import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from ocpp_resilience.errors import ServiceError, WaitTimeout
+from ocpp_resilience.errors import ServiceError, UsageError, WaitTimeout
+from ocpp_resilience.faults.certificates import Flaw, ProxyCertificates
 from ocpp_resilience.faults.client import FaultProxyProcess, ProxyApi
-from ocpp_resilience.faults.probe import LIMIT, PROOF_LIMIT, Address, Probe, Seen, joined, look, split
+from ocpp_resilience.faults.probe import (
+    LIMIT,
+    PROOF_LIMIT,
+    Address,
+    Probe,
+    RedisAddress,
+    Seen,
+    SentinelAddress,
+    joined,
+    look,
+    split,
+)
 from ocpp_resilience.waiting import wait_until
 
 HEALED_LIMIT = 5.0
@@ -20,12 +34,23 @@ OTHERS_LIMIT = PROOF_LIMIT
 class FaultyPath:
     """A way to Redis or to a gateway on which faults can be put: one proxy of a fault proxy.
 
+    Before a Redis with sentinels, clients ask the sentinels through a second proxy, in whose replies the nodes are
+    found behind the first one.
+
     Args:
         name: its name in messages.
         address: where Redis or the gateway is.
         api: the fault proxy.
         process: the process to end with it, when it is ours.
         proxy_name: the name of the proxy in the fault proxy's API; made from `name` if not given.
+        tls: certificates; clients speak TLS then.
+
+    Attributes:
+        tls: as given.
+
+    Raises:
+        NotPossibleHere: the fault proxy is a real Toxiproxy, and cannot do that.
+        UsageError: TLS before something else than one Redis.
     """
 
     _numbers = itertools.count(1)
@@ -38,9 +63,14 @@ class FaultyPath:
         *,
         process: FaultProxyProcess | None = None,
         proxy_name: str | None = None,
+        tls: ProxyCertificates | None = None,
     ) -> None:
         self.name = name
+        if tls is not None and type(address) is not RedisAddress:
+            raise UsageError("A fault proxy speaks TLS only before one Redis, without sentinels.")
         self.address = address
+        self._entrance = address if tls is None else RedisAddress(address.url, tls.context())
+        self.tls = tls
         self.api = api
         self._process = process
         made_up = f"{name}-{next(self._numbers)}".replace(" ", "-").replace("'", "")
@@ -52,19 +82,57 @@ class FaultyPath:
         self._own = 0
         self._used = False
         self._lock = threading.Lock()
-        made = api.create(self.proxy, joined(address.host, address.port))
-        host, self.port = split(str(made["listen"]))
-        self.host = api.host if host in {"::", "0.0.0.0"} else host  # noqa: S104
-        self.url = self.address.at(self.host, self.port)
+        servers = address.servers
+        shown = None if tls is None else tls.right
+        self._listeners = dict(zip(servers, self._create(self.proxy, servers, tls=shown), strict=True))
+        if isinstance(address, SentinelAddress):
+            known = {joined(*server): joined(*listener) for server, listener in self._listeners.items()}
+            self.url = address.at_sentinels(self._create(f"{self.proxy}-sentinels", address.sentinels, known))
+        else:
+            self.url = address.at(self.host, self.port)
+            if tls is not None:
+                self.url = self.url.replace("redis://", "rediss://", 1)
+
+    def _create(
+        self,
+        proxy: str,
+        servers: Sequence[tuple[str, int]],
+        addresses: Mapping[str, str] | None = None,
+        tls: Path | None = None,
+    ) -> list[tuple[str, int]]:
+        places = [joined(*server) for server in servers]
+        made = self.api.create(proxy, *places, addresses=addresses, tls=None if tls is None else str(tls))
+        found = map(split, made)
+        return [(self.api.host if host in {"::", "0.0.0.0"} else host, port) for host, port in found]  # noqa: S104
+
+    @property
+    def host(self) -> str:
+        """Where clients connect to."""
+        return self._listener[0]
+
+    @property
+    def port(self) -> int:
+        """Where clients connect to; with sentinels, for the primary of this moment."""
+        return self._listener[1]
+
+    @property
+    def _listener(self) -> tuple[str, int]:
+        server = self.address.servers[0]
+        if server not in self._listeners:
+            raise ServiceError(f"{self.name} does not stand before {joined(*server)}, which is the primary now.")
+        return self._listeners[server]
 
     def close(self) -> None:
         """Remove the proxy, and end its process if it is ours."""
         try:
             if self._process is None:
                 self.api.delete(self.proxy)
+                self.api.delete(f"{self.proxy}-sentinels")
         finally:
             if self._process is not None:
                 self._process.close()
+            if self.tls is not None:
+                self.tls.close()
 
     def _count(self, more: int) -> None:
         with self._lock:
@@ -98,7 +166,7 @@ class FaultyPath:
 
     def ping(self, *, limit: float = LIMIT) -> Seen:
         """PING on a connection of its own, through the proxy."""
-        return look(self.address, self.host, self.port, limit=limit, count=self._count)
+        return look(self._entrance, self.host, self.port, limit=limit, count=self._count)
 
     def probe(self, *, limit: float = LIMIT) -> Probe:
         """A connection through the proxy.
@@ -107,9 +175,38 @@ class FaultyPath:
             ServiceError: there is none to be had.
         """
         try:
-            return self.address.probe(self.host, self.port, limit=limit, count=self._count)
+            return self._entrance.probe(self.host, self.port, limit=limit, count=self._count)
         except OSError as error:
             raise ServiceError(f"{self.name} accepts no connection: {error}.") from None
+
+    def show_certificate(self, flaw: Flaw | None) -> None:
+        """Meet clients with a certificate that has a flaw, or with the right one; open connections are closed.
+
+        Raises:
+            UsageError: the proxy speaks no TLS.
+        """
+        tls = self.certificates
+        self.api.show_certificate(self.proxy, str(tls.right if flaw is None else tls.wrong(flaw)))
+
+    @property
+    def certificates(self) -> ProxyCertificates:
+        """Those that the proxy meets clients with.
+
+        Raises:
+            UsageError: the proxy speaks no TLS.
+        """
+        if self.tls is None:
+            raise UsageError(f"{self.name} speaks no TLS: start it with `tls=True`.")
+        return self.tls
+
+    def handshake(self) -> str:
+        """Connect as a client that checks the certificate; returns why it does not accept it, or nothing."""
+        strict = RedisAddress(self.address.url, self.certificates.context(strict=True))
+        try:
+            with strict.probe(self.host, self.port, limit=PROOF_LIMIT, count=self._count):
+                return ""
+        except OSError as error:
+            return str(error)
 
     def healed(self) -> str:
         """Wait until PING is answered at once, and say so; says also when it is not."""

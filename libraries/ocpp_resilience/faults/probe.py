@@ -6,14 +6,18 @@ import abc
 import contextlib
 import re
 import socket
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from ocpp_resilience.errors import UsageError
+import redis
+
+from ocpp_resilience.errors import ServiceError, UsageError
 from ocpp_resilience.ports import HOST
+from ocpp_resilience.redis.connection import SentinelUrl
 
 P = TypeVar("P", bound="Probe")
 
@@ -55,13 +59,28 @@ class Address(abc.ABC):
 
     Args:
         url: its URL.
+        host: where it listens.
+        port: where it listens.
     """
 
-    host: str
-    port: int
-
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, host: str, port: int) -> None:
         self.url = url
+        self._host, self._port = host, port
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._port
+
+    @property
+    def servers(self) -> list[tuple[str, int]]:
+        """Host and port of each server that clients of it may connect to."""
+        return [(self.host, self.port)]
 
     def at(self, host: str, port: int) -> str:
         """The same URL with another address."""
@@ -87,28 +106,103 @@ class Address(abc.ABC):
 class RedisAddress(Address):
     """A Redis as the service behind a fault proxy.
 
+    Args:
+        url: its URL.
+        secure: with it, probes speak TLS.
+
     Raises:
         UsageError: the URL is not of the form redis://[user:password@]host:port/db.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, secure: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
+        self._secure = secure
         if parts.scheme != "redis" or not parts.hostname:
-            raise UsageError("A fault proxy needs a Redis URL of the form redis://[user:password@]host:port/db.")
-        self.host = parts.hostname
-        self.port = parts.port or 6379
+            raise UsageError(
+                "A fault proxy needs a Redis URL of the form redis://[user:password@]host:port/db or "
+                "redis+sentinel://[user:password@]host:port,host:port/service/db."
+            )
+        super().__init__(url, parts.hostname, parts.port or 6379)
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
+
+    @property
+    def node(self) -> str:
+        """The URL of the server that takes the commands of this moment."""
+        return self.url
 
     def probe(
         self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
     ) -> RedisProbe:
         """A connection that is logged in."""
-        made = RedisProbe(host, port, limit=limit, count=count)
+        made = RedisProbe(host, port, limit=limit, count=count, secure=self._secure)
         if self.password:
-            made.ask("AUTH", *([self.user] if self.user else []), self.password)
+            made.log_in(self.user, self.password)
         return made
+
+
+class SentinelAddress(RedisAddress):
+    """Where the sentinels of a Redis are, whose primary is the server of the moment.
+
+    Raises:
+        UsageError: the URL is not of the form redis+sentinel://[user:password@]host:port,host:port/service/db.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = SentinelUrl.parse(url)
+        except ValueError as error:
+            raise UsageError(f"A fault proxy cannot stand before this Redis: {error}.") from None
+        if parts is None or parts.secure:
+            raise UsageError("A fault proxy needs the URL of sentinels in the form redis+sentinel://.")
+        self._parts = parts
+        self._known: list[tuple[str, int]] = []
+        super().__init__(parts.of_node(*parts.hosts[0]))
+        self.url = url
+
+    @property
+    def sentinels(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each sentinel."""
+        return self._parts.hosts
+
+    @property
+    def host(self) -> str:
+        return self.servers[0][0]
+
+    @property
+    def port(self) -> int:
+        return self.servers[0][1]
+
+    @property
+    def servers(self) -> list[tuple[str, int]]:
+        """The nodes, the primary first; as they were known last, while no sentinel answers.
+
+        Raises:
+            ServiceError: no sentinel has ever answered.
+        """
+        try:
+            self._known = self._parts.nodes()
+        except redis.ConnectionError as error:
+            if not self._known:
+                raise ServiceError(f"The fault proxy does not find the nodes of Redis: {error}.") from None
+        return self._known
+
+    @property
+    def node(self) -> str:
+        return self._parts.of_node(self.host, self.port)
+
+    def at_sentinels(self, hosts: Sequence[tuple[str, int]]) -> str:
+        """The same URL with other sentinels."""
+        return self._parts.with_hosts(hosts)
+
+
+def redis_address(url: str) -> RedisAddress:
+    """Where a Redis is, with sentinels or without.
+
+    Raises:
+        UsageError: the URL cannot be used.
+    """
+    return SentinelAddress(url) if "+sentinel" in url.partition("://")[0] else RedisAddress(url)
 
 
 class GatewayAddress(Address):
@@ -119,12 +213,10 @@ class GatewayAddress(Address):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
         parts = urlsplit(url)
         if parts.scheme != "ws" or not parts.hostname:
             raise UsageError(f"A fault proxy needs a gateway URL of the form ws://host:port/path, not '{url}'.")
-        self.host = parts.hostname
-        self.port = parts.port or 80
+        super().__init__(url, parts.hostname, parts.port or 80)
 
     def probe(
         self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
@@ -141,12 +233,20 @@ class Probe(abc.ABC):
         port: where to connect.
         limit: seconds without an answer that count as silence.
         count: called with 1 for each connection and -1 for one that failed, so that no probe is taken for a client.
+        secure: the context of TLS; none for a plain connection.
     """
 
     def __init__(
-        self, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
+        self,
+        host: str,
+        port: int,
+        *,
+        limit: float = LIMIT,
+        count: Callable[[int], object] = lambda _: None,
+        secure: ssl.SSLContext | None = None,
     ) -> None:
         self._host, self._port, self._count = host, port, count
+        self._secure = secure
         self.limit = limit
         self._socket = self._connected()
 
@@ -165,6 +265,8 @@ class Probe(abc.ABC):
         self._count(1)
         try:
             made = socket.create_connection((self._host, self._port), self.limit)
+            if self._secure is not None:
+                made = self._secure.wrap_socket(made, server_hostname=self._host)
         except OSError:
             self._count(-1)
             raise
@@ -228,9 +330,17 @@ class Probe(abc.ABC):
 class RedisProbe(Probe):
     """A connection to Redis."""
 
+    _login: Seen | None = None
+
+    def log_in(self, user: str, password: str) -> None:
+        """Log in; where Redis sends a reason and ends the connection, that is the reply to the next request."""
+        self._login = self.ask("AUTH", *([user] if user else []), password)
+
     def ask(self, *words: str | bytes, limit: float | None = None) -> Seen:
         """Send one request whose reply is a line or one string."""
-        return self._exchange(encode(*words), _whole, limit)
+        seen = self._exchange(encode(*words), _whole, limit)
+        refused = self._login is not None and self._login.text.startswith("-")
+        return self._login if refused and seen.what in {"closed", "reset"} and self._login else seen
 
     def ping(self, limit: float | None = None) -> Seen:
         """PING."""

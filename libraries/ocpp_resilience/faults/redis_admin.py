@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from ocpp_resilience.errors import ServiceError
-from ocpp_resilience.faults.probe import PROOF_LIMIT, RedisAddress, Seen, once
+from ocpp_resilience.faults.probe import PROOF_LIMIT, Seen, SentinelAddress, once, redis_address
 from ocpp_resilience.redis.connection import OWN_CLIENTS, open_client
 from ocpp_resilience.waiting import wait_until
 
@@ -27,11 +27,23 @@ class RedisAdmin:
 
     def __init__(self, name: str, url: str) -> None:
         self.name = name
-        self.address = RedisAddress(url)
+        self.address = redis_address(url)
         self._admin: Any = None
+        self._nodes: dict[str, RedisAdmin] = {}
+
+    def node(self) -> RedisAdmin:
+        """The node that is the primary now, and stays the one that is meant when another one is; else this one."""
+        if not isinstance(self.address, SentinelAddress):
+            return self
+        url = self.address.node
+        if url not in self._nodes:
+            self._nodes[url] = RedisAdmin(self.name, url)
+        return self._nodes[url]
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        for node in self._nodes.values():
+            node.close()
         if self._admin is not None:
             self._admin.close()
             self._admin = None
@@ -61,7 +73,7 @@ class RedisAdmin:
     def client(self, timeout: float | None = REPLY_LIMIT) -> Any:
         """A client with a connection of its own, which is not taken for one of the system."""
         client = open_client(
-            self.address.url, socket_timeout=timeout, name=f"{OWN_CLIENTS}-faults", text=True, single=True
+            self.address.node, socket_timeout=timeout, name=f"{OWN_CLIENTS}-faults", text=True, single=True
         )
         client.response_callbacks.clear()
         return client
@@ -100,11 +112,19 @@ class RedisAdmin:
         return str(reply[1]) if reply else ""
 
     def kill_others(self) -> int:
-        """Close the connections of all clients but the test's own; returns how many."""
+        """Close the connections of all clients but the test's own; returns how many.
+
+        Replicas and sentinels are no clients: without them there would be a failover.
+        """
         killed = 0
         for line in str(self.run("CLIENT", "LIST")).splitlines():
             fields = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
-            if not fields.get("name", "").startswith(OWN_CLIENTS):
+            if not fields.get("name", "").startswith(OWN_CLIENTS) and not _replicates(fields):
                 with contextlib.suppress(ServiceError):
                     killed += int(self.run("CLIENT", "KILL", "ID", fields["id"]))
         return killed
+
+
+def _replicates(fields: dict[str, str]) -> bool:
+    """Whether a line of CLIENT LIST is that of a replica, a primary or a sentinel."""
+    return bool({"S", "M"} & set(fields.get("flags", ""))) or fields.get("name", "").startswith("sentinel-")

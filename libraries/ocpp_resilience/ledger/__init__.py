@@ -4,10 +4,21 @@
 """
 
 from ocpp_resilience.ledger.checker import Checker, LedgerReport, Verdict, Violation, check
-from ocpp_resilience.ledger.records import Event, Expect, KeptEvents, LedgerError, Op, Record, event_of, read
+from ocpp_resilience.ledger.records import (
+    EVENT_ACTION,
+    Event,
+    Expect,
+    KeptEvents,
+    LedgerError,
+    Op,
+    Record,
+    event_of,
+    read,
+)
 from ocpp_resilience.ledger.writer import Ledger
 
 __all__ = [
+    "EVENT_ACTION",
     "Checker",
     "Event",
     "Expect",

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from ocpp_resilience.ledger import rules
 from ocpp_resilience.ledger.entry import Entry
+from ocpp_resilience.ledger.event_sequence import sequence_of
 from ocpp_resilience.ledger.records import Expect, KeptEvents, LedgerError, Op, Record, read
 from ocpp_resilience.ledger.rules import Fate
-from ocpp_resilience.ledger.sequence import sequence_of
 
 EXAMPLES = 3
 

@@ -23,7 +23,7 @@ import msgspec
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.event_loop import new_event_loop
-from ocpp_resilience.load.channel import Begin, Finished, Go, Progress, line, read_order
+from ocpp_resilience.load.channel import Begin, Finished, Progress, StartSending, line, read_order
 from ocpp_resilience.load.fleet import Fleet
 from ocpp_resilience.load.limits import allow_open_files, with_enough_addresses
 from ocpp_resilience.load.plan import Plan
@@ -117,7 +117,7 @@ async def _next(reader: asyncio.StreamReader) -> object:
 async def _follow(reader: asyncio.StreamReader, fleet: Fleet, when: asyncio.Future[float]) -> None:
     """Do as the starter says, and end when it is gone."""
     while (order := await _next(reader)) is not None:
-        if isinstance(order, Go) and not when.done():
+        if isinstance(order, StartSending) and not when.done():
             when.set_result(order.at)
         else:
             fleet.stop()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from hdrh.histogram import HdrHistogram
 
 from ocpp_resilience.evidence.measure.times import Spread
 from ocpp_resilience.load.scripts import Session
 from ocpp_resilience.text import counted
+
+with warnings.catch_warnings():
+    # Its packed structures do not name their layout, which Python 3.14 deprecates; ours here is the default.
+    warnings.filterwarnings("ignore", message="Due to '_pack_'", category=DeprecationWarning)
+    from hdrh.histogram import HdrHistogram
 
 LONGEST = 3_600_000_000
 """The longest time that a histogram holds, in microseconds: an hour."""
@@ -104,7 +109,7 @@ class Second(msgspec.Struct, kw_only=True):
     histogram: str = ""
 
 
-class Spent(msgspec.Struct, frozen=True, kw_only=True):
+class LoadTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a generating process at one moment; all but `at` add up from its start.
 
     Attributes:
@@ -124,7 +129,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float
 
 
-def cause_of_slip(before: Spent, after: Spent) -> str | None:
+def cause_of_slip(before: LoadTotals, after: LoadTotals) -> str | None:
     """Why it is the generator's fault that a schedule slipped, from the last second before; `None` if it is not.
 
     An overdue message waits for an answer. The generator can be late twice in a round trip, when it sends and when it

@@ -1,4 +1,4 @@
-"""Charging sessions of every shape that OCPP 2.0.1 and 2.1 allow, by chance: for tests of what messages mean."""
+"""Random charging sessions of every shape that OCPP 2.0.1 and 2.1 allow, for tests of the effects of messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Attempts, Neighbours, Repeated, Script, Step
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Attempts, KnownTransactions, Repeated, Script, Step
 from ocpp_resilience.ocpp.v201 import CORE, ID_TOKEN, SAMPLES, Transaction, id_token, meter_value
 
 SESSION_ACTIONS = tuple(CORE)
@@ -51,7 +51,7 @@ class _Charging:
 
 
 class SessionScript:
-    """What one charge point says, by chance.
+    """The random messages of one charge point.
 
     Args:
         charge_point: its id.
@@ -65,7 +65,7 @@ class SessionScript:
         self,
         charge_point: str,
         chance: random.Random,
-        neighbours: Neighbours,
+        neighbours: KnownTransactions,
         rounds: int,
         *,
         actions: Collection[str] = SESSION_ACTIONS,
@@ -135,7 +135,7 @@ class SessionScript:
         return made
 
     def _event(self, charging: _Charging, kind: str, trigger: str, **fields: Any) -> Step:
-        return tuple(charging.transaction.event(kind, trigger, self._now(), **fields))
+        return charging.transaction.event(kind, trigger, self._now(), **fields)
 
     def _starts(self, evse: int) -> list[Step]:
         chance = self._chance
@@ -244,7 +244,7 @@ class SessionScript:
             charging.transaction.seq_no = number
 
     def _unknown(self) -> list[Step]:
-        """An event of a transaction whose beginning was never told."""
+        """An event of a transaction without a Started event."""
         chance = self._chance
         transaction = Transaction(connector=1, id_tag="", id=self._new_id())
         transaction.seq_no = chance.choice((1, 2, 7))
@@ -340,13 +340,13 @@ class SessionScript:
 
 
 def repeated() -> Repeated:
-    """A session whose messages are sent again."""
+    """A session with repeated messages."""
     transaction = Transaction(connector=1, id_tag=ID_TOKEN)
-    start: Step = tuple(transaction.start(1000, rfc3339()))
+    start: Step = transaction.start(1000, rfc3339())
     answer = yield start
     for meter in (1500, 1750):
-        yield tuple(transaction.meter_values(meter, rfc3339()))
-    yield tuple(transaction.stop(2000, rfc3339()))
+        yield transaction.meter_values(meter, rfc3339())
+    yield transaction.stop(2000, rfc3339())
     return start, answer
 
 
@@ -359,13 +359,13 @@ def attempts(owners: Sequence[str]) -> Attempts:
         [each.stop(2000, rfc3339()) for each in over],
         [each.start(1000, rfc3339()) for each in running],
     ):
-        yield [(owner, tuple(step)) for owner, step in zip(owners, steps, strict=True)]
+        yield [(owner, step) for owner, step in zip(owners, steps, strict=True)]
     made: list[tuple[str, Step]] = []
     for place, owner in enumerate(owners):
         neighbour = (place + 1) % len(owners)
         for other in (running[neighbour], over[neighbour], over[place], Transaction(connector=2, id_tag=ID_TOKEN)):
             attempt = Transaction(connector=2, id_tag=ID_TOKEN, id=other.id)
             attempt.seq_no = 3
-            made.append((owner, tuple(attempt.meter_values(987_654, rfc3339()))))
-            made.append((owner, tuple(attempt.stop(987_654, rfc3339()))))
+            made.append((owner, attempt.meter_values(987_654, rfc3339())))
+            made.append((owner, attempt.stop(987_654, rfc3339())))
     return made

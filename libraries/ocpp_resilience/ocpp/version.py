@@ -30,7 +30,7 @@ TransactionId = int | str
 
 
 class TransactionName(NamedTuple):
-    """What names a transaction: where charge points choose the ids, theirs belongs to it.
+    """The identity of a transaction: if charge points choose the ids, the charge point belongs to it.
 
     Attributes:
         id: its id; `None` where it is not known.
@@ -205,7 +205,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """The command that names what it asks for: its answer names it again, and can so be told from others.
+    """The command whose answer names the requested variable again, by which it can be told from others.
 
     Attributes:
         action: its action.
@@ -250,7 +250,7 @@ class NewTransaction(Protocol):
 
 
 class Phrases(Protocol):
-    """What charge points of all versions say, each in the words of its version."""
+    """Messages of charge points in all versions, each in the words of its version."""
 
     @staticmethod
     def boot(vendor: str, model: str) -> Call:
@@ -307,7 +307,6 @@ class Version:
         names: its names of actions that OCPP 1.6 calls otherwise, by the name in 1.6.
         sends: actions of charge points that come in a SEND, which is never answered, with the maker of a small valid
             payload.
-        model: the module in `ocpp_resilience.ocpp.model` with the `Model` of the version; empty while there is none.
         sessions: the module in `ocpp_resilience.ocpp` with its `SessionScript`; empty while there is none.
         cases: what stands behind the name of its files of cases: `invalid_messages{cases}.json`.
         answers_unreadable: whether a frame without a usable message id gets a CALLERROR to `-1`, and one of an unknown
@@ -332,7 +331,6 @@ class Version:
     message_types: tuple[int, ...] = (2, 3, 4)
     names: Mapping[str, str] = field(default_factory=dict)
     sends: Mapping[str, Callable[[str], Payload]] = field(default_factory=dict)
-    model: str = ""
     sessions: str = ""
     cases: str = ""
     answers_unreadable: bool = False

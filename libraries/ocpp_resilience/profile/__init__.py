@@ -23,6 +23,7 @@ from ocpp_resilience.profile.sections import (
     Oracle,
     SettingValue,
     Stream,
+    Trait,
 )
 from ocpp_resilience.profile.target import Target
 from ocpp_resilience.profile.templates import fill_template
@@ -43,6 +44,7 @@ __all__ = [
     "StateRecord",
     "Stream",
     "Target",
+    "Trait",
     "Variables",
     "bundled_targets",
     "fill_template",

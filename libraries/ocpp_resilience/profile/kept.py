@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from ocpp_resilience.profile.sections import Path, Section
+from ocpp_resilience.profile.sections import CommandRequest, Path, Section
 
 Database = Annotated[int, msgspec.Meta(ge=0)]
 """The number of a Redis database."""
@@ -98,15 +98,21 @@ class Keys(Section, frozen=True):
 
 
 class Commit(Section, frozen=True):
-    """Marks of the system's commit among its other commands, for faults that affect it.
+    """Marks of the system's commit, or of another of its writes, among its other commands, for faults that affect it.
 
     Attributes:
-        command: the Redis command that makes the effects of messages last.
+        command: the Redis command; of the commit, the one that makes the effects of messages last.
         keys: names in `redis.keys`; the command has such a key for each of them.
+        arguments: patterns (`*` for anything); the command has such an argument for each of them.
     """
 
     command: str
     keys: list[str] = msgspec.field(default_factory=list)
+    arguments: list[str] = msgspec.field(default_factory=list)
+
+
+WRITES = ("push", "deliver", "sessions", "store", "send")
+"""The names that `redis.writes` may have."""
 
 
 class OtherKeys(Section, frozen=True):
@@ -130,12 +136,16 @@ class Redis(Section, frozen=True):
         keys: patterns of its keys.
         databases: which are where.
         commit: how its commit can be told from its other commands; `null` if it cannot.
+        writes: the same of other commands with effects, by name: `push` (messages of charge points onto the queue),
+            `deliver` (a gateway takes what is for charge points), `sessions` (who is connected), `store`
+            (configuration), `send` (commands to charge points).
     """
 
     keys: Keys = Keys()
     other: list[OtherKeys] = msgspec.field(default_factory=list)
     databases: Databases = Databases()
     commit: Commit | None = None
+    writes: dict[str, Commit] = msgspec.field(default_factory=dict)
 
 
 class StateRecord(Section, frozen=True):
@@ -156,8 +166,87 @@ class StateRecord(Section, frozen=True):
     values: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
 
 
+class StateView(StateRecord, frozen=True):
+    """What one path of the HTTP API gives: a record, or a list of records.
+
+    Attributes:
+        path: the path, with its placeholders.
+        data: the field of the answer with the record or the list, names separated by dots; `null` if the answer is it.
+        id: the field of a record with its id: that of a charge point, a transaction, or the number of a connector.
+        fields: our field names to theirs; all names are ours if there is no list.
+        values: our field names to a list of their values with ours.
+    """
+
+    id: str = "id"
+
+
+class StateApi(Section, frozen=True):
+    """The paths of the HTTP API that give what the system keeps; `null` for what it has not got.
+
+    Attributes:
+        charge_points: all charge points.
+        charge_point: the one with `{charge_point_id}`.
+        connectors: those of `{charge_point_id}`.
+        connector: the one with `{charge_point_id}` and `{connector_id}`.
+        transactions: all transactions.
+        transactions_of_charge_point: those of `{charge_point_id}`.
+        active_transactions: of these, those that have not stopped.
+        completed_transactions: of these, those that have.
+        transaction: the one with `{transaction_id}`, and `{charge_point_id}` where its id is not enough.
+        clients: the charge points that are connected.
+        connected_at: the field of an entry of `clients` with the time of connecting.
+        last_activity: the field of an entry of `clients` with the time at which it was last heard of.
+        bad_requests: paths that are answered 400, such as that of a list with a filter that is none.
+    """
+
+    charge_points: StateView | None = None
+    charge_point: StateView | None = None
+    connectors: StateView | None = None
+    connector: StateView | None = None
+    transactions: StateView | None = None
+    transactions_of_charge_point: StateView | None = None
+    active_transactions: StateView | None = None
+    completed_transactions: StateView | None = None
+    transaction: StateView | None = None
+    clients: StateView | None = None
+    connected_at: str | None = None
+    last_activity: str | None = None
+    bad_requests: list[Path] = msgspec.field(default_factory=list)
+
+
+API_VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "charge_points": ("charge_point", ()),
+    "charge_point": ("charge_point", ("charge_point_id",)),
+    "connectors": ("connector", ("charge_point_id",)),
+    "connector": ("connector", ("charge_point_id", "connector_id")),
+    "transactions": ("transaction", ()),
+    "transactions_of_charge_point": ("transaction", ("charge_point_id",)),
+    "active_transactions": ("transaction", ("charge_point_id",)),
+    "completed_transactions": ("transaction", ("charge_point_id",)),
+    "transaction": ("transaction", ("transaction_id",)),
+    "clients": ("charge_point", ()),
+}
+"""The paths in `StateApi`, each with the kind of its records and the placeholders that it has to have."""
+
+
+class StateConfiguration(Section, frozen=True):
+    """The configuration that the system stores of charge points. It is read from the hash `redis.keys.configuration`,
+    whose values are JSON objects with `value` and `readonly`, from the HTTP path, or from both.
+
+    Attributes:
+        path: the HTTP path that gives it: an object of key to `value` and `readonly`.
+        data: the field of the HTTP answer with that object; `null` if the answer is it.
+        store: the HTTP request that stores one key; the placeholders are `{charge_point_id}`, `{key}`, `{value}` and
+            `{readonly}`.
+    """
+
+    store: CommandRequest
+    path: Path | None = None
+    data: str | None = None
+
+
 class Variables(Section, frozen=True):
-    """How the device model of a charge point (OCPP 2.0.1 and 2.1) is read: from the hash `redis.keys.variables`.
+    """The place and format of the device model of a charge point (OCPP 2.0.1 and 2.1): the hash `redis.keys.variables`.
 
     Attributes:
         field: the name of the hash's field for one attribute of a variable, with placeholders, each of which is
@@ -181,7 +270,7 @@ VARIABLE_PLACEHOLDERS = (
     "variable_instance",
     "attribute",
 )
-"""What may stand in braces in the name of a variable's field."""
+"""Placeholders in the name of a variable's field."""
 
 
 class State(Section, frozen=True):
@@ -191,12 +280,16 @@ class State(Section, frozen=True):
         charge_point: what is known of a charge point.
         connector: what is known of a connector.
         transaction: a charging session.
+        configuration: the stored configuration of a charge point.
+        api: what the HTTP API says of the same: lists, filters, single records.
         variables: the device model of a charge point.
     """
 
     charge_point: StateRecord | None = None
     connector: StateRecord | None = None
     transaction: StateRecord | None = None
+    configuration: StateConfiguration | None = None
+    api: StateApi | None = None
     variables: Variables | None = None
 
 
@@ -214,8 +307,9 @@ STATE_FIELDS: dict[str, tuple[str, ...]] = {
         "firmware_status",
         "diagnostics_status",
         "protocol",
+        "version",
     ),
-    "connector": ("status", "error_code", "transaction_id", "updated_at"),
+    "connector": ("status", "error_code", "transaction_id", "updated_at", "version"),
     "transaction": (
         "id",
         "charge_point_id",
@@ -236,7 +330,9 @@ STATE_FIELDS: dict[str, tuple[str, ...]] = {
         "id_token",
         "remote_start_id",
         "stopped_reason",
+        "version",
     ),
 }
 """Fields that are read of each kind of record. Times are RFC 3339, energy is in Wh; status is `active`, then
-`completed`. Those from `seq_no` on are of OCPP 2.0.1 and 2.1."""
+`completed`; `is_online` tells whether the charge point is connected, `version` how often the record was written. Those
+of a transaction from `seq_no` to `stopped_reason` are of OCPP 2.0.1 and 2.1."""

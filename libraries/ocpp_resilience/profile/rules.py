@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ocpp_resilience.ocpp import Version, ocpp_versions
-from ocpp_resilience.profile.kept import CHOICES, KEY_PLACEHOLDERS, STATE_FIELDS, VARIABLE_PLACEHOLDERS
+from ocpp_resilience.profile.kept import (
+    API_VIEWS,
+    CHOICES,
+    KEY_PLACEHOLDERS,
+    STATE_FIELDS,
+    VARIABLE_PLACEHOLDERS,
+    WRITES,
+)
 from ocpp_resilience.profile.sections import (
     ANNOUNCEMENT_PLACEHOLDERS,
+    PORTS,
     SECURITY_PLACEHOLDERS,
     START_PLACEHOLDERS,
     Capability,
@@ -25,6 +33,10 @@ from ocpp_resilience.profile.templates import PLACEHOLDER, listed
 
 if TYPE_CHECKING:
     from ocpp_resilience.profile.target import Target
+
+
+LARGEST_PORT = 65535
+RESOURCE_PLACEHOLDERS = ("charge_point_id", "connector_id", "transaction_id")
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,8 @@ def problems(target: Target) -> Iterator[Problem]:
     for action, request in target.commands.requests.items():
         if (request.mark is None) != (request.echo is None):
             yield Problem(["commands", "requests", action], "has only one of mark and echo", "both or neither")
+    yield from _accepted(target)
+    yield from _resources(target)
     yield from _log(target)
     yield from _keys(target)
     yield from _announcement(target)
@@ -68,9 +82,44 @@ def _how_it_is_run(target: Target) -> Iterator[Problem]:
         yield from _running(running)
     elif start is not None:
         yield from _start(start)
-        if target.ready.record is None and not any(map(target.uses_placeholder, ("http_port", "ws_port"))):
-            what = "is null, and neither '{http_port}' nor '{ws_port}' is used"
-            yield Problem(["ready", "record"], what, "a log event, or a port in the command or the environment")
+        yield from _ready(target)
+
+
+def _ready(target: Target) -> Iterator[Problem]:
+    ready = target.ready
+    given = [name for name in ("path", "port", "log") if getattr(ready, name) is not None]
+    if ready.record is not None:
+        for name in given:
+            yield Problem(
+                ["ready", name], "stands beside ready.record", f"one of them: record: null, or no ready.{name}"
+            )
+        return
+    if ready.path is not None and not target.uses_placeholder("http_port"):
+        yield Problem(["ready", "path"], "is given, and '{http_port}' is not used", "the port of the HTTP API in start")
+    if ready.port is not None and not _is_port(ready.port):
+        yield Problem(["ready", "port"], f"is {ready.port!r}", f"a port, or one of {_port_names()}")
+    if ready.log is not None:
+        yield from _expression(["ready", "log"], ready.log)
+    if not given and not any(map(target.uses_placeholder, ("http_port", "ws_port"))):
+        what = "is null, and neither '{http_port}' nor '{ws_port}' is used"
+        yield Problem(["ready", "record"], what, "a log event, ready.port, ready.log, or a port in start")
+
+
+def _is_port(text: str | int) -> bool:
+    if isinstance(text, str) and (whole := PLACEHOLDER.fullmatch(text)):
+        return whole[1] in PORTS
+    return str(text).isdigit() and 0 < int(text) <= LARGEST_PORT
+
+
+def _port_names() -> str:
+    return listed(f"{{{name}}}" for name in PORTS)
+
+
+def _expression(where: list[str | int], pattern: str) -> Iterator[Problem]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield Problem(where, f"is no regular expression ({error})", "Python's syntax")
 
 
 def _running(running: Running) -> Iterator[Problem]:
@@ -100,6 +149,14 @@ def _start(start: Start) -> Iterator[Problem]:
         yield Problem(["start", "command"], "is empty", "the program and its arguments, or an image")
     if start.image is not None and start.directory is not None:
         yield Problem(["start", "directory"], "stands beside image", "the working directory is the image's")
+    for index, companion in enumerate(start.companions):
+        where: list[str | int] = ["start", "companions", index]
+        if not companion.command:
+            yield Problem([*where, "command"], "is empty", "the program and its arguments")
+        if companion.port is not None and not _is_port(companion.port):
+            yield Problem([*where, "port"], f"is {companion.port!r}", f"a port, or one of {_port_names()}")
+        if companion.log is not None:
+            yield from _expression([*where, "log"], companion.log)
 
 
 def _placeholders(target: Target) -> Iterator[Problem]:
@@ -164,6 +221,10 @@ def _capabilities(target: Target) -> Iterator[Problem]:
         Capability.BASIC_AUTHENTICATION: ("security.basic", target.security.basic),
         Capability.TLS: ("security.tls", target.security.tls),
         Capability.CLIENT_CERTIFICATES: ("security.client_certificates", target.security.client_certificates),
+        Capability.SECURE_REDIS: (
+            "security.redis_tls or security.redis_privileges",
+            target.security.redis_tls and target.security.redis_privileges,
+        ),
     }
     for index, capability in enumerate(target.capabilities):
         field, value = needs.get(capability, ("", True))
@@ -171,6 +232,9 @@ def _capabilities(target: Target) -> Iterator[Problem]:
             yield Problem(
                 ["capabilities", index], f"is {capability}, and {field} is missing", f"{capability} with {field}"
             )
+    for name in target.redis.writes:
+        if name not in WRITES:
+            yield Problem(["redis", "writes", name], "is no write that has a name", listed(WRITES))
     commit = target.redis.commit
     for index, key in enumerate(commit.keys if commit else ()):
         if key not in KEY_PLACEHOLDERS:
@@ -189,6 +253,27 @@ def _unknown(steps: list[str | int], text: str, allowed: tuple[str, ...]) -> Ite
     for placeholder in PLACEHOLDER.findall(text):
         if placeholder not in allowed:
             yield Problem(steps, f"has the unknown placeholder '{{{placeholder}}}'", listed(allowed))
+
+
+def _accepted(target: Target) -> Iterator[Problem]:
+    accepted = target.commands.accepted
+    if accepted is None:
+        return
+    where: list[str | int] = ["commands", "accepted"]
+    if PLACEHOLDER.findall(accepted.path) != ["command_id"]:
+        yield Problem([*where, "path"], f"is {accepted.path!r}", "a path that starts with '/', with {command_id} in it")
+    if 200 not in accepted.statuses.values():
+        yield Problem([*where, "statuses"], "has no state that stands for 200", "the state of an answered command: 200")
+    if both := sorted(set(accepted.pending) & accepted.statuses.keys()):
+        yield Problem([*where, "pending"], f"has {both[0]!r}, as statuses has", "a state in one of them")
+
+
+def _resources(target: Target) -> Iterator[Problem]:
+    for index, path in enumerate(target.http.resources):
+        yield from _unknown(["http", "resources", index], path, RESOURCE_PLACEHOLDERS)
+        if not PLACEHOLDER.findall(path):
+            allowed = f"a path with one of {listed(f'{{{name}}}' for name in RESOURCE_PLACEHOLDERS)}"
+            yield Problem(["http", "resources", index], f"is {path!r}", allowed)
 
 
 def _log(target: Target) -> Iterator[Problem]:
@@ -311,6 +396,14 @@ def _state(target: Target) -> Iterator[Problem]:
         elif record.path is not None and not _has_placeholders(record.path, expected, optional=kind == "transaction"):
             wanted = listed(f"{{{name}}}" for name in expected)
             yield Problem(["state", kind, "path"], f"is {record.path!r}", f"a path with {wanted}")
+    yield from _state_api(target)
+    configuration = target.state.configuration
+    if configuration is not None and configuration.path is None and target.redis.keys.configuration is None:
+        where: list[str | int] = ["state", "configuration", "path"]
+        yield Problem(where, "is missing", "an HTTP path, or a key redis.keys.configuration")
+    if Capability.CONFIGURATION in target.capabilities and configuration is None:
+        what = "has 'configuration', and state.configuration is missing"
+        yield Problem(["capabilities"], what, "where configuration is stored")
     if (variables := target.state.variables) is not None:
         if target.redis.keys.variables is None:
             yield Problem(["state", "variables"], "has no place in Redis", "a key redis.keys.variables")
@@ -319,3 +412,27 @@ def _state(target: Target) -> Iterator[Problem]:
             yield Problem(["state", "variables", "field"], f"is {variables.field!r}", f"a name with {wanted}")
     if Capability.STATE in target.capabilities and target.state.transaction is None:
         yield Problem(["capabilities"], "has 'state', and state.transaction is missing", "where transactions are read")
+
+
+def _state_api(target: Target) -> Iterator[Problem]:
+    api = target.state.api
+    if Capability.STATE_API in target.capabilities and api is None:
+        yield Problem(["capabilities"], "has 'state_api', and state.api is missing", "the paths that give state")
+    if api is None:
+        return
+    for name, (kind, placeholders) in API_VIEWS.items():
+        view = getattr(api, name)
+        if view is None:
+            continue
+        for part in ("fields", "values"):
+            for field in getattr(view, part):
+                if field not in STATE_FIELDS[kind]:
+                    yield Problem(
+                        ["state", "api", name, part, field], "is no field of ours", listed(STATE_FIELDS[kind])
+                    )
+        found = PLACEHOLDER.findall(view.path or "")
+        if name == "transaction" and "charge_point_id" in found:
+            found.remove("charge_point_id")
+        if view.path is None or sorted(found) != sorted(placeholders):
+            wanted = f" with {listed(f'{{{each}}}' for each in placeholders)}" if placeholders else ""
+            yield Problem(["state", "api", name, "path"], f"is {view.path!r}", f"a path{wanted}")

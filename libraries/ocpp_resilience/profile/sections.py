@@ -31,8 +31,14 @@ START_PLACEHOLDERS = (
     "redis_port",
     "http_port",
     "ws_port",
+    "port_a",
+    "port_b",
+    "port_c",
 )
-"""Placeholders in the start command and environment; `http_port` and `ws_port` are free ports."""
+"""Placeholders in the start command and environment; the ports are free ones."""
+
+PORTS = tuple(name for name in START_PLACEHOLDERS if "port" in name and name != "redis_port")
+"""The placeholders that are free ports."""
 
 REMOTE_ADDRESS = "127.0.0.1:0"
 """The address that an announced charge point is said to have."""
@@ -55,6 +61,8 @@ class Capability(enum.StrEnum):
     STATE_KEYS = "state_keys"
     STATE_STORE = "state_store"
     STATE = "state"
+    STATE_API = "state_api"
+    CONFIGURATION = "configuration"
     GATEWAY = "gateway"
     COMMANDS = "commands"
     CORRELATION_INSPECTION = "correlation_inspection"
@@ -65,6 +73,22 @@ class Capability(enum.StrEnum):
     CLIENT_CERTIFICATES = "client_certificates"
     ORIGIN_CHECKS = "origin_checks"
     FAILOVER = "failover"
+    SECURE_REDIS = "secure_redis"
+
+
+class Trait(enum.StrEnum):
+    """What follows from a profile without being declared as a capability."""
+
+    CHOSEN_COMMAND_TIMEOUTS = "chosen_command_timeouts"
+    """Callers of commands choose how long the system waits (`commands.timeout` is not given)."""
+    WAITING_CALLERS = "waiting_callers"
+    """Callers of commands wait for the result (`commands.accepted` is not given)."""
+    GIVEN_REDIS = "given_redis"
+    """Its start command or environment has the address of a Redis."""
+    GATEWAY_STAND_IN = "gateway_stand_in"
+    """Somebody can stand in for its gateway: charge points are announced in Redis, and each has a list of its own."""
+    SURPLUS_ANSWER_RECORDS = "surplus_answer_records"
+    """It logs, and counts, answers that nobody waits for."""
 
 
 class StopSignal(enum.StrEnum):
@@ -113,6 +137,31 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A part of a profile."""
 
 
+class Companion(Section, frozen=True):
+    """A further process of the system, such as a gateway beside the processors.
+
+    It is started before the program, and ends after it, when the system is removed. To stop, kill or pause the system
+    is to do so to the program; a companion that ends by itself is a crash of the system.
+
+    Attributes:
+        name: what it is called in messages.
+        command: program and arguments.
+        environment: variables on top of those of the test run and of `start.environment`; `null` takes one out.
+        directory: the working directory, relative to the profile; a private temporary one if not given.
+        port: a port that has to take connections before the next process is started, such as `{ws_port}`.
+        log: a regular expression that has to be found in its output before the next process is started.
+        stop_signal: what asks it to end in order.
+    """
+
+    name: str
+    command: list[str]
+    environment: dict[str, SettingValue] = {}
+    directory: str | None = None
+    port: str | None = None
+    log: str | None = None
+    stop_signal: StopSignal = StopSignal.SIGTERM
+
+
 class Start(Section, frozen=True):
     """The way to start the system: a program, or a container.
 
@@ -124,6 +173,7 @@ class Start(Section, frozen=True):
         stop_command: a program and its arguments that ends the system in the place of a signal, such as
             `docker compose down`; the command that starts it has to stay until then, as `docker compose up` does.
         stop_signal: what asks it to end in order, a container's program too; SIGKILL ends it at once.
+        companions: further processes of the system, in the order in which they are started.
     """
 
     command: list[str] = []
@@ -132,6 +182,7 @@ class Start(Section, frozen=True):
     directory: str | None = None
     stop_command: list[str] = []
     stop_signal: StopSignal = StopSignal.SIGTERM
+    companions: list[Companion] = []
 
 
 class Running(Section, frozen=True):
@@ -156,11 +207,18 @@ class Ready(Section, frozen=True):
     Attributes:
         record: the log event that says so; `null` if there is none: then HTTP has to answer at `{http_port}`, or, where
             that is not used, `{ws_port}` has to take connections.
+        path: without a record: the HTTP path that has to answer with a status below 400, where any answer of
+            `http.health` or `/` does not mean that it listens for work.
+        port: without a record: a port that has to take connections, such as `{ws_port}` or 9000, in the place of HTTP.
+        log: without a record: a regular expression that has to be found in its log since this start.
         http_port: the field of that record with the HTTP port.
         ws_port: the field of that record with the WebSocket port.
     """
 
     record: str | None = "ready"
+    path: Path | None = None
+    port: str | int | None = None
+    log: str | None = None
     http_port: str = "http_port"
     ws_port: str = "ws_port"
 
@@ -183,6 +241,32 @@ class Timeouts(Section, frozen=True):
     answer: Seconds = 5
 
 
+class Counts(Section, frozen=True):
+    """Where the system says how much it has done and has to do; `null` for what it does not say.
+
+    Attributes:
+        processed: the counter, among the metrics, of messages that were processed.
+        processed_label: the label of that counter with the action.
+        invalid: the counter of messages that were set aside.
+        invalid_label: the label of that counter with the error code.
+        connections: the gauge of charge points that are connected.
+        depth: the gauge of messages that wait on the request queue.
+        health_depth: the field of the health document with the same; names within objects are separated by dots.
+        health_time: the field of the health document with the time.
+        health_reconnects: the field of the health document that counts how often Redis came back.
+    """
+
+    processed: str | None = None
+    processed_label: str = "action"
+    invalid: str | None = None
+    invalid_label: str = "code"
+    connections: str | None = None
+    depth: str | None = None
+    health_depth: str | None = None
+    health_time: str | None = None
+    health_reconnects: str | None = None
+
+
 class Http(Section, frozen=True):
     """HTTP paths, and the fields of the responses; `null` for paths that the system does not have.
 
@@ -197,7 +281,10 @@ class Http(Section, frozen=True):
         degraded: the state without.
         degraded_status: the HTTP status of a system that is degraded.
         inspection_field: the field with an inspection's data; `null` if the document itself is it.
+        resources: paths of charge points, connectors and transactions, with `{charge_point_id}`, `{connector_id}` and
+            `{transaction_id}`; each has to answer 404 for what does not exist. The paths in `state` if not given.
         token_setting: the setting whose value has to be sent as bearer token, if it is set.
+        counts: where metrics and health say how much was done.
     """
 
     health: Path | None = None
@@ -210,7 +297,9 @@ class Http(Section, frozen=True):
     degraded: str = "degraded"
     degraded_status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     inspection_field: str | None = "data"
+    resources: list[Path] = []
     token_setting: str | None = None
+    counts: Counts = Counts()
 
 
 class CommandRequest(Section, frozen=True):
@@ -236,6 +325,31 @@ class CommandRequest(Section, frozen=True):
     body: dict[str, Any] | None = None
     mark: str | None = None
     echo: str | None = None
+
+
+class Accepted(Section, frozen=True):
+    """Where a system that only accepts a command tells later what became of it. Names are separated by dots.
+
+    Attributes:
+        path: the path that is asked for the result, with `{command_id}`.
+        status: the HTTP status with which a command is accepted.
+        id: where the answer to the command has the id for the path.
+        state: where the result says how far the command is.
+        pending: the states of a command that is not over.
+        statuses: each state of a command that is over, with the HTTP status that it stands for: 200 answered by the
+            charge point, 408 not answered in time, 503 the charge point is gone, any other one refused.
+        data: where the result has what the charge point said.
+        message: where it has the reason of a failure.
+    """
+
+    path: Path
+    id: str
+    statuses: dict[str, Annotated[int, msgspec.Meta(ge=200, le=599)]]
+    status: Annotated[int, msgspec.Meta(ge=200, le=299)] = 202
+    state: str = "state"
+    pending: list[str] = msgspec.field(default_factory=lambda: ["pending"])
+    data: str = "data"
+    message: str = "message"
 
 
 class Inspection(Section, frozen=True):
@@ -266,6 +380,9 @@ class Commands(Section, frozen=True):
         data: the field of the answer to a request with what the charge point said.
         message: the field with the reason of a failure.
         default_timeout: seconds that the system waits for an answer when nothing else is asked for.
+        timeout: seconds that it waits for every answer, where the caller cannot choose; `null` if he can.
+        at_once: how many commands to one charge point may be under way at the same time; `null` for any number.
+        accepted: where the result of a command is found that is only accepted at first; `null` if the caller waits.
         not_sent: texts in the reason of a failure with which the system promises that the charge point has not got the
             command and never will; after any other reason but bad input that counts as unknown.
         inspection: where `http.correlations` says what.
@@ -275,8 +392,17 @@ class Commands(Section, frozen=True):
     data: str = "data"
     message: str = "message"
     default_timeout: Seconds = 30
+    timeout: Seconds | None = None
+    at_once: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    accepted: Accepted | None = None
     not_sent: list[str] = []
     inspection: Inspection = Inspection()
+
+    def waits(self, asked: float | None) -> float:
+        """Seconds that the system waits for an answer when it is asked to wait so long."""
+        if self.timeout is not None:
+            return self.timeout
+        return self.default_timeout if asked is None else asked
 
 
 class Announcement(Section, frozen=True):
@@ -313,7 +439,7 @@ class Gateway(Section, frozen=True):
 
 
 class Security(Section, frozen=True):
-    """The system's settings for authentication of charge points; they are added to those in `start`.
+    """The system's settings for authentication of charge points and for a secure Redis; they are added to `start`.
 
     Texts may hold placeholders, each the path of a file that the test makes.
 
@@ -324,18 +450,23 @@ class Security(Section, frozen=True):
         tls: for TLS with a server certificate (security profile 2): `{certificate}`, `{key}`.
         client_certificates: for certificates of charge points, on top of `tls` (security profile 3): `{client_ca}`,
             `{client_crl}`.
+        redis_tls: for a Redis whose certificate the authority in a file has signed: `{authority}`.
+        redis_privileges: the keys, channels and commands that the system needs, in the words of ACL SETUSER.
     """
 
     basic: dict[str, str] = {}
     credentials: str = "{charge_point_id}:{password_digest}"
     tls: dict[str, str] = {}
     client_certificates: dict[str, str] = {}
+    redis_tls: dict[str, str] = {}
+    redis_privileges: list[str] = []
 
 
 SECURITY_PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "basic": ("credentials",),
     "tls": ("certificate", "key"),
     "client_certificates": ("client_ca", "client_crl"),
+    "redis_tls": ("authority",),
 }
 """The placeholders that the settings of each part of `Security` may hold."""
 

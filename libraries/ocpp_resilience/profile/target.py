@@ -22,6 +22,7 @@ from ocpp_resilience.profile.sections import (
     Announcement,
     Capability,
     Commands,
+    Companion,
     Gateway,
     Http,
     Log,
@@ -36,6 +37,7 @@ from ocpp_resilience.profile.sections import (
     SettingValue,
     Start,
     Timeouts,
+    Trait,
 )
 from ocpp_resilience.profile.templates import PLACEHOLDER, fill, listed
 from ocpp_resilience.text import did_you_mean
@@ -145,24 +147,60 @@ class Target(Section, frozen=True):
         texts += [(["start", "stop_command", index], word) for index, word in enumerate(self.start.stop_command)]
         if self.start.directory is not None:
             texts.append((["start", "directory"], self.start.directory))
+        for index, companion in enumerate(self.start.companions):
+            where: list[str | int] = ["start", "companions", index]
+            texts += [([*where, "command", place], word) for place, word in enumerate(companion.command)]
+            texts += [([*where, "environment", name], str(value)) for name, value in companion.environment.items()]
+            texts += [
+                ([*where, name], text)
+                for name in ("directory", "port")
+                if (text := getattr(companion, name)) is not None
+            ]
+        if isinstance(self.ready.port, str):
+            texts.append((["ready", "port"], self.ready.port))
         return texts
 
     def uses_placeholder(self, name: str) -> bool:
         """Whether `{name}` stands anywhere in the start command, the environment or the directory."""
         return any(name in PLACEHOLDER.findall(text) for _, text in self.start_texts())
 
-    def has(self, capability: Capability | str) -> bool:
+    def has(self, capability: Capability | Trait | str) -> bool:
         """Whether the system has `capability`.
 
         Raises:
             UsageError: there is no capability of this name.
         """
+        if isinstance(capability, Trait):
+            return self._has_trait(capability)
         try:
             return Capability(capability) in self.capabilities
         except ValueError:
             raise UsageError(f"Unknown capability '{capability}' (allowed: {listed(Capability)}).") from None
 
-    def require(self, capability: Capability) -> None:
+    def _has_trait(self, trait: Trait) -> bool:
+        match trait:
+            case Trait.CHOSEN_COMMAND_TIMEOUTS:
+                return self.commands.timeout is None
+            case Trait.WAITING_CALLERS:
+                return self.commands.accepted is None
+            case Trait.GIVEN_REDIS:
+                return self.uses_redis
+            case Trait.GATEWAY_STAND_IN:
+                return not self.why_no_stand_in
+            case Trait.SURPLUS_ANSWER_RECORDS:
+                return self.has(Capability.LOG_RECORDS) and self.has(Capability.CORRELATION_INSPECTION)
+
+    @property
+    def why_no_stand_in(self) -> str:
+        """Why nobody can stand in for the gateway of the system; empty if somebody can."""
+        if not self.announcement.session and not self.announcement.connect:
+            return "nothing says how a charge point is announced (announcement.session, announcement.connect)"
+        lists = self.queue.kind is QueueKind.LIST and self.queue.answers in {None, "list"}
+        if not lists or "{charge_point_id}" not in (self.redis.keys.responses or ""):
+            return "messages to charge points are not on a list of each (queue, redis.keys.responses)"
+        return ""
+
+    def require(self, capability: Capability | Trait) -> None:
         """Go on only with a system that has `capability`.
 
         Raises:
@@ -170,7 +208,8 @@ class Target(Section, frozen=True):
         """
         if not self.has(capability):
             wanted = capability.value.replace("_", " ")
-            raise LacksCapability(f"Target '{self.name}' does not support {wanted} (capabilities in {self.source}).")
+            where = "commands" if isinstance(capability, Trait) else "capabilities"
+            raise LacksCapability(f"Target '{self.name}' does not support {wanted} ({where} in {self.source}).")
 
     @property
     def forms(self) -> list[str]:
@@ -251,6 +290,31 @@ class Target(Section, frozen=True):
             parts[index] = "*" if value is None else _GLOB_SPECIAL.sub(r"\\\1", str(value))
         return "".join(parts)
 
+    def resource_paths(self, ids: Mapping[str, str | int]) -> list[str]:
+        """The HTTP paths of a charge point, a connector and a transaction with these ids.
+
+        Raises:
+            LacksCapability: the profile has none.
+        """
+        records = (self.state.charge_point, self.state.connector, self.state.transaction)
+        paths = self.http.resources or [each.path for each in records if each is not None and each.path is not None]
+        if not paths:
+            raise LacksCapability(
+                f"Target '{self.name}' has no HTTP paths of charge points and transactions (http.resources in "
+                f"{self.source})."
+            )
+        return [fill(path, ids) for path in paths]
+
+    def has_key(self, key: str) -> bool:
+        """Whether the profile names this key.
+
+        Raises:
+            UsageError: profiles have no key of this name.
+        """
+        if key not in KEY_PLACEHOLDERS:
+            raise UsageError(f"Unknown key '{key}' (allowed: {listed(KEY_PLACEHOLDERS)}).")
+        return getattr(self.redis.keys, key) is not None
+
     def _key_pattern(self, key: str) -> str:
         if key not in KEY_PLACEHOLDERS:
             raise UsageError(f"Unknown key '{key}' (allowed: {listed(KEY_PLACEHOLDERS)}).")
@@ -285,6 +349,26 @@ class Target(Section, frozen=True):
     def start_command(self, values: Mapping[str, str | int]) -> list[str]:
         """The command that starts the system; `values` are the placeholders' values but `python`'s."""
         return [fill(word, self._with_own(values)) for word in self._started().command]
+
+    def companion_start(
+        self, companion: Companion, values: Mapping[str, str | int], environment: Mapping[str, str]
+    ) -> tuple[list[str], dict[str, str], Path | None]:
+        """Command, environment and directory of a companion.
+
+        Args:
+            companion: the companion.
+            values: the placeholders' values.
+            environment: that of the program.
+        """
+        filled = self._with_own(values)
+        own = dict(environment)
+        for name, value in companion.environment.items():
+            if value is None:
+                own.pop(name, None)
+            else:
+                own[name] = fill(_as_setting(value), filled)
+        directory = None if companion.directory is None else self.directory / fill(companion.directory, filled)
+        return [fill(word, filled) for word in companion.command], own, directory
 
     def stop_command(self, values: Mapping[str, str | int]) -> list[str]:
         """The command that ends the system; empty if a signal does."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import redis
@@ -17,7 +19,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from ocpp_resilience.errors import ResilienceError, UsageError
+from ocpp_resilience.errors import ExpectationFailed, ResilienceError, UsageError
 from ocpp_resilience.robot.variables import chosen_for_the_run
 from ocpp_resilience.waiting import LONGEST_PAUSE, wait_until
 
@@ -29,6 +31,8 @@ SENTINEL = "+sentinel"
 SENTINEL_PORT = 26379
 PRIMARY_KNOWN_FOR = 0.1
 """Seconds after which the sentinels are asked again for the primary."""
+SILENT_FOR = 2.0
+"""The same, when none of them has answered."""
 _SENTINEL_URL = re.compile(
     r"(?P<scheme>rediss?)\+sentinel://((?P<user>[^:@/]*)(:(?P<password>[^@/]*))?@)?(?P<hosts>[^/@]+)"
     r"/(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d*))?"
@@ -141,8 +145,8 @@ def _opened(
     if url.startswith("rediss") and (authorities := chosen_for_the_run(CA_VARIABLE)):
         options["ssl_ca_certs"] = authorities
     try:
-        if SENTINEL in url.partition("://")[0]:
-            return _to_primary(url, sentinels, options, database)
+        if replicated := SentinelUrl.parse(url):
+            return _to_primary(replicated, sentinels, options, database)
         client = kind.from_url(url, single_connection_client=single, **options)
     except ValueError as error:
         raise UsageError(f"The Redis URL '{shown_url(url)}' cannot be used: {error}") from None
@@ -152,40 +156,144 @@ def _opened(
     return client
 
 
-def _to_primary(url: str, sentinels: Any, options: dict[str, Any], database: int | None) -> Any:
-    found = _SENTINEL_URL.fullmatch(url)
-    if found is None:
-        raise ValueError("allowed is redis+sentinel://[user:password@]host:port,host:port/service/db")
-    secure = {"ssl": True} if found["scheme"] == "rediss" else {}
-    hosts = []
-    for each in found["hosts"].split(","):
-        parts = urlsplit(f"redis://{each}")
-        hosts.append((parts.hostname, parts.port or SENTINEL_PORT))
+class SentinelUrl(NamedTuple):
+    """The parts of a `redis+sentinel://` URL.
+
+    Attributes:
+        secure: whether connections are encrypted.
+        user: the user of the nodes, percent-encoded; `None` for the default one.
+        password: its password, percent-encoded; `None` without one.
+        hosts: host and port of each sentinel.
+        service: the name under which they know the primary.
+        database: the number of the database; `None` where the URL names none.
+    """
+
+    secure: bool
+    user: str | None
+    password: str | None
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    database: int | None
+
+    @classmethod
+    def parse(cls, url: str) -> SentinelUrl | None:
+        """The parts of `url`; `None` for a URL of another kind.
+
+        Raises:
+            ValueError: it has the scheme, and the rest is not as it has to be.
+        """
+        if SENTINEL not in url.partition("://")[0]:
+            return None
+        found = _SENTINEL_URL.fullmatch(url)
+        if found is None:
+            raise ValueError("allowed is redis+sentinel://[user:password@]host:port,host:port/service/db")
+        hosts = []
+        for each in found["hosts"].split(","):
+            parts = urlsplit(f"redis://{each}")
+            if not parts.hostname:
+                raise ValueError(f"'{each}' is no host of a sentinel")
+            hosts.append((parts.hostname, parts.port or SENTINEL_PORT))
+        database = int(found["db"]) if found["db"] else None
+        return cls(
+            found["scheme"] == "rediss",
+            found["user"] or None,
+            found["password"] or None,
+            tuple(hosts),
+            found["service"],
+            database,
+        )
+
+    def of_node(self, host: str, port: int) -> str:
+        """The URL of one node, for its client."""
+        login = "" if self.password is None else f"{self.user or ''}:{self.password}@"
+        path = "" if self.database is None else f"/{self.database}"
+        return f"redis{'s' if self.secure else ''}://{login}{host}:{port}{path}"
+
+    def with_hosts(self, hosts: Iterable[tuple[str, int]]) -> str:
+        """The same URL with other sentinels."""
+        login = "" if self.password is None else f"{self.user or ''}:{self.password}@"
+        places = ",".join(f"{host}:{port}" for host, port in hosts)
+        path = "" if self.database is None else f"/{self.database}"
+        return f"redis{'s' if self.secure else ''}+sentinel://{login}{places}/{self.service}{path}"
+
+    def nodes(self) -> list[tuple[str, int]]:
+        """Host and port of each node, the primary first, as the sentinel with the newest configuration knows them.
+
+        Raises:
+            redis.ConnectionError: no sentinel answers.
+        """
+        newest: tuple[int, list[tuple[str, int]]] | None = None
+        for host, port in self.hosts:
+            with suppress(redis.RedisError), closing(self._sentinel(host, port)) as client:
+                about = _pairs(client.execute_command("SENTINEL", "MASTER", self.service))
+                others = [_pairs(each) for each in client.execute_command("SENTINEL", "REPLICAS", self.service)]
+                epoch = int(about["config-epoch"])
+                if newest is None or epoch > newest[0]:
+                    newest = epoch, [(each["ip"], int(each["port"])) for each in (about, *others)]
+        if newest is None:
+            raise redis.ConnectionError(f"no sentinel names the primary of '{self.service}'")
+        return newest[1]
+
+    def _sentinel(self, host: str, port: int) -> Any:
+        scheme = "rediss" if self.secure else "redis"
+        client = open_client(f"{scheme}://{host}:{port}", socket_timeout=CONNECT_TIMEOUT, text=True, single=True)
+        client.response_callbacks.clear()
+        return client
+
+
+def _pairs(reply: list[str]) -> dict[str, str]:
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _to_primary(found: SentinelUrl, sentinels: Any, options: dict[str, Any], database: int | None) -> Any:
+    secure = {"ssl": True} if found.secure else {}
     timeouts = {key: value for key, value in options.items() if key in {"socket_connect_timeout", "retry"}}
     timeouts["socket_timeout"] = options["socket_connect_timeout"]
     timeouts |= {key: value for key, value in options.items() if key.startswith("ssl_")} | secure
     pool = {"connection_pool_class": _PrimaryPool} if sentinels is sentinel.Sentinel else {}
-    return sentinels(hosts, sentinel_kwargs=timeouts | {"protocol": 2}, **options, **secure).master_for(
-        found["service"],
+    return sentinels(list(found.hosts), sentinel_kwargs=timeouts | {"protocol": 2}, **options, **secure).master_for(
+        found.service,
         **pool,
-        db=int(found["db"] or 0) if database is None else database,
-        username=unquote(found["user"]) if found["user"] else None,
-        password=unquote(found["password"]) if found["password"] else None,
+        db=(found.database or 0) if database is None else database,
+        username=unquote(found.user) if found.user else None,
+        password=unquote(found.password) if found.password else None,
     )
+
+
+class NoPrimary(redis.ConnectionError):
+    """No sentinel names the primary."""
 
 
 class _PrimaryPool(sentinel.SentinelConnectionPool):
     """Leaves a connection that does not lead to the primary any more, also where it stays open and works."""
 
-    _looked_at = -math.inf
+    _look_at = -math.inf
     _primary: Any = None
+
+    def get_master_address(self) -> Any:
+        """Host and port of the primary.
+
+        Raises:
+            NoPrimary: no sentinel names it; caused by the refusal where each one refuses connections.
+        """
+        pool: Any = super()
+        try:
+            return pool.get_master_address()
+        except sentinel.MasterNotFoundError:
+            refusal = _refusal(each.connection_pool.connection_kwargs for each in self.sentinel_manager.sentinels)
+            raise NoPrimary(f"no sentinel names the primary of '{self.service_name}'") from refusal
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """A connection to the primary that the sentinels name."""
         connection: Any = super().get_connection(*arguments, **options)
-        if time.monotonic() - self._looked_at > PRIMARY_KNOWN_FOR:
-            pool: Any = super()
-            self._primary, self._looked_at = pool.get_master_address(), time.monotonic()
+        if time.monotonic() > self._look_at:
+            try:
+                self._primary = self.get_master_address()
+                self._look_at = time.monotonic() + PRIMARY_KNOWN_FOR
+            except NoPrimary:
+                # What works goes on to be used. To ask takes long, while no sentinel answers.
+                self._primary = connection.host, connection.port
+                self._look_at = time.monotonic() + SILENT_FOR
         if (connection.host, connection.port) != self._primary:
             connection.disconnect()
             # Otherwise the first command would connect to the same node again.
@@ -197,6 +305,21 @@ class _PrimaryPool(sentinel.SentinelConnectionPool):
         return connection
 
 
+def _refusal(sentinels: Iterable[dict[str, Any]]) -> ConnectionRefusedError | None:
+    """The refusal of the last of these, if each of them refuses connections."""
+    refusal = None
+    for each in sentinels:
+        try:
+            socket.create_connection((each["host"], each["port"]), CONNECT_TIMEOUT).close()
+        except ConnectionRefusedError as error:
+            refusal = error
+        except OSError:
+            return None
+        else:
+            return None
+    return refusal
+
+
 def connect(url: str, *, database: int | None = None, socket_timeout: float = SOCKET_TIMEOUT) -> RedisClient:
     """`open_client`, with the types of the commands that are used here."""
     return cast("RedisClient", open_client(url, database=database, socket_timeout=socket_timeout))
@@ -204,9 +327,9 @@ def connect(url: str, *, database: int | None = None, socket_timeout: float = SO
 
 def database_in(url: str) -> int | None:
     """The number of the database that `url` names."""
-    if SENTINEL in url.partition("://")[0]:
-        found = _SENTINEL_URL.fullmatch(url)
-        return int(found["db"]) if found and found["db"] else None
+    with suppress(ValueError):
+        if replicated := SentinelUrl.parse(url):
+            return replicated.database
     parts = urlsplit(url)
     if "db=" in parts.query:
         number = next(value for value in parts.query.split("&") if value.startswith("db=")).removeprefix("db=")
@@ -244,11 +367,23 @@ def is_away(error: redis.RedisError) -> bool:
     return isinstance(error, AWAY) or "BUSY " in str(error)
 
 
-class RedisWatch:
-    """Looks at Redis again and again, and remembers how often it could not be reached."""
+def nothing_ended(seen: str) -> str:  # noqa: ARG001 - as one that knows of a system
+    """Of a wait that depends on no process."""
+    return ""
 
-    def __init__(self, address: str) -> None:
+
+class RedisWatch:
+    """Looks at Redis again and again, and remembers how often it could not be reached.
+
+    Args:
+        address: of Redis, for messages.
+        ended: says that the system that is waited for has ended by itself, with what was seen of it; empty while it has
+            not. It ends a wait at once.
+    """
+
+    def __init__(self, address: str, *, ended: Callable[[str], str] = nothing_ended) -> None:
         self._address = address
+        self._ended = ended
         self._error: str | None = None
         self.failures = 0
 
@@ -291,9 +426,23 @@ class RedisWatch:
         failure: Callable[[], str],
         longest_pause: float = LONGEST_PAUSE,
     ) -> T:
-        """`wait_until`, which goes on while Redis is away, and says so in its failure."""
+        """`wait_until`, which goes on while Redis is away, and says so in its failure.
+
+        Raises:
+            ExpectationFailed: the system that is waited for has ended.
+        """
+        guarded = self.guard(probe)
+
+        def look() -> T | None:
+            # What it did before it ended counts.
+            ended = bool(self._ended(""))
+            found = guarded()
+            if found is None and ended:
+                raise ExpectationFailed(self._ended(f"{failure()}{self.note}."))
+            return found
+
         return wait_until(
-            self.guard(probe),
+            look,
             timeout=timeout,
             failure=lambda: f"{failure()}{self.note}",
             longest_pause=longest_pause,

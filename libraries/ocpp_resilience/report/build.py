@@ -39,7 +39,7 @@ from ocpp_resilience.report.model import (
     Value,
     Verdict,
 )
-from ocpp_resilience.report.run_summary import Whole, outcomes
+from ocpp_resilience.report.run_summary import RunSummary, outcomes
 from ocpp_resilience.robot.facts import Kind, moment
 
 TOLERANCE = 0.3
@@ -319,7 +319,7 @@ def _graded(settings: Settings, problems: list[str]) -> grade.Grade | None:
         return None
 
 
-def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whole) -> RequirementResult:
+def _as_a_whole(requirement: Requirement, result: RequirementResult, known: RunSummary) -> RequirementResult:
     """The verdict on a requirement without tests, from the facts of the whole run."""
     found = {name: value for (each, name), value in known.values.items() if each == requirement.id}
     if result.tests or not (found or requirement.id in known.lacking):
@@ -465,7 +465,8 @@ def _requirement(
     for several in values.values():
         for maker, each in several:
             by_test.setdefault(maker, []).append(each)
-    result, reason = verdict.of_requirement(requirement.id, thresholds, own, by_test, complete=complete)
+    blamed = {test.id for test in own if any(map(verdict.counts_crashes, measured.get(test.id, [])))}
+    result, reason = verdict.of_requirement(requirement.id, thresholds, own, by_test, complete=complete, blamed=blamed)
     if result is Verdict.NOT_APPLICABLE:
         thresholds = [_not_applicable(each) for each in thresholds]
     return RequirementResult(

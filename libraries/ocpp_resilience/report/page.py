@@ -31,6 +31,7 @@ from ocpp_resilience.report.model import (
     ThresholdResult,
     Verdict,
 )
+from ocpp_resilience.report.verdict import severity
 
 SYMBOLS = {
     Verdict.MET: "\N{CHECK MARK}",
@@ -165,12 +166,19 @@ def _anchors(report: Report) -> dict[str, str]:
 
 
 def _by_reason(report: Report, verdict: str) -> list[tuple[str, list[RequirementResult]]]:
-    """The requirements of a verdict, those with the same reason together; the ones that no test is about come last."""
+    """The requirements of a verdict, those with the same reason together, those with the worst measurement first.
+
+    Those that no test is about come last.
+    """
     found: dict[str, list[RequirementResult]] = {}
     for each in report.requirements:
         if each.verdict == verdict and each.group:
             found.setdefault(each.reason, []).append(each)
-    return sorted(found.items(), key=lambda each: each[0] == NO_TEST)
+
+    def worst_first(entry: tuple[str, list[RequirementResult]]) -> tuple[bool, float]:
+        return entry[0] == NO_TEST, -max(map(severity, entry[1]))
+
+    return sorted(found.items(), key=worst_first)
 
 
 @cache
@@ -233,7 +241,7 @@ def code(text: str) -> Markup:
 
 
 def _groups_of(items: Iterable[Any], name: str) -> list[tuple[Any, list[Any]]]:
-    """Neighbours that have an attribute in common; Jinja's own filter would sort them."""
+    """Runs of neighbouring items that have an attribute in common; Jinja's own filter would sort them."""
     return [(value, list(group)) for value, group in itertools.groupby(items, key=lambda each: getattr(each, name))]
 
 

@@ -20,7 +20,7 @@ SUITES = frozenset({*range(13, 19), 20})
 
 
 @dataclass
-class Whole:
+class RunSummary:
     """Facts about a run.
 
     Attributes:
@@ -42,7 +42,7 @@ def judge(
     comparison: Comparison | None,
     environment: Mapping[str, str],
     history: Sequence[Past],
-) -> Whole:
+) -> RunSummary:
     """Measure the requirements on the run as a whole.
 
     Args:
@@ -53,7 +53,7 @@ def judge(
         environment: of the run.
         history: earlier runs, oldest first.
     """
-    whole = Whole()
+    whole = RunSummary()
     _duration(whole, list(results), tests, seconds)
     if comparison is None:
         whole.lacking["R0.3"] = (
@@ -83,7 +83,7 @@ def _numbers(requirements: Iterable[str]) -> set[int]:
     return {int(each[1:].partition(".")[0]) for each in requirements}
 
 
-def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
+def _duration(whole: RunSummary, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
     if missing := sorted(SUITES - _numbers(ran(tests))):
         whole.lacking["R0.1"] = f"Not all suites ran: nothing of test {', '.join(map(str, missing))}."
         return
@@ -99,7 +99,7 @@ def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[Te
 
 
 def _other_redis(
-    whole: Whole, tests: Sequence[TestResult], environment: Mapping[str, str], history: Sequence[Past]
+    whole: RunSummary, tests: Sequence[TestResult], environment: Mapping[str, str], history: Sequence[Past]
 ) -> None:
     redis = environment.get("Redis")
     own = outcomes(tests)

@@ -46,7 +46,7 @@ LAST_ATTEMPT = "Wait Until Keyword Succeeds"
 
 
 @dataclass
-class Leaf:
+class FailedKeyword:
     """A failure, or a skip, where it arose."""
 
     reason: Reason
@@ -58,10 +58,10 @@ class Frame:
     """A keyword, or another item of a body, that runs."""
 
     result: Any
-    leaves: list[Leaf] = field(default_factory=list)
-    last: list[Leaf] = field(default_factory=list)
+    leaves: list[FailedKeyword] = field(default_factory=list)
+    last: list[FailedKeyword] = field(default_factory=list)
     """Those of the last item in it that did not pass."""
-    in_try: list[Leaf] = field(default_factory=list)
+    in_try: list[FailedKeyword] = field(default_factory=list)
     """Those of the TRY branch, which count only where no EXCEPT branch was run."""
 
 
@@ -92,7 +92,7 @@ class Tracker:
         self._frames: list[Frame] = []
         self._test: Any = None
         self._watch = Stopwatch()
-        self._leaves: list[Leaf] = []
+        self._leaves: list[FailedKeyword] = []
         self._body_began = False
         self._settled: list[Reason] = []
         self.run = Stopwatch()
@@ -198,7 +198,7 @@ class Tracker:
         self._settled += [each.reason for each in outer.in_try]
         outer.in_try = []
 
-    def _leaves_of(self, frame: Frame, result: Any, raised: Reason | None) -> list[Leaf]:
+    def _leaves_of(self, frame: Frame, result: Any, raised: Reason | None) -> list[FailedKeyword]:
         leaves = [*frame.in_try, *frame.leaves]
         if leaves:
             repeated = result.type == "KEYWORD" and result.name == LAST_ATTEMPT
@@ -211,13 +211,13 @@ class Tracker:
             # A keyword that was caught and is said again, perhaps with a word in front of it.
             again = [each for each in self._settled if each.text and each.text in message]
             raised = max(again, key=lambda each: len(each.text), default=raised)
-        return [Leaf(raised, skipped)]
+        return [FailedKeyword(raised, skipped)]
 
-    def _at_the_top(self, result: Any, leaves: list[Leaf]) -> None:
+    def _at_the_top(self, result: Any, leaves: list[FailedKeyword]) -> None:
         where: Literal["setup", "body", "teardown"] = {"SETUP": "setup", "TEARDOWN": "teardown"}.get(
             result.type, "body"
         )  # type: ignore[assignment]
-        placed = [Leaf(_in(each.reason, where), each.skipped) for each in leaves]
+        placed = [FailedKeyword(_in(each.reason, where), each.skipped) for each in leaves]
         if self._test is not None:
             self._leaves += placed
         elif self._suites:

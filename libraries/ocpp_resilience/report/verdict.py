@@ -7,7 +7,7 @@ inconclusive. Any other failure means *not met*.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.evidence.measurements import INCONCLUSIVE, Measurement
@@ -38,6 +38,7 @@ def of_requirement(
     measured: dict[str, list[Measurement]],
     *,
     complete: bool,
+    blamed: Container[str] = (),
 ) -> tuple[Verdict, str]:
     """The verdict on a requirement, and the reason when it is not met.
 
@@ -47,12 +48,14 @@ def of_requirement(
         tests: those that carry its id as a tag.
         measured: the measurements of it by the id of the test that made them, which may be a test without the tag.
         complete: whether the run has ended.
+        blamed: the ids of tests in which some requirement has counted the crashes: for the others of such a test, what
+            could not be tried is inconclusive.
     """
     if missed := missed_thresholds(thresholds):
         return Verdict.NOT_MET, missed
     found = Evidence()
     for test in tests:
-        _add(found, requirement, test, measured.get(test.id, []))
+        _add(found, requirement, test, measured.get(test.id, []), blamed=test.id in blamed)
     if found.failed:
         return Verdict.NOT_MET, found.failed[0]
     doubtful = [each.doubt for each in thresholds if each.doubt]
@@ -68,11 +71,27 @@ def of_requirement(
     return Verdict.MET, f"Not applicable in part: {found.lacking[0]}" if found.lacking else ""
 
 
-def _add(found: Evidence, requirement: str, test: TestResult, measured: Sequence[Measurement]) -> None:
+CRASHES = frozenset({"crashes", "not_survived"})
+"""Names of thresholds that count crashes."""
+
+
+def counts_crashes(measurement: Measurement) -> bool:
+    """Whether a requirement has counted a crash by it."""
+    return measurement.name in CRASHES and measurement.value > 0
+
+
+def _add(
+    found: Evidence, requirement: str, test: TestResult, measured: Sequence[Measurement], *, blamed: bool = False
+) -> None:
     """The result of one test for a requirement."""
     said = f"{test.name}: "
     if test.crashes and not test.stopped:
-        found.failed.append(said + short(test.crashes[0]))
+        if not blamed:
+            found.failed.append(said + short(test.crashes[0]))
+        elif measured and all(each.verdict != INCONCLUSIVE for each in measured):
+            found.passed += 1
+        else:
+            found.undecided.append(f"{said}not tried to the end: {short(test.crashes[0])}")
         return
     if test.status == "PASS":
         found.passed += 1
@@ -125,6 +144,26 @@ def decides_nothing(test: TestResult) -> bool:
     found = Evidence()
     _add(found, "", test, [])
     return not found.failed
+
+
+def severity(result: RequirementResult) -> float:
+    """How bad the worst missed measurement of a requirement is; 0 where none was missed.
+
+    It is the share of what was looked at where that is known, else the distance from the limit by the limit, at most 1.
+    A crash is worse than anything else.
+    """
+    found = 0.0
+    for each in result.thresholds:
+        if each.verdict is not Verdict.NOT_MET or each.measured is None or each.margin is None:
+            continue
+        if each.name in CRASHES:
+            return 2.0
+        if each.limit:
+            distance = abs(each.margin) / abs(each.limit)
+        else:
+            distance = abs(each.margin) / each.samples if each.samples else 1.0
+        found = max(found, min(distance, 1.0))
+    return found
 
 
 def missed_thresholds(thresholds: Sequence[ThresholdResult]) -> str:

@@ -230,6 +230,7 @@ class Recorder:
         self._doubts: list[str] = []
         self._watched: dict[int, tuple[Callable[[], int], Callable[[], str], int]] = {}
         self._crashes: list[str] = []
+        self._ended: dict[str, Callable[[str], str]] = {}
         self._cases: dict[str, dict[str, Case]] = {}
 
     def cases_known(self, file: str, cases: Iterable[Case]) -> None:
@@ -286,6 +287,26 @@ class Recorder:
         """Look for crashes of a server: `count` never falls but when it is set back to 0."""
         with self._lock:
             self._watched[id(owner)] = (count, describe, 0)
+
+    def tell_end(self, alias: str, ended: Callable[[str], str] | None) -> None:
+        """Have waits that depend on the server of this alias end with it.
+
+        Args:
+            alias: of the server.
+            ended: says that it has ended by itself, with what was seen of it; empty while it has not. `None` for one
+                that is gone on purpose.
+        """
+        with self._lock:
+            if ended is None:
+                self._ended.pop(alias, None)
+            else:
+                self._ended[alias] = ended
+
+    def ended(self, alias: str, seen: str = "") -> str:
+        """That the server of this alias has ended by itself, with what was seen of it; empty if it has not."""
+        with self._lock:
+            ended = self._ended.get(alias)
+        return "" if ended is None else ended(seen)
 
     def unwatch(self, owner: object) -> None:
         """Look for its crashes no more; to be called before it is closed."""

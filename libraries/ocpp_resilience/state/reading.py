@@ -167,11 +167,17 @@ def read_variables(
 ) -> list[dict[VariableName, Record]]:
     """See `device_models`; `client` is connected to the state's database."""
     keys = [target.key("variables", charge_point_id=each) for each in charge_points]
-    names = re.compile(PLACEHOLDER.sub(r"(?P<\1>.*?)", described.field))
+    names = _as_expression(described.field)
     return [
         _variables_of(key, fields, described, names)
         for key, fields in zip(keys, _run(client, "hgetall", keys), strict=True)
     ]
+
+
+def _as_expression(field: str) -> re.Pattern[str]:
+    """Finds the parts in the name of a variable's field."""
+    parts = PLACEHOLDER.split(field)
+    return re.compile("".join(f"(?P<{part}>.*?)" if index % 2 else re.escape(part) for index, part in enumerate(parts)))
 
 
 def _variables_of(key: str, fields: Any, described: Variables, names: re.Pattern[str]) -> dict[VariableName, Record]:

@@ -87,5 +87,13 @@ class RunningSystem:
         text = tail(self.stdout, lines=lines)
         return f"Its log ends with:\n{text}" if text else "It has no log that can be read here."
 
+    def wrote(self, pattern: str, *, stream: Path | None = None) -> bool:  # noqa: ARG002 - as a child process has it
+        """Not asked of a program that runs already."""
+        return True
+
+    def last_words(self) -> str:
+        """Not known of a program that nobody started here."""
+        return ""
+
     def _refuse(self, what: str) -> NoReturn:
         raise NotPossibleHere(f"{self.name} {what}: it runs already, and was not started here.")

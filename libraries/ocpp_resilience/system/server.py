@@ -10,8 +10,9 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -27,8 +28,10 @@ from ocpp_resilience.errors import (
 from ocpp_resilience.http_client import Reply
 from ocpp_resilience.ports import HOST, free_port, wait_until_refused
 from ocpp_resilience.processes import ChildProcess, Exit
-from ocpp_resilience.profile import SettingValue, Stream, Target
-from ocpp_resilience.profile.sections import Running
+from ocpp_resilience.profile import CommandRequest, SettingValue, Stream, Target, fill_template
+from ocpp_resilience.profile.sections import PORTS, Running
+from ocpp_resilience.profile.templates import fill
+from ocpp_resilience.system.companions import Companions
 from ocpp_resilience.system.container_process import ContainerProcess
 from ocpp_resilience.system.log_records import LogRecords
 from ocpp_resilience.system.metrics import Sample, parse_metrics
@@ -36,6 +39,13 @@ from ocpp_resilience.system.running_system import RunningSystem
 from ocpp_resilience.waiting import seconds, wait_until
 
 T = TypeVar("T")
+
+QUOTED = 300
+"""Characters of a health document in a message."""
+
+
+REFUSED = 400
+"""HTTP statuses from here on are refusals."""
 
 
 class Health(enum.Enum):
@@ -65,6 +75,7 @@ class OcppServer:
             events=msgspec.structs.asdict(log.events),
             patterns=[(record.event, record.pattern) for record in log.records],
         )
+        self.companions = Companions(self.name, target)
         self._redis_url = ""
         self._settings: dict[str, SettingValue] = {}
         self._environment: dict[str, str] = {}
@@ -113,6 +124,8 @@ class OcppServer:
         inherited = {} if isinstance(self.process, ContainerProcess) else os.environ
         self._environment = self.target.start_environment(values, self._settings, inherited)
         since = self.records.position()
+        limit = self.target.timeouts.start if timeout is None else seconds(timeout)
+        self.companions.start(values, self._environment, limit)
         self.process.start(
             self.target.start_command(values),
             environment=self._environment,
@@ -121,7 +134,7 @@ class OcppServer:
         try:
             wait_until(
                 lambda: self._listens(since, values),
-                timeout=self.target.timeouts.start if timeout is None else timeout,
+                timeout=limit,
                 failure=lambda: f"{self.name} did not say that it listens",
                 longest_pause=0.01,
             )
@@ -180,7 +193,7 @@ class OcppServer:
             "redis_host": host,
             "redis_port": port,
         }
-        for name in ("http_port", "ws_port"):
+        for name in PORTS:
             if self.target.uses_placeholder(name):
                 # The same ports at each start, so that charge points can reconnect.
                 values[name] = self._given_ports.setdefault(name, free_port())
@@ -193,7 +206,17 @@ class OcppServer:
             self._http_port = given.get("http_port")
             self._ws_port = self._gateway_port(None, given)
             try:
-                if self._http_port is None:
+                if ready.log is not None and not self.process.wrote(ready.log, stream=self._log_file):
+                    raise ServiceError(f"{self.name} has not written '{ready.log}'.")
+                if ready.port is not None:
+                    port = int(fill(str(ready.port), values))
+                    socket.create_connection((HOST, port), timeout=self.target.timeouts.http).close()
+                elif ready.path is not None:
+                    if self.get(ready.path, timeout=self.target.timeouts.http).status >= REFUSED:
+                        return None
+                elif self._http_port is None and "ws_port" not in given:
+                    pass
+                elif self._http_port is None:
                     socket.create_connection((HOST, given["ws_port"]), timeout=self.target.timeouts.http).close()
                 else:
                     self.get(self.target.http.health or "/", timeout=self.target.timeouts.http)
@@ -208,6 +231,10 @@ class OcppServer:
         self._http_port = self._port(found[0], ready.http_port) or given.get("http_port")
         self._ws_port = self._gateway_port(self._port(found[0], ready.ws_port), given)
         return True
+
+    @property
+    def _log_file(self) -> Path:
+        return self.process.stdout if self.target.log.stream is Stream.STDOUT else self.process.stderr
 
     def _gateway_port(self, said: int | None, given: Mapping[str, int]) -> int | None:
         """The address of the gateway: the reported one, the given port, or the address of the HTTP API.
@@ -237,10 +264,18 @@ class OcppServer:
 
     def exited(self, when: str = "", *, seen: str = "") -> str:
         """A message that it exited, with the end of its output; `seen` is the earlier observation."""
+        if self.process.alive and (companion := self.companions.ended) is not None:
+            return f"{companion.name} exited with status {companion.exit_status}.\n{companion.output_tail()}"
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
         # The line alone has to state the problem.
+        last = self.process.last_words()
+        said = f" Its last words: {last}." if last else ""
         noticed = f" {seen.splitlines()[0]}" if seen.strip() else ""
-        return f"{what}.{noticed}\n{self.process.output_tail()}"
+        return f"{what}.{said}{noticed}\n{self.process.output_tail()}"
+
+    def ended_by_itself(self, seen: str = "") -> str:
+        """That it exited without having been told to, with what was noticed of it; empty if it did not."""
+        return self.exited(seen=seen) if self._has_crashed else ""
 
     @property
     def has_http(self) -> bool:
@@ -304,6 +339,8 @@ class OcppServer:
 
     @property
     def _has_crashed(self) -> bool:
+        if self._start_time is not None and self.companions.ended:
+            return True
         return self.process.started and not self.process.alive and not self._ended_on_purpose
 
     def forgive_crashes(self) -> None:
@@ -369,8 +406,11 @@ class OcppServer:
             )
 
     def close(self) -> None:
-        """End it and remove its log."""
-        self.process.close()
+        """End it and its companions, and remove their logs."""
+        try:
+            self.process.close()
+        finally:
+            self.companions.close()
 
     def get(self, path: str, *, timeout: float | None = None) -> Reply:
         """GET a path of its HTTP API.
@@ -381,6 +421,31 @@ class OcppServer:
         limit = self.target.timeouts.http if timeout is None else timeout
         try:
             return http_client.get(self._host, self.http_port, path, timeout=limit, headers=self._headers())
+        except ServiceError:
+            if self.process.started:
+                self._fail_if_exited()
+            raise
+
+    def ask(self, request: CommandRequest, values: Mapping[str, Any]) -> Reply:
+        """Make a request that the profile describes.
+
+        Args:
+            request: its method, path, query and body, with placeholders.
+            values: the placeholders' values.
+
+        Raises:
+            ServiceError: there was no answer; says so if it exited.
+        """
+        quoted = {name: quote(str(value), safe="") for name, value in values.items()}
+        path = str(fill_template(request.path, quoted))
+        if request.query:
+            path += f"?{urlencode(fill_template(request.query, values))}"
+        body = None if request.body is None else fill_template(request.body, values)
+        limit = self.target.timeouts.http
+        try:
+            return http_client.ask(
+                request.method, self._host, self.http_port, path, timeout=limit, headers=self._headers(), body=body
+            )
         except ServiceError:
             if self.process.started:
                 self._fail_if_exited()
@@ -433,8 +498,10 @@ class OcppServer:
         Raises:
             ExpectationFailed: the answer is something else, or has not got the field.
         """
+        return self._status_of(self.health())
+
+    def _status_of(self, document: Mapping[str, Any]) -> str:
         http = self.target.http
-        document = self.health()
         if (found := http_client.pick(document, http.health_field)) is None:
             raise ExpectationFailed(f"{http.health} has no '{http.health_field}' (http.health_field): {document}")
         said = str(found)
@@ -468,15 +535,20 @@ class OcppServer:
     def wait_for_health(self, expected: Health, timeout: timedelta | float) -> float:
         """Wait until its health is as expected; returns the seconds that this took."""
         began = time.monotonic()
-        seen = ""
+        seen, document = "", {}
 
         def probe() -> float | None:
-            nonlocal seen
-            seen = self.health_status()
+            nonlocal seen, document
+            document = self.health()
+            seen = self._status_of(document)
             return time.monotonic() - began if seen == expected.value else None
 
         def failure() -> str:
-            return f"has not become {expected.value}{f', it is {self.explained(seen)}' if seen else ''}"
+            if not seen:
+                return f"has not become {expected.value}"
+            # Why it is degraded is in what it says.
+            quoted = f" and says {_quoted(document)}" if seen == Health.DEGRADED.value else ""
+            return f"has not become {expected.value}, it is {self.explained(seen)}{quoted}"
 
         return self.wait_for(probe, timeout, failure)
 
@@ -546,6 +618,10 @@ class OcppServer:
         if not isinstance(document, dict):
             raise ExpectationFailed(f"GET {reply.url} gives no JSON object: {http_client.shorten(reply.body)}")
         return document
+
+
+def _quoted(document: Mapping[str, Any]) -> str:
+    return http_client.shorten(msgspec.json.encode(document), QUOTED)
 
 
 def _process_of(name: str, target: Target) -> ChildProcess | RunningSystem:

@@ -28,9 +28,13 @@ class Announcements:
         """`None` for a target that answers whether or not a connection was announced."""
         return cls(target) if target.announcement.required else None
 
+    def unknown(self, charge_points: Iterable[str]) -> list[str]:
+        """Those that were not announced yet."""
+        return [each for each in charge_points if each not in self._connected]
+
     def connect(self, client: RedisClient, charge_points: Iterable[str]) -> None:
         """Announce those that were not announced yet, in one round trip; raises as the client does."""
-        new = [each for each in charge_points if each not in self._connected]
+        new = self.unknown(charge_points)
         self._write(client, "connect", new)
         self._connected |= dict.fromkeys(new)
 

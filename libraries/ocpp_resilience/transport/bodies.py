@@ -36,9 +36,13 @@ class Body:
     Args:
         template: the template; `None` for the envelope of the wire contract.
         protocol: the subprotocol of the messages.
+        sender: the gateway that they come from.
     """
 
-    def __init__(self, template: Mapping[str, Any] | None = None, *, protocol: str = DEFAULT_VERSION) -> None:
+    def __init__(
+        self, template: Mapping[str, Any] | None = None, *, protocol: str = DEFAULT_VERSION, sender: str = SENDER
+    ) -> None:
+        self.sender = sender
         self.is_envelope = template is None
         further = {} if protocol == DEFAULT_VERSION else {"protocol": "{protocol}"}
         self.template: Mapping[str, Any] = ENVELOPE | further if template is None else template
@@ -54,7 +58,7 @@ class Body:
             "protocol": self.protocol,
             "timestamp": rfc3339(),
             "timestamp_ms": int(time.time() * 1000),
-            "gateway": SENDER,
+            "gateway": self.sender,
             **dict(zip(("message_type", "message_id"), parts, strict=False)),
         }
         if parts and parts[0] == MessageType.CALL:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self
 
 import redis
 
-from ocpp_resilience.errors import LacksCapability, UsageError
+from ocpp_resilience.errors import ExpectationFailed, LacksCapability, UsageError, WaitTimeout
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ledger import Ledger
 from ocpp_resilience.ocpp import Version, ocpp_version, ocpp_versions
@@ -25,6 +25,7 @@ from ocpp_resilience.redis.connection import (
     database_in,
     is_away,
     is_local,
+    nothing_ended,
     shown_url,
     was_refused,
 )
@@ -45,6 +46,8 @@ from ocpp_resilience.transport.run_data import RemovedData, RunData
 from ocpp_resilience.transport.sending import settle_unsent
 from ocpp_resilience.transport.websocket import WebSocketTransport
 
+GREETING_PAUSE = 30.0
+"""Seconds without greetings after one that nobody answered."""
 ANSWER_LIMIT = 5.0
 """Seconds to wait for an answer where no profile says how long."""
 
@@ -63,6 +66,7 @@ class QueueClient:
         socket_timeout: the longest wait for one reply, in seconds.
         announcements: how charge points are announced before their first message, where the system wants that.
         target: whose queue it is; without one, every action is taken for supported.
+        wait_replicas: replicas that have to have a message before it counts as acknowledged.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class QueueClient:
         socket_timeout: float = SOCKET_TIMEOUT,
         announcements: Announcements | None = None,
         target: Target | None = None,
+        wait_replicas: int = 0,
     ) -> None:
         named = database_in(url)
         if named is not None and queue_database not in {0, named}:
@@ -103,8 +108,9 @@ class QueueClient:
         self._sent = 0
         self._last_sent_at: float | None = None
         self._announcements = announcements
+        self._greeted_in_vain = -GREETING_PAUSE
         self._target = target
-        self.requests, self.answers = open_transport(self._redis, keys, target, self.body)
+        self.requests, self.answers = open_transport(self._redis, keys, target, self.body, wait_replicas=wait_replicas)
         self._data = RunData(
             keys,
             self.requests,
@@ -114,8 +120,11 @@ class QueueClient:
             state=self._state,
             others=self._others,
         )
+        self.ended: Callable[[str], str] = nothing_ended
         self.ledger: QueueLedger | None = None
-        self.history = QueueHistory(self._read_answers, version, None if target is None else target.behaviour)
+        self.history = QueueHistory(
+            self._read_answers, version, None if target is None else target.behaviour, body=self.body
+        )
 
     def open(self) -> Self:
         """Check that Redis is reachable, and begin to record the data of this run.
@@ -214,8 +223,8 @@ class QueueClient:
         return QueueUnavailable(f"{what} failed: Redis at {self.address} could not be reached: {error}")
 
     def watch(self) -> RedisWatch:
-        """For waiting that outlives outages of Redis."""
-        return RedisWatch(self.address)
+        """For waiting that outlives outages of Redis, and ends with the system."""
+        return RedisWatch(self.address, ended=self.ended)
 
     def send(self, messages: Iterable[SentMessage], *, seed: int | None = None, partial: bool = False) -> SentMessages:
         """Put messages on the queue, in their order.
@@ -250,6 +259,7 @@ class QueueClient:
                 return sent
             raise self._unavailable(f"Queueing {counted(sent.count, 'message')}", error) from None
         if self._announcements is not None:
+            new = self._announcements.unknown(sent.charge_points)
             try:
                 self._announcements.connect(self._redis, sent.charge_points)
             except (*AWAY, redis.ResponseError) as error:
@@ -260,6 +270,44 @@ class QueueClient:
                 raise QueueUnavailable(
                     f"Charge points were to be announced, and Redis at {self.address} did not take it: {error}"
                 ) from None
+            self._greet(new, partial=partial)
+        problem = self._put(sent)
+        if problem is not None and not partial:
+            raise QueueUnavailable(
+                f"Of {counted(sent.count, 'message')} for {self.place} Redis at {self.address} "
+                f"acknowledged {sent.acknowledged}; {sent.unknown} may be queued, {sent.failed} are not: {problem}"
+            )
+        return sent
+
+    def _greet(self, charge_points: Sequence[str], *, partial: bool) -> None:
+        """Have each new charge point answered once before anything of it is judged.
+
+        Systems take announcements beside the queue: what is sent right behind one may be for a charge point that nobody
+        knows yet. Where nobody answers (the server is down, or stands still), the wait costs its time once in a while.
+        """
+        if not charge_points or partial or time.monotonic() < self._greeted_in_vain + GREETING_PAUSE:
+            return
+        limit = self.within(None)
+        greetings = SentMessages(self.build("Heartbeat", {}, charge_point=point) for point in charge_points)
+        for greeting in greetings:
+            self._sent += 1
+            greeting.number = self._sent
+        if self._put(greetings) is not None:
+            return
+
+        def answered() -> bool | None:
+            self.refresh(charge_points)
+            return True if not self.report(greetings).lost else None
+
+        try:
+            RedisWatch(self.address, ended=self.ended).wait(
+                answered, timeout=limit, failure=lambda: "not every announced charge point was answered"
+            )
+        except (WaitTimeout, ExpectationFailed):
+            self._greeted_in_vain = time.monotonic()
+
+    def _put(self, sent: SentMessages) -> str | None:
+        """Put messages on the queue; returns what went wrong first."""
         if self.ledger is not None:
             self.ledger.sending(sent)
         self.history.sending(sent)
@@ -273,18 +321,13 @@ class QueueClient:
             if times := [each.sent_at for each in sent if each.sent_at is not None]:
                 self._last_sent_at = max(times)
             self._data.took_place(each for each in sent if each.sent_at is not None)
-        if problem is not None and not partial:
-            raise QueueUnavailable(
-                f"Of {counted(sent.count, 'message')} for {self.place} Redis at {self.address} "
-                f"acknowledged {sent.acknowledged}; {sent.unknown} may be queued, {sent.failed} are not: {problem}"
-            )
-        return sent
+        return problem
 
     def keep_ledger(self, ledger: Ledger) -> None:
         """Record sent messages and answers in `ledger` from now on; an earlier ledger is closed."""
         if self.ledger is not None:
             self.ledger.close()
-        self.ledger = QueueLedger(ledger, self.expected)
+        self.ledger = QueueLedger(ledger, self.expected, self.body)
         self.answers.observer = self.ledger.seen
 
     def end_ledger(self) -> QueueLedger:
@@ -425,6 +468,23 @@ class QueueClient:
         answers = {point: self.answers.of(point) for point in judged.charge_points}
         return match(judged, answers, self.expected, check=self.history.answer_problems)
 
+    def final_report(self, messages: Iterable[SentMessage]) -> AnswerReport:
+        """As `report`, when no more is waited for: what still waits on the queue is not lost."""
+        report = self.report(messages)
+        if report.lost and self.requests.keeps:
+            lost = {each.data for each in report.lost}
+            still: set[bytes] = set()
+
+            def found(entry: bytes) -> bool:
+                still.add(entry)
+                return entry in lost
+
+            with contextlib.suppress(*AWAY, redis.ResponseError):
+                self.requests.waiting(found)
+            report.waiting = [each for each in report.lost if each.data in still]
+            report.lost = [each for each in report.lost if each.data not in still]
+        return report
+
     def _read_answers(self, charge_points: Sequence[str]) -> dict[str, list[Answer]]:
         try:
             self.refresh(charge_points)
@@ -466,9 +526,37 @@ class QueueClient:
             or (session is not None and self._redis.type(session.replace("{charge_point_id}", point)) != b"none")
         ]
 
+    def unregister(self, charge_points: Iterable[str]) -> None:
+        """Remove the sessions of these charge points from the registry of the system.
+
+        Raises:
+            LacksCapability: the target profile names no key of the registry.
+        """
+        points = list(charge_points)
+        self.registered(points)  # or there is no registry
+        keys = None if self._target is None else self._target.redis.keys
+        for point in points:
+            if keys is None:
+                break
+            if keys.session is not None:
+                self._redis.delete(keys.session.replace("{charge_point_id}", point))
+            if keys.connected is not None:
+                self._redis.srem(keys.connected, point)
+
     def adopt(self, charge_points: Iterable[str]) -> None:
         """Make `remove_data` also remove the system's records of these charge points, which belong to this run."""
         self._data.adopt(charge_points)
+
+    def discard_queued(self) -> int:
+        """Take what this run has put on the queue and nobody has taken yet off it again; returns how many messages.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        try:
+            return self._data.withdraw()
+        except AWAY as error:
+            raise self._unavailable("What this run has queued was to be taken back", error) from None
 
     def remove_leftovers(self, *, timeout: float) -> RemovedData:
         """As `remove_data`, in the middle of a run: messages in progress are removed by a later call.

@@ -12,7 +12,8 @@ from ocpp_resilience.clock import since_1970
 from ocpp_resilience.ocpp.model import Behaviour, Exchange, Outcome, model_of
 from ocpp_resilience.ocpp.version import Version
 from ocpp_resilience.transport.answers import Answer, AnswerKind
-from ocpp_resilience.transport.messages import Delivery, MessageFormat, SentMessage
+from ocpp_resilience.transport.bodies import Body
+from ocpp_resilience.transport.messages import ENVELOPE_BODY, Delivery, MessageFormat, SentMessage
 
 ReadAnswers: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Answer]]]
 _FRAME_KEYS = ("action", "chargePointId", "messageId")
@@ -40,6 +41,8 @@ def exchange_of(message: SentMessage, answer: Answer | None, payload: dict[str, 
         answer=None if answer is None else answer.payload,
         began=since_1970(message.sent_at or 0.0),
         ended=since_1970(0.0 if answer is None else answer.seen_at),
+        # A gateway may answer it while Redis is away.
+        maybe_elsewhere=message.format is MessageFormat.FRAME and message.action == "Heartbeat",
     )
 
 
@@ -54,10 +57,19 @@ class QueueHistory:
             far, oldest first.
         version: the OCPP version of the messages.
         behaviour: the system's choices where the specification leaves one.
+        body: reads the bodies of queued messages.
     """
 
-    def __init__(self, read_answers: ReadAnswers, version: Version, behaviour: Behaviour | None = None) -> None:
+    def __init__(
+        self,
+        read_answers: ReadAnswers,
+        version: Version,
+        behaviour: Behaviour | None = None,
+        *,
+        body: Body = ENVELOPE_BODY,
+    ) -> None:
         self.model = model_of(version, behaviour)
+        self._body = body
         self._read_answers = read_answers
         self._waiting: defaultdict[str, deque[SentMessage]] = defaultdict(deque)
 
@@ -94,7 +106,7 @@ class QueueHistory:
             for message in messages:
                 found = by_id.get(message.answer_message_id, [])
                 answer_to = found[message.occurrence] if len(found) > message.occurrence else None
-                exchange = exchange_of(message, answer_to, payload_of(message))
+                exchange = exchange_of(message, answer_to, payload_of(message, self._body))
                 problems += [f"{exchange}: {each}" for each in self.model.take(exchange)]
         self._waiting.clear()
         return problems
@@ -117,11 +129,11 @@ class QueueHistory:
         self.model.forget_all()
 
 
-def payload_of(message: SentMessage) -> dict[str, Any]:
+def payload_of(message: SentMessage, body: Body = ENVELOPE_BODY) -> dict[str, Any]:
     """The payload of a valid message, whatever its form."""
     document = msgspec.json.decode(message.data)
     if message.format is MessageFormat.FLAT:
         return {name: value for name, value in document.items() if name not in _FRAME_KEYS}
-    frame = document if isinstance(document, list) else document["payload"]
+    frame = document if isinstance(document, list) else body.read(document)[1]
     payload: dict[str, Any] = frame[3]
     return payload

@@ -410,7 +410,7 @@ class InvalidMessages:
 
     def _message_type(self, point: str) -> _Draft:
         message_id, version = self._new_message_id(), self._version
-        numbers = (0, 1, 5, -2, 42, 2.5, "2", "CALL", None, True, [2], {}, 10**20)
+        numbers: tuple[Any, ...] = (0, 1, 5, -2, 42, 2.5, "2", "CALL", None, True, [2], {}, 10**20)
         number: Any = self._rng.choice([each for each in numbers if each not in version.message_types[3:]])
         frame = self._rng.choice(([number, message_id, "Heartbeat", {}], [number], []))
         document = self._around(point, frame)

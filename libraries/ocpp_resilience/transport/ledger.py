@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ocpp_resilience.ledger import Ledger, event_of
+from ocpp_resilience.ledger import EVENT_ACTION, Event, Ledger, event_of
 from ocpp_resilience.transport.answers import Answer, AnswerKind
+from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.history import payload_of
 from ocpp_resilience.transport.matching import ExpectedAnswers
-from ocpp_resilience.transport.messages import Delivery, SentMessage
+from ocpp_resilience.transport.messages import ENVELOPE_BODY, Delivery, SentMessage
 
 
 class QueueLedger:
@@ -21,11 +22,13 @@ class QueueLedger:
     Args:
         ledger: where to write; closed by `end` and `close`.
         expected: which answers belong to this run.
+        body: reads the bodies of queued messages.
     """
 
-    def __init__(self, ledger: Ledger, expected: ExpectedAnswers) -> None:
+    def __init__(self, ledger: Ledger, expected: ExpectedAnswers, body: Body = ENVELOPE_BODY) -> None:
         self._ledger = ledger
         self._expected = expected
+        self._body = body
         self._ids: dict[str, set[str]] = {}
 
     @property
@@ -50,12 +53,14 @@ class QueueLedger:
                         message.answer_message_id,
                         message.action,
                         seq=message.number,
-                        event=event_of(message.action, payload_of(message))
-                        if message.action == "TransactionEvent"
-                        else None,
+                        event=self._event_of(message),
                     )
         # Before Redis gets them: a writer that is killed has claimed too much then, not too little.
         self._ledger.flush()
+
+    def _event_of(self, message: SentMessage) -> Event | None:
+        # Only these are worth reading again.
+        return event_of(message.action, payload_of(message, self._body)) if message.action == EVENT_ACTION else None
 
     def sent(self, messages: Iterable[SentMessage]) -> None:
         """The replies of Redis to these messages."""

@@ -181,11 +181,13 @@ class ListRequests:
         client: the database with the queue.
         pattern: the name of the list; may hold `{charge_point_id}`.
         push: the end that messages are pushed at.
+        wait_replicas: replicas that have to have a message before it counts as acknowledged.
     """
 
     keeps = True
 
-    def __init__(self, client: RedisClient, pattern: str, *, push: str = "left") -> None:
+    def __init__(self, client: RedisClient, pattern: str, *, push: str = "left", wait_replicas: int = 0) -> None:
+        self._wait_replicas = wait_replicas
         self.place = pattern
         self._client = client
         self._left = push == "left"
@@ -194,7 +196,12 @@ class ListRequests:
     def push(self, messages: Sequence[SentMessage]) -> str | None:
         """Put messages on the list."""
         name = "LPUSH" if self._left else "RPUSH"
-        return push(self._client, messages, lambda each: (name, self._keys.of(each), each.data))
+        return push(
+            self._client,
+            messages,
+            lambda each: (name, self._keys.of(each), each.data),
+            wait_replicas=self._wait_replicas,
+        )
 
     def length(self) -> int:
         """Number of messages in the list."""

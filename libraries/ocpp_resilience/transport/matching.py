@@ -16,7 +16,7 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 EXAMPLES = 3
 Check: TypeAlias = Callable[[SentMessage, Answer], list[str]]
-_NAMED = {"lost": "lost: ", "unexpected": "unexpected: "}
+_NAMED = {"lost": "lost: ", "still on the queue": "still on the queue: ", "unexpected": "unexpected: "}
 """Kinds of violations whose text needs an explanation."""
 
 
@@ -92,7 +92,7 @@ class WrongAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Disorder:
+class OrderViolation:
     """Two messages of one charge point that were answered in the other order than queued."""
 
     earlier: SentMessage
@@ -111,6 +111,7 @@ class AnswerReport:
         answered_percent: how many of those that have to be answered are.
         answered: the messages that have an answer, each with its (first) answer.
         lost: messages that Redis acknowledged, that have to be answered, and are not.
+        waiting: those of them that are still on the queue, once no more is waited for; they are not among the lost.
         answered_twice: message ids with more answers than messages.
         unexpected: answers that belong to no message of this run, and unreadable ones.
         out_of_order: messages that were answered after one that was queued behind them, for the same charge point.
@@ -126,9 +127,10 @@ class AnswerReport:
     messages: int = 0
     answered: list[Answered] = field(default_factory=list)
     lost: list[SentMessage] = field(default_factory=list)
+    waiting: list[SentMessage] = field(default_factory=list)
     answered_twice: list[AnsweredTwice] = field(default_factory=list)
     unexpected: list[Answer] = field(default_factory=list)
-    out_of_order: list[Disorder] = field(default_factory=list)
+    out_of_order: list[OrderViolation] = field(default_factory=list)
     refused: list[Answered] = field(default_factory=list)
     accepted: list[Answered] = field(default_factory=list)
     other_code: list[Answered] = field(default_factory=list)
@@ -148,6 +150,7 @@ class AnswerReport:
             f"{len(self.out_of_order)} out of order",
         ]
         further: dict[str, Sequence[object]] = {
+            "still on the queue": self.waiting,
             "valid but refused": self.refused,
             "invalid but accepted": self.accepted,
             "refused with another code": self.other_code,
@@ -183,6 +186,8 @@ class AnswerReport:
             return f"{violation}, expected no answer to {silent}: {silent.about}"
         if isinstance(violation, Answered) and violation.message.expected_code not in {None, violation.answer.code}:
             return f"{violation}, expected {violation.message.expected_code}: {violation.message.about}"
+        if isinstance(violation, SentMessage) and violation.about and violation.valid is not True:
+            return f"{violation}: {violation.about}"
         if isinstance(violation, Answered) and violation.answer.description:
             return f"{violation}: {violation.answer.description}"
         return str(violation)
@@ -191,6 +196,7 @@ class AnswerReport:
         """Violations by kind; kinds without an example are included."""
         return {
             "lost": self.lost,
+            "still on the queue": self.waiting,
             "answered twice": self.answered_twice,
             "unexpected": self.unexpected,
             "out of order": self.out_of_order,
@@ -203,13 +209,13 @@ class AnswerReport:
     @property
     def answered_percent(self) -> float:
         """Percentage of messages with a required answer that were answered; 100 if there are none."""
-        due = len(self.answered) + len(self.lost)
+        due = len(self.answered) + len(self.lost) + len(self.waiting)
         return 100 * len(self.answered) / due if due else 100.0
 
     @property
     def complete(self) -> bool:
         """Whether every message that has to be answered is."""
-        return not self.lost
+        return not self.lost and not self.waiting
 
     def __str__(self) -> str:
         return self.summary
@@ -264,17 +270,24 @@ def _match_point(
         elif answer.kind is not AnswerKind.CALL:
             known = expected.count(point, answer.message_id) > 0
             by_id[answer.message_id if known else None].append((position, answer))
+    stray = _StrayAnswers(by_id.pop(None, []), expected.count(point, None))
     claimed: list[tuple[int, Entry]] = []
     entries: dict[int, SentMessage] = {}
     last_with_id: dict[str, SentMessage] = {}
     for message in sent:
         if message.answerable is False:
             report.unanswerable.setdefault(point, message)
-        candidates = by_id.get(message.answer_message_id, []) if message.answerable is not False else []
         entry = _entry(point, message)
         entries[id(entry)] = message
-        if message.delivery is not Delivery.FAILED and len(candidates) > message.occurrence:
-            position, answer = candidates[message.occurrence]
+        found_one = None
+        if message.answerable is not False and message.delivery is not Delivery.FAILED:
+            if message.answer_message_id is None:
+                found_one = stray.claim(message)
+            else:
+                candidates = by_id.get(message.answer_message_id, [])
+                found_one = candidates[message.occurrence] if len(candidates) > message.occurrence else None
+        if found_one is not None:
+            position, answer = found_one
             claimed.append((position, entry))
             _see(entry, answer)
             _judge(report, message, answer)
@@ -291,12 +304,61 @@ def _match_point(
             _see(entry, answer)
         if rules.surplus_answers(entry):
             report.answered_twice.append(AnsweredTwice(message, found))
-    report.unexpected += [answer for _, answer in by_id[None][expected.count(point, None) :]]
+    report.unexpected += stray.unexpected()
     answered = [entry for _, entry in sorted(claimed, key=lambda pair: pair[0])]
     report.out_of_order += [
-        Disorder(earlier=entries[id(message)], later=entries[id(before)])
+        OrderViolation(earlier=entries[id(message)], later=entries[id(before)])
         for message, before in rules.reordered(answered)
     ]
+
+
+class _StrayAnswers:
+    """Answers of a charge point whose ids are no message's own, for messages whose answer may have any id.
+
+    A valid message without an id gets one from the system. An invalid message of which not even the id can be read is
+    refused by a CALLERROR with whatever id; a CALLRESULT is its answer only if the id stands somewhere in it, and any
+    other one is somebody else's.
+
+    Args:
+        answers: the answers with their positions, in order.
+        count: how many messages of the run may have them.
+    """
+
+    def __init__(self, answers: Sequence[tuple[int, Answer]], count: int) -> None:
+        self._answers = list(answers)
+        self._count = count
+        self._judged = 0
+        self._taken: set[int] = set()
+        self._accepted = 0
+
+    def claim(self, message: SentMessage) -> tuple[int, Answer] | None:
+        """The answer to a message, with its position."""
+        self._judged += 1
+        if message.valid is True:
+            return self._take(self._answers, message.occurrence)
+        for place, (_, answer) in enumerate(left := self._left(errors=False)):
+            if answer.message_id and answer.message_id.encode("utf-8", "surrogatepass") in message.data:
+                self._accepted += 1
+                return self._take(left, place)
+        errors = [each for each in self._answers if each[1].kind is AnswerKind.ERROR]
+        return self._take(errors, message.occurrence - self._accepted)
+
+    def unexpected(self) -> list[Answer]:
+        """Those that no message can have; what messages that are not judged here may have is left out."""
+        others = max(self._count - self._judged, 0)
+        results, errors = self._left(errors=False), self._left(errors=True)
+        more = max(self._count - len(self._taken) - min(others, len(results)), 0)
+        return [answer for _, answer in (*results[others:], *errors[more:])]
+
+    def _take(self, answers: Sequence[tuple[int, Answer]], place: int) -> tuple[int, Answer] | None:
+        if not 0 <= place < len(answers) or answers[place][0] in self._taken:
+            return None
+        self._taken.add(answers[place][0])
+        return answers[place]
+
+    def _left(self, *, errors: bool) -> list[tuple[int, Answer]]:
+        kept = [each for each in self._answers if (each[1].kind is AnswerKind.ERROR) is errors]
+        return [each for each in kept if each[0] not in self._taken]
 
 
 _OUTCOMES = {Delivery.ACKNOWLEDGED: Op.OK, Delivery.UNKNOWN: Op.UNKNOWN, Delivery.FAILED: Op.FAIL}

@@ -16,7 +16,7 @@ from ocpp_resilience.transport.websocket import WebSocketTransport
 
 
 def open_transport(
-    client: RedisClient, keys: QueueKeys, target: Target | None, request: Body
+    client: RedisClient, keys: QueueKeys, target: Target | None, request: Body, *, wait_replicas: int = 0
 ) -> tuple[Requests, Answers]:
     """The way of requests and the way of answers.
 
@@ -25,20 +25,22 @@ def open_transport(
         keys: names lists, streams or channels.
         target: the system; a list of each kind if there is none.
         request: the template of requests.
+        wait_replicas: replicas that have to have a request before it counts as acknowledged; not for channels, and
+            not for messages of charge points.
     """
     queue = Queue() if target is None else target.queue
     if target is not None and queue.kind is QueueKind.NONE:
         both = WebSocketTransport(target)
         return both, both
-    return _requests(client, keys, queue, request), _answers(client, keys, queue, request)
+    return _requests(client, keys, queue, request, wait_replicas), _answers(client, keys, queue, request)
 
 
-def _requests(client: RedisClient, keys: QueueKeys, queue: Queue, body: Body) -> Requests:
+def _requests(client: RedisClient, keys: QueueKeys, queue: Queue, body: Body, wait_replicas: int) -> Requests:
     if queue.kind is QueueKind.STREAM:
-        return StreamRequests(client, keys.requests, body=body, group=queue.group)
+        return StreamRequests(client, keys.requests, body=body, group=queue.group, wait_replicas=wait_replicas)
     if queue.kind is QueueKind.PUBSUB:
         return ChannelRequests(client, keys.requests)
-    return ListRequests(client, keys.requests, push=queue.push)
+    return ListRequests(client, keys.requests, push=queue.push, wait_replicas=wait_replicas)
 
 
 def _answers(client: RedisClient, keys: QueueKeys, queue: Queue, request: Body) -> Answers:

@@ -13,6 +13,8 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 1024 * 1024
+WAIT_MS = 500
+"""Milliseconds in which replicas have to have what was sent."""
 
 
 MakeCommand = Callable[[SentMessage], tuple[Any, ...]]
@@ -20,7 +22,12 @@ Refuse = Callable[[SentMessage, Any], str | None]
 
 
 def push(
-    client: RedisClient, messages: Sequence[SentMessage], command: MakeCommand, refuse: Refuse = lambda _, __: None
+    client: RedisClient,
+    messages: Sequence[SentMessage],
+    command: MakeCommand,
+    refuse: Refuse = lambda _, __: None,
+    *,
+    wait_replicas: int = 0,
 ) -> str | None:
     """Send `messages` to Redis in their order, and record the result of each.
 
@@ -33,6 +40,7 @@ def push(
         messages: the messages.
         command: makes the command of a message.
         refuse: returns the error in the reply to a message's command, `None` without one.
+        wait_replicas: replicas that must have a message, or it is `UNKNOWN`.
 
     Returns:
         The first error, `None` if Redis acknowledged everything.
@@ -40,7 +48,7 @@ def push(
     problem: str | None = None
     for chunk in _chunks(messages):
         if problem is None:
-            problem = _push_chunk(client, chunk, command, refuse)
+            problem = _push_chunk(client, chunk, command, refuse, wait_replicas)
         else:
             _settle(chunk, Delivery.FAILED)
     return problem
@@ -64,7 +72,9 @@ def _chunks(messages: Sequence[SentMessage]) -> Iterator[list[SentMessage]]:
         yield chunk
 
 
-def _push_chunk(client: RedisClient, chunk: Sequence[SentMessage], command: MakeCommand, refuse: Refuse) -> str | None:
+def _push_chunk(
+    client: RedisClient, chunk: Sequence[SentMessage], command: MakeCommand, refuse: Refuse, wait_replicas: int
+) -> str | None:
     pool = client.connection_pool
     try:
         connection = pool.get_connection()
@@ -92,6 +102,8 @@ def _push_chunk(client: RedisClient, chunk: Sequence[SentMessage], command: Make
                 else:
                     message.delivery = Delivery.ACKNOWLEDGED
                     message.acknowledged_at = time.monotonic()
+            if wait_replicas:
+                problem = problem or _replicated(connection, chunk, wait_replicas)
         except AWAY as error:
             _settle(chunk, Delivery.UNKNOWN)
             connection.disconnect()
@@ -104,6 +116,20 @@ def _push_chunk(client: RedisClient, chunk: Sequence[SentMessage], command: Make
         return problem
     finally:
         pool.release(connection)
+
+
+def _replicated(connection: Any, chunk: Sequence[SentMessage], wanted: int) -> str | None:
+    """Wait until replicas have what was sent over this connection; says so where they have not."""
+    acknowledged = [message for message in chunk if message.delivery is Delivery.ACKNOWLEDGED]
+    for message in acknowledged:  # until that is known, also where it never is
+        message.delivery = Delivery.UNKNOWN
+    connection.send_packed_command(connection.pack_command("WAIT", wanted, WAIT_MS))
+    reached = int(connection.read_response())
+    if reached < wanted:
+        return f"{reached} of {wanted} replicas had the messages after {WAIT_MS} ms"
+    for message in acknowledged:
+        message.delivery = Delivery.ACKNOWLEDGED
+    return None
 
 
 def _settle(messages: Sequence[SentMessage], delivery: Delivery) -> None:

@@ -56,11 +56,15 @@ class StreamRequests:
         pattern: the name of the stream; may hold `{charge_point_id}`.
         body: the template of a request.
         group: the group whose work counts as done; all groups if not given.
+        wait_replicas: replicas that have to have a message before it counts as acknowledged.
     """
 
     keeps = True
 
-    def __init__(self, client: RedisClient, pattern: str, *, body: Body, group: str | None) -> None:
+    def __init__(
+        self, client: RedisClient, pattern: str, *, body: Body, group: str | None, wait_replicas: int = 0
+    ) -> None:
+        self._wait_replicas = wait_replicas
         self.place = pattern
         self._client: Any = client
         self._body = body
@@ -79,6 +83,7 @@ class StreamRequests:
             messages,
             lambda each: ("XADD", self._keys.of(each), "*", *as_fields(each.data, self._body)),
             note,
+            wait_replicas=self._wait_replicas,
         )
 
     def length(self) -> int:

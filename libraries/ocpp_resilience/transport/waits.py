@@ -18,7 +18,7 @@ from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterMark
 from ocpp_resilience.transport.matching import AnswerReport
 from ocpp_resilience.transport.messages import Delivery, SentMessage, SentMessages
-from ocpp_resilience.waiting import in_words, seconds
+from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 ANSWER_PAUSE = 0.01
 """The longest pause between two looks for an answer, in seconds: answer times are measured to this."""
@@ -247,16 +247,46 @@ def wait_for_all(
         with CONSOLE.showing(progress):
             watch.wait(look, timeout=timeout, failure=failure, longest_pause=DRAIN_PAUSE)
     except WaitTimeout as late:
-        lines = [str(late), *client.report(messages).details()]
+        lines = [str(late), *client.final_report(messages).details()]
         raise WaitTimeout("\n".join(lines), waited=late.waited, last_seen=late.last_seen) from None
     _settle(client, points, settle)
     return _statistics(messages, client.report(messages), complete_at)
 
 
+def some_answered(client: QueueClient, messages: SentMessages, timeout: timedelta | float) -> int:
+    """How many of these are answered, as soon as it is one.
+
+    Raises:
+        WaitTimeout: none was in time.
+    """
+    points = messages.charge_points
+
+    def look() -> int | None:
+        client.refresh(points)
+        return len(client.report(messages).answered) or None
+
+    return client.watch().wait(
+        look,
+        timeout=timeout,
+        failure=lambda: f"None of {counted(messages.count, 'message')} was answered{_queue_note(client)}",
+        longest_pause=ANSWER_PAUSE,
+    )
+
+
+def watch_answers(
+    client: QueueClient, messages: SentMessages, *, timeout: timedelta | float, settle: timedelta | float
+) -> DrainStatistics:
+    """As `wait_for_all`, without judging: what was not answered in time, or before the system ended, is reported."""
+    try:
+        return wait_for_all(client, messages, timeout=timeout, settle=settle)
+    except ExpectationFailed:  # a timeout is one
+        return _statistics(messages, _judged_again(client, messages), time.monotonic())
+
+
 def _judged_again(client: QueueClient, messages: SentMessages) -> AnswerReport:
     with contextlib.suppress(*AWAY):
         client.refresh(messages.charge_points)
-    return client.report(messages)
+    return client.final_report(messages)
 
 
 def _settle(client: QueueClient, points: Sequence[str], settle: timedelta | float) -> None:
@@ -329,6 +359,22 @@ def dead_letter_should_exist(
         return f"No dead letter{asked} among {len(seen)}{after}; {newest}{_queue_note(client)}"
 
     return client.watch().wait(look, timeout=timeout, failure=failure)
+
+
+def key_changes(
+    client: QueueClient, before: KeySnapshot, *, ignore: Sequence[str], timeout: timedelta | float
+) -> KeyDifference:
+    """How the keys differ from a snapshot, as soon as they do not, else when the time is up."""
+    difference = KeyDifference()
+
+    def look() -> bool | None:
+        nonlocal difference
+        difference = compare(before, client.snapshot(values=bool(before.values)), ignore=ignore)
+        return None if difference else True
+
+    with contextlib.suppress(WaitTimeout):
+        wait_until(look, timeout=timeout, failure=str)
+    return difference
 
 
 def keys_should_equal(

@@ -36,11 +36,11 @@ class Busy(RedisSettingsFault):
 
     def _occupy(self) -> None:
         # Its reply is the end of the script, for which `end` waits: just after SCRIPT KILL Redis may still be BUSY.
-        with contextlib.suppress(redis.RedisError), contextlib.closing(self.on.redis().client(None)) as client:
+        with contextlib.suppress(redis.RedisError), contextlib.closing(self.redis.client(None)) as client:
             client.execute_command("EVAL", _SCRIPT, 0, 1)
 
     def prove(self) -> Proof:
-        admin = self.on.redis()
+        admin = self.redis
         try:
             return True, wait_until(
                 lambda: f"PING: {seen}" if (seen := admin.look("PING")).text.startswith("-BUSY") else None,
@@ -52,7 +52,7 @@ class Busy(RedisSettingsFault):
 
     def end(self) -> None:
         with contextlib.suppress(ServiceError):  # NOTBUSY: it never ran
-            self.on.redis().run("SCRIPT", "KILL")
+            self.redis.run("SCRIPT", "KILL")
         if hasattr(self, "_thread"):
             self._thread.join(5)
         super().end()

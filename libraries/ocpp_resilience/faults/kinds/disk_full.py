@@ -20,9 +20,10 @@ class DiskFull(RedisFilesFault):
     name = "disk full"
     effect = "`MISCONF` to every write, after the disk was found full"
     evidence = "a SET that is answered MISCONF for want of space"
+    refuses_writes = True
 
     def begin(self) -> None:
-        redis = self.on.redis()
+        redis = self.redis
         self.change({"appendfsync": "everysec"})
         self.fill(self.next_append_only_file("incr.aof"))
         redis.run("BGREWRITEAOF")
@@ -31,10 +32,10 @@ class DiskFull(RedisFilesFault):
         self.wait_for("aof_last_write_status", "err")
 
     def prove(self) -> Proof:
-        return self.on.redis().refuses_writes("MISCONF Errors writing to the AOF file")
+        return self.redis.refuses_writes("MISCONF Errors writing to the AOF file")
 
     def end(self) -> None:
         self.unblock()
-        self.on.redis().run("BGREWRITEAOF")
+        self.redis.run("BGREWRITEAOF")
         self.wait_for("aof_rewrite_in_progress", "0", "aof_last_bgrewrite_status", "ok", "aof_last_write_status", "ok")
         self.change_back()

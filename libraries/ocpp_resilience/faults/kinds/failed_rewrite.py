@@ -18,7 +18,7 @@ class FailedRewrite(RedisFilesFault):
 
     def begin(self) -> None:
         self.block(self.next_append_only_file("base.rdb"))
-        self.on.redis().run("BGREWRITEAOF")
+        self.redis.run("BGREWRITEAOF")
         self.wait_for("aof_rewrite_in_progress", "0", "aof_last_bgrewrite_status", "err")
 
     def prove(self) -> Proof:
@@ -27,5 +27,5 @@ class FailedRewrite(RedisFilesFault):
 
     def end(self) -> None:
         self.unblock()
-        self.on.redis().run("BGREWRITEAOF")
+        self.redis.run("BGREWRITEAOF")
         self.wait_for("aof_rewrite_in_progress", "0", "aof_last_bgrewrite_status", "ok")

@@ -15,19 +15,20 @@ class FailedSnapshot(RedisFilesFault):
     name = "failed snapshot"
     effect = "`MISCONF` to every write"
     evidence = "a SET that is answered MISCONF"
+    refuses_writes = True
 
     def begin(self) -> None:
-        redis = self.on.redis()
+        redis = self.redis
         self.block(self.folder() / redis.config("dbfilename"))
         self.change({"save": "3600 1", "stop-writes-on-bgsave-error": "yes"})
         redis.run("BGSAVE")
         self.wait_for("rdb_bgsave_in_progress", "0", "rdb_last_bgsave_status", "err")
 
     def prove(self) -> Proof:
-        return self.on.redis().refuses_writes("MISCONF")
+        return self.redis.refuses_writes("MISCONF")
 
     def end(self) -> None:
         self.unblock()
-        self.on.redis().run("BGSAVE")
+        self.redis.run("BGSAVE")
         self.wait_for("rdb_bgsave_in_progress", "0", "rdb_last_bgsave_status", "ok")
         self.change_back()

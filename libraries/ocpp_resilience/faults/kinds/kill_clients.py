@@ -25,9 +25,7 @@ class KillClients(RedisFault):
         self._killed = 0
         # After another fault they may only be on their way back.
         with contextlib.suppress(WaitTimeout):
-            self._killed = wait_until(
-                lambda: self.on.redis().kill_others() or None, timeout=PROOF_LIMIT, failure=lambda: ""
-            )
+            self._killed = wait_until(lambda: self.redis.kill_others() or None, timeout=PROOF_LIMIT, failure=lambda: "")
 
     def prove(self) -> Proof:
         return self._killed > 0, f"{self._killed} connections closed"

@@ -16,9 +16,10 @@ class OutOfMemory(RedisSettingsFault):
     name = "out of memory"
     effect = "`OOM` to every write"
     evidence = "a SET that is answered OOM"
+    refuses_writes = True
 
     def settings(self) -> Mapping[str, str | int]:
         return {"maxmemory-policy": "noeviction", "maxmemory": 1}
 
     def prove(self) -> Proof:
-        return self.on.redis().refuses_writes("OOM")
+        return self.redis.refuses_writes("OOM")

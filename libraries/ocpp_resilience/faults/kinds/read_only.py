@@ -15,12 +15,13 @@ class ReadOnly(RedisFault):
     name = "read-only"
     effect = "`READONLY` to every write, as after a failover to a replica"
     evidence = "a SET that is answered READONLY"
+    refuses_writes = True
 
     def begin(self) -> None:
-        self.on.redis().run("REPLICAOF", "127.0.0.1", "1")
+        self.redis.run("REPLICAOF", "127.0.0.1", "1")
 
     def prove(self) -> Proof:
-        return self.on.redis().refuses_writes("READONLY")
+        return self.redis.refuses_writes("READONLY")
 
     def end(self) -> None:
-        self.on.redis().run("REPLICAOF", "NO", "ONE")
+        self.redis.run("REPLICAOF", "NO", "ONE")

@@ -22,7 +22,7 @@ class TooManyClients(RedisSettingsFault):
 
     def begin(self) -> None:
         super().begin()
-        self.on.redis().kill_others()
+        self.redis.kill_others()
 
     def prove(self) -> Proof:
-        return self.on.redis().says("-ERR max number of clients", "PING")
+        return self.redis.says("-ERR max number of clients", "PING")

@@ -24,8 +24,8 @@ class WrongPassword(RedisSettingsFault):
 
     def begin(self) -> None:
         super().begin()
-        self.on.redis().kill_others()
+        self.redis.kill_others()
 
     def prove(self) -> Proof:
-        seen = self.on.redis().look("PING", limit=PROOF_LIMIT)
+        seen = self.redis.look("PING", limit=PROOF_LIMIT)
         return seen.text.startswith(("-NOAUTH", "-WRONGPASS")), f"PING: {seen}"

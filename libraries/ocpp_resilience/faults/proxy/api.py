@@ -8,6 +8,8 @@ Its own beyond that, and absent in a real Toxiproxy:
 - `GET /proxies/{proxy}/connections`, `POST /proxies/{proxy}/connections/{action}`: `reset`, `close`, `half_open`,
   `client_gone` or `close_half_open` all of them.
 - Toxics `packet_loss` and `nat_timeout`.
+- More fields of a proxy: `further`, a list of `listen` and `upstream` that have its toxics too; `addresses`, which
+  stand in the replies of sentinels in the place of others; `tls`, the `certificate` and `key` that clients are shown.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from starlette.routing import Route
 from ocpp_resilience.event_loop import new_event_loop
 from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.guard import Guard, ImpatientProtocol
-from ocpp_resilience.faults.proxy.relay import Connection, Proxy
+from ocpp_resilience.faults.proxy.relay import Certificate, Connection, Proxy, Way
 from ocpp_resilience.faults.proxy.requests import Refused, answer, decode, refusal
 from ocpp_resilience.faults.proxy.toxics import Toxic
 from ocpp_resilience.ports import HOST
@@ -47,6 +49,9 @@ class _Wanted(msgspec.Struct):
     listen: str = ""
     upstream: str = ""
     enabled: bool | None = None
+    further: list[Way] = []
+    addresses: dict[str, str] = {}
+    tls: Certificate | None = None
 
 
 class _Changes(msgspec.Struct):
@@ -151,7 +156,15 @@ class FaultProxy:
         for field in ("name", "upstream"):
             if not getattr(wanted, field):
                 raise Refused(f"missing required field: {field}")
-        proxy = Proxy(wanted.name, wanted.listen or f"{HOST}:0", wanted.upstream, seed=self.seed)
+        proxy = Proxy(
+            wanted.name,
+            wanted.listen or f"{HOST}:0",
+            wanted.upstream,
+            seed=self.seed,
+            further=[Way(way.listen or f"{HOST}:0", way.upstream) for way in wanted.further],
+            addresses=wanted.addresses,
+            tls=wanted.tls,
+        )
         if wanted.enabled is not False:
             await proxy.enable()
         self.proxies[wanted.name] = proxy
@@ -169,9 +182,12 @@ class FaultProxy:
         wanted = decode(await request.body(), _Wanted)
         moved = (wanted.listen or proxy.listen, wanted.upstream or proxy.upstream) != (proxy.listen, proxy.upstream)
         enabled = proxy.enabled if wanted.enabled is None else wanted.enabled
+        if wanted.tls is not None:
+            wanted.tls.context()
+            proxy.tls, moved = wanted.tls, True
         if moved or not enabled:
             await proxy.disable()
-        proxy.listen, proxy.upstream = wanted.listen or proxy.listen, wanted.upstream or proxy.upstream
+        proxy.move(wanted.listen or proxy.listen, wanted.upstream or proxy.upstream)
         if enabled:
             await proxy.enable()
         return answer(proxy.as_data())

@@ -16,6 +16,7 @@ class CommandRule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         name: unique in its proxy.
         command: the command, `*` for any.
         keys: glob patterns; the request has to have a key for each of them.
+        arguments: glob patterns; the request has to have an argument, key or not, for each of them.
         occurrence: which of the matching requests is the first to be hit, from 1; with `after` only those that Redis
             ran count.
         times: how many are hit in a row, 0 for all that follow.
@@ -35,6 +36,7 @@ class CommandRule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str = "resp"
     command: str = "*"
     keys: list[str] = []
+    arguments: list[str] = []
     occurrence: int = 1
     times: int = 1
     probability: float = 1.0

@@ -28,6 +28,8 @@ class Pipe:
         self.stream: Stream = stream
         self.source: asyncio.Transport | None = None
         self.target: asyncio.Transport | None = None
+        self.secure = False
+        """Whether the source speaks TLS."""
         self.dropped = 0
         self.written = 0
         self.ended = False

@@ -11,13 +11,17 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
+
+import msgspec
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.faults.probe import joined, split
+from ocpp_resilience.faults.proxy.addresses import Readdressing
 from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.dialogue import Dialogue
 from ocpp_resilience.faults.proxy.pipe import Pipe
@@ -28,7 +32,46 @@ from ocpp_resilience.faults.proxy.toxics import Stream, Toxic
 TURN_CHUNKS = 64
 """Chunks of one exchange that are kept, so that a fault can begin in the middle of it."""
 CONNECT_LIMIT = 5.0
+HANDSHAKE_LIMIT = 5.0
 _RESET = struct.pack("ii", 1, 0)
+
+
+class Way(msgspec.Struct):
+    """Where a proxy listens, and what is behind.
+
+    Attributes:
+        listen: `host:port`; port 0 takes a free one, which then stays.
+        upstream: `host:port` of the server.
+    """
+
+    listen: str = ""
+    upstream: str = ""
+
+
+class Certificate(msgspec.Struct):
+    """What a proxy shows to clients, with which it speaks TLS then; the way behind it is plain.
+
+    Attributes:
+        certificate: path of a PEM file.
+        key: path of a PEM file.
+    """
+
+    certificate: str
+    key: str
+
+    def context(self) -> ssl.SSLContext:
+        """For a listener.
+
+        Raises:
+            Refused: a file cannot be used.
+        """
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            made.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(f"certificate {self.certificate} with key {self.key} cannot be used: {error}") from None
+        return made
 
 
 class Side(asyncio.Protocol):
@@ -54,7 +97,8 @@ class Side(asyncio.Protocol):
             self.connection.close()
             return False
         self.pipe.feed_end()
-        return True
+        # TLS knows no end of one direction alone.
+        return not self.pipe.secure
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is closed."""
@@ -94,6 +138,10 @@ class ServerSide(Side):
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
         connection = self.connection
+        if connection.readdressing is not None:
+            data = connection.readdressing.feed(data)
+            if not data:
+                return
         if connection.special:
             connection.from_server(data)
             return
@@ -107,11 +155,14 @@ class ServerSide(Side):
 class Connection:
     """A client's connection and the one behind it."""
 
-    def __init__(self, proxy: Proxy, number: int) -> None:
+    def __init__(self, proxy: Proxy, number: int, upstream: str) -> None:
         self.proxy = proxy
         self.number = number
+        self.upstream = upstream
+        self.readdressing = Readdressing(proxy.addresses) if proxy.addresses else None
         self.up = Pipe(self, "upstream")
         self.down = Pipe(self, "downstream")
+        self.up.secure = proxy.tls is not None
         self.client = ClientSide(self, "upstream")
         self.server = ServerSide(self, "downstream")
         self.special = True
@@ -139,7 +190,7 @@ class Connection:
 
     async def _connect(self) -> None:
         try:
-            host, port = self.proxy.upstream_address
+            host, port = _address(self.upstream)
             await asyncio.wait_for(
                 asyncio.get_running_loop().create_connection(lambda: self.server, host, port), CONNECT_LIMIT
             )
@@ -277,19 +328,33 @@ class Connection:
 
 
 class Proxy:
-    """One listener in front of one server.
+    """One listener or several, each in front of one server; faults fall on all of them.
 
     Args:
         name: its name in the API.
         listen: `host:port`; port 0 takes a free one, which then stays.
         upstream: `host:port` of the server behind it.
         seed: of all random choices.
+        further: more listeners, and the servers behind them.
+        addresses: addresses in replies of sentinels, and their replacements for clients.
+        tls: the certificate for clients, which speak TLS then.
     """
 
-    def __init__(self, name: str, listen: str, upstream: str, *, seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        listen: str,
+        upstream: str,
+        *,
+        seed: int,
+        further: Sequence[Way] = (),
+        addresses: Mapping[str, str] | None = None,
+        tls: Certificate | None = None,
+    ) -> None:
         self.name = name
-        self.listen = listen
-        self.upstream = upstream
+        self.ways = [Way(listen, upstream), *further]
+        self.addresses = dict(addresses or {})
+        self.tls = tls
         self.enabled = False
         self.toxics: dict[str, Toxic] = {}
         self.resp: dict[str, CommandRule] = {}
@@ -297,23 +362,43 @@ class Proxy:
         self.accepted = 0
         self._seed = seed
         self._resp_dice: dict[str, random.Random] = {}
-        self._server: asyncio.Server | None = None
-        _address(listen)
-        _address(upstream)
+        self._servers: list[asyncio.Server] = []
+        for way in self.ways:
+            _address(way.listen)
+            _address(way.upstream)
+        for old, new in self.addresses.items():
+            _address(old)
+            _address(new)
 
     @property
-    def upstream_address(self) -> tuple[str, int]:
-        return _address(self.upstream)
+    def listen(self) -> str:
+        """Where the first listener is."""
+        return self.ways[0].listen
+
+    @property
+    def upstream(self) -> str:
+        """What is behind the first listener."""
+        return self.ways[0].upstream
+
+    def move(self, listen: str, upstream: str) -> None:
+        """Have the first listener elsewhere, from the next `enable` on."""
+        self.ways[0] = Way(listen, upstream)
 
     def as_data(self) -> dict[str, Any]:
         """As Toxiproxy shows a proxy."""
-        return {
+        data: dict[str, Any] = {
             "name": self.name,
             "listen": self.listen,
             "upstream": self.upstream,
             "enabled": self.enabled,
             "toxics": list(self.toxics.values()),
         }
+        # Only what a Toxiproxy does not have.
+        if self.ways[1:]:
+            data["further"] = self.ways[1:]
+        if self.tls is not None:
+            data["tls"] = self.tls
+        return data
 
     def dice(self, what: str) -> random.Random:
         """Chance that is the same in each run with the same seed."""
@@ -323,27 +408,40 @@ class Proxy:
         """Listen.
 
         Raises:
-            Refused: the port is taken.
+            Refused: a port is taken, or the certificate cannot be used.
         """
-        if self._server is not None:
+        if self._servers:
             return
-        host, port = _address(self.listen)
+        secure = None if self.tls is None else self.tls.context()
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._accept, host, port, backlog=1024)
-        except OSError as error:
-            raise Refused(f"cannot listen on {self.listen}: {error.strerror or error}", 500) from None
-        self.listen = joined(host, self._server.sockets[0].getsockname()[1])
+            for way in self.ways:
+                self._servers.append(await self._listen(way, secure))
+        except BaseException:
+            await self.disable()
+            raise
         self.enabled = True
+
+    async def _listen(self, way: Way, secure: ssl.SSLContext | None) -> asyncio.Server:
+        host, port = _address(way.listen)
+        limit = None if secure is None else HANDSHAKE_LIMIT
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                lambda: self._accept(way), host, port, backlog=1024, ssl=secure, ssl_handshake_timeout=limit
+            )
+        except OSError as error:
+            raise Refused(f"cannot listen on {way.listen}: {error.strerror or error}", 500) from None
+        way.listen = joined(host, server.sockets[0].getsockname()[1])
+        return server
 
     async def disable(self) -> None:
         """Refuse new connections, and close those that there are."""
         self.enabled = False
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.close()
-        self.each(lambda connection: connection.close(abort=True))
-        await asyncio.sleep(0)
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+        if servers:
+            self.each(lambda connection: connection.close(abort=True))
+            await asyncio.sleep(0)
 
     def each(self, action: Callable[[Connection], None]) -> int:
         """Do something to every open connection; returns how many there are."""
@@ -365,7 +463,9 @@ class Proxy:
     def faults_for(self, words: Sequence[bytes], when: str) -> list[CommandRule]:
         """The faults that may fall on this request, `before` it is run or `after`."""
         return [
-            fault for fault in self.resp.values() if fault.when == when and matches(words, fault.command, fault.keys)
+            fault
+            for fault in self.resp.values()
+            if fault.when == when and matches(words, fault.command, fault.keys, fault.arguments)
         ]
 
     def choose(self, candidates: Sequence[CommandRule]) -> CommandRule | None:
@@ -385,9 +485,9 @@ class Proxy:
             found = fault
         return found
 
-    def _accept(self) -> Side:
+    def _accept(self, way: Way) -> Side:
         self.accepted += 1
-        return Connection(self, self.accepted).client
+        return Connection(self, self.accepted, way.upstream).client
 
 
 def _address(text: str) -> tuple[str, int]:

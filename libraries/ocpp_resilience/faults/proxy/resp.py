@@ -155,11 +155,15 @@ def keys_of(words: Sequence[bytes]) -> Sequence[bytes]:
     return words[1:]
 
 
-def matches(words: Sequence[bytes], command: str, keys: Sequence[str]) -> bool:
-    """Whether a request is of a command (`*` for any) and has, for each of the glob patterns `keys`, such a key."""
+def matches(words: Sequence[bytes], command: str, keys: Sequence[str], arguments: Sequence[str] = ()) -> bool:
+    """Whether a request is of a command (`*` for any) and has, for each glob pattern, such a key or argument."""
     if not words or (command != "*" and words[0].decode("utf-8", "replace").upper() != command.upper()):
         return False
-    if not keys:
+    return _has_each(keys, keys_of(words)) and _has_each(arguments, words[1:])
+
+
+def _has_each(patterns: Sequence[str], words: Sequence[bytes]) -> bool:
+    if not patterns:
         return True
-    there = [key.decode("utf-8", "replace") for key in keys_of(words)]
-    return all(any(fnmatch.fnmatchcase(key, pattern) for key in there) for pattern in keys)
+    texts = [word.decode("utf-8", "replace") for word in words]
+    return all(any(fnmatch.fnmatchcase(text, pattern) for text in texts) for pattern in patterns)

@@ -1,14 +1,14 @@
-"""Which number of a transaction stands for two events (OCPP 2.0.1 and 2.1); the same event may come again."""
+"""Numbers of a transaction that stand for two events (OCPP 2.0.1 and 2.1); the same event may come again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ocpp_resilience.ledger.entry import Entry
-from ocpp_resilience.ledger.sequence import Sequence
+from ocpp_resilience.ledger.event_sequence import EventSequence
 
 
-def doubled_numbers(sequence: Sequence) -> Iterator[tuple[Entry, Entry]]:
+def doubled_numbers(sequence: EventSequence) -> Iterator[tuple[Entry, Entry]]:
     """Each event whose number an earlier, different event has, with that one."""
     first: dict[int, Entry] = {}
     for entry in sequence.sent:

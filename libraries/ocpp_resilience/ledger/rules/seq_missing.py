@@ -1,14 +1,14 @@
-"""Which acknowledged events of a transaction the system misses (OCPP 2.0.1 and 2.1)."""
+"""Acknowledged events of a transaction that the system has lost (OCPP 2.0.1 and 2.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ocpp_resilience.ledger.entry import Entry
-from ocpp_resilience.ledger.sequence import Sequence
+from ocpp_resilience.ledger.event_sequence import EventSequence
 
 
-def missed_events(sequence: Sequence) -> Iterator[tuple[Entry, str]]:
+def missed_events(sequence: EventSequence) -> Iterator[tuple[Entry, str]]:
     """Each acknowledged event that is not among those kept, with what is wrong."""
     kept = sequence.kept
     if kept is None:

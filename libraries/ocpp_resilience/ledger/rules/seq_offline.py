@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ocpp_resilience.ledger.sequence import Sequence
+from ocpp_resilience.ledger.event_sequence import EventSequence
 
 
-def offline_miscounted(sequence: Sequence) -> str:
+def offline_miscounted(sequence: EventSequence) -> str:
     """What is wrong with the number of events that came later; empty where nothing is."""
     kept = sequence.kept
     if kept is None or kept.offline is None:

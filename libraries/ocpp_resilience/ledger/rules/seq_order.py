@@ -1,4 +1,4 @@
-"""Which events of a transaction were sent behind a later one without saying so (OCPP 2.0.1 part 2, use case E04).
+"""Events of a transaction sent behind a later one without marking it (OCPP 2.0.1 part 2, use case E04).
 
 What a charge point could not send when it happened is marked `offline`; an event may also come again.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ocpp_resilience.ledger.entry import Entry
-from ocpp_resilience.ledger.sequence import Sequence
+from ocpp_resilience.ledger.event_sequence import EventSequence
 
 
-def out_of_order(sequence: Sequence) -> Iterator[tuple[Entry, Entry]]:
+def out_of_order(sequence: EventSequence) -> Iterator[tuple[Entry, Entry]]:
     """Each unmarked event that was sent for the first time behind a higher number, with the highest before it."""
     highest: Entry | None = None
     seen: set[int] = set()

@@ -1,16 +1,16 @@
-"""Which events of a transaction count as seen although nobody can have sent them (OCPP 2.0.1 and 2.1)."""
+"""Stored events of a transaction that no charge point can have sent (OCPP 2.0.1 and 2.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ocpp_resilience.ledger.sequence import Sequence
+from ocpp_resilience.ledger.event_sequence import EventSequence
 
 MOST_MISSING = 1000
 """A system need not remember more missing numbers; with so many, those left out say nothing."""
 
 
-def unsent_numbers(sequence: Sequence) -> Iterator[tuple[int, bool]]:
+def unsent_numbers(sequence: EventSequence) -> Iterator[tuple[int, bool]]:
     """Each number that counts as seen and was neither acknowledged nor unknown, and whether it was refused."""
     kept = sequence.kept
     if kept is None or len(kept.missing) >= MOST_MISSING:

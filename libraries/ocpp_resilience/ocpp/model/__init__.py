@@ -8,6 +8,7 @@ follows both, and the stored state must fit one of them.
 
 from ocpp_resilience.ocpp.model.base import Model
 from ocpp_resilience.ocpp.model.behaviour import Behaviour
+from ocpp_resilience.ocpp.model.configuration import ConfigurationModel, StoredKey
 from ocpp_resilience.ocpp.model.exchange import Exchange, History, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed, VariableName
 from ocpp_resilience.ocpp.model.registry import model_of
@@ -17,6 +18,7 @@ from ocpp_resilience.ocpp.model.v201 import Model201
 
 __all__ = [
     "Behaviour",
+    "ConfigurationModel",
     "Exchange",
     "History",
     "Model",
@@ -25,6 +27,7 @@ __all__ = [
     "Model201",
     "Observed",
     "Outcome",
+    "StoredKey",
     "VariableName",
     "model_of",
 ]

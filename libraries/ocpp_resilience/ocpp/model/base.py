@@ -1,4 +1,4 @@
-"""What the models of all versions have in common: allowed states, answers, and what is kept compared with both."""
+"""Shared parts of the models of all versions: allowed states and answers, and the comparison with the stored state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.model.behaviour import Behaviour, KeptFrom
 from ocpp_resilience.ocpp.model.exchange import Exchange, Outcome
 from ocpp_resilience.ocpp.model.observed import Observed, Record
-from ocpp_resilience.ocpp.model.values import Allowed, Within, allows, moment, shown
+from ocpp_resilience.ocpp.model.values import Allowed, OneOf, Within, Writes, allows, moment, shown
 from ocpp_resilience.ocpp.validation import validate_answer
 from ocpp_resilience.text import counted
 
@@ -19,6 +19,9 @@ MOST_WORLDS = 256
 """So many states may be allowed for a charge point; with more, too much is unknown to judge it."""
 FOREVER = float("inf")
 SCORE_TOLERANCE = 0.001
+
+SPANS = (Within, Writes)
+"""Values that allow those of another state too, where nothing else differs."""
 
 ConnectorId = int | str
 TransactionId = int | str
@@ -42,7 +45,7 @@ class World(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[dict[str, Allowed]]:
-        """What is kept of the charge point, its connectors and its transactions, in a fixed order."""
+        """The stored records of the charge point, its connectors and its transactions, in a fixed order."""
 
     @abstractmethod
     def is_shaped_as(self, other: Self) -> bool:
@@ -50,29 +53,29 @@ class World(ABC):
 
     @abstractmethod
     def transactions_kept(self) -> Iterator[tuple[TransactionId | None, dict[str, Allowed]]]:
-        """The transactions: id, `None` while nobody knows it, and fields."""
+        """The transactions: id, `None` while it is unknown, and fields."""
 
     @abstractmethod
     def running_on(self, connector: Any) -> tuple[bool, TransactionId | None]:
-        """Whether a transaction runs on a connector, and its id, `None` while nobody knows it."""
+        """Whether a transaction runs on a connector, and its id, `None` while it is unknown."""
 
     def differs_in_times_only(self, other: Self) -> bool:
-        """Whether the two are the same but for when things happened."""
+        """Whether the two are the same but for when things happened, and how often records were written."""
         return self.is_shaped_as(other) and all(
             _same_but_times(one, two) for one, two in zip(self.records(), other.records(), strict=True)
         )
 
     def merge_times(self, other: Self) -> None:
-        """Allow the times of the other too."""
+        """Allow the times and versions of the other too."""
         for mine, theirs in zip(self.records(), other.records(), strict=True):
             for name, value in mine.items():
-                if isinstance(value, Within):
+                if isinstance(value, SPANS):
                     mine[name] = value.or_within(theirs[name])
 
 
 def _same_but_times(one: Mapping[str, Allowed], other: Mapping[str, Allowed]) -> bool:
     return one.keys() == other.keys() and all(
-        value == other[name] or (isinstance(value, Within) and isinstance(other[name], Within))
+        value == other[name] or (isinstance(value, SPANS) and type(value) is type(other[name]))
         for name, value in one.items()
     )
 
@@ -81,7 +84,7 @@ W = TypeVar("W", bound=World)
 
 
 class Model(ABC, Generic[W]):
-    """What answers to charge points may say, and what the state has to be, for any number of charge points.
+    """The allowed answers to charge points and the expected state, for any number of charge points.
 
     Args:
         behaviour: what the system does where the specification leaves a choice.
@@ -90,9 +93,11 @@ class Model(ABC, Generic[W]):
     version: ClassVar[str]
     """The subprotocol of the version."""
     required: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """What the effects of a message depend on. The short form of messages may leave it out; what that comes to is not
-    said anywhere, and a charge point with such a message is judged by its answers alone."""
+    """Fields that decide the effects of a message. The short form of messages may omit them with undefined results;
+    a charge point with such a message is judged by its answers alone."""
 
+    counts_writes: ClassVar[bool] = False
+    """Whether the model knows how often a charge point's record is written."""
     has_variables: ClassVar[bool] = False
     """Whether the version has a device model."""
 
@@ -113,7 +118,7 @@ class Model(ABC, Generic[W]):
 
     @abstractmethod
     def implied_problems(self, exchange: Exchange) -> list[str]:
-        """What is wrong with the values of a CALLRESULT that its schema allows; see `answer_problems`."""
+        """Impossible values of a CALLRESULT that its schema allows; see `answer_problems`."""
 
     def contradiction(self, _world: W, _exchange: Exchange) -> str:
         """Why an answer is possible in no allowed state, in words."""
@@ -131,12 +136,12 @@ class Model(ABC, Generic[W]):
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose state can be judged."""
+        """Charge points whose state can be judged."""
         return [point for point in self._worlds if point not in self._unjudged]
 
     @property
     def unjudged(self) -> Mapping[str, str]:
-        """Whose state cannot be judged, each with the reason."""
+        """Charge points whose state cannot be judged, each with the reason."""
         return self._unjudged
 
     def leave_out(self, charge_point: str, why: str) -> None:
@@ -145,7 +150,7 @@ class Model(ABC, Generic[W]):
             self._unjudged.setdefault(charge_point, why)
 
     def retire(self, charge_point: str) -> None:
-        """Judge the state of a charge point no more, whatever it sends, until it is forgotten."""
+        """Stop judging the state of a charge point until it is forgotten."""
         self._worlds.pop(charge_point, None)
         self._unjudged.pop(charge_point, None)
         self._retired.add(charge_point)
@@ -163,7 +168,7 @@ class Model(ABC, Generic[W]):
         self._retired.clear()
 
     def transaction_ids(self, charge_point: str) -> list[Any]:
-        """The transactions of a charge point whose ids are known."""
+        """The transactions of a charge point with known ids."""
         worlds = self._worlds.get(charge_point, [])
         return sorted({id_ for world in worlds for id_, _ in world.transactions_kept() if id_ is not None})
 
@@ -171,10 +176,25 @@ class Model(ABC, Generic[W]):
         """The connectors of which something may be kept."""
         return sorted({number for world in self._worlds.get(charge_point, []) for number in world.connectors})
 
+    # ---------------------------------------------------------------- connections
+
+    def connections(self, charge_point: str, count: int, *, online: bool | None) -> None:
+        """Take in that a charge point has had so many connections, and whether it has one now.
+
+        Args:
+            charge_point: its id.
+            count: how many it has had; the system may write each beginning and each end to its record.
+            online: whether it is connected; `None` where the system may not have noticed yet.
+        """
+        for world in self._worlds.get(charge_point, []):
+            if world.point:
+                world.point["is_online"] = OneOf((True, False)) if online is None else online
+                perhaps_written(world.point, 2 * count)
+
     # ---------------------------------------------------------------- messages
 
     def take(self, exchange: Exchange) -> list[str]:
-        """Take in the next exchange of a charge point; returns what is wrong with its answer, a problem a line."""
+        """Process the next exchange of a charge point; returns the problems of its answer, one in each line."""
         problems = self.answer_problems(exchange) if exchange.outcome is Outcome.ANSWERED else []
         if exchange.charge_point in self._retired:
             return problems
@@ -195,7 +215,12 @@ class Model(ABC, Generic[W]):
             applied = [world.copy() for world in worlds]
             kept = [*worlds, *(world for world in applied if self._apply(world, exchange))]
         else:
+            # A charge point of which nothing else is known is kept if its message was handed on, and else not.
+            handed_on = [world.copy() for world in worlds if exchange.maybe_elsewhere and not world.point]
             kept = [world for world in worlds if self._apply(world, exchange)]
+            for world in handed_on:
+                self._seen(world, exchange, certain=True)
+            kept += handed_on
             if not kept:
                 problems.append(self.contradiction(worlds[0], exchange))
                 self.leave_out(exchange.charge_point, problems[-1])
@@ -206,7 +231,7 @@ class Model(ABC, Generic[W]):
         return problems
 
     def answer_problems(self, exchange: Exchange) -> list[str]:
-        """What is wrong with a CALLRESULT by itself: its schema, and what its values imply."""
+        """Problems of a CALLRESULT by itself: violations of its schema, and impossible values."""
         try:
             problems = validate_answer(self.version, exchange.action, exchange.answer)
         except UsageError as unknown:
@@ -236,7 +261,7 @@ class Model(ABC, Generic[W]):
         return possible
 
     def span(self, exchange: Exchange) -> Within:
-        """When the system may have handled a message."""
+        """The time in which the system may have handled a message."""
         tolerance = self.behaviour.clock_tolerance
         known = exchange.outcome is Outcome.ANSWERED
         return Within(exchange.began - tolerance, exchange.ended + tolerance if known else FOREVER)
@@ -246,15 +271,19 @@ class Model(ABC, Generic[W]):
         if not certain:
             if "last_seen" in world.point:
                 world.point["last_seen"] = span.or_within(world.point["last_seen"])
+                perhaps_written(world.point)
             return
         world.point["id"] = exchange.charge_point
         world.point["protocol"] = self.version
         world.point["last_seen"] = span
+        world.point["is_online"] = True
+        if self.counts_writes:
+            written(world.point, exchange)
 
     # ---------------------------------------------------------------- state
 
     def state_problems(self, charge_point: str, observed: Observed) -> list[str]:
-        """In which fields what is kept is wrong: empty if it is a state that the exchanges allow.
+        """Differences between the stored and the expected state; empty for a state that the exchanges allow.
 
         Where several states are allowed, the differences are those to the one that fits best.
         """
@@ -268,7 +297,7 @@ class Model(ABC, Generic[W]):
         return [f"{charge_point}: {each}{note}" for each in found]
 
     def differences(self, world: W, observed: Observed) -> list[str]:
-        """In which fields what is kept differs from one state."""
+        """Differences between the stored state and one allowed state."""
         found: list[str] = []
         fields = observed.fields
         booted = "boot_time" in world.point
@@ -302,6 +331,19 @@ class Model(ABC, Generic[W]):
         return found
 
 
+def written(record: dict[str, Allowed], exchange: Exchange) -> None:
+    """A message has changed the record, whose version tells that."""
+    known = record.get("version", Writes())
+    certain = exchange.outcome is Outcome.ANSWERED
+    record["version"] = known.after(exchange.began, exchange.ended, certain=certain)
+
+
+def perhaps_written(record: dict[str, Allowed], more: int = 1) -> None:
+    """The record may have been written so many times more."""
+    if "version" in record:
+        record["version"] = record["version"].and_perhaps(more)
+
+
 def as_text(member: bytes) -> str:
     """A member of an index."""
     return member.decode("utf-8", "backslashreplace")
@@ -313,7 +355,7 @@ def as_number(member: bytes) -> int | str:
 
 
 def compared(name: str, expected: Mapping[str, Allowed], record: Record | None, kept: Any) -> list[str]:
-    """In which of the fields that the system keeps a record differs from what is expected; empty is none at all."""
+    """Fields that differ between a stored and the expected record; an empty one is missing."""
     if not expected:
         return [] if record is None else [f"{name} is kept, and no message was about it"]
     if record is None:
@@ -361,7 +403,7 @@ def _index_differences(
 
 
 def set_differences(what: str, expected: set[Any], seen: set[Any], word: str) -> list[str]:
-    """Which members of a set are missing, and which are too many."""
+    """Missing and surplus members of a set."""
     return [
         *(f"{what} {each} is not {word}" for each in _in_order(expected - seen)),
         *(f"{what} {each} is {word}, expected not" for each in _in_order(seen - expected)),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
 
-from ocpp_resilience.ocpp.model.base import Model, World, as_number, unless_one_of
-from ocpp_resilience.ocpp.model.behaviour import Behaviour, OnBusyConnector, RepeatedStart
+from ocpp_resilience.ocpp.model.base import Model, World, as_number, perhaps_written, unless_one_of, written
+from ocpp_resilience.ocpp.model.behaviour import Behaviour, KeptFrom, OnBusyConnector, RepeatedStart
 from ocpp_resilience.ocpp.model.exchange import Exchange, Outcome
 from ocpp_resilience.ocpp.model.register import Register
 from ocpp_resilience.ocpp.model.values import ENERGY, Allowed, Instant, OneOf, moment, watt_hours
@@ -106,6 +106,7 @@ class Model16(Model[_World]):
 
     version: ClassVar[str] = VERSION
     required: ClassVar[Mapping[str, tuple[str, ...]]] = REQUIRED
+    counts_writes: ClassVar[bool] = True
     transaction_id_of = connector_id_of = staticmethod(as_number)
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
@@ -154,6 +155,8 @@ class Model16(Model[_World]):
         if isinstance(exchange.answer, Mapping) and exchange.answer.get("status") != "Accepted":
             return True
         payload = exchange.payload
+        if self.behaviour.kept_from is KeptFrom.BOOT and "boot_time" not in world.point:
+            world.point.pop("version", None)
         world.point |= {
             "vendor": payload["chargePointVendor"],
             "model": payload["chargePointModel"],
@@ -180,11 +183,13 @@ class Model16(Model[_World]):
             world.point["status"] = payload["status"]
             return True
         timestamp = payload.get("timestamp")
-        world.connectors.setdefault(payload["connectorId"], {}).update(
+        connector = world.connectors.setdefault(payload["connectorId"], {})
+        connector.update(
             status=payload["status"],
             error_code=payload["errorCode"],
             updated_at=self.span(exchange) if timestamp is None else Instant(timestamp),
         )
+        written(connector, exchange)
         return True
 
     def _start(self, world: _World, exchange: Exchange) -> bool:
@@ -223,15 +228,19 @@ class Model16(Model[_World]):
             "meter_stop": None,
             "reason": None,
         }
+        written(fields, exchange)
         world.running[connector] = len(world.transactions)
         world.transactions.append(_Transaction(given, content, fields, Register(energy=payload["meterStart"])))
-        world.connectors.setdefault(connector, {"status": None, "error_code": None})["updated_at"] = self.span(exchange)
+        kept = world.connectors.setdefault(connector, {"status": None, "error_code": None})
+        kept["updated_at"] = self.span(exchange)
+        written(kept, exchange)
         return True
 
     def _is_anothers(self, transaction_id: int, charge_point: str, content: tuple[Any, ...]) -> bool:
         return self._owners.get(transaction_id, (charge_point, content)) != (charge_point, content)
 
     def _start_on_busy_connector(self, running: _Transaction) -> None:
+        perhaps_written(running.fields)
         if self.behaviour.busy_connector is OnBusyConnector.END:
             running.fields |= {"status": "completed"}
         elif self.behaviour.busy_connector is OnBusyConnector.ANY:
@@ -257,10 +266,15 @@ class Model16(Model[_World]):
             place = world.running.get(payload["connectorId"])
         if place is not None and world.transactions[place].active:
             transaction = world.transactions[place]
+            before = transaction.register.energy
             transaction.register = transaction.register.read(
                 payload["meterValue"], _energy, self.behaviour.meter_current
             )
             transaction.fields["meter_current"] = transaction.register.energy
+            if transaction.register.energy == before:
+                perhaps_written(transaction.fields)
+            else:
+                written(transaction.fields, exchange)
         return True
 
     def _stop(self, world: _World, exchange: Exchange) -> bool:
@@ -278,10 +292,12 @@ class Model16(Model[_World]):
             # A stop without a reason is a local one (section 7.36).
             "reason": payload.get("reason", OneOf(("Local", None))),
         }
+        written(transaction.fields, exchange)
         connector = transaction.fields["connector_id"]
         if world.running.get(connector) == place:
             del world.running[connector]
             world.connectors[connector]["updated_at"] = self.span(exchange)
+            written(world.connectors[connector], exchange)
         return True
 
 

@@ -59,6 +59,45 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
+class Writes:
+    """How often a record was written: its version, which goes up by one with each write.
+
+    A system may write the effects of several messages at once, but not of one that was sent when the one before was
+    answered already.
+
+    Attributes:
+        least, most: the bounds.
+        answered: when the last message that changed the record was answered, in seconds since 1970.
+    """
+
+    least: int = 0
+    most: int = 0
+    answered: float = float("-inf")
+
+    def after(self, began: float, answered: float, *, certain: bool) -> Writes:
+        """Behind one more message, sent at `began`; where it is not certain, nobody knows when it was applied."""
+        apart = certain and began > self.answered
+        return Writes(max(self.least + apart, 1), self.most + 1, answered if certain else float("inf"))
+
+    def and_perhaps(self, more: int) -> Writes:
+        """Behind further writes, at most so many."""
+        return Writes(self.least, self.most + more, self.answered)
+
+    def allows(self, value: object) -> bool:
+        """Whether `value` is such a version."""
+        return type(value) is int and self.least <= value <= self.most
+
+    def or_within(self, other: object) -> Writes:
+        """The bounds that hold both."""
+        if not isinstance(other, Writes):
+            return self
+        return Writes(min(self.least, other.least), max(self.most, other.most), max(self.answered, other.answered))
+
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """One of several values."""
 
@@ -74,14 +113,14 @@ class OneOf:
 
 def allows(allowed: Allowed, value: object) -> bool:
     """Whether a field may have this value."""
-    if isinstance(allowed, Instant | Within | OneOf):
+    if isinstance(allowed, Instant | Within | Writes | OneOf):
         return allowed.allows(value)
     return bool(type(allowed) is type(value) and allowed == value)
 
 
 def shown(allowed: Allowed) -> str:
     """The allowed values, for an error message."""
-    return str(allowed) if isinstance(allowed, Instant | Within | OneOf) else repr(allowed)
+    return str(allowed) if isinstance(allowed, Instant | Within | Writes | OneOf) else repr(allowed)
 
 
 def moment(text: str) -> float | None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from ocpp_resilience.errors import ServiceError, UsageError
+from ocpp_resilience.errors import ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.ports import HOST, free_port
 from ocpp_resilience.processes import ChildProcess
 from ocpp_resilience.redis.connection import OWN_CLIENTS, open_client
@@ -24,11 +24,15 @@ SERVICE = "ocpp"
 """The name under which the sentinels know the primary."""
 SENTINELS = 3
 QUORUM = 2
-DOWN_AFTER_MS = 1000
-"""Silence after which a sentinel takes a node for dead."""
+DOWN_AFTER = "down-after-milliseconds"
+DOWN_AFTER_MS = 2000
+"""Silence after which a sentinel takes a node for dead. A sentinel that itself stands still for so long, as on a busy
+machine, distrusts its clock and promotes nobody."""
 FAILOVER_TIMEOUT_MS = 6000
 SETTLED_SECONDS = 60.0
 """The longest that the set may take to have one primary and one replica that follows it."""
+DEMOTED_SECONDS = 10.0
+"""The longest that the sentinels may take to tell a primary that it is none any more."""
 ASK_SECONDS = 2.0
 WATCHERS = "watchers"
 """The user of sentinels and replica on the nodes; revoking its permissions cuts off them, and no client."""
@@ -38,13 +42,15 @@ class FailoverHow(enum.Enum):
     """Ways to lose a primary.
 
     `kill` ends it, `demote` has the sentinels replace it, `pause` stops it until it is replaced, `partition` cuts it
-    off from the sentinels and the replica while clients still reach it.
+    off from the sentinels and the replica while clients still reach it, `stale` pauses it until it is replaced and lets
+    it come back cut off.
     """
 
     KILL = "kill"
     DEMOTE = "demote"
     PAUSE = "pause"
     PARTITION = "partition"
+    STALE = "stale"
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class ReplicatedRedis(RedisService):
         name: its name in messages.
         append_only: how the nodes keep their writes.
         binary: the server program, which has to know Sentinel, too.
-        settings: further lines of the nodes' configuration.
+        settings: further lines of the nodes' configuration; `down-after-milliseconds` is that of the sentinels.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class ReplicatedRedis(RedisService):
         own = dict(settings or {})
         if taken := sorted({"user", "masteruser", "masterauth", "replicaof"} & own.keys()):
             raise UsageError(f"{name}: {', '.join(taken)} cannot be set, the service sets it itself.")
+        self._down_after = own.pop(DOWN_AFTER, str(DOWN_AFTER_MS))
         self._secret = secrets.token_hex(16)
         # Without one, a client that is refused as another user may go on as the default user, and could not be cut off.
         own.setdefault("requirepass", secrets.token_hex(8))
@@ -112,6 +119,9 @@ class ReplicatedRedis(RedisService):
         self._sentinel_ports: list[int] = []
         self._binary = self._nodes[0].binary
         self._cut_off: EmbeddedRedis | None = None
+        self._last_primary: EmbeddedRedis = self._nodes[0]
+        self.last_failover: Failover | None = None
+        """The last one that `fail_over` brought about."""
 
     # --- what every service has ---------------------------------------------------------------------------------------
 
@@ -152,6 +162,11 @@ class ReplicatedRedis(RedisService):
     def data_directory(self) -> str:
         return " and ".join(node.data_directory for node in self._nodes)
 
+    @property
+    def sentinels(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each sentinel."""
+        return tuple((HOST, port) for port in self._sentinel_ports)
+
     def url(self, database: int | None = None) -> str:
         """The URL of the sentinels, for clients that ask them."""
         login = f":{quote(self._password, safe='')}@"
@@ -161,15 +176,27 @@ class ReplicatedRedis(RedisService):
     def start(self, timeout: timedelta | float) -> Effect:
         """Start all nodes that do not run, and wait until there is one primary with a connected replica."""
         began = time.monotonic()
-        for node in self._nodes:
-            if not node.is_there:
+        if self._sentinel_ports:
+            # A node that sentinels have made a replica knows that after a restart, too.
+            first = self.primary
+            self._start_node(first, None, timeout)
+            self._start_node(self._other(first), first, timeout)
+        else:
+            for node in self._nodes:
                 node.start(timeout)
-        if not self._sentinel_ports:
             first, second = self._nodes
             second.command("REPLICAOF", HOST, str(first.port), timeout=ASK_SECONDS)
             self._sentinel_ports = [self._start_sentinel(process, first.port) for process in self._sentinels]
         proof = self.wait_until_settled()
         return Effect("started", time.monotonic() - began, proof)
+
+    def _start_node(self, node: EmbeddedRedis, primary: EmbeddedRedis | None, timeout: timedelta | float) -> None:
+        if node.is_there:
+            return
+        node.settings.pop("replicaof", None)
+        if primary is not None:
+            node.settings["replicaof"] = f"{HOST} {primary.port}"
+        node.start(timeout)
 
     def stop(self, timeout: timedelta | float) -> Effect:
         return self._both("stopped", lambda node: node.stop(timeout) if node.is_there else None)
@@ -199,28 +226,32 @@ class ReplicatedRedis(RedisService):
 
     @property
     def primary(self) -> EmbeddedRedis:
-        """The node that most sentinels name as primary.
+        """The node that most sentinels name as primary; the one that they named last, while none answers.
 
         Raises:
-            ServiceError: no sentinel answers.
+            ServiceError: it was not started.
         """
-        named = [port for port in self.named_primaries() if port]
-        if not named:
-            raise ServiceError(f"{self.name}: no sentinel names a primary.")
-        return self._node(max(set(named), key=named.count))
+        if not self._sentinel_ports:
+            raise ServiceError(f"{self.name} was not started, it has no primary yet.")
+        if named := [port for port in self.named_primaries() if port]:
+            self._last_primary = self._node(max(set(named), key=named.count))
+        return self._last_primary
 
     @property
     def replica(self) -> EmbeddedRedis:
         """The other node."""
-        primary = self.primary
-        return next(node for node in self._nodes if node is not primary)
+        return self._other(self.primary)
+
+    def _other(self, node: EmbeddedRedis) -> EmbeddedRedis:
+        return next(each for each in self._nodes if each is not node)
 
     def _node(self, port: int) -> EmbeddedRedis:
         return next(node for node in self._nodes if node.port == port)
 
     def named_primaries(self) -> list[int]:
         """The port that each sentinel names; 0 where one does not answer."""
-        return [self._named_by(port) for port in self._sentinel_ports]
+        asked = zip(self._sentinels, self._sentinel_ports, strict=True)
+        return [0 if process.paused else self._named_by(port) for process, port in asked]
 
     def _named_by(self, sentinel: int) -> int:
         with contextlib.suppress(ServiceError):
@@ -312,10 +343,10 @@ class ReplicatedRedis(RedisService):
             case FailoverHow.PAUSE:
                 old.pause()
             case FailoverHow.PARTITION:
-                self._cut_off = old
-                # Their connections stay open without replies; the replica's connection must be closed.
-                old.command("ACL", "SETUSER", WATCHERS, "-@all", timeout=ASK_SECONDS)
-                old.command("CLIENT", "KILL", "TYPE", "replica", timeout=ASK_SECONDS)
+                self._cut(old)
+            case FailoverHow.STALE:
+                self._cut(old)
+                old.pause()
             case FailoverHow.DEMOTE:
                 self._ask_sentinel(self._sentinel_ports[0], "FAILOVER", SERVICE)
 
@@ -329,15 +360,54 @@ class ReplicatedRedis(RedisService):
             failure=lambda: f"{self.name}: the primary was not replaced after {how.value}: {self.roles()}",
             longest_pause=0.05,
         )
-        return Failover(how, old.port, new.port, time.monotonic() - began, lag, self.roles())
+        took = time.monotonic() - began
+        if how is FailoverHow.STALE:
+            old.resume(timeout)
+        self.last_failover = Failover(how, old.port, new.port, took, lag, self.roles())
+        return self.last_failover
+
+    def _cut(self, node: EmbeddedRedis) -> None:
+        """Cut a node off from sentinels and replica.
+
+        Their connections stay, and nothing is answered over them; what the replica is sent has to be cut.
+        """
+        self._cut_off = node
+        node.command("ACL", "SETUSER", WATCHERS, "-@all", timeout=ASK_SECONDS)
+        node.command("CLIENT", "KILL", "TYPE", "replica", timeout=ASK_SECONDS)
+
+    def proves(self, failover: Failover) -> tuple[bool, str]:
+        """Whether the failover shows in what both nodes and the sentinels say, and what they say."""
+        old = self._node(failover.old)
+        follower = f"slave of {failover.new}"
+        expected = {
+            FailoverHow.KILL: "exited",
+            FailoverHow.PAUSE: "is paused",
+            FailoverHow.PARTITION: "master",
+            FailoverHow.STALE: "master",
+            FailoverHow.DEMOTE: follower,
+        }[failover.how]
+        try:
+            wait_until(
+                lambda: self.role(old).startswith(expected) or None,
+                timeout=DEMOTED_SECONDS,
+                failure=self.roles,
+                longest_pause=0.05,
+            )
+        except WaitTimeout:
+            return False, self.roles()
+        named = self.named_primaries().count(failover.new)
+        return named >= QUORUM and self.role(self._node(failover.new)) == "master", self.roles()
 
     def heal(self, timeout: timedelta | float = SETTLED_SECONDS) -> Effect:
         """Restart lost nodes, and wait until they follow the primary; an old primary returns as a stale one."""
         began = time.monotonic()
+        for process in self._sentinels:
+            if process.paused:
+                process.resume()
         stale = [self.role(node) for node in self._nodes if not node.is_running]
         for node in self._nodes:
             if not node.is_there:
-                node.start(timeout)
+                self._start_node(node, None, timeout)
             elif not node.is_running:
                 node.resume(timeout)
         if self._cut_off is not None:
@@ -360,6 +430,21 @@ class ReplicatedRedis(RedisService):
         """Stop the replica, so that it lags behind until `heal`."""
         return self.replica.pause()
 
+    def pause_sentinels(self, count: int) -> None:
+        """Stop so many sentinels, until `heal`.
+
+        Raises:
+            UsageError: there are not so many.
+        """
+        if not 1 <= count <= SENTINELS:
+            raise UsageError(f"{self.name} has {SENTINELS} sentinels: {count} of them cannot be paused.")
+        for process in self._sentinels[-count:]:
+            process.pause()
+
+    def silent_sentinels(self) -> int:
+        """How many sentinels do not name a primary."""
+        return self.named_primaries().count(0)
+
     # ------------------------------------------------------------------------------------------------------------------
 
     def _both(self, action: str, act: Any) -> Effect:
@@ -379,7 +464,7 @@ class ReplicatedRedis(RedisService):
                     f"sentinel monitor {SERVICE} {HOST} {primary} {QUORUM}",
                     f"sentinel auth-user {SERVICE} {WATCHERS}",
                     f"sentinel auth-pass {SERVICE} {self._secret}",
-                    f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+                    f"sentinel {DOWN_AFTER} {SERVICE} {self._down_after}",
                     f"sentinel failover-timeout {SERVICE} {FAILOVER_TIMEOUT_MS}",
                     f"sentinel parallel-syncs {SERVICE} 1",
                     "",
@@ -396,5 +481,9 @@ class ReplicatedRedis(RedisService):
             longest_pause=0.05,
         )
         with contextlib.suppress(ServiceError):  # not all versions can be told to look more often than every 10 s
-            self._ask_sentinel(port, "DEBUG", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "500", "PING-PERIOD", "200")
+            # One that stood still (`partition sentinels`, a busy machine) does nothing for 30 s otherwise.
+            self._ask_sentinel(
+                port,
+                *("DEBUG", "INFO-PERIOD", "500", "PUBLISH-PERIOD", "250", "PING-PERIOD", "200", "TILT-PERIOD", "2000"),
+            )
         return port

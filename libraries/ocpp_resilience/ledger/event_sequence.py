@@ -1,4 +1,4 @@
-"""The events of one transaction of OCPP 2.0.1 or 2.1, and what the system keeps of them: what the rules judge."""
+"""The events of one transaction of OCPP 2.0.1 or 2.1 and the stored ones, as input of the rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ START, END = "Started", "Ended"
 
 
 @dataclass(slots=True)
-class Sequence:
+class EventSequence:
     """The events of one transaction.
 
     Attributes:
@@ -33,9 +33,9 @@ class Sequence:
     begin: int | None = None
 
 
-def sequence_of(sent: Iterable[Entry], kept: KeptEvents | None) -> Sequence:
+def sequence_of(sent: Iterable[Entry], kept: KeptEvents | None) -> EventSequence:
     """What is certain, possible and refused of the events of one transaction."""
-    found = Sequence(list(sent), kept)
+    found = EventSequence(list(sent), kept)
     acknowledged: dict[int, Entry] = {}
     for entry in found.sent:
         if entry.event is None:

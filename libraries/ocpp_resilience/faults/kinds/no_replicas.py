@@ -1,0 +1,25 @@
+"""A Redis whose replicas are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ocpp_resilience.faults.bases import RedisSettingsFault
+from ocpp_resilience.faults.fault import Proof
+
+
+@dataclass(eq=False)
+class NoReplicas(RedisSettingsFault):
+    """Redis wants a replica for each write (min-replicas-to-write), and has none."""
+
+    name = "no replicas"
+    effect = "`NOREPLICAS` to every write"
+    evidence = "a SET that is answered NOREPLICAS"
+    refuses_writes = True
+
+    def settings(self) -> Mapping[str, str | int]:
+        return {"min-replicas-max-lag": 10, "min-replicas-to-write": 1}
+
+    def prove(self) -> Proof:
+        return self.on.redis().refuses_writes("NOREPLICAS")

@@ -1,0 +1,26 @@
+"""Sentinels that nobody reaches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocpp_resilience.faults.bases import ReplicationFault
+from ocpp_resilience.faults.fault import Proof
+
+
+@dataclass(eq=False)
+class PartitionSentinels(ReplicationFault):
+    """So many sentinels stand still (SIGSTOP), as if they were cut off: two of three leave no quorum, three no word."""
+
+    name = "partition sentinels"
+    effect = "sentinels do not answer; the primary goes on"
+    evidence = "the sentinels that still name a primary"
+
+    count: int = 2
+
+    def begin(self) -> None:
+        self.replicated.pause_sentinels(self.count)
+
+    def prove(self) -> Proof:
+        silent = self.replicated.silent_sentinels()
+        return silent == self.count, f"{silent} sentinels do not answer; {self.replicated.roles()}"
