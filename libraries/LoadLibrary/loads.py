@@ -325,7 +325,7 @@ class Loads(Component):
 
         Example:
         ```robotframework
-        Start Load    soak    duration=1 minute
+        Start Load    alias=soak    duration=1 minute
         Start Load    duration=1 minute
         ${ended}    Abandon Loads    soak
         Should Be Equal    ${ended}    ${1}

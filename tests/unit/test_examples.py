@@ -50,7 +50,7 @@ def test_the_examples_of_keywords(tmp_path: Path) -> None:
 
 def test_a_keyword_that_is_not_there_would_be_found(tmp_path: Path) -> None:
     found = dry_run(
-        tmp_path, {"One": "Get Slowest Health Answer", "Two": "Start Redis    nosuch", "Three": "Stop Redis    a    b"}
+        tmp_path, {"One": "Get Slowest Health Answer", "Two": "Start Redis", "Three": "Stop Redis    a    b"}
     )
     assert len(found) == 2
     assert "No keyword with name 'Get Slowest Health Answer'" in found[0]

@@ -237,8 +237,8 @@ MISTAKES = [
 
 KEYWORDS = {
     "`Start Redis    allias=second`": ("Start Redis    allias=second", "no argument 'allias'; did you mean 'alias'?"),
-    "`Start Redis    other    maxmemry=10mb`": (
-        "Start Redis    other    maxmemry=10mb",
+    "`Start Redis    alias=other    maxmemry=10mb`": (
+        "Start Redis    alias=other    maxmemry=10mb",
         "does not accept the setting maxmemry 10mb: Bad directive",
     ),
     "`Restart Redis    alias=redes`": (
@@ -272,7 +272,7 @@ KEYWORDS = {
     ),
     "`Message Should Be Answered    nothing`": (
         "Message Should Be Answered    nothing",
-        "Expected what `Queue Message` or another sending keyword returned, not 'nothing'.",
+        "Expected the result of `Queue Message` or another sending keyword, not 'nothing'.",
     ),
 }
 SUITE = """

@@ -115,10 +115,10 @@ class TestLoading:
             (
                 "requirements:",
                 "requirement:",
-                "3: unknown key 'requirement' (allowed: counted, headings, requirements); did you mean 'requirements'?",
+                "(allowed: counted, headings, headline, requirements); did you mean 'requirements'?",
             ),
             ("counted: [messages]", "counted: messages", "'counted' has to be a list of words"),
-            ("counted:", "count:", "2: unknown key 'count' (allowed: counted, headings, requirements); did you"),
+            ("counted:", "count:", "2: unknown key 'count' (allowed: counted, headings, headline, requirements); did"),
             ("id: R13.5", "id: R13.3", "R13.3: there are two requirements with this id."),
             ("id: R13.5", "id: X13", "9: X13: field 'id' is 'X13' (allowed: a form such as R13.3)."),
             (
