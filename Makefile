@@ -48,6 +48,7 @@ lint: $(INSTALLED)  ## Check formatting, lint, types and that each requirement t
 	$(BIN)/mypy
 	$(BIN)/robocop format --check --no-overwrite suites resources tests/keywords
 	$(BIN)/robocop check suites resources tests/keywords
+	$(BIN)/robotcode analyze code --severity error suites tests/keywords benchmarks
 	$(BIN)/python -m ocpp_resilience.evidence.requirements check suites/
 
 format: $(INSTALLED)  ## Format Python and Robot Framework files
@@ -61,8 +62,8 @@ unit: $(INSTALLED)  ## Unit and server tests, four at a time: most of their time
 keywords: $(INSTALLED)  ## The keywords' own acceptance tests
 	$(BIN)/robot --outputdir results/keywords --console dotted tests/keywords
 
-docs: $(INSTALLED)  ## The keyword documentation with an index, in results/docs
-	$(BIN)/python docs/make_keyword_docs.py results/docs
+docs: $(INSTALLED)  ## One site with guide, keywords, decisions and schemas, for reading without a network: results/docs
+	$(BIN)/python docs/make_site.py results/docs
 
 browser: $(INSTALLED)  ## The page in a headless Chromium, if there is one; screenshots in results/page
 	$(BIN)/pytest -q tests/browser

@@ -44,7 +44,7 @@ SLOW = """
     unit/test_robot_variables unit/test_suite_cleanup unit/test_target_check unit/test_transports
     unit/test_verdict_child_runs unit/test_verdict_combinations
 """.split()  # noqa: SIM905
-"""Unit tests whose time goes into processes under load and faults: they take ten minutes, all others one.
+"""Unit tests of processes under load and faults: they take ten minutes, all others one.
 
 Left out with `--quick`, as in CI: suites 13 and 17 run the same server, Redis and clients for real.
 """
@@ -53,7 +53,7 @@ SUITES = {"newest": ["13*", "17*"], "lowest": ["13*", "17*"], "locked": ["13*"]}
 
 
 class Failures(NamedTuple):
-    """What failed: unit tests by their node id, tests of the suites by their name."""
+    """Failed tests: unit tests by their node id, tests of the suites by their name."""
 
     unit: list[str]
     suites: list[str]
@@ -90,7 +90,7 @@ class Environment:
         return {each["name"]: each["version"] for each in json.loads(listed) if each["name"] != OWN}
 
     def check(self, only: Failures | None = None) -> Failures:
-        """Run the unit tests and suites, or only these, and return what fails."""
+        """Run the unit tests and suites, or only these, and return the failed ones."""
         self._results.mkdir(parents=True, exist_ok=True)
         unit = self._unit(only.unit if only else []) if only is None or only.unit else []
         suites = self._suites(only.suites if only else []) if only is None or only.suites else []
@@ -149,7 +149,7 @@ def direct() -> set[str]:
 
 
 def blame(environment: Environment, failures: Failures, changed: dict[str, str], limit: float) -> None:
-    """Put each changed package back to the lock in turn, and say whose change lets the tests fail."""
+    """Put each changed package back to the lock in turn, and name the one whose change breaks the tests."""
     now, until = environment.installed(), time.monotonic() + limit
     failures = Failures(failures.unit[:ENOUGH], failures.suites[:ENOUGH])
     first = direct()

@@ -31,15 +31,15 @@ from figures import INTERRUPTED, Figure, end_in_order, print_figures, write_json
 FOLDER = Path(__file__).resolve().parent
 OUTPUT = Path("results/bench.json")
 ALL_SECONDS = 600.0
-"""What all parts may take together."""
+"""Time limit of all parts together."""
 ENDING = 15.0
-"""Seconds that a part has to end what it started, before that is ended for it."""
+"""Grace period in seconds for a part to end its processes, before they are killed."""
 _BECOME_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
 class Program:
-    """A part: what is run, and how many seconds it may take."""
+    """A part: its function, and its time limit in seconds."""
 
     command: Sequence[str]
     seconds: float
@@ -59,7 +59,7 @@ PROGRAMS = {
 
 @dataclass
 class Outcome:
-    """What became of a part.
+    """The outcome of a part.
 
     Attributes:
         broke: why there are no figures of it; empty if there are.
@@ -109,7 +109,7 @@ def main(programs: Mapping[str, Program] = PROGRAMS, *, all_seconds: float = ALL
 
 
 def run(program: Program, more: Sequence[str], seconds: float) -> Outcome:
-    """Run a part for at most `seconds`; whatever it started has ended afterwards."""
+    """Run a part for at most `seconds`; all its processes have ended afterwards."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         output = Path(folder, "figures.json")
@@ -159,7 +159,7 @@ def _below() -> list[psutil.Process]:
 
 
 def _become_subreaper() -> None:
-    """Be the parent of what a part leaves behind, where the system has that (Linux): so it is found and ended."""
+    """Adopt the orphans of a part, where the system allows that (Linux), so that they are found and ended."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1)
 

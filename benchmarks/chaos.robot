@@ -61,7 +61,7 @@ Faults By Chance Lose, Repeat And Reorder Nothing
 Start The System With Traffic Behind A Fault Proxy
     [Documentation]    A restarted server must listen on the same port, or charge points cannot find it.
     The Variables Of The Faults Should Be Usable
-    Skip Unless Target Supports    gateway    target=${TARGET}
+    Skip Unless Target Supports    gateway
     ${http} =    Get Free Port
     ${ws} =    Get Free Port
     Start The System Behind A Fault Proxy
@@ -70,10 +70,10 @@ Start The System With Traffic Behind A Fault Proxy
     Open The Way Of Messages To    ${redis}    wait replicas=${REPLICAS}
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
-    Aim Load At    ${gateway}    target=${TARGET}    redis=${redis}
-    Open State Store    ${redis}    target=${TARGET}
+    Set Load Target    ${gateway}    redis=${redis}
+    Open State Store    ${redis}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
-    Adopt Charge Points    ${ids}
+    Add Charge Points To Test Data    ${ids}
 
 The Variables Of The Faults Should Be Usable
     [Documentation]    Validates the values of ``robot --variable`` before anything is started.
@@ -96,12 +96,11 @@ Start Traffic And Faults By Chance
     ...    seed=${seed}
     @{ids} =    Get Load Charge Points    ${CHARGE POINTS}
     Start Command Traffic    ${ids}    every=500 ms    seed=${seed}
-    Command Traffic Should Reach Everybody
+    Command Traffic Should Reach All Charge Points
     A Fleet Charges At The Edge    ${seed}
     Start Random Fault Schedule    ${FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
-    ...    target=${TARGET}
     Start Random Fault Schedule    ${EDGE FAULTS}    seed=${seed}    longest=${LONGEST FAULT}    pause=${LONGEST PAUSE}
-    ...    alias=${EDGE}    target=${TARGET}
+    ...    alias=${EDGE}
     RETURN    ${seed}
 
 A Fleet Charges At The Edge
@@ -109,10 +108,10 @@ A Fleet Charges At The Edge
     ...    again while its older connection is open, and sends the message again.
     [Arguments]    ${seed}
     ${url} =    Start Fault Proxy    before=gateway    alias=${EDGE}    seed=${seed}
-    Use Gateway    ${url}    target=${TARGET}    alias=${EDGE}
+    Use Gateway    ${url}    alias=${EDGE}
     @{ids} =    Start Charging Fleet    10    alias=${EDGE}    gateway=${EDGE}    pause=100 ms
     ...    timeout=60 s    patience=3 s    takeovers=0.05    seed=${seed}
-    Adopt Charge Points    ${ids}
+    Add Charge Points To Test Data    ${ids}
     VAR    ${FLEET AT THE EDGE} =    ${ids}    scope=SUITE    # robocop: off=VAR05
 
 The Fleet At The Edge Should Have Charged Through It
@@ -142,7 +141,7 @@ The Charge Points Should Be At Work
 Everything Should Work As Before
     [Documentation]    Health, connections, commands and the queue, while charge points still charge.
     Wait Until Health Is    healthy    timeout=30 s
-    Command Traffic Should Reach Everybody    timeout=30 s
+    Command Traffic Should Reach All Charge Points    timeout=30 s
     Wait Until Keyword Succeeds    30 s    200 ms    The Whole Load Should Be Connected
     A Heartbeat Is Answered
 
@@ -190,7 +189,7 @@ Nothing Should Be Left Over
     [Arguments]    ${load}
     Queue Should Be Empty
     Pending Correlations Should Be    0
-    Noted Correlations Should Be    0    timeout=15 s
+    Stored Correlations Should Be    0    timeout=15 s
     ${state} =    Compare State With Load    ${load}
     Should Be Empty    ${state.orphans}
     @{partial} =    Find Partial Writes

@@ -1,4 +1,4 @@
-"""What the fault proxy costs, without faults: beside the direct way and HAProxy in TCP mode, in turns.
+"""The cost of the fault proxy without faults: compared with a direct connection and HAProxy in TCP mode, in turns.
 
 Needs `redis-benchmark` (REDIS_BENCHMARK names another one) for the throughput; the round trips are measured without it.
 HAProxy is measured where it is installed (Debian: haproxy).
@@ -30,7 +30,7 @@ from ocpp_resilience.waiting import wait_until
 RATIO = 0.4
 """Least share of the direct throughput that has to be left."""
 THROUGHPUT_SECONDS, TRIPS_SECONDS = 20.0, 10.0
-"""What the rounds of one comparison may take."""
+"""Time limit of the rounds of one comparison."""
 ADDED = 0.06
 """Most milliseconds that may be added to the median round trip of one connection."""
 LOADS = (
@@ -184,7 +184,7 @@ def throughputs(
 
 
 def round_trips(options: argparse.Namespace, ports: dict[str, int]) -> Iterator[Figure]:
-    """What is added to a round trip; each round is compared with its own direct way."""
+    """Added time of a round trip; each round is compared with its own direct connection."""
     progress("round trips")
     trips: dict[str, list[float]] = {way: [] for way in ports}
     for _ in PART.rounds(options.rounds * 3, TRIPS_SECONDS):

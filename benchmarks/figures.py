@@ -1,4 +1,4 @@
-"""What the parts of `make bench` have in common: figures, bounded rounds, and an end in order."""
+"""Shared parts of `make bench`: figures, bounded rounds, and an orderly end."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def end_in_order() -> None:
 
 
 def write_json(file: Path, value: object) -> None:
-    """Write `value` to `file`, whose folder is made where it is not there."""
+    """Write `value` to `file`; its folder is made if needed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 

@@ -29,7 +29,7 @@ CHARGE_POINTS = 50
 TRIPS = 100
 """Round trips of each charge point in one turn."""
 TRIPS_SECONDS = 20.0
-"""What the comparison may take."""
+"""Time limit of the comparison."""
 IDLE = (1_000, 5_000)
 """Connections at which memory is measured."""
 KIB_PER_CONNECTION = 40.0
@@ -173,7 +173,7 @@ def _echo() -> Iterator[int]:
 
 
 def _idle(pid: int, port: int) -> Iterator[Figure]:
-    """What a connection adds to the server's memory. The clients are plain sockets, which cost this process nothing."""
+    """Memory of the server for a connection. The clients are plain sockets, which cost this process nothing."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     process = psutil.Process(pid)

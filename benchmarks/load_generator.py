@@ -50,7 +50,7 @@ SETTLE = 0.15
 SETTLE_CONNECTED = 4.0
 RAW_CONNECTIONS = 50
 PAIRS_SECONDS = 45.0
-"""What the pairs of one comparison may take."""
+"""Time limit of the pairs of one comparison."""
 TARGETS = {50: 1.0, 1000: 0.8}
 RAW = "raw websockets"
 ENGINE = "load engine"

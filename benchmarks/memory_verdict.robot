@@ -53,7 +53,7 @@ A New Server Starts
     [Documentation]    Settings go to its environment.
     [Arguments]    &{settings}
     ${redis} =    Get Redis Url
-    Start Server    ${redis}    target=${TARGET}    &{settings}
+    Start Server    ${redis}    &{settings}
     Wait Until Server Is Ready
     Aim Loads At The Running Server
 
@@ -67,7 +67,7 @@ Judge The Memory Under Load
     ${memory} =    Stop Sampling    server    warm_up=${WARM UP}    required=${required}
     ${most share} =    Get Threshold    R18.4    memory_growth_share
     ${most} =    Get Threshold    R18.4    memory_growth
-    ${after} =    Get Time To Accusation    server    warm_up=${WARM UP}    required=${required}    most_mb=${most}
+    ${after} =    Get Time To Leak Verdict    server    warm_up=${WARM UP}    required=${required}    most_mb=${most}
     ...    most_percent=${most share}
     ${verdict} =    Evaluate    'not accused' if $after is None else 'accused after %.0f s' % $after
     Log To Console    \n${what}, ${load.sent} messages: ${verdict}; ${memory.summary}

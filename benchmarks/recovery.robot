@@ -2,7 +2,7 @@
 Documentation     How soon the system answers again after Redis is back: ``make recovery`` (OUTAGES=20).
 ...
 ...               Redis is killed, is away for a second, and comes back; a message is queued at that moment, and its
-...               answer is timed. The quantiles are in the log and in ``measurements.jsonl``.
+...               answer is timed. The quantiles are in the log and in ``evidence/measurements.jsonl``.
 
 Resource          ../resources/faults.resource
 

@@ -40,7 +40,7 @@ PATIENCE = timedelta(seconds=60)
 REQUESTS = "ocpp:requests"
 ALWAYS = "fsync always"
 DRAIN_SECONDS, TRIPS_SECONDS, CONCURRENT_SECONDS = 20.0, 12.0, 12.0
-"""What the rounds of one comparison may take."""
+"""Time limit of the rounds of one comparison."""
 TRIPS, LPUSHES = 400, 50_000
 """Round trips in one round, and commands by which Redis' own rate is found; a quarter of both where each is flushed."""
 
@@ -156,7 +156,7 @@ def _slower(mode: str) -> int:
 
 
 def _lpush_rate(client: redis.Redis, count: int) -> float:
-    """LPUSH by 50 clients, each waiting for its reply (-P 1): what Redis takes from producers at most."""
+    """LPUSH by 50 clients, each waiting for its reply (-P 1): Redis' highest rate from producers."""
     host, port = (client.connection_pool.connection_kwargs[key] for key in ("host", "port"))
     program = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
     if program:

@@ -1,4 +1,4 @@
-"""How far one machine goes: connections held, and messages a second from charge point to charge point.
+"""The limits of one machine: open connections, and messages a second from charge point to charge point.
 
     python benchmarks/scale.py [--output results/bench-scale.json] [--connections 10000] [--rate 1000]
 
@@ -28,14 +28,14 @@ from ocpp_resilience.system.server import OcppServer
 
 KIB_PER_CONNECTION = 40.0
 HELD_SECONDS = 20.0
-"""How long connections are held; each charge point sends a Heartbeat once meanwhile."""
+"""Seconds that connections are held; each charge point sends a Heartbeat once meanwhile."""
 OTHER_FILES = 200
 SUSTAINED_SECONDS = 15.0
 FLEET = 200
 TIMES_UNLOADED = 2.0
 ROUNDS = 3
 RESPONSE_SECONDS, CAPACITY_SECONDS = 45.0, 75.0
-"""What the rounds of one comparison may take."""
+"""Time limit of the rounds of one comparison."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class System:
 
     @property
     def url(self) -> str:
-        """Where charge points connect."""
+        """The URL of a charge point."""
         return f"{self.servers[0].gateway_url}/ocpp/{{charge_point_id}}"
 
 
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def files_missing(connections: int) -> str:
-    """What to do about the limit of open files, if it is too low; the gateway needs as many as the load generator."""
+    """Advice about the limit of open files, if it is too low; the gateway needs as many as the load generator."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = connections + OTHER_FILES
     if hard == resource.RLIM_INFINITY or hard >= wanted:
@@ -117,7 +117,7 @@ def load(system: System, *, seconds: float, rate: float, to_rate: float | None =
 
 
 def held(connections: int) -> Iterator[Figure]:
-    """Connections held, Heartbeats answered on all of them, and what one costs the gateway."""
+    """Connections held, Heartbeats answered on all of them, and the gateway's cost of one."""
     with system("gateway", "processor") as under_load:
         gateway = psutil.Process(under_load.servers[0].process.pid)
         # The first connections pay for what all share.

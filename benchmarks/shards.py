@@ -34,7 +34,7 @@ from ocpp_resilience.waiting import wait_until
 
 CHARGE_POINTS = 50
 ROUNDS_SECONDS = 45.0
-"""What the rounds may take."""
+"""Time limit of the rounds."""
 PATIENCE = timedelta(seconds=120)
 REQUESTS = "ocpp:requests"
 WAYS = {
@@ -43,7 +43,7 @@ WAYS = {
     "8 shards, 1 processor": (8, 1),
     "8 shards, 2 processors": (8, 2),
 }
-"""Name to the number of shards and of processors; the first one is what the others are compared with."""
+"""Name to the number of shards and of processors; the others are compared with the first one."""
 
 
 class Way:

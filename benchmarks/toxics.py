@@ -1,4 +1,4 @@
-"""What the toxics of the fault proxy do, measured on real sockets beside what was asked for.
+"""The effects of the fault proxy's toxics, measured on real sockets and compared with the requested ones.
 
 `python benchmarks/toxics.py` prints one table: bandwidth, latency on a large transfer, jitter, slicer, slow_close,
 limit_data, toxicity, packet loss and NAT timeout. Exit status 1 if one of them is off by more than its limit.
@@ -46,7 +46,7 @@ class Row:
 
 
 class Peer:
-    """A server whose connections do what they are told: send, echo or receive."""
+    """A server with scripted connections: send, echo or receive."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)

@@ -26,7 +26,7 @@ from server.origins import Origins
 from server.processor.processor import Processor
 from server.processor.request_queue import Kind, RequestQueue
 from server.processor.router import Router, UnshardedQueue
-from server.processor.shards import ShardedProcessor, Share
+from server.processor.shards import ShardedProcessor, ShardOwnership
 from server.redis.link import LONGEST_WAIT, RedisLink, RedisWire
 from server.store.keys import Keys
 from server.store.redis_store import RedisStateStore
@@ -120,7 +120,7 @@ class App:
         if settings.queue_shards == 1:
             processor = self._processor_of(RequestQueue(*self._wires(), keys, **self._queue_options()))
         else:
-            share = Share(
+            share = ShardOwnership(
                 self.link.wire(),
                 keys,
                 consumer=self.instance,

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from server.config import LogFormat, LogLevel
-from server.rate_limited_log import Sparing
+from server.rate_limited_log import LogRateLimit
 
 MOST_WAITING_BYTES = 4 * 1024 * 1024
 """Maximum number of buffered bytes for a slow reader of standard output; further records are dropped and counted."""
@@ -169,7 +169,7 @@ class _Forward(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rate = Sparing()
+        self._rate = LogRateLimit()
 
     def emit(self, record: logging.LogRecord) -> None:
         self.report()

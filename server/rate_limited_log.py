@@ -11,7 +11,7 @@ WINDOW = 1.0
 """Seconds."""
 
 
-class Sparing:
+class LogRateLimit:
     """Says which records are written, and how many were not.
 
     Args:

@@ -41,7 +41,7 @@ A Thousand Mixed Messages Are All Answered In Time
     Every Message Should Have Been Answered    R13.1    ${drain}
     Requirement Should Be Met    R13.1    answer_time    ${drain.seconds}    samples=${sent.count}
 
-The State After Sessions Of Every Shape Is What Their Messages Say
+The State After Sessions Of Every Shape Equals The Model
     [Documentation]    Several connectors, units, readings in any order, repeated starts, second stops, transactions of
     ...    others; several messages about one record at once. The seed in the log makes the same ones again.
     [Tags]    R13.8
@@ -56,7 +56,7 @@ The HTTP API Lists And Filters What The Messages Say
     ...    a 400.
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
-    Skip Unless Target Supports    state api    target=${TARGET}
+    Skip Unless Target Supports    state api
     ${sent} =    Queue Varied Sessions    12
     All Messages Should Be Answered    ${sent}
     ${history} =    Get Message History
@@ -65,7 +65,7 @@ The HTTP API Lists And Filters What The Messages Say
 Metrics And Health Count What Was Queued
     [Documentation]    Messages processed by action, messages set aside by error code, and none that waits.
     [Tags]    R13.1
-    Skip Unless Target Supports    metrics    target=${TARGET}
+    Skip Unless Target Supports    metrics
     ${before} =    Get Counts
     ${valid} =    Queue A Mix Of Messages    300
     ${others} =    Queue Generated Invalid Messages    50    valid_between=50
@@ -85,13 +85,13 @@ Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     The State Should Be What The Messages Say    ${history}
     The HTTP API Should Say What The Messages Say    ${history}
 
-The State After Sessions Over WebSockets Is What Their Messages Say
+The State After Sessions Over WebSockets Equals The Model
     [Documentation]    The same, of charge points at the gateway.
     [Tags]    R13.8
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    40 Charge Points Have Booted
     ${sent} =    Charge Varied Sessions    ${charge points}
-    All Should Be Answered    ${sent}
+    All Calls Should Be Answered    ${sent}
     ${history} =    Get Charge Point History
     The State Should Be What The Messages Say    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
@@ -102,7 +102,7 @@ Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    Charge Points With Similar Ids Have Booted
     ${sent} =    Charge Varied Sessions    ${charge points}    rounds=25
-    All Should Be Answered    ${sent}
+    All Calls Should Be Answered    ${sent}
     ${history} =    Get Charge Point History
     The State Should Be What The Messages Say    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
@@ -121,7 +121,7 @@ Messages That Are Sent Again Count Once
     [Tags]    R13.7
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    10 Charge Points Have Booted
-    ${repeated} =    Charge Sessions Sent Again    ${charge points}
+    ${repeated} =    Charge Sessions With Repeated Messages    ${charge points}
     ${history} =    Get Charge Point History
     Nothing Should Have Counted Twice    ${repeated}    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
@@ -130,7 +130,7 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     [Documentation]    The example of the requirement, word for word; the messages of OCPP 2.x, which has no short form,
     ...    are in envelopes.
     [Tags]    R13.2
-    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Target Supports    dead letters
     ${log} =    Mark Server Log
     ${dead letters} =    Mark Dead Letters
     ${sent} =    Queue The Four Messages Of The Example    CP-001
@@ -140,8 +140,8 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
 
 The Newest Thousand Messages That Were Set Aside Are Kept
     [Tags]    R13.2
-    Skip Unless Target Supports    state_keys    target=${TARGET}
-    Skip Unless Target Supports    dead letters    target=${TARGET}
+    Skip Unless Target Supports    state_keys
+    Skip Unless Target Supports    dead letters
     ${sent} =    Queue Generated Invalid Messages    1100    valid_between=${0}
     Wait Until Queue Is Empty
     Dead Letters Should Be The Newest    1000    ${sent}
@@ -232,7 +232,7 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ...    another one takes over.
     [Tags]    R13.4    R13.1
     [Setup]    A Second And A Third Processor Join
-    Skip Unless Messages Wait
+    Skip Unless Queue Keeps Messages
     Pause Server
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
     The Depth Should Be Told    5000    second processor

@@ -12,7 +12,7 @@ Resource          ../resources/charge_points.resource
 Resource          ../resources/correlation.resource
 Resource          ../resources/bad_networks.resource
 
-Suite Setup       Start The System And A Command That Nobody Answers
+Suite Setup       Start The System And An Unanswered Command
 Suite Teardown    Close Commands And Stop The System
 Test Setup        The System Should Be Idle And Well
 Test Teardown     The Callers Leave And The Server Has Never Crashed
@@ -100,7 +100,7 @@ Commands Reach The Charge Point Whose Id They Name
     END
     [Teardown]    The Callers And The Charge Points Leave
 
-A Caller Is Told The Error That The Charge Point Gave
+A Caller Gets The Error Of The Charge Point
     [Documentation]    Code and description of its CALLERROR.
     [Tags]    R14.1
     [Setup]    The System Is Well And Charge Points Can Connect
@@ -110,7 +110,7 @@ A Caller Is Told The Error That The Charge Point Gave
     VAR    ${told} =    ${command.reason} ${command.data}
     Should Contain    ${told}    SecurityError
     Should Contain    ${told}    Door 17 is open
-    Let Charge Points Answer Sensibly
+    Reset Charge Point Answers
     Commands At The Gateway Should Be Answered    2    ${charge points}
     [Teardown]    The Callers And The Charge Points Leave
 
@@ -144,11 +144,11 @@ Every Way In Which A Command Ends Cleans Up
     a disconnect
     a caller who goes away
 
-A Shutdown Tells The Callers And Leaves Nothing
+A Shutdown Fails The Waiting Callers And Leaves Nothing
     [Documentation]    A second server goes down while commands wait there.
     [Tags]    R14.5
     [Setup]    A Second Server Joins
-    Skip Unless Target Supports    waiting callers    target=${TARGET}
+    Skip Unless Target Supports    waiting callers
     Announce Charge Points    2    for_commands=20    alias=second
     ${commands} =    Start Commands    20    timeout=20 s    alias=second
     Wait For Received Commands    ${commands}    alias=second
@@ -210,7 +210,7 @@ A Command Follows Its Charge Point To Another Gateway
 A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
     [Documentation]    The reference server's manager in a process of its own, first with 1,000 pending.
     [Tags]    R14.3    R14.5
-    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    correlation manager
     [Template]    Pending Commands Should Cost Little And Leave Nothing
     1000
     100000
@@ -218,7 +218,7 @@ A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
 Fifty Workers At Once Lose, Mix Up And Leave Nothing
     [Documentation]    Each registers 1,000 requests, which others answer, refuse, cancel or let expire.
     [Tags]    R14.4
-    [Setup]    Skip Unless Target Supports    correlation manager    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    correlation manager
     ${report} =    Run Correlation Workers    50    1000
     Requirement Should Be Met    R14.4    workers    ${report.workers}
     Requirement Should Be Met    R14.4    operations    ${report.operations}
@@ -230,8 +230,8 @@ Fifty Workers At Once Lose, Mix Up And Leave Nothing
 The Default Timeout Is Thirty Seconds
     [Documentation]    Started with the suite or before it, collected here.
     [Tags]    R14.2
-    Skip Unless Target Supports    chosen command timeouts    target=${TARGET}
-    Skip Unless Target Supports    gateway stand in    target=${TARGET}
+    Skip Unless Target Supports    chosen command timeouts
+    Skip Unless Target Supports    gateway stand in
     ${told} =    Wait For Commands    ${THE SLOW ONE}
     Requirement Should Be Met    R14.2    timeout    ${told.quickest}
     Expiry Should Be Prompt    ${told}    30

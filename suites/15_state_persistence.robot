@@ -93,7 +93,7 @@ Things That Do Not Exist Are Not Found
     ${some} =    Get Examples    ${found}
     Requirement Should Be Met    R15.1    unknown_found    ${count}    message=${some}.
 
-A Charge Point Cannot Change What Is Not Its Own
+A Charge Point Cannot Change The Transactions Of Another
     [Documentation]    Stops and meter values for a transaction that runs at another charge point, a finished one, and
     ...    one that never existed. In OCPP 2.x, its id names another transaction at each charge point.
     [Tags]    R15.9
@@ -106,7 +106,7 @@ Who Is Connected Is Told Everywhere
     ...    connected charge points with its times, the records and the metrics say so.
     [Tags]    R15.1
     [Setup]    The State Can Be Read And Charge Points Can Connect
-    Skip Unless Target Supports    state api    target=${TARGET}
+    Skip Unless Target Supports    state api
     ${since} =    Get Time    epoch
     @{ids} =    10 Charge Points Have Booted
     Who Is Connected Should Be Told    ${ids}    since=${since}
@@ -147,7 +147,7 @@ Configuration That Is Stored Over HTTP Is Kept And Read
     [Documentation]    Keys of several charge points: new ones, changed ones, read-only ones, and one that is refused.
     [Tags]    R15.3
     [Setup]    The System Is Well And Its State Can Be Read
-    Skip Unless Target Supports    configuration    target=${TARGET}
+    Skip Unless Target Supports    configuration
     @{points} =    3 Charge Points Have Sent Something
     Configuration Of Each Is Stored    ${points}
     The Configuration Should Be As Stored    ${points}
@@ -188,7 +188,7 @@ Every Acknowledged Write Survives A Restart Of Redis
     graceful
     kill
 
-State That Nobody Writes Survives A Restart Of Redis
+State Without Concurrent Writes Survives A Restart Of Redis
     [Tags]    R15.5
     [Template]    Settled State Survives A Restart Of Redis
     graceful
@@ -197,7 +197,7 @@ State That Nobody Writes Survives A Restart Of Redis
 A Value Of A Mebibyte Survives Unchanged
     [Tags]    R15.6
     ${point} =    New Charge Point Id
-    ${large} =    Make Text    ${MEBIBYTE}
+    ${large} =    Generate Text    ${MEBIBYTE}
     ${saved} =    Save Charge Point    ${point}    vendor=${large}
     ${read} =    Get Charge Point    ${point}
     Records Should Be Equal    ${read}    ${saved}
@@ -216,7 +216,7 @@ A Value Over The Limit Is Refused And Nothing Is Written
     [Tags]    R15.6
     ${before} =    Take Key Snapshot    values=True
     ${point} =    New Charge Point Id
-    ${large} =    Make Text    ${OVER THE LIMIT}
+    ${large} =    Generate Text    ${OVER THE LIMIT}
     State Error Should Be Raised    too_large    Save Charge Point    ${point}    vendor=${large}
     State Error Should Be Raised    too_large    Save Connector    ${point}    1    status=${large}
     State Error Should Be Raised    too_large    Save Transaction    ${point}    id=999999999    id_tag=${large}
@@ -245,7 +245,7 @@ A Corrupt Record Is Reported And Not Half Read
     [Tags]    R15.7
     ${point} =    New Charge Point Id
     Save A Full Charge Point    ${point}
-    ${key} =    Cut Stored Charge Point    ${point}
+    ${key} =    Truncate Stored Charge Point    ${point}
     ${error} =    State Error Should Be Raised    corrupt    Get Charge Point    ${point}
     Should Be Equal    ${error.key}    ${key}
     State Error Should Be Raised    corrupt    Update Charge Point    ${point}    vendor=W

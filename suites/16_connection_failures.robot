@@ -3,7 +3,7 @@ Documentation     Test 16: Redis fails, its network fails, the server is killed;
 ...               by itself.
 ...
 ...               Every fault is proven by measuring its effect; results under an unproven fault are inconclusive, which
-...               is a failure. All faults with begin and end are in ``faults.jsonl``.
+...               is a failure. All faults with begin and end are in ``evidence/faults.jsonl``.
 
 Resource          ../resources/failover.resource
 Resource          ../resources/faults.resource
@@ -54,11 +54,11 @@ The Server Starts With The Wrong Password And Connects When It Is Right
 Health Says Degraded While Redis Is Away And Healthy When It Is Back
     [Documentation]    At the starts without Redis before this test, and in operation. Nowhere else is it judged.
     [Tags]    R16.1    R16.6
-    Skip Unless Target Supports    health    target=${TARGET}
+    Skip Unless Target Supports    health
     Health Should Follow Redis In Operation
     Health Should Have Said So At The Start
 
-A Connection That Is Lost In Operation Is Made Again
+A Lost Connection To Redis Is Restored
     [Documentation]    Under traffic the network to Redis is cut, or Redis ends, in order or by kill -9; then it is
     ...    there again. With an external Redis only the network can be cut.
     [Tags]    R16.3
@@ -67,7 +67,7 @@ A Connection That Is Lost In Operation Is Made Again
     Stop Redis    Start Redis
     Kill Redis    Start Redis
 
-A Connection That Is Half-Open Is Given Up And Made Again
+A Half-Open Connection To Redis Is Dropped And Restored
     [Documentation]    The other end of each connection is gone without a word, and stays so; new ones work.
     [Tags]    R16.3    R16.7
     Half Open
@@ -120,7 +120,7 @@ Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     Let Outage Be Noticed
     A Heartbeat Of Each Should Be Answered    R16.6    ${charge points}
     Redis Comes Back
-    Wait Until Server Is Well    timeout=30 s
+    Wait Until Server Is Healthy    timeout=30 s
     The Reconnect Should Be Counted    ${before}
     A Heartbeat Of Each Should Be Answered    R16.6    ${charge points}
     No Charge Point Should Have Been Disconnected    R16.6    ${charge points}
@@ -136,7 +136,7 @@ Commands Are Refused Clearly And At Once Without Redis
     Let Outage Be Noticed
     Commands Should Be Refused Clearly And At Once    R16.6    ${charge points}
     Redis Comes Back
-    Wait Until Server Is Well    timeout=30 s
+    Wait Until Server Is Healthy    timeout=30 s
     Commands Should Be Answered Again    ${charge points}[0]
     [Teardown]    Run Keywords    Close Commands    missing_ok=True    AND
     ...    The Charge Points Leave And The Server Has Never Crashed
@@ -145,7 +145,7 @@ Charge Points That Charge Through A Long Outage Are Answered Or Refused
     [Documentation]    Eight seconds without Redis, longer than a gateway holds a CALL. Refused messages are never
     ...    applied. It is the other system's, and began in an earlier test.
     [Tags]    R16.6
-    [Setup]    Skip Unless Target Supports    gateway    target=${TARGET}
+    [Setup]    Skip Unless Target Supports    gateway
     The Long Outage Is Over
     ${fleet} =    The Fleet Should Have Charged Through It    R16.6    ${FLAPPING}[server]    ${FLAPPING}[queue]
     ${refusals} =    Evaluate    sum($fleet.refused.values())
@@ -192,8 +192,8 @@ The Server Ends In Order Without Redis
     ...    that one had in hand is done when both are back.
     [Tags]    R16.8
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    Skip Unless Target Can Be Started    target=${TARGET}
-    Skip Unless Target Supports    health    target=${TARGET}
+    Skip Unless Target Can Be Started
+    Skip Unless Target Supports    health
     A Server That Has Never Reached Redis Ends In Order
     ${sent} =    2000 Messages Are Queued While A Fleet Charges
     The Server Ends In Order While The Way To Redis Is Cut
@@ -210,7 +210,7 @@ A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     @{faults} =    Replies Are Lost To    sessions    push    deliver
     A Fleet Charges At
-    ${fault} =    Lose The Reply To    commit    times=3    target=${TARGET}
+    ${fault} =    Lose The Reply To    commit    times=3
     ${sent} =    Queue A Mix Of Messages    3000
     ${drain} =    All Messages Should Be Answered    ${sent}
     The Fleet Should Have Charged Through It    R16.9
@@ -233,7 +233,7 @@ Scripts That Redis Forgets Under Traffic Are Sent Again
     [Documentation]    SCRIPT FLUSH, again and again, while messages are queued and charge points charge.
     [Tags]    R16.13
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    Skip Unless Redis Is Ours
+    Skip If Redis Is External
     A Fleet Charges At
     ${sent} =    Messages Are Queued While Redis Forgets Scripts 20 Times
     ${drain} =    All Messages Should Be Answered    ${sent}
@@ -266,7 +266,7 @@ The Network Before The Gateway Fails And Nothing Is Lost
     ...    at 7.5 s    black hole for 1 s
     ...    at 9.5 s    keep resetting 100 ms for 0.5 s
     ...    at 11 s    disconnect for 0.5 s
-    ...    alias=${EDGE}    target=${TARGET}
+    ...    alias=${EDGE}
     The Ledger Of The Charge Points Should Be Clean
     [Teardown]    The Bad Network Is Healed And Gone
 

@@ -29,7 +29,7 @@ Fifty Charge Points Charge At The Same Time
     Transactions Should Add Up    ${load}
     The Load Should Have Corrupted Nothing    ${load}
 
-The Default Burst Is Answered Whole
+The Default Burst Is Answered Completely
     [Documentation]    50 charge points x 100 messages, 10 ms apart, from the data file.
     [Tags]    R18.3    R18.6    R18.7
     ${normal} =    Measure Response Time
@@ -47,7 +47,7 @@ The Required Rate Is Sustained At A Normal Response Time
     ${after} =    Run Load    rate=20    duration=2 s
     The Required Rate Should Have Been Sustained    ${load}    ${before}    ${after}
 
-Everybody Connects Again At Once After A Blackout
+All Charge Points Reconnect At Once After A Blackout
     [Documentation]    All connections are cut under load; the fleet comes back as one, and nothing is corrupted.
     [Tags]    R18.1    R18.6    R18.7
     ${normal} =    Measure Response Time
@@ -68,7 +68,7 @@ Memory Stays Stable While Charge Points Come And Go
     Requirement Should Be Met    R18.4    memory_growth_share    ${growth}    samples=1600
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-Newer Connections Take Over From Older Ones Under Load
+Takeovers By Newer Connections Lose Nothing Under Load
     [Documentation]    50 charge points at a time connect again while their older connection is open and a CALL is in
     ...    flight, which they send again; a command to each follows. 50 others send at the required rate.
     [Tags]    R18.9
@@ -78,7 +78,7 @@ Newer Connections Take Over From Older Ones Under Load
     There Should Have Been Enough Takeovers    ${reports}
     [Teardown]    The Charge Points Leave And Commands End
 
-Charge Points That Come And Go Leave Nothing Behind
+Connections In Turn Leave Nothing Behind
     [Documentation]    Memory, file descriptors and keys after so many connections in turn; the release run makes as
     ...    many as required (``COMINGS AND GOINGS``).
     [Tags]    R18.10

@@ -15,7 +15,7 @@ Test Tags         security
 
 
 *** Test Cases ***
-A Charge Point Is Let In With Its Own Password Only
+A Charge Point Is Accepted With Its Own Password Only
     [Documentation]    None, a wrong one and another charge point's are refused with 401; no password is in the log.
     [Tags]    R20.1
     Start A Server That Asks For Passwords
@@ -23,14 +23,14 @@ A Charge Point Is Let In With Its Own Password Only
     The Right Password Should Be Accepted
     The Log Should Show No Password
 
-The Gateway Takes Safe Versions Of TLS Only
+The Gateway Accepts Safe TLS Versions Only
     [Documentation]    A plain connection, TLS 1.0 and TLS 1.1 are refused; TLS 1.2 and 1.3 are taken.
     [Tags]    R20.2
     ${certificates} =    Start A Server With TLS
     Plain Connections And Old Versions Should Be Refused    ${certificates}
     New Versions Should Be Accepted    ${certificates}
 
-A Charge Point Is Let In With Its Own Certificate Only
+A Charge Point Is Accepted With Its Own Certificate Only
     [Documentation]    No certificate, one of an unknown authority, an expired or revoked one, and another charge
     ...    point's are refused.
     [Tags]    R20.3
@@ -52,7 +52,7 @@ A Web Page Of Another Origin Is Refused
     [Documentation]    It may run in the browser of an operator, but neither connects as a charge point nor sends
     ...    commands.
     [Tags]    R20.4
-    Skip Unless Target Supports    origin checks    target=${TARGET}
+    Skip Unless Target Supports    origin checks
     Start A Server With A Token
     Web Pages Should Not Connect
     Web Pages Should Not Send Commands

@@ -3,18 +3,22 @@ Documentation     Final validation of a charging back end with Redis transport: 
 ...
 ...               Each test carries the ids of the requirements that it proves as tags; thresholds are in
 ...               ``resources/requirements.yaml``. Run everything with ``robot suites/``.
-Metadata          Version    0.1.0
 
 Library           EvidenceLibrary
 Resource          ../resources/correlation.resource
 
-Suite Setup       The Variables Are Usable And A Command That Nobody Answers Waits
+Suite Setup       The Variables Are Usable And An Unanswered Command Waits
 Suite Teardown    The Command And Its System Leave
 Test Timeout      2 minutes
 
 
+*** Variables ***
+${TARGET}    reference
+${REDIS}     embedded
+
+
 *** Keywords ***
-The Variables Are Usable And A Command That Nobody Answers Waits
+The Variables Are Usable And An Unanswered Command Waits
     [Documentation]    Invalid variables of later suites are reported before the first suite begins.
     Variable Should Be One Of    REDIS    embedded    container    external
     Variables Should Be Times    SOAK    may_be_empty=True

@@ -65,8 +65,8 @@ class ChargePointLibrary(_Keywords):
 
     # Bad networks
 
-    `Send Again` sends the last CALL once more, `Reconnect As Ghost` connects while the older connection is still open,
-    `Take Over Connections` does both with many charge points, and `Cross Calls` has CALLs and commands cross.
+    `Repeat Last Call` sends the last CALL once more, `Reconnect As Ghost` connects while the older connection is still
+    open, `Take Over Connections` does both with many charge points, and `Cross Calls` has CALLs and commands cross.
 
     # Frames on the wire
 

@@ -83,7 +83,7 @@ class Commands(PointComponent):
             background.call(point.behaviour.follow, point.version.named(action), script)
 
     @keyword(tags=("charge point", "command"))
-    def let_charge_points_answer_sensibly(self, charge_points: Sequence[str] | None = None) -> None:
+    def reset_charge_point_answers(self, charge_points: Sequence[str] | None = None) -> None:
         """Undoes all that `Let Charge Points Answer` said.
 
         Args:
@@ -92,7 +92,7 @@ class Commands(PointComponent):
         Example:
         ```robotframework
         Let Charge Points Answer    how=silence
-        Let Charge Points Answer Sensibly
+        Reset Charge Point Answers
         ```
         """
         for point in self.chosen(charge_points):

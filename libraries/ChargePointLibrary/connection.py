@@ -137,7 +137,7 @@ class Connection(ConnectingComponent):
 
         Example:
         ```robotframework
-        Cut Off Charge Point
+        Abort Charge Point Connection
         Reconnect Charge Point
         ```
         """
@@ -255,7 +255,7 @@ class Connection(ConnectingComponent):
         self._points.forget(points)
 
     @keyword(tags=("charge point", "connection", "fault"))
-    def cut_off_charge_point(self, *, alias: str = ALIAS) -> None:
+    def abort_charge_point_connection(self, *, alias: str = ALIAS) -> None:
         """Cuts the connection of a charge point without a closing handshake, as when its power fails.
 
         Args:
@@ -263,7 +263,7 @@ class Connection(ConnectingComponent):
 
         Example:
         ```robotframework
-        Cut Off Charge Point
+        Abort Charge Point Connection
         Charge Point Should Be Disconnected    code=1006
         ```
         """
@@ -324,7 +324,7 @@ class Connection(ConnectingComponent):
         return refused.status
 
     @keyword(tags=("charge point", "connection", "getter"))
-    def get_status_of_a_connection(
+    def get_connection_status(
         self,
         charge_point_id: str | None = None,
         *,
@@ -357,7 +357,7 @@ class Connection(ConnectingComponent):
 
         Example:
         ```robotframework
-        ${status} =    Get Status Of A Connection    CP-007    password=wrong
+        ${status} =    Get Connection Status    CP-007    password=wrong
         Should Be Equal    ${status}    ${401}
         ```
         """
@@ -460,7 +460,7 @@ class Connection(ConnectingComponent):
         )
         if code is not None and end.code != code:
             raise ExpectationFailed(
-                f"{point.id} should have been disconnected with code {code}, but the connection ended {end}."
+                f"{point.id} should have been disconnected with code {code}, but its connection was ended {end}."
             )
         logger.info(f"The connection of {point.id} was ended {end}.")
         return end.code
@@ -477,13 +477,13 @@ class Connection(ConnectingComponent):
         return [point.id for point in self._points.all() if point.connected]
 
     @keyword(tags=("charge point", "getter", "cleanup"))
-    def get_made_charge_points(self) -> list[str]:
+    def get_generated_charge_points(self) -> list[str]:
         """Returns all ids that this library made up in this run, connected or not; not those that a test gave.
 
         Example:
         ```robotframework
-        @{ids}    Get Made Charge Points
-        Adopt Charge Points    ${ids}
+        @{ids}    Get Generated Charge Points
+        Add Charge Points To Test Data    ${ids}
         Remove Test Data
         ```
         """

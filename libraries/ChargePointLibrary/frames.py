@@ -31,13 +31,13 @@ class Frames(PointComponent):
         ```robotframework
         ${mark}    Mark Frames
         Send Heartbeat
-        @{frames}    Received Frames    since=${mark}
+        @{frames}    Get Received Frames    since=${mark}
         ```
         """
         return self._points.get(alias).last_number
 
     @keyword(tags=("charge point", "frames", "getter"))
-    def received_frames(
+    def get_received_frames(
         self,
         *,
         alias: str = ALIAS,
@@ -55,14 +55,14 @@ class Frames(PointComponent):
 
         Example:
         ```robotframework
-        @{errors}    Received Frames    kind=CALLERROR
+        @{errors}    Get Received Frames    kind=CALLERROR
         Should Be Empty    ${errors}
         ```
         """
         return self._frames(alias, Direction.RECEIVED, kind, action, since)
 
     @keyword(tags=("charge point", "frames", "getter"))
-    def sent_frames(
+    def get_sent_frames(
         self,
         *,
         alias: str = ALIAS,
@@ -80,7 +80,7 @@ class Frames(PointComponent):
 
         Example:
         ```robotframework
-        @{answers}    Sent Frames    kind=CALLRESULT
+        @{answers}    Get Sent Frames    kind=CALLRESULT
         ```
         """
         return self._frames(alias, Direction.SENT, kind, action, since)

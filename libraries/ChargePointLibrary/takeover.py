@@ -27,7 +27,7 @@ class Takeover(ConnectingComponent):
     _crossing: Crossing | None = None
 
     @keyword(tags=("charge point", "send"))
-    def send_again(
+    def repeat_last_call(
         self,
         *,
         alias: str = ALIAS,
@@ -52,9 +52,9 @@ class Takeover(ConnectingComponent):
 
         Example:
         ```robotframework
-        ${first}    Send Start Transaction
-        ${again}    Send Again
-        Should Be Equal    ${again.payload}    ${first.payload}
+        ${first}    Start Transaction
+        ${again}    Repeat Last Call
+        Should Be Equal    ${again.payload}    ${first}
         ```
         """
         point = self._points.get(alias)
@@ -62,7 +62,9 @@ class Takeover(ConnectingComponent):
             background.run(point.abort)
             background.run(point.connect, limit=CONNECT_TIMEOUT.total_seconds())
         limit = timeout.total_seconds()
-        answer: Answer = background.run(point.send_again, timeout=None, limit=limit, new_message_id=new_message_id)
+        answer: Answer = background.run(
+            point.repeat_last_call, timeout=None, limit=limit, new_message_id=new_message_id
+        )
         logger.info(f"{answer.action} of {point.id} was sent again: {answer}")
         return answer
 

@@ -5,33 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from robot.api import logger
 
 from ChargePointLibrary.base import ANSWER_TIMEOUT, ConnectingComponent
 from ocpp_resilience import background
-from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, load_frames, send_frames
+from ocpp_resilience.charge_points.frame_cases import (
+    FrameCase,
+    FrameReport,
+    frame_file,
+    generated_frames,
+    load_frames,
+    send_frames,
+)
 from ocpp_resilience.charge_points.many import Exchange, Session, all_succeeded, charge, exchange, together
 from ocpp_resilience.charge_points.point import ChargePoint
 from ocpp_resilience.charge_points.varied import RepeatedSessions, charge_by_script, charge_repeatedly
 from ocpp_resilience.errors import ExpectationFailed, UsageError
-from ocpp_resilience.profile import PROFILES
 from ocpp_resilience.report import series
+from ocpp_resilience.robot.data_files import data_file
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted, shortened
 from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES
 from ocpp_resilience.transport.volume import new_seed
-
-BUNDLED = PROFILES.parent
 
 
 class Volume(ConnectingComponent):
     """Messages and sessions of many charge points."""
 
     @keyword(tags=("charge point", "send", "load"))
-    def send_from_all(
+    def send_call_from_all(
         self,
         action: str,
         charge_points: Sequence[str] | None = None,
@@ -42,7 +47,7 @@ class Volume(ConnectingComponent):
     ) -> Exchange:
         """Sends a message from many charge points at the same time, and returns the outcome of all messages.
 
-        Nothing is judged here; `All Should Be Answered` does that.
+        Nothing is judged here; `All Calls Should Be Answered` does that.
 
         Args:
             action: the action.
@@ -58,8 +63,8 @@ class Volume(ConnectingComponent):
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    1000
-        ${exchange}    Send From All    Heartbeat    ${ids}    each=10
-        All Should Be Answered    ${exchange}
+        ${exchange}    Send Call From All    Heartbeat    ${ids}    each=10
+        All Calls Should Be Answered    ${exchange}
         ```
         """
         points = self.chosen(charge_points)
@@ -70,19 +75,19 @@ class Volume(ConnectingComponent):
         return made
 
     @keyword(tags=("charge point", "check", "load"))
-    def all_should_be_answered(self, exchange: Exchange) -> None:
+    def all_calls_should_be_answered(self, exchange: Exchange) -> None:
         """Fails unless every message of an exchange was answered with a CALLRESULT that the protocol allows.
 
         Args:
-            exchange: the result of `Send From All`.
+            exchange: the result of `Send Call From All`.
 
         Raises:
             ExpectationFailed: some were not; the message shows the number, and the first one.
 
         Example:
         ```robotframework
-        ${exchange}    Send From All    Heartbeat
-        All Should Be Answered    ${exchange}
+        ${exchange}    Send Call From All    Heartbeat
+        All Calls Should Be Answered    ${exchange}
         ```
         """
         if exchange.answered != exchange.sent or exchange.problems:
@@ -98,7 +103,7 @@ class Volume(ConnectingComponent):
             timeout: the longest wait for each answer.
 
         Returns:
-            As `Send From All`.
+            As `Send Call From All`.
 
         Raises:
             ExpectationFailed: some were not answered; the message shows the number, and the first one.
@@ -109,8 +114,8 @@ class Volume(ConnectingComponent):
         ${boots}    Boot All
         ```
         """
-        made: Exchange = self.send_from_all("BootNotification", charge_points, timeout=timeout)
-        self.all_should_be_answered(made)
+        made: Exchange = self.send_call_from_all("BootNotification", charge_points, timeout=timeout)
+        self.all_calls_should_be_answered(made)
         return made
 
     @keyword(tags=("charge point", "send", "invalid"))
@@ -129,8 +134,8 @@ class Volume(ConnectingComponent):
         connection. Nothing is judged here but that a sound charge point is served.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
-                OCPP version, such as `invalid_frames.json` or `invalid_frames_2.json`.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_frames_2.json`.
             kind: take only the cases of this kind, for example `websocket`.
             repeat: how many times each is sent, at the same time.
             gateway: which gateway, if there are several.
@@ -154,9 +159,40 @@ class Volume(ConnectingComponent):
         if repeat < 1:
             raise UsageError(f"repeat is {repeat}, at least 1 is needed.")
         version = self._gateways.get(gateway).version
-        where = _find(file or f"invalid_frames{version.cases}.json")
-        cases = [case for _ in range(repeat) for case in load_frames(where, kind=kind, version=version)]
-        return self._send_frames(cases, len(cases), gateway, timeout)
+        path = data_file(file or frame_file(version))
+        cases = [case for _ in range(repeat) for case in load_frames(path, kind=kind, version=version)]
+        report = self._send_frames(cases, len(cases), gateway, timeout)
+        RECORDER.cases_taken(str(path), [case.id for case in cases])
+        return report
+
+    @keyword(tags=("charge point", "getter", "invalid"))
+    def get_invalid_frame_kinds(
+        self, *, not_sent: bool = False, file: str | None = None, gateway: str = "gateway"
+    ) -> list[str]:
+        """Returns the kinds of invalid frames that a file has, in its order.
+
+        Args:
+            not_sent: only those with a case that no test of this run has sent so far.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_frames_2.json`.
+            gateway: which gateway, if there are several.
+
+        Raises:
+            UsageError: the file cannot be used; names case and field.
+
+        Example:
+        ```robotframework
+        @{kinds}    Get Invalid Frame Kinds    not_sent=True
+        FOR    ${kind}    IN    @{kinds}
+            Send Invalid Frames    kind=${kind}
+        END
+        ```
+        """
+        version = self._gateways.get(gateway).version
+        path = data_file(file or frame_file(version))
+        kinds = list(dict.fromkeys(case.kind for case in load_frames(path, version=version)))
+        left = {case.kind for case in RECORDER.cases_left(str(path))}
+        return [each for each in kinds if each in left] if not_sent else kinds
 
     @keyword(tags=("charge point", "send", "invalid", "load"))
     def send_generated_invalid_frames(
@@ -297,13 +333,13 @@ class Volume(ConnectingComponent):
             timeout: the longest wait for each answer.
 
         Returns:
-            As `Send From All`.
+            As `Send Call From All`.
 
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    20
         ${exchange}    Charge Varied Sessions    ${ids}
-        All Should Be Answered    ${exchange}
+        All Calls Should Be Answered    ${exchange}
         ```
         """
         chosen = new_seed() if seed is None else seed
@@ -314,7 +350,7 @@ class Volume(ConnectingComponent):
         return made
 
     @keyword(tags=("charge point", "send", "load", "transaction"))
-    def charge_sessions_sent_again(
+    def charge_sessions_with_repeated_messages(
         self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT
     ) -> RepeatedSessions:
         """Has many charge points send each message of a session again, and returns how the answers compare.
@@ -337,7 +373,7 @@ class Volume(ConnectingComponent):
         Example:
         ```robotframework
         @{ids}    Connect Charge Points    10
-        ${repeated}    Charge Sessions Sent Again    ${ids}
+        ${repeated}    Charge Sessions With Repeated Messages    ${ids}
         Should Be Empty    ${repeated.other_answers}
         ```
         """
@@ -345,8 +381,3 @@ class Volume(ConnectingComponent):
         made: RepeatedSessions = background.run(charge_repeatedly, self.chosen(charge_points), limit=limit)
         logger.info(f"{made.summary}.")
         return made
-
-
-def _find(file: str) -> Path:
-    path = Path(file).expanduser()
-    return path if path.is_absolute() or path.exists() else BUNDLED / path

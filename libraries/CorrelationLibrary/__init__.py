@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from CorrelationLibrary.answers import AnswerKeywords
-from CorrelationLibrary.base import Line
+from CorrelationLibrary.base import CommandConnection
 from CorrelationLibrary.connection import Connection
 from CorrelationLibrary.counting import Counting
 from CorrelationLibrary.direct import Direct
@@ -74,7 +74,9 @@ class CorrelationLibrary(_Keywords):
     """
 
     def __init__(self) -> None:
-        lines: Registry[Line] = Registry("line of commands", starter="Open Commands", close=lambda line: line.close())
+        lines: Registry[CommandConnection] = Registry(
+            "connection for commands", starter="Open Commands", close=lambda line: line.close()
+        )
         ids = Ids()
         super().__init__(
             [

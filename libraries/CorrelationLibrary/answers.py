@@ -9,7 +9,7 @@ from robot.api import logger
 
 from CorrelationLibrary.base import LineComponent, several
 from ocpp_resilience.correlation.commands import Command, Commands
-from ocpp_resilience.correlation.gateway_stand_in import Given, Order, Received, Way
+from ocpp_resilience.correlation.gateway_stand_in import Order, Received, ScriptedAnswer, Way
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.waiting import seconds
@@ -72,7 +72,7 @@ class AnswerKeywords(LineComponent):
         payload: dict[str, Any] | None = None,
         timeout: timedelta = timedelta(seconds=10),
         alias: str = "commands",
-    ) -> list[Given]:
+    ) -> list[ScriptedAnswer]:
         """Has charge points answer the commands that they hold. Waits first until they have received them.
 
         After the timeout of the commands, these are late answers.
@@ -111,7 +111,7 @@ class AnswerKeywords(LineComponent):
         return given
 
     @keyword(tags=("commands", "answer", "charge_point"))
-    def answer_received_commands(self, received: list[Received], *, alias: str = "commands") -> list[Given]:
+    def answer_received_commands(self, received: list[Received], *, alias: str = "commands") -> list[ScriptedAnswer]:
         """Has charge points answer commands that they received earlier, whoever still waits for these answers.
 
         Args:
@@ -134,7 +134,7 @@ class AnswerKeywords(LineComponent):
         return self._lines.get(alias).stand_in.answer(received)
 
     @keyword(tags=("commands", "getter"))
-    def count_commands_with_another_answer(self, commands: Commands, answers: list[Given]) -> int:
+    def count_commands_with_another_answer(self, commands: Commands, answers: list[ScriptedAnswer]) -> int:
         """Returns how many callers got an answer that their charge point gave to another command.
 
         Args:
@@ -152,7 +152,9 @@ class AnswerKeywords(LineComponent):
         return sum(each.answered and each.data != own.get(each.charge_point) for each in several(commands))
 
     @keyword(tags=("commands", "check"))
-    def command_should_have_answer(self, command: Command | Commands, answer: Given | list[Given]) -> None:
+    def command_should_have_answer(
+        self, command: Command | Commands, answer: ScriptedAnswer | list[ScriptedAnswer]
+    ) -> None:
         """Fails unless the caller got exactly this answer of the charge point.
 
         It tells two equal commands apart: the default answer to GetConfiguration contains the message id of its
@@ -174,6 +176,6 @@ class AnswerKeywords(LineComponent):
         ```
         """
         one = several(command)[0]
-        given = answer if isinstance(answer, Given) else answer[0]
+        given = answer if isinstance(answer, ScriptedAnswer) else answer[0]
         if not one.answered or one.data != given.payload:
             raise ExpectationFailed(f"Expected the answer {given.payload} for {one}; it got {one.data}.")

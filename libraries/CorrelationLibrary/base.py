@@ -13,7 +13,7 @@ from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.inspection import Correlations, inspect_correlations
 
 
-class Line:
+class CommandConnection:
     """Both ends of the way of a command: the caller at the HTTP API, and the charge points behind Redis.
 
     Args:
@@ -53,7 +53,7 @@ class LineComponent(Component):
         ids: gives ids that belong to this run.
     """
 
-    def __init__(self, lines: Registry[Line], ids: Ids) -> None:
+    def __init__(self, lines: Registry[CommandConnection], ids: Ids) -> None:
         self._lines = lines
         self._ids = ids
 

@@ -7,7 +7,7 @@ import math
 from robot.api import logger
 from robot.api.types import Secret
 
-from CorrelationLibrary.base import Line, LineComponent
+from CorrelationLibrary.base import CommandConnection, LineComponent
 from ocpp_resilience.correlation.commands import CommandClient
 from ocpp_resilience.correlation.gateway_stand_in import Answering, GatewayStandIn
 from ocpp_resilience.errors import UsageError
@@ -59,7 +59,7 @@ class Connection(LineComponent):
         client = CommandClient(server_url, profile, token=secret, run=self._ids.token)
         if self._lines.find(alias) is not None:
             self._lines.remove(alias, self.cleanup)
-        self._lines.add(alias, Line(profile, client, GatewayStandIn(redis, profile), secret), self.cleanup)
+        self._lines.add(alias, CommandConnection(profile, client, GatewayStandIn(redis, profile), secret), self.cleanup)
         logger.info(f"Commands go to {client.url}.")
 
     @keyword(tags=("commands", "lifecycle"))
@@ -144,7 +144,7 @@ class Connection(LineComponent):
         Example:
         ```robotframework
         @{ids}    Get Announced Charge Points
-        Adopt Charge Points    ${ids}
+        Add Charge Points To Test Data    ${ids}
         ```
         """
         if missing_ok and self._lines.find(alias) is None:

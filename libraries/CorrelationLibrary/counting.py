@@ -139,7 +139,7 @@ class Counting(LineComponent):
         return self._lines.get(alias).target.commands.at_once
 
     @keyword(tags=("commands", "inspection", "check"))
-    def noted_correlations_should_be(
+    def stored_correlations_should_be(
         self,
         expected: int,
         *,
@@ -166,7 +166,7 @@ class Counting(LineComponent):
         Example:
         ```robotframework
         Commands Should Be Answered    ${commands}
-        Noted Correlations Should Be    0
+        Stored Correlations Should Be    0
         ```
         """
         stand_in = self._lines.get(alias).stand_in

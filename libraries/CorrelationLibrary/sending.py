@@ -11,7 +11,7 @@ from robot.api import logger
 from robot.api.types import Secret
 
 from CorrelationLibrary.base import LineComponent, several
-from ocpp_resilience.correlation.commands import MARGIN_SECONDS, TIMED_OUT, Command, Commands
+from ocpp_resilience.correlation.commands import MARGIN_SECONDS, REFUSED, TIMED_OUT, Command, Commands
 from ocpp_resilience.correlation.strangers import StrangerReport, try_as_stranger, try_as_web_page
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.http_client import pick
@@ -35,7 +35,10 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Command:
-        """Sends one command and waits for its outcome, a failure included.
+        """Sends one command and waits until the caller was told what became of it.
+
+        A command that the system cannot use as it is (HTTP status 400) fails. Every other outcome is for the test to
+        judge. To expect a 400, use `Start Commands` and `Commands Should Have Status`.
 
         Args:
             action: the OCPP action, named as in `Start Commands`; the target's profile lists the supported ones.
@@ -48,7 +51,8 @@ class Sending(LineComponent):
             The command with `status`, `reason`, `data`, `seconds`, `own_answer`.
 
         Raises:
-            UsageError: the target has no such command.
+            UsageError: the target has no such command, or its profile no such field; names those that it has.
+            ExpectationFailed: the system answers 400; says with which reason, and which fields the profile has.
             WaitTimeout: the caller got no response.
 
         Example:
@@ -63,6 +67,12 @@ class Sending(LineComponent):
         batch = client.start([client.make(action, charge_point, timeout=limit, fields=fields)])
         client.collect(batch, timeout=self._patience(batch, alias))
         logger.info(f"{batch[0]}; after {in_words(batch[0].seconds or 0)}.")
+        if batch[0].status == REFUSED:
+            known = ", ".join(client.fields(action)) or "none"
+            raise ExpectationFailed(
+                f"The system cannot use {action} to {charge_point}: {REFUSED} {batch[0].reason or 'without a reason'}. "
+                f"Fields that the profile has: {known}; given: {', '.join(fields) or 'none'}."
+            )
         return batch[0]
 
     @keyword(tags=("commands", "send", "getter"))
@@ -356,12 +366,11 @@ class Sending(LineComponent):
         """
         client = self._lines.get(alias).client
         limit = None if timeout is None else seconds(timeout)
-        known = client.target.version.commands
         batch = client.start(
             [
-                client.make(action, charge_point, timeout=limit, fields=known[action].fields)
+                client.make(action, charge_point, timeout=limit, fields=client.usual_fields(action))
                 for action in client.target.commands.requests
-                if action in known
+                if action in client.target.version.commands
             ]
         )
         client.collect(batch, timeout=self._patience(batch, alias))
@@ -371,7 +380,7 @@ class Sending(LineComponent):
     def try_requests_without_token(
         self, charge_point: str, token: str | Secret, *, alias: str = "commands"
     ) -> StrangerReport:
-        """Sends requests of every kind to the API, none of them with the right token, and returns what came of them.
+        """Sends requests of every kind to the API, none of them with the right token, and returns the outcomes.
 
         The commands and inspections that the target's profile knows: without a token and with almost right ones, by
         every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
@@ -404,7 +413,7 @@ class Sending(LineComponent):
     def try_requests_of_web_page(
         self, charge_point: str, *, origin: str = "http://elsewhere.example", alias: str = "commands"
     ) -> StrangerReport:
-        """Sends each command as a browser would for a web page of another origin, and returns what came of them.
+        """Sends each command as a browser would for a web page of another origin, and returns the outcomes.
 
         With the header `Origin`, and without it as a form of the page can: with a content type that is not JSON. The
         token of `Open Commands` is right, since the browser of an operator may have it.
@@ -431,7 +440,7 @@ class Sending(LineComponent):
         return report
 
     @keyword(tags=("commands", "send"))
-    def abandon_commands(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
+    def disconnect_command_callers(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
         """Lets the callers go away before they are told anything: their connections are closed.
 
         Args:
@@ -445,7 +454,7 @@ class Sending(LineComponent):
         ```robotframework
         ${commands}    Start Commands    10
         Wait For Received Commands    ${commands}
-        Abandon Commands    ${commands}
+        Disconnect Command Callers    ${commands}
         Pending Correlations Should Be    0
         ```
         """

@@ -14,7 +14,7 @@ from ocpp_resilience.correlation.traffic import CommandTraffic, TrafficReport
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ledger import Ledger
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import evidence_folder
 from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds, wait_until
 
@@ -38,9 +38,9 @@ class Traffic(LineComponent):
     ) -> str:
         """Sends GetConfiguration commands to charge points from now on, one after the other to each, until stopped.
 
-        Each command asks for a key of its own and is written down in a ledger, `<alias>-<n>.jsonl` beside Robot's
-        output: answered, refused, or unknown. Charge points that record the commands that they carry out (`Start Load`
-        with `commands=True`) complete it: judged together, an answered command must have been carried out once, and a
+        Each command asks for a key of its own and is written down in a ledger, `evidence/<alias>-<n>.jsonl` beside
+        Robot's output: answered, refused, or unknown. Charge points that write down what they carry out (`Load Profile`
+        with `commands=True`) complete it: judged together, an answered command has to have been carried out once, and a
         refused one never.
 
         Args:
@@ -58,7 +58,8 @@ class Traffic(LineComponent):
 
         Example:
         ```robotframework
-        Start Load    duration=1 minute    commands=True
+        ${profile}    Load Profile    session    commands=True
+        Start Load    duration=1 minute    profile=${profile}
         @{points}    Get Load Charge Points
         Start Command Traffic    ${points}
         Restart Redis    kill
@@ -71,7 +72,7 @@ class Traffic(LineComponent):
             raise UsageError("Command traffic runs already; call `Stop Command Traffic` first.")
         if not charge_points:
             raise UsageError("Command traffic needs at least one charge point.")
-        folder = output_folder()
+        folder = evidence_folder()
         if folder is None:
             raise UsageError("Outside Robot Framework there is no output folder for the ledger of the commands.")
         file = folder / f"{file_name(alias)}-{next(self._numbers)}.jsonl"
@@ -88,7 +89,7 @@ class Traffic(LineComponent):
         return str(file)
 
     @keyword(tags=("commands", "check", "wait"))
-    def command_traffic_should_reach_everybody(
+    def command_traffic_should_reach_all_charge_points(
         self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "commands"
     ) -> None:
         """Waits until each charge point has answered a command of the traffic that is sent from now on.
@@ -105,7 +106,7 @@ class Traffic(LineComponent):
         ```robotframework
         Start Command Traffic    ${points}
         Restart Server
-        Command Traffic Should Reach Everybody
+        Command Traffic Should Reach All Charge Points
         ```
         """
         traffic, since = self._traffic(alias), time.monotonic()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from robot.libraries.BuiltIn import BuiltIn
 
 from EvidenceLibrary.measurements import Measurements
 from EvidenceLibrary.plan import Plan
 from EvidenceLibrary.sampling import Sampling
 from EvidenceLibrary.variables import Variables
-from ocpp_resilience.evidence.requirements import DEFAULT_FILE
+from ocpp_resilience.check.preflight import Given, mistakes, wrong_arguments
+from ocpp_resilience.evidence.requirements import FILE_NAME
 from ocpp_resilience.report.listener import REPORTER
+from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.library import KeywordLibrary
 
 __all__ = ["EvidenceLibrary"]
@@ -32,8 +37,9 @@ class EvidenceLibrary(_Keywords):
     (`health_response_time`), and no suite repeats them. A measured value is compared with
     `Requirement Should Be Met`, which logs both in plain words, or only kept with `Record Measurement`.
 
-    Every value is written at once to `measurements.jsonl` in Robot's output folder, one JSON object on a line, so that
-    a killed run leaves its measurements. Each line names its run: a later run into the same folder adds to the file.
+    Every value is written at once to `evidence/measurements.jsonl` in Robot's output folder, one JSON object on a line,
+    so that a killed run leaves its measurements. Each line names its run: a later run into the same folder adds to the
+    file.
 
     With `Requirement Is Proven Later`, the setup of a folder can begin a long measurement of a later test.
 
@@ -62,20 +68,28 @@ class EvidenceLibrary(_Keywords):
     ```
     """
 
-    def __init__(self, requirements: Path = DEFAULT_FILE, measurements: Path | None = None) -> None:
+    def __init__(self, requirements: Path | None = None, measurements: Path | None = None, **unknown: object) -> None:
         """Give other files than the usual ones.
 
         Args:
-            requirements: the requirements and their thresholds; the project's own by default.
-            measurements: where measurements are written; `measurements.jsonl` in Robot's output folder by default.
+            requirements: the requirements and their thresholds: a path from the folder that the run is started in, or
+                from that of the suite. If not given, `resources/requirements.yaml` beside the suites, else the one that
+                comes with the library. Requirements that are not in it are looked for in that one.
+            measurements: where measurements are written; `evidence/measurements.jsonl` in Robot's output folder by
+                default.
+            unknown: anything else is a mistake, which stops the run before it begins.
         """
         self._plan = Plan()
-        super().__init__([Measurements(requirements, measurements), self._plan, Sampling(), Variables()])
-        REPORTER.use_requirements(requirements)
+        file = data_file(requirements or FILE_NAME)
+        super().__init__([Measurements(file, measurements), self._plan, Sampling(), Variables()])
+        REPORTER.use_requirements(file)
+        REPORTER.announce()
+        for problem in wrong_arguments(type(self), type(self).__name__, [f"{name}=" for name in unknown]):
+            REPORTER.add_mistake(problem)
 
     def _start_suite(self, data: Any, result: Any) -> None:
         self._plan.start_suite(data)
-        REPORTER.start_suite(data, result)
+        REPORTER.start_suite(data, result, _mistakes)
 
     def _start_test(self, _data: Any, result: Any) -> None:
         REPORTER.start_test(result)
@@ -92,3 +106,9 @@ class EvidenceLibrary(_Keywords):
     def _end_suite(self, data: Any, result: Any) -> None:
         super()._end_suite(data, result)
         REPORTER.end_suite(result)
+
+
+def _mistakes(suite: Any, requirements: list[Path]) -> list[str]:
+    """What is wrong with a run, before its first keyword."""
+    variables = BuiltIn().get_variables(no_decoration=True)
+    return mistakes(Given(suite, variables, requirements, os.environ))

@@ -10,15 +10,17 @@ from pathlib import Path
 from robot.api import logger
 
 from ocpp_resilience.errors import Inconclusive, MissedRequirement, SkippedAsInconclusive, UsageError
+from ocpp_resilience.evidence.measure.times import Spread
 from ocpp_resilience.evidence.measurements import FILE_NAME, Measurement, MeasurementFile, as_html, failure_text
-from ocpp_resilience.evidence.requirements import LENGTHS_OF_TIME, Judgement, Requirements, in_unit, load, with_unit
+from ocpp_resilience.evidence.requirements import Requirements, load_with_ours
+from ocpp_resilience.evidence.thresholds import LENGTHS_OF_TIME, Judgement, Threshold, in_unit, value_of, with_unit
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.profile import PROTOCOL
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.facts import RECORDER, TestIdentity, current_test
 from ocpp_resilience.robot.library import Component, keyword
-from ocpp_resilience.robot.variables import output_folder, robot_variable
-from ocpp_resilience.text import examples
+from ocpp_resilience.robot.variables import evidence_folder, robot_variable
+from ocpp_resilience.text import counted, examples
 
 OF_A_LOAD = {"msg/s", "x", "ms"}
 """Units of values that are valid only if the generator kept to its schedule."""
@@ -33,15 +35,15 @@ class Measurements(Component):
 
     @cached_property
     def requirements(self) -> Requirements:
-        """The requirements file, read when it is needed first: a mistake in it fails a test, not the import."""
-        return load(self._requirements_file).in_version(robot_variable(PROTOCOL))
+        """The requirements file, and behind it the project's own, in the words of the OCPP version."""
+        return load_with_ours([self._requirements_file]).in_version(robot_variable(PROTOCOL))
 
     @keyword(tags=("evidence", "assertion"))
     def requirement_should_be_met(
         self,
         requirement: str,
         name: str,
-        measured: int | float | timedelta,
+        measured: int | float | timedelta | list[float] | dict[str, float] | Spread,
         *,
         samples: int | None = None,
         method: str | None = None,
@@ -60,29 +62,37 @@ class Measurements(Component):
         Args:
             requirement: the id, for example `R13.3`.
             name: the name of the threshold, for example `health_response_time`.
-            measured: a number in the threshold's unit, or a length of time (`85 ms`, or a `timedelta`).
-            samples: how many single measurements the value is made from.
+            measured: a number in the threshold's unit, or a length of time (`85 ms`, or a `timedelta`). Also many: a
+                list of them, or the spread of times that `Measure Answer Time` and loads return (`${load.latency}`). Of
+                these the statistic of the threshold is taken: `p95`, `median`, `maximum` and so on.
+            samples: how many single measurements the value is made from; their number where many are given.
             method: how it was measured, in words.
             message: said in front of the failure.
 
         Raises:
             MissedRequirement: the threshold is not met; the message shows the limit, the measured value and the
                 difference.
-            Inconclusive: it decides nothing; the message says which fault is not proven.
+            Inconclusive: it decides nothing; the message says which fault is not proven, or that there are too few
+                samples for a percentile.
             UsageError: unknown requirement or threshold, or a value that does not fit the threshold's unit.
 
         Example:
 
         ```robotframework
-        ${slowest} =    Get Slowest Health Answer    samples=200
-        Requirement Should Be Met    R13.3    health_response_time    ${slowest}    samples=200
+        ${health} =    Measure Health Response Time    samples=200
+        Requirement Should Be Met    R13.3    health_response_time    ${health}
+        ${times} =    Measure Answer Time    samples=50
+        Requirement Should Be Met    R13.1    answer_time    ${times}[max] ms    samples=50
         ```
         """
         known = self.requirements.get(requirement)
-        judgement = self.requirements.threshold(requirement, name).judge(measured)
+        threshold = self.requirements.threshold(requirement, name)
+        value, number = value_of(measured, threshold)
+        samples = number if samples is None else samples
+        judgement = threshold.judge(value)
         test = current_test()
         unproven = _unproven(test)
-        doubts = unproven or _doubts(judgement)
+        doubts = unproven or _doubts(judgement) + _too_few(threshold, samples)
         self._keep(
             Measurement.of(
                 requirement,
@@ -209,7 +219,7 @@ class Measurements(Component):
         self,
         requirement: str,
         name: str,
-        value: int | float | timedelta,
+        value: int | float | timedelta | list[float] | dict[str, float] | Spread,
         *,
         unit: str | None = None,
         samples: int | None = None,
@@ -223,7 +233,8 @@ class Measurements(Component):
         Args:
             requirement: the id, for example `R13.5`.
             name: the name of a threshold, or another name for a value that has none.
-            value: a number, or a length of time.
+            value: a number, or a length of time; many of them as in `Requirement Should Be Met`, where there is a
+                threshold of that name.
             unit: needed when there is no threshold of that name, for example `ms` or `messages`.
             samples: how many single measurements the value is made from.
             method: how it was measured, in words.
@@ -249,10 +260,17 @@ class Measurements(Component):
                 f"{requirement} has no threshold '{name}', so the unit of the value has to be given, "
                 f"for example unit={next(iter(LENGTHS_OF_TIME))}. Thresholds: {', '.join(known.thresholds)}."
             )
+        if threshold is not None:
+            value, number = value_of(value, threshold)
+            samples = number if samples is None else samples
+        elif not isinstance(value, int | float | timedelta):
+            raise UsageError(
+                f"{requirement} has no threshold '{name}' that says which statistic of many values counts."
+            )
         in_its_unit = in_unit(value, unit)
         judgement = threshold.judge(in_its_unit) if threshold else None
         test = current_test()
-        doubts = (_unproven(test) or _doubts(judgement)) if judgement else []
+        doubts = (_unproven(test) or _doubts(judgement) + _too_few(judgement.threshold, samples)) if judgement else []
         measurement = Measurement.of(
             requirement,
             name,
@@ -306,7 +324,7 @@ class Measurements(Component):
 
     def _keep(self, measurement: Measurement) -> None:
         path = self._measurements_file
-        if path is None and (folder := output_folder()):
+        if path is None and (folder := evidence_folder()):
             path = folder / FILE_NAME
         if path is None:
             raise UsageError(
@@ -331,3 +349,11 @@ def _doubts(judgement: Judgement) -> list[str]:
         return RECORDER.doubts if threshold.unit in OF_A_LOAD else []
     never = threshold.comparison == "==" and threshold.value == 0
     return [] if never else RECORDER.doubts
+
+
+def _too_few(threshold: Threshold, samples: int | None) -> list[str]:
+    """That a percentile is made from too few samples, where their number is known."""
+    needed = threshold.samples_needed
+    if samples is None or samples >= needed:
+        return []
+    return [f"{counted(samples, 'sample')} for a {threshold.statistic}, which needs at least {needed}"]

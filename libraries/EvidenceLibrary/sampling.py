@@ -25,7 +25,7 @@ from ocpp_resilience.profile import target_of_run
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import evidence_folder
 from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
@@ -64,7 +64,7 @@ class Sampling(Component):
         points`, the connected ones, if the target keeps a set of them. Of the server: `pending correlations`, if the
         target has an inspection of them; otherwise the log says so. A source that cannot be reached leaves a gap.
 
-        The samples are kept as `samples-*.jsonl` in Robot's output folder.
+        The samples are kept as `evidence/samples-*.jsonl` in Robot's output folder.
 
         Args:
             alias: the name of this sampling in the other keywords.
@@ -98,7 +98,7 @@ class Sampling(Component):
                 logger.info(f"Pending correlations are not sampled. {why}")
             else:
                 sources.append(CorrelationSource(server_url, profile, token))
-        folder = output_folder()
+        folder = evidence_folder()
         file = None if folder is None else folder / f"samples-{file_name(alias)}-{next(self._numbers)}.jsonl"
         if file is not None:
             file.unlink(missing_ok=True)
@@ -193,7 +193,7 @@ class Sampling(Component):
         return value
 
     @keyword(tags=("load", "measurement"))
-    def get_time_to_accusation(
+    def get_time_to_leak_verdict(
         self,
         name: str,
         *,
@@ -223,7 +223,7 @@ class Sampling(Component):
         Example:
         ```robotframework
         ${memory}    Stop Sampling    server
-        ${seconds}    Get Time To Accusation    server    most_mb=100    most_percent=10
+        ${seconds}    Get Time To Leak Verdict    server    most_mb=100    most_percent=10
         ```
         """
         after = self._samplers.get(alias).accused_after(

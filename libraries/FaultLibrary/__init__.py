@@ -33,10 +33,9 @@ class FaultLibrary(_Keywords):
     URL, so that faults do not affect them.
 
     Each fault lasts until `Heal Fault`, `Heal All` or the end of the suite. Its effect is measured when it begins (PING
-    refused, a round trip that takes longer, …) and written with begin and end to `faults.jsonl` in Robot's output
-    folder, as are the effects of `Kill Redis`, `Pause Server` and similar keywords. A fault whose effect was not seen
-    does not fail
-    by itself: it makes every requirement that is then to be shown in the same test inconclusive.
+    refused, a round trip that takes longer, …) and written with begin and end to `evidence/faults.jsonl` in Robot's
+    output folder, as are the effects of `Kill Redis`, `Pause Server` and similar keywords. A fault whose effect was not
+    seen does not fail by itself: it makes every requirement that is then to be shown in the same test inconclusive.
 
     A fault of the network must affect traffic: until a client other than the test has connected through the proxy, it
     is not proven, since the system uses another way.

@@ -22,7 +22,7 @@ from ocpp_resilience.waiting import in_words, wait_until
 PROXY_VARIABLE = "FAULT_PROXY"
 
 
-class Before(enum.Enum):
+class ProxiedService(enum.Enum):
     """`redis`: between the system and Redis. `gateway`: between charge points and the gateway."""
 
     REDIS = "redis"
@@ -40,7 +40,7 @@ class Lifecycle(Component):
         self,
         url: str | None = None,
         *,
-        before: Before = Before.REDIS,
+        before: ProxiedService = ProxiedService.REDIS,
         alias: str = "faults",
         server: str = "server",
         proxy: str | None = None,
@@ -115,8 +115,8 @@ class Lifecycle(Component):
         )
         return path.url
 
-    def _address(self, url: str | None, before: Before, server: str) -> Address:
-        if before is Before.GATEWAY:
+    def _address(self, url: str | None, before: ProxiedService, server: str) -> Address:
+        if before is ProxiedService.GATEWAY:
             return GatewayAddress(url or registry_of("OcppServerLibrary", "servers").get(server).gateway_url)
         if url is None:
             raise UsageError("A fault proxy before a Redis needs its URL, as `Get Redis Url` returns it.")
@@ -187,7 +187,8 @@ class Lifecycle(Component):
 
         Example:
         ```robotframework
-        [Teardown]    Heal All
+        Black Hole
+        Heal All
         ```
         """
         return self._state.heal(alias)

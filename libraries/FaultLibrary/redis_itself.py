@@ -78,8 +78,8 @@ class RedisItself(FaultKeywords):
         """
         return self._begin(Busy, alias)
 
-    @fault_keyword(TooManyClients, "Let No More Clients In")
-    def let_no_more_clients_in(self, *, alias: str = "faults") -> FaultRecord:
+    @fault_keyword(TooManyClients, "Limit Redis Clients")
+    def limit_redis_clients(self, *, alias: str = "faults") -> FaultRecord:
         """Makes Redis refuse new connections (maxclients), and closes those of its clients.
 
         The connections of the test's own libraries stay.
@@ -95,7 +95,7 @@ class RedisItself(FaultKeywords):
 
         Example:
         ```robotframework
-        Let No More Clients In
+        Limit Redis Clients
         Heal All
         ```
         """

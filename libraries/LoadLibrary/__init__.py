@@ -5,17 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from LoadLibrary.capacity import Capacity
-from LoadLibrary.floods import Floods
-from LoadLibrary.loads import Loads
-from LoadLibrary.state import State
-from LoadLibrary.workshop import Workshop
+from ocpp_resilience.robot.data_files import data_file
 from ocpp_resilience.robot.library import KeywordLibrary
-from ocpp_resilience.shipped import shipped
+
+try:
+    from LoadLibrary.capacity import Capacity
+    from LoadLibrary.floods import Floods
+    from LoadLibrary.loads import Loads
+    from LoadLibrary.state import State
+    from LoadLibrary.workshop import LoadSetup
+except ModuleNotFoundError as error:
+    if error.name not in {"hdrh", "hdrh.histogram", "picows", "uvloop"}:
+        raise
+    raise ImportError(
+        f"LoadLibrary needs the package that has {error.name}: pip install 'robotframework-ocpp-resilience[load]'."
+    ) from None
 
 __all__ = ["LoadLibrary"]
 
-DATA = shipped("resources", "load_test_data.json")
+DATA = "load_test_data.json"
 
 
 if TYPE_CHECKING:
@@ -30,9 +38,9 @@ else:
 class LoadLibrary(_Keywords):
     """Loads the gateway of a system under test with charge points on real WebSockets, in its OCPP version.
 
-    `Aim Load At` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one in
-    the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives the
-    suite that started it.
+    `Set Load Target` sets the target of the load. `Run Load` runs one and returns its result; `Start Load` starts one
+    in the background, `Wait For Load` or `Stop Load` ends it. A load runs in processes of its own and never outlives
+    the suite that started it.
 
     # Models
 
@@ -57,8 +65,8 @@ class LoadLibrary(_Keywords):
     `answered_percent`, `rate` (answers a second), `latency`, `queueing`, `service`, `connecting`, `reconnecting` (each
     with `samples`, `min`, `mean`, `p50`, `p90`, `p95`, `p99`, `p99_9`, `max`, in milliseconds), `seconds` (the same
     second by second), `connected_at_start`, `connected_at_end`, `most_charging`, `sessions`, `ledgers`, `saturated` and
-    `summary`. It is kept as `load-*.json` in Robot's output folder, and every message in a ledger `load-*.jsonl` beside
-    it.
+    `summary`. It is kept as `evidence/load-*.json` in Robot's output folder, and every message in a ledger
+    `load-*.jsonl` beside it.
 
     A generator that could not keep its own schedule is reported: `saturated` holds the reasons, and `Load Should Be
     Conclusive` fails.
@@ -80,15 +88,16 @@ class LoadLibrary(_Keywords):
         ${redis}    Start Redis
         Start Server    ${redis}
         ${url}    Get Gateway Url
-        Aim Load At    ${url}    redis=${redis}
+        Set Load Target    ${url}    redis=${redis}
     ```
     """
 
-    def __init__(self, data: Path = DATA) -> None:
+    def __init__(self, data: Path | None = None) -> None:
         """Give another file than the usual one.
 
         Args:
-            data: charge points, messages and limits of the default load.
+            data: charge points, messages and limits of the default load; if not given,
+                `resources/load_test_data.json` beside the suites, else the one that comes with the library.
         """
-        workshop = Workshop(data)
+        workshop = LoadSetup(data_file(data or DATA))
         super().__init__([Loads(workshop), Capacity(workshop), Floods(workshop), State(workshop)])

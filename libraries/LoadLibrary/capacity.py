@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from robot.api import logger
 
-from LoadLibrary.workshop import Workshop
+from LoadLibrary.workshop import LoadSetup
 from ocpp_resilience.errors import UsageError, WaitTimeout
 from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from ocpp_resilience.load.result import spread_of
@@ -24,7 +24,7 @@ SERIES = 20
 
 
 def rising(start: float, factor: float, most: float, step: float) -> list[Stage]:
-    """The stages of a load whose rate goes up from `start` to `most`, in messages a second.
+    """The stages of a load whose rate rises from `start` to `most`, in messages a second.
 
     A server that falls behind at one rate may be overdue for too long only at the next one. Nothing follows the last
     one, so it is offered twice as long.
@@ -39,7 +39,7 @@ def rising(start: float, factor: float, most: float, step: float) -> list[Stage]
 class Capacity(Component):
     """Capacity and recovery."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: LoadSetup) -> None:
         self._shop = workshop
 
     @keyword(tags=("load", "measurement"))

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from robot.api import logger
 
-from LoadLibrary.workshop import Workshop
+from LoadLibrary.workshop import LoadSetup
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.load.flood import Flood, FloodPlan, FloodResult
@@ -20,7 +20,7 @@ HEARTBEAT = '[2,"{n}","Heartbeat",{}]'
 class Floods(Component):
     """Floods."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: LoadSetup) -> None:
         self._shop = workshop
         self._flooders = Ids()
         self._flood: Flood | None = None
@@ -52,7 +52,7 @@ class Floods(Component):
 
         Raises:
             ServiceError: they could not connect.
-            UsageError: there is a flood already, or `Aim Load At` was not called.
+            UsageError: there is a flood already, or `Set Load Target` was not called.
 
         Example:
         ```robotframework

@@ -11,7 +11,7 @@ import psutil
 from robot.api import SkipExecution, logger
 from robot.running.arguments import TypeInfo
 
-from LoadLibrary.workshop import Aim, Workshop
+from LoadLibrary.workshop import LoadSetup, LoadTarget
 from ocpp_resilience.errors import ExpectationFailed, Inconclusive, SkippedAsInconclusive, UsageError
 from ocpp_resilience.load import LoadResult, Model, Plan, Profile
 from ocpp_resilience.load.plan import Arrivals
@@ -31,11 +31,11 @@ DRAWN = 5
 class Loads(Component):
     """Sending loads."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: LoadSetup) -> None:
         self._shop = workshop
 
     @keyword(tags=("load",))
-    def aim_load_at(
+    def set_load_target(
         self, url: str, *, target: str | None = None, protocol: str | None = None, redis: str | None = None
     ) -> None:
         """Says where loads go from now on.
@@ -54,12 +54,12 @@ class Loads(Component):
         Example:
         ```robotframework
         ${url}    Get Gateway Url
-        Aim Load At    ${url}
+        Set Load Target    ${url}
         ```
         """
         profile = target_of_run(target, protocol)
         profile.gateway_path("")
-        self._shop.aim = Aim(url.rstrip("/"), profile, redis)
+        self._shop.aim = LoadTarget(url.rstrip("/"), profile, redis)
 
     @keyword(tags=("load",))
     def load_profile(
@@ -192,7 +192,7 @@ class Loads(Component):
             timeout: after which an answer does not count any more.
             seed: of the random choices.
             processes: how many generate the load.
-            ledger: whether every message is written down; `Judge Load Ledger` needs it.
+            ledger: whether every message is written down; `Load Ledger Should Be Clean` needs it.
 
         Raises:
             UsageError: the arguments do not go together, or a load of this name still runs.
@@ -433,7 +433,7 @@ class Loads(Component):
             raise SkipExecution(text) if skip else Inconclusive(text)
 
     @keyword(tags=("load", "check"))
-    def load_should_have_had_the_machine(self, *results: LoadResult, skip: bool = False) -> None:
+    def machine_should_not_have_been_busy(self, *results: LoadResult, skip: bool = False) -> None:
         """Fails when other programs have used the machine's processors meanwhile, so that times say little.
 
         More than a quarter of all cores is too much. A slow result on a busy machine may be due to the machine; a fast
@@ -450,7 +450,7 @@ class Loads(Component):
         Example:
         ```robotframework
         ${load}    Run Load    rate=100    duration=10s
-        Load Should Have Had The Machine    ${load}
+        Machine Should Not Have Been Busy    ${load}
         ```
         """
         cores = psutil.cpu_count() or 1
@@ -472,7 +472,7 @@ class Loads(Component):
         Example:
         ```robotframework
         @{ids}    Get Load Charge Points
-        Adopt Charge Points    ${ids}
+        Add Charge Points To Test Data    ${ids}
         ```
         """
         points = self._shop.data.charge_points

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robot.api import logger
 
-from LoadLibrary.workshop import Aim, Workshop
+from LoadLibrary.workshop import LoadSetup, LoadTarget
 from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ledger import LedgerReport, Verdict, check
 from ocpp_resilience.load import LoadResult
@@ -22,7 +22,7 @@ SESSIONS_GONE_SECONDS = 5.0
 class State(Component):
     """Transactions and the ledger."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: LoadSetup) -> None:
         self._shop = workshop
 
     @keyword(tags=("load", "state"))
@@ -43,7 +43,7 @@ class State(Component):
             `effects` (the ledger file) and `summary`.
 
         Raises:
-            UsageError: `Aim Load At` got no Redis, or the load kept no ledger.
+            UsageError: `Set Load Target` got no Redis, or the load kept no ledger.
 
         Example:
         ```robotframework
@@ -74,7 +74,9 @@ class State(Component):
         return report
 
     @keyword(tags=("load", "ledger"))
-    def judge_load_ledger(self, results: LoadResult | Sequence[LoadResult], *, fail: bool = True) -> LedgerReport:
+    def load_ledger_should_be_clean(
+        self, results: LoadResult | Sequence[LoadResult], *, fail: bool = True
+    ) -> LedgerReport:
         """Judges the ledgers of loads: messages lost, answered twice, out of order, or applied although refused.
 
         The state is read first, so that starts and stops of transactions that were acknowledged must be found in it. If
@@ -96,7 +98,7 @@ class State(Component):
         Example:
         ```robotframework
         ${load}    Run Load    profile=mix    rate=100    duration=10s
-        ${ledger}    Judge Load Ledger    ${load}
+        ${ledger}    Load Ledger Should Be Clean    ${load}
         Should Be Empty    ${ledger.lost}
         ```
         """
@@ -121,10 +123,10 @@ class State(Component):
         described = aim.target.state.transaction
         return aim.redis is not None and described is not None and described.path is None
 
-    def _connect(self, aim: Aim, database: int) -> RedisClient:
+    def _connect(self, aim: LoadTarget, database: int) -> RedisClient:
         """To a database of the profile; where that names none, to the one in the address."""
         if aim.redis is None:
-            raise UsageError("To compare the state, `Aim Load At` needs redis=URL.")
+            raise UsageError("To compare the state, `Set Load Target` needs redis=URL.")
         return connect(aim.redis, database=database or database_in(aim.redis) or 0)
 
     def _ids(self, result: LoadResult) -> list[str]:

@@ -17,7 +17,7 @@ from ocpp_resilience.profile import Target
 from ocpp_resilience.robot.console import CONSOLE, Describe, Rate, time_left
 from ocpp_resilience.robot.library import Cleanup
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import evidence_folder
 from ocpp_resilience.text import file_name
 from ocpp_resilience.waiting import seconds
 
@@ -46,7 +46,7 @@ class LoadData(msgspec.Struct, frozen=True):
     messages: Messages
 
 
-class Aim(msgspec.Struct, frozen=True):
+class LoadTarget(msgspec.Struct, frozen=True):
     """The target of a load: its address and its profile."""
 
     url: str
@@ -54,7 +54,7 @@ class Aim(msgspec.Struct, frozen=True):
     redis: str | None
 
 
-class Workshop:
+class LoadSetup:
     """State shared by the components.
 
     Args:
@@ -64,7 +64,7 @@ class Workshop:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._numbers = itertools.count(1)
-        self.aim: Aim | None = None
+        self.aim: LoadTarget | None = None
         self.loads: Registry[LoadRun] = Registry("load", starter="Start Load", close=lambda run: run.close())
 
     @cached_property
@@ -79,14 +79,14 @@ class Workshop:
         except (OSError, msgspec.DecodeError) as error:
             raise UsageError(f"{self._data} cannot be used: {error}") from None
 
-    def aimed(self) -> Aim:
+    def aimed(self) -> LoadTarget:
         """The target of a load: its address and its profile.
 
         Raises:
             UsageError: there is none.
         """
         if self.aim is None:
-            raise UsageError("No load target; call `Aim Load At` first.")
+            raise UsageError("No load target; call `Set Load Target` first.")
         return self.aim
 
     def plan(self, **fields: Any) -> Plan:
@@ -113,7 +113,7 @@ class Workshop:
                     f"{found.name} still runs; call `Wait For Load` or `Stop Load` first, or use another alias."
                 )
             self.loads.remove(alias, cleanup)
-        folder = output_folder()
+        folder = evidence_folder()
         stem = f"load-{file_name(alias)}-{next(self._numbers)}"
         if ledger and folder is not None:
             file = folder / f"{stem}.jsonl"
@@ -140,7 +140,7 @@ class Workshop:
         limit = seconds(timeout) if timeout is not None else length + 3 * plan.timeout + 30
         with CONSOLE.showing(progress_of(run)):
             result = run.stop(limit) if stop else run.wait(limit)
-        folder = output_folder()
+        folder = evidence_folder()
         if folder is not None:
             file = folder / f"{run.stem}.json"
             data = result.to_json() | {"plan": msgspec.to_builtins(plan)}

@@ -14,7 +14,7 @@ from OcppServerLibrary.api import Api
 from OcppServerLibrary.counts import CountsKept
 from OcppServerLibrary.endpoints import Endpoints
 from OcppServerLibrary.health_watch import HealthWatch
-from OcppServerLibrary.kept import Kept
+from OcppServerLibrary.kept import StoredState
 from OcppServerLibrary.lifecycle import Lifecycle
 from OcppServerLibrary.log import Log
 from OcppServerLibrary.targets import Targets
@@ -25,7 +25,9 @@ __all__ = ["OcppServerLibrary"]
 
 if TYPE_CHECKING:
 
-    class _Keywords(KeywordLibrary, Api, CountsKept, Endpoints, HealthWatch, Kept, Lifecycle, Log, Targets, Usage):
+    class _Keywords(
+        KeywordLibrary, Api, CountsKept, Endpoints, HealthWatch, StoredState, Lifecycle, Log, Targets, Usage
+    ):
         """Attributes for editors and type checkers; the keywords are found at run time in the components."""
 
 else:
@@ -74,7 +76,7 @@ class OcppServerLibrary(_Keywords):
                 HealthWatch(servers),
                 Log(servers),
                 Usage(servers),
-                Kept(servers, configurations),
+                StoredState(servers, configurations),
                 Api(servers, configurations),
                 CountsKept(servers),
                 Targets(),

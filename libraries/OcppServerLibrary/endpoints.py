@@ -191,8 +191,10 @@ class Endpoints(Component):
         return found
 
     @keyword(tags=("server", "health"))
-    def wait_until_server_is_well(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=30)) -> float:
-        """Waits until the server is fit for a test, and returns the seconds that this took.
+    def wait_until_server_is_healthy(
+        self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=30)
+    ) -> float:
+        """Waits until the server is healthy, and returns the seconds that this took.
 
         A server is ready when it reports that it is healthy. If its profile has no `http.health`, its ready check
         decides, and without one it is ready at once.
@@ -208,7 +210,7 @@ class Endpoints(Component):
         Example:
         ```robotframework
         Ensure Server Is Running
-        Wait Until Server Is Well
+        Wait Until Server Is Healthy
         ```
         """
         return self._servers.get(alias).wait_until_well(timeout)
@@ -224,7 +226,7 @@ class Endpoints(Component):
             alias: which server.
 
         Returns:
-            A dictionary with `samples`, and `min`, `median`, `p95` and `max` in milliseconds.
+            A dictionary with `samples`, and `min`, `median`, `p90`, `p95`, `p99` and `max` in milliseconds.
 
         Example:
         ```robotframework

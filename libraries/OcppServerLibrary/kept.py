@@ -23,7 +23,7 @@ from ocpp_resilience.waiting import wait_until
 LOGGED_PROBLEMS = 20
 
 
-class Kept(Component):
+class StoredState(Component):
     """Charge points and transactions, as the system keeps them."""
 
     def __init__(self, servers: Registry[OcppServer], configurations: dict[str, ConfigurationModel]) -> None:
@@ -139,7 +139,7 @@ class Kept(Component):
         return self._one("transaction", alias, **self._named(transaction, charge_point, alias))
 
     @keyword(tags=("server", "state", "getter"))
-    def get_transactions_not_kept_as(
+    def get_transactions_with_other_status(
         self,
         status: str,
         transactions: Sequence[int | str | TransactionName],
@@ -161,7 +161,7 @@ class Kept(Component):
 
         Example:
         ```robotframework
-        @{wrong}    Get Transactions Not Kept As    active    ${ids}
+        @{wrong}    Get Transactions With Other Status    active    ${ids}
         Should Be Empty    ${wrong}
         ```
         """
@@ -283,7 +283,8 @@ class Kept(Component):
         return read(server.target, kind, ids, redis_url=server.redis_url, get=server.get)
 
     def _named(self, transaction: int | str, charge_point: str | None, alias: str) -> Ids:
-        """What names a transaction; an id that a charge point has chosen is text, whatever it looks like."""
+        """The identity of a transaction; an id that a charge point has chosen is text, even if it looks like a
+        number."""
         target = self._servers.get(alias).target
         if not target.version.chooses_ids:
             return {"transaction_id": transaction}

@@ -18,6 +18,7 @@ from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.system.server import OcppServer
+from ocpp_resilience.text import nearest
 from ocpp_resilience.waiting import in_words
 
 Setting: TypeAlias = str | int | float | bool | Secret | None
@@ -74,6 +75,12 @@ class Lifecycle(Component):
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in known:
                 raise UsageError(
                     f"`Start Server` has no argument '{name}'. Settings are in capitals, for example LOG_LEVEL."
+                )
+            meant = nearest(name, known)
+            if name not in known and meant is not None and abs(len(name) - len(meant)) <= 1:
+                raise UsageError(
+                    f"Target '{profile.name}' has no setting {name}; did you mean {meant}? Its settings: "
+                    f"{', '.join(known)} (start.environment in {profile.source})."
                 )
         server = self._servers.find(alias)
         if server is not None and server.process.alive:

@@ -32,7 +32,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Target Supports    dead letters    target=${TARGET}
+        Skip Unless Target Supports    dead letters
         ```
         """
         target_of_run(target).require(capability)
@@ -48,8 +48,8 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${beside} =    Target Can Run Twice    target=${TARGET}
-        IF    ${beside}    Start Server    ${another redis}    target=${TARGET}    alias=second
+        ${beside} =    Target Can Run Twice
+        IF    ${beside}    Start Server    ${another redis}    alias=second
         ```
         """
         profile = target_of_run(target)
@@ -65,7 +65,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${ours} =    Target Can Be Started    target=${TARGET}
+        ${ours} =    Target Can Be Started
         IF    ${ours}    Restart Server
         ```
         """
@@ -81,7 +81,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${stored}    Target Supports    state keys    target=${TARGET}
+        ${stored}    Target Supports    state keys
         ```
         """
         return target_of_run(target).has(capability)
@@ -114,7 +114,7 @@ class Targets(Component):
         Example:
         ```robotframework
         ${noted} =    Target Has Key    correlation    target=${TARGET}
-        IF    ${noted}    Noted Correlations Should Be    0
+        IF    ${noted}    Stored Correlations Should Be    0
         ```
         """
         return target_of_run(target).has_key(key)
@@ -149,7 +149,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        &{about}    Describe Target    target=${TARGET}
+        &{about}    Describe Target
         Set Suite Metadata    Protocol    ${about}[Protocol]
         ```
         """
@@ -175,7 +175,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        ${setting} =    Get Token Setting    target=${TARGET}
+        ${setting} =    Get Token Setting
         Start Server    ${redis}    ${setting}=secret
         ```
         """
@@ -242,7 +242,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Redis Of Target Can Fail    target=${TARGET}
+        Skip Unless Redis Of Target Can Fail
         ```
         """
         self.skip_unless_target_can_be_started(target=target)
@@ -264,7 +264,7 @@ class Targets(Component):
 
         Example:
         ```robotframework
-        Skip Unless Target Can Be Started    target=${TARGET}
+        Skip Unless Target Can Be Started
         ```
         """
         profile = target_of_run(target)

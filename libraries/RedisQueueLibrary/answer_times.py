@@ -34,7 +34,7 @@ class Timing(QueueComponent):
             alias: which queue.
 
         Returns:
-            A dictionary with `samples`, and `min`, `median`, `p95` and `max` in milliseconds.
+            A dictionary with `samples`, and `min`, `median`, `p90`, `p95`, `p99` and `max` in milliseconds.
 
         Raises:
             WaitTimeout: one was not answered in time.

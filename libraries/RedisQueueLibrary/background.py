@@ -22,7 +22,7 @@ EVERY_SECONDS = 0.05
 """The time between two portions."""
 
 
-class Trickle:
+class BackgroundQueueing:
     """Puts messages on a queue, a few at a time, in a thread of its own.
 
     Args:
@@ -82,7 +82,7 @@ class Background(QueueComponent):
 
     def __init__(self, queues: Registry[QueueClient], ids: Ids) -> None:
         super().__init__(queues, ids)
-        self._trickles: Registry[Trickle] = Registry(
+        self._trickles: Registry[BackgroundQueueing] = Registry(
             "queueing", starter="Start Queueing Generated Messages", close=lambda trickle: trickle.stop()
         )
 
@@ -138,7 +138,7 @@ class Background(QueueComponent):
             message_format=client.message_format,
             new_message_id=self._ids.message,
         )
-        trickle = Trickle(client, made, seconds(over))
+        trickle = BackgroundQueueing(client, made, seconds(over))
         trickle.start()
         self._trickles.add(alias, trickle, self.cleanup)
         logger.info(f"{count} messages are queued over {in_words(over)}. Seed: {chosen}.")

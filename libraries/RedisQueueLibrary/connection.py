@@ -134,7 +134,7 @@ class Connection(QueueComponent):
         self._queues.get(alias).connect_to_gateway(gateway_url)
 
     @keyword(tags=("queue", "getter"))
-    def messages_go_through_gateway(self, *, alias: str = "queue") -> bool:
+    def queue_uses_gateway(self, *, alias: str = "queue") -> bool:
         """Returns whether the messages of a queue go through the WebSockets of charge points.
 
         Args:
@@ -142,7 +142,7 @@ class Connection(QueueComponent):
 
         Example:
         ```robotframework
-        ${through}    Messages Go Through Gateway
+        ${through}    Queue Uses Gateway
         IF    ${through}    Connect Queue To Gateway    ${gateway}
         ```
         """
@@ -164,7 +164,7 @@ class Connection(QueueComponent):
         return self._queues.get(alias).is_one_list
 
     @keyword(tags=("queue", "target"))
-    def skip_unless_messages_wait(self, *, alias: str = "queue") -> None:
+    def skip_unless_queue_keeps_messages(self, *, alias: str = "queue") -> None:
         """Skips the test if the transport loses messages without a subscriber, as a Redis channel does.
 
         Args:
@@ -175,7 +175,7 @@ class Connection(QueueComponent):
 
         Example:
         ```robotframework
-        Skip Unless Messages Wait
+        Skip Unless Queue Keeps Messages
         Stop Server
         Queue Message    Heartbeat
         ```
@@ -183,7 +183,7 @@ class Connection(QueueComponent):
         self._queues.get(alias).needs_waiting_messages()
 
     @keyword(tags=("queue", "target"))
-    def skip_unless_queue_takes(self, format: MessageFormat, *, alias: str = "queue") -> None:  # noqa: A002 - as elsewhere
+    def skip_unless_queue_supports_format(self, format: MessageFormat, *, alias: str = "queue") -> None:  # noqa: A002 - as elsewhere
         """Skips the test, with the reason, when the system behind a queue does not take messages of this form.
 
         Args:
@@ -195,7 +195,7 @@ class Connection(QueueComponent):
 
         Example:
         ```robotframework
-        Skip Unless Queue Takes    flat
+        Skip Unless Queue Supports Format    flat
         ```
         """
         if format not in self._queues.get(alias).message_formats:

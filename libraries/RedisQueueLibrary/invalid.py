@@ -8,16 +8,16 @@ from robot.api import logger
 
 from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.ocpp import Version
-from ocpp_resilience.profile import PROFILES, version_of_run
+from ocpp_resilience.profile import version_of_run
+from ocpp_resilience.robot.data_files import data_file
+from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.text import counted
-from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases
+from ocpp_resilience.transport.invalid_cases import InvalidCase, load_cases, message_file
 from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, generate_invalid
 from ocpp_resilience.transport.messages import SentMessage, SentMessages
 from ocpp_resilience.transport.volume import new_seed
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent, points
-
-BUNDLED = PROFILES.parent
 
 
 class InvalidMessageKeywords(QueueComponent):
@@ -39,8 +39,8 @@ class InvalidMessageKeywords(QueueComponent):
         `answer_message_id`.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
-                OCPP version, such as `invalid_messages.json` or `invalid_messages_2.json`.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_messages_2.json`.
             requirement: take only the cases of this requirement, for example `R17.1`.
             kind: take only the cases of this kind, for example `malformed_json`.
             protocol: the OCPP version that they are for, such as `ocpp2.0.1`; by default that of the variable
@@ -97,6 +97,7 @@ class InvalidMessageKeywords(QueueComponent):
                 f"The target handles {message.action} (actions in its profile), so that {case} is valid."
             )
         (sent,) = client.send([message])
+        RECORDER.cases_taken(case.file, [case.id])
         log_sent(client, sent)
         return sent
 
@@ -117,8 +118,8 @@ class InvalidMessageKeywords(QueueComponent):
         them.
 
         Args:
-            file: the path of the file, or the name of one of the project's `resources`; by default the cases of the
-                OCPP version, such as `invalid_messages.json` or `invalid_messages_2.json`.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version, such as `invalid_messages_2.json`.
             requirement: take only the cases of this requirement.
             kind: take only the cases of this kind.
             case: take only the case of this name.
@@ -159,6 +160,7 @@ class InvalidMessageKeywords(QueueComponent):
                 messages.append(
                     client.build("Heartbeat", {}, charge_point=each.charge_point_id or self._ids.charge_point())
                 )
+        RECORDER.cases_taken(str(_find(file, client.version)), [case.id for case in cases])
         if left_out:
             logger.info(f"Left out, since the target does not support their action or form: {', '.join(left_out)}.")
         if not messages:
@@ -207,6 +209,37 @@ class InvalidMessageKeywords(QueueComponent):
             for name, message in messages
             if message is not None and client.supports(message.action, code=message.expected_code)
         ]
+
+    @keyword(tags=("queue", "getter", "invalid"))
+    def get_invalid_message_kinds(
+        self, requirement: str, *, not_sent: bool = False, file: str | None = None, protocol: str | None = None
+    ) -> list[str]:
+        """Returns the kinds of invalid messages that a file has for a requirement, in the order of the file.
+
+        Args:
+            requirement: the id, for example `R17.1`.
+            not_sent: only those with a case that no test of this run has sent so far; all of them where each was sent.
+            file: the path of the file, or its name in the folder `resources` beside the suites, else that of one that
+                comes with the library; by default the cases of the OCPP version.
+            protocol: the OCPP version, as for `Load Invalid Messages`.
+
+        Raises:
+            UsageError: the file cannot be used, or has no case of the requirement.
+
+        Example:
+        ```robotframework
+        @{kinds}    Get Invalid Message Kinds    R17.1
+        FOR    ${kind}    IN    @{kinds}
+            Queue Cases From File    requirement=R17.1    kind=${kind}
+        END
+        ```
+        """
+        version = version_of_run(protocol)
+        path = _find(file, version)
+        cases = load_cases(path, ids=self._ids, requirement=requirement, version=version)
+        kinds = list(dict.fromkeys(case.kind for case in cases))
+        left = {case.kind for case in RECORDER.cases_left(str(path)) if case.requirement == requirement}
+        return [each for each in kinds if each in left] or kinds if not_sent else kinds
 
     @keyword(tags=("queue", "send", "invalid", "load"))
     def queue_generated_invalid_messages(
@@ -270,5 +303,4 @@ class InvalidMessageKeywords(QueueComponent):
 
 
 def _find(file: str | None, version: Version) -> Path:
-    path = Path(file or f"invalid_messages{version.cases}.json").expanduser()
-    return path if path.is_absolute() or path.exists() else BUNDLED / path if (BUNDLED / path).exists() else path
+    return data_file(file or message_file(version))

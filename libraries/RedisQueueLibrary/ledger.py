@@ -12,7 +12,7 @@ from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ledger import Ledger, LedgerReport, Verdict, check
 from ocpp_resilience.report import series
 from ocpp_resilience.robot.library import keyword
-from ocpp_resilience.robot.variables import output_folder
+from ocpp_resilience.robot.variables import evidence_folder
 from ocpp_resilience.text import file_name
 from RedisQueueLibrary.base import QueueComponent
 
@@ -25,12 +25,13 @@ class LedgerKeywords(QueueComponent):
         """Writes down every valid message that is queued from now on, and every answer, until the ledger is judged.
 
         A line is written before a message is handed to Redis, and another one when its fate is known, so that the file
-        is correct whenever the run is cut off. It is kept beside Robot's output, and can be judged again: `python -m
-        ocpp_resilience.ledger check FILE`.
+        is correct whenever the run is cut off. It is kept in the folder `evidence` beside Robot's output, and
+        can be judged again: `python -m ocpp_resilience.ledger check FILE`.
 
         Args:
-            file: the file to append to; if not given a new one in Robot's output folder, `ledger-<alias>-<n>.jsonl`.
-            seed: the seed of the run's random choices, kept in the file.
+            file: the file to append to; if not given a new one, `evidence/ledger-<alias>-<n>.jsonl` in Robot's output
+                folder.
+            seed: the seed of whatever chance there is in the run, kept in the file.
             alias: which queue.
 
         Returns:
@@ -51,7 +52,7 @@ class LedgerKeywords(QueueComponent):
         client = self._queues.get(alias)
         path = file
         if path is None:
-            folder = output_folder()
+            folder = evidence_folder()
             if folder is None:
                 raise UsageError("Outside Robot Framework there is no output folder: name the ledger's file.")
             path = _first_free(folder, f"ledger-{file_name(alias)}")

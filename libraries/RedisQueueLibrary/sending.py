@@ -6,7 +6,9 @@ from typing import Any
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.robot.library import keyword
+from ocpp_resilience.text import nearest
 from ocpp_resilience.transport import messages
+from ocpp_resilience.transport.client import QueueClient
 from ocpp_resilience.transport.messages import MessageFormat, SentMessage, SentMessages
 from RedisQueueLibrary.base import QueueComponent, log_all_sent, log_sent
 
@@ -45,7 +47,7 @@ class Sending(QueueComponent):
             The record, which the keywords that look at answers take.
 
         Raises:
-            UsageError: the payload cannot be sent in this form.
+            UsageError: the payload cannot be sent in this form, or the action is a known one that is misspelt.
             LacksCapability: the target does not support the action; the test is skipped.
             QueueUnavailable: Redis did not acknowledge it.
 
@@ -58,6 +60,7 @@ class Sending(QueueComponent):
         """
         client = self._queues.get(alias)
         action = client.version.named(action)
+        _refuse_misspelt(client, action)
         client.need_actions(action)
         message = client.build(
             action,
@@ -87,6 +90,7 @@ class Sending(QueueComponent):
             alias: which queue.
 
         Raises:
+            UsageError: an action is a known one that is misspelt.
             LacksCapability: the target does not support one of the actions; the test is skipped.
             QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
@@ -98,6 +102,7 @@ class Sending(QueueComponent):
         """
         client = self._queues.get(alias)
         actions = tuple(client.version.named(each) for each in actions)
+        _refuse_misspelt(client, *actions)
         client.need_actions(*actions)
         point = self._ids.charge_point() if charge_point is None else charge_point
         built = [
@@ -212,3 +217,12 @@ class Sending(QueueComponent):
 
 def _as_bytes(message: str | bytes) -> bytes:
     return message if isinstance(message, bytes) else messages.encode_text(message)
+
+
+def _refuse_misspelt(client: QueueClient, *actions: str) -> None:
+    """Refuse an action that is one letter beside a known one: it would be answered as unknown, or skip the test."""
+    known = client.version.samples
+    for action in actions:
+        meant = None if action in known else nearest(action, known)
+        if meant is not None and abs(len(meant) - len(action)) <= 1:
+            raise UsageError(f"{client.version} has no action '{action}'; did you mean '{meant}'?")

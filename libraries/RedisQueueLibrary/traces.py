@@ -55,7 +55,7 @@ class Traces(QueueComponent):
         return removed
 
     @keyword(tags=("queue", "cleanup"))
-    def adopt_charge_points(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
+    def add_charge_points_to_test_data(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
         """Makes `Remove Test Data` also remove the system's records of charge points that the run invented.
 
         This is for charge points whose messages did not come through the queue, but over a WebSocket. They must have
@@ -67,8 +67,8 @@ class Traces(QueueComponent):
 
         Example:
         ```robotframework
-        @{ids}    Get Made Charge Points
-        Adopt Charge Points    ${ids}
+        @{ids}    Get Generated Charge Points
+        Add Charge Points To Test Data    ${ids}
         Remove Test Data
         ```
         """

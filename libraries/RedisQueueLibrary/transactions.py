@@ -1,4 +1,4 @@
-"""Keywords for single transactions on the queue, whatever the OCPP version calls their messages."""
+"""Keywords for single transactions on the queue, in the messages of any OCPP version."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Transactions(QueueComponent):
         ${sent}    Queue Generated Messages    100    action=StartTransaction    charge_points=100
         All Messages Should Be Answered    ${sent}
         @{started}    Get Started Transactions    ${sent}
-        @{wrong}    Get Transactions Not Kept As    active    ${started}
+        @{wrong}    Get Transactions With Other Status    active    ${started}
         ```
         """
         client = self._queues.get(alias)

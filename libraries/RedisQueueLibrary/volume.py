@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.sessions import Neighbours, Step, sessions_of
+from ocpp_resilience.ocpp.sessions import KnownTransactions, Step, sessions_of
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
 from ocpp_resilience.transport.client import QueueClient
@@ -117,7 +117,7 @@ class Volume(QueueComponent):
         sessions = sessions_of(client.version)
         client.need_actions(*sessions.TRANSACTION_ACTIONS)
         chosen = new_seed() if seed is None else seed
-        chance, neighbours = random.Random(chosen), Neighbours()  # noqa: S311 - has to be repeatable
+        chance, neighbours = random.Random(chosen), KnownTransactions()  # noqa: S311 - has to be repeatable
         scripts = {}
         for point in points(charge_points, self._ids):
             script = sessions.SessionScript(

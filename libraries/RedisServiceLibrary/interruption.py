@@ -18,7 +18,7 @@ class Interruption(Component):
         self._services = services
 
     @keyword(tags=("redis", "fault"))
-    def skip_unless_redis_is_ours(self, *, alias: str = "redis") -> None:
+    def skip_if_redis_is_external(self, *, alias: str = "redis") -> None:
         """Skips the test, with the reason, when Redis is external: it is not stopped, killed, paused or changed then.
 
         For the beginning of a test that does so, before it has begun anything else.
@@ -31,7 +31,7 @@ class Interruption(Component):
 
         Example:
         ```robotframework
-        Skip Unless Redis Is Ours
+        Skip If Redis Is External
         Kill Redis
         ```
         """

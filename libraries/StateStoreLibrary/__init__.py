@@ -6,16 +6,24 @@ from typing import TYPE_CHECKING
 
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
-from StateStoreLibrary.charge_points import ChargePoints
-from StateStoreLibrary.comparison import Comparison
-from StateStoreLibrary.concurrency import Concurrency
-from StateStoreLibrary.configuration import Configuration
-from StateStoreLibrary.connection import Connection
-from StateStoreLibrary.errors import Errors
-from StateStoreLibrary.keys import KeyKeywords
-from StateStoreLibrary.session import StateSession
-from StateStoreLibrary.side_by_side import SideBySide
-from StateStoreLibrary.transactions import Transactions
+
+try:
+    from StateStoreLibrary.charge_points import ChargePoints
+    from StateStoreLibrary.comparison import Comparison
+    from StateStoreLibrary.concurrency import Concurrency
+    from StateStoreLibrary.configuration import Configuration
+    from StateStoreLibrary.connection import Connection
+    from StateStoreLibrary.errors import Errors
+    from StateStoreLibrary.keys import KeyKeywords
+    from StateStoreLibrary.session import StateSession
+    from StateStoreLibrary.side_by_side import SideBySide
+    from StateStoreLibrary.transactions import Transactions
+except ModuleNotFoundError as error:
+    if error.name != "structlog":
+        raise
+    raise ImportError(
+        "StateStoreLibrary needs the reference server: pip install 'robotframework-ocpp-resilience[server]'."
+    ) from None
 
 __all__ = ["StateStoreLibrary"]
 

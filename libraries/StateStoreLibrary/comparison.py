@@ -110,7 +110,7 @@ class Comparison(StateComponent):
         return found
 
     @keyword(tags=("state", "data"))
-    def make_text(self, size: int, *, seed: int = 1) -> str:
+    def generate_text(self, size: int, *, seed: int = 1) -> str:
         """Returns text of exactly so many bytes as UTF-8, some of its characters beyond ASCII or escaped in JSON.
 
         Args:
@@ -122,7 +122,7 @@ class Comparison(StateComponent):
 
         Example:
         ```robotframework
-        ${large}    Make Text    ${1024 * 1024}
+        ${large}    Generate Text    ${1024 * 1024}
         Save Charge Point    CP-1    vendor=${large}
         ```
         """

@@ -105,7 +105,7 @@ class Concurrency(StateComponent):
         return [f"{number} ({count} times)" for number, count in counts if count > 1]
 
     @keyword(tags=("state", "transaction", "getter"))
-    def get_transactions_not_stored_as(
+    def get_stored_transactions_with_other_status(
         self, status: str, records: list[Transaction], *, alias: str = "state"
     ) -> list[str]:
         """Returns which of these transactions are not stored with a status, in the record and in the indexes.
@@ -123,7 +123,7 @@ class Concurrency(StateComponent):
 
         Example:
         ```robotframework
-        @{wrong}    Get Transactions Not Stored As    active    ${started}
+        @{wrong}    Get Stored Transactions With Other Status    active    ${started}
         Should Be Empty    ${wrong}
         ```
         """
@@ -275,7 +275,7 @@ class Concurrency(StateComponent):
 
 
 def _ids(transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[Any]:
-    """What has to be there once: an id; an id that a charge point has chosen with its charge point."""
+    """The identity that must be unique: an id; an id that a charge point has chosen together with its charge point."""
     return [
         each.id
         if isinstance(each, Transaction) or (isinstance(each, TransactionName) and isinstance(each.id, int))

@@ -140,7 +140,7 @@ class Errors(StateComponent):
         return report
 
     @keyword(tags=("state", "charge point", "fault"))
-    def cut_stored_charge_point(self, charge_point: str, *, alias: str = "state") -> str:
+    def truncate_stored_charge_point(self, charge_point: str, *, alias: str = "state") -> str:
         """Cuts the stored record of a charge point in the middle, as a program that died while writing might.
 
         Args:
@@ -156,7 +156,7 @@ class Errors(StateComponent):
         Example:
         ```robotframework
         Save Charge Point    CP-1
-        Cut Stored Charge Point    CP-1
+        Truncate Stored Charge Point    CP-1
         State Error Should Be Raised    corrupt    Get Charge Point    CP-1
         ```
         """

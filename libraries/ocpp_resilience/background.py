@@ -2,7 +2,7 @@
 
 Keywords are plain functions; the tasks that they start (WebSocket connections, HTTP requests by the hundred, answering
 charge points) have to go on while Robot Framework runs other keywords. The loop is started on first use (anyio's
-blocking portal on uvloop) and ended by `close` or when the interpreter exits.
+blocking portal, on uvloop where it is installed) and ended by `close` or when the interpreter exits.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from anyio import CancelScope
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ocpp_resilience.errors import ExpectationFailed
+from ocpp_resilience.event_loop import HAS_UVLOOP
 from ocpp_resilience.waiting import in_words, seconds
 
 P = ParamSpec("P")
@@ -52,7 +53,7 @@ def portal() -> BlockingPortal:
     global _context, _portal  # noqa: PLW0603 - one loop per process is the point
     with _lock:
         if _portal is None:
-            _context = start_blocking_portal("asyncio", {"use_uvloop": True}, name=THREAD_NAME)
+            _context = start_blocking_portal("asyncio", {"use_uvloop": HAS_UVLOOP}, name=THREAD_NAME)
             _portal = _context.__enter__()
             atexit.register(close)
         return _portal

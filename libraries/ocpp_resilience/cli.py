@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NamedTuple
 
+from ocpp_resilience.text import did_you_mean
+
 PROGRAM = "ocpp-resilience"
 DISTRIBUTION = "robotframework-ocpp-resilience"
 PROFILE = "my-system.yaml"
@@ -55,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{PROGRAM} {version(DISTRIBUTION)}\n")
         return 0
     if name not in SUBCOMMANDS:
-        sys.stderr.write(f"{PROGRAM}: there is no subcommand {name!r}, allowed are {', '.join(SUBCOMMANDS)}.\n")
+        sys.stderr.write(f"{PROGRAM}: there is no subcommand {name!r} (allowed: {', '.join(SUBCOMMANDS)})")
+        sys.stderr.write(f"{did_you_mean(name, SUBCOMMANDS)}\n")
         return WRONG_USE
     # Each subcommand imports its own modules: the help must appear at once.
     return int(importlib.import_module(SUBCOMMANDS[name].module).main(rest))

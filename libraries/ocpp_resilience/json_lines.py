@@ -45,6 +45,24 @@ def append(path: Path, items: Iterable[object]) -> None:
         raise ResilienceError(f"The evidence cannot be written to {path}: {error.strerror}.") from error
 
 
+def keep_newest(path: Path, most: int) -> None:
+    """Where a file has more bytes than this, keep the newest lines of it, half as many bytes.
+
+    Raises:
+        ResilienceError: the file cannot be written.
+    """
+    try:
+        size = path.stat().st_size
+        if size <= most:
+            return
+        with path.open("rb") as file:
+            file.seek(size - most // 2 - 1)
+            kept = file.read()
+    except OSError as error:
+        raise ResilienceError(f"{path} cannot be read: {error.strerror}.") from error
+    replace_file(path, kept.partition(b"\n")[2])
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file whole: a reader never sees half of one, and nothing is left of one that could not be written.
 

@@ -1,7 +1,8 @@
 """Running suites to a decision: `ocpp-resilience run`, a quick check, and `ocpp-resilience run --release`.
 
-The exit status is the verdict of the page: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. Robot Framework's
-own exit status counts failed tests, which is something else: a test may fail and decide nothing.
+The exit status is the verdict of the page: 0 ready, 1 not ready, 2 undecided, 3 nothing could be run. With
+`--fail-unless not-missed` a run that is undecided ends with 0, too. Robot Framework's own exit status counts failed
+tests, which is something else: a test may fail and decide nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ocpp_resilience.errors import ResilienceError
 from ocpp_resilience.evidence.requirements import load
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import PROTOCOL, Target
-from ocpp_resilience.report import JSON_NAME, Report, Settings, build, history, write
+from ocpp_resilience.report import HTML_NAME, JSON_NAME, Report, Settings, build, history, pipeline, write
 from ocpp_resilience.report.build import past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
 from ocpp_resilience.report.page import pattern
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line.
 
     Returns:
-        0 ready, 1 not ready, 2 undecided, 3 nothing could be run.
+        0 ready, 1 not ready, 2 undecided, 3 nothing could be run; with `--fail-unless not-missed` 0 for undecided.
     """
     parser = argparse.ArgumentParser(
         prog="ocpp-resilience run",
@@ -74,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="files or folders, also one that `ocpp-resilience init` made; the bundled suites if not given",
     )
+    parser.add_argument(
+        "--fail-unless",
+        choices=("ready", "not-missed"),
+        default="ready",
+        help="what ends with 0: `ready` (default), or `not-missed`, which a run that is undecided is, too",
+    )
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="JUnit XML with tests and requirements")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="add a summary in Markdown to this file")
     parser.add_argument("--release", action="store_true", help="with the full soak and all repetitions; it decides")
     parser.add_argument("--target", metavar="PROFILE", help="name or path of the profile; the bundled server")
     parser.add_argument(
@@ -148,7 +157,11 @@ class Run:
             variables["REDIS"] = options.redis or "external"
         self._options = [part for name, value in variables.items() for part in ("--variable", f"{name}:{value}")]
         self._options += own
+        self._fail_unless = options.fail_unless
+        self._junit: Path | None = options.junit
+        self._summary: Path | None = options.summary
         self._stopped = False
+        self._several = False
         self._missing = [each for each in self._suites if not each.exists()]
 
     def to_its_decision(self) -> int:
@@ -163,8 +176,19 @@ class Run:
         report = msgspec.json.decode(page.read_bytes(), type=Report)
         if self._release and report.complete and report.verdict is not Decision.NOT_RUN:
             report = self._with_further_runs(report)
-        sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / 'resilience.html'}\n")
+        self._say(report)
+        if self._junit is not None:
+            pipeline.write_junit(report, self._junit)
+        if self._summary is not None:
+            pipeline.add_summary(report, self._summary, os.path.relpath(self._out / HTML_NAME))
+        if self._fail_unless == "not-missed" and report.verdict is Decision.UNDECIDED:
+            return 0
         return EXIT_STATUS[report.verdict]
+
+    def _say(self, report: Report) -> None:
+        """What robot has not said itself: the decision of several runs."""
+        if self._several:
+            sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / HTML_NAME}\n")
 
     def _with_further_runs(self, first: Report) -> Report:
         """Repeat tests that a busy machine left undecided, and tests of requirements that ask for repetitions.
@@ -192,6 +216,7 @@ class Run:
                 folders.append(folder)
         if not folders:
             return first
+        self._several = True
         log = [
             "--name",
             "Release",

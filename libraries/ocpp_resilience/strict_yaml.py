@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
+
+Step = str | int
+"""A step from a mapping to a field, or from a list to an entry."""
 
 _Fast: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -53,6 +57,31 @@ def parse(text: str) -> tuple[yaml.Node | None, Any]:
         return _parse(_FastLoader(text))
     except yaml.YAMLError:
         return _parse(_ExplainingLoader(text))
+
+
+def line_of(root: yaml.Node, steps: Sequence[Step]) -> int:
+    """The line of a field, counted from 1, or that of the nearest one above it that is there.
+
+    Args:
+        root: as `parse` returns it.
+        steps: from the root to the field.
+    """
+    node, line = root, root.start_mark.line
+    for step in steps:
+        found = next((each for each in _children(node) if each[0] == step), None)
+        if found is None:
+            break
+        _, line, node = found
+    return int(line) + 1
+
+
+def _children(node: yaml.Node) -> Iterator[tuple[Step, int, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield str(key.value), key.start_mark.line, value
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield index, value.start_mark.line, value
 
 
 def _parse(loader: Any) -> tuple[yaml.Node | None, Any]:

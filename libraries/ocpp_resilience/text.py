@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def counted(count: int, what: str) -> str:
@@ -28,6 +29,27 @@ def examples(found: Sequence[object], most: int = 3, room: int = 200) -> str:
         shown.append(text if len(text) <= room else f"{text[:room]}…")
     more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
     return "; ".join(shown) + more if shown else "none"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one is most like, without regard to case, spaces and underscores.
+
+    Returns:
+        `None` where none is like it.
+    """
+    plain = {_plain(each): each for each in reversed(list(known))}
+    close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.75)
+    return plain[close[0]] if close else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'alias'?`, to end a sentence with; a full stop where no known name is like it."""
+    found = nearest(name, known)
+    return f"; did you mean '{found}'?" if found else "."
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
 
 
 def shortened(text: str, limit: int = 120) -> str:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api import control, openapi, service, state
 from server.api.guard import STOP_SECONDS
-from server.api.http import Given, Json, Operation, Parts, answer, crash, failure
+from server.api.http import Json, Operation, Parts, RequestInput, answer, crash, failure
 from server.origins import Origins
 
 __all__ = ["Parts", "create"]
@@ -38,7 +38,7 @@ def create(parts: Parts, *, api_token: str, origins: Origins) -> ASGIApp:
     operations = [*service.operations(parts), *state.operations(parts), *control.operations(parts)]
     description = openapi.describe(operations, version(_PACKAGE))
 
-    async def describe(_given: Given) -> Response:
+    async def describe(_given: RequestInput) -> Response:
         return Json(description)
 
     operations.append(Operation("GET", "/openapi.json", "This description", describe, plain=True))

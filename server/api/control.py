@@ -7,7 +7,16 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from server.api.http import CHARGE_POINT_ID, Given, Operation, Parts, Refused, Schema, need_redis, while_listened_to
+from server.api.http import (
+    CHARGE_POINT_ID,
+    Operation,
+    Parts,
+    Refused,
+    RequestInput,
+    Schema,
+    need_redis,
+    while_listened_to,
+)
 from server.correlation.commands import (
     ChargePointOffline,
     ChargePointUnknown,
@@ -30,7 +39,7 @@ def operations(parts: Parts) -> list[Operation]:
     """The operations of this module."""
     commands = parts.commands
 
-    async def send(given: Given, charge_point_id: str, action: str, payload: dict[str, Any], wait: Any) -> Any:
+    async def send(given: RequestInput, charge_point_id: str, action: str, payload: dict[str, Any], wait: Any) -> Any:
         need_redis(parts.link)
         try:
             return await while_listened_to(given.request, commands.send(charge_point_id, action, payload, timeout=wait))
@@ -50,8 +59,8 @@ def operations(parts: Parts) -> list[Operation]:
         except InvalidAnswer as error:
             raise HTTPException(502, f"the charge point's answer breaks the OCPP schema: {error}") from None
 
-    def handler(actions: Mapping[str, str]) -> Callable[[Given], Awaitable[Any]]:
-        async def handle(given: Given) -> Any:
+    def handler(actions: Mapping[str, str]) -> Callable[[RequestInput], Awaitable[Any]]:
+        async def handle(given: RequestInput) -> Any:
             payload = dict(given.body)
             wait = payload.pop("timeout", None)
             charge_point_id = given.path.get("id") or payload.pop("chargePointId")
@@ -60,7 +69,7 @@ def operations(parts: Parts) -> list[Operation]:
 
         return handle
 
-    async def get_configuration(given: Given) -> Any:
+    async def get_configuration(given: RequestInput) -> Any:
         keys = given.query.get("keys")
         payload = {"key": keys} if keys else {}
         return await send(given, given.path["id"], "GetConfiguration", payload, given.query.get("timeout"))

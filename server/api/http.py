@@ -88,7 +88,7 @@ class Json(Response):
         return _encode(content)
 
 
-class Listed(NamedTuple):
+class RecordList(NamedTuple):
     """A list of records, and the errors of stored records that cannot be read."""
 
     data: Any
@@ -111,7 +111,7 @@ class Refused(HTTPException):
         self.problems = problems
 
 
-class Given(NamedTuple):
+class RequestInput(NamedTuple):
     """The validated parts of a request.
 
     Attributes:
@@ -147,7 +147,7 @@ class Operation:
     method: str
     path: str
     summary: str
-    handle: Callable[[Given], Awaitable[Any]]
+    handle: Callable[[RequestInput], Awaitable[Any]]
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
     described: Schema | None = None
@@ -170,7 +170,7 @@ async def answer(operation: Operation, request: Request, api_token: str) -> Resp
     """Handle one request."""
     if operation.token:
         _check_token(request, api_token)
-    given = Given(
+    given = RequestInput(
         request,
         _path(request),
         {} if operation.plain else _query(operation, request),
@@ -190,9 +190,9 @@ async def answer(operation: Operation, request: Request, api_token: str) -> Resp
         raise HTTPException(503, f"Redis: {error}") from None
     if isinstance(data, Response):
         return data
-    if isinstance(data, Listed) and data.problems:
+    if isinstance(data, RecordList) and data.problems:
         return Json(_body_of(success=True, message=_unreadable(data.problems), data=data.data, problems=data.problems))
-    return Json(_body_of(success=True, message="", data=data.data if isinstance(data, Listed) else data))
+    return Json(_body_of(success=True, message="", data=data.data if isinstance(data, RecordList) else data))
 
 
 def _body_of(*, success: bool, message: str, data: Any, problems: Sequence[CorruptState] = ()) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from server.api.http import Given, Json, Operation, Parts
+from server.api.http import Json, Operation, Parts, RequestInput
 from server.processor.processor import Processor
 from server.processor.shards import ShardedProcessor
 from server.redis.link import now
@@ -19,7 +19,7 @@ def operations(parts: Parts) -> list[Operation]:
     """The operations of this module."""
     link, processor, metrics, correlation = parts.link, parts.processor, parts.metrics, parts.commands.correlation
 
-    async def health(_given: Given) -> Response:
+    async def health(_given: RequestInput) -> Response:
         return Json(
             {
                 "status": "healthy" if link.healthy else "degraded",
@@ -32,13 +32,13 @@ def operations(parts: Parts) -> list[Operation]:
             }
         )
 
-    async def ready(_given: Given) -> Response:
+    async def ready(_given: RequestInput) -> Response:
         return Json({"ready": link.healthy}, status_code=200 if link.healthy else 503)
 
-    async def expose_metrics(_given: Given) -> Response:
+    async def expose_metrics(_given: RequestInput) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
-    async def inspect_processor(_given: Given) -> Any:
+    async def inspect_processor(_given: RequestInput) -> Any:
         if processor is None:
             raise HTTPException(404, "this instance has no processor")
         return {
@@ -51,7 +51,7 @@ def operations(parts: Parts) -> list[Operation]:
             "reconnects": link.reconnects,
         } | _shards(processor)
 
-    async def inspect_correlations(_given: Given) -> Any:
+    async def inspect_correlations(_given: RequestInput) -> Any:
         return {
             "pending": {
                 "count": len(correlation),

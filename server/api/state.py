@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
-from server.api.http import CHARGE_POINT_ID, Given, Listed, Operation, Parts, need_redis
+from server.api.http import CHARGE_POINT_ID, Operation, Parts, RecordList, RequestInput, need_redis
 from server.ids import usable_charge_point_id
 from server.store.base import CorruptState, StateNotFound
 from server.store.models import ChargePoint, ConfigurationKey
@@ -32,7 +32,7 @@ def operations(parts: Parts) -> list[Operation]:
     """The operations of this module."""
     store, link, keys = parts.store, parts.link, parts.keys
 
-    async def clients(_given: Given) -> Any:
+    async def clients(_given: RequestInput) -> Any:
         need_redis(link)
         operation, found = "list clients", []
         problems: list[CorruptState] = []
@@ -53,41 +53,41 @@ def operations(parts: Parts) -> list[Operation]:
                     names = ("remote_addr", "ws_server_id", "connected_at", "last_activity")
                     texts = (value.decode(errors="replace") if value is not None else None for value in values)
                     found.append({"charge_point_id": each, **dict(zip(names, texts, strict=True))})
-        return Listed(found, problems)
+        return RecordList(found, problems)
 
-    async def charge_points(_given: Given) -> Any:
+    async def charge_points(_given: RequestInput) -> Any:
         need_redis(link)
         problems: list[CorruptState] = []
         found = await store.list_charge_points(problems=problems)
-        return Listed([_shown(each) for each in found], problems)
+        return RecordList([_shown(each) for each in found], problems)
 
-    async def charge_point(given: Given) -> Any:
+    async def charge_point(given: RequestInput) -> Any:
         need_redis(link)
         return _shown(await store.get_charge_point(given.path["id"]))
 
-    async def connectors(given: Given) -> Any:
+    async def connectors(given: RequestInput) -> Any:
         need_redis(link)
         problems: list[CorruptState] = []
         found = await store.list_connectors(given.path["id"], problems=problems)
         if not found and not problems:
             await store.get_charge_point(given.path["id"])
-        return Listed([{"id": number, **msgspec.to_builtins(each)} for number, each in found.items()], problems)
+        return RecordList([{"id": number, **msgspec.to_builtins(each)} for number, each in found.items()], problems)
 
-    async def connector(given: Given) -> Any:
+    async def connector(given: RequestInput) -> Any:
         need_redis(link)
         found = await store.get_connector(given.path["id"], given.path["n"])
         return {"id": given.path["n"], **msgspec.to_builtins(found)}
 
-    async def transactions(given: Given) -> Any:
+    async def transactions(given: RequestInput) -> Any:
         need_redis(link)
         status, charge_point_id = given.query.get("status"), given.query.get("chargePointId")
         if charge_point_id is not None and not usable_charge_point_id(charge_point_id):
             return []  # not a valid charge point id
         problems: list[CorruptState] = []
         active = None if status is None else status == "active"
-        return Listed(await store.list_transactions(charge_point_id, active=active, problems=problems), problems)
+        return RecordList(await store.list_transactions(charge_point_id, active=active, problems=problems), problems)
 
-    async def transaction(given: Given) -> Any:
+    async def transaction(given: RequestInput) -> Any:
         need_redis(link)
         charge_point_id, transaction_id = given.query.get("chargePointId"), given.path["tx"]
         if charge_point_id is not None:
@@ -101,7 +101,7 @@ def operations(parts: Parts) -> list[Operation]:
                 return found
         raise StateNotFound(keys.transaction(transaction_id, charge_point_id or ""))
 
-    async def variables(given: Given) -> Any:
+    async def variables(given: RequestInput) -> Any:
         need_redis(link)
         problems: list[CorruptState] = []
         try:
@@ -109,9 +109,9 @@ def operations(parts: Parts) -> list[Operation]:
         except StateNotFound:
             await store.get_charge_point(given.path["id"])
             return {}
-        return Listed(found, problems)
+        return RecordList(found, problems)
 
-    async def configuration(given: Given) -> Any:
+    async def configuration(given: RequestInput) -> Any:
         need_redis(link)
         problems: list[CorruptState] = []
         try:
@@ -119,9 +119,9 @@ def operations(parts: Parts) -> list[Operation]:
         except StateNotFound:
             await store.get_charge_point(given.path["id"])
             return {}
-        return Listed(found, problems)
+        return RecordList(found, problems)
 
-    async def set_configuration(given: Given) -> Any:
+    async def set_configuration(given: RequestInput) -> Any:
         need_redis(link)
         charge_point_id, body = given.path["id"], given.body
         await store.get_charge_point(charge_point_id)

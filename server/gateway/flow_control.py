@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from server import descriptors
-from server.rate_limited_log import Sparing
+from server.rate_limited_log import LogRateLimit
 
 logger = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class FlowControl:
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.connections = 0
-        self._records = Sparing()
+        self._records = LogRateLimit()
 
     @property
     def full(self) -> bool:

@@ -21,7 +21,7 @@ from server.gateway.websocket import Refusal, Socket, address_of
 from server.ids import LONGEST_CHARGE_POINT_ID, usable_charge_point_id
 from server.metrics import Metrics
 from server.origins import Origins
-from server.rate_limited_log import Sparing
+from server.rate_limited_log import LogRateLimit
 
 logger = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class Handshakes:
         self._credentials = credentials
         self._metrics = metrics
         self._origins = origins
-        self._sparing = Sparing()
+        self._sparing = LogRateLimit()
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
         """The HTTP response that refuses a connection; `None` if the handshake may proceed."""

@@ -19,7 +19,7 @@ from server.metrics import Metrics
 from server.ocpp import envelope, schemas
 from server.ocpp.frames import Call, CallError, CallResult, CallResultError, Message
 from server.ocpp.versions import VERSIONS
-from server.processor.queue_consumer import Drain
+from server.processor.queue_consumer import QueueConsumer
 from server.processor.request_queue import Batch, Committed, Conflict, Refused, RequestQueue
 from server.redis.link import RedisLink, now
 from server.redis.tail import Oversized
@@ -52,7 +52,7 @@ class Effects:
 
 
 @dataclass
-class Work:
+class BatchResult:
     """A handled batch, ready to be committed."""
 
     operations: list[Operation]
@@ -60,7 +60,7 @@ class Work:
     effects: Effects
 
 
-class Processor(Drain):
+class Processor(QueueConsumer):
     """Drains the request queue, or one shard of it, while it owns it; stands by while another owns the queue.
 
     Args:
@@ -172,7 +172,7 @@ class Processor(Drain):
                 logger.error("operation_failed", error=failure)
         return result
 
-    async def _handle(self, batch: Batch) -> Work:
+    async def _handle(self, batch: Batch) -> BatchResult:
         parsed = [self._parse(raw) for raw in batch.messages]
         view = StateView(self._cache, self._keys, now=now(), transaction_ids=self._transaction_ids)
         await self._prepare(parsed, view)
@@ -221,7 +221,7 @@ class Processor(Drain):
             # Last, so that a woken gateway finds everything; a lost wake-up costs the wait for its next sweep.
             *(["PUBLISH", self._keys.wake(gateway), _encode(list(woken)).decode()] for gateway, woken in wake.items()),
         ]
-        return Work(operations, changes, effects)
+        return BatchResult(operations, changes, effects)
 
     def _parse(self, raw: bytes | Oversized) -> Message | InvalidMessage:
         if isinstance(raw, Oversized):
@@ -320,7 +320,7 @@ class Processor(Drain):
     async def _apply_once_loaded(
         self, needed: NotLoaded, message: Message, view: StateView, answers: dict[str, list[str]]
     ) -> InvalidMessage | None:
-        """Load what handling a message needs, as often as it needs something more, and apply it then."""
+        """Load the values that handling a message needs, as often as it needs more, and apply it then."""
         while True:
             try:
                 if needed.wanted == self._keys.transaction_id:

@@ -17,7 +17,7 @@ STANDBY_SECONDS = 0.5
 """Seconds between attempts of a processor without ownership to claim the queue."""
 
 
-class Drain:
+class QueueConsumer:
     """Base of the queue's consumers; subclasses handle the batches.
 
     Args:

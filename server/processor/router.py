@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from server.processor.queue_consumer import Drain
+from server.processor.queue_consumer import QueueConsumer
 from server.processor.request_queue import BATCH_MESSAGES, PEEK, Batch, Committed, Conflict, Kind, Refused, RequestQueue
 from server.processor.sharding import SPREAD, address, shard_of
 from server.redis.link import RedisLink
@@ -85,7 +85,7 @@ def _address(message: bytes | Oversized) -> str:
     return "" if isinstance(message, Oversized) else address(message)
 
 
-class Router(Drain):
+class Router(QueueConsumer):
     """Keeps the request queue empty while it owns it; stands by while another does.
 
     Args:

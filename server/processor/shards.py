@@ -114,7 +114,7 @@ return redis.call('DEL', KEYS[2])
 _look, _leave = Script(_LOOK), Script(_LEAVE)
 
 
-class Look(NamedTuple):
+class ShardCheck(NamedTuple):
     """The result of a check of the shards.
 
     Attributes:
@@ -128,7 +128,7 @@ class Look(NamedTuple):
     waiting: int
 
 
-class Share:
+class ShardOwnership:
     """Our place among the processors, as Redis has it; every method raises `RedisError`.
 
     Args:
@@ -146,7 +146,7 @@ class Share:
         self.shards = shards
         self.lease = lease
 
-    async def look(self) -> Look:
+    async def look(self) -> ShardCheck:
         """Renew the sign of life, and claim free shards."""
         keys = self._keys
         mine, give, waiting = await _look(
@@ -154,7 +154,7 @@ class Share:
             [keys.shards, keys.processors, keys.consumer(self.consumer), keys.requests, keys.owner],
             [self.consumer, self.shards, int(self.lease * 1000), keys.consumer(""), keys.shard("")],
         )
-        return Look(sorted(mine), give, waiting)
+        return ShardCheck(sorted(mine), give, waiting)
 
     async def leave(self) -> None:
         """Remove the sign of life at shutdown, so that other processes take over at once."""
@@ -174,7 +174,9 @@ class ShardedProcessor:
         depth: messages that waited in all shards and on the request queue at the last look.
     """
 
-    def __init__(self, link: RedisLink, share: Share, router: Router, make: Callable[[int], Processor]) -> None:
+    def __init__(
+        self, link: RedisLink, share: ShardOwnership, router: Router, make: Callable[[int], Processor]
+    ) -> None:
         self._link = link
         self._share = share
         self.router = router
@@ -254,7 +256,7 @@ class ShardedProcessor:
         except RedisError as error:
             self._link.failed(error, NAME)
 
-    def _follow(self, look: Look, tasks: asyncio.TaskGroup) -> None:
+    def _follow(self, look: ShardCheck, tasks: asyncio.TaskGroup) -> None:
         """Start and stop processors after a check of the shards. The processor of a lost shard notices the loss and
         ends."""
         self._running = {number: task for number, task in self._running.items() if not task.done()}

@@ -10,7 +10,7 @@ import time
 from server.redis.link import RedisWire
 
 DRIFT = 1e-3
-"""Seconds by which two clocks may part in a second; what NTP does to a clock is half of that at most."""
+"""Seconds by which two clocks may part in a second; NTP changes a clock by half of that at most."""
 LEAST_SLACK = 0.001
 """Seconds that are not worth telling apart."""
 
@@ -28,7 +28,7 @@ class RedisClock:
         self._compared = float("-inf")
 
     async def compare(self, wire: RedisWire) -> None:
-        """Compare the clocks; what was found before stays where that was more exact.
+        """Compare the clocks; an earlier, more exact result stays.
 
         Raises:
             RedisError: Redis does not answer.

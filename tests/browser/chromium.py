@@ -60,6 +60,10 @@ class Chromium:
             time.sleep(0.05)
         raise AssertionError(f"Chromium did not start: {(profile / 'stderr').read_text()[-2000:]}")
 
+    def focus(self) -> None:
+        """Let pages believe that somebody looks at them: what waits for the focus goes on."""
+        self._call("Emulation.setFocusEmulationEnabled", enabled=True)
+
     def _call(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
@@ -128,7 +132,7 @@ class Chromium:
         path.write_bytes(base64.b64decode(data["data"]))
 
     def pdf(self, path: Path) -> None:
-        """What would be printed, with the page's own paper size."""
+        """The printed page, with the page's own paper size."""
         data = self._call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
         path.write_bytes(base64.b64decode(data["data"]))
 

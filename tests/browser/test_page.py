@@ -131,7 +131,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "robot", "--outputdir", str(out), "--pythonpath", str(folder)]
     for number, rate in enumerate((5000, 5400, 5200, 2100)):
         for name in ("measurements.jsonl", "series.jsonl"):
-            (out / name).unlink(missing_ok=True)
+            (out / "evidence" / name).unlink(missing_ok=True)
         done = subprocess.run(
             [*command, "--variable", f"RATE:{rate}", "--variable", "KNOWN DEVIATIONS:known.yaml", "own.robot"],
             cwd=folder,
@@ -142,6 +142,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.returncode == 1, done.stdout + done.stderr
         if number == 1:
             accept = [sys.executable, "-m", "ocpp_resilience.report", str(out / "output.xml"), "--accept"]
+            accept += ["--although", "The first of these runs."]
             subprocess.run(accept, check=True, capture_output=True)
     return out
 
@@ -154,7 +155,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture(scope="module")
 def shots() -> Path:
-    """Where the screenshots go, for people to look at."""
+    """The folder for the screenshots."""
     folder = Path(os.environ.get("SCREENSHOTS", ROOT / "results" / "page"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -174,7 +175,8 @@ def test_page_is_whole_and_readable(
     assert [each for each in browser.requests if not each.startswith(("file:", "data:"))] == []
     assert len([each for each in browser.requests if each.startswith("file:")]) == 1
     assert browser.evaluate("document.title").startswith("Resilience: not ready")
-    assert browser.evaluate("document.querySelectorAll('script,img,iframe').length") == 0
+    assert browser.evaluate("document.querySelectorAll('script').length") == 1
+    assert browser.evaluate("document.querySelectorAll('img,iframe').length") == 0
     assert browser.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert browser.evaluate("document.querySelectorAll('article.requirement').length") == len(
         json.loads((run / "resilience.json").read_text())["requirements"]
@@ -199,7 +201,7 @@ def test_two_runs_side_by_side(run: Path, browser: Chromium, shots: Path) -> Non
         assert browser.evaluate(CONTRAST) == []
 
 
-def test_what_is_known_and_how_to_run_again_is_on_the_page(run: Path, browser: Chromium) -> None:
+def test_known_deviations_and_the_command_to_repeat_are_on_the_page(run: Path, browser: Chromium) -> None:
     browser.resize(1280, 900)
     browser.open((run / "resilience.html").as_uri())
     known = browser.evaluate("[...document.querySelectorAll('.known')].map(e => e.textContent)")
@@ -259,3 +261,51 @@ def test_charts_in_the_log_are_drawn_in_light_and_dark(run: Path, browser: Chrom
         assert browser.evaluate("document.title").count("run") == 0
         assert browser.errors == []
     browser.emulate()
+
+
+FILTERED = "[...document.querySelectorAll('article.requirement:not([hidden])')].map(e => e.id)"
+
+
+def test_requirements_are_filtered_and_searched(run: Path, browser: Chromium) -> None:
+    browser.resize(1280, 900)
+    browser.open((run / "resilience.html").as_uri())
+    everything = browser.evaluate(FILTERED)
+    fill = "(([name, value]) => { const e = document.querySelector(`.find ${name}`); e.value = value; "
+    fill += "e.dispatchEvent(new Event('input', {bubbles: true})); })"
+    browser.evaluate(f"{fill}(['[name=verdict]', 'not met'])")
+    assert browser.evaluate(FILTERED) == ["R13.3"]
+    assert (
+        browser.evaluate("document.querySelector('.find output').textContent") == f"1 of {len(everything)} requirements"
+    )
+    browser.evaluate(f"{fill}(['[name=verdict]', ''])")
+    browser.evaluate(f"{fill}(['[name=group]', '17'])")
+    assert {each.partition(".")[0] for each in browser.evaluate(FILTERED)} == {"R17"}
+    assert browser.evaluate("[...document.querySelectorAll('section.group:not([hidden]) h3')].length") == 1
+    browser.evaluate(f"{fill}(['[name=group]', ''])")
+    browser.evaluate(f"{fill}(['input', 'DRAINED rate'])")
+    assert browser.evaluate(FILTERED) == ["R13.5"]
+    browser.evaluate("location.hash = '#R16.3'")
+    deadline = time.monotonic() + 10
+    while browser.evaluate(FILTERED) != everything:
+        assert time.monotonic() < deadline, "a link to what is filtered out shows it"
+
+
+def test_what_is_folded_is_open_on_paper(run: Path, browser: Chromium) -> None:
+    browser.resize(1280, 900)
+    browser.open((run / "resilience.html").as_uri())
+    closed = "document.querySelectorAll('details:not([open])').length"
+    assert browser.evaluate(closed) > 0
+    browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert browser.evaluate(closed) == 0
+    browser.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate(closed) > 0
+
+
+def test_the_main_figures_come_first(run: Path, browser: Chromium) -> None:
+    browser.resize(1280, 900)
+    browser.open((run / "resilience.html").as_uri())
+    figures = browser.evaluate("[...document.querySelectorAll('.headline li')].map(e => e.textContent)")
+    assert [each for each in figures if "Queue" in each] == []
+    assert browser.evaluate("document.querySelector('.facts .verdicts').getAttribute('aria-label')").startswith(
+        "The system: the last 4 runs: 4 not ready"
+    )

@@ -79,7 +79,7 @@ def test_a_paused_one_can_be_killed(service: ContainerRedis) -> None:
     assert service.kill().proof.endswith("refused")
 
 
-def test_what_cannot_be_done_says_so(service: ContainerRedis) -> None:
+def test_impossible_actions_are_reported(service: ContainerRedis) -> None:
     with pytest.raises(ServiceError, match=r"^Redis 'test' is running already\.$"):
         service.start(START)
     with pytest.raises(ServiceError, match=r"^Redis 'test' is not paused\.$"):

@@ -18,7 +18,7 @@ PING, PONG = b"PING\r\n", b"+PONG\r\n"
 
 
 def ask(port: int, timeout: float = 1.0) -> bytes | None:
-    """What is answered to PING; `None` if nothing is."""
+    """The answer to PING; `None` without one."""
     try:
         with socket.create_connection((HOST, port), timeout) as connection:
             connection.sendall(PING)

@@ -29,7 +29,7 @@ from server.redis import link as redis_link
 from server.redis.link import RedisLink
 from server.redis.script import Script
 
-LOST_CONNECTION = "A Connection That Is Lost In Operation Is Made Again"
+LOST_CONNECTION = "A Lost Connection To Redis Is Restored"
 KILLED = "The Server Is Killed Under Traffic And Loses Nothing"
 HEALTH = "Health Says Degraded While Redis Is Away And Healthy When It Is Back"
 NO_REDIS = "The Server Starts Without Redis And Connects When It Appears"
@@ -37,7 +37,7 @@ HANGS = "The Server Starts While Redis Hangs And Connects When It Answers"
 WRONG_PASSWORD = "The Server Starts With The Wrong Password And Connects When It Is Right"
 CONNECTED = "Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis"
 REFUSED = "Commands Are Refused Clearly And At Once Without Redis"
-HALF_OPEN = "A Connection That Is Half-Open Is Given Up And Made Again"
+HALF_OPEN = "A Half-Open Connection To Redis Is Dropped And Restored"
 PARTIAL = "Every Partial Failure Is Survived And Recovered From"
 GHOSTS = "Charge Points Whose Connection Died Leave No Ghost"
 BAD_NETWORK = "The Network Before The Gateway Fails And Nothing Is Lost"

@@ -23,7 +23,7 @@ OTHER_SERVER = "Answers That Another Server Consumed Reach Their Callers"
 MEMORY = "A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind"
 WORKERS = "Fifty Workers At Once Lose, Mix Up And Leave Nothing"
 DEFAULT = "The Default Timeout Is Thirty Seconds"
-SHUTDOWN = "A Shutdown Tells The Callers And Leaves Nothing"
+SHUTDOWN = "A Shutdown Fails The Waiting Callers And Leaves Nothing"
 
 
 @defect("R14.2", EXPIRES, says=r"50 of 50 callers have not been told anything")

@@ -18,11 +18,11 @@ from server.processor import processor
 from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import StateView
 
-SHAPES = "The State After Sessions Of Every Shape Is What Their Messages Say"
-SOCKETS = "The State After Sessions Over WebSockets Is What Their Messages Say"
+SHAPES = "The State After Sessions Of Every Shape Equals The Model"
+SOCKETS = "The State After Sessions Over WebSockets Equals The Model"
 CONNECTOR = "A Connector Keeps Its Transaction While Its Status Changes"
 AGAIN = "Messages That Are Sent Again Count Once"
-FOREIGN = "A Charge Point Cannot Change What Is Not Its Own"
+FOREIGN = "A Charge Point Cannot Change The Transactions Of Another"
 EACH = "Every Action In Every Message Format Is Answered In Time"
 
 Handler = Callable[[Call, StateView], Outcome]

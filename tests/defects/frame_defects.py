@@ -16,7 +16,7 @@ from server.gateway.session import Session
 from server.ocpp import frames
 
 ANSWERED = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"
-NOBODY = "Frames That Nobody Can Answer Are Ignored Or Cost The Connection"
+NOBODY = "Unanswerable Frames Are Ignored Or Close The Connection"
 GENERATED = "A Thousand Generated Invalid Frames Get The Right Reactions"
 
 

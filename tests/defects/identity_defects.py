@@ -33,7 +33,7 @@ from server.store.view import StateCache
 SIMILAR = "Charge Points Whose Ids Are Nearly The Same Are Kept Apart"
 NEWEST = "The Newest Thousand Messages That Were Set Aside Are Kept"
 AT_GATEWAY = "Commands To Charge Points At The Gateway Are Sent One After The Other"
-TOLD = "A Caller Is Told The Error That The Charge Point Gave"
+TOLD = "A Caller Gets The Error Of The Charge Point"
 
 
 def kept_under(change: Callable[[str], str]) -> None:

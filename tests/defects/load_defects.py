@@ -25,8 +25,8 @@ from server.processor.processor import Effects, Processor
 from server.store.models import Transaction
 
 CHARGE = "Fifty Charge Points Charge At The Same Time"
-BURST = "The Default Burst Is Answered Whole"
-BLACKOUT = "Everybody Connects Again At Once After A Blackout"
+BURST = "The Default Burst Is Answered Completely"
+BLACKOUT = "All Charge Points Reconnect At Once After A Blackout"
 RATE = "The Required Rate Is Sustained At A Normal Response Time"
 KILLED = "A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost"
 COME_AND_GO = "Memory Stays Stable While Charge Points Come And Go"

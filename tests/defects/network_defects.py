@@ -19,8 +19,8 @@ from server.redis.script import Script
 CROSS = "Commands And Calls That Cross Are Both Answered"
 NEWEST = "A Command Goes To The Newest Connection After A Takeover"
 MOVED = "A Command Follows Its Charge Point To Another Gateway"
-TAKEOVER = "Newer Connections Take Over From Older Ones Under Load"
-LEFT = "Charge Points That Come And Go Leave Nothing Behind"
+TAKEOVER = "Takeovers By Newer Connections Lose Nothing Under Load"
+LEFT = "Connections In Turn Leave Nothing Behind"
 ALONE = ("SOAK BESIDE:no",)
 
 

@@ -20,9 +20,9 @@ from server.gateway.gateway import Gateway
 from server.gateway.handshakes import Handshakes
 from server.gateway.session import Session
 
-PASSWORD = "A Charge Point Is Let In With Its Own Password Only"
-TLS = "The Gateway Takes Safe Versions Of TLS Only"
-CERTIFICATE = "A Charge Point Is Let In With Its Own Certificate Only"
+PASSWORD = "A Charge Point Is Accepted With Its Own Password Only"
+TLS = "The Gateway Accepts Safe TLS Versions Only"
+CERTIFICATE = "A Charge Point Is Accepted With Its Own Certificate Only"
 TOKEN = "Commands Need The Token Of The API"
 FLOOD = "The Flood Of One Charge Point Does Not Hurt The Others"
 BROKEN_FRAMES = "A Flood Of Broken Frames Does Not Hurt The Others"

@@ -13,7 +13,7 @@ from server.processor import request_queue, router, shards
 from server.processor.processor import Processor
 from server.processor.request_queue import Batch, RequestQueue
 from server.processor.router import Router
-from server.processor.shards import ShardedProcessor, Share
+from server.processor.shards import ShardedProcessor, ShardOwnership
 from server.redis.script import Script
 
 SHARED = "Processors That Share Eight Shards Keep The Order Of Each Charge Point"
@@ -42,10 +42,10 @@ def shards_are_not_given_back_at_sigterm() -> None:
         if not ending:
             await sound_release(self)
 
-    async def leave(_: Share) -> None:
+    async def leave(_: ShardOwnership) -> None:
         """The sign of life stays."""
 
-    ShardedProcessor.stop, RequestQueue.release, Share.leave = stop, release, leave
+    ShardedProcessor.stop, RequestQueue.release, ShardOwnership.leave = stop, release, leave
 
 
 @defect("R13.4", SHARED, says=r"[1-9]\d* out of order")
@@ -69,10 +69,10 @@ def the_queue_itself_is_ignored_beside_shards() -> None:
 @defect("R13.4", DEAD, says=r"owned 4 shards instead of 8")
 def shards_of_the_dead_are_never_taken_over() -> None:
     """A lease on a shard lasts a day, whether or not its owner lives."""
-    sound = Share.look
+    sound = ShardOwnership.look
     day = 24 * 3600
 
-    async def look(self: Share) -> Any:
+    async def look(self: ShardOwnership) -> Any:
         self.lease, lease = day, self.lease
         try:
             return await sound(self)
@@ -85,7 +85,7 @@ def shards_of_the_dead_are_never_taken_over() -> None:
         commit(self, *arguments, **options)
         self._lease_ms = day * 1000
 
-    Share.look, RequestQueue.__init__ = look, init
+    ShardOwnership.look, RequestQueue.__init__ = look, init
 
 
 @defect("R13.4", LATE, says=r"[1-9]\d* answered twice")

@@ -124,7 +124,7 @@ def writes_keys_that_nobody_knows_of() -> None:
 
 @defect(
     "R15.5",
-    "State That Nobody Writes Survives A Restart Of Redis",
+    "State Without Concurrent Writes Survives A Restart Of Redis",
     says=r"\d+ removed \(ocpp:.* R15\.5 lost: required == 0 writes",
 )
 def state_is_lost_on_a_restart() -> None:

@@ -25,9 +25,9 @@ from server.store.keys import Keys
 from server.store.models import ChargePoint, Connector, Transaction, TransactionStatus
 from server.store.view import StateView
 
-SHAPES = "The State After Sessions Of Every Shape Is What Their Messages Say"
-SOCKETS = "The State After Sessions Over WebSockets Is What Their Messages Say"
-FOREIGN = "A Charge Point Cannot Change What Is Not Its Own"
+SHAPES = "The State After Sessions Of Every Shape Equals The Model"
+SOCKETS = "The State After Sessions Over WebSockets Equals The Model"
+FOREIGN = "A Charge Point Cannot Change The Transactions Of Another"
 MISSING = "Messages With Missing Fields Are Refused"
 TYPES = "Wrong Types And Values Are Refused"
 ON_SOCKETS = "Invalid Messages On The WebSocket Are Answered As OCPP-J Says"

@@ -12,7 +12,7 @@ from robot.api.deco import keyword, library
 
 @library(scope="GLOBAL")
 class GatewayFake:
-    """Starts one gateway, tells it what to do, and ends it."""
+    """Starts one gateway, scripts it, and ends it."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()

@@ -128,7 +128,7 @@ class FakeGateway:
         background.run(self.connections[point].close, code, reason)
 
     def frames(self, point: str) -> list[Any]:
-        """What a charge point sent, read as JSON."""
+        """The parsed frames of a charge point."""
         return [json.loads(data) for data in list(self.received.get(point, []))]
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for a server under test: it does what it is told, so that the keywords' failures can be tested.
+"""A stand-in for a server under test with scripted failures, for tests of the keywords' errors.
 
 Told by its environment:
     REDIS_URL       shown in its first log record.

@@ -1,4 +1,4 @@
-"""The suites against servers of other people, which the registries have: what they find has to be what is declared.
+"""The suites against servers of other people from the registries: the verdicts must equal the declared ones.
 
     python tests/foreign/run.py                    # all of them
     python tests/foreign/run.py --only ocpp-rpc
@@ -61,7 +61,7 @@ def install(name: str) -> None:
 
 
 def try_server(name: str, folder: Path, suites: list[str]) -> int:
-    """Run the suites against a server, and say what is not as declared; returns how much that is."""
+    """Run the suites against a server, and print the differences to the declared verdicts; returns their number."""
     install(name)
     began = time.monotonic()
     selection = [word for suite in suites for word in ("--suite", suite)]

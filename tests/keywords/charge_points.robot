@@ -27,7 +27,7 @@ Each Message Has A Keyword
     ${answer}    Send Authorize    TAG-1
     Should Be Equal    ${answer}[idTagInfo][status]    Accepted
     Send Data Transfer    hello    message=greeting
-    @{sent}    Sent Frames    kind=CALL
+    @{sent}    Get Sent Frames    kind=CALL
     Length Should Be    ${sent}    3
     Should Be Equal    ${sent[0].payload}[status]    Faulted
     Should Be Equal    ${sent[2].payload}[data]    hello
@@ -38,7 +38,7 @@ A Transaction Is Made Of Three Messages
     ${started}    Start Transaction    meter=1500
     Send Meter Values    ${started}[transactionId]    meter=1700
     Stop Transaction    ${started}[transactionId]    meter=2500    reason=EVDisconnected
-    @{sent}    Sent Frames    kind=CALL
+    @{sent}    Get Sent Frames    kind=CALL
     Should Be Equal    ${sent[1].payload}[transactionId]    ${7}
     Should Be Equal    ${sent[2].payload}[meterStop]    ${2500}
 
@@ -81,7 +81,7 @@ The End Of A Connection Is Known
     ...    STARTS:${id} should be connected, but it is not connected: the connection was ended by the gateway
     ...    Charge Point Should Be Connected
     Reconnect Charge Point
-    Cut Off Charge Point
+    Abort Charge Point Connection
     ${code}    Charge Point Should Be Disconnected
     Should Be Equal    ${code}    ${1006}
 
@@ -112,12 +112,12 @@ Frames Are Looked At From A Mark On
     ${id}    Connect Charge Point
     Send Heartbeat
     ${mark}    Mark Frames
-    @{none}    Received Frames    since=${mark}
+    @{none}    Get Received Frames    since=${mark}
     Fake Sends    ${id}    Reset    type=Soft
     Command Should Be Received    Reset
     Send Authorize    TAG-1
-    @{answers}    Received Frames    since=${mark}    kind=CALLRESULT
-    @{all}    Received Frames
+    @{answers}    Get Received Frames    since=${mark}    kind=CALLRESULT
+    @{all}    Get Received Frames
     Should Be Equal    ${{[len($none), len($answers), len($all)]}}    ${{[0, 1, 3]}}
 
 A Charge Point Has The Configuration That A Test Gives It
@@ -127,7 +127,7 @@ A Charge Point Has The Configuration That A Test Gives It
     Fake Sends    ${id}    GetConfiguration    key=${{['SerialNumber', 'Size']}}
     Fake Sends    ${id}    ChangeConfiguration    key=SerialNumber    value=S-2
     Send Heartbeat
-    @{answers}    Sent Frames    kind=CALLRESULT
+    @{answers}    Get Sent Frames    kind=CALLRESULT
     VAR    ${serial}    ${{ {'key': 'SerialNumber', 'readonly': True, 'value': 'S-1'} }}
     Should Be Equal    ${answers[0].payload}    ${{ {'configurationKey': [$serial], 'unknownKey': ['Size']} }}
     Should Be Equal    ${answers[1].payload}[status]    Rejected
@@ -150,9 +150,9 @@ Commands Are Answered As The Test Says
     Fake Sends    ${id}    Reset    type=Soft
     Fake Sends    ${id}    ClearCache
     Send Heartbeat
-    @{answers}    Sent Frames    kind=CALLRESULT
+    @{answers}    Get Sent Frames    kind=CALLRESULT
     Should Be Equal    ${answers[0].payload}[status]    Rejected
-    @{errors}    Sent Frames    kind=CALLERROR
+    @{errors}    Get Sent Frames    kind=CALLERROR
     Should Be Equal    ${errors[0].code}    InternalError
 
 A Charge Point Can Do What It Was Told
@@ -214,8 +214,8 @@ Many Charge Points Act At The Same Time
     ${count}    All Charge Points Should Be Connected    ${ids}
     Should Be Equal    ${count}    ${50}
     Boot All    ${ids}
-    ${exchange}    Send From All    Heartbeat    ${ids}    each=10
-    All Should Be Answered    ${exchange}
+    ${exchange}    Send Call From All    Heartbeat    ${ids}    each=10
+    All Calls Should Be Answered    ${exchange}
     Should Be Equal    ${exchange.answered}    ${500}
     ${sessions}    Charge Whole Sessions    ${ids}
     Length Should Be    ${sessions}    50
@@ -224,9 +224,9 @@ What Some Of Many Did Not Get Is Told
     [Documentation]    How many, and why.
     @{ids}    Connect Charge Points    3
     Fake Should Ignore    Heartbeat
-    ${exchange}    Send From All    Heartbeat    ${ids}    timeout=100ms
+    ${exchange}    Send Call From All    Heartbeat    ${ids}    timeout=100ms
     Run Keyword And Expect Error    STARTS:0 of 3 messages answered, 0 refused, 3 unanswered
-    ...    All Should Be Answered    ${exchange}
+    ...    All Calls Should Be Answered    ${exchange}
     Disconnect All Charge Points    ${ids}
     Run Keyword And Expect Error    STARTS:3 of 3 charge points are not connected.
     ...    All Charge Points Should Be Connected    ${ids}

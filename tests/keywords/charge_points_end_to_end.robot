@@ -13,6 +13,10 @@ Test Setup       Connect Fifty Charge Points
 Test Teardown    Remove Charge Points
 
 
+*** Variables ***
+${IDS}    ${NONE}
+
+
 *** Test Cases ***
 A Thousand Commands Are Answered In Random Order While The Charge Points Charge
     [Documentation]    Each caller gets its own answer, and no charge point has two commands at a time.
@@ -44,7 +48,7 @@ Charge Points That Keep Silent Do Not Hold Up Their Next Command
     ${silent}    Start Commands    200    charge_points=${IDS}    timeout=1s
     Wait For Commands    ${silent}
     Commands Should Have Status    408    ${silent}
-    Let Charge Points Answer Sensibly
+    Reset Charge Point Answers
     ${answered}    Start Commands    200    charge_points=${IDS}    timeout=60s
     Commands Should Be Answered    ${answered}
 
@@ -62,9 +66,9 @@ A Charge Point Does What It Was Told
 What A Charge Point Sends Again Is The Same Transaction
     [Documentation]    The same frame after a reconnect, and the same event under a new message id.
     ${first}    Send Call    StartTransaction    alias=${IDS}[0]    meterStart=${77}
-    ${again}    Send Again    alias=${IDS}[0]
+    ${again}    Repeat Last Call    alias=${IDS}[0]
     Should Be Equal    ${again.payload}    ${first.payload}
-    ${renamed}    Send Again    alias=${IDS}[0]    new_message_id=True    reconnect=False
+    ${renamed}    Repeat Last Call    alias=${IDS}[0]    new_message_id=True    reconnect=False
     Should Be Equal    ${renamed.payload}[transactionId]    ${first.payload}[transactionId]
 
 The Newest Connection Of A Charge Point Is The One That Counts

@@ -35,7 +35,7 @@ Answers That Are Mixed Up Are Seen
     ${commands}    Start Commands    2    timeout=60s
     Answer Commands    ${commands}    order=reversed
     Run Keyword And Expect Error
-    ...    GLOB:Expected an own answer for each of 2 commands: 0 with their own answer, 2 mixed*
+    ...    GLOB:Expected each command to get its own answer: 2 commands: 0 with their own answer, 2 mixed*
     ...    Commands Should Be Answered    ${commands}
 
 Equal Commands Are Told Apart By Their Answers
@@ -115,7 +115,7 @@ What Is Left Is Seen
     Should Be Equal    ${left}    ${2}
     Run Keyword And Expect Error
     ...    EQUALS:Expected 0 commands noted in Redis as waited for, there are 2 (waited 100 ms)
-    ...    Noted Correlations Should Be
+    ...    Stored Correlations Should Be
     ...    0
     ...    timeout=100ms
 
@@ -125,12 +125,12 @@ Callers Can Go Away
     Announce Charge Points
     ${commands}    Start Commands    2    timeout=60s
     Wait For Received Commands    ${commands}
-    Noted Correlations Should Be    2    timeout=60s
-    Abandon Commands    ${commands}
+    Stored Correlations Should Be    2    timeout=60s
+    Disconnect Command Callers    ${commands}
     Should Be Equal    ${commands.waiting}    ${0}
     Should Be Equal    ${commands[0].problem}    the caller went away
     Pending Correlations Should Be    0    timeout=60s
-    Noted Correlations Should Be    0    timeout=60s
+    Stored Correlations Should Be    0    timeout=60s
 
 All Callers That Still Wait Can Go Away
     [Documentation]    Whatever they were started with.
@@ -139,11 +139,11 @@ All Callers That Still Wait Can Go Away
     ${first}    Start Commands    2    timeout=60s
     ${second}    Start Commands    1    timeout=60s
     Pending Correlations Should Be    3    timeout=60s
-    Abandon Commands
+    Disconnect Command Callers
     Should Be Equal    ${first.waiting}    ${0}
     Should Be Equal    ${second[0].problem}    the caller went away
     Pending Correlations Should Be    0    timeout=60s
-    Abandon Commands
+    Disconnect Command Callers
 
 A System That Does Not Say What Waits Is Asked Until The Time Is Up
     Start Server With Commands
@@ -168,7 +168,7 @@ What Was Opened Can Be Closed
     [Documentation]    What is not open is named.
     Start Server With Commands
     Close Commands
-    Run Keyword And Expect Error    EQUALS:There is no line of commands 'commands'; call `Open Commands` first.
+    Run Keyword And Expect Error    EQUALS:There is no connection for commands 'commands'; call `Open Commands` first.
     ...    Start Commands
 
 

@@ -130,7 +130,7 @@ A Chart Is Drawn In The Log And Kept For The Page
     VAR    @{memory} =    ${{(1700000000.0, 51.2)}}    ${{(1700000001.0, 51.9)}}
     VAR    &{lines} =    server=${memory}
     Record Chart    Memory of a test    MB    ${lines}    requirement=R18.4    limit=${100}
-    ${kept} =    Get File    ${OUTPUT DIR}/series.jsonl
+    ${kept} =    Get File    ${OUTPUT DIR}/evidence/series.jsonl
     ${last} =    Evaluate    json.loads($kept.splitlines()[-1])
     VAR    &{expected} =    title=Memory of a test    unit=MB    requirement=R18.4    suite=${SUITE NAME}
     ...    test=${TEST NAME}    limit=${100}

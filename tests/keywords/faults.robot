@@ -37,7 +37,7 @@ Every Fault Of Redis Itself Is Proven
     Make Redis Read-Only
     Make Redis Run Out Of Memory
     Make Redis Busy
-    Let No More Clients In
+    Limit Redis Clients
     Change Redis Password
 
 Every Fault Of The Files Of Redis Is Proven
@@ -127,7 +127,7 @@ What Other Keywords Do Is Noted Too
     Should Be Equal    ${faults[-1].ended}    ${None}
     Start Redis
     Should Not Be Equal    ${faults[-1].ended}    ${None}
-    ${lines} =    Get File    ${OUTPUT DIR}/faults.jsonl
+    ${lines} =    Get File    ${OUTPUT DIR}/evidence/faults.jsonl
     Should Match Regexp    ${lines}    "op":"begin".*"fault":"killed"
     Should Match Regexp    ${lines}    "op":"end".*"fault":"killed"
 
@@ -147,7 +147,7 @@ A Row That Is Not Understood Is Refused
     Run Keyword And Expect Error    *Unknown fault 'hurt redis'*    Run Fault Schedule    at 1 s    hurt redis
     Run Keyword And Expect Error    *is no time of a fault schedule*    Run Fault Schedule    soon    kill redis
     Run Keyword And Expect Error
-    ...    *There is no 'absent'*
+    ...    *OcppServerLibrary has started no 'absent'*
     ...    Run Fault Schedule
     ...    at 0 s
     ...    kill server
@@ -227,7 +227,7 @@ Requirement Should Be Inconclusive
     ...    R16.3
     ...    crashes
     ...    ${0}
-    ${lines} =    Get File    ${OUTPUT DIR}/measurements.jsonl
+    ${lines} =    Get File    ${OUTPUT DIR}/evidence/measurements.jsonl
     Should Match Regexp    ${lines}    "verdict":"inconclusive".*\\n$
 
 Everything Should Be Well Again

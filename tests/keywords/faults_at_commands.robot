@@ -106,7 +106,7 @@ What Cannot Be Done To A Command Is Said
     *probability has to be from 0 to 1*    Disturb Command    GET    cut    probability=1.5
     *error has to be one line*    Disturb Command    GET    error    error=a\nb
     *'hurt' that cannot be converted*    Disturb Command    GET    hurt
-    *does not say what its commit is*    Cut Mid-Reply    commit    target=${CURDIR}/../other_server/profile.yaml
+    *does not describe its commit*    Cut Mid-Reply    commit    target=${CURDIR}/../other_server/profile.yaml
 
 
 *** Keywords ***

@@ -29,7 +29,7 @@ A Transaction Is Read By Its Id And Its Charge Point
     Should Be Equal    ${record}[status]    active
     Should Be Equal    ${record}[seq_no]    ${0}
     Send Transaction Event    Ended
-    @{wrong} =    Get Transactions Not Kept As    completed    ${{[$id, 'other']}}    charge_point=${point}
+    @{wrong} =    Get Transactions With Other Status    completed    ${{[$id, 'other']}}    charge_point=${point}
     Should Be Equal    ${wrong}    ${{['other']}}
 
 A Transaction That Is Not Kept Is Named

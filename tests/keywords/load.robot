@@ -16,7 +16,7 @@ Without Arguments The Load Is That Of The Data File
     ${load}    Wait For Load
     Should Be Equal    ${load.sent}    ${5000}
     Load Should Be Answered    ${load}
-    ${ledger}    Judge Load Ledger    ${load}
+    ${ledger}    Load Ledger Should Be Clean    ${load}
     Should Be Equal    ${ledger.acknowledged}    ${5000}
 
 A Load With A Rate Is Sent On Schedule
@@ -50,7 +50,7 @@ Commands Go On While Charge Points Charge, And Complete Each Other's Ledger
     ${charging}    Load Profile    session    persistent=yes    commands=yes
     Start Load    profile=${charging}    charge_points=5    duration=1 minute
     Start Command Traffic    ${points}    every=20 ms
-    Command Traffic Should Reach Everybody    timeout=60 s
+    Command Traffic Should Reach All Charge Points    timeout=60 s
     ${traffic}    Stop Command Traffic
     ${load}    Stop Load
     # A server whose Redis the machine holds up refuses a command, which is an outcome as any other.
@@ -63,7 +63,7 @@ Command Traffic Runs Once At A Time
     Start Command Traffic    ${{['LOAD-CP-001']}}
     Run Keyword And Expect Error    Command traffic runs already; *    Start Command Traffic    ${{['LOAD-CP-001']}}
     Run Keyword And Expect Error    No command was answered by LOAD-CP-001*
-    ...    Command Traffic Should Reach Everybody    timeout=50 ms
+    ...    Command Traffic Should Reach All Charge Points    timeout=50 ms
     ${traffic}    Stop Command Traffic
     Should Be Equal    ${traffic.answered}    ${0}
 
@@ -82,7 +82,7 @@ What Is No Profile Or Schedule Is Refused
     Run Keyword And Expect Error    'day' is not a load profile (allowed: heartbeat, session, mix, churn, or *
     ...    Run Load    profile=day
     Run Keyword And Expect Error    'now' is no schedule; make one with `Load Schedule`.    Run Load    schedule=now
-    Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; `Load Profile` has it.
+    Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; it belongs to `Load Profile`.
     ...    Run Load    sessions=2
     Run Keyword And Expect Error    `Start Load` has no argument 'spike'; `Load Schedule` has it.
     ...    Run Load    spike=10
@@ -105,7 +105,7 @@ Start The Reference Server
     Start Server    ${redis}
     Wait Until Server Is Ready
     ${gateway}    Get Gateway Url
-    Aim Load At    ${gateway}    redis=${redis}
+    Set Load Target    ${gateway}    redis=${redis}
 
 Open Commands To The Reference Server
     [Documentation]    And a ledger to judge the others with.
@@ -118,7 +118,7 @@ Open Commands To The Reference Server
 The Ledgers Should Be Clean Together
     [Documentation]    That of the load alone says nothing of commands that it never sent; all of them know each other.
     [Arguments]    ${load}    ${traffic}
-    Run Keyword And Expect Error    *never sent*    Judge Load Ledger    ${load}
+    Run Keyword And Expect Error    *never sent*    Load Ledger Should Be Clean    ${load}
     ${state}    Compare State With Load    ${load}
     ${ledger}    Ledger Should Be Clean    together_with=${{[*$load.ledgers, $state.effects, $traffic.ledger]}}
     Should Be Equal As Integers    ${ledger.acknowledged}    ${{$load.answered + $traffic.answered}}

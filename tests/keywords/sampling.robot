@@ -10,6 +10,11 @@ Library          RedisServiceLibrary
 Suite Setup      Start The Reference Server
 
 
+*** Variables ***
+${SERVER}    ${NONE}
+${URL}       ${NONE}
+
+
 *** Test Cases ***
 Memory Of The Server And Of Redis Is Watched Meanwhile
     Watch    server=${SERVER}    redis_url=${REDIS}
@@ -48,10 +53,15 @@ Memory Is Judged At Each Look As It Would Be At The End
     Watch    hoarder=${process}    server=${SERVER}
     Wait Until Keyword Succeeds    60 s    100 ms    Should Be Accused Of Taking 100 MB In 10 Seconds    hoarder
     Stop Sampling
-    ${sound}    Get Time To Accusation    server    required=10 s    most_mb=100    most_percent=1000    warm_up=0.2 s
+    ${sound}    Get Time To Leak Verdict
+    ...    server
+    ...    required=10 s
+    ...    most_mb=100
+    ...    most_percent=1000
+    ...    warm_up=0.2 s
     Should Be Equal    ${sound}    ${NONE}
     Run Keyword And Expect Error    'nobody' was not sampled; hoarder, server was.
-    ...    Get Time To Accusation    nobody    most_mb=100    most_percent=10
+    ...    Get Time To Leak Verdict    nobody    most_mb=100    most_percent=10
     [Teardown]    Terminate Process
 
 What Cannot Be Sampled Is Refused
@@ -92,7 +102,7 @@ Start A Process That Takes Memory
 Should Be Accused Of Taking 100 MB In 10 Seconds
     [Documentation]    By what was seen so far.
     [Arguments]    ${name}
-    ${seconds}    Get Time To Accusation    ${name}    required=10 s    most_mb=100    most_percent=1000
+    ${seconds}    Get Time To Leak Verdict    ${name}    required=10 s    most_mb=100    most_percent=1000
     ...    warm_up=0.2 s
     Should Be True    $seconds is not None and 0 < $seconds < 60    msg=Not accused yet: ${seconds}.
 

@@ -16,8 +16,8 @@ Suite Teardown    Run Keywords    Remove Charge Points    AND    Remove All Serv
 
 *** Test Cases ***
 A Connection Has A Status
-    ${right} =    Get Status Of A Connection    CP-1    password=first-2b81
-    ${wrong} =    Get Status Of A Connection    CP-1    password=second-90ae
+    ${right} =    Get Connection Status    CP-1    password=first-2b81
+    ${wrong} =    Get Connection Status    CP-1    password=second-90ae
     Should Be Equal    ${{[$right, $wrong]}}    ${{[101, 401]}}
 
 A Connection That Is Not Refused Is A Failure
@@ -49,7 +49,7 @@ The Token Of The API Is A Setting
 
 A Flood Has Sent Something, And Is Ended Once
     ${url} =    Get Gateway Url    alias=open
-    Aim Load At    ${url}
+    Set Load Target    ${url}
     @{ids} =    Start Flood    2    longest=10 s
     Length Should Be    ${ids}    2
     Run Keyword And Expect Error    A flood runs already; call `Stop Flood` first.    Start Flood
@@ -59,7 +59,7 @@ A Flood Has Sent Something, And Is Ended Once
 
 A Flood That Cannot Begin Says Why
     ${url} =    Get Gateway Url
-    Aim Load At    ${url}
+    Set Load Target    ${url}
     Run Keyword And Expect Error
     ...    The flood could not start: ws://*/ocpp/FLOOD-* answered HTTP/1.1 401 Unauthorized
     ...    Start Flood

@@ -135,7 +135,7 @@ Records That Differ Are Told Field By Field
 
 A Text Has The Size Asked For
     [Documentation]    In bytes, whatever the characters.
-    ${text}    Make Text    1001
+    ${text}    Generate Text    1001
     Should Be Equal    ${{ len($text.encode()) }}    ${1001}
     Should Be True    ${{ len($text) }} < 1001
 
@@ -158,18 +158,18 @@ Transactions Are Started And Completed All At Once
     VAR    @{points}    KW-7    KW-8
     ${started}    Start Transactions At Once    100    ${points}
     ${repeated}    Get Repeated Ids    ${started}
-    ${wrong}    Get Transactions Not Stored As    active    ${started}
+    ${wrong}    Get Stored Transactions With Other Status    active    ${started}
     Should Be Equal    ${{ [$repeated, $wrong] }}    ${{ [[], []] }}
     ${completed}    Complete Transactions At Once    ${started}
-    ${wrong}    Get Transactions Not Stored As    completed    ${completed}
+    ${wrong}    Get Stored Transactions With Other Status    completed    ${completed}
     Should Be Empty    ${wrong}
-    ${still}    Get Transactions Not Stored As    active    ${completed}
+    ${still}    Get Stored Transactions With Other Status    active    ${completed}
     Length Should Be    ${still}    100
 
 Transactions In Another State Are Named
     [Documentation]    With their charge points.
     @{started}    Start Transactions At Once    1    ${{ ['KW-7'] }}
-    @{named}    Get Transactions Not Stored As    completed    ${started}
+    @{named}    Get Stored Transactions With Other Status    completed    ${started}
     Should Be Equal    ${named}    ${{ ['%s of KW-7' % $started[0].id] }}
 
 Repeated Ids Are Counted
@@ -267,7 +267,7 @@ Records Without Their Index Are Found
 A Record That Was Cut Is Found
     [Documentation]    And refused by the store.
     Save Charge Point    KW-16
-    ${key}    Cut Stored Charge Point    KW-16
+    ${key}    Truncate Stored Charge Point    KW-16
     @{found}    Find Partial Writes
     Should Contain    ${found}    the value of ${key} is broken
     State Error Should Be Raised    corrupt    Get Charge Point    KW-16

@@ -22,7 +22,7 @@ from typing import Any
 import redis
 
 AT_ONCE = 50
-"""How many messages are taken off the list together; they are lost together, too."""
+"""Number of messages taken off the list together; they are lost together, too."""
 
 
 def now() -> str:
@@ -35,7 +35,7 @@ def log(level: str, text: str) -> None:
 
 
 class Stations:
-    """What is kept of stations (a hash each) and of sessions (a JSON text each); both for good."""
+    """The stored stations (a hash each) and sessions (a JSON text each), without lifetime."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
@@ -142,7 +142,7 @@ class Backend:
 
 
 def api(stations: Stations) -> type[BaseHTTPRequestHandler]:
-    """What can be asked over HTTP: whether it is up, and a session by its number."""
+    """The HTTP API: health, and a session by its number."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

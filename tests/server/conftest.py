@@ -1,4 +1,4 @@
-"""Fixtures: a shared Redis, private ones, server processes and relays. Each ends what it has started, by process id."""
+"""Fixtures: a shared Redis, private ones, server processes and relays. Each ends its own processes, by id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StartRedis = Callable[..., EmbeddedRedis]
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """What the server runs on."""
+    """The event loop of the server."""
     return "asyncio", {"use_uvloop": True}
 
 
@@ -69,7 +69,8 @@ def start_redis() -> Iterator[StartRedis]:
 
 @pytest.fixture
 def make_server() -> Iterator[StartServer]:
-    """Make a server process, not started yet; whatever is started is ended, and must have kept standard error empty."""
+    """Make a server process, not started yet; it is ended after the test, and must have written nothing to standard
+    error."""
     servers: list[ServerProcess] = []
 
     def make(redis_url: str, name: str | None = None, **settings: str) -> ServerProcess:

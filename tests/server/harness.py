@@ -1,4 +1,4 @@
-"""What the tests of the server share: a server process, messages, what is left in Redis, and a relay that cuts."""
+"""Shared parts of the server's tests: a server process, messages, the state in Redis, and a relay that cuts."""
 
 from __future__ import annotations
 
@@ -35,21 +35,20 @@ QUEUE = "ocpp:requests"
 START_SECONDS = 60.0
 """The longest that a process may take to start on a machine that is busy with other things."""
 SOON = 30.0
-"""Seconds within which something has to be seen that is bound to come. No requirement: a wait ends with what it waits
-for, and on a machine that others use at the same time any process may stand still for some seconds. What a
-requirement limits in seconds is measured by the suites."""
+"""Timeout in seconds of an event that is bound to come. It is no requirement: a wait ends with its event, and on a
+shared machine any process may be stopped for some seconds. Requirements in seconds are measured by the suites."""
 PATIENCE = {"REDIS_TIMEOUT": "30s"}
-"""What servers are started with where nothing else is said: a Redis that stands still for some seconds is no outage.
-Tests of an outage that shows by silence ask for `QUICK`."""
+"""Default settings of servers: a Redis that is silent for some seconds is no outage. Tests of an outage by silence
+use `QUICK`."""
 QUICK = {"REDIS_TIMEOUT": "2s"}
 """The server's default."""
 LEASE = 60.0
-"""Seconds that a processor in this process keeps the queue: who loses it in a test, loses it by what the test does."""
+"""Seconds that a processor in this process keeps the queue, so that only the test can take it away."""
 NOW = "2026-01-15T10:30:00Z"
 
 
 def until(condition: Callable[[], Any], what: str | Callable[[], str], *, timeout: float = SOON) -> Any:
-    """Poll `condition` until it is true, and return what it was."""
+    """Poll `condition` until it is true, and return its value."""
     return wait_until(
         lambda: condition() or None,
         timeout=timeout,
@@ -107,7 +106,7 @@ def push(client: redis.Redis, messages: Iterable[bytes], queue: str = QUEUE) -> 
 
 
 def answers(client: redis.Redis, charge_point_id: str) -> list[dict[str, Any]]:
-    """What a charge point was answered, oldest first."""
+    """The answers to a charge point, oldest first."""
     return [json.loads(raw) for raw in reversed(client.lrange(f"ocpp:responses:{charge_point_id}", 0, -1))]
 
 
@@ -220,7 +219,7 @@ class ServerProcess:
 
     @property
     def stderr(self) -> str:
-        """What it wrote to standard error."""
+        """Its standard error."""
         return self.process.stderr.read_text("utf-8", "replace") if self.process.stderr.exists() else ""
 
     def signal(self, number: signal.Signals) -> None:
@@ -245,7 +244,7 @@ async def app(url: str, name: str = "one", **settings: Any) -> AsyncIterator[App
 
 @asynccontextmanager
 async def running(made: App) -> AsyncIterator[asyncio.Task[None]]:
-    """Its processor at work; stopped at the end, and then what it raised is raised."""
+    """Its processor at work; stopped at the end, and then its exception is raised."""
     task = asyncio.create_task(made.processor.run())
     try:
         yield task
@@ -335,7 +334,7 @@ class Relay:
 
     @property
     def url(self) -> str:
-        """Where clients find Redis through the relay."""
+        """The address of the relay for clients of Redis."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def plan(self, cut: Cut) -> Cut:
@@ -480,7 +479,7 @@ def _read_value(stream: Any) -> tuple[bytes, list[bytes]] | None:
 
 
 COMMIT_ARGUMENTS = 10
-"""How many arguments the commit script gets, and no other script of the server's."""
+"""Number of arguments of the commit script, which no other script of the server's has."""
 
 
 def is_commit(words: list[bytes]) -> bool:

@@ -1,4 +1,4 @@
-"""What Redis forgets: the counter of transaction ids never gives one twice while a process lives that has seen it."""
+"""Loss of Redis' data: a transaction id is never given twice while a process lives that has seen it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process as a whole: how it starts, what it says, how it refuses to start, and how it ends."""
+"""The process as a whole: its start, its output, its refusal to start, and its end."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_bad_settings_end_with_status_2_and_one_line() -> None:
             server.process.close()
 
 
-def test_a_log_that_nobody_can_read_any_more_ends_nothing(start_redis: StartRedis) -> None:
+def test_a_log_without_a_reader_ends_nothing(start_redis: StartRedis) -> None:
     service = start_redis()
     reading, writing = os.pipe()
     environment = {"PATH": os.environ.get("PATH", ""), "REDIS_URL": service.url(), "HTTP_PORT": "0"}

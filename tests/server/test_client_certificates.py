@@ -1,4 +1,4 @@
-"""OCPP security profiles 2 and 3: who is let in over TLS."""
+"""OCPP security profiles 2 and 3: admission over TLS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def settings(certificates: Certificates) -> dict[str, str]:
 async def outcome(
     server: ServerProcess, certificates: Certificates, client: Path | None, charge_point_id: str = "CP-1"
 ) -> str:
-    """What became of a connection: `open`, an HTTP status, or `no connection`."""
+    """The outcome of a connection: `open`, an HTTP status, or `no connection`."""
     context = ssl.create_default_context(cafile=str(certificates.ca))
     if client is not None:
         context.load_cert_chain(client)

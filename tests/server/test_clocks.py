@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is no
 
 
 def clock(ahead: str) -> dict[str, str]:
-    """What makes the wall clock of a process wrong by so much; its monotonic clock stays."""
+    """Settings that shift the wall clock of a process; its monotonic clock stays."""
     return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": ahead, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 

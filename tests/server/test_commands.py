@@ -82,7 +82,7 @@ def echo(_action: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def note(client: redis.Redis) -> list[bytes]:
-    """Who waits, as Redis has it."""
+    """The waiting commands, as recorded in Redis."""
     return list(client.scan_iter("ocpp:correlation:*"))
 
 
@@ -182,7 +182,7 @@ async def test_a_command_reaches_its_charge_point_and_the_answer_its_caller(  # 
         assert (await correlations(ask))["pending"] == {"count": 0, "oldest": []}
 
 
-async def test_the_ocpp_packages_charge_point_does_what_http_asks(server: ServerProcess) -> None:
+async def test_the_ocpp_packages_charge_point_carries_out_commands_over_http(server: ServerProcess) -> None:
     async with http(server) as ask, plugged(server, "CP-1") as socket:
         point = Point("CP-1", socket)
         reading = asyncio.create_task(point.start())
@@ -221,7 +221,7 @@ async def test_the_ocpp_packages_charge_point_does_what_http_asks(server: Server
             await asyncio.wait([reading])
 
 
-async def test_what_is_wrong_is_refused_with_the_field_and_nothing_is_sent(
+async def test_invalid_commands_are_refused_with_the_field_and_nothing_is_sent(
     server: ServerProcess, client: redis.Redis
 ) -> None:
     cases = [

@@ -1,4 +1,4 @@
-"""Settings: what is taken, what is refused, and what the refusal says."""
+"""Settings: accepted values, refused values, and the messages of refusals."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_taken(name: str, value: str, expected: object) -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_refused_with_name_value_and_what_is_allowed(name: str, value: str) -> None:
+def test_refused_with_name_value_and_allowed_values(name: str, value: str) -> None:
     text = refusal(name, value)
     assert repr(value)[1:-1][:10] in text
 
@@ -223,7 +223,7 @@ def test_any_url_is_taken_or_refused_in_one_line(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["redis://h", "rediss://h", "redis://u:p@h:1/2", "unix:///run/redis.sock"])
 def test_each_kind_of_url_can_be_used(url: str) -> None:
-    """What is taken as a setting must not fail in the client library's depths."""
+    """An accepted setting must not fail in the depths of the client library."""
     link = RedisLink(read(REDIS_URL=url).redis_url)
     assert link.client.connection_pool.make_connection()
 

@@ -1,4 +1,4 @@
-"""What was meant for a connection ends with it: nothing is carried out, or answered, on the next one."""
+"""Messages for a connection end with it: nothing is carried out, or answered, on the next one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def processor(redis_url: str, start_server: StartServer) -> ServerProcess:
 
 
 async def boot(socket: ClientConnection, client: redis.Redis) -> None:
-    """Until nothing is left of it: a gateway takes what it has sent out of the list with its next look."""
+    """Wait until nothing is left of it: a gateway removes sent messages from the list with its next read."""
     await ask(socket, "1", "BootNotification", BOOT)
     await soon(lambda: not client.llen(LIST), "the answer was not taken out")
 
@@ -67,10 +67,10 @@ async def test_a_command_is_not_carried_out_on_a_later_connection(
 
 
 @pytest.mark.parametrize("kind", ["answer", "refusal", "command"])
-async def test_what_was_sent_before_the_gateway_died_is_not_sent_again(
+async def test_messages_sent_before_the_gateway_died_are_not_sent_again(
     gateway: ServerProcess, processor: ServerProcess, client: redis.Redis, start_server: StartServer, kind: str
 ) -> None:
-    """A gateway that is killed between sending and taking out what it sent leaves it in the list."""
+    """A gateway that is killed between sending and removing leaves the message in the list."""
     async with http(processor) as api:
         command: asyncio.Task[object] | None = None
         async with plugged(gateway, "CP-1") as first:
@@ -136,7 +136,7 @@ async def test_a_call_that_waited_at_the_old_gateway_does_not_come_behind_those_
 async def test_a_call_that_waited_while_its_charge_point_moved_and_left_again_is_not_queued(
     redis_url: str, client: redis.Redis, start_server: StartServer, expired: bool
 ) -> None:
-    """No session says that it has moved by then; and nobody must be connected again in the place of who has left."""
+    """No session shows by then that it has moved; and no connection may take the place of the closed one."""
     start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": NOW}
     old = start_server(redis_url, "old", ROLE="gateway")
     new = start_server(redis_url, "new")

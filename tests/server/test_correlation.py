@@ -1,4 +1,4 @@
-"""The correlation manager on its own: who gets which answer, and what the rest comes to."""
+"""The correlation manager on its own: the caller of each answer, and the outcomes of the others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def outcome(correlation: Correlation) -> Any:
         return error
 
 
-async def test_an_answer_reaches_who_waits_and_nobody_else() -> None:
+async def test_an_answer_reaches_its_caller_and_no_other() -> None:
     manager = CorrelationManager()
     first = manager.register("m-1", "CP-1", "Reset", timeout=5)
     second = manager.register("m-2", "CP-1", "Reset", timeout=5)
@@ -82,7 +82,7 @@ async def test_another_charge_point_cannot_answer() -> None:
     manager.close()
 
 
-async def test_a_callerror_reaches_who_waits() -> None:
+async def test_a_callerror_reaches_its_caller() -> None:
     manager = CorrelationManager()
     correlation = manager.register("m", "CP", "Reset", timeout=5)
     assert manager.fail("m", "CP", "NotSupported", "never", {"x": 1}) is Verdict.DELIVERED
@@ -123,7 +123,7 @@ async def test_ended_ids_are_forgotten_at_last() -> None:
     assert verdicts[90:] == [Verdict.DUPLICATE] * 10
 
 
-async def test_a_deadline_that_comes_first_ends_first_in_whatever_order_they_were_set() -> None:
+async def test_an_earlier_deadline_ends_first_in_any_order_of_registration() -> None:
     manager = CorrelationManager()
     ended: list[str] = []
 
@@ -157,7 +157,7 @@ async def test_cancelling_the_waiting_task_cancels_the_correlation() -> None:
     assert counts(manager) == {"registered": 1, "cancelled": 1, "late": 1}
 
 
-async def test_cancel_disconnect_and_close_fail_what_waits() -> None:
+async def test_cancel_disconnect_and_close_fail_waiting_callers() -> None:
     manager = CorrelationManager()
     names = ["a", "b", "c", "d"]
     waiting = [
@@ -280,7 +280,7 @@ steps = st.lists(
 
 
 def step(manager: CorrelationManager, clock: Clock, name: str, number: int, charge_point: int) -> Any:
-    """Do one step to the manager; returns what it said."""
+    """Apply one step to the manager; returns its result."""
     message_id, charge_point_id = f"m-{number}", f"CP-{charge_point}"
     actions: dict[str, Callable[[], Any]] = {
         "resolve": lambda: manager.resolve(message_id, charge_point_id, {}),
@@ -301,8 +301,8 @@ def step(manager: CorrelationManager, clock: Clock, name: str, number: int, char
 
 @given(steps)
 @settings(max_examples=200, deadline=None)
-def test_the_manager_does_what_a_plain_model_does(todo: list[tuple[str, int, int]]) -> None:
-    """Model: pending ids with charge point and deadline, and what each ended id has come to."""
+def test_the_manager_behaves_like_a_plain_model(todo: list[tuple[str, int, int]]) -> None:
+    """Model: pending ids with charge point and deadline, and the outcome of each ended id."""
 
     async def run() -> None:
         clock = Clock()

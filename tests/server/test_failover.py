@@ -116,7 +116,9 @@ def test_without_waiting_it_is_told_at_once(replicated: ReplicatedRedis, start_s
         assert json.loads(socket.recv(SOON))[1] == "one"
 
 
-def test_what_was_told_survives_the_loss_of_the_primary(replicated: ReplicatedRedis, start_server: StartServer) -> None:
+def test_published_effects_survive_the_loss_of_the_primary(
+    replicated: ReplicatedRedis, start_server: StartServer
+) -> None:
     start_server(replicated.url(), REDIS_WAIT_REPLICAS="1", **QUICK, **LEASE)
     for number in range(20):
         queued(replicated, start_transaction(f"CP-{number}", f"m{number}"))

@@ -60,7 +60,7 @@ def messages(count: int) -> bytes:
 
 
 class TestIntake:
-    async def test_what_is_below_the_rate_is_taken_at_once(self) -> None:
+    async def test_messages_below_the_rate_are_taken_at_once(self) -> None:
         connection = Connection(rate=100)
         for second in range(100):
             connection.now = float(second)
@@ -79,7 +79,7 @@ class TestIntake:
         assert connection.fed == data + b"a late 1"
         assert max(connection.turns) <= max(TURN_MESSAGES, SLICE_BYTES // SIZE)
 
-    async def test_who_sends_more_is_read_at_the_rate(self) -> None:
+    async def test_a_flooding_connection_is_read_at_the_rate(self) -> None:
         connection = Connection(rate=1000)
         connection.intake.receive(connection, messages(3000))
         # The bucket holds two seconds; what is over waits for the clock, which stands still here.
@@ -91,7 +91,7 @@ class TestIntake:
         assert connection.fed == messages(3000)
         assert not connection.closed
 
-    async def test_who_stays_at_the_limit_is_closed(self) -> None:
+    async def test_a_connection_that_stays_at_the_limit_is_closed(self) -> None:
         connection = Connection(rate=100)
         for _ in range(200):
             connection.now += FLOOD_SECONDS / 50

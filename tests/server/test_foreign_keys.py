@@ -25,7 +25,7 @@ CASES: list[tuple[str, set[str], dict[str, str]]] = [
 
 
 def _check_named(server: ServerProcess, key: str, commands: set[str], why: str = "WRONGTYPE") -> None:
-    """Health and log name what has to be mended, and the server lives."""
+    """Health and log name the misconfiguration, and the server lives."""
 
     def named(text: str) -> bool:
         return any(f"{command} {key}" in text for command in commands) and why in text

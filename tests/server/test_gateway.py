@@ -117,7 +117,7 @@ def server(redis_url: str, start_server: StartServer) -> ServerProcess:
 
 
 class Point(ocpp.v16.ChargePoint):
-    """A charge point that does what it is told."""
+    """A charge point with scripted answers."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -274,7 +274,7 @@ async def test_text_that_is_not_utf8_costs_the_connection(server: ServerProcess)
         ("/", SUBPROTOCOLS, 404),
     ],
 )
-async def test_what_is_refused_at_the_door(
+async def test_connections_refused_at_the_handshake(
     server: ServerProcess, client: redis.Redis, path: str, offered: Any, status: int
 ) -> None:
     with pytest.raises(InvalidStatus) as refused:
@@ -366,7 +366,7 @@ async def test_the_record_says_whether_the_charge_point_is_online(
 
 
 async def test_the_newest_of_connections_in_quick_succession_stays_open(server: ServerProcess) -> None:
-    """Redis learns of them one after the other: what it knows of an older one says nothing about the newest."""
+    """Redis gets them one after the other: the record of an older one proves nothing about the newest."""
 
     async def connect_again_and_again(charge_point_id: str) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -516,7 +516,7 @@ async def test_a_frame_that_is_too_long_closes_the_connection(redis_url: str, st
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
-async def test_what_waited_before_the_connection_is_delivered(server: ServerProcess, client: redis.Redis) -> None:
+async def test_responses_queued_before_the_connection_are_delivered(server: ServerProcess, client: redis.Redis) -> None:
     command(client, "CP-1", "c1", "ClearCache", {})
     async with plugged(server, "CP-1") as socket:
         assert (await receive(socket))[1] == "c1"
@@ -648,10 +648,10 @@ async def test_a_slow_reader_is_closed(server: ServerProcess, client: redis.Redi
     writer.close()
 
 
-async def test_who_floods_and_never_reads_is_cut_off_and_told_of_once(
+async def test_a_flooder_that_never_reads_is_disconnected_and_logged_once(
     redis_url: str, start_server: StartServer, client: redis.Redis
 ) -> None:
-    """Pings are answered by the WebSocket itself; what they come to is bounded all the same."""
+    """Pings are answered by the WebSocket itself; their memory is bounded all the same."""
     server = start_server(redis_url, WS_MESSAGE_RATE="0")
     server.wait_healthy()
     _, writer = await upgraded(server.ws_port, "CP-FLOOD", limit=1024)
@@ -727,7 +727,7 @@ def basic(user: str, password: str, scheme: str = "Basic") -> dict[str, str]:
     return {"Authorization": f"{scheme} {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
-async def test_who_shows_the_right_password_is_let_in(
+async def test_a_charge_point_with_the_right_password_is_accepted(
     redis_url: str, start_server: StartServer, credentials: str
 ) -> None:
     server = start_server(redis_url, "gw", WS_CREDENTIALS=credentials)

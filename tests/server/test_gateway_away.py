@@ -39,7 +39,7 @@ def is_push(words: list[bytes], frame: bytes = b"") -> bool:
 
 
 def is_take(words: list[bytes], charge_point_id: bytes) -> bool:
-    """Whether a request takes from a charge point's list, or takes out what was sent."""
+    """Whether a request reads a charge point's list, or removes sent messages."""
     return words[0].upper() in {b"EVALSHA", b"EVAL"} and b"ocpp:responses:" + charge_point_id in words[5:]
 
 
@@ -75,7 +75,7 @@ async def test_degraded_heartbeats_are_answered_and_other_calls_are_held_and_ref
 
 @asynccontextmanager
 async def running_here(url: str) -> AsyncIterator[tuple[App, Any]]:
-    """A server in this process, and what `plugged` needs of it."""
+    """A server in this process, as `plugged` needs it."""
     made = App(Settings(redis_url=url, server_id="gw", http_port=0, ws_port=0, redis_timeout=SOON))
     serving = asyncio.create_task(made.run())
     try:
@@ -226,7 +226,7 @@ async def test_a_redis_that_refuses_writes_makes_calls_wait_and_be_refused(
         assert await ask(socket, "3", "Authorize", {"idTag": "TAG"})
 
 
-async def test_what_may_have_been_pushed_is_never_refused(
+async def test_messages_that_may_have_been_pushed_are_never_refused(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
     server = start_server(redis_url, "gw", **QUICK)
@@ -250,7 +250,7 @@ async def test_what_may_have_been_pushed_is_never_refused(
         assert client.zcard("ocpp:transactions:CP-2") == 0
 
 
-async def test_who_connects_while_redis_is_away_is_known_once_it_is_back(
+async def test_connections_during_an_outage_of_redis_are_registered_after_it(
     start_redis: StartRedis, start_server: StartServer
 ) -> None:
     private = start_redis()
@@ -305,7 +305,7 @@ async def test_a_session_that_redis_forgot_comes_back_and_the_answer_with_it(
 async def test_no_charge_point_waits_longer_than_it_must_where_many_are_held(
     start_redis: StartRedis, start_server: StartServer
 ) -> None:
-    """What one connection holds is bounded: the ninth CALL behind the first is refused at once, the others in time.
+    """The backlog of one connection is bounded: the ninth CALL behind the first is refused at once, the others in time.
 
     Each waits from when it came, not from when the one before it was refused: they all end together.
     """

@@ -1,4 +1,4 @@
-"""Frames that break RFC 6455: what is logged and counted of them, and what becomes of the connection."""
+"""Frames that break RFC 6455: their log records and counts, and the end of the connection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server(redis_url: str, start_server: StartServer) -> ServerProcess:
 
 
 def set_aside(server: ServerProcess) -> float:
-    """How many messages were set aside, as the metrics have it."""
+    """Number of messages set aside, from the metrics."""
     _, text, _ = server.get("/metrics")
     return sum(float(value) for value in re.findall(r"^ocpp_messages_invalid_total\{.*\} (\S+)$", text, re.MULTILINE))
 
@@ -87,7 +87,7 @@ async def test_a_frame_that_costs_the_connection_has_one_record_and_one_dead_let
         await ask(socket, "2", "Heartbeat")
 
 
-async def test_what_came_before_the_frame_is_handled(server: ServerProcess, client: redis.Redis) -> None:
+async def test_bytes_before_the_frame_are_handled(server: ServerProcess, client: redis.Redis) -> None:
     """In one packet with it: whole, and in fragments, which take a longer way."""
     boot = json.dumps([2, "b", "BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"}]).encode()
     for number, before in enumerate((frame(0x81, boot), frame(0x01, boot[:5]) + frame(0x80, boot[5:]))):
@@ -103,10 +103,10 @@ async def test_what_came_before_the_frame_is_handled(server: ServerProcess, clie
 
 
 @pytest.mark.parametrize("ending", [frame(0x88, b"\x03\xe8"), frame(0x83)], ids=["close", "failure"])
-async def test_who_ends_the_connection_and_stays_is_cut_off(
+async def test_a_client_that_half_closes_and_stays_is_disconnected(
     server: ServerProcess, client: redis.Redis, ending: bytes
 ) -> None:
-    """Whatever it goes on sending: a session that can get nothing must not stand in Redis as if it could."""
+    """Even if it keeps sending: a session that cannot receive must not be registered in Redis as if it could."""
     _, writer = await upgraded(server.ws_port, "CP-STAYS")
     try:
         await soon(lambda: client.exists("ocpp:session:CP-STAYS"), "not connected")

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a message: no crash, one log record, one dead letter, and the next valid one is answered."""
+"""For any invalid message: no crash, one log record, one dead letter, and the next valid one is answered."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _has_type(value: Any, schema: dict[str, Any]) -> bool:
 
 @st.composite
 def invalid_payloads(draw: st.DrawFn) -> tuple[str, Any]:
-    """An action and a payload that the official schema does not allow, by what it says of one field."""
+    """An action and a payload that the official schema forbids, by its rule for one field."""
     action = draw(st.sampled_from(sorted(SCHEMAS)))
     schema = SCHEMAS[action]
     payload = draw(from_schema(schema, SPECIAL))

@@ -1,4 +1,4 @@
-"""The business rules: what each action answers and what it changes."""
+"""The business rules: the answer and the changes of each action."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RUNNING = Transaction(
 
 
 class Everything(dict[str, Any]):
-    """Redis as a handler sees it once all is loaded: what is not there is known to be missing."""
+    """Redis as a handler sees it once all is loaded: missing values are known to be missing."""
 
     def __contains__(self, key: object) -> bool:
         return True
@@ -313,8 +313,8 @@ def energy(value: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("flat", [False, True])
-def test_what_is_read_ahead_saves_asking_again(action: str, flat: bool) -> None:
-    """Handling asks for nothing else than `reads` said, but for what only the loaded state tells."""
+def test_prefetching_saves_later_reads(action: str, flat: bool) -> None:
+    """Handling reads nothing but `reads`, except values that only the loaded state names."""
     call = Call("CP", "m", action, {} if flat else COMPLETE[action], flat)
     cache_of_reads = StateCache(None)  # type: ignore[arg-type]
     wanted = list(V16.reads(call, KEYS))
@@ -380,7 +380,9 @@ states = st.dictionaries(st.sampled_from([f"ocpp:connector:CP:{n}" for n in rang
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(ACTIONS).flatmap(requests), states)
-def test_whatever_passed_the_schema_is_handled_and_answered_by_the_schema(call: Call, records: dict[str, Any]) -> None:
+def test_every_message_valid_by_the_schema_is_handled_and_answered_by_the_schema(
+    call: Call, records: dict[str, Any]
+) -> None:
     try:
         schemas.check(call, V16)
     except InvalidMessage:

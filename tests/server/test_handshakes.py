@@ -1,4 +1,4 @@
-"""Who is not let in, by the hundred and half-way: counted, logged in part, and gone in time."""
+"""Refused connections, by the hundred and half-way: counted, logged in part, and closed in time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def server(redis_url: str, start_server: StartServer, tmp_path: Path) -> ServerP
 
 
 async def attempt(server: ServerProcess, sent: bytes, *, stay: bool = True) -> bytes:
-    """Connect, send this, and return what came back."""
+    """Connect, send this, and return the reply."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ws_port)
     try:
         writer.write(sent)
@@ -92,7 +92,7 @@ def refused(server: ServerProcess) -> dict[str, float]:
     return {reason: float(count) for reason, count in found}
 
 
-async def test_a_storm_of_those_who_are_refused_is_counted_in_full_and_logged_in_part(server: ServerProcess) -> None:
+async def test_many_refused_connections_are_counted_in_full_and_logged_in_part(server: ServerProcess) -> None:
     expected = dict.fromkeys(REFUSED, float(ATTEMPTS))
     for _ in range(ATTEMPTS // 20):
         await asyncio.gather(
@@ -115,7 +115,7 @@ async def test_a_storm_of_those_who_are_refused_is_counted_in_full_and_logged_in
     assert not server.records("library")
 
 
-async def test_the_record_says_who_and_why(server: ServerProcess) -> None:
+async def test_the_record_has_charge_point_and_reason(server: ServerProcess) -> None:
     for sent in REFUSED.values():
         await attempt(server, sent, stay=sent != REFUSED["closed"])
     await soon(lambda: len(server.records("connection_refused")) == len(REFUSED), "not all are logged")
@@ -197,7 +197,7 @@ async def test_a_handshake_that_stops_half_way_is_given_up(
 async def test_a_handshake_that_stops_half_way_does_not_hold_up_the_end(
     redis_url: str, client: redis.Redis, start_server: StartServer, tmp_path: Path, secure: bool
 ) -> None:
-    """Else what is to be done at the end is not: sessions are taken away, and what was received is pushed."""
+    """Otherwise the shutdown is incomplete: sessions are removed, and received messages are pushed."""
     async with certificate(tmp_path) as files:
         settings = {name.upper(): path for name, path in files.items()} if secure else {}
         server = start_server(redis_url, "gw", **settings)
@@ -217,7 +217,7 @@ async def test_a_handshake_that_stops_half_way_does_not_hold_up_the_end(
     assert not client.exists("ocpp:session:CP-1")
 
 
-async def test_who_does_not_speak_tls_is_counted_too(redis_url: str, start_server: StartServer, tmp_path: Path) -> None:
+async def test_failed_tls_handshakes_are_counted_too(redis_url: str, start_server: StartServer, tmp_path: Path) -> None:
     async with certificate(tmp_path) as files:
         server = start_server(redis_url, "gw", **{name.upper(): path for name, path in files.items()})
         server.wait_healthy()

@@ -88,7 +88,7 @@ def _dial(server: ServerProcess, *, receive_buffer: int | None = None) -> socket
 
 
 def _rest(one: socket.socket) -> bytes:
-    """What comes until the server closes; it fails when that takes too long."""
+    """Bytes until the server closes; it fails when that takes too long."""
     got = b""
     with contextlib.suppress(ConnectionError):
         while part := one.recv(65536):
@@ -169,7 +169,7 @@ def test_a_kept_connection_has_its_time_for_each_request(hasty: ServerProcess) -
     assert not hasty.records("http_requests_cut")
 
 
-def test_who_does_not_read_the_answers_is_cut_off(hasty: ServerProcess) -> None:
+def test_a_client_that_does_not_read_is_disconnected(hasty: ServerProcess) -> None:
     with _dial(hasty, receive_buffer=4096) as connection:
         connection.settimeout(0.2)
         with contextlib.suppress(OSError):
@@ -211,7 +211,7 @@ def test_a_body_that_is_too_long_is_413_however_it_comes(redis_url: str, start_s
         assert _statuses(connection.recv(65536)) == [413]
 
 
-def test_what_is_no_http_costs_its_connection_and_leaves_no_traceback(
+def test_bytes_that_are_not_http_close_the_connection_without_a_traceback(
     redis_url: str, start_server: StartServer
 ) -> None:
     server = start_server(redis_url)

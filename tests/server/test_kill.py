@@ -12,7 +12,7 @@ from workload import CHARGE_POINTS, Workload
 
 LEASE_SECONDS = 6
 LEASE = {"LEASE_SECONDS": str(LEASE_SECONDS)}
-"""Longer than a busy machine lets a process stand still: who loses the queue was killed or stopped by the test."""
+"""Longer than a busy machine stops a process: a processor loses the queue only if the test kills or stops it."""
 
 
 def owner_of(client: redis.Redis, servers: list[ServerProcess]) -> ServerProcess:
@@ -78,7 +78,7 @@ def test_the_owner_is_killed_and_another_takes_over(
 
 
 def test_ended_under_traffic_by_sigterm(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
-    """R16.8: it ends with status 0, and what it did not do is still there for the next.
+    """R16.8: it ends with status 0, and its unfinished messages are there for the next one.
 
     Nothing is left that has to be cut off at last; suite 16 measures how long it takes.
     """
@@ -103,7 +103,7 @@ def test_ended_under_traffic_by_sigterm(client: redis.Redis, redis_url: str, sta
 
 
 def test_held_up_for_longer_than_its_lease(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
-    """SIGSTOP until another has taken over, then SIGCONT: what the first one held is refused."""
+    """SIGSTOP until another has taken over, then SIGCONT: the batch of the first one is refused."""
     work = Workload(0, 3)
     servers = [start_server(redis_url, name, **LEASE) for name in ("one", "two")]
     for server in servers:

@@ -1,4 +1,4 @@
-"""Log records never hold the server up, whatever the reader of standard output does."""
+"""Log records never block the server, whatever the reader of standard output does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_records_are_written_in_order(pipe: tuple[int, int]) -> None:
     output.close()
 
 
-def test_records_that_nobody_reads_are_dropped_and_counted_and_nothing_waits(pipe: tuple[int, int]) -> None:
+def test_unread_records_are_dropped_and_counted_and_nothing_waits(pipe: tuple[int, int]) -> None:
     output = LogOutput(pipe[1], most=100_000)
     for _ in range(50_000):
         output.put(RECORD)
@@ -64,7 +64,7 @@ def test_records_that_nobody_reads_are_dropped_and_counted_and_nothing_waits(pip
     assert fit.count(RECORD) <= 100_000 / len(RECORD) + 65536 / len(RECORD)
 
 
-def test_the_end_of_the_process_writes_what_waits(pipe: tuple[int, int]) -> None:
+def test_the_end_of_the_process_writes_buffered_records(pipe: tuple[int, int]) -> None:
     output = LogOutput(pipe[1])
     output.put(RECORD)
     output.close()
@@ -84,7 +84,7 @@ def test_the_end_of_the_process_does_not_wait_for_a_reader_that_never_reads(pipe
     assert not output._thread.is_alive()
 
 
-def test_a_server_whose_log_nobody_reads_answers_and_stops(redis_url: str) -> None:
+def test_a_server_without_a_reader_of_its_log_answers_and_stops(redis_url: str) -> None:
     port = free_port()
     read, write = os.pipe()
     os.set_blocking(write, False)

@@ -1,4 +1,4 @@
-"""The mailbox with a real Redis: who is woken by what, and what becomes of it when the subscription breaks."""
+"""The mailbox with a real Redis: its wake-ups, and the recovery of a broken subscription."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHANNEL = "ocpp:wake:one"
 
 
 class Woken:
-    """What a mailbox has called."""
+    """The calls of a mailbox."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []

@@ -1,4 +1,4 @@
-"""Wire formats: what is a message, what is not, with which code and to whom an answer goes."""
+"""Wire formats: valid and invalid messages, error codes, and the addressee of an answer."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class TestNotJson:
             ('[2,"m","Heartbeat",{}]', "an array"),
         ],
     )
-    def test_neither_is_what_is_no_object(self, raw: str, kind: str) -> None:
+    def test_neither_is_a_value_that_is_no_object(self, raw: str, kind: str) -> None:
         invalid = refused(raw)
         assert (invalid.code, invalid.answer_id) == (FORMATION, None)
         assert kind in invalid.reason
@@ -526,7 +526,7 @@ def outcome(raw: bytes) -> Call | CallResult | CallError | InvalidMessage:
 
 
 def check_outcome(raw: bytes) -> None:
-    """Whatever comes in: a message with usable ids, or `InvalidMessage` whose fields are what they promise."""
+    """For any input: a message with usable ids, or `InvalidMessage` with correct fields."""
     message = outcome(raw)
     charge_point_id, ids = message.charge_point_id, [message.message_id]
     if isinstance(message, InvalidMessage):

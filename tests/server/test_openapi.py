@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI description against a running server: what is described is what happens."""
+"""Requests made from the OpenAPI description against a running server: responses match the description."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _charge_point(url: str) -> Iterator[Counter[str]]:
 
 
 def _speaker_of(case: schemathesis.Case) -> str:
-    """The charge point in whose version the command is valid, CP-1 where it is none."""
+    """The charge point in whose version the command is valid, CP-1 if there is none."""
     routes = {(method, path): actions for (method, path, _), actions in _routes().items()}
     actions = routes.get((case.operation.method.upper(), case.operation.path), {})
     payload = case.body
@@ -260,7 +260,7 @@ def test_stored_state_is_read(client: redis.Redis, redis_url: str, start_server:
             assert ([id_of(each) for each in data] if isinstance(data, list) else id_of(data)) == expected, path
 
 
-def test_configuration_is_stored_and_what_cannot_be_is_named(
+def test_configuration_is_stored_and_unusable_values_are_named(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
     _fill(client)

@@ -64,7 +64,7 @@ def reply(server: ServerProcess, method: str, path: str, headers: dict[str, str]
         connection.close()
 
 
-def test_what_a_page_of_another_origin_asks_of_the_api_has_no_effect(
+def test_requests_of_a_page_of_another_origin_have_no_effect(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
     client.set("ocpp:chargepoint:CP-1", json.dumps({"id": "CP-1"}))

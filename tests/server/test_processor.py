@@ -1,4 +1,4 @@
-"""The processor with a real Redis: the ten actions end to end, and what happens when state or Redis misbehaves."""
+"""The processor with a real Redis: the ten actions end to end, and failures of state and Redis."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """What is logged, as it goes to the encoder."""
+    """The log records, as passed to the encoder."""
     with structlog.testing.capture_logs() as captured:
         # Loggers of modules keep the configuration that they were first used with.
         for module in ("processor.queue_consumer", "processor.processor", "redis.link"):
@@ -265,7 +265,7 @@ class TestInvalid:
         assert letters[-1]["raw"] == "x" * 4096
         assert len(of(records, "invalid_message")) == 1501
 
-    async def test_answers_of_charge_points_that_nobody_waits_for(
+    async def test_answers_of_charge_points_without_a_caller(
         self, client: redis.Redis, redis_url: str, records: list[dict[str, Any]]
     ) -> None:
         await process(
@@ -341,7 +341,7 @@ class TestOrder:
 
 
 class TestConflict:
-    async def test_a_key_that_somebody_writes_all_the_time_does_not_hold_up_the_queue(
+    async def test_a_key_that_is_written_all_the_time_does_not_block_the_queue(
         self, client: redis.Redis, redis_url: str
     ) -> None:
         """A full batch takes longer to handle than the writer waits; a small one does not."""
@@ -633,7 +633,7 @@ class TestLostReplies:
 
 class TestTakeover:
     async def test_a_stop_hands_over_at_once(self, client: redis.Redis, redis_url: str) -> None:
-        """The lease would last far longer: nobody waits for it."""
+        """The lease would last far longer: the takeover does not wait for it."""
         assert LEASE > SOON
         async with app(redis_url, "one") as one, app(redis_url, "two") as two, running(two):
             await soon(lambda: two.processor.owner, "nobody owns")
@@ -670,7 +670,7 @@ class TestTakeover:
     async def test_a_foreign_consumer_does_not_fill_the_log(
         self, client: redis.Redis, redis_url: str, records: list[dict[str, Any]]
     ) -> None:
-        """Somebody pops from our list, so many a batch has moved when it is to be committed."""
+        """A foreign client pops from the list, so that a batch has moved before its commit."""
         stop = threading.Event()
 
         def pop() -> None:

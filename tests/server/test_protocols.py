@@ -67,7 +67,7 @@ async def test_callers_hear_of_an_outage_and_of_the_end() -> None:
     await nowhere.aclose()
 
 
-async def test_a_caller_that_goes_away_takes_nobody_along(redis_url: str, client: redis.Redis) -> None:
+async def test_a_disconnected_caller_does_not_affect_the_others(redis_url: str, client: redis.Redis) -> None:
     client.set("ocpp:chargepoint:CP", json.dumps({"id": "CP", "protocol": "ocpp2.1"}))
     link = RedisLink(redis_url)
     try:

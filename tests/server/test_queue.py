@@ -1,4 +1,4 @@
-"""The reliable queue against a real Redis: nothing lost and nothing done twice, whatever happens in between."""
+"""The reliable queue against a real Redis: nothing lost and nothing done twice, with failures at every point."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def owned(queue: RequestQueue) -> RequestQueue:
 
 
 def patient(queue: RequestQueue) -> RequestQueue:
-    """One that waits for as long as the test takes, rather than a second: until what the test does ends it."""
+    """A processor that waits until the test ends its wait, rather than a second."""
     queue._wait = SOON
     return queue
 
@@ -107,7 +107,7 @@ class TestPeek:
             assert result.next.messages == messages[6:]
             assert client.llen(QUEUE) == 6
 
-    async def test_of_what_is_too_long_only_size_and_beginning_are_handed_out_and_it_is_committed_whole(
+    async def test_an_oversized_entry_is_read_as_a_stub_and_committed_whole(
         self, client: redis.Redis, redis_url: str
     ) -> None:
         push(client, [b"a" * 1024, b"b" * 1025, b"c" * 1026, b"d" * 3_000_000, b"e"])
@@ -390,7 +390,7 @@ class TestOwnership:
 
 
 class TestLostReplies:
-    """A commit whose fate is not known: the connection is cut on either side of Redis running it."""
+    """A commit of unknown fate: the connection is cut on either side of Redis running it."""
 
     @pytest.mark.parametrize("after", [True, False], ids=["after it ran", "before it got there"])
     async def test_the_next_claim_tells(
@@ -496,7 +496,7 @@ class TestLostReplies:
 class TestForeignConsumer:
     @pytest.mark.parametrize("same", [False, True], ids=["all different", "the same, byte for byte"])
     async def test_each_message_goes_to_exactly_one(self, client: redis.Redis, redis_url: str, same: bool) -> None:
-        """Somebody else pops from the same list: that is not foreseen, and must not lead to a loss or a double."""
+        """A foreign client pops from the same list: that is not supported, and must not lead to a loss or a double."""
         total = 3000
         push(client, [b"same"] * total if same else numbers(total))
         stop, theirs = threading.Event(), []

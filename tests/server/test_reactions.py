@@ -1,4 +1,4 @@
-"""What the link does about each error of Redis, and how attempts are spread."""
+"""The link's measures for each error of Redis, and the distribution of its attempts."""
 
 from __future__ import annotations
 

@@ -28,17 +28,17 @@ from workload import Workload
 from server.redis.link import LOG_EVERY, RedisLink
 
 AWAY_SECONDS = 3.0
-"""How long processor time and log records are looked at, where nothing else is said."""
+"""Default time in seconds of observing processor time and log records."""
 CORE_SHARE = 0.02
 """R16.2."""
 LOOKS = 4
-"""How often at most the share is looked at until it is as low."""
+"""Maximum number of samples until the share is low enough."""
 KILLS = 30
 ID = "CP-000"
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """What it used so far."""
+    """Its use so far."""
     used = process.cpu_times()
     return used.user + used.system
 
@@ -144,7 +144,7 @@ def test_killed_and_started_again_under_traffic(start_redis: StartRedis, start_s
 
 
 def test_stands_still_under_traffic(start_redis: StartRedis, start_server: StartServer) -> None:
-    """SIGSTOP: connections stay open, nothing is answered. What was on its way is executed when it goes on."""
+    """SIGSTOP: connections stay open without answers. Requests in progress are executed after SIGCONT."""
     service = start_redis()
     work = Workload(0, 6)
     server = start_server(service.url(), **QUICK)

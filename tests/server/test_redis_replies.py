@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Scripted:
-    """Something that Redis' clients connect to, and that says what the test tells it."""
+    """A scripted server for Redis' clients."""
 
     def __init__(self) -> None:
         self.writers: list[asyncio.StreamWriter] = []
@@ -191,7 +191,7 @@ async def test_the_connection_ends_while_a_reply_is_due(other: Scripted) -> None
             await waiting
 
 
-async def test_what_is_not_the_protocol_ends_the_connection(other: Scripted) -> None:
+async def test_bytes_outside_the_protocol_end_the_connection(other: Scripted) -> None:
     async with wire_to(other.url) as wire:
         waiting = asyncio.ensure_future(wire.execute("GET", "first"))
         await other.asked(b"first")

@@ -117,13 +117,13 @@ class TestChargePoints:
         assert await store.get_charge_point("CP") == replaced
         assert replaced.version == 3
 
-    async def test_saving_over_what_one_has_not_seen_is_a_conflict(self, store: RedisStateStore) -> None:
+    async def test_saving_over_an_unseen_record_is_a_conflict(self, store: RedisStateStore) -> None:
         await store.save_charge_point(FULL)
         with pytest.raises(StateConflict, match="save charge point ocpp:chargepoint:CP: the record has version 1") as e:
             await store.save_charge_point(FULL)
         assert (e.value.key, e.value.operation) == ("ocpp:chargepoint:CP", "save charge point")
 
-    async def test_what_is_not_there(self, store: RedisStateStore) -> None:
+    async def test_missing_state(self, store: RedisStateStore) -> None:
         with pytest.raises(StateNotFound, match="read ocpp:chargepoint:CP: there is no such record"):
             await store.get_charge_point("CP")
         with pytest.raises(StateNotFound, match="update charge point"):
@@ -263,7 +263,7 @@ class TestConcurrentWriters:
         assert (record.vendor, record.version) == ("400", 401)
         assert (await store.get_configuration("CP"))["a"].value == "400"
 
-    async def test_who_waited_for_a_turn_notices_a_foreign_write(
+    async def test_a_writer_that_waited_for_its_turn_notices_a_foreign_write(
         self, store: RedisStateStore, client: redis.Redis
     ) -> None:
         await store.save_charge_point(FULL)
@@ -591,7 +591,7 @@ class TestKill:
 
 
 class TestWithTheProcessor:
-    async def test_the_store_finds_what_the_processor_wrote(
+    async def test_the_store_finds_the_records_of_the_processor(
         self, store: RedisStateStore, client: redis.Redis, redis_url: str
     ) -> None:
         async with app(redis_url) as made, running(made):

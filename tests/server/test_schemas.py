@@ -71,7 +71,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
 
 @cache
 def official(name: str) -> dict[str, Any]:
-    """A schema as the `ocpp` package ships it, its references replaced by what they name."""
+    """A schema as the `ocpp` package ships it, its references replaced by their definitions."""
     schema = json.loads((files("ocpp") / "v16" / "schemas" / f"{name}.json").read_text(encoding="utf-8-sig"))
 
     def whole(part: Any) -> Any:
@@ -251,7 +251,7 @@ class TestFields:
     def test_of_several_violations_the_first_of_the_table_decides(self, payload: Any, code: ErrorCode) -> None:
         assert refused("StatusNotification", payload).code == code
 
-    def test_the_reason_of_a_long_value_still_says_what_is_allowed(self) -> None:
+    def test_the_reason_of_a_long_value_still_has_the_allowed_ones(self) -> None:
         reason = refused("Authorize", {"idTag": "x" * 5000}).reason
         assert "20" in reason
         reason = refused("StatusNotification", COMPLETE["StatusNotification"] | {"connectorId": "y" * 5000}).reason
@@ -280,7 +280,7 @@ def test_a_message_with_as_many_violations_as_fit_is_judged_quickly(many: str) -
 
 
 def violations(schema: dict[str, Any], value: Any, name: str = "") -> set[ErrorCode]:
-    """The slow and obvious validator: what is wrong with `value`, by the few schema keywords that OCPP uses."""
+    """The slow and obvious validator: the violations of `value`, by the few schema keywords that OCPP uses."""
     kinds = {"object": dict, "array": list, "string": str, "integer": int}
     if type(value) is not kinds[schema["type"]]:
         return {TYPE}

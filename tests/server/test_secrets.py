@@ -1,4 +1,4 @@
-"""Passwords and tokens stand in no log, no answer, no metrics and no traceback, whatever goes wrong."""
+"""Passwords and tokens stand in no log, no answer, no metrics and no traceback, after any failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECRETS = (REDIS, CHANGED, TOKEN, WRONG_TOKEN, PASSWORD, WRONG_PASSWORD)
 
 
 def spellings(secret: str) -> set[str]:
-    """How it could be written."""
+    """Possible forms of it in a text."""
     raw = secret.encode()
     return {
         secret,
@@ -139,7 +139,7 @@ async def test_nothing_that_goes_wrong_shows_a_secret(
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_a_traceback_shows_no_values(form: str) -> None:
-    """Only where it happened: what stands in variables may be anything."""
+    """Only the place of the error: variables may have any value."""
     program = f"""
 import logging, sys
 from server import logs
@@ -164,7 +164,7 @@ for log in (structlog.get_logger().exception, logging.getLogger("library").excep
 
 
 def slips(secret: str) -> Iterable[str]:
-    """How a URL with a password is written wrongly."""
+    """Wrong forms of a URL with a password."""
     yield f"redis://:{secret}@host:port/0"
     yield f"redis://:{secret}"
     yield f"redis://user:{secret}"
@@ -188,6 +188,6 @@ def test_a_url_that_cannot_be_used_is_shown_without_its_password(secret: str) ->
 @pytest.mark.parametrize(
     "url", ["redis://host:99999", "redis://host:6379/x", "redis://[::1]:6379/0/1", "localhost:6379"]
 )
-def test_what_is_no_password_is_shown(url: str) -> None:
+def test_text_without_a_password_is_shown(url: str) -> None:
     with pytest.raises(SettingError, match=re.escape(f"REDIS_URL: {url!r} ")):
         Settings.from_environment({"REDIS_URL": url})

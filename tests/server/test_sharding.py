@@ -1,4 +1,4 @@
-"""Which shard a message belongs to, who gets which shards, and the scripts that move messages to them."""
+"""The shard of a message, the distribution of shards, and the scripts that move messages to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from server.ocpp.envelope import parse
 from server.processor.request_queue import BATCH_MESSAGES, Committed, Kind, Refused, RequestQueue
 from server.processor.router import UnshardedQueue
 from server.processor.sharding import address, shard_of
-from server.processor.shards import Share
+from server.processor.shards import ShardOwnership
 from server.redis.tail import HEAD_BYTES, MARK
 from server.store.keys import Keys
 
@@ -98,10 +98,10 @@ class Crowd:
         self._made = made
         self._client = client
         self._shards = shards
-        self._members: dict[str, Share] = {}
+        self._members: dict[str, ShardOwnership] = {}
 
-    def join(self, name: str, shards: int | None = None) -> Share:
-        share = Share(self._made.link.wire(), KEYS, consumer=name, shards=shards or self._shards, lease=30)
+    def join(self, name: str, shards: int | None = None) -> ShardOwnership:
+        share = ShardOwnership(self._made.link.wire(), KEYS, consumer=name, shards=shards or self._shards, lease=30)
         self._members[name] = share
         return share
 
@@ -111,7 +111,7 @@ class Crowd:
         self._client.delete(f"ocpp:consumer:{name}")
 
     async def settle(self) -> dict[str, list[int]]:
-        """Who holds what after everybody has looked and given often enough."""
+        """The owned shards after all processors have checked and given often enough."""
         held: dict[str, list[int]] = {}
         for _ in range(4):
             for share in self._members.values():
@@ -163,7 +163,7 @@ class TestShares:
             after = await everybody.settle()
             assert all(set(before[name]) <= set(after[name]) for name in after)
 
-    async def test_what_is_kept_in_redis(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_stored_state_in_redis(self, client: redis.Redis, redis_url: str) -> None:
         async with crowd(client, redis_url) as everybody:
             share = everybody.join("a")
             await share.look()
@@ -202,7 +202,7 @@ LONGEST = 1024
 
 
 def stubbed(raw: bytes) -> bytes:
-    """What stands in Redis for a message that is looked at: itself, or the stub of one that is too long."""
+    """The entry in Redis for a message that was read: itself, or the stub of one that is too long."""
     return raw if len(raw) <= LONGEST else MARK + b"%d " % len(raw) + raw[:HEAD_BYTES]
 
 
@@ -213,7 +213,7 @@ def router_queue(made: App, consumer: str, shards: int = 8) -> UnshardedQueue:
 
 
 class TestFencing:
-    async def test_who_lost_a_shard_commits_nothing_to_it(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_a_former_owner_of_a_shard_commits_nothing_to_it(self, client: redis.Redis, redis_url: str) -> None:
         async with crowd(client, redis_url) as everybody, app(redis_url) as made:
             await everybody.join("old").look()
             old = shard_queue(made, 3, "old")
@@ -249,7 +249,7 @@ class TestFencing:
         async with app(redis_url) as made:
             assert not (await shard_queue(made, 0, "one").claim()).owned
 
-    async def test_who_lost_the_request_queue_moves_nothing(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_a_former_owner_of_the_request_queue_moves_nothing(self, client: redis.Redis, redis_url: str) -> None:
         async with crowd(client, redis_url) as everybody, app(redis_url) as made:
             await everybody.join("old").look()
             old, new = router_queue(made, "old"), router_queue(made, "new")
@@ -329,7 +329,7 @@ class TestRouting:
 
 
 class TestPushing:
-    """What gateways do."""
+    """The writes of gateways."""
 
     @asynccontextmanager
     async def outbox(self, url: str, shards: int = 8) -> AsyncIterator[RequestPublisher]:
@@ -354,7 +354,7 @@ class TestPushing:
             wanted = [raw for raw in messages if shard_of(address(raw), 8) == number]
             assert client.lrange(KEYS.shard(number), 0, -1) == wanted[::-1]
 
-    async def test_behind_what_waits_on_the_request_queue(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_behind_the_backlog_of_the_request_queue(self, client: redis.Redis, redis_url: str) -> None:
         client.set(LAYOUT, 8)
         push(client, [b"before"])
         async with self.outbox(redis_url) as outbox:
@@ -387,7 +387,7 @@ class TestPushing:
 
 
 class TestLayout:
-    async def test_another_number_comes_once_nobody_wants_the_old_one_and_the_shards_are_empty(
+    async def test_the_number_of_shards_changes_once_all_processors_agree_and_the_shards_are_empty(
         self, client: redis.Redis, redis_url: str
     ) -> None:
         async with crowd(client, redis_url) as everybody:

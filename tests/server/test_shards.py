@@ -34,7 +34,7 @@ ALL = list(range(8))
 
 
 def owners(client: redis.Redis) -> Counter[str]:
-    """How many shards each server owns, by what stands in Redis."""
+    """Number of shards of each server, from Redis."""
     pipeline = client.pipeline(transaction=False)
     for number in ALL:
         pipeline.hget(f"ocpp:requests:shard:{number}:owner", "consumer")
@@ -59,7 +59,7 @@ def start_two(start_server: StartServer, redis_url: str, **settings: str) -> lis
 
 
 def answered_by(client: redis.Redis) -> Counter[str]:
-    """How many answers each server has given."""
+    """Number of answers of each server."""
     return Counter(answer["ws_server_id"] for name in CHARGE_POINTS for answer in answers(client, name))
 
 
@@ -194,7 +194,7 @@ MANY = 20_000
 """So many messages that a server is at work on them for a second."""
 
 
-def test_what_it_was_about_to_commit_is_refused(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
+def test_its_late_commit_is_refused(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
     """As above, with the other one held up in its turn before it has drained the shard.
 
     All messages are the same, so the end of the queue looks as it did when the first one read it: nothing but the
@@ -285,7 +285,7 @@ def test_killed_again_and_again_under_load(client: redis.Redis, redis_url: str, 
 
 
 def test_sigterm_gives_the_shards_back_at_once(client: redis.Redis, redis_url: str, start_server: StartServer) -> None:
-    """The lease would last for an hour: nobody waits for it."""
+    """The lease would last for an hour: the takeover does not wait for it."""
     work = Workload(6000, 13)
     first, second = start_two(start_server, redis_url, LEASE_SECONDS="60m")
     work.feed(client, 6000)
@@ -340,7 +340,7 @@ def test_without_shards_a_server_stands_by_and_says_why(
 def test_a_gateway_writes_to_the_shards_and_only_documented_keys_are_used(
     client: redis.Redis, redis_url: str, start_server: StartServer
 ) -> None:
-    """A charge point on a WebSocket, first without anybody who processes its message, then with two processors."""
+    """A charge point on a WebSocket, first without a processor for its message, then with two."""
     gateway = start_server(redis_url, "gateway", ROLE="gateway", QUEUE_SHARDS="8")
     gateway.wait_healthy()
     client.set(KEYS.shards, 8)

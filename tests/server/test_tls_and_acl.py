@@ -22,7 +22,7 @@ from ocpp_resilience.profile import Target
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "server.md"
 ERROR_SECONDS = 5.0
-"""Seconds in which what is wrong has to be said (R16.11)."""
+"""Seconds within which an error has to be reported (R16.11)."""
 REDIS = shutil.which("redis-server")
 needs_tls = pytest.mark.skipif(REDIS is None, reason="no Redis with TLS (Debian: redis-server)")
 
@@ -188,7 +188,7 @@ def as_user(url: str) -> str:
 
 
 def exercise(server: ServerProcess, client: redis.Redis) -> None:
-    """Whatever the server does with Redis, in short."""
+    """Every use that the server makes of Redis, in short."""
     server.wait_healthy()
     boot = call("CP-1", "boot", "BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
     push(client, [b"{", boot, *[start_transaction("CP-1", f"m{number}", number) for number in range(1, 21)]])

@@ -147,7 +147,7 @@ def test_numbers_that_were_not_seen_are_missing() -> None:
     assert after([event(3)]).transaction.missing == [0, 1, 2]
 
 
-def test_a_transaction_begins_with_its_started_whatever_its_number() -> None:
+def test_a_transaction_begins_with_its_started_event_of_any_number() -> None:
     started = STARTED | {"seqNo": 7}
     assert after([started]).transaction.missing == []
     assert after([event(9), started]).transaction.missing == [8]

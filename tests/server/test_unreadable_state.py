@@ -54,7 +54,7 @@ def _spoil(client: redis.Redis, key: str, value: bytes | None, field: str | None
 
 
 VALUES = [b"{", b'{"id":"other","status":7,"value":7}', b"\xff", b"[]", b"", None]
-"""What is no record; `None` is a key of another type."""
+"""Invalid records; `None` is a key of another type."""
 IDS_OF = {
     "/clients": lambda data: [each["charge_point_id"] for each in data],
     CONFIGURATION: sorted,
@@ -76,7 +76,7 @@ def _ids(path: str, data: Any) -> list[Any]:
         (CONFIGURATION, "ocpp:config:A", "key-1", ["key-2"]),
     ],
 )
-def test_a_list_has_what_can_be_read_and_names_what_cannot(  # noqa: PLR0917
+def test_a_list_has_the_readable_records_and_names_the_others(  # noqa: PLR0917
     client: redis.Redis, server: ServerProcess, path: str, key: str, field: str | None, rest: list[Any]
 ) -> None:
     for value in VALUES:
@@ -101,7 +101,7 @@ def test_a_list_has_what_can_be_read_and_names_what_cannot(  # noqa: PLR0917
         (f"{TRANSACTIONS}?status=active", "ocpp:transactions:A:active", [11, 12]),
     ],
 )
-def test_a_key_of_another_type_costs_only_what_it_holds(
+def test_a_key_of_another_type_loses_only_its_own_data(
     client: redis.Redis, server: ServerProcess, path: str, key: str, rest: list[Any]
 ) -> None:
     _spoil(client, key, None)
@@ -162,7 +162,7 @@ def test_many_that_cannot_be_read_make_a_short_message(client: redis.Redis, serv
     assert body["message"].endswith("ocpp:chargepoint:X0, ocpp:chargepoint:X1, ocpp:chargepoint:X2 and 7 more")
 
 
-def test_what_is_all_readable_has_no_errors(server: ServerProcess) -> None:
+def test_readable_records_have_no_errors(server: ServerProcess) -> None:
     for path in ("/clients", POINTS, CONNECTORS, TRANSACTIONS, CONFIGURATION):
         status, body, _ = server.get(path)
         assert (status, body.keys()) == (200, {"success", "message", "data"})

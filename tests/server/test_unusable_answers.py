@@ -1,4 +1,4 @@
-"""Answers to commands that cannot be used: who waits is told at once, and the record of the invalid message stays."""
+"""Unusable answers to commands: the caller gets an error at once, and the record of the invalid message stays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server(redis_url: str, start_server: StartServer) -> ServerProcess:
 
 
 @pytest.mark.parametrize(("answer", "code", "reason"), UNUSABLE)
-async def test_the_caller_is_told_what_is_wrong_and_the_next_command_is_sent(
+async def test_the_caller_gets_the_error_and_the_next_command_is_sent(
     server: ServerProcess, client: redis.Redis, answer: list[Any], code: str, reason: str
 ) -> None:
     kind, *rest = answer
@@ -65,7 +65,7 @@ async def test_the_caller_is_told_what_is_wrong_and_the_next_command_is_sent(
     assert [letter["reason"] for letter in dead_letters(client)] == [record["reason"]]
 
 
-async def test_what_answers_no_command_tells_nobody(server: ServerProcess) -> None:
+async def test_an_answer_to_no_command_reaches_no_caller(server: ServerProcess) -> None:
     async with http(server) as ask, plugged(server, "CP-1") as socket:
         asking = asyncio.ensure_future(ask(*RESET))
         message_id = (await receive(socket))[1]

@@ -79,7 +79,7 @@ class TestKeys:
 
 class TestCache:
     @pytest.mark.anyio
-    async def test_loads_what_is_not_known_yet(self, client: redis.Redis, redis_url: str) -> None:
+    async def test_loads_unknown_values(self, client: redis.Redis, redis_url: str) -> None:
         client.set("a", "1")
         client.set("bytes", b"\xff\xfe")
         client.lpush("list", "x")
@@ -98,7 +98,7 @@ class TestCache:
             assert (cache.values["a"], cache.values["b"]) == ("2", None)
 
     def test_a_transaction_that_is_over_is_not_kept(self) -> None:
-        """Nobody asks for it again, and there is no end of them."""
+        """It is not read again, and the number of such records is unbounded."""
         active = Transaction(
             id=7, charge_point_id="CP", connector_id=1, id_tag="T", start_time=NOW, meter_start=0, meter_current=0
         )
@@ -114,7 +114,7 @@ class TestCache:
         assert cache.record("k", ChargePoint) == ChargePoint(id="CP", vendor="V")
         assert cache.record("k", ChargePoint) is cache.record("k", ChargePoint)
 
-    def test_what_was_not_loaded_is_asked_for(self) -> None:
+    def test_unloaded_values_are_requested(self) -> None:
         with pytest.raises(NotLoaded) as caught:
             known({}).record("k", ChargePoint)
         assert caught.value.wanted == "k"
@@ -122,7 +122,7 @@ class TestCache:
     @pytest.mark.parametrize(
         "value", ["", "{", "null", "[]", "7", '"x"', "{}", '{"id":7}', '{"id":"CP","version":"x"}', "[" * 100_000]
     )
-    def test_what_is_no_such_record_is_corrupt(self, value: str) -> None:
+    def test_a_value_of_another_format_is_corrupt(self, value: str) -> None:
         cache = known({"k": value})
         for _ in range(2):
             with pytest.raises(CorruptState) as caught:
@@ -152,18 +152,18 @@ class TestCache:
 
 
 class TestView:
-    def test_what_is_not_there_is_blank(self) -> None:
+    def test_missing_values_are_blank(self) -> None:
         state = view(known({"ocpp:chargepoint:CP": None, "ocpp:connector:CP:1": None, "ocpp:transaction:7": None}))
         assert state.charge_point("CP") == ChargePoint(id="CP")
         assert state.connector("CP", 1) == Connector()
         assert state.transaction(7) is None
 
-    def test_later_messages_of_the_batch_see_what_earlier_ones_wrote(self) -> None:
+    def test_later_messages_of_the_batch_see_earlier_writes(self) -> None:
         state = view(known({"ocpp:chargepoint:CP": None, "ocpp:connector:CP:1": None}))
         state.apply("CP", {"ocpp:connector:CP:1": Connector(status="Charging")}, [], protocol="ocpp1.6")
         assert state.connector("CP", 1).status == "Charging"
 
-    def test_conditions_are_what_was_read_and_operations_what_is_written(self) -> None:
+    def test_conditions_are_the_reads_and_operations_the_writes(self) -> None:
         known_charge_point = '{"id":"CP","version":4,"vendor":"V"}'
         cache = known({"ocpp:chargepoint:CP": known_charge_point, "ocpp:connector:CP:1": None, "unrelated": "x"})
         state = view(cache)
@@ -197,7 +197,7 @@ class TestView:
             state.new_transaction_id()
         assert caught.value.wanted == "ocpp:transaction-id"
 
-    def test_what_was_written_is_remembered_as_it_stands_in_redis(self) -> None:
+    def test_written_values_are_cached_as_they_are_in_redis(self) -> None:
         cache = known({"ocpp:chargepoint:CP": None})
         state = view(cache)
         state.apply("CP", {}, [], protocol="ocpp1.6")

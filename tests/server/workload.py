@@ -24,12 +24,12 @@ from harness import (
 from server.processor.request_queue import BATCH_MESSAGES
 
 CATCHES = 100
-"""How often a server may be too quick to be caught at work."""
+"""Maximum number of attempts to catch the server at work."""
 CHARGE_POINTS = [f"CP-{number:03d}" for number in range(50)]
 
 
 class Workload:
-    """Messages in a fixed order, what is to come of them, and how many were queued; more are made as they are fed."""
+    """Messages in a fixed order, their expected outcomes, and the number queued; more are made as they are fed."""
 
     def __init__(self, total: int, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -95,7 +95,7 @@ class Workload:
         raise AssertionError(f"all was done {CATCHES} times before it stood still")
 
     def answered(self, client: redis.Redis) -> int:
-        """How many answers there are, of all charge points."""
+        """Number of answers, of all charge points."""
         pipeline = client.pipeline(transaction=False)
         for name in self.expected:
             pipeline.llen(f"ocpp:responses:{name}")
@@ -103,7 +103,7 @@ class Workload:
 
     @property
     def due(self) -> int:
-        """How many answers all messages come to."""
+        """Number of expected answers of all messages."""
         return sum(map(len, self.expected.values()))
 
     def wait_answered(self, client: redis.Redis, count: int | None = None, *, timeout: float = 60.0) -> None:

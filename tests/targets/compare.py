@@ -1,4 +1,4 @@
-"""The suites against a target whose faults are known: they have to find exactly these, and crash nowhere.
+"""The suites against a target with known faults: they must find exactly these, and crash nowhere.
 
     python tests/targets/compare.py other              # all suites against the second server (tests/other_server)
     python tests/targets/compare.py running --suite 15*  # one suite against the bundled server, which runs already
@@ -38,7 +38,7 @@ PLUMBING = re.compile(
     r"Traceback|(Key|Type|Attribute|Index|Name|Unbound\w+|Import|Recursion|Assertion)Error\b|has no attribute"
     r"|Variable '.*' not found|No keyword with name|object is not|Test timeout|codec can't"
 )
-"""What a message looks like when a keyword itself has failed, and not the system under test."""
+"""The form of a message when a keyword itself has failed, and not the system under test."""
 BUSY = re.compile(
     r"^Inconclusive: (other programs have used [\d.]+ of the \d+ processor cores|the generator was late"
     r"|only \d+ of \d+ messages)"
@@ -52,7 +52,7 @@ END_LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Expectation:
-    """What has to come of a test.
+    """The expected outcome of a test.
 
     Attributes:
         status: FAIL or SKIP.
@@ -92,7 +92,7 @@ def tests_of_suites() -> dict[str, list[str]]:
 
 
 def judge(outcomes: dict[str, tuple[str, str]], expected: dict[str, Expectation]) -> list[str]:
-    """What is not as expected, a line each.
+    """Unexpected outcomes, a line each.
 
     Args:
         outcomes: test to status and message.
@@ -115,7 +115,7 @@ def judge(outcomes: dict[str, tuple[str, str]], expected: dict[str, Expectation]
 
 @contextlib.contextmanager
 def prepared(target: str, folder: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Robot's options and environment for a target; what has to run already is started, and ended at the end."""
+    """Robot's options and environment for a target; its running system is started, and ended at the end."""
     if target == "other":
         yield ["--variable", f"TARGET:{OTHER}"], {}
         return
@@ -225,7 +225,7 @@ def run_suites(
 
 
 def end(robot: subprocess.Popen[bytes]) -> None:
-    """End Robot with what it has started, if it still runs: its suites clean up when it is interrupted."""
+    """End Robot with its children, if it still runs: its suites clean up when it is interrupted."""
     if robot.poll() is None:
         robot.send_signal(signal.SIGINT)
         try:
@@ -236,7 +236,7 @@ def end(robot: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> int:
-    """Run, compare, and say what is wrong."""
+    """Run, compare, and print the differences."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("target", choices=list(LIMITS))
     parser.add_argument("--output", type=Path, help="where results go; results/TARGET if not given")

@@ -1,4 +1,4 @@
-"""A small sound back end for each transport, and what can be broken in it.
+"""A small correct back end for each transport, and its possible defects.
 
     python small_server.py list|stream|pubsub REDIS_URL [DEFECT]
     python small_server.py none PORT [DEFECT]
@@ -62,7 +62,7 @@ def result(action: str, fields: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def answer(text: str) -> str | None:
-    """The answer to a frame; `None` where nobody can be answered."""
+    """The answer to a frame; `None` if it cannot be answered."""
     try:
         kind, message_id, action, fields = json.loads(text)
     except (ValueError, TypeError):

@@ -100,7 +100,7 @@ def run(folder: Path, *arguments: str, module: str = "robot", out: str = "out") 
 
 
 def report_of(folder: Path, out: str = "out") -> Report:
-    """What `resilience.json` holds; decoding checks that it keeps its schema."""
+    """The content of `resilience.json`; decoding checks that it keeps its schema."""
     return msgspec.json.decode((folder / out / "resilience.json").read_bytes(), type=Report)
 
 

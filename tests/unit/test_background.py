@@ -49,7 +49,7 @@ def test_a_timeout_of_the_function_itself_is_not_taken_for_ours() -> None:
         background.run(fail, timeout=5)
 
 
-def test_what_takes_too_long_is_cancelled_and_has_cleaned_up_when_the_keyword_fails() -> None:
+def test_a_coroutine_that_takes_too_long_is_cancelled_and_cleaned_up_when_the_keyword_fails() -> None:
     cleaned = []
 
     async def wait_for_answer() -> None:
@@ -64,7 +64,7 @@ def test_what_takes_too_long_is_cancelled_and_has_cleaned_up_when_the_keyword_fa
     assert cleaned == [True]
 
 
-def test_what_was_started_goes_on_until_it_is_cancelled() -> None:
+def test_a_started_coroutine_goes_on_until_it_is_cancelled() -> None:
     ended = threading.Event()
     begun = threading.Event()
 
@@ -83,7 +83,7 @@ def test_what_was_started_goes_on_until_it_is_cancelled() -> None:
     assert ended.wait(5)
 
 
-def test_closing_cancels_what_still_runs_and_a_later_use_starts_anew() -> None:
+def test_closing_cancels_running_tasks_and_a_later_use_starts_anew() -> None:
     ended = threading.Event()
     begun = threading.Event()
 

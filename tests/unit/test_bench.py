@@ -92,7 +92,7 @@ def start(command: list[str], started: list[subprocess.Popen[str]]) -> subproces
 
 
 def marked(folder: str) -> list[psutil.Process]:
-    """Processes that were started with this folder for what is temporary: also those that left their parents."""
+    """Processes that were started with this temporary folder, including those that left their parents."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -143,7 +143,7 @@ def test_a_part_without_figures_is_a_failure(make: SimpleNamespace) -> None:
     assert "its figures cannot be read" in done.stdout
 
 
-def test_a_part_that_does_not_end_is_ended_with_what_left_it(make: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_part_that_does_not_end_is_ended_with_its_children(make: SimpleNamespace, tmp_path: Path) -> None:
     command = make.command({"one": (LEAVES, 3), "two": (MEASURES, 60)})
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
@@ -164,7 +164,7 @@ def test_no_part_begins_when_the_time_for_all_is_over(make: SimpleNamespace) -> 
 def test_ctrl_c_ends_everything_that_a_real_part_started(
     number: signal.Signals, tmp_path: Path, started: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server, its Redis, and whatever else the part has by then."""
+    """A server, its Redis, and the other processes of the part."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     output = tmp_path / "bench.json"
     process = start([sys.executable, str(FOLDER / "bench.py"), "--only", "gateway", "--output", str(output)], started)

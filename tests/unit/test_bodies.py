@@ -1,4 +1,4 @@
-"""Bodies by template: what is written is read again, whichever way a system writes frames."""
+"""Bodies by template: a written body is read again, for any form of frames."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_parts_of_an_answer_make_its_frame(document: dict[str, Any], frame: 
 
 
 @pytest.mark.parametrize("document", [None, [], "x", {}, {"cp": 1}, {"cp": "CP-1", "text": "no JSON"}])
-def test_what_does_not_fit_says_nothing(document: Any) -> None:
+def test_records_that_do_not_match_prove_nothing(document: Any) -> None:
     point, frame = Body(TEMPLATES["frame as text"]).read(document)
     assert point in {None, 1, "CP-1"}
     assert not isinstance(frame, list) or frame[2] is None

@@ -27,7 +27,7 @@ def test_a_few_faults_by_chance(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Seed 12, 6 faults, 3 at the edge." in done.stdout
-    faults = [json.loads(line) for line in (tmp_path / "faults.jsonl").read_text().splitlines()]
+    faults = [json.loads(line) for line in (tmp_path / "evidence" / "faults.jsonl").read_text().splitlines()]
     assert sum(each["op"] == "end" and each["proven"] for each in faults) >= 9
     ledgers = sorted(tmp_path.glob("*.jsonl"))
     judged = check([file for file in ledgers if file.name.startswith(("ledger-", "load-", "commands-"))])

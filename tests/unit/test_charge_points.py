@@ -50,7 +50,7 @@ def library(gateway: FakeGateway) -> Iterator[ChargePointLibrary]:
 
 
 def accept_and_say_nothing_more(server: socket.socket, enough: threading.Event) -> None:
-    """Open one WebSocket by hand, and read nothing of what comes over it."""
+    """Open one WebSocket by hand, and read no frames from it."""
     connection, _ = server.accept()
     with connection:
         request = connection.recv(65536).decode()
@@ -127,7 +127,7 @@ class TestConnecting:
         with pytest.raises(ExpectationFailed, match=r"^Expected a refusal with HTTP 403\. CP.* with HTTP 400"):
             library.connection_should_be_refused(subprotocols=["ocpp2.0.1"], status=403)
 
-    def test_nobody_there_is_a_failure_without_a_status(self, library: ChargePointLibrary) -> None:
+    def test_a_closed_port_is_a_failure_without_a_status(self, library: ChargePointLibrary) -> None:
         library.use_gateway("ws://127.0.0.1:1", alias="nobody")
         with pytest.raises(ConnectFailed, match=r"^CP-1 could not connect to ws://127\.0\.0\.1:1/ocpp/CP-1: ") as seen:
             library.connect_charge_point("CP-1", gateway="nobody")
@@ -147,13 +147,13 @@ class TestConnecting:
             library.connect_charge_point()
         library.disconnect_charge_point()
         library.reconnect_charge_point()
-        assert len(library.received_frames()) == 1
+        assert len(library.get_received_frames()) == 1
         library.send_heartbeat()
         with pytest.raises(UsageError, match=rf"^{point} is connected already\.$"):
             library.reconnect_charge_point()
         library.disconnect_charge_point()
         assert library.connect_charge_point() != point, "a new one takes the alias"
-        assert library.received_frames() == []
+        assert library.get_received_frames() == []
         library.remove_charge_points()
         with pytest.raises(UsageError, match="There is no charge point 'charge point'"):
             library.send_heartbeat()
@@ -162,7 +162,9 @@ class TestConnecting:
         point = library.connect_charge_point()
         gateway.hang_up(point, 1001, "going away")
         assert library.charge_point_should_be_disconnected(code=1001) == 1001
-        with pytest.raises(ExpectationFailed, match=r"with code 1000, but it was ended by the gateway with code 1001 "):
+        with pytest.raises(
+            ExpectationFailed, match=r"with code 1000, but its connection was ended by the gateway with"
+        ):
             library.charge_point_should_be_disconnected(code=1000)
         with pytest.raises(ExpectationFailed, match=r"ended by the gateway with code 1001 \(going away\)\.$"):
             library.charge_point_should_be_connected()
@@ -171,7 +173,7 @@ class TestConnecting:
 
     def test_a_cut_has_no_closing_handshake(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
-        library.cut_off_charge_point()
+        library.abort_charge_point_connection()
         library.charge_point_should_be_disconnected(code=1006)
         background.run(gateway.connections[point].wait_closed)
         assert gateway.connections[point].close_code == 1006
@@ -239,7 +241,9 @@ class TestMessages:
         assert (answer.kind, answer.code, answer.description) == (MessageType.CALLERROR, "NotSupported", "not here")
         assert answer.seconds > 0
 
-    def test_silence_is_a_failure_that_says_what_came(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_silence_is_a_failure_that_shows_other_frames(
+        self, gateway: FakeGateway, library: ChargePointLibrary
+    ) -> None:
         gateway.silent.add("Heartbeat")
         library.connect_charge_point("CP-1")
         expected = r"^Heartbeat of CP-1 \(message id .*\) was not answered within 200 ms\. Since then it received noth"
@@ -273,16 +277,16 @@ class TestMessages:
         # Timers may be a little early.
         assert second.at - first.at >= 0.19
 
-    def test_what_cannot_be_written_is_refused(self, library: ChargePointLibrary) -> None:
+    def test_unencodable_values_are_refused(self, library: ChargePointLibrary) -> None:
         points = library.connect_charge_points(3)
         with pytest.raises(UsageError, match=r"^The message cannot be written as JSON: "):
             library.send_call("Heartbeat", value=object(), alias=points[0])
         with pytest.raises(UsageError, match=r"^The message cannot be written as JSON: "):
-            library.send_from_all("Heartbeat", points, payload={"value": float("nan")})
+            library.send_call_from_all("Heartbeat", points, payload={"value": float("nan")})
         with pytest.raises(UsageError, match="at least one charge point"):
-            library.send_from_all("Heartbeat", [])
+            library.send_call_from_all("Heartbeat", [])
 
-    def test_a_gateway_that_does_not_read_holds_nobody_up(self, library: ChargePointLibrary) -> None:
+    def test_a_gateway_that_does_not_read_does_not_block_the_keyword(self, library: ChargePointLibrary) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             library.use_gateway(f"ws://127.0.0.1:{server.getsockname()[1]}", alias="deaf")
             enough = threading.Event()
@@ -338,19 +342,19 @@ class TestMany:
         assert len(set(points)) == 100
         assert library.all_charge_points_should_be_connected(points) == 100
         assert library.boot_all(points).answered == 100
-        made = library.send_from_all("Heartbeat", points, each=3)
+        made = library.send_call_from_all("Heartbeat", points, each=3)
         assert (made.sent, made.answered, made.unanswered) == (300, 300, 0)
         assert 0 < made.median <= made.p99 <= made.slowest
         assert len(library.charge_whole_sessions(points[:10])) == 10
 
-    def test_what_is_not_answered_is_counted_and_shown(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_unanswered_messages_are_counted_and_shown(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         gateway.silent.add("Heartbeat")
         gateway.refused.add("Authorize")
         points = library.connect_charge_points(3)
-        made = library.send_from_all("Heartbeat", points, timeout=SHORT)
+        made = library.send_call_from_all("Heartbeat", points, timeout=SHORT)
         with pytest.raises(ExpectationFailed, match=r"^0 of 3 messages answered, 0 refused, 3 unanswered .* The first"):
-            library.all_should_be_answered(made)
-        made = library.send_from_all("Authorize", points)
+            library.all_calls_should_be_answered(made)
+        made = library.send_call_from_all("Authorize", points)
         assert (made.refused, made.codes) == (3, {"NotSupported": 3})
         with pytest.raises(ExpectationFailed, match=r"3 of 3 charging sessions did not come to their end"):
             library.charge_whole_sessions(points)
@@ -403,9 +407,9 @@ class TestCommands:
         assert command(gateway, point, "Reset")[2] == {"status": "Scheduled"}
         library.let_charge_points_answer("Reset", How.UNKNOWN_ID)
         assert command(gateway, point, "Reset")[1].startswith("unknown-")
-        library.let_charge_points_answer_sensibly()
+        library.reset_charge_point_answers()
         assert command(gateway, point, "Reset")[2] == {"status": "Accepted"}
-        with pytest.raises(UsageError, match="'GetDiagnostics' has no answer that says no"):
+        with pytest.raises(UsageError, match="'GetDiagnostics' has no answer that refuses"):
             library.let_charge_points_answer("GetDiagnostics", How.REJECT)
 
     def test_answers_can_come_late_or_twice_or_never(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
@@ -432,7 +436,9 @@ class TestCommands:
         background.run(gateway.connections[point].wait_closed)
         assert gateway.connections[point].close_code == 1001
 
-    def test_a_charge_point_can_do_what_it_accepted(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_a_charge_point_can_carry_out_accepted_commands(
+        self, gateway: FakeGateway, library: ChargePointLibrary
+    ) -> None:
         point = library.connect_charge_point()
         library.let_charge_points_answer(how=How.OBEY)
         for action, payload in (
@@ -451,7 +457,7 @@ class TestCommands:
         assert command(gateway, point, "Reset")[2] == {"status": "Accepted"}
         library.charge_point_should_be_disconnected(code=1000)
 
-    def test_what_came_can_be_asserted_on(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
+    def test_received_frames_can_be_asserted_on(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point("CP-1")
         mark = library.mark_frames()
         library.no_command_should_be_received()
@@ -467,17 +473,15 @@ class TestCommands:
             library.command_should_be_received("Reset", since=frame, timeout=SHORT)
         with pytest.raises(WaitTimeout, match=r"^CP-1 should have received no command, but it received ChangeConfi"):
             library.no_command_should_be_received()
-        wait_until(lambda: library.sent_frames(kind=MessageType.CALLRESULT) or None, timeout=PATIENCE, failure=str)
+        wait_until(lambda: library.get_sent_frames(kind=MessageType.CALLRESULT) or None, timeout=PATIENCE, failure=str)
 
-    def test_an_answer_that_nobody_waits_for_is_counted(
-        self, gateway: FakeGateway, library: ChargePointLibrary
-    ) -> None:
+    def test_an_answer_without_a_caller_is_counted(self, gateway: FakeGateway, library: ChargePointLibrary) -> None:
         point = library.connect_charge_point()
         for frame in ([3, "nobody", {}], "not json", b"\x00", [9, "a", "b"]):
             gateway.send(point, frame)
         library.send_heartbeat()
         assert library.points.get(point).unmatched == 4
-        assert len(library.received_frames()) == 5
+        assert len(library.get_received_frames()) == 5
 
 
 @pytest.mark.parametrize(

@@ -154,14 +154,14 @@ def test_the_configuration_is_as_the_schemas_say(central: CentralSystem, library
     assert central.ask(point, request.GetConfiguration(key=["HeartbeatInterval"])).unknown_key == ["HeartbeatInterval"]
 
 
-def test_a_callerror_reaches_whoever_asked(central: CentralSystem, library: ChargePointLibrary) -> None:
+def test_a_callerror_reaches_its_caller(central: CentralSystem, library: ChargePointLibrary) -> None:
     point = library.connect_charge_point()
     library.let_charge_points_answer(how=How.CALLERROR, code="InternalError", description="broken")
     with pytest.raises(ocpp.exceptions.InternalError, match="broken"):
         central.ask(point, request.ClearCache())
 
 
-def test_what_was_told_is_done(central: CentralSystem, library: ChargePointLibrary) -> None:
+def test_commands_are_obeyed(central: CentralSystem, library: ChargePointLibrary) -> None:
     point = library.connect_charge_point()
     library.let_charge_points_answer(how=How.OBEY)
     messages = ("BootNotification", "Heartbeat", "MeterValues", "StatusNotification")

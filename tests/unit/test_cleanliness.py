@@ -1,4 +1,5 @@
-"""What must never be committed, found by reading the tree: paths of one machine, registries, details of one target.
+"""Content that must never be committed, found by reading the tree: paths of one machine, registries, details of one
+target.
 
 The patterns are put together from pieces, so that this file does not match itself.
 """
@@ -63,7 +64,7 @@ RULES = (
 
 
 def tracked_files() -> list[Path]:
-    """What git tracks or would track; every file but the ignored ones."""
+    """Files that git tracks or would track: all but the ignored ones."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -116,7 +117,7 @@ def test_nothing_is_committed_that_must_not_be() -> None:
         ("resources/a.resource", "Get    /health", "an HTTP path, which belongs in a target profile"),
     ],
 )
-def test_each_rule_finds_what_it_is_for(name: str, line: str, what: str) -> None:
+def test_each_rule_finds_its_violation(name: str, line: str, what: str) -> None:
     [found] = findings(name, f"first line\n{line}\n")
     assert found.startswith(f"{name}:2: {what}: ")
 
@@ -130,5 +131,5 @@ def test_each_rule_finds_what_it_is_for(name: str, line: str, what: str) -> None
         ("server/app.py", "prefix = 'oc" + "pp:requests'"),
     ],
 )
-def test_and_leaves_alone_what_is_fine(name: str, line: str) -> None:
+def test_and_leaves_correct_schemas_unchanged(name: str, line: str) -> None:
     assert list(findings(name, line)) == []

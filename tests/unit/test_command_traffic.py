@@ -1,4 +1,4 @@
-"""Commands that go on: each caller's fate is in the ledger as it is, whatever the system tells it."""
+"""Commands over a longer time: the true outcome of each caller is in the ledger, for any response of the system."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Reply = Callable[[str, BaseHTTPRequestHandler], tuple[int, Any] | None]
 
 @pytest.fixture
 def system() -> Iterator[Callable[[Reply], str]]:
-    """Starts an HTTP API that tells callers what `reply` says: status and body, or nothing; gives its address."""
+    """Starts an HTTP API that answers callers with `reply`: status and body, or nothing; returns its address."""
     running: list[ThreadingHTTPServer] = []
 
     def start(reply: Reply) -> str:
@@ -73,7 +73,7 @@ def some_commands(url: str, folder: Path, count: int = 5) -> TrafficReport:
 
 
 def judged(report: TrafficReport, carried_out: list[tuple[str, str]]) -> LedgerReport:
-    """The judgement, with what charge points say that they have carried out."""
+    """The verdict, with the commands that charge points have carried out."""
     points = Path(report.ledger).with_name("points.jsonl")
     points.unlink(missing_ok=True)
     with Ledger(points, observes=Expect.EFFECT, observes_via="command") as ledger:
@@ -140,7 +140,7 @@ def test_a_refused_command_must_not_be_carried_out(system: Callable[[Reply], str
     ("status", "text"),
     [(408, "no answer in time"), (503, "which may have been sent"), (503, "the charge point disconnected before it")],
 )
-def test_what_nobody_knows_may_have_been_carried_out_or_not(
+def test_commands_of_unknown_outcome_may_have_been_carried_out_or_not(
     system: Callable[[Reply], str], tmp_path: Path, status: int, text: str
 ) -> None:
     keys: list[tuple[str, str]] = []
@@ -191,11 +191,11 @@ def test_a_failure_without_a_reason_is_counted(system: Callable[[Reply], str], t
 def test_a_target_whose_answers_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
     client = CommandClient("http://127.0.0.1:1", Target.load("reference"))
     client.target.commands.requests["GetConfiguration"] = client.target.commands.requests["Reset"]
-    with Ledger(tmp_path / "l.jsonl") as ledger, pytest.raises(UsageError, match="does not say where the answer"):
+    with Ledger(tmp_path / "l.jsonl") as ledger, pytest.raises(UsageError, match="does not name the field"):
         CommandTraffic(client, ["CP-1"], ledger, pause=1, timeout=1, seed=1)
 
 
-def test_breaking_off_waits_for_what_was_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aborting_waits_for_requests_in_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = CommandClient("http://127.0.0.1:1", Target.load("reference"), run="run")
     begun, cleaned = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The judge of OCPP-J: what it lets pass and what it finds."""
+"""The judge of OCPP-J: the frames that it passes and the violations that it finds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OBEYED = [3, "c1", {"status": "Accepted"}]
 
 
 def wire(*frames: Any, seconds: float = 1.0) -> list[Frame]:
-    """Frames `seconds` apart: `>` in front of what the charge point sends, `<` of what it receives, `|` reconnects."""
+    """Frames `seconds` apart: `>` before those of the charge point, `<` before received ones, `|` reconnects."""
     made, connection = [], 1
     for number, (arrow, data) in enumerate(frames, start=1):
         if arrow == "|":
@@ -64,7 +64,7 @@ def judge(*frames: Any, seconds: float = 1.0) -> list[str]:
         [(">", HEARTBEAT), (">", HEARTBEAT), ("<", ANSWER), ("<", [4, "h1", "FormationViolation", "", {}])],
     ],
 )
-def test_what_is_right_passes(frames: list[Any]) -> None:
+def test_correct_answers_pass(frames: list[Any]) -> None:
     assert judge(*frames) == []
 
 
@@ -100,14 +100,14 @@ def test_each_violation_is_found_once_and_named(frames: list[Any], problem: str)
     assert problem in found
 
 
-def test_a_command_that_nobody_answers_is_not_outstanding_for_ever() -> None:
+def test_an_unanswered_command_is_not_outstanding_for_ever() -> None:
     frames = [("<", RESET), ("<", [2, "c2", "ClearCache", {}])]
     assert judge(*frames, seconds=31) == []
     assert len(judge(*frames, seconds=29)) == 1
 
 
 def test_answers_still_find_their_calls_when_the_buffer_is_full() -> None:
-    """The oldest frames are no longer kept: what they asked for is, until it was answered."""
+    """The oldest frames are no longer kept: their CALLs are, until they are answered."""
     frames = wire(
         (">", HEARTBEAT),
         (">", [2, "h2", "Heartbeat", {}]),

@@ -28,7 +28,7 @@ STEPS = re.compile(r"\x1b(?:\[([\d;]*)([A-Za-z])|([78D]))|([\r\n])|([^\x1b\r\n]+
 
 
 class Screen:
-    """As much of a terminal as is needed to see what stands where; it has few lines, so that it scrolls soon."""
+    """A minimal terminal that shows the position of text; it has few lines, so that it scrolls soon."""
 
     def __init__(self, lines: int = 6) -> None:
         self.lines = [""] * lines
@@ -73,7 +73,7 @@ class Screen:
 
 
 class Terminal:
-    """A pseudo terminal: what is written to `stream` is in `seen`."""
+    """A pseudo terminal: text written to `stream` is in `seen`."""
 
     def __init__(self) -> None:
         self.master, self.slave = pty.openpty()
@@ -148,7 +148,7 @@ def test_each_has_a_line_and_the_last_one_ends_the_thread(terminal: Terminal) ->
     assert Screen().show(terminal.close()).text.strip() == ""
 
 
-def test_what_a_terminal_would_obey_is_not_sent_and_a_long_line_is_cut(terminal: Terminal) -> None:
+def test_control_characters_are_not_sent_and_a_long_line_is_cut(terminal: Terminal) -> None:
     line = Console(terminal.stream, every=0.01)
     with line.showing(lambda: "evil\x1b]0;title\x07\r" + "x" * 500 + "END"):
         until_seen(terminal, "…")
@@ -159,20 +159,20 @@ def test_what_a_terminal_would_obey_is_not_sent_and_a_long_line_is_cut(terminal:
     assert max(map(len, Screen().show(seen).ever)) == COLUMNS - 1
 
 
-def test_what_cannot_be_said_breaks_nothing(terminal: Terminal) -> None:
+def test_an_unencodable_message_breaks_nothing(terminal: Terminal) -> None:
     line = Console(terminal.stream, every=0.01)
     with line.showing(lambda: str(1 // 0)), line.showing(lambda: "the other"):
         until_seen(terminal, "the other")
 
 
-def test_what_is_over_at_once_writes_nothing(terminal: Terminal) -> None:
+def test_a_short_keyword_writes_nothing(terminal: Terminal) -> None:
     with Console(terminal.stream, every=60).showing(lambda: "too soon"):
         pass
     assert terminal.close() == ""
 
 
 @pytest.mark.parametrize("why", ["no terminal", "pabot", "dumb", "closed"])
-def test_nothing_is_written_where_nobody_looks(why: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_without_a_terminal(why: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     stream: TextIO = terminal.stream
     if why == "no terminal":
         stream = io.StringIO()
@@ -223,7 +223,7 @@ SUITE = """
         Start Server    ${faulty}
         Wait Until Server Is Ready
         ${url}    Get Gateway Url
-        Aim Load At    ${url}
+        Set Load Target    ${url}
         Start Fault Schedule    at 0.2 s    latency 50 ms for 9 s    at 9.5 s    latency 5 ms for 0.1 s
         Run Load    rate=50    duration=5 s    charge_points=5
         Fault Schedule Should End

@@ -1,4 +1,4 @@
-"""What the container service says where there is no Docker."""
+"""Errors of the container service without Docker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.redis.services import RedisService, ServiceKind, create_service
 
 
-def test_without_docker_the_failure_says_what_is_missing_and_how_to_do_without(
+def test_without_docker_the_failure_names_it_and_the_alternative(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")

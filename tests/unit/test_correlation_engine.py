@@ -74,7 +74,7 @@ def test_a_charge_point_is_announced_and_taken_back_as_the_profile_says(start: S
     events.subscribe("came", "left")
 
     def told() -> dict[str, str]:
-        """The next message; what only says that it has subscribed is none."""
+        """The next message; confirmations of subscriptions are skipped."""
         return wait_until(lambda: events.get_message(timeout=1), timeout=PATIENCE, failure=lambda: "no message")
 
     library = start()
@@ -221,7 +221,7 @@ def test_counters_that_stand_still_are_seen(start: Start) -> None:
         library.correlation_totals_should_be(since=mark, resolved=1, timeout=0.2)
 
 
-def test_what_stays_pending_is_seen(start: Start) -> None:
+def test_remaining_pending_requests_are_noticed(start: Start) -> None:
     library = start("forgetful")
     library.announce_charge_points(1, answering=Answering.AT_ONCE)
     library.commands_should_be_answered(library.start_commands(4, timeout=PATIENCE))
@@ -280,7 +280,7 @@ def test_callers_of_a_server_that_dies_are_told_why(start: Start, service: Redis
         server.close()
 
 
-def test_closing_breaks_off_what_waits(start: Start) -> None:
+def test_closing_cancels_waiting_commands(start: Start) -> None:
     library = start()
     library.announce_charge_points(1)
     commands = library.start_commands(2, timeout=60)
@@ -288,7 +288,7 @@ def test_closing_breaks_off_what_waits(start: Start) -> None:
     library.close_commands()
     assert commands.waiting == 0
     assert commands[0].problem == "the caller went away"
-    with pytest.raises(UsageError, match="There is no line of commands 'commands'"):
+    with pytest.raises(UsageError, match="There is no connection for commands 'commands'"):
         library.start_commands(1, timeout=PATIENCE)
 
 
@@ -303,7 +303,7 @@ def test_the_stand_in_goes_on_when_its_connections_were_cut(start: Start, keys: 
     assert json.loads(keys.lrange("in", 0, 0)[0])["payload"] == [3, "after", {"status": "Accepted"}]
 
 
-def test_what_does_not_exist_is_refused(start: Start, service: RedisService) -> None:
+def test_unknown_names_are_refused(start: Start, service: RedisService) -> None:
     library = start()
     with pytest.raises(UsageError, match=r"has no command 'Fly' \(allowed: GetConfiguration, Reset; "):
         library.start_commands(1, action="Fly", charge_points="CP")
@@ -322,7 +322,7 @@ def test_what_does_not_exist_is_refused(start: Start, service: RedisService) -> 
         library.get_correlations()
 
 
-def test_templates_keep_types_and_leave_out_what_is_not_given() -> None:
+def test_templates_keep_types_and_leave_out_missing_values() -> None:
     template = {"a": "{a}", "b": "{b}", "c": "<{a}>", "d": ["{b}", "{a}"], "e": {"f": "{b}"}, "n": 1}
     assert fill_template(template, {"a": 7}) == {"a": 7, "c": "<7>", "d": [7], "e": {}, "n": 1}
     assert fill_template("{a}", {"a": None}) is None
@@ -402,14 +402,14 @@ def test_the_manager_alone_holds_many_and_keeps_none() -> None:
     assert report.percent_left < 10
 
 
-def test_many_workers_get_what_is_theirs() -> None:
+def test_many_workers_get_their_own_answers() -> None:
     report = direct.run_workers(20, 200, seed=4)
     assert (report.lost, report.mixed_up, report.left_over, report.miscounted) == (0, 0, 0, 0)
     assert sum(report.outcomes.values()) == 4000
     assert report.totals["registered"] == 4000
 
 
-def test_a_manager_that_keeps_what_has_ended_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_that_keeps_ended_requests_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     defective(
         tmp_path, monkeypatch, "        del self._pending[correlation.message_id]\n", "        kept.append([0] * 600)\n"
     )

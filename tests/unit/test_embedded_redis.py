@@ -172,7 +172,7 @@ def test_a_stop_that_takes_too_long_is_reported(service: EmbeddedRedis) -> None:
     assert not service.is_running
 
 
-def test_another_port_is_taken_when_somebody_was_quicker(
+def test_another_port_is_taken_when_a_different_process_was_faster(
     make: Make, service: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both the port of another Redis, which would answer PING, and that of something else."""
@@ -293,7 +293,7 @@ def test_the_program_is_the_argument_then_the_environment_then_the_bundled_one(
         make(binary=str(plain))
 
 
-def test_what_is_not_started_says_so(make: Make) -> None:
+def test_a_service_that_was_not_started_says_so(make: Make) -> None:
     service = make()
     for look in (lambda: service.port, lambda: service.version, service.url):
         with pytest.raises(ServiceError, match=r"^Redis 'test' was not started"):

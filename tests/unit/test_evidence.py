@@ -1,4 +1,4 @@
-"""What EvidenceLibrary leaves behind: the lines of the file, and the table in the log."""
+"""The output of EvidenceLibrary: the lines of the file, and the table in the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from EvidenceLibrary import EvidenceLibrary
 from ocpp_resilience.errors import ExpectationFailed, ResilienceError, UsageError
 from ocpp_resilience.evidence.measurements import RUN, Measurement, as_html
-from ocpp_resilience.evidence.requirements import Threshold, load
+from ocpp_resilience.evidence.requirements import load
+from ocpp_resilience.evidence.thresholds import Threshold
 
 
 def lines(path: Path) -> list[Measurement]:
@@ -60,7 +61,7 @@ def test_a_line_that_a_killed_run_left_unfinished_spoils_only_itself(path: Path)
     assert json.loads(whole)["value"] == 20000
 
 
-def test_a_killed_run_leaves_what_it_had(path: Path) -> None:
+def test_a_killed_run_leaves_its_measurements(path: Path) -> None:
     program = """
         import os, signal, sys
         from pathlib import Path

@@ -77,17 +77,17 @@ def test_nothing_is_done_to_it(elsewhere: EmbeddedRedis, action: Callable[[Exter
     assert elsewhere.ping(30).pong
 
 
-def test_what_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_values_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    with pytest.raises(UsageError, match=r"needed, and none is given: .*REDIS_URL"):
+    with pytest.raises(UsageError, match=r"needs its URL, but none is given: .*REDIS_URL"):
         ExternalRedis("Redis")
-    with pytest.raises(UsageError, match=r"needed, and 'localhost:6379' is none: .*redis://"):
+    with pytest.raises(UsageError, match=r"needs its URL, but 'localhost:6379' is none: .*redis://"):
         ExternalRedis("Redis", url="localhost:6379")
     with pytest.raises(UsageError, match="redis://"):
         ExternalRedis("Redis", url="http://example.org")
     for url in ("redis://a:b@host:port", "redis://a:b@host:99999/0", "redis://a:b@host:0", "redis://a:b@[::1"):
         shown = re.escape(url.replace("a:b@", "") if "[" not in url else "[::1")
-        with pytest.raises(UsageError, match=f"needed, and '{shown}' is none: .*redis://"):
+        with pytest.raises(UsageError, match=f"needs its URL, but '{shown}' is none: .*redis://"):
             ExternalRedis("Redis", url=url)
     with pytest.raises(UsageError, match="as it is"):
         ExternalRedis("Redis", url="redis://127.0.0.1:1/0", settings={"maxmemory": "1"})
@@ -114,7 +114,7 @@ Kill
     Kill Redis
 
 Looked At Before
-    Skip Unless Redis Is Ours
+    Skip If Redis Is External
     Fail    It is somebody else's.
 
 Schedule
@@ -132,7 +132,7 @@ Use It Through A Proxy
 """
 
 
-def test_in_a_suite_what_would_be_done_to_it_is_skipped(elsewhere: EmbeddedRedis, tmp_path: Path) -> None:
+def test_in_a_suite_actions_on_a_running_system_are_skipped(elsewhere: EmbeddedRedis, tmp_path: Path) -> None:
     suite = tmp_path / "external.robot"
     suite.write_text(SUITE % elsewhere.url().replace("%", "\\%"))
     command = [sys.executable, "-m", "robot", "--outputdir", str(tmp_path), "--console", "none", str(suite)]

@@ -1,4 +1,4 @@
-"""Every fault when it has no effect: it is not proven, and what is shown under it is inconclusive, never met."""
+"""Every fault without effect: it is unproven, and results under it are inconclusive, never met."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from ocpp_resilience.faults.probe import RedisAddress
 from ocpp_resilience.faults.redis_admin import REPLY_LIMIT, RedisAdmin
 from ocpp_resilience.faults.registry import faults
 from ocpp_resilience.profile import Target
+from ocpp_resilience.redis.connection import OWN_CLIENTS
 from ocpp_resilience.redis.services import AppendOnly, Effect, EmbeddedRedis
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.waiting import wait_until
@@ -51,6 +52,20 @@ def service() -> Iterator[EmbeddedRedis]:
     with contextlib.closing(EmbeddedRedis("Redis", append_only=AppendOnly.OFF)) as made:
         made.start(PATIENCE)
         yield made
+
+
+@pytest.fixture(scope="module")
+def unused() -> Iterator[EmbeddedRedis]:
+    """A Redis that no server of another test is connected to."""
+    with contextlib.closing(EmbeddedRedis("Redis unused", append_only=AppendOnly.OFF)) as made:
+        made.start(PATIENCE)
+        yield made
+
+
+def strangers(redis: EmbeddedRedis) -> list[str]:
+    """The connections that are not the keywords' own."""
+    clients = redis.command("CLIENT", "LIST", timeout=PATIENCE).splitlines()
+    return [client for client in clients if f" name={OWN_CLIENTS}" not in client]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +93,7 @@ def path(api: ProxyApi, service: EmbeddedRedis) -> Iterator[FaultyPath]:
 
 @pytest.fixture
 def client(path: FaultyPath) -> Iterator[redis.Redis]:
-    """Somebody who comes through the proxy."""
+    """A client behind the proxy."""
     made = redis.Redis(port=path.port, socket_timeout=PATIENCE, retry=Retry(NoBackoff(), 0), protocol=2)
     assert made.ping()
     yield made
@@ -94,7 +109,7 @@ def injector(tmp_path: Path) -> Iterator[Injector]:
 
 @pytest.fixture
 def verdict(injector: Injector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verdict:
-    """What becomes of a value that keeps its threshold: `met`, or why it is inconclusive."""
+    """The verdict on a value that keeps its threshold: `met`, or the reason why it is inconclusive."""
     monkeypatch.setattr(measurements, "JOURNAL", injector.journal)
     library = EvidenceLibrary(measurements=tmp_path / "measurements.jsonl")
 
@@ -115,7 +130,7 @@ def made_of(path: FaultyPath, name: str, arguments: str = "") -> InjectableFault
 
 
 @pytest.mark.parametrize("name", ON_THE_WAY)
-def test_on_a_way_that_somebody_takes_it_is_proven(
+def test_with_traffic_it_is_proven(
     path: FaultyPath, client: redis.Redis, injector: Injector, verdict: Verdict, name: str
 ) -> None:
     assert injector.inject(made_of(path, name)).proven
@@ -123,9 +138,7 @@ def test_on_a_way_that_somebody_takes_it_is_proven(
 
 
 @pytest.mark.parametrize("name", ON_THE_WAY)
-def test_on_a_way_that_nobody_takes_it_is_inconclusive(
-    path: FaultyPath, injector: Injector, verdict: Verdict, name: str
-) -> None:
+def test_without_traffic_it_is_inconclusive(path: FaultyPath, injector: Injector, verdict: Verdict, name: str) -> None:
     record = injector.inject(made_of(path, name))
     assert "inconclusive" in verdict()
     assert "nobody" in record.proof or record.proof.startswith("1 connections"), record.proof
@@ -137,7 +150,7 @@ def test_on_a_way_that_nobody_takes_it_is_inconclusive(
 def test_where_the_proxy_is_not_in_the_path_it_is_inconclusive(
     path: FaultyPath, client: redis.Redis, *, api: ProxyApi, injector: Injector, verdict: Verdict, name: str
 ) -> None:
-    """Everybody goes through one proxy, and the fault is put on another."""
+    """All traffic goes through one proxy, and the fault is on another."""
     assert path.used()[0]
     elsewhere = FaultyPath("Fault proxy elsewhere", path.address, api)
     right, path.proxy = path.proxy, elsewhere.proxy
@@ -216,7 +229,7 @@ def test_a_redis_that_is_held_up_proves_a_fault_a_little_later(
         injector.heal_all()
 
 
-def test_it_is_proven_as_soon_as_somebody_comes(path: FaultyPath, injector: Injector, verdict: Verdict) -> None:
+def test_it_is_proven_as_soon_as_a_client_connects(path: FaultyPath, injector: Injector, verdict: Verdict) -> None:
     record = injector.inject(made_of(path, "latency", "30 ms"))
     assert "inconclusive" in verdict()
     with redis.Redis(port=path.port) as late:
@@ -251,10 +264,10 @@ def test_a_disturbed_command_that_redis_does_not_run_is_inconclusive_and_one_tha
 
 @pytest.mark.parametrize("name", OF_REDIS_ITSELF)
 def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
-    service: EmbeddedRedis, other: EmbeddedRedis, injector: Injector, verdict: Verdict, name: str
+    unused: EmbeddedRedis, other: EmbeddedRedis, injector: Injector, verdict: Verdict, name: str
 ) -> None:
     """It is done to one Redis, and the one that the system uses is another."""
-    admin = RedisAdmin("Redis", service.url(0))
+    admin = RedisAdmin("Redis", unused.url(0))
     admin.connected()
     if name == "busy":  # it opens a connection of its own to the Redis that it occupies
         occupying = admin.client(None)
@@ -262,9 +275,9 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
     admin.address = RedisAddress(other.url(0))
     # A connection of the test before may still be on its way out, and would be taken for an effect.
     wait_until(
-        lambda: len(other.command("CLIENT", "LIST", timeout=PATIENCE).splitlines()) <= 1 or None,
+        lambda: (not strangers(unused) and not strangers(other)) or None,
         timeout=PATIENCE,
-        failure=lambda: "The other Redis still has clients.",
+        failure=lambda: f"There are still clients: {strangers(unused) + strangers(other)}",
     )
     try:
         injector.inject(faults().make(name, "", Subjects(redis=lambda: admin)))
@@ -272,7 +285,7 @@ def test_a_redis_that_it_is_not_done_to_makes_it_inconclusive(
         injector.heal_all()
     finally:
         admin.close()
-    assert service.command("SET", "key", "value", timeout=PATIENCE) == "OK"
+    assert unused.command("SET", "key", "value", timeout=PATIENCE) == "OK"
 
 
 @pytest.mark.parametrize("name", OF_FILES)
@@ -306,7 +319,7 @@ def test_faults_of_files_are_proven_and_healed_and_lose_nothing(injector: Inject
 
 
 def test_the_script_is_waited_for_however_long_redis_is_busy(service: EmbeddedRedis, injector: Injector) -> None:
-    """Longer than any other reply may take; what is set behind it would be refused while it still runs."""
+    """Longer than any other reply may take; later settings would be refused while it still runs."""
     admin = RedisAdmin("Redis", service.url(0))
     try:
         injector.inject(Busy(Subjects(redis=lambda: admin)))

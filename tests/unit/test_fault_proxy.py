@@ -1,4 +1,4 @@
-"""What our fault proxy does beyond Toxiproxy: at once, accurate, repeatable, half-open, at chosen commands."""
+"""Features of our fault proxy beyond Toxiproxy: immediate, accurate, repeatable, half-open, at chosen commands."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def closed(made: socket.socket) -> bool:
 def test_latency_is_accurate_and_works_on_an_open_connection(
     proxy: Proxy, connection: socket.socket, stream: str
 ) -> None:
-    """The shortest of each counts: it has the least of what else the machine did meanwhile.
+    """The shortest of each counts: it is the least disturbed by other programs.
 
     On a busy machine it takes more of them until one is left alone; a proxy that is late has none.
     """
@@ -116,7 +116,7 @@ def test_latency_is_accurate_and_works_on_an_open_connection(
     assert min(took(ping, connection) for _ in range(20)) < 0.04
 
 
-def test_removing_latency_lets_what_is_held_back_go_at_once(proxy: Proxy, connection: socket.socket) -> None:
+def test_removing_latency_releases_held_back_bytes_at_once(proxy: Proxy, connection: socket.socket) -> None:
     proxy.add_toxic(type="latency", attributes={"latency": 60_000})
     connection.sendall(b"PING\r\n")
     proxy.destroy_toxic("latency_downstream")
@@ -423,7 +423,7 @@ def test_values_are_cut_wherever_the_pieces_end() -> None:
         assert splitter.rest == b""
 
 
-def test_what_is_no_resp_is_said_so() -> None:
+def test_bytes_that_are_not_resp_are_reported() -> None:
     with pytest.raises(NotResp):
         Splitter().feed(b"\x00\r\n")
 
@@ -452,7 +452,7 @@ def test_what_is_no_resp_is_said_so() -> None:
         (b"EVAL", b"-\r\n", True),
     ],
 )
-def test_what_redis_ran_is_told_by_its_reply(command: bytes, reply: bytes, run: bool) -> None:
+def test_the_reply_shows_whether_redis_ran_the_command(command: bytes, reply: bytes, run: bool) -> None:
     assert was_run(command, reply) is run
 
 

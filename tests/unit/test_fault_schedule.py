@@ -129,7 +129,7 @@ def test_a_table_is_read_in_the_order_of_its_times() -> None:
         ),
     ],
 )
-def test_what_is_not_understood_is_said(cells: list[str], text: str) -> None:
+def test_unknown_words_are_reported(cells: list[str], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         read(cells, faults())
 
@@ -181,7 +181,7 @@ def test_a_schedule_that_is_broken_off_is_healed(injector: Injector) -> None:
     assert switch.log == ["+a", "-a"]
 
 
-def test_what_cannot_be_done_is_said_and_the_rest_goes_on(injector: Injector) -> None:
+def test_an_impossible_action_is_reported_and_the_rest_goes_on(injector: Injector) -> None:
     switch = Switch()
 
     def make(name: str, _: str) -> InjectableFault:
@@ -232,7 +232,7 @@ def test_a_fault_whose_effect_cannot_be_measured_is_not_proven_and_healed_all_th
     assert log == ["+", "-"]
 
 
-def test_a_fault_that_reaches_nobody_is_proven_once_it_does(injector: Injector) -> None:
+def test_a_fault_without_traffic_is_proven_once_there_is_some(injector: Injector) -> None:
     there: list[str] = []
     fault = Stub(proves=lambda: (True, "seen"), meets=lambda: (bool(there), "" if there else "nobody"))
     record = injector.inject(fault)
@@ -243,7 +243,7 @@ def test_a_fault_that_reaches_nobody_is_proven_once_it_does(injector: Injector) 
     assert record.proof == "seen"
 
 
-def test_the_journal_says_what_is_proven_and_from_when_to_when(injector: Injector, tmp_path: Path) -> None:
+def test_the_journal_has_proof_start_and_end_of_each_fault(injector: Injector, tmp_path: Path) -> None:
     switch = Switch()
     proven = injector.inject(switch.fault("good"))
     unproven = injector.inject(switch.fault("bad", effective=False))
@@ -289,7 +289,7 @@ def test_the_journal_has_the_arguments_that_were_given() -> None:
     assert made.parameters == {"latency": "100 ms", "jitter": "5 ms"}
 
 
-def test_a_fault_without_its_subject_says_what_is_missing() -> None:
+def test_a_fault_without_its_subject_names_the_missing_one() -> None:
     with pytest.raises(UsageError, match="needs a fault proxy"):
         Latency(Subjects()).begin()
 
@@ -299,7 +299,7 @@ def test_two_faults_of_one_name_are_refused() -> None:
         FaultRegistry([Latency, Latency])
 
 
-def test_every_fault_says_what_the_guide_needs_and_can_be_made_without_arguments() -> None:
+def test_every_fault_is_documented_for_the_guide_and_can_be_made_without_arguments() -> None:
     for name, kind in faults().by_name.items():
         assert kind.effect, name
         assert kind.evidence, name

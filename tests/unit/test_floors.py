@@ -18,6 +18,7 @@ FLOORS = (
         "clock",
         "ids",
         "errors",
+        "event_loop",
         "waiting",
         "background",
         "ports",

@@ -1,4 +1,4 @@
-"""The file of invalid frames, its reading, and the judgement of what becomes of them."""
+"""The file of invalid frames, its parser, and the judgement of outcomes."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class TestReading:
             ({"expect": {"closed": [7]}}, "is not a list of close codes"),
         ],
     )
-    def test_what_cannot_be_used_is_named(self, tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    def test_unusable_values_are_named(self, tmp_path: Path, change: dict[str, Any], problem: str) -> None:
         data = {name: value for name, value in {**GOOD, **change}.items() if value is not ...}
         with pytest.raises(UsageError, match=r"frames\.json: case '") as seen:
             load_frames(write(tmp_path, data))
@@ -239,7 +239,7 @@ def gateway() -> Iterator[FakeGateway]:
 
 
 class TestJudgement:
-    """The small gateway ignores what is not a CALL and answers every CALL, whatever its action."""
+    """The small gateway ignores everything but CALLs, and answers every CALL of any action."""
 
     def run(self, gateway: FakeGateway, tmp_path: Path, frame: Any, expect: Any) -> FrameReport:
         form, value = next(iter(frame.items()))
@@ -335,7 +335,7 @@ class TestJudgement:
             "g-1 ('a field is missing'): expected a close with 1007, seen nothing"
         )
 
-    def test_the_frames_behind_which_nobody_comes_back_are_named(self, gateway: FakeGateway) -> None:
+    def test_frames_after_which_a_charge_point_cannot_reconnect_are_named(self, gateway: FakeGateway) -> None:
         class Once(ChargePoint):
             async def connect(self, **options: Any) -> Any:
                 if self.ends:

@@ -120,7 +120,7 @@ def test_every_defect_is_caught_by_a_test_of_its_requirement(tools: Any) -> None
     assert not elsewhere
 
 
-def test_every_defect_finds_what_it_breaks() -> None:
+def test_every_defect_finds_its_place_in_the_server() -> None:
     """The server changes: a defect that breaks nothing any more must not wait for the next grade to be noticed."""
     program = """
 import os, sys
@@ -183,7 +183,7 @@ def test_a_failure_for_another_reason_is_no_catch(tools: Any, message: str) -> N
 
 
 @pytest.mark.parametrize("says", ["", ".*", "lost|"])
-def test_what_tests_say_of_a_defect_may_not_fit_everything(tools: Any, says: str) -> None:
+def test_the_expected_message_of_a_defect_may_not_match_everything(tools: Any, says: str) -> None:
     def harmless() -> None:
         """Nothing."""
 
@@ -245,7 +245,7 @@ def test_a_seed_chooses_the_same_defects_again(tools: Any) -> None:
         tools.grade.choose(known, only=["x"], fraction=1, seed=1, steady=False)
 
 
-def test_steady_ones_leave_out_what_the_machine_has_a_part_in(tools: Any) -> None:
+def test_steady_ones_leave_out_defects_that_depend_on_the_machine(tools: Any) -> None:
     known = {"a": make(tools, "a"), "b": make(tools, "b", timing=True), "c": make(tools, "c")}
     chosen = tools.grade.choose(known, only=[], fraction=1.0, seed=3, steady=True)
     assert sorted(each.name for each in chosen) == ["a", "c"]
@@ -267,7 +267,7 @@ def test_no_defect_is_begun_after_the_limit(tools: Any, tmp_path: Path, monkeypa
     assert [each.name for each in graded] == ["first"]
 
 
-def test_what_showed_nothing_of_the_sound_server_is_neither_passed_nor_an_alarm(
+def test_inconclusive_tests_of_the_sound_server_are_neither_passed_nor_alarms(
     tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes = {"A": ("PASS", ""), "B": ("SKIP", "Inconclusive: busy"), "C": ("FAIL", "no")}
@@ -312,7 +312,7 @@ def suites(tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modul
     return runs
 
 
-def test_a_run_waits_no_longer_than_it_may_and_only_runs_what_it_shall(suites: Any, tmp_path: Path) -> None:
+def test_a_run_keeps_its_time_limit_and_runs_only_the_chosen_tests(suites: Any, tmp_path: Path) -> None:
     outcomes = asyncio.run(suites.run_suites(["Rows"], tmp_path / "out", longest_wait=0.01))
     assert list(outcomes) == ["Rows"]
     status, message = outcomes["Rows"]
@@ -341,7 +341,7 @@ def test_charge_points_of_a_load_wait_no_longer_than_keywords(suites: Any, tmp_p
     assert outcomes == {"Load": ("PASS", "")}
 
 
-def test_a_run_without_a_result_says_what_robot_said(suites: Any, tmp_path: Path) -> None:
+def test_a_run_without_a_result_shows_the_output_of_robot(suites: Any, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"no result; .*contains no tests matching name 'Nowhere'"):
         asyncio.run(suites.run_suites(["Nowhere"], tmp_path / "out", longest_wait=1))
 
@@ -398,7 +398,7 @@ def test_burners_burn_and_end_also_after_a_failure(tools: Any) -> None:
     assert not any(each.is_running() for each in burners)
 
 
-def test_the_matrix_shows_what_was_caught_missed_and_alarmed(tools: Any) -> None:
+def test_the_matrix_shows_caught_and_missed_defects_and_alarms(tools: Any) -> None:
     grade = Grade(
         began="2026-01-15T10:30:00+00:00",
         seconds=75.0,

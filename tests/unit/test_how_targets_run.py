@@ -130,7 +130,7 @@ def test_a_container_that_is_still_there_at_the_end_is_removed(docker: Path, tmp
     assert '["rm", "--force", "resilience-' in (docker / "calls").read_text()
 
 
-def test_what_a_container_uses_is_not_measured(library: OcppServerLibrary, docker: Path, tmp_path: Path) -> None:
+def test_resource_use_of_a_container_is_not_measured(library: OcppServerLibrary, docker: Path, tmp_path: Path) -> None:
     assert docker.is_dir()
     library.start_server("redis://127.0.0.1:7777/0", target=container_profile(tmp_path))
     with pytest.raises(LacksCapability, match=r"^Server 'server' runs in a container: its memory and processor time "):
@@ -165,7 +165,7 @@ def test_docker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[str]:
-    """A server that somebody else has started, and its profile."""
+    """A server that was started elsewhere, and its profile."""
     port = free_port()
     (tmp_path / "server.py").write_text(SERVER)
     child = ChildProcess("somebody's server", directory=tmp_path)
@@ -216,7 +216,7 @@ def test_a_system_that_runs_already_is_used_as_it_is(library: OcppServerLibrary,
         lambda library: library.match_log_records_to_invalid_messages([]),
     ],
 )
-def test_a_log_that_is_not_declared_accuses_nobody(library: OcppServerLibrary, running: str, reading) -> None:  # type: ignore[no-untyped-def]
+def test_an_undeclared_log_proves_nothing(library: OcppServerLibrary, running: str, reading) -> None:  # type: ignore[no-untyped-def]
     profile = Path(running)
     profile.write_text(profile.read_text().replace("[log_records]", "[queue]"))
     found(library, running)
@@ -240,9 +240,11 @@ def test_a_log_that_is_not_declared_accuses_nobody(library: OcppServerLibrary, r
         lambda library, profile: library.start_server("redis://127.0.0.1:7777", target=profile, alias="second"),
     ],
 )
-def test_what_needs_a_process_of_ours_is_not_applicable(library: OcppServerLibrary, running: str, forbidden) -> None:  # type: ignore[no-untyped-def]
+def test_keywords_that_need_a_process_of_ours_are_not_applicable(
+    library: OcppServerLibrary, running: str, forbidden
+) -> None:  # type: ignore[no-untyped-def]
     found(library, running)
-    with pytest.raises(LacksCapability, match=r"runs already"):
+    with pytest.raises(LacksCapability, match=r"runs already|is a running system: there is only one"):
         forbidden(library, running)
     library.server_should_be_running()
 
@@ -270,7 +272,7 @@ def test_a_running_system_without_an_http_api_is_found_all_the_same(library: Ocp
     library.server_should_be_running()
     with pytest.raises(LacksCapability, match="Target 'mine' has no HTTP path for 'health'"):
         library.get_health()
-    library.wait_until_server_is_well(timeout=timedelta(0))
+    library.wait_until_server_is_healthy(timeout=timedelta(0))
 
 
 def test_a_system_without_health_is_well_when_it_is_ready(library: OcppServerLibrary, running: str) -> None:
@@ -278,12 +280,12 @@ def test_a_system_without_health_is_well_when_it_is_ready(library: OcppServerLib
     text = profile.read_text()
     profile.write_text(text.replace("health: /up", "ready: /up"))
     found(library, running)
-    library.wait_until_server_is_well()
+    library.wait_until_server_is_healthy()
     library.remove_server()
     profile.write_text(text.replace("health: /up", "ready: /nowhere"))
     found(library, running)
     with pytest.raises(WaitTimeout, match=r"is not ready for work, /nowhere answered 404"):
-        library.wait_until_server_is_well(timeout=timedelta(0))
+        library.wait_until_server_is_healthy(timeout=timedelta(0))
 
 
 def test_a_system_that_is_said_to_run_and_does_not_is_an_error(library: OcppServerLibrary, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every module can be imported with warnings as errors: what a package deprecates is seen before it is removed."""
+"""Every module can be imported with warnings as errors: deprecations are noticed before the removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of `resources/invalid_messages.json` itself: what a person who adds a case may get wrong."""
+"""The rules of `resources/invalid_messages.json` itself: likely mistakes of a person who adds a case."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def schema_of(action: str, *, is_flat: bool) -> Any:
 
 class TestTheFile:
     def test_has_a_description_and_cases_and_nothing_else(self) -> None:
-        assert set(DATA) == {"description", "cases"}
+        assert set(DATA) == {"description", "kinds", "cases"}
         assert isinstance(DATA["description"], str)
 
     def test_is_read_by_the_library(self) -> None:
@@ -156,7 +156,7 @@ class TestTheFile:
             ("an id of 37 characters", rb'\[2,"[^"{]{37}"'),
         ],
     )
-    def test_has_what_the_plan_lists(self, what: str, pattern: bytes) -> None:
+    def test_has_the_parts_of_the_plan(self, what: str, pattern: bytes) -> None:
         assert any(re.search(pattern, message(case)) for case in CASES), what
 
 
@@ -211,7 +211,7 @@ class TestEachCase:
             assert found in {"charge_point_id", "message_id"}
 
     @each_case
-    def test_what_cannot_be_read_is_a_formation_violation(self, case: dict[str, Any]) -> None:
+    def test_an_unreadable_message_is_a_formation_violation(self, case: dict[str, Any]) -> None:
         if case["requirement"] == "R17.1" or case["kind"] in {"oversized", "deep_nesting", "not_an_object"}:
             assert (case["code"], case["answer"]) == ("FormationViolation", None)
         assert (len(message(case)) > LIMIT) == (case["kind"] == "oversized")

@@ -22,7 +22,7 @@ def test_no_keyword_has_the_name_of_another_librarys() -> None:
 
 @pytest.mark.parametrize("name", ["alias", "target"])
 def test_an_alias_and_a_target_are_always_named(name: str) -> None:
-    """A name alone in a cell does not show what it is the name of."""
+    """A word alone in a cell does not show its meaning."""
     unnamed = [
         f"{library}.{keyword.name}"
         for library in LIBRARIES

@@ -35,7 +35,7 @@ def normal(name: str) -> str:
 
 @cache
 def pattern(text: str) -> re.Pattern[str]:
-    """What fits a name or a cell with variables in it: whatever stands in their places."""
+    """Matches a name or a cell with variables in it: any text stands for a variable."""
     return re.compile(VARIABLE.sub(".*", re.escape(normal(text))))
 
 

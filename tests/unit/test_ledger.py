@@ -74,7 +74,7 @@ def test_lost_effect(ledger: Ledger) -> None:
     assert [each.id for each in judged(ledger).lost] == ["m1"]
 
 
-def test_an_effect_that_nobody_looked_for_is_not_called_lost(tmp_path: Path) -> None:
+def test_an_effect_that_was_not_looked_for_is_not_called_lost(tmp_path: Path) -> None:
     """The sender's file alone says nothing about the state; the observer's, even without an effect, does."""
     with Ledger(tmp_path / "sender.jsonl") as sender:
         sender.invoke("CP-1", "m1", "StartTransaction", expect=Expect.BOTH)
@@ -91,7 +91,7 @@ def test_an_effect_that_nobody_looked_for_is_not_called_lost(tmp_path: Path) -> 
     assert both.details() == ["lost: StartTransaction 'm1' of CP-1 was acknowledged, but has no effect"]
 
 
-def test_traces_are_missed_only_of_what_went_the_way_that_was_looked_at(tmp_path: Path) -> None:
+def test_traces_are_missed_only_of_messages_over_an_observed_transport(tmp_path: Path) -> None:
     """Charge points see the commands that they carry out, and nothing of the transactions that the system keeps."""
     with Ledger(tmp_path / "sender.jsonl") as sender:
         for name, via in (("m1", "websocket"), ("c1", "command"), ("c2", "command")):
@@ -169,7 +169,7 @@ def test_recovered_and_undecided_are_allowed(ledger: Ledger) -> None:
     assert (report.recovered, report.undecided, report.verdict) == (1, 2, Verdict.CLEAN)
 
 
-def test_what_was_unknown_may_become_known(ledger: Ledger) -> None:
+def test_an_unknown_outcome_may_become_known(ledger: Ledger) -> None:
     ledger.invoke("CP-1", "m1")
     ledger.unknown("CP-1", "m1", "no reply")
     ledger.acknowledged("CP-1", "m1")
@@ -177,7 +177,7 @@ def test_what_was_unknown_may_become_known(ledger: Ledger) -> None:
     assert len(report.lost) == report.acknowledged == 1
 
 
-def test_what_was_refused_must_not_be_applied(ledger: Ledger) -> None:
+def test_refused_messages_must_not_be_applied(ledger: Ledger) -> None:
     ledger.invoke("CP-1", "m1", "StartTransaction")
     ledger.answered("CP-1", "m1", error="InternalError")
     ledger.failed("CP-1", "m1", "InternalError")
@@ -251,8 +251,8 @@ def test_contradictions_are_named(ledger: Ledger) -> None:
         judged(ledger)
 
 
-def test_a_gateway_may_answer_heartbeats_before_what_their_sender_gave_up(ledger: Ledger) -> None:
-    """Only Heartbeats on a WebSocket, and only before what nobody waits for any more."""
+def test_a_gateway_may_answer_heartbeats_before_messages_that_were_given_up(ledger: Ledger) -> None:
+    """Only Heartbeats on a WebSocket, and only before messages that were given up."""
     for cp, action, given_up, via in (
         ("CP-1", "Heartbeat", True, "websocket"),
         ("CP-2", "Authorize", True, "websocket"),

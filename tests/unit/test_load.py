@@ -1,4 +1,5 @@
-"""The load engine is honest: it counts what was sent, from when it was due, and says when it was the limit itself."""
+"""The load engine is honest: it counts sent messages, from their due times, and reports when it was the limit
+itself."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ from ocpp_resilience.evidence.measure.sampling import Sampler
 from ocpp_resilience.ledger import Verdict, check
 from ocpp_resilience.load import LoadResult, LoadRun, Model, Plan, Profile, Stage
 from ocpp_resilience.load.plan import Arrivals
-from ocpp_resilience.load.result import Part, Spent, Times, cause_of_slip, spread_of, together
+from ocpp_resilience.load.result import LoadTotals, Part, Times, cause_of_slip, spread_of, together
 from ocpp_resilience.waiting import wait_until
 
 SERVER = Path(__file__).with_name("load_server.py")
@@ -51,7 +52,7 @@ def started() -> list[subprocess.Popen[str]]:
 
 @pytest.fixture
 def end_servers(started: list[subprocess.Popen[str]]) -> Callable[[], None]:
-    """Ends the servers now, so that they write down what they have seen."""
+    """Ends the servers now, so that they write their observations."""
 
     def end() -> None:
         for process in started:
@@ -98,7 +99,7 @@ def load(tmp_path: Path) -> Iterator[Callable[..., LoadResult]]:
 
 @pytest.fixture
 def sound(server: Callable[..., str], end_servers: Callable[[], None], tmp_path: Path) -> Callable[..., LoadResult]:
-    """The result of a load in which the machine held nobody up who was not to be.
+    """The result of a load without disturbances of the machine.
 
     Where time is what is measured, a machine that stops the server or the generator for a while measures itself. Both
     say so: the server by a clock of its own, the generator by its lag. Such a sample is thrown away by what they say,
@@ -125,7 +126,7 @@ def sound(server: Callable[..., str], end_servers: Callable[[], None], tmp_path:
 
 
 def test_closed_loop_obeys_littles_law(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
-    """For a time rather than a number of messages: so nobody is done earlier than others, and all count to the end."""
+    """For a time rather than a number of messages, so that all charge points send to the end."""
     for pause in (0.0, 0.01):
         result = load(server(), seconds=3, pause=pause)
         assert result.little == pytest.approx(1, abs=0.05)
@@ -280,12 +281,12 @@ INVALID = [
     ('[2,"c","GetConfiguration",{"key":null}]', "GetConfiguration command that its schema forbids", False),
     ('[2,"c","GetConfiguration",{"key":[7,["a"]]}]', "GetConfiguration command that its schema forbids", False),
 ]
-"""What a server sends in the place of an answer, its kind, and whether it ends the message."""
+"""A server's message in place of an answer, its kind, and whether it ends the message."""
 
 
 @pytest.mark.parametrize("model", list(Model))
 def test_no_answer_ends_the_load(server: Callable[..., str], load: Callable[..., LoadResult], model: Model) -> None:
-    """What no server may send is counted by kind; the load goes on."""
+    """Messages that no server may send are counted by kind; the load goes on."""
     url = server(instead=[text for text, _, _ in INVALID])
     how: dict[str, Any] = {"stages": [Stage(2, 50)]} if model is Model.OPEN else {"messages": 4}
     # One message of each charge point, so that each gets one of the invalid answers first.
@@ -349,7 +350,7 @@ def test_starts_and_stops_are_sent_until_they_are_answered(
     end_servers: Callable[[], None],
     tmp_path: Path,
 ) -> None:
-    """The same again where nobody knows what became of it, a new start where it was refused."""
+    """The same start again after an unknown outcome, a new start after a refusal."""
     record = tmp_path / "record.json"
     url = server(drop=5, refuse=7, record=str(record))
     result = load(url, profile=Profile.SESSION, sessions=8, charge_points=3, meter_values=0, persistent=True)
@@ -427,7 +428,9 @@ def test_a_load_that_is_stopped_ends_its_sessions(server: Callable[..., str], tm
         run.close()
 
 
-def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Callable[..., LoadResult]) -> None:
+def test_all_charge_points_are_back_after_a_blackout(
+    server: Callable[..., str], load: Callable[..., LoadResult]
+) -> None:
     # Longer than the machine stands still: a schedule that is over is not blacked out.
     result = load(server(), model=Model.OPEN, stages=[Stage(5, 80)], blackout_at=0.5)
     assert result.recovered_after is not None
@@ -437,7 +440,7 @@ def test_everybody_is_back_after_a_blackout(server: Callable[..., str], load: Ca
     assert result.answered + result.unanswered == 400
 
 
-def test_who_never_comes_back_after_a_blackout_is_waited_for_and_seen(
+def test_a_charge_point_that_stays_away_after_a_blackout_is_waited_for_and_noticed(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
     result = load(
@@ -452,14 +455,14 @@ def test_who_never_comes_back_after_a_blackout_is_waited_for_and_seen(
 def test_a_connection_that_is_cut_as_soon_as_it_is_open_is_opened_again(
     server: Callable[..., str], load: Callable[..., LoadResult]
 ) -> None:
-    """As by a server that is killed just then. Nobody connects twice at the same time."""
+    """As by a server that is killed just then. No charge point connects twice at the same time."""
     result = load(server(slam=2, drop=7), messages=50, charge_points=10)
     assert result.answered + result.unanswered == 500
     assert result.connections > 100
     assert result.most_connected <= 10
 
 
-def test_what_the_server_lacks_is_left_out(
+def test_missing_actions_are_left_out(
     server: Callable[..., str], load: Callable[..., LoadResult], end_servers: Callable[[], None], tmp_path: Path
 ) -> None:
     lacking = ["Authorize", "DataTransfer", "MeterValues"]
@@ -501,7 +504,7 @@ def test_the_schedule_slips_where_the_server_is_too_slow(
     assert result.capacity_unknown == ""
 
 
-def test_the_capacity_is_what_the_server_answers_at_its_limit(
+def test_the_capacity_is_the_rate_of_answers_at_the_limit(
     server: Callable[..., str], end_servers: Callable[[], None], tmp_path: Path
 ) -> None:
     """50 charge points with 100 ms a message can have 500 messages answered a second, and a little less.
@@ -512,7 +515,7 @@ def test_the_capacity_is_what_the_server_answers_at_its_limit(
     times = tmp_path / "times.json"
     found = []
     with LoadLibrary() as library:
-        library.aim_load_at(server(delay=0.1, times=str(times)).partition("/ocpp/")[0])
+        library.set_load_target(server(delay=0.1, times=str(times)).partition("/ocpp/")[0])
         for _ in range(3):
             result = library.find_capacity(charge_points=50, start=300, factor=3, slip=timedelta(milliseconds=300))
             assert result.slipped_at is not None
@@ -559,12 +562,12 @@ def test_the_first_process_to_end_is_the_end_of_the_search_for_all(server: Calla
         (0.002, 0.080, 0.97, "a generating process used 97 % of its core when the schedule slipped"),
     ],
 )
-def test_a_slip_is_told_apart_by_what_the_round_trips_were_made_of(
+def test_the_cause_of_a_slip_is_found_in_the_parts_of_the_round_trips(
     own_lag: float, trip: float, cpu: float, cause: str | None
 ) -> None:
-    """Only the last second counts: what was before it in the totals must not."""
-    before = Spent(at=10.0, answered=500, lag=5.0, lags=50, service=0.5, services=500, cpu=3.0)
-    after = Spent(
+    """Only the last second counts: earlier totals must not."""
+    before = LoadTotals(at=10.0, answered=500, lag=5.0, lags=50, service=0.5, services=500, cpu=3.0)
+    after = LoadTotals(
         at=11.0,
         answered=1500,
         lag=5.0 + 1000 * own_lag,
@@ -595,7 +598,7 @@ def test_a_generator_that_stood_still_has_found_no_capacity(sound: Callable[...,
     assert result.capacity_unknown.startswith("the generator was late by")
 
 
-def test_what_is_handed_out_after_the_end_was_not_offered_in_time(
+def test_messages_handed_out_after_the_end_were_not_offered_in_time(
     server: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The generator is stopped before it learns when to begin, and goes on when the time for all of it is over."""
@@ -717,7 +720,7 @@ def test_a_process_that_breaks_off_is_an_error(server: Callable[..., str]) -> No
     try:
         run.start()
         run._generators[0].kill()
-        with pytest.raises(ServiceError, match="broken off with status -9"):
+        with pytest.raises(ServiceError, match="aborted with status -9"):
             run.wait(30)
     finally:
         run.close()
@@ -760,7 +763,7 @@ def test_percentiles_are_taken_of_the_merged_histograms() -> None:
     assert result.latency.mean == pytest.approx(50.95, rel=0.001)
 
 
-def test_everybody_is_back_only_when_those_of_all_processes_are() -> None:
+def test_all_charge_points_are_back_only_when_those_of_all_processes_are() -> None:
     back = Part(charge_points=1, ended=3.0, recovered_after=0.5)
     assert together([back, back], profile="heartbeat", model="open").recovered_after == 0.5
     assert together([back, Part(charge_points=1, ended=3.0)], profile="heartbeat", model="open").recovered_after is None
@@ -800,7 +803,7 @@ def _watched(plan: Plan) -> Iterator[tuple[LoadRun, Sampler]]:
 
 
 def _bound(sampler: Sampler) -> Bound | None:
-    """What is to be said of the memory so far."""
+    """The current verdict on memory."""
     try:
         growth = sampler.growth("server", warm_up=3, required_seconds=120)
     except UsageError:  # too few samples so far
@@ -832,10 +835,10 @@ while guest.recv(1):
     while time.process_time() < end: pass
     guest.send(b"!")
 """
-"""A process that nobody of the test has started. It works when it is told to, and ends with the connection."""
+"""A process outside the test. It works on command, and ends with the connection."""
 
 
-def test_a_system_that_somebody_else_started_belongs_to_the_test_when_it_is_found() -> None:
+def test_a_system_started_elsewhere_belongs_to_the_test_when_its_process_is_found() -> None:
     told = subprocess.run([sys.executable, "-c", ORPHAN], check=True, stdout=subprocess.PIPE).stdout
     port = int(told)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as orphan:
@@ -878,7 +881,7 @@ def test_other_programs_are_told_from_those_of_the_test(
     cores = psutil.cpu_count()
     busy = msgspec.structs.replace(result, others=0.26 * cores)
     with pytest.raises(SkipExecution, match=r"Inconclusive: other programs have used .* of the \d+ processor cores"):
-        library.load_should_have_had_the_machine(msgspec.structs.replace(result, others=0.0), busy, skip=True)
+        library.machine_should_not_have_been_busy(msgspec.structs.replace(result, others=0.0), busy, skip=True)
     with pytest.raises(ExpectationFailed, match="Inconclusive"):
-        library.load_should_have_had_the_machine(busy)
-    library.load_should_have_had_the_machine(msgspec.structs.replace(result, others=0.24 * cores))
+        library.machine_should_not_have_been_busy(busy)
+    library.machine_should_not_have_been_busy(msgspec.structs.replace(result, others=0.24 * cores))

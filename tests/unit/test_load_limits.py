@@ -1,4 +1,4 @@
-"""What the generating side runs out of is named as its own, and makes the load inconclusive."""
+"""Exhausted resources of the generating side are named as its own, and make the load inconclusive."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def url() -> Iterator[str]:
 
 
 def run_together(commands: dict[str, list[str]], folder: Path) -> str:
-    """Run all of them until they end by themselves, each with status 0; returns what the first one wrote."""
+    """Run all of them until they end by themselves, each with status 0; returns the output of the first one."""
     with ExitStack() as stack:
         processes = []
         for name, command in commands.items():

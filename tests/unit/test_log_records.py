@@ -58,7 +58,7 @@ def test_a_character_cut_in_two_is_put_together(file: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["Traceback (most recent call last):", "17", "null", '["a"]', '{"event": ', "[" * 100_000]
 )
-def test_what_is_not_a_json_object_is_kept_as_text(file: Path, text: str) -> None:
+def test_a_line_that_is_no_json_object_is_kept_as_text(file: Path, text: str) -> None:
     write(file, f"{text}\n", {"event": "next"})
     assert LogRecords(file).matching() == [{"event": None, "text": text}, {"event": "next"}]
 
@@ -126,7 +126,7 @@ def test_waiting_returns_every_record_that_matches(file: Path) -> None:
     assert [record["n"] for record in log.wait_for({"event": "b"}, timeout=1, count=2)] == [1, 2]
 
 
-def test_waiting_in_vain_says_what_was_there(file: Path) -> None:
+def test_a_timeout_shows_the_records_that_were_there(file: Path) -> None:
     log = LogRecords(file)
     write(file, {"event": "a"}, {"event": "b"}, {"event": "c", "n": 1})
     with pytest.raises(WaitTimeout) as caught:

@@ -43,7 +43,7 @@ def test_sound_memory_is_never_accused() -> None:
     assert Bound.BEYOND not in seen
 
 
-def test_a_few_seconds_accuse_nobody() -> None:
+def test_a_few_seconds_prove_no_leak() -> None:
     """Extrapolated to 10 minutes, the growth of a process that has just started would be a leak."""
     growing = [8e7 + 50_000 * number for number in range(60)]
     assert verdict(growing) is Bound.OPEN
@@ -51,7 +51,7 @@ def test_a_few_seconds_accuse_nobody() -> None:
 
 
 def accused(sizes: list[float], *, warm_up: float = 8.0) -> float | None:
-    """When somebody who looks at each sample would accuse first."""
+    """The time of the first accusation by a verdict on every sample."""
     times = [EVERY * number for number in range(len(sizes))]
     return accused_after(times, sizes, warm_up=warm_up, required_seconds=600, most_mb=100, most_percent=10)
 
@@ -82,7 +82,7 @@ def test_a_leak_on_top_of_growth_that_slows_down_is_accused_in_the_end() -> None
     assert accused(leaking) is not None
 
 
-def test_what_a_soak_can_see_is_stated() -> None:
+def test_the_smallest_visible_leak_of_a_soak_is_stated() -> None:
     assert visible_leak(60, 60_000, most_mb=100, most_percent=10) == pytest.approx(100)
     assert visible_leak(60, 6_000, most_mb=1, most_percent=10) == pytest.approx(166.7, abs=0.1)
 
@@ -109,7 +109,7 @@ def test_a_process_that_fills_its_caches_and_is_then_steady_is_not_accused(filli
 
 @pytest.mark.parametrize("period", [3, 10, 17, 30])
 def test_the_teeth_of_a_garbage_collector_are_not_accused(period: int) -> None:
-    """Memory that rises by 20 MB and falls back, for the first time before anybody may be accused."""
+    """Memory that rises by 20 MB and falls back, for the first time before a verdict is possible."""
     assert accused([6e7 + 2e7 * (number * EVERY % period) / period for number in range(240)], warm_up=0) is None
 
 

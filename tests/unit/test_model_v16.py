@@ -1,4 +1,4 @@
-"""The model of OCPP 1.6: what answers may say, and what the state has to be."""
+"""The model of OCPP 1.6: the allowed answers, and the expected state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOOT = {"chargePointVendor": "V", "chargePointModel": "M"}
 
 
 class Told:
-    """A model with a clock, and a mirror of what it was told."""
+    """A model with a clock, and a mirror of its input."""
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.model = Model16(behaviour)
@@ -105,12 +105,14 @@ STOPPED = {"status": "completed", "stop_time": TIME, "meter_stop": 900, "meter_c
         ("DataTransfer", {"vendorId": "V"}, {"status": "Accepted"}, "status"),
     ],
 )
-def test_what_an_answer_says_has_to_be_possible(action: str, payload: Any, answer: Any, problem: str | None) -> None:
+def test_the_values_of_an_answer_have_to_be_possible(
+    action: str, payload: Any, answer: Any, problem: str | None
+) -> None:
     problems = Told().say(action, payload, answer)
     assert [each.partition(":")[0] for each in problems] == ([problem] if problem else [])
 
 
-def test_a_stop_with_an_id_tag_is_answered_with_what_is_known_of_it() -> None:
+def test_a_stop_with_an_id_tag_is_answered_with_its_status() -> None:
     told = Told()
     stop = {"transactionId": 1, "meterStop": 1, "timestamp": TIME}
     assert told.say("StopTransaction", stop) == []
@@ -230,7 +232,7 @@ def test_a_start_on_a_busy_connector_is_as_the_profile_says() -> None:
     assert kept.differences(seen(transaction(status="completed"), second))
 
 
-def test_connectors_have_what_was_said_of_them() -> None:
+def test_connectors_have_their_reported_status() -> None:
     told = Told()
     status = {"connectorId": 2, "errorCode": "NoError", "status": "Charging", "timestamp": TIME}
     told.say("StatusNotification", status)
@@ -253,7 +255,7 @@ def test_connectors_have_what_was_said_of_them() -> None:
     assert "CP: connector 1: transaction_id is 7, expected None" in told.differences(observed)
 
 
-def test_the_charge_point_has_what_its_last_boot_said() -> None:
+def test_the_charge_point_has_the_fields_of_its_last_boot() -> None:
     told = Told()
     accepted = {"currentTime": TIME, "interval": 300, "status": "Accepted"}
     told.say("BootNotification", BOOT | {"chargePointSerialNumber": "S", "firmwareVersion": "1"}, accepted)
@@ -356,7 +358,7 @@ def test_too_much_that_is_unknown_is_said_and_not_judged() -> None:
     assert told.model.charge_points == []
 
 
-def test_a_short_message_without_what_its_effects_depend_on_is_not_judged() -> None:
+def test_a_short_message_without_the_fields_of_its_effects_is_not_judged() -> None:
     told = Told()
     told.say("StatusNotification", {})
     assert "lacks fields" in told.model.unjudged["CP"]
@@ -384,7 +386,7 @@ def test_a_charge_point_of_which_a_gateway_answered_all_may_be_kept_or_not() -> 
 
 
 @given(st.lists(st.sampled_from(["start", "stop", "read", "status"]), max_size=8), st.integers(0, 255))
-def test_what_happened_is_always_among_the_allowed_states(steps: list[str], unknown: int) -> None:
+def test_the_real_state_is_always_among_the_allowed_ones(steps: list[str], unknown: int) -> None:
     """A world in which some of the unknown messages were applied is one of those that the model allows."""
     told, truth = Told(), Told()
     for number, step in enumerate(steps):

@@ -33,7 +33,7 @@ Everything Runs
     Start Server    ${through proxy}
     Wait Until Server Is Ready
     ${gateway} =    Get Gateway Url
-    Aim Load At    ${gateway}    redis=${redis}
+    Set Load Target    ${gateway}    redis=${redis}
     Start Load    charge_points=3    duration=10 minutes
     Pause Redis
     Create File    %{TMPDIR}/ready
@@ -43,7 +43,7 @@ Everything Runs
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the run keeps its temporary folders, with a short name: Redis has a socket in there."""
+    """The folder for the run's temporary folders, with a short name: Redis has a socket in there."""
     made = tmp_path / "tmp"
     made.mkdir()
     return made
@@ -109,7 +109,7 @@ def listens(port: int) -> bool:
 
 
 def test_nothing_is_left_of_a_run_that_is_killed(run: subprocess.Popen[bytes], folder: Path) -> None:
-    """Redis, which stands still, proxy, server and load, what they have started, their ports and folders."""
+    """Redis, which is paused, proxy, server and load, their children, ports and folders."""
     processes = under(run)
     ports = ports_of(processes)
     assert len([each for each in processes if not is_guardian(each)]) >= 4
@@ -121,9 +121,7 @@ def test_nothing_is_left_of_a_run_that_is_killed(run: subprocess.Popen[bytes], f
     assert list(folder.glob(f"{guardian.PREFIX}*")) == []
 
 
-def test_what_a_killed_guardian_could_not_end_is_ended_by_the_next_run(
-    run: subprocess.Popen[bytes], folder: Path
-) -> None:
+def test_processes_of_a_killed_guardian_are_ended_by_the_next_run(run: subprocess.Popen[bytes], folder: Path) -> None:
     processes = under(run)
     for each in processes:
         if is_guardian(each):

@@ -1,4 +1,4 @@
-"""The server under test as a child process, seen over HTTP: what the keywords' own tests leave out."""
+"""The server under test as a child process, seen over HTTP: cases that the keywords' own tests leave out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OCPP versions: what each has to say, and that a new one is one file."""
+"""OCPP versions: the fields that each must fill, and a new version in one file."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are() -> None:
 
 
 @pytest.mark.parametrize("version", ocpp_versions().values(), ids=str)
-def test_what_a_version_sends_is_valid_by_its_own_schemas(version: Version) -> None:
+def test_the_messages_of_a_version_are_valid_by_its_own_schemas(version: Version) -> None:
     for action in version.samples:
         validator = jsonschema_rs.validator_for(version.schemas.request(action), validate_formats=True)
         assert [error.message for error in validator.iter_errors(version.sample(action))] == [], action

@@ -32,6 +32,7 @@ def _load(file: Path) -> ModuleType:
 compare = _load(ROOT / "tests" / "targets" / "compare.py")
 
 OTHER = [
+    "Things That Do Not Exist Are Not Found",
     "Every Action In Every Message Format Is Answered In Time",
     "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed",
     "The Server Shuts Down Quickly While The Queue Is Empty",
@@ -41,12 +42,12 @@ OTHER = [
     "Two Equal Commands At One Charge Point Each Get Their Own Answer",
     "A Charge Point Is Read As It Was Written And Deleted Without A Trace",
     "A Transaction That Messages Start And Stop Is Active And Then Completed",
-    "A Charge Point Cannot Change What Is Not Its Own",
+    "A Charge Point Cannot Change The Transactions Of Another",
     "The Server Starts Without Redis And Connects When It Appears",
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It",
     "Oversized Messages Are Refused Before Work Is Done On Them",
-    "Frames That Nobody Can Answer Are Ignored Or Cost The Connection",
+    "Unanswerable Frames Are Ignored Or Close The Connection",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 RUNNING = [
@@ -64,28 +65,30 @@ RUNNING = [
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 BARE = [
+    "Things That Do Not Exist Are Not Found",
+    "Health Says Degraded While Redis Is Away And Healthy When It Is Back",
     "Every Action In Every Message Format Is Answered In Time",
     "A Running Server Survives An Outage Of Redis And Answers Everything Once",
     "Several Processors Keep The Order Of Each Charge Point",
     "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
     "Two Equal Commands At One Charge Point Each Get Their Own Answer",
     "A Transaction That Messages Start And Stop Is Active And Then Completed",
-    "A Charge Point Cannot Change What Is Not Its Own",
+    "A Charge Point Cannot Change The Transactions Of Another",
     "The Server Starts Without Redis And Connects When It Appears",
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Messages With Missing Fields Are Refused",
-    "Frames That Nobody Can Answer Are Ignored Or Cost The Connection",
+    "Unanswerable Frames Are Ignored Or Close The Connection",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 TARGETS = {"other": OTHER, "running": RUNNING, "bare": BARE}
 SOAK = "5 s"
-"""Where memory is not measured, the soak only has to be there."""
+"""Where memory is not measured, the soak must only exist."""
 UNSEEN = {
     "other": {"it takes messages before it has done anything, and forgets who is connected"},
     "running": set(),
     "bare": set(),
 }
-"""What takes a minute to be found, and is left to `make targets`."""
+"""Faults that take a minute to find, and are left to `make targets`."""
 
 
 @pytest.mark.parametrize(("target", "tests"), TARGETS.items(), ids=list(TARGETS))
@@ -118,7 +121,7 @@ def test_a_test_that_a_busy_machine_kept_from_showing_anything_is_no_surprise() 
         ("FAIL", "Variable '${x}' not found.", r"a keyword has failed itself, "),
     ],
 )
-def test_what_is_not_expected_is_named(status: str, message: str, line: str) -> None:
+def test_unexpected_results_are_named(status: str, message: str, line: str) -> None:
     wrong = compare.judge({"A Thousand Mixed Messages": (status, message)}, {})
     assert any(each.startswith(line) for each in wrong), wrong
 

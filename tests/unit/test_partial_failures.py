@@ -1,4 +1,4 @@
-"""The rows of R16.7: one test has many of them, so that what goes wrong has to say in which."""
+"""The rows of R16.7: one test has many of them, so that an error has to name its row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Two Rows
 """
 
 
-def test_a_failing_row_names_itself_whatever_it_fails_with(tmp_path: Path) -> None:
+def test_a_failing_row_names_itself_with_any_error(tmp_path: Path) -> None:
     """Nothing was started: the rows fail long before there is a value to compare with a threshold."""
     suite = tmp_path / "rows.robot"
     suite.write_text(SUITE)

@@ -83,7 +83,7 @@ def test_stop_ends_it_and_says_how(child: ChildProcess) -> None:
     assert not psutil.pid_exists(child.pid)
 
 
-def test_stop_kills_what_does_not_listen(child: ChildProcess) -> None:
+def test_stop_kills_a_process_that_ignores_sigterm(child: ChildProcess) -> None:
     run(child, DEAF)
     message = rf"^Helper \(process {child.pid}\) had not ended 200 ms after SIGTERM and was killed\.$"
     with pytest.raises(WaitTimeout, match=message):
@@ -119,14 +119,14 @@ def test_pause_and_resume(child: ChildProcess) -> None:
 
 @pytest.mark.parametrize("session", [False, True], ids=["same group", "own group"])
 @pytest.mark.parametrize("how", ["stop", "kill", "close"])
-def test_what_it_started_ends_with_it(child: ChildProcess, how: str, session: bool) -> None:
+def test_its_children_end_with_it(child: ChildProcess, how: str, session: bool) -> None:
     run(child, PARENT.format(session=session, then="signal.pause()"), until="\n")
     grandchild = int(tail(child.stdout))
     child.stop(PATIENCE) if how == "stop" else getattr(child, how)()
     wait_until_gone(grandchild)
 
 
-def test_what_a_crashed_process_left_is_ended_by_close(child: ChildProcess) -> None:
+def test_children_of_a_crashed_process_are_ended_by_close(child: ChildProcess) -> None:
     run(child, PARENT.format(session=False, then="import os; os._exit(7)"), until="\n")
     grandchild = int(tail(child.stdout))
     assert child.wait_for_exit(PATIENCE) == 7
@@ -145,7 +145,7 @@ def test_can_be_started_again_and_its_output_goes_on(child: ChildProcess) -> Non
     assert child.output_tail() == "Its standard output ends with:\nsecond"
 
 
-def test_runs_where_and_with_what_it_is_told(child: ChildProcess, tmp_path: Path) -> None:
+def test_runs_in_the_given_folder_with_the_given_environment(child: ChildProcess, tmp_path: Path) -> None:
     code = "import os; print(os.getcwd(), os.environ.get('COLOUR'), os.environ.get('HOME'))"
     child.start([sys.executable, "-c", code], environment={"COLOUR": "green"}, working_directory=tmp_path)
     child.wait_for_exit(PATIENCE)
@@ -170,7 +170,7 @@ def test_close_removes_process_and_directory_and_can_be_repeated() -> None:
     assert not child.directory.exists()
 
 
-def test_what_cannot_be_done_is_said(child: ChildProcess) -> None:
+def test_impossible_actions_are_reported(child: ChildProcess) -> None:
     with pytest.raises(ServiceError, match=r"^Helper was not started\.$"):
         child.kill()
     with pytest.raises(

@@ -1,5 +1,5 @@
-"""`python -m ocpp_resilience.check check` with each kind of mistake: one line that names file, line, field and what is
-allowed, exit status 2; addresses where nothing is are found when they are tried, exit status 1."""
+"""`python -m ocpp_resilience.check check` with each kind of mistake: one line that names file, line, field and the
+allowed values, exit status 2; wrong addresses are found when they are tried, exit status 1."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_each_mistake_is_one_line_with_its_place(
         ("ws://127.0.0.1:8080", "ws://[::1:8080"),
     ],
 )
-def test_what_is_no_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
+def test_an_invalid_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(RUNNING.replace(old, f'"{new}"'))
     status, out, error = checked(file, capsys)
@@ -170,7 +170,7 @@ def test_what_is_no_address_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
     ids=["empty", "comment", "list", "text", "latin-1", "utf-16", "folder"],
 )
-def test_what_is_no_profile_is_one_line(
+def test_a_file_that_is_no_profile_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes | None, message: str
 ) -> None:
     file = tmp_path / "mine.yaml"

@@ -1,4 +1,4 @@
-"""Who may use the HTTP API of the fault proxy, and how much of it: on a real process."""
+"""Access control and limits of the fault proxy's HTTP API: on a real process."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_addresses_and_localhost_are_allowed_hosts(api: ProxyApi, host: str) -> 
     assert post(api, {**JSON, "Host": host})[0] == 201
 
 
-def test_a_web_page_cannot_do_what_needs_no_body(api: ProxyApi) -> None:
+def test_a_web_page_cannot_send_requests_without_a_body(api: ProxyApi) -> None:
     assert post(api, {"Origin": "http://elsewhere"}, b"", "/reset")[0] == 403
     assert post(api, {}, b"", "/reset")[0] == 204
 

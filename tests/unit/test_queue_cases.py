@@ -1,4 +1,4 @@
-"""Files of invalid messages: what they say is what is sent, and mistakes in them are named."""
+"""Files of invalid messages: they are sent as written, and mistakes in them are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue client on a real Redis: what was acknowledged, what is read, what is removed."""
+"""The queue client on a real Redis: acknowledged messages, answers, removed data."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def client(service: RedisService) -> Iterator[QueueClient]:
 
 @pytest.fixture
 def server(service: RedisService) -> Iterator[redis.Redis]:
-    """What the system under test does is done here by hand."""
+    """The actions of the system under test are done here by hand."""
     with redis.Redis.from_url(service.url(), decode_responses=True) as connection:
         yield connection
 
@@ -126,7 +126,7 @@ def test_bytes_arrive_as_they_are(client: QueueClient, service: RedisService) ->
         assert connection.lrange(REQUESTS, 0, -1) == data[::-1]
 
 
-def test_what_redis_refuses_is_known_exactly() -> None:
+def test_messages_refused_by_redis_are_known_exactly() -> None:
     service = started(maxmemory="8mb", **{"maxmemory-policy": "noeviction"})
     client = opened(service)
     try:
@@ -181,7 +181,7 @@ def test_nothing_is_queued_while_redis_is_away(own_service: RedisService) -> Non
 
 def test_a_queue_cannot_be_opened_without_redis(own_service: RedisService) -> None:
     own_service.stop(PATIENCE)
-    with pytest.raises(QueueUnavailable, match="Redis has to be running when a queue is opened"):
+    with pytest.raises(QueueUnavailable, match="Opening the queue failed"):
         opened(own_service)
 
 
@@ -203,7 +203,7 @@ def test_answers_are_read_and_stay_where_they_are(client: QueueClient, server: r
     assert server.llen(f"ocpp:responses:{sent[0].charge_point}") == 3
 
 
-def test_only_what_is_new_is_fetched(client: QueueClient, server: redis.Redis) -> None:
+def test_only_new_entries_are_fetched(client: QueueClient, server: redis.Redis) -> None:
     sent = send(client, 300)
     point = sent.charge_points
     answer(server, *sent[:200])
@@ -217,7 +217,7 @@ def test_only_what_is_new_is_fetched(client: QueueClient, server: redis.Redis) -
     assert len(client.answers_of(point[0])) == 203
 
 
-def test_what_was_there_before_does_not_count(client: QueueClient, server: redis.Redis) -> None:
+def test_earlier_entries_do_not_count(client: QueueClient, server: redis.Redis) -> None:
     old = message(client, message_id="old")
     answer(server, old)
     sent = send(client, point=old.charge_point)
@@ -405,7 +405,7 @@ def test_no_answer(client: QueueClient, server: redis.Redis) -> None:
     broken = client.send([raw(b"null")])[0]
     answer(server, *other)
     waits.no_answer_should_arrive(client, broken, 0)
-    with pytest.raises(UsageError, match="No answer can be addressed for the message 'null'"):
+    with pytest.raises(UsageError, match="No answer to the message 'null' is possible"):
         waits.wait_for_answer(client, broken, 0)
     answer(server, *sent)
     with pytest.raises(ExpectationFailed, match=r"Expected no answer to Heartbeat of CP-.*CALLRESULT to message"):
@@ -533,7 +533,7 @@ def test_an_address_with_another_database_than_the_profile_is_a_mistake() -> Non
 
 
 def keep_state(server: redis.Redis, point: str, transaction: int) -> None:
-    """Write what a system keeps about a charge point."""
+    """Write a system's record of a charge point."""
     server.set(f"ocpp:chargepoint:{point}", "{}")
     server.set(f"ocpp:connector:{point}:1", "{}")
     server.set(f"ocpp:connector:{point}:7", "{}")
@@ -636,7 +636,7 @@ def test_state_in_another_database_is_removed(service: RedisService) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zset", "set", "list"])
-def test_transactions_are_removed_whatever_lists_them(client: QueueClient, server: redis.Redis, kind: str) -> None:
+def test_transactions_are_removed_by_any_index(client: QueueClient, server: redis.Redis, kind: str) -> None:
     point = send(client).charge_points[0]
     server.set("ocpp:transaction:3", "{}")
     index = f"ocpp:transactions:{point}"

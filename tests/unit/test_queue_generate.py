@@ -1,4 +1,4 @@
-"""Generated invalid messages: each is invalid, and what is expected of it is right.
+"""Generated invalid messages: each is invalid, and its expected answer is right.
 
 The oracle is the reference server's own parser and validator: other code, written from the same contract.
 """
@@ -26,7 +26,7 @@ POINTS = ["CP-1", "CP-2", "CP-3"]
 
 
 def verdict(message: SentMessage) -> InvalidMessage | None:
-    """What the reference server says of a message; `None` if it accepts it."""
+    """The reference server's complaint about a message; `None` if it accepts it."""
     try:
         parsed = parse(message.data, longest=MAX_MESSAGE_BYTES)
         assert isinstance(parsed, Call)

@@ -232,7 +232,7 @@ def test_an_invalid_message_is_refused_with_another_code(history: History) -> No
     ]
 
 
-def test_one_line_explains_what_is_wrong(history: History) -> None:
+def test_one_line_explains_the_problem(history: History) -> None:
     history.sent("a", valid=False, code="NotSupported")
     history.answered("a", code="NotImplemented")
     report = history.report()
@@ -250,7 +250,7 @@ def test_an_invalid_message_without_an_answer_is_not_lost(history: History) -> N
     assert found(history.report()) == set()
 
 
-def test_an_answer_to_what_cannot_be_answered_is_unexpected(history: History) -> None:
+def test_an_answer_to_an_unanswerable_message_is_unexpected(history: History) -> None:
     history.sent("a", answerable=False, valid=False)
     history.answered("a", code="FormationViolation")
     assert found(history.report()) == {"unexpected"}
@@ -284,7 +284,7 @@ def test_the_answer_to_a_message_that_was_not_queued_is_unexpected(history: Hist
     assert report.answered == []
 
 
-def test_messages_without_an_id_share_what_nobody_else_claims(history: History) -> None:
+def test_messages_without_an_id_share_unclaimed_answers(history: History) -> None:
     history.sent(None)
     history.sent("a")
     history.sent(None)
@@ -365,7 +365,7 @@ def test_many_violations_are_shown_by_a_few_examples(history: History) -> None:
     plan=st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from(["once", "lost", "twice"])), max_size=40),
     unexpected=st.integers(0, 3),
 )
-def test_what_is_put_into_a_history_is_found_in_it(plan: list[tuple[str, str]], unexpected: int) -> None:
+def test_injected_violations_of_a_history_are_found(plan: list[tuple[str, str]], unexpected: int) -> None:
     history = History()
     for number, (point, fate) in enumerate(plan):
         history.sent(str(number), to=point)

@@ -1,4 +1,4 @@
-"""Messages for the queue: what is built, what is recognised, and how many make a volume."""
+"""Messages for the queue: building, recognising, and sizes of volumes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_flat_form_refuses_a_field_that_means_something_else_there(name: str
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), "\ud800"])
-def test_what_json_cannot_say_is_refused(value: object) -> None:
+def test_values_that_json_cannot_express_are_refused(value: object) -> None:
     with pytest.raises(UsageError, match="cannot be written as JSON"):
         built(payload={"field": value})
 
@@ -136,7 +136,7 @@ def test_a_message_without_a_usable_charge_point_cannot_be_answered(data: bytes)
 @pytest.mark.parametrize(
     ("data", "code"), [(b"null", "FormationViolation"), (b'{"a":1,"a":1}', "FormationViolation"), (b"{}", None)]
 )
-def test_the_code_of_what_is_no_object_is_known(data: bytes, code: str | None) -> None:
+def test_the_code_of_a_value_that_is_no_object_is_known(data: bytes, code: str | None) -> None:
     assert raw(data).expected_code == code
 
 

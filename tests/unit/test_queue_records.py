@@ -1,4 +1,4 @@
-"""Matching records of invalid messages: what is missing, and what is too much."""
+"""Matching records of invalid messages: missing and surplus ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a release adds to a quick check, and how it says what it could not decide."""
+"""The additions of a release to a quick check, and its report of undecided requirements."""
 
 from __future__ import annotations
 

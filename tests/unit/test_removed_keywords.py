@@ -24,7 +24,7 @@ def test_a_removed_keyword_has_a_successor_and_is_hidden(library: str, name: str
     assert not KEYWORDS[owners[0]][successor].private
 
 
-def test_a_removed_keyword_names_its_successor_whatever_its_arguments() -> None:
+def test_a_removed_keyword_names_its_successor_with_any_arguments() -> None:
     with StateStoreLibrary() as library, pytest.raises(UsageError) as raised:
         library.run_keyword("Take State Snapshot", ["1"], {"values": True})
     assert str(raised.value) == "`Take State Snapshot` was removed; use `Take Key Snapshot`."

@@ -67,3 +67,30 @@ def test_a_long_unit_is_whole_and_before_the_names_of_the_lines() -> None:
 
 def test_a_chart_without_values_says_so() -> None:
     assert "no values" in charts.chart(series(lines={"empty": []}))
+
+
+def test_a_gap_in_the_data_is_a_gap_in_the_line() -> None:
+    points = [(float(at), 1.0) for at in range(20)] + [(float(at), 1.0) for at in range(60, 80)]
+    assert [len(each) for each in charts.pieces(points)] == [20, 20]
+    assert charts.chart(series(lines={"memory": points})).count("<polyline") == 1 + 1
+    assert len(charts.pieces([(float(at), 1.0) for at in range(40)])) == 1
+
+
+def test_a_few_points_that_are_far_apart_are_one_line() -> None:
+    assert len(charts.pieces([(0.0, 1.0), (1.0, 2.0), (30.0, 1.0)])) == 1
+    assert charts.pieces([]) == []
+
+
+def test_a_limit_is_drawn_like_no_series() -> None:
+    svg = charts.chart(series(limit=5.0))
+    limits = re.findall(r'<line [^>]*stroke="#e03131"[^>]*>', svg)
+    assert len(limits) == 2
+    assert 'stroke-width="7" stroke-dasharray="1.5 10.5"' in limits[1]
+    assert charts.LIMIT not in charts.COLOURS
+
+
+def test_the_decisions_of_earlier_runs_are_a_row_of_marks() -> None:
+    svg = charts.verdicts("The system", ["undecided", "not ready", "ready"])
+    assert 'aria-label="The system: the last 3 runs: 1 ready, 1 not ready, 1 undecided; the newest: ready"' in svg
+    assert svg.count("<line") == 1
+    assert re.findall(r'rect class="([\w-]+)"', svg) == ["inconclusive", "not-met", "met"]

@@ -58,7 +58,7 @@ def html(result: Result, folder: Path, grade: Grade | bytes | None) -> str:
     return write(build(result.suite, Settings(output=folder)), folder).read_text()
 
 
-def test_defects_are_shown_with_what_caught_them(result: Result, tmp_path: Path) -> None:
+def test_defects_are_shown_with_the_tests_that_caught_them(result: Result, tmp_path: Path) -> None:
     missed = GradedDefect(
         name="lost", requirement="R13.6", about="Lost.", missed=[Failure(test="An Outage", message="PASS")]
     )

@@ -1,4 +1,4 @@
-"""Suites in pabot's processes: one page that whoever ends last completes, and the machine for those that need it."""
+"""Suites in pabot's processes: one page that the last one completes, and the whole machine for those that need it."""
 
 from __future__ import annotations
 

@@ -14,16 +14,16 @@ import pytest
 import yaml
 
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.evidence.measure.times import Spread, response_times
 from ocpp_resilience.evidence.requirements import (
     DEFAULT_FILE,
     RequirementsFileError,
-    Threshold,
     UnknownRequirement,
-    in_unit,
     load,
+    load_with_ours,
     main,
-    with_unit,
 )
+from ocpp_resilience.evidence.thresholds import Threshold, in_unit, percent_of, value_of, with_unit
 
 GOOD = """
 counted: [messages]
@@ -82,7 +82,7 @@ class TestTheFile:
             ("R0.1", "full_run", "<= 15 min"),
         ],
     )
-    def test_says_what_the_requirements_say(self, requirement: str, name: str, text: str) -> None:
+    def test_the_verdict_follows_from_the_requirements(self, requirement: str, name: str, text: str) -> None:
         assert str(load().threshold(requirement, name)) == text
 
     def test_every_counted_thing_is_used(self) -> None:
@@ -112,35 +112,71 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("requirements:", "requirement:", "expected the key 'requirements' with a list of requirements."),
+            (
+                "requirements:",
+                "requirement:",
+                "3: unknown key 'requirement' (allowed: counted, headings, requirements); did you mean 'requirements'?",
+            ),
             ("counted: [messages]", "counted: messages", "'counted' has to be a list of words"),
-            ("counted:", "count:", "unknown key 'count'; allowed: counted, requirements."),
+            ("counted:", "count:", "2: unknown key 'count' (allowed: counted, headings, requirements); did you"),
             ("id: R13.5", "id: R13.3", "R13.3: there are two requirements with this id."),
-            ("id: R13.5", "id: X13", "X13: field 'id': expected a form such as R13.3, got 'X13'."),
-            ("id: R13.5", "name: R13.5", "requirement number 2: field 'name': Object contains unknown field `name`."),
-            ("  - id: R13.5\n    test", "  - test", "requirement number 2: field 'id': Object missing required field"),
-            ("id: R13.5\n    test: 13", "id: R13.5\n    test: 14", "R13.5: field 'test': expected 13 as the id says"),
-            ("test: 13", "test: thirteen", "R13.3: field 'test': Expected `int`, got `str`."),
-            ("nothing.", "nothing", "R13.3: field 'title': expected a sentence that ends in a full stop."),
-            ("title: A high", "titel: A high", "R13.5: field 'titel': Object contains unknown field `titel`."),
-            ("value: 2,", "value: two,", "R13.3: threshold 'shutdown': field 'value': Expected `int | float`, got"),
-            ("value: 2,", "value: .inf,", "R13.3: threshold 'shutdown': field 'value': expected a finite number"),
-            ("value: 2,", "", "R13.3: threshold 'shutdown': field 'value': Object missing required field `value`."),
+            ("id: R13.5", "id: X13", "9: X13: field 'id' is 'X13' (allowed: a form such as R13.3)."),
+            (
+                "id: R13.5",
+                "name: R13.5",
+                "9: requirement number 2: unknown field 'name' (allowed: id, test, title",
+            ),
+            ("  - id: R13.5\n    test", "  - test", "9: requirement number 2: field 'id' is missing."),
+            ("id: R13.5\n    test: 13", "id: R13.5\n    test: 14", "10: R13.5: field 'test' is 14, and the id says 13"),
+            ("test: 13", "test: thirteen", "5: R13.3: field 'test' is 'thirteen' (allowed: a whole number)."),
+            ("nothing.", "nothing", "6: R13.3: field 'title' has to be a sentence that ends in a full stop."),
+            (
+                "title: A high",
+                "titel: A high",
+                "11: R13.5: unknown field 'titel' (allowed: id, test, title",
+            ),
+            ("value: 2,", "value: two,", "8: R13.3: threshold 'shutdown': field 'value' is 'two' (allowed: a number)."),
+            (
+                "value: 2,",
+                "value: .inf,",
+                "R13.3: threshold 'shutdown': field 'value' is inf (allowed: a finite",
+            ),
+            ("value: 2,", "", "8: R13.3: threshold 'shutdown': field 'value' is missing."),
             (
                 'comparison: "<"',
                 'comparison: "=<"',
-                "threshold 'shutdown': field 'comparison': Invalid enum value '=<'",
+                "threshold 'shutdown': field 'comparison' is '=<' (allowed: <, <=, ==, >=, >).",
             ),
-            ("unit: s,", "unit: sec,", "R13.3: threshold 'shutdown': field 'unit': unknown unit 'sec'; allowed: "),
+            (
+                "unit: s,",
+                "unit: sec,",
+                "R13.3: threshold 'shutdown': field 'unit': unknown unit 'sec' (allowed: %",
+            ),
             (
                 "statistic: single",
-                "statistic: p99",
-                "threshold 'shutdown': field 'statistic': Invalid enum value 'p99'",
+                "statistic: p100",
+                "8: R13.3: threshold 'shutdown': field 'statistic': unknown statistic 'p100' (allowed: maximum",
             ),
+            (
+                "statistic: single",
+                "statistic: maximun",
+                "or a percentile such as p95 or p99.9); did you mean 'maximum'?",
+            ),
+            (
+                "unit: messages,",
+                "unit: messages/sec,",
+                "unknown unit 'messages/sec' (allowed: %, HTTP status, KB, MB, MiB, messages, min, ms, msg/s, s, x; a",
+            ),
+            (
+                "requirements:",
+                "headings: {14: Answers}\nrequirements:",
+                "3: heading 14: no requirement here is of this test (there are: 13).",
+            ),
+            ("requirements:", "headings: {13: 7}\nrequirements:", "3: heading 13: expected words, got 7."),
             (
                 '"SIGTERM to the end"',
                 '" "',
-                "R13.3: threshold 'shutdown': field 'measures': expected the measured quantity",
+                "R13.3: threshold 'shutdown': field 'measures' is empty: say what was measured",
             ),
             ("shutdown:", "Shut-Down:", "R13.3: threshold 'Shut-Down': a name has lower-case letters"),
             ("  - id: R13.5", "  - 7\n  - id: R13.5", "requirement number 2: expected fields, got 7."),
@@ -154,9 +190,41 @@ class TestLoading:
         with pytest.raises(RequirementsFileError) as caught:
             load(path)
         text = str(caught.value)
-        assert text.startswith(f"{path}: ")
+        assert text.startswith((f"{path}: not valid YAML", f"{path}, line "))
         assert message in text
         assert "\n" not in text
+
+    @pytest.mark.parametrize(
+        ("statistic", "percent", "needed"),
+        [("p50", 50, 2), ("p95", 95, 20), ("p99", 99, 100), ("p99.9", 99.9, 1000), ("p99.95", 99.95, 2000)],
+    )
+    def test_percentiles_are_statistics(
+        self, write: Callable[[str], Path], statistic: str, percent: float, needed: int
+    ) -> None:
+        found = load(write(GOOD.replace("statistic: single", f"statistic: {statistic}")))
+        assert percent_of(found.threshold("R13.3", "shutdown").statistic) == percent
+        assert found.threshold("R13.3", "shutdown").samples_needed == needed
+
+    @pytest.mark.parametrize("statistic", ["p0", "p100", "p101", "P95", "p", "p99.", "95", "p-1"])
+    def test_what_is_no_percentile_is_no_statistic(self, write: Callable[[str], Path], statistic: str) -> None:
+        with pytest.raises(RequirementsFileError, match="unknown statistic"):
+            load(write(GOOD.replace("statistic: single", f'statistic: "{statistic}"')))
+
+    @pytest.mark.parametrize("unit", ["messages/s", "messages/min", "messages/h", "msg/s", "%"])
+    def test_rates_of_what_is_counted_and_shares_are_units(self, write: Callable[[str], Path], unit: str) -> None:
+        found = load(write(GOOD.replace("unit: messages,", f'unit: "{unit}",')))
+        assert str(found.threshold("R13.5", "messages")) == f"== 20,000 {unit}"
+
+    def test_own_requirements_stand_before_ours_and_replace_them(self, write: Callable[[str], Path]) -> None:
+        own = write(GOOD.replace("R13.5", "R99.1").replace("13\n    title: A high", "99\n    title: A high"))
+        found = load_with_ours([own])
+        assert next(iter(found)).id == "R13.3"
+        assert found.threshold("R13.3", "shutdown").measures == "SIGTERM to the end"
+        assert list(found.get("R13.3").thresholds) == ["shutdown"]
+        assert found.get("R99.1")
+        assert "R17.9" in found
+        assert found.own == {"R13.3", "R99.1"}
+        assert load_with_ours([DEFAULT_FILE]).source == DEFAULT_FILE
 
     @pytest.mark.parametrize("text", ["", "[]", "requirements: []", "requirements: 5"])
     def test_an_empty_file(self, write: Callable[[str], Path], text: str) -> None:
@@ -165,7 +233,7 @@ class TestLoading:
 
     def test_no_thresholds(self, write: Callable[[str], Path]) -> None:
         text = "requirements: [{id: R1.1, test: 1, title: A., thresholds: {}}]"
-        with pytest.raises(RequirementsFileError, match=r"R1\.1: field 'thresholds': expected at least one\."):
+        with pytest.raises(RequirementsFileError, match=r"line 1: R1\.1: field 'thresholds' is empty"):
             load(write(text))
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
@@ -174,7 +242,9 @@ class TestLoading:
 
     def test_unknown_names_list_the_known_ones(self) -> None:
         known = load()
-        with pytest.raises(UnknownRequirement, match=r"no requirement 'R13\.9' in .*Known: R13\.1, R13\.2, .*R13\.8\."):
+        with pytest.raises(
+            UnknownRequirement, match=r"no requirement 'R13\.9' in .*mean .*\? Known: R13\.1, .*R13\.8\."
+        ):
             known.get("R13.9")
         with pytest.raises(
             UnknownRequirement, match=r"R13\.5 has no threshold 'rate' in .*Known: messages, drain_rate"
@@ -206,7 +276,8 @@ class TestJudging:
             ("<", 85, 15, "15 ms (15 %)"),
             ("<", 99.7, 0.3, "0.3 ms (0.3 %)"),
             (">=", 250, 150, "150 ms (150 %)"),
-            ("==", 100, 0, "0 ms"),
+            ("==", 100, 0, "exact"),
+            ("<=", 100, 0, "none: exactly the limit"),
             ("==", 98, -2, "-2 ms"),
             ("<", 140, -40, "-40 ms (-40 %)"),
         ],
@@ -253,7 +324,7 @@ class TestJudging:
             in_unit(timedelta(seconds=1), "%")
 
     @pytest.mark.parametrize("measured", [True, float("nan"), float("inf"), "85", None])
-    def test_what_is_no_number_is_refused(self, measured: float) -> None:
+    def test_a_value_that_is_no_number_is_refused(self, measured: float) -> None:
         with pytest.raises(UsageError, match="has to be a finite number or a length of time, not "):
             in_unit(measured, "ms")
 
@@ -267,7 +338,13 @@ class TestJudging:
             (5231.2345, "msg/s", "5,231 msg/s"),
             (12.5, "%", "12.5 %"),
             (2.0, "x", "2 x"),
-            (0.00004, "ms", "4e-05 ms"),
+            (0.00004, "ms", "< 0.0001 ms"),
+            (0.000013, "s", "0.013 ms"),
+            (-0.1026, "min", "-6.16 s"),
+            (0.00380508, "s", "3.81 ms"),
+            (39.359, "ms", "39.36 ms"),
+            (133.14767, "ms", "133.1 ms"),
+            (0.000012, "min", "0.72 ms"),
             (0.25, "s", "0.25 s"),
             (0, "keys", "0 keys"),
         ],
@@ -367,7 +444,9 @@ class TestTheCheck:
         requirements_file.write_text("requirements: 5", encoding="utf-8")
         status, _, problems = check()
         assert status == 1
-        assert problems == [f"{requirements_file}: expected the key 'requirements' with a list of requirements."]
+        assert problems == [
+            f"{requirements_file}, line 1: expected the key 'requirements' with a list of requirements."
+        ]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -400,3 +479,63 @@ class TestTheCheck:
             "suites/one.robot:2: Test 'First' has the tag R99.1, which requirements.yaml does not know."
         ]
         assert f"1 of {len(load())} requirements have a test." in done.stdout
+
+
+class TestManyValues:
+    """Of many values, what the statistic of the threshold says is compared."""
+
+    TIMES = tuple(range(1000, 0, -1))
+
+    @pytest.mark.parametrize(
+        ("statistic", "value"),
+        [
+            ("p95", 950),
+            ("p99", 990),
+            ("p99.9", 999),
+            ("p50", 500),
+            ("median", 500.5),
+            ("mean", 500.5),
+            ("maximum", 1000),
+            ("minimum", 1),
+            ("count", 1000),
+        ],
+    )
+    def test_of_a_list(self, statistic: str, value: float) -> None:
+        assert value_of(list(self.TIMES), Threshold("<", 1, "ms", statistic, "times")) == (value, 1000)
+
+    def test_lengths_of_time_are_in_the_unit_of_the_threshold(self) -> None:
+        times = [timedelta(seconds=each) for each in (1, 2, 3)]
+        assert value_of(times, Threshold("<", 1, "ms", "maximum", "times")) == (3000, 3)
+
+    @pytest.mark.parametrize("statistic", ["share", "rate", "growth", "ratio", "single"])
+    def test_what_is_no_statistic_of_a_list(self, statistic: str) -> None:
+        limit = Threshold("<", 1, "%", statistic, "what")
+        assert value_of([0.5], limit) == (0.5, 1)
+        with pytest.raises(UsageError, match=rf"A {statistic} cannot be taken of a list of 2 values: give"):
+            value_of([0.5, 0.6], limit)
+
+    @pytest.mark.parametrize(
+        ("statistic", "value"), [("p95", 95), ("p99", 99), ("median", 50.5), ("maximum", 100), ("minimum", 1)]
+    )
+    def test_of_a_spread_as_keywords_return_it(self, statistic: str, value: float) -> None:
+        spread = response_times([each / 1000 for each in range(1, 101)])
+        found, samples = value_of(spread, Threshold("<", 1, "ms", statistic, "times"))
+        assert found == timedelta(milliseconds=value)
+        assert samples == 100
+
+    def test_of_the_latency_of_a_load(self) -> None:
+        spread = Spread(samples=5000, p50=1.5, p99_9=8.25, max=9)
+        for statistic, value in (("p99.9", 8.25), ("median", 1.5), ("maximum", 9)):
+            found, _ = value_of(spread, Threshold("<", 1, "s", statistic, "times"))
+            assert found == timedelta(milliseconds=value)
+
+    def test_what_a_spread_has_not(self) -> None:
+        limit = Threshold("<", 1, "ms", "p97.5", "times")
+        with pytest.raises(UsageError, match=r"no p97\.5 \(it has: min, median, p90, p95, p99, max\)\. Give the list"):
+            value_of(response_times([0.1]), limit)
+        with pytest.raises(UsageError, match="nothing was measured"):
+            value_of(Spread(), limit)
+        with pytest.raises(UsageError, match="the list is empty"):
+            value_of([], limit)
+        with pytest.raises(UsageError, match="not 'fast'"):
+            value_of("fast", limit)

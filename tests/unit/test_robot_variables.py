@@ -1,4 +1,4 @@
-"""Variables of a run: what is read of them, and what a mistake is told, before anything is started."""
+"""Variables of a run: their values, and the messages about mistakes, before anything is started."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_a_number_is_finite(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["abc", "", "0", "-5 s", "10 parsecs", "inf", "nan"])
-def test_a_time_that_cannot_be_used_is_named_with_what_is_allowed(value: str) -> None:
+def test_an_unusable_time_is_named_with_the_allowed_ones(value: str) -> None:
     with pytest.raises(UsageError, match=r"^The variable SOAK is .+, allowed is a time above 0, such as '90 seconds'"):
         as_duration("SOAK", value)
 
 
-def test_what_can_be_used_is_read() -> None:
+def test_valid_values_are_read() -> None:
     assert as_number("RUNS", "10", at_least=10, at_most=10, whole=True) == 10
     assert as_number("RATE", "0.5") == 0.5
     assert as_number("SEED", "1" * 400, whole=True) == int("1" * 400)
@@ -71,9 +71,10 @@ def test_a_mistake_is_known_before_anything_is_started(variable: str, value: str
     assert f"The variable {variable} is {value!r}, allowed is " in run.stdout
     assert " 0 passed" in run.stdout
     steps = ElementTree.parse(tmp_path / "output.xml").iter("kw")
-    started = [step.get("name") for step in steps if step.find("status[@status!='NOT RUN']") is not None]
-    assert any((name or "").startswith("Variable") for name in started)
-    assert not {"Start Redis", "Start Server", "Start Fault Proxy"} & set(started)
+    started = {step.get("name") for step in steps if step.find("status[@status!='NOT RUN']") is not None}
+    assert started
+    assert all(name == "Fail" or (name or "").startswith("Variable") for name in started) or file != "suites"
+    assert not {"Start Redis", "Start Server", "Start Fault Proxy"} & started
 
 
 @pytest.mark.parametrize(
@@ -91,8 +92,7 @@ def test_a_mistake_about_regressions_is_no_pass(variable: str, value: str, tmp_p
         check=False,
     )
     message = f"The variable {variable} is {value!r}, allowed is "
-    assert f"[ ERROR ] {message}" in run.stderr
-    assert message in run.stdout
+    assert run.stdout.count(message) == 1
     assert run.returncode == 1
 
 

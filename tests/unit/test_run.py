@@ -1,4 +1,4 @@
-"""`ocpp-resilience run`: what a run decides is its exit status."""
+"""`ocpp-resilience run`: the verdict is its exit status."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_failure_that_an_option_hides_is_not_ready(tmp_path: Path) -> None:
         (["own.robot", "--limit", "soon"], "Not run: The variable limit is 'soon', allowed is a time above 0"),
     ],
 )
-def test_what_cannot_be_run_is_said(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_an_impossible_plan_is_reported(tmp_path: Path, arguments: list[str], said: str) -> None:
     own_suite(tmp_path, "No Operation")
     done = decide(tmp_path, *arguments)
     assert said in done.stderr
@@ -116,7 +116,7 @@ def test_sigterm_ends_robot_in_order(tmp_path: Path) -> None:
     assert not report_of(tmp_path).complete
 
 
-def test_a_release_repeats_what_asks_for_it_and_shows_one_page(tmp_path: Path) -> None:
+def test_a_release_repeats_requirements_that_ask_for_it_and_shows_one_page(tmp_path: Path) -> None:
     write_suite(
         tmp_path,
         """
@@ -143,7 +143,7 @@ def test_a_release_repeats_what_asks_for_it_and_shows_one_page(tmp_path: Path) -
     assert (tmp_path / "out" / found.log).is_file()
 
 
-def test_a_release_runs_once_more_what_the_machine_kept_from_deciding(tmp_path: Path) -> None:
+def test_a_release_repeats_tests_that_a_busy_machine_left_undecided(tmp_path: Path) -> None:
     write_suite(
         tmp_path,
         """

@@ -1,4 +1,4 @@
-"""What the setup of a folder knows of the run: which requirements are proven by a file further on."""
+"""The plan of the run in the setup of a folder: the requirements that a later file proves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_suite_below_does_not_change_the_plan(folder: Path) -> None:
     assert plan.requirement_is_proven_later("R14.2")
 
 
-def test_what_is_no_requirement_is_refused() -> None:
+def test_an_invalid_requirement_id_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'14\.2' is not the id of a requirement, such as 'R14\.2'\."):
         Plan().requirement_is_proven_later("14.2")
 

@@ -116,7 +116,7 @@ def test_a_redis_that_is_paused_is_a_gap_in_its_own_samples_only(service: RedisS
 
 
 def test_a_process_under_it_that_ends_is_not_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It can end between the list of what is there and the look at it."""
+    """It can end between the listing and the look at it."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         under = psutil.Process(child.pid)
     assert child.returncode is not None
@@ -168,7 +168,7 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-def test_pending_correlations_are_what_the_inspection_says(server: str) -> None:
+def test_pending_correlations_equal_the_inspection(server: str) -> None:
     assert CorrelationSource(server, REFERENCE, "secret").look() == {PENDING: 3}
     with pytest.raises(ServiceError, match="answered 401 instead of 200"):
         CorrelationSource(server, REFERENCE).look()
@@ -207,7 +207,7 @@ def test_the_sampler_closes_its_sources_and_ends_its_threads() -> None:
     assert threading.active_count() == before
 
 
-def test_what_breaks_a_sampling_off_fails_whoever_asks_for_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_sampling_fails_every_request_for_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     library = EvidenceLibrary()
     looked = threading.Event()
 
@@ -243,10 +243,10 @@ def test_processor_time_is_a_share_of_a_core_and_survives_a_restart() -> None:
     assert [at for at, _ in shares] == [2 * step, 4 * step, 7 * step]
 
 
-def test_what_cannot_be_measured_is_not_applicable_rather_than_a_mistake(service: RedisService) -> None:
+def test_an_unmeasurable_process_is_not_applicable_rather_than_a_mistake(service: RedisService) -> None:
     library = EvidenceLibrary()
     library.start_sampling(redis_url=service.url(), server=None)
-    with pytest.raises(LacksCapability, match="'server' is no process of this test run: what it uses is not measured"):
+    with pytest.raises(LacksCapability, match="'server' is no process of this test run"):
         library.stop_sampling("server")
     with pytest.raises(UsageError, match="'other' was not sampled"):
         library.stop_sampling("other")

@@ -1,4 +1,4 @@
-"""What is given as a `Secret` stands in no log of Robot Framework's, at whatever level."""
+"""A `Secret` stands in no log of Robot Framework's, at any level."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_a_hash_is_read_like_a_text_and_its_numbers_are_numbers(client: RedisCli
     assert both == [TRANSACTION | {"status": "completed"}, {"id": 8, "status": "completed", "start_time": "[1]"}]
 
 
-def test_what_is_not_there_is_none_in_its_place(client: RedisClient, target: Target) -> None:
+def test_missing_records_are_none_in_their_place(client: RedisClient, target: Target) -> None:
     client.set("session/7", json.dumps(SESSION))
     found = read_from_redis(client, target, "transaction", [{"transaction_id": each} for each in (6, 7, 8)])
     assert found == [None, TRANSACTION, None]
@@ -108,7 +108,7 @@ def test_many_are_read_in_their_order(client: RedisClient, target: Target) -> No
 
 
 @pytest.mark.parametrize("value", ["[1]", "words", "7"])
-def test_what_is_no_record_is_named(client: RedisClient, target: Target, value: str) -> None:
+def test_a_value_that_is_no_record_is_named(client: RedisClient, target: Target, value: str) -> None:
     client.set("session/7", value)
     with pytest.raises(ExpectationFailed, match=r"^Key session/7 holds no JSON object: "):
         read_from_redis(client, target, "transaction", [{"transaction_id": 7}])
@@ -145,7 +145,9 @@ def test_without_a_list_of_fields_all_names_are_ours(client: RedisClient) -> Non
     assert found == [{"id": 7, "status": "active"}]
 
 
-def test_what_the_profile_does_not_say_skips_the_test(client: RedisClient, target: Target, tmp_path: Path) -> None:
+def test_state_that_the_profile_does_not_describe_skips_the_test(
+    client: RedisClient, target: Target, tmp_path: Path
+) -> None:
     with pytest.raises(LacksCapability, match=r"^Target 'other' does not say where a connector is read \(state in "):
         read_from_redis(client, target, "connector", [{"charge_point_id": "CP-1", "connector_id": 1}])
     with pytest.raises(LacksCapability, match=r"a transaction is read over HTTP, not from Redis\.$"):
@@ -165,7 +167,7 @@ def test_redis_that_does_not_answer_is_named(target: Target) -> None:
             read(target, "transaction", [{"transaction_id": 7}], redis_url=url, get=lambda path: reply(404, path))
 
 
-def test_keywords_read_what_the_second_server_keeps_from_redis_and_over_http(
+def test_keywords_read_the_state_of_the_second_server_from_redis_and_over_http(
     service: EmbeddedRedis, tmp_path: Path
 ) -> None:
     profile = over_http(tmp_path).source
@@ -178,13 +180,13 @@ def test_keywords_read_what_the_second_server_keeps_from_redis_and_over_http(
         number = queue.message_should_be_answered(start).payload["transactionId"]
         assert server.get_charge_point_record(boot.charge_point)["model"] == "M"
         assert server.get_transaction_record(number)["meter_start"] == 100
-        assert server.get_transactions_not_kept_as("active", [number, number + 1]) == [number + 1]
+        assert server.get_transactions_with_other_status("active", [number, number + 1]) == [number + 1]
         stop = queue.queue_message(
             "StopTransaction", charge_point=boot.charge_point, transactionId=number, meterStop=900
         )
         queue.message_should_be_answered(stop)
         assert server.get_transaction_record(number)["status"] == "completed"
-        assert server.get_transactions_not_kept_as("active", [number]) == [number]
+        assert server.get_transactions_with_other_status("active", [number]) == [number]
         with pytest.raises(ExpectationFailed, match=r"^Server 'server' has no record of transaction 99\.$"):
             server.get_transaction_record(99)
 

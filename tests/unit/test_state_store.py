@@ -141,19 +141,19 @@ def test_a_profile_whose_keys_do_not_end_with_the_id_is_refused(
 def test_texts_are_of_the_size_asked_for(library: tuple[StateStoreLibrary, Any]) -> None:
     store, _ = library
     for size in (0, 1, 2, 3, 999, 2**20):
-        assert len(store.make_text(size).encode()) == size
+        assert len(store.generate_text(size).encode()) == size
     with pytest.raises(UsageError):
-        store.make_text(-1)
+        store.generate_text(-1)
 
 
-def test_what_cannot_be_started_is_refused(library: tuple[StateStoreLibrary, Any]) -> None:
+def test_an_impossible_start_is_refused(library: tuple[StateStoreLibrary, Any]) -> None:
     store, _ = library
     with pytest.raises(UsageError):
         store.start_transactions_at_once(0, ["U"])
     with pytest.raises(UsageError):
         store.update_with_concurrent_writers(1, writers=0)
     with pytest.raises(UsageError, match="no record"):
-        store.cut_stored_charge_point("nobody")
+        store.truncate_stored_charge_point("nobody")
 
 
 def test_closing_after_redis_has_ended_is_quiet() -> None:

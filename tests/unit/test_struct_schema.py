@@ -1,4 +1,4 @@
-"""The explanations in a JSON Schema come from our docstrings, whatever msgspec makes of them."""
+"""The explanations in a JSON Schema come from our docstrings, for any version of msgspec."""
 
 from __future__ import annotations
 

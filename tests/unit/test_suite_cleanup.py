@@ -1,4 +1,4 @@
-"""What a suite started ends with it, whatever happens: real runs of Robot Framework in processes of their own."""
+"""Resources of a suite end with it in every case: real runs of Robot Framework in processes of their own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Run:
         return ExecutionResult(str(self.folder / "output.xml")).suite
 
     def processes(self) -> list[str]:
-        """The command lines of what this run has started: it works in the run's temporary directory."""
+        """The command lines of this run's processes: it works in the run's temporary directory."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -85,7 +85,7 @@ def verdicts(suite: SuiteResult) -> dict[str, str]:
     return {test.name: test.status for test in suite.all_tests}
 
 
-def test_what_the_root_suite_started_outlives_its_child_suites_and_what_a_child_started_does_not(run: Run) -> None:
+def test_servers_of_the_root_suite_outlive_its_child_suites_and_those_of_a_child_do_not(run: Run) -> None:
     run.add(
         "__init__.robot",
         """
@@ -202,7 +202,7 @@ def test_nothing_stays_behind_when_the_run_is_broken_off(run: Run) -> None:
     assert process.returncode != 0
 
 
-def test_what_a_target_lacks_is_skipped_with_the_reason(run: Run) -> None:
+def test_missing_capabilities_are_skipped_with_the_reason(run: Run) -> None:
     run.add(
         "skipped.robot", "\n*** Test Cases ***\nSkipped\n    Skip Unless Target Supports    gateway    target=${FAKE}\n"
     )
@@ -211,7 +211,7 @@ def test_what_a_target_lacks_is_skipped_with_the_reason(run: Run) -> None:
     assert test.message == f"Target 'fake' does not support gateway (capabilities in {FAKE})."
 
 
-def test_libraries_close_what_they_opened_outside_robot_framework() -> None:
+def test_libraries_close_their_resources_outside_robot_framework() -> None:
     from RedisServiceLibrary import RedisServiceLibrary
 
     with RedisServiceLibrary() as library:
@@ -237,7 +237,7 @@ def test_cleanup_goes_on_after_a_failure_and_closes_the_newest_first() -> None:
     assert closed == ["last", "broken", "first"]
 
 
-def test_what_was_not_closed_when_closing_was_broken_off_is_closed_later() -> None:
+def test_resources_left_open_by_an_aborted_close_are_closed_later() -> None:
     closed = []
     attempts = iter([KeyboardInterrupt(), None])
 

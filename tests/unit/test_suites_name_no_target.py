@@ -45,3 +45,9 @@ def test_no_suite_names_a_port() -> None:
     assert FILES
     for file in FILES:
         assert not PORTS.findall(file.read_text()), file.name
+
+
+def test_no_suite_passes_on_the_target_of_the_run() -> None:
+    """Keywords take it by themselves; only another one has to be named."""
+    passed_on = [file.name for file in FILES if "target=${TARGET}" in file.read_text()]
+    assert passed_on == []

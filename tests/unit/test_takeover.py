@@ -46,7 +46,7 @@ def sent(gateway: FakeGateway, point: str) -> list[Any]:
 def test_the_same_frame_is_sent_again(gateway: FakeGateway, library: ChargePointLibrary, reconnect: bool) -> None:
     point = library.connect_charge_point()
     library.send_call("StartTransaction", meterStart=77)
-    answer = library.send_again(reconnect=reconnect)
+    answer = library.repeat_last_call(reconnect=reconnect)
     first, again = sent(gateway, point)
     assert first == again
     assert (answer.action, answer.payload["transactionId"]) == ("StartTransaction", 7)
@@ -56,7 +56,7 @@ def test_the_same_frame_is_sent_again(gateway: FakeGateway, library: ChargePoint
 def test_the_same_event_is_sent_under_a_new_message_id(gateway: FakeGateway, library: ChargePointLibrary) -> None:
     point = library.connect_charge_point()
     library.send_call("StartTransaction", meterStart=77)
-    library.send_again(reconnect=False, new_message_id=True)
+    library.repeat_last_call(reconnect=False, new_message_id=True)
     first, again = sent(gateway, point)
     assert first[1] != again[1]
     assert first[2:] == again[2:]
@@ -65,7 +65,7 @@ def test_the_same_event_is_sent_under_a_new_message_id(gateway: FakeGateway, lib
 def test_without_a_call_there_is_nothing_to_send_again(library: ChargePointLibrary) -> None:
     library.connect_charge_point()
     with pytest.raises(UsageError, match="has not sent any CALL"):
-        library.send_again(reconnect=False)
+        library.repeat_last_call(reconnect=False)
 
 
 def test_a_ghost_is_left_open_until_the_gateway_ends_it(gateway: FakeGateway, library: ChargePointLibrary) -> None:
@@ -116,7 +116,7 @@ def test_takeovers_are_counted(gateway: FakeGateway, library: ChargePointLibrary
     assert [frame[1] for frame in frames[::2]] == [frame[1] for frame in frames[1::2]]
 
 
-def test_what_goes_wrong_in_a_takeover_is_told(gateway: FakeGateway, library: ChargePointLibrary) -> None:
+def test_problems_of_a_takeover_are_reported(gateway: FakeGateway, library: ChargePointLibrary) -> None:
     ids = library.connect_charge_points(2)
     report = library.take_over_connections(ids, timeout=SHORT)
     assert report.left == 2
@@ -133,7 +133,7 @@ def test_what_goes_wrong_in_a_takeover_is_told(gateway: FakeGateway, library: Ch
 def test_calls_cross_commands(gateway: FakeGateway, library: ChargePointLibrary, order: Order) -> None:
     ids = library.connect_charge_points(3)
     library.cross_calls(order, ids)
-    with pytest.raises(UsageError, match="CALLs cross commands already"):
+    with pytest.raises(UsageError, match="Crossing calls run already"):
         library.cross_calls(order, ids)
     if order is Order.CALL_FIRST:
         wait_until(lambda: len(sent(gateway, ids[2])) > 5 or None, timeout=10, failure=lambda: "no CALLs")
@@ -147,7 +147,7 @@ def test_calls_cross_commands(gateway: FakeGateway, library: ChargePointLibrary,
         assert (report.crossed, report.calls, report.answered) == (3, 3, 3)
         kinds = [frame[0] for frame in gateway.frames(ids[0])]
         assert kinds == [2, 3], "the CALL goes before the answer"
-    with pytest.raises(UsageError, match="No CALLs cross commands"):
+    with pytest.raises(UsageError, match="No crossing calls run"):
         library.stop_crossing_calls()
 
 
@@ -156,7 +156,7 @@ COMMAND, REPLY = [2, "c", "Reset", {}], [3, "c", {}]
 
 
 def crossing(*frames: tuple[str, Any]) -> CrossingReport:
-    """`>` in front of what the charge point sends."""
+    """`>` before frames of the charge point."""
     read: list[Frame] = []
     for number, (arrow, frame) in enumerate(frames):
         direction = Direction.SENT if arrow == ">" else Direction.RECEIVED
@@ -181,13 +181,13 @@ def _json(frame: Any) -> str:
         ([("<", COMMAND), (">", REPLY), (">", CALL), ("<", RESULT)], 0),
     ],
 )
-def test_what_crosses_is_told_from_what_does_not(frames: list[Any], crossed: int) -> None:
+def test_crossing_calls_are_told_from_others(frames: list[Any], crossed: int) -> None:
     report = crossing(*frames)
     assert (report.commands, report.crossed, report.calls, report.answered) == (1, crossed, 1, 1)
     assert report.problems == []
 
 
-def test_what_is_wrong_with_calls_that_cross_is_told() -> None:
+def test_problems_of_crossing_calls_are_reported() -> None:
     twice = crossing(("<", COMMAND), (">", CALL), ("<", RESULT), ("<", RESULT), (">", REPLY))
     assert (twice.answered, twice.answered_twice) == (0, 1)
     assert "a of CP was answered 2 times." in twice.summary

@@ -1,4 +1,4 @@
-"""Target profiles: what they give, and what they refuse."""
+"""Target profiles: their values, and refused ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def profile(folder: Path, text: str = SMALL, **changes: str) -> Path:
     return file
 
 
-def test_the_reference_profile_says_what_the_contract_says(reference: Target) -> None:
+def test_the_reference_profile_equals_the_contract(reference: Target) -> None:
     assert reference.redis.keys.requests == "ocpp:requests"
     assert reference.key("responses", charge_point_id="CP-001") == "ocpp:responses:CP-001"
     assert reference.key("connector", charge_point_id="CP-001", connector_id=1) == "ocpp:connector:CP-001:1"
@@ -74,7 +74,7 @@ def test_the_command_runs_with_the_interpreter_of_the_run(reference: Target) -> 
     assert reference.start_command(PLACES) == [sys.executable, "-m", "server"]
 
 
-def test_the_environment_is_what_is_inherited_then_the_profile_then_the_overrides(reference: Target) -> None:
+def test_the_environment_is_inherited_then_the_profile_then_the_overrides(reference: Target) -> None:
     inherited = {"HOME": "/srv/me", "LOG_LEVEL": "debug", "KEY_PREFIX": "mine", "API_TOKEN": "secret"}
     environment = reference.start_environment(PLACES, {"LOG_LEVEL": "error", "MAX": 7, "ON": True}, inherited)
     assert environment["HOME"] == "/srv/me"
@@ -315,7 +315,7 @@ REFUSED = {
         5,
     ),
 }
-"""What a mistake makes of the small profile: the text before and after, the message, and the line that it names."""
+"""A mistake in the small profile: the text before and after, the message, and the line that it names."""
 
 
 @pytest.mark.parametrize(("old", "new", "message", "line"), REFUSED.values(), ids=REFUSED.keys())
@@ -348,7 +348,7 @@ def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_field_of_the_reference_profile_is_written_out(reference: Target) -> None:
-    """The bundled profile is what people copy: it shows everything that can be said, but a start directory."""
+    """The bundled profile is copied by users: it shows every field, except a start directory."""
     given = yaml.safe_load(Path(reference.source).read_text())
     assert set(given) == set(Target.__struct_fields__) - {"source", "running"}
     for section in ("ready", "timeouts", "http", "log", "queue", "redis", "state", "behaviour"):

@@ -1,4 +1,5 @@
-"""`python -m ocpp_resilience.check check`: each part of the two example profiles, and what is said of wrong parts."""
+"""`python -m ocpp_resilience.check check`: each part of the two example profiles, and the messages about wrong
+parts."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def tried(profile: Path | str, *more: str) -> tuple[int, dict[str, tuple[str, str]], str]:
-    """Exit status, part to verdict and sentence, and what went to standard error."""
+    """Exit status, part to verdict and sentence, and standard error."""
     command = [sys.executable, "-m", "ocpp_resilience.check", "check", str(profile), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     lines = re.findall(rf"^({'|'.join(VERDICTS)}) +((?:\S+ )+) +(\S.*)$", done.stdout, re.MULTILINE)
@@ -198,7 +199,7 @@ MISTAKES: dict[str, tuple[Path, Change, str, str]] = {
 
 
 @pytest.mark.parametrize(("source", "change", "part", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_part_that_is_wrong_is_named_with_what_was_seen(
+def test_a_failing_part_is_named_with_the_observation(
     tmp_path: Path, source: Path, change: Change, part: str, sentence: str
 ) -> None:
     profile = yaml.safe_load(source.read_text())
@@ -225,7 +226,7 @@ def test_a_key_that_is_not_named_is_left_behind_and_told(tmp_path: Path) -> None
 
 
 def test_silence_to_all_is_no_announcement(tmp_path: Path) -> None:
-    """A system that answers nobody shows nothing about those that were not announced."""
+    """A system without any answer proves nothing about charge points without an announcement."""
     text = OTHER.read_text().replace("{profile_directory}", str(OTHER.parent))
     (tmp_path / "wrong.yaml").write_text(text.replace("out:{charge_point_id}", "answers:{charge_point_id}"))
     (finding,) = [e for e in check(Target.load(tmp_path / "wrong.yaml"), only=["announcement"]) if e.part in PARTS]
@@ -239,7 +240,7 @@ def test_a_part_that_does_not_exist_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("url", ["nowhere", "localhost:6379", "http://localhost:6379"])
-def test_what_is_no_redis_url_is_named(url: str) -> None:
+def test_an_invalid_redis_url_is_named(url: str) -> None:
     with pytest.raises(UsageError, match=rf"^'{url}' is no URL of a Redis; allowed is redis://host:port/db\.$"):
         list(check(Target.load("reference"), url))
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of profiles: it is shipped as the structures say, and it agrees with what is accepted."""
+"""The JSON Schema of profiles: the shipped one equals the structures, and it accepts the same profiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two oracles: what the strict one demands of the reference server, the tolerant one does not demand of others."""
+"""The two oracles: the strict one judges the reference server, the tolerant one demands less of others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, _judge, generated_frames
+from ocpp_resilience.charge_points.frame_cases import FrameCase, FrameReport, generated_frames, judge
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ocpp.frames import Direction, read_frame
 from ocpp_resilience.profile import Target
@@ -68,7 +68,7 @@ def test_the_tolerant_oracle_is_the_default_and_not_that_of_the_reference_server
 
 
 @pytest.mark.parametrize("name", LEFT_OPEN)
-def test_what_the_documents_leave_open_is_judged_by_the_strict_oracle_only(client: QueueClient, name: str) -> None:
+def test_open_cases_are_judged_by_the_strict_oracle_only(client: QueueClient, name: str) -> None:
     message = cases()[name].message()
     assert message is not None
     (sent,) = client.send([message])
@@ -81,7 +81,7 @@ def test_what_the_documents_leave_open_is_judged_by_the_strict_oracle_only(clien
 
 
 @pytest.mark.parametrize("name", ["unknown-action-envelope", "type-boot-vendor-number", "message-id-null"])
-def test_what_has_to_be_refused_has_to_be_refused_by_both(client: QueueClient, name: str) -> None:
+def test_mandatory_refusals_are_mandatory_for_both(client: QueueClient, name: str) -> None:
     message = cases()[name].message()
     assert message is not None
     assert not message.open
@@ -131,7 +131,7 @@ def test_a_record_with_another_code_is_a_record_for_the_tolerant_oracle_only() -
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_what_is_left_open_may_have_a_record_or_none(kept: int) -> None:
+def test_open_cases_may_have_a_record_or_none(kept: int) -> None:
     report = match_records([invalid(1, left_open=True)], [record(1, "x")] * kept, strict=False)
     assert (report.messages, report.missing, report.extra) == (0, 0, 0)
 
@@ -143,11 +143,11 @@ def test_a_frame_that_is_left_open_may_be_accepted_once() -> None:
     accepted = [read_frame('[3,"m",{}]', direction=Direction.RECEIVED, number=1, at=0, time=0)]
     for left_open in (True, False):
         made = FrameCase(**{**{name: getattr(case, name) for name in case.__slots__}, "open": left_open})
-        reaction = _judge(made, accepted, None, answered_behind=True)
+        reaction = judge(made, accepted, None, answered_behind=True)
         assert not reaction.right
         assert len(FrameReport(reactions=[reaction], strict=True).wrong) == 1
         assert len(FrameReport(reactions=[reaction], strict=False).wrong) == (0 if left_open else 1)
-        twice = _judge(made, accepted * 2, None, answered_behind=True)
+        twice = judge(made, accepted * 2, None, answered_behind=True)
         assert len(FrameReport(reactions=[twice], strict=False).wrong) == 1
 
 

@@ -1,4 +1,4 @@
-"""The effects of toxics as pure functions of pieces and moments: exact, whatever the machine does meanwhile."""
+"""The effects of toxics as pure functions of pieces and times: exact, independent of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ocpp_resilience.faults.proxy.toxics import EFFECTS, NEVER, SEGMENT, Piece, 
 
 @dataclass
 class Flow:
-    """One direction of a connection whose clock stands where the test puts it."""
+    """One direction of a connection with a clock that the test sets."""
 
     dropped: int = 0
     written: int = 0
@@ -114,7 +114,7 @@ def test_limited_data_is_cut_at_the_byte_and_the_connection_closed_behind_it() -
 
 
 @pytest.mark.parametrize(("kind", "end"), [("timeout", "closed"), ("reset_peer", "reset")])
-def test_what_lets_nothing_through_ends_the_connection_when_its_time_is_up(kind: str, end: str) -> None:
+def test_a_timeout_toxic_ends_the_connection_after_its_time(kind: str, end: str) -> None:
     flow = Flow()
     made = effect(kind, flow, timeout=1500)
     assert passed(made, (b"x" * 10, 0.0)) == []
@@ -126,7 +126,7 @@ def test_what_lets_nothing_through_ends_the_connection_when_its_time_is_up(kind:
 
 
 @pytest.mark.parametrize("loss", [0.01, 0.2, 0.5])
-def test_lost_segments_come_late_and_hold_up_what_is_behind_them(loss: float) -> None:
+def test_lost_segments_come_late_and_delay_later_ones(loss: float) -> None:
     made = effect("packet_loss", loss=loss, rto=200)
     waits = []
     for number in range(20_000):
@@ -165,7 +165,7 @@ def test_a_connection_that_was_idle_too_long_is_forgotten_for_good() -> None:
 
 
 @pytest.mark.parametrize("kind", EFFECTS)
-def test_every_toxic_has_defaults_and_refuses_what_it_does_not_know(kind: str) -> None:
+def test_every_toxic_has_defaults_and_refuses_unknown_attributes(kind: str) -> None:
     known = EFFECTS[kind].attributes
     assert Toxic(type=kind).checked().attributes == known
     with pytest.raises(Refused, match=f"{kind} has no attribute 'wobble'; it has {', '.join(known)}"):

@@ -34,7 +34,7 @@ def one(folder: Path, name: str, *, out: str = "out") -> str:
 
 
 def again(folder: Path, *options: str) -> Report:
-    """rebot with these options over the results, and the page of what it writes."""
+    """rebot with these options over the results, and the page of its output."""
     out = folder / "out"
     run(folder, *options, "--output", "o.xml", str(out / "output.xml"), module="robot.rebot", out="out")
     assert main([str(out / "o.xml")]) == 0
@@ -97,7 +97,7 @@ def test_all_failures_of_a_test_that_goes_on_count(tmp_path: Path) -> None:
     assert one(tmp_path, "R13.1") == "not met"
 
 
-def test_a_fatal_error_stops_and_what_is_behind_is_undecided(tmp_path: Path) -> None:
+def test_a_fatal_error_stops_and_later_requirements_are_undecided(tmp_path: Path) -> None:
     write_suite(tmp_path, "Fatal\n    [Tags]    R13.1\n    Fatal Error    The end.\n" + dedent(MET))
     run(tmp_path, "own.robot")
     assert (one(tmp_path, "R13.1"), one(tmp_path, "R13.2")) == ("not met", "inconclusive")
@@ -141,7 +141,7 @@ def test_tasks_are_judged_as_tests_are(tmp_path: Path) -> None:
     assert (one(tmp_path, "R13.2"), one(tmp_path, "R13.1")) == ("met", "not met")
 
 
-def test_results_that_were_moved_are_judged_by_what_lies_beside_them(tmp_path: Path) -> None:
+def test_moved_results_are_judged_by_the_evidence_beside_them(tmp_path: Path) -> None:
     write_suite(tmp_path, MET + LOSES)
     run(tmp_path, "--skiponfailure", "R13.1", "own.robot")
     shutil.move(tmp_path / "out", tmp_path / "elsewhere")
@@ -155,7 +155,7 @@ def test_results_that_were_moved_are_judged_by_what_lies_beside_them(tmp_path: P
 def test_a_skip_whose_facts_are_gone_is_never_ready(tmp_path: Path) -> None:
     write_suite(tmp_path, MET + LOSES)
     run(tmp_path, "--skiponfailure", "R13.1", "own.robot")
-    (tmp_path / "out" / "facts.jsonl").unlink()
+    (tmp_path / "out" / "evidence" / "facts.jsonl").unlink()
     assert main([str(tmp_path / "out" / "output.xml")]) == 0
     assert one(tmp_path, "R13.1") == "inconclusive"
 
@@ -186,7 +186,7 @@ def test_two_libraries_with_different_requirements_hear_each_event_once(tmp_path
     found = report_of(tmp_path)
     assert {each.id: each.verdict.value for each in found.requirements} == {"R99.1": "met", "R13.2": "met"}
     assert found.sentence == "Ready: all 2 requirements are met."
-    facts = (tmp_path / "out" / "facts.jsonl").read_text().splitlines()
+    facts = (tmp_path / "out" / "evidence" / "facts.jsonl").read_text().splitlines()
     assert sum('"op":"test"' in each for each in facts) == 2
 
 
@@ -205,7 +205,7 @@ def test_pabot_that_stops_at_a_failure_is_incomplete_and_not_ready(tmp_path: Pat
 
 
 def small_files(folder: Path, program: str, limit: int) -> subprocess.CompletedProcess[str]:
-    """Run a Python program that may write no file beyond so many bytes: what a full disk looks like to it."""
+    """Run a Python program that may write no file beyond so many bytes, as on a full disk."""
     code = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n{program}"
     return subprocess.run(
@@ -217,14 +217,14 @@ def test_a_page_that_cannot_be_written_is_said_and_leaves_no_half_file(tmp_path:
     write_suite(tmp_path, MET)
     run(tmp_path, "own.robot")
     out = tmp_path / "out"
-    before = {each.name: each.read_bytes() for each in out.iterdir()}
+    before = {each.name: each.read_bytes() for each in out.rglob("*") if each.is_file()}
     program = (
         f"import sys\nfrom ocpp_resilience.report.__main__ import main\nsys.exit(main([{str(out / 'output.xml')!r}]))"
     )
     done = small_files(tmp_path, program, 5_000)
     assert done.returncode == 1
     assert done.stderr == f"{out / 'resilience.json'} cannot be written: File too large.\n"
-    assert {each.name: each.read_bytes() for each in out.iterdir()} == before
+    assert {each.name: each.read_bytes() for each in out.rglob("*") if each.is_file()} == before
 
 
 def test_evidence_that_does_not_fit_fails_the_test_and_leaves_no_half_line(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ocpp_resilience.errors import ExpectationFailed, WaitTimeout
 from ocpp_resilience.waiting import in_words, seconds, wait_until
 
 
-def test_returns_what_the_probe_found() -> None:
+def test_returns_the_result_of_the_probe() -> None:
     answers: Iterator[str | None] = iter([None, None, "found"])
     assert wait_until(lambda: next(answers), timeout=5, failure=lambda: "") == "found"
 
@@ -41,7 +41,7 @@ def test_does_not_pause_when_it_finds_at_once(pauses: list[float]) -> None:
     assert pauses == []
 
 
-def test_fails_with_what_was_seen_and_how_long_it_waited() -> None:
+def test_fails_with_the_last_observation_and_the_waiting_time() -> None:
     with pytest.raises(WaitTimeout, match=r"^the list had 3 entries \(waited 50 ms\)$") as caught:
         wait_until(lambda: None, timeout=timedelta(milliseconds=50), failure=lambda: "the list had 3 entries")
     assert caught.value.waited == pytest.approx(0.05)
@@ -69,7 +69,7 @@ def test_pauses_grow_but_not_beyond_the_longest(pauses: list[float]) -> None:
     assert pauses == pytest.approx([0.002, 0.004, 0.008, 0.016, 0.02, 0.02, 0.02])
 
 
-def test_what_the_probe_raises_ends_the_wait() -> None:
+def test_an_error_of_the_probe_ends_the_wait() -> None:
     def probe() -> None:
         raise KeyError("broken")
 

@@ -11,7 +11,7 @@ from ocpp_resilience.errors import WaitTimeout
 from StateStoreLibrary.writers import while_it_progresses
 
 
-def test_what_gets_on_may_take_as_long_as_it_needs() -> None:
+def test_progress_may_take_as_long_as_it_needs() -> None:
     async def run() -> str:
         enough = asyncio.Event()
         looks = itertools.count()
@@ -31,7 +31,7 @@ def test_what_gets_on_may_take_as_long_as_it_needs() -> None:
     assert asyncio.run(run()) == "done"
 
 
-def test_what_stands_still_is_given_up_and_cancelled() -> None:
+def test_stalled_work_is_given_up_and_cancelled() -> None:
     ended: list[bool] = []
 
     async def work() -> None:
@@ -50,7 +50,7 @@ def test_what_stands_still_is_given_up_and_cancelled() -> None:
     assert ended == [True]
 
 
-def test_what_fails_says_so() -> None:
+def test_failures_are_reported() -> None:
     async def work() -> None:
         raise ZeroDivisionError
 

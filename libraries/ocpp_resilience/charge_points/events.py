@@ -19,7 +19,7 @@ from ocpp_resilience.text import counted
 from ocpp_resilience.waiting import in_words
 
 ENERGY = 100
-"""What is charged between two events without a connection, in Wh."""
+"""Energy charged between two events without a connection, in Wh."""
 
 
 class EventType(enum.Enum):
@@ -57,7 +57,7 @@ class TransactionEvent:
 
 @dataclass(slots=True, kw_only=True)
 class Offline:
-    """What happened without a connection.
+    """The events of a time without a connection.
 
     Attributes:
         seconds: how long there was none.
@@ -133,7 +133,7 @@ async def send(point: ChargePoint, event: Call, *, limit: float) -> TransactionE
 
 
 async def go_offline(point: ChargePoint, seconds: float, *, every: float, order: EventOrder, limit: float) -> Offline:
-    """Cut the connection, have the transactions go on, connect again and send what has happened (use case E04).
+    """Cut the connection, let the transactions go on, reconnect and send the events since (use case E04).
 
     Args:
         point: the charge point, with a transaction that runs.

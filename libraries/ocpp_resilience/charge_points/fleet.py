@@ -15,7 +15,7 @@ from ocpp_resilience.charge_points.errors import ConnectFailed, NoAnswer, NotCon
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.ocpp.frames import MessageType
-from ocpp_resilience.ocpp.sessions import Neighbours, SessionScript, sessions_of
+from ocpp_resilience.ocpp.sessions import KnownTransactions, SessionScript, sessions_of
 from ocpp_resilience.text import counted, examples
 from ocpp_resilience.waiting import in_words
 
@@ -23,7 +23,7 @@ ENDLESS = 1_000_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Between two attempts to connect, in seconds."""
 GHOST_SECONDS = 30.0
-"""How long the gateway may take to end a connection that was taken over."""
+"""Time limit for the gateway to end a connection that was taken over."""
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class Fleet:
         Raises:
             ExpectationFailed: that took longer than an answer may take.
         """
-        neighbours = Neighbours()
+        neighbours = KnownTransactions()
         for point in self.points:
             chance = random.Random(self._chance.random())  # noqa: S311
             script = sessions_of(point.version).SessionScript(

@@ -1,6 +1,6 @@
 """Files of invalid frames, and the outcome of each on a real connection.
 
-    {"description": "...", "cases": [
+    {"description": "...", "kinds": ["elements"], "cases": [
         {"id": "call-2-elements", "title": "A CALL without action and payload.", "kind": "elements",
          "json": [2, "{message_id}"], "reason": "A CALL has 4 elements.",
          "expect": {"callerror": "FormationViolation", "message_id": "{message_id}"}}]}
@@ -12,7 +12,8 @@ replaced by a fresh id whenever the file is loaded. `expect` has one or more of 
 `callresulterror` (with `message_id`), `closed` (a list of close codes) and `ignored`; `never_answered` says that not
 even the tolerant oracle lets a gateway answer it; `answers` are the message ids of CALLRESULTs that belong to it too.
 `"open": true` marks a frame that the tolerant oracle lets a gateway accept. `versions` lists the subprotocols that a
-case is for; without it, it is for every version whose file it stands in.
+case is for; without it, it is for every version whose file it stands in. `kinds`
+lists what `kind` may be; without it, it may be anything.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ from ocpp_resilience.ids import Ids
 from ocpp_resilience.ocpp import Version, ocpp_version, ocpp_versions
 from ocpp_resilience.ocpp.frames import Direction, Frame, MessageType
 from ocpp_resilience.ocpp.version import protocol_named
-from ocpp_resilience.text import counted, examples, shortened
-from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT
+from ocpp_resilience.robot.facts import RECORDER, Case
+from ocpp_resilience.text import counted, did_you_mean, examples, shortened
+from ocpp_resilience.transport.invalid_cases import LARGEST_BUILT, listed_kinds, unknown_kind
 from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, UNREADABLE_ID, generate_invalid
 from ocpp_resilience.transport.messages import SentMessage
 
+FRAMES_OF = "R17.10"
+"""The requirement that invalid frames serve."""
 FORMS = ("text", "json", "build", "text_hex", "binary_hex", "wire_hex")
 TEXTS = ("id", "title", "kind", "reason")
 EXPECTATIONS = ("callerror", "callresulterror", "message_id", "closed", "ignored", "never_answered", "answers")
@@ -55,6 +59,11 @@ GENERATED_FOR = "GENERATED"
 _ID = "{message_id}"
 _TO_ID = re.compile(r" to \S+?(?=,| and |$)")
 _CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def frame_file(version: Version) -> str:
+    """The name of the file with the invalid frames of a version that comes with the library."""
+    return f"invalid_frames{version.cases}.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,24 +238,29 @@ def load_frames(file: Path, *, kind: str | None = None, version: Version | None 
         raise UsageError(f"{file} is not JSON: {error}.") from None
     if not isinstance(document, dict) or not isinstance(document.get("cases"), list):
         raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
+    kinds = listed_kinds(file, document)
     version = version or ocpp_version()
-    readers = [_Reader(file, number, data, version) for number, data in enumerate(document["cases"], start=1)]
+    readers = [_Reader(file, number, data, version, kinds) for number, data in enumerate(document["cases"], start=1)]
     every = [(reader, reader.case()) for reader in readers]
     cases = [case for _, case in every]
     if twice := [case.id for number, case in enumerate(cases) if case.id in {other.id for other in cases[:number]}]:
         raise UsageError(f"{file}: case '{twice[0]}': field 'id' occurs twice in the file.")
-    chosen = [case for reader, case in every if reader.is_for_version and kind in (None, case.kind)]
+    for_version = [case for reader, case in every if reader.is_for_version]
+    RECORDER.cases_known(str(file), [Case(case.id, FRAMES_OF, case.kind) for case in for_version])
+    chosen = [case for case in for_version if kind in (None, case.kind)]
     if not chosen:
         there = ", ".join(sorted({case.kind for case in cases}))
-        raise UsageError(f"{file}: no case of kind {kind} (there are: {there or 'none'}).")
+        meant = did_you_mean(kind or "", {case.kind for case in cases})
+        raise UsageError(f"{file}: no case of kind {kind} (there are: {there or 'none'}){meant}")
     return chosen
 
 
 class _Reader:
     """Reads and checks one case."""
 
-    def __init__(self, file: Path, number: int, data: Any, version: Version) -> None:
+    def __init__(self, file: Path, number: int, data: Any, version: Version, kinds: Sequence[str] | None) -> None:
         self._version = version
+        self._kinds = kinds
         self._where = f"{file}: case number {number}"
         if not isinstance(data, dict):
             raise UsageError(f"{self._where}: expected an object.")
@@ -257,7 +271,7 @@ class _Reader:
 
     def refuse(self, name: str, problem: str) -> NoReturn:
         """Raise the error that names file, case and field."""
-        raise UsageError(f"{self._where}: field '{name}' {problem}.")
+        raise UsageError(f"{self._where}: field '{name}' {problem}{'' if problem.endswith('?') else '.'}")
 
     @property
     def is_for_version(self) -> bool:
@@ -280,6 +294,8 @@ class _Reader:
             self.refuse(unknown[0], f"is unknown (allowed: {', '.join(sorted(allowed))})")
         if not _CASE_ID.fullmatch(data["id"]):
             self.refuse("id", "is not in kebab-case, such as 'call-2-elements'")
+        if self._kinds is not None and data["kind"] not in self._kinds:
+            self.refuse("kind", unknown_kind(data["kind"], self._kinds))
         given = [name for name in FORMS if name in data]
         if len(given) != 1:
             self.refuse("text", f"has to be there, or one of {', '.join(FORMS[1:])}: exactly one, not {len(given)}")
@@ -542,7 +558,7 @@ async def _heartbeat(point: ChargePoint, limit: float) -> str | None:
 
 
 def judge(case: FrameCase, received: Sequence[Frame], code: int | None, *, answered_behind: bool) -> Reaction:
-    """What became of a frame: what was received behind it, and the code with which the connection was closed."""
+    """The outcome of a frame: the frames received after it, and the close code of the connection."""
     errors = [frame for frame in received if frame.kind in {MessageType.CALLERROR, MessageType.CALLRESULTERROR}]
     results = [str(frame.message_id) for frame in received if frame.kind is MessageType.CALLRESULT]
     others = len(received) - len(errors) - len(results)

@@ -150,8 +150,11 @@ async def together(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(point)) for point in points]
-    except* UsageError as refused:
-        # A usage error is the same for all of them.
+    except BaseExceptionGroup as group:
+        refused, others = group.split(UsageError)
+        if refused is None or others is not None:
+            raise
+        # A usage error is the same for all of them. What `except*` raises would be a group again.
         raise refused.exceptions[0] from None
     return [task.result() for task in tasks]
 

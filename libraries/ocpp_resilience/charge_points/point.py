@@ -95,7 +95,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Charging:
-    """A transaction that runs, whose events the charge point counts (OCPP 2.0.1 and 2.1).
+    """A running transaction with numbered events (OCPP 2.0.1 and 2.1).
 
     Attributes:
         transaction: makes its events.
@@ -412,7 +412,7 @@ class ChargePoint:
         self._last_call = (action, payload, chosen)
         return await self._send(_text([MessageType.CALL, chosen, action, payload]))
 
-    async def send_again(self, *, limit: float, new_message_id: bool = False) -> Answer:
+    async def repeat_last_call(self, *, limit: float, new_message_id: bool = False) -> Answer:
         """Send the last CALL again and wait for its answer, as a charge point does that has got none.
 
         Args:

@@ -82,7 +82,7 @@ async def take_over(points: Sequence[ChargePoint], *, limit: float, connect_limi
         report.takeovers += 1
         since = point.last_number
         try:
-            await point.send_again(limit=limit)
+            await point.repeat_last_call(limit=limit)
             report.answered += 1
         finally:
             await _ended(ghost, report, limit)

@@ -11,7 +11,7 @@ from typing import Any
 from ocpp_resilience.charge_points.many import Exchange, all_succeeded, together
 from ocpp_resilience.charge_points.point import Answer, ChargePoint
 from ocpp_resilience.errors import ExpectationFailed
-from ocpp_resilience.ocpp.sessions import Neighbours, sessions_of
+from ocpp_resilience.ocpp.sessions import KnownTransactions, sessions_of
 from ocpp_resilience.text import counted, examples
 
 
@@ -43,7 +43,7 @@ async def charge_by_script(points: Sequence[ChargePoint], rounds: int, seed: int
         seed: of the random messages.
         limit: the longest wait for each answer, in seconds.
     """
-    chance, neighbours = random.Random(seed), Neighbours()  # noqa: S311 - has to be repeatable
+    chance, neighbours = random.Random(seed), KnownTransactions()  # noqa: S311 - has to be repeatable
     chances = {point.id: random.Random(chance.random()) for point in points}  # noqa: S311
     whole = Exchange(sent=0, answers=[], problems=[], seconds=0.0)
 

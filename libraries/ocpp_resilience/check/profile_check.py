@@ -30,7 +30,7 @@ from ocpp_resilience.ids import Ids
 from ocpp_resilience.processes import tail
 from ocpp_resilience.profile.sections import Capability, CommandRequest
 from ocpp_resilience.profile.target import Target
-from ocpp_resilience.profile.templates import fill, template_fields
+from ocpp_resilience.profile.templates import fill, placeholders
 from ocpp_resilience.redis.connection import connect, shown_url
 from ocpp_resilience.redis.services import RedisService, ServiceKind, create_service
 from ocpp_resilience.redis.snapshot import compare
@@ -527,7 +527,7 @@ class Checker:
         told = []
         try:
             for action in self._spoken(requests):
-                command = client.make(action, self._ids.charge_point(), timeout=1, fields=self._fields_of(action))
+                command = client.make(action, self._ids.charge_point(), timeout=1, fields=client.usual_fields(action))
                 client.collect(client.start([command]), timeout=10)
                 self._judge_command(command, unknown)
                 told.append(f"{action} {command.status}")
@@ -546,15 +546,8 @@ class Checker:
         command = self.target.version.commands.get(action)
         if command is None:
             return False
-        named = template_fields([request.query, request.body]) - {"charge_point_id", "timeout"}
+        named = {*placeholders([request.query, request.body])} - {"charge_point_id", "timeout"}
         return not named or not named.isdisjoint(command.fields)
-
-    def _fields_of(self, action: str) -> dict[str, Any]:
-        command = self.target.version.commands.get(action)
-        fields = {} if command is None else dict(command.fields)
-        mark = self.target.commands.requests[action].mark
-        # The field that tells answers apart gets a text of its own.
-        return {name: value for name, value in fields.items() if name != mark or isinstance(value, str)}
 
     def _answered_command(self) -> str:
         """A command to a charge point behind the check's own stand-in for a gateway, which answers at once."""
@@ -573,7 +566,7 @@ class Checker:
         try:
             stand_in.announce([point], answering=Answering.AT_ONCE)
             limit = self.target.timeouts.answer
-            command = client.make(action, point, timeout=limit, fields=self._fields_of(action))
+            command = client.make(action, point, timeout=limit, fields=client.usual_fields(action))
             client.collect(client.start([command]), timeout=2 * limit + ANSWERED)
             received = [each for each in stand_in.received if each.charge_point == point]
         finally:

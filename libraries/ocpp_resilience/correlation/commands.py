@@ -21,7 +21,8 @@ from ocpp_resilience.errors import LacksCapability, UsageError
 from ocpp_resilience.http_client import pick, shorten
 from ocpp_resilience.profile import CommandRequest, Target, fill_template
 from ocpp_resilience.profile.sections import Accepted
-from ocpp_resilience.text import counted
+from ocpp_resilience.profile.templates import placeholders
+from ocpp_resilience.text import counted, did_you_mean
 from ocpp_resilience.waiting import in_words, wait_until
 
 MOST_CONNECTING = 100
@@ -37,6 +38,10 @@ MARGIN_SECONDS = 15.0
 
 
 TIMED_OUT = 408
+REFUSED = 400
+"""The status of a command that the system cannot use as it is."""
+OF_EVERY_COMMAND = ("charge_point_id", "timeout")
+"""What keywords fill in for every command; not fields of it."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -264,11 +269,18 @@ class CommandClient:
 
         Raises:
             LacksCapability: the target has no such command; the test is skipped.
-            UsageError: the OCPP version has no such command.
+            UsageError: the OCPP version has no such command, or the profile no such field of it.
         """
         action = self.target.version.named(action)
         request = self._request(action)
         values: dict[str, Any] = dict(fields or {})
+        known = self.fields(action)
+        if unknown := next((each for each in values if each not in known), None):
+            raise UsageError(
+                f"{action} has no field '{unknown}' in the profile of target '{self.target.name}'"
+                f"{did_you_mean(unknown, known)} Allowed: {', '.join(known) or 'none'} (commands.requests.{action} in "
+                f"{self.target.source})."
+            )
         if request.mark is None:
             mark = None
         else:
@@ -296,6 +308,24 @@ class CommandClient:
             body=fill_template(request.body, values),
             echo=request.echo,
         )
+
+    def fields(self, action: str) -> list[str]:
+        """The fields of a command that the profile has a place for."""
+        request = self._request(action)
+        names = placeholders([request.path, request.query, request.body])
+        return [each for each in names if each not in OF_EVERY_COMMAND]
+
+    def usual_fields(self, action: str) -> dict[str, Any]:
+        """Valid fields of a command, as its OCPP version has them, those that the profile has a place for."""
+        known = self.target.version.commands
+        given = known[action].fields if action in known else {}
+        mark = self._request(action).mark
+        # The field that tells answers apart gets a text of its own.
+        return {
+            name: value
+            for name, value in given.items()
+            if name in self.fields(action) and (name != mark or isinstance(value, str))
+        }
 
     def _marked(self, action: str, name: str, path: str, mark: str) -> Any:
         """The field `name` of a valid command, with a mark at `path` in it."""

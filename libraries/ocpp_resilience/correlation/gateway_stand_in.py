@@ -93,7 +93,7 @@ class Received:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class ScriptedAnswer:
     """An answer that was written.
 
     Attributes:
@@ -209,7 +209,7 @@ class GatewayStandIn:
         order: Order = Order.RECEIVED,
         seed: int | None = None,
         payload: Mapping[str, Any] | None = None,
-    ) -> list[Given]:
+    ) -> list[ScriptedAnswer]:
         """Write the answers to `commands`; they are not held any more, but for those answered with an unknown id.
 
         Args:
@@ -367,8 +367,10 @@ class GatewayStandIn:
         if at_once:
             await self._answer(at_once, Way.RESULT, None)
 
-    async def _answer(self, commands: list[Received], way: Way, payload: Mapping[str, Any] | None) -> list[Given]:
-        given: list[Given] = []
+    async def _answer(
+        self, commands: list[Received], way: Way, payload: Mapping[str, Any] | None
+    ) -> list[ScriptedAnswer]:
+        given: list[ScriptedAnswer] = []
         texts: list[str] = []
         for command in commands:
             message_id = command.message_id
@@ -386,7 +388,9 @@ class GatewayStandIn:
             own = None if way is Way.UNKNOWN else command
             for _ in range(2 if way is Way.TWICE else 1):
                 texts.append(text)
-                given.append(Given(charge_point=command.charge_point, message_id=message_id, payload=body, command=own))
+                given.append(
+                    ScriptedAnswer(charge_point=command.charge_point, message_id=message_id, payload=body, command=own)
+                )
                 if own is not None:
                     own.answers += 1
         client = self._redis()

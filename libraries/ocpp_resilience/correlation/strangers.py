@@ -17,7 +17,7 @@ CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 REFUSED = frozenset({401, 403})
 REFUSED_PAGES = frozenset({400, 403, 415, 421})
 NOTHING_THERE = frozenset({301, 307, 308, 404, 405, 501})
-"""What else may be answered where there is no such path or method: nothing was done."""
+"""Other allowed statuses for a missing path or method: nothing was done."""
 ANSWER_SECONDS = 5.0
 
 
@@ -35,7 +35,7 @@ class _Request:
 
 @dataclass(slots=True)
 class StrangerReport:
-    """What came of requests that have to be refused.
+    """The outcomes of requests that have to be refused.
 
     Attributes:
         count: how many there were.

@@ -11,7 +11,8 @@ from typing import Self
 import msgspec
 
 from ocpp_resilience import json_lines
-from ocpp_resilience.evidence.requirements import Judgement, Requirement, with_unit
+from ocpp_resilience.evidence.requirements import Requirement
+from ocpp_resilience.evidence.thresholds import Judgement, with_unit
 from ocpp_resilience.robot.facts import TestIdentity
 
 FILE_NAME = "measurements.jsonl"

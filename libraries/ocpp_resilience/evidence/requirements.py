@@ -12,10 +12,9 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar, get_args
 
 import msgspec
 import yaml
@@ -26,23 +25,17 @@ from robot.utils import normalize
 
 from ocpp_resilience import strict_yaml
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.evidence.thresholds import RATES, UNITS, Comparison, Threshold, statistic_problem
 from ocpp_resilience.shipped import shipped
+from ocpp_resilience.text import did_you_mean
 
-DEFAULT_FILE = shipped("resources", "requirements.yaml")
+FILE_NAME = "requirements.yaml"
+DEFAULT_FILE = shipped("resources", FILE_NAME)
 
 REQUIREMENT_ID = re.compile(r"R(\d+)\.(\d+)")
 
-Comparison = Literal["<", "<=", "==", ">=", ">"]
-Statistic = Literal["maximum", "minimum", "median", "mean", "count", "share", "rate", "growth", "ratio", "single"]
-
-LENGTHS_OF_TIME = {"ms": 0.001, "s": 1.0, "min": 60.0}
-"""Units of time, each with its length in seconds."""
-
 MOST_RUNS = 10
 """Maximum number of repetitions of a requirement's tests in a release."""
-
-UNITS = frozenset({*LENGTHS_OF_TIME, "KB", "MB", "MiB", "%", "msg/s", "x", "HTTP status"})
-"""Units that need no listing under `counted`."""
 
 
 class RequirementsFileError(UsageError):
@@ -53,113 +46,8 @@ class UnknownRequirement(UsageError):
     """There is no such requirement, or it has no such threshold."""
 
 
-class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The condition on a measured value.
-
-    Attributes:
-        comparison: how the measured value has to stand to `value`.
-        value: the limit, in `unit`.
-        unit: the unit of the limit and of the measured value.
-        statistic: the statistic that is compared when there are many samples.
-        measures: the measured quantity, in words.
-    """
-
-    comparison: Comparison
-    value: int | float
-    unit: str
-    statistic: Statistic
-    measures: str
-
-    @property
-    def limit(self) -> int | float | timedelta:
-        """The limit as keywords pass it on: a `timedelta` for a length of time, else the number."""
-        if self.unit in LENGTHS_OF_TIME:
-            return timedelta(seconds=self.value * LENGTHS_OF_TIME[self.unit])
-        return self.value
-
-    def in_unit(self, measured: float | timedelta) -> float:
-        """The measured value as a number in this threshold's unit.
-
-        Raises:
-            UsageError: a length of time for a unit that is none, or not a finite number.
-        """
-        return in_unit(measured, self.unit)
-
-    def judge(self, measured: float | timedelta) -> Judgement:
-        """Compare a measured value, a number in this threshold's unit or a length of time, with the limit."""
-        return Judgement(self, self.in_unit(measured))
-
-    def __str__(self) -> str:
-        return f"{self.comparison} {with_unit(self.value, self.unit)}"
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A measured value beside its threshold."""
-
-    threshold: Threshold
-    measured: float
-
-    @property
-    def met(self) -> bool:
-        """Whether the measured value keeps the threshold."""
-        measured, limit = self.measured, self.threshold.value
-        match self.threshold.comparison:
-            case "<":
-                return measured < limit
-            case "<=":
-                return measured <= limit
-            case "==":
-                return measured == limit
-            case ">=":
-                return measured >= limit
-            case ">":
-                return measured > limit
-
-    @property
-    def margin(self) -> float:
-        """Distance of the measured value from the limit on the good side, in the threshold's unit; negative if
-        missed."""
-        measured, limit = self.measured, self.threshold.value
-        match self.threshold.comparison:
-            case "<" | "<=":
-                return _difference(limit, measured)
-            case "==":
-                return 0 if measured == limit else -abs(_difference(limit, measured))
-            case ">=" | ">":
-                return _difference(measured, limit)
-
-    @property
-    def verdict(self) -> str:
-        """`met` or `not met`."""
-        return "met" if self.met else "not met"
-
-    @property
-    def margin_in_words(self) -> str:
-        """The margin for people: `85 ms (85 %)`, with the share of the limit where there is one."""
-        text = with_unit(self.margin, self.threshold.unit)
-        share = self._share
-        return text if share is None else f"{text} ({share})"
-
-    @property
-    def miss_in_words(self) -> str:
-        """By how much the threshold was missed: `missed by 40 ms (40 %)`."""
-        if self.margin == 0:
-            return f"exactly the limit, which is not {'below' if self.threshold.comparison == '<' else 'above'} it"
-        text = f"missed by {with_unit(abs(self.margin), self.threshold.unit)}"
-        share = self._share
-        return text if share is None else f"{text} ({share.lstrip('-')})"
-
-    @property
-    def _share(self) -> str | None:
-        limit = self.threshold.value
-        if not limit or self.threshold.comparison == "==":
-            return None
-        return with_unit(self.margin / abs(limit) * 100, "%")
-
-
 class Wording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a requirement says in an OCPP version, where that differs.
+    """The text of a requirement in an OCPP version, where it differs.
 
     Attributes:
         title: the title, in the place of the requirement's.
@@ -203,10 +91,23 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Requirements:
-    """All requirements of one file, in the order of the file."""
+    """All requirements of one file, in the order of the file; or of several, those of own files first.
+
+    Attributes:
+        source: the file; the first of own ones.
+        by_id: the requirements.
+        headings: by the number of the test, where the file gives one.
+        headline: what the page says first, and the value that it is: `R18.5 response_time_p99`.
+        own: the ids of those that are in the file, or in own files where there are any.
+        are_ours: whether all of the project's are among them: its own file, or a copy with other limits.
+    """
 
     source: Path
     by_id: Mapping[str, Requirement]
+    headings: Mapping[int, str] = field(default_factory=dict)
+    headline: Mapping[str, str] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
+    are_ours: bool = True
 
     def __iter__(self) -> Iterator[Requirement]:
         return iter(self.by_id.values())
@@ -228,13 +129,15 @@ class Requirements:
             test = requirement_id.partition(".")[0]
             near = [known for known in self.by_id if known.startswith(f"{test}.")] or list(self.by_id)
             raise UnknownRequirement(
-                f"There is no requirement '{requirement_id}' in {self.source}. Known: {', '.join(near)}."
+                f"There is no requirement '{requirement_id}' in {self.source}{did_you_mean(requirement_id, near)} "
+                f"Known: {', '.join(near)}."
             )
         return found
 
     def in_version(self, protocol: str | None) -> Requirements:
         """The requirements in the words of the version with this subprotocol."""
-        return Requirements(self.source, {name: each.in_version(protocol) for name, each in self.by_id.items()})
+        worded = {name: each.in_version(protocol) for name, each in self.by_id.items()}
+        return replace(self, by_id=worded)
 
     def threshold(self, requirement_id: str, name: str) -> Threshold:
         """The threshold of that name.
@@ -246,43 +149,11 @@ class Requirements:
         found = requirement.thresholds.get(name)
         if found is None:
             raise UnknownRequirement(
-                f"Requirement {requirement_id} has no threshold '{name}' in {self.source}. "
+                f"Requirement {requirement_id} has no threshold '{name}' in {self.source}"
+                f"{did_you_mean(name, requirement.thresholds)} "
                 f"Known: {', '.join(requirement.thresholds)}."
             )
         return found
-
-
-def in_unit(measured: float | timedelta, unit: str) -> float:
-    """A measured value as a number in `unit`.
-
-    Args:
-        measured: a number that is in `unit` already, or a length of time.
-        unit: for a length of time one of `ms`, `s`, `min`.
-
-    Raises:
-        UsageError: a length of time for a unit that is none, or not a finite number.
-    """
-    if isinstance(measured, timedelta):
-        if unit not in LENGTHS_OF_TIME:
-            raise UsageError(f"A length of time ({measured}) cannot be given in '{unit}'. Give a number of {unit}.")
-        # Microseconds are the resolution of a timedelta; smaller parts come from binary fractions.
-        return _plain(round(measured.total_seconds() / LENGTHS_OF_TIME[unit], 9))
-    if isinstance(measured, bool) or not isinstance(measured, int | float) or not math.isfinite(measured):
-        raise UsageError(f"A measured value has to be a finite number or a length of time, not {measured!r}.")
-    return measured
-
-
-def with_unit(value: float, unit: str) -> str:
-    """A number for people, with its unit: `85 ms`, `20,000 messages`, `1 message`, `0.25 %`."""
-    digits = 0 if abs(value) >= 1000 else 2 if abs(value) >= 1 else 4
-    text = f"{value:,.{digits}f}" if isinstance(value, float) else f"{value:,}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    if text in {"0", "-0"} and value != 0:
-        text = f"{value:.2g}"
-    if abs(value) == 1 and unit not in UNITS:
-        unit = _singular(unit)
-    return f"{text} {unit}"
 
 
 def load(path: Path = DEFAULT_FILE) -> Requirements:
@@ -292,114 +163,231 @@ def load(path: Path = DEFAULT_FILE) -> Requirements:
         path: the file; by default the project's own.
 
     Raises:
-        RequirementsFileError: the file cannot be read, or something in it is missing, misspelt or of the wrong type.
+        RequirementsFileError: the file cannot be read, or something in it is missing, misspelt or of the wrong type;
+            names the line, what is wrong and what is allowed.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequirementsFileError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise RequirementsFileError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise RequirementsFileError(f"{path}: cannot be read: {error}.") from None
     try:
-        _, data = strict_yaml.parse(text)
+        root, data = strict_yaml.parse(text)
     except yaml.YAMLError as error:
         raise RequirementsFileError(f"{path}: not valid YAML: {_on_one_line(error)}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("requirements"), list) or not data["requirements"]:
-        raise RequirementsFileError(f"{path}: expected the key 'requirements' with a list of requirements.")
-    unknown = sorted(str(key) for key in data.keys() - {"counted", "requirements"})
-    if unknown:
-        raise RequirementsFileError(f"{path}: unknown key '{unknown[0]}'; allowed: counted, requirements.")
-    units = UNITS | _counted(data.get("counted", []), path)
-    by_id: dict[str, Requirement] = {}
-    for position, entry in enumerate(data["requirements"], start=1):
-        requirement = _requirement(entry, position, path, units)
-        if requirement.id in by_id:
-            raise RequirementsFileError(f"{path}: {requirement.id}: there are two requirements with this id.")
-        by_id[requirement.id] = requirement
-    return Requirements(path, by_id)
+    return _Reader(path, root, data).requirements()
 
 
-def _counted(listed: object, path: Path) -> frozenset[str]:
-    if not isinstance(listed, list) or not all(isinstance(thing, str) and thing for thing in listed):
-        raise RequirementsFileError(f"{path}: 'counted' has to be a list of words, for example [messages, keys].")
-    return frozenset(listed)
+def load_with_ours(paths: Sequence[Path]) -> Requirements:
+    """The requirements of own files, and behind them those of the project that they do not define themselves.
+
+    Raises:
+        RequirementsFileError: a file cannot be used.
+    """
+    ours = load(DEFAULT_FILE)
+    others = [load(each) for each in dict.fromkeys(path.resolve() for path in paths) if each != DEFAULT_FILE.resolve()]
+    if not others:
+        return ours
+    own = {each.id: each for several in others for each in several}
+    by_id = own | {each.id: each for each in ours if each.id not in own}
+    headings = dict(ours.headings)
+    headline: dict[str, str] = {}
+    for several in others:
+        headings |= several.headings
+        headline |= several.headline
+    headline |= {words: value for words, value in ours.headline.items() if words not in headline}
+    return Requirements(others[0].source, by_id, headings, headline, frozenset(own), are_ours=ours.own <= own.keys())
 
 
-def _requirement(entry: object, position: int, path: Path, units: frozenset[str]) -> Requirement:
-    if not isinstance(entry, dict):
-        raise RequirementsFileError(f"{path}: requirement number {position}: expected fields, got {entry!r}.")
-    name = entry.get("id")
-    where = f"{path}: {name}" if isinstance(name, str) and name else f"{path}: requirement number {position}"
-    thresholds = entry.get("thresholds")
-    if isinstance(thresholds, dict):
-        # One by one, since msgspec does not say which key of a mapping was wrong.
-        entry = entry | {"thresholds": {key: _threshold(key, each, where, units) for key, each in thresholds.items()}}
-    try:
-        requirement = msgspec.convert(entry, Requirement)
-    except msgspec.ValidationError as error:
-        raise RequirementsFileError(f"{where}: {_field(error)}") from None
-    form = REQUIREMENT_ID.fullmatch(requirement.id)
-    if form is None:
-        raise RequirementsFileError(f"{where}: field 'id': expected a form such as R13.3, got '{requirement.id}'.")
-    if int(form[1]) != requirement.test:
-        raise RequirementsFileError(
-            f"{where}: field 'test': expected {form[1]} as the id says, got {requirement.test}."
+FIELDS = ("headings", "headline", "counted", "requirements")
+
+
+class _Reader:
+    """Reads and checks one file; its errors name the line."""
+
+    def __init__(self, path: Path, root: yaml.Node | None, data: Any) -> None:
+        self._path = path
+        self._root = root
+        self._data = data
+        self._units: frozenset[str] = UNITS
+
+    def mistake(self, steps: Sequence[strict_yaml.Step], problem: str) -> RequirementsFileError:
+        """The error that names the file, the line of a field, and what is wrong with it."""
+        line = strict_yaml.line_of(self._root, steps) if self._root is not None else 1
+        return RequirementsFileError(f"{self._path}, line {line}: {problem}")
+
+    def requirements(self) -> Requirements:
+        """Everything in the file."""
+        data = self._data
+        if not isinstance(data, dict):
+            raise self.mistake([], "expected the key 'requirements' with a list of requirements.")
+        for key in data:
+            if key not in FIELDS:
+                allowed = ", ".join(sorted(FIELDS))
+                raise self.mistake([key], f"unknown key '{key}' (allowed: {allowed}){did_you_mean(key, FIELDS)}")
+        if not isinstance(data.get("requirements"), list) or not data["requirements"]:
+            raise self.mistake(["requirements"], "expected the key 'requirements' with a list of requirements.")
+        counted = self._counted(data.get("counted", []))
+        self._units = UNITS | counted | {f"{each}{rate}" for each in counted for rate in RATES}
+        by_id: dict[str, Requirement] = {}
+        for position, entry in enumerate(data["requirements"]):
+            requirement = self._requirement(entry, position)
+            if requirement.id in by_id:
+                raise self.mistake(
+                    ["requirements", position], f"{requirement.id}: there are two requirements with this id."
+                )
+            by_id[requirement.id] = requirement
+        return Requirements(
+            self._path,
+            by_id,
+            self._headings(data.get("headings", {}), {each.test for each in by_id.values()}),
+            self._headline(data.get("headline", {}), by_id),
+            frozenset(by_id),
         )
-    if not requirement.title.endswith("."):
-        raise RequirementsFileError(f"{where}: field 'title': expected a sentence that ends in a full stop.")
-    for protocol, wording in requirement.versions.items():
-        if unknown := sorted(wording.measures.keys() - requirement.thresholds.keys()):
-            known = ", ".join(requirement.thresholds)
-            raise RequirementsFileError(
-                f"{where}: field 'versions.{protocol}.measures': unknown threshold '{unknown[0]}'; allowed: {known}."
+
+    def _counted(self, listed: object) -> frozenset[str]:
+        if not isinstance(listed, list) or not all(isinstance(thing, str) and thing for thing in listed):
+            raise self.mistake(["counted"], "'counted' has to be a list of words, for example [messages, keys].")
+        return frozenset(listed)
+
+    def _headings(self, given: object, tests: set[int]) -> dict[int, str]:
+        if not isinstance(given, dict):
+            raise self.mistake(["headings"], "'headings' has to be the number of a test and its heading, line by line.")
+        for number, heading in given.items():
+            where = ["headings", str(number)]
+            if number not in tests:
+                known = ", ".join(map(str, sorted(tests)))
+                raise self.mistake(
+                    where, f"heading {number}: no requirement here is of this test (there are: {known})."
+                )
+            if not isinstance(heading, str) or not heading.strip():
+                raise self.mistake(where, f"heading {number}: expected words, got {heading!r}.")
+        return given
+
+    def _headline(self, given: object, by_id: Mapping[str, Requirement]) -> dict[str, str]:
+        if not isinstance(given, dict):
+            raise self.mistake(["headline"], "'headline' has to be words and a value, line by line: p99: R18.5 p99.")
+        for words, value in given.items():
+            requirement, _, name = str(value).partition(" ")
+            if requirement not in by_id or not name:
+                raise self.mistake(
+                    ["headline", str(words)],
+                    f"headline '{words}': expected a requirement of this file and the name of a value, such as "
+                    f"{next(iter(by_id))} answer_time, got {value!r}.",
+                )
+        return given
+
+    def _requirement(self, entry: object, position: int) -> Requirement:
+        at: list[strict_yaml.Step] = ["requirements", position]
+        if not isinstance(entry, dict):
+            raise self.mistake(at, f"requirement number {position + 1}: expected fields, got {entry!r}.")
+        name = entry.get("id")
+        where = name if isinstance(name, str) and name else f"requirement number {position + 1}"
+        thresholds = entry.get("thresholds")
+        if isinstance(thresholds, dict):
+            read = {
+                key: self._threshold(key, each, [*at, "thresholds", key], where) for key, each in thresholds.items()
+            }
+            entry = entry | {"thresholds": read}
+        requirement = self._converted(entry, Requirement, at, where)
+        form = REQUIREMENT_ID.fullmatch(requirement.id)
+        if form is None:
+            raise self.mistake(
+                [*at, "id"], f"{where}: field 'id' is '{requirement.id}' (allowed: a form such as R13.3)."
             )
-        if wording.title is not None and not wording.title.endswith("."):
-            raise RequirementsFileError(
-                f"{where}: field 'versions.{protocol}.title': expected a sentence that ends in a full stop."
+        if int(form[1]) != requirement.test:
+            raise self.mistake(
+                [*at, "test"],
+                f"{where}: field 'test' is {requirement.test}, and the id says {form[1]}: they have to agree.",
             )
-    if not 1 <= requirement.runs <= MOST_RUNS:
-        raise RequirementsFileError(f"{where}: field 'runs': expected 1 to {MOST_RUNS}, got {requirement.runs}.")
-    if not requirement.thresholds:
-        raise RequirementsFileError(f"{where}: field 'thresholds': expected at least one.")
-    return requirement
+        if not requirement.title.endswith("."):
+            raise self.mistake([*at, "title"], f"{where}: field 'title' has to be a sentence that ends in a full stop.")
+        self._check_wordings(requirement, at, where)
+        if not 1 <= requirement.runs <= MOST_RUNS:
+            raise self.mistake(
+                [*at, "runs"], f"{where}: field 'runs' is {requirement.runs} (allowed: 1 to {MOST_RUNS})."
+            )
+        if not requirement.thresholds:
+            raise self.mistake([*at, "thresholds"], f"{where}: field 'thresholds' is empty; at least one is needed.")
+        return requirement
+
+    def _check_wordings(self, requirement: Requirement, at: list[strict_yaml.Step], where: str) -> None:
+        for protocol, wording in requirement.versions.items():
+            there = [*at, "versions", protocol]
+            if unknown := sorted(wording.measures.keys() - requirement.thresholds.keys()):
+                known = ", ".join(requirement.thresholds)
+                raise self.mistake(
+                    [*there, "measures", unknown[0]],
+                    f"{where}: field 'versions.{protocol}.measures': unknown threshold '{unknown[0]}' (allowed: "
+                    f"{known})"
+                    f"{did_you_mean(unknown[0], requirement.thresholds)}",
+                )
+            if wording.title is not None and not wording.title.endswith("."):
+                raise self.mistake(
+                    [*there, "title"],
+                    f"{where}: field 'versions.{protocol}.title' has to be a sentence that ends in a full stop.",
+                )
+
+    def _threshold(self, name: object, entry: object, at: list[strict_yaml.Step], where: str) -> Threshold:
+        where = f"{where}: threshold '{name}'"
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise self.mistake(at, f"{where}: a name has lower-case letters, digits and underscores only.")
+        threshold = self._converted(entry, Threshold, at, where)
+        if not math.isfinite(threshold.value):
+            raise self.mistake(
+                [*at, "value"], f"{where}: field 'value' is {threshold.value} (allowed: a finite number)."
+            )
+        if problem := statistic_problem(threshold.statistic):
+            raise self.mistake([*at, "statistic"], f"{where}: field 'statistic': {problem}")
+        if threshold.unit not in self._units:
+            allowed = ", ".join(sorted(each for each in self._units if not each.endswith(RATES) or each in UNITS))
+            raise self.mistake(
+                [*at, "unit"],
+                f"{where}: field 'unit': unknown unit '{threshold.unit}' (allowed: {allowed}; a thing listed under "
+                f"'counted', and its rates, such as messages/s){did_you_mean(threshold.unit, self._units)}",
+            )
+        if not threshold.measures.strip():
+            raise self.mistake(
+                [*at, "measures"], f"{where}: field 'measures' is empty: say what was measured, in words."
+            )
+        return threshold
+
+    def _converted(self, entry: object, kind: type[S], at: list[strict_yaml.Step], where: str) -> S:
+        try:
+            return msgspec.convert(entry, kind)
+        except msgspec.ValidationError as error:
+            field, problem = _field(error, kind, entry)
+            steps = [*at, field] if field else at
+            raise self.mistake(steps, f"{where}: {problem}") from None
 
 
-def _threshold(name: object, entry: object, where: str, units: frozenset[str]) -> Threshold:
-    where = f"{where}: threshold '{name}'"
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise RequirementsFileError(f"{where}: a name has lower-case letters, digits and underscores only.")
-    try:
-        threshold = msgspec.convert(entry, Threshold)
-    except msgspec.ValidationError as error:
-        raise RequirementsFileError(f"{where}: {_field(error)}") from None
-    if not math.isfinite(threshold.value):
-        raise RequirementsFileError(f"{where}: field 'value': expected a finite number, got {threshold.value}.")
-    if threshold.unit not in units:
-        raise RequirementsFileError(
-            f"{where}: field 'unit': unknown unit '{threshold.unit}'; allowed: {', '.join(sorted(units))}."
-        )
-    if not threshold.measures.strip():
-        raise RequirementsFileError(f"{where}: field 'measures': expected the measured quantity, in words.")
-    return threshold
+S = TypeVar("S", Requirement, Threshold)
+
+TYPES = {
+    "int": "a whole number",
+    "int | float": "a number",
+    "str": "text",
+    "object": "fields such as comparison, value and unit",
+}
 
 
-def _field(error: msgspec.ValidationError) -> str:
-    """msgspec's message with the field in front: ``Expected `int`, got `str` - at `$.test` ``."""
+def _field(error: msgspec.ValidationError, kind: type[msgspec.Struct], entry: object) -> tuple[str, str]:
+    """The field that msgspec's message is about, and the message in the words of the others."""
     text, _, path = str(error).partition(" - at `$.")
-    missing = re.search(r"(?:missing required|unknown) field `(\w+)`", text)
-    at = path.rstrip("`") if path else missing[1] if missing else ""
-    return f"field '{at}': {text}." if at else f"{text}."
-
-
-def _difference(left: float, right: float) -> float:
-    """A difference without the noise of binary fractions: 0.3 - 0.1 is 0.2."""
-    return _plain(round(left - right, 9))
-
-
-def _plain(value: float) -> float:
-    return int(value) if float(value).is_integer() else value
-
-
-def _singular(unit: str) -> str:
-    return unit[:-2] if unit.endswith(("sses", "shes")) else unit.removesuffix("s")
+    fields = kind.__struct_fields__
+    allowed = f"(allowed: {', '.join(fields)})"
+    if missing := re.search(r"missing required field `(\w+)`", text):
+        return "", f"field '{missing[1]}' is missing."
+    if unknown := re.search(r"unknown field `(.+)`", text):
+        return unknown[1], f"unknown field '{unknown[1]}' {allowed}{did_you_mean(unknown[1], fields)}"
+    at = path.rstrip("`").partition("[")[0]
+    found = entry.get(at) if isinstance(entry, dict) else entry
+    expected = re.match(r"Expected `([^`]+)`", text)
+    choices = ", ".join(get_args(Comparison)) if at == "comparison" else ""
+    words = choices or (TYPES.get(expected[1], expected[1]) if expected else text)
+    field = f"field '{at}' is" if at else "it is"
+    return at, f"{field} {found!r} (allowed: {words})."
 
 
 def _on_one_line(error: object) -> str:

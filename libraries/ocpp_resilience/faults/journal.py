@@ -18,7 +18,7 @@ import msgspec
 from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import RUN
 from ocpp_resilience.robot.facts import current_test
-from ocpp_resilience.robot.variables import robot_variable
+from ocpp_resilience.robot.variables import evidence_folder, robot_variable
 
 FILE_NAME = "faults.jsonl"
 
@@ -76,7 +76,7 @@ class FaultJournal:
     """All faults of a run, in memory and in a file: one line when a fault begins and one when it ends.
 
     Args:
-        path: the file; `faults.jsonl` in Robot's output folder if not given, and none outside Robot Framework.
+        path: the file; `evidence/faults.jsonl` in Robot's output folder if not given, and none outside Robot Framework.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -181,8 +181,8 @@ class FaultJournal:
             record.proven, record.proof = look()
 
     def _write(self, op: str, record: FaultRecord) -> None:
-        folder = robot_variable("OUTPUT DIR")
-        path = self.path or (Path(folder) / FILE_NAME if folder and folder != "NONE" else None)
+        folder = evidence_folder()
+        path = self.path or (folder / FILE_NAME if folder else None)
         if path is None:
             return
         json_lines.append(path, [{"op": op, **msgspec.to_builtins(record)}])

@@ -1,4 +1,4 @@
-"""The events of one transaction of OCPP 2.0.1 or 2.1, and what the system keeps of them: what the rules judge."""
+"""The events of one transaction of OCPP 2.0.1 or 2.1 and the stored ones, as input of the rules."""
 
 from __future__ import annotations
 

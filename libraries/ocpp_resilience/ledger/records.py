@@ -52,7 +52,7 @@ class Op(StrEnum):
     EFFECT = "effect"
     """A trace of it was found in the state, for example a transaction that it started."""
     KEPT = "kept"
-    """What the system keeps of the events of a transaction (OCPP 2.0.1 and 2.1) was read; `id` is the transaction."""
+    """The stored events of a transaction (OCPP 2.0.1 and 2.1) were read; `id` is the transaction."""
     END = "end"
     """The writer has looked for everything that there could be. A history without it decides nothing about loss."""
 
@@ -66,7 +66,7 @@ class Expect(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a TransactionEvent (OCPP 2.0.1 and 2.1) is to its transaction.
+    """The role of a TransactionEvent (OCPP 2.0.1 and 2.1) in its transaction.
 
     Attributes:
         tx: the transaction, whose id is unique for its charge point.
@@ -82,7 +82,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class KeptEvents(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a system keeps of the events of a transaction.
+    """The stored events of a transaction.
 
     Attributes:
         tx: the transaction.

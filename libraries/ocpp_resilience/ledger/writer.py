@@ -98,7 +98,7 @@ class Ledger:
         self._add(Record(op=Op.EFFECT, t=self._clock(), cp=cp, id=id, what=what))
 
     def kept(self, cp: str, kept: KeptEvents) -> None:
-        """What the system keeps of the events of a transaction was read."""
+        """The stored events of a transaction were read."""
         self._add(Record(op=Op.KEPT, t=self._clock(), cp=cp, id=kept.tx, kept=kept))
 
     def end(self) -> None:

@@ -4,8 +4,9 @@
 ocpp_resilience.load PLAN`.
 """
 
+from ocpp_resilience.evidence.measure.times import Spread
 from ocpp_resilience.load.plan import Model, Plan, Profile, Stage
-from ocpp_resilience.load.result import LoadResult, Spread
+from ocpp_resilience.load.result import LoadResult
 from ocpp_resilience.load.run import LoadRun
 
 __all__ = ["LoadResult", "LoadRun", "Model", "Plan", "Profile", "Spread", "Stage"]

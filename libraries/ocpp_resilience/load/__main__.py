@@ -20,10 +20,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-import uvloop
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.load.channel import Begin, Finished, Go, Progress, line, read_order
+from ocpp_resilience.event_loop import new_event_loop
+from ocpp_resilience.load.channel import Begin, Finished, Progress, StartSending, line, read_order
 from ocpp_resilience.load.fleet import Fleet
 from ocpp_resilience.load.limits import allow_open_files, with_enough_addresses
 from ocpp_resilience.load.plan import Plan
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             part = runner.run(_told(options.channel) if options.plan is None else _alone(options.plan.read_bytes()))
     except (OSError, msgspec.DecodeError, UsageError) as error:
         sys.stderr.write(f"{options.plan or 'The plan'}: {error}\n")
@@ -117,7 +117,7 @@ async def _next(reader: asyncio.StreamReader) -> object:
 async def _follow(reader: asyncio.StreamReader, fleet: Fleet, when: asyncio.Future[float]) -> None:
     """Do as the starter says, and end when it is gone."""
     while (order := await _next(reader)) is not None:
-        if isinstance(order, Go) and not when.done():
+        if isinstance(order, StartSending) and not when.done():
             when.set_result(order.at)
         else:
             fleet.stop()

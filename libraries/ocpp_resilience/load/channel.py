@@ -1,8 +1,7 @@
 """The protocol between a generating process and its starter: JSON lines on an inherited socket.
 
-The starter sends the plan, then `Go`, and `Stop` if the load is to end early. The process sends its `Progress` once a
-second and at each change of phase, and `Finished` at the end. A socket that is closed is a partner that is gone: the
-process ends then.
+The starter sends the plan, then `StartSending`, and `Stop` if the load is to end early. The process sends its
+`Progress` once a second and at each change of phase, and `Finished` at the end. It ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     plan: Plan
 
 
-class Go(msgspec.Struct, frozen=True, tag="go"):
+class StartSending(msgspec.Struct, frozen=True, tag="go"):
     """Sending begins at this time of the machine's monotonic clock, in seconds."""
 
     at: float
@@ -63,7 +62,7 @@ class Finished(msgspec.Struct, tag="finished"):
     part: Part
 
 
-ToProcess: TypeAlias = Begin | Go | Stop
+ToProcess: TypeAlias = Begin | StartSending | Stop
 FromProcess: TypeAlias = Progress | Finished
 
 encode = msgspec.json.Encoder().encode

@@ -27,7 +27,7 @@ _ENDS_TRANSACTIONS = {Profile.SESSION, Profile.MIX}
 _LENGTHS = {3: ("CALLRESULT", 3), 4: ("CALLERROR", 5)}
 
 
-class Crew(Protocol):
+class FleetCallbacks(Protocol):
     """The charge points of the process, as one of them sees them."""
 
     def holds(self) -> None:
@@ -72,7 +72,7 @@ class LoadChargePoint(Actor):
 
     def __init__(
         self,
-        crew: Crew,
+        crew: FleetCallbacks,
         network: Network,
         number: int,
         cp: str,

@@ -141,7 +141,7 @@ def _wait_for_the_end(over: threading.Event) -> None:
 
 
 def _end_with(senders: list[threading.Thread], over: threading.Event) -> None:
-    """Nobody sends any more: the gateway has ended each connection."""
+    """Sending has stopped: the gateway has ended each connection."""
     for sender in senders:
         sender.join()
     over.set()

@@ -11,7 +11,7 @@ import threading
 import msgspec
 
 from ocpp_resilience.errors import ServiceError
-from ocpp_resilience.load.channel import Begin, Finished, Go, Progress, Stop, line, read_report
+from ocpp_resilience.load.channel import Begin, Finished, Progress, StartSending, Stop, line, read_report
 from ocpp_resilience.load.plan import Plan
 from ocpp_resilience.load.result import Part
 from ocpp_resilience.processes import ChildProcess
@@ -76,7 +76,7 @@ class Generator:
 
     def go(self, at: float) -> None:
         """Have it begin to send at this time of the monotonic clock."""
-        self._say(Go(at))
+        self._say(StartSending(at))
 
     def stop(self) -> None:
         """Ask it to end in order."""
@@ -112,7 +112,7 @@ class Generator:
             self._socket.close()
             self._socket = None
 
-    def _say(self, message: Begin | Go | Stop) -> None:
+    def _say(self, message: Begin | StartSending | Stop) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # it has ended, which is seen by its status
                 self._socket.sendall(line(message))

@@ -11,7 +11,7 @@ import msgspec
 
 from ocpp_resilience.ledger.records import FORMAT
 from ocpp_resilience.load.plan import Model, Plan
-from ocpp_resilience.load.result import Part, Second, Spent, Spread, Times
+from ocpp_resilience.load.result import LoadTotals, Part, Second, Times, spread_of_histogram
 from ocpp_resilience.load.scripts import Session, Step
 
 TIMES = ("latency", "queueing", "service", "connecting", "reconnecting", "lag")
@@ -246,12 +246,12 @@ class Recorder:
         self.part.began = at
         self._cpu_at_start = time.process_time()
 
-    def spent(self, at: float) -> Spent:
+    def spent(self, at: float) -> LoadTotals:
         """Totals of sent and received messages so far; the difference of two covers the time in between."""
         lag, service, newest = self.times["lag"], self.times["service"], self._newest["service"]
         for times in (lag, newest):
             times.count()
-        return Spent(
+        return LoadTotals(
             at=at,
             answered=self.part.answered,
             lag=lag.total,
@@ -266,7 +266,7 @@ class Recorder:
         self.ledger.flush()
         times = self._newest["latency" if self._open else "service"]
         times.count()
-        spread = Spread.of(times.histogram, times.total)
+        spread = spread_of_histogram(times.histogram, times.total)
         second = self._this_second
         second.p50, second.p99, second.max = spread.p50, spread.p99, spread.max
         second.histogram = times.encode() if self._shared and spread.samples else ""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from hdrh.histogram import HdrHistogram
 
+from ocpp_resilience.evidence.measure.times import Spread
 from ocpp_resilience.load.scripts import Session
 from ocpp_resilience.text import counted
+
+with warnings.catch_warnings():
+    # Its packed structures do not name their layout, which Python 3.14 deprecates; ours here is the default.
+    warnings.filterwarnings("ignore", message="Due to '_pack_'", category=DeprecationWarning)
+    from hdrh.histogram import HdrHistogram
 
 LONGEST = 3_600_000_000
 """The longest time that a histogram holds, in microseconds: an hour."""
@@ -60,54 +66,27 @@ class Times:
         return str(self.histogram.encode(), "ascii")
 
 
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """A spread of times in milliseconds.
+def spread_of_histogram(histogram: HdrHistogram, total: float | None = None) -> Spread:
+    """The spread of a histogram in microseconds; `total` is the exact sum in seconds, where known."""
+    samples = int(histogram.get_total_count())
+    if not samples:
+        return Spread()
 
-    Attributes:
-        samples: how many times there are; the others are 0 where there is none.
-        min, mean, p50, p90, p95, p99, p99_9, max: the usual meaning; three significant digits, the mean exact.
-    """
+    def at(percentile: float) -> float:
+        return float(histogram.get_value_at_percentile(percentile)) / 1000
 
-    samples: int = 0
-    min: float = 0.0
-    mean: float = 0.0
-    p50: float = 0.0
-    p90: float = 0.0
-    p95: float = 0.0
-    p99: float = 0.0
-    p99_9: float = 0.0
-    max: float = 0.0
-
-    @classmethod
-    def of(cls, histogram: HdrHistogram, total: float | None = None) -> Spread:
-        """The spread of a histogram in microseconds; `total` is the exact sum in seconds, where known."""
-        samples = int(histogram.get_total_count())
-        if not samples:
-            return cls()
-
-        def at(percentile: float) -> float:
-            return float(histogram.get_value_at_percentile(percentile)) / 1000
-
-        mean = float(histogram.get_mean_value()) / 1000 if total is None else total * 1000 / samples
-        return cls(
-            samples=samples,
-            min=float(histogram.get_min_value()) / 1000,
-            mean=mean,
-            p50=at(50),
-            p90=at(90),
-            p95=at(95),
-            p99=at(99),
-            p99_9=at(99.9),
-            max=float(histogram.get_max_value()) / 1000,
-        )
-
-    def __str__(self) -> str:
-        if not self.samples:
-            return "nothing measured"
-        return (
-            f"mean {self.mean:.2f}, median {self.p50:.2f}, p90 {self.p90:.2f}, p95 {self.p95:.2f}, p99 {self.p99:.2f}, "
-            f"p99.9 {self.p99_9:.2f}, max {self.max:.2f} ms ({self.samples} samples)"
-        )
+    mean = float(histogram.get_mean_value()) / 1000 if total is None else total * 1000 / samples
+    return Spread(
+        samples=samples,
+        min=float(histogram.get_min_value()) / 1000,
+        mean=mean,
+        p50=at(50),
+        p90=at(90),
+        p95=at(95),
+        p99=at(99),
+        p99_9=at(99.9),
+        max=float(histogram.get_max_value()) / 1000,
+    )
 
 
 class Second(msgspec.Struct, kw_only=True):
@@ -130,7 +109,7 @@ class Second(msgspec.Struct, kw_only=True):
     histogram: str = ""
 
 
-class Spent(msgspec.Struct, frozen=True, kw_only=True):
+class LoadTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a generating process at one moment; all but `at` add up from its start.
 
     Attributes:
@@ -150,7 +129,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float
 
 
-def cause_of_slip(before: Spent, after: Spent) -> str | None:
+def cause_of_slip(before: LoadTotals, after: LoadTotals) -> str | None:
     """Why it is the generator's fault that a schedule slipped, from the last second before; `None` if it is not.
 
     An overdue message waits for an answer. The generator can be late twice in a round trip, when it sends and when it
@@ -435,7 +414,7 @@ def together(parts: Sequence[Part], *, profile: str, model: str, lateness: float
         whole = HdrHistogram(1, LONGEST, 3)
         for encoded, _ in found:
             whole.decode_and_add(encoded)
-        spreads[name] = Spread.of(whole, sum(total for _, total in found))
+        spreads[name] = spread_of_histogram(whole, sum(total for _, total in found))
     refused: Counter[str] = Counter()
     failures: Counter[str] = Counter()
     invalid: Counter[str] = Counter()
@@ -532,7 +511,7 @@ def _seconds(parts: Sequence[Part]) -> list[Second]:
         for second in found:
             if second.histogram:
                 whole.decode_and_add(second.histogram)
-        spread = Spread.of(whole)
+        spread = spread_of_histogram(whole)
         merged.append(
             Second(
                 second=number,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ocpp_resilience.load.charge_point import LoadChargePoint
 from ocpp_resilience.load.plan import Plan
 from ocpp_resilience.load.recorder import Recorder
-from ocpp_resilience.load.result import LAG_LIMIT_MS, Spent, cause_of_slip
+from ocpp_resilience.load.result import LAG_LIMIT_MS, LoadTotals, cause_of_slip
 
 SPIN_BELOW = 300.0
 """Up to this rate (messages a second) the last millisecond before a message is due is waited out on the processor: the
@@ -108,7 +108,7 @@ class SlipWatch:
         self._slip = slip
         self._recorder = recorder
         self._every = every
-        self._spent: deque[Spent] = deque(maxlen=round(CAPACITY_SECONDS / every) + 1)
+        self._spent: deque[LoadTotals] = deque(maxlen=round(CAPACITY_SECONDS / every) + 1)
 
     def slipped(self, at: float, oldest: float | None) -> bool:
         """Whether the schedule has slipped; the oldest overdue message was due at `oldest`."""

@@ -48,7 +48,7 @@ ID_TAG = "LOAD-TAG"
 
 
 class Words:
-    """What the charge points of a load say in an OCPP version, made once.
+    """The messages of a load's charge points in an OCPP version, made once.
 
     Attributes:
         boot: a charge point has started.
@@ -74,7 +74,7 @@ class Words:
         return self.version.transaction(connector=1, id_tag=ID_TAG)
 
     def actions(self, profile: Profile) -> tuple[str, ...]:
-        """What charge points of a profile send."""
+        """The messages of charge points by profile."""
         named = (self.version.named(action) for action in _ACTIONS[profile])
         reports = (step.action for step in self.report if profile in {Profile.SESSION, Profile.MIX})
         return tuple(dict.fromkeys((*named, *reports)))
@@ -82,7 +82,7 @@ class Words:
 
 @cache
 def words_of(subprotocol: str) -> Words:
-    """What is said in the version with this subprotocol."""
+    """The messages of the version with this subprotocol."""
     return Words(ocpp_version(subprotocol))
 
 

@@ -112,7 +112,7 @@ def read_state(
 
 
 def _name(session: Session, *, own: bool) -> tuple[str, TransactionId | None]:
-    """What names a transaction: its id alone where the server gives ids, else that of its charge point as well."""
+    """The identity of a transaction: its id alone if the server gives ids, else with that of its charge point."""
     return (session.cp if own else "", session.transaction_id)
 
 

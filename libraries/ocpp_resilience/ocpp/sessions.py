@@ -1,4 +1,4 @@
-"""What the scripts of charging sessions of all versions have in common, and the script of each version.
+"""Shared parts of the scripts of charging sessions, and the script of each version.
 
 A script is a generator: it yields the next CALLs of a charge point and is sent the payloads of their answers, `None`
 for one that was refused or not answered.
@@ -23,8 +23,8 @@ MOST_CONNECTORS = 4
 
 
 @dataclass(slots=True)
-class Neighbours:
-    """What charge points know of each other: the ids of transactions that are not their own.
+class KnownTransactions:
+    """State shared by the charge points: the ids of transactions of the others.
 
     Attributes:
         transactions: id and charge point of each transaction.
@@ -39,7 +39,7 @@ class Neighbours:
 
 
 class SessionScript(Protocol):
-    """What one charge point says, by chance.
+    """The random messages of one charge point.
 
     Args:
         charge_point: its id.
@@ -53,7 +53,7 @@ class SessionScript(Protocol):
         self,
         charge_point: str,
         chance: random.Random,
-        neighbours: Neighbours,
+        neighbours: KnownTransactions,
         rounds: int,
         *,
         actions: Collection[str],
@@ -85,7 +85,7 @@ class Sessions(Protocol):
 
     @staticmethod
     def repeated() -> Repeated:
-        """A session whose messages are sent again."""
+        """A session with repeated messages."""
         ...
 
     @staticmethod

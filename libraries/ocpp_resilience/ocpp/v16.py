@@ -69,7 +69,7 @@ class Transaction:
 
 
 class Phrases:
-    """What charge points of all versions say."""
+    """Messages of charge points in all versions."""
 
     @staticmethod
     def boot(vendor: str, model: str) -> Call:
@@ -194,7 +194,7 @@ def _command(rejected: str | None = "Rejected", accepted: str = "Accepted", **fi
 
 
 def _trigger(fields: Mapping[str, Any]) -> Call | None:
-    """What a TriggerMessage asks for (section 5.17)."""
+    """The messages that a TriggerMessage can ask for (section 5.17)."""
     action = str(fields.get("requestedMessage"))
     make = SAMPLES.get(action)
     if make is None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Answers, Attempts, Neighbours, Repeated, Script, Step
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Answers, Attempts, KnownTransactions, Repeated, Script, Step
 from ocpp_resilience.ocpp.v16 import CORE, ID_TAG, VERSION, meter_value
 from ocpp_resilience.ocpp.version import LARGEST_INTEGER, TransactionId
 
@@ -68,7 +68,7 @@ class SessionScript:
         self,
         charge_point: str,
         chance: random.Random,
-        neighbours: Neighbours,
+        neighbours: KnownTransactions,
         rounds: int,
         *,
         actions: Collection[str] = SESSION_ACTIONS,
@@ -263,7 +263,7 @@ class SessionScript:
 
 
 def repeated() -> Repeated:
-    """A session whose messages are sent again."""
+    """A session with repeated messages."""
     start = {"connectorId": 1, "idTag": ID_TAG, "meterStart": 1000, "timestamp": rfc3339()}
     transaction = (yield "StartTransaction", start).get("transactionId")
     for meter in (1500, 1750):

@@ -27,7 +27,7 @@ CONNECTED = frozenset({"Preparing", "Charging", "SuspendedEV", "SuspendedEVSE", 
 
 
 def id_token(id_tag: str) -> Payload:
-    """Who charges, as an idToken."""
+    """The driver, as an idToken."""
     return {"idToken": id_tag, "type": "ISO14443"}
 
 
@@ -116,7 +116,7 @@ class Transaction:
 
 
 class Phrases:
-    """What charge points of all versions say."""
+    """Messages of charge points in all versions."""
 
     @staticmethod
     def boot(vendor: str, model: str) -> Call:
@@ -253,7 +253,7 @@ def settings() -> Settings:
 
 
 def asked_variables(fields: Mapping[str, Any], name: str = "getVariableData") -> list[Payload]:
-    """The variables that a GetVariables or SetVariables is about; what is no variable is left out."""
+    """The variables of a GetVariables or SetVariables; invalid ones are left out."""
     asked = fields.get(name)
     return [
         each
@@ -319,7 +319,7 @@ def command(rejected: str | None = "Rejected", accepted: str = "Accepted", **fie
 
 
 def _trigger(samples: Mapping[str, Callable[[str], Payload]]) -> Callable[[Mapping[str, Any]], Call | None]:
-    """What a TriggerMessage asks for (use case F06)."""
+    """The messages that a TriggerMessage can ask for (use case F06)."""
 
     def then(fields: Mapping[str, Any]) -> Call | None:
         action = str(fields.get("requestedMessage"))
@@ -506,7 +506,7 @@ NAMES = {
     "StartTransaction": "TransactionEvent",
     "StopTransaction": "TransactionEvent",
 }
-"""What takes the place of actions that OCPP 1.6 calls otherwise."""
+"""Replacements for actions with other names in OCPP 1.6."""
 
 VERSION = Version(
     name="2.0.1",

@@ -1,4 +1,4 @@
-"""Charging sessions of every shape that OCPP 2.0.1 and 2.1 allow, by chance: for tests of what messages mean."""
+"""Random charging sessions of every shape that OCPP 2.0.1 and 2.1 allow, for tests of the effects of messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Attempts, Neighbours, Repeated, Script, Step
+from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Attempts, KnownTransactions, Repeated, Script, Step
 from ocpp_resilience.ocpp.v201 import CORE, ID_TOKEN, SAMPLES, Transaction, id_token, meter_value
 
 SESSION_ACTIONS = tuple(CORE)
@@ -51,7 +51,7 @@ class _Charging:
 
 
 class SessionScript:
-    """What one charge point says, by chance.
+    """The random messages of one charge point.
 
     Args:
         charge_point: its id.
@@ -65,7 +65,7 @@ class SessionScript:
         self,
         charge_point: str,
         chance: random.Random,
-        neighbours: Neighbours,
+        neighbours: KnownTransactions,
         rounds: int,
         *,
         actions: Collection[str] = SESSION_ACTIONS,
@@ -244,7 +244,7 @@ class SessionScript:
             charging.transaction.seq_no = number
 
     def _unknown(self) -> list[Step]:
-        """An event of a transaction whose beginning was never told."""
+        """An event of a transaction without a Started event."""
         chance = self._chance
         transaction = Transaction(connector=1, id_tag="", id=self._new_id())
         transaction.seq_no = chance.choice((1, 2, 7))
@@ -340,7 +340,7 @@ class SessionScript:
 
 
 def repeated() -> Repeated:
-    """A session whose messages are sent again."""
+    """A session with repeated messages."""
     transaction = Transaction(connector=1, id_tag=ID_TOKEN)
     start: Step = transaction.start(1000, rfc3339())
     answer = yield start

@@ -30,7 +30,7 @@ TransactionId = int | str
 
 
 class TransactionName(NamedTuple):
-    """What names a transaction: where charge points choose the ids, theirs belongs to it.
+    """The identity of a transaction: if charge points choose the ids, the charge point belongs to it.
 
     Attributes:
         id: its id; `None` where it is not known.
@@ -205,7 +205,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """The command that names what it asks for: its answer names it again, and can so be told from others.
+    """The command whose answer names the requested variable again, by which it can be told from others.
 
     Attributes:
         action: its action.
@@ -250,7 +250,7 @@ class NewTransaction(Protocol):
 
 
 class Phrases(Protocol):
-    """What charge points of all versions say, each in the words of its version."""
+    """Messages of charge points in all versions, each in the words of its version."""
 
     @staticmethod
     def boot(vendor: str, model: str) -> Call:

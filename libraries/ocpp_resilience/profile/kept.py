@@ -246,7 +246,7 @@ class StateConfiguration(Section, frozen=True):
 
 
 class Variables(Section, frozen=True):
-    """How the device model of a charge point (OCPP 2.0.1 and 2.1) is read: from the hash `redis.keys.variables`.
+    """The place and format of the device model of a charge point (OCPP 2.0.1 and 2.1): the hash `redis.keys.variables`.
 
     Attributes:
         field: the name of the hash's field for one attribute of a variable, with placeholders, each of which is
@@ -270,7 +270,7 @@ VARIABLE_PLACEHOLDERS = (
     "variable_instance",
     "attribute",
 )
-"""What may stand in braces in the name of a variable's field."""
+"""Placeholders in the name of a variable's field."""
 
 
 class State(Section, frozen=True):

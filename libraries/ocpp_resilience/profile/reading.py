@@ -6,7 +6,6 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +17,7 @@ from ocpp_resilience.errors import UsageError
 from ocpp_resilience.profile.sections import Section
 from ocpp_resilience.profile.templates import listed
 from ocpp_resilience.shipped import shipped
+from ocpp_resilience.text import did_you_mean
 
 PROFILES = shipped("resources", "targets")
 
@@ -71,8 +71,8 @@ def find(name: str | Path) -> Path:
     if text and bundled.is_file():
         return bundled
     raise UsageError(
-        f"There is no bundled target profile '{text}' (there are: {listed(bundled_targets())}). "
-        f"For a file of your own give its path, ending in .yaml."
+        f"There is no bundled target profile '{text}' (there are: {listed(bundled_targets())})"
+        f"{did_you_mean(text, bundled_targets())} For a file of your own give its path, ending in .yaml."
     )
 
 
@@ -106,17 +106,8 @@ class Document:
 
     def mistake(self, steps: list[Step], problem: str) -> UsageError:
         """The error with the file, the line of a field, and the reason."""
-        return UsageError(f"Target profile {self.file}, line {self._line(steps)}: {problem}.")
-
-    def _line(self, steps: list[Step]) -> int:
-        """The line of a field, or of the nearest one above it that is there."""
-        node, line = self._root, self._root.start_mark.line
-        for step in steps:
-            found = next((each for each in _children(node) if each[0] == step), None)
-            if found is None:
-                break
-            _, line, node = found
-        return int(line) + 1
+        end = "" if problem.endswith(("?", ".")) else "."
+        return UsageError(f"Target profile {self.file}, line {strict_yaml.line_of(self._root, steps)}: {problem}{end}")
 
     def _explain(self, problem: str, root: type[Section]) -> UsageError:
         """msgspec's message in the words of the other messages."""
@@ -129,7 +120,8 @@ class Document:
         where = in_words(steps)
         if match := re.fullmatch(r"Object contains unknown field `(.+)`", text):
             unknown = [*steps, match[1]]
-            return self.mistake(unknown, f"unknown field '{in_words(unknown)}' (allowed: {field_names(kind)})")
+            meant = did_you_mean(match[1], kind.__struct_fields__)
+            return self.mistake(unknown, f"unknown field '{in_words(unknown)}' (allowed: {field_names(kind)}){meant}")
         if match := re.fullmatch(r"Object missing required field `(.+)`", text):
             return self.mistake(steps, f"field '{in_words([*steps, match[1]])}' is missing")
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -140,7 +132,9 @@ class Document:
             allowed = _allowed(text)
             if allowed == "text" and isinstance(value, (bool, int, float)):
                 allowed = "text; YAML reads words such as no, on and 1.0 as something else unless they are in quotes"
-        return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed})")
+        choices = list(kind) if isinstance(kind, type) and issubclass(kind, enum.Enum) else typing.get_args(kind)
+        meant = did_you_mean(value, [str(each) for each in choices]) if isinstance(value, str) else "."
+        return self.mistake(steps, f"field '{where}' is {_shown(value)} (allowed: {allowed}){meant}")
 
     def _follow(self, path: str, kind: Any) -> tuple[list[Step], Any, Any]:
         """Resolves a path in msgspec's message: its steps, and the type and value at its end.
@@ -201,15 +195,6 @@ def _allowed(text: str) -> str:
 def _shown(value: Any, limit: int = 60) -> str:
     text = "null" if value is None else repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
-
-
-def _children(node: yaml.Node) -> Iterator[tuple[Step, int, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield str(key.value), key.start_mark.line, value
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield index, value.start_mark.line, value
 
 
 def _read_yaml(file: Path) -> tuple[yaml.Node | None, Any]:

@@ -40,6 +40,7 @@ from ocpp_resilience.profile.sections import (
     Trait,
 )
 from ocpp_resilience.profile.templates import PLACEHOLDER, fill, listed
+from ocpp_resilience.text import did_you_mean
 
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\])")
 
@@ -112,7 +113,9 @@ class Target(Section, frozen=True):
         target = document.convert(cls)
         for problem in rules.problems(target):
             what = f"field '{reading.in_words(problem.where)}' {problem.what} (allowed: {problem.allowed})"
-            raise document.mistake(problem.where, what)
+            found = re.fullmatch(r"is '(\w+)'", problem.what)
+            meant = did_you_mean(found[1], problem.allowed.split(", ")) if found else "."
+            raise document.mistake(problem.where, f"{what}{meant}")
         return target if protocol is None else target.speaking(protocol)
 
     def speaking(self, protocol: str) -> Target:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -33,9 +32,12 @@ def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
     return None if filled is _ABSENT else filled
 
 
-def template_fields(template: Any) -> set[str]:
-    """The names of the placeholders in a template of a profile."""
-    return set(_TEMPLATE_FIELD.findall(json.dumps(template)))
+def placeholders(template: Any) -> list[str]:
+    """The names of the placeholders in a template, each once, in their order."""
+    if isinstance(template, str):
+        return list(dict.fromkeys(_TEMPLATE_FIELD.findall(template)))
+    parts = template.values() if isinstance(template, dict) else template if isinstance(template, list) else ()
+    return list(dict.fromkeys(name for part in parts for name in placeholders(part)))
 
 
 _ABSENT = object()

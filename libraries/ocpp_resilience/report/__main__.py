@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--compare", type=Path, metavar="JSON", help="resilience.json of another run; side by side")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="SHARE", help="default: %(default)s")
     parser.add_argument("--accept", action="store_true", help="make this run the baseline")
+    parser.add_argument(
+        "--although", metavar="REASON", default="", help="accept a run that is not ready, for this reason"
+    )
     parser.add_argument("--fail-on-regression", action="store_true", help=f"exit with {REGRESSED} for one")
     parser.add_argument("--schema", action="store_true", help="print the schema of resilience.json")
     options = parser.parse_args(arguments)
@@ -58,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         baseline=options.baseline,
         tolerance=options.tolerance,
         log=log,
+        report=_report_beside(options.output),
         evidence=options.evidence,
         known=options.known,
     )
@@ -66,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = build(result.suite, settings)
         history.append(settings.history_file, past(report))
         if options.accept:
-            history.accept(settings.baseline_file, past(report))
+            history.accept(settings.baseline_file, past(report), although=options.although)
             report = build(result.suite, settings)
         page = write(report, folder)
         beside = compare.write(report, options.compare, folder) if options.compare else None
@@ -86,7 +90,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _log_beside(output: Path) -> str | None:
     """The log that belongs to the results by its name; `None` where there is none, so that no link leads nowhere."""
-    name = f"{output.stem.replace('output', 'log')}.html"
+    return _beside(output, "log")
+
+
+def _report_beside(output: Path) -> str | None:
+    return _beside(output, "report")
+
+
+def _beside(output: Path, kind: str) -> str | None:
+    name = f"{output.stem.replace('output', kind)}.html"
     return name if "output" in output.stem and (output.parent / name).is_file() else None
 
 

@@ -17,14 +17,12 @@ from robot.version import get_version
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.evidence.measurements import INCONCLUSIVE, Measurement
 from ocpp_resilience.evidence.requirements import (
-    DEFAULT_FILE,
-    Judgement,
     Requirement,
     Requirements,
-    Threshold,
-    load,
+    load_with_ours,
     requirement_id,
 )
+from ocpp_resilience.evidence.thresholds import Judgement, Threshold, with_unit
 from ocpp_resilience.report import evidence, grade, history, known_deviations, verdict
 from ocpp_resilience.report import run_summary as whole_run
 from ocpp_resilience.report.evidence import Facts, as_text
@@ -32,6 +30,7 @@ from ocpp_resilience.report.model import (
     FORMAT,
     Comparison,
     Fault,
+    Figure,
     Past,
     Report,
     RequirementResult,
@@ -40,7 +39,7 @@ from ocpp_resilience.report.model import (
     Value,
     Verdict,
 )
-from ocpp_resilience.report.run_summary import Whole, outcomes
+from ocpp_resilience.report.run_summary import RunSummary, outcomes
 from ocpp_resilience.robot.facts import Kind, moment
 
 TOLERANCE = 0.3
@@ -48,6 +47,9 @@ TOLERANCE = 0.3
 
 FOLDER = "Evidence"
 """The metadata of a suite that says in which folder its run left its evidence."""
+
+LINK = "Page"
+"""The metadata of a suite that is a link to the page."""
 
 NO_FACTS = (
     "No recorded facts of this run were found, so that the verdicts rest on what Robot Framework says alone. "
@@ -66,6 +68,7 @@ class Settings:
         baseline: the accepted run; `baseline.json` beside the history if not given.
         tolerance: share of the baseline by which a value may be worse.
         log: name of Robot's log, relative to the page; `None` when there is none.
+        report: name of Robot's report, likewise.
         evidence: further folders with evidence, of runs that were merged.
         known: the file of known deviations; `None` for none.
         release: whether the run was meant to decide, rather than a quick check.
@@ -77,6 +80,7 @@ class Settings:
     baseline: Path | None = None
     tolerance: float = TOLERANCE
     log: str | None = "log.html"
+    report: str | None = None
     evidence: Sequence[Path] = field(default_factory=tuple)
     known: Path | None = None
     release: bool = False
@@ -114,11 +118,13 @@ def build(
     folders = evidence.folders(settings.output, [*settings.evidence, *_noted_folders(suite)])
     facts = evidence.read_facts(folders, problems).of(suite)
     found = evidence.read(folders, settings.output.resolve(), facts, problems)
+    problems += facts.unsent
     if not facts.tests and any(each.end_time for each in suite.all_tests):
         problems.append(NO_FACTS)
-    requirements, own = _load([*settings.requirements, *facts.requirements])
     surroundings = _environment(suite) | (environment or {})
+    requirements = _requirements([*settings.requirements, *facts.requirements], problems)
     requirements = requirements.in_version(surroundings.get("Protocol"))
+    own = None if requirements.are_ours else requirements.own
     tests = [_test(each, requirements, facts) for each in suite.all_tests]
     measured = _by_test(tests, found.measurements)
     touched = {each for test in tests for each in test.requirements} | {
@@ -132,7 +138,7 @@ def build(
     run = _iso(began)
     seconds = _seconds(suite, facts, tests) if seconds is None else seconds
     earlier = history.read(settings.history_file, before=run, problems=problems)
-    comparison = _compared(settings, results, problems)
+    comparison = _compared(settings, run, results, problems)
     if complete:
         known = whole_run.judge(
             results, tests, seconds=seconds, comparison=comparison, environment=surroundings, history=earlier
@@ -157,13 +163,18 @@ def build(
             unusable=unusable,
             cut_off=_where_cut_off(cut_off, tests),
             complete=complete,
-            quick=own is None and not settings.release and whole_run.is_whole(tests),
+            quick=own is None and not settings.release and whole_run.is_whole(whole_run.ran(tests)),
         ),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),
         seconds=seconds,
         log=settings.log,
+        report=settings.report,
         requirements=results,
+        headline=_headline(requirements, results, earlier),
+        headings={
+            str(group): requirements.headings[group] for group in _groups(results) & requirements.headings.keys()
+        },
         tests=tests,
         series=found.series,
         ledgers=found.ledgers,
@@ -193,18 +204,6 @@ def _with_what_was_measured(faults: Sequence[Fault], measurements: Sequence[Meas
     return found
 
 
-def _load(files: Iterable[Path]) -> tuple[Requirements, set[str] | None]:
-    """The requirements of all files, and the ids of those that are not the project's; `None` if all are."""
-    others = [load(each) for each in dict.fromkeys(path.resolve() for path in files) if each != DEFAULT_FILE.resolve()]
-    default = load(DEFAULT_FILE)
-    if not others:
-        return default, None
-    by_id = {each.id: each for several in others for each in several}
-    own = set(by_id)
-    by_id |= {each.id: each for each in default if each.id not in own}
-    return Requirements(others[0].source, by_id), own
-
-
 def _noted_folders(suite: Any) -> list[Path]:
     """The folders of the evidence, as recorded by the suites; rebot may have written the results elsewhere."""
     pending, found = [suite], []
@@ -213,6 +212,65 @@ def _noted_folders(suite: Any) -> list[Path]:
         pending += list(current.suites)
         found += [Path(each) for each in str(current.metadata.get(FOLDER, "")).splitlines() if each]
     return [each for each in dict.fromkeys(found) if each.is_dir()]
+
+
+def _headline(
+    requirements: Requirements, results: Sequence[RequirementResult], earlier: Sequence[Past]
+) -> list[Figure]:
+    """The figures at the top of the page, those that were measured."""
+    found = []
+    by_id = {each.id: each for each in results}
+    for title, key in requirements.headline.items():
+        requirement, _, name = key.partition(" ")
+        result = by_id.get(requirement)
+        measured = _measured(result, name) if result is not None else None
+        if measured is not None:
+            past = [each.values[key] for each in earlier if key in each.values][-history.KEPT :]
+            found.append(
+                Figure(
+                    title=title,
+                    requirement=requirement,
+                    name=name,
+                    value=measured.value,
+                    unit=measured.unit,
+                    limit=measured.limit,
+                    verdict=measured.verdict,
+                    history=past,
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class _Measured:
+    value: float
+    unit: str
+    limit: str = ""
+    verdict: Verdict | None = None
+
+
+def _measured(result: RequirementResult, name: str) -> _Measured | None:
+    """The worst of a threshold, or the largest of a value without one."""
+    for found in result.thresholds:
+        if found.name == name and found.measured is not None:
+            limit = f"{found.comparison} {with_unit(found.limit, found.unit)}"
+            return _Measured(found.measured, found.unit, limit, found.verdict)
+    values = [each for each in result.values if each.name == name]
+    worst = max(values, key=lambda each: each.value, default=None)
+    return None if worst is None else _Measured(worst.value, worst.unit)
+
+
+def _requirements(files: Sequence[Path], problems: list[str]) -> Requirements:
+    """Those of these files; the project's alone where one cannot be used, so that there is a page which says so."""
+    try:
+        return load_with_ours(files)
+    except UsageError as error:
+        problems.append(str(error))
+        return load_with_ours([])
+
+
+def _groups(results: Sequence[RequirementResult]) -> set[int]:
+    return {each.group for each in results}
 
 
 def _where_cut_off(cut_off: str, tests: Sequence[TestResult]) -> str:
@@ -242,13 +300,15 @@ def _seconds(suite: Any, facts: Facts, tests: Sequence[TestResult]) -> float:
     return round(max(0.0, ended - began), 3)
 
 
-def _compared(settings: Settings, results: Sequence[RequirementResult], problems: list[str]) -> Comparison | None:
+def _compared(
+    settings: Settings, run: str, results: Sequence[RequirementResult], problems: list[str]
+) -> Comparison | None:
     try:
         accepted = history.baseline(settings.baseline_file)
     except UsageError as error:
         problems.append(str(error))
         return None
-    return None if accepted is None else history.compare(accepted, results, settings.tolerance)
+    return None if accepted is None else history.compare(accepted, run, results, settings.tolerance)
 
 
 def _graded(settings: Settings, problems: list[str]) -> grade.Grade | None:
@@ -259,7 +319,7 @@ def _graded(settings: Settings, problems: list[str]) -> grade.Grade | None:
         return None
 
 
-def _as_a_whole(requirement: Requirement, result: RequirementResult, known: Whole) -> RequirementResult:
+def _as_a_whole(requirement: Requirement, result: RequirementResult, known: RunSummary) -> RequirementResult:
     """The verdict on a requirement without tests, from the facts of the whole run."""
     found = {name: value for (each, name), value in known.values.items() if each == requirement.id}
     if result.tests or not (found or requirement.id in known.lacking):
@@ -313,7 +373,8 @@ def past(report: Report) -> Past:
             for each in report.requirements
             for found in each.thresholds
             if found.measured is not None and not found.doubt
-        },
+        }
+        | {history.key(each.requirement, each.name): each.value for each in report.headline},
         tests=outcomes(report.tests),
         verdicts={each.id: each.verdict.value for each in report.requirements if each.tests},
     )
@@ -478,7 +539,7 @@ def _environment(suite: Any) -> dict[str, str]:
             values = found.setdefault(str(name), [])
             if str(value) not in values:
                 values.append(str(value))
-    return {name: "; ".join(values) for name, values in found.items() if name != FOLDER}
+    return {name: "; ".join(values) for name, values in found.items() if name not in {FOLDER, LINK}}
 
 
 def surroundings() -> dict[str, str]:

@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.report.model import Fault, Series
 
-COLOURS = ("#2f7ed8", "#e8590c", "#2f9e44", "#b05cc6", "#b8860b", "#7a8694")
+COLOURS = ("#2f7ed8", "#0b8a8a", "#2f9e44", "#b05cc6", "#b8860b", "#7a8694")
+LIMIT = "#e03131"
+"""The limit has a colour that no series has, and marks across it: without colour it looks like no series either."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 4")
 
 WIDTH = 720
@@ -22,6 +24,11 @@ HEIGHT = 270
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 40
 POINTS = 360
 """Points that a line is thinned to; each step keeps its highest."""
+
+REGULAR = 10
+"""From so many points on, the steps between them say how often was measured."""
+GAP = 4
+"""So many usual steps without a point are a gap."""
 
 FAULTS_NAMED = 8
 """Beyond so many faults in one chart they are numbered in the list only."""
@@ -77,10 +84,8 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
     if series.limit is not None:
         level = y(series.limit) if near else TOP
         if near:
-            parts.append(
-                f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}" stroke="#e03131" '
-                'stroke-width="1.5" stroke-dasharray="10 4"/>'
-            )
+            ends = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}" stroke="{LIMIT}"'
+            parts.append(f'<line {ends} stroke-width="1"/><line {ends} stroke-width="7" stroke-dasharray="1.5 10.5"/>')
         words = f"limit {with_unit(series.limit, series.unit)}{'' if near else ', beyond this chart'}"
         parts.append(_text(WIDTH - RIGHT, level - 5, words, anchor="end"))
     legend = max(LEFT, 16 + 7 * len(series.unit))
@@ -88,12 +93,12 @@ def chart(series: Series, faults: Iterable[Fault] = ()) -> str:
         colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
         style = f'fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"'
         style += f' stroke-dasharray="{dashes}"' if dashes else ""
-        drawn = thin([point for point in points if _finite(point)])
-        path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in drawn)
-        if len(drawn) == 1:
-            parts.append(f'<circle cx="{x(drawn[0][0]):.1f}" cy="{y(drawn[0][1]):.1f}" r="3" fill="{colour}"/>')
-        elif drawn:
-            parts.append(f'<polyline points="{path}" {style}/>')
+        for drawn in pieces([point for point in points if _finite(point)]):
+            path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in drawn)
+            if len(drawn) == 1:
+                parts.append(f'<circle cx="{x(drawn[0][0]):.1f}" cy="{y(drawn[0][1]):.1f}" r="3" fill="{colour}"/>')
+            else:
+                parts.append(f'<polyline points="{path}" {style}/>')
         parts.append(f'<line x1="{legend}" x2="{legend + 24}" y1="{TOP - 14}" y2="{TOP - 14}" {style}/>')
         label = _cut(name, 28)
         parts.append(_text(legend + 29, TOP - 10, label, anchor="start"))
@@ -129,19 +134,24 @@ VERDICT_HEIGHTS = {"met": 16, "not applicable": 4, "inconclusive": 8, "not met":
 """Heights of the marks in a row of verdicts: shapes differ as well as colours."""
 
 
+DRAWN_AS = {"ready": "met", "not ready": "not met", "undecided": "inconclusive", "not run": "not applicable"}
+"""Decisions on a system, each with the verdict that is drawn like it."""
+
+
 def verdicts(title: str, runs: Sequence[str]) -> str:
-    """The verdicts of the last runs as a row of marks, the newest on the right: full met, crossed out not met."""
+    """Verdicts or decisions of the last runs as a row of marks, the newest on the right: full met, crossed not met."""
     if len(runs) < 2:
         return ""
     step, height = 9, 20
     marks = []
-    for number, verdict in enumerate(runs):
+    for number, said in enumerate(runs):
+        verdict = DRAWN_AS.get(said, said)
         x, tall = number * step + 1, VERDICT_HEIGHTS.get(verdict, 4)
         slug = verdict.replace(" ", "-")
         marks.append(f'<rect class="{escape(slug)}" x="{x}" y="{height - 2 - tall}" width="7" height="{tall}"/>')
         if verdict == "not met":
             marks.append(f'<line x1="{x}" y1="{height - 2}" x2="{x + 7}" y2="{height - 2 - tall}"/>')
-    counts = ", ".join(f"{runs.count(each)} {each}" for each in VERDICT_HEIGHTS if each in runs)
+    counts = ", ".join(f"{runs.count(each)} {each}" for each in (*VERDICT_HEIGHTS, *DRAWN_AS) if each in runs)
     about = f"{title}: the last {len(runs)} runs: {counts}; the newest: {runs[-1]}"
     return (
         f'<svg class="verdicts" viewBox="0 0 {len(runs) * step} {height}" width="{len(runs) * step}" height="{height}" '
@@ -196,6 +206,21 @@ def thin(points: Sequence[tuple[float, float]], most: int = POINTS) -> list[tupl
         return list(points)
     stretch = math.ceil(len(points) / most)
     return [max(points[at : at + stretch], key=lambda point: point[1]) for at in range(0, len(points), stretch)]
+
+
+def pieces(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """A line in pieces: where nothing was measured for several steps there is a gap, and no line across it."""
+    if len(points) < REGULAR:
+        return [list(points)] if points else []
+    steps = sorted(after[0] - before[0] for before, after in itertools.pairwise(points))
+    longest = GAP * max(steps[len(steps) // 2], 1e-9)
+    found = [[points[0]]]
+    for before, after in itertools.pairwise(points):
+        if after[0] - before[0] > longest:
+            found.append([])
+        found[-1].append(after)
+    most = max(2, POINTS // len(found))
+    return [thin(each, most) for each in found]
 
 
 class _Scale:

@@ -19,12 +19,18 @@ from ocpp_resilience.ledger.records import LedgerError
 from ocpp_resilience.report.model import Divergence, Fault, LedgerResult, Series
 from ocpp_resilience.robot.facts import FILE_NAME as FACTS
 from ocpp_resilience.robot.facts import Fact, Reason, RunFact, SuiteFact, TestFact, moment
+from ocpp_resilience.robot.variables import EVIDENCE
 
 FAULTS = "faults.jsonl"
 SERIES = "series.jsonl"
 DIVERGENCES = "divergences.jsonl"
 LEDGERS = "ledger-*.jsonl"
 JUDGEMENTS = "ledgers.jsonl"
+
+ADDED_TO = frozenset({FILE_NAME, FACTS, FAULTS, SERIES, DIVERGENCES, JUDGEMENTS})
+"""Files to which each run adds its lines."""
+MOST_BYTES = 4_000_000
+"""Such a file is cut to half of that when it is larger as a run begins."""
 
 LARGEST = 1e15
 """No value that is measured is as large as this."""
@@ -49,7 +55,21 @@ class Evidence:
 def folders(output: Path, more: Iterable[Path] = ()) -> list[Path]:
     """Folders with evidence: the output folder, those of pabot's processes, and those of merged runs."""
     found = [output, *sorted(path for path in (output / "pabot_results").glob("**") if path.is_dir()), *more]
-    return list(dict.fromkeys(path.resolve() for path in found))
+    both = [each for folder in found for each in (folder, folder / EVIDENCE) if each.is_dir()]
+    return list(dict.fromkeys(path.resolve() for path in both))
+
+
+def make_room(folder: Path) -> None:
+    """Leave only what a new run adds to, and of that the newest: the folder does not grow with each run.
+
+    Files to which every run adds (`measurements.jsonl` and so on) stay, since runs that were made into the same folder
+    may be merged later. Ledgers and samples, which are large, are those of the last run.
+    """
+    for path in folder.iterdir():
+        if path.name in ADDED_TO:
+            json_lines.keep_newest(path, MOST_BYTES)
+        elif path.is_file():
+            path.unlink()
 
 
 class Facts:
@@ -63,6 +83,7 @@ class Facts:
         stopped: how the run was stopped; empty if it was not.
         crashes: servers that ended by themselves outside of a test.
         earlier: the ledgers that earlier runs had left, by path.
+        unsent: files of invalid messages with cases that no test has sent, a sentence each.
     """
 
     def __init__(self, facts: Iterable[Fact]) -> None:
@@ -75,6 +96,7 @@ class Facts:
         self.stopped = ""
         self.crashes: list[str] = []
         self.earlier: set[str] = set()
+        self.unsent: list[str] = []
         for each in facts:
             if isinstance(each, TestFact):
                 self.tests[each.start, each.name] = each
@@ -98,6 +120,7 @@ class Facts:
         mine.requirements = [Path(each) for run in runs for each in run.requirements]
         mine.seconds = runs[0].seconds if len(runs) == 1 and len(mine.runs) == 1 else None
         mine.earlier = {path for run in runs for path, size in run.ledgers.items() if _size(path) == size}
+        mine.unsent = list(dict.fromkeys(each for run in runs for each in run.unsent))
         mine.stopped = next((each.stopped for each in runs if each.stopped), "")
         mine.crashes = [each for fact in mine._suites.values() for each in fact.crashes if not fact.stopped]
         mine._add_teardowns()

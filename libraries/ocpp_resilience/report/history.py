@@ -12,7 +12,7 @@ from ocpp_resilience import json_lines
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.evidence.measurements import Measurement
 from ocpp_resilience.json_lines import replace_file
-from ocpp_resilience.report.model import Change, Comparison, Past, RequirementResult, ThresholdResult, Verdict
+from ocpp_resilience.report.model import Change, Comparison, Decision, Past, RequirementResult, ThresholdResult, Verdict
 
 LARGEST = 1e15
 """No value that is measured is as large as this."""
@@ -61,12 +61,26 @@ def append(path: Path, past: Past) -> None:
         json_lines.append(path, [past])
 
 
-def accept(path: Path, past: Past) -> None:
+def accept(path: Path, past: Past, *, although: str = "") -> None:
     """Make a run the baseline.
 
+    Args:
+        path: the file of the baseline.
+        past: the run.
+        although: why one that is not ready is accepted all the same.
+
     Raises:
+        UsageError: it is not ready, and no reason is given; or nothing of it was run.
         ResilienceError: the file cannot be written.
     """
+    if past.verdict == Decision.NOT_RUN:
+        raise UsageError("Nothing of this run was run: there is nothing to accept as the baseline.")
+    if past.verdict == Decision.NOT_READY and not although.strip():
+        raise UsageError(
+            "This run is not ready, so that it is not accepted as the baseline. To accept it all the same, say why: "
+            '--accept --although "the reason".'
+        )
+    past = msgspec.structs.replace(past, although=although if past.verdict == Decision.NOT_READY else "")
     replace_file(path, msgspec.json.format(msgspec.json.encode(past), indent=2) + b"\n")
 
 
@@ -138,12 +152,14 @@ def change(requirement: str, found: ThresholdResult, measured: float, baseline: 
     )
 
 
-def compare(accepted: Past, requirements: Iterable[RequirementResult], tolerance: float) -> Comparison:
-    """Every value that the accepted run and this one have."""
+def compare(accepted: Past, run: str, requirements: Iterable[RequirementResult], tolerance: float) -> Comparison:
+    """Every value that the accepted run and this one have; a run is not compared with itself."""
+    if accepted.run == run:
+        return Comparison(accepted=run, tolerance=tolerance, changes=[], itself=True, although=accepted.although)
     changes = [
         change(each.id, found, found.measured, accepted.values[key(each.id, found.name)], tolerance)
         for each in requirements
         for found in each.thresholds
         if found.measured is not None and key(each.id, found.name) in accepted.values
     ]
-    return Comparison(accepted=accepted.run, tolerance=tolerance, changes=changes)
+    return Comparison(accepted=accepted.run, tolerance=tolerance, changes=changes, although=accepted.although)

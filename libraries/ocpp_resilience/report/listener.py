@@ -6,26 +6,36 @@ import atexit
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from robot.api import logger
 from robot.errors import DataError
 from robot.running.context import EXECUTION_CONTEXTS
+from robot.utils import escape
 
 from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.measurements import FILE_NAME, RUN
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.report import evidence, history, parallel
-from ocpp_resilience.report.build import FOLDER, TOLERANCE, Settings, build, past, surroundings
+from ocpp_resilience.report.build import FOLDER, LINK, TOLERANCE, Settings, build, past, surroundings
 from ocpp_resilience.report.files import HTML_NAME, write
-from ocpp_resilience.report.tracker import Tracker
+from ocpp_resilience.report.tracker import NOTHING_RUN, Tracker
 from ocpp_resilience.robot.console import console_is_wanted
 from ocpp_resilience.robot.facts import moment
-from ocpp_resilience.robot.variables import as_choice, as_number, output_folder, robot_variable
+from ocpp_resilience.robot.variables import (
+    as_number,
+    chosen_for_the_run,
+    evidence_folder,
+    output_folder,
+    robot_variable,
+)
 
 YES = ("true", "yes", "1", "on")
-NO = ("false", "no", "0", "off")
+
+Check = Callable[[Any, list[Path]], list[str]]
+"""Says what is wrong with a suite, given the requirements files."""
 
 SECONDS_BETWEEN = 5.0
 """A page in the middle of a suite is not written more often than this."""
@@ -50,8 +60,10 @@ class RunReporter:
         self._at_exit = False
         self._parallel: Path | None = None
         self._machine = parallel.Machine()
-        self._checked = False
-        self._mistake = ""
+        self._checked: list[Any] = []
+        self._mistakes: list[str] = []
+        self._announced = False
+        self._sentence = ""
         self._console = True
         self._requirements: list[Path] = []
 
@@ -60,29 +72,63 @@ class RunReporter:
         if path not in self._requirements:
             self._requirements.append(path)
 
-    def start_suite(self, data: Any, result: Any) -> None:
-        """A suite begins: beside others, unless it is to be alone."""
+    def add_mistake(self, text: str) -> None:
+        """Something is wrong with the run, as a library found out when it was imported: nothing is run."""
+        if text not in self._mistakes:
+            self._mistakes.append(text)
+
+    def announce(self) -> None:
+        """Say on the console, once and before anything else, what is tested on which Redis."""
+        target, redis = robot_variable("TARGET"), robot_variable("REDIS")
+        context = EXECUTION_CONTEXTS.current
+        if self._announced or target is None or context is None or context.dry_run or parallel.is_parallel():
+            return
+        self._announced = True
+        if console_is_wanted() and sys.__stdout__ is not None:
+            where = f" at {_address(chosen_for_the_run('REDIS_URL') or '')}" if redis == "external" else ""
+            sys.__stdout__.write(f"Target: {target}   Redis: {redis or 'as the suites say'}{where}\n")
+            sys.__stdout__.flush()
+
+    def start_suite(self, data: Any, result: Any, check: Check) -> None:
+        """A suite begins: beside others, unless it is to be alone.
+
+        Args:
+            data: the suite that is going to run; where something is wrong with it, nothing of it is run.
+            result: its result.
+            check: says what is wrong with a suite, given the requirements files.
+        """
         if self._root is not None and _root(result) is not self._root:
             self._begin_another_run()
-        if not self._checked:
-            self._checked = True
-            try:
-                _tolerance()
-                _fails_on_regression()
-            except UsageError as error:
-                # An exception of a listener is only logged, so every test that would pass is failed as well.
-                logger.error(str(error))
-                self._mistake = str(error)
         settings = self._find_settings()
         if settings is None:
             return
+        self.announce()
+        if not any(each in self._checked for each in _with_parents(data)):
+            self._checked.append(data)
+            # A library that was given something else than it was meant to be would seem to make further mistakes.
+            mistakes = self._mistakes or check(data, list(self._requirements))
+            self._mistakes = []
+            if mistakes:
+                self._run_nothing(data, mistakes)
         self._root = _root(result)
-        folder = output_folder()
+        folder = evidence_folder()
+        if folder is not None and self._tracker.path is None and not parallel.is_parallel():
+            evidence.make_room(folder)
         self._tracker.requirements = [str(each.resolve()) for each in self._requirements]
         self._tracker.start_suite(result, folder, self._output.name if self._output else "")
         if self._output is not None and parallel.is_parallel() and data.tests:
             alone = any(parallel.ALONE in test.tags for test in data.tests)
             self._machine.take(self._output, alone=alone)
+
+    def _run_nothing(self, data: Any, mistakes: list[str]) -> None:
+        """Leave one test in the place of all, which says what is wrong: an exception of a listener is only logged."""
+        text = mistakes[0] if len(mistakes) == 1 else "\n".join(f"{n}. {each}" for n, each in enumerate(mistakes, 1))
+        self._tracker.mistake = text
+        data.suites.clear()
+        data.tests.clear()
+        data.setup = data.teardown = None
+        test = data.tests.create(name=NOTHING_RUN)
+        test.body.create_keyword("BuiltIn.Fail", args=[escape(text)])
 
     def _begin_another_run(self) -> None:
         """`robot.run` was called once more in the same process."""
@@ -90,8 +136,8 @@ class RunReporter:
         self._tracker = Tracker(_unproven)
         self._written = 0.0
         self._root = None
-        self._complete = self._checked = False
-        self._mistake = ""
+        self._complete = self._announced = False
+        self._checked = []
 
     def start_test(self, result: Any) -> None:
         """A test begins."""
@@ -110,9 +156,7 @@ class RunReporter:
         settings = self._settings
         if settings is None or not self._tracker.runs(result):
             return
-        if result.passed and self._mistake:
-            result.status, result.message = "FAIL", self._mistake
-        elif result.passed and _fails_on_regression():
+        if result.passed and _fails_on_regression():
             self._judge(result, settings)
         self._tracker.end_test(result)
         if self._parallel is None and time.monotonic() - self._written >= SECONDS_BETWEEN:
@@ -129,6 +173,8 @@ class RunReporter:
             root.metadata.setdefault(name, value)
         if folder := output_folder():
             root.metadata.setdefault(FOLDER, str(folder.resolve()))
+        # Robot Framework makes a link of it, in its log and in its report.
+        root.metadata.setdefault(LINK, f"[{HTML_NAME}|What the run says of each requirement]")
         self._tracker.end_suite(result)
         if self._parallel is None:
             self._write(result, settings, complete=root is result)
@@ -148,6 +194,8 @@ class RunReporter:
         seconds = None if self._parallel or self._tracker.ended else self._tracker.run.seconds
         report = build(suite, settings, complete=complete, environment=surroundings(), seconds=seconds)
         page = write(report, settings.output)
+        # Why nothing was run is said already, in the place of the tests.
+        self._sentence = "" if self._tracker.mistake else f"{report.sentence}\n"
         if complete:
             history.append(settings.history_file, past(report))
         return page
@@ -177,9 +225,10 @@ class RunReporter:
             requirements=list(self._requirements),
             history=Path(given) if given else None,
             baseline=Path(accepted) if accepted else None,
-            tolerance=TOLERANCE if self._mistake else _tolerance(),
+            tolerance=_tolerance(),
             known=Path(known) if known else None,
-            log=os.path.relpath(log, folder) if log and log != "NONE" else None,
+            log=_beside(log, folder),
+            report=_beside(robot_variable("REPORT FILE"), folder) if self._output and not self._parallel else None,
             release=robot_variable("RELEASE") == "yes",
         )
         if not self._at_exit:
@@ -203,9 +252,9 @@ class RunReporter:
         except (DataError, ResilienceError, OSError) as error:
             sys.stderr.write(f"The page could not be written: {error}\n")
             return
-        if self._console and sys.stdout.isatty():
-            # Below the files that Robot Framework lists; a program that reads its output is not bothered.
-            sys.stdout.write(f"Page:    {settings.output / HTML_NAME}\n")
+        if self._console:
+            # Below the files that Robot Framework lists.
+            sys.stdout.write(f"{self._sentence}Page:    {settings.output / HTML_NAME}\n")
 
     def _finish_in_parallel(self, settings: Settings, folder: Path) -> None:
         with parallel.in_turn(folder):
@@ -222,7 +271,7 @@ class RunReporter:
         if accepted is None:
             return
         regressions = []
-        kept = evidence.read_measurements((output_folder() or settings.output) / FILE_NAME)
+        kept = evidence.read_measurements((evidence_folder() or settings.output) / FILE_NAME)
         for each in kept:
             name = history.key(each.requirement, each.name)
             if (each.run, each.start, each.test) != (RUN, moment(result.start_time), result.name):
@@ -247,15 +296,33 @@ def _root(suite: Any) -> Any:
     return suite
 
 
+def _beside(file: str | None, folder: Path) -> str | None:
+    return os.path.relpath(file, folder) if file and file != "NONE" else None
+
+
+def _with_parents(suite: Any) -> Iterator[Any]:
+    while suite is not None:
+        yield suite
+        suite = suite.parent
+
+
+def _address(url: str) -> str:
+    """Where a Redis is, without user and password."""
+    return url.rpartition("@")[2] or "an address that is not set"
+
+
 def _fails_on_regression() -> bool:
-    name = "FAIL ON REGRESSION"
-    return as_choice(name, (robot_variable(name) or "no").lower(), [*YES, *NO]) in YES
+    return (robot_variable("FAIL ON REGRESSION") or "no").lower() in YES
 
 
 def _tolerance() -> float:
+    """What is no number is told before the run; a page is written all the same."""
     name = "REGRESSION TOLERANCE"
     given = robot_variable(name)
-    return TOLERANCE if given is None else as_number(name, given, at_least=0)
+    try:
+        return TOLERANCE if given is None else as_number(name, given, at_least=0)
+    except UsageError:
+        return TOLERANCE
 
 
 REPORTER = RunReporter()

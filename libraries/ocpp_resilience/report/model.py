@@ -218,12 +218,16 @@ class Comparison(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         accepted: name of the run that was accepted.
         tolerance: the share of the baseline by which a value may be worse.
-        changes: every value that both have.
+        changes: every value that both have; none where this run is the accepted one.
+        itself: whether this run is the accepted one.
+        although: why that was accepted although it was not ready; empty for any other one.
     """
 
     accepted: str
     tolerance: float
     changes: list[Change]
+    itself: bool = False
+    although: str = ""
 
     @property
     def regressions(self) -> list[Change]:
@@ -242,6 +246,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
         environment: as in the report.
         values: the worst value of each threshold, by `R13.5 drain_rate`.
         verdicts: of each requirement, by its id.
+        although: why it was accepted as the baseline although it was not ready; in the baseline only.
         tests: status of each test by its full name; in the history file only.
     """
 
@@ -253,6 +258,7 @@ class Past(msgspec.Struct, kw_only=True, frozen=True):
     values: dict[str, float]
     tests: dict[str, str] = {}
     verdicts: dict[str, str] = {}
+    although: str = ""
 
 
 class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -355,6 +361,30 @@ class Divergence(msgspec.Struct, kw_only=True, frozen=True):
     at: float | None = None
 
 
+class Figure(msgspec.Struct, kw_only=True, frozen=True):
+    """A figure at the top of the page.
+
+    Attributes:
+        title: what it is.
+        requirement: the id of the requirement that it belongs to.
+        name: of the threshold, or of the value.
+        value: the worst that was measured, in `unit`.
+        unit: of the value.
+        limit: the threshold, as `< 5 s`; empty for a value without one.
+        verdict: of the threshold; `null` for a value without one.
+        history: the values of earlier runs, oldest first.
+    """
+
+    title: str
+    requirement: str
+    name: str
+    value: float
+    unit: str
+    limit: str = ""
+    verdict: Verdict | None = None
+    history: list[float] = []
+
+
 class Report(msgspec.Struct, kw_only=True, frozen=True):
     """A run: the content of `resilience.json`.
 
@@ -370,7 +400,10 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
         results: tests of each status.
         seconds: how long the run took.
         log: Robot's log, relative to the page; `null` when there is none.
+        report: Robot's report, likewise.
         requirements: in the order of `requirements.yaml`.
+        headline: the figures at the top of the page.
+        headings: of the groups of requirements, by the number of the group.
         tests: in the order of the run.
         series: for the charts.
         ledgers: every ledger of the run.
@@ -394,7 +427,10 @@ class Report(msgspec.Struct, kw_only=True, frozen=True):
     results: dict[str, int]
     seconds: float
     log: str | None
+    report: str | None
     requirements: list[RequirementResult]
+    headline: list[Figure]
+    headings: dict[str, str]
     tests: list[TestResult]
     series: list[Series]
     ledgers: list[LedgerResult]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import re
 import shlex
@@ -14,13 +16,14 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.report import charts
 from ocpp_resilience.report.history import key
 from ocpp_resilience.report.model import (
     NO_TEST,
     Decision,
     Fault,
+    Figure,
     Report,
     RequirementResult,
     Series,
@@ -44,17 +47,6 @@ DECISIONS = {
     Decision.NOT_RUN: "!",
 }
 
-GROUPS = {
-    13: "Redis queue processing",
-    14: "Message correlation",
-    15: "State in Redis",
-    16: "Connection failures",
-    17: "Invalid messages",
-    18: "Load and concurrent operations",
-    20: "Security",
-    0: "About this run",
-}
-
 LEDGER_COLUMNS = {
     "invoked": "Messages",
     "acknowledged": "Acknowledged",
@@ -72,6 +64,9 @@ CHARTS = 60
 ROWS = 200
 """Rows of a table of faults or divergences; the rest is in `resilience.json`."""
 
+VALUES_OPEN = 8
+"""So many further values of a requirement, percentiles for example, are not folded away."""
+
 VERDICTS = 20
 """Earlier verdicts that are drawn for each requirement."""
 
@@ -87,7 +82,7 @@ def render(report: Report) -> str:
     return template("page.html.j2").render(
         report=report,
         groups=groups,
-        names=GROUPS,
+        names={group: report.headings.get(str(group), "") for group in groups},
         symbols=SYMBOLS,
         decisions=DECISIONS,
         open_ones=lambda verdict: _by_reason(report, verdict),
@@ -98,6 +93,11 @@ def render(report: Report) -> str:
         trend=lambda requirement, found: Markup(_trend(report, requirement, found)),  # noqa: S704 - escapes
         past_verdicts=lambda requirement: Markup(_past_verdicts(report, requirement)),  # noqa: S704 - escapes
         tested=_tested(report),
+        last_runs=Markup(charts.verdicts("The system", _last_decisions(report))),  # noqa: S704 - escapes
+        figure_trend=lambda figure: Markup(_figure_trend(figure)),  # noqa: S704 - escapes
+        values_open=VALUES_OPEN,
+        script=Markup(_script()),  # noqa: S704 - our own
+        script_hash=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode(),
         again=lambda test: again(test, report.environment),
         anchors=_anchors(report),
         ledger_columns=LEDGER_COLUMNS,
@@ -114,6 +114,19 @@ def _tested(report: Report) -> list[tuple[str, str]]:
     known = report.environment
     names = TESTED if "System" in known else ("Target", *TESTED)
     return [(name, known[name]) for name in names if name in known]
+
+
+def _last_decisions(report: Report) -> list[str]:
+    return [*(each.verdict for each in report.history[-VERDICTS:]), report.verdict.value]
+
+
+def _figure_trend(figure: Figure) -> str:
+    return charts.trend(figure.title, [*figure.history, figure.value], figure.unit)
+
+
+def _script() -> str:
+    """The page's own script; the page's policy lets no other one run."""
+    return template("page.js.j2").render()
 
 
 def _past_verdicts(report: Report, requirement: RequirementResult) -> str:
@@ -180,6 +193,7 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters.update(
         measure=_measure,
+        comparison=_comparison,
         moment=_moment,
         length=len,
         duration=_duration,
@@ -191,6 +205,11 @@ def template(name: str) -> jinja2.Template:
         share=_share,
     )
     return environment.get_template(name)
+
+
+def _comparison(text: str) -> str:
+    """A comparison in signs that people write: `≤ 5 s` of `<= 5 s`."""
+    return text.replace("==", "=").replace("<=", "≤").replace(">=", "≥")
 
 
 def _measure(value: float, unit: str) -> str:
@@ -222,7 +241,7 @@ def code(text: str) -> Markup:
 
 
 def _groups_of(items: Iterable[Any], name: str) -> list[tuple[Any, list[Any]]]:
-    """Neighbours that have an attribute in common; Jinja's own filter would sort them."""
+    """Runs of neighbouring items that have an attribute in common; Jinja's own filter would sort them."""
     return [(value, list(group)) for value, group in itertools.groupby(items, key=lambda each: getattr(each, name))]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ocpp_resilience.evidence.requirements import in_unit
+from ocpp_resilience.evidence.thresholds import in_unit
 from ocpp_resilience.report.model import Comparison, Past, RequirementResult, TestResult
 
 KINDS = ("embedded", "container", "external", "sentinel")
@@ -20,7 +20,7 @@ SUITES = frozenset({*range(13, 19), 20})
 
 
 @dataclass
-class Whole:
+class RunSummary:
     """Facts about a run.
 
     Attributes:
@@ -42,7 +42,7 @@ def judge(
     comparison: Comparison | None,
     environment: Mapping[str, str],
     history: Sequence[Past],
-) -> Whole:
+) -> RunSummary:
     """Measure the requirements on the run as a whole.
 
     Args:
@@ -53,12 +53,14 @@ def judge(
         environment: of the run.
         history: earlier runs, oldest first.
     """
-    whole = Whole()
+    whole = RunSummary()
     _duration(whole, list(results), tests, seconds)
     if comparison is None:
         whole.lacking["R0.3"] = (
             "No baseline was accepted so far. `make baseline` accepts the last run; the next one is compared with it."
         )
+    elif comparison.itself:
+        whole.lacking["R0.3"] = "This run is the accepted baseline; the next one is compared with it."
     else:
         beyond = [each for each in comparison.changes if each.regression]
         unflagged = len(beyond) - len(comparison.regressions)
@@ -67,23 +69,22 @@ def judge(
     return whole
 
 
-def is_whole(tests: Sequence[TestResult]) -> bool:
-    """Whether tests of all of the project's suites were run."""
-    return _ran(tests) >= SUITES
+def is_whole(ran: Iterable[str]) -> bool:
+    """Whether tests of all of the project's suites are among the requirements whose tests were run."""
+    return _numbers(ran) >= SUITES
 
 
-def _ran(tests: Sequence[TestResult]) -> set[int]:
-    """The numbers of the tests of which something was run."""
-    return {
-        int(requirement[1:].partition(".")[0])
-        for test in tests
-        if test.status in {"PASS", "FAIL"}
-        for requirement in test.requirements
-    }
+def ran(tests: Sequence[TestResult]) -> set[str]:
+    """The requirements whose tests were run."""
+    return {requirement for test in tests if test.status in {"PASS", "FAIL"} for requirement in test.requirements}
 
 
-def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
-    if missing := sorted(SUITES - _ran(tests)):
+def _numbers(requirements: Iterable[str]) -> set[int]:
+    return {int(each[1:].partition(".")[0]) for each in requirements}
+
+
+def _duration(whole: RunSummary, results: list[RequirementResult], tests: Sequence[TestResult], seconds: float) -> None:
+    if missing := sorted(SUITES - _numbers(ran(tests))):
         whole.lacking["R0.1"] = f"Not all suites ran: nothing of test {', '.join(map(str, missing))}."
         return
     long_soak = any(
@@ -98,7 +99,7 @@ def _duration(whole: Whole, results: list[RequirementResult], tests: Sequence[Te
 
 
 def _other_redis(
-    whole: Whole, tests: Sequence[TestResult], environment: Mapping[str, str], history: Sequence[Past]
+    whole: RunSummary, tests: Sequence[TestResult], environment: Mapping[str, str], history: Sequence[Past]
 ) -> None:
     redis = environment.get("Redis")
     own = outcomes(tests)

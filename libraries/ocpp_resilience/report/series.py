@@ -13,12 +13,12 @@ from robot.api import logger
 
 from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import RUN
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.ledger import LedgerReport
 from ocpp_resilience.report import charts, evidence
 from ocpp_resilience.report.model import Divergence, Series
 from ocpp_resilience.robot.facts import current_test
-from ocpp_resilience.robot.variables import robot_variable
+from ocpp_resilience.robot.variables import evidence_folder
 
 Points = Sequence[tuple[float, float]]
 """Seconds since 1970, or of `time.monotonic`, and a value."""
@@ -66,7 +66,7 @@ def keep(
         logarithmic=logarithmic,
     )
     faults = []
-    if folder := _folder():
+    if folder := evidence_folder():
         json_lines.append(folder / evidence.SERIES, [series])
         faults = evidence.read_faults(folder / evidence.FAULTS)
     chart = charts.chart(series, faults)
@@ -76,7 +76,7 @@ def keep(
 
 def keep_divergences(found: Iterable[tuple[str, str, str]]) -> None:
     """Keep invalid messages that got another code than the strict one: case, strict code, code that came."""
-    folder = _folder()
+    folder = evidence_folder()
     if folder is None:
         return
     test = current_test()
@@ -90,7 +90,7 @@ def keep_divergences(found: Iterable[tuple[str, str, str]]) -> None:
 
 def keep_judgement(file: Path | str, report: LedgerReport) -> None:
     """Keep the judgement of a ledger for the page; `file` is the (first) file of it."""
-    if folder := _folder():
+    if folder := evidence_folder():
         judged = evidence.judgement(Path(file).name, report)
         test = current_test()
         kept = msgspec.structs.replace(judged, test=test.test, start=test.start, run=RUN, at=time.time())
@@ -113,8 +113,3 @@ def _table(series: Series) -> str:
 
 def _chart_note(seed: int | None) -> str:
     return "" if seed is None else f" (seed {seed})"
-
-
-def _folder() -> Path | None:
-    folder = robot_variable("OUTPUT DIR")
-    return Path(folder) if folder else None

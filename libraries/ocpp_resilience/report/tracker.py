@@ -12,6 +12,8 @@ from robot.running.status import TestMessage
 
 from ocpp_resilience import json_lines
 from ocpp_resilience.evidence.measurements import RUN
+from ocpp_resilience.evidence.requirements import requirement_id
+from ocpp_resilience.report.run_summary import is_whole
 from ocpp_resilience.robot.facts import (
     FILE_NAME,
     LONGEST,
@@ -25,7 +27,10 @@ from ocpp_resilience.robot.facts import (
     TestFact,
     moment,
 )
+from ocpp_resilience.text import counted, examples
 
+NOTHING_RUN = "Nothing Was Run"
+"""The test that says what is wrong with a run, in the place of all."""
 NOT_PASSED = {"FAIL", "SKIP"}
 SIGNALLED = "The run was stopped by a signal (Ctrl-C or SIGTERM)."
 Part = Literal["setup", "body", "teardown"]
@@ -41,7 +46,7 @@ LAST_ATTEMPT = "Wait Until Keyword Succeeds"
 
 
 @dataclass
-class Leaf:
+class FailedKeyword:
     """A failure, or a skip, where it arose."""
 
     reason: Reason
@@ -53,10 +58,10 @@ class Frame:
     """A keyword, or another item of a body, that runs."""
 
     result: Any
-    leaves: list[Leaf] = field(default_factory=list)
-    last: list[Leaf] = field(default_factory=list)
+    leaves: list[FailedKeyword] = field(default_factory=list)
+    last: list[FailedKeyword] = field(default_factory=list)
     """Those of the last item in it that did not pass."""
-    in_try: list[Leaf] = field(default_factory=list)
+    in_try: list[FailedKeyword] = field(default_factory=list)
     """Those of the TRY branch, which count only where no EXCEPT branch was run."""
 
 
@@ -87,7 +92,7 @@ class Tracker:
         self._frames: list[Frame] = []
         self._test: Any = None
         self._watch = Stopwatch()
-        self._leaves: list[Leaf] = []
+        self._leaves: list[FailedKeyword] = []
         self._body_began = False
         self._settled: list[Reason] = []
         self.run = Stopwatch()
@@ -95,6 +100,8 @@ class Tracker:
         self.ended = False
         self.path: Path | None = None
         self.requirements: list[str] = []
+        self.mistake = ""
+        self._ran: set[str] = set()
         self._output = ""
         self._ledgers: dict[str, int] = {}
 
@@ -145,6 +152,8 @@ class Tracker:
             return None
         self._test = None
         fact = self._fact(result)
+        if fact.status in {"PASS", "FAIL"}:
+            self._ran |= {each for tag in result.tags if (each := requirement_id(str(tag)))}
         self._write(fact)
         return fact
 
@@ -189,7 +198,7 @@ class Tracker:
         self._settled += [each.reason for each in outer.in_try]
         outer.in_try = []
 
-    def _leaves_of(self, frame: Frame, result: Any, raised: Reason | None) -> list[Leaf]:
+    def _leaves_of(self, frame: Frame, result: Any, raised: Reason | None) -> list[FailedKeyword]:
         leaves = [*frame.in_try, *frame.leaves]
         if leaves:
             repeated = result.type == "KEYWORD" and result.name == LAST_ATTEMPT
@@ -202,13 +211,13 @@ class Tracker:
             # A keyword that was caught and is said again, perhaps with a word in front of it.
             again = [each for each in self._settled if each.text and each.text in message]
             raised = max(again, key=lambda each: len(each.text), default=raised)
-        return [Leaf(raised, skipped)]
+        return [FailedKeyword(raised, skipped)]
 
-    def _at_the_top(self, result: Any, leaves: list[Leaf]) -> None:
+    def _at_the_top(self, result: Any, leaves: list[FailedKeyword]) -> None:
         where: Literal["setup", "body", "teardown"] = {"SETUP": "setup", "TEARDOWN": "teardown"}.get(
             result.type, "body"
         )  # type: ignore[assignment]
-        placed = [Leaf(_in(each.reason, where), each.skipped) for each in leaves]
+        placed = [FailedKeyword(_in(each.reason, where), each.skipped) for each in leaves]
         if self._test is not None:
             self._leaves += placed
         elif self._suites:
@@ -221,7 +230,9 @@ class Tracker:
     def _fact(self, result: Any) -> TestFact:
         stopped = self._how_it_was_stopped(result)
         reasons = [each.reason for each in self._leaves]
-        if self._body_began or reasons:
+        if self.mistake and result.name == NOTHING_RUN:
+            status, reasons = "NOT RUN", [Reason(kind=Kind.UNUSABLE, text=self.mistake[:LONGEST], where="setup")]
+        elif self._body_began or reasons:
             status = self._real_status(result)
         elif result.tags.robot("exit") or stopped:
             status = "NOT RUN"
@@ -299,8 +310,25 @@ class Tracker:
                 seconds=self.run.seconds if ended else None,
                 stopped=self.stopped,
                 ledgers=self._ledgers,
+                unsent=self.unsent if ended else [],
             )
         )
+
+    @property
+    def unsent(self) -> list[str]:
+        """Files of invalid messages with cases that no test has sent, a sentence each.
+
+        Where a run has only a part of the suites, those count whose requirement it has tried.
+        """
+        whole = is_whole(self._ran)
+        found = []
+        for file in RECORDER.case_files:
+            left = [each for each in RECORDER.cases_left(file) if whole or each.requirement in self._ran]
+            if left:
+                were = "was" if len(left) == 1 else "were"
+                cases = counted(len(left), "case")
+                found.append(f"{cases} of {Path(file).name} {were} sent by no test: {examples(left)}.")
+        return found
 
     def _write_suite(self, suite: Suite) -> None:
         self._write(

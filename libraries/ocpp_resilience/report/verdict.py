@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ocpp_resilience.evidence.measurements import INCONCLUSIVE, Measurement
-from ocpp_resilience.evidence.requirements import with_unit
+from ocpp_resilience.evidence.thresholds import with_unit
 from ocpp_resilience.report.model import NO_TEST, Decision, RequirementResult, TestResult, ThresholdResult, Verdict
 from ocpp_resilience.robot.facts import Kind, Reason
 
@@ -260,7 +260,7 @@ def describe(
     left = [each.id for each in deciding if each.verdict is Verdict.INCONCLUSIVE]
     lacking = sum(each.verdict is Verdict.NOT_APPLICABLE for each in deciding)
     if decision is Decision.NOT_RUN:
-        return f"Not run: {short(unusable)}"
+        return f"Not run: {' '.join(unusable.split())}"
     if decision is Decision.NOT_READY:
         seen = [(test.name, each) for test in tests for each in test.crashes if not test.stopped]
         first = f"{seen[0][1].splitlines()[0]} In '{seen[0][0]}'." if seen else next(iter(crashes), "")
@@ -275,6 +275,8 @@ def describe(
         text = f"Not ready: {text}{f', {len(left)} undecided' if left else ''}."
     elif decision is Decision.UNDECIDED and total and not left and not met:
         text = "Undecided: no requirement is applicable to this target."
+    elif decision is Decision.UNDECIDED and complete and all(each.reason == NO_TEST for each in deciding):
+        text = "Undecided: no test of this run has the id of a requirement as a tag, such as R13.1."
     elif decision is Decision.UNDECIDED:
         are = "is" if len(left) == 1 else "are"
         if quick and complete and all(each.status != "FAIL" for each in tests):

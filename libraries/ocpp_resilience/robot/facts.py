@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -131,6 +132,7 @@ class RunFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="ru
         seconds: its duration, by a monotonic clock; `None` while it goes on.
         stopped: how it was stopped; empty if it was not.
         ledgers: the ledgers that earlier runs had left, each with its size.
+        unsent: files of invalid messages with cases that no test has sent, a sentence each.
     """
 
     run: str
@@ -139,6 +141,7 @@ class RunFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="ru
     seconds: float | None = None
     stopped: str = ""
     ledgers: dict[str, int] = {}
+    unsent: list[str] = []
 
 
 Fact = TestFact | SuiteFact | RunFact
@@ -198,6 +201,26 @@ def reason_of(error: BaseException) -> Reason:
     return Reason(kind=kind, text=text, requirement=requirement)
 
 
+@dataclass
+class Case:
+    """A case in a file of invalid messages.
+
+    Attributes:
+        id: its id.
+        requirement: the id of the requirement that it serves.
+        kind: the group that it belongs to.
+        taken: whether a test has sent it.
+    """
+
+    id: str
+    requirement: str
+    kind: str
+    taken: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.requirement}, kind {self.kind})"
+
+
 class Recorder:
     """Facts from keywords about the running test, until the listener takes them."""
 
@@ -208,6 +231,30 @@ class Recorder:
         self._watched: dict[int, tuple[Callable[[], int], Callable[[], str], int]] = {}
         self._crashes: list[str] = []
         self._ended: dict[str, Callable[[str], str]] = {}
+        self._cases: dict[str, dict[str, Case]] = {}
+
+    def cases_known(self, file: str, cases: Iterable[Case]) -> None:
+        """A file of invalid messages has these cases."""
+        with self._lock:
+            known = self._cases.setdefault(file, {})
+            for case in cases:
+                known.setdefault(case.id, case)
+
+    def cases_taken(self, file: str, ids: Iterable[str]) -> None:
+        """These cases were sent, or left out since the target cannot take them."""
+        with self._lock:
+            for each in ids:
+                self._cases[file][each].taken = True
+
+    def cases_left(self, file: str) -> list[Case]:
+        """The cases of a file that nothing has taken so far."""
+        with self._lock:
+            return [case for case in self._cases.get(file, {}).values() if not case.taken]
+
+    @property
+    def case_files(self) -> list[str]:
+        """The files whose cases are known."""
+        return list(self._cases)
 
     def raised(self, error: BaseException) -> None:
         """A keyword of ours ends with this exception."""

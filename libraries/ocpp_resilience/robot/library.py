@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from robot.api import deco, logger
 
+from ocpp_resilience.errors import UsageError
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.removed import removed_keywords
 from ocpp_resilience.robot.variables import robot_variable
+from ocpp_resilience.text import nearest
 
 if TYPE_CHECKING:
 
@@ -93,8 +96,13 @@ class KeywordLibrary(DynamicCore):
         self.ROBOT_LIBRARY_LISTENER = self
 
     def run_keyword(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Any:
-        """Run a keyword for Robot Framework, and record the meaning of a failure."""
+        """Run a keyword for Robot Framework, and record the meaning of a failure.
+
+        Raises:
+            UsageError: a keyword that takes any named arguments got one that is its own, misspelt.
+        """
         try:
+            _refuse_misspelt(name, self.keywords[name], kwargs or {})
             return super().run_keyword(name, args, kwargs)
         except Exception as error:
             RECORDER.raised(error)
@@ -116,6 +124,21 @@ class KeywordLibrary(DynamicCore):
 
     def __exit__(self, *_: object) -> None:
         self.close_all()
+
+
+def _refuse_misspelt(name: str, method: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse a free named argument that is one letter beside an argument of the keyword's own."""
+    parameters = inspect.signature(method).parameters.values()
+    if not given or not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return
+    known = [each.name for each in parameters if each.kind in {each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD}]
+    for each in given:
+        meant = None if each in known or each.isupper() else nearest(each, known)
+        if meant is not None and abs(len(each) - len(meant)) <= 1:
+            title = name.replace("_", " ").title()
+            raise UsageError(
+                f"`{title}` has no argument '{each}'; did you mean '{meant}'? Its own arguments: {', '.join(known)}."
+            )
 
 
 class Component:

@@ -10,7 +10,7 @@ from pathlib import Path
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 from robot.utils import timestr_to_secs
 
-from ocpp_resilience.errors import UsageError
+from ocpp_resilience.errors import ResilienceError, UsageError
 
 
 def robot_variable(name: str) -> str | None:
@@ -35,7 +35,28 @@ def target_of(given: str | None) -> str:
 def output_folder() -> Path | None:
     """Robot's output folder, `None` outside Robot Framework."""
     folder = robot_variable("OUTPUT DIR")
-    return Path(folder) if folder else None
+    return Path(folder) if folder and folder != "NONE" else None
+
+
+EVIDENCE = "evidence"
+"""The folder in Robot's output folder for what a run records: measurements, faults, ledgers, samples."""
+
+
+def evidence_folder() -> Path | None:
+    """Where a run leaves what it records; made when it is asked for. `None` outside Robot Framework.
+
+    Raises:
+        ResilienceError: it cannot be made.
+    """
+    output = output_folder()
+    if output is None:
+        return None
+    folder = output / EVIDENCE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResilienceError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
 
 
 def as_number(

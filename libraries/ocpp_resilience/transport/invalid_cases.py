@@ -1,6 +1,6 @@
 """Files of invalid messages: data that a QA engineer changes without touching code.
 
-    {"description": "...", "cases": [
+    {"description": "...", "kinds": ["malformed_json"], "cases": [
         {"id": "truncated-object", "title": "An object without its closing brace", "requirement": "R17.1",
          "kind": "malformed_json", "raw": "{\\"action\\": \\"Heartbeat\\"", "code": "FormationViolation",
          "reason": "the closing brace is missing", "answer": null}]}
@@ -11,7 +11,7 @@ by fresh ids whenever the file is loaded, `{protocol}` by the subprotocol. `answ
 addressed, else an object whose `message_id` is the one of the answer, `null` for any; `"callresulterror": true` in it
 asks for a CALLRESULTERROR. `"open": true` marks a case that the documents leave open: the tolerant oracle lets a system
 accept it and answer it once, or refuse it once. `versions` lists the subprotocols of a case; without it, the case is
-for every version of its file.
+for every version of its file. `kinds` lists what `kind` may be; without it, it may be anything.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ from typing import Any, NoReturn
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
 from ocpp_resilience.ocpp.version import Version, ocpp_version, ocpp_versions
+from ocpp_resilience.robot.facts import RECORDER, Case
+from ocpp_resilience.text import did_you_mean
 from ocpp_resilience.transport.bodies import Body
 from ocpp_resilience.transport.messages import ENVELOPE_BODY, MessageFormat, SentMessage, encode_json, form_of, read
+
+
+def message_file(version: Version) -> str:
+    """The name of the file with the invalid messages of a version that comes with the library."""
+    return f"invalid_messages{version.cases}.json"
+
 
 MESSAGE_FIELDS = ("raw", "raw_base64", "json", "build")
 REQUIRED_TEXTS = ("id", "title", "requirement", "kind", "code", "reason")
@@ -59,6 +67,7 @@ class InvalidCase:
         answer_message_id: the message id of the answer; `None` for any.
         open: whether RFC 8259, the schemas and the specification leave the outcome open.
         is_answer: whether it is a charge point's answer, which a CALLRESULTERROR refuses (OCPP 2.1).
+        file: where it is from.
     """
 
     id: str
@@ -74,6 +83,7 @@ class InvalidCase:
     answer_message_id: str | None
     open: bool = False
     is_answer: bool = False
+    file: str = ""
 
     def __str__(self) -> str:
         return self.id
@@ -155,14 +165,16 @@ def load_cases(
     cases: list[InvalidCase] = []
     seen: set[str] = set()
     version = version or ocpp_version()
-    for position, data in enumerate(_entries(file), start=1):
-        reader = _CaseReader(file, position, data, version)
+    kinds, entries = _entries(file)
+    for position, data in enumerate(entries, start=1):
+        reader = _CaseReader(file, position, data, version, kinds)
         case = reader.case(ids)
         if case.id in seen:
             reader.refuse("id", "occurs twice in the file; each case has an id of its own")
         seen.add(case.id)
         if reader.is_for_version:
             cases.append(case)
+    RECORDER.cases_known(str(file), [Case(case.id, case.requirement, case.kind) for case in cases])
     chosen = [
         case
         for case in cases
@@ -173,11 +185,13 @@ def load_cases(
             f"{name} {value}" for name, value in (("requirement", requirement), ("kind", kind)) if value is not None
         )
         there = ", ".join(sorted({case.requirement if kind is None else case.kind for case in cases}))
-        raise UsageError(f"{file}: no case{f' of {asked}' if asked else ''} (there are: {there or 'none'}).")
+        meant = did_you_mean(kind or requirement or "", [case.kind if kind else case.requirement for case in cases])
+        raise UsageError(f"{file}: no case{f' of {asked}' if asked else ''} (there are: {there or 'none'}){meant}")
     return chosen
 
 
-def _entries(file: Path) -> list[Any]:
+def _entries(file: Path) -> tuple[list[str] | None, list[Any]]:
+    """The kinds that are allowed, `None` for any, and the cases as they are written."""
     try:
         document = json.loads(file.read_bytes(), object_pairs_hook=_no_repeated_keys, parse_constant=_no_constant)
     except OSError as error:
@@ -186,9 +200,29 @@ def _entries(file: Path) -> list[Any]:
         raise UsageError(f"{file} is not JSON: {error}.") from None
     if not isinstance(document, dict) or not isinstance(document.get("cases"), list):
         raise UsageError(f"{file}: expected an object with 'description' and the list 'cases'.")
-    if unknown := sorted(document.keys() - {"description", "cases"}):
-        raise UsageError(f"{file}: unknown field '{unknown[0]}' (allowed: description, cases).")
-    return list(document["cases"])
+    if unknown := sorted(document.keys() - {"description", "kinds", "cases"}):
+        raise UsageError(f"{file}: unknown field '{unknown[0]}' (allowed: description, kinds, cases).")
+    return listed_kinds(file, document), list(document["cases"])
+
+
+def listed_kinds(file: Path, document: Mapping[str, Any]) -> list[str] | None:
+    """The kinds that a file of cases lists; `None` where it lists none.
+
+    Raises:
+        UsageError: it is no list of words.
+    """
+    kinds = document.get("kinds")
+    if kinds is not None and not (isinstance(kinds, list) and all(isinstance(each, str) and each for each in kinds)):
+        raise UsageError(f"{file}: field 'kinds' has to be a list of words.")
+    return kinds
+
+
+def unknown_kind(kind: str, kinds: Sequence[str]) -> str:
+    """That a case has a kind which its file does not list."""
+    return (
+        f"is '{kind}', which 'kinds' does not list (allowed: {', '.join(kinds)}; a new kind is added there)"
+        f"{did_you_mean(kind, kinds)}"
+    ).removesuffix(".")
 
 
 def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -209,11 +243,12 @@ def _no_constant(name: str) -> Any:
 class _CaseReader:
     """Reads and checks one case."""
 
-    def __init__(self, file: Path, position: int, data: Any, version: Version) -> None:
+    def __init__(self, file: Path, position: int, data: Any, version: Version, kinds: Sequence[str] | None) -> None:
         self._file = file
         self._version = version
         # A message that names no version is refused with the code of 1.6.
         self._codes = tuple(dict.fromkeys((*version.codes, ocpp_version().codes.unreadable)))
+        self._kinds = kinds
         self._where = f"number {position}"
         if not isinstance(data, dict):
             raise UsageError(f"{file}: case {self._where}: expected an object.")
@@ -223,7 +258,8 @@ class _CaseReader:
 
     def refuse(self, name: str, problem: str) -> NoReturn:
         """Raise the error that names file, case and field."""
-        raise UsageError(f"{self._file}: case {self._where}: field '{name}' {problem}.")
+        end = "" if problem.endswith("?") else "."
+        raise UsageError(f"{self._file}: case {self._where}: field '{name}' {problem}{end}")
 
     @property
     def is_for_version(self) -> bool:
@@ -243,13 +279,17 @@ class _CaseReader:
             self._check_text(name)
         for name in data:
             if name not in allowed:
-                self.refuse(name, f"is unknown (allowed: {', '.join(sorted(allowed))})")
+                meant = did_you_mean(name, allowed).removesuffix(".")
+                self.refuse(name, f"is unknown (allowed: {', '.join(sorted(allowed))}){meant}")
         if not _CASE_ID.fullmatch(data["id"]):
             self.refuse("id", "is not in kebab-case, such as 'missing-action'")
         if not _REQUIREMENT.fullmatch(data["requirement"]):
             self.refuse("requirement", "is not the id of a requirement, such as 'R17.1'")
+        if self._kinds is not None and data["kind"] not in self._kinds:
+            self.refuse("kind", unknown_kind(data["kind"], self._kinds))
         if data["code"] not in self._codes:
-            self.refuse("code", f"is '{data['code']}' (allowed: {', '.join(self._codes)})")
+            meant = did_you_mean(data["code"], self._codes).removesuffix(".")
+            self.refuse("code", f"is '{data['code']}' (allowed: {', '.join(self._codes)}){meant}")
         template = self._template()
         charge_point = ids.charge_point() if _CHARGE_POINT.encode() in template else None
         message_id = ids.message() if _MESSAGE.encode() in template else None
@@ -267,6 +307,7 @@ class _CaseReader:
         return InvalidCase(
             **{name: data[name] for name in REQUIRED_TEXTS},
             raw=filled(template),
+            file=str(self._file),
             charge_point_id=charge_point,
             message_id=message_id,
             answerable=answerable,

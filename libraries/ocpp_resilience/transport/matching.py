@@ -92,7 +92,7 @@ class WrongAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Disorder:
+class OrderViolation:
     """Two messages of one charge point that were answered in the other order than queued."""
 
     earlier: SentMessage
@@ -130,7 +130,7 @@ class AnswerReport:
     waiting: list[SentMessage] = field(default_factory=list)
     answered_twice: list[AnsweredTwice] = field(default_factory=list)
     unexpected: list[Answer] = field(default_factory=list)
-    out_of_order: list[Disorder] = field(default_factory=list)
+    out_of_order: list[OrderViolation] = field(default_factory=list)
     refused: list[Answered] = field(default_factory=list)
     accepted: list[Answered] = field(default_factory=list)
     other_code: list[Answered] = field(default_factory=list)
@@ -307,7 +307,7 @@ def _match_point(
     report.unexpected += stray.unexpected()
     answered = [entry for _, entry in sorted(claimed, key=lambda pair: pair[0])]
     report.out_of_order += [
-        Disorder(earlier=entries[id(message)], later=entries[id(before)])
+        OrderViolation(earlier=entries[id(message)], later=entries[id(before)])
         for message, before in rules.reordered(answered)
     ]
 

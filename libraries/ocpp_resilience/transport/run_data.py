@@ -214,7 +214,7 @@ class RunData:
 
     def _let_processing_end(self, timeout: float) -> None:
         """Wait while our messages get fewer: one that is being processed leaves its traces only when it is done."""
-        watch = _StandStill(self._still_queued)
+        watch = _SettledState(self._still_queued)
         with contextlib.suppress(WaitTimeout):
             wait_until(watch.look, timeout=timeout, failure=lambda: "The queue is still being worked on")
 
@@ -259,7 +259,7 @@ class RunData:
         return {point: set() for point in points} | self._members(indexes)
 
     def _members(self, indexes: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
-        """What stands in keys, each with its charge point, whatever kind of index they are."""
+        """The members of index keys of any kind, each with its charge point."""
         pipeline = self._state.pipeline(transaction=False)
         for _, index in indexes:
             pipeline.type(index)
@@ -323,7 +323,7 @@ class RunData:
         return removed
 
 
-class _StandStill:
+class _SettledState:
     """Sees when a number has not changed for a while."""
 
     def __init__(self, number: Callable[[], int]) -> None:

@@ -25,12 +25,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import uvicorn
-import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ocpp_resilience.event_loop import new_event_loop
 from ocpp_resilience.faults.proxy.command_rule import CommandRule
 from ocpp_resilience.faults.proxy.guard import Guard, ImpatientProtocol
 from ocpp_resilience.faults.proxy.relay import Certificate, Connection, Proxy, Way
@@ -328,7 +328,9 @@ def main(arguments: list[str] | None = None) -> None:
     if not 0 <= given.port <= 65535:
         parser.error(f"--port {given.port} cannot be used, allowed is a number from 0 to 65535")
     seed = random.randrange(2**32) if given.seed is None else given.seed  # noqa: S311 - not secret
-    uvloop.run(_serve(given.host, given.port, seed=seed, parent=given.parent, hosts=[given.host, *given.allow_host]))
+    serving = _serve(given.host, given.port, seed=seed, parent=given.parent, hosts=[given.host, *given.allow_host])
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serving)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which number of a transaction stands for two events (OCPP 2.0.1 and 2.1); the same event may come again."""
+"""Numbers of a transaction that stand for two events (OCPP 2.0.1 and 2.1); the same event may come again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which acknowledged events of a transaction the system misses (OCPP 2.0.1 and 2.1)."""
+"""Acknowledged events of a transaction that the system has lost (OCPP 2.0.1 and 2.1)."""
 
 from __future__ import annotations
 

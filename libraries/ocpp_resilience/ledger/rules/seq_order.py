@@ -1,4 +1,4 @@
-"""Which events of a transaction were sent behind a later one without saying so (OCPP 2.0.1 part 2, use case E04).
+"""Events of a transaction sent behind a later one without marking it (OCPP 2.0.1 part 2, use case E04).
 
 What a charge point could not send when it happened is marked `offline`; an event may also come again.
 """

@@ -1,4 +1,4 @@
-"""Which events of a transaction count as seen although nobody can have sent them (OCPP 2.0.1 and 2.1)."""
+"""Stored events of a transaction that no charge point can have sent (OCPP 2.0.1 and 2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the models of all versions have in common: allowed states, answers, and what is kept compared with both."""
+"""Shared parts of the models of all versions: allowed states and answers, and the comparison with the stored state."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class World(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[dict[str, Allowed]]:
-        """What is kept of the charge point, its connectors and its transactions, in a fixed order."""
+        """The stored records of the charge point, its connectors and its transactions, in a fixed order."""
 
     @abstractmethod
     def is_shaped_as(self, other: Self) -> bool:
@@ -53,11 +53,11 @@ class World(ABC):
 
     @abstractmethod
     def transactions_kept(self) -> Iterator[tuple[TransactionId | None, dict[str, Allowed]]]:
-        """The transactions: id, `None` while nobody knows it, and fields."""
+        """The transactions: id, `None` while it is unknown, and fields."""
 
     @abstractmethod
     def running_on(self, connector: Any) -> tuple[bool, TransactionId | None]:
-        """Whether a transaction runs on a connector, and its id, `None` while nobody knows it."""
+        """Whether a transaction runs on a connector, and its id, `None` while it is unknown."""
 
     def differs_in_times_only(self, other: Self) -> bool:
         """Whether the two are the same but for when things happened, and how often records were written."""
@@ -84,7 +84,7 @@ W = TypeVar("W", bound=World)
 
 
 class Model(ABC, Generic[W]):
-    """What answers to charge points may say, and what the state has to be, for any number of charge points.
+    """The allowed answers to charge points and the expected state, for any number of charge points.
 
     Args:
         behaviour: what the system does where the specification leaves a choice.
@@ -93,8 +93,8 @@ class Model(ABC, Generic[W]):
     version: ClassVar[str]
     """The subprotocol of the version."""
     required: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """What the effects of a message depend on. The short form of messages may leave it out; what that comes to is not
-    said anywhere, and a charge point with such a message is judged by its answers alone."""
+    """Fields that decide the effects of a message. The short form of messages may omit them with undefined results;
+    a charge point with such a message is judged by its answers alone."""
 
     counts_writes: ClassVar[bool] = False
     """Whether the model knows how often a charge point's record is written."""
@@ -118,7 +118,7 @@ class Model(ABC, Generic[W]):
 
     @abstractmethod
     def implied_problems(self, exchange: Exchange) -> list[str]:
-        """What is wrong with the values of a CALLRESULT that its schema allows; see `answer_problems`."""
+        """Impossible values of a CALLRESULT that its schema allows; see `answer_problems`."""
 
     def contradiction(self, _world: W, _exchange: Exchange) -> str:
         """Why an answer is possible in no allowed state, in words."""
@@ -136,12 +136,12 @@ class Model(ABC, Generic[W]):
 
     @property
     def charge_points(self) -> list[str]:
-        """Whose state can be judged."""
+        """Charge points whose state can be judged."""
         return [point for point in self._worlds if point not in self._unjudged]
 
     @property
     def unjudged(self) -> Mapping[str, str]:
-        """Whose state cannot be judged, each with the reason."""
+        """Charge points whose state cannot be judged, each with the reason."""
         return self._unjudged
 
     def leave_out(self, charge_point: str, why: str) -> None:
@@ -150,7 +150,7 @@ class Model(ABC, Generic[W]):
             self._unjudged.setdefault(charge_point, why)
 
     def retire(self, charge_point: str) -> None:
-        """Judge the state of a charge point no more, whatever it sends, until it is forgotten."""
+        """Stop judging the state of a charge point until it is forgotten."""
         self._worlds.pop(charge_point, None)
         self._unjudged.pop(charge_point, None)
         self._retired.add(charge_point)
@@ -168,7 +168,7 @@ class Model(ABC, Generic[W]):
         self._retired.clear()
 
     def transaction_ids(self, charge_point: str) -> list[Any]:
-        """The transactions of a charge point whose ids are known."""
+        """The transactions of a charge point with known ids."""
         worlds = self._worlds.get(charge_point, [])
         return sorted({id_ for world in worlds for id_, _ in world.transactions_kept() if id_ is not None})
 
@@ -194,7 +194,7 @@ class Model(ABC, Generic[W]):
     # ---------------------------------------------------------------- messages
 
     def take(self, exchange: Exchange) -> list[str]:
-        """Take in the next exchange of a charge point; returns what is wrong with its answer, a problem a line."""
+        """Process the next exchange of a charge point; returns the problems of its answer, one in each line."""
         problems = self.answer_problems(exchange) if exchange.outcome is Outcome.ANSWERED else []
         if exchange.charge_point in self._retired:
             return problems
@@ -231,7 +231,7 @@ class Model(ABC, Generic[W]):
         return problems
 
     def answer_problems(self, exchange: Exchange) -> list[str]:
-        """What is wrong with a CALLRESULT by itself: its schema, and what its values imply."""
+        """Problems of a CALLRESULT by itself: violations of its schema, and impossible values."""
         try:
             problems = validate_answer(self.version, exchange.action, exchange.answer)
         except UsageError as unknown:
@@ -261,7 +261,7 @@ class Model(ABC, Generic[W]):
         return possible
 
     def span(self, exchange: Exchange) -> Within:
-        """When the system may have handled a message."""
+        """The time in which the system may have handled a message."""
         tolerance = self.behaviour.clock_tolerance
         known = exchange.outcome is Outcome.ANSWERED
         return Within(exchange.began - tolerance, exchange.ended + tolerance if known else FOREVER)
@@ -283,7 +283,7 @@ class Model(ABC, Generic[W]):
     # ---------------------------------------------------------------- state
 
     def state_problems(self, charge_point: str, observed: Observed) -> list[str]:
-        """In which fields what is kept is wrong: empty if it is a state that the exchanges allow.
+        """Differences between the stored and the expected state; empty for a state that the exchanges allow.
 
         Where several states are allowed, the differences are those to the one that fits best.
         """
@@ -297,7 +297,7 @@ class Model(ABC, Generic[W]):
         return [f"{charge_point}: {each}{note}" for each in found]
 
     def differences(self, world: W, observed: Observed) -> list[str]:
-        """In which fields what is kept differs from one state."""
+        """Differences between the stored state and one allowed state."""
         found: list[str] = []
         fields = observed.fields
         booted = "boot_time" in world.point
@@ -355,7 +355,7 @@ def as_number(member: bytes) -> int | str:
 
 
 def compared(name: str, expected: Mapping[str, Allowed], record: Record | None, kept: Any) -> list[str]:
-    """In which of the fields that the system keeps a record differs from what is expected; empty is none at all."""
+    """Fields that differ between a stored and the expected record; an empty one is missing."""
     if not expected:
         return [] if record is None else [f"{name} is kept, and no message was about it"]
     if record is None:
@@ -403,7 +403,7 @@ def _index_differences(
 
 
 def set_differences(what: str, expected: set[Any], seen: set[Any], word: str) -> list[str]:
-    """Which members of a set are missing, and which are too many."""
+    """Missing and surplus members of a set."""
     return [
         *(f"{what} {each} is not {word}" for each in _in_order(expected - seen)),
         *(f"{what} {each} is {word}, expected not" for each in _in_order(seen - expected)),

@@ -42,14 +42,14 @@ class RepeatedStart(StrEnum):
 
 
 class UnknownTransaction(StrEnum):
-    """What an Updated or Ended of a transaction comes to whose Started did not arrive (OCPP 2.0.1 and 2.1)."""
+    """Results of an Updated or Ended of a transaction whose Started did not arrive (OCPP 2.0.1 and 2.1)."""
 
     MAKE = "make"
     IGNORE = "ignore"
 
 
 class AfterTheEnd(StrEnum):
-    """What an event comes to whose sequence number is above that of the Ended (OCPP 2.0.1 and 2.1)."""
+    """Results of an event with a higher sequence number than the Ended (OCPP 2.0.1 and 2.1)."""
 
     IGNORE = "ignore"
     COUNT = "count"

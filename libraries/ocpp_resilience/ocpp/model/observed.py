@@ -10,7 +10,7 @@ Record = Mapping[str, Any]
 
 
 class VariableName(NamedTuple):
-    """What names an attribute of a variable of the device model; a part that is not given is empty."""
+    """The identity of an attribute of a variable of the device model; a missing part is empty."""
 
     component: str
     component_instance: str

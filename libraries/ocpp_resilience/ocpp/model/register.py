@@ -16,7 +16,7 @@ EnergyOf: TypeAlias = Callable[[Mapping[str, Any]], Allowed | None]
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What was read of the energy register.
+    """The values read from the energy register.
 
     Attributes:
         counted: the readings that were taken in.

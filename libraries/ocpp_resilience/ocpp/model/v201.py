@@ -15,7 +15,7 @@ from ocpp_resilience.ocpp.model.register import Register, first_reading, last_re
 from ocpp_resilience.ocpp.model.values import ENERGY, Allowed, Instant, OneOf, watt_hours
 
 MOST_MISSING = 1000
-"""Which sequence numbers are missing is compared up to so many; a system need not remember any number of them."""
+"""Maximum number of missing sequence numbers that are compared; a system need not remember all of them."""
 MOST_DIGITS = 40
 """Powers of ten beyond which a reading is no register's."""
 PRIORITIES = range(-9, 10)
@@ -23,7 +23,7 @@ PRIORITIES = range(-9, 10)
 
 @dataclass(slots=True)
 class _Transaction:
-    """A charging session. What is kept follows from the set of its events, in whatever order they came.
+    """A charging session. Its stored state follows from the set of its events, in any order of arrival.
 
     Attributes:
         fields: what is kept of it, but for `missing`.
@@ -48,7 +48,7 @@ class _Transaction:
 
     @property
     def connector(self) -> str | None:
-        """Where it is, as far as its events said."""
+        """Its place, as far as its events name it."""
         evse, number = self.fields["evse"], self.fields["connector_id"]
         return f"{evse}:{number}" if isinstance(evse, int) and isinstance(number, int) else None
 
@@ -112,7 +112,7 @@ class _World(World):
 
 
 class Model201(Model[_World]):
-    """What answers to charge points may say, and what the state has to be, for any number of charge points.
+    """The allowed answers to charge points and the expected state, for any number of charge points.
 
     Args:
         behaviour: what the system does where the specification leaves a choice.
@@ -182,7 +182,8 @@ class Model201(Model[_World]):
         return True
 
     def _report(self, world: _World, exchange: Exchange) -> bool:
-        """Use case B07. A report may come in several parts, and a later one replaces what it names again."""
+        """Use case B07. A report may come in several parts, and a later one replaces the variables that it names
+        again."""
         for report in exchange.payload.get("reportData", ()):
             for attribute in report["variableAttribute"]:
                 world.variables[_name_of(report, attribute)] = {
@@ -219,7 +220,7 @@ class Model201(Model[_World]):
         return not (behind and transaction.ended and self.behaviour.after_the_end is AfterTheEnd.IGNORE)
 
     def _take_in(self, transaction: _Transaction, payload: Mapping[str, Any]) -> None:
-        """What an event tells belongs to its sequence number, not to its arrival."""
+        """The values of an event belong to its sequence number, not to its arrival."""
         number, kind, info = payload["seqNo"], payload["eventType"], payload["transactionInfo"]
         fields, values = transaction.fields, payload.get("meterValue", ())
         if kind == "Started":

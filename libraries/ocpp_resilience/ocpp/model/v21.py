@@ -1,4 +1,4 @@
-"""The model of OCPP 2.1: that of OCPP 2.0.1 with other schemas. What comes in a SEND has no answer."""
+"""The model of OCPP 2.1: that of OCPP 2.0.1 with other schemas. A SEND has no answer."""
 
 from __future__ import annotations
 

