@@ -27,7 +27,7 @@ from server.store import transaction_ids
 from server.store.transaction_ids import TransactionIds
 
 FAILOVER = "The Server Follows The Primary Through Failovers Of Every Kind"
-AMNESIA = "A Charge Point Is Served Again After Redis Has Lost Its Data"
+AMNESIA = "A Charge Point Is Served Again When Redis Has Lost What It Kept"
 LAG = "Nothing Is Told Before A Replica Has It"
 SILENT = "The Server Goes On While Sentinels Are Silent"
 SECURED = "Everything Works Over TLS With A User Of Least Privilege"
