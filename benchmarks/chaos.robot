@@ -28,15 +28,16 @@ Test Tags         chaos
 
 
 *** Variables ***
-${SEED}              ${EMPTY}
-${FAULTS}            100
-${EDGE FAULTS}       50
-${MESSAGES}          1000
-${CHARGE POINTS}     50
-${LONGEST FAULT}     1 s
-${LONGEST PAUSE}     2 s
-${SMALLEST SHARE}    ${{0.5 if $REDIS == 'sentinel' else 0.8}}
-${REPLICAS}          ${{int($REDIS == 'sentinel')}}
+${SEED}                 ${EMPTY}
+${FAULTS}               100
+${EDGE FAULTS}          50
+@{FLEET AT THE EDGE}    @{EMPTY}
+${MESSAGES}             1000
+${CHARGE POINTS}        50
+${LONGEST FAULT}        1 s
+${LONGEST PAUSE}        2 s
+${SMALLEST SHARE}       ${{0.5 if $REDIS == 'sentinel' else 0.8}}
+${REPLICAS}             ${{int($REDIS == 'sentinel')}}
 
 
 *** Tasks ***
@@ -112,7 +113,7 @@ A Fleet Charges At The Edge
     @{ids} =    Start Charging Fleet    10    alias=${EDGE}    gateway=${EDGE}    pause=100 ms
     ...    timeout=60 s    patience=3 s    takeovers=0.05    seed=${seed}
     Add Charge Points To Test Data    ${ids}
-    VAR    ${FLEET AT THE EDGE} =    ${ids}    scope=SUITE    # robocop: off=VAR05
+    VAR    @{FLEET AT THE EDGE} =    @{ids}    scope=SUITE    # robocop: off=VAR05
 
 The Fleet At The Edge Should Have Charged Through It
     [Documentation]    Each CALL was answered or refused, older connections were ended, and the state is what the
