@@ -240,7 +240,8 @@ def test_an_error_of_redis_is_an_answer_but_no_pong(service: EmbeddedRedis) -> N
 
 def test_a_setting_that_redis_refuses_is_shown(make: Make) -> None:
     service = make(settings={"maxmemory-policy": "much"})
-    with pytest.raises(ServiceError, match=r"(?s)^Redis 'test' ended with status 1 while starting.*maxmemory"):
+    refused = r"^Redis 'test' does not accept the setting maxmemory-policy much: .*allkeys-lru.*\. Allowed is what is"
+    with pytest.raises(UsageError, match=refused):
         service.start(START)
     assert service.state == "exited with status 1"
 

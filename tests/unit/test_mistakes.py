@@ -169,7 +169,7 @@ MISTAKES = [
     ),
     with_profile("  start: 15", "  start: soon", "field 'timeouts.start' is 'soon' (allowed: a number)"),
     with_profile("name: reference", "", "line ", "field 'name' is missing"),
-    with_profile("  start: 15", "\tstart: 15", "line 53", "found character '\\t'"),
+    with_profile("  start: 15", "\tstart: 15", "line 56", "found character '\\t'"),
     with_profile("- dead_letters", "- dead_leters", "is 'dead_leters'", "did you mean 'dead_letters'?"),
     with_profile(" StatusNotification,", " StatusNotificaton,", "is 'StatusNotificaton'", "mean 'StatusNotification'?"),
     with_requirements("statistic: p95", "statistic: p955", "unknown statistic 'p955'", "a percentile such as p95"),

@@ -328,7 +328,7 @@ def test_connectors_have_the_status_that_was_told() -> None:
     assert told.differences(on({"1:2": connector(status="Occupied")})) == []
     told.say("StatusNotification", status | {"evseId": 0, "connectorId": 0, "connectorStatus": "Faulted"})
     kept = {"charge_point": STATE_FIELDS["charge_point"]}
-    point = {"id": "CP", "status": "Faulted", "protocol": "ocpp2.0.1", "last_seen": TIME}
+    point = {"id": "CP", "status": "Faulted", "protocol": "ocpp2.0.1", "last_seen": TIME, "is_online": True}
     assert told.differences(Observed(fields=kept, point=point)) == []
     assert told.differences(Observed(fields=kept, point=point | {"protocol": "ocpp1.6"})) == [
         "CP: charge point: protocol is 'ocpp1.6', expected 'ocpp2.0.1'"
@@ -353,6 +353,7 @@ def test_the_charge_point_has_what_its_last_boot_said() -> None:
         "firmware_status": "Installed",
         "diagnostics_status": "Uploaded",
         "protocol": "ocpp2.0.1",
+        "is_online": True,
     }
     kept = {"charge_point": STATE_FIELDS["charge_point"]}
     assert told.differences(Observed(fields=kept, point=point)) == []

@@ -110,6 +110,17 @@ MISTAKES = {
 }
 """The text before and after in the second server's profile, and how the message goes on behind the line."""
 
+MEANT = {
+    "unknown section": "redis",
+    "unknown field": "healthy",
+    "wrong word": "envelope",
+    "wrong capability": "health",
+    "unknown action": "Authorize",
+    "wrong format": "text",
+    "unknown event": "invalid_message",
+}
+"""Mistakes that look like a misspelt known name, with the name that the message offers."""
+
 
 def checked(file: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str, str]:
     """Exit status and both outputs of the command."""
@@ -118,17 +129,20 @@ def checked(file: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple
     return status, seen.out, seen.err
 
 
-@pytest.mark.parametrize(("old", "new", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+@pytest.mark.parametrize("mistake", MISTAKES)
 def test_each_mistake_is_one_line_with_its_place(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mistake: str
 ) -> None:
+    old, new, message = MISTAKES[mistake]
+    end = f"; did you mean '{MEANT[mistake]}'?" if mistake in MEANT else "."
     file = tmp_path / "mine.yaml"
     assert old in OTHER
     file.write_text(OTHER.replace(old, new, 1))
     status, out, error = checked(file, capsys)
     assert (status, out) == (2, "")
     assert error.startswith(f"Target profile {file}, line ")
-    assert re.fullmatch(r"\d+: " + re.escape(message) + r".*\.\n", error.removeprefix(f"Target profile {file}, line "))
+    told = error.removeprefix(f"Target profile {file}, line ")
+    assert re.fullmatch(rf"\d+: {re.escape(message)}.*{re.escape(end)}\n", told)
     assert abs(int(error.split(", line ")[1].split(":")[0]) - OTHER[: OTHER.index(old)].count("\n") - 1) <= 1
 
 

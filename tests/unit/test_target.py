@@ -336,7 +336,9 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, text: str) -> None
 
 def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"^There is no bundled target profile 'referense' \(there are: .*reference.*\)\."
+        UsageError,
+        match=r"^There is no bundled target profile 'referense' \(there are: .*reference.*\); "
+        r"did you mean 'reference'\? For a file of your own give its path",
     ):
         Target.load("referense")
     with pytest.raises(

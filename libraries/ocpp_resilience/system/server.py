@@ -268,7 +268,9 @@ class OcppServer:
             return f"{companion.name} exited with status {companion.exit_status}.\n{companion.output_tail()}"
         what = f"{self.name} exited with status {self.process.exit_status} {when}".rstrip()
         # The line alone has to state the problem.
-        last = self.process.last_words()
+        # A program that was killed on purpose could not say anything about it.
+        killed = self._ended_on_purpose and self.process.exit_status == -signal.SIGKILL
+        last = "" if killed else self.process.last_words()
         said = f" Its last words: {last}." if last else ""
         noticed = f" {seen.splitlines()[0]}" if seen.strip() else ""
         return f"{what}.{said}{noticed}\n{self.process.output_tail()}"

@@ -109,6 +109,7 @@ class EmbeddedRedis(RedisService):
         The first start takes a free port, and another one if a different process was faster; later starts keep it.
 
         Raises:
+            UsageError: it does not accept one of its settings.
             ServiceError: it runs already, or ended again; with the end of its log.
             WaitTimeout: it did not answer in time.
         """
