@@ -232,7 +232,7 @@ class Run:
         settings = Settings(
             output=self._out, history=self._history, log="release-log.html", evidence=folders, release=True
         )
-        report = build(suite, settings)
+        report = build(suite, settings, first_run=first.seconds)
         history.append(self._history, past(report))
         write(report, self._out)
         return report

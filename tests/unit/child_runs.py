@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ from textwrap import dedent
 import msgspec
 
 from ocpp_resilience.report import Report
+from ocpp_resilience.report.page import template
 
 WORDS = '''
 """A library whose keywords end as the project's own do."""
@@ -108,3 +112,18 @@ def verdicts_of(report: Report) -> dict[str, tuple[str, str]]:
     """Verdict and reason of each requirement that a test of the run carries."""
     tagged = {each for test in report.tests for each in test.requirements}
     return {each.id: (each.verdict.value, each.reason) for each in report.requirements if each.id in tagged}
+
+
+def without_own_script(html: str) -> str:
+    """A page without its own script, which is there once and unchanged; the policy lets that one run and no other."""
+    script = template("page.js.j2").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    rules = dict(each.strip().split(" ", 1) for each in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert {name: rule for name, rule in rules.items() if name.startswith("script-src")} == {
+        "script-src": f"'sha256-{digest}'"
+    }
+    before, found, after = html.partition(f"<script>{script}</script>")
+    assert found
+    return before + after

@@ -67,9 +67,18 @@ def _merged(profile: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]
 
 
 def test_the_requirement_is_a_requirement(tmp_path: Path) -> None:
-    [text] = blocks(GUIDE / "own-requirements.md", "yaml")
-    (tmp_path / "own.yaml").write_text(text)
-    assert load(tmp_path / "own.yaml").threshold("R99.1", "drain_rate").value == 500
+    text, versions = blocks(GUIDE / "own-requirements.md", "yaml")
+    own = tmp_path / "own.yaml"
+    own.write_text(text)
+    assert load(own).threshold("R99.1", "drain_rate").value == 500
+    own.write_text(text + versions)
+    plain = load(own)
+    for version, wording in yaml.safe_load(versions)["versions"].items():
+        worded = plain.in_version(version)
+        assert worded.get("R99.1").title == wording["title"] != plain.get("R99.1").title
+        for name, measures in wording["measures"].items():
+            assert worded.threshold("R99.1", name).measures == measures
+            assert measures != plain.threshold("R99.1", name).measures
 
 
 def test_pipelines_are_yaml() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -141,6 +142,30 @@ def test_a_release_repeats_requirements_that_ask_for_it_and_shows_one_page(tmp_p
     assert len([each for each in found.tests if each.name == "Killed"]) == 2
     assert found.log
     assert (tmp_path / "out" / found.log).is_file()
+
+
+def test_the_repetitions_of_a_release_do_not_count_as_time_of_the_suites(tmp_path: Path) -> None:
+    write_suite(
+        tmp_path,
+        """
+        One Of Each
+            [Tags]    R13.1    R14.1    R15.1    R16.8    R17.1    R18.4    R20.1
+            Append To File    ${CURDIR}/times    x
+            ${times} =    Get File    ${CURDIR}/times
+            Record Measurement    R18.4    duration    10
+            IF    $times == 'xx'    Sleep    3 s
+        """,
+        settings="Library    OperatingSystem",
+    )
+    done = decide(tmp_path, "--release", "--protocol", "ocpp1.6", "own.robot")
+    assert (tmp_path / "times").read_text() == "xx", done.stdout
+    first, _ = (json.loads(line) for line in (tmp_path / "results" / "history.jsonl").read_text().splitlines())
+    found = report_of(tmp_path)
+    [length] = [each for each in found.requirements if each.id == "R0.1"]
+    [full] = [each for each in length.thresholds if each.name == "full_run"]
+    assert full.measured is not None
+    assert full.measured * 60 == pytest.approx(first["seconds"], abs=0.01)
+    assert found.seconds >= first["seconds"] + 3, "the page says how long the whole release took"
 
 
 def test_a_release_repeats_tests_that_a_busy_machine_left_undecided(tmp_path: Path) -> None:

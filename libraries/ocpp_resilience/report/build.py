@@ -101,6 +101,7 @@ def build(
     complete: bool = True,
     environment: dict[str, str] | None = None,
     seconds: float | None = None,
+    first_run: float | None = None,
 ) -> Report:
     """A report of a run.
 
@@ -110,6 +111,7 @@ def build(
         complete: whether the run has ended.
         environment: facts beyond the metadata of the suites.
         seconds: how long it took so far, if that is known better than from the facts.
+        first_run: how long the first run alone took, where tests were repeated: R0.1 is about that.
 
     Raises:
         UsageError: the requirements cannot be read.
@@ -141,7 +143,12 @@ def build(
     comparison = _compared(settings, run, results, problems)
     if complete:
         known = whole_run.judge(
-            results, tests, seconds=seconds, comparison=comparison, environment=surroundings, history=earlier
+            results,
+            tests,
+            seconds=seconds if first_run is None else first_run,
+            comparison=comparison,
+            environment=surroundings,
+            history=earlier,
         )
         results = [_as_a_whole(requirements.get(each.id), each, known) for each in results]
     results = known_deviations.mark(results, settings.known, problems)

@@ -48,7 +48,7 @@ def judge(
     Args:
         results: the other requirements.
         tests: of the run.
-        seconds: how long it took.
+        seconds: how long it took, without repetitions.
         comparison: with the baseline.
         environment: of the run.
         history: earlier runs, oldest first.
@@ -94,7 +94,8 @@ def _duration(whole: RunSummary, results: list[RequirementResult], tests: Sequen
         for found in each.thresholds
     )
     kind, other = ("full_run", "default_run") if long_soak else ("default_run", "full_run")
-    whole.values["R0.1", kind] = in_unit(timedelta(seconds=round(seconds, 3)), "min"), "start to end of the run"
+    minutes = in_unit(timedelta(seconds=round(seconds, 3)), "min")
+    whole.values["R0.1", kind] = minutes, "start to end of the run, without repetitions"
     whole.inapplicable.add(("R0.1", other))
 
 
