@@ -33,6 +33,7 @@ compare = _load(ROOT / "tests" / "targets" / "compare.py")
 
 OTHER = [
     "Things That Do Not Exist Are Not Found",
+    "Metrics And Health Count What Was Queued",
     "Every Action In Every Message Format Is Answered In Time",
     "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed",
     "The Server Shuts Down Quickly While The Queue Is Empty",
@@ -66,6 +67,7 @@ RUNNING = [
 ]
 BARE = [
     "Things That Do Not Exist Are Not Found",
+    "Metrics And Health Count What Was Queued",
     "Health Says Degraded While Redis Is Away And Healthy When It Is Back",
     "Every Action In Every Message Format Is Answered In Time",
     "A Running Server Survives An Outage Of Redis And Answers Everything Once",
