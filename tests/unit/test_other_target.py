@@ -63,6 +63,7 @@ RUNNING = [
     "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
     "Several Processors Keep The Order Of Each Charge Point",
     "Memory Stays Bounded Under Extended Operation",
+    "Commands Need The Token Of The API",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 BARE = [
