@@ -80,6 +80,7 @@ BARE = [
     "The Server Starts Without Redis And Connects When It Appears",
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Messages With Missing Fields Are Refused",
+    "Commands Need The Token Of The API",
     "Unanswerable Frames Are Ignored Or Close The Connection",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
