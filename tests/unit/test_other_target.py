@@ -33,6 +33,7 @@ compare = _load(ROOT / "tests" / "targets" / "compare.py")
 
 OTHER = [
     "Things That Do Not Exist Are Not Found",
+    "Metrics And Health Count What Was Queued",
     "Every Action In Every Message Format Is Answered In Time",
     "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed",
     "The Server Shuts Down Quickly While The Queue Is Empty",
@@ -62,10 +63,12 @@ RUNNING = [
     "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
     "Several Processors Keep The Order Of Each Charge Point",
     "Memory Stays Bounded Under Extended Operation",
+    "Commands Need The Token Of The API",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
 BARE = [
     "Things That Do Not Exist Are Not Found",
+    "Metrics And Health Count What Was Queued",
     "Health Says Degraded While Redis Is Away And Healthy When It Is Back",
     "Every Action In Every Message Format Is Answered In Time",
     "A Running Server Survives An Outage Of Redis And Answers Everything Once",
@@ -77,6 +80,7 @@ BARE = [
     "The Server Starts Without Redis And Connects When It Appears",
     "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
     "Messages With Missing Fields Are Refused",
+    "Commands Need The Token Of The API",
     "Unanswerable Frames Are Ignored Or Close The Connection",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
