@@ -20,7 +20,7 @@ ${REDIS}     embedded
 *** Keywords ***
 The Variables Are Usable And An Unanswered Command Waits
     [Documentation]    Invalid variables of later suites are reported before the first suite begins.
-    Variable Should Be One Of    REDIS    embedded    container    external
+    Variable Should Be One Of    REDIS    embedded    sentinel    container    external
     Variables Should Be Times    SOAK    may_be_empty=True
     Variable Should Be One Of    SOAK BESIDE    yes    no    may_be_empty=True
     A Command That Nobody Answers Waits From Now On

@@ -53,7 +53,8 @@ Any Fault Can Be Injected By Its Name
     Inject Fault    pause redis
 
 A Fault That Does Not Exist Is Refused With The Names Of Those That Do
-    Run Keyword And Expect Error    *Unknown fault 'fog' (allowed: bandwidth, black hole,*    Inject Fault    fog
+    Run Keyword And Expect Error    *Unknown fault 'fog' (allowed: bad certificate, bandwidth, black hole,*
+    ...    Inject Fault    fog
     Run Keyword And Expect Error    *'latency' has no argument 'wobble'*    Inject Fault    latency 5 ms wobble=1
 
 What Needs A Redis Is Refused Before A Gateway

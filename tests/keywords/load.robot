@@ -84,7 +84,7 @@ What Is No Profile Or Schedule Is Refused
     Run Keyword And Expect Error    'now' is no schedule; make one with `Load Schedule`.    Run Load    schedule=now
     Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; it belongs to `Load Profile`.
     ...    Run Load    sessions=2
-    Run Keyword And Expect Error    `Start Load` has no argument 'spike'; `Load Schedule` has it.
+    Run Keyword And Expect Error    `Start Load` has no argument 'spike'; it belongs to `Load Schedule`.
     ...    Run Load    spike=10
     Run Keyword And Expect Error    `Start Load` has no argument 'rates' (allowed: *    Run Load    rates=10
 

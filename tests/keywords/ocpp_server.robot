@@ -12,6 +12,7 @@ Test Teardown    Remove All Servers
 ${FAKE}                ${CURDIR}/../fakes/fake.yaml
 ${REDIS}               redis://127.0.0.1:7777/0
 ${STDERR}              Its standard error ends with:
+${SAID}                Its last words: MODE: 'exit' was asked for
 ${NO_HEALTH_ANSWER}    REGEXP:GET http://127\\.0\\.0\\.1:\\d+/status: no answer within 5 seconds\\.
 
 
@@ -42,7 +43,7 @@ A Server That Exits While Starting Is Reported With Its Output
     Start Fake
     Stop Server    alias=fake
     VAR    ${expected}
-    ...    (?s)Server 'fake' exited with status 3 while starting\\.\\n${STDERR}\\n
+    ...    (?s)Server 'fake' exited with status 3 while starting\\. ${SAID}\\.\\n${STDERR}\\n
     ...    \\{"kind": "begin", [^\\n]*\\}\\nMODE: 'exit' was asked for
     ...    separator=${EMPTY}
     Run Keyword And Expect Error    REGEXP:${expected}    Start Fake    MODE=exit
@@ -52,9 +53,9 @@ A Server That Has Exited Is Reported By Every Keyword That Needs It
     [Documentation]    With its status and the end of its output.
     Run Keyword And Expect Error    *    Start Fake    MODE=exit
     VAR    ${expected}    STARTS:Server 'fake' exited with status 3
-    Run Keyword And Expect Error    ${expected}.\n${STDERR}    Server Should Be Running    alias=fake
-    Run Keyword And Expect Error    ${expected}.\n${STDERR}    Get Health    alias=fake
-    Run Keyword And Expect Error    ${expected}.\n${STDERR}    Wait Until Server Is Ready    alias=fake
+    Run Keyword And Expect Error    ${expected}. ${SAID}.\n${STDERR}    Server Should Be Running    alias=fake
+    Run Keyword And Expect Error    ${expected}. ${SAID}.\n${STDERR}    Get Health    alias=fake
+    Run Keyword And Expect Error    ${expected}. ${SAID}.\n${STDERR}    Wait Until Server Is Ready    alias=fake
     Run Keyword And Expect Error    ${expected}, expected 0.\n${STDERR}
     ...    Server Should Have Exited    0    alias=fake
     Run Keyword And Expect Error    EQUALS:Server 'fake' has not been started successfully.
@@ -367,7 +368,8 @@ The Reference Server Survives What The Keywords Do
 The Reference Server Refuses A Setting That It Cannot Use
     [Documentation]    The one line that it writes is in the failure.
     [Tags]    reference
-    VAR    ${expected}    (?s)Server 'server' exited with status 2 while starting\\.\\n${STDERR}\\nHTTP_PORT: .*
+    VAR    ${expected}    (?s)Server 'server' exited with status 2 while starting\\. Its last words: HTTP_PORT: .+\\.
+    ...    ${STDERR}\\nHTTP_PORT: .*    separator=\\n
     Run Keyword And Expect Error    REGEXP:${expected}    Start Server    ${REDIS}    HTTP_PORT=none
     Server Should Have Exited    2
 

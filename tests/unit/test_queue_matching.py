@@ -294,6 +294,17 @@ def test_messages_without_an_id_share_unclaimed_answers(history: History) -> Non
     assert found(history.report()) == {"unexpected"}
 
 
+def test_a_readable_message_without_an_id_is_answered_under_any_id_though_nothing_says_that_it_is_valid(
+    history: History,
+) -> None:
+    history.sent(None, valid=None)
+    history.sent(None, valid=None)
+    history.answered("made-by-the-system-1", "made-by-the-system-2")
+    report = history.report()
+    assert found(report) == set()
+    assert len(report.answered) == 2
+
+
 def test_an_unreadable_message_is_refused_under_any_id(history: History) -> None:
     history.sent(None, valid=False, code="FormationViolation")
     history.answered("-1", code="FormationViolation")

@@ -383,6 +383,13 @@ def ocpp_versions() -> dict[str, Version]:
     return _found(tuple(importlib.import_module(__package__ or "").__path__))
 
 
+@cache
+def payload_fields() -> frozenset[str]:
+    """What the fields of payloads are called, in all actions of all versions."""
+    schemas = [each.schemas for each in ocpp_versions().values()]
+    return frozenset(name for each in schemas for action in each.actions for name in each.request(action)["properties"])
+
+
 def ocpp_version(subprotocol: str = DEFAULT_VERSION) -> Version:
     """The version with this subprotocol.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from robot.api import deco, logger
 
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.version import payload_fields
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.removed import removed_keywords
 from ocpp_resilience.robot.variables import robot_variable
@@ -127,14 +128,14 @@ class KeywordLibrary(DynamicCore):
 
 
 def _refuse_misspelt(name: str, method: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse a free named argument that is one letter beside an argument of the keyword's own."""
+    """Refuse a free named argument that is one letter beside an argument of the keyword's own, and no field of OCPP."""
     parameters = inspect.signature(method).parameters.values()
     if not given or not any(each.kind is each.VAR_KEYWORD for each in parameters):
         return
     known = [each.name for each in parameters if each.kind in {each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD}]
     for each in given:
         meant = None if each in known or each.isupper() else nearest(each, known)
-        if meant is not None and abs(len(each) - len(meant)) <= 1:
+        if meant is not None and abs(len(each) - len(meant)) <= 1 and each not in payload_fields():
             title = name.replace("_", " ").title()
             raise UsageError(
                 f"`{title}` has no argument '{each}'; did you mean '{meant}'? Its own arguments: {', '.join(known)}."

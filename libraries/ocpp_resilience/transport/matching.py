@@ -315,9 +315,9 @@ def _match_point(
 class _StrayAnswers:
     """Answers of a charge point whose ids are no message's own, for messages whose answer may have any id.
 
-    A valid message without an id gets one from the system. An invalid message of which not even the id can be read is
-    refused by a CALLERROR with whatever id; a CALLRESULT is its answer only if the id stands somewhere in it, and any
-    other one is somebody else's.
+    A readable message without an id gets one from the system if it is valid, and whether it is may not be known. An
+    invalid message of which not even the id can be read is refused by a CALLERROR with whatever id; a CALLRESULT is its
+    answer only if the id stands somewhere in it, and any other one is somebody else's.
 
     Args:
         answers: the answers with their positions, in order.
@@ -334,7 +334,7 @@ class _StrayAnswers:
     def claim(self, message: SentMessage) -> tuple[int, Answer] | None:
         """The answer to a message, with its position."""
         self._judged += 1
-        if message.valid is True:
+        if message.valid is True or (message.valid is None and message.answerable):
             return self._take(self._answers, message.occurrence)
         for place, (_, answer) in enumerate(left := self._left(errors=False)):
             if answer.message_id and answer.message_id.encode("utf-8", "surrogatepass") in message.data:

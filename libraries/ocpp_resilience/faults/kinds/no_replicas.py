@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from ocpp_resilience.faults.bases import RedisSettingsFault
 from ocpp_resilience.faults.fault import Proof
 
+MORE_THAN_ANY = 1000
+"""Replicas. The one that a Redis with sentinels has must not be enough."""
+
 
 @dataclass(eq=False)
 class NoReplicas(RedisSettingsFault):
-    """Redis wants a replica for each write (min-replicas-to-write), and has none."""
+    """Redis wants replicas for each write (min-replicas-to-write), and has fewer, or none."""
 
     name = "no replicas"
     effect = "`NOREPLICAS` to every write"
@@ -19,7 +22,7 @@ class NoReplicas(RedisSettingsFault):
     refuses_writes = True
 
     def settings(self) -> Mapping[str, str | int]:
-        return {"min-replicas-max-lag": 10, "min-replicas-to-write": 1}
+        return {"min-replicas-max-lag": 10, "min-replicas-to-write": MORE_THAN_ANY}
 
     def prove(self) -> Proof:
         return self.on.redis().refuses_writes("NOREPLICAS")
