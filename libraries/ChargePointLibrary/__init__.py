@@ -16,6 +16,7 @@ from ChargePointLibrary.volume import Volume
 from ocpp_resilience.charge_points.gateway import Gateway
 from ocpp_resilience.charge_points.many import ChargePoints
 from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.version import payload_fields
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
 
@@ -97,6 +98,8 @@ class ChargePointLibrary(_Keywords):
         Use Gateway    ${url}
     ```
     """
+
+    free_names = staticmethod(payload_fields)
 
     def __init__(self) -> None:
         gateways: Registry[Gateway] = Registry("gateway", starter="Use Gateway", close=lambda _: None)

@@ -12,6 +12,7 @@ from CorrelationLibrary.direct import Direct
 from CorrelationLibrary.sending import Sending
 from CorrelationLibrary.traffic import Traffic
 from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.version import payload_fields
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
 
@@ -72,6 +73,8 @@ class CorrelationLibrary(_Keywords):
         Commands Should Be Answered    ${commands}
     ```
     """
+
+    free_names = staticmethod(payload_fields)
 
     def __init__(self) -> None:
         lines: Registry[CommandConnection] = Registry(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocpp_resilience.ids import Ids
+from ocpp_resilience.ocpp.version import payload_fields
 from ocpp_resilience.robot.library import KeywordLibrary
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.transport.client import QueueClient
@@ -100,6 +101,8 @@ class RedisQueueLibrary(_Keywords):
         Open Queue    ${redis}
     ```
     """
+
+    free_names = staticmethod(payload_fields)
 
     def __init__(self) -> None:
         queues: Registry[QueueClient] = Registry("queue", starter="Open Queue", close=close_queue)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from robot.api import deco, logger
 
 from ocpp_resilience.errors import UsageError
-from ocpp_resilience.ocpp.version import payload_fields
 from ocpp_resilience.robot.facts import RECORDER
 from ocpp_resilience.robot.removed import removed_keywords
 from ocpp_resilience.robot.variables import robot_variable
@@ -88,6 +87,9 @@ class KeywordLibrary(DynamicCore):
     ROBOT_LIBRARY_DOC_FORMAT = "MARKDOWN"
     ROBOT_LISTENER_API_VERSION = 3
 
+    free_names: Callable[[], frozenset[str]] = staticmethod(frozenset)
+    """Names that keywords with free named arguments take, though they look like a misspelt argument of their own."""
+
     def __init__(self, components: list[Component]) -> None:
         self.cleanup = Cleanup()
         for component in components:
@@ -103,7 +105,7 @@ class KeywordLibrary(DynamicCore):
             UsageError: a keyword that takes any named arguments got one that is its own, misspelt.
         """
         try:
-            _refuse_misspelt(name, self.keywords[name], kwargs or {})
+            _refuse_misspelt(name, self.keywords[name], kwargs or {}, self.free_names)
             return super().run_keyword(name, args, kwargs)
         except Exception as error:
             RECORDER.raised(error)
@@ -127,15 +129,17 @@ class KeywordLibrary(DynamicCore):
         self.close_all()
 
 
-def _refuse_misspelt(name: str, method: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse a free named argument that is one letter beside an argument of the keyword's own, and no field of OCPP."""
+def _refuse_misspelt(
+    name: str, method: Callable[..., Any], given: Mapping[str, Any], free_names: Callable[[], frozenset[str]]
+) -> None:
+    """Refuse a free named argument that is one letter beside an argument of the keyword's own, unless it is known."""
     parameters = inspect.signature(method).parameters.values()
     if not given or not any(each.kind is each.VAR_KEYWORD for each in parameters):
         return
     known = [each.name for each in parameters if each.kind in {each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD}]
     for each in given:
         meant = None if each in known or each.isupper() else nearest(each, known)
-        if meant is not None and abs(len(each) - len(meant)) <= 1 and each not in payload_fields():
+        if meant is not None and abs(len(each) - len(meant)) <= 1 and each not in free_names():
             title = name.replace("_", " ").title()
             raise UsageError(
                 f"`{title}` has no argument '{each}'; did you mean '{meant}'? Its own arguments: {', '.join(known)}."
