@@ -104,6 +104,28 @@ class Fleets(ConnectingComponent):
         logger.info(f"Fleet '{alias}' of {counted(count, 'charge point')} charges. Seed: {chosen}.")
         return list(made)
 
+    @keyword(tags=("charge point", "wait"))
+    def wait_until_fleet_is_answered(self, *, alias: str = "fleet") -> None:
+        """Waits until each charge point of a fleet has had one more answer; the `timeout` of the fleet limits it.
+
+        Args:
+            alias: which fleet.
+
+        Raises:
+            ExpectationFailed: some had none in time; names them.
+            UsageError: there is no such fleet.
+
+        Example:
+        ```robotframework
+        Start Charging Fleet    10
+        Kill Server
+        Restart Server
+        Wait Until Fleet Is Answered
+        Stop Charging Fleet
+        ```
+        """
+        background.run(self._get(alias).be_answered)
+
     @keyword(tags=("charge point", "send", "load", "transaction"))
     def stop_charging_fleet(self, *, alias: str = "fleet") -> FleetReport:
         """Lets each charge point of a fleet finish its current message, and returns the outcome of all messages.
@@ -128,13 +150,17 @@ class Fleets(ConnectingComponent):
         Should Be Empty    ${fleet.problems}    ${fleet}
         ```
         """
-        if alias not in self._fleets:
-            raise UsageError(f"There is no fleet '{alias}'; call `Start Charging Fleet` first.")
-        fleet = self._fleets.pop(alias)
+        fleet = self._get(alias)
+        del self._fleets[alias]
         self._points.busy -= set(fleet.points)
         report: FleetReport = background.run(fleet.stop, timeout=STOPPING_SECONDS)
         logger.info("\n".join([f"{report}.", *report.problems[:20]]))
         return report
+
+    def _get(self, alias: str) -> Fleet:
+        if alias not in self._fleets:
+            raise UsageError(f"There is no fleet '{alias}'; call `Start Charging Fleet` first.")
+        return self._fleets[alias]
 
     def _abandon(self, alias: str, fleet: Fleet) -> None:
         if self._fleets.get(alias) is fleet:

@@ -104,6 +104,7 @@ class Fleet:
         self._pause = pause
         self._patience = patience
         self._takeovers = takeovers
+        self._answers: Counter[str] = Counter()
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -125,6 +126,22 @@ class Fleet:
             if time.monotonic() > until:
                 await self.abandon()
                 raise ExpectationFailed(f"Not every charge point of the fleet was answered: {self.report}.")
+            await asyncio.sleep(FIRST_PAUSE)
+
+    async def be_answered(self) -> None:
+        """Wait until each charge point has had one more answer.
+
+        Raises:
+            ExpectationFailed: that took longer than an answer may take; names the charge points.
+        """
+        before = self._answers.copy()
+        until = time.monotonic() + self._limit
+        while waiting := [point.id for point in self.points if self._answers[point.id] == before[point.id]]:
+            if time.monotonic() > until:
+                raise ExpectationFailed(
+                    f"{len(waiting)} of {counted(len(self.points), 'charge point')} of the fleet got no answer within "
+                    f"{in_words(self._limit)}: {examples(waiting)}."
+                )
             await asyncio.sleep(FIRST_PAUSE)
 
     async def stop(self) -> FleetReport:
@@ -192,6 +209,7 @@ class Fleet:
                     self.report.unanswered.append(f"{action} of {point.id} could not be sent: {failed}")
                 return None
             break
+        self._answers[point.id] += 1
         self.report.slowest = max(self.report.slowest, answer.seconds)
         if answer.code is not None:
             self.report.refused[answer.code] += 1
