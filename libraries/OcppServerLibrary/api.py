@@ -17,14 +17,12 @@ from ocpp_resilience.ocpp.model.values import Within
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
 from ocpp_resilience.state.api import api_of, clients_listed, compare_api, not_listed
-from ocpp_resilience.state.comparison import StateComparison
+from ocpp_resilience.state.comparison import LOGGED_PROBLEMS, StateComparison, compare_in_time
 from ocpp_resilience.state.configuration import configuration_of, configuration_problems
 from ocpp_resilience.state.reading import kept_fields, read
 from ocpp_resilience.system.server import OcppServer
 from ocpp_resilience.transport.volume import new_seed
 from ocpp_resilience.waiting import wait_until
-
-LOGGED_PROBLEMS = 20
 
 
 class Api(Component):
@@ -71,24 +69,11 @@ class Api(Component):
         server = self._servers.get(alias)
         chosen = new_seed() if seed is None else seed
         logger.info(f"Seed: {chosen}.")
-        whole = StateComparison()
-        for history in histories:
-            whole.answers += history.settle()
-            seen = StateComparison()
-
-            def look(history: History = history) -> bool | None:
-                nonlocal seen
-                seen = compare_api(history.model, server.target, get=server.get, seed=chosen)
-                return None if seen.differences else True
-
-            with contextlib.suppress(WaitTimeout):
-                wait_until(look, timeout=timeout, failure=lambda: "")
-            whole.charge_points += seen.charge_points
-            whole.transactions += seen.transactions
-            whole.differences += seen.differences
-            whole.unjudged |= seen.unjudged
-        logger.info("\n".join([f"{whole.summary}.", *whole.problems[:LOGGED_PROBLEMS]]))
-        return whole
+        return compare_in_time(
+            histories,
+            lambda history: compare_api(history.model, server.target, get=server.get, seed=chosen),
+            timeout=timeout,
+        )
 
     @keyword(tags=("server", "state", "getter"))
     def find_wrong_connections(

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from robot.api import logger
-
-from ocpp_resilience.errors import ExpectationFailed, UsageError, WaitTimeout
+from ocpp_resilience.errors import ExpectationFailed, UsageError
 from ocpp_resilience.ocpp.model import ConfigurationModel, History
 from ocpp_resilience.ocpp.version import TransactionName
 from ocpp_resilience.robot.library import Component, keyword
 from ocpp_resilience.robot.registry import Registry
-from ocpp_resilience.state.comparison import StateComparison, compare
+from ocpp_resilience.state.comparison import StateComparison, compare, compare_in_time
 from ocpp_resilience.state.configuration import configuration_problems
 from ocpp_resilience.state.reading import Ids, Record, device_models, read
 from ocpp_resilience.system.server import OcppServer
-from ocpp_resilience.waiting import wait_until
-
-LOGGED_PROBLEMS = 20
 
 
 class StoredState(Component):
@@ -216,31 +210,15 @@ class StoredState(Component):
         """
         server = self._servers.get(alias)
         url = redis_url or server.redis_url
-        whole = StateComparison()
-        for history in histories:
-            whole.answers += history.settle()
-            seen = StateComparison()
 
-            def look(history: History = history) -> StateComparison | None:
-                nonlocal seen
-                seen = compare(history.model, server.target, redis_url=url, get=server.get)
-                if (stored := self._configurations.get(alias)) is not None:
-                    points = history.model.charge_points
-                    seen.differences += configuration_problems(
-                        stored, points, server.target, redis_url=url, get=server.get
-                    )
-                return None if seen.differences else seen
+        def look(history: History) -> StateComparison:
+            seen = compare(history.model, server.target, redis_url=url, get=server.get)
+            if (stored := self._configurations.get(alias)) is not None:
+                points = history.model.charge_points
+                seen.differences += configuration_problems(stored, points, server.target, redis_url=url, get=server.get)
+            return seen
 
-            with contextlib.suppress(WaitTimeout):
-                wait_until(look, timeout=timeout, failure=lambda: "")
-            whole.charge_points += seen.charge_points
-            whole.transactions += seen.transactions
-            whole.differences += seen.differences
-            whole.unjudged |= seen.unjudged
-        logger.info("\n".join([f"{whole.summary}.", *whole.problems[:LOGGED_PROBLEMS]]))
-        for point, why in list(whole.unjudged.items())[:LOGGED_PROBLEMS]:
-            logger.info(f"State of {point} was not compared: {why}.")
-        return whole
+        return compare_in_time(histories, look, timeout=timeout)
 
     @keyword(tags=("server", "state", "check"))
     def state_should_equal_the_model(

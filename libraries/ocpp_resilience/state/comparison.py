@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from ocpp_resilience.errors import ServiceError
+from robot.api import logger
+
+from ocpp_resilience.errors import ServiceError, WaitTimeout
 from ocpp_resilience.http_client import Reply
-from ocpp_resilience.ocpp.model import Model, Observed
+from ocpp_resilience.ocpp.model import History, Model, Observed
 from ocpp_resilience.profile import Capability, Target
 from ocpp_resilience.redis.connection import AWAY, RedisClient, connect, shown_url
 from ocpp_resilience.state.reading import Ids, Record, kept_fields, read, read_variables
 from ocpp_resilience.text import counted, examples
+from ocpp_resilience.waiting import wait_until
 
 KINDS = ("charge_point", "connector", "transaction")
 EXAMPLES_ROOM = 400
@@ -53,6 +58,41 @@ class StateComparison:
 
     def __str__(self) -> str:
         return self.summary
+
+
+LOGGED_PROBLEMS = 20
+
+
+def compare_in_time(
+    histories: Sequence[History], look: Callable[[History], StateComparison], *, timeout: timedelta
+) -> StateComparison:
+    """Compare each history until it differs in nothing, or its time is up; log and return the whole.
+
+    Args:
+        histories: of the messages.
+        look: compares one of them with the system, now.
+        timeout: for each history.
+    """
+    whole = StateComparison()
+    for history in histories:
+        whole.answers += history.settle()
+        seen = StateComparison()
+
+        def equal(history: History = history) -> bool | None:
+            nonlocal seen
+            seen = look(history)
+            return None if seen.differences else True
+
+        with contextlib.suppress(WaitTimeout):
+            wait_until(equal, timeout=timeout, failure=lambda: "")
+        whole.charge_points += seen.charge_points
+        whole.transactions += seen.transactions
+        whole.differences += seen.differences
+        whole.unjudged |= seen.unjudged
+    logger.info("\n".join([f"{whole.summary}.", *whole.problems[:LOGGED_PROBLEMS]]))
+    for point, why in list(whole.unjudged.items())[:LOGGED_PROBLEMS]:
+        logger.info(f"State of {point} was not compared: {why}.")
+    return whole
 
 
 def compare(model: Model[Any], target: Target, *, redis_url: str, get: Callable[[str], Reply]) -> StateComparison:
