@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib
 import random
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Protocol, TypeAlias
 
+from ocpp_resilience.clock import rfc3339
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ocpp.version import TransactionId, Version
 
@@ -38,15 +42,15 @@ class KnownTransactions:
         return chance.choice(others) if others else None
 
 
-class SessionScript(Protocol):
-    """The random messages of one charge point.
+class SessionScript(ABC):
+    """The random messages of one charge point; what they are is the version's.
 
     Args:
         charge_point: its id.
         chance: decides.
-        neighbours: whose transactions it tries to change.
-        rounds: how many times it says something.
-        actions: what the system supports; other messages are left out.
+        neighbours: the charge points whose transactions it knows of.
+        rounds: how many times it sends some messages.
+        actions: the actions that the system supports; other messages are left out.
     """
 
     def __init__(
@@ -57,11 +61,34 @@ class SessionScript(Protocol):
         rounds: int,
         *,
         actions: Collection[str],
-    ) -> None: ...
+    ) -> None:
+        self.charge_point = charge_point
+        self._chance = chance
+        self._neighbours = neighbours
+        self._rounds = rounds
+        self._actions = actions
+        self._connectors = chance.randint(1, MOST_CONNECTORS)
+        """Connectors; of OCPP 2.x, EVSEs."""
+        # Some charge points were offline: their timestamps are days old.
+        self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
 
+    @abstractmethod
     def run(self) -> Script:
         """The script."""
-        ...
+
+    def _supported(self, steps: Sequence[Step]) -> list[Step]:
+        return [step for step in steps if step[0] in self._actions]
+
+    def _numbers(self) -> range:
+        return range(1, self._connectors + 1)
+
+    def _now(self) -> str:
+        """A time after all that were told before, in one zone or another."""
+        self._clock += timedelta(milliseconds=self._chance.randrange(1, 60_000))
+        if self._chance.random() < 0.8:
+            return rfc3339(self._clock)
+        zone = timezone(timedelta(minutes=self._chance.choice((-300, 60, 120, 345))))
+        return self._clock.astimezone(zone).isoformat(timespec="milliseconds")
 
 
 Repeated: TypeAlias = Generator[Step, dict[str, Any], tuple[Step, dict[str, Any]]]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Answers, Attempts, KnownTransactions, Repeated, Script, Step
-from ocpp_resilience.ocpp.v16 import CORE, ID_TAG, VERSION, meter_value
+from ocpp_resilience.ocpp import sessions
+from ocpp_resilience.ocpp.sessions import Answers, Attempts, Repeated, Script, Step
+from ocpp_resilience.ocpp.v16 import ID_TAG, VERSION, meter_value
 from ocpp_resilience.ocpp.version import LARGEST_INTEGER, TransactionId
 
-SESSION_ACTIONS = tuple(CORE)
-"""The actions that a script sends."""
 TRANSACTION_ACTIONS = ("StartTransaction", "MeterValues", "StopTransaction")
 """Those without which there is no session."""
 ID_TAGS = ("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")
@@ -53,37 +50,14 @@ class _Charging:
     start: dict[str, Any]
 
 
-class SessionScript:
-    """The random messages of one charge point.
+class SessionScript(sessions.SessionScript):
+    """The random messages of one charge point."""
 
-    Args:
-        charge_point: its id.
-        chance: decides.
-        neighbours: whose transactions it tries to change.
-        rounds: number of its messages.
-        actions: the actions that the system supports; other messages are left out.
-    """
-
-    def __init__(
-        self,
-        charge_point: str,
-        chance: random.Random,
-        neighbours: KnownTransactions,
-        rounds: int,
-        *,
-        actions: Collection[str] = SESSION_ACTIONS,
-    ) -> None:
-        self.charge_point = charge_point
-        self._chance = chance
-        self._neighbours = neighbours
-        self._rounds = rounds
-        self._actions = actions
-        self._connectors = chance.randint(1, MOST_CONNECTORS)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
         self._last_values: dict[str, Any] = {}
-        # Some charge points were offline: their timestamps are days old.
-        self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
 
     def run(self) -> Script:
         """The script."""
@@ -95,20 +69,6 @@ class SessionScript:
         for charging in list(self._running.values()):
             if self._chance.random() < 0.7:
                 yield self._supported([self._stop(charging), self._status(charging.connector, "Available")])
-
-    def _supported(self, steps: list[Step]) -> list[Step]:
-        return [step for step in steps if step[0] in self._actions]
-
-    def _numbers(self) -> range:
-        return range(1, self._connectors + 1)
-
-    def _now(self) -> str:
-        """A time after all that were told before, in one zone or another."""
-        self._clock += timedelta(milliseconds=self._chance.randrange(1, 60_000))
-        if self._chance.random() < 0.8:
-            return rfc3339(self._clock)
-        zone = timezone(timedelta(minutes=self._chance.choice((-300, 60, 120, 345))))
-        return self._clock.astimezone(zone).isoformat(timespec="milliseconds")
 
     def _steps(self) -> list[Step]:
         chance, steps = self._chance, list[Step]()

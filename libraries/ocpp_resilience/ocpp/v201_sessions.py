@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.clock import rfc3339
-from ocpp_resilience.ocpp.sessions import MOST_CONNECTORS, Attempts, KnownTransactions, Repeated, Script, Step
-from ocpp_resilience.ocpp.v201 import CORE, ID_TOKEN, SAMPLES, Transaction, id_token, meter_value
+from ocpp_resilience.ocpp import sessions
+from ocpp_resilience.ocpp.sessions import Attempts, Repeated, Script, Step
+from ocpp_resilience.ocpp.v201 import ID_TOKEN, SAMPLES, Transaction, id_token, meter_value
 
-SESSION_ACTIONS = tuple(CORE)
-"""The actions that a script sends."""
 TRANSACTION_ACTIONS = ("TransactionEvent",)
 """Those without which there is no session."""
 ID_TOKENS = ("TAG-1", "TAG-2", "tag-1", "04A1B2C3D4E5F6778899")
@@ -50,62 +47,28 @@ class _Charging:
     held: list[Step] = field(default_factory=list)
 
 
-class SessionScript:
-    """The random messages of one charge point.
+class SessionScript(sessions.SessionScript):
+    """The random messages of one charge point."""
 
-    Args:
-        charge_point: its id.
-        chance: decides.
-        neighbours: whose transactions it uses the ids of.
-        rounds: how many times it says something.
-        actions: what the system supports; other messages are left out.
-    """
-
-    def __init__(
-        self,
-        charge_point: str,
-        chance: random.Random,
-        neighbours: KnownTransactions,
-        rounds: int,
-        *,
-        actions: Collection[str] = SESSION_ACTIONS,
-    ) -> None:
-        self.charge_point = charge_point
-        self._chance = chance
-        self._neighbours = neighbours
-        self._rounds = rounds
-        self._actions = actions
-        self._evses = chance.randint(1, MOST_CONNECTORS)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._running: dict[int, _Charging] = {}
         self._ended: list[_Charging] = []
         self._used: set[str] = set()
-        # Some charge points were offline: what they tell happened days ago.
-        self._clock = datetime.fromtimestamp(time.time() - chance.choice((0, 0, 3600, 86_400 * 3)), UTC)
 
     def run(self) -> Script:
         """The script."""
-        yield self._supported([self._boot(), *(self._status(number) for number in range(self._evses + 1))])
+        yield self._supported([self._boot(), *(self._status(number) for number in range(self._connectors + 1))])
         for _ in range(self._rounds):
             yield self._supported(self._steps())
         for charging in list(self._running.values()):
             if self._chance.random() < 0.7:
                 yield self._supported([*self._ends(charging), self._status(charging.evse["id"], "Available")])
 
-    def _supported(self, steps: list[Step]) -> list[Step]:
-        return [step for step in steps if step[0] in self._actions]
-
-    def _now(self) -> str:
-        """A time after all that were told before, in one zone or another."""
-        self._clock += timedelta(milliseconds=self._chance.randrange(1, 60_000))
-        if self._chance.random() < 0.8:
-            return rfc3339(self._clock)
-        zone = timezone(timedelta(minutes=self._chance.choice((-300, 60, 120, 345))))
-        return self._clock.astimezone(zone).isoformat(timespec="milliseconds")
-
     def _steps(self) -> list[Step]:
         chance, steps = self._chance, list[Step]()
         for _ in range(chance.randint(2, 6)):
-            idle = [number for number in range(1, self._evses + 1) if number not in self._running]
+            idle = [number for number in self._numbers() if number not in self._running]
             running = list(self._running.values())
             dice = chance.random()
             if idle and dice < 0.3:
@@ -248,7 +211,7 @@ class SessionScript:
         chance = self._chance
         transaction = Transaction(connector=1, id_tag="", id=self._new_id())
         transaction.seq_no = chance.choice((1, 2, 7))
-        charging = _Charging(transaction, {"id": chance.randint(1, self._evses), "connectorId": 1}, "TAG-1", 4_711)
+        charging = _Charging(transaction, {"id": chance.randint(1, self._connectors), "connectorId": 1}, "TAG-1", 4_711)
         kind = chance.choice(("Updated", "Ended"))
         values = [meter_value(charging.meter, self._now())]
         return [self._event(charging, kind, "MeterValuePeriodic", meterValue=values)]
@@ -282,7 +245,7 @@ class SessionScript:
         chance = self._chance
         dice = chance.random()
         if dice < 0.35:
-            return self._status(chance.randint(0, self._evses))
+            return self._status(chance.randint(0, self._connectors))
         if dice < 0.45:
             return self._boot()
         if dice < 0.55:
@@ -293,7 +256,7 @@ class SessionScript:
         if dice < 0.8:
             return self._report()
         if dice < 0.85:
-            evse = chance.randint(0, self._evses)
+            evse = chance.randint(0, self._connectors)
             return "MeterValues", {"evseId": evse, "meterValue": self._readings(4_711)}
         action = chance.choice(("Authorize", "DataTransfer", "Heartbeat", "NotifyEvent", "SecurityEventNotification"))
         return action, SAMPLES[action](rfc3339())
