@@ -41,6 +41,14 @@ A Thousand Mixed Messages Are All Answered In Time
     Every Message Should Have Been Answered    R13.1    ${drain}
     Requirement Should Be Met    R13.1    answer_time    ${drain.seconds}    samples=${sent.count}
 
+Valid Messages Of Every Shape Are Answered
+    [Documentation]    Each value of each enumeration, each optional field, numbers and texts at their limits, as the
+    ...    official schemas allow them.
+    [Tags]    R13.1
+    ${sent} =    Queue Messages Of Every Shape
+    ${drain} =    All Messages Should Be Answered    ${sent}    timeout=30 s
+    Every Message Should Have Been Answered    R13.1    ${drain}
+
 The State After Sessions Of Every Shape Equals The Model
     [Documentation]    Several connectors, units, readings in any order, repeated starts, second stops, transactions of
     ...    others; several messages about one record at once. The seed in the log makes the same ones again.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from datetime import timedelta
 from typing import Any
 
 from ocpp_resilience.errors import UsageError
+from ocpp_resilience.ocpp.invalid_payloads import Payloads
 from ocpp_resilience.ocpp.sessions import KnownTransactions, Step, sessions_of
 from ocpp_resilience.robot.library import keyword
 from ocpp_resilience.transport import waits
@@ -74,6 +76,44 @@ class Volume(QueueComponent):
             new_message_id=self._ids.message,
         )
         sent = client.send(made, seed=chosen, partial=allow_partial)
+        log_all_sent(client, sent)
+        return sent
+
+    @keyword(tags=("queue", "send"))
+    def queue_messages_of_every_shape(
+        self, charge_points: int | list[str] = 20, *, seed: int | None = None, alias: str = "queue"
+    ) -> SentMessages:
+        """Queues valid messages in which each alternative of the official schemas occurs, and returns all of them.
+
+        For each action that the target supports: each value of each enumeration, each optional field, numbers and texts
+        at their limits, lists of one and two.
+
+        Args:
+            charge_points: how many new charge points, or a list of ids; each has its share of each action.
+            seed: of the texts; chosen and logged if not given.
+            alias: which queue.
+
+        Raises:
+            LacksCapability: the target supports no action; the test is skipped.
+            QueueUnavailable: Redis did not acknowledge all of them.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Messages Of Every Shape
+        All Messages Should Be Answered    ${sent}
+        ```
+        """
+        client = self._queues.get(alias)
+        chosen = new_seed() if seed is None else seed
+        payloads = Payloads(random.Random(chosen), client.version)  # noqa: S311 - has to be repeatable
+        recipients = itertools.cycle(points(charge_points, self._ids))
+        actions = supported_mix(client, dict.fromkeys(client.version.samples, 1))
+        made = [
+            client.build(action, payload, charge_point=next(recipients))
+            for action in actions
+            for payload in payloads.shapes(action)
+        ]
+        sent = client.send(made, seed=chosen)
         log_all_sent(client, sent)
         return sent
 

@@ -1,4 +1,4 @@
-"""Payloads made by chance from the official schemas, and everything that can be broken in one."""
+"""Payloads made from the official schemas, of every shape or by chance, and everything that can be broken in one."""
 
 from __future__ import annotations
 
@@ -70,6 +70,15 @@ class Payloads:
         made: dict[str, Any] = self._value(action, self._root)
         return made
 
+    def shapes(self, action: str) -> list[dict[str, Any]]:
+        """Valid payloads in which each alternative of the schema occurs, one at a time.
+
+        These are each value of an enumeration, each optional field, the limits of numbers and texts, lists of one and
+        two. `customData` of OCPP 2.x is left out.
+        """
+        self._root = self._version.schemas.request(action)
+        return self._alternatives(action, self._root)
+
     def breaks(self, action: str, payload: dict[str, Any], *, required_counts: bool = True) -> Iterator[Break]:
         """Everything that can be broken in a valid payload.
 
@@ -121,6 +130,48 @@ class Payloads:
         if part.get("format") == "uri":
             return "https://example.org/ocpp"
         return self.word(rng.randint(1, min(part.get("maxLength", 20), 20)))
+
+    def _alternatives(self, action: str, part: dict[str, Any], name: str = "") -> list[Any]:
+        """Values of a part of a schema, the plainest first."""
+        part = self._part(part)
+        match part.get("type"):
+            case None:
+                return ["text", 1, ["text"], {"text": "text"}]
+            case "object":
+                return self._objects(action, part)
+            case "array":
+                items = self._alternatives(action, part["items"])
+                pair = [[items[0], items[-1]]] if part.get("maxItems", 2) >= 2 else []
+                return [*([each] for each in items), *pair]
+            case "integer" | "number":
+                lowest = self._version.lowest_of(action, name)
+                if lowest is not None:
+                    return [max(lowest, 1), lowest, 4]
+                most = int(part.get("maximum", LARGEST_INTEGER))
+                return list(
+                    dict.fromkeys(number for number in (min(1, most), 0, most) if number >= part.get("minimum", 0))
+                )
+            case "boolean":
+                return [True, False]
+        if "enum" in part:
+            return list(part["enum"])
+        if part.get("format") == "date-time":
+            return [rfc3339(), f"{rfc3339()[:-1]}+05:45"]
+        if part.get("format") == "uri":
+            return ["https://example.org/ocpp"]
+        return [self.word(1), self.word(min(part.get("maxLength", 500), 500))]
+
+    def _objects(self, action: str, part: dict[str, Any]) -> list[dict[str, Any]]:
+        required = part.get("required", ())
+        values = {
+            key: self._alternatives(action, sub, key)
+            for key, sub in part.get("properties", {}).items()
+            if key != "customData"
+        }
+        plain = {key: values[key][0] for key in required}
+        # Of a required field, the plain one has the first value.
+        others = [plain | {key: each} for key in values for each in values[key][key in required :]]
+        return [plain, *others, {key: each[0] for key, each in values.items()}]
 
     def _object(
         self, action: str, value: dict[str, Any], part: dict[str, Any], where: str, *, required_counts: bool = True

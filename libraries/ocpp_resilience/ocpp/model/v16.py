@@ -123,7 +123,9 @@ class Model16(Model[_World]):
             "BootNotification": self._boot,
             "DiagnosticsStatusNotification": self._diagnostics,
             "FirmwareStatusNotification": self._firmware,
+            "LogStatusNotification": self._log,
             "MeterValues": self._meter_values,
+            "SignedFirmwareStatusNotification": self._signed_firmware,
             "StartTransaction": self._start,
             "StatusNotification": self._status,
             "StopTransaction": self._stop,
@@ -175,6 +177,14 @@ class Model16(Model[_World]):
         """Section 4.5."""
         world.point["firmware_status"] = exchange.payload["status"]
         return True
+
+    def _log(self, world: _World, exchange: Exchange) -> bool:
+        """Use case N01 of the security extension; it leaves open whether it tells of the diagnostics of section 4.4."""
+        return _perhaps(world.point, "diagnostics_status", exchange)
+
+    def _signed_firmware(self, world: _World, exchange: Exchange) -> bool:
+        """Use case L01 of the security extension, as `_log`."""
+        return _perhaps(world.point, "firmware_status", exchange)
 
     def _status(self, world: _World, exchange: Exchange) -> bool:
         """Section 4.9. Connector 0 is the charge point itself."""
@@ -299,6 +309,14 @@ class Model16(Model[_World]):
             world.connectors[connector]["updated_at"] = self.span(exchange)
             written(world.connectors[connector], exchange)
         return True
+
+
+def _perhaps(point: dict[str, Allowed], name: str, exchange: Exchange) -> bool:
+    """A status that a system may keep as that field or not; where there is none yet, the field is left open."""
+    if (known := point.get(name)) is not None:
+        earlier = known.values if isinstance(known, OneOf) else (known,)
+        point[name] = OneOf((*earlier, exchange.payload["status"]))
+    return True
 
 
 def _content(payload: Mapping[str, Any]) -> tuple[Any, ...]:
