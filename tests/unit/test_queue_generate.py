@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.transport.invalid_generated import MAX_MESSAGE_BYTES, InvalidMessages, generate_invalid
-from ocpp_resilience.transport.messages import SentMessage
+from ocpp_resilience.ocpp.version import ocpp_version
+from ocpp_resilience.transport.invalid_generated import FORMS, MAX_MESSAGE_BYTES, InvalidMessages, generate_invalid
+from ocpp_resilience.transport.messages import MessageFormat, SentMessage
 from server.errors import ErrorCode, InvalidMessage
 from server.ocpp.envelope import parse
 from server.ocpp.frames import Call
 from server.ocpp.schemas import check
 from server.ocpp.v16.version import V16
+from server.ocpp.versions import VERSIONS
 
 POINTS = ["CP-1", "CP-2", "CP-3"]
 
@@ -30,7 +32,7 @@ def verdict(message: SentMessage) -> InvalidMessage | None:
     try:
         parsed = parse(message.data, longest=MAX_MESSAGE_BYTES)
         assert isinstance(parsed, Call)
-        check(parsed, V16)
+        check(parsed, VERSIONS[parsed.protocol])
     except InvalidMessage as invalid:
         return invalid
     return None
@@ -41,10 +43,19 @@ def made(count: int, *, seed: int, valid_between: int = 0, ids: Ids | None = Non
     return generate_invalid(count, POINTS, seed=seed, valid_between=valid_between, new_message_id=new_id)
 
 
+@pytest.mark.parametrize("protocol", VERSIONS)
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_every_generated_message_is_invalid_in_the_way_that_is_expected(seed: int) -> None:
-    maker = InvalidMessages(random.Random(seed), Ids().message)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_generated_message_is_invalid_in_the_way_that_is_expected(protocol: str, seed: int) -> None:
+    version = ocpp_version(protocol)
+    maker = InvalidMessages(
+        random.Random(seed),
+        Ids().message,
+        version=version,
+        actions=list(VERSIONS[protocol].actions),
+        # A flat message names no version.
+        forms=FORMS if protocol == "ocpp1.6" else (MessageFormat.ENVELOPE,),
+    )
     for _ in range(50):
         message = maker.make("CP-1")
         found = verdict(message)

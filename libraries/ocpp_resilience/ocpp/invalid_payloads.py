@@ -210,7 +210,9 @@ class Payloads:
             for value, what in self._integers(action, key, part):
                 yield Break(f"{name} is {what}", codes.wrong_value, _setter(holder, key, value))
         elif "enum" in part:
-            other = rng.choice(("", "nonsense", part["enum"][0].lower(), f"{part['enum'][0]} "))
+            first = part["enum"][0]
+            # The only difference is the case of the first letter; `string` itself is written in small letters.
+            other = rng.choice(("", "nonsense", first[0].swapcase() + first[1:], f"{first} "))
             yield Break(f"{name} is not in the enumeration", codes.wrong_value, _setter(holder, key, other))
         elif part.get("format") == "date-time":
             date = rng.choice(BAD_DATES)
