@@ -25,7 +25,7 @@ from ocpp_resilience.evidence.requirements import load
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import PROTOCOL, Target
 from ocpp_resilience.report import HTML_NAME, JSON_NAME, Report, Settings, build, history, pipeline, write
-from ocpp_resilience.report.build import past
+from ocpp_resilience.report.build import FIRST_RUN, FOLDER, RELEASE, past
 from ocpp_resilience.report.model import EXIT_STATUS, Decision
 from ocpp_resilience.report.page import pattern
 from ocpp_resilience.robot.facts import Kind
@@ -217,22 +217,14 @@ class Run:
         if not folders:
             return first
         self._several = True
-        log = [
-            "--name",
-            "Release",
-            "--outputdir",
-            str(self._out),
-            "--output",
-            "release.xml",
-            "--log",
-            "release-log.html",
-        ]
-        _rebot(*log, *map(str, outputs))
+        files = ["--outputdir", str(self._out), "--output", "release.xml", "--log", "release-log.html"]
+        # Whoever writes the page again from this file knows the same of it.
+        facts = {RELEASE: "yes", FIRST_RUN: first.seconds, FOLDER: "\n".join(map(str, [self._out, *folders]))}
+        known = [part for name, value in facts.items() for part in ("--metadata", f"{name}:{value}")]
+        _rebot("--name", "Release", *files, *known, *map(str, outputs))
         suite = ExecutionResult(self._out / "release.xml", include_keywords=False).suite
-        settings = Settings(
-            output=self._out, history=self._history, log="release-log.html", evidence=folders, release=True
-        )
-        report = build(suite, settings, first_run=first.seconds)
+        settings = Settings(output=self._out, history=self._history, log="release-log.html")
+        report = build(suite, settings)
         history.append(self._history, past(report))
         write(report, self._out)
         return report

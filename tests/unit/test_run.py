@@ -10,8 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from child_runs import report_of, write_suite
+
+from ocpp_resilience.report.model import Report
 
 OWN = """\
 requirements:
@@ -166,6 +169,15 @@ def test_the_repetitions_of_a_release_do_not_count_as_time_of_the_suites(tmp_pat
     assert full.measured is not None
     assert full.measured * 60 == pytest.approx(first["seconds"], abs=0.01)
     assert found.seconds >= first["seconds"] + 3, "the page says how long the whole release took"
+    assert written_again(tmp_path) == found
+
+
+def written_again(folder: Path) -> Report:
+    """The report that `ocpp-resilience report` makes of the merged results, as far as it is not about its own time."""
+    before = report_of(folder)
+    command = [sys.executable, "-m", "ocpp_resilience.report", "out/release.xml", "--history", "results/history.jsonl"]
+    subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    return msgspec.structs.replace(report_of(folder), written=before.written, report=before.report)
 
 
 def test_a_release_repeats_tests_that_a_busy_machine_left_undecided(tmp_path: Path) -> None:
@@ -189,9 +201,11 @@ def test_a_release_repeats_tests_that_a_busy_machine_left_undecided(tmp_path: Pa
     )
     done = decide(tmp_path, "--release", "--protocol", "ocpp1.6", "own.robot")
     assert done.returncode == 1, done.stdout
-    found = {each.id: each.verdict.value for each in report_of(tmp_path).requirements}
+    report = report_of(tmp_path)
+    found = {each.id: each.verdict.value for each in report.requirements}
     assert (tmp_path / "times").read_text() == "xx"
     assert (found["R18.3"], found["R18.7"]) == ("met", "not met")
+    assert written_again(tmp_path) == report
 
 
 def test_a_release_runs_every_version_that_the_profile_has(tmp_path: Path) -> None:

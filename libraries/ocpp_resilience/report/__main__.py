@@ -98,8 +98,8 @@ def _report_beside(output: Path) -> str | None:
 
 
 def _beside(output: Path, kind: str) -> str | None:
-    name = f"{output.stem.replace('output', kind)}.html"
-    return name if "output" in output.stem and (output.parent / name).is_file() else None
+    own = output.stem.replace("output", kind) if "output" in output.stem else f"{output.stem}-{kind}"
+    return f"{own}.html" if (output.parent / f"{own}.html").is_file() else None
 
 
 if __name__ == "__main__":

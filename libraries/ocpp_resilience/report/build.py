@@ -51,6 +51,12 @@ FOLDER = "Evidence"
 LINK = "Page"
 """The metadata of a suite that is a link to the page."""
 
+RELEASE = "Release"
+"""The metadata of a run that was meant to decide, rather than a quick check: `yes`."""
+
+FIRST_RUN = "First Run"
+"""The metadata of merged runs that says how many seconds the first one took: R0.1 is about that."""
+
 NO_FACTS = (
     "No recorded facts of this run were found, so that the verdicts rest on what Robot Framework says alone. "
     "Name the folder of its results with --evidence."
@@ -71,7 +77,6 @@ class Settings:
         report: name of Robot's report, likewise.
         evidence: further folders with evidence, of runs that were merged.
         known: the file of known deviations; `None` for none.
-        release: whether the run was meant to decide, rather than a quick check.
     """
 
     output: Path
@@ -83,7 +88,6 @@ class Settings:
     report: str | None = None
     evidence: Sequence[Path] = field(default_factory=tuple)
     known: Path | None = None
-    release: bool = False
 
     @property
     def history_file(self) -> Path:
@@ -101,7 +105,6 @@ def build(
     complete: bool = True,
     environment: dict[str, str] | None = None,
     seconds: float | None = None,
-    first_run: float | None = None,
 ) -> Report:
     """A report of a run.
 
@@ -111,7 +114,6 @@ def build(
         complete: whether the run has ended.
         environment: facts beyond the metadata of the suites.
         seconds: how long it took so far, if that is known better than from the facts.
-        first_run: how long the first run alone took, where tests were repeated: R0.1 is about that.
 
     Raises:
         UsageError: the requirements cannot be read.
@@ -145,7 +147,7 @@ def build(
         known = whole_run.judge(
             results,
             tests,
-            seconds=seconds if first_run is None else first_run,
+            seconds=float(suite.metadata.get(FIRST_RUN, seconds)),
             comparison=comparison,
             environment=surroundings,
             history=earlier,
@@ -170,7 +172,7 @@ def build(
             unusable=unusable,
             cut_off=_where_cut_off(cut_off, tests),
             complete=complete,
-            quick=own is None and not settings.release and whole_run.is_whole(whole_run.ran(tests)),
+            quick=own is None and RELEASE not in suite.metadata and whole_run.is_whole(whole_run.ran(tests)),
         ),
         counts=counts,
         results=dict.fromkeys(("PASS", "FAIL", "SKIP", "NOT RUN"), 0) | Counter(each.status for each in tests),
@@ -546,7 +548,7 @@ def _environment(suite: Any) -> dict[str, str]:
             values = found.setdefault(str(name), [])
             if str(value) not in values:
                 values.append(str(value))
-    return {name: "; ".join(values) for name, values in found.items() if name not in {FOLDER, LINK}}
+    return {name: "; ".join(values) for name, values in found.items() if name not in {FOLDER, LINK, RELEASE, FIRST_RUN}}
 
 
 def surroundings() -> dict[str, str]:

@@ -19,7 +19,7 @@ from ocpp_resilience.errors import ResilienceError, UsageError
 from ocpp_resilience.evidence.measurements import FILE_NAME, RUN
 from ocpp_resilience.faults.journal import JOURNAL
 from ocpp_resilience.report import evidence, history, parallel
-from ocpp_resilience.report.build import FOLDER, LINK, TOLERANCE, Settings, build, past, surroundings
+from ocpp_resilience.report.build import FOLDER, LINK, RELEASE, TOLERANCE, Settings, build, past, surroundings
 from ocpp_resilience.report.files import HTML_NAME, write
 from ocpp_resilience.report.tracker import NOTHING_RUN, Tracker
 from ocpp_resilience.robot.console import console_is_wanted
@@ -173,6 +173,8 @@ class RunReporter:
             root.metadata.setdefault(name, value)
         if folder := output_folder():
             root.metadata.setdefault(FOLDER, str(folder.resolve()))
+        if robot_variable("RELEASE") == "yes":
+            root.metadata.setdefault(RELEASE, "yes")
         # Robot Framework makes a link of it, in its log and in its report.
         root.metadata.setdefault(LINK, f"[{HTML_NAME}|What the run says of each requirement]")
         self._tracker.end_suite(result)
@@ -229,7 +231,6 @@ class RunReporter:
             known=Path(known) if known else None,
             log=_beside(log, folder),
             report=_beside(robot_variable("REPORT FILE"), folder) if self._output and not self._parallel else None,
-            release=robot_variable("RELEASE") == "yes",
         )
         if not self._at_exit:
             self._at_exit = True
