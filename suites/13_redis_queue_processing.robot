@@ -159,9 +159,21 @@ Batches Of Every Size Are Answered Whole And In Order
     ...    some whose bytes are the limit.
     [Tags]    R13.4
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
-    FOR    ${count}    IN    1    2    3    99    100    101    127    128    129    255    256    257    511    513
-        In The Name Of    ${count}    A Batch Should Be Answered Whole
-    END
+    Batches Should Be Answered Whole
+    ...    1
+    ...    2
+    ...    3
+    ...    99
+    ...    100
+    ...    101
+    ...    127
+    ...    128
+    ...    129
+    ...    255
+    ...    256
+    ...    257
+    ...    511
+    ...    513
     Large Messages Should Be Answered In Order    40    100000
 
 The Server Shuts Down Quickly While The Queue Is Empty

@@ -95,9 +95,7 @@ Commands Reach The Charge Point Whose Id They Name
     ${count} =    Get Length    ${ids}
     ${commands} =    Start Commands    ${2 * ${count}}    charge_points=${ids}    timeout=20 s
     Commands Should Be Answered    ${commands}
-    FOR    ${id}    IN    @{ids}
-        In The Name Of    ${id}    Commands Received Should Be    2
-    END
+    Commands Received By Each Should Be    2    ${ids}
     [Teardown]    The Callers And The Charge Points Leave
 
 A Caller Gets The Error Of The Charge Point

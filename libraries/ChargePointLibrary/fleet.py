@@ -136,10 +136,10 @@ class Fleets(ConnectingComponent):
             alias: which fleet.
 
         Returns:
-            `sent`, `answered`, `refused` (CALLERRORs by code), `repeated` (sent again on a new connection),
-            `takeovers`, `unanswered` (neither answered nor refused in time), `wrong` (answers that the protocol does
-            not allow), `left` (older connections that were not ended), `problems` (these three), `slowest` (seconds)
-            and `summary`.
+            `sent`, `answered`, `refused` (CALLERRORs by code), `refusals` (their number), `repeated` (sent again on a
+            new connection), `takeovers`, `unanswered` (neither answered nor refused in time), `wrong` (answers that
+            the protocol does not allow), `left` (older connections that were not ended), `problems` (these three),
+            `slowest` (seconds) and `summary`.
 
         Raises:
             UsageError: there is no such fleet.

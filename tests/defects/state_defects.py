@@ -93,7 +93,7 @@ def delete_does_not_cascade() -> None:
     redis_store._delete_charge_point = Script(text)
 
 
-@defect("R15.2", STOPPED, says=r"Transaction \d+ is kept as active, expected completed")
+@defect("R15.2", STOPPED, says=r"Transaction \d+ is kept with status active, expected completed")
 def stopped_transactions_stay_active() -> None:
     """StopTransaction is answered and not recorded."""
     ACTIONS["StopTransaction"].handle = lambda call, view: Outcome({})

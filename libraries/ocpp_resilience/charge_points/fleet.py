@@ -53,6 +53,11 @@ class FleetReport:
     slowest: float = 0.0
 
     @property
+    def refusals(self) -> int:
+        """Number of CALLERRORs."""
+        return self.refused.total()
+
+    @property
     def problems(self) -> list[str]:
         """Messages without an answer, wrong answers, and connections that were not ended."""
         return [*self.unanswered, *self.wrong, *self.left]
