@@ -18,7 +18,7 @@ Documentation     Random faults under traffic, judged by the ledger: ``make chao
 
 Library           LoadLibrary
 Library           StateStoreLibrary
-Resource          ../resources/bad_network.resource
+Resource          ../resources/network_before_gateway.resource
 Resource          ../resources/faults.resource
 
 Suite Setup       Start The System With Traffic Behind A Fault Proxy

@@ -10,7 +10,7 @@ Documentation     Test 14: each command's answer reaches the caller that waits f
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/charge_points.resource
 Resource          ../resources/correlation.resource
-Resource          ../resources/bad_networks.resource
+Resource          ../resources/reconnects.resource
 
 Suite Setup       Start The System And An Unanswered Command
 Suite Teardown    Close Commands And Stop The System

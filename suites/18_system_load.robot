@@ -7,7 +7,7 @@ Documentation     Test 18: the system bears the load that it was built for, and 
 
 Resource          ../resources/load.resource
 Resource          ../resources/charge_points.resource
-Resource          ../resources/bad_networks.resource
+Resource          ../resources/reconnects.resource
 
 Suite Setup       Start The System Under Load And A Soak Beside It
 Suite Teardown    Stop The System Under Test
