@@ -388,7 +388,7 @@ def write_page() -> None:
     head, _, _ = PAGE.read_text(encoding="utf-8").partition("\n## ")
     parts = [head.rstrip() + "\n"]
     for kind in dict.fromkeys(kind for kind, _ in TOLD.values()):
-        parts += [f"\n## {kind}\n", "| this | is told |", "|---|---|"]
+        parts += [f"\n## {kind}\n", "| mistake | message |", "|---|---|"]
         parts += [row(made, message) for made, (each, message) in TOLD.items() if each == kind]
     PAGE.write_text("\n".join(parts) + "\n", encoding="utf-8")
 

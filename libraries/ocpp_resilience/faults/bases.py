@@ -144,7 +144,7 @@ class CommandFault(NetworkFault):
     place = Place.COMMAND
     own_proxy_only = True
     waits = True
-    evidence = "the number of commands that it has hit"
+    evidence = "the number of commands that the fault has hit"
 
     @abc.abstractmethod
     def rule(self) -> dict[str, Any]:
@@ -325,7 +325,7 @@ class RedisProcessFault(InjectableFault):
     """Redis as a process: stopped, killed or paused, and started or resumed at the end."""
 
     place = Place.REDIS_PROCESS
-    evidence = "a PING that is refused or not answered"
+    evidence = "a PING is refused or not answered"
 
     @property
     def target(self) -> str:
@@ -387,7 +387,7 @@ class ReplicationFault(InjectableFault):
 class FailoverFault(ReplicationFault):
     """The primary is lost, and begins when the sentinels have promoted the replica."""
 
-    evidence = "ROLE of both nodes and the word of the sentinels"
+    evidence = "ROLE on both nodes, and the primary that the sentinels name"
     how: ClassVar[FailoverHow]
 
     def begin(self) -> None:
@@ -402,7 +402,7 @@ class ServerProcessFault(InjectableFault):
     """The server as a process: stopped, killed or paused, and started or resumed at the end."""
 
     place = Place.SERVER_PROCESS
-    evidence = "the exit status and the HTTP port, which refuses connections"
+    evidence = "the exit status, and the HTTP port refuses connections"
 
     @property
     def target(self) -> str:

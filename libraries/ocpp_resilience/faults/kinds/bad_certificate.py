@@ -18,8 +18,8 @@ class BadCertificate(NetworkFault):
 
     name = "bad certificate"
     place = Place.TLS
-    effect = "a TLS handshake that a client has to break off"
-    evidence = "a handshake that fails for that reason"
+    effect = "the certificate is invalid; a client must abort the TLS handshake"
+    evidence = "a handshake fails for that reason"
     own_proxy_only = True
 
     flaw: Flaw = Flaw.EXPIRED

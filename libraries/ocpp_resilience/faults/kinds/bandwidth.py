@@ -16,7 +16,7 @@ class Bandwidth(ToxicFault):
     """Only so many KB (1,000 bytes) a second pass, on each connection."""
 
     name = "bandwidth"
-    effect = "large answers take long"
+    effect = "large replies arrive slowly"
     evidence = "the time that a reply of known size takes"
     toxic = "bandwidth"
 

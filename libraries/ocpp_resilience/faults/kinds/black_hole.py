@@ -15,8 +15,8 @@ class BlackHole(ToxicFault):
     """Connections are accepted and open ones stay open, and nothing gets through in either direction."""
 
     name = "black hole"
-    effect = "its bytes disappear; nothing arrives; nothing breaks"
-    evidence = "a PING that stays unanswered"
+    effect = "connections stay open, but no data arrives"
+    evidence = "a PING is not answered"
     toxic = "timeout"
 
     toxicity: float = 1.0

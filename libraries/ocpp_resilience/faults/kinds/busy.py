@@ -23,8 +23,8 @@ class Busy(RedisSettingsFault):
     """A script runs on and on: every command is answered BUSY."""
 
     name = "busy"
-    effect = "`BUSY` to everything"
-    evidence = "a PING that is answered BUSY"
+    effect = "every command is answered `BUSY`"
+    evidence = "a PING is answered BUSY"
 
     def settings(self) -> Mapping[str, str | int]:
         return {"lua-time-limit": 50}

@@ -13,7 +13,7 @@ class CutMidReply(LoseReply):
     """The connection is cut when half of a reply has come."""
 
     name = "cut mid-reply"
-    effect = "half an answer, then the end"
+    effect = "half of a reply arrives, then the connection is closed"
 
     command: str = "*"
 

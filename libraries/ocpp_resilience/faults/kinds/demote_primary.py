@@ -13,5 +13,5 @@ class DemotePrimary(FailoverFault):
     """The sentinels replace the primary, as in maintenance (SENTINEL FAILOVER)."""
 
     name = "demote primary"
-    effect = "`UNBLOCKED`, then `READONLY` from the old primary, whose port stays open"
+    effect = "the old primary answers `UNBLOCKED`, then `READONLY`; its port stays open"
     how = FailoverHow.DEMOTE

@@ -13,8 +13,8 @@ class Disconnect(NetworkFault):
     """The proxy closes its connections and does not listen."""
 
     name = "disconnect"
-    effect = "connections break and are refused, while the other end goes on"
-    evidence = "a PING that is refused"
+    effect = "connections break and new ones are refused; both ends keep running"
+    evidence = "a PING is refused"
 
     def begin(self) -> None:
         self.path.api.enable(self.path.proxy, False)

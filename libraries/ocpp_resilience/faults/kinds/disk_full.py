@@ -18,8 +18,8 @@ class DiskFull(RedisFilesFault):
     """
 
     name = "disk full"
-    effect = "`MISCONF` to every write, after the disk was found full"
-    evidence = "a SET that is answered MISCONF for want of space"
+    effect = "every write is answered `MISCONF` once Redis has failed to write to disk"
+    evidence = "a SET is answered MISCONF because no space is left"
     refuses_writes = True
 
     def begin(self) -> None:

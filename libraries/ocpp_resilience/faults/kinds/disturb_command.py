@@ -36,7 +36,7 @@ class DisturbCommand(CommandFault):
     """Chosen Redis commands are disturbed."""
 
     name = "disturb command"
-    effect = "one command is cut, swallowed, late or refused"
+    effect = "chosen commands are cut off, swallowed, delayed or refused"
 
     command: str = "*"
     action: Action = Action.DELAY

@@ -13,7 +13,7 @@ class FailedRewrite(RedisFilesFault):
     """The rewrite of the append-only file fails (BGREWRITEAOF); Redis goes on with the file that it has."""
 
     name = "failed rewrite"
-    effect = "nothing at first; the append-only file grows"
+    effect = "none at first; the append-only file grows"
     evidence = "the status of the last rewrite in INFO"
 
     def begin(self) -> None:

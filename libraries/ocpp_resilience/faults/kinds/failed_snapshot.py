@@ -13,8 +13,8 @@ class FailedSnapshot(RedisFilesFault):
     """Redis cannot write its snapshot (RDB), and refuses writes until it can (stop-writes-on-bgsave-error)."""
 
     name = "failed snapshot"
-    effect = "`MISCONF` to every write"
-    evidence = "a SET that is answered MISCONF"
+    effect = "every write is answered `MISCONF`"
+    evidence = "a SET is answered MISCONF"
     refuses_writes = True
 
     def begin(self) -> None:

@@ -25,8 +25,8 @@ class HalfOpen(OpenConnectionsFault):
     """
 
     name = "half-open"
-    effect = "the other side is gone, and nothing said so"
-    evidence = "a PING on an old connection without an answer, one on a new connection with one, and how many are dead"
+    effect = "one end is gone, and the other end is not told"
+    evidence = "a PING on an old connection is not answered, one on a new connection is; the number of dead connections"
 
     gone: Gone | None = None
 

@@ -17,8 +17,8 @@ class KeepResetting(ToxicFault):
     """Each connection, open or new, is reset (RST) a while after it was opened."""
 
     name = "keep resetting"
-    effect = "RST soon after each connect"
-    evidence = "a connection of the test's own that is reset"
+    effect = "every connection is reset (RST) soon after it opens"
+    evidence = "a connection that the test opens is reset"
     toxic = "reset_peer"
 
     after: timedelta = timedelta(milliseconds=50)

@@ -17,8 +17,8 @@ class KillClients(RedisFault):
     """Redis closes the connections of its clients (CLIENT KILL), those of the test excepted, once."""
 
     name = "kill clients"
-    effect = "Redis closes the connection"
-    evidence = "the number of connections that Redis has closed"
+    effect = "Redis closes its connections"
+    evidence = "the number of connections that Redis closed"
     lasts = False
 
     def begin(self) -> None:

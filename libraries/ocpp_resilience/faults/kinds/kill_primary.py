@@ -13,5 +13,5 @@ class KillPrimary(FailoverFault):
     """The primary is killed (SIGKILL), and the replica promoted. It comes back as one that has not heard of it."""
 
     name = "kill primary"
-    effect = "connections break; the sentinels name another primary after a second or two"
+    effect = "connections break; the sentinels elect another primary after a second or two"
     how = FailoverHow.KILL

@@ -13,7 +13,7 @@ class KillRedis(RedisProcessFault):
     """Redis is killed (SIGKILL)."""
 
     name = "kill redis"
-    effect = "connections break, then are refused; data that was not on disk is lost"
+    effect = "connections break and new ones are refused; data that was not on disk is lost"
 
     def bring_down(self) -> Effect:
         return self.on.service().kill()

@@ -12,7 +12,7 @@ class KillServer(ServerProcessFault):
     """The server is killed (SIGKILL)."""
 
     name = "kill server"
-    effect = "charge points and callers: connections break, then are refused"
+    effect = "connections of charge points and API clients break; new ones are refused"
 
     def bring_down(self) -> None:
         self.on.server().kill()

@@ -14,8 +14,8 @@ class LagReplica(ReplicationFault):
     """The replica stands still (SIGSTOP): what the primary writes does not reach it."""
 
     name = "lag replica"
-    effect = "nothing without WAIT; with it, no write counts as done"
-    evidence = "the bytes that the replica lacks after a write"
+    effect = "none without WAIT; with WAIT, no write is confirmed"
+    evidence = "the number of bytes that the replica lacks after a write"
 
     def begin(self) -> None:
         self.replicated.lag_replica()

@@ -19,7 +19,7 @@ class Latency(ToxicFault):
     """Every byte arrives later."""
 
     name = "latency"
-    effect = "answers come late; with jitter, unevenly"
+    effect = "replies arrive late; with jitter, by varying times"
     evidence = "round trips that take at least `latency` minus `jitter`"
     toxic = "latency"
 

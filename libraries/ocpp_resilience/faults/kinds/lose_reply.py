@@ -16,7 +16,7 @@ class LoseReply(CommandFault):
     """
 
     name = "lose commit reply"
-    effect = "whether the command was run cannot be known"
+    effect = "the system cannot know whether Redis ran the command"
 
     command: str = COMMIT
     keys: list[str] = field(default_factory=list)

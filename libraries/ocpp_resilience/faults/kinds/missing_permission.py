@@ -14,8 +14,8 @@ class MissingPermission(RedisFault):
     """A user of Redis may not run a command any more (ACL SETUSER); connections stay open."""
 
     name = "missing permission"
-    effect = "`NOPERM` to one command"
-    evidence = "ACL DRYRUN, which says so of that user and command"
+    effect = "one command is answered `NOPERM`"
+    evidence = "ACL DRYRUN denies the command to that user"
 
     command: str = COMMIT
     user: str = "default"

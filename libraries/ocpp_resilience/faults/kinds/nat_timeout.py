@@ -20,8 +20,8 @@ class NatTimeout(ToxicFault):
     """
 
     name = "nat timeout"
-    effect = "after a time without messages both ends speak into the void"
-    evidence = "a PING on an idle connection without an answer, one on a new connection with one"
+    effect = "packets of an idle connection are silently dropped, both ways"
+    evidence = "a PING on an idle connection is not answered, one on a new connection is"
     own_proxy_only = True
     toxic = "nat_timeout"
 

@@ -17,8 +17,8 @@ class NoReplicas(RedisSettingsFault):
     """Redis wants replicas for each write (min-replicas-to-write), and has fewer, or none."""
 
     name = "no replicas"
-    effect = "`NOREPLICAS` to every write"
-    evidence = "a SET that is answered NOREPLICAS"
+    effect = "every write is answered `NOREPLICAS`"
+    evidence = "a SET is answered NOREPLICAS"
     refuses_writes = True
 
     def settings(self) -> Mapping[str, str | int]:

@@ -14,8 +14,8 @@ class OutOfMemory(RedisSettingsFault):
     """Redis has reached its memory limit (maxmemory): it refuses commands that need memory."""
 
     name = "out of memory"
-    effect = "`OOM` to every write"
-    evidence = "a SET that is answered OOM"
+    effect = "every write is answered `OOM`"
+    evidence = "a SET is answered OOM"
     refuses_writes = True
 
     def settings(self) -> Mapping[str, str | int]:

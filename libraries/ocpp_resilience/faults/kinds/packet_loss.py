@@ -22,8 +22,8 @@ class PacketLoss(ToxicFault):
     """Segments are lost and sent again by TCP: they come `rto` later, and everything behind them waits."""
 
     name = "packet loss"
-    effect = "now and then an answer comes a fifth of a second late, or much later"
-    evidence = "round trips of which some take `rto` or longer"
+    effect = "some replies arrive 0.2 s late or later, as after a retransmission"
+    evidence = "some round trips take `rto` or longer"
     own_proxy_only = True
     toxic = "packet_loss"
 

@@ -13,5 +13,5 @@ class PartitionPrimary(FailoverFault):
     """The primary is cut off from the sentinels and the replica, and replaced, while clients still reach it."""
 
     name = "partition primary"
-    effect = "the old primary goes on to take writes, which will be lost"
+    effect = "the old primary still accepts writes, which are lost later"
     how = FailoverHow.PARTITION

@@ -13,8 +13,8 @@ class PartitionSentinels(ReplicationFault):
     """So many sentinels stand still (SIGSTOP), as if they were cut off: two of three leave no quorum, three no word."""
 
     name = "partition sentinels"
-    effect = "sentinels do not answer; the primary goes on"
-    evidence = "the sentinels that still name a primary"
+    effect = "sentinels do not answer; the primary keeps running"
+    evidence = "the number of sentinels that do not answer"
 
     count: int = 2
 

@@ -13,5 +13,5 @@ class PausePrimary(FailoverFault):
     """The primary stands still (SIGSTOP) until it is replaced, and runs on at the end."""
 
     name = "pause primary"
-    effect = "connections stay open and nothing is answered, until the sentinels name another primary"
+    effect = "connections stay open and nothing is answered until the sentinels elect another primary"
     how = FailoverHow.PAUSE

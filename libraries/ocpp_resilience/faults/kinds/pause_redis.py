@@ -13,7 +13,7 @@ class PauseRedis(RedisProcessFault):
     """Redis stands still (SIGSTOP)."""
 
     name = "pause redis"
-    effect = "connections stay open, nothing is answered"
+    effect = "connections stay open, and nothing is answered"
 
     def bring_down(self) -> Effect:
         return self.on.service().pause()

@@ -13,8 +13,8 @@ class PauseServer(ServerProcessFault):
     """The server stands still (SIGSTOP)."""
 
     name = "pause server"
-    effect = "charge points and callers: no answer; time passes without the server"
-    evidence = "the state of the process"
+    effect = "charge points and API clients get no answer; time goes on while the server stands still"
+    evidence = "the process is in state stopped"
 
     def bring_down(self) -> None:
         self.on.server().pause()

@@ -13,8 +13,8 @@ class ReadOnly(RedisFault):
     """Redis becomes a replica without a primary (REPLICAOF): it answers reads and refuses writes."""
 
     name = "read-only"
-    effect = "`READONLY` to every write, as after a failover to a replica"
-    evidence = "a SET that is answered READONLY"
+    effect = "every write is answered `READONLY`, as on a replica"
+    evidence = "a SET is answered READONLY"
     refuses_writes = True
 
     def begin(self) -> None:

@@ -14,8 +14,8 @@ class ResetConnections(OpenConnectionsFault):
     """The connections that are open now are reset (RST), once."""
 
     name = "reset connections"
-    effect = "RST in the middle"
-    evidence = "a connection of the test's own that is reset with others"
+    effect = "open connections are reset (RST), also in the middle of a message"
+    evidence = "a connection that the test opened is reset with the others"
     lasts = False
     action = "reset"
 

@@ -19,7 +19,7 @@ class SlowDrip(ToxicFault):
     """Replies arrive a few bytes at a time, with a pause after each piece."""
 
     name = "slow drip"
-    effect = "an answer in pieces of a few bytes"
+    effect = "replies arrive a few bytes at a time"
     evidence = "the time that a reply of known size takes"
     toxic = "slicer"
 

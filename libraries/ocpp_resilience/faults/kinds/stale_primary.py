@@ -13,5 +13,5 @@ class StalePrimary(FailoverFault):
     """The primary stands still until it is replaced, and then runs on, cut off from those that could tell it."""
 
     name = "stale primary"
-    effect = "two nodes say that they are the primary; what the old one takes will be lost"
+    effect = "two nodes claim to be the primary; writes to the old one are lost later"
     how = FailoverHow.STALE

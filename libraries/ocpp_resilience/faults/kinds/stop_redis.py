@@ -13,7 +13,7 @@ class StopRedis(RedisProcessFault):
     """Redis ends in order (SIGTERM)."""
 
     name = "stop redis"
-    effect = "connections are closed in order, then refused"
+    effect = "connections are closed cleanly; new ones are refused"
 
     def bring_down(self) -> Effect:
         return self.on.service().stop(PROCESS_LIMIT)

@@ -12,7 +12,7 @@ class StopServer(ServerProcessFault):
     """The server ends in order (SIGTERM)."""
 
     name = "stop server"
-    effect = "charge points and callers: connections are closed in order, then refused"
+    effect = "connections of charge points and API clients are closed cleanly; new ones are refused"
 
     def bring_down(self) -> None:
         self.on.server().stop()

@@ -14,8 +14,8 @@ class TooManyClients(RedisSettingsFault):
     """No more clients are let in (maxclients), and the present ones have to connect again."""
 
     name = "too many clients"
-    effect = "`max number of clients reached` to new connections"
-    evidence = "a connection that is refused with that error"
+    effect = "new connections are refused with `max number of clients reached`"
+    evidence = "a new connection is refused with that error"
 
     def settings(self) -> Mapping[str, str | int]:
         return {"maxclients": 1}

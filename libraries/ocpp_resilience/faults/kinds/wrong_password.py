@@ -16,8 +16,8 @@ class WrongPassword(RedisSettingsFault):
     """Redis asks for another password than its clients have, and they have to log in again."""
 
     name = "wrong password"
-    effect = "`WRONGPASS`, `NOAUTH`"
-    evidence = "a PING that is refused for want of a password"
+    effect = "commands are refused with `WRONGPASS` or `NOAUTH`"
+    evidence = "a PING without the password is answered NOAUTH"
 
     def settings(self) -> Mapping[str, str | int]:
         return {"requirepass": secrets.token_hex(8)}
