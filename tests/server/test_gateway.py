@@ -368,8 +368,11 @@ async def test_the_record_says_whether_the_charge_point_is_online(
 async def test_the_newest_of_connections_in_quick_succession_stays_open(server: ServerProcess) -> None:
     """Redis gets them one after the other: the record of an older one proves nothing about the newest."""
 
+    # Connections of different charge points at once are not the subject: their handshakes take long on a busy machine.
+    few = asyncio.Semaphore(10)
+
     async def connect_again_and_again(charge_point_id: str) -> None:
-        async with contextlib.AsyncExitStack() as stack:
+        async with few, contextlib.AsyncExitStack() as stack:
             newest = await stack.enter_async_context(plugged(server, charge_point_id))
             for number in range(10):
                 await send(newest, 2, f"left-{number}", "Heartbeat", {})
