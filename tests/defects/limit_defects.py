@@ -29,7 +29,7 @@ from server.redis.script import Script
 SIZES = "Messages Are Answered Up To The Size Limit And Refused Above It"
 TOGETHER = "Messages That Come In One Packet Are Each Answered Or Refused"
 BATCHES = "Batches Of Every Size Are Answered Whole And In Order"
-HOUR = "Answers Wait An Hour From The Last One On"
+HOUR = "Answers Are Kept For An Hour After The Last One"
 EACH_LOGGED = "A Thousand Generated Invalid Messages Are Each Logged Once"
 BURST = "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones"
 EMPTY = "An Empty Queue Leaves The Server Idle And Quick To Answer"
