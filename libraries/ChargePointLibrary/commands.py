@@ -151,7 +151,7 @@ class Commands(PointComponent):
 
         Args:
             action: the action of the command, named as in `Let Charge Points Answer`.
-            count: at least so many that fit.
+            count: at least this many that fit.
             since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
@@ -247,7 +247,7 @@ class Commands(PointComponent):
         Args:
             action: the action, named as in `Let Charge Points Answer`; any by default.
             charge_points: their aliases or ids; all by default.
-            expected: waits until it is so many; more is a failure.
+            expected: waits until it is this many; more is a failure.
             timeout: the longest wait.
 
         Raises:

@@ -397,7 +397,7 @@ class Messages(PointComponent):
 
     @keyword(tags=("charge point", "send"))
     def send_frame_of_size(self, size: int, *, fragments: int = 1, alias: str = ALIAS) -> Frame:
-        """Sends a valid DataTransfer of so many bytes, and returns at once.
+        """Sends a valid DataTransfer of this many bytes, and returns immediately.
 
         Args:
             size: bytes of the whole OCPP-J message.
@@ -457,7 +457,7 @@ class Messages(PointComponent):
 
     @keyword(tags=("charge point", "send", "invalid"))
     def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
-        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
+        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns immediately.
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.

@@ -128,7 +128,7 @@ class Volume(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends all invalid frames of a file, each on a connection of its own, and returns the outcome of each.
+        """Sends all invalid frames of a file, each on a separate connection, and returns the outcome of each.
 
         In front of each frame and behind it, a valid Heartbeat is sent; where the connection was closed, after a new
         connection. Nothing is judged here but that a sound charge point is served.

@@ -82,7 +82,7 @@ class AnswerKeywords(LineComponent):
             way: `result` answers; `error` answers with a CALLERROR; `twice` answers each two times; `unknown` answers
                 with unknown ids, and holds the commands further.
             order: `received`, `reversed` or `random`.
-            most: no more than so many of them, the first in that order (`received`, `reversed`).
+            most: no more than this many of them, the first in that order (`received`, `reversed`).
             count: how many have to be there; all of `commands`, or 1, if not given.
             seed: makes a random order again.
             payload: the payload of the answers, in place of the default for the action.

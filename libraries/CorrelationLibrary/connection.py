@@ -99,7 +99,7 @@ class Connection(LineComponent):
         Args:
             charge_points: how many new ones, or their ids. Those that are connected already only change how they
                 answer.
-            for_commands: how many commands will be under way at the same time. Where the target takes only so many to
+            for_commands: how many commands will be under way at the same time. Where the target takes only this many to
                 one charge point (`commands.at_once` in its profile), there will be charge points enough for them.
             answering: `held` keeps commands until `Answer Commands`, `at once` answers each when it arrives.
             alias: which commands.

@@ -53,7 +53,7 @@ class Counting(LineComponent):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "commands",
     ) -> int:
-        """Fails unless exactly so many commands wait for their answers; waits until that is so.
+        """Fails unless exactly this many commands wait for their answers; waits until that is so.
 
         An inspection that the system does not answer in time is asked again: many commands at once can hold it up.
 
@@ -147,7 +147,7 @@ class Counting(LineComponent):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "commands",
     ) -> int:
-        """Fails unless so many commands are noted in Redis as waited for; waits until that is so.
+        """Fails unless this many commands are noted in Redis as waited for; waits until that is so.
 
         Args:
             expected: how many.

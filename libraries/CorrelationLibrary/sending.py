@@ -137,9 +137,9 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Commands:
-        """Sends commands at the same time, each by a caller of its own, and does not wait.
+        """Sends commands at the same time, each by a separate caller, and does not wait.
 
-        Where the target takes only so many commands to one charge point at once (`commands.at_once` in its profile),
+        Where the target takes only this many commands to one charge point at once (`commands.at_once` in its profile),
         the others follow as soon as one has ended.
 
         Args:

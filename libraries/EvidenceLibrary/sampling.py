@@ -238,7 +238,7 @@ class Sampling(Component):
 
     @keyword(tags=("load", "getter"))
     def get_visible_leak(self, memory: MemoryGrowth, messages: int, *, most_mb: float, most_percent: float) -> float:
-        """Returns the smallest leak that a run of so many messages can show, in bytes a message.
+        """Returns the smallest leak that a run of this many messages can show, in bytes a message.
 
         A smaller one keeps the limits over the run, even if it exceeds them in a year.
 

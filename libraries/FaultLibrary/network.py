@@ -60,7 +60,7 @@ class Network(FaultKeywords):
         toxicity: float = 1.0,
         alias: str = "faults",
     ) -> FaultRecord:
-        """Lets only so many bytes pass in a second, for each connection.
+        """Lets only this many bytes pass in a second, for each connection.
 
         Args:
             rate: KB (1,000 bytes) a second, at least 1.

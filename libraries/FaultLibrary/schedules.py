@@ -121,7 +121,7 @@ class Schedules(FaultKeywords):
         server: str = "server",
         target: str | None = None,
     ) -> None:
-        """Begins a fault schedule and returns at once; the test goes on beside it.
+        """Begins a fault schedule and returns immediately; the test goes on beside it.
 
         The same table as that of `Run Fault Schedule`; end it with `Fault Schedule Should End`. Each fault proxy has a
         schedule of its own. Faults of a schedule that a setup of a suite began belong to the test that ends it.

@@ -56,7 +56,7 @@ class FaultState:
         )
 
     def begin(self, fault: InjectableFault, alias: str) -> FaultRecord:
-        """Inject a fault; one that does not last is healed at once.
+        """Inject a fault; one that does not last is healed immediately.
 
         Raises:
             NotPossibleHere: it cannot be done to this Redis or with this proxy.

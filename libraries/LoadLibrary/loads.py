@@ -303,7 +303,7 @@ class Loads(Component):
             The result; the introduction describes it.
 
         Raises:
-            ServiceError: it did not end in order, or was broken off.
+            ServiceError: it did not end cleanly, or was broken off.
 
         Example:
         ```robotframework
@@ -384,7 +384,7 @@ class Loads(Component):
 
     @keyword(tags=("load", "getter"))
     def get_time_of_answer(self, result: LoadResult, number: int) -> timedelta:
-        """Returns how long a load took until so many of its messages were answered, to the second.
+        """Returns how long a load took until this many of its messages were answered, to the second.
 
         For conditions on the number of messages rather than on time, such as the warm-up of a process.
 

@@ -46,7 +46,7 @@ class HealthSeen:
 
 
 class Watch:
-    """Asks a server for its health again and again, in a thread of its own, until it is stopped or the server ends.
+    """Asks a server for its health again and again, in a separate thread, until it is stopped or the server ends.
 
     Attributes:
         seen: what was answered.
@@ -76,7 +76,7 @@ class Watch:
         return time.monotonic() - self._began
 
     def close(self) -> None:
-        """Stop at once."""
+        """Stop immediately."""
         self.end()
 
     def _run(self) -> None:

@@ -39,7 +39,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def target_can_run_twice(self, *, target: str | None = None) -> bool:
-        """Returns whether another one of the target can run beside, with a Redis of its own, and be measured.
+        """Returns whether another one of the target can run beside, with its own Redis, and be measured.
 
         That is so when it is started by a command, as a process of the test run, and supports several processors.
 
@@ -88,7 +88,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def get_stop_timeout(self, *, target: str | None = None) -> float:
-        """Returns how many seconds the target may take to end in order (`timeouts.stop` in its profile).
+        """Returns how many seconds the target may take to end cleanly (`timeouts.stop` in its profile).
 
         Args:
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
@@ -276,7 +276,7 @@ class Targets(Component):
 
 
 def commit_of(folder: Path) -> str:
-    """The commit that a pipeline says it tests, or that is checked out in a folder; empty where there is none."""
+    """The commit that a pipeline says it tests, or that is checked out in a folder; empty if there is none."""
     given = next((os.environ[name] for name in COMMITS if os.environ.get(name)), "")
     if given:
         return given[:40]

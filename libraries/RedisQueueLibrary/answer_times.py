@@ -83,7 +83,7 @@ class Timing(QueueComponent):
     ) -> float:
         """Waits until answers take at most twice the time before, and returns the seconds until then.
 
-        Medians are compared, each of so many Heartbeats one after the other.
+        Medians are compared, each of this many Heartbeats one after the other.
 
         Args:
             normal: the result of `Measure Answer Time` the disturbance.

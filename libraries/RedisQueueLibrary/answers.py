@@ -169,12 +169,12 @@ class Answers(QueueComponent):
         timeout: timedelta | None = None,
         alias: str = "queue",
     ) -> list[Answer]:
-        """Fails unless a charge point has exactly so many answers.
+        """Fails unless a charge point has exactly this many answers.
 
         Args:
             charge_point: the charge point.
             count: how many; answers before this run's first message of this charge point do not count.
-            timeout: the longest wait until there are so many; if not given, that of the target's profile.
+            timeout: the longest wait until there are this many; if not given, that of the target's profile.
             alias: which queue.
 
         Returns:

@@ -259,6 +259,6 @@ class Volume(QueueComponent):
 
 
 def _payload(client: QueueClient, message: SentMessage) -> dict[str, Any] | None:
-    """The payload of the CALLRESULT to a message; `None` where it got none."""
+    """The payload of the CALLRESULT to a message; `None` if it got none."""
     answer = client.answer_to(message)
     return answer.payload if answer is not None and answer.code is None else None

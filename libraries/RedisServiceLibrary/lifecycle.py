@@ -121,7 +121,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("redis", "lifecycle"))
     def stop_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> None:
-        """Lets Redis end in order (SIGTERM) and returns when connections are refused.
+        """Lets Redis end cleanly (SIGTERM) and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
 

@@ -41,7 +41,7 @@ class Concurrency(StateComponent):
     def start_transactions_at_once(
         self, count: int, charge_points: list[str], *, alias: str = "state"
     ) -> list[Transaction]:
-        """Starts so many transactions at the same time: each gets an id and is saved.
+        """Starts this many transactions at the same time: each gets an id and is saved.
 
         Args:
             count: how many.
@@ -184,14 +184,14 @@ class Concurrency(StateComponent):
         timeout: timedelta = timedelta(seconds=10),
         alias: str = "state",
     ) -> None:
-        """Starts writers that go on in the background until `Stop Writing State`, also while Redis is away.
+        """Starts writers that continue in the background until `Stop Writing State`, also while Redis is away.
 
         Each writes to one charge point: it starts a transaction, completes it, replaces the whole configuration, and
         again.
 
         Args:
             charge_points: the charge points.
-            at_least: the keyword returns when so many records were acknowledged.
+            at_least: the keyword returns when this many records were acknowledged.
             timeout: the longest wait for that.
             alias: which store.
 
@@ -226,7 +226,7 @@ class Concurrency(StateComponent):
         """Ends the writers that `Start Writing State` has started, reads everything back and compares.
 
         Args:
-            further: before that, so many more records have to be acknowledged: Redis is back.
+            further: before that, this many more records have to be acknowledged: Redis is back.
             timeout: the longest wait for that.
 
         Returns:

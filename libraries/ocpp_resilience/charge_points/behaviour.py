@@ -70,7 +70,7 @@ class Behaviour:
     def follow(self, action: str, script: Script) -> None:
         """Do as the script says from now on with the commands of `action`, or with all (`*`).
 
-        A script for so many times goes before the one that was there; any other takes its place.
+        A script for this many times goes before the one that was there; any other takes its place.
         """
         known = self._scripts.get(action, []) if script.times is not None else []
         self._scripts[action] = [script, *known]

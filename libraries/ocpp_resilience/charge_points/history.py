@@ -61,7 +61,7 @@ class PointHistory:
 
 
 def online(point: ChargePoint) -> bool | None:
-    """Whether the system has to know of a connection of the charge point; `None` where it may not have noticed yet."""
+    """Whether the system has to know of a connection of the charge point; `None` if it may not have noticed yet."""
     if point.connected:
         return True
     noticed = point.ends and (point.ends[-1].by_us or point.ends[-1].code != UNNOTICED)

@@ -1,4 +1,4 @@
-"""The correlation manager of the reference server alone, in a process of its own: memory, and many workers at once.
+"""The correlation manager of the reference server alone, in a separate process: memory, and many workers at once.
 
     python -m ocpp_resilience.correlation.direct memory --pending 100000
     python -m ocpp_resilience.correlation.direct workers --workers 50 --operations 1000
@@ -122,7 +122,7 @@ class WorkersReport(msgspec.Struct, kw_only=True):
 def measure_memory(
     pending: int, *, end: str = "mixed", timeout: timedelta | float = timedelta(seconds=60)
 ) -> MemoryReport:
-    """Have so many requests pending at once in a process of its own, then end them all.
+    """Have this many requests pending at once in a separate process, then end them all.
 
     Args:
         pending: how many.
@@ -208,7 +208,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     ways = ENDS if end == "mixed" else (end,)
 
     def plan() -> Iterator[tuple[str, str, str]]:
-        """Way, message id and charge point of each, made anew each time: that texts are kept is the manager's cost.
+        """Way, message id and charge point of each, new each time: keeping the texts is the manager's cost.
 
         Those that expire come last and do so at the same instant. The loop has no turn before the last is registered,
         so that all of them are pending at once on a slow machine too.

@@ -165,7 +165,7 @@ class FaultyPath:
                 )
 
     def ping(self, *, limit: float = LIMIT) -> Seen:
-        """PING on a connection of its own, through the proxy."""
+        """PING on a separate connection, through the proxy."""
         return look(self._entrance, self.host, self.port, limit=limit, count=self._count)
 
     def probe(self, *, limit: float = LIMIT) -> Probe:

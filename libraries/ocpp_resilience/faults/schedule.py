@@ -132,7 +132,7 @@ def by_chance(
 
 @dataclass
 class Run:
-    """A schedule that is being carried out in a thread of its own.
+    """A schedule that is being carried out in a separate thread.
 
     Attributes:
         rows: the actions with their times.

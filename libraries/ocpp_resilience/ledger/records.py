@@ -88,7 +88,7 @@ class KeptEvents(msgspec.Struct, frozen=True, omit_defaults=True):
         tx: the transaction.
         seq_no: the highest sequence number.
         missing: those below it that it has not seen.
-        offline: how many events were sent later; `None` where it does not keep that.
+        offline: how many events were sent later; `None` if it does not keep that.
     """
 
     tx: str

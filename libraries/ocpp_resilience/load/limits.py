@@ -82,7 +82,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def allow_open_files(charge_points: int) -> None:
-    """Raise the soft limit for so many connections.
+    """Raise the soft limit for this many connections.
 
     Raises:
         UsageError: the hard limit does not allow it.

@@ -63,7 +63,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.rate if self.to_rate is None else self.to_rate
 
     def when(self, number: float) -> float:
-        """After how many seconds of the stage so many messages are due: the integral of the rate, solved for time."""
+        """After how many seconds of the stage this many messages are due: the integral of the rate, solved for time."""
         slope = (self.last_rate - self.rate) / self.seconds
         if abs(slope) < 1e-12:
             return number / self.rate

@@ -201,7 +201,7 @@ class Target(Section, frozen=True):
         return ""
 
     def require(self, capability: Capability | Trait) -> None:
-        """Go on only with a system that has `capability`.
+        """Continue only with a system that has `capability`.
 
         Raises:
             LacksCapability: it has not.
@@ -251,7 +251,7 @@ class Target(Section, frozen=True):
         return [action for action in self.version.core if action not in self.handled]
 
     def need_actions(self, *actions: str) -> None:
-        """Go on only if the system supports these actions of charge points.
+        """Continue only if the system supports these actions of charge points.
 
         Raises:
             LacksCapability: it lacks one that charge points send. Others are never supported, and no matter.

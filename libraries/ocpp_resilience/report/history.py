@@ -85,7 +85,7 @@ def accept(path: Path, past: Past, *, although: str = "") -> None:
 
 
 def baseline(path: Path) -> Past | None:
-    """The accepted run, `None` where none was accepted.
+    """The accepted run, `None` if none was accepted.
 
     Raises:
         UsageError: the file is there and cannot be read.

@@ -346,7 +346,7 @@ class OcppServer:
         return self.process.started and not self.process.alive and not self._ended_on_purpose
 
     def forgive_crashes(self) -> None:
-        """Count crashes anew."""
+        """Count crashes from 0 again."""
         self._crashes_before = self.crashes_in_all
         self._earlier_crashes = 0
         self._ended_on_purpose = self._ended_on_purpose or not self.process.alive

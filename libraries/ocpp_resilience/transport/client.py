@@ -156,7 +156,7 @@ class QueueClient:
         return ANSWER_LIMIT if self._target is None else self._target.timeouts.answer
 
     def need_actions(self, *actions: str) -> None:
-        """Go on only if the system supports these actions.
+        """Continue only if the system supports these actions.
 
         Raises:
             LacksCapability: it lacks one.

@@ -48,7 +48,7 @@ class Series:
 
 
 class Sampler:
-    """Samples processes and other sources until it is stopped, each source in a thread of its own.
+    """Samples processes and other sources until it is stopped, each source in a separate thread.
 
     A source that does not answer, such as a Redis that is paused, leaves a gap in its own samples and in no other's.
 
