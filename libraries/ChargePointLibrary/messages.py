@@ -353,7 +353,7 @@ class Messages(PointComponent):
         boot: bool = True,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> Session:
-        """Goes through a whole charging session: boot, authorize, start, meter values, stop, and the status in between.
+        """Runs a complete charging session: boot, authorize, start, meter values, stop, and the status in between.
 
         In OCPP 1.6, start, meter values and stop are StartTransaction, MeterValues and StopTransaction; in OCPP 2.x,
         they are TransactionEvents.
@@ -431,7 +431,7 @@ class Messages(PointComponent):
 
     @keyword(tags=("charge point", "send"))
     def send_frames_together(self, *frames: str, alias: str = ALIAS) -> int:
-        """Sends text frames in one go, so that the gateway reads many of them at once, and returns immediately.
+        """Sends several text frames in one packet, and returns immediately.
 
         Args:
             frames: their texts.

@@ -96,7 +96,7 @@ class Volume(ConnectingComponent):
 
     @keyword(tags=("charge point", "send", "load"))
     def boot_all(self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT) -> Exchange:
-        """Has many charge points send a BootNotification at the same time; all have to be answered.
+        """Sends a BootNotification from many charge points at the same time, and fails unless all are answered.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -205,7 +205,7 @@ class Volume(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends many different invalid frames from many charge points at once, and returns the outcomes.
+        """Sends many different invalid frames from many charge points at the same time, and returns the outcomes.
 
         Each is a valid message that was broken in one place by chance, as `Queue Generated Invalid Messages` of
         RedisQueueLibrary breaks them. Behind each frame its charge point sends a valid Heartbeat, after a new
@@ -271,7 +271,7 @@ class Volume(ConnectingComponent):
         boot: bool = True,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> list[Session]:
-        """Has many charge points go through a whole charging session at the same time, and returns the sessions.
+        """Runs complete charging sessions of many charge points at the same time, and returns the sessions.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -321,7 +321,7 @@ class Volume(ConnectingComponent):
         seed: int | None = None,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> Exchange:
-        """Has many charge points charge in every way that OCPP allows, by chance, all of them at the same time.
+        """Runs random charging sessions of many charge points at the same time, in every way that OCPP allows.
 
         They send the messages of `Queue Varied Sessions` of RedisQueueLibrary: several connectors, repeated starts,
         readings in Wh and kWh, second stops, stops and readings for transactions of others.
@@ -353,7 +353,7 @@ class Volume(ConnectingComponent):
     def charge_sessions_with_repeated_messages(
         self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT
     ) -> RepeatedSessions:
-        """Has many charge points send each message of a session again, and returns how the answers compare.
+        """Lets many charge points repeat each message of a session, and returns how the answers compare.
 
         A StartTransaction, two MeterValues and a StopTransaction are each sent three times: with the same message id
         over a new connection after the answer was there, with the same message id over a new connection without

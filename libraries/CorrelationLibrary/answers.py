@@ -73,7 +73,7 @@ class AnswerKeywords(LineComponent):
         timeout: timedelta = timedelta(seconds=10),
         alias: str = "commands",
     ) -> list[ScriptedAnswer]:
-        """Has charge points answer the commands that they hold. Waits first until they have received them.
+        """Waits until charge points have received their commands, and lets them answer.
 
         After the timeout of the commands, these are late answers.
 
@@ -112,7 +112,7 @@ class AnswerKeywords(LineComponent):
 
     @keyword(tags=("commands", "answer", "charge_point"))
     def answer_received_commands(self, received: list[Received], *, alias: str = "commands") -> list[ScriptedAnswer]:
-        """Has charge points answer commands that they received earlier, whoever still waits for these answers.
+        """Lets charge points answer commands that they received earlier, whether or not a caller still waits.
 
         Args:
             received: what `Wait For Received Commands` returned.
@@ -135,7 +135,7 @@ class AnswerKeywords(LineComponent):
 
     @keyword(tags=("commands", "getter"))
     def count_commands_with_another_answer(self, commands: Commands, answers: list[ScriptedAnswer]) -> int:
-        """Returns how many callers got an answer that their charge point gave to another command.
+        """Returns how many callers received the answer to another command.
 
         Args:
             commands: commands that are done, one to each charge point.
@@ -155,7 +155,7 @@ class AnswerKeywords(LineComponent):
     def command_should_have_answer(
         self, command: Command | Commands, answer: ScriptedAnswer | list[ScriptedAnswer]
     ) -> None:
-        """Fails unless the caller got exactly this answer of the charge point.
+        """Fails unless the caller received exactly this answer of the charge point.
 
         It tells two equal commands apart: the default answer to GetConfiguration contains the message id of its
         command.

@@ -36,7 +36,7 @@ class Traffic(LineComponent):
         seed: int = 1,
         alias: str = "commands",
     ) -> str:
-        """Sends GetConfiguration commands to charge points from now on, one after the other to each, until stopped.
+        """Starts sending GetConfiguration commands to charge points in the background, one at a time to each.
 
         Each command asks for a key of its own and is written down in a ledger, `evidence/<alias>-<n>.jsonl` beside
         Robot's output: answered, refused, or unknown. Charge points that write down what they carry out (`Load Profile`
@@ -92,7 +92,7 @@ class Traffic(LineComponent):
     def command_traffic_should_reach_all_charge_points(
         self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "commands"
     ) -> None:
-        """Waits until each charge point has answered a command of the traffic that is sent from now on.
+        """Waits until each charge point has answered one more command of the traffic.
 
         Args:
             timeout: the longest wait.

@@ -35,7 +35,7 @@ class Floods(Component):
         reading: bool = True,
         longest: timedelta = timedelta(seconds=30),
     ) -> list[str]:
-        """Has charge points send one kind of frame as fast as they can, from a separate process.
+        """Starts a flood: charge points send one kind of frame as fast as they can, from a separate process.
 
         They do not wait for answers. `Stop Flood` or the end of the suite ends it.
 

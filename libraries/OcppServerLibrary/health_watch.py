@@ -112,7 +112,7 @@ class HealthWatch(Component):
 
     @keyword(tags=("server", "health", "measurement"))
     def start_watching_health(self, *, alias: str = "server") -> None:
-        """Asks for the server's health from now on, about twenty times a second, while other keywords go on.
+        """Starts polling the server's health in the background, about twenty times a second.
 
         `Get Watched Health Share` ends that; so do the end of the server and that of the suite.
 
@@ -140,7 +140,7 @@ class HealthWatch(Component):
     def get_watched_health_share(
         self, expected: Health, *, at_least: timedelta = timedelta(0), alias: str = "server"
     ) -> float:
-        """Ends `Start Watching Health`, and returns in which share of the answers the health was as expected.
+        """Ends `Start Watching Health`, and returns the share of answers with the expected health.
 
         No answer, or another one, counts as not expected.
 
@@ -180,7 +180,7 @@ class HealthWatch(Component):
     def find_wrong_health_during_fault(
         self, fault: Fault, *, notice: timedelta = timedelta(milliseconds=700), alias: str = "server"
     ) -> list[str]:
-        """Ends `Start Watching Health`, and returns which answers in a fault did not say that the server is degraded.
+        """Ends `Start Watching Health`, and returns the answers during a fault that did not report a degraded server.
 
         Health has to say degraded, and the ready check, where there is one, has to be answered 503, for as long as it
         was watched and the fault had not begun to end.

@@ -39,7 +39,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def target_can_run_twice(self, *, target: str | None = None) -> bool:
-        """Returns whether another one of the target can run beside, with its own Redis, and be measured.
+        """Returns whether a second instance of the target can run at the same time with its own Redis and be measured.
 
         That is so when it is started by a command, as a process of the test run, and supports several processors.
 
@@ -58,7 +58,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def target_can_be_started(self, *, target: str | None = None) -> bool:
-        """Returns whether the target is started, and can be stopped, by the test; not so if it runs already.
+        """Returns whether the test starts the target and can stop it; false if the target is already running.
 
         Args:
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
@@ -208,7 +208,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter", "security"))
     def get_redis_privileges(self, *, target: str | None = None) -> list[str]:
-        """Returns what the target's user of Redis has to be allowed, in the words of ACL SETUSER.
+        """Returns the permissions that the target needs in Redis, in the syntax of ACL SETUSER.
 
         Args:
             target: the profile that lists them (`security.redis_privileges`); by default the run's `TARGET`, else
@@ -229,7 +229,7 @@ class Targets(Component):
 
     @keyword(tags=("target",))
     def skip_unless_redis_of_target_can_fail(self, *, target: str | None = None) -> None:
-        """Skips the test, with the reason, when the target has no Redis, or cannot be given one on another way.
+        """Skips the test, with the reason, if the target has no Redis, or its Redis address cannot be changed.
 
         A target has a Redis when its address stands in the start command or the environment.
 
@@ -254,7 +254,7 @@ class Targets(Component):
 
     @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str | None = None) -> None:
-        """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.
+        """Skips the test, with the reason, if the target is already running and cannot be given another Redis.
 
         Args:
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.

@@ -22,7 +22,7 @@ class Answers(QueueComponent):
 
     @keyword(tags=("queue", "getter", "answer"))
     def get_answers(self, charge_point: str, *, alias: str = "queue") -> list[Answer]:
-        """Returns the answers to a charge point, the oldest first; they stay where they are.
+        """Returns the answers to a charge point, the oldest first, without removing them.
 
         Args:
             charge_point: the charge point.

@@ -181,7 +181,7 @@ class InvalidMessageKeywords(QueueComponent):
         kind: str | None = None,
         alias: str = "queue",
     ) -> list[str]:
-        """Returns the names of those cases of a file that the target can be sent, in the file's order.
+        """Returns the names of the cases of a file that the target accepts, in the file's order.
 
         Args:
             file: the path of the file, or the name of one of the project's `resources`; by default the cases of the

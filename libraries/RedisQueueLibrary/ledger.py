@@ -22,7 +22,7 @@ class LedgerKeywords(QueueComponent):
 
     @keyword(tags=("queue", "ledger"))
     def keep_ledger(self, file: Path | None = None, *, seed: int | None = None, alias: str = "queue") -> str:
-        """Writes down every valid message that is queued from now on, and every answer, until the ledger is judged.
+        """Records every valid message that is queued from now on, and every answer, until the ledger is judged.
 
         A line is written before a message is handed to Redis, and another one when its fate is known, so that the file
         is correct whenever the run is cut off. It is kept in the folder `evidence` beside Robot's output, and

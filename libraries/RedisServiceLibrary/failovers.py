@@ -19,7 +19,7 @@ class Failovers(Component):
 
     @keyword(tags=("redis", "getter"))
     def get_last_failover(self, *, alias: str = "redis") -> Failover:
-        """Returns the failover that the last fault has brought about, `kill primary` for example.
+        """Returns the failover that the last fault, such as `kill primary`, has caused.
 
         Args:
             alias: which Redis; one that was started with `service=sentinel`.

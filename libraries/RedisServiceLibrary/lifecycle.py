@@ -92,7 +92,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("redis", "lifecycle"))
     def ensure_redis_is_running(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> bool:
-        """Starts Redis again if it was stopped or killed, lets it run on if it was paused, and else does nothing.
+        """Starts Redis if it was stopped or killed, resumes it if it was paused, and otherwise does nothing.
 
         Meant for setups: the next test finds Redis at work, whatever the state after the last one.
 
@@ -121,7 +121,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("redis", "lifecycle"))
     def stop_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> None:
-        """Lets Redis end cleanly (SIGTERM) and returns when connections are refused.
+        """Stops Redis cleanly (SIGTERM), and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
 
@@ -163,7 +163,7 @@ class Lifecycle(Component):
         alias: str = "redis",
         timeout: timedelta = timedelta(seconds=10),
     ) -> None:
-        """Ends Redis if it is there, proves that it is gone, starts it again and waits until it answers PING.
+        """Stops Redis if it runs, verifies that it is gone, starts it again and waits until it answers PING.
 
         Port and data stay the same; settings changed with `CONFIG SET` are as at the first start again.
 

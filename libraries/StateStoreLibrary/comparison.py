@@ -111,7 +111,7 @@ class Comparison(StateComponent):
 
     @keyword(tags=("state", "data"))
     def generate_text(self, size: int, *, seed: int = 1) -> str:
-        """Returns text of exactly this many bytes as UTF-8, some of its characters beyond ASCII or escaped in JSON.
+        """Returns text of exactly this many UTF-8 bytes, with some non-ASCII characters and some that JSON escapes.
 
         Args:
             size: how many bytes.

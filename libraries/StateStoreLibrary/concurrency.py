@@ -41,7 +41,7 @@ class Concurrency(StateComponent):
     def start_transactions_at_once(
         self, count: int, charge_points: list[str], *, alias: str = "state"
     ) -> list[Transaction]:
-        """Starts this many transactions at the same time: each gets an id and is saved.
+        """Starts this many transactions at the same time, and saves each with a new id.
 
         Args:
             count: how many.
@@ -90,7 +90,7 @@ class Concurrency(StateComponent):
 
     @keyword(tags=("state", "transaction", "getter"))
     def get_repeated_ids(self, transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[str]:
-        """Returns which ids are there more than once, each with how often, the most frequent first.
+        """Returns the ids that occur more than once, each with its count, the most frequent first.
 
         Args:
             transactions: records, ids, or what `Get Started Transactions` of RedisQueueLibrary returned.
@@ -108,7 +108,7 @@ class Concurrency(StateComponent):
     def get_stored_transactions_with_other_status(
         self, status: str, records: list[Transaction], *, alias: str = "state"
     ) -> list[str]:
-        """Returns which of these transactions are not stored with a status, in the record and in the indexes.
+        """Returns the transactions that are not stored with this status, in the record and in the indexes.
 
         Args:
             status: `active` or `completed`.
@@ -143,7 +143,7 @@ class Concurrency(StateComponent):
         programs: int = 5,
         alias: str = "state",
     ) -> WritersResult:
-        """Has many writers change the same transaction at the same time, each adding 1 to its meter again and again.
+        """Lets many concurrent writers change the same transaction, each adding 1 to its meter repeatedly.
 
         Args:
             transaction: its id.
