@@ -201,12 +201,12 @@ class Volume(QueueComponent):
     def queue_messages_for_foreign_transactions(
         self, charge_points: int = 10, *, timeout: timedelta = timedelta(seconds=30), alias: str = "queue"
     ) -> SentMessages:
-        """Queues stops and meter values for transactions of other charge points, and returns the transactions.
+        """Queues stops and meter values for transactions of other charge points, and returns the messages.
 
-        Each charge point has a transaction that runs and one that is over. Then each tries to stop, and to send meter
-        values for, one that runs at its neighbour, one that is over there, its own that is over, and one that there
-        never was. In OCPP 2.x, where ids are unique for their charge point alone, an event with the id of another's
-        transaction, or with an id that there never was, makes one of its own.
+        Each charge point has a running and a completed transaction. Then each sends a stop and meter values for four
+        transactions: a running and a completed one of its neighbour, its own completed one, and one that never existed.
+        In OCPP 2.x transaction ids are unique per charge point only, so an event with a foreign or unknown id creates a
+        new transaction of the sender.
 
         Args:
             charge_points: how many new charge points, at least 2.
