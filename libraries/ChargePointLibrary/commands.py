@@ -69,7 +69,7 @@ class Commands(PointComponent):
             for point in self.chosen(charge_points):
                 check_can_reject(point.version.named(action), point.version)
         if times is not None and times < 1:
-            raise UsageError(f"times is {times}, at least 1 is needed.")
+            raise UsageError(f"times is {times}, at least 1 is required.")
         for point in self.chosen(charge_points):
             script = Script(
                 how=how,

@@ -180,7 +180,7 @@ class Connection(ConnectingComponent):
         ```
         """
         if count < 1:
-            raise UsageError(f"count is {count}, at least 1 is needed.")
+            raise UsageError(f"count is {count}, at least 1 is required.")
         where = self._gateways.get(gateway).speaking(protocol)
         made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
         try:
@@ -197,8 +197,8 @@ class Connection(ConnectingComponent):
         if left := [point for point in made if point.ends]:
             background.run(close_all, there, timeout=30)
             raise ExpectationFailed(
-                f"{counted(len(left), 'charge point')} of {count} were let in and disconnected while others connected: "
-                f"{left[0].id} {left[0].state()}."
+                f"{counted(len(left), 'charge point')} of {count} were connected and then disconnected while others "
+                f"connected: {left[0].id} {left[0].state()}."
             )
         if there:
             self.keep({point.id: point for point in there})

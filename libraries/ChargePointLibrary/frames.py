@@ -201,7 +201,7 @@ class Frames(PointComponent):
             for each in found[:100]:
                 logger.info(each)
             raise ExpectationFailed(
-                f"The rules of OCPP-J were broken {counted(len(found), 'time')} "
+                f"OCPP-J was violated {counted(len(found), 'time')} "
                 f"in {counted(looked_at, 'received frame')}. "
                 f"The first: {' '.join(found[:3])}"
             )

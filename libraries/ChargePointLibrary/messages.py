@@ -491,4 +491,4 @@ def _started_with_events(point: ChargePoint, transaction_id: int | str) -> int:
         if charging.transaction.id == transaction_id:
             return evse
     running = ", ".join(str(each.transaction.id) for each in point.charging.values())
-    raise UsageError(f"{point.id} has no transaction '{transaction_id}' that runs (running: {running or 'none'}).")
+    raise UsageError(f"{point.id} has no running transaction '{transaction_id}' (running: {running or 'none'}).")

@@ -129,7 +129,7 @@ class Takeover(ConnectingComponent):
         )
         if ghost.commands:
             raise ExpectationFailed(
-                f"{ghost.charge_point} got {in_short(ghost.commands)} over its older connection, although it had "
+                f"{ghost.charge_point} got {in_short(ghost.commands)} over its older connection after it had "
                 "connected again."
             )
         logger.info(f"The older connection of {ghost.charge_point} was ended {ghost.end}, after {in_words(lasted)}.")
@@ -168,7 +168,7 @@ class Takeover(ConnectingComponent):
         """
         points = self.chosen(charge_points)
         if not points or rounds < 1:
-            raise UsageError("There is nothing to take over: at least one charge point and rounds=1 are needed.")
+            raise UsageError("Nothing to take over: at least one charge point and one round are required.")
         if gateway is not None:
             for point in points:
                 point.gateway = self._gateways.get(gateway)
@@ -226,7 +226,7 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is not None:
-            raise UsageError("Crossing calls run already; call `Stop Crossing Calls` first.")
+            raise UsageError("Crossing calls are running already; call `Stop Crossing Calls` first.")
         points = self.chosen(charge_points)
         if not points:
             raise UsageError("No charge point is connected; call `Connect Charge Points` first.")
@@ -259,7 +259,7 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is None:
-            raise UsageError("No crossing calls run; call `Cross Calls` first.")
+            raise UsageError("No crossing calls are running; call `Cross Calls` first.")
         crossing, self._crossing = self._crossing, None
         report: CrossingReport = background.run(crossing.end, timeout=None)
         logger.info(f"{report.summary}.")

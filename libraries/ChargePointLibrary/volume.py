@@ -69,7 +69,7 @@ class Volume(ConnectingComponent):
         """
         points = self.chosen(charge_points)
         if not points or each < 1:
-            raise UsageError("There is nothing to send: at least one charge point and each=1 are needed.")
+            raise UsageError("Nothing to send: at least one charge point and one message each are required.")
         made: Exchange = background.run(exchange, points, action, payload, each=each, limit=timeout.total_seconds())
         logger.info(f"{action} of {counted(len(points), 'charge point')}: {made.summary}.")
         return made
@@ -157,7 +157,7 @@ class Volume(ConnectingComponent):
         ```
         """
         if repeat < 1:
-            raise UsageError(f"repeat is {repeat}, at least 1 is needed.")
+            raise UsageError(f"repeat is {repeat}, at least 1 is required.")
         version = self._gateways.get(gateway).version
         path = data_file(file or frame_file(version))
         cases = [case for _ in range(repeat) for case in load_frames(path, kind=kind, version=version)]

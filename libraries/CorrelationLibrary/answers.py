@@ -178,4 +178,4 @@ class AnswerKeywords(LineComponent):
         one = several(command)[0]
         given = answer if isinstance(answer, ScriptedAnswer) else answer[0]
         if not one.answered or one.data != given.payload:
-            raise ExpectationFailed(f"Expected the answer {given.payload} for {one}; it got {one.data}.")
+            raise ExpectationFailed(f"Expected the answer {given.payload} for {one}; it received {one.data}.")

@@ -108,7 +108,7 @@ class Sending(LineComponent):
         if "GetVariables" not in version.commands:
             raise UsageError(f"{version} has no GetVariables; the target is tested in that version.")
         if wrong := [name for name in names if name.count("/") != 1] or not names:
-            raise UsageError(f"{wrong if names else 'Nothing'} cannot be asked for (allowed: component/variable).")
+            raise UsageError(f"{wrong if names else 'Nothing'} is not a variable (allowed: component/variable).")
         parts = [name.split("/") for name in names]
         asked = [{"component": {"name": component}, "variable": {"name": variable}} for component, variable in parts]
         command = self.send_command("GetVariables", charge_point, timeout=timeout, alias=alias, getVariableData=asked)
@@ -482,7 +482,7 @@ class Sending(LineComponent):
 def _with_status(status: int, batch: Commands) -> Commands:
     if odd := [each for each in batch if each.status != status]:
         raise ExpectationFailed(
-            f"Expected HTTP status {status} for each of {batch.count} commands, {len(odd)} have another outcome; "
+            f"Expected HTTP status {status} for each of {batch.count} commands, {len(odd)} have a different outcome; "
             f"for example {odd[0]}."
         )
     return batch

@@ -69,12 +69,14 @@ class Traffic(LineComponent):
         """
         line = self._lines.get(alias)
         if line.traffic is not None:
-            raise UsageError("Command traffic runs already; call `Stop Command Traffic` first.")
+            raise UsageError("Command traffic is running already; call `Stop Command Traffic` first.")
         if not charge_points:
             raise UsageError("Command traffic needs at least one charge point.")
         folder = evidence_folder()
         if folder is None:
-            raise UsageError("Outside Robot Framework there is no output folder for the ledger of the commands.")
+            raise UsageError(
+                "The ledger of the commands needs an output folder, which exists only in a Robot Framework run."
+            )
         file = folder / f"{file_name(alias)}-{next(self._numbers)}.jsonl"
         file.unlink(missing_ok=True)
         ledger = Ledger(file, seed=seed)
@@ -119,7 +121,7 @@ class Traffic(LineComponent):
     def _traffic(self, alias: str) -> CommandTraffic:
         traffic = self._lines.get(alias).traffic
         if traffic is None:
-            raise UsageError("No command traffic runs; call `Start Command Traffic` first.")
+            raise UsageError("No command traffic is running; call `Start Command Traffic` first.")
         return traffic
 
     @keyword(tags=("commands", "send", "ledger"))

@@ -112,7 +112,7 @@ class Measurements(Component):
             text = f"{message} {text}"
         if unproven:
             raise Inconclusive(
-                f"{requirement} {name} is inconclusive, since not every fault is proven: "
+                f"{requirement} {name} is inconclusive, because not every fault is proven: "
                 f"{'; '.join(unproven)}. {text}".rstrip(),
                 requirement=requirement,
             )
@@ -328,7 +328,7 @@ class Measurements(Component):
             path = folder / FILE_NAME
         if path is None:
             raise UsageError(
-                "Outside Robot Framework there is no output folder: give the library a file, measurements=PATH."
+                "There is no output folder outside Robot Framework; give the library a file, measurements=PATH."
             )
         MeasurementFile(path).append(measurement)
 

@@ -119,7 +119,7 @@ class Lifecycle(Component):
         if before is ProxiedService.GATEWAY:
             return GatewayAddress(url or registry_of("OcppServerLibrary", "servers").get(server).gateway_url)
         if url is None:
-            raise UsageError("A fault proxy before a Redis needs its URL, as `Get Redis Url` returns it.")
+            raise UsageError("A fault proxy for Redis needs the URL of Redis, as returned by `Get Redis Url`.")
         return redis_address(url)
 
     @keyword(tags=("fault", "getter"))

@@ -334,7 +334,7 @@ class Schedules(FaultKeywords):
 
     def _start(self, alias: str, rows: list[Row], make: Make, *, in_turn: bool = False) -> None:
         if alias in self._state.runs:
-            raise UsageError("A fault schedule runs already; call `Fault Schedule Should End` first.")
+            raise UsageError("A fault schedule is running already; call `Fault Schedule Should End` first.")
         logger.info("\n".join(str(row) for row in rows))
         # Each with an injector of its own, so that healing the one leaves the other alone.
         run = self._state.runs[alias] = Run(rows, Injector(), make, in_turn=in_turn)

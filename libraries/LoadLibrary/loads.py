@@ -213,7 +213,7 @@ class Loads(Component):
         if schedule is None:
             schedule = self.load_schedule(rate=rate, duration=duration, messages=messages, pause=pause)
         elif not isinstance(schedule, LoadSchedule):
-            raise UsageError(f"'{schedule}' is no schedule; make one with `Load Schedule`.")
+            raise UsageError(f"'{schedule}' is not a schedule; create one with `Load Schedule`.")
         elif (rate, duration, messages, pause) != (None, None, None, None):
             raise UsageError("Give rate, duration, messages and pause to `Load Schedule`, not beside a schedule.")
         plan = self._shop.plan(

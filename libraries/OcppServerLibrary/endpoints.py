@@ -236,7 +236,7 @@ class Endpoints(Component):
         ```
         """
         if samples < 1:
-            raise UsageError(f"samples is {samples}, at least 1 is needed.")
+            raise UsageError(f"samples is {samples}, at least 1 is required.")
         server = self._servers.get(alias)
         times = response_times([server.time_health() for _ in range(samples)])
         logger.info(

@@ -169,7 +169,9 @@ class HealthWatch(Component):
         if not watch.server.process.alive:
             raise ServiceError(watch.server.exited())
         if watch.broken or not watch.seen:
-            raise ServiceError(f"{watch.server.name} was not watched to the end: {watch.broken or 'no answer yet'}.")
+            raise ServiceError(
+                f"{watch.server.name} could not be watched until the end: {watch.broken or 'no answer yet'}."
+            )
         said = sum(each.status == expected.value for each in watch.seen)
         logger.info(
             f"{watch.server.name}: {said} of {len(watch.seen)} answers in {in_words(length)} say {expected.value}."
@@ -208,7 +210,7 @@ class HealthWatch(Component):
         """
         end = fault.ending or fault.ended
         if end is None:
-            raise UsageError(f"{fault} has not ended; what health says until then is not known.")
+            raise UsageError(f"{fault} has not ended, so the health check during it is incomplete.")
         watch = self._watches.get(alias)
         watch.end()
         self._watches.remove(alias, self.cleanup)

@@ -91,7 +91,7 @@ class Lifecycle(Component):
         if server is None:
             if profile.running is not None and self._servers.aliases():
                 raise NotPossibleHere(
-                    f"Target '{profile.name}' is a running system: there is only one, and no '{alias}'."
+                    f"Target '{profile.name}' is already running; there is no second instance '{alias}'."
                 )
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)

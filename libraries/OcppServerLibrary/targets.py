@@ -270,7 +270,7 @@ class Targets(Component):
         profile = target_of_run(target)
         if profile.running is not None:
             raise NotPossibleHere(
-                f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "
+                f"Target '{profile.name}' is already running and cannot be started with another Redis address "
                 f"(running in {profile.source})."
             )
 

@@ -199,7 +199,9 @@ class Connection(QueueComponent):
         ```
         """
         if format not in self._queues.get(alias).message_formats:
-            raise LacksCapability(f"The target does not take {format.value} messages (message_format in its profile).")
+            raise LacksCapability(
+                f"The target does not accept {format.value} messages (message_format in its profile)."
+            )
 
     @keyword(tags=("queue", "target", "getter"))
     def get_supported_actions(self, *, alias: str = "queue") -> list[str]:
@@ -311,5 +313,5 @@ class Connection(QueueComponent):
         ```
         """
         if count < 1:
-            raise UsageError(f"count is {count}, at least 1 is needed.")
+            raise UsageError(f"count is {count}, at least 1 is required.")
         return [self._ids.charge_point(prefix) for _ in range(count)]

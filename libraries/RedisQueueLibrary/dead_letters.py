@@ -197,7 +197,7 @@ class DeadLetters(QueueComponent):
             message=None if message is None else one_message(message),
         )
         if since is None and not str(wanted):
-            raise UsageError("Say which dead letter: a message, charge_point, code, raw_contains or since.")
+            raise UsageError("Select the dead letter by message, charge_point, code, raw_contains or since.")
         letter = waits.dead_letter_should_exist(client, wanted, since, timeout)
         logger.info(str(letter))
         return letter

@@ -54,7 +54,7 @@ class LedgerKeywords(QueueComponent):
         if path is None:
             folder = evidence_folder()
             if folder is None:
-                raise UsageError("Outside Robot Framework there is no output folder: name the ledger's file.")
+                raise UsageError("There is no output folder outside Robot Framework; give the path of the ledger file.")
             path = _first_free(folder, f"ledger-{file_name(alias)}")
         client.keep_ledger(Ledger(path, seed=seed))
         return str(path)

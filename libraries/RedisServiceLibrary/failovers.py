@@ -84,5 +84,7 @@ class Failovers(Component):
         if not isinstance(service, ReplicatedRedis):
             raise NotPossibleHere(f"{service.name} has no replica: start it with `service=sentinel`.")
         if service.last_failover is None:
-            raise UsageError(f"{service.name} has not failed over; the fault `kill primary`, for example, makes it.")
+            raise UsageError(
+                f"{service.name} has not failed over; cause a failover first, for example by the fault `kill primary`."
+            )
         return service, service.last_failover

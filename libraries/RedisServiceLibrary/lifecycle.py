@@ -81,7 +81,9 @@ class Lifecycle(Component):
                     f"{found.name} {found.state} already, at {found.url()}. Use another alias for a second one."
                 )
             if words or server or append_only is not AppendOnly.ALWAYS:
-                raise UsageError(f"{found.name} keeps its settings: leave them out, or call `Remove Redis` first.")
+                raise UsageError(
+                    f"{found.name} cannot be started with other settings; leave them out, or call `Remove Redis` first."
+                )
             effect = found.start(timeout)
         JOURNAL.end_of(found.name, effect.proof)
         logger.info(

@@ -127,7 +127,7 @@ class Comparison(StateComponent):
         ```
         """
         if size < 0:
-            raise UsageError(f"A text of {size} bytes cannot be made.")
+            raise UsageError(f"A text of {size} bytes is not possible; size must not be negative.")
         rng = random.Random(seed)  # noqa: S311 - not for secrets
         block = "".join(rng.choice(_CHARACTERS) for _ in range(2000))
         data = (block.encode() * (size // len(block) + 1))[:size]

@@ -209,7 +209,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is not None:
-            raise UsageError("Writers run already; call `Stop Writing State` first.")
+            raise UsageError("Writers are running already; call `Stop Writing State` first.")
         session = self._stores.get(alias)
         session.points.update(charge_points)
         writing = Writing(session.store, charge_points)
@@ -243,7 +243,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is None:
-            raise UsageError("No writers run; call `Start Writing State` first.")
+            raise UsageError("No writers are running; call `Start Writing State` first.")
         writing, _, session = self._writing
         try:
             self._wait_for(writing, writing.acknowledged + further, timeout)

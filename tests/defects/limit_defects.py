@@ -411,7 +411,7 @@ def a_hundred_connections_are_the_limit() -> None:
     descriptors.for_charge_points = lambda: 100
 
 
-@defect("R20.5", DESCRIPTORS, says=r"were let in and disconnected while others connected")
+@defect("R20.5", DESCRIPTORS, says=r"were connected and then disconnected while others connected")
 def the_oldest_connection_makes_room() -> None:
     """At the limit a charge point that is connected is cut off for a new one."""
     sound = Socket.connection_made

@@ -110,4 +110,4 @@ def check_can_reject(action: str, version: Version) -> None:
     refusable = [name for name, command in version.commands.items() if command.refusable]
     if action not in (ANY, *refusable):
         allowed = ", ".join(refusable)
-        raise UsageError(f"'{action}' has no answer that refuses (allowed: {allowed}). Use how=callerror.")
+        raise UsageError(f"'{action}' has no refusing answer (allowed: {allowed}). Use how=callerror.")

@@ -134,7 +134,7 @@ def measure_memory(
         ServiceError: the process failed or took too long.
     """
     if pending < 1:
-        raise UsageError(f"pending is {pending}, at least 1 is needed.")
+        raise UsageError(f"pending is {pending}, at least 1 is required.")
     if end not in {*ENDS, "mixed"}:
         raise UsageError(f"end is '{end}' (allowed: {', '.join(ENDS)}, mixed).")
     found = _in_child(["memory", "--pending", str(pending), "--end", end], seconds(timeout))
@@ -175,7 +175,7 @@ def _in_child(words: list[str], timeout: float) -> bytes:
         ended = subprocess.run(command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         raise ServiceError(
-            f"The process with the correlation manager was not done within {in_words(timeout)}."
+            f"The process with the correlation manager did not finish within {in_words(timeout)}."
         ) from None
     if ended.returncode:
         last = ended.stderr.decode("utf-8", "replace").strip().splitlines()[-20:]
@@ -250,7 +250,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     # Objects that are kept on purpose (ended ids, by which late answers are told from unknown ones) are included.
     del manager
     if unhandled:
-        raise RuntimeError(f"{len(unhandled)} exceptions were left to the loop: {unhandled[0]}")
+        raise RuntimeError(f"{len(unhandled)} unhandled exceptions in the event loop: {unhandled[0]}")
     return MemoryReport(
         pending=seen,
         bytes_each=(used[1] - used[0]) / pending,

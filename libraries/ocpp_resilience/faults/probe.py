@@ -152,7 +152,7 @@ class SentinelAddress(RedisAddress):
         try:
             parts = SentinelUrl.parse(url)
         except ValueError as error:
-            raise UsageError(f"A fault proxy cannot stand before this Redis: {error}.") from None
+            raise UsageError(f"This Redis cannot be used with a fault proxy: {error}.") from None
         if parts is None or parts.secure:
             raise UsageError("A fault proxy needs the URL of sentinels in the form redis+sentinel://.")
         self._parts = parts
@@ -414,7 +414,7 @@ def split(text: str) -> tuple[str, int]:
     """
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"'{text}' is no address; expected host:port")
+        raise UsageError(f"'{text}' is not an address; expected host:port")
     return host.removeprefix("[").removesuffix("]") or HOST, int(port)
 
 

@@ -188,5 +188,5 @@ def _records(name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, Record]]:
         if record.op not in {Op.BEGIN, Op.END} and (record.cp is None or record.id is None):
             raise LedgerError(name, number, f"'{record.op}' lacks cp or id, which name the message.")
         if record.op is Op.KEPT and record.kept is None:
-            raise LedgerError(name, number, "'kept' lacks kept, which says what is.")
+            raise LedgerError(name, number, "'kept' lacks the field kept.")
         yield f"{name}, line {number}", record

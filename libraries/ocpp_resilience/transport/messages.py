@@ -243,7 +243,7 @@ def build(
     if message_format is MessageFormat.FLAT:
         if clash := sorted((_FLAT_FRAME_KEYS | _ENVELOPE_KEYS) & payload.keys()):
             raise UsageError(
-                f"The payload field '{clash[0]}' cannot be sent in the flat form, where it means something else. "
+                f"The payload field '{clash[0]}' cannot be sent in the flat form, where this name has another meaning. "
                 f"Use format=envelope."
             )
         document = {"action": action, "chargePointId": charge_point, "messageId": message_id, **payload}
