@@ -180,7 +180,7 @@ class Settings:
         return settings
 
     def credentials(self) -> dict[str, bytes] | None:
-        """Charge point ids and the SHA-256 digests of their passwords; `None` where none are asked for.
+        """Charge point ids and the SHA-256 digests of their passwords; `None` if none are asked for.
 
         Raises:
             SettingError: the file cannot be used; names the line, and shows nothing of it.

@@ -36,11 +36,11 @@ class InvalidMessage(Exception):
         reason: a sentence that names the field and the allowed values.
         charge_point_id: the sender, where it can be read and is usable.
         message_id: the message id as received, where one can be read.
-        answer_id: the message id for the CALLERROR; `None` where no answer can or may be sent.
+        answer_id: the message id for the CALLERROR; `None` if no answer can or may be sent.
         ws_server_id: the gateway that the message came through, where that can be read.
         connection: the connection that it came over, where the gateway named one.
         command_id: the message id of the command that it would be the answer to; `None` if it is no answer.
-        protocol: the version of OCPP that the message is in; empty where that cannot be read.
+        protocol: the version of OCPP that the message is in; empty if that cannot be read.
         answers_result: it is a CALLRESULT, which OCPP 2.1 answers with a CALLRESULTERROR.
     """
 

@@ -18,8 +18,8 @@ Test Tags         queue
 
 *** Test Cases ***
 Every Action In Every Message Format Is Answered In Time
-    [Documentation]    All ten actions that a charge point may send, in the flat form and in the envelope. In OCPP 2.x,
-    ...    those that take their place, in the envelope.
+    [Documentation]    All ten actions of OCPP 1.6, in the flat form and in the envelope. In OCPP 2.x, the corresponding
+    ...    actions in the envelope.
     [Tags]    R13.1
     [Template]    ${action} Is Answered In Every Format
     Authorize
@@ -34,7 +34,7 @@ Every Action In Every Message Format Is Answered In Time
     StopTransaction
 
 A Thousand Mixed Messages Are All Answered In Time
-    [Documentation]    Whole charging sessions and notifications of 50 charge points at once.
+    [Documentation]    Complete charging sessions and notifications of 50 charge points at the same time.
     [Tags]    R13.1
     ${sent} =    Queue A Mix Of Messages    1000
     ${drain} =    All Messages Should Be Answered    ${sent}
@@ -50,8 +50,8 @@ Valid Messages Of Every Shape Are Answered
     Every Message Should Have Been Answered    R13.1    ${drain}
 
 The State After Sessions Of Every Shape Equals The Model
-    [Documentation]    Several connectors, units, readings in any order, repeated starts, second stops, transactions of
-    ...    others; several messages about one record at once. The seed in the log makes the same ones again.
+    [Documentation]    Several connectors, units, readings in any order, repeated starts and stops, transactions of
+    ...    other charge points, concurrent messages about one record. The seed in the log reproduces the sessions.
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Varied Sessions    40
@@ -59,9 +59,9 @@ The State After Sessions Of Every Shape Equals The Model
     ${history} =    Get Message History
     The State Should Be What The Messages Say    ${history}
 
-The HTTP API Lists And Filters What The Messages Say
-    [Documentation]    Lists, filtered lists and single records; what is not there is a 404, and a filter that is none
-    ...    a 400.
+The HTTP API Lists And Filters The Stored State
+    [Documentation]    Lists, filtered lists and single records. Missing records are answered with 404, invalid filters
+    ...    with 400.
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
     Skip Unless Target Supports    state api
@@ -70,8 +70,8 @@ The HTTP API Lists And Filters What The Messages Say
     ${history} =    Get Message History
     The HTTP API Should Say What The Messages Say    ${history}
 
-Metrics And Health Count What Was Queued
-    [Documentation]    Messages processed by action, messages set aside by error code, and none that waits.
+Metrics And Health Count The Queued Messages
+    [Documentation]    Processed messages by action, dead letters by error code, and an empty queue.
     [Tags]    R13.1
     Skip Unless Target Supports    metrics
     ${before} =    Get Counts
@@ -82,8 +82,8 @@ Metrics And Health Count What Was Queued
     The Counts Should Be Right    ${before}    ${valid}    ${others}
 
 Charge Points Whose Ids Are Nearly The Same Are Kept Apart
-    [Documentation]    One id is the beginning of others; some differ by case, by an accent, or in the last of 48
-    ...    characters; some look like patterns and URLs.
+    [Documentation]    One id is a prefix of others; some ids differ only in case, in an accent, or in the last of 48
+    ...    characters; some look like patterns or URLs.
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
     @{ids} =    New Similar Charge Point Ids
@@ -94,7 +94,7 @@ Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     The HTTP API Should Say What The Messages Say    ${history}
 
 The State After Sessions Over WebSockets Equals The Model
-    [Documentation]    The same, of charge points at the gateway.
+    [Documentation]    The same with charge points that are connected to the gateway.
     [Tags]    R13.8
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    40 Charge Points Have Booted
@@ -116,7 +116,7 @@ Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Message Id That Comes Again Over A New Connection Is Another Message
-    [Documentation]    OCPP-J wants message ids to be unique on one connection only.
+    [Documentation]    OCPP-J requires unique message ids only within one connection.
     [Tags]    R13.7
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    5 Charge Points Have Booted
@@ -124,8 +124,8 @@ A Message Id That Comes Again Over A New Connection Is Another Message
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Messages That Are Sent Again Count Once
-    [Documentation]    Each message of a session comes again: over a new connection with the same message id, answered
-    ...    before or not, and under a new message id.
+    [Documentation]    Each message of a session is repeated: over a new connection with the same message id, whether it
+    ...    was answered before or not, and with a new message id.
     [Tags]    R13.7
     [Setup]    The State Can Be Read And Charge Points Can Connect
     ${charge points} =    10 Charge Points Have Booted
@@ -135,8 +135,8 @@ Messages That Are Sent Again Count Once
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
-    [Documentation]    The example of the requirement, word for word; the messages of OCPP 2.x, which has no short form,
-    ...    are in envelopes.
+    [Documentation]    The literal example of the requirement. OCPP 2.x has no flat form, so its messages are in
+    ...    envelopes.
     [Tags]    R13.2
     Skip Unless Target Supports    dead letters
     ${log} =    Mark Server Log
@@ -146,7 +146,7 @@ A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed
     Three Messages Should Be Processed And One Set Aside    CP-001    ${dead letters}    ${log}
     Wait For Log Record    event=invalid_message    code=FormationViolation    since=${log}
 
-The Newest Thousand Messages That Were Set Aside Are Kept
+The Newest Thousand Dead Letters Are Kept
     [Tags]    R13.2
     Skip Unless Target Supports    state_keys
     Skip Unless Target Supports    dead letters
@@ -155,8 +155,8 @@ The Newest Thousand Messages That Were Set Aside Are Kept
     Dead Letters Should Be The Newest    1000    ${sent}
 
 Batches Of Every Size Are Answered Whole And In Order
-    [Documentation]    So many messages wait at once, just below and just above what a server may take in one go; then
-    ...    some whose bytes are the limit.
+    [Documentation]    Batches just below and just above the batch size of the server, then batches whose size in bytes
+    ...    is the limit.
     [Tags]    R13.4
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     Batches Should Be Answered Whole
@@ -177,7 +177,7 @@ Batches Of Every Size Are Answered Whole And In Order
     Large Messages Should Be Answered In Order    40    100000
 
 The Server Shuts Down Quickly While The Queue Is Empty
-    [Documentation]    SIGTERM to an idle server. It is started again for the tests behind this one.
+    [Documentation]    SIGTERM to an idle server. It is restarted for the following tests.
     [Tags]    R13.3
     ${seconds} =    Stop Server
     Server Should Have Exited    0
@@ -194,7 +194,7 @@ Messages Of Fifty Charge Points Are Answered In The Order Of Each
     Requirement Should Be Met    R13.4    charge_points    ${points}
 
 Several Processors Keep The Order Of Each Charge Point
-    [Documentation]    Three instances of the server on the same queue.
+    [Documentation]    Three instances of the server share one queue.
     [Tags]    R13.4
     [Setup]    A Second And A Third Processor Join
     5000 Messages Of 1 Charge Points Should Be Answered In The Order Queued
@@ -206,8 +206,8 @@ Several Processors Keep The Order Of Each Charge Point
     ...    The Second And The Third Processor Leave
 
 Processors That Share Eight Shards Keep The Order Of Each Charge Point
-    [Documentation]    Messages still go to the unsharded queue. One of two instances ends, and the other one has all
-    ...    shards at once: it need not wait for the end of the lease.
+    [Documentation]    Messages are pushed to the unsharded queue. One of two instances is stopped, and the other one
+    ...    owns all shards immediately, without waiting for the end of the lease.
     [Tags]    R13.4
     [Setup]    Two Processors Share Eight Shards    lease=20
     Each Processor Should Own Four Shards
@@ -220,7 +220,8 @@ Processors That Share Eight Shards Keep The Order Of Each Charge Point
     ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Dies Is Replaced And The Order Is Kept
-    [Documentation]    One of two instances is killed with messages in hand, and the other one takes its shards over.
+    [Documentation]    One of two instances is killed while it handles messages, and the other one takes over its
+    ...    shards.
     [Tags]    R13.4
     [Setup]    Two Processors Share Eight Shards
     Each Processor Should Own Four Shards
@@ -233,8 +234,8 @@ A Processor Of Shards That Dies Is Replaced And The Order Is Kept
     ...    The Processors Of Shards Leave
 
 A Processor Of Shards That Wakes Up Too Late Changes Nothing
-    [Documentation]    One of two instances is held still with messages in hand until the other one has taken its
-    ...    shards over; then it goes on with them.
+    [Documentation]    One of two instances is paused while it handles messages until the other one has taken over its
+    ...    shards; then it resumes.
     [Tags]    R13.4
     [Setup]    Two Processors Share Eight Shards
     Each Processor Should Own Four Shards
@@ -248,7 +249,7 @@ A Processor Of Shards That Wakes Up Too Late Changes Nothing
     ...    The Processors Of Shards Leave
 
 A Processor That Dies Is Replaced And The Order Is Kept
-    [Documentation]    The instance that drains the queue is held still, 5,000 messages are queued, and it is killed;
+    [Documentation]    The instance that drains the queue is paused, 5,000 messages are queued, and it is killed;
     ...    another one takes over.
     [Tags]    R13.4    R13.1
     [Setup]    A Second And A Third Processor Join
@@ -273,7 +274,7 @@ Twenty Thousand Messages Are Drained At The Required Rate
     [Teardown]    Stop Sampling
 
 A Running Server Survives An Outage Of Redis And Answers Everything Once
-    [Documentation]    Redis is killed under the busy server, which has to notice, and comes back.
+    [Documentation]    Redis is killed while the server is busy, and restarted after the server has noticed.
     [Tags]    R13.6
     [Setup]    The System With A Redis Is Idle And Well And Messages Should Wait
     @{points} =    New Known Charge Points    50
@@ -288,8 +289,8 @@ A Running Server Survives An Outage Of Redis And Answers Everything Once
     [Teardown]    The Effects Are Right And The Server Has Never Crashed
 
 Messages Queued Before And After A Redis Restart Are All Answered Once
-    [Documentation]    The server is held still while messages are queued and Redis goes down, so that they are
-    ...    certainly waiting; then both come back, and more messages follow.
+    [Documentation]    The server is paused while messages are queued and Redis is stopped, so all of these messages are
+    ...    still waiting. Then both resume, and more messages follow.
     [Tags]    R13.6
     [Timeout]    4 minutes    # two rows, each of which has a minute for the answers
     [Setup]    The System With A Redis Is Idle And Well And Messages Should Wait
@@ -299,7 +300,7 @@ Messages Queued Before And After A Redis Restart Are All Answered Once
 
 An Empty Queue Leaves The Server Idle And Quick To Answer
     [Documentation]    Ten seconds without a message: little processor time, quick health checks, then a quick answer.
-    ...    The server is the quiet one: its silence began with the suite, and the rest of it is waited for here.
+    ...    A second, idle server is measured since the start of the suite; this test waits for the rest of the time.
     [Tags]    R13.3
     ${required silence} =    Get Threshold    R13.3    silence
     ${cpu} =    Get Processor Time Of The Silence    ${required silence}

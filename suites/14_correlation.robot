@@ -1,11 +1,10 @@
 *** Settings ***
 Documentation     Test 14: each command's answer reaches the caller that waits for it, and nothing is left behind.
-...
-...               Commands go through the HTTP API. Their charge points are stood in for behind Redis, where a gateway
-...               would be, and answer as each test wants it: in any order, late, twice, not at all. One command waits
-...               for the default timeout while the other tests run, and the suites before if there are any. A system
-...               that sends one command at a time to a charge point gets as many commands to more charge points; one
-...               whose timeout is fixed gets the time that it takes.
+...               Commands are sent over the HTTP API. The suite takes the place of a gateway behind Redis and answers
+...               as each test requires: in any order, late, twice, or not at all. One command waits for the default
+...               timeout while the other tests, and the suites before this one, run. If a system sends one command at a
+...               time to a charge point, the commands are spread over more charge points; if its timeout is fixed, the
+...               tests wait for that time.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/charge_points.resource
@@ -22,7 +21,8 @@ Test Tags         correlation
 
 *** Test Cases ***
 A Thousand Commands Answered In Random Order Reach Their Callers
-    [Documentation]    All 1,000 wait at the same time, 20 at each of 50 charge points, before the first is answered.
+    [Documentation]    All 1,000 commands are pending at the same time, 20 at each of 50 charge points, before the first
+    ...    one is answered.
     [Tags]    R14.1
     Announce Charge Points    50    for_commands=1000
     ${commands} =    Start Commands    1000    timeout=20 s
@@ -32,8 +32,8 @@ A Thousand Commands Answered In Random Order Reach Their Callers
     Nothing Should Be Pending
 
 Two Equal Commands At One Charge Point Each Get Their Own Answer
-    [Documentation]    Same action, same fields, same charge point. The later one is answered first, unless the system
-    ...    sends one at a time.
+    [Documentation]    Same action, same fields, same charge point. The second command is answered first, unless the
+    ...    system sends one at a time.
     [Tags]    R14.1
     ${point} =    Announce A Charge Point
     ${most} =    Get Commands At Once
@@ -44,13 +44,13 @@ Two Equal Commands At One Charge Point Each Get Their Own Answer
     END
 
 A Late Answer Is Not Taken For That Of The Next Command
-    [Documentation]    Same action, same fields, same charge point; the first one had timed out.
+    [Documentation]    Same action, same fields, same charge point, after the first command has timed out.
     [Tags]    R14.1    R14.6
     A Late Answer Should Not Reach The Next Command
 
 Commands To Charge Points At The Gateway Are Sent One After The Other
-    [Documentation]    Ten at once to each of five, again when each has reconnected, and when each has taken over its
-    ...    own connection. OCPP-J allows one unanswered command at a time.
+    [Documentation]    Ten concurrent commands to each of five charge points, then again after a reconnect and after a
+    ...    takeover. OCPP-J allows one unanswered command at a time.
     [Tags]    R14.1    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
     ${charge points} =    5 Charge Points Have Booted
@@ -62,8 +62,8 @@ Commands To Charge Points At The Gateway Are Sent One After The Other
     [Teardown]    The Callers And The Charge Points Leave
 
 A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
-    [Documentation]    At a charge point at the gateway, which does not answer the first. Those that waited come in
-    ...    their order then.
+    [Documentation]    A charge point at the gateway does not answer the first command. After its timeout the waiting
+    ...    commands are sent in order.
     [Tags]    R14.1    R14.2    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
     Notes Of Commands Can Be Read
@@ -77,9 +77,9 @@ A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
     No Waiting Should Be Noted In Redis
     [Teardown]    The Callers And The Charge Points Leave    command timeout=1.9 s
 
-Commands End With The Connection That They Were For
-    [Documentation]    One is not answered and nine wait behind it when their charge point connects again. Their callers
-    ...    are told so at once, and none of the nine comes over the newer connection.
+Commands End When Their Connection Ends
+    [Documentation]    One command is unanswered and nine wait behind it when the charge point reconnects. Their callers
+    ...    are told at once, and none of the nine is sent over the newer connection.
     [Tags]    R14.5    R14.9
     [Setup]    The System Is Well And Charge Points Can Connect
     [Template]    Commands Should End With The Connection When It Is
@@ -88,7 +88,7 @@ Commands End With The Connection That They Were For
     [Teardown]    The Callers And The Charge Points Leave
 
 Commands Reach The Charge Point Whose Id They Name
-    [Documentation]    Among ids that are nearly the same, at the gateway and in the paths of the API.
+    [Documentation]    Very similar ids, at the gateway and in the paths of the API.
     [Tags]    R14.1
     [Setup]    The System Is Well And Charge Points Can Connect
     @{ids} =    Charge Points With Similar Ids Have Booted
@@ -99,7 +99,7 @@ Commands Reach The Charge Point Whose Id They Name
     [Teardown]    The Callers And The Charge Points Leave
 
 A Caller Gets The Error Of The Charge Point
-    [Documentation]    Code and description of its CALLERROR.
+    [Documentation]    Code and description of the charge point's CALLERROR.
     [Tags]    R14.1
     [Setup]    The System Is Well And Charge Points Can Connect
     ${charge points} =    1 Charge Points Have Booted
@@ -113,7 +113,7 @@ A Caller Gets The Error Of The Charge Point
     [Teardown]    The Callers And The Charge Points Leave
 
 An Unanswered Command Expires When Its Time Is Up
-    [Documentation]    The caller chooses the timeout; the default one is waited for at the end of this suite.
+    [Documentation]    The caller chooses the timeout. The last test of this suite covers the default timeout.
     [Tags]    R14.2
     Announce Charge Points    5    for_commands=50
     ${commands} =    Start Commands    50    timeout=1 s
@@ -143,7 +143,7 @@ Every Way In Which A Command Ends Cleans Up
     a caller who goes away
 
 A Shutdown Fails The Waiting Callers And Leaves Nothing
-    [Documentation]    A second server goes down while commands wait there.
+    [Documentation]    A second server is stopped while commands are pending there.
     [Tags]    R14.5
     [Setup]    A Second Server Joins
     Skip Unless Target Supports    waiting callers
@@ -157,7 +157,7 @@ A Shutdown Fails The Waiting Callers And Leaves Nothing
     [Teardown]    The Second Server Leaves
 
 Late, Duplicate And Unknown Answers Are Counted, Logged And Harmless
-    [Documentation]    Ten of each.
+    [Documentation]    Ten answers of each kind.
     [Tags]    R14.6
     ${log} =    Mark Server Log
     ${mark} =    Mark Correlations
@@ -170,8 +170,8 @@ Late, Duplicate And Unknown Answers Are Counted, Logged And Harmless
     Late, Duplicate And Unknown Answers Should Be Logged    ${log}    10
 
 Answers That Another Server Consumed Reach Their Callers
-    [Documentation]    Two servers on one queue, of which one at a time takes messages off it. 200 commands through
-    ...    each: so one of them gets all of its answers from the other.
+    [Documentation]    Two servers share a queue, which only one of them drains at a time. 200 commands are sent through
+    ...    each, so one server gets all of its answers through the other.
     [Tags]    R14.7
     [Setup]    A Second Server Joins
     Commands Through Each Of Two Servers Should Be Answered    200
@@ -179,7 +179,7 @@ Answers That Another Server Consumed Reach Their Callers
 
 Commands And Calls That Cross Are Both Answered
     [Documentation]    A charge point sends a CALL while a command to it is unanswered. The second order needs a few
-    ...    commands more, since some come between two CALLs.
+    ...    more commands, because some arrive between two CALLs.
     [Tags]    R14.8
     [Setup]    The System Is Well And Takes Commands
     [Template]    Commands And Calls That Cross Should Be Answered
@@ -188,7 +188,7 @@ Commands And Calls That Cross Are Both Answered
     [Teardown]    The Charge Points Leave And Commands End
 
 A Command Goes To The Newest Connection After A Takeover
-    [Documentation]    20 charge points have connected again while their older connection was open.
+    [Documentation]    20 charge points reconnect while their older connection is still open.
     [Tags]    R14.9
     [Setup]    The System Is Well And Takes Commands
     @{ids} =    20 Charge Points Have Booted
@@ -197,7 +197,7 @@ A Command Goes To The Newest Connection After A Takeover
     [Teardown]    The Charge Points Leave And Commands End
 
 A Command Follows Its Charge Point To Another Gateway
-    [Documentation]    20 charge points have moved to the gateway of another server; their older connections were open.
+    [Documentation]    20 charge points connect to the gateway of another server while their older connections are open.
     [Tags]    R14.9
     [Setup]    Another Gateway Joins
     @{ids} =    20 Charge Points Have Booted
@@ -206,7 +206,8 @@ A Command Follows Its Charge Point To Another Gateway
     [Teardown]    The Other Gateway Leaves
 
 A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind
-    [Documentation]    The reference server's manager in a process of its own, first with 1,000 pending.
+    [Documentation]    The correlation manager of the reference server alone in a process, first with 1,000 pending
+    ...    requests.
     [Tags]    R14.3    R14.5
     [Setup]    Skip Unless Target Supports    correlation manager
     [Template]    Pending Commands Should Cost Little And Leave Nothing
@@ -226,7 +227,7 @@ Fifty Workers At Once Lose, Mix Up And Leave Nothing
     Should Be Equal    ${report.miscounted}    ${0}    msg=Totals and outcomes differ: ${report.summary}.
 
 The Default Timeout Is Thirty Seconds
-    [Documentation]    Started with the suite or before it, collected here.
+    [Documentation]    The command was sent at the start of the suite or before it; its result is checked here.
     [Tags]    R14.2
     Skip Unless Target Supports    chosen command timeouts
     Skip Unless Target Supports    gateway stand in

@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Test 15: the records of charge points, connectors, transactions and configuration are kept, whole, for
-...               any number of writers, through all failures of Redis.
+Documentation     Test 15: records of charge points, connectors, transactions and configuration stay complete with many
+...               concurrent writers and through all failures of Redis.
 ...
-...               The store is used as the programs of a back end use it, and the keys behind it are checked.
+...               The tests use the store as the programs of a back end do, and check its keys in Redis.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/state.resource
@@ -59,7 +59,7 @@ Deleting A Charge Point Takes Everything With It
     Nothing Should Be Left Since    R15.1    ${before}
 
 A Transaction That Messages Start And Stop Is Active And Then Completed
-    [Documentation]    The server's record is read where the profile says.
+    [Documentation]    The record of the server is read as the profile describes.
     [Tags]    R15.1    R15.2
     [Setup]    The System Is Well And Its State Can Be Read
     ${boot} =    Queue Message    BootNotification
@@ -72,7 +72,8 @@ A Transaction That Messages Start And Stop Is Active And Then Completed
     The Transaction Should Be    ${transaction}    completed    meter_stop=${900}
 
 A Connector Keeps Its Transaction While Its Status Changes
-    [Documentation]    One charge point, one transaction, one status after it: whatever else is wrong, this is seen.
+    [Documentation]    One charge point, one transaction and one status after it, so that other faults cannot hide a
+    ...    lost transaction.
     [Tags]    R13.8
     [Setup]    The System Is Well And Its State Can Be Read
     ${boot} =    Queue Message    BootNotification
@@ -83,7 +84,7 @@ A Connector Keeps Its Transaction While Its Status Changes
     The First Connector Should Have The Transaction    ${transaction}
 
 Things That Do Not Exist Are Not Found
-    [Documentation]    A charge point, a connector and a transaction that nobody has heard of are a 404 each.
+    [Documentation]    An unknown charge point, connector and transaction are answered with 404.
     [Tags]    R15.1
     [Setup]    The System Should Be Idle And Well
     @{found} =    Find Unknown Resources
@@ -99,9 +100,9 @@ A Charge Point Cannot Change The Transactions Of Another
     ${attempts} =    Queue Messages For Foreign Transactions    10
     The Attempts Should Have Changed Nothing    ${attempts}
 
-Who Is Connected Is Told Everywhere
-    [Documentation]    Ten charge points connect; three leave, two are taken over by a newer connection. The list of
-    ...    connected charge points with its times, the records and the metrics say so.
+Connected Charge Points Are Reported Everywhere
+    [Documentation]    Ten charge points connect, three disconnect, and two are taken over by a newer connection. The
+    ...    list of connected charge points with its times, the records and the metrics agree with that.
     [Tags]    R15.1
     [Setup]    The State Can Be Read And Charge Points Can Connect
     Skip Unless Target Supports    state api
@@ -170,7 +171,7 @@ A Program And The System Write One Charge Point And Lose Nothing
     Forget Message History
 
 Fifty Concurrent Writers Of One Record Lose No Update
-    [Documentation]    They may take long on a busy machine, but not come to a standstill.
+    [Documentation]    The writers may be slow on a busy machine, but must not block each other.
     [Tags]    R15.4
     [Timeout]    10 minutes
     ${point} =    New Charge Point Id
@@ -180,7 +181,7 @@ Fifty Concurrent Writers Of One Record Lose No Update
     Requirement Should Be Met    R15.4    updates    ${result.visible}    message=${result}.
 
 Every Acknowledged Write Survives A Restart Of Redis
-    [Documentation]    Redis is restarted under twenty writers.
+    [Documentation]    Redis is restarted while twenty writers are active.
     [Tags]    R15.5    R15.7
     [Template]    Acknowledged Writes Survive A Restart Of Redis
     graceful
@@ -223,8 +224,8 @@ A Value Over The Limit Is Refused And Nothing Is Written
     Nothing Should Have Been Written Since    R15.6    ${before}
 
 Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done
-    [Documentation]    Five writes, most of them to several keys at once, under each of four failures. Refused writes
-    ...    have changed nothing; those without an answer are there as a whole or not at all.
+    [Documentation]    Five writes, most of them to several keys, during each of four failures. Refused writes change
+    ...    nothing; writes without an answer are stored completely or not at all.
     [Tags]    R15.7
     [Setup]    The System Is Well And Redis Is Ours
     ${known} =    New Charge Point Id
@@ -239,7 +240,7 @@ Each Failure Of Redis Has Its Own Error And Leaves No Write Half Done
     Everything Should Be Whole
 
 A Corrupt Record Is Reported And Not Half Read
-    [Documentation]    The record of a charge point was cut, or is of another type; a list says so, too.
+    [Documentation]    The record of a charge point was truncated, or has another type; lists report the error, too.
     [Tags]    R15.7
     ${point} =    New Charge Point Id
     Save A Full Charge Point    ${point}
@@ -270,8 +271,9 @@ The Keys Of Connected Charge Points Are Documented, Each With Its Type And Lifet
     Dictionary Should Contain Key    ${report.names}    connected
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
-Answers Wait An Hour From The Last One On
-    [Documentation]    When the next answer comes, the list has ten seconds left, as if most of the hour were over.
+Answers Are Kept For An Hour After The Last One
+    [Documentation]    The list's lifetime is set to ten seconds before the next answer, as if most of the hour had
+    ...    passed.
     [Tags]    R15.8
     [Setup]    The System Is Well And Its Keys Are Documented
     ${first} =    Queue Message    Heartbeat
@@ -282,9 +284,9 @@ Answers Wait An Hour From The Last One On
     Message Should Be Answered    ${second}
     The Answers Should Wait For An Hour    ${first.charge_point}
 
-Keys Of Another Type Are Survived And Hurt Nobody Else
-    [Documentation]    Each key of a connected charge point in turn. Whatever it is answered then, another one is
-    ...    served. Once the key is gone, it is served itself when it has connected again.
+A Key Of Another Type Affects Only Its Charge Point
+    [Documentation]    Replaces each key of a connected charge point in turn. Whatever this charge point is answered,
+    ...    another one is served. When the key is deleted, the first one is served again after a reconnect.
     [Tags]    R15.7
     [Setup]    Charge Points Can Connect And All Keys Are Documented
     @{two} =    2 Charge Points Have Booted
@@ -295,7 +297,7 @@ Keys Of Another Type Are Survived And Hurt Nobody Else
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Transactions Whose Start Was Answered Survive Kill -9
-    [Documentation]    Redis is killed while the server works off 2,000 messages; every id that was answered is stored.
+    [Documentation]    Redis is killed while the server handles 2,000 messages; every id that was answered is stored.
     [Tags]    R15.5    R15.2
     [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Generated Messages    2000    charge_points=2000    action=StartTransaction
@@ -307,7 +309,7 @@ Transactions Whose Start Was Answered Survive Kill -9
     Everything Should Be Whole    samples=${sent.count}
 
 Five Thousand Transactions Saved At Once Have Distinct Ids
-    [Documentation]    Through the store; each is active, and completed once it was stopped.
+    [Documentation]    Saved through the store. Each is active, and completed after it was stopped.
     [Tags]    R15.2
     @{points} =    New Charge Points    50
     ${started} =    Start Transactions At Once    5000    ${points}
@@ -317,8 +319,8 @@ Five Thousand Transactions Saved At Once Have Distinct Ids
     The Transactions Should Be Stored As    completed    ${completed}
 
 Five Thousand Charge Points That Start At Once Get Distinct Ids
-    [Documentation]    Through the server: 5,000 messages of as many charge points. In OCPP 2.x, where charge points
-    ...    choose the ids, the events of each are all there, and counted once.
+    [Documentation]    Sent to the server as 5,000 messages of as many charge points. In OCPP 2.x charge points
+    ...    choose the ids; there, all events of each transaction are stored and counted once.
     [Tags]    R15.2
     [Setup]    The System Is Well And Its State Can Be Read
     ${sent} =    Queue Generated Messages    5000    charge_points=5000    action=StartTransaction

@@ -1,6 +1,6 @@
 *** Settings ***
-Documentation     Test 16: Redis fails, its network fails, the server is killed; nothing is lost and everything recovers
-...               by itself.
+Documentation     Test 16: Redis fails, the network fails, the server is killed; nothing is lost, and the system
+...               recovers by itself.
 ...
 ...               Every fault is proven by measuring its effect; results under an unproven fault are inconclusive, which
 ...               is a failure. All faults with begin and end are in ``evidence/faults.jsonl``.
@@ -19,8 +19,8 @@ Test Tags         faults
 
 *** Test Cases ***
 The Server Starts Without Redis And Connects When It Appears
-    [Documentation]    It runs, neither floods its log nor spins, and works as soon as Redis is there. What it says of
-    ...    its health has a test of its own.
+    [Documentation]    The server keeps running without flooding its log or using much processor time, and works as soon
+    ...    as Redis appears. Another test judges its health checks.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Is Down    early
     The Server Should Not Spin    R16.1    early
@@ -31,7 +31,7 @@ The Server Starts Without Redis And Connects When It Appears
     [Teardown]    The Late Redis And Its Server Leave    early
 
 The Server Starts While Redis Hangs And Connects When It Answers
-    [Documentation]    Connections are accepted and nothing is answered, until Redis runs on.
+    [Documentation]    Redis accepts connections but does not answer until it is resumed.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Hangs    patient
     What The Server Says Of Its Health Is Kept    patient
@@ -41,7 +41,7 @@ The Server Starts While Redis Hangs And Connects When It Answers
     [Teardown]    The Late Redis And Its Server Leave    patient
 
 The Server Starts With The Wrong Password And Connects When It Is Right
-    [Documentation]    Redis asks for another password than the server has, until it is changed back.
+    [Documentation]    The password of Redis differs from that of the server until it is changed back.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Refuses The Password    stranger
     What The Server Says Of Its Health Is Kept    stranger
@@ -52,15 +52,16 @@ The Server Starts With The Wrong Password And Connects When It Is Right
     ...    Remove Fault Proxy    alias=stranger
 
 Health Says Degraded While Redis Is Away And Healthy When It Is Back
-    [Documentation]    At the starts without Redis before this test, and in operation. Nowhere else is it judged.
+    [Documentation]    Judges the health checks of the preceding starts without Redis, and those in operation. No other
+    ...    test judges them.
     [Tags]    R16.1    R16.6
     Skip Unless Target Supports    health
     Health Should Follow Redis In Operation
     Health Should Have Said So At The Start
 
 A Lost Connection To Redis Is Restored
-    [Documentation]    Under traffic the network to Redis is cut, or Redis ends, in order or by kill -9; then it is
-    ...    there again. With an external Redis only the network can be cut.
+    [Documentation]    Under traffic the network to Redis is cut, or Redis is stopped or killed, and then restored.
+    ...    With an external Redis only the network can be cut.
     [Tags]    R16.3
     [Template]    The Connection Is Made Again After
     The Way To Redis Is Cut    The Way To Redis Is Open Again
@@ -68,15 +69,15 @@ A Lost Connection To Redis Is Restored
     Kill Redis    Start Redis
 
 A Half-Open Connection To Redis Is Dropped And Restored
-    [Documentation]    The other end of each connection is gone without a word, and stays so; new ones work.
+    [Documentation]    The other end of each open connection is gone without notice; new connections work.
     [Tags]    R16.3    R16.7
     Half Open
     The First Answer After Redis Is There    R16.3    reconnect_time    queue    server
     No Server Should Have Crashed For    R16.3
 
 Five Short Outages Under Traffic Lose Nothing
-    [Documentation]    Half a second each, two seconds apart; messages are queued all the time. They are those of the
-    ...    other system and began with the suite; the rest of them is waited for here.
+    [Documentation]    Half a second each, two seconds apart, while messages are queued. The outages run on a second
+    ...    system since the start of the suite; this test waits for their end.
     [Tags]    R16.4
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${outages}    ${sent} =    Five Short Outages Are Over
@@ -91,8 +92,7 @@ Five Short Outages Under Traffic Lose Nothing
     ...    The Long Outage Begins Beside The Next Tests
 
 After Outages Of Every Kind Everything Works And The Ledger Is Clean
-    [Documentation]    Redis is killed, paused and cut off under traffic. The ledger of all messages is kept and
-    ...    judged.
+    [Documentation]    Redis is killed, paused and disconnected under traffic. The ledger of all messages is judged.
     [Tags]    R16.5
     [Setup]    The System Is Well And Watched
     Keep Ledger
@@ -111,7 +111,7 @@ After Outages Of Every Kind Everything Works And The Ledger Is Clean
     [Teardown]    Run Keywords    Stop Sampling    AND    Everything Is Healed And The Server Has Never Crashed
 
 Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
-    [Documentation]    Fifty charge points; Redis goes, is missed, and comes back.
+    [Documentation]    Fifty charge points are connected while Redis goes away and comes back.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
     ${charge points} =    50 Charge Points Have Booted
@@ -127,7 +127,7 @@ Charge Points Stay Connected And Their Heartbeats Are Answered Without Redis
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Commands Are Refused Clearly And At Once Without Redis
-    [Documentation]    The callers of commands to connected charge points get a refusal without waiting.
+    [Documentation]    Commands to connected charge points are refused without waiting.
     [Tags]    R16.6
     [Setup]    The System Is Well And Charge Points Can Connect
     Commands To The System Can Be Sent
@@ -143,7 +143,7 @@ Commands Are Refused Clearly And At Once Without Redis
 
 Charge Points That Charge Through A Long Outage Are Answered Or Refused
     [Documentation]    Eight seconds without Redis, longer than a gateway holds a CALL. Refused messages are never
-    ...    applied. It is the other system's, and began in an earlier test.
+    ...    applied. The outage hits a second system and began in an earlier test.
     [Tags]    R16.6
     [Setup]    Skip Unless Target Supports    gateway
     The Long Outage Is Over
@@ -151,8 +151,9 @@ Charge Points That Charge Through A Long Outage Are Answered Or Refused
     Requirement Should Be Met    R16.6    refusals    ${fleet.refusals}    samples=${fleet.sent}    message=${fleet}.
 
 Every Partial Failure Is Survived And Recovered From    # robocop: off=LEN06
-    [Documentation]    Each under traffic: before it, while it lasts, after it. The two of a row hit two systems, or one
-    ...    system in turn; a failure that an external Redis or proxy does not have is last in its row, or has it alone.
+    [Documentation]    Messages are sent before, during and after each failure. The two failures of a row hit two
+    ...    systems, or one system in turn. A failure that an external Redis or proxy cannot cause is last in its row, or
+    ...    alone.
     [Tags]    R16.7
     [Timeout]    6 minutes    # a row takes half a minute where nothing recovers
     [Setup]    Both Systems Are Idle And Well
@@ -171,15 +172,15 @@ Every Partial Failure Is Survived And Recovered From    # robocop: off=LEN06
     [Teardown]    Everything Is Healed And The Effects Are Right In Both Systems
 
 The Server Is Killed Under Traffic And Loses Nothing
-    [Documentation]    kill -9 while the queue is being drained, five times: one that loses a message in some kills only
-    ...    is found, too.
+    [Documentation]    kill -9 while the queue is being drained, five times, to find servers that lose a message only
+    ...    sometimes.
     [Tags]    R16.8
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Kill Server
     Nothing Should Be Lost By Ends Of The Server    ${sent}    ${times}
 
 The Server Is Stopped Under Traffic And Loses Nothing
-    [Documentation]    SIGTERM while the queue is being drained, five times; the slowest end counts.
+    [Documentation]    SIGTERM while the queue is being drained, five times; the slowest shutdown counts.
     [Tags]    R16.8
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     ${sent}    ${times} =    Messages Are Queued And The Server Ends Five Times    Stop Server
@@ -187,8 +188,8 @@ The Server Is Stopped Under Traffic And Loses Nothing
     Nothing Should Be Lost By Ends Of The Server    ${sent}    ${times}
 
 The Server Ends In Order Without Redis
-    [Documentation]    SIGTERM to a server that has never reached its Redis, and to a busy one whose Redis is away: what
-    ...    that one had in hand is done when both are back.
+    [Documentation]    SIGTERM to a server that has never reached its Redis, and to a busy server without Redis. The
+    ...    messages of the busy server are handled when both are back.
     [Tags]    R16.8
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     Skip Unless Target Can Be Started
@@ -202,9 +203,8 @@ The Server Ends In Order Without Redis
     Nothing Should Be Lost Or Applied Twice    R16.8    ${drain}
 
 A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
-    [Documentation]    Redis runs the commit, and the connection is cut before the server has its reply; three times.
-    ...    The same happens to what gateways write: messages that they queue, answers that they take, and their
-    ...    sessions.
+    [Documentation]    Redis runs the commit, and the connection is cut before the server receives the reply; three
+    ...    times. The same is done with the writes of gateways: queued messages, received answers, and sessions.
     [Tags]    R16.9
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     @{faults} =    Replies Are Lost To    sessions    push    deliver
@@ -217,8 +217,8 @@ A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice
     Nothing Should Be Lost Or Applied Twice    R16.9    ${drain}
 
 A Command Or A Stored Key Whose Reply Is Lost Happens Once At Most
-    [Documentation]    Redis runs the write behind a caller's request, and the connection is cut before the server has
-    ...    its reply. What the caller is told has to fit what has happened.
+    [Documentation]    Redis runs the write for a caller's request, and the connection is cut before the server receives
+    ...    the reply. The answer to the caller has to agree with the state.
     [Tags]    R16.9
     [Setup]    The System Is Well And Charge Points Can Connect
     Commands To The System Can Be Sent
@@ -229,7 +229,7 @@ A Command Or A Stored Key Whose Reply Is Lost Happens Once At Most
     ...    The Charge Points Leave And The Server Has Never Crashed
 
 Scripts That Redis Forgets Under Traffic Are Sent Again
-    [Documentation]    SCRIPT FLUSH, again and again, while messages are queued and charge points charge.
+    [Documentation]    SCRIPT FLUSH is repeated while messages are queued and charge points charge.
     [Tags]    R16.13
     [Setup]    The System Should Be Idle And Well And Messages Should Wait
     Skip If Redis Is External
@@ -240,8 +240,8 @@ Scripts That Redis Forgets Under Traffic Are Sent Again
     Nothing Should Be Lost Or Applied Twice    R16.13    ${drain}
 
 Charge Points Whose Connection Died Leave No Ghost
-    [Documentation]    The charge points lose their power, or the line to them dies, or a router forgets them: the
-    ...    gateway gets no error, and has to end their sessions by its pings.
+    [Documentation]    Charge points lose power, their line fails, or a router drops their connections without notice.
+    ...    The gateway gets no error and has to detect this by pings.
     [Tags]    R16.12
     [Setup]    The System Is Well And Charge Points Come Over A Bad Network
     [Template]    Sessions End After
@@ -251,7 +251,7 @@ Charge Points Whose Connection Died Leave No Ghost
     [Teardown]    The Bad Network Is Healed And Gone
 
 The Network Before The Gateway Fails And Nothing Is Lost
-    [Documentation]    Charge points reconnect by themselves and repeat unanswered messages.
+    [Documentation]    Charge points reconnect by themselves and retry unanswered messages.
     [Tags]    R16.12
     [Setup]    The System Is Well And Charge Points Come Over A Bad Network
     Charge Points Charge Over The Bad Network
@@ -270,8 +270,8 @@ The Network Before The Gateway Fails And Nothing Is Lost
     [Teardown]    The Bad Network Is Healed And Gone
 
 A Charge Point Is Served Again When Redis Has Lost What It Kept
-    [Documentation]    It stays connected while everything is deleted, the scripts are, Redis comes back empty, or the
-    ...    sessions expire.
+    [Documentation]    The charge point stays connected while all keys or all scripts are deleted, Redis restarts empty,
+    ...    or the sessions expire.
     [Tags]    R16.13
     [Setup]    A System Whose Redis Keeps Nothing Runs
     [Template]    A Connected Charge Point Is Served Again After
@@ -281,8 +281,8 @@ A Charge Point Is Served Again When Redis Has Lost What It Kept
     The Sessions Are Gone
 
 The Server Follows The Primary Through Failovers Of Every Kind
-    [Documentation]    The primary is killed, demoted, cut off from the sentinels, or stands still until it is replaced
-    ...    and comes back as a stale one; the sentinels and ROLE of both nodes prove it.
+    [Documentation]    The primary is killed, demoted, cut off from the sentinels, or paused until it is replaced and
+    ...    comes back as a stale primary. The sentinels and ROLE on both nodes prove each failover.
     [Tags]    R16.10
     [Setup]    A System With A Replica Runs
     [Template]    The Server Follows After
@@ -292,9 +292,9 @@ The Server Follows The Primary Through Failovers Of Every Kind
     stale primary
     [Teardown]    Replication Is Healed
 
-Nothing Is Told Before A Replica Has It
-    [Documentation]    The replica lags behind: the server, which is to wait for it, is degraded and gives no answer
-    ...    until the replica has caught up.
+Nothing Is Confirmed Before A Replica Has It
+    [Documentation]    The server waits for a replica that lags behind. It is degraded and sends no answer until the
+    ...    replica has caught up.
     [Tags]    R16.7    R16.10
     [Setup]    A System With A Replica And A Charge Point Runs
     ${lag} =    Inject Fault    lag replica    alias=${REPLICATED}    redis=${REPLICATED}
@@ -306,8 +306,8 @@ Nothing Is Told Before A Replica Has It
     [Teardown]    Replication Is Healed
 
 The Server Goes On While Sentinels Are Silent
-    [Documentation]    Two of three, so that no replica can be promoted, or all of them: the primary is as well as
-    ...    before, and everything is answered meanwhile.
+    [Documentation]    Two of three sentinels, so that no replica can be promoted, or all of them. The primary keeps
+    ...    working, and all messages are answered.
     [Tags]    R16.7
     [Setup]    A System With A Replica Runs
     [Template]    The Server Goes On Under
@@ -316,7 +316,7 @@ The Server Goes On While Sentinels Are Silent
     [Teardown]    Replication Is Healed
 
 Everything Works Over TLS With A User Of Least Privilege
-    [Documentation]    The user may use the keys, channels and commands that the target's profile names, and no more.
+    [Documentation]    The user has permission only for the keys, channels and commands in the target's profile.
     [Tags]    R16.11
     [Setup]    A System With TLS And A User Of Least Privilege Runs
     Messages Of Every Kind Should Be Answered
@@ -325,7 +325,8 @@ Everything Works Over TLS With A User Of Least Privilege
     [Teardown]    The Secured System Is Healed And Well
 
 A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended
-    [Documentation]    Each is said within five seconds, and works again once it is right; nothing crashes.
+    [Documentation]    Each error is reported within five seconds, and the server works again after the correction
+    ...    without a crash.
     [Tags]    R16.11
     [Setup]    A System With TLS And A User Of Least Privilege Runs
     [Template]    An Error Is Clear Until It Is Mended
@@ -335,8 +336,9 @@ A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended
     missing permission commit user=ocpp-server    no permissions to run
     [Teardown]    The Secured System Is Healed And Well
 
-Charge Points That Send Nothing Are Known Again When Redis Has Lost What It Kept
-    [Documentation]    They are listed, and take commands. What Redis kept was lost in an earlier test.
+Idle Charge Points Are Registered Again After Redis Has Lost Its Data
+    [Documentation]    The charge points are listed and receive commands after an earlier test has deleted the data of
+    ...    Redis.
     [Tags]    R16.13
     [Setup]    Redis Has Lost What It Kept
     The Silent Charge Points Should Be Known Again

@@ -1,10 +1,11 @@
 *** Settings ***
-Documentation     Test 17: no message, however broken, stops the server, vanishes without a trace, or delays others.
+Documentation     Test 17: invalid messages do not stop the server, do not disappear without a log record, and do not
+...               delay other messages.
 ...
 ...               The cases are in ``resources/invalid_messages.json``, for OCPP 2.0.1 and 2.1 in
-...               ``resources/invalid_messages_2.json``, each with its expected error code. Behind every invalid message
-...               stands a valid one that has to be answered.
-...               A test that names no kinds sends every kind of its requirement that no test before it has sent.
+...               ``resources/invalid_messages_2.json``, each with its expected error code. Every invalid message is
+...               followed by a valid one that has to be answered.
+...               A test that names no kinds sends all kinds of its requirement that no earlier test has sent.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
@@ -42,8 +43,8 @@ Wrong Types And Values Are Refused
     ...    empty_list    unknown_field
 
 Wrong Shapes And Ids Are Refused At Every Level
-    [Documentation]    JSON null, [], {}, numbers and text in the place of messages, frames, ids and payloads, and
-    ...    whatever else is in the file for this requirement.
+    [Documentation]    JSON null, [], {}, numbers and text instead of messages, frames, ids and payloads, and
+    ...    the other cases in the file for this requirement.
     [Tags]    R17.4    R17.6    R17.7
     Invalid Messages Are Survived, Logged, Set Aside And Refused    R17.4
 
@@ -52,7 +53,7 @@ Oversized Messages Are Refused Before Work Is Done On Them
     Invalid Messages Are Survived, Logged And Set Aside    R17.5
 
 Messages Are Answered Up To The Size Limit And Refused Above It
-    [Documentation]    256 KiB on the queue; at the gateway in one frame of the WebSocket and in fragments.
+    [Documentation]    256 KiB on the queue, and at the gateway as one WebSocket frame and in fragments.
     [Tags]    R17.5    R17.7
     [Setup]    The System Is Well And Charge Points Can Connect
     Skip Unless Target Supports    dead letters
@@ -63,8 +64,8 @@ Messages Are Answered Up To The Size Limit And Refused Above It
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Messages That Come In One Packet Are Each Answered Or Refused
-    [Documentation]    More at once than a gateway takes in one turn, and some more than the reference server takes in a
-    ...    second. A charge point that does so breaks a rule of OCPP-J; it has to be told, and not left waiting.
+    [Documentation]    More messages at once than a gateway handles in one turn, and than the reference server accepts
+    ...    in a second. This violates OCPP-J; the charge point has to get an error instead of waiting forever.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     Connect Charge Point
@@ -76,7 +77,7 @@ Messages That Come In One Packet Are Each Answered Or Refused
 
 Invalid Messages On The WebSocket Are Answered As OCPP-J Says
     [Documentation]    The frames are in ``resources/invalid_frames.json`` (or ``invalid_frames_2.json``), each with its
-    ...    expected outcome. Behind each, its charge point sends a valid message that has to be answered.
+    ...    expected outcome. After each frame the charge point sends a valid message that has to be answered.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     [Template]    Invalid Frames Get The Reactions Of The Table
@@ -105,7 +106,7 @@ Unanswerable Frames Are Ignored Or Close The Connection
 
 SEND And CALLRESULTERROR Are Answered As The Version Says
     [Documentation]    SEND and CALLRESULTERROR, on the queue and over WebSockets: in OCPP 2.1 a SEND is never answered,
-    ...    and a CALLRESULT that cannot be read gets a CALLRESULTERROR; earlier versions know neither.
+    ...    and an unreadable CALLRESULT is answered with a CALLRESULTERROR; earlier versions have neither.
     [Tags]    R17.11    R17.6    R17.7
     [Setup]    The System Is Well And Charge Points Can Connect
     Invalid Messages Get The Answers Of The Version    R17.11    added_by_2_1
@@ -113,14 +114,14 @@ SEND And CALLRESULTERROR Are Answered As The Version Says
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Thousand Generated Invalid Frames Get The Right Reactions
-    [Documentation]    100 charge points send them at the same time, and behind each frame a valid message.
+    [Documentation]    100 charge points send invalid frames at the same time, each followed by a valid message.
     [Tags]    R17.10
     [Setup]    The System Is Well And Charge Points Can Connect
     1000 Generated Invalid Frames Of 100 Charge Points Get The Right Reactions
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Thousand Generated Invalid Messages Are Each Logged Once
-    [Documentation]    Valid messages broken in one place by chance; the seed in the log makes the same ones again.
+    [Documentation]    Valid messages with one random defect; the seed in the log reproduces them.
     [Tags]    R17.6    R17.7
     ${log} =    Mark Server Log
     ${sent} =    Queue Generated Invalid Messages    1000    valid_between=1000
@@ -130,8 +131,7 @@ A Thousand Generated Invalid Messages Are Each Logged Once
     Each Invalid Message Should Have One Log Record    ${sent}    ${log}
 
 Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones
-    [Documentation]    10,000 invalid messages with 1,000 valid ones among them; each invalid one is logged, also in a
-    ...    burst.
+    [Documentation]    10,000 invalid messages mixed with 1,000 valid ones; each invalid message is logged.
     [Tags]    R17.6    R17.8
     [Setup]    The System Is Well And Watched
     ${normal} =    Measure Answer Time    samples=50

@@ -1,9 +1,8 @@
 *** Settings ***
-Documentation     Test 18: the system bears the load that it was built for, and degrades gracefully beyond.
-...
-...               Charge points on real WebSockets, in processes of their own. The soak runs beside the other tests, on
-...               a system of its own, for the time of ``--variable SOAK:10min``; a shorter one than required is
-...               inconclusive.
+Documentation     Test 18: the system handles its required load, and degrades gracefully under overload.
+...               Charge points use real WebSockets and run in separate processes. The soak runs on a second system
+...               during the other tests, for the time of ``--variable SOAK:10min``; a soak that is shorter than
+...               required is inconclusive.
 
 Resource          ../resources/load.resource
 Resource          ../resources/charge_points.resource
@@ -39,8 +38,8 @@ The Default Burst Is Answered Completely
     The Load Should Have Corrupted Nothing    ${load}
 
 The Required Rate Is Sustained At A Normal Response Time
-    [Documentation]    On schedule, independent of the answers; compared with the same fleet nearly idle, before and
-    ...    after.
+    [Documentation]    Messages are sent on schedule, independent of the answers. Times are compared with those of the
+    ...    nearly idle fleet before and after.
     [Tags]    R18.3    R18.5
     ${before} =    Run Load    rate=20    duration=2 s
     ${load} =    Run Load    rate=100    duration=10 s
@@ -48,7 +47,8 @@ The Required Rate Is Sustained At A Normal Response Time
     The Required Rate Should Have Been Sustained    ${load}    ${before}    ${after}
 
 All Charge Points Reconnect At Once After A Blackout
-    [Documentation]    All connections are cut under load; the fleet comes back as one, and nothing is corrupted.
+    [Documentation]    All connections are cut under load; all charge points reconnect at once, and no data is
+    ...    corrupted.
     [Tags]    R18.1    R18.6    R18.7
     ${normal} =    Measure Response Time
     ${blackout} =    Load Schedule    rate=100    duration=3 s    blackout_at=1 s
@@ -69,8 +69,8 @@ Memory Stays Stable While Charge Points Come And Go
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Takeovers By Newer Connections Lose Nothing Under Load
-    [Documentation]    50 charge points at a time connect again while their older connection is open and a CALL is in
-    ...    flight, which they send again; a command to each follows. 50 others send at the required rate.
+    [Documentation]    50 charge points at a time reconnect while their older connection is open, and retry a CALL that
+    ...    is in flight; a command to each follows. 50 others send at the required rate.
     [Tags]    R18.9
     [Setup]    The System Is Well For Loads And Takes Commands
     ${reports}    ${answers} =    Take Over Connections Under Load    ${TAKEOVERS}
@@ -78,9 +78,9 @@ Takeovers By Newer Connections Lose Nothing Under Load
     There Should Have Been Enough Takeovers    ${reports}
     [Teardown]    The Charge Points Leave And Commands End
 
-Connections In Turn Leave Nothing Behind
-    [Documentation]    Memory, file descriptors and keys after so many connections in turn; the release run makes as
-    ...    many as required (``COMINGS AND GOINGS``).
+Successive Connections Leave Nothing Behind
+    [Documentation]    Memory, file descriptors and keys after many successive connections; a release run opens the
+    ...    required number (``COMINGS AND GOINGS``).
     [Tags]    R18.10
     Charge Points Come And Go Through The Load    1000
     ${keys} =    Take Key Snapshot
@@ -103,7 +103,7 @@ A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost
     [Teardown]    The Gateway And The Processors Leave
 
 Beyond Its Capacity The Server Refuses Or Answers But Never Goes Silent
-    [Documentation]    The capacity is found first; then twice as much is offered by 500 charge points.
+    [Documentation]    The capacity is measured first; then 500 charge points send twice as many messages.
     [Tags]    R18.6    R18.8
     ${normal} =    Measure Response Time
     ${capacity} =    The Capacity Of The Server
@@ -114,8 +114,8 @@ Beyond Its Capacity The Server Refuses Or Answers But Never Goes Silent
     The Server Should Recover    R18.6    ${normal}    ${load}
 
 Memory Stays Bounded Under Extended Operation
-    [Documentation]    A working day of 50 charge points at the required rate, for as long as the soak is to last. It
-    ...    began with the suite, and is collected here.
+    [Documentation]    Mixed traffic of 50 charge points at the required rate for the length of the soak. It started
+    ...    with the suite, and its result is checked here.
     [Tags]    R18.4    R18.7
     ${load} =    Wait For The Soak
     Load Should Be Answered    ${load}

@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Requirements on all tests together: they leave nothing behind and touch no foreign key.
+Documentation     Requirements on all tests together: they leave no data behind and do not touch foreign keys.
 ...
 ...               The duration of the run, the comparison with the accepted baseline and with another kind of Redis
-...               belong to the run as a whole: the page at its end has them.
+...               belong to the run as a whole and are on the page that is written at its end.
 
 Resource          ../resources/system_under_test.resource
 Resource          ../resources/queue.resource
@@ -17,7 +17,7 @@ Test Tags         whole
 *** Test Cases ***
 Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Documentation]    Another client uses the same system: foreign charge points, transactions, answers. The server
-    ...    starts again meanwhile, unless it is external.
+    ...    is restarted meanwhile, unless it is external.
     [Tags]    R0.4
     Somebody Else Has Data In The System
     ${before} =    Take Key Snapshot    values=True

@@ -1,8 +1,8 @@
 *** Settings ***
-Documentation     Test 20: the system authenticates its peers, and no charge point hurts the others.
+Documentation     Test 20: the system authenticates its peers, and a charge point cannot affect the others.
 ...
 ...               OCPP security profiles 1 to 3, the token of the HTTP API, and charge points that send as fast as they
-...               can. Passwords and certificates are made for each test, which starts a server of its own.
+...               can. Each test creates its passwords and certificates and starts its own server.
 
 Resource          ../resources/security.resource
 
@@ -16,7 +16,8 @@ Test Tags         security
 
 *** Test Cases ***
 A Charge Point Is Accepted With Its Own Password Only
-    [Documentation]    None, a wrong one and another charge point's are refused with 401; no password is in the log.
+    [Documentation]    A missing password, a wrong one and that of another charge point are refused with 401. No
+    ...    password appears in the log.
     [Tags]    R20.1
     Start A Server That Asks For Passwords
     Connections Without The Right Password Should Be Refused
@@ -24,23 +25,23 @@ A Charge Point Is Accepted With Its Own Password Only
     The Log Should Show No Password
 
 The Gateway Accepts Safe TLS Versions Only
-    [Documentation]    A plain connection, TLS 1.0 and TLS 1.1 are refused; TLS 1.2 and 1.3 are taken.
+    [Documentation]    A plain connection, TLS 1.0 and TLS 1.1 are refused; TLS 1.2 and 1.3 are accepted.
     [Tags]    R20.2
     ${certificates} =    Start A Server With TLS
     Plain Connections And Old Versions Should Be Refused    ${certificates}
     New Versions Should Be Accepted    ${certificates}
 
 A Charge Point Is Accepted With Its Own Certificate Only
-    [Documentation]    No certificate, one of an unknown authority, an expired or revoked one, and another charge
-    ...    point's are refused.
+    [Documentation]    A missing certificate, one from an unknown authority, an expired or revoked one, and that of
+    ...    another charge point are refused.
     [Tags]    R20.3
     ${certificates} =    Start A Server That Asks For Certificates
     Connections Without The Right Certificate Should Be Refused    ${certificates}
     The Right Certificate Should Be Accepted    ${certificates}
 
 Commands Need The Token Of The API
-    [Documentation]    Every command without a token and with a wrong one is refused, and none reaches the charge point;
-    ...    so are inspections, other methods and paths in other forms.
+    [Documentation]    Every command without a token or with a wrong one is refused, and none reaches the charge point.
+    ...    The same holds for inspections, other methods and other spellings of the path.
     [Tags]    R20.4
     Start A Server With A Token
     Commands Should Be Refused    token=${EMPTY}
@@ -49,8 +50,7 @@ Commands Need The Token Of The API
     Commands With The Token Should Be Carried Out
 
 A Web Page Of Another Origin Is Refused
-    [Documentation]    It may run in the browser of an operator, but neither connects as a charge point nor sends
-    ...    commands.
+    [Documentation]    A web page in the browser of an operator can neither connect as a charge point nor send commands.
     [Tags]    R20.4
     Skip Unless Target Supports    origin checks
     Start A Server With A Token
@@ -64,20 +64,21 @@ The Flood Of One Charge Point Does Not Hurt The Others
     The Others Should Be Answered During A Flood    charge_points=1
 
 A Flood Of Broken Frames Does Not Hurt The Others
-    [Documentation]    The same with frames that hold nothing.
+    [Documentation]    The same with empty frames.
     [Tags]    R20.5    alone
     [Setup]    The System Is Well And Loads Find It
     The Others Should Be Answered During A Flood    charge_points=1    frame=[]
 
 A Charge Point That Reads Nothing Is Cut Off
-    [Documentation]    It sends pings without a pause, whose answers pile up; the server takes messages at any rate.
+    [Documentation]    The charge point sends pings without reading, so the answers accumulate. The server has no rate
+    ...    limit in this test.
     [Tags]    R20.5
     Start A Guarded Server    WS_MESSAGE_RATE=0
     The Server Should Cut Off A Charge Point That Reads Nothing
 
 Charge Points That Use Up The Descriptors Do Not Hurt The Others
-    [Documentation]    The server may open 256: it refuses charge points before, answers health and those that are
-    ...    connected, and takes new ones when some have left.
+    [Documentation]    With a limit of 256 the server refuses further charge points in time, still answers health checks
+    ...    and connected charge points, and accepts new ones when some have disconnected.
     [Tags]    R20.5
     Start A Guarded Server
     Charge Points Use Up The Descriptors    256

@@ -1,7 +1,6 @@
 *** Settings ***
-Documentation     Final validation of a charging back end with Redis transport: does it withstand the real world?
-...
-...               Each test carries the ids of the requirements that it proves as tags; thresholds are in
+Documentation     Acceptance tests of a charging back end with Redis transport under real-world conditions.
+...               The tags of a test are the ids of the requirements that it proves; the thresholds are in
 ...               ``resources/requirements.yaml``. Run everything with ``robot suites/``.
 
 Library           EvidenceLibrary

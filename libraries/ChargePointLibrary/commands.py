@@ -36,7 +36,7 @@ class Commands(PointComponent):
         times: int | None = None,
         charge_points: Sequence[str] | None = None,
     ) -> None:
-        """Says how charge points answer the commands of an action from now on.
+        """Sets how charge points answer the commands of an action from now on.
 
         Args:
             action: the action; `*` for all. A command of OCPP 1.6 with another name in the version of the charge point
@@ -69,7 +69,7 @@ class Commands(PointComponent):
             for point in self.chosen(charge_points):
                 check_can_reject(point.version.named(action), point.version)
         if times is not None and times < 1:
-            raise UsageError(f"times is {times}, at least 1 is needed.")
+            raise UsageError(f"times is {times}, at least 1 is required.")
         for point in self.chosen(charge_points):
             script = Script(
                 how=how,
@@ -84,7 +84,7 @@ class Commands(PointComponent):
 
     @keyword(tags=("charge point", "command"))
     def reset_charge_point_answers(self, charge_points: Sequence[str] | None = None) -> None:
-        """Undoes all that `Let Charge Points Answer` said.
+        """Resets all settings of `Let Charge Points Answer`.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -102,9 +102,9 @@ class Commands(PointComponent):
     def set_charge_point_configuration(
         self, key: str, value: str, *, readonly: bool = False, alias: str = ALIAS
     ) -> None:
-        """Gives a charge point a configuration key, as GetConfiguration and ChangeConfiguration see it.
+        """Sets a configuration key of a charge point, for GetConfiguration and ChangeConfiguration.
 
-        In OCPP 2.0.1 and 2.1, it is a variable, as GetVariables and SetVariables see it.
+        In OCPP 2.0.1 and 2.1 it sets a variable, for GetVariables and SetVariables.
 
         Args:
             key: the key; of a variable, `component/variable`, such as `OCPPCommCtrlr/HeartbeatInterval`.
@@ -122,7 +122,7 @@ class Commands(PointComponent):
 
     @keyword(tags=("charge point", "command", "getter"))
     def get_charge_point_configuration(self, *, alias: str = ALIAS) -> dict[str, str]:
-        """Returns the configuration of a charge point, as changed by the commands that it got.
+        """Returns the configuration of a charge point, as changed by received commands.
 
         Args:
             alias: which charge point.
@@ -151,7 +151,7 @@ class Commands(PointComponent):
 
         Args:
             action: the action of the command, named as in `Let Charge Points Answer`.
-            count: at least so many that fit.
+            count: at least this many that fit.
             since: only later frames: the result of `Mark Frames`, or a frame.
             alias: which charge point.
             timeout: the longest wait.
@@ -247,7 +247,7 @@ class Commands(PointComponent):
         Args:
             action: the action, named as in `Let Charge Points Answer`; any by default.
             charge_points: their aliases or ids; all by default.
-            expected: waits until it is so many; more is a failure.
+            expected: waits until it is this many; more is a failure.
             timeout: the longest wait.
 
         Raises:

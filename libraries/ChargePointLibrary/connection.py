@@ -34,7 +34,7 @@ class Connection(ConnectingComponent):
     def use_gateway(
         self, url: str, *, target: str | None = None, protocol: str | None = None, alias: str = "gateway"
     ) -> None:
-        """Says where charge points connect from now on.
+        """Sets the gateway to which charge points connect from now on.
 
         Args:
             url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`: `ws://host:port`, or
@@ -180,7 +180,7 @@ class Connection(ConnectingComponent):
         ```
         """
         if count < 1:
-            raise UsageError(f"count is {count}, at least 1 is needed.")
+            raise UsageError(f"count is {count}, at least 1 is required.")
         where = self._gateways.get(gateway).speaking(protocol)
         made = [ChargePoint(self._ids.charge_point(prefix), where) for _ in range(count)]
         try:
@@ -197,8 +197,8 @@ class Connection(ConnectingComponent):
         if left := [point for point in made if point.ends]:
             background.run(close_all, there, timeout=30)
             raise ExpectationFailed(
-                f"{counted(len(left), 'charge point')} of {count} were let in and disconnected while others connected: "
-                f"{left[0].id} {left[0].state()}."
+                f"{counted(len(left), 'charge point')} of {count} were connected and then disconnected while others "
+                f"connected: {left[0].id} {left[0].state()}."
             )
         if there:
             self.keep({point.id: point for point in there})
@@ -240,7 +240,7 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection"))
     def remove_charge_points(self, charge_points: Sequence[str] | None = None) -> None:
-        """Disconnects charge points and forgets them and all that they saw.
+        """Disconnects charge points and removes them with all frames that they received.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -338,7 +338,7 @@ class Connection(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = CONNECT_TIMEOUT,
     ) -> int | None:
-        """Returns the HTTP status with which the gateway answers a charge point that connects; it leaves again.
+        """Connects a charge point, disconnects it again, and returns the HTTP status of the gateway's answer.
 
         Args:
             charge_point_id: its id; a new one by default.
@@ -478,7 +478,7 @@ class Connection(ConnectingComponent):
 
     @keyword(tags=("charge point", "getter", "cleanup"))
     def get_generated_charge_points(self) -> list[str]:
-        """Returns all ids that this library made up in this run, connected or not; not those that a test gave.
+        """Returns all charge point ids that this library has generated in this run, connected or not.
 
         Example:
         ```robotframework

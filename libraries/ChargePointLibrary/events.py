@@ -85,12 +85,12 @@ class Events(PointComponent):
         alias: str = ALIAS,
         timeout: timedelta = timedelta(seconds=10),
     ) -> Offline:
-        """Cuts the connection of a charge point for a time in which its transactions go on, then has it catch up.
+        """Disconnects a charge point for a while, lets its transactions continue, and sends their events afterwards.
 
-        What happens in that time is sent when it is connected again, with `offline` true (OCPP 2.0.1, use case E04).
+        The events of that time are sent after the reconnect, with `offline` true (OCPP 2.0.1, use case E04).
 
         Args:
-            duration: how long there is no connection.
+            duration: how long the charge point is disconnected.
             every: the time between two events of a transaction.
             order: how the events are sent afterwards: `in order`, `reversed` or `shuffled`.
             alias: which charge point.

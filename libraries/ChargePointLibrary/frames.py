@@ -160,7 +160,7 @@ class Frames(PointComponent):
     def protocol_should_have_been_kept(
         self, charge_points: Sequence[str] | None = None, *, command_timeout: timedelta = timedelta(seconds=30)
     ) -> int:
-        """Fails if the system under test broke a rule of OCPP-J in anything that charge points received.
+        """Fails if any frame that charge points received violates OCPP-J.
 
         Each frame must be an OCPP-J message. Commands and answers must keep to the official schemas, and the values of
         answers must be possible (the time within the clock's tolerance, an interval above 0). A command has a message
@@ -201,7 +201,7 @@ class Frames(PointComponent):
             for each in found[:100]:
                 logger.info(each)
             raise ExpectationFailed(
-                f"The rules of OCPP-J were broken {counted(len(found), 'time')} "
+                f"OCPP-J was violated {counted(len(found), 'time')} "
                 f"in {counted(looked_at, 'received frame')}. "
                 f"The first: {' '.join(found[:3])}"
             )
@@ -212,7 +212,7 @@ class Frames(PointComponent):
     def frame_should_be_refused(
         self, frame: Frame, *, alias: str = ALIAS, timeout: timedelta = timedelta(seconds=5)
     ) -> str:
-        """Waits until a frame was refused: with a CALLERROR to its message id or to `-1`, or with the connection.
+        """Waits until a frame was refused: by a CALLERROR to its message id or to `-1`, or by closing the connection.
 
         Args:
             frame: what `Send Frame Of Size` or `Send Raw Frame` returned.

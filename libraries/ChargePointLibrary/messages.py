@@ -353,7 +353,7 @@ class Messages(PointComponent):
         boot: bool = True,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> Session:
-        """Goes through a whole charging session: boot, authorize, start, meter values, stop, and the status in between.
+        """Runs a complete charging session: boot, authorize, start, meter values, stop, and the status in between.
 
         In OCPP 1.6, start, meter values and stop are StartTransaction, MeterValues and StopTransaction; in OCPP 2.x,
         they are TransactionEvents.
@@ -397,7 +397,7 @@ class Messages(PointComponent):
 
     @keyword(tags=("charge point", "send"))
     def send_frame_of_size(self, size: int, *, fragments: int = 1, alias: str = ALIAS) -> Frame:
-        """Sends a valid DataTransfer of so many bytes, and returns at once.
+        """Sends a valid DataTransfer of this many bytes, and returns immediately.
 
         Args:
             size: bytes of the whole OCPP-J message.
@@ -431,7 +431,7 @@ class Messages(PointComponent):
 
     @keyword(tags=("charge point", "send"))
     def send_frames_together(self, *frames: str, alias: str = ALIAS) -> int:
-        """Sends text frames in one go, so that the gateway reads many of them at once, and returns immediately.
+        """Sends several text frames in one packet, and returns immediately.
 
         Args:
             frames: their texts.
@@ -457,7 +457,7 @@ class Messages(PointComponent):
 
     @keyword(tags=("charge point", "send", "invalid"))
     def send_raw_frame(self, data: str | bytes, *, alias: str = ALIAS) -> Frame:
-        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns at once.
+        """Sends a WebSocket frame unchanged, also while a CALL is outstanding, and returns immediately.
 
         Args:
             data: text is sent as a text frame, bytes as a binary one.
@@ -491,4 +491,4 @@ def _started_with_events(point: ChargePoint, transaction_id: int | str) -> int:
         if charging.transaction.id == transaction_id:
             return evse
     running = ", ".join(str(each.transaction.id) for each in point.charging.values())
-    raise UsageError(f"{point.id} has no transaction '{transaction_id}' that runs (running: {running or 'none'}).")
+    raise UsageError(f"{point.id} has no running transaction '{transaction_id}' (running: {running or 'none'}).")

@@ -24,7 +24,7 @@ class Security(Component):
     def get_settings_for_passwords(
         self, passwords: Mapping[str, str | Secret], *, target: str | None = None
     ) -> dict[str, str]:
-        """Returns the settings with which a server asks charge points for these passwords (security profile 1).
+        """Returns the settings for a server that requires these passwords of charge points (security profile 1).
 
         The file with the passwords is removed when the suite ends.
 
@@ -58,7 +58,7 @@ class Security(Component):
 
     @keyword(tags=("charge point", "security"))
     def make_certificates(self, charge_point_id: str) -> Certificates:
-        """Makes certificates for a gateway and for one charge point, good ones and bad ones.
+        """Creates valid and invalid certificates for a gateway and a charge point.
 
         All of them are files in PEM, removed when the suite ends: `ca`, `server_certificate`, `server_key`,
         `client_ca`, `client_crl`; and for the charge point `valid`, `foreign` (from an unknown authority), `expired`,
@@ -80,7 +80,7 @@ class Security(Component):
     def get_settings_for_certificates(
         self, certificates: Certificates, *, clients: bool = True, target: str | None = None
     ) -> dict[str, str]:
-        """Returns the settings with which a gateway speaks TLS and asks charge points for certificates.
+        """Returns the settings for a gateway that uses TLS and requires client certificates.
 
         Args:
             certificates: the result of `Make Certificates`.

@@ -72,7 +72,7 @@ class Takeover(ConnectingComponent):
     def reconnect_as_ghost(
         self, *, alias: str = ALIAS, gateway: str | None = None, timeout: timedelta = CONNECT_TIMEOUT
     ) -> Ghost:
-        """Connects a charge point again while its older connection stays open, as after a power failure.
+        """Reconnects a charge point while its older connection stays open, as after a power failure.
 
         Args:
             alias: which charge point; it is connected.
@@ -103,7 +103,7 @@ class Takeover(ConnectingComponent):
 
     @keyword(tags=("charge point", "connection", "check"))
     def ghost_should_end(self, ghost: Ghost, *, timeout: timedelta = timedelta(seconds=30)) -> float:
-        """Waits until the gateway has ended a connection that its charge point left behind; returns after how long.
+        """Waits until the gateway has ended an abandoned connection, and returns how long that took.
 
         Args:
             ghost: the result of `Reconnect As Ghost`.
@@ -129,7 +129,7 @@ class Takeover(ConnectingComponent):
         )
         if ghost.commands:
             raise ExpectationFailed(
-                f"{ghost.charge_point} got {in_short(ghost.commands)} over its older connection, although it had "
+                f"{ghost.charge_point} got {in_short(ghost.commands)} over its older connection after it had "
                 "connected again."
             )
         logger.info(f"The older connection of {ghost.charge_point} was ended {ghost.end}, after {in_words(lasted)}.")
@@ -144,7 +144,7 @@ class Takeover(ConnectingComponent):
         gateway: str | None = None,
         timeout: timedelta = timedelta(seconds=30),
     ) -> TakeoverReport:
-        """Has charge points connect again while their older connection is open, all at the same time.
+        """Reconnects charge points while their older connections are open, all at the same time.
 
         Each sends a CALL, connects again before it is answered, and sends the same frame again on the newer connection.
 
@@ -168,7 +168,7 @@ class Takeover(ConnectingComponent):
         """
         points = self.chosen(charge_points)
         if not points or rounds < 1:
-            raise UsageError("There is nothing to take over: at least one charge point and rounds=1 are needed.")
+            raise UsageError("Nothing to take over: at least one charge point and one round are required.")
         if gateway is not None:
             for point in points:
                 point.gateway = self._gateways.get(gateway)
@@ -181,7 +181,7 @@ class Takeover(ConnectingComponent):
 
     @keyword(tags=("charge point", "command", "getter"))
     def count_commands_to_older_connections(self, charge_points: Sequence[str] | None = None) -> int:
-        """Returns how many commands came over connections that their charge points had left behind by then.
+        """Returns how many commands were sent over connections that their charge points had already abandoned.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -204,7 +204,7 @@ class Takeover(ConnectingComponent):
         action: str = "Heartbeat",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> None:
-        """Has CALLs of charge points cross the commands that they get, from now on; `Stop Crossing Calls` ends it.
+        """Lets charge points send CALLs that cross incoming commands, until `Stop Crossing Calls`.
 
         Args:
             order: `command first`: before a charge point answers a command, it sends a CALL and waits for its answer;
@@ -226,7 +226,7 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is not None:
-            raise UsageError("Crossing calls run already; call `Stop Crossing Calls` first.")
+            raise UsageError("Crossing calls are running already; call `Stop Crossing Calls` first.")
         points = self.chosen(charge_points)
         if not points:
             raise UsageError("No charge point is connected; call `Connect Charge Points` first.")
@@ -259,7 +259,7 @@ class Takeover(ConnectingComponent):
         ```
         """
         if self._crossing is None:
-            raise UsageError("No crossing calls run; call `Cross Calls` first.")
+            raise UsageError("No crossing calls are running; call `Cross Calls` first.")
         crossing, self._crossing = self._crossing, None
         report: CrossingReport = background.run(crossing.end, timeout=None)
         logger.info(f"{report.summary}.")

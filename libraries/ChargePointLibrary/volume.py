@@ -69,7 +69,7 @@ class Volume(ConnectingComponent):
         """
         points = self.chosen(charge_points)
         if not points or each < 1:
-            raise UsageError("There is nothing to send: at least one charge point and each=1 are needed.")
+            raise UsageError("Nothing to send: at least one charge point and one message each are required.")
         made: Exchange = background.run(exchange, points, action, payload, each=each, limit=timeout.total_seconds())
         logger.info(f"{action} of {counted(len(points), 'charge point')}: {made.summary}.")
         return made
@@ -96,7 +96,7 @@ class Volume(ConnectingComponent):
 
     @keyword(tags=("charge point", "send", "load"))
     def boot_all(self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT) -> Exchange:
-        """Has many charge points send a BootNotification at the same time; all have to be answered.
+        """Sends a BootNotification from many charge points at the same time, and fails unless all are answered.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -128,7 +128,7 @@ class Volume(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends all invalid frames of a file, each on a connection of its own, and returns the outcome of each.
+        """Sends all invalid frames of a file, each on a separate connection, and returns the outcome of each.
 
         In front of each frame and behind it, a valid Heartbeat is sent; where the connection was closed, after a new
         connection. Nothing is judged here but that a sound charge point is served.
@@ -157,7 +157,7 @@ class Volume(ConnectingComponent):
         ```
         """
         if repeat < 1:
-            raise UsageError(f"repeat is {repeat}, at least 1 is needed.")
+            raise UsageError(f"repeat is {repeat}, at least 1 is required.")
         version = self._gateways.get(gateway).version
         path = data_file(file or frame_file(version))
         cases = [case for _ in range(repeat) for case in load_frames(path, kind=kind, version=version)]
@@ -205,7 +205,7 @@ class Volume(ConnectingComponent):
         gateway: str = "gateway",
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> FrameReport:
-        """Sends many different invalid frames from many charge points at once, and returns the outcomes.
+        """Sends many different invalid frames from many charge points at the same time, and returns the outcomes.
 
         Each is a valid message that was broken in one place by chance, as `Queue Generated Invalid Messages` of
         RedisQueueLibrary breaks them. Behind each frame its charge point sends a valid Heartbeat, after a new
@@ -271,7 +271,7 @@ class Volume(ConnectingComponent):
         boot: bool = True,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> list[Session]:
-        """Has many charge points go through a whole charging session at the same time, and returns the sessions.
+        """Runs complete charging sessions of many charge points at the same time, and returns the sessions.
 
         Args:
             charge_points: their aliases or ids; all by default.
@@ -321,7 +321,7 @@ class Volume(ConnectingComponent):
         seed: int | None = None,
         timeout: timedelta = ANSWER_TIMEOUT,
     ) -> Exchange:
-        """Has many charge points charge in every way that OCPP allows, by chance, all of them at the same time.
+        """Runs random charging sessions of many charge points at the same time, in every way that OCPP allows.
 
         They send the messages of `Queue Varied Sessions` of RedisQueueLibrary: several connectors, repeated starts,
         readings in Wh and kWh, second stops, stops and readings for transactions of others.
@@ -353,7 +353,7 @@ class Volume(ConnectingComponent):
     def charge_sessions_with_repeated_messages(
         self, charge_points: Sequence[str] | None = None, *, timeout: timedelta = ANSWER_TIMEOUT
     ) -> RepeatedSessions:
-        """Has many charge points send each message of a session again, and returns how the answers compare.
+        """Lets many charge points repeat each message of a session, and returns how the answers compare.
 
         A StartTransaction, two MeterValues and a StopTransaction are each sent three times: with the same message id
         over a new connection after the answer was there, with the same message id over a new connection without

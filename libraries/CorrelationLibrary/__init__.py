@@ -43,7 +43,7 @@ class CorrelationLibrary(_Keywords):
 
     # Commands
 
-    `Start Commands` sends any number at the same time and returns at once, `Send Command` sends one and waits. A
+    `Start Commands` sends any number at the same time and returns immediately, `Send Command` sends one and waits. A
     command has `charge_point`, `action`, `status` (HTTP), `reason`, `data`, `seconds` (until the response) and
     `own_answer`. A collection of them has `count`, `done`, `waiting`, `answered`, `own_answers`, `mixed_up`,
     `percent_answered`, `statuses`, `quickest`, `slowest`, `summary`, and can be indexed. A GetConfiguration (or

@@ -73,7 +73,7 @@ class AnswerKeywords(LineComponent):
         timeout: timedelta = timedelta(seconds=10),
         alias: str = "commands",
     ) -> list[ScriptedAnswer]:
-        """Has charge points answer the commands that they hold. Waits first until they have received them.
+        """Waits until charge points have received their commands, and lets them answer.
 
         After the timeout of the commands, these are late answers.
 
@@ -82,7 +82,7 @@ class AnswerKeywords(LineComponent):
             way: `result` answers; `error` answers with a CALLERROR; `twice` answers each two times; `unknown` answers
                 with unknown ids, and holds the commands further.
             order: `received`, `reversed` or `random`.
-            most: no more than so many of them, the first in that order (`received`, `reversed`).
+            most: no more than this many of them, the first in that order (`received`, `reversed`).
             count: how many have to be there; all of `commands`, or 1, if not given.
             seed: makes a random order again.
             payload: the payload of the answers, in place of the default for the action.
@@ -112,7 +112,7 @@ class AnswerKeywords(LineComponent):
 
     @keyword(tags=("commands", "answer", "charge_point"))
     def answer_received_commands(self, received: list[Received], *, alias: str = "commands") -> list[ScriptedAnswer]:
-        """Has charge points answer commands that they received earlier, whoever still waits for these answers.
+        """Lets charge points answer commands that they received earlier, whether or not a caller still waits.
 
         Args:
             received: what `Wait For Received Commands` returned.
@@ -135,7 +135,7 @@ class AnswerKeywords(LineComponent):
 
     @keyword(tags=("commands", "getter"))
     def count_commands_with_another_answer(self, commands: Commands, answers: list[ScriptedAnswer]) -> int:
-        """Returns how many callers got an answer that their charge point gave to another command.
+        """Returns how many callers received the answer to another command.
 
         Args:
             commands: commands that are done, one to each charge point.
@@ -155,7 +155,7 @@ class AnswerKeywords(LineComponent):
     def command_should_have_answer(
         self, command: Command | Commands, answer: ScriptedAnswer | list[ScriptedAnswer]
     ) -> None:
-        """Fails unless the caller got exactly this answer of the charge point.
+        """Fails unless the caller received exactly this answer of the charge point.
 
         It tells two equal commands apart: the default answer to GetConfiguration contains the message id of its
         command.
@@ -178,4 +178,4 @@ class AnswerKeywords(LineComponent):
         one = several(command)[0]
         given = answer if isinstance(answer, ScriptedAnswer) else answer[0]
         if not one.answered or one.data != given.payload:
-            raise ExpectationFailed(f"Expected the answer {given.payload} for {one}; it got {one.data}.")
+            raise ExpectationFailed(f"Expected the answer {given.payload} for {one}; it received {one.data}.")

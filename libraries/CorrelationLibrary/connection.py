@@ -30,7 +30,7 @@ class Connection(LineComponent):
         alias: str = "commands",
         token: str | Secret = "",
     ) -> None:
-        """Makes ready for sending commands to one system under test; nothing is sent yet.
+        """Prepares commands to a system under test; nothing is sent yet.
 
         An open connection of this alias is closed first.
 
@@ -64,7 +64,7 @@ class Connection(LineComponent):
 
     @keyword(tags=("commands", "lifecycle"))
     def close_commands(self, *, alias: str = "commands", missing_ok: bool = False) -> None:
-        """Breaks off the commands that still wait, and removes the charge points that were announced.
+        """Cancels the pending commands, and removes the announced charge points.
 
         Not needed at the end of a suite, where this happens by itself.
 
@@ -94,12 +94,12 @@ class Connection(LineComponent):
         answering: Answering = Answering.HELD,
         alias: str = "commands",
     ) -> list[str]:
-        """Lets charge points connect, as far as Redis shows it: session, set of connected ones, connect event.
+        """Announces charge points in Redis as a gateway does: session, set of connected charge points, connect event.
 
         Args:
             charge_points: how many new ones, or their ids. Those that are connected already only change how they
                 answer.
-            for_commands: how many commands will be under way at the same time. Where the target takes only so many to
+            for_commands: how many commands will be under way at the same time. Where the target takes only this many to
                 one charge point (`commands.at_once` in its profile), there will be charge points enough for them.
             answering: `held` keeps commands until `Answer Commands`, `at once` answers each when it arrives.
             alias: which commands.
@@ -132,7 +132,7 @@ class Connection(LineComponent):
 
     @keyword(tags=("commands", "charge_point", "getter"))
     def get_announced_charge_points(self, *, alias: str = "commands", missing_ok: bool = False) -> list[str]:
-        """Returns the ids of all charge points that were ever announced, for the removal of what is kept of them.
+        """Returns the ids of all charge points that were announced, for example to remove their data.
 
         Args:
             alias: which commands.
@@ -153,7 +153,7 @@ class Connection(LineComponent):
 
     @keyword(tags=("commands", "charge_point"))
     def disconnect_charge_points(self, *charge_points: str, alias: str = "commands") -> None:
-        """Lets announced charge points go: sessions are removed, the event is published.
+        """Disconnects announced charge points: removes their sessions and publishes the event.
 
         Args:
             charge_points: which; all that were announced if none is given.

@@ -21,7 +21,7 @@ class Counting(LineComponent):
 
     @keyword(tags=("commands", "inspection", "getter"))
     def get_correlations(self, *, alias: str = "commands") -> Correlations:
-        """Returns which commands wait for their answers, and how many ended in which way; also a mark for `since`.
+        """Returns the pending commands and the number of ended ones by outcome; the result can be given as `since`.
 
         Args:
             alias: which commands.
@@ -53,7 +53,7 @@ class Counting(LineComponent):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "commands",
     ) -> int:
-        """Fails unless exactly so many commands wait for their answers; waits until that is so.
+        """Waits until exactly this many commands are pending, and fails if that does not happen in time.
 
         An inspection that the system does not answer in time is asked again: many commands at once can hold it up.
 
@@ -123,7 +123,7 @@ class Counting(LineComponent):
 
     @keyword(tags=("commands", "getter"))
     def get_commands_at_once(self, *, alias: str = "commands") -> int | None:
-        """Returns how many commands to one charge point may be under way at once (`commands.at_once` in the profile).
+        """Returns how many commands one charge point may receive at a time (`commands.at_once` in the profile).
 
         Args:
             alias: which commands.
@@ -147,7 +147,8 @@ class Counting(LineComponent):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "commands",
     ) -> int:
-        """Fails unless so many commands are noted in Redis as waited for; waits until that is so.
+        """Waits until Redis has entries of exactly this many pending commands, and fails if that does not happen in
+        time.
 
         Args:
             expected: how many.
@@ -187,7 +188,7 @@ class Counting(LineComponent):
         alias: str = "commands",
         **totals: int,
     ) -> dict[str, int]:
-        """Waits until these counters have grown by at least so much, or the time is up, and does not judge.
+        """Waits until these counters have grown by at least these amounts, or the time is up, without failing.
 
         Args:
             since: the result of `Get Correlations`.
@@ -220,7 +221,7 @@ class Counting(LineComponent):
         alias: str = "commands",
         **totals: int,
     ) -> dict[str, int]:
-        """Fails unless these counters have grown by exactly so much; waits until they have.
+        """Waits until these counters have grown by exactly these amounts, and fails if that does not happen in time.
 
         Args:
             since: the result of `Get Correlations`.

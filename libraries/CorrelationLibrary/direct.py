@@ -1,4 +1,4 @@
-"""Keywords that drive the correlation manager of the reference server alone, in a process of its own."""
+"""Keywords that drive the correlation manager of the reference server alone, in a separate process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Direct(Component):
     def measure_correlation_memory(
         self, pending: int, *, end: str = "mixed", timeout: timedelta = timedelta(seconds=60)
     ) -> MemoryReport:
-        """Has so many requests pending at once in the reference server's manager, ends them all, and measures memory.
+        """Measures the memory of pending requests in the reference server's correlation manager, and after their end.
 
-        The manager runs in a process of its own. Memory is that of Python's objects; the process returns free memory to
+        The manager runs in a separate process. Memory is that of Python's objects; the process returns free memory to
         the system in large pieces only.
 
         Args:
@@ -58,10 +58,11 @@ class Direct(Component):
         seed: int | None = None,
         timeout: timedelta = timedelta(seconds=60),
     ) -> WorkersReport:
-        """Has many workers use the reference server's manager at once: register, answer, refuse, cancel, expire.
+        """Runs many concurrent workers on the reference server's correlation manager: register, answer, refuse, cancel,
+        expire.
 
         Each request is ended by another task than the one that waits for it, in another order; a fifth of them are
-        answered at about the instant at which they expire. The manager runs in a process of its own.
+        answered at about the instant at which they expire. The manager runs in a separate process.
 
         Args:
             workers: how many.

@@ -35,7 +35,7 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Command:
-        """Sends one command and waits until the caller was told what became of it.
+        """Sends one command and waits until the caller has received its outcome.
 
         A command that the system cannot use as it is (HTTP status 400) fails. Every other outcome is for the test to
         judge. To expect a 400, use `Start Commands` and `Commands Should Have Status`.
@@ -108,7 +108,7 @@ class Sending(LineComponent):
         if "GetVariables" not in version.commands:
             raise UsageError(f"{version} has no GetVariables; the target is tested in that version.")
         if wrong := [name for name in names if name.count("/") != 1] or not names:
-            raise UsageError(f"{wrong if names else 'Nothing'} cannot be asked for (allowed: component/variable).")
+            raise UsageError(f"{wrong if names else 'Nothing'} is not a variable (allowed: component/variable).")
         parts = [name.split("/") for name in names]
         asked = [{"component": {"name": component}, "variable": {"name": variable}} for component, variable in parts]
         command = self.send_command("GetVariables", charge_point, timeout=timeout, alias=alias, getVariableData=asked)
@@ -137,9 +137,9 @@ class Sending(LineComponent):
         alias: str = "commands",
         **fields: Any,
     ) -> Commands:
-        """Sends commands at the same time, each by a caller of its own, and does not wait.
+        """Sends commands at the same time, each by a separate caller, and does not wait.
 
-        Where the target takes only so many commands to one charge point at once (`commands.at_once` in its profile),
+        Where the target takes only this many commands to one charge point at once (`commands.at_once` in its profile),
         the others follow as soon as one has ended.
 
         Args:
@@ -222,7 +222,7 @@ class Sending(LineComponent):
         timeout: timedelta | None = None,
         alias: str = "commands",
     ) -> Commands:
-        """Fails unless every caller gets the answer of the charge point to its very own command.
+        """Fails unless every caller receives the charge point's answer to its own command.
 
         Args:
             commands: the started commands.
@@ -256,7 +256,7 @@ class Sending(LineComponent):
         timeout: timedelta | None = None,
         alias: str = "commands",
     ) -> Commands:
-        """Fails unless every caller is told that the charge point has not answered in time: HTTP status 408.
+        """Fails unless every caller receives HTTP status 408: the charge point has not answered in time.
 
         Args:
             commands: the started commands.
@@ -282,7 +282,7 @@ class Sending(LineComponent):
 
     @keyword(tags=("command", "check"))
     def command_should_fit_its_receipts(self, command: Command, receipts: int, *, alias: str = "commands") -> None:
-        """Fails unless what the caller of a command was told fits how often the charge point received it.
+        """Fails unless the caller's outcome of a command agrees with how often the charge point received the command.
 
         It is received once at most: once if the caller got its answer, and never if the caller was told that nothing
         was sent (`commands.not_sent` of the target's profile).
@@ -317,7 +317,7 @@ class Sending(LineComponent):
         timeout: timedelta | None = None,
         alias: str = "commands",
     ) -> Commands:
-        """Fails unless every caller gets this HTTP status.
+        """Fails unless every caller receives this HTTP status.
 
         Args:
             status: the HTTP status.
@@ -344,7 +344,8 @@ class Sending(LineComponent):
     def send_every_command(
         self, charge_point: str, *, timeout: timedelta | None = None, alias: str = "commands"
     ) -> Commands:
-        """Sends one of each command in the target's profile and OCPP version at once, and waits for the outcomes.
+        """Sends each command of the target's profile and OCPP version once, all at the same time, and waits for the
+        outcomes.
 
         Args:
             charge_point: the recipients.
@@ -380,7 +381,7 @@ class Sending(LineComponent):
     def try_requests_without_token(
         self, charge_point: str, token: str | Secret, *, alias: str = "commands"
     ) -> StrangerReport:
-        """Sends requests of every kind to the API, none of them with the right token, and returns the outcomes.
+        """Sends requests of every kind to the API without a valid token, and returns the outcomes.
 
         The commands and inspections that the target's profile knows: without a token and with almost right ones, by
         every method, and with the path in other forms. Where there is such a path and method, the answer has to be 401
@@ -441,7 +442,7 @@ class Sending(LineComponent):
 
     @keyword(tags=("commands", "send"))
     def disconnect_command_callers(self, commands: Commands | None = None, *, alias: str = "commands") -> None:
-        """Lets the callers go away before they are told anything: their connections are closed.
+        """Closes the connections of callers before they have received an outcome.
 
         Args:
             commands: the result of `Start Commands`, all of it; every command that still waits, if not given.
@@ -481,7 +482,7 @@ class Sending(LineComponent):
 def _with_status(status: int, batch: Commands) -> Commands:
     if odd := [each for each in batch if each.status != status]:
         raise ExpectationFailed(
-            f"Expected HTTP status {status} for each of {batch.count} commands, {len(odd)} have another outcome; "
+            f"Expected HTTP status {status} for each of {batch.count} commands, {len(odd)} have a different outcome; "
             f"for example {odd[0]}."
         )
     return batch

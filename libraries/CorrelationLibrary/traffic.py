@@ -36,7 +36,7 @@ class Traffic(LineComponent):
         seed: int = 1,
         alias: str = "commands",
     ) -> str:
-        """Sends GetConfiguration commands to charge points from now on, one after the other to each, until stopped.
+        """Starts sending GetConfiguration commands to charge points in the background, one at a time to each.
 
         Each command asks for a key of its own and is written down in a ledger, `evidence/<alias>-<n>.jsonl` beside
         Robot's output: answered, refused, or unknown. Charge points that write down what they carry out (`Load Profile`
@@ -69,12 +69,14 @@ class Traffic(LineComponent):
         """
         line = self._lines.get(alias)
         if line.traffic is not None:
-            raise UsageError("Command traffic runs already; call `Stop Command Traffic` first.")
+            raise UsageError("Command traffic is running already; call `Stop Command Traffic` first.")
         if not charge_points:
             raise UsageError("Command traffic needs at least one charge point.")
         folder = evidence_folder()
         if folder is None:
-            raise UsageError("Outside Robot Framework there is no output folder for the ledger of the commands.")
+            raise UsageError(
+                "The ledger of the commands needs an output folder, which exists only in a Robot Framework run."
+            )
         file = folder / f"{file_name(alias)}-{next(self._numbers)}.jsonl"
         file.unlink(missing_ok=True)
         ledger = Ledger(file, seed=seed)
@@ -92,7 +94,7 @@ class Traffic(LineComponent):
     def command_traffic_should_reach_all_charge_points(
         self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "commands"
     ) -> None:
-        """Waits until each charge point has answered a command of the traffic that is sent from now on.
+        """Waits until each charge point has answered one more command of the traffic.
 
         Args:
             timeout: the longest wait.
@@ -119,7 +121,7 @@ class Traffic(LineComponent):
     def _traffic(self, alias: str) -> CommandTraffic:
         traffic = self._lines.get(alias).traffic
         if traffic is None:
-            raise UsageError("No command traffic runs; call `Start Command Traffic` first.")
+            raise UsageError("No command traffic is running; call `Start Command Traffic` first.")
         return traffic
 
     @keyword(tags=("commands", "send", "ledger"))

@@ -112,7 +112,7 @@ class Measurements(Component):
             text = f"{message} {text}"
         if unproven:
             raise Inconclusive(
-                f"{requirement} {name} is inconclusive, since not every fault is proven: "
+                f"{requirement} {name} is inconclusive, because not every fault is proven: "
                 f"{'; '.join(unproven)}. {text}".rstrip(),
                 requirement=requirement,
             )
@@ -127,7 +127,7 @@ class Measurements(Component):
 
     @keyword(tags=("evidence",))
     def skip_as_inconclusive(self, reason: str, *, requirement: str | None = None) -> None:
-        """Skips the test, since its observations decide nothing about the system.
+        """Skips the test as inconclusive.
 
         Args:
             reason: why, in words.
@@ -225,7 +225,7 @@ class Measurements(Component):
         samples: int | None = None,
         method: str | None = None,
     ) -> None:
-        """Keeps a measured value for the report, without judging the test by it.
+        """Records a measured value for the report, without affecting the verdict of the test.
 
         The value is written to `measurements.jsonl` at once. When the requirement has a threshold of that name, its
         margin and verdict are kept beside the value.
@@ -328,7 +328,7 @@ class Measurements(Component):
             path = folder / FILE_NAME
         if path is None:
             raise UsageError(
-                "Outside Robot Framework there is no output folder: give the library a file, measurements=PATH."
+                "There is no output folder outside Robot Framework; give the library a file, measurements=PATH."
             )
         MeasurementFile(path).append(measurement)
 

@@ -27,7 +27,7 @@ class Plan(Component):
 
     @keyword(tags=("evidence", "getter"))
     def requirement_is_proven_later(self, requirement: str) -> bool:
-        """Returns whether this run has a test of a requirement that a file of other tests comes before.
+        """Returns whether this run has a test of a requirement in a later suite file.
 
         For the setup of a folder of suites: a long wait of a later test can begin there, so that the tests before it
         shorten the wait. A run of that file alone, or one that begins with it, gains nothing.

@@ -203,7 +203,7 @@ class Sampling(Component):
         most_mb: float,
         most_percent: float,
     ) -> float | None:
-        """Judges the memory of a process at each sample, as `Memory Should Be Stable` would have judged it then.
+        """Judges the memory of a process at each sample, as `Memory Should Be Stable` would do at that time.
 
         Args:
             name: which process.
@@ -238,7 +238,7 @@ class Sampling(Component):
 
     @keyword(tags=("load", "getter"))
     def get_visible_leak(self, memory: MemoryGrowth, messages: int, *, most_mb: float, most_percent: float) -> float:
-        """Returns the smallest leak that a run of so many messages can show, in bytes a message.
+        """Returns the smallest leak that a run of this many messages can detect, in bytes per message.
 
         A smaller one keeps the limits over the run, even if it exceeds them in a year.
 
@@ -260,7 +260,7 @@ class Sampling(Component):
 
     @keyword(tags=("load", "check"))
     def memory_should_be_stable(self, memory: MemoryGrowth, *, most_mb: float, most_percent: float) -> Bound:
-        """Fails when memory certainly grows beyond a limit.
+        """Fails if the memory growth exceeds a limit with statistical certainty.
 
         Growth is certain by the lower bound of the confidence interval: growth that could be chance is no failure. A
         twentieth of the required time has to be sampled, a fifth of the limit lost, and the lowest memory has to have

@@ -29,7 +29,7 @@ class Commands(FaultKeywords):
         target: str | None = None,
         alias: str = "faults",
     ) -> FaultRecord:
-        """Lets Redis run a command and cuts the connection before the client has its reply.
+        """Lets Redis run a command, and cuts the connection before the client receives the reply.
 
         The client then cannot know whether the command was run. A command that Redis refused, according to its error
         reply (NOSCRIPT, EXECABORT, OOM, …), is passed over and does not count.

@@ -119,7 +119,7 @@ class Lifecycle(Component):
         if before is ProxiedService.GATEWAY:
             return GatewayAddress(url or registry_of("OcppServerLibrary", "servers").get(server).gateway_url)
         if url is None:
-            raise UsageError("A fault proxy before a Redis needs its URL, as `Get Redis Url` returns it.")
+            raise UsageError("A fault proxy for Redis needs the URL of Redis, as returned by `Get Redis Url`.")
         return redis_address(url)
 
     @keyword(tags=("fault", "getter"))
@@ -175,7 +175,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("fault", "lifecycle"))
     def heal_all(self, *, alias: str | None = None) -> int:
-        """Ends every fault that lasts, breaks off schedules that run, and returns how many faults there were.
+        """Ends all active faults and running schedules, and returns the number of faults.
 
         For teardowns: it does nothing where there is nothing to heal.
 
@@ -225,7 +225,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("fault", "check"))
     def fault_should_take_effect(self, fault: FaultRecord, *, timeout: timedelta = timedelta(seconds=10)) -> None:
-        """Waits until a fault has taken effect; for those that wait for their occasion, as `Lose The Reply To` does.
+        """Waits until a fault has taken effect, for faults that wait for a command, such as `Lose The Reply To`.
 
         Args:
             fault: the result of the keyword that began it.

@@ -32,7 +32,7 @@ class Network(FaultKeywords):
         toxicity: float = 1.0,
         alias: str = "faults",
     ) -> FaultRecord:
-        """Makes everything take longer on its way, on open connections too.
+        """Delays all data, also on open connections.
 
         Args:
             latency: how much longer.
@@ -60,7 +60,7 @@ class Network(FaultKeywords):
         toxicity: float = 1.0,
         alias: str = "faults",
     ) -> FaultRecord:
-        """Lets only so many bytes pass in a second, for each connection.
+        """Limits the bandwidth of each connection.
 
         Args:
             rate: KB (1,000 bytes) a second, at least 1.
@@ -80,7 +80,7 @@ class Network(FaultKeywords):
 
     @fault_keyword(BlackHole)
     def black_hole(self, *, toxicity: float = 1.0, alias: str = "faults") -> FaultRecord:
-        """Lets nothing through in either direction; connections stay open, and new ones are accepted.
+        """Drops all data in both directions; connections stay open, and new ones are accepted.
 
         Connections that lost something are closed when it is healed.
 
@@ -101,7 +101,7 @@ class Network(FaultKeywords):
 
     @fault_keyword(HalfOpen)
     def half_open(self, *, gone: Gone | None = None, alias: str = "faults") -> FaultRecord:
-        """Makes the connections that are open now half-open: one end is gone, as if it had lost its power.
+        """Makes the open connections half-open: one end is gone, as after a power failure.
 
         The peer gets no error; new connections work.
 
@@ -150,8 +150,7 @@ class Network(FaultKeywords):
 
     @fault_keyword(NatTimeout)
     def forget_idle_connections(self, idle: timedelta = timedelta(seconds=2), *, alias: str = "faults") -> FaultRecord:
-        """Drops idle connections silently, as a router with NAT does: nothing passes any more, and no side gets an
-        error.
+        """Silently drops the packets of idle connections, as a NAT router does; neither side gets an error.
 
         The proof waits for `idle` once. Connections that lost something are closed when it is healed.
 
@@ -237,7 +236,7 @@ class Network(FaultKeywords):
 
     @fault_keyword(Disconnect)
     def disconnect_redis(self, *, alias: str = "faults") -> FaultRecord:
-        """Closes every connection and refuses new ones, while Redis behind it goes on.
+        """Closes every connection and refuses new ones, while Redis keeps running.
 
         Messages can be queued meanwhile on Redis' own address.
 

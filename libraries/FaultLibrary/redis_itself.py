@@ -59,7 +59,7 @@ class RedisItself(FaultKeywords):
 
     @fault_keyword(Busy, "Make Redis Busy")
     def make_redis_busy(self, *, alias: str = "faults") -> FaultRecord:
-        """Makes Redis answer BUSY to everything, as while a script runs that does not end.
+        """Makes Redis answer BUSY to every command, as during an endless script.
 
         Args:
             alias: the fault proxy before that Redis.
@@ -103,7 +103,7 @@ class RedisItself(FaultKeywords):
 
     @fault_keyword(WrongPassword, "Change Redis Password")
     def change_redis_password(self, *, alias: str = "faults") -> FaultRecord:
-        """Gives Redis another password than its clients know, and closes their connections.
+        """Changes the password of Redis, and closes the connections of its clients.
 
         The connections of the test's own libraries stay. The old password comes back when it is healed.
 

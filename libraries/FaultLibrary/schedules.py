@@ -77,7 +77,7 @@ class Schedules(FaultKeywords):
         target: str | None = None,
         timeout: timedelta = LONGEST,
     ) -> list[FaultRecord]:
-        """Carries out faults at set times and returns when the last one is healed.
+        """Injects faults at set times, and returns when the last one is healed.
 
         The schedule is a table of times and faults. A fault has a name, a value for its first argument, and others as
         `name=value`. One with `for` and a duration is healed then (one that waits for its occasion, as `lose commit
@@ -121,7 +121,7 @@ class Schedules(FaultKeywords):
         server: str = "server",
         target: str | None = None,
     ) -> None:
-        """Begins a fault schedule and returns at once; the test goes on beside it.
+        """Starts a fault schedule in the background.
 
         The same table as that of `Run Fault Schedule`; end it with `Fault Schedule Should End`. Each fault proxy has a
         schedule of its own. Faults of a schedule that a setup of a suite began belong to the test that ends it.
@@ -164,7 +164,7 @@ class Schedules(FaultKeywords):
         server: str = "server",
         target: str | None = None,
     ) -> int:
-        """Begins a schedule of faults made by chance, one after the other, and returns its seed.
+        """Starts a schedule of random faults in the background, one after the other, and returns its seed.
 
         The same seed and the same arguments give the same schedule; it is logged row by row.
 
@@ -216,7 +216,7 @@ class Schedules(FaultKeywords):
 
     @keyword(tags=("fault", "schedule", "check"))
     def fault_schedule_should_end(self, *, timeout: timedelta = LONGEST, alias: str = "faults") -> list[FaultRecord]:
-        """Waits until the schedule that runs has ended and everything of it is healed.
+        """Waits until the running schedule has ended and all its faults are healed.
 
         Args:
             timeout: the longest wait; it is broken off and healed then.
@@ -251,7 +251,7 @@ class Schedules(FaultKeywords):
 
     @keyword(tags=("fault", "schedule"))
     def wait_for_next_fault(self, *, timeout: timedelta = timedelta(seconds=30), alias: str = "faults") -> FaultRecord:
-        """Waits until the next fault of the schedule that runs has begun, and returns it.
+        """Waits until the next fault of the running schedule has begun, and returns it.
 
         A fault that began since the last call of this keyword, or since the start, counts too: none is missed.
 
@@ -307,7 +307,7 @@ class Schedules(FaultKeywords):
         up: timedelta = timedelta(seconds=2),
         alias: str = "faults",
     ) -> list[FaultRecord]:
-        """Takes Redis away and brings it back, again and again, and returns after the last time.
+        """Causes repeated outages of Redis, and returns after the last one.
 
         The connections through the fault proxy are closed and new ones refused, while Redis itself goes on: messages
         queued meanwhile on its own address are kept. For a Redis that really ends, see `kill redis` in `Run Fault
@@ -334,7 +334,7 @@ class Schedules(FaultKeywords):
 
     def _start(self, alias: str, rows: list[Row], make: Make, *, in_turn: bool = False) -> None:
         if alias in self._state.runs:
-            raise UsageError("A fault schedule runs already; call `Fault Schedule Should End` first.")
+            raise UsageError("A fault schedule is running already; call `Fault Schedule Should End` first.")
         logger.info("\n".join(str(row) for row in rows))
         # Each with an injector of its own, so that healing the one leaves the other alone.
         run = self._state.runs[alias] = Run(rows, Injector(), make, in_turn=in_turn)

@@ -32,7 +32,7 @@ class FaultState:
         """The Redis behind a proxy."""
         path = self.paths.get(alias)
         if not isinstance(path.address, RedisAddress):
-            raise UsageError(f"{path.name} stands before a gateway: there is no Redis behind it.")
+            raise UsageError(f"{path.name} is a proxy for a gateway, not for Redis.")
         if path not in self._redis:
             self._redis[path] = RedisAdmin(f"Redis behind {path.name}", path.address.url)
         return self._redis[path]
@@ -56,7 +56,7 @@ class FaultState:
         )
 
     def begin(self, fault: InjectableFault, alias: str) -> FaultRecord:
-        """Inject a fault; one that does not last is healed at once.
+        """Inject a fault; one that does not last is healed immediately.
 
         Raises:
             NotPossibleHere: it cannot be done to this Redis or with this proxy.
@@ -86,7 +86,7 @@ class FaultState:
             raise NotPossibleHere(f"{name} is external: '{kind.name}' is not possible, only faults of its network are.")
         on_redis_only = kind.place in {Place.COMMAND, Place.REDIS, Place.REDIS_FILES, Place.REPLICATION}
         if on_redis_only and not isinstance(self.paths.get(alias).address, RedisAddress):
-            raise UsageError(f"'{kind.name}' needs a fault proxy before a Redis; {self.paths.title(alias)} is not.")
+            raise UsageError(f"'{kind.name}' needs a fault proxy for Redis; {self.paths.title(alias)} is not one.")
         if kind.place is Place.REDIS_FILES and not self.has_files(alias):
             raise NotPossibleHere(f"'{kind.name}' needs an embedded Redis behind {self.paths.title(alias)}.")
         if kind.own_proxy_only:
@@ -169,5 +169,5 @@ def _found(library: str, attribute: str, alias: str) -> object | None:
 
 def _needed(found: Any, library: str, alias: str) -> Any:
     if found is None:
-        raise UsageError(f"{library} has started no '{alias}'.")
+        raise UsageError(f"{library} has not started '{alias}'.")
     return found

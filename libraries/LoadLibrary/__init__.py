@@ -1,4 +1,4 @@
-"""Load: a fleet of charge points in processes of their own, and its measurements."""
+"""Load: a fleet of charge points in separate processes, and its measurements."""
 
 from __future__ import annotations
 

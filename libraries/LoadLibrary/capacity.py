@@ -71,7 +71,7 @@ class Capacity(Component):
             profile: the behaviour of the charge points.
             charge_points: how many; by default the number in the data file.
             start: the first rate, in messages a second.
-            factor: each step has so many times the rate of the one before.
+            factor: each step has this many times the rate of the one before.
             most: the last rate, offered for two steps, so that a server that falls behind is seen to.
             step: how long a rate is offered.
             slip: a message that is overdue by so much ends it.

@@ -35,7 +35,7 @@ class Floods(Component):
         reading: bool = True,
         longest: timedelta = timedelta(seconds=30),
     ) -> list[str]:
-        """Has charge points send one kind of frame as fast as they can, from a process of its own.
+        """Starts a flood: charge points send one kind of frame as fast as they can, from a separate process.
 
         They do not wait for answers. `Stop Flood` or the end of the suite ends it.
 
@@ -62,7 +62,7 @@ class Floods(Component):
         ```
         """
         if self._flood is not None:
-            raise UsageError("A flood runs already; call `Stop Flood` first.")
+            raise UsageError("A flood is running already; call `Stop Flood` first.")
         aim = self._shop.aimed()
         ids = [self._flooders.charge_point("FLOOD") for _ in range(charge_points)]
         self._flood = Flood(
@@ -100,7 +100,7 @@ class Floods(Component):
         ```
         """
         if self._flood is None:
-            raise UsageError("No flood runs; call `Start Flood` first.")
+            raise UsageError("No flood is running; call `Start Flood` first.")
         result = self._flood.stop(after=seconds(after))
         self._flood = None
         self.cleanup.discard(self._close)

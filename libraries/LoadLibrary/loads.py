@@ -38,7 +38,7 @@ class Loads(Component):
     def set_load_target(
         self, url: str, *, target: str | None = None, protocol: str | None = None, redis: str | None = None
     ) -> None:
-        """Says where loads go from now on.
+        """Sets the gateway to which loads are sent from now on.
 
         Args:
             url: the base of the WebSocket gateway, such as the result of `Get Gateway Url`.
@@ -213,7 +213,7 @@ class Loads(Component):
         if schedule is None:
             schedule = self.load_schedule(rate=rate, duration=duration, messages=messages, pause=pause)
         elif not isinstance(schedule, LoadSchedule):
-            raise UsageError(f"'{schedule}' is no schedule; make one with `Load Schedule`.")
+            raise UsageError(f"'{schedule}' is not a schedule; create one with `Load Schedule`.")
         elif (rate, duration, messages, pause) != (None, None, None, None):
             raise UsageError("Give rate, duration, messages and pause to `Load Schedule`, not beside a schedule.")
         plan = self._shop.plan(
@@ -293,7 +293,7 @@ class Loads(Component):
 
     @keyword(tags=("load",))
     def stop_load(self, *, alias: str = "load", timeout: timedelta = timedelta(seconds=40)) -> LoadResult:
-        """Stops a load in order and returns its result: no new sessions begin, running ones are finished.
+        """Stops a load cleanly and returns its result: no new sessions begin, running ones are finished.
 
         Args:
             alias: which load.
@@ -303,7 +303,7 @@ class Loads(Component):
             The result; the introduction describes it.
 
         Raises:
-            ServiceError: it did not end in order, or was broken off.
+            ServiceError: it did not end cleanly, or was broken off.
 
         Example:
         ```robotframework
@@ -316,7 +316,7 @@ class Loads(Component):
 
     @keyword(tags=("load", "cleanup"))
     def abandon_loads(self, *keep: str) -> int:
-        """Ends the loads that still run, and returns how many there were.
+        """Ends all running loads, and returns their number.
 
         For setups: a load that a failed test has left behind is not to disturb the next one.
 
@@ -340,7 +340,7 @@ class Loads(Component):
 
     @keyword(tags=("load", "getter"))
     def get_load_progress(self, *, alias: str = "load") -> dict[str, Any]:
-        """Returns how far a load is.
+        """Returns the progress of a load.
 
         Args:
             alias: which load.
@@ -384,7 +384,7 @@ class Loads(Component):
 
     @keyword(tags=("load", "getter"))
     def get_time_of_answer(self, result: LoadResult, number: int) -> timedelta:
-        """Returns how long a load took until so many of its messages were answered, to the second.
+        """Returns the time until this many messages of a load were answered, to the second.
 
         For conditions on the number of messages rather than on time, such as the warm-up of a process.
 
@@ -410,7 +410,7 @@ class Loads(Component):
 
     @keyword(tags=("load", "check"))
     def load_should_be_conclusive(self, result: LoadResult, *others: LoadResult, skip: bool = False) -> None:
-        """Fails when the generator itself was the limit, so that the figures say nothing about the server.
+        """Fails if the load generator was the bottleneck, so that the figures do not describe the server.
 
         Args:
             result: the result of `Run Load` or `Wait For Load`.
@@ -434,7 +434,7 @@ class Loads(Component):
 
     @keyword(tags=("load", "check"))
     def machine_should_not_have_been_busy(self, *results: LoadResult, skip: bool = False) -> None:
-        """Fails when other programs have used the machine's processors meanwhile, so that times say little.
+        """Fails if other programs used the processors of the machine during the load, which makes its times unreliable.
 
         More than a quarter of all cores is too much. A slow result on a busy machine may be due to the machine; a fast
         one is fast all the same.

@@ -40,7 +40,8 @@ class Api(Component):
         seed: int | None = None,
         alias: str = "server",
     ) -> StateComparison:
-        """Returns in what the HTTP API differs from a model of the protocol: in lists, filters and single records.
+        """Returns the differences between the HTTP API and a model of the protocol, in lists, filters and single
+        records.
 
         Each record of a list has to be what the messages say, once, in order, in the filtered lists that it belongs to
         and in no other, and the same where it is asked for alone. What is not there has to be a 404, and what
@@ -86,7 +87,7 @@ class Api(Component):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "server",
     ) -> list[str]:
-        """Returns in what the system is wrong about who is connected.
+        """Returns errors in the system's list of connected charge points.
 
         The list of connected charge points has each once, with times between `since` and now, and nobody who is gone;
         where the record of a charge point says whether it is online, that has to be right too, and the list of all
@@ -169,7 +170,7 @@ class Api(Component):
     def store_configuration_key(
         self, charge_point: str, key: str, value: str, *, readonly: bool = False, alias: str = "server"
     ) -> int:
-        """Has the system store a configuration key of a charge point, asked over HTTP, and returns the HTTP status.
+        """Stores a configuration key of a charge point through the system's HTTP API, and returns the HTTP status.
 
         `Compare State With The Model` and `Find Wrong Configuration` know of it: a key that was answered with 200 has
         to be there, one that was refused with 4xx must not, and after any other answer, or none, either is right.
@@ -212,7 +213,7 @@ class Api(Component):
     def find_wrong_configuration(
         self, *charge_points: str, timeout: timedelta = timedelta(seconds=1), alias: str = "server"
     ) -> list[str]:
-        """Returns in which configuration keys charge points differ from what `Store Configuration Key` stored.
+        """Returns the configuration keys whose values differ from those that `Store Configuration Key` stored.
 
         Args:
             charge_points: their ids.

@@ -26,7 +26,7 @@ class CountsKept(Component):
 
     @keyword(tags=("server", "metrics", "getter"))
     def get_counts(self, *, alias: str = "server") -> Counts:
-        """Returns how much the server says that it has done and has to do, for `Find Miscounts`.
+        """Returns the server's counts of processed and waiting messages, for `Find Miscounts`.
 
         The names of its metrics and the field of its health document are in the target profile (`http.counts`).
 
@@ -61,7 +61,7 @@ class CountsKept(Component):
         timeout: timedelta = timedelta(seconds=2),
         alias: str = "server",
     ) -> Miscounts:
-        """Returns in which numbers metrics and health differ from the messages that were queued since a mark.
+        """Returns the numbers in metrics and health that differ from the messages queued since a mark.
 
         Valid messages count as processed by their action, invalid ones as set aside by their error code, and none waits
         any more. The time in the health document is that of the test.
@@ -111,7 +111,7 @@ class CountsKept(Component):
     def find_wrong_depths(
         self, expected: int, *, timeout: timedelta = timedelta(seconds=2), alias: str = "server"
     ) -> list[str]:
-        """Returns which of the depths in metrics and health are not as expected.
+        """Returns the queue depths in metrics and health that are not as expected.
 
         Args:
             expected: how many messages wait on the request queue.

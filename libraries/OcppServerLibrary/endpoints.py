@@ -68,7 +68,7 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "health", "check"))
     def health_should_be(self, expected: Health, *, alias: str = "server") -> None:
-        """Fails unless the server says now that its health is as expected.
+        """Fails unless the server's health check has the expected result now.
 
         Args:
             expected: `healthy` or `degraded`.
@@ -93,7 +93,7 @@ class Endpoints(Component):
     def wait_until_health_is(
         self, expected: Health, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)
     ) -> float:
-        """Waits until the server says that its health is as expected, and returns the seconds that this took.
+        """Waits until the server's health check has the expected result, and returns how long that took, in seconds.
 
         Args:
             expected: `healthy` or `degraded`.
@@ -116,7 +116,7 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "health", "wait"))
     def let_outage_be_noticed(self, *, timeout: timedelta = timedelta(seconds=3), alias: str = "server") -> bool:
-        """Gives the server time to notice that Redis is away: until it says that it is degraded, or the time is up.
+        """Waits until the server reports that it is degraded without Redis, or the time is up.
 
         What it says of itself is not judged here, so that a server that always calls itself healthy is tested like
         others. That Redis is away is proven by the fault itself.
@@ -158,7 +158,8 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "getter"))
     def find_unknown_resources(self, *, alias: str = "server") -> list[str]:
-        """Asks for a charge point, a connector and a transaction that do not exist, and returns what is not a 404.
+        """Requests a charge point, a connector and a transaction that do not exist, and returns all answers other than
+        404.
 
         Args:
             alias: which server.
@@ -217,7 +218,7 @@ class Endpoints(Component):
 
     @keyword(tags=("server", "health", "measurement"))
     def measure_health_response_time(self, samples: int = 50, *, alias: str = "server") -> ResponseTimes:
-        """Asks for the server's health one time after the other, and returns how long the answers took.
+        """Polls the server's health repeatedly, and returns how long the answers took.
 
         Each request has a connection of its own; the time is counted from connecting until the whole answer is there.
 
@@ -235,7 +236,7 @@ class Endpoints(Component):
         ```
         """
         if samples < 1:
-            raise UsageError(f"samples is {samples}, at least 1 is needed.")
+            raise UsageError(f"samples is {samples}, at least 1 is required.")
         server = self._servers.get(alias)
         times = response_times([server.time_health() for _ in range(samples)])
         logger.info(
@@ -323,7 +324,7 @@ class Endpoints(Component):
     def wait_until_server_owns_shards(
         self, count: int, *, alias: str = "server", timeout: timedelta = timedelta(seconds=10)
     ) -> list[int]:
-        """Waits until the server's processor owns that many shards of the queue, no more and no fewer.
+        """Waits until the server's processor owns exactly this many shards of the queue.
 
         Args:
             count: how many.

@@ -46,7 +46,7 @@ class HealthSeen:
 
 
 class Watch:
-    """Asks a server for its health again and again, in a thread of its own, until it is stopped or the server ends.
+    """Asks a server for its health again and again, in a separate thread, until it is stopped or the server ends.
 
     Attributes:
         seen: what was answered.
@@ -76,7 +76,7 @@ class Watch:
         return time.monotonic() - self._began
 
     def close(self) -> None:
-        """Stop at once."""
+        """Stop immediately."""
         self.end()
 
     def _run(self) -> None:
@@ -112,7 +112,7 @@ class HealthWatch(Component):
 
     @keyword(tags=("server", "health", "measurement"))
     def start_watching_health(self, *, alias: str = "server") -> None:
-        """Asks for the server's health from now on, about twenty times a second, while other keywords go on.
+        """Starts polling the server's health in the background, about twenty times a second.
 
         `Get Watched Health Share` ends that; so do the end of the server and that of the suite.
 
@@ -140,7 +140,7 @@ class HealthWatch(Component):
     def get_watched_health_share(
         self, expected: Health, *, at_least: timedelta = timedelta(0), alias: str = "server"
     ) -> float:
-        """Ends `Start Watching Health`, and returns in which share of the answers the health was as expected.
+        """Ends `Start Watching Health`, and returns the share of answers with the expected health.
 
         No answer, or another one, counts as not expected.
 
@@ -169,7 +169,9 @@ class HealthWatch(Component):
         if not watch.server.process.alive:
             raise ServiceError(watch.server.exited())
         if watch.broken or not watch.seen:
-            raise ServiceError(f"{watch.server.name} was not watched to the end: {watch.broken or 'no answer yet'}.")
+            raise ServiceError(
+                f"{watch.server.name} could not be watched until the end: {watch.broken or 'no answer yet'}."
+            )
         said = sum(each.status == expected.value for each in watch.seen)
         logger.info(
             f"{watch.server.name}: {said} of {len(watch.seen)} answers in {in_words(length)} say {expected.value}."
@@ -180,7 +182,7 @@ class HealthWatch(Component):
     def find_wrong_health_during_fault(
         self, fault: Fault, *, notice: timedelta = timedelta(milliseconds=700), alias: str = "server"
     ) -> list[str]:
-        """Ends `Start Watching Health`, and returns which answers in a fault did not say that the server is degraded.
+        """Ends `Start Watching Health`, and returns the answers during a fault that did not report a degraded server.
 
         Health has to say degraded, and the ready check, where there is one, has to be answered 503, for as long as it
         was watched and the fault had not begun to end.
@@ -208,7 +210,7 @@ class HealthWatch(Component):
         """
         end = fault.ending or fault.ended
         if end is None:
-            raise UsageError(f"{fault} has not ended; what health says until then is not known.")
+            raise UsageError(f"{fault} has not ended, so the health check during it is incomplete.")
         watch = self._watches.get(alias)
         watch.end()
         self._watches.remove(alias, self.cleanup)

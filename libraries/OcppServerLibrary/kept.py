@@ -141,7 +141,7 @@ class StoredState(Component):
         charge_point: str | None = None,
         alias: str = "server",
     ) -> list[int | str | TransactionName]:
-        """Returns which of these transactions are not kept, or with another status.
+        """Returns the transactions among these that are not stored, or have another status.
 
         Args:
             status: `active` or `completed`.
@@ -177,7 +177,7 @@ class StoredState(Component):
         redis_url: str | None = None,
         alias: str = "server",
     ) -> StateComparison:
-        """Returns in which answers, fields, index entries and scores the system differs from a model of the protocol.
+        """Returns the answers, fields, index entries and scores that differ from a model of the protocol.
 
         The model computes the state of each charge point, connector and transaction, in OCPP 2.0.1 and 2.1 also of
         the device model, from the messages that were sent and answered. Configuration that `Store Configuration Key`

@@ -40,7 +40,7 @@ class Lifecycle(Component):
         timeout: timedelta | None = None,
         **settings: Setting,
     ) -> str:
-        """Starts the server under test and waits until it says where it listens.
+        """Starts the server under test and waits until it reports its ports.
 
         Redis may be down: a server has to start without it. An ended server of this alias is started again; its log
         continues, everything else is as given now. A running system, as defined in its profile, is used as it is;
@@ -91,7 +91,7 @@ class Lifecycle(Component):
         if server is None:
             if profile.running is not None and self._servers.aliases():
                 raise NotPossibleHere(
-                    f"Target '{profile.name}' is a running system: there is only one, and no '{alias}'."
+                    f"Target '{profile.name}' is already running; there is no second instance '{alias}'."
                 )
             server = OcppServer(alias, profile)
             self._servers.add(alias, server, self.cleanup)
@@ -115,7 +115,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "lifecycle"))
     def wait_until_server_is_ready(self, *, alias: str = "server", timeout: timedelta | None = None) -> None:
-        """Waits until the server says that it is ready for work.
+        """Waits until the server reports that it is ready.
 
         Args:
             alias: which server.
@@ -135,7 +135,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "lifecycle"))
     def stop_server(self, *, alias: str = "server", timeout: timedelta | None = None) -> float:
-        """Ends the server with SIGTERM, or its profile's `stop_signal`, and returns the seconds that it took.
+        """Stops the server with SIGTERM, or its profile's `stop_signal`, and returns how long that took, in seconds.
 
         Args:
             alias: which server.
@@ -215,7 +215,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "fault"))
     def pause_server(self, *, alias: str = "server") -> None:
-        """Makes the server stand still (SIGSTOP); its connections stay open.
+        """Pauses the server (SIGSTOP); its connections stay open.
 
         Args:
             alias: which server.
@@ -232,7 +232,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "fault"))
     def resume_server(self, *, alias: str = "server", timeout: timedelta = timedelta(seconds=5)) -> None:
-        """Lets a paused server run on (SIGCONT) and waits until its HTTP API answers.
+        """Resumes a paused server (SIGCONT), and waits until its HTTP API answers.
 
         Args:
             alias: which server.
@@ -270,7 +270,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "lifecycle"))
     def ensure_server_is_running(self, *, alias: str = "server") -> bool:
-        """Starts the server again if it has ended, and waits until it is ready; crashes are counted anew from then on.
+        """Restarts the server if it has ended, waits until it is ready, and resets the crash counter.
 
         For setups: a test that brought the server down is not to take those behind it along.
 
@@ -320,7 +320,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "getter"))
     def get_server_crashes(self, *, in_all: bool = False, alias: str = "server") -> int:
-        """Returns how many times the server has ended without having been told to.
+        """Returns how many times the server has exited unexpectedly.
 
         Args:
             in_all: whether events before the last `Ensure Server Is Running` count, too.
@@ -337,7 +337,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "getter", "diagnosis"))
     def get_last_words(self, *, alias: str = "server") -> str:
-        """Returns the line of the server's output since its last start that says most about its end.
+        """Returns the most informative output line about the server's last exit.
 
         Args:
             alias: which server.
@@ -436,7 +436,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("server", "getter"))
     def get_server_start_time(self, *, alias: str = "server") -> float:
-        """Returns the seconds from the last start of the server until it said where it listens.
+        """Returns the seconds from the last start of the server until it reported its ports.
 
         Args:
             alias: which server.

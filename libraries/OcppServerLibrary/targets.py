@@ -39,7 +39,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def target_can_run_twice(self, *, target: str | None = None) -> bool:
-        """Returns whether another one of the target can run beside, with a Redis of its own, and be measured.
+        """Returns whether a second instance of the target can run at the same time with its own Redis and be measured.
 
         That is so when it is started by a command, as a process of the test run, and supports several processors.
 
@@ -58,7 +58,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def target_can_be_started(self, *, target: str | None = None) -> bool:
-        """Returns whether the target is started, and can be stopped, by the test; not so if it runs already.
+        """Returns whether the test starts the target and can stop it; false if the target is already running.
 
         Args:
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
@@ -88,7 +88,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter"))
     def get_stop_timeout(self, *, target: str | None = None) -> float:
-        """Returns how many seconds the target may take to end in order (`timeouts.stop` in its profile).
+        """Returns how many seconds the target may take to end cleanly (`timeouts.stop` in its profile).
 
         Args:
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
@@ -208,7 +208,7 @@ class Targets(Component):
 
     @keyword(tags=("target", "getter", "security"))
     def get_redis_privileges(self, *, target: str | None = None) -> list[str]:
-        """Returns what the target's user of Redis has to be allowed, in the words of ACL SETUSER.
+        """Returns the permissions that the target needs in Redis, in the syntax of ACL SETUSER.
 
         Args:
             target: the profile that lists them (`security.redis_privileges`); by default the run's `TARGET`, else
@@ -229,7 +229,7 @@ class Targets(Component):
 
     @keyword(tags=("target",))
     def skip_unless_redis_of_target_can_fail(self, *, target: str | None = None) -> None:
-        """Skips the test, with the reason, when the target has no Redis, or cannot be given one on another way.
+        """Skips the test, with the reason, if the target has no Redis, or its Redis address cannot be changed.
 
         A target has a Redis when its address stands in the start command or the environment.
 
@@ -254,7 +254,7 @@ class Targets(Component):
 
     @keyword(tags=("target",))
     def skip_unless_target_can_be_started(self, *, target: str | None = None) -> None:
-        """Skips the test, with the reason, when the target runs already, so that it cannot be given another Redis.
+        """Skips the test, with the reason, if the target is already running and cannot be given another Redis.
 
         Args:
             target: a bundled target profile, or the path of one; by default the run's `TARGET`, else `reference`.
@@ -270,13 +270,13 @@ class Targets(Component):
         profile = target_of_run(target)
         if profile.running is not None:
             raise NotPossibleHere(
-                f"Target '{profile.name}' runs already: it cannot be started with another way to Redis "
+                f"Target '{profile.name}' is already running and cannot be started with another Redis address "
                 f"(running in {profile.source})."
             )
 
 
 def commit_of(folder: Path) -> str:
-    """The commit that a pipeline says it tests, or that is checked out in a folder; empty where there is none."""
+    """The commit that a pipeline says it tests, or that is checked out in a folder; empty if there is none."""
     given = next((os.environ[name] for name in COMMITS if os.environ.get(name)), "")
     if given:
         return given[:40]

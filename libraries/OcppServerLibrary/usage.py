@@ -122,7 +122,7 @@ class Usage(Component):
 
     @keyword(tags=("server", "fault"))
     def limit_server_descriptors(self, count: int, *, alias: str = "server") -> None:
-        """Lets the server open no more file descriptors (sockets, files, pipes) than this, until it is started again.
+        """Limits the file descriptors of the server (sockets, files, pipes) until its next start.
 
         Args:
             count: how many.
@@ -141,7 +141,7 @@ class Usage(Component):
 
     @keyword(name="Measure Server CPU", tags=("server", "measurement"))
     def measure_server_cpu(self, duration: timedelta = timedelta(seconds=5), *, alias: str = "server") -> float:
-        """Watches the server for a while and returns the processor time that it used, in percent of one core.
+        """Measures the server's processor time for a while, in percent of one core.
 
         The operating system counts in steps of some 10 ms: watch long enough for the precision that you need.
 

@@ -53,7 +53,7 @@ class Timing(QueueComponent):
 
     @keyword(tags=("queue", "measurement", "getter"))
     def get_time_since_last_message(self, *, alias: str = "queue") -> timedelta:
-        """Returns how long this run has queued nothing.
+        """Returns the time since this run queued its last message.
 
         Args:
             alias: which queue.
@@ -81,9 +81,9 @@ class Timing(QueueComponent):
         samples: int = 20,
         alias: str = "queue",
     ) -> float:
-        """Waits until answers take at most twice the time before, and returns the seconds until then.
+        """Waits until answers take at most twice their time before, and returns how long that took, in seconds.
 
-        Medians are compared, each of so many Heartbeats one after the other.
+        Medians are compared, each of this many Heartbeats one after the other.
 
         Args:
             normal: the result of `Measure Answer Time` the disturbance.

@@ -22,7 +22,7 @@ class Answers(QueueComponent):
 
     @keyword(tags=("queue", "getter", "answer"))
     def get_answers(self, charge_point: str, *, alias: str = "queue") -> list[Answer]:
-        """Returns the answers to a charge point, the oldest first; they stay where they are.
+        """Returns the answers to a charge point, the oldest first, without removing them.
 
         Args:
             charge_point: the charge point.
@@ -169,12 +169,12 @@ class Answers(QueueComponent):
         timeout: timedelta | None = None,
         alias: str = "queue",
     ) -> list[Answer]:
-        """Fails unless a charge point has exactly so many answers.
+        """Fails unless a charge point has exactly this many answers.
 
         Args:
             charge_point: the charge point.
             count: how many; answers before this run's first message of this charge point do not count.
-            timeout: the longest wait until there are so many; if not given, that of the target's profile.
+            timeout: the longest wait until there are this many; if not given, that of the target's profile.
             alias: which queue.
 
         Returns:

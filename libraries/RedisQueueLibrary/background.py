@@ -23,7 +23,7 @@ EVERY_SECONDS = 0.05
 
 
 class BackgroundQueueing:
-    """Puts messages on a queue, a few at a time, in a thread of its own.
+    """Puts messages on a queue, a few at a time, in a separate thread.
 
     Args:
         client: the queue; no other thread sends through it meanwhile.
@@ -97,7 +97,7 @@ class Background(QueueComponent):
         seed: int | None = None,
         alias: str = "queue",
     ) -> None:
-        """Begins to queue many valid messages, evenly over a time, and returns at once; the test goes on beside it.
+        """Starts queueing many valid messages in the background, evenly over a time.
 
         `Queueing Should End` waits for the last of them. Until then no other keyword may send through this queue.
         Messages that Redis does not acknowledge are no failure; the record lists them.
@@ -145,7 +145,7 @@ class Background(QueueComponent):
 
     @keyword(tags=("queue", "send", "wait"))
     def queueing_should_end(self, *, timeout: timedelta = timedelta(minutes=1), alias: str = "queue") -> SentMessages:
-        """Waits until everything is queued that `Start Queueing Generated Messages` began with; returns records of it.
+        """Waits until `Start Queueing Generated Messages` has queued all messages, and returns records of them.
 
         Args:
             timeout: the longest wait; nothing more is queued after it.

@@ -58,7 +58,7 @@ def supported_mix(client: QueueClient, mix: dict[str, int]) -> dict[str, int]:
 
 
 def points(charge_points: int | list[str], ids: Ids) -> list[str]:
-    """The charge points that are meant: so many new ones, or these.
+    """The charge points that are meant: this many new ones, or these.
 
     Raises:
         UsageError: there is none.

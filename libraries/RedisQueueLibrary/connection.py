@@ -115,7 +115,7 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "lifecycle"))
     def connect_queue_to_gateway(self, gateway_url: str, *, alias: str = "queue") -> None:
-        """Sets the address of the gateway, for a target whose messages go through charge points' WebSockets.
+        """Sets the address of the gateway, for a target that receives messages over charge points' WebSockets.
 
         For every other target (`queue.kind` in its profile is not `none`) nothing is done.
 
@@ -184,7 +184,7 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "target"))
     def skip_unless_queue_supports_format(self, format: MessageFormat, *, alias: str = "queue") -> None:  # noqa: A002 - as elsewhere
-        """Skips the test, with the reason, when the system behind a queue does not take messages of this form.
+        """Skips the test, with the reason, if the system does not accept messages of this form.
 
         Args:
             format: `envelope`, `flat` or `frame`.
@@ -199,11 +199,13 @@ class Connection(QueueComponent):
         ```
         """
         if format not in self._queues.get(alias).message_formats:
-            raise LacksCapability(f"The target does not take {format.value} messages (message_format in its profile).")
+            raise LacksCapability(
+                f"The target does not accept {format.value} messages (message_format in its profile)."
+            )
 
     @keyword(tags=("queue", "target", "getter"))
     def get_supported_actions(self, *, alias: str = "queue") -> list[str]:
-        """Returns the actions that the system behind a queue supports, of the ten that charge points may ask for.
+        """Returns the actions that the system supports, of those that the suites send.
 
         Args:
             alias: which queue; its target profile defines it (`actions`).
@@ -277,7 +279,7 @@ class Connection(QueueComponent):
 
     @keyword(tags=("queue", "getter"))
     def new_similar_charge_point_ids(self) -> list[str]:
-        """Returns charge point ids that are nearly the same: a system has to keep their charge points apart.
+        """Returns very similar charge point ids, which a system must not confuse.
 
         One is a prefix of others, some differ by case or by an accent, two have 48 characters of which only the last
         differs, and some contain characters with a meaning in patterns and in URLs.
@@ -311,5 +313,5 @@ class Connection(QueueComponent):
         ```
         """
         if count < 1:
-            raise UsageError(f"count is {count}, at least 1 is needed.")
+            raise UsageError(f"count is {count}, at least 1 is required.")
         return [self._ids.charge_point(prefix) for _ in range(count)]

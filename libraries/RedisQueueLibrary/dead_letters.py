@@ -115,7 +115,7 @@ class DeadLetters(QueueComponent):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "queue",
     ) -> RecordReport:
-        """Returns how the dead letters agree with the invalid messages that were queued.
+        """Compares the dead letters with the queued invalid messages, and returns the result.
 
         A message has its dead letter when the code is the expected one and a reason is given; where the message can be
         answered, charge point and message id have to be right as well. A system keeps only the newest 1,000.
@@ -164,7 +164,7 @@ class DeadLetters(QueueComponent):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "queue",
     ) -> DeadLetter:
-        """Fails unless there is a dead letter with everything that is asked for.
+        """Fails unless there is a dead letter with all given properties.
 
         Args:
             message: the result of a sending keyword: the dead letter of this message.
@@ -197,7 +197,7 @@ class DeadLetters(QueueComponent):
             message=None if message is None else one_message(message),
         )
         if since is None and not str(wanted):
-            raise UsageError("Say which dead letter: a message, charge_point, code, raw_contains or since.")
+            raise UsageError("Select the dead letter by message, charge_point, code, raw_contains or since.")
         letter = waits.dead_letter_should_exist(client, wanted, since, timeout)
         logger.info(str(letter))
         return letter

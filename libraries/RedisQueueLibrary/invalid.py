@@ -89,13 +89,11 @@ class InvalidMessageKeywords(QueueComponent):
         message = case.message(client.message_formats, client.body)
         if message is None:
             raise LacksCapability(
-                f"The target takes no message such as {case} (message_format and queue in its profile)."
+                f"The target does not accept messages such as {case} (message_format and queue in its profile)."
             )
         if not client.supports(message.action, code=message.expected_code):
             client.need_actions(message.action or "")
-            raise LacksCapability(
-                f"The target handles {message.action} (actions in its profile), so that {case} is valid."
-            )
+            raise LacksCapability(f"The target handles {message.action} (actions in its profile), so {case} is valid.")
         (sent,) = client.send([message])
         RECORDER.cases_taken(case.file, [case.id])
         log_sent(client, sent)
@@ -181,7 +179,7 @@ class InvalidMessageKeywords(QueueComponent):
         kind: str | None = None,
         alias: str = "queue",
     ) -> list[str]:
-        """Returns the names of those cases of a file that the target can be sent, in the file's order.
+        """Returns the names of the cases of a file that the target accepts, in the file's order.
 
         Args:
             file: the path of the file, or the name of one of the project's `resources`; by default the cases of the

@@ -163,7 +163,7 @@ class Judgement(QueueComponent):
         settle: timedelta = timedelta(milliseconds=200),
         alias: str = "queue",
     ) -> DrainStatistics:
-        """Waits until every message is answered, or the time is up, or the server has ended, and judges nothing.
+        """Waits until every message is answered, the time is up, or the server has ended, without failing.
 
         So what was lost can be measured before it is demanded that nothing was. Messages that still wait on the queue
         at the end are not lost.
@@ -198,7 +198,7 @@ class Judgement(QueueComponent):
         timeout: timedelta = timedelta(seconds=5),
         alias: str = "queue",
     ) -> int:
-        """Waits until at least one of several messages is answered, so that the server is certainly at work on them.
+        """Waits until at least one of several messages is answered, to be sure that the server handles them.
 
         Args:
             messages: what a sending keyword returned.
@@ -274,7 +274,7 @@ class Judgement(QueueComponent):
     def answers_should_be_in_order(
         self, messages: SentMessages | SentMessage | list[SentMessage], *, alias: str = "queue"
     ) -> int:
-        """Fails when answers that are there already are not in the order in which the messages were queued.
+        """Fails if the answers received so far are not in the order in which the messages were queued.
 
         Only the order counts, for each charge point by itself; messages without an answer are left out.
 

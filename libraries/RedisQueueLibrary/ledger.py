@@ -22,7 +22,7 @@ class LedgerKeywords(QueueComponent):
 
     @keyword(tags=("queue", "ledger"))
     def keep_ledger(self, file: Path | None = None, *, seed: int | None = None, alias: str = "queue") -> str:
-        """Writes down every valid message that is queued from now on, and every answer, until the ledger is judged.
+        """Records every valid message that is queued from now on, and every answer, until the ledger is judged.
 
         A line is written before a message is handed to Redis, and another one when its fate is known, so that the file
         is correct whenever the run is cut off. It is kept in the folder `evidence` beside Robot's output, and
@@ -54,7 +54,7 @@ class LedgerKeywords(QueueComponent):
         if path is None:
             folder = evidence_folder()
             if folder is None:
-                raise UsageError("Outside Robot Framework there is no output folder: name the ledger's file.")
+                raise UsageError("There is no output folder outside Robot Framework; give the path of the ledger file.")
             path = _first_free(folder, f"ledger-{file_name(alias)}")
         client.keep_ledger(Ledger(path, seed=seed))
         return str(path)

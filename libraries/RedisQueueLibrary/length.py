@@ -84,7 +84,7 @@ class Length(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def discard_queued_messages(self, *, alias: str = "queue") -> int:
-        """Takes what this run has queued, and nobody has taken yet, off the queue again.
+        """Removes the messages of this run from the queue that have not been taken yet.
 
         For a server that was brought down by a message: it would take the same message again when it is started.
 

@@ -123,7 +123,7 @@ class Sending(QueueComponent):
         format: MessageFormat | None = None,  # noqa: A002 - as above
         alias: str = "queue",
     ) -> SentMessage:
-        """Queues a DataTransfer of so many bytes, valid but for its size, and returns a record of it.
+        """Queues a DataTransfer of this many bytes, valid except possibly for its size, and returns a record of it.
 
         Args:
             size: bytes of the whole message, as it stands on the queue.

@@ -34,7 +34,7 @@ class Sessions(QueueComponent):
 
     @keyword(tags=("queue", "getter", "sessions"))
     def get_registered_sessions(self, charge_points: Sequence[str], *, alias: str = "queue") -> list[str]:
-        """Returns those of the charge points that the registry in Redis takes for connected.
+        """Returns the charge points among these that the registry in Redis lists as connected.
 
         Args:
             charge_points: the ids to look for.

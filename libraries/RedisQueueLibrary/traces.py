@@ -56,7 +56,7 @@ class Traces(QueueComponent):
 
     @keyword(tags=("queue", "cleanup"))
     def add_charge_points_to_test_data(self, charge_points: Sequence[str], *, alias: str = "queue") -> None:
-        """Makes `Remove Test Data` also remove the system's records of charge points that the run invented.
+        """Makes `Remove Test Data` also remove the system's records of these charge points.
 
         This is for charge points whose messages did not come through the queue, but over a WebSocket. They must have
         ids that no other client uses: none of their keys counts as foreign.

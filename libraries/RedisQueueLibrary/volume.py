@@ -36,7 +36,7 @@ class Volume(QueueComponent):
         allow_partial: bool = False,
         alias: str = "queue",
     ) -> SentMessages:
-        """Queues many valid messages in one go, and returns a record of all of them.
+        """Queues many valid messages at the same time, and returns a record of all of them.
 
         Args:
             count: how many messages.
@@ -127,7 +127,7 @@ class Volume(QueueComponent):
         timeout: timedelta = timedelta(seconds=30),
         alias: str = "queue",
     ) -> SentMessages:
-        """Queues charging sessions of every shape by chance, and returns all messages when they are answered.
+        """Queues random charging sessions of every shape, and returns all messages when they are answered.
 
         There are several connectors, starts that are sent again, readings in Wh and kWh, in any order, with other
         measurands among them, stops with and without reason and id tag, second stops, and stops and readings for
@@ -201,12 +201,12 @@ class Volume(QueueComponent):
     def queue_messages_for_foreign_transactions(
         self, charge_points: int = 10, *, timeout: timedelta = timedelta(seconds=30), alias: str = "queue"
     ) -> SentMessages:
-        """Queues stops and meter values for transactions that are not the sender's to change, and returns these.
+        """Queues stops and meter values for transactions of other charge points, and returns the messages.
 
-        Each charge point has a transaction that runs and one that is over. Then each tries to stop, and to send meter
-        values for, one that runs at its neighbour, one that is over there, its own that is over, and one that there
-        never was. In OCPP 2.x, where ids are unique for their charge point alone, an event with the id of another's
-        transaction, or with an id that there never was, makes one of its own.
+        Each charge point has a running and a completed transaction. Then each sends a stop and meter values for four
+        transactions: a running and a completed one of its neighbour, its own completed one, and one that never existed.
+        In OCPP 2.x transaction ids are unique per charge point only, so an event with a foreign or unknown id creates a
+        new transaction of the sender.
 
         Args:
             charge_points: how many new charge points, at least 2.
@@ -259,6 +259,6 @@ class Volume(QueueComponent):
 
 
 def _payload(client: QueueClient, message: SentMessage) -> dict[str, Any] | None:
-    """The payload of the CALLRESULT to a message; `None` where it got none."""
+    """The payload of the CALLRESULT to a message; `None` if it got none."""
     answer = client.answer_to(message)
     return answer.payload if answer is not None and answer.code is None else None

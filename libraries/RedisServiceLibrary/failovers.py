@@ -19,7 +19,7 @@ class Failovers(Component):
 
     @keyword(tags=("redis", "getter"))
     def get_last_failover(self, *, alias: str = "redis") -> Failover:
-        """Returns the failover that the last fault has brought about, `kill primary` for example.
+        """Returns the failover that the last fault, such as `kill primary`, has caused.
 
         Args:
             alias: which Redis; one that was started with `service=sentinel`.
@@ -84,5 +84,7 @@ class Failovers(Component):
         if not isinstance(service, ReplicatedRedis):
             raise NotPossibleHere(f"{service.name} has no replica: start it with `service=sentinel`.")
         if service.last_failover is None:
-            raise UsageError(f"{service.name} has not failed over; the fault `kill primary`, for example, makes it.")
+            raise UsageError(
+                f"{service.name} has not failed over; cause a failover first, for example by the fault `kill primary`."
+            )
         return service, service.last_failover

@@ -41,7 +41,7 @@ class Interruption(Component):
 
     @keyword(tags=("redis", "fault"))
     def pause_redis(self, *, alias: str = "redis") -> None:
-        """Makes Redis stand still (SIGSTOP) and returns when PING stays unanswered.
+        """Pauses Redis (SIGSTOP), and returns when PING is no longer answered.
 
         Connections stay open, and new ones are accepted by the operating system; nothing is answered.
 
@@ -59,7 +59,7 @@ class Interruption(Component):
 
     @keyword(tags=("redis", "fault"))
     def resume_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=5)) -> None:
-        """Lets a paused Redis run on (SIGCONT) and waits until it answers PING.
+        """Resumes a paused Redis (SIGCONT), and waits until it answers PING.
 
         Args:
             alias: which Redis.

@@ -81,7 +81,9 @@ class Lifecycle(Component):
                     f"{found.name} {found.state} already, at {found.url()}. Use another alias for a second one."
                 )
             if words or server or append_only is not AppendOnly.ALWAYS:
-                raise UsageError(f"{found.name} keeps its settings: leave them out, or call `Remove Redis` first.")
+                raise UsageError(
+                    f"{found.name} cannot be started with other settings; leave them out, or call `Remove Redis` first."
+                )
             effect = found.start(timeout)
         JOURNAL.end_of(found.name, effect.proof)
         logger.info(
@@ -92,7 +94,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("redis", "lifecycle"))
     def ensure_redis_is_running(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> bool:
-        """Starts Redis again if it was stopped or killed, lets it run on if it was paused, and else does nothing.
+        """Starts Redis if it was stopped or killed, resumes it if it was paused, and otherwise does nothing.
 
         Meant for setups: the next test finds Redis at work, whatever the state after the last one.
 
@@ -121,7 +123,7 @@ class Lifecycle(Component):
 
     @keyword(tags=("redis", "lifecycle"))
     def stop_redis(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=10)) -> None:
-        """Lets Redis end in order (SIGTERM) and returns when connections are refused.
+        """Stops Redis cleanly (SIGTERM), and returns when connections are refused.
 
         `Start Redis` with the same alias starts it again with its port and data.
 
@@ -163,7 +165,7 @@ class Lifecycle(Component):
         alias: str = "redis",
         timeout: timedelta = timedelta(seconds=10),
     ) -> None:
-        """Ends Redis if it is there, proves that it is gone, starts it again and waits until it answers PING.
+        """Stops Redis if it runs, verifies that it is gone, starts it again and waits until it answers PING.
 
         Port and data stay the same; settings changed with `CONFIG SET` are as at the first start again.
 

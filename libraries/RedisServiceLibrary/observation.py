@@ -52,7 +52,7 @@ class Observation(Component):
 
     @keyword(tags=("redis", "check"))
     def redis_should_not_answer(self, *, alias: str = "redis", timeout: timedelta = timedelta(seconds=2)) -> None:
-        """Fails when Redis answers PING, be it with an error.
+        """Fails if Redis answers PING, even with an error.
 
         Args:
             alias: which Redis.

@@ -134,7 +134,7 @@ class ChargePoints(StateComponent):
         ```
         """
         if not charge_points:
-            raise UsageError("There are no charge points to save; name one at least.")
+            raise UsageError("There are no charge points to save; at least one is required.")
         session = self._stores.get(alias)
         session.points.update(charge_points)
         return session.run(save_at_once, session.store, charge_points)

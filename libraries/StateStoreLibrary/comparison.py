@@ -111,7 +111,7 @@ class Comparison(StateComponent):
 
     @keyword(tags=("state", "data"))
     def generate_text(self, size: int, *, seed: int = 1) -> str:
-        """Returns text of exactly so many bytes as UTF-8, some of its characters beyond ASCII or escaped in JSON.
+        """Returns text of exactly this many UTF-8 bytes, with some non-ASCII characters and some that JSON escapes.
 
         Args:
             size: how many bytes.
@@ -127,7 +127,7 @@ class Comparison(StateComponent):
         ```
         """
         if size < 0:
-            raise UsageError(f"A text of {size} bytes cannot be made.")
+            raise UsageError(f"A text of {size} bytes is not possible; size must not be negative.")
         rng = random.Random(seed)  # noqa: S311 - not for secrets
         block = "".join(rng.choice(_CHARACTERS) for _ in range(2000))
         data = (block.encode() * (size // len(block) + 1))[:size]

@@ -41,7 +41,7 @@ class Concurrency(StateComponent):
     def start_transactions_at_once(
         self, count: int, charge_points: list[str], *, alias: str = "state"
     ) -> list[Transaction]:
-        """Starts so many transactions at the same time: each gets an id and is saved.
+        """Starts this many transactions at the same time, and saves each with a new id.
 
         Args:
             count: how many.
@@ -90,7 +90,7 @@ class Concurrency(StateComponent):
 
     @keyword(tags=("state", "transaction", "getter"))
     def get_repeated_ids(self, transactions: list[Transaction] | list[int] | list[TransactionName]) -> list[str]:
-        """Returns which ids are there more than once, each with how often, the most frequent first.
+        """Returns the ids that occur more than once, each with its count, the most frequent first.
 
         Args:
             transactions: records, ids, or what `Get Started Transactions` of RedisQueueLibrary returned.
@@ -108,7 +108,7 @@ class Concurrency(StateComponent):
     def get_stored_transactions_with_other_status(
         self, status: str, records: list[Transaction], *, alias: str = "state"
     ) -> list[str]:
-        """Returns which of these transactions are not stored with a status, in the record and in the indexes.
+        """Returns the transactions that are not stored with this status, in the record and in the indexes.
 
         Args:
             status: `active` or `completed`.
@@ -143,7 +143,7 @@ class Concurrency(StateComponent):
         programs: int = 5,
         alias: str = "state",
     ) -> WritersResult:
-        """Has many writers change the same transaction at the same time, each adding 1 to its meter again and again.
+        """Lets many concurrent writers change the same transaction, each adding 1 to its meter repeatedly.
 
         Args:
             transaction: its id.
@@ -184,14 +184,14 @@ class Concurrency(StateComponent):
         timeout: timedelta = timedelta(seconds=10),
         alias: str = "state",
     ) -> None:
-        """Starts writers that go on in the background until `Stop Writing State`, also while Redis is away.
+        """Starts writers that continue in the background until `Stop Writing State`, also while Redis is away.
 
         Each writes to one charge point: it starts a transaction, completes it, replaces the whole configuration, and
         again.
 
         Args:
             charge_points: the charge points.
-            at_least: the keyword returns when so many records were acknowledged.
+            at_least: the keyword returns when this many records were acknowledged.
             timeout: the longest wait for that.
             alias: which store.
 
@@ -209,7 +209,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is not None:
-            raise UsageError("Writers run already; call `Stop Writing State` first.")
+            raise UsageError("Writers are running already; call `Stop Writing State` first.")
         session = self._stores.get(alias)
         session.points.update(charge_points)
         writing = Writing(session.store, charge_points)
@@ -226,7 +226,7 @@ class Concurrency(StateComponent):
         """Ends the writers that `Start Writing State` has started, reads everything back and compares.
 
         Args:
-            further: before that, so many more records have to be acknowledged: Redis is back.
+            further: before that, this many more records have to be acknowledged: Redis is back.
             timeout: the longest wait for that.
 
         Returns:
@@ -243,7 +243,7 @@ class Concurrency(StateComponent):
         ```
         """
         if self._writing is None:
-            raise UsageError("No writers run; call `Start Writing State` first.")
+            raise UsageError("No writers are running; call `Start Writing State` first.")
         writing, _, session = self._writing
         try:
             self._wait_for(writing, writing.acknowledged + further, timeout)

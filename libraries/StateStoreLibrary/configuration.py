@@ -47,7 +47,7 @@ class Configuration(StateComponent):
     def save_generated_configuration(
         self, charge_point: str, *, keys: int = 1000, alias: str = "state"
     ) -> dict[str, ConfigurationKey]:
-        """Replaces the configuration of a charge point by one of so many keys, every third of them read-only.
+        """Replaces the configuration of a charge point by one of this many keys, every third of them read-only.
 
         Args:
             charge_point: the charge point's id.

@@ -72,7 +72,7 @@ class Connection(StateComponent):
 
     @keyword(tags=("state", "lifecycle"))
     def close_state_store(self, *, alias: str = "state", missing_ok: bool = False) -> None:
-        """Closes a state store and removes the charge points that were written through it, with all that they have.
+        """Closes a state store, and removes all data of the charge points that were written through it.
 
         Not needed at the end of a suite, where this happens by itself.
 

@@ -73,7 +73,7 @@ class Errors(StateComponent):
 
     @keyword(tags=("state", "assertion", "error"))
     def state_error_should_be_raised(self, kind: StateErrorKind, name: str, *arguments: object) -> StateFailure:
-        """Runs a keyword of this library, which has to fail with an error of a kind.
+        """Runs a keyword of this library, and fails unless it fails with this kind of error.
 
         Args:
             kind: `unavailable`, `timeout`, `read_only`, `out_of_memory`, `conflict`, `too_large`, `not_found` or
@@ -114,7 +114,8 @@ class Errors(StateComponent):
     def attempt_state_writes(
         self, charge_point: str, new_charge_point: str, *, transaction: int = 2**40, alias: str = "state"
     ) -> AttemptReport:
-        """Tries one write of each kind at the same time, several of them to more than one key, and notes their errors.
+        """Tries one write of each kind at the same time, several of them to more than one key, and returns their
+        errors.
 
         Args:
             charge_point: a charge point that is there.
@@ -141,7 +142,7 @@ class Errors(StateComponent):
 
     @keyword(tags=("state", "charge point", "fault"))
     def truncate_stored_charge_point(self, charge_point: str, *, alias: str = "state") -> str:
-        """Cuts the stored record of a charge point in the middle, as a program that died while writing might.
+        """Truncates the stored record of a charge point, as a program that crashed while writing might.
 
         Args:
             charge_point: its id.

@@ -19,7 +19,7 @@ from server.store.base import (
 
 
 class StateErrorKind(StrEnum):
-    """The kinds of failure, each with an error of its own."""
+    """The kinds of failure, each with its own error."""
 
     UNAVAILABLE = "unavailable"
     TIMEOUT = "timeout"

@@ -35,7 +35,7 @@ class KeyKeywords(StateComponent):
 
     @keyword(tags=("state", "getter", "keys"))
     def get_key_report(self, *, foreign: KeySnapshot | None = None, alias: str = "state") -> KeyReport:
-        """Returns which keys are not documented, or have another type or lifetime than documented.
+        """Returns the keys that are not documented, or have another type or lifetime than documented.
 
         Args:
             foreign: the keys that were there before the system was started; they are not held against it.
@@ -83,7 +83,7 @@ class KeyKeywords(StateComponent):
 
     @keyword(tags=("state", "getter", "keys"))
     def get_key_lifetime(self, name: str, *, alias: str = "state", **values: str) -> float | None:
-        """Returns how many seconds a key has to live yet, `None` for one that stays.
+        """Returns the remaining lifetime of a key in seconds, `None` if it does not expire.
 
         Args:
             name: the key's name in the target profile, such as `responses`.
@@ -108,7 +108,7 @@ class KeyKeywords(StateComponent):
 
     @keyword(tags=("state", "keys", "fault"))
     def set_key_lifetime(self, name: str, lifetime: timedelta, *, alias: str = "state", **values: str) -> None:
-        """Gives a key another lifetime, as if time had passed.
+        """Changes the lifetime of a key, as if time had passed.
 
         Args:
             name: the key's name in the target profile.
@@ -130,9 +130,9 @@ class KeyKeywords(StateComponent):
 
     @keyword(tags=("state", "keys", "fault"))
     def replace_key_by_another_type(self, name: str, *, alias: str = "state", **values: str) -> str:
-        """Puts a value of a type that the system does not expect in the place of a key, as another program might.
+        """Replaces a key by a value of a type that the system does not expect, as another program might.
 
-        `Delete Key` takes it away; whoever expects a string finds a list there, and all others a string.
+        A string is replaced by a list, every other type by a string. `Delete Key` removes it.
 
         Args:
             name: the key's name in the target profile.
@@ -162,7 +162,7 @@ class KeyKeywords(StateComponent):
 
     @keyword(tags=("state", "keys", "fault"))
     def delete_key(self, name: str, *, alias: str = "state", **values: str) -> bool:
-        """Deletes a key; returns whether it was there.
+        """Deletes a key, and returns whether it existed.
 
         Args:
             name: the key's name in the target profile.

@@ -110,7 +110,7 @@ class StateSession:
         Args:
             operation: the coroutine function.
             *arguments: its arguments.
-            limit: seconds that it may take; `None` where it looks after that itself.
+            limit: seconds that it may take; `None` if it looks after that itself.
             **named: its named arguments.
 
         Raises:

@@ -68,9 +68,9 @@ class SideBySide(StateComponent):
     def write_keys_from_several_programs(
         self, charge_point: str, *, programs: int = 4, updates: int = 50, alias: str = "state"
     ) -> WritersResult:
-        """Has several programs write different keys of one configuration at the same time.
+        """Lets several programs write different keys of one configuration at the same time.
 
-        Each program has a store and two keys of its own: it writes one anew again and again, and adds 1 to the other.
+        Each program has its own store and two keys: it rewrites one key repeatedly, and adds 1 to the other.
 
         Args:
             charge_point: whose configuration.
@@ -101,7 +101,7 @@ class SideBySide(StateComponent):
     def write_charge_point_beside_the_system(
         self, charge_point: str, *, updates: int = 200, alias: str = "state"
     ) -> WritersResult:
-        """Adds 1 to the serial number of a charge point again and again, whatever the system writes to its record.
+        """Adds 1 to the serial number of a charge point repeatedly while the system writes to its record.
 
         Args:
             charge_point: its id, of which something is kept. Its messages, which are to be processed meanwhile, must

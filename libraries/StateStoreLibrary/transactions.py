@@ -91,7 +91,7 @@ class Transactions(StateComponent):
 
     @keyword(tags=("state", "transaction", "write"))
     def update_transaction(self, transaction: int, *, alias: str = "state", **fields: FieldValue) -> Transaction:
-        """Changes fields of a transaction; other fields stay, also when others write at the same time.
+        """Changes fields of a transaction; other fields keep their values, also with concurrent writers.
 
         Args:
             transaction: its id.
@@ -138,7 +138,7 @@ class Transactions(StateComponent):
     def list_transactions(
         self, *, charge_point: str | None = None, active: bool | None = None, alias: str = "state"
     ) -> list[Transaction]:
-        """Returns transactions, the one that started first in front.
+        """Returns transactions, the oldest first.
 
         Args:
             charge_point: whose transactions; those of all if not given.

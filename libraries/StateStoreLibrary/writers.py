@@ -93,7 +93,7 @@ async def save_at_once(store: StateStore, points: list[str]) -> list[ChargePoint
 
 
 async def start_at_once(store: StateStore, count: int, points: list[str]) -> list[Transaction]:
-    """Start so many transactions at the same time, the charge points taking turns."""
+    """Start this many transactions at the same time, the charge points taking turns."""
 
     async def start(index: int) -> Transaction:
         return await store.save_transaction(transaction(await store.new_transaction_id(), points[index % len(points)]))

@@ -1,4 +1,4 @@
-"""The one event loop on which everything asynchronous of the libraries lives, in a thread of its own.
+"""The one event loop on which everything asynchronous of the libraries lives, in a separate thread.
 
 Keywords are plain functions; the tasks that they start (WebSocket connections, HTTP requests by the hundred, answering
 charge points) have to go on while Robot Framework runs other keywords. The loop is started on first use (anyio's

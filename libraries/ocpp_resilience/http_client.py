@@ -43,7 +43,7 @@ class Reply:
 
 
 def get(host: str, port: int, path: str, *, timeout: float, headers: dict[str, str] | None = None) -> Reply:
-    """Ask for one document on a connection of its own.
+    """Ask for one document on a separate connection.
 
     Args:
         host: the server.
@@ -68,7 +68,7 @@ def ask(
     headers: dict[str, str] | None = None,
     body: object = None,
 ) -> Reply:
-    """Make one request on a connection of its own.
+    """Make one request on a separate connection.
 
     Args:
         method: the HTTP method.

@@ -294,7 +294,7 @@ class ChildProcess:
         """
         process = psutil.Process(self._running("limit").pid)
         if not hasattr(process, "rlimit"):
-            raise NotPossibleHere("This system cannot limit the file descriptors of another process; Linux can.")
+            raise NotPossibleHere("File descriptors of another process can be limited on Linux only.")
         process.rlimit(psutil.RLIMIT_NOFILE, (count, count))
 
     def cpu_seconds(self) -> float:

@@ -35,7 +35,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a misspelt one is most like, without regard to case, spaces and underscores.
 
     Returns:
-        `None` where none is like it.
+        `None` if none is like it.
     """
     plain = {_plain(each): each for each in reversed(list(known))}
     close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.75)

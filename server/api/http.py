@@ -268,7 +268,7 @@ def _query(operation: Operation, request: Request) -> dict[str, Any]:
 
 
 def _number(text: str) -> Any:
-    """A number as JSON writes it; the text itself where it is none, for the schema to refuse."""
+    """A number as JSON writes it; the text itself if it is not one, for the schema to refuse."""
     try:
         value = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -118,7 +118,7 @@ _SURPLUS = {
 
 
 def server_of(instance: str) -> str:
-    """The server id in an instance's name; empty where it is no such name."""
+    """The server id in an instance's name; empty if it is no such name."""
     return instance.rpartition(".")[0]
 
 

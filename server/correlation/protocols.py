@@ -96,7 +96,7 @@ def _version(session: object, record: object) -> Version | None:
             return VERSIONS.get(_read_record(record).protocol, DEFAULT)
         except msgspec.MsgspecError:
             return DEFAULT
-    # A key of another type: the command then fails for want of a connection.
+    # A key of another type: the command then fails for lack of a connection.
     return DEFAULT if isinstance(record, RedisError) else None
 
 

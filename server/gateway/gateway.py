@@ -84,7 +84,7 @@ class Gateway:
         server_id: the name of this gateway.
         longest_message: `MAX_MESSAGE_BYTES`.
         ping_interval: seconds of silence after which a charge point is pinged; it is closed before they are twice over.
-        credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
+        credentials: charge point id to the SHA-256 digest of its password; `None` if none are asked for.
         tls: the certificate and key for `wss`; `None` for `ws`.
         metrics: totals for `/metrics`.
         origins: which web pages are refused.
@@ -446,7 +446,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _time_left(expires_at: Any, clock: int) -> float | None:
-    """Seconds until a command expires, `None` where it does not.
+    """Seconds until a command expires, `None` if it does not.
 
     Args:
         expires_at: RFC 3339, or Unix time in ms; by Redis' clock, as the hosts of sender and gateway may disagree.

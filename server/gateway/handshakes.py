@@ -35,7 +35,7 @@ class Handshakes:
     the others `connections_refused` gives the number: a client that tries by the thousand must not fill the log.
 
     Args:
-        credentials: charge point id to the SHA-256 digest of its password; `None` where none are asked for.
+        credentials: charge point id to the SHA-256 digest of its password; `None` if none are asked for.
         metrics: totals for `/metrics`.
         origins: which web pages are refused.
     """

@@ -251,7 +251,7 @@ class Socket(ServerConnection):
 
 
 def address_of(connection: ServerConnection) -> str:
-    """The other end, as `host:port`; empty where it is not known any more."""
+    """The other end, as `host:port`; empty if it is not known any more."""
     if not hasattr(connection, "transport"):
         return ""
     address = connection.remote_address

@@ -83,8 +83,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         action: the OCPP action, not yet known to be one that exists.
         payload: the action's fields, not yet validated; `None`, a list or a scalar where the sender put that there.
         flat: came in the flat form, in which required fields may be missing.
-        ws_server_id: the gateway that it came through; empty where it names none.
-        connection: the charge point's connection that it came over; empty where the gateway names none.
+        ws_server_id: the gateway that it came through; empty if it names none.
+        connection: the charge point's connection that it came over; empty if the gateway names none.
         protocol: the version of OCPP.
         send: a SEND of OCPP 2.1, which is never answered.
     """

@@ -51,7 +51,7 @@ _read = msgspec.json.Decoder(_Address).decode
 
 
 def address(raw: bytes) -> str:
-    """The charge point that an entry of the request queue is from; empty where the entry does not say so.
+    """The charge point that an entry of the request queue is from; empty if the entry does not say so.
 
     It need not be a valid message: `server.ocpp.envelope.parse` finds no other charge point in it.
     """

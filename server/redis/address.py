@@ -105,7 +105,7 @@ class Address:
         return kind(connection_class=_steady(base), sentinels=self.finder(reply_timeout), **self._options, **options)
 
     def client(self, *, connections: int, reply_timeout: float, **more: Any) -> Redis:
-        """A client with at most so many connections."""
+        """A client with at most this many connections."""
         options = {"max_connections": connections, "timeout": reply_timeout} | more
         return Redis.from_pool(self.pool(BlockingConnectionPool, reply_timeout=reply_timeout, **options))
 

@@ -168,7 +168,7 @@ class RedisWire:
 
     @property
     def peer(self) -> tuple[str, int] | None:
-        """Host and port of the other end; `None` where there is no connection."""
+        """Host and port of the other end; `None` if there is no connection."""
         if self._replies is None or not self._replies.usable:
             return None
         return self._connection.host, self._connection.port

@@ -137,7 +137,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     """An attribute of a variable of the device model (OCPP 2.0.1 section 3.8 of part 1).
 
     Attributes:
-        value: its value as text; `None` where it is known without one.
+        value: its value as text; `None` if it is known without one.
         mutability: `ReadOnly`, `WriteOnly` or `ReadWrite`.
     """
 
@@ -149,7 +149,7 @@ class ConfigurationKey(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration key of a charge point (OCPP 1.6 section 7.29, without the key itself).
 
     Attributes:
-        value: its value as text; `None` where it is known without one.
+        value: its value as text; `None` if it is known without one.
         readonly: whether ChangeConfiguration is refused.
     """
 
@@ -164,7 +164,7 @@ def same_time(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def unix_seconds(timestamp: str) -> float:
-    """An RFC 3339 time in seconds since 1970, for sorting; 0 where it cannot be had."""
+    """An RFC 3339 time in seconds since 1970, for sorting; 0 if it cannot be had."""
     try:
         return datetime.fromisoformat(timestamp.upper().replace(":60", ":59")).timestamp()  # a leap second
     except (ValueError, OverflowError):  # the years 0, 1 and 9999 do not all fit

@@ -87,7 +87,7 @@ class StateCache:
                 self.unreadable(key, str(error))
 
     def record(self, key: str, kind: type[R]) -> R | None:
-        """The record under `key`, `None` where there is none.
+        """The record under `key`, `None` if there is none.
 
         Raises:
             NotLoaded: the key was not read yet.
@@ -147,7 +147,7 @@ class Changes(NamedTuple):
     """The state that a batch relied on and its writes, for the commit.
 
     Attributes:
-        conditions: key and value of everything that was read, as the commit has to find it; `False` where nothing was.
+        conditions: key and value of everything that was read, as the commit has to find it; `False` if nothing was.
         operations: the writes, in order.
         values: key to the new value and its record, for the cache once the commit is through.
     """

@@ -22,10 +22,10 @@ from server.store.models import ConfigurationKey, Connector, Transaction
 from server.store.redis_store import RedisStateStore
 from server.store.view import Changes, StateView
 
-LISTS = "The HTTP API Lists And Filters What The Messages Say"
-COUNTS = "Metrics And Health Count What Was Queued"
+LISTS = "The HTTP API Lists And Filters The Stored State"
+COUNTS = "Metrics And Health Count The Queued Messages"
 DEAD = "A Processor That Dies Is Replaced And The Order Is Kept"
-WHO = "Who Is Connected Is Told Everywhere"
+WHO = "Connected Charge Points Are Reported Everywhere"
 STORED = "Configuration That Is Stored Over HTTP Is Kept And Read"
 PROGRAMS = "Programs That Write Different Keys Of One Configuration Lose Nothing"
 BESIDE = "A Program And The System Write One Charge Point And Lose Nothing"

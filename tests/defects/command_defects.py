@@ -21,7 +21,7 @@ from server.redis.script import Script
 
 AT_GATEWAY = "Commands To Charge Points At The Gateway Are Sent One After The Other"
 HOLDS_UP = "A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up"
-END = "Commands End With The Connection That They Were For"
+END = "Commands End When Their Connection Ends"
 TOLD = "A Caller Gets The Error Of The Charge Point"
 REACH = "Commands Reach The Charge Point Whose Id They Name"
 

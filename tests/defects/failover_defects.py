@@ -28,7 +28,7 @@ from server.store.transaction_ids import TransactionIds
 
 FAILOVER = "The Server Follows The Primary Through Failovers Of Every Kind"
 AMNESIA = "A Charge Point Is Served Again When Redis Has Lost What It Kept"
-LAG = "Nothing Is Told Before A Replica Has It"
+LAG = "Nothing Is Confirmed Before A Replica Has It"
 SILENT = "The Server Goes On While Sentinels Are Silent"
 SECURED = "Everything Works Over TLS With A User Of Least Privilege"
 CLEAR = "A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended"

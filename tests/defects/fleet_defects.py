@@ -37,7 +37,7 @@ def calls_are_dropped_without_a_refusal() -> None:
     CallQueue.give_up = give_up
 
 
-@defect("R16.6", LONG, says=r"R16\.6 fleet: required == 0|rules of OCPP-J were broken", longest_wait=LONGEST_ANSWER)
+@defect("R16.6", LONG, says=r"R16\.6 fleet: required == 0|OCPP-J was violated", longest_wait=LONGEST_ANSWER)
 def refused_calls_are_handed_on_later() -> None:
     """A CALL that was refused after its time stays in the gateway, and is handed on when Redis is back."""
     sound = RequestPublisher.expire

@@ -31,7 +31,7 @@ from server.store.keys import Keys
 from server.store.view import StateCache
 
 SIMILAR = "Charge Points Whose Ids Are Nearly The Same Are Kept Apart"
-NEWEST = "The Newest Thousand Messages That Were Set Aside Are Kept"
+NEWEST = "The Newest Thousand Dead Letters Are Kept"
 AT_GATEWAY = "Commands To Charge Points At The Gateway Are Sent One After The Other"
 TOLD = "A Caller Gets The Error Of The Charge Point"
 
@@ -155,7 +155,7 @@ def every_error_is_generic() -> None:
 AT_THE_GATEWAY = "Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart"
 REACH = "Commands Reach The Charge Point Whose Id They Name"
 USED_AGAIN = "A Message Id That Comes Again Over A New Connection Is Another Message"
-OTHER_TYPE = "Keys Of Another Type Are Survived And Hurt Nobody Else"
+OTHER_TYPE = "A Key Of Another Type Affects Only Its Charge Point"
 TOKEN = "Commands Need The Token Of The API"
 
 

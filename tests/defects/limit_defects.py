@@ -29,7 +29,7 @@ from server.redis.script import Script
 SIZES = "Messages Are Answered Up To The Size Limit And Refused Above It"
 TOGETHER = "Messages That Come In One Packet Are Each Answered Or Refused"
 BATCHES = "Batches Of Every Size Are Answered Whole And In Order"
-HOUR = "Answers Wait An Hour From The Last One On"
+HOUR = "Answers Are Kept For An Hour After The Last One"
 EACH_LOGGED = "A Thousand Generated Invalid Messages Are Each Logged Once"
 BURST = "Valid Messages Are Answered As Quickly As Before After A Burst Of Invalid Ones"
 EMPTY = "An Empty Queue Leaves The Server Idle And Quick To Answer"
@@ -411,7 +411,7 @@ def a_hundred_connections_are_the_limit() -> None:
     descriptors.for_charge_points = lambda: 100
 
 
-@defect("R20.5", DESCRIPTORS, says=r"were let in and disconnected while others connected")
+@defect("R20.5", DESCRIPTORS, says=r"were connected and then disconnected while others connected")
 def the_oldest_connection_makes_room() -> None:
     """At the limit a charge point that is connected is cut off for a new one."""
     sound = Socket.connection_made

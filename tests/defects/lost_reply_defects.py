@@ -23,7 +23,7 @@ from server.store.base import StateUnavailable
 LOST = "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice"
 ONCE = "A Command Or A Stored Key Whose Reply Is Lost Happens Once At Most"
 SCRIPTS = "Scripts That Redis Forgets Under Traffic Are Sent Again"
-SILENT = "Charge Points That Send Nothing Are Known Again When Redis Has Lost What It Kept"
+SILENT = "Idle Charge Points Are Registered Again After Redis Has Lost Its Data"
 
 
 @defect("R16.9", LOST, says=r"rules? of OCPP-J|R16\.9 fleet: required == 0")

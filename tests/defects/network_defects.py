@@ -20,7 +20,7 @@ CROSS = "Commands And Calls That Cross Are Both Answered"
 NEWEST = "A Command Goes To The Newest Connection After A Takeover"
 MOVED = "A Command Follows Its Charge Point To Another Gateway"
 TAKEOVER = "Takeovers By Newer Connections Lose Nothing Under Load"
-LEFT = "Connections In Turn Leave Nothing Behind"
+LEFT = "Successive Connections Leave Nothing Behind"
 ALONE = ("SOAK BESIDE:no",)
 
 

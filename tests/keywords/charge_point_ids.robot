@@ -35,7 +35,7 @@ Ids That Could Not Be Used Are Not Given
     Run Keyword And Expect Error
     ...    REGEXP:The charge point id 'A B-[0-9a-z]{7}-\\d{4}' would be invalid: allowed are 1 to 48 printable .*
     ...    New Charge Point Ids    2    prefix=A B
-    Run Keyword And Expect Error    EQUALS:count is 0, at least 1 is needed.    New Charge Point Ids    0
+    Run Keyword And Expect Error    EQUALS:count is 0, at least 1 is required.    New Charge Point Ids    0
     Run Keyword And Expect Error    *Argument 'count' got value 'many' that cannot be converted to integer.
     ...    New Charge Point Ids    many
 

@@ -182,7 +182,7 @@ Broken Rules Of OCPP-J Are Found
     ${count}    Protocol Should Have Been Kept
     Should Be Equal    ${count}    ${10}
     Send Call    SignCertificate
-    VAR    ${expected}    STARTS:The rules of OCPP-J were broken 1 time in 11 received frames.
+    VAR    ${expected}    STARTS:OCPP-J was violated 1 time in 11 received frames.
     ...    The first: CP-11: Frame 22, '[3,    separator=${SPACE}
     Run Keyword And Expect Error    ${expected}    Protocol Should Have Been Kept
 

@@ -48,7 +48,7 @@ Equal Commands Are Told Apart By Their Answers
     ${to first}    Answer Commands    payload=${{ {'configurationKey': [], 'unknownKey': ['Same']} }}
     Commands Should Be Answered    ${first}
     Command Should Have Answer    ${first}    ${to first}
-    Run Keyword And Expect Error    GLOB:Expected the answer * for GetConfiguration to * (Same)*; it got *
+    Run Keyword And Expect Error    GLOB:Expected the answer * for GetConfiguration to * (Same)*; it received *
     ...    Command Should Have Answer    ${first}    ${to second}
 
 One Command Is Answered When It Arrives
@@ -70,7 +70,7 @@ A Command That Is Not Answered Times Out
     ${told}    Command Should Time Out    ${commands}
     Should Be True    0.3 <= ${told.quickest} <= ${told.slowest} < 15
     Run Keyword And Expect Error
-    ...    GLOB:Expected HTTP status 200 for each of 3 commands, 3 have another outcome; *: 408*
+    ...    GLOB:Expected HTTP status 200 for each of 3 commands, 3 have a different outcome; *: 408*
     ...    Commands Should Have Status    200    ${commands}
     ${commands}    Start Commands    1    timeout=5s
     Run Keyword And Expect Error    GLOB:The caller has not been told anything; Get*: no answer yet (waited 200 ms)

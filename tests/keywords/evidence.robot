@@ -73,12 +73,12 @@ Unknown Names Are Answered With The Known Ones
 
 A Length Of Time Does Not Fit A Rate
     Run Keyword And Expect Error
-    ...    EQUALS:A length of time (0:00:05) cannot be given in 'msg/s'. Give a number of msg/s.
+    ...    EQUALS:A duration (0:00:05) cannot be given in 'msg/s'. Give a number of msg/s.
     ...    Requirement Should Be Met    R13.5    drain_rate    5 seconds
 
 What Is No Number Is Refused
     Run Keyword And Expect Error
-    ...    EQUALS:A measured value has to be a finite number or a length of time, not nan.
+    ...    EQUALS:A measured value has to be a finite number or a duration, not nan.
     ...    Requirement Should Be Met    R13.5    drain_rate    ${{float('nan')}}
 
 A Threshold Of Time Is A Length Of Time

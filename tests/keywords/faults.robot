@@ -62,10 +62,10 @@ What Needs A Redis Is Refused Before A Gateway
     ${gateway} =    Start Fault Proxy    before=gateway    alias=edge
     Should Match Regexp    ${gateway}    ^ws://127\\.0\\.0\\.1:\\d+$
     Run Keyword And Expect Error
-    ...    *'lose commit reply' needs a fault proxy before a Redis; Fault proxy 'edge' is not.
+    ...    *'lose commit reply' needs a fault proxy for Redis; Fault proxy 'edge' is not one.
     ...    Lose The Reply To    commit    alias=edge
     Run Keyword And Expect Error
-    ...    *'read-only' needs a fault proxy before a Redis; Fault proxy 'edge' is not.
+    ...    *'read-only' needs a fault proxy for Redis; Fault proxy 'edge' is not one.
     ...    Run Fault Schedule    at 0 s    read-only    alias=edge
     [Teardown]    Remove Fault Proxy    alias=edge
 
@@ -146,9 +146,9 @@ A Schedule Is Carried Out Row By Row
 
 A Row That Is Not Understood Is Refused
     Run Keyword And Expect Error    *Unknown fault 'hurt redis'*    Run Fault Schedule    at 1 s    hurt redis
-    Run Keyword And Expect Error    *is no time of a fault schedule*    Run Fault Schedule    soon    kill redis
+    Run Keyword And Expect Error    *is not a time of a fault schedule*    Run Fault Schedule    soon    kill redis
     Run Keyword And Expect Error
-    ...    *OcppServerLibrary has started no 'absent'*
+    ...    *OcppServerLibrary has not started 'absent'*
     ...    Run Fault Schedule
     ...    at 0 s
     ...    kill server

@@ -71,7 +71,7 @@ A Server That Never Listens Is Killed And Reported
 A Server With An Impossible Port Is Killed And Reported
     [Documentation]    What the ready record says is checked.
     Run Keyword And Expect Error
-    ...    EQUALS:Server 'fake' says that it is ready with http=99999, which is no port.
+    ...    EQUALS:Server 'fake' reported http=99999 when ready, which is not a port.
     ...    Start Fake    MODE=bad-port
     Server Should Have Exited    -9    alias=fake
 
@@ -177,7 +177,7 @@ Response Times Are Measured
     Should Be True    ${times}[min] >= 200
     Tell Fake    delay/30
     Run Keyword And Expect Error    ${NO_HEALTH_ANSWER}    Measure Health Response Time    1    alias=fake
-    Run Keyword And Expect Error    EQUALS:samples is 0, at least 1 is needed.    Measure Health Response Time    0
+    Run Keyword And Expect Error    EQUALS:samples is 0, at least 1 is required.    Measure Health Response Time    0
 
 Metrics Are Numbers By Name And Labels
     [Documentation]    All of them, one of them, the sum over labels, and one that is not there.

@@ -38,7 +38,7 @@ Fields Are Sent With Their Types
 A Field That The Flat Form Cannot Carry Is Refused
     [Documentation]    DataTransfer has a field `messageId`, which is the message's own id in the flat form.
     VAR    ${expected}    EQUALS:The payload field 'messageId' cannot be sent in the flat form,
-    ...    where it means something else. Use format=envelope.    separator=${SPACE}
+    ...    where this name has another meaning. Use format=envelope.    separator=${SPACE}
     Run Keyword And Expect Error    ${expected}
     ...    Queue Message    DataTransfer    format=flat    messageId=x
 
@@ -225,7 +225,7 @@ What Cannot Be Used Is Named With What Is Allowed
     [Template]    Run Keyword And Expect Error
     EQUALS:charge_points is 0; allowed is 1 or more, or a list of ids.    Queue Generated Messages    10
     ...    charge_points=0
-    STARTS:There is no charge point to queue messages for    Queue Generated Messages    10
+    STARTS:No charge point to queue messages for    Queue Generated Messages    10
     ...    charge_points=${{[]}}
     STARTS:Expected the result of `Queue Message` or another sending keyword, not 'text'.
     ...    Message Should Be Answered    text
@@ -234,7 +234,7 @@ What Cannot Be Used Is Named With What Is Allowed
     STARTS:Give either a message that was queued, or charge_point and message_id.    Wait For Answer
     ...    charge_point=CP-1
     STARTS:There is no queue 'nowhere'; there is only 'queue'.    Queue Message    Heartbeat    alias=nowhere
-    STARTS:Say which dead letter    Dead Letter Should Exist
+    STARTS:Select the dead letter    Dead Letter Should Exist
     STARTS:Expected a case of `Load Invalid Messages`, not 'text'.    Queue Invalid Message    text
 
 Several Queues Have An Alias Each

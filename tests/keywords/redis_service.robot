@@ -116,7 +116,7 @@ Settings Hold At Each Start
     Should Be Equal    ${reply}[1]    10485760
     Stop Redis    alias=second
     Run Keyword And Expect Error
-    ...    EQUALS:Redis 'second' keeps its settings: leave them out, or call `Remove Redis` first.
+    ...    EQUALS:Redis 'second' cannot be started with other settings; leave them out, or call `Remove Redis` first.
     ...    Start Redis    alias=second    maxmemory=20mb
     [Teardown]    Remove Redis    alias=second
 

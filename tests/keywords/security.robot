@@ -52,10 +52,10 @@ A Flood Has Sent Something, And Is Ended Once
     Set Load Target    ${url}
     @{ids} =    Start Flood    2    longest=10 s
     Length Should Be    ${ids}    2
-    Run Keyword And Expect Error    A flood runs already; call `Stop Flood` first.    Start Flood
+    Run Keyword And Expect Error    A flood is running already; call `Stop Flood` first.    Start Flood
     ${flood} =    Stop Flood
     Should Be True    ${flood.sent} > 0
-    Run Keyword And Expect Error    No flood runs; call `Start Flood` first.    Stop Flood
+    Run Keyword And Expect Error    No flood is running; call `Start Flood` first.    Stop Flood
 
 A Flood That Cannot Begin Says Why
     ${url} =    Get Gateway Url

@@ -150,7 +150,7 @@ Charge Points Are Saved All At Once And Listed
     ...    EQUALS:Of 3 charge points: 1 not listed (for example KW-20); 1 other than written (for example KW-22).
     ...    Charge Points Should Be Listed    ${saved}
     Run Keyword And Expect Error
-    ...    EQUALS:There are no charge points to save; name one at least.
+    ...    EQUALS:There are no charge points to save; at least one is required.
     ...    Save Charge Points At Once    ${{ [] }}
 
 Transactions Are Started And Completed All At Once
@@ -194,7 +194,7 @@ Writers Go On While Redis Is Restarted
     VAR    @{points}    KW-10    KW-11
     Start Writing State    ${points}    at_least=20    timeout=60 s
     Run Keyword And Expect Error
-    ...    EQUALS:Writers run already; call `Stop Writing State` first.
+    ...    EQUALS:Writers are running already; call `Stop Writing State` first.
     ...    Start Writing State    ${points}
     Restart Redis    kill
     ${report}    Stop Writing State    further=20    timeout=60 s
@@ -202,7 +202,7 @@ Writers Go On While Redis Is Restarted
     Should Be Empty    ${report.changed}
     Should Be True    ${report.acknowledged} >= 40
     Run Keyword And Expect Error
-    ...    EQUALS:No writers run; call `Start Writing State` first.
+    ...    EQUALS:No writers are running; call `Start Writing State` first.
     ...    Stop Writing State
 
 Writes That Were Acknowledged And Are Gone Are Found

@@ -55,7 +55,7 @@ A Transaction Has The Same Words In Every Version
     ${history}    Get Charge Point History    charge_points=${{['ocpp2.0.1']}}
     State Should Equal The Model    ${history}
     Run Keyword And Expect Error
-    ...    The charge points speak OCPP 1.6 and OCPP 2.0.1 and OCPP 2.1; allowed are those of one version.
+    ...    The charge points use OCPP 1.6 and OCPP 2.0.1 and OCPP 2.1; all of them have to use one version.
     ...    Get Charge Point History
 
 The Device Model That A Charge Point Reports Is Kept
@@ -84,10 +84,10 @@ A Message That The Version Does Not Have Is Named
     ...    ${old} speaks OCPP 1.6, which has no TransactionEvent.
     ...    Send Transaction Event    Started    alias=old
     Run Keyword And Expect Error
-    ...    ${id} has no transaction at EVSE 1; the event 'Started' begins one.
+    ...    ${id} has no transaction at EVSE 1; start one with the event 'Started'.
     ...    Send Transaction Event    Updated
     Run Keyword And Expect Error
-    ...    STARTS: Target 'reference' does not speak 'ocpp9' (allowed: ocpp1.6, ocpp2.0.1, ocpp2.1;
+    ...    STARTS: Target 'reference' does not support 'ocpp9' (allowed: ocpp1.6, ocpp2.0.1, ocpp2.1;
     ...    Connect Charge Point    alias=new    protocol=ocpp9
 
 

@@ -138,7 +138,7 @@ def test_two_equal_commands_are_told_apart_by_their_answers(start: Start) -> Non
     other = library.answer_commands()
     library.commands_should_be_answered(first)
     library.command_should_have_answer(first, other)
-    with pytest.raises(ExpectationFailed, match=r"Expected the answer .* for GetConfiguration to .* it got"):
+    with pytest.raises(ExpectationFailed, match=r"Expected the answer .* for GetConfiguration to .* it received"):
         library.command_should_have_answer(first, answer)
 
 
@@ -174,7 +174,7 @@ def test_a_command_without_an_answer_times_out(start: Start) -> None:
     assert 0.3 <= told.quickest <= told.slowest < time.monotonic() - began
     commands = library.start_commands(1, timeout=PATIENCE)
     library.answer_commands(commands)
-    with pytest.raises(ExpectationFailed, match="Expected HTTP status 408 for each of 1 commands, 1 have another"):
+    with pytest.raises(ExpectationFailed, match="Expected HTTP status 408 for each of 1 commands, 1 have a different"):
         library.command_should_time_out(commands)
 
 
@@ -316,7 +316,7 @@ def test_unknown_names_are_refused(start: Start, service: RedisService) -> None:
     with pytest.raises(WaitTimeout, match="Expected 1 unanswered commands at the charge points, found 0"):
         library.answer_commands(timeout=0.1)
     library.open_commands(service.url(), "http://127.0.0.1:1", target=str(Path(PROFILE).with_name("fake.yaml")))
-    with pytest.raises(UsageError, match=r"Nobody can stand in for the gateway of target .fake.: nothing says how"):
+    with pytest.raises(UsageError, match=r"The gateway of target .fake. cannot be simulated: nothing says how"):
         library.announce_charge_points(1)
     with pytest.raises(UsageError, match="has no HTTP path for 'correlations'"):
         library.get_correlations()
@@ -459,7 +459,7 @@ def test_a_child_that_fails_or_hangs_is_named(tmp_path: Path, monkeypatch: pytes
         direct.measure_memory(0)
     with pytest.raises(UsageError, match="workers is 0"):
         direct.run_workers(0, 1)
-    with pytest.raises(ServiceError, match="was not done within 10 ms"):
+    with pytest.raises(ServiceError, match="did not finish within 10 ms"):
         direct.run_workers(1, 1, timeout=0.01)
     defective(
         tmp_path, monkeypatch, "class CorrelationManager:\n", "class CorrelationManager:\n    register = None\n    x"

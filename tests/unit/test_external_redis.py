@@ -79,15 +79,15 @@ def test_nothing_is_done_to_it(elsewhere: EmbeddedRedis, action: Callable[[Exter
 
 def test_unusable_values_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    with pytest.raises(UsageError, match=r"needs its URL, but none is given: .*REDIS_URL"):
+    with pytest.raises(UsageError, match=r"needs a URL, but none is given: .*REDIS_URL"):
         ExternalRedis("Redis")
-    with pytest.raises(UsageError, match=r"needs its URL, but 'localhost:6379' is none: .*redis://"):
+    with pytest.raises(UsageError, match=r"needs a URL, but 'localhost:6379' is none: .*redis://"):
         ExternalRedis("Redis", url="localhost:6379")
     with pytest.raises(UsageError, match="redis://"):
         ExternalRedis("Redis", url="http://example.org")
     for url in ("redis://a:b@host:port", "redis://a:b@host:99999/0", "redis://a:b@host:0", "redis://a:b@[::1"):
         shown = re.escape(url.replace("a:b@", "") if "[" not in url else "[::1")
-        with pytest.raises(UsageError, match=f"needs its URL, but '{shown}' is none: .*redis://"):
+        with pytest.raises(UsageError, match=f"needs a URL, but '{shown}' is none: .*redis://"):
             ExternalRedis("Redis", url=url)
     with pytest.raises(UsageError, match="as it is"):
         ExternalRedis("Redis", url="redis://127.0.0.1:1/0", settings={"maxmemory": "1"})

@@ -199,13 +199,13 @@ def test_old_versions_of_tls_are_refused(secure: FaultyPath) -> None:
 
 
 def test_a_certificate_is_no_fault_of_a_proxy_without_tls(path: FaultyPath) -> None:
-    with pytest.raises(UsageError, match="speaks no TLS"):
+    with pytest.raises(UsageError, match="does not use TLS"):
         faults().make("bad certificate", "", Subjects(lambda: path)).begin()
 
 
 def test_tls_before_sentinels_is_refused(replicated: ReplicatedRedis, process: FaultProxyProcess) -> None:
     with (
         contextlib.closing(ProxyCertificates()) as certificates,
-        pytest.raises(UsageError, match="only before one Redis, without sentinels"),
+        pytest.raises(UsageError, match="supports a single Redis only, without sentinels"),
     ):
         FaultyPath("Fault proxy", redis_address(replicated.url()), process.api, tls=certificates)

@@ -164,7 +164,7 @@ def test_a_defect_is_missed_when_one_does_not(tools: Any, outcome: tuple[str, st
     "message",
     [
         "Test timeout 2 minutes exceeded.",
-        "The process was not done within 60 seconds.",
+        "The process did not finish within 60 seconds.",
         "Port 6379 is taken.",
         "Setup failed:\nno Redis.",
         "Parent suite setup failed:\nno server.",

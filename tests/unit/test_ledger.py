@@ -456,7 +456,7 @@ def test_sequences_are_judged_again_from_files_in_any_order(tmp_path: Path, ledg
 def test_a_record_of_what_is_kept_says_what(tmp_path: Path) -> None:
     file = tmp_path / "cut.jsonl"
     file.write_text('{"op":"kept","t":1.0,"cp":"CP","id":"T"}\n')
-    with pytest.raises(LedgerError, match="'kept' lacks kept, which says what is"):
+    with pytest.raises(LedgerError, match="'kept' lacks the field kept"):
         check([file])
 
 

@@ -179,7 +179,7 @@ MISTAKES = [
     with_requirements("value: 5", "value: five", "field 'value' is 'five' (allowed: a number)"),
     with_requirements("title:", "titel:", "unknown field 'titel'", "did you mean 'title'?"),
     with_requirements("value: 5, ", "", "field 'value' is missing", made="a threshold without `value`"),
-    with_requirements("test: 99", "test: 9", "field 'test' is 9, and the id says 99"),
+    with_requirements("test: 99", "test: 9", "field 'test' is 9, but the id says 99"),
     with_test(
         "`Library    EvidenceLibrary    requirments=own.yaml`",
         OWN_SUITE.format(line=MEASURED).replace("requirements=", "requirments="),

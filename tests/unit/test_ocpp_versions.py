@@ -228,7 +228,7 @@ def test_a_new_version_is_one_file(made_up: Version, tmp_path: Path) -> None:
     assert behaviour.accept("Ring", {}) == {"rang": True}
     assert behaviour.reject("Ring", {}) == {"rang": False}
     assert behaviour.accept("Reset", {}) is None
-    with pytest.raises(UsageError, match=r"'Dance' has no answer that refuses \(allowed: Ring\)"):
+    with pytest.raises(UsageError, match=r"'Dance' has no refusing answer \(allowed: Ring\)"):
         check_can_reject("Dance", made_up)
 
 

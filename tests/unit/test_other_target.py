@@ -33,7 +33,7 @@ compare = _load(ROOT / "tests" / "targets" / "compare.py")
 
 OTHER = [
     "Things That Do Not Exist Are Not Found",
-    "Metrics And Health Count What Was Queued",
+    "Metrics And Health Count The Queued Messages",
     "Every Action In Every Message Format Is Answered In Time",
     "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed",
     "The Server Shuts Down Quickly While The Queue Is Empty",
@@ -68,7 +68,7 @@ RUNNING = [
 ]
 BARE = [
     "Things That Do Not Exist Are Not Found",
-    "Metrics And Health Count What Was Queued",
+    "Metrics And Health Count The Queued Messages",
     "Health Says Degraded While Redis Is Away And Healthy When It Is Back",
     "Every Action In Every Message Format Is Answered In Time",
     "A Running Server Survives An Outage Of Redis And Answers Everything Once",

@@ -145,7 +145,7 @@ def test_a_run_that_is_not_ready_becomes_the_baseline_only_with_a_reason(tmp_pat
     decide(tmp_path, "own.robot", "--history", "out/history.jsonl")
     status, _, said = accept(tmp_path)
     assert status == 1
-    assert said.startswith("This run is not ready, so that it is not accepted as the baseline.")
+    assert said.startswith("This run is not ready, so it is not accepted as the baseline.")
     assert '--accept --although "the reason"' in said
     assert not (tmp_path / "out" / "baseline.json").exists()
     assert accept(tmp_path, "--although", "The roof is mended in June.")[0] == 0

@@ -524,7 +524,7 @@ def test_the_wait_for_an_answer_is_that_of_the_profile_unless_another_is_asked_f
 
 def test_an_address_with_another_database_than_the_profile_is_a_mistake() -> None:
     keys = QueueKeys(requests="q", responses="a:{charge_point_id}")
-    with pytest.raises(UsageError, match=r"names database 0, and the target keeps its queue in database 1 "):
+    with pytest.raises(UsageError, match=r"names database 0, but the queue of the target is in database 1 "):
         QueueClient("redis://127.0.0.1:6379/0", keys, ids=Ids(), queue_database=1)
     QueueClient("redis://127.0.0.1:6379/1", keys, ids=Ids(), queue_database=1).close()
 

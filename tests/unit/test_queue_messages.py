@@ -241,7 +241,7 @@ def test_a_volume_has_message_ids_of_its_own() -> None:
     ("count", "points", "changes", "failure"),
     [
         (-1, ["a"], {}, "The count is -1"),
-        (1, [], {}, "no charge point"),
+        (1, [], {}, "No charge point"),
         (1, ["a"], {"mix": {"Heartbeat": 0}}, "The mix is"),
         (1, ["a"], {"mix": {"Heartbeat": 2, "Authorize": -1}}, "The mix is"),
         (1, ["a"], {"mix": {}}, "The mix is"),

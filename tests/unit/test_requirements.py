@@ -127,7 +127,7 @@ class TestLoading:
                 "9: requirement number 2: unknown field 'name' (allowed: id, test, title",
             ),
             ("  - id: R13.5\n    test", "  - test", "9: requirement number 2: field 'id' is missing."),
-            ("id: R13.5\n    test: 13", "id: R13.5\n    test: 14", "10: R13.5: field 'test' is 14, and the id says 13"),
+            ("id: R13.5\n    test: 13", "id: R13.5\n    test: 14", "10: R13.5: field 'test' is 14, but the id says 13"),
             ("test: 13", "test: thirteen", "5: R13.3: field 'test' is 'thirteen' (allowed: a whole number)."),
             ("nothing.", "nothing", "6: R13.3: field 'title' has to be a sentence that ends in a full stop."),
             (
@@ -170,13 +170,13 @@ class TestLoading:
             (
                 "requirements:",
                 "headings: {14: Answers}\nrequirements:",
-                "3: heading 14: no requirement here is of this test (there are: 13).",
+                "3: heading 14: no requirement has this test number (there are: 13).",
             ),
             ("requirements:", "headings: {13: 7}\nrequirements:", "3: heading 13: expected words, got 7."),
             (
                 '"SIGTERM to the end"',
                 '" "',
-                "R13.3: threshold 'shutdown': field 'measures' is empty: say what was measured",
+                "R13.3: threshold 'shutdown': field 'measures' is empty; describe the measured value",
             ),
             ("shutdown:", "Shut-Down:", "R13.3: threshold 'Shut-Down': a name has lower-case letters"),
             ("  - id: R13.5", "  - 7\n  - id: R13.5", "requirement number 2: expected fields, got 7."),
@@ -320,12 +320,12 @@ class TestJudging:
         assert threshold("<", 2, "%").limit == 2
 
     def test_a_length_of_time_is_no_percentage(self) -> None:
-        with pytest.raises(UsageError, match=r"A length of time \(0:00:01\) cannot be given in '%'"):
+        with pytest.raises(UsageError, match=r"A duration \(0:00:01\) cannot be given in '%'"):
             in_unit(timedelta(seconds=1), "%")
 
     @pytest.mark.parametrize("measured", [True, float("nan"), float("inf"), "85", None])
     def test_a_value_that_is_no_number_is_refused(self, measured: float) -> None:
-        with pytest.raises(UsageError, match="has to be a finite number or a length of time, not "):
+        with pytest.raises(UsageError, match="has to be a finite number or a duration, not "):
             in_unit(measured, "ms")
 
     @pytest.mark.parametrize(
@@ -511,7 +511,7 @@ class TestManyValues:
     def test_what_is_no_statistic_of_a_list(self, statistic: str) -> None:
         limit = Threshold("<", 1, "%", statistic, "what")
         assert value_of([0.5], limit) == (0.5, 1)
-        with pytest.raises(UsageError, match=rf"A {statistic} cannot be taken of a list of 2 values: give"):
+        with pytest.raises(UsageError, match=rf"A {statistic} cannot be computed from a list of 2 values: give"):
             value_of([0.5, 0.6], limit)
 
     @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_mistake_about_regressions_is_no_pass(variable: str, value: str, tmp_p
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:port", "127.0.0.1:99999", "http://[::1", "http://127.0.0.1:0"])
 def test_an_address_of_a_fault_proxy_that_is_none_is_shown(address: str) -> None:
-    with pytest.raises(UsageError, match=f"^'{re.escape(address)}' is no address of a fault proxy; expected "):
+    with pytest.raises(UsageError, match=f"^'{re.escape(address)}' is not the address of a fault proxy; expected "):
         ProxyApi(address)
 
 

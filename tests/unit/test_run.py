@@ -225,4 +225,4 @@ def test_a_version_that_the_profile_does_not_have_is_not_run(tmp_path: Path) -> 
     own_suite(tmp_path, "No Operation")
     done = decide(tmp_path, "--protocol", "ocpp9", "own.robot")
     assert done.returncode == 3
-    assert "Not run: Target 'reference' does not speak 'ocpp9' (allowed: ocpp1.6, ocpp2.0.1, ocpp2.1;" in done.stderr
+    assert "Not run: Target 'reference' does not support 'ocpp9' (allowed: ocpp1.6, ocpp2.0.1, ocpp2.1;" in done.stderr

@@ -230,7 +230,7 @@ def test_an_error_of_a_sampling_fails_every_request_for_its_samples(monkeypatch:
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(UsageError, match="'redis' is sampled already; give the process another name than redis, queue"):
+    with pytest.raises(UsageError, match="'redis' is sampled already; give the process a name other than redis, queue"):
         Sampler({"redis": os.getpid()}, sources=[RedisSource("redis://127.0.0.1:1", REFERENCE)])
 
 
@@ -246,7 +246,7 @@ def test_processor_time_is_a_share_of_a_core_and_survives_a_restart() -> None:
 def test_an_unmeasurable_process_is_not_applicable_rather_than_a_mistake(service: RedisService) -> None:
     library = EvidenceLibrary()
     library.start_sampling(redis_url=service.url(), server=None)
-    with pytest.raises(LacksCapability, match="'server' is no process of this test run"):
+    with pytest.raises(LacksCapability, match="'server' is not a process of this test run"):
         library.stop_sampling("server")
     with pytest.raises(UsageError, match="'other' was not sampled"):
         library.stop_sampling("other")

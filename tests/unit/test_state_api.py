@@ -171,7 +171,7 @@ def test_what_is_no_list_is_said(model: Model16, target: Target) -> None:
 
 def test_a_profile_without_paths_lacks_the_capability(model: Model16) -> None:
     bare = Target(name="bare", source="bare.yaml")
-    with pytest.raises(LacksCapability, match=r"what gives its state over HTTP \(state\.api\)"):
+    with pytest.raises(LacksCapability, match=r"does not describe its state over HTTP \(state\.api\)"):
         compare_api(model, bare, get=asking({}), seed=1)
 
 

@@ -148,7 +148,9 @@ def test_without_a_list_of_fields_all_names_are_ours(client: RedisClient) -> Non
 def test_state_that_the_profile_does_not_describe_skips_the_test(
     client: RedisClient, target: Target, tmp_path: Path
 ) -> None:
-    with pytest.raises(LacksCapability, match=r"^Target 'other' does not say where a connector is read \(state in "):
+    with pytest.raises(
+        LacksCapability, match=r"^Target 'other' does not describe where a connector is read \(state in "
+    ):
         read_from_redis(client, target, "connector", [{"charge_point_id": "CP-1", "connector_id": 1}])
     with pytest.raises(LacksCapability, match=r"a transaction is read over HTTP, not from Redis\.$"):
         read_from_redis(client, over_http(tmp_path), "transaction", [{"transaction_id": 7}])
@@ -156,14 +158,14 @@ def test_state_that_the_profile_does_not_describe_skips_the_test(
 
 def test_redis_that_is_away_is_named(target: Target) -> None:
     url = f"redis://127.0.0.1:{free_port()}"
-    with pytest.raises(ServiceError, match=rf"^Nothing can be read from Redis at {url}: "):
+    with pytest.raises(ServiceError, match=rf"^Cannot read from Redis at {url}: "):
         read(target, "transaction", [{"transaction_id": 7}], redis_url=url, get=lambda path: reply(404, path))
 
 
 def test_redis_that_does_not_answer_is_named(target: Target) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(ServiceError, match=rf"^Nothing can be read from Redis at {url}: "):
+        with pytest.raises(ServiceError, match=rf"^Cannot read from Redis at {url}: "):
             read(target, "transaction", [{"transaction_id": 7}], redis_url=url, get=lambda path: reply(404, path))
 
 
@@ -239,7 +241,7 @@ def test_a_device_model_is_read_as_its_profile_says(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"EVSE": "{}"}, "^Field 'EVSE' of model/CP-1 is not as state.variables.field says"),
+        ({"EVSE": "{}"}, "^Field 'EVSE' of model/CP-1 does not match state.variables.field"),
         ({"a/b/c/d/e/f/g": "7"}, "^Key model/CP-1, field 'a/b/c/d/e/f/g', holds no JSON object: 7"),
     ],
 )
@@ -253,7 +255,7 @@ def test_what_is_no_attribute_is_named(
 
 
 def test_a_profile_without_device_models_lacks_them(target: Target) -> None:
-    with pytest.raises(LacksCapability, match=r"does not say where a device model is read \(state.variables in "):
+    with pytest.raises(LacksCapability, match=r"does not describe where a device model is read \(state.variables in "):
         device_models(target, ["CP-1"], redis_url="redis://127.0.0.1:1/0")
 
 

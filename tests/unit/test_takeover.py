@@ -64,7 +64,7 @@ def test_the_same_event_is_sent_under_a_new_message_id(gateway: FakeGateway, lib
 
 def test_without_a_call_there_is_nothing_to_send_again(library: ChargePointLibrary) -> None:
     library.connect_charge_point()
-    with pytest.raises(UsageError, match="has not sent any CALL"):
+    with pytest.raises(UsageError, match="has not sent a CALL"):
         library.repeat_last_call(reconnect=False)
 
 
@@ -133,7 +133,7 @@ def test_problems_of_a_takeover_are_reported(gateway: FakeGateway, library: Char
 def test_calls_cross_commands(gateway: FakeGateway, library: ChargePointLibrary, order: Order) -> None:
     ids = library.connect_charge_points(3)
     library.cross_calls(order, ids)
-    with pytest.raises(UsageError, match="Crossing calls run already"):
+    with pytest.raises(UsageError, match="Crossing calls are running already"):
         library.cross_calls(order, ids)
     if order is Order.CALL_FIRST:
         wait_until(lambda: len(sent(gateway, ids[2])) > 5 or None, timeout=10, failure=lambda: "no CALLs")
@@ -147,7 +147,7 @@ def test_calls_cross_commands(gateway: FakeGateway, library: ChargePointLibrary,
         assert (report.crossed, report.calls, report.answered) == (3, 3, 3)
         kinds = [frame[0] for frame in gateway.frames(ids[0])]
         assert kinds == [2, 3], "the CALL goes before the answer"
-    with pytest.raises(UsageError, match="No crossing calls run"):
+    with pytest.raises(UsageError, match="No crossing calls are running"):
         library.stop_crossing_calls()
 
 

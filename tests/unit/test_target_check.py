@@ -241,7 +241,7 @@ def test_a_part_that_does_not_exist_is_an_error() -> None:
 
 @pytest.mark.parametrize("url", ["nowhere", "localhost:6379", "http://localhost:6379"])
 def test_an_invalid_redis_url_is_named(url: str) -> None:
-    with pytest.raises(UsageError, match=rf"^'{url}' is no URL of a Redis; allowed is redis://host:port/db\.$"):
+    with pytest.raises(UsageError, match=rf"^'{url}' is not a Redis URL; allowed is redis://host:port/db\.$"):
         list(check(Target.load("reference"), url))
 
 

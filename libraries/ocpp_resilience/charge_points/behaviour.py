@@ -70,7 +70,7 @@ class Behaviour:
     def follow(self, action: str, script: Script) -> None:
         """Do as the script says from now on with the commands of `action`, or with all (`*`).
 
-        A script for so many times goes before the one that was there; any other takes its place.
+        A script for this many times goes before the one that was there; any other takes its place.
         """
         known = self._scripts.get(action, []) if script.times is not None else []
         self._scripts[action] = [script, *known]
@@ -110,4 +110,4 @@ def check_can_reject(action: str, version: Version) -> None:
     refusable = [name for name, command in version.commands.items() if command.refusable]
     if action not in (ANY, *refusable):
         allowed = ", ".join(refusable)
-        raise UsageError(f"'{action}' has no answer that refuses (allowed: {allowed}). Use how=callerror.")
+        raise UsageError(f"'{action}' has no refusing answer (allowed: {allowed}). Use how=callerror.")

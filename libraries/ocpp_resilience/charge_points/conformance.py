@@ -243,7 +243,7 @@ def _nth(number: int) -> str:
 def schema_validator(
     action: str, *, is_response: bool, version: str = DEFAULT_VERSION
 ) -> jsonschema_rs.Draft4Validator | None:
-    """The compiled schema of a command or of an answer; `None` where the version has no such action."""
+    """The compiled schema of a command or of an answer; `None` if the version has no such action."""
     schemas = ocpp_version(version).schemas
     if action not in schemas.actions:
         return None

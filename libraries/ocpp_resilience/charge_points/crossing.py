@@ -148,7 +148,7 @@ class Crossing:
         return report
 
     async def cancel(self) -> None:
-        """Stop at once."""
+        """Stop immediately."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -9,7 +9,7 @@ class ConnectFailed(ExpectationFailed):
     """The gateway did not accept a connection.
 
     Attributes:
-        status: the HTTP status of the refusal; `None` where there was no HTTP answer.
+        status: the HTTP status of the refusal; `None` if there was no HTTP answer.
     """
 
     def __init__(self, message: str, *, status: int | None) -> None:

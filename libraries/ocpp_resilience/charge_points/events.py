@@ -102,7 +102,7 @@ def next_event(
         point.charging[evse] = Charging(Transaction(connector=evse, id_tag=id_tag), 1000 if meter is None else meter)
     charging = point.charging.get(evse)
     if charging is None:
-        raise UsageError(f"{point.id} has no transaction at EVSE {evse}; the event 'Started' begins one.")
+        raise UsageError(f"{point.id} has no transaction at EVSE {evse}; start one with the event 'Started'.")
     if meter is not None:
         charging.meter = meter
     makers = {
@@ -147,9 +147,7 @@ async def go_offline(point: ChargePoint, seconds: float, *, every: float, order:
         ExpectationFailed: it could not connect again, or an event was not accepted.
     """
     if not point.charging:
-        raise UsageError(
-            f"{point.id} has no transaction whose events could happen; `Send Transaction Event` begins one."
-        )
+        raise UsageError(f"{point.id} has no running transaction; start one with `Send Transaction Event`.")
     began = time.monotonic()
     await point.abort()
     happened: list[Call] = []

@@ -86,7 +86,7 @@ class Fleet:
         seed: of the random messages.
         limit: the longest wait for an answer and for a connection, in seconds.
         pause: between an answer and the next CALL of a charge point, in seconds.
-        patience: after so many seconds without an answer a charge point cuts its connection and connects again; the
+        patience: after this many seconds without an answer a charge point cuts its connection and connects again; the
             limit ends that.
         takeovers: the share of messages behind which a charge point connects again at once, while its older connection
             stays open, and sends the message again.
@@ -167,7 +167,7 @@ class Fleet:
         ]
 
     async def abandon(self) -> None:
-        """End at once; outstanding messages are dropped."""
+        """End immediately; outstanding messages are dropped."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -68,7 +68,7 @@ class Gateway:
     def __init__(self, url: str, target: Target) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise UsageError(f"'{url}' is no address of a gateway (allowed: ws://host:port and wss://host:port).")
+            raise UsageError(f"'{url}' is not a gateway address (allowed: ws://host:port and wss://host:port).")
         target.gateway_path("")
         self.url = url.rstrip("/")
         self.target = target
@@ -136,7 +136,7 @@ class Gateway:
         except AssertionError:
             # `websockets` does not expect an answer that comes before it has asked, and reads none of it.
             raise ConnectFailed(
-                f"{charge_point_id} was refused at {url} before it could ask to be let in.", status=None
+                f"{charge_point_id} was refused at {url} during the TLS handshake.", status=None
             ) from None
         if offered and connection.subprotocol not in offered:
             await connection.close()

@@ -60,6 +60,6 @@ class Ghost:
         return None if self.end is None else max(0.0, self.end.at - self.since)
 
     async def cut(self) -> None:
-        """End it at once."""
+        """End it immediately."""
         self.socket.transport.abort()
         await asyncio.wait([self.reader])

@@ -33,7 +33,7 @@ class PointHistory:
 
     def __init__(self, points: Sequence[ChargePoint], behaviour: Behaviour | None = None) -> None:
         if len(versions := sorted({str(point.version) for point in points})) > 1:
-            raise UsageError(f"The charge points speak {' and '.join(versions)}; allowed are those of one version.")
+            raise UsageError(f"The charge points use {' and '.join(versions)}; all of them have to use one version.")
         self._points = points
         self._behaviour = behaviour
         self._version = points[0].version if points else ocpp_version()
@@ -61,7 +61,7 @@ class PointHistory:
 
 
 def online(point: ChargePoint) -> bool | None:
-    """Whether the system has to know of a connection of the charge point; `None` where it may not have noticed yet."""
+    """Whether the system has to know of a connection of the charge point; `None` if it may not have noticed yet."""
     if point.connected:
         return True
     noticed = point.ends and (point.ends[-1].by_us or point.ends[-1].code != UNNOTICED)

@@ -62,8 +62,8 @@ class Exchange:
         problems: one for each message without a valid CALLRESULT.
         seconds: how long all of it took.
         rate: answers per second.
-        median: half of the answers came within so many milliseconds.
-        p99: 99 % of the answers came within so many milliseconds.
+        median: half of the answers came within this many milliseconds.
+        p99: 99 % of the answers came within this many milliseconds.
         slowest: the slowest answer, in milliseconds.
         answers: all answers.
     """
@@ -106,7 +106,7 @@ class Exchange:
         return self.percentile(100)
 
     def percentile(self, percent: float) -> float:
-        """The time within which so many percent of the answers came, in milliseconds; 0 without answers."""
+        """The time within which this many percent of the answers came, in milliseconds; 0 without answers."""
         times = sorted(answer.seconds for answer in self.answers)
         return percentile(times, percent) * 1000 if times else 0.0
 
@@ -133,7 +133,7 @@ async def together(
     Args:
         points: the charge points.
         act: the action of each.
-        at_once: so many at a time at most.
+        at_once: this many at a time at most.
 
     Raises:
         UsageError: they cannot act in this way.
@@ -195,7 +195,7 @@ async def exchange(
     each: int,
     limit: float,
 ) -> Exchange:
-    """Have each of them send a message so many times, one after its answer; all of them at the same time.
+    """Have each of them send a message this many times, one after its answer; all of them at the same time.
 
     Args:
         points: the charge points.

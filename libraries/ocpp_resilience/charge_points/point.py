@@ -424,7 +424,7 @@ class ChargePoint:
             NoAnswer, NotConnected: as `call`.
         """
         if self._last_call is None:
-            raise UsageError(f"{self.id} has not sent any CALL that it could send again.")
+            raise UsageError(f"{self.id} has not sent a CALL that could be repeated.")
         action, payload, message_id = self._last_call
         return await self.call(action, payload, limit=limit, message_id=None if new_message_id else message_id)
 

@@ -74,7 +74,7 @@ class Given:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def variable(self, name: str) -> str | None:
-        """The value of a variable as text; `None` where it is not set, or empty."""
+        """The value of a variable as text; `None` if it is not set, or empty."""
         plain = normalize(name, ignore="_")
         for each, value in self.variables.items():
             if normalize(each, ignore="_") == plain:

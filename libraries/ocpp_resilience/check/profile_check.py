@@ -710,9 +710,9 @@ def check(target: Target, redis_url: str | None = None, only: Collection[str] = 
     if unknown := sorted(set(only) - set(PARTS)):
         raise UsageError(f"There is no part '{unknown[0]}' (allowed: {', '.join(PARTS)}).")
     if redis_url is not None and urlsplit(redis_url).scheme not in REDIS_SCHEMES:
-        raise UsageError(f"'{shown_url(redis_url)}' is no URL of a Redis; allowed is redis://host:port/db.")
+        raise UsageError(f"'{shown_url(redis_url)}' is not a Redis URL; allowed is redis://host:port/db.")
     if target.running is not None and redis_url not in {None, target.running.redis_url}:
-        raise UsageError(f"Target '{target.name}' runs already: its Redis is {target.running.redis_url}.")
+        raise UsageError(f"Target '{target.name}' is already running; its Redis is {target.running.redis_url}.")
     return Checker(target, redis_url, only).run()
 
 

@@ -1,4 +1,4 @@
-"""The correlation manager of the reference server alone, in a process of its own: memory, and many workers at once.
+"""The correlation manager of the reference server alone, in a separate process: memory, and many workers at once.
 
     python -m ocpp_resilience.correlation.direct memory --pending 100000
     python -m ocpp_resilience.correlation.direct workers --workers 50 --operations 1000
@@ -122,7 +122,7 @@ class WorkersReport(msgspec.Struct, kw_only=True):
 def measure_memory(
     pending: int, *, end: str = "mixed", timeout: timedelta | float = timedelta(seconds=60)
 ) -> MemoryReport:
-    """Have so many requests pending at once in a process of its own, then end them all.
+    """Have this many requests pending at once in a separate process, then end them all.
 
     Args:
         pending: how many.
@@ -134,7 +134,7 @@ def measure_memory(
         ServiceError: the process failed or took too long.
     """
     if pending < 1:
-        raise UsageError(f"pending is {pending}, at least 1 is needed.")
+        raise UsageError(f"pending is {pending}, at least 1 is required.")
     if end not in {*ENDS, "mixed"}:
         raise UsageError(f"end is '{end}' (allowed: {', '.join(ENDS)}, mixed).")
     found = _in_child(["memory", "--pending", str(pending), "--end", end], seconds(timeout))
@@ -175,7 +175,7 @@ def _in_child(words: list[str], timeout: float) -> bytes:
         ended = subprocess.run(command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         raise ServiceError(
-            f"The process with the correlation manager was not done within {in_words(timeout)}."
+            f"The process with the correlation manager did not finish within {in_words(timeout)}."
         ) from None
     if ended.returncode:
         last = ended.stderr.decode("utf-8", "replace").strip().splitlines()[-20:]
@@ -208,7 +208,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     ways = ENDS if end == "mixed" else (end,)
 
     def plan() -> Iterator[tuple[str, str, str]]:
-        """Way, message id and charge point of each, made anew each time: that texts are kept is the manager's cost.
+        """Way, message id and charge point of each, new each time: keeping the texts is the manager's cost.
 
         Those that expire come last and do so at the same instant. The loop has no turn before the last is registered,
         so that all of them are pending at once on a slow machine too.
@@ -250,7 +250,7 @@ async def _fill_and_empty(pending: int, end: str) -> MemoryReport:
     # Objects that are kept on purpose (ended ids, by which late answers are told from unknown ones) are included.
     del manager
     if unhandled:
-        raise RuntimeError(f"{len(unhandled)} exceptions were left to the loop: {unhandled[0]}")
+        raise RuntimeError(f"{len(unhandled)} unhandled exceptions in the event loop: {unhandled[0]}")
     return MemoryReport(
         pending=seen,
         bytes_each=(used[1] - used[0]) / pending,

@@ -149,8 +149,7 @@ class GatewayStandIn:
         """
         if problem := self.target.why_no_stand_in:
             raise LacksCapability(
-                f"Nobody can stand in for the gateway of target '{self.target.name}': {problem} in "
-                f"{self.target.source}."
+                f"The gateway of target '{self.target.name}' cannot be simulated: {problem} in {self.target.source}."
             )
         self._run(self._announce, list(charge_points), answering)
         if self._taker is None:

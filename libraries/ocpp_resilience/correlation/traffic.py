@@ -94,7 +94,7 @@ class CommandTraffic:
         if (made := client.make(ACTION, charge_points[0])).echo is None:
             raise UsageError(
                 f"Target '{client.target.name}' does not name the field of the answer to {made.action} with the "
-                "caller's text (mark and echo), so that answers cannot be told apart."
+                "caller's text (mark and echo), so answers cannot be assigned to commands."
             )
         self._client = client
         self._charge_points = list(charge_points)

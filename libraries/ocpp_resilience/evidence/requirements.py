@@ -259,7 +259,7 @@ class _Reader:
             if number not in tests:
                 known = ", ".join(map(str, sorted(tests)))
                 raise self.mistake(
-                    where, f"heading {number}: no requirement here is of this test (there are: {known})."
+                    where, f"heading {number}: no requirement has this test number (there are: {known})."
                 )
             if not isinstance(heading, str) or not heading.strip():
                 raise self.mistake(where, f"heading {number}: expected words, got {heading!r}.")
@@ -299,7 +299,7 @@ class _Reader:
         if int(form[1]) != requirement.test:
             raise self.mistake(
                 [*at, "test"],
-                f"{where}: field 'test' is {requirement.test}, and the id says {form[1]}: they have to agree.",
+                f"{where}: field 'test' is {requirement.test}, but the id says {form[1]}; they have to agree.",
             )
         if not requirement.title.endswith("."):
             raise self.mistake([*at, "title"], f"{where}: field 'title' has to be a sentence that ends in a full stop.")
@@ -348,9 +348,7 @@ class _Reader:
                 f"'counted', and its rates, such as messages/s){did_you_mean(threshold.unit, self._units)}",
             )
         if not threshold.measures.strip():
-            raise self.mistake(
-                [*at, "measures"], f"{where}: field 'measures' is empty: say what was measured, in words."
-            )
+            raise self.mistake([*at, "measures"], f"{where}: field 'measures' is empty; describe the measured value.")
         return threshold
 
     def _converted(self, entry: object, kind: type[S], at: list[strict_yaml.Step], where: str) -> S:

@@ -115,7 +115,7 @@ def value_of(measured: Measured, threshold: Threshold) -> tuple[float | timedelt
 
 def _statistic(threshold: Threshold, values: Sequence[float]) -> float:
     if not values:
-        raise UsageError(f"There is no value to take the {threshold.statistic} of: the list is empty.")
+        raise UsageError(f"The {threshold.statistic} cannot be computed: the list is empty.")
     if (percent := percent_of(threshold.statistic)) is not None:
         return percentile(sorted(values), percent)
     match threshold.statistic:
@@ -132,8 +132,8 @@ def _statistic(threshold: Threshold, values: Sequence[float]) -> float:
     if len(values) == 1:
         return values[0]
     raise UsageError(
-        f"A {threshold.statistic} cannot be taken of a list of {counted(len(values), 'value')}: give the one value, or "
-        "let the threshold have another statistic (maximum, minimum, median, mean, count, or a percentile)."
+        f"A {threshold.statistic} cannot be computed from a list of {counted(len(values), 'value')}: give a single "
+        "value, or use another statistic in the threshold (maximum, minimum, median, mean, count, or a percentile)."
     )
 
 
@@ -146,12 +146,12 @@ def _from_spread(threshold: Threshold, spread: Any) -> tuple[float | timedelta, 
     fields = spread if isinstance(spread, Mapping) else {name: getattr(spread, name) for name in _fields(spread)}
     if "samples" not in fields:
         raise UsageError(
-            f"A measured value has to be a finite number, a length of time, a list of them or a spread of times, not "
+            f"A measured value has to be a finite number, a duration, a list of them or a spread of times, not "
             f"{spread!r}."
         )
     samples = int(fields["samples"])
     if not samples:
-        raise UsageError(f"There is no value to take the {threshold.statistic} of: nothing was measured.")
+        raise UsageError(f"The {threshold.statistic} cannot be computed: nothing was measured.")
     name = IN_A_SPREAD.get(threshold.statistic, threshold.statistic).replace(".", "_")
     if name == "median" and name not in fields:
         name = "p50"
@@ -245,11 +245,11 @@ def in_unit(measured: float | timedelta, unit: str) -> float:
     """
     if isinstance(measured, timedelta):
         if unit not in LENGTHS_OF_TIME:
-            raise UsageError(f"A length of time ({measured}) cannot be given in '{unit}'. Give a number of {unit}.")
+            raise UsageError(f"A duration ({measured}) cannot be given in '{unit}'. Give a number of {unit}.")
         # Microseconds are the resolution of a timedelta; the rest is what binary fractions add.
         return _plain(round(measured.total_seconds() / LENGTHS_OF_TIME[unit], 9))
     if isinstance(measured, bool) or not isinstance(measured, int | float) or not math.isfinite(measured):
-        raise UsageError(f"A measured value has to be a finite number or a length of time, not {measured!r}.")
+        raise UsageError(f"A measured value has to be a finite number or a duration, not {measured!r}.")
     return measured
 
 

@@ -34,7 +34,9 @@ class ProxyApi:
         except ValueError:  # a port that is none, half an IPv6 address
             host = port = None
         if not host or not port:
-            raise UsageError(f"'{url}' is no address of a fault proxy; expected a form such as http://127.0.0.1:8474.")
+            raise UsageError(
+                f"'{url}' is not the address of a fault proxy; expected a form such as http://127.0.0.1:8474."
+            )
         self.host, self.port = host, port
         self._own: bool | None = None
 

@@ -50,7 +50,7 @@ class Direction(enum.Enum):
 
 def _missing(what: str) -> Callable[[], Any]:
     def missing() -> Any:
-        raise UsageError(f"This fault needs {what}, and there is none.")
+        raise UsageError(f"This fault needs {what}, which is missing.")
 
     return missing
 

@@ -29,7 +29,7 @@ class Injector:
         """Begin a fault and measure its effect.
 
         A fault without proof stays, and is noted and logged as unproven: results under it are inconclusive. One that
-        does not last is healed at once.
+        does not last is healed immediately.
 
         Args:
             fault: which one.

@@ -67,7 +67,7 @@ class FaultyPath:
     ) -> None:
         self.name = name
         if tls is not None and type(address) is not RedisAddress:
-            raise UsageError("A fault proxy speaks TLS only before one Redis, without sentinels.")
+            raise UsageError("A fault proxy with TLS supports a single Redis only, without sentinels.")
         self.address = address
         self._entrance = address if tls is None else RedisAddress(address.url, tls.context())
         self.tls = tls
@@ -119,7 +119,7 @@ class FaultyPath:
     def _listener(self) -> tuple[str, int]:
         server = self.address.servers[0]
         if server not in self._listeners:
-            raise ServiceError(f"{self.name} does not stand before {joined(*server)}, which is the primary now.")
+            raise ServiceError(f"{self.name} is not a proxy for {joined(*server)}, the current primary.")
         return self._listeners[server]
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class FaultyPath:
                 )
 
     def ping(self, *, limit: float = LIMIT) -> Seen:
-        """PING on a connection of its own, through the proxy."""
+        """PING on a separate connection, through the proxy."""
         return look(self._entrance, self.host, self.port, limit=limit, count=self._count)
 
     def probe(self, *, limit: float = LIMIT) -> Probe:
@@ -196,7 +196,7 @@ class FaultyPath:
             UsageError: the proxy speaks no TLS.
         """
         if self.tls is None:
-            raise UsageError(f"{self.name} speaks no TLS: start it with `tls=True`.")
+            raise UsageError(f"{self.name} does not use TLS; start it with `tls=True`.")
         return self.tls
 
     def handshake(self) -> str:

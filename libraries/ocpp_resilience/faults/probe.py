@@ -152,7 +152,7 @@ class SentinelAddress(RedisAddress):
         try:
             parts = SentinelUrl.parse(url)
         except ValueError as error:
-            raise UsageError(f"A fault proxy cannot stand before this Redis: {error}.") from None
+            raise UsageError(f"This Redis cannot be used with a fault proxy: {error}.") from None
         if parts is None or parts.secure:
             raise UsageError("A fault proxy needs the URL of sentinels in the form redis+sentinel://.")
         self._parts = parts
@@ -292,7 +292,7 @@ class Probe(abc.ABC):
         return Seen("reply", line, time.perf_counter() - began, len(received))
 
     def more(self, limit: float) -> bool:
-        """Whether anything comes within so many seconds, the end of the connection included."""
+        """Whether anything comes within this many seconds, the end of the connection included."""
         try:
             self._socket.settimeout(limit)
             self._socket.recv(262144)
@@ -383,12 +383,12 @@ class GatewayProbe(Probe):
 def look(
     address: Address, host: str, port: int, *, limit: float = LIMIT, count: Callable[[int], object] = lambda _: None
 ) -> Seen:
-    """Send PING, or the shortest request of the service, on a connection of its own."""
+    """Send PING, or the shortest request of the service, on a separate connection."""
     return once(lambda: address.probe(host, port, limit=limit, count=count), lambda probe: probe.ping())
 
 
 def once(connect: Callable[[], P], request: Callable[[P], Seen]) -> Seen:
-    """One request on a connection of its own, which may not come about."""
+    """One request on a separate connection, which may not come about."""
     began = time.perf_counter()
     try:
         with connect() as probe:
@@ -414,7 +414,7 @@ def split(text: str) -> tuple[str, int]:
     """
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"'{text}' is no address; expected host:port")
+        raise UsageError(f"'{text}' is not an address; expected host:port")
     return host.removeprefix("[").removesuffix("]") or HOST, int(port)
 
 

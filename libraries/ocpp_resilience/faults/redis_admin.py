@@ -79,7 +79,7 @@ class RedisAdmin:
         return client
 
     def look(self, *words: str, limit: float = 0.5) -> Seen:
-        """One command on a connection of its own."""
+        """One command on a separate connection."""
         address = self.address
         return once(lambda: address.probe(address.host, address.port, limit=limit), lambda probe: probe.ask(*words))
 

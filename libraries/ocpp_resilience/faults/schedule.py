@@ -80,7 +80,7 @@ def read(cells: Sequence[str], registry: FaultRegistry) -> list[Row]:
     for when, what in zip(cells[::2], cells[1::2], strict=True):
         found = _AT.fullmatch(when.strip())
         if found is None:
-            raise UsageError(f"'{when}' is no time of a fault schedule; expected a form such as `at 5 s`.")
+            raise UsageError(f"'{when}' is not a time of a fault schedule; expected a form such as `at 5 s`.")
         text, lasting = " ".join(what.split()), None
         if limited := _FOR.fullmatch(text):
             text, lasting = limited[1], _time(limited[2])
@@ -132,7 +132,7 @@ def by_chance(
 
 @dataclass
 class Run:
-    """A schedule that is being carried out in a thread of its own.
+    """A schedule that is being carried out in a separate thread.
 
     Attributes:
         rows: the actions with their times.
@@ -185,7 +185,7 @@ class Run:
             text = f"The fault schedule of {len(self.rows)} rows had not ended after {in_words(timeout)}."
             raise WaitTimeout(text, waited=seconds(timeout), last_seen="running")
         if self.errors:
-            raise ResilienceError("The fault schedule could not be carried out: " + " ".join(self.errors))
+            raise ResilienceError("The fault schedule failed: " + " ".join(self.errors))
 
     def _run_and_show(self) -> None:
         try:

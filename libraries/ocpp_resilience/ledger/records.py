@@ -88,7 +88,7 @@ class KeptEvents(msgspec.Struct, frozen=True, omit_defaults=True):
         tx: the transaction.
         seq_no: the highest sequence number.
         missing: those below it that it has not seen.
-        offline: how many events were sent later; `None` where it does not keep that.
+        offline: how many events were sent later; `None` if it does not keep that.
     """
 
     tx: str
@@ -188,5 +188,5 @@ def _records(name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, Record]]:
         if record.op not in {Op.BEGIN, Op.END} and (record.cp is None or record.id is None):
             raise LedgerError(name, number, f"'{record.op}' lacks cp or id, which name the message.")
         if record.op is Op.KEPT and record.kept is None:
-            raise LedgerError(name, number, "'kept' lacks kept, which says what is.")
+            raise LedgerError(name, number, "'kept' lacks the field kept.")
         yield f"{name}, line {number}", record

@@ -1,4 +1,4 @@
-"""Load: a fleet of charge points in processes of their own, and its results.
+"""Load: a fleet of charge points in separate processes, and its results.
 
 `LoadRun` starts and awaits it, `Plan` describes it, `LoadResult` is its result. The generating side is `python -m
 ocpp_resilience.load PLAN`.

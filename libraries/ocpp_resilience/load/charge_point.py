@@ -40,7 +40,7 @@ class FleetCallbacks(Protocol):
         """A charge point is back after its connection was lost."""
 
     def later(self, seconds: float, act: Callable[[float], None], argument: float) -> None:
-        """Call `act` with the argument after so many seconds."""
+        """Call `act` with the argument after this many seconds."""
 
 
 class Outstanding:

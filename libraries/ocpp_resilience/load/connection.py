@@ -175,7 +175,7 @@ class Connection(WSListener):
             self._connecting = False
 
     def reconnect(self) -> None:
-        """Close it in order; it is opened again at once."""
+        """Close it cleanly; it is opened again at once."""
         if self._transport is not None:
             self._planned_close = True
             self._transport.send_close(WSCloseCode.OK)  # the server answers it, and `on_ws_frame` disconnects
@@ -186,7 +186,7 @@ class Connection(WSListener):
             self._transport.disconnect(graceful=False)
 
     async def close(self, limit: float) -> None:
-        """Close it in order, or cut it after so many seconds."""
+        """Close it cleanly, or cut it after this many seconds."""
         transport = self._transport
         if transport is None:
             return

@@ -217,7 +217,7 @@ class Fleet:
             self._check_end()
 
     def later(self, seconds: float, act: Callable[[float], None], argument: float) -> None:
-        """Call `act` after so many seconds, unless the run is over by then."""
+        """Call `act` after this many seconds, unless the run is over by then."""
         self._loop.call_later(seconds, self._unless_over, act, argument)
 
     def _unless_over(self, act: Callable[[float], None], argument: float) -> None:

@@ -1,4 +1,4 @@
-"""Charge points that send as fast as they can, in a process of their own.
+"""Charge points that send as fast as they can, in a separate process.
 
 `python -m ocpp_resilience.load.flood` reads a `FloodPlan` as one line of JSON from its standard input and floods until
 that ends, or the plan's time is over. It then writes a `FloodResult`. Sockets and threads instead of an event loop: a

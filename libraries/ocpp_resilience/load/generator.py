@@ -79,7 +79,7 @@ class Generator:
         self._say(StartSending(at))
 
     def stop(self) -> None:
-        """Ask it to end in order."""
+        """Ask it to end cleanly."""
         self._say(Stop())
 
     def ended(self) -> Part:
@@ -97,12 +97,12 @@ class Generator:
         return self.part
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it immediately."""
         if self.process.alive:
             self.process.kill()
 
     def close(self) -> None:
-        """End it at once and leave nothing behind. Can be called again."""
+        """End it immediately and leave nothing behind. Can be called again."""
         self.process.close()
         if self._socket is not None:
             with contextlib.suppress(OSError):

@@ -82,7 +82,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def allow_open_files(charge_points: int) -> None:
-    """Raise the soft limit for so many connections.
+    """Raise the soft limit for this many connections.
 
     Raises:
         UsageError: the hard limit does not allow it.
@@ -93,8 +93,8 @@ def allow_open_files(charge_points: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise UsageError(
-            f"{charge_points} charge points in one process need {wanted} open files, and the system allows it {hard} "
-            "(ulimit -Hn). Raise that limit, share the load among more processes, or take fewer charge points."
+            f"{charge_points} charge points in one process need {wanted} open files, but the system allows only "
+            f"{hard} (ulimit -Hn). Raise the limit, or use more processes or fewer charge points."
         )
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -63,7 +63,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.rate if self.to_rate is None else self.to_rate
 
     def when(self, number: float) -> float:
-        """After how many seconds of the stage so many messages are due: the integral of the rate, solved for time."""
+        """After how many seconds of the stage this many messages are due: the integral of the rate, solved for time."""
         slope = (self.last_rate - self.rate) / self.seconds
         if abs(slope) < 1e-12:
             return number / self.rate
@@ -164,12 +164,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f"id_pattern is '{self.id_pattern}'; it needs one place for the number, such as {{:03d}}."
             ) from None
         if self.model is Model.CLOSED and not (self.messages or self.seconds or self.sessions):
-            raise UsageError("The closed model needs messages, sessions or seconds, or it would never end.")
+            raise UsageError("The closed model needs a limit: messages, sessions or seconds.")
         if self.model is Model.OPEN and not self.stages:
             raise UsageError("The open model needs a rate and a duration.")
         for stage in self.stages:
             if stage.seconds <= 0 or stage.rate < 0 or stage.last_rate < 0 or stage.messages <= 0:
-                raise UsageError(f"A stage of {stage.seconds} s at {stage.rate} msg/s sends nothing.")
+                raise UsageError(f"A stage of {stage.seconds} s at {stage.rate} msg/s sends no messages.")
 
     @property
     def length(self) -> float:

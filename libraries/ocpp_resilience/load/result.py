@@ -116,7 +116,7 @@ class LoadTotals(msgspec.Struct, frozen=True, kw_only=True):
         at: when, by the machine's monotonic clock, in seconds.
         answered: messages.
         lag, lags: by how much the generator was late, in seconds, and how often that was looked at.
-        service, services: time from sending to the answer, in seconds, of so many messages.
+        service, services: time from sending to the answer, in seconds, of this many messages.
         cpu: its processor time in seconds.
     """
 
@@ -236,7 +236,7 @@ class LoadResult(msgspec.Struct, kw_only=True):
             (Little's law). `None` for churn, where connecting takes its time too.
         slipped_at, slip_rate, connections, …: see `Part`.
         slip_causes: why it was the generator that made the schedule slip; empty if it was not.
-        saturated: why the generator itself was the limit; empty where it was not.
+        saturated: why the generator itself was the limit; empty if it was not.
         others: processor cores used on average by programs outside the test; `None` if not measured.
         processes: how many generated the load.
         files: where all of this is kept.

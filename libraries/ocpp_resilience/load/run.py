@@ -145,7 +145,7 @@ class LoadRun:
         """Stop it in order: nothing new begins, running sessions are finished; returns the result.
 
         Raises:
-            ServiceError: it did not end in order; it was killed then.
+            ServiceError: it did not end cleanly; it was killed then.
         """
         self._end_in_order()
         try:
@@ -155,12 +155,12 @@ class LoadRun:
             raise ServiceError(f"{late} It was killed.") from None
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it immediately."""
         for generator in self._generators:
             generator.kill()
 
     def close(self) -> None:
-        """End it at once; the ledger stays."""
+        """End it immediately; the ledger stays."""
         for generator in self._generators:
             generator.close()
 

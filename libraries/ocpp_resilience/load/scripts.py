@@ -1,7 +1,7 @@
 """Behaviours of charge points: generators that yield one CALL after the other and receive the answer's payload.
 
 A script yields a `Step`, or one of the marks `HOLD` and `RECONNECT`, and is sent the payload of the CALLRESULT, or
-`None` after a refusal or an unknown outcome. It ends in order when `stopping` returns true: a running transaction is
+`None` after a refusal or an unknown outcome. It ends cleanly when `stopping` returns true: a running transaction is
 stopped first.
 """
 

@@ -50,9 +50,9 @@ class Frame:
         number: its place among all that the charge point sent and received, from 1.
         at: when, in seconds of `time.monotonic`.
         time: when, in seconds since 1970.
-        connection: the number of the connection that it went over, from 1; 0 where that does not matter.
-        kind: its message type; `None` where it is not an OCPP-J message of the version.
-        message_id: its message id; `None` where that cannot be read.
+        connection: the number of the connection that it went over, from 1; 0 if that does not matter.
+        kind: its message type; `None` if it is not an OCPP-J message of the version.
+        message_id: its message id; `None` if that cannot be read.
         action: the action of a CALL or SEND.
         payload: the payload of a CALL, SEND or CALLRESULT.
         code: the error code of a CALLERROR or CALLRESULTERROR.

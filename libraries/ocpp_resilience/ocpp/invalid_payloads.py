@@ -91,7 +91,7 @@ class Payloads:
         yield from self._object(action, payload, self._root, "", required_counts=required_counts)
 
     def word(self, length: int) -> str:
-        """Text of so many characters, not all of them ASCII."""
+        """Text of this many characters, not all of them ASCII."""
         return "".join(
             self._rng.choices("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ0123456789-. äß漢🚗", k=length)
         )

@@ -132,6 +132,6 @@ def sessions_of(version: Version) -> Sessions:
         UsageError: it has none.
     """
     if not version.sessions:
-        raise UsageError(f"There are no sessions of {version} by chance.")
+        raise UsageError(f"{version} has no random sessions.")
     found: Sessions = importlib.import_module(f"ocpp_resilience.ocpp.{version.sessions}")  # type: ignore[assignment]
     return found

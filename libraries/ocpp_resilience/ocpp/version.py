@@ -33,7 +33,7 @@ class TransactionName(NamedTuple):
     """The identity of a transaction: if charge points choose the ids, the charge point belongs to it.
 
     Attributes:
-        id: its id; `None` where it is not known.
+        id: its id; `None` if it is not known.
         charge_point: the id of its charge point.
     """
 
@@ -274,7 +274,7 @@ class Phrases(Protocol):
 
     @staticmethod
     def verdict(answer: Mapping[str, Any]) -> str | None:
-        """The status of the id tag in an answer; `None` where it says none."""
+        """The status of the id tag in an answer; `None` if it says none."""
         ...
 
     @staticmethod
@@ -339,7 +339,7 @@ class Version:
         return f"OCPP {self.name}"
 
     def sample(self, action: str) -> Payload:
-        """A small valid payload for `action`, made anew; an empty one for an action that charge points do not send."""
+        """A new small valid payload for `action`; an empty one for an action that charge points do not send."""
         make = self.samples.get(action)
         return make(rfc3339()) if make else {}
 

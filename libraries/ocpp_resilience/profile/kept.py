@@ -250,7 +250,7 @@ class Variables(Section, frozen=True):
 
     Attributes:
         field: the name of the hash's field for one attribute of a variable, with placeholders, each of which is
-            percent-encoded and empty where a report does not give it: `{component}`, `{component_instance}`, `{evse}`,
+            percent-encoded and empty if a report does not give it: `{component}`, `{component_instance}`, `{evse}`,
             `{connector}`, `{variable}`, `{variable_instance}` and `{attribute}`.
         value: where in the JSON object in that field the value is.
         mutability: where in it the mutability is.

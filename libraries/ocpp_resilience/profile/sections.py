@@ -92,7 +92,7 @@ class Trait(enum.StrEnum):
 
 
 class StopSignal(enum.StrEnum):
-    """A signal that asks a program to end in order."""
+    """A signal that asks a program to end cleanly."""
 
     SIGTERM = "SIGTERM"
     SIGINT = "SIGINT"
@@ -150,7 +150,7 @@ class Companion(Section, frozen=True):
         directory: the working directory, relative to the profile; a private temporary one if not given.
         port: a port that has to take connections before the next process is started, such as `{ws_port}`.
         log: a regular expression that has to be found in its output before the next process is started.
-        stop_signal: what asks it to end in order.
+        stop_signal: what asks it to end cleanly.
     """
 
     name: str
@@ -172,7 +172,7 @@ class Start(Section, frozen=True):
         directory: the working directory, relative to the profile; a private temporary one if not given.
         stop_command: a program and its arguments that ends the system in the place of a signal, such as
             `docker compose down`; the command that starts it has to stay until then, as `docker compose up` does.
-        stop_signal: what asks it to end in order, a container's program too; SIGKILL ends it at once.
+        stop_signal: what asks it to end cleanly, a container's program too; SIGKILL ends it at once.
         companions: further processes of the system, in the order in which they are started.
     """
 

@@ -126,7 +126,7 @@ class Target(Section, frozen=True):
         """
         if protocol not in self.protocols:
             raise UsageError(
-                f"Target '{self.name}' does not speak {protocol!r} (allowed: {listed(self.protocols)}; actions in "
+                f"Target '{self.name}' does not support {protocol!r} (allowed: {listed(self.protocols)}; actions in "
                 f"{self.source} lists those of each version)."
             )
         return msgspec.structs.replace(self, gateway=msgspec.structs.replace(self.gateway, subprotocol=protocol))
@@ -201,7 +201,7 @@ class Target(Section, frozen=True):
         return ""
 
     def require(self, capability: Capability | Trait) -> None:
-        """Go on only with a system that has `capability`.
+        """Continue only with a system that has `capability`.
 
         Raises:
             LacksCapability: it has not.
@@ -251,7 +251,7 @@ class Target(Section, frozen=True):
         return [action for action in self.version.core if action not in self.handled]
 
     def need_actions(self, *actions: str) -> None:
-        """Go on only if the system supports these actions of charge points.
+        """Continue only if the system supports these actions of charge points.
 
         Raises:
             LacksCapability: it lacks one that charge points send. Others are never supported, and no matter.
@@ -408,7 +408,7 @@ class Target(Section, frozen=True):
 
     def _started(self) -> Start:
         if self.start is None:
-            raise NotPossibleHere(f"Target '{self.name}' runs already, it cannot be started (see {self.source}).")
+            raise NotPossibleHere(f"Target '{self.name}' is already running and cannot be started (see {self.source}).")
         return self.start
 
     def _with_own(self, values: Mapping[str, str | int]) -> dict[str, str | int]:

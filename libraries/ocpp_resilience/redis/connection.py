@@ -165,7 +165,7 @@ class SentinelUrl(NamedTuple):
         password: its password, percent-encoded; `None` without one.
         hosts: host and port of each sentinel.
         service: the name under which they know the primary.
-        database: the number of the database; `None` where the URL names none.
+        database: the number of the database; `None` if the URL names none.
     """
 
     secure: bool

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _log_beside(output: Path) -> str | None:
-    """The log that belongs to the results by its name; `None` where there is none, so that no link leads nowhere."""
+    """The log that belongs to the results by its name; `None` if there is none, so that no link leads nowhere."""
     return _beside(output, "log")
 
 

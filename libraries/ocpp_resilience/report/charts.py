@@ -201,7 +201,7 @@ def _kind(name: str) -> str:
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = POINTS) -> list[tuple[float, float]]:
-    """At most about so many points; of each stretch the highest stays, so that no peak is lost."""
+    """At most about this many points; of each stretch the highest stays, so that no peak is lost."""
     if len(points) <= most:
         return list(points)
     stretch = math.ceil(len(points) / most)

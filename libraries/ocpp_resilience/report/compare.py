@@ -19,7 +19,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         id, title: of the requirement.
-        left: the verdict of the other run; `None` where it does not have the requirement.
+        left: the verdict of the other run; `None` if it does not have the requirement.
         right: the verdict of this run.
         values: name, unit, and the values of both runs, of each threshold that one of them measured.
     """

@@ -79,7 +79,7 @@ class Facts:
         tests: by name and start.
         runs: the names of the runs that they belong to.
         requirements: the requirements files of these runs.
-        seconds: how long the run took; `None` where there are several, or where it did not end.
+        seconds: how long the run took; `None` if there are several, or where it did not end.
         stopped: how the run was stopped; empty if it was not.
         crashes: servers that ended by themselves outside of a test.
         earlier: the ledgers that earlier runs had left, by path.

@@ -123,7 +123,7 @@ class Grade(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def read(path: Path) -> Grade | None:
-    """The grade in a file, `None` where there is none.
+    """The grade in a file, `None` if there is none.
 
     Raises:
         ValueError: the file exists and cannot be read; the message has the reason.

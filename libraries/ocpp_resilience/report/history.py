@@ -74,10 +74,10 @@ def accept(path: Path, past: Past, *, although: str = "") -> None:
         ResilienceError: the file cannot be written.
     """
     if past.verdict == Decision.NOT_RUN:
-        raise UsageError("Nothing of this run was run: there is nothing to accept as the baseline.")
+        raise UsageError("No test of this run was run, so it cannot be accepted as the baseline.")
     if past.verdict == Decision.NOT_READY and not although.strip():
         raise UsageError(
-            "This run is not ready, so that it is not accepted as the baseline. To accept it all the same, say why: "
+            "This run is not ready, so it is not accepted as the baseline. To accept it nevertheless, give a reason: "
             '--accept --although "the reason".'
         )
     past = msgspec.structs.replace(past, although=although if past.verdict == Decision.NOT_READY else "")
@@ -85,7 +85,7 @@ def accept(path: Path, past: Past, *, although: str = "") -> None:
 
 
 def baseline(path: Path) -> Past | None:
-    """The accepted run, `None` where none was accepted.
+    """The accepted run, `None` if none was accepted.
 
     Raises:
         UsageError: the file is there and cannot be read.

@@ -66,7 +66,7 @@ class TestResult(msgspec.Struct, kw_only=True, frozen=True):
         doubts: the reasons why its loads were inconclusive.
         crashes: servers that ended by themselves meanwhile.
         stopped: how the run was stopped before, or in, this test; empty if it was not.
-        source: the file of its suite; empty where it is not known.
+        source: the file of its suite; empty if it is not known.
         full_name: names of the suites and the test, as `robot --test` takes them.
     """
 
@@ -101,7 +101,7 @@ class ThresholdResult(msgspec.Struct, kw_only=True, frozen=True):
         unit: of limit, measured and margin.
         measured: the worst measured value, `null` when nothing was measured.
         margin: how far it is on the good side of the limit; below 0 when missed.
-        share: the margin by the limit, between -1 and 1; `null` where the limit is 0 or has to be hit exactly.
+        share: the margin by the limit, between -1 and 1; `null` if the limit is 0 or has to be hit exactly.
         verdict: of this threshold.
         measurements: how many values were compared with it.
         samples: how many samples the worst one is made from.
@@ -270,8 +270,8 @@ class LedgerResult(msgspec.Struct, kw_only=True, frozen=True):
         summary: in one sentence.
         counts: messages invoked, acknowledged, lost, duplicated and so on.
         test: the test that judged it; `null` for one that no test judged.
-        start: when Robot Framework started that test; empty where it is not known.
-        run: the run that it belongs to; empty where it is not known.
+        start: when Robot Framework started that test; empty if it is not known.
+        run: the run that it belongs to; empty if it is not known.
         at: when, in seconds since 1970.
     """
 
@@ -295,8 +295,8 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True):
         proof: the proof of its effect; empty without one.
         suite: full name of the suite.
         test: the test that caused it.
-        start: when Robot Framework started that test; empty where it is not known.
-        run: the run that it belongs to; empty where it is not known.
+        start: when Robot Framework started that test; empty if it is not known.
+        run: the run that it belongs to; empty if it is not known.
         measured: the measurements of its test while it lasted, such as `R16.3 recovery_time`; else all of its test.
     """
 
@@ -321,8 +321,8 @@ class Series(msgspec.Struct, kw_only=True, frozen=True):
         requirement: the requirement that it belongs to.
         suite: full name of the suite.
         test: the test that measured it.
-        start: when Robot Framework started that test; empty where it is not known.
-        run: the run that it belongs to; empty where it is not known.
+        start: when Robot Framework started that test; empty if it is not known.
+        run: the run that it belongs to; empty if it is not known.
         limit: a threshold to draw.
         logarithmic: whether the value axis is.
     """
@@ -347,8 +347,8 @@ class Divergence(msgspec.Struct, kw_only=True, frozen=True):
         expected: the strict code.
         actual: the code that came.
         test: the test that saw it.
-        start: when Robot Framework started that test; empty where it is not known.
-        run: the run that it belongs to; empty where it is not known.
+        start: when Robot Framework started that test; empty if it is not known.
+        run: the run that it belongs to; empty if it is not known.
         at: when, in seconds since 1970.
     """
 

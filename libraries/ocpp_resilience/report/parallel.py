@@ -1,4 +1,4 @@
-"""Runs of pabot: each of its processes has results of its own; whichever ends last has written the page of them all.
+"""Runs of pabot: each of its processes has its own results; whichever ends last has written the page of them all.
 
 pabot reports its end to no process. So every process that ends merges the results that exist so far, as pabot itself
 does later, and the page says that it is incomplete until the last one has done so.
@@ -38,7 +38,7 @@ def is_parallel() -> bool:
 
 
 def results_folder(output: Path) -> Path | None:
-    """pabot's folder with the results of this process in it; `None` where there is none."""
+    """pabot's folder with the results of this process in it; `None` if there is none."""
     return next((each for each in output.parents if each.name == FOLDER), None)
 
 
@@ -63,7 +63,7 @@ def joined(folder: Path) -> tuple[Any | None, bool]:
         folder: pabot's.
 
     Returns:
-        The suite, `None` where no process has ended, and whether all have.
+        The suite, `None` if no process has ended, and whether all have.
     """
     complete = (folder / _LAST).exists()
     whole = None
@@ -90,7 +90,7 @@ def _read(file: Path) -> Any | None:
 def log_of_the_whole(folder: Path) -> str | None:
     """The log that pabot writes when all processes have ended, as its own command line says.
 
-    `None` where it writes none, or one whose name is not known before: the time is in it, or the command line cannot be
+    `None` if it writes none, or one whose name is not known before: the time is in it, or the command line cannot be
     read.
     """
     try:

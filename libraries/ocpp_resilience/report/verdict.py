@@ -147,7 +147,7 @@ def decides_nothing(test: TestResult) -> bool:
 
 
 def severity(result: RequirementResult) -> float:
-    """How bad the worst missed measurement of a requirement is; 0 where none was missed.
+    """How bad the worst missed measurement of a requirement is; 0 if none was missed.
 
     It is the share of what was looked at where that is known, else the distance from the limit by the limit, at most 1.
     A crash is worse than anything else.

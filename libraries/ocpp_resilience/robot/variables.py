@@ -14,7 +14,7 @@ from ocpp_resilience.errors import ResilienceError, UsageError
 
 
 def robot_variable(name: str) -> str | None:
-    """The value of `${name}` as text; `None` where it is empty or not set, and outside Robot Framework."""
+    """The value of `${name}` as text; `None` if it is empty or not set, and outside Robot Framework."""
     try:
         value = BuiltIn().get_variable_value(f"${{{name}}}")
     except RobotNotRunningError:

@@ -49,7 +49,7 @@ def api_of(target: Target) -> StateApi:
         LacksCapability: there are none.
     """
     if target.state.api is None:
-        raise LacksCapability(f"Target '{target.name}' does not say what gives its state over HTTP (state.api).")
+        raise LacksCapability(f"Target '{target.name}' does not describe its state over HTTP (state.api).")
     return target.state.api
 
 
@@ -234,7 +234,7 @@ def clients_listed(target: Target, get: Get) -> list[dict[str, Any]]:
     """
     view = api_of(target).clients
     if view is None:
-        raise LacksCapability(f"Target '{target.name}' does not list who is connected (state.api.clients).")
+        raise LacksCapability(f"Target '{target.name}' does not list connected charge points (state.api.clients).")
     return _listed(get(view.path or ""), view)
 
 

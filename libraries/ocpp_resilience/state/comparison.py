@@ -134,7 +134,7 @@ def observe(
                 ):
                     found[point].variables = variables
         except AWAY as error:
-            raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+            raise ServiceError(f"Cannot read from Redis at {shown_url(redis_url)}: {error}") from None
         finally:
             client.close()
 

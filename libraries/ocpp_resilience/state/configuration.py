@@ -26,7 +26,8 @@ def configuration_of(target: Target) -> StateConfiguration:
     """
     if target.state.configuration is None:
         raise LacksCapability(
-            f"Target '{target.name}' does not say how configuration is stored (state.configuration in {target.source})."
+            f"Target '{target.name}' does not describe how configuration is stored "
+            f"(state.configuration in {target.source})."
         )
     return target.state.configuration
 
@@ -76,7 +77,7 @@ def _in_redis(target: Target, point: str, redis_url: str) -> dict[str, Any]:
     try:
         found: Any = client.hgetall(target.key("configuration", charge_point_id=point).encode())
     except AWAY as error:
-        raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+        raise ServiceError(f"Cannot read from Redis at {shown_url(redis_url)}: {error}") from None
     finally:
         client.close()
     kept = {}

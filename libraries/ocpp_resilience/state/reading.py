@@ -40,7 +40,9 @@ def description_of(target: Target, kind: str) -> StateRecord:
     described: StateRecord | None = getattr(target.state, kind)
     if described is None:
         what = kind.replace("_", " ")
-        raise LacksCapability(f"Target '{target.name}' does not say where a {what} is read (state in {target.source}).")
+        raise LacksCapability(
+            f"Target '{target.name}' does not describe where a {what} is read (state in {target.source})."
+        )
     return described
 
 
@@ -85,7 +87,7 @@ def read(
     try:
         return read_from_redis(client, target, kind, ids)
     except AWAY as error:
-        raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+        raise ServiceError(f"Cannot read from Redis at {shown_url(redis_url)}: {error}") from None
     finally:
         client.close()
 
@@ -151,13 +153,13 @@ def device_models(target: Target, charge_points: Sequence[str], *, redis_url: st
         ServiceError: Redis cannot be reached.
     """
     if target.state.variables is None:
-        what = "does not say where a device model is read"
+        what = "does not describe where a device model is read"
         raise LacksCapability(f"Target '{target.name}' {what} (state.variables in {target.source}).")
     client = connect(redis_url, database=target.redis.databases.state)
     try:
         return read_variables(client, target, target.state.variables, charge_points)
     except AWAY as error:
-        raise ServiceError(f"Nothing can be read from Redis at {shown_url(redis_url)}: {error}") from None
+        raise ServiceError(f"Cannot read from Redis at {shown_url(redis_url)}: {error}") from None
     finally:
         client.close()
 
@@ -188,7 +190,7 @@ def _variables_of(key: str, fields: Any, described: Variables, names: re.Pattern
         text = name.decode("utf-8", "backslashreplace")
         matched = names.fullmatch(text)
         if matched is None:
-            raise ExpectationFailed(f"Field {text!r} of {key} is not as state.variables.field says.")
+            raise ExpectationFailed(f"Field {text!r} of {key} does not match state.variables.field.")
         kept = _of_text(f"{key}, field {text!r},", value) or {}
         whole = {ours: http_client.pick(kept, theirs) for ours, theirs in _parts(described).items()}
         found[VariableName(**{part: unquote(word) for part, word in matched.groupdict().items()})] = whole

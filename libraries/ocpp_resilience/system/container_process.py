@@ -90,7 +90,7 @@ class ContainerProcess(ChildProcess):
             self._remove()
 
     def kill(self) -> Exit:
-        """End it at once (SIGKILL), paused or not."""
+        """End it immediately (SIGKILL), paused or not."""
         self._running("kill")
         began = time.monotonic()
         if self.paused:

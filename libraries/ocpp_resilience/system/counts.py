@@ -37,7 +37,7 @@ class Counts:
     clock: float | None = None
 
     def clock_problems(self, tolerance: float) -> list[str]:
-        """Whether the time in the health document is wrong by more than so many seconds."""
+        """Whether the time in the health document is wrong by more than this many seconds."""
         if self.clock is None or abs(self.clock) <= tolerance:
             return []
         return [f"the health document gives a time that differs by {self.clock:.1f} s from that of the test"]
@@ -72,7 +72,7 @@ def counts_of(target: Target, samples: list[Sample], health: Mapping[str, object
     Args:
         target: names the metrics and fields.
         samples: the metrics.
-        health: the health document; `None` where there is none.
+        health: the health document; `None` if there is none.
 
     Raises:
         ExpectationFailed: a gauge or field that the profile names is not there, or no number.

@@ -96,4 +96,4 @@ class RunningSystem:
         return ""
 
     def _refuse(self, what: str) -> NoReturn:
-        raise NotPossibleHere(f"{self.name} {what}: it runs already, and was not started here.")
+        raise NotPossibleHere(f"{self.name} {what}: it was already running and was not started by the suite.")

@@ -152,12 +152,13 @@ class OcppServer:
     def _check_use(self, running: Running, redis_url: str, settings: Mapping[str, SettingValue]) -> None:
         if settings:
             raise NotPossibleHere(
-                f"Target '{self.target.name}' runs already, it cannot be given settings: {', '.join(sorted(settings))}."
+                f"Target '{self.target.name}' is already running and cannot be given settings: "
+                f"{', '.join(sorted(settings))}."
             )
         if _address(redis_url) != _address(running.redis_url):
             raise UsageError(
-                f"Target '{self.target.name}' runs already and works with {running.redis_url}, not with {redis_url}. "
-                f"Let the suites use the same Redis: --variable REDIS:external with REDIS_URL={running.redis_url}"
+                f"Target '{self.target.name}' is already running with {running.redis_url}, not {redis_url}. "
+                f"Use the same Redis for the suites: --variable REDIS:external with REDIS_URL={running.redis_url}"
             )
 
     def _find_running(self, system: RunningSystem) -> None:
@@ -255,7 +256,7 @@ class OcppServer:
         if port is None:
             return None
         if not isinstance(port, int) or not 0 < port <= 65535:
-            raise ServiceError(f"{self.name} says that it is ready with {field}={port!r}, which is no port.")
+            raise ServiceError(f"{self.name} reported {field}={port!r} when ready, which is not a port.")
         return port
 
     def _fail_if_exited(self, when: str = "") -> None:
@@ -346,7 +347,7 @@ class OcppServer:
         return self.process.started and not self.process.alive and not self._ended_on_purpose
 
     def forgive_crashes(self) -> None:
-        """Count crashes anew."""
+        """Count crashes from 0 again."""
         self._crashes_before = self.crashes_in_all
         self._earlier_crashes = 0
         self._ended_on_purpose = self._ended_on_purpose or not self.process.alive

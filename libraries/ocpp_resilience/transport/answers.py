@@ -33,14 +33,14 @@ class Answer:
 
     Attributes:
         charge_point: in whose list it stands.
-        message_id: which message it answers; `None` where that cannot be read.
+        message_id: which message it answers; `None` if that cannot be read.
         kind: CALLRESULT, CALLERROR, CALLRESULTERROR, a CALL (a command, which is no answer), or unreadable.
         payload: the fields of a CALLRESULT or CALL; the details of a CALLERROR or CALLRESULTERROR.
         code: the error code of a CALLERROR or CALLRESULTERROR.
         description: its error description.
         data: the entry, byte for byte.
         seen_at: when this library saw it, in seconds of `time.monotonic`.
-        seconds: from handing the message to Redis until the answer was seen; `None` where the message is not known.
+        seconds: from handing the message to Redis until the answer was seen; `None` if the message is not known.
     """
 
     charge_point: str

@@ -87,8 +87,8 @@ class QueueClient:
         named = database_in(url)
         if named is not None and queue_database not in {0, named}:
             raise UsageError(
-                f"{shown_url(url)} names database {named}, and the target keeps its queue in database {queue_database} "
-                f"(redis.databases.queue): give the address without a database."
+                f"{shown_url(url)} names database {named}, but the queue of the target is in database "
+                f"{queue_database} (redis.databases.queue): give the address without a database."
             )
         database = queue_database if named is None else named
         self.keys = keys
@@ -156,7 +156,7 @@ class QueueClient:
         return ANSWER_LIMIT if self._target is None else self._target.timeouts.answer
 
     def need_actions(self, *actions: str) -> None:
-        """Go on only if the system supports these actions.
+        """Continue only if the system supports these actions.
 
         Raises:
             LacksCapability: it lacks one.
@@ -268,7 +268,7 @@ class QueueClient:
                     settle_unsent(sent)
                     return sent
                 raise QueueUnavailable(
-                    f"Charge points were to be announced, and Redis at {self.address} did not take it: {error}"
+                    f"Charge points could not be announced through Redis at {self.address}: {error}"
                 ) from None
             self._greet(new, partial=partial)
             # The greetings went first: the order of these counts from here.
@@ -560,7 +560,7 @@ class QueueClient:
         try:
             return self._data.withdraw()
         except AWAY as error:
-            raise self._unavailable("What this run has queued was to be taken back", error) from None
+            raise self._unavailable("Removing the queued messages of this run", error) from None
 
     def remove_leftovers(self, *, timeout: float) -> RemovedData:
         """As `remove_data`, in the middle of a run: messages in progress are removed by a later call.

@@ -25,7 +25,7 @@ def exchange_of(message: SentMessage, answer: Answer | None, payload: dict[str, 
     Args:
         message: the message, whose charge point, message id and action are known.
         answer: its answer; `None` while there is none.
-        payload: the payload of the message; empty where that does not matter.
+        payload: the payload of the message; empty if that does not matter.
     """
     outcome = Outcome.UNKNOWN
     if answer is not None:

@@ -61,8 +61,8 @@ class InvalidCase:
         code: the error code that it has to be set aside, and refused, with.
         reason: why it is invalid, for people.
         raw: the message, byte for byte.
-        charge_point_id: the fresh charge point id in it; `None` where there is none.
-        message_id: the fresh message id in it; `None` where there is none.
+        charge_point_id: the fresh charge point id in it; `None` if there is none.
+        message_id: the fresh message id in it; `None` if there is none.
         answerable: whether it has to be answered.
         answer_message_id: the message id of the answer; `None` for any.
         open: whether RFC 8259, the schemas and the specification leave the outcome open.
@@ -99,11 +99,11 @@ class InvalidCase:
             body: writes the body of a queued message.
 
         Returns:
-            `None` where the target takes no such message.
+            `None` if the target takes no such message.
         """
         form = form_of(self.raw)
         if MessageFormat.FRAME in forms and read(self.raw).format is MessageFormat.FRAME:
-            # Wrong on a queue for want of an envelope, and right on a WebSocket.
+            # Wrong on a queue for lack of an envelope, and right on a WebSocket.
             return None
         if form is None or (form in forms and (form is MessageFormat.FLAT or body.is_envelope)):
             return self._on_socket(self.raw) if MessageFormat.FRAME in forms else self._message(self.raw)
@@ -206,7 +206,7 @@ def _entries(file: Path) -> tuple[list[str] | None, list[Any]]:
 
 
 def listed_kinds(file: Path, document: Mapping[str, Any]) -> list[str] | None:
-    """The kinds that a file of cases lists; `None` where it lists none.
+    """The kinds that a file of cases lists; `None` if it lists none.
 
     Raises:
         UsageError: it is no list of words.

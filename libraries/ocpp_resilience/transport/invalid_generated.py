@@ -509,7 +509,7 @@ def generate_invalid(
             f"invalid one or more, and at most as many valid ones."
         )
     if not charge_points:
-        raise UsageError("There is no charge point to queue messages for; give at least one.")
+        raise UsageError("No charge point to queue messages for; at least one is required.")
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
     version = version or ocpp_version()
     sendable = [action for action in actions or version.core if action in version.samples]

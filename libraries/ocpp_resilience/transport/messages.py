@@ -47,9 +47,9 @@ class Message:
     """A message as it stands on the queue.
 
     Attributes:
-        charge_point: whose message it is; `None` where that cannot be read.
-        message_id: the message id; `None` where it has none, or none that can be read.
-        action: the OCPP action; `None` where it cannot be read, or the message is no CALL.
+        charge_point: whose message it is; `None` if that cannot be read.
+        message_id: the message id; `None` if it has none, or none that can be read.
+        action: the OCPP action; `None` if it cannot be read, or the message is no CALL.
         format: envelope or flat; `None` for a message that was given as text.
         data: the message, byte for byte.
         connector: the number of the connector that it is about, if any.
@@ -79,9 +79,9 @@ class SentMessage(Message):
     """A message that this run put on the queue, and its progress.
 
     Attributes:
-        answerable: whether an answer has to come; `None` where that is not known (text that was sent as it is).
+        answerable: whether an answer has to come; `None` if that is not known (text that was sent as it is).
         answer_message_id: the message id of that answer; `None` for any that belongs to no other message.
-        valid: `True` if it has to be accepted, `False` if it has to be refused, `None` where that is not known.
+        valid: `True` if it has to be accepted, `False` if it has to be refused, `None` if that is not known.
         expected_code: the error code that an invalid message has to be refused with.
         about: the error of an invalid message, or the id of its case.
         open: whether the documents leave the outcome open: refused once, or accepted and answered once.
@@ -243,7 +243,7 @@ def build(
     if message_format is MessageFormat.FLAT:
         if clash := sorted((_FLAT_FRAME_KEYS | _ENVELOPE_KEYS) & payload.keys()):
             raise UsageError(
-                f"The payload field '{clash[0]}' cannot be sent in the flat form, where it means something else. "
+                f"The payload field '{clash[0]}' cannot be sent in the flat form, where this name has another meaning. "
                 f"Use format=envelope."
             )
         document = {"action": action, "chargePointId": charge_point, "messageId": message_id, **payload}

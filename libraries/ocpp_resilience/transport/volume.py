@@ -60,7 +60,7 @@ def generate(
     if count < 0:
         raise UsageError(f"The count is {count}; allowed is 0 or more.")
     if not charge_points:
-        raise UsageError("There is no charge point to queue messages for; give at least one.")
+        raise UsageError("No charge point to queue messages for; at least one is required.")
     rng = random.Random(seed)  # noqa: S311 - has to be repeatable
     # Each transaction whose id the charge point chooses is another one.
     fresh = set(version.transaction_actions) if version.chooses_ids else set()

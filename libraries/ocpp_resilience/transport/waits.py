@@ -64,7 +64,7 @@ def wait_for_answer(
     """
     point = message.charge_point
     if point is None or message.answerable is False:
-        raise UsageError(f"No answer to {message} is possible, so that there is nothing to wait for.")
+        raise UsageError(f"No answer to {message} is possible, so there is nothing to wait for.")
     watch = client.watch()
 
     def look() -> Answer | None:

@@ -233,7 +233,7 @@ class WebSocketTransport(GatheredAnswers):
     async def _exchange(
         self, line: _Line, socket: ClientConnection, text: str | bytes, wire_id: str | None, *, patience: float
     ) -> list[Any] | None:
-        """Send a frame; the answer to it, `None` where none came within `patience` seconds."""
+        """Send a frame; the answer to it, `None` if none came within `patience` seconds."""
         if not patience:
             await socket.send(text, text=True)
             return None

@@ -154,7 +154,7 @@ class MemoryGrowth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def visible_leak(base_mb: float, messages: int, *, most_mb: float, most_percent: float) -> float:
-    """The smallest leak that a run of so many messages shows, in bytes a message: a smaller one keeps the limits.
+    """The smallest leak that a run of this many messages shows, in bytes a message: a smaller one keeps the limits.
 
     Args:
         base_mb: memory after the warm-up, in MB.
@@ -172,7 +172,7 @@ def memory_growth(
     Args:
         times: of the samples, in seconds, ascending.
         sizes: in bytes.
-        warm_up: samples of the first so many seconds do not count.
+        warm_up: samples of the first this many seconds do not count.
         required_seconds: the time that growth is extrapolated to; never less than the sampled time.
 
     Raises:

@@ -48,7 +48,7 @@ class Series:
 
 
 class Sampler:
-    """Samples processes and other sources until it is stopped, each source in a thread of its own.
+    """Samples processes and other sources until it is stopped, each source in a separate thread.
 
     A source that does not answer, such as a Redis that is paused, leaves a gap in its own samples and in no other's.
 
@@ -74,12 +74,12 @@ class Sampler:
         try:
             self._processes = {name: psutil.Process(pid) for name, pid in processes.items()}
         except psutil.Error as error:
-            raise ServiceError(f"A process to sample is not there: {error}.") from None
+            raise ServiceError(f"A process to sample does not exist: {error}.") from None
         self._sources = list(sources)
         names = [name for source in sources for name in source.names]
         if double := sorted(set(names) & set(processes)):
             raise UsageError(
-                f"'{double[0]}' is sampled already; give the process another name than {', '.join(names)}."
+                f"'{double[0]}' is sampled already; give the process a name other than {', '.join(names)}."
             )
         self.series = {name: Series() for name in processes}
         self.values: dict[str, list[tuple[float, float]]] = {}
@@ -212,7 +212,7 @@ class Sampler:
         self.check()
         if name in self._elsewhere:
             raise NotPossibleHere(
-                f"'{name}' is no process of this test run, so that its resource use cannot be measured."
+                f"'{name}' is not a process of this test run, so its resource use cannot be measured."
             )
         if name in self.ended:
             raise UsageError(f"'{name}' ended while it was sampled: {self.ended[name]}.")

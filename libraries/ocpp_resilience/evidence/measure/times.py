@@ -16,7 +16,7 @@ class ResponseTimes(TypedDict):
     Keys:
         samples: how many there are.
         min, median, max: the usual meaning.
-        p90, p95, p99: the smallest time that so many percent of all do not exceed.
+        p90, p95, p99: the smallest time that this many percent of all do not exceed.
     """
 
     samples: int
@@ -56,7 +56,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """A spread of times in milliseconds.
 
     Attributes:
-        samples: how many times there are; the others are 0 where there is none.
+        samples: how many times there are; the others are 0 if there is none.
         min, mean, p50, p90, p95, p99, p99_9, max: as they say; three significant digits, the mean exact.
     """
 

@@ -13,7 +13,7 @@ from ocpp_resilience.faults.probe import PROOF_LIMIT
 
 @dataclass(eq=False)
 class Bandwidth(ToxicFault):
-    """Only so many KB (1,000 bytes) a second pass, on each connection."""
+    """Only this many KB (1,000 bytes) a second pass, on each connection."""
 
     name = "bandwidth"
     effect = "large replies arrive slowly"

@@ -10,7 +10,7 @@ from ocpp_resilience.faults.fault import Proof
 
 @dataclass(eq=False)
 class PartitionSentinels(ReplicationFault):
-    """So many sentinels stand still (SIGSTOP), as if they were cut off: two of three leave no quorum, three no word."""
+    """Pauses this many sentinels (SIGSTOP), as if they were cut off: without two of three there is no quorum."""
 
     name = "partition sentinels"
     effect = "sentinels do not answer; the primary keeps running"

@@ -10,7 +10,7 @@ from ocpp_resilience.redis.services import Effect
 
 @dataclass(eq=False)
 class StopRedis(RedisProcessFault):
-    """Redis ends in order (SIGTERM)."""
+    """Redis ends cleanly (SIGTERM)."""
 
     name = "stop redis"
     effect = "connections are closed cleanly; new ones are refused"

@@ -9,7 +9,7 @@ from ocpp_resilience.faults.bases import ServerProcessFault
 
 @dataclass(eq=False)
 class StopServer(ServerProcessFault):
-    """The server ends in order (SIGTERM)."""
+    """The server ends cleanly (SIGTERM)."""
 
     name = "stop server"
     effect = "connections of charge points and API clients are closed cleanly; new ones are refused"

@@ -18,7 +18,7 @@ class _Due:
     """A reply that is due.
 
     Attributes:
-        command: the first word of its request; empty where that is not known.
+        command: the first word of its request; empty if that is not known.
         faults: those that may fall on the reply, if Redis ran the request.
     """
 

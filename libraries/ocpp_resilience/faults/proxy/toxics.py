@@ -275,7 +275,7 @@ class ResetPeerToxic(ToxicEffect):
 
 
 class LimitDataToxic(ToxicEffect):
-    """After so many `bytes` the connection is closed."""
+    """After this many `bytes` the connection is closed."""
 
     type = "limit_data"
     attributes: ClassVar[dict[str, int | float]] = {"bytes": 0}

@@ -6,7 +6,7 @@ from ocpp_resilience.ledger.event_sequence import EventSequence
 
 
 def offline_miscounted(sequence: EventSequence) -> str:
-    """What is wrong with the number of events that came later; empty where nothing is."""
+    """What is wrong with the number of events that came later; empty if nothing is."""
     kept = sequence.kept
     if kept is None or kept.offline is None:
         return ""

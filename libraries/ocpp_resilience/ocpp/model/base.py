@@ -156,13 +156,13 @@ class Model(ABC, Generic[W]):
         self._retired.add(charge_point)
 
     def forget(self, charge_point: str) -> None:
-        """Start anew with a charge point; its transactions keep their ids."""
+        """Start from scratch with a charge point; its transactions keep their ids."""
         self._worlds.pop(charge_point, None)
         self._unjudged.pop(charge_point, None)
         self._retired.discard(charge_point)
 
     def forget_all(self) -> None:
-        """Start anew with every charge point; transactions keep their ids."""
+        """Start from scratch with every charge point; transactions keep their ids."""
         self._worlds.clear()
         self._unjudged.clear()
         self._retired.clear()
@@ -179,12 +179,12 @@ class Model(ABC, Generic[W]):
     # ---------------------------------------------------------------- connections
 
     def connections(self, charge_point: str, count: int, *, online: bool | None) -> None:
-        """Take in that a charge point has had so many connections, and whether it has one now.
+        """Take in that a charge point has had this many connections, and whether it has one now.
 
         Args:
             charge_point: its id.
             count: how many it has had; the system may write each beginning and each end to its record.
-            online: whether it is connected; `None` where the system may not have noticed yet.
+            online: whether it is connected; `None` if the system may not have noticed yet.
         """
         for world in self._worlds.get(charge_point, []):
             if world.point:
@@ -339,7 +339,7 @@ def written(record: dict[str, Allowed], exchange: Exchange) -> None:
 
 
 def perhaps_written(record: dict[str, Allowed], more: int = 1) -> None:
-    """The record may have been written so many times more."""
+    """The record may have been written this many times more."""
     if "version" in record:
         record["version"] = record["version"].and_perhaps(more)
 
@@ -350,7 +350,7 @@ def as_text(member: bytes) -> str:
 
 
 def as_number(member: bytes) -> int | str:
-    """A member of an index that is a number; the text where it is none."""
+    """A member of an index that is a number; the text if it is not one."""
     return int(member) if member.isdigit() else as_text(member)
 
 

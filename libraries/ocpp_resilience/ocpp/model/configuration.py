@@ -53,7 +53,7 @@ class ConfigurationModel:
         self._allowed[charge_point][key] = after[outcome]
 
     def forget(self) -> None:
-        """Start anew."""
+        """Start from scratch."""
         self._allowed.clear()
 
     def problems(self, charge_point: str, kept: Mapping[str, Any]) -> list[str]:

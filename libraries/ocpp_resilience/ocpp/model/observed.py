@@ -34,7 +34,7 @@ class Observed:
     Attributes:
         fields: by kind of record (`charge_point`, `connector`, `transaction`) the fields that the system keeps; a kind
             that is not in it was not read.
-        point: the record of the charge point, `None` where there is none.
+        point: the record of the charge point, `None` if there is none.
         connectors: the records that there are, by number, or by `EVSE:connector` in OCPP 2.0.1 and 2.1.
         transactions: the records that there are, by id.
         listed: the index of transactions: id to score.

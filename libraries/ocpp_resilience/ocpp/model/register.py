@@ -55,12 +55,12 @@ class Register:
 
 
 def first_reading(meter_values: Sequence[Mapping[str, Any]], energy_of: EnergyOf) -> Allowed | None:
-    """The first reading of the register; `None` where there is none."""
+    """The first reading of the register; `None` if there is none."""
     return next(_readings(meter_values, energy_of), None)
 
 
 def last_reading(meter_values: Sequence[Mapping[str, Any]], energy_of: EnergyOf) -> Allowed | None:
-    """The last reading of the register; `None` where there is none."""
+    """The last reading of the register; `None` if there is none."""
     return next(iter([*_readings(meter_values, energy_of)][::-1]), None)
 
 

@@ -80,7 +80,7 @@ class Writes:
         return Writes(max(self.least + apart, 1), self.most + 1, answered if certain else float("inf"))
 
     def and_perhaps(self, more: int) -> Writes:
-        """Behind further writes, at most so many."""
+        """Behind further writes, at most this many."""
         return Writes(self.least, self.most + more, self.answered)
 
     def allows(self, value: object) -> bool:
@@ -124,7 +124,7 @@ def shown(allowed: Allowed) -> str:
 
 
 def moment(text: str) -> float | None:
-    """An RFC 3339 time in seconds since 1970; `None` where it is none, or has no zone."""
+    """An RFC 3339 time in seconds since 1970; `None` if it is not one, or has no zone."""
     try:
         # A leap second is the one before, which is as exact as seconds since 1970 are.
         parsed = datetime.fromisoformat(text.upper().replace(":60", ":59"))
@@ -141,7 +141,7 @@ LARGEST_READING = 2**31
 
 
 def watt_hours(value: Decimal) -> Allowed | None:
-    """The whole watt hours of a reading, cut or rounded; `None` where it is no number, or too large for a register."""
+    """The whole watt hours of a reading, cut or rounded; `None` if it is no number, or too large for a register."""
     if not value.is_finite() or abs(value) >= LARGEST_READING:
         return None
     if value == int(value):

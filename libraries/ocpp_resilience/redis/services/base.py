@@ -141,11 +141,11 @@ class RedisService(abc.ABC):
 
     @abc.abstractmethod
     def stop(self, timeout: timedelta | float) -> Effect:
-        """Let it end in order."""
+        """Let it end cleanly."""
 
     @abc.abstractmethod
     def kill(self) -> Effect:
-        """End it at once (SIGKILL)."""
+        """End it immediately (SIGKILL)."""
 
     @abc.abstractmethod
     def pause(self) -> Effect:
@@ -178,7 +178,7 @@ class RedisService(abc.ABC):
         return f"redis://{user}{self.host}:{self.port}{path}"
 
     def ping(self, limit: float = PING_LIMIT) -> Ping:
-        """Send PING on a connection of its own and return the result, within `limit` seconds per step."""
+        """Send PING on a separate connection and return the result, within `limit` seconds per step."""
         login = [["AUTH", *([self.user] if self.user else []), self.password]] if self.password else []
         words = [*login, ["PING"]]
         try:

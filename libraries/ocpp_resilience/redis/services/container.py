@@ -200,7 +200,7 @@ class ContainerRedis(RedisService):
         return Effect("stopped", time.monotonic() - began, self.prove_refused(5))
 
     def kill(self) -> Effect:
-        """End it at once (docker kill: SIGKILL), paused or not.
+        """End it immediately (docker kill: SIGKILL), paused or not.
 
         Raises:
             ServiceError: it does not run.

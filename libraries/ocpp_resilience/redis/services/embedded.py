@@ -1,4 +1,4 @@
-"""The embedded service: a private Redis server process with a port and a data directory of its own."""
+"""The embedded service: a private Redis server process with its own port and data directory."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ class EmbeddedRedis(RedisService):
         return Effect(f"stopped (status {ended.status})", ended.took, self.prove_refused())
 
     def kill(self) -> Effect:
-        """End it at once (SIGKILL), paused or not."""
+        """End it immediately (SIGKILL), paused or not."""
         ended = self._process.kill()
         return Effect(f"killed (status {ended.status})", ended.took, self.prove_refused())
 

@@ -43,12 +43,12 @@ class ExternalRedis(RedisService):
         if not usable:
             given = f"'{shown_url(self._url)}' is none" if self._url else "none is given"
             raise UsageError(
-                f"{name} is external and needs its URL, but {given}: "
+                f"{name} is external and needs a URL, but {given}: "
                 f"`server=redis://[user:password@]host:port/db`, or {URL_VARIABLE} as a variable of the run or of the "
                 "environment."
             )
         if settings:
-            raise UsageError(f"{name} is external and is used as it is; leave the settings out.")
+            raise UsageError(f"{name} is external, and its settings cannot be changed; leave them out.")
         self._parts = parts
         self._started = False
         self._version = ""

@@ -431,10 +431,10 @@ class ReplicatedRedis(RedisService):
         return self.replica.pause()
 
     def pause_sentinels(self, count: int) -> None:
-        """Stop so many sentinels, until `heal`.
+        """Stop this many sentinels, until `heal`.
 
         Raises:
-            UsageError: there are not so many.
+            UsageError: there are not this many.
         """
         if not 1 <= count <= SENTINELS:
             raise UsageError(f"{self.name} has {SENTINELS} sentinels: {count} of them cannot be paused.")
