@@ -86,8 +86,8 @@ class Volume(QueueComponent):
         """Queues valid messages in which each alternative of the official schemas occurs, and returns all of them.
 
         For each action that the target supports: each value of each enumeration, each optional field, numbers and texts
-        at their limits, lists of one and two. A system without `oracle: strict` may refuse the unit Hertz: the errata of
-        OCPP 1.6 mention it, and the published schemas do not have it.
+        at their limits, lists of one and two. A system without `oracle: strict` may refuse the unit Hertz: the errata
+        of OCPP 1.6 mention it, and the published schemas do not have it.
 
         Args:
             charge_points: how many new charge points, or a list of ids; each has its share of each action.

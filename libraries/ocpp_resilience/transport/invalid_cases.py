@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.version import Version, ocpp_version, ocpp_versions
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION, Version, ocpp_version, ocpp_versions
 from ocpp_resilience.robot.facts import RECORDER, Case
 from ocpp_resilience.text import did_you_mean
 from ocpp_resilience.transport.bodies import Body
@@ -117,10 +117,10 @@ class InvalidCase:
     def _frame(self) -> list[Any] | None:
         """The frame in an envelope that is in order but for its frame; `None` for any other case."""
         document = json.loads(self.raw)
-        in_order = set(document) <= {"charge_point_id", "payload", "protocol"} and isinstance(
-            document.get("payload"), list
-        )
-        return document["payload"] if in_order else None
+        fields = set(document) <= {"charge_point_id", "payload", "protocol"}
+        # What is wrong with the name of the version is not wrong with the frame.
+        version = str(document.get("protocol", DEFAULT_VERSION)) in ocpp_versions()
+        return document["payload"] if fields and version and isinstance(document.get("payload"), list) else None
 
     def _on_socket(self, data: bytes) -> SentMessage:
         """On a WebSocket, a message without a usable id may be answered with the id -1 (OCPP-J 1.6 errata)."""
