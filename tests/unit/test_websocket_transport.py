@@ -111,6 +111,19 @@ def test_a_refusal_that_names_no_message_is_that_of_the_invalid_one(
     made.close()
 
 
+@pytest.mark.parametrize("data", [b" " * 2**21, b'"\xff"'], ids=["too large", "not UTF-8"])
+def test_a_frame_that_costs_the_connection_takes_no_other_with_it(
+    tmp_path: Path, gateway: Gateway, data: bytes
+) -> None:
+    """The one behind it was sent to a connection that was about to end, and was counted as sent."""
+    made = transport(tmp_path, gateway)
+    first = SentMessage(charge_point="CP", message_id=None, answerable=None, action=None, data=data, valid=False)
+    made.push([first, message([7, "a", "Heartbeat", {}], valid=False)])
+    assert seen(made) == ["a"]
+    assert (len(gateway.connections), len(gateway.received)) == (2, 1)
+    made.close()
+
+
 def test_what_was_sent_again_over_another_connection_is_counted(tmp_path: Path, gateway: Gateway) -> None:
     made = transport(tmp_path, gateway)
     first, second = message([2, "a", "Heartbeat", {}], valid=True), message([2, "a", "Authorize", {}], valid=True)
@@ -183,7 +196,8 @@ def test_what_is_wrong_around_a_frame_is_not_sent_where_nothing_is_around_it(tmp
             ("bad-action", "Nonsense", {"protocol": "ocpp1.6"}),
         )
     ]
+    cases.append(case | {"id": "array", "answer": None, "raw": "[]"})
     (tmp_path / "cases.json").write_text(json.dumps({"description": "d", "cases": cases}))
     made = {each.id: each.message([MessageFormat.FRAME]) for each in load_cases(tmp_path / "cases.json", ids=Ids())}
-    assert (made["bad-version"], made["no-version"]) == (None, None)
+    assert (made["bad-version"], made["no-version"], made["array"]) == (None, None, None)
     assert made["bad-action"] is not None

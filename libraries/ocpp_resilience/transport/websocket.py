@@ -269,6 +269,11 @@ class WebSocketTransport(GatheredAnswers):
         """Send a frame; the answer to it, `None` where none came within `patience` seconds."""
         if not patience:
             await socket.send(text, text=True)
+            # Whether a frame costs the connection is known before the next one is sent. Text that is not UTF-8 has to,
+            # and a gateway may find that out behind its answer to a ping (RFC 6455 section 8.1).
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(MAYBE_ANSWERED):
+                    await (socket.wait_closed() if isinstance(text, bytes) else await socket.ping())
             return None
         line.answered = asyncio.get_running_loop().create_future()
         line.wire_id = wire_id
