@@ -250,7 +250,7 @@ A Processor Of Shards That Wakes Up Too Late Changes Nothing
 
 A Processor That Dies Is Replaced And The Order Is Kept
     [Documentation]    The instance that drains the queue is paused, 5,000 messages are queued, and it is killed;
-    ...    another one takes over.
+    ...    another one takes over. Without a queue, the charge points connect to that one.
     [Tags]    R13.4    R13.1
     [Setup]    A Second And A Third Processor Join
     Skip Unless Queue Keeps Messages
@@ -258,9 +258,11 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
     The Depth Should Be Told    5000    second processor
     Kill Server
+    Charge Points Carry The Messages Where There Is No Queue    second processor
     All Should Be Answered In The Order Queued    ${sent}
     [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
-    ...    The Second And The Third Processor Leave    AND    Restart Server
+    ...    The Second And The Third Processor Leave    AND    Restart Server    AND
+    ...    Charge Points Carry The Messages Where There Is No Queue
 
 Twenty Thousand Messages Are Drained At The Required Rate
     [Tags]    R13.5

@@ -108,6 +108,7 @@ class InvalidMessageKeywords(QueueComponent):
         kind: str | None = None,
         case: str | None = None,
         valid_behind: bool = False,
+        missing_ok: bool = False,
         alias: str = "queue",
     ) -> SentMessages:
         """Queues all cases of a file, in its order, and returns records of them.
@@ -123,6 +124,7 @@ class InvalidMessageKeywords(QueueComponent):
             case: take only the case of this name.
             valid_behind: whether a valid Heartbeat follows each case: of the same charge point, or of a new one where
                 the case names none.
+            missing_ok: whether it is no matter that the target supports none of them; nothing is queued then.
             alias: which queue.
 
         Returns:
@@ -130,7 +132,7 @@ class InvalidMessageKeywords(QueueComponent):
 
         Raises:
             UsageError: the file cannot be used, or has no such case.
-            LacksCapability: the target supports none of them; the test is skipped.
+            LacksCapability: the target supports none of them, and `missing_ok` is not set; the test is skipped.
             QueueUnavailable: Redis did not acknowledge all of them; the message says how many.
 
         Example:
@@ -161,7 +163,7 @@ class InvalidMessageKeywords(QueueComponent):
         RECORDER.cases_taken(str(_find(file, client.version)), [case.id for case in cases])
         if left_out:
             logger.info(f"Left out, since the target does not support their action or form: {', '.join(left_out)}.")
-        if not messages:
+        if not messages and not missing_ok:
             raise LacksCapability(
                 f"The target takes none of these messages: all {counted(len(cases), 'case')} are of an action or a "
                 f"form that it does not support (actions and message_format in its profile)."
@@ -207,6 +209,29 @@ class InvalidMessageKeywords(QueueComponent):
             for name, message in messages
             if message is not None and client.supports(message.action, code=message.expected_code)
         ]
+
+    @keyword(tags=("queue", "getter", "invalid"))
+    def get_discarded_percent(self, messages: SentMessages, *, alias: str = "queue") -> float:
+        """Returns the percentage of invalid messages that were not accepted: no CALLRESULT has come to them.
+
+        For a system without a queue, which has no list of dead letters either. Wait for the answers first.
+
+        Args:
+            messages: the messages; valid ones among them are left out.
+            alias: which queue.
+
+        Example:
+        ```robotframework
+        ${sent}    Queue Cases From File    requirement=R17.1    valid_behind=True
+        All Messages Should Be Answered    ${sent.valid}
+        ${percent}    Get Discarded Percent    ${sent}
+        ```
+        """
+        client = self._queues.get(alias)
+        invalid = messages.invalid
+        client.refresh(invalid.charge_points)
+        accepted = len(client.report(invalid).accepted)
+        return 100 * (1 - accepted / invalid.count) if invalid.count else 100.0
 
     @keyword(tags=("queue", "getter", "invalid"))
     def get_invalid_message_kinds(

@@ -86,7 +86,8 @@ class Volume(QueueComponent):
         """Queues valid messages in which each alternative of the official schemas occurs, and returns all of them.
 
         For each action that the target supports: each value of each enumeration, each optional field, numbers and texts
-        at their limits, lists of one and two.
+        at their limits, lists of one and two. A system without `oracle: strict` may refuse the unit Hertz: the errata
+        of OCPP 1.6 mention it, and the published schemas do not have it.
 
         Args:
             charge_points: how many new charge points, or a list of ids; each has its share of each action.
@@ -107,12 +108,12 @@ class Volume(QueueComponent):
         chosen = new_seed() if seed is None else seed
         payloads = Payloads(random.Random(chosen), client.version)  # noqa: S311 - has to be repeatable
         recipients = itertools.cycle(points(charge_points, self._ids))
-        actions = supported_mix(client, dict.fromkeys(client.version.samples, 1))
-        made = [
-            client.build(action, payload, charge_point=next(recipients))
-            for action in actions
-            for payload in payloads.shapes(action)
-        ]
+        made = []
+        for action in supported_mix(client, dict.fromkeys(client.version.samples, 1)):
+            for payload in payloads.shapes(action):
+                message = client.build(action, payload, charge_point=next(recipients))
+                message.open = client.version.leaves_open(payload)
+                made.append(message)
         sent = client.send(made, seed=chosen)
         log_all_sent(client, sent)
         return sent

@@ -54,3 +54,12 @@ def test_optional_fields_occur_alone_and_together_and_numbers_at_their_limits() 
     assert {each["connectorId"] for each in shapes} == {0, 1, 4}
     assert {each.get("transactionId") for each in shapes} == {None, 0, 1, 2**31 - 1}
     assert max(len(each["meterValue"]) for each in shapes) == 2
+
+
+def test_only_the_unit_of_the_errata_may_be_refused() -> None:
+    """Two libraries with the published schemas refused it, and were accused."""
+    version = ocpp_version("ocpp1.6")
+    payloads = Payloads(random.Random(7), version)
+    for action in version.samples:
+        for payload in payloads.shapes(action):
+            assert version.leaves_open(payload) == ("Hertz" in words_in(payload))

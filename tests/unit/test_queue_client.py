@@ -325,6 +325,23 @@ def test_messages_that_wait_on_the_queue_are_not_lost(client: QueueClient, serve
         waits.wait_for_all(client, sent, timeout=0.1, settle=0)
 
 
+def test_what_is_answered_between_two_looks_is_not_lost(
+    client: QueueClient, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no answer at the first look, and was not on the queue any more at the second one."""
+    sent = send(client, 2)
+    look = client.requests.waiting
+
+    def waiting(ours: Callable[[bytes], bool]) -> int:
+        answer(server, sent[0])
+        server.lrem(client.keys.requests, 1, sent[0].data)
+        return look(ours)
+
+    monkeypatch.setattr(client.requests, "waiting", waiting)
+    report = client.final_report(sent)
+    assert (len(report.answered), report.lost, report.waiting) == (1, [], [sent[1]])
+
+
 def test_a_wait_ends_with_the_system(client: QueueClient) -> None:
     sent = client.send([message(client)])
     began = time.monotonic()

@@ -274,5 +274,7 @@ VERSION = Version(
     transaction=Transaction,
     transaction_actions=("StartTransaction", "StopTransaction"),
     lowest={"": {"connectorId": 0}, "StartTransaction": {"connectorId": 1}},
+    # The errata (4.0, on section 7.45) say that a frequency is in Hertz; the published schemas do not have the word.
+    open_values={"unit": frozenset({"Hertz"})},
     sessions="v16_sessions",
 )

@@ -302,6 +302,7 @@ class Version:
         transaction: makes the life cycle of a transaction.
         transaction_actions: the actions that a transaction consists of; a back end has all of them, or none.
         lowest: the lowest allowed number of integer fields by action (`""` for all), where the schemas leave it open.
+        open_values: values of enumerations, by field, that not every edition of the official schemas has.
         longest_message_id: in characters.
         message_types: the message type numbers (OCPP-J section 4.1.3).
         names: its names of actions that OCPP 1.6 calls otherwise, by the name in 1.6.
@@ -326,6 +327,7 @@ class Version:
     transaction_actions: tuple[str, ...]
     settings: Callable[[], Settings] = dict
     lowest: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    open_values: Mapping[str, frozenset[str]] = field(default_factory=dict)
     boot: str = "BootNotification"
     longest_message_id: int = 36
     message_types: tuple[int, ...] = (2, 3, 4)
@@ -364,6 +366,17 @@ class Version:
     def lowest_of(self, action: str, name: str) -> int | None:
         """The lowest allowed number of the field `name` of `action`; `None` where everything is allowed."""
         return self.lowest.get(action, {}).get(name, self.lowest.get("", {}).get(name))
+
+    def leaves_open(self, payload: Any) -> bool:
+        """Whether a back end may refuse this valid payload, since it has one of `open_values`."""
+        if isinstance(payload, list):
+            return any(self.leaves_open(each) for each in payload)
+        if not isinstance(payload, Mapping):
+            return False
+        return any(
+            (isinstance(value, str) and value in self.open_values.get(name, ())) or self.leaves_open(value)
+            for name, value in payload.items()
+        )
 
 
 def protocol_named(version: Version) -> dict[str, str]:

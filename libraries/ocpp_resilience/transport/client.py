@@ -474,7 +474,8 @@ class QueueClient:
 
     def final_report(self, messages: Iterable[SentMessage]) -> AnswerReport:
         """As `report`, when no more is waited for: what still waits on the queue is not lost."""
-        report = self.report(messages)
+        judged = SentMessages(messages)
+        report = self.report(judged)
         if report.lost and self.requests.keeps:
             lost = {each.data for each in report.lost}
             still: set[bytes] = set()
@@ -485,6 +486,9 @@ class QueueClient:
 
             with contextlib.suppress(*AWAY, redis.ResponseError):
                 self.requests.waiting(found)
+                # What was answered until this moment is not on the queue any more.
+                self.refresh({each.charge_point for each in report.lost if each.charge_point is not None})
+                report = self.report(judged)
             report.waiting = [each for each in report.lost if each.data in still]
             report.lost = [each for each in report.lost if each.data not in still]
         return report

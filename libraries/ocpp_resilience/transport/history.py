@@ -43,6 +43,8 @@ def exchange_of(message: SentMessage, answer: Answer | None, payload: dict[str, 
         ended=since_1970(0.0 if answer is None else answer.seen_at),
         # A gateway may answer it while Redis is away.
         maybe_elsewhere=message.format is MessageFormat.FRAME and message.action == "Heartbeat",
+        repeats=message.repeats,
+        point_writes=message.point_writes,
     )
 
 

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from ocpp_resilience.errors import UsageError
 from ocpp_resilience.ids import Ids
-from ocpp_resilience.ocpp.version import Version, ocpp_version, ocpp_versions
+from ocpp_resilience.ocpp.version import DEFAULT_VERSION, Version, ocpp_version, ocpp_versions
 from ocpp_resilience.robot.facts import RECORDER, Case
 from ocpp_resilience.text import did_you_mean
 from ocpp_resilience.transport.bodies import Body
@@ -45,6 +45,7 @@ QUEUED = (MessageFormat.ENVELOPE, MessageFormat.FLAT)
 LARGEST_BUILT = 64 * 1024 * 1024
 
 _CHARGE_POINT, _MESSAGE, _PROTOCOL = "{charge_point_id}", "{message_id}", "{protocol}"
+_NOT_JSON = object()
 _CASE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _REQUIREMENT = re.compile(r"R\d+\.\d+")
 
@@ -102,11 +103,17 @@ class InvalidCase:
             `None` if the target takes no such message.
         """
         form = form_of(self.raw)
-        if MessageFormat.FRAME in forms and read(self.raw).format is MessageFormat.FRAME:
-            # Wrong on a queue for lack of an envelope, and right on a WebSocket.
-            return None
+        if MessageFormat.FRAME in forms and form is None:
+            document = self._document()
+            if isinstance(document, list):
+                # Wrong on a queue because it has no envelope. On a WebSocket it is a frame, right or wrong for another
+                # reason; those have cases of their own.
+                return None
+            # Whatever else is JSON is no frame.
+            no_frame = None if document is _NOT_JSON else ocpp_version(body.protocol).codes.unreadable
+            return self._on_socket(self.raw, no_frame)
         if form is None or (form in forms and (form is MessageFormat.FLAT or body.is_envelope)):
-            return self._on_socket(self.raw) if MessageFormat.FRAME in forms else self._message(self.raw)
+            return self._message(self.raw)
         frame = self._frame()
         if form is MessageFormat.FLAT or frame is None or self.charge_point_id is None:
             return None
@@ -114,17 +121,24 @@ class InvalidCase:
             return self._on_socket(encode_json(frame))
         return self._message(encode_json(body.written(self.charge_point_id, frame)))
 
+    def _document(self) -> Any:
+        try:
+            return json.loads(self.raw)
+        except (ValueError, RecursionError):
+            return _NOT_JSON
+
     def _frame(self) -> list[Any] | None:
         """The frame in an envelope that is in order but for its frame; `None` for any other case."""
         document = json.loads(self.raw)
-        in_order = set(document) <= {"charge_point_id", "payload", "protocol"} and isinstance(
-            document.get("payload"), list
-        )
-        return document["payload"] if in_order else None
+        fields = set(document) <= {"charge_point_id", "payload", "protocol"}
+        # What is wrong with the name of the version is not wrong with the frame.
+        version = str(document.get("protocol", DEFAULT_VERSION)) in ocpp_versions()
+        return document["payload"] if fields and version and isinstance(document.get("payload"), list) else None
 
-    def _on_socket(self, data: bytes) -> SentMessage:
+    def _on_socket(self, data: bytes, code: str | None = None) -> SentMessage:
         """On a WebSocket, a message without a usable id may be answered with the id -1 (OCPP-J 1.6 errata)."""
         message = self._message(data)
+        message.expected_code = code or message.expected_code
         if message.answerable is False:
             message.answerable = None
         return message

@@ -317,7 +317,10 @@ class InvalidMessages:
         # As a frame, a CALL is one that is valid.
         call = [[], []] if self._framed else [MessageType.CALL, self._new_message_id(), "Heartbeat", {}]
         value: Any = self._rng.choice((None, True, False, 0, -1, 1.5, "", "x", point, [], [[]], [{}], call, [call]))
-        return _Draft(kind="not an object", data=encode_json(value), code=self._unreadable)
+        # An array is a frame there, whose first element is no message type.
+        is_frame = self._framed and isinstance(value, list) and not self._version.answers_unreadable
+        code = self._codes.message_type if is_frame else self._unreadable
+        return _Draft(kind="not an object", data=encode_json(value), code=code)
 
     def _repeated_key(self, point: str) -> _Draft:
         document, _, _ = self._valid(point)

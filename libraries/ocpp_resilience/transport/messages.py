@@ -91,6 +91,9 @@ class SentMessage(Message):
         delivery: whether Redis acknowledged it.
         sent_at: when it was handed to Redis, in seconds of `time.monotonic`.
         acknowledged_at: when Redis acknowledged it.
+        repeats: how many times more it was sent with the same message id, after its connection had ended.
+        point_writes: how many connections ended and began for it, and how often it was refused with InternalError and
+            sent under another message id: each may be written to the record of its charge point.
     """
 
     answerable: bool | None = True
@@ -105,6 +108,8 @@ class SentMessage(Message):
     delivery: Delivery = Delivery.NOT_SENT
     sent_at: float | None = None
     acknowledged_at: float | None = None
+    repeats: int = 0
+    point_writes: int = 0
 
     def leave_open(self) -> None:
         """Judge it by the tolerant oracle: it may be accepted, refused, or set aside without an answer."""

@@ -23,10 +23,14 @@ from ocpp_resilience.ocpp.frames import MessageType
 from ocpp_resilience.profile import Target
 from ocpp_resilience.transport.answers import Answer
 from ocpp_resilience.transport.gathered import GatheredAnswers
+from ocpp_resilience.transport.invalid_records import UNREADABLE_ID
 from ocpp_resilience.transport.messages import Delivery, SentMessage
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+LAST_CONNECTIONS_SECONDS = 5.0
+AT_A_TIME = 20
+"""Charge points that connect once more before they leave, at the same time."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two attempts to connect, or to send a message again that was refused with InternalError."""
 MAYBE_ANSWERED = 1.0
@@ -46,6 +50,8 @@ class _Line:
         wake: set when there is something to do.
         answered: gets the answer that `wire_id` waits for.
         wire_id: the message id of the outstanding CALL; `None` while any answer will do, or none is outstanding.
+        connections: how many connections it has had.
+        unanswered: the last message that need not be valid and had no answer while it was waited for.
     """
 
     point: str
@@ -55,6 +61,8 @@ class _Line:
     answered: asyncio.Future[list[Any]] | None = None
     wire_id: str | None = None
     booted: bool = False
+    connections: int = 0
+    unanswered: SentMessage | None = None
     socket: ClientConnection | None = None
     reader: asyncio.Task[None] | None = None
     task: asyncio.Task[None] | None = None
@@ -175,7 +183,29 @@ class WebSocketTransport(GatheredAnswers):
         if tasks:
             await asyncio.wait(tasks, timeout=2 * CLOSE_SECONDS)
         if lines:
+            await self._come_back(lines)
             await asyncio.gather(*(self._hang_up(line) for line in lines))
+
+    async def _come_back(self, lines: Iterable[_Line]) -> None:
+        """Connect those again whose connection the system has ended, so that all leave in order.
+
+        What a gateway noted of a connection stays in Redis where it ended without Redis; the next connection of the
+        same charge point takes it over, and its end removes it.
+        """
+        cut_off = deque(line for line in lines if line.socket is not None and line.socket.close_code is not None)
+
+        async def come() -> None:
+            while cut_off:
+                line = cut_off.popleft()
+                try:
+                    await self._connect(line)
+                except (WebSocketException, OSError, TimeoutError):
+                    # The gateway is not there, and will not be for the others.
+                    cut_off.clear()
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_CONNECTIONS_SECONDS):
+                await asyncio.gather(*(come() for _ in range(AT_A_TIME)))
 
     @staticmethod
     async def _hang_up(line: _Line) -> None:
@@ -207,27 +237,30 @@ class WebSocketTransport(GatheredAnswers):
             due = message.answerable and message.valid is not False
             patience = ANSWERS_AWAITED * self._target.timeouts.answer if due else MAYBE_ANSWERED
         while True:
+            had = max(line.connections, 1)
             socket = await self._connected(line)
+            message.point_writes += 2 * (line.connections - had)
             try:
                 answer = await self._exchange(line, socket, text, wire_id, patience=patience)
             except (WebSocketException, OSError):
                 if message.valid is False:
                     # A frame that cost the connection is not sent again; whether it had an answer is judged.
                     return
+                message.repeats += 1
                 await asyncio.sleep(FIRST_PAUSE)
                 continue
             if answer is None:
+                line.unanswered = None if message.valid else message
                 return
             if message.valid and answer[0] == MessageType.CALLERROR and answer[2:3] == ["InternalError"]:
                 self.sent_again += 1
+                message.point_writes += 1
                 wire_id = f"{self._token}-again-{next(self._numbers)}"
                 text = _with_id(text, wire_id)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            if wire_id != message.answer_message_id:
-                answer = [answer[0], message.answer_message_id, *answer[2:]]
-            self.took_in(line.point, json.dumps(answer, ensure_ascii=False).encode())
+            self.took_in(line.point, _answer_to(message, answer))
             return
 
     async def _exchange(
@@ -236,6 +269,11 @@ class WebSocketTransport(GatheredAnswers):
         """Send a frame; the answer to it, `None` if none came within `patience` seconds."""
         if not patience:
             await socket.send(text, text=True)
+            # Whether a frame costs the connection is known before the next one is sent. Text that is not UTF-8 has to,
+            # and a gateway may find that out behind its answer to a ping (RFC 6455 section 8.1).
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(MAYBE_ANSWERED):
+                    await (socket.wait_closed() if isinstance(text, bytes) else await socket.ping())
             return None
         line.answered = asyncio.get_running_loop().create_future()
         line.wire_id = wire_id
@@ -281,6 +319,7 @@ class WebSocketTransport(GatheredAnswers):
             text = json.dumps([*boot, version.sample(version.boot)])
             await self._exchange(line, socket, text, str(boot[1]), patience=self._target.timeouts.answer)
         line.socket = socket
+        line.connections += 1
 
     async def _read(self, line: _Line, socket: ClientConnection) -> None:
         try:
@@ -304,11 +343,24 @@ class WebSocketTransport(GatheredAnswers):
                 self.took_in(line.point, raw)
                 await socket.send(self._reply(message_id, action, fields))
             case [MessageType.CALLRESULT | MessageType.CALLERROR, message_id, *_] if (
-                line.answered is not None and not line.answered.done() and line.wire_id in {None, message_id}
+                line.answered is not None
+                and not line.answered.done()
+                and (line.wire_id in {None, message_id} or self._refuses(frame, line.current))
             ):
                 line.answered.set_result(frame)
+            case [MessageType.CALLERROR, *_] if (late := line.unanswered) is not None and self._refuses(frame, late):
+                line.unanswered = None
+                self.took_in(line.point, _answer_to(late, frame))
             case _:
                 self.took_in(line.point, raw)
+
+    def _refuses(self, frame: list[Any], message: SentMessage | None) -> bool:
+        """Whether this is a CALLERROR that names no message, and refuses an invalid one: there is one at a time.
+
+        The strict oracle asks for the message id wherever it can be read.
+        """
+        invalid = message is not None and message.valid is not True
+        return invalid and frame[:2] == [MessageType.CALLERROR, UNREADABLE_ID] and not self._target.strict
 
     def _reply(self, message_id: str, action: str, fields: dict[str, Any]) -> str:
         version = self._target.version
@@ -324,6 +376,13 @@ def _as_frame(data: bytes) -> str | bytes:
         return data.decode()
     except UnicodeDecodeError:
         return data
+
+
+def _answer_to(message: SentMessage, answer: list[Any]) -> bytes:
+    """The answer under the id that is expected of it, if any is: it may have come under another one."""
+    if message.answer_message_id is not None:
+        answer = [answer[0], message.answer_message_id, *answer[2:]]
+    return json.dumps(answer, ensure_ascii=False).encode()
 
 
 def _with_id(text: str | bytes, message_id: str) -> str:

@@ -271,7 +271,7 @@ class Model(ABC, Generic[W]):
         if not certain:
             if "last_seen" in world.point:
                 world.point["last_seen"] = span.or_within(world.point["last_seen"])
-                perhaps_written(world.point)
+                perhaps_written(world.point, 1 + exchange.repeats + exchange.point_writes)
             return
         world.point["id"] = exchange.charge_point
         world.point["protocol"] = self.version
@@ -279,6 +279,8 @@ class Model(ABC, Generic[W]):
         world.point["is_online"] = True
         if self.counts_writes:
             written(world.point, exchange)
+            if exchange.point_writes:
+                perhaps_written(world.point, exchange.point_writes)
 
     # ---------------------------------------------------------------- state
 
@@ -335,7 +337,8 @@ def written(record: dict[str, Allowed], exchange: Exchange) -> None:
     """A message has changed the record, whose version tells that."""
     known = record.get("version", Writes())
     certain = exchange.outcome is Outcome.ANSWERED
-    record["version"] = known.after(exchange.began, exchange.ended, certain=certain)
+    once = known.after(exchange.began, exchange.ended, certain=certain)
+    record["version"] = once.and_perhaps(exchange.repeats) if exchange.repeats else once
 
 
 def perhaps_written(record: dict[str, Allowed], more: int = 1) -> None:

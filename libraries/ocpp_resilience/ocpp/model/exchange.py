@@ -37,6 +37,10 @@ class Exchange:
         ended: when its answer was seen, in seconds since 1970.
         maybe_elsewhere: whether the answer may come from a gateway that did not hand the CALL on, as that to a
             Heartbeat while Redis is away.
+        repeats: how many times more it was sent, with the same message id, before its answer came: each may have been
+            written.
+        point_writes: how many times more the record of its charge point may have been written: for each connection that
+            ended or began meanwhile, and for each refusal with InternalError before its answer.
     """
 
     charge_point: str
@@ -48,6 +52,8 @@ class Exchange:
     began: float
     ended: float
     maybe_elsewhere: bool = False
+    repeats: int = 0
+    point_writes: int = 0
 
     def __str__(self) -> str:
         return f"{self.action} '{self.message_id}' of {self.charge_point}"
