@@ -159,7 +159,7 @@ def test_every_verdict_is_given_for_its_reason(run: Path) -> None:
     deciding = sum(each.group > 0 for each in found.requirements)
     undecided = found.counts["inconclusive"]
     assert found.sentence == (
-        f"Not ready: 1 requirement is not met (R13.3), 1 of {deciding} are met, {undecided} undecided."
+        f"Not ready: 1 requirement is not met (R13.3), 1 of {deciding} is met, {undecided} undecided."
     )
     reasons = {each.id: each.reason for each in found.requirements}
     assert reasons["R13.3"] == "Missed: shutdown (3 s, required < 2 s)."
