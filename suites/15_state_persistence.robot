@@ -105,7 +105,7 @@ Who Is Connected Is Told Everywhere
     [Documentation]    Ten charge points connect; three leave, two are taken over by a newer connection. The list of
     ...    connected charge points with its times, the records and the metrics say so.
     [Tags]    R15.1
-    [Setup]    The State Can Be Read And Charge Points Can Connect
+    [Setup]    Run Keywords    The State Can Be Read And Charge Points Can Connect    AND    Nobody Else Is Connected
     Skip Unless Target Supports    state api
     ${since} =    Get Time    epoch
     @{ids} =    10 Charge Points Have Booted

@@ -17,7 +17,7 @@ Test Tags         whole
 *** Test Cases ***
 Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Documentation]    Another client uses the same system: foreign charge points, transactions, answers. The server
-    ...    starts again meanwhile, unless it is external.
+    ...    starts again meanwhile, unless it is external or charge points' connections carry the messages.
     [Tags]    R0.4
     Somebody Else Has Data In The System
     ${before} =    Take Key Snapshot    values=True
