@@ -83,14 +83,15 @@ leak: $(INSTALLED)  ## Is a leak of 1 KB a message found, and the sound server n
 	$(BIN)/robot --outputdir results/leak $(if $(RUNS),--variable RUNS:$(RUNS)) $(if $(LENGTH),--variable LENGTH:$(LENGTH)) \
 	  $(if $(RATE),--variable RATE:$(RATE)) benchmarks/memory_verdict.robot
 
-targets: $(INSTALLED)  ## All suites against other targets: two with known faults, one that runs already, one little known
+targets: $(INSTALLED)  ## All suites against other targets: two with known faults, one that runs already, one little known, one without a queue
 	$(BIN)/python tests/targets/compare.py other
 	$(BIN)/python tests/targets/compare.py running
 	$(BIN)/python tests/targets/compare.py bare
+	$(BIN)/python tests/targets/compare.py gateway
 	$(BIN)/python tests/targets/faulty.py
 
-foreign: $(INSTALLED)  ## The suites against other people's servers from PyPI and npm; needs Node.js (ONLY=ocpp-rpc)
-	$(BIN)/python tests/foreign/run.py $(addprefix --only ,$(ONLY))
+foreign: $(INSTALLED)  ## Suites against other people's servers from PyPI and npm; needs Node.js (ONLY=ocpp-rpc PROTOCOL=ocpp2.0.1 QUICK=1)
+	$(BIN)/python tests/foreign/run.py $(addprefix --only ,$(ONLY)) $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(QUICK),--quick)
 
 grade: $(INSTALLED)  ## Run the suites against the defect catalogue (FRACTION=0.5 SEED=7 ONLY=name SOUND=10)
 	$(BIN)/python tests/defects/grade.py $(if $(FRACTION),--fraction $(FRACTION)) $(if $(SEED),--seed $(SEED)) \

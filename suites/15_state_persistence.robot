@@ -104,7 +104,7 @@ Connected Charge Points Are Reported Everywhere
     [Documentation]    Ten charge points connect, three disconnect, and two are taken over by a newer connection. The
     ...    list of connected charge points with its times, the records and the metrics agree with that.
     [Tags]    R15.1
-    [Setup]    The State Can Be Read And Charge Points Can Connect
+    [Setup]    Run Keywords    The State Can Be Read And Charge Points Can Connect    AND    Nobody Else Is Connected
     Skip Unless Target Supports    state api
     ${since} =    Get Time    epoch
     @{ids} =    10 Charge Points Have Booted

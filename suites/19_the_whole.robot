@@ -17,7 +17,7 @@ Test Tags         whole
 *** Test Cases ***
 Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Documentation]    Another client uses the same system: foreign charge points, transactions, answers. The server
-    ...    is restarted meanwhile, unless it is external.
+    ...    is restarted meanwhile, unless it is external or charge points' connections carry the messages.
     [Tags]    R0.4
     Another User Has Data In The System
     ${before} =    Take Key Snapshot    values=True

@@ -176,7 +176,10 @@ def gateway_profile() -> str:
         {"database": 0, "keys": ["ocpp:requests", "ocpp:responses:{charge_point_id}", "ocpp:dead-letters"]}
     ]
     del profile["message_format"]
-    kept = ("health", "log_records", "metrics", "state", "gateway", "commands", "several_processors")
+    kept = (
+        *("health", "log_records", "metrics", "state", "state_api", "configuration"),
+        *("gateway", "commands", "several_processors"),
+    )
     return str(yaml.safe_dump(profile | {"name": "gateway", "queue": {"kind": "none"}, "capabilities": list(kept)}))
 
 

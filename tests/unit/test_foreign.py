@@ -30,25 +30,87 @@ def load(path: Path) -> ModuleType:
 
 
 compare = load(ROOT / "tests" / "targets" / "compare.py")
+run = load(FOREIGN / "run.py")
+TRIALS = run.trials()
+SUITES = "".join(file.read_text() for file in (ROOT / "suites").glob("*.robot"))
+TAGS = dict(re.findall(r"^(\S.*)\n(?:    .*\n)*?    \[Tags\](.*)$", SUITES, re.MULTILINE))
 
 
-def test_there_are_three_of_them() -> None:
+def test_there_are_three_of_them_and_one_speaks_another_version() -> None:
     assert len(SERVERS) >= 3
+    assert {each.server for each in TRIALS} == {folder.name for folder in SERVERS}
+    assert {each.protocol for each in TRIALS} >= {"ocpp1.6", "ocpp2.0.1"}
 
 
-@pytest.mark.parametrize("folder", SERVERS, ids=lambda folder: folder.name)
-def test_each_is_described(folder: Path) -> None:
-    target = Target.load(folder / "profile.yaml")
-    assert target.name == folder.name
+@pytest.mark.parametrize("trial", TRIALS, ids=str)
+def test_each_is_described(trial: Any) -> None:
+    folder = FOREIGN / trial.server
+    target = Target.load(folder / "profile.yaml", protocol=trial.protocol)
+    assert target.name == trial.server
     assert re.search(r"\(.*(npm|PyPI), [A-Z]+", (folder / "install.sh").read_text()), "the installer notes the licence"
-    document: dict[str, Any] = yaml.safe_load((folder / "expected.yaml").read_text())
-    compare.expectations(folder / "expected.yaml")
-    text = "".join(file.read_text() for file in (ROOT / "suites").glob("*.robot"))
-    tags = dict(re.findall(r"^(\S.*)\n(?:    .*\n)*?    \[Tags\](.*)$", text, re.MULTILINE))
+    document: dict[str, Any] = yaml.safe_load(trial.file.read_text())
+    compare.expectations(trial.file)
     for fault in document["faults"]:
         assert fault["fault"].strip()
         for test in fault["tests"]:
-            assert fault["requirement"] in tags[test].split(), test
+            assert fault["requirement"] in TAGS[test].split(), test
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=str)
+def test_ci_tries_tests_that_pass_and_each_fault_that_shows_soon(trial: Any) -> None:
+    chosen = trial.selection(quick=True)[1::2]
+    assert set(run.QUICK) <= set(chosen) <= set(TAGS)
+    faults = yaml.safe_load(trial.file.read_text())["faults"]
+    assert {test for each in faults if not each.get("slow") for test in each["tests"]} <= set(chosen)
+    assert not {test for each in faults if each.get("slow") for test in each["tests"]} & set(chosen)
+
+
+@pytest.fixture
+def new_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The installer of a server."""
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    return tmp_path / "mine" / "install.sh"
+
+
+def test_a_server_is_installed_once_and_again_when_its_installer_has_changed(new_server: Path) -> None:
+    installed = new_server.parent / ".installed"
+    for version in ("1", "2"):
+        new_server.write_text(f'mkdir "$1"\necho {version} > "$1/version"\n')
+        run.install("mine")
+        assert (installed / "version").read_text() == f"{version}\n"
+        (installed / "version").unlink()
+        run.install("mine")
+        assert not (installed / "version").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "message"),
+    [
+        ("echo No Route >&2; exit 3", None, r"ended with status 3; is the registry \(PyPI\) reachable.*: No Route$"),
+        ("printf 'npm error no route\nsee the log' >&2; exit 3", None, r"status 3; .* It wrote: npm error no route$"),
+        ("exit 1 # npm install", None, r"is the registry \(npm\) reachable.*: nothing$"),
+        ("npm install", "", r"^it needs Node\.js with npm; on Debian: apt-get install nodejs npm$"),
+        ("sleep 60", None, r"^its installer was not done after 0\.2 s; is the registry \(PyPI\) reachable"),
+    ],
+    ids=["fails", "says more", "fails silently", "no Node.js", "hangs"],
+)
+def test_a_server_that_cannot_be_installed_is_one_clear_line(
+    new_server: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    script: str,
+    path: str | None,
+    message: str,
+) -> None:
+    new_server.write_text(script)
+    monkeypatch.setattr(run, "INSTALL_LIMIT", 0.2 if script.startswith("sleep") else 20)
+    monkeypatch.setattr(run.shutil, "which", lambda name: None if path == "" else f"/usr/bin/{name}")
+    with pytest.raises(run.NotInstalled, match=message):
+        run.install("mine")
+    assert run.try_server(run.Trial("mine", "ocpp1.6"), new_server.parent, [], timeout=1) == 1
+    assert capsys.readouterr().out.startswith("mine: not installed: i")
 
 
 def test_an_unexpected_failure_and_an_unexpected_pass_are_both_wrong() -> None:

@@ -1,4 +1,5 @@
-"""The suites against a server that differs in all that a profile can say, one that runs already, and one little known.
+"""The suites against a server that differs in all that a profile can say, one that runs already, one of which little is
+known, and one without a queue.
 
 Here are a few tests of the suites; `make targets` has all of them. They find the faults that `tests/targets` lists, and
 no others.
@@ -84,13 +85,41 @@ BARE = [
     "Unanswerable Frames Are Ignored Or Close The Connection",
     "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
 ]
-TARGETS = {"other": OTHER, "running": RUNNING, "bare": BARE}
+GATEWAY = [
+    "Every Action In Every Message Format Is Answered In Time",
+    "Valid Messages Of Every Shape Are Answered",
+    "Metrics And Health Count What Was Queued",
+    "A Malformed Message Is Set Aside And The Valid Ones Around It Are Processed",
+    "The Newest Thousand Messages That Were Set Aside Are Kept",
+    "Processors That Share Eight Shards Keep The Order Of Each Charge Point",
+    "A Processor That Dies Is Replaced And The Order Is Kept",
+    "The Default Timeout Is Thirty Seconds",
+    "Fifty Workers At Once Lose, Mix Up And Leave Nothing",
+    "Who Is Connected Is Told Everywhere",
+    "Fifty Concurrent Writers Of One Record Lose No Update",
+    "The Server Starts Without Redis And Connects When It Appears",
+    "The Server Is Killed Under Traffic And Loses Nothing",
+    "A Commit Whose Reply Is Lost Is Neither Lost Nor Applied Twice",
+    "Nothing Is Told Before A Replica Has It",
+    "Everything Works Over TLS With A User Of Least Privilege",
+    "Charge Points That Send Nothing Are Known Again When Redis Has Lost What It Kept",
+    "Malformed JSON Is Logged And Set Aside And Stops Nothing Behind It",
+    "Messages With Missing Fields Are Refused",
+    "Wrong Shapes And Ids Are Refused At Every Level",
+    "Oversized Messages Are Refused Before Work Is Done On Them",
+    "A Thousand Generated Invalid Messages Are Each Logged Once",
+    "A Processor That Is Killed Under Load Is Replaced And Nothing Is Lost",
+    "Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign",
+    "Commands Need The Token Of The API",
+]
+TARGETS = {"other": OTHER, "running": RUNNING, "bare": BARE, "gateway": GATEWAY}
 SOAK = "5 s"
 """Where memory is not measured, the soak must only exist."""
 UNSEEN = {
     "other": {"it takes messages before it has done anything, and forgets who is connected"},
     "running": set(),
     "bare": set(),
+    "gateway": {"the time of a release, in which the soak and the connections in turn have their full length"},
 }
 """Faults that take a minute to find, and are left to `make targets`."""
 

@@ -473,14 +473,9 @@ class QueueClient:
         return match(judged, answers, self.expected, check=self.history.answer_problems)
 
     def final_report(self, messages: Iterable[SentMessage]) -> AnswerReport:
-<<<<<<< HEAD
-        """As `report`, when no more is waited for: what still waits on the queue is not lost."""
+        """As `report`, at the end of waiting: messages that still wait on the queue are not lost."""
         judged = SentMessages(messages)
         report = self.report(judged)
-=======
-        """As `report`, at the end of waiting: messages that still wait on the queue are not lost."""
-        report = self.report(messages)
->>>>>>> prose
         if report.lost and self.requests.keeps:
             lost = {each.data for each in report.lost}
             still: set[bytes] = set()

@@ -29,8 +29,8 @@ from ocpp_resilience.transport.messages import Delivery, SentMessage
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 LAST_CONNECTIONS_SECONDS = 5.0
-AT_A_TIME = 20
-"""Charge points that connect once more before they leave, at the same time."""
+AT_A_TIME = 100
+"""Charge points that connect at the same time: thousands at once would all be too late for each other."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two attempts to connect, or to send a message again that was refused with InternalError."""
 MAYBE_ANSWERED = 1.0
@@ -93,6 +93,7 @@ class WebSocketTransport(GatheredAnswers):
         self._lines: dict[str, _Line] = {}
         self._numbers = itertools.count(1)
         self._token = secrets.token_hex(3)
+        self._connecting = asyncio.Semaphore(AT_A_TIME)
         self.problem: str | None = None
         self.sent_again = 0
 
@@ -291,7 +292,8 @@ class WebSocketTransport(GatheredAnswers):
         pause = FIRST_PAUSE
         while line.socket is None or line.socket.close_code is not None:
             try:
-                await self._connect(line)
+                async with self._connecting:
+                    await self._connect(line)
             except (WebSocketException, OSError, TimeoutError) as error:
                 self.problem = f"{line.point} could not connect to {self._url}: {error}"
                 await asyncio.sleep(pause)

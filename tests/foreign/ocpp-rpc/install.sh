@@ -4,4 +4,4 @@ set -eu
 mkdir -p "$1"
 cd "$1"
 echo '{"private": true, "dependencies": {"ocpp-rpc": "2.2.1"}}' > package.json
-npm install --no-audit --no-fund --loglevel=error
+npm install --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=30000

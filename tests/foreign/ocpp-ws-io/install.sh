@@ -8,4 +8,4 @@ cd "$1"
 echo '{"name": "voltlog-io", "version": "1.0.0", "main": "index.js"}' > voltlog-io/package.json
 echo '{"private": true, "dependencies": {"ocpp-ws-io": "2.3.2", "ioredis": "5.8.2"},
   "overrides": {"voltlog-io": "file:./voltlog-io"}}' > package.json
-npm install --no-audit --no-fund --loglevel=error
+npm install --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=30000
