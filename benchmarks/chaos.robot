@@ -68,7 +68,7 @@ Start The System With Traffic Behind A Fault Proxy
     Start The System Behind A Fault Proxy
     ...    HTTP_PORT=${http}    WS_PORT=${ws}    PING_INTERVAL=${PING INTERVAL}    REDIS_WAIT_REPLICAS=${REPLICAS}
     ${redis} =    Get Redis Url
-    Open The Way Of Messages To    ${redis}    wait replicas=${REPLICAS}
+    Open The Queue Or Gateway Of    ${redis}    wait replicas=${REPLICAS}
     Commands To The System Can Be Sent
     ${gateway} =    Get Gateway Url
     Set Load Target    ${gateway}    redis=${redis}

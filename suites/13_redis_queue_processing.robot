@@ -57,7 +57,7 @@ The State After Sessions Of Every Shape Equals The Model
     ${sent} =    Queue Varied Sessions    40
     Wait For Answers    ${sent}
     ${history} =    Get Message History
-    The State Should Be What The Messages Say    ${history}
+    The State Should Equal The Effects Of The Messages    ${history}
 
 The HTTP API Lists And Filters The Stored State
     [Documentation]    Lists, filtered lists and single records. Missing records are answered with 404, invalid filters
@@ -68,7 +68,7 @@ The HTTP API Lists And Filters The Stored State
     ${sent} =    Queue Varied Sessions    12
     All Messages Should Be Answered    ${sent}
     ${history} =    Get Message History
-    The HTTP API Should Say What The Messages Say    ${history}
+    The HTTP API Should Show The Effects Of The Messages    ${history}
 
 Metrics And Health Count The Queued Messages
     [Documentation]    Processed messages by action, dead letters by error code, and an empty queue.
@@ -90,8 +90,8 @@ Charge Points Whose Ids Are Nearly The Same Are Kept Apart
     ${sent} =    Queue Varied Sessions    ${ids}    rounds=25
     Wait For Answers    ${sent}
     ${history} =    Get Message History
-    The State Should Be What The Messages Say    ${history}
-    The HTTP API Should Say What The Messages Say    ${history}
+    The State Should Equal The Effects Of The Messages    ${history}
+    The HTTP API Should Show The Effects Of The Messages    ${history}
 
 The State After Sessions Over WebSockets Equals The Model
     [Documentation]    The same with charge points that are connected to the gateway.
@@ -101,7 +101,7 @@ The State After Sessions Over WebSockets Equals The Model
     ${sent} =    Charge Varied Sessions    ${charge points}
     All Calls Should Be Answered    ${sent}
     ${history} =    Get Charge Point History
-    The State Should Be What The Messages Say    ${history}
+    The State Should Equal The Effects Of The Messages    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart
@@ -112,7 +112,7 @@ Charge Points At The Gateway Whose Ids Are Nearly The Same Are Kept Apart
     ${sent} =    Charge Varied Sessions    ${charge points}    rounds=25
     All Calls Should Be Answered    ${sent}
     ${history} =    Get Charge Point History
-    The State Should Be What The Messages Say    ${history}
+    The State Should Equal The Effects Of The Messages    ${history}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Message Id That Comes Again Over A New Connection Is Another Message
@@ -256,7 +256,7 @@ A Processor That Dies Is Replaced And The Order Is Kept
     Skip Unless Queue Keeps Messages
     Pause Server
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
-    The Depth Should Be Told    5000    second processor
+    The Queue Depth Should Be Reported    5000    second processor
     Kill Server
     Charge Points Carry The Messages Where There Is No Queue    second processor
     All Should Be Answered In The Order Queued    ${sent}

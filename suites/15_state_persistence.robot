@@ -108,13 +108,13 @@ Connected Charge Points Are Reported Everywhere
     Skip Unless Target Supports    state api
     ${since} =    Get Time    epoch
     @{ids} =    10 Charge Points Have Booted
-    Who Is Connected Should Be Told    ${ids}    since=${since}
+    Connected Charge Points Should Be Reported    ${ids}    since=${since}
     @{gone} =    Get Slice From List    ${ids}    0    3
     @{there} =    Get Slice From List    ${ids}    3
     Disconnect All Charge Points    ${gone}
     ${taken over} =    Get Slice From List    ${there}    0    2
     Newer Connections Take Over    ${taken over}
-    Who Is Connected Should Be Told    ${there}    ${gone}    since=${since}
+    Connected Charge Points Should Be Reported    ${there}    ${gone}    since=${since}
     [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 A Transaction Is Read As It Was Written And Deleted Without A Trace

@@ -24,8 +24,8 @@ The Server Starts Without Redis And Connects When It Appears
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Is Down    early
     The Server Should Not Spin    R16.1    early
-    What The Server Says Of Its Health Is Kept    early
-    The Log Should Say So Once And Then Seldom    early
+    The Health Of The Server Is Recorded    early
+    The Log Should Report The Outage Once And Then Rarely    early
     Start Redis    alias=early
     The Server Connects When Redis Appears    early    ${url}
     [Teardown]    The Late Redis And Its Server Leave    early
@@ -34,8 +34,8 @@ The Server Starts While Redis Hangs And Connects When It Answers
     [Documentation]    Redis accepts connections but does not answer until it is resumed.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Hangs    patient
-    What The Server Says Of Its Health Is Kept    patient
-    The Log Should Say So Once And Then Seldom    patient
+    The Health Of The Server Is Recorded    patient
+    The Log Should Report The Outage Once And Then Rarely    patient
     Resume Redis    alias=patient
     The Server Connects When Redis Appears    patient    ${url}
     [Teardown]    The Late Redis And Its Server Leave    patient
@@ -44,8 +44,8 @@ The Server Starts With The Wrong Password And Connects When It Is Right
     [Documentation]    The password of Redis differs from that of the server until it is changed back.
     [Tags]    R16.1    R16.2
     ${url} =    A Server Runs While    A Redis Of Its Own Refuses The Password    stranger
-    What The Server Says Of Its Health Is Kept    stranger
-    The Log Should Say So Once And Then Seldom    stranger
+    The Health Of The Server Is Recorded    stranger
+    The Log Should Report The Outage Once And Then Rarely    stranger
     Heal All    alias=stranger
     The Server Connects When Redis Appears    stranger    ${url}
     [Teardown]    Run Keywords    The Late Redis And Its Server Leave    stranger    AND
@@ -57,14 +57,14 @@ Health Says Degraded While Redis Is Away And Healthy When It Is Back
     [Tags]    R16.1    R16.6
     Skip Unless Target Supports    health
     Health Should Follow Redis In Operation
-    Health Should Have Said So At The Start
+    Health Should Have Been Degraded At The Start
 
 A Lost Connection To Redis Is Restored
     [Documentation]    Under traffic the network to Redis is cut, or Redis is stopped or killed, and then restored.
     ...    With an external Redis only the network can be cut.
     [Tags]    R16.3
     [Template]    The Connection Is Made Again After
-    The Way To Redis Is Cut    The Way To Redis Is Open Again
+    The Network To Redis Is Cut    The Network To Redis Is Restored
     Stop Redis    Start Redis
     Kill Redis    Start Redis
 
@@ -196,7 +196,7 @@ The Server Ends In Order Without Redis
     Skip Unless Target Supports    health
     A Server That Has Never Reached Redis Ends In Order
     ${sent} =    2000 Messages Are Queued While A Fleet Charges
-    The Server Ends In Order While The Way To Redis Is Cut
+    The Server Ends In Order While The Network To Redis Is Cut
     Restart Server
     ${drain} =    All Messages Should Be Answered    ${sent}
     The Fleet Should Have Charged Through It    R16.8
@@ -329,7 +329,7 @@ A Bad Certificate Or A Missing Permission Is A Clear Error Until It Is Mended
     ...    without a crash.
     [Tags]    R16.11
     [Setup]    A System With TLS And A User Of Least Privilege Runs
-    [Template]    An Error Is Clear Until It Is Mended
+    [Template]    An Error Is Reported Until It Is Corrected
     bad certificate expired    certificate has expired
     bad certificate another host    certificate is not valid for
     bad certificate unknown authority    unable to get local issuer certificate

@@ -19,11 +19,11 @@ Removing Test Data Leaves Nothing Behind And Touches Nothing Foreign
     [Documentation]    Another client uses the same system: foreign charge points, transactions, answers. The server
     ...    is restarted meanwhile, unless it is external.
     [Tags]    R0.4
-    Somebody Else Has Data In The System
+    Another User Has Data In The System
     ${before} =    Take Key Snapshot    values=True
     ${sent} =    Queue A Mix Of Messages    1000
     All Messages Should Be Answered    ${sent}
-    The Server Starts Again Where It Can
+    The Server Is Restarted If Possible
     Remove Test Data
     ${changes} =    Get Key Changes    ${before}
     Keys Left And Foreign Keys Changed Should Be Known    ${changes}
