@@ -54,7 +54,7 @@ class ConnectingComponent(PointComponent):
         self._ids = ids
 
     def keep(self, made: Mapping[str, ChargePoint]) -> None:
-        """Keep charge points until the running suite ends; all of them are disconnected at once then."""
+        """Keeps charge points until the running suite ends, and then disconnects all of them."""
 
         def close() -> None:
             self._points.forget(made.values())

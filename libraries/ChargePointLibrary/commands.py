@@ -1,4 +1,4 @@
-"""Keywords about the commands that a charge point gets."""
+"""Keywords about commands to a charge point."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from ocpp_resilience.robot.library import keyword
 
 
 class Events(PointComponent):
-    """TransactionEvents, sent at once or after a time without a connection."""
+    """TransactionEvents, sent immediately or after a time offline."""
 
     @keyword(tags=("charge point", "send", "transaction"))
     def send_transaction_event(

@@ -1,4 +1,4 @@
-"""Keywords about a fleet that goes on charging while something happens to the system."""
+"""Keywords about a fleet that charges in the background during a test."""
 
 from __future__ import annotations
 

@@ -482,7 +482,7 @@ class Messages(PointComponent):
 
 
 def _started_with_events(point: ChargePoint, transaction_id: int | str) -> int:
-    """The EVSE of a transaction that goes on by TransactionEvents.
+    """The EVSE of a transaction in OCPP 2.x.
 
     Raises:
         UsageError: the charge point has begun no such transaction, or has ended it.

@@ -1,4 +1,4 @@
-"""Keywords for commands that go on while something else happens."""
+"""Keywords for commands that are sent in the background."""
 
 from __future__ import annotations
 

@@ -109,6 +109,6 @@ class EvidenceLibrary(_Keywords):
 
 
 def _mistakes(suite: Any, requirements: list[Path]) -> list[str]:
-    """What is wrong with a run, before its first keyword."""
+    """Mistakes of a run, found before its first keyword."""
     variables = BuiltIn().get_variables(no_decoration=True)
     return mistakes(Given(suite, variables, requirements, os.environ))

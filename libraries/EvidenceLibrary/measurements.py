@@ -35,7 +35,7 @@ class Measurements(Component):
 
     @cached_property
     def requirements(self) -> Requirements:
-        """The requirements file, and behind it the project's own, in the words of the OCPP version."""
+        """The given requirements file and the project's requirements, in the text of the OCPP version."""
         return load_with_ours([self._requirements_file]).in_version(robot_variable(PROTOCOL))
 
     @keyword(tags=("evidence", "assertion"))

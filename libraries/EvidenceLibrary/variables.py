@@ -7,7 +7,7 @@ from ocpp_resilience.robot.variables import as_choice, as_duration, as_number, r
 
 
 class Variables(Component):
-    """Variables of the run; to be asked in the setup of a suite, since a mistake is to be known at once."""
+    """Variables of the run; to be checked in the setup of a suite, so that a mistake is reported early."""
 
     @keyword(tags=("variable", "assertion"))
     def variables_should_be_numbers(

@@ -124,7 +124,7 @@ class State(Component):
         return aim.redis is not None and described is not None and described.path is None
 
     def _connect(self, aim: LoadTarget, database: int) -> RedisClient:
-        """To a database of the profile; where that names none, to the one in the address."""
+        """Connects to the database of the profile, or else to the one in the address."""
         if aim.redis is None:
             raise UsageError("To compare the state, `Set Load Target` needs redis=URL.")
         return connect(aim.redis, database=database or database_in(aim.redis) or 0)

@@ -1,4 +1,4 @@
-"""Keywords that compare what the HTTP API says of the state with what it has to say."""
+"""Keywords that compare the state in the HTTP API with the expected state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ocpp_resilience.waiting import wait_until
 
 
 class Api(Component):
-    """State over HTTP: lists, filters, who is connected, configuration."""
+    """State over HTTP: lists, filters, connected charge points, configuration."""
 
     def __init__(self, servers: Registry[OcppServer], configurations: dict[str, ConfigurationModel]) -> None:
         self._servers = servers

@@ -23,7 +23,7 @@ NOT_READY = 503
 
 
 class Fault(Protocol):
-    """What is read of a fault: when its end began, and when it was over, RFC 3339."""
+    """The times at which the end of a fault began and was over, RFC 3339."""
 
     ending: str | None
     ended: str | None

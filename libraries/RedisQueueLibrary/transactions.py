@@ -20,7 +20,7 @@ from RedisQueueLibrary.base import QueueComponent, log_sent
 
 @dataclass(frozen=True, slots=True)
 class QueuedTransaction:
-    """A transaction whose messages go through the queue.
+    """A transaction whose messages are queued.
 
     Attributes:
         charge_point: whose it is.

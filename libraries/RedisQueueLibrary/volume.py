@@ -1,4 +1,4 @@
-"""Keywords that queue many messages at once."""
+"""Keywords that queue many messages."""
 
 from __future__ import annotations
 

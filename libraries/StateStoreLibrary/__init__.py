@@ -49,7 +49,7 @@ else:
 
 
 class StateStoreLibrary(_Keywords):
-    """Reads and writes the state of a back end as its own programs do, and looks at the keys behind it.
+    """Reads and writes the state of a back end as its own programs do, and inspects its keys in Redis.
 
     `Open State Store` connects to the Redis of a system under test; key names come from its target profile. Several
     stores have an `alias` each; the keywords use `state` by default. Records with fields are written and read, and

@@ -1,4 +1,4 @@
-"""Keywords for many writers at once."""
+"""Keywords for concurrent writers."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class _Look:
         return {each.decode() for each in indexes.get(key, ())}
 
     def _records(self, name: str) -> dict[str, dict[str, Any]]:
-        """The records of one kind, by the part of their key that tells them apart."""
+        """The records of one kind, by the variable part of their key."""
         pattern = str(getattr(self._session.target.redis.keys, name))
         prefix = pattern[: pattern.index("{")]
         found = {}

@@ -93,7 +93,7 @@ class StateSession:
         return shown_url(self.url)
 
     def another_store(self, *, connections: int = CONNECTIONS) -> RedisStateStore:
-        """A store of its own, as another program would have; to be called on the background loop."""
+        """A separate store, as another program would have; to be called on the background loop."""
         return RedisStateStore.open(
             self.url, self.keys, self._limits, reply_timeout=self._reply_timeout, connections=connections
         )

@@ -1,4 +1,4 @@
-"""Many writers at once, and writers that go on while Redis comes and goes."""
+"""Concurrent writers, and writers that continue during outages of Redis."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def completed(record: Transaction) -> Transaction:
 
 
 async def _open_connections(store: StateStore) -> None:
-    """Opening a connection has a time limit, which goes on while thousands begin: so they are opened before."""
+    """Opens the connections in advance: with thousands at once, opening them could exceed its time limit."""
     await asyncio.gather(*(store.new_transaction_id() for _ in range(CONNECTIONS)))
 
 
 async def save_at_once(store: StateStore, points: list[str]) -> list[ChargePoint]:
-    """Save all of these charge points at the same time."""
+    """Save these charge points concurrently."""
 
     async def save(point: str) -> ChargePoint:
         return await store.save_charge_point(ChargePoint(id=point, vendor=f"Vendor of {point}", model="Model"))
@@ -108,7 +108,7 @@ async def complete_at_once(store: StateStore, records: list[Transaction]) -> lis
 
 
 async def while_it_progresses(work: Awaitable[T], count: Callable[[], int], *, stall: float, what: str) -> T:
-    """The result of `work`, however long it takes, as long as it gets on.
+    """The result of `work`; there is no time limit as long as it makes progress.
 
     The number of writes in a minute depends on the machine; that it is not zero depends on the store.
 
@@ -190,7 +190,7 @@ class WritingReport:
 
 
 class Writing:
-    """Writers at work: each starts and stops transactions, and replaces a configuration, until it is told to end.
+    """Background writers: each starts and stops transactions and replaces a configuration until it is stopped.
 
     Args:
         store: where to.

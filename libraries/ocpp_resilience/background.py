@@ -49,7 +49,7 @@ class BackgroundTimeout(ExpectationFailed):
 
 
 def portal() -> BlockingPortal:
-    """The portal to the loop, started where it does not run yet."""
+    """The portal to the loop, which is started if necessary."""
     global _context, _portal  # noqa: PLW0603 - one loop per process is the point
     with _lock:
         if _portal is None:

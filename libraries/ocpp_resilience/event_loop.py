@@ -1,4 +1,4 @@
-"""The event loop: uvloop where it is installed, as it is with the extras `server` and `load`, else Python's own."""
+"""The event loop: uvloop if installed (extras `server` and `load`), otherwise Python's own."""
 
 from __future__ import annotations
 

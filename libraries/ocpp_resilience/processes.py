@@ -218,7 +218,7 @@ class ChildProcess:
         return Exit(status, took)
 
     def kill(self) -> Exit:
-        """End it and the processes under it at once (SIGKILL), paused or not.
+        """Kill it and its child processes (SIGKILL), paused or not.
 
         Raises:
             ServiceError: it does not run.
@@ -389,7 +389,7 @@ class ChildProcess:
         return status
 
     def _kill_rest(self) -> None:
-        """Kill the remaining processes of an ended process: its group, and known children in groups of their own."""
+        """Kill the remaining processes of an ended process: its group, and known children in other groups."""
         if self._cleared:
             return
         self._cleared = True

@@ -186,7 +186,7 @@ class Run:
         return EXIT_STATUS[report.verdict]
 
     def _say(self, report: Report) -> None:
-        """What robot has not said itself: the decision of several runs."""
+        """The decision of several runs, which robot does not print."""
         if self._several:
             sys.stdout.write(f"\n{report.sentence}\nPage:    {self._out / HTML_NAME}\n")
 
@@ -279,7 +279,7 @@ def _kept_from_deciding(report: Report) -> list[str]:
 
 
 def _rebot(*arguments: str) -> None:
-    """Write results anew."""
+    """Write results again."""
     command = [sys.executable, "-m", "robot.rebot", "--report", "NONE", "--nostatusrc", *arguments]
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
 

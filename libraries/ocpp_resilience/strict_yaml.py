@@ -34,7 +34,7 @@ class _NoKeyTwice:
 
 
 class _FastLoader(_NoKeyTwice, _Fast):
-    """With libyaml, where it is there: several times as fast."""
+    """With libyaml if available, which is several times as fast."""
 
 
 class _ExplainingLoader(_NoKeyTwice, yaml.SafeLoader):
@@ -60,7 +60,7 @@ def parse(text: str) -> tuple[yaml.Node | None, Any]:
 
 
 def line_of(root: yaml.Node, steps: Sequence[Step]) -> int:
-    """The line of a field, counted from 1, or that of the nearest one above it that is there.
+    """The line of a field, counted from 1, or of its nearest existing parent.
 
     Args:
         root: as `parse` returns it.

@@ -46,7 +46,7 @@ class OpenCalls:
     unreadable: int = 0
 
     def copy(self) -> OpenCalls:
-        """The same, to go on from."""
+        """A copy from which checking can continue."""
         return OpenCalls(
             self.connection, dict(self.actions), Counter(self.sent), Counter(self.answered), self.unreadable
         )

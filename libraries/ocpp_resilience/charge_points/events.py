@@ -133,7 +133,7 @@ async def send(point: ChargePoint, event: Call, *, limit: float) -> TransactionE
 
 
 async def go_offline(point: ChargePoint, seconds: float, *, every: float, order: EventOrder, limit: float) -> Offline:
-    """Cut the connection, let the transactions go on, reconnect and send the events since (use case E04).
+    """Disconnect, let the transactions continue, reconnect and send the events of that time (use case E04).
 
     Args:
         point: the charge point, with a transaction that runs.

@@ -79,7 +79,7 @@ class FleetReport:
 
 
 class Fleet:
-    """Charge points that charge by chance, one outstanding CALL each, until they are told to stop.
+    """Charge points with random sessions, one outstanding CALL each, until they are stopped.
 
     Args:
         points: the charge points, connected or not.
@@ -225,7 +225,7 @@ class Fleet:
         return answer
 
     async def _take_over(self, point: ChargePoint, action: str, payload: dict[str, Any], message_id: str) -> None:
-        """Send a message and connect again before it is answered; where that fails, there is no connection."""
+        """Send a message and reconnect before it is answered; if that fails, there is no connection."""
         await point.send_call(action, payload, message_id)
         try:
             await point.reconnect_as_ghost(limit=min(self._patience, self._limit))

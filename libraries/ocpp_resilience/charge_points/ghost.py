@@ -1,4 +1,4 @@
-"""A connection that its charge point has left behind, while the gateway may still take it for alive."""
+"""A connection that its charge point has abandoned, while the gateway may still consider it alive."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class End:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ghost:
-    """A connection whose charge point has connected again without closing it, as after a power failure.
+    """A connection whose charge point has reconnected without closing it, as after a power failure.
 
     Attributes:
         charge_point: the id of the charge point.

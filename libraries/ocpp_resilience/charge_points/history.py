@@ -69,7 +69,7 @@ def online(point: ChargePoint) -> bool | None:
 
 
 def exchanges(charge_point: str, frames: Iterable[Frame]) -> Iterator[Exchange]:
-    """The CALLs that a charge point sent, each with its answer: the first that came behind it with its message id."""
+    """The CALLs of a charge point, each with its answer: the first later one with the same message id."""
     calls: list[tuple[Frame, Frame | None]] = []
     waiting: dict[str | None, deque[int]] = {}
     for frame in frames:

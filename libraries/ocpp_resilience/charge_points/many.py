@@ -1,4 +1,4 @@
-"""Many charge points at once, and whole charging sessions."""
+"""Many charge points at the same time, and complete charging sessions."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ async def connect_all(points: Sequence[ChargePoint], *, limit: float) -> None:
 
 
 async def close_all(points: Sequence[ChargePoint]) -> None:
-    """End all of their connections at once; a gateway that does not take part has 1.5 s."""
+    """End all of their connections concurrently; an unresponsive gateway has 1.5 s."""
     await together(points, lambda point: point.close(), at_once=CONNECTING_AT_ONCE)
 
 

@@ -271,7 +271,7 @@ class ChargePoint:
         await self.disconnect()
 
     async def settled(self) -> None:
-        """Wait until every command that came is answered, as far as it is to be."""
+        """Wait until every received command is answered that should be answered."""
         while self._answering:
             await asyncio.wait(list(self._answering))
 

@@ -1,4 +1,4 @@
-"""Charge points that connect again while their older connection is still open, one after the other or many at once."""
+"""Charge points that reconnect while their older connection is still open, one by one or concurrently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requirements the suites decide for a target with these capabilities, and what more capabilities would gain.
+"""The requirements that the suites decide for a target with given capabilities, and those that more would add.
 
 A test is left out when it, its setup or a keyword that they use says `Skip Unless Target Supports` of something that
 the profile does not declare. That is read from the suites themselves.
@@ -31,7 +31,7 @@ NEEDS: dict[str, tuple[Capability | Trait, ...]] = {
 
 @dataclass
 class Decided:
-    """What the suites come to for one target.
+    """The requirements that the suites decide for one target.
 
     Attributes:
         requirements: those with a test that is run, in their order.
@@ -77,7 +77,7 @@ def tests() -> tuple[tuple[str, frozenset[Capability | Trait]], ...]:
 def _needs(
     steps: Iterable[object], keywords: Mapping[str, object], seen: Collection[str] = ()
 ) -> set[Capability | Trait]:
-    """What steps need in any case: what stands under a condition is left out."""
+    """The capabilities that steps need in any case, without conditional steps."""
     needs: set[Capability | Trait] = set()
     for step in steps:
         name = _plain(str(getattr(step, "name", None) or ""))
@@ -114,7 +114,7 @@ def _in_order(requirement: str) -> tuple[int, int]:
 
 
 def sentences(target: Target) -> list[str]:
-    """What the suites decide, and what describing more would gain, a line each."""
+    """The decided requirements, and those that further capabilities would add, one line each."""
     found = decided(target)
     total = len(found.requirements) + sum(map(len, found.gains.values()))
     lines = [f"The suites decide {len(found.requirements)} of {total} requirements: {', '.join(found.requirements)}."]

@@ -1,4 +1,4 @@
-"""Drafts of corrections of a profile: what was seen in the place of what a part that does not work looks for."""
+"""Drafts of corrections of a profile, from what was observed for a part that does not work."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def of_reading(url: str, target: Target) -> Draft:
 
 
 def of_health(target: Target, get: Callable[[str], Reply]) -> Draft:
-    """What a system that is well says of itself, and where."""
+    """The health result of a healthy system, and its field."""
     http = target.http
     for path in dict.fromkeys((http.health, *HEALTH_PATHS)):
         if path is None:
@@ -200,7 +200,7 @@ def of_left_keys(left: Iterable[tuple[int, str]], charge_points: Iterable[str]) 
 
 
 def of_log(target: Target, outputs: Mapping[str, str]) -> Draft:
-    """How the record of an invalid message can be recognised in what was written.
+    """A pattern that recognises the record of an invalid message in the written lines.
 
     Args:
         target: the profile.
@@ -261,7 +261,7 @@ def all_keys(url: str) -> set[tuple[int, str]]:
 
 
 def _contents(url: str) -> Iterator[tuple[int, str, list[str]]]:
-    """Every key of every database with what it holds, as far as that is text and not too much."""
+    """Every key of every database with its value, if that is a short text."""
     for database in DATABASES:
         client = connect(url, database=database)
         try:

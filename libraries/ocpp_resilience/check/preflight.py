@@ -1,4 +1,4 @@
-"""Mistakes of a whole run, found before its first keyword: each is told once, and nothing is started.
+"""Mistakes of a run, found before its first keyword: each is reported once, and nothing is started.
 
 What a run is given (variables, the profile, requirements files, files of invalid messages) and what its tests name
 (requirements, thresholds, arguments of our libraries) is read without running anything.
@@ -59,7 +59,7 @@ WITH_REQUIREMENT = {
 
 @dataclass
 class Given:
-    """What a run was given.
+    """The variables and files of a run.
 
     Attributes:
         suite: all of its tests, as Robot Framework has read them.
@@ -136,7 +136,7 @@ def _suites(suite: TestSuite) -> Iterator[TestSuite]:
 
 
 def _resource(imported: Any) -> Path | None:
-    """The file of a resource; `None` where its name holds a variable that is not known yet."""
+    """The file of a resource; `None` if its name contains a variable that is not known yet."""
     directory = Path(imported.directory) if imported.directory else Path.cwd()
     name = str(imported.name).replace("${CURDIR}", str(directory)).replace("${/}", "/")
     if "${" in name:

@@ -177,7 +177,7 @@ class Checker:
             return Finding(part, Verdict.FAILS, _one_line(str(error)), self._draft(part))
 
     def _draft(self, part: str) -> Draft:
-        """A correction for a part that does not work. What it looks for may be gone or away: then there is none."""
+        """A correction for a part that does not work; none if its object no longer exists."""
         try:
             return self._drafted(part)
         except (ResilienceError, RedisError, OSError, ValueError):
@@ -550,7 +550,7 @@ class Checker:
         return not named or not named.isdisjoint(command.fields)
 
     def _answered_command(self) -> str:
-        """A command to a charge point behind the check's own stand-in for a gateway, which answers at once."""
+        """A command to a charge point of the check's simulated gateway, which answers immediately."""
         requests, session = self.target.commands.requests, self.target.announcement.session
         if not requests:
             raise Undeclared("commands.requests is empty")

@@ -187,7 +187,7 @@ class Commands:
 
     @property
     def quickest(self) -> float:
-        """The seconds of the one that was told first."""
+        """The seconds until the first caller had its outcome."""
         return min((each.seconds for each in self._commands if each.seconds is not None), default=0.0)
 
     @property
@@ -355,7 +355,7 @@ class CommandClient:
         return batch
 
     def collect(self, batch: Commands, *, timeout: float) -> Commands:
-        """Wait until every caller of `batch` was told something.
+        """Wait until every caller of `batch` has an outcome.
 
         Raises:
             WaitTimeout: some were not; the message names it.
@@ -388,7 +388,7 @@ class CommandClient:
                     command.problem, command.done = "the caller went away", True
 
     async def _send_in_turn(self, session: aiohttp.ClientSession, command: Command) -> None:
-        """Send a command as soon as its charge point may get one more (`commands.at_once`)."""
+        """Send a command as soon as its charge point may receive another one (`commands.at_once`)."""
         most = self.target.commands.at_once
         if most is None:
             await self.send(session, command)
@@ -407,7 +407,7 @@ class CommandClient:
         return session
 
     async def send(self, session: aiohttp.ClientSession, command: Command) -> None:
-        """Send a command over a session and wait until its caller was told something; never raises for that."""
+        """Send a command over a session and wait until its caller has an outcome; an error is an outcome, too."""
         limit = self.target.commands.waits(command.timeout) + MARGIN_SECONDS
         began = command.sent_at = time.monotonic()
         try:

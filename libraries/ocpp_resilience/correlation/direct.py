@@ -148,7 +148,7 @@ def run_workers(
     seed: int | None = None,
     timeout: timedelta | float = timedelta(seconds=60),
 ) -> WorkersReport:
-    """Have many workers register requests that are answered, refused, cancelled and that expire, all at once.
+    """Run many concurrent workers whose requests are answered, refused, cancelled or expire.
 
     Args:
         workers: how many.
@@ -400,7 +400,7 @@ async def _workers(workers: int, operations: int, seed: int) -> WorkersReport:
 
 
 class _Ending:
-    """Ends requests of all workers, in an order of its own."""
+    """Ends requests of all workers, in a different order."""
 
     def __init__(self, manager: Any, chance: random.Random) -> None:
         self._manager = manager

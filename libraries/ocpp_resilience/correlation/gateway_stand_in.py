@@ -336,7 +336,7 @@ class GatewayStandIn:
                 await asyncio.sleep(0.1)
 
     async def _take(self, client: Any, lists: Mapping[str, str]) -> list[tuple[str, bytes]]:
-        """Read at least one message, and all others that are there; nothing after a second without one."""
+        """Read at least one message and all other available ones; nothing after a second without a message."""
         oldest_first = self.target.queue.answer_push == "left"
         block, pop = (client.brpop, "rpop") if oldest_first else (client.blpop, "lpop")
         first = await block(list(lists), timeout=BLOCK_SECONDS)

@@ -1,4 +1,4 @@
-"""Commands that go on and on, one after the other to each charge point, each written down in a ledger."""
+"""Continuous commands, one at a time to each charge point, recorded in a ledger."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class CommandTraffic:
         self._running = background.start(self._run)
 
     def stop(self) -> TrafficReport:
-        """Send nothing new, wait until every caller was told something, and close the ledger.
+        """Send nothing new, wait until every caller has an outcome, and close the ledger.
 
         Raises:
             WaitTimeout: some callers got no response.

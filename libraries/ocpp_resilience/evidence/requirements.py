@@ -47,7 +47,7 @@ class UnknownRequirement(UsageError):
 
 
 class Wording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The text of a requirement in an OCPP version, where it differs.
+    """The different text of a requirement in an OCPP version.
 
     Attributes:
         title: the title, in the place of the requirement's.
@@ -180,7 +180,7 @@ def load(path: Path = DEFAULT_FILE) -> Requirements:
 
 
 def load_with_ours(paths: Sequence[Path]) -> Requirements:
-    """The requirements of own files, and behind them those of the project that they do not define themselves.
+    """The requirements of the given files, and those of the project that they do not define.
 
     Raises:
         RequirementsFileError: a file cannot be used.

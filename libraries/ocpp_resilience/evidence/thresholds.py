@@ -1,4 +1,4 @@
-"""Thresholds: a limit, what is compared with it, and how measured values stand to it."""
+"""Thresholds: a limit, the compared value, and the result of the comparison."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Measured: TypeAlias = Any
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a measured value has to keep.
+    """The limit of a measured value.
 
     Attributes:
         comparison: how the measured value has to stand to `value`.
@@ -88,7 +88,7 @@ def percent_of(statistic: str) -> float | None:
 
 
 def statistic_problem(statistic: str) -> str | None:
-    """What is wrong with the name of a statistic; `None` if nothing is."""
+    """The error in the name of a statistic; `None` if it is valid."""
     if statistic in STATISTICS or percent_of(statistic) is not None:
         return None
     allowed = f"allowed: {', '.join(STATISTICS)}, or a percentile such as p95 or p99.9"
@@ -96,7 +96,7 @@ def statistic_problem(statistic: str) -> str | None:
 
 
 def value_of(measured: Measured, threshold: Threshold) -> tuple[float | timedelta, int | None]:
-    """The one value that a threshold compares, and from how many samples it is made, where that is known.
+    """The value that a threshold compares, and its number of samples, if known.
 
     Args:
         measured: one value; or many, of which the statistic of the threshold is taken: a list of numbers in its unit or

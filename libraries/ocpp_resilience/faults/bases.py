@@ -33,7 +33,7 @@ TRIES = 8
 
 
 def commit_of(profile: Target) -> Commit:
-    """How a target's commit can be told from its other commands.
+    """How a target's commit is recognised among its commands.
 
     Raises:
         LacksCapability: the target profile does not say so.
@@ -171,7 +171,7 @@ class CommandFault(NetworkFault):
         return True, ""
 
     def selected(self, command: str, keys: list[str]) -> dict[str, Any]:
-        """The requests that are meant: a command, or a name that the target profile gives to one of its own.
+        """The selected requests: a command, or the name of a write in the target profile.
 
         These are `commit` (`redis.commit`) and the names in `redis.writes`.
 

@@ -13,7 +13,7 @@ from ocpp_resilience.authority import LOOPBACK, Authority, pem, pem_of_key
 
 
 class Flaw(enum.Enum):
-    """What is wrong with a certificate: it has expired, is another host's, or is from an unknown authority."""
+    """The flaw of a certificate: expired, for another host, or from an unknown authority."""
 
     EXPIRED = "expired"
     ANOTHER_HOST = "another host"
@@ -29,7 +29,7 @@ EXPECTED = {
 
 
 class ProxyCertificates:
-    """Files in PEM, each with a certificate and its key, in a folder of their own.
+    """Files in PEM, each with a certificate and its key, in a separate folder.
 
     Attributes:
         authority: the file with the certificate of the authority that the right one is from.

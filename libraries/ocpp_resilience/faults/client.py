@@ -91,7 +91,7 @@ class ProxyApi:
         addresses: Mapping[str, str] | None = None,
         tls: str | None = None,
     ) -> list[str]:
-        """Put a proxy in front of a server, or of several; returns where it listens for each of them.
+        """Put a proxy in front of one or several servers; returns its address for each of them.
 
         Args:
             name: of the proxy.
@@ -129,7 +129,7 @@ class ProxyApi:
     def add_toxic(
         self, proxy: str, name: str, kind: str, stream: str, *, toxicity: float = 1.0, **attributes: float
     ) -> None:
-        """Add a toxic; a Toxiproxy takes whole numbers only, and gets the next larger one."""
+        """Add a toxic. For a real Toxiproxy values are rounded up, since it accepts only whole numbers."""
         values = {
             key: value if self.is_own and not float(value).is_integer() else math.ceil(value)
             for key, value in attributes.items()
@@ -141,7 +141,7 @@ class ProxyApi:
         )
 
     def remove_toxic(self, proxy: str, name: str) -> None:
-        """Remove a toxic, if it is there."""
+        """Remove a toxic, if it exists."""
         self.ask("DELETE", f"/proxies/{quote(proxy)}/toxics/{quote(name)}", missing_ok=True)
 
     def add_resp(self, proxy: str, fault: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ class ProxyApi:
         return next((fault for fault in faults if fault["name"] == name), {})
 
     def remove_resp(self, proxy: str, name: str) -> None:
-        """Remove one of these faults, if it is there."""
+        """Remove one of these faults, if it exists."""
         self.ask("DELETE", f"/proxies/{quote(proxy)}/resp/{quote(name)}", missing_ok=True)
 
     def connections(self, proxy: str) -> dict[str, int]:

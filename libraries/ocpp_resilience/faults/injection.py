@@ -1,4 +1,4 @@
-"""Faults that last until they are healed: begun, proven by measuring, noted, ended."""
+"""Faults that last until they are healed: begun, proven by measurement, recorded, ended."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Injector:
                 )
 
     def heal(self, record: FaultRecord) -> None:
-        """End one fault, and look whether its effect is gone, unless another of the same target goes on."""
+        """End one fault, and check that its effect is gone, unless another fault of the same target is active."""
         for entry in list(self.active):
             if entry[0] is record:
                 # First noted as proven or not, since the proof may go with the fault.

@@ -24,7 +24,7 @@ FILE_NAME = "faults.jsonl"
 
 
 class CurrentTest(enum.Enum):
-    """Stands for the test that runs, since `None` stands for none."""
+    """Means the running test, since `None` means no test."""
 
     CURRENT_TEST = enum.auto()
 

@@ -209,7 +209,7 @@ class FaultyPath:
             return str(error)
 
     def healed(self) -> str:
-        """Wait until PING is answered at once, and say so; says also when it is not."""
+        """Wait until PING is answered immediately; returns the result."""
         try:
             return wait_until(
                 lambda: f"PING: {seen}" if (seen := self.ping()).what == "reply" and seen.took < 0.1 else None,

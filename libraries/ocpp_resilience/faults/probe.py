@@ -142,7 +142,7 @@ class RedisAddress(Address):
 
 
 class SentinelAddress(RedisAddress):
-    """Where the sentinels of a Redis are, whose primary is the server of the moment.
+    """The addresses of sentinels, whose primary is the current server.
 
     Raises:
         UsageError: the URL is not of the form redis+sentinel://[user:password@]host:port,host:port/service/db.
@@ -256,10 +256,10 @@ class Probe(abc.ABC):
 
     @abc.abstractmethod
     def echo(self, size: int, limit: float | None = None) -> Seen:
-        """Send a request whose reply has at least `size` bytes, if the service has such a request."""
+        """Send a request with a reply of at least `size` bytes, if the service has such a request."""
 
     def settle(self) -> None:  # noqa: B027 - a request may end it
-        """Use the connection once, if a request does not end it: both of its ends are there then."""
+        """Use the connection once, unless a request would end it, to be sure that both ends exist."""
 
     def _connected(self) -> socket.socket:
         self._count(1)
@@ -364,7 +364,7 @@ class GatewayProbe(Probe):
         self._used = False
 
     def ping(self, limit: float | None = None) -> Seen:
-        """GET, and the whole answer."""
+        """Send GET and return the complete answer."""
         try:
             if self._used:
                 self.close()

@@ -126,7 +126,7 @@ class LoadChargePoint(Actor):
 
     @property
     def gone(self) -> bool:
-        """Whether nothing is to be expected of it: its script is over, or it has no connection and no message."""
+        """Whether it will do nothing more: its script has ended, or it has no connection and no message."""
         return self.finished or (self._outstanding is None and not self.connection.there)
 
     def begin(self) -> None:
@@ -167,7 +167,7 @@ class LoadChargePoint(Actor):
             self.finished = True
 
     def release(self, at: float) -> None:
-        """Go on; the others are there."""
+        """Continue after the others have arrived."""
         if self._advance(None):
             self.send_next(at)
 
@@ -197,7 +197,7 @@ class LoadChargePoint(Actor):
             self._give_up("connection lost")
 
     def connected_again(self) -> None:
-        """Go on where the connection was lost."""
+        """Continue where the connection was lost."""
         self._crew.connected_again()
         if not self.finished:
             self.send_next(_monotonic())
@@ -341,7 +341,7 @@ class LoadChargePoint(Actor):
         return True
 
     def _done(self, answer: dict[str, Any] | None, at: float) -> None:
-        """The outstanding message has come to its end: send the next one, or wait for its time."""
+        """The outstanding message is done: send the next one, or wait until it is due."""
         plan = self._plan
         if plan.messages is not None and self._sequence >= plan.messages:
             self.stopping = True

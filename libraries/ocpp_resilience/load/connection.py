@@ -175,7 +175,7 @@ class Connection(WSListener):
             self._connecting = False
 
     def reconnect(self) -> None:
-        """Close it cleanly; it is opened again at once."""
+        """Close it cleanly; it is reopened immediately."""
         if self._transport is not None:
             self._planned_close = True
             self._transport.send_close(WSCloseCode.OK)  # the server answers it, and `on_ws_frame` disconnects

@@ -227,7 +227,7 @@ class Fleet:
     # --- what goes on beside
 
     def _black_out(self) -> None:
-        """Cut every connection; all connect again at once."""
+        """Cut every connection; all reconnect immediately."""
         if self.over.is_set() or self.stopping:
             return
         self._blackout_began = time.monotonic()

@@ -46,7 +46,7 @@ class Generator:
 
     @property
     def connected(self) -> bool:
-        """Whether its charge points have had their time to connect, and it waits for `go`, or has begun.
+        """Whether the time for connecting is over, so that it waits for `go` or has begun.
 
         Raises:
             ServiceError: it has ended before.

@@ -54,8 +54,8 @@ def free_ports() -> int:
 
 
 def with_enough_addresses(plan: Plan, ports: int | None = None) -> Plan:
-    """The plan with as many loopback source addresses as its charge points need; unchanged where one is enough, where
-    addresses are given, and where the gateway is not on this machine.
+    """The plan with as many loopback source addresses as its charge points need; unchanged if one is enough, if
+    addresses are given, or if the gateway is not on this machine.
 
     Args:
         plan: the plan of the whole load.

@@ -23,7 +23,7 @@ HEAD_START = 0.1
 
 
 class LoadRun:
-    """A load in processes of its own.
+    """A load in separate processes.
 
     Args:
         name: its name in messages, for example `Load 'load'`.

@@ -43,7 +43,7 @@ class KnownTransactions:
 
 
 class SessionScript(ABC):
-    """The random messages of one charge point; what they are is the version's.
+    """The random messages of one charge point, made by the OCPP version.
 
     Args:
         charge_point: its id.
@@ -83,7 +83,7 @@ class SessionScript(ABC):
         return range(1, self._connectors + 1)
 
     def _now(self) -> str:
-        """A time after all that were told before, in one zone or another."""
+        """A time after all earlier ones, in a random zone."""
         self._clock += timedelta(milliseconds=self._chance.randrange(1, 60_000))
         if self._chance.random() < 0.8:
             return rfc3339(self._clock)

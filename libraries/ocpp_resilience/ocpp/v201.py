@@ -126,7 +126,7 @@ class Phrases:
 
     @staticmethod
     def status(connector: int, status: str, error_code: str = "NoError") -> Call:
-        """StatusNotification (use case G01); it has no error code, and one word for all that 1.6 tells apart."""
+        """StatusNotification (use case G01); it has no error code and fewer states than 1.6."""
         told = "Faulted" if error_code != "NoError" else "Occupied" if status in CONNECTED else status
         place = {"evseId": connector, "connectorId": 1 if connector else 0}
         return Call("StatusNotification", {"timestamp": rfc3339(), "connectorStatus": told, **place})
@@ -313,7 +313,7 @@ def _refuse_variables(asked: str, told: str) -> Callable[[Mapping[str, Any]], Pa
 
 
 def command(rejected: str | None = "Rejected", accepted: str = "Accepted", **fields: Any) -> Command:
-    """A command whose answer is a status."""
+    """A command with a status as answer."""
     refusal = None if rejected is None else {"status": rejected}
     return Command(fields=fields, accepted={"status": accepted}, rejected=refusal)
 
@@ -378,7 +378,7 @@ def _monitors_set(fields: Mapping[str, Any], _settings: Settings) -> Payload:
 
 
 def commands(samples: Mapping[str, Callable[[str], Payload]]) -> dict[str, Command]:
-    """The commands of OCPP 2.0.1, to a charge point that has these messages of its own."""
+    """The commands of OCPP 2.0.1, to a charge point with these messages."""
     message = {"format": "UTF8", "content": "Welcome"}
     connection = {
         "ocppVersion": "OCPP20",

@@ -205,7 +205,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """The command whose answer names the requested variable again, by which it can be told from others.
+    """The command whose answer repeats the requested variable, which identifies it.
 
     Attributes:
         action: its action.
@@ -242,7 +242,7 @@ class Transaction(Protocol):
 
 
 class NewTransaction(Protocol):
-    """Makes a transaction that has not begun."""
+    """Creates a transaction that has not begun."""
 
     def __call__(self, *, connector: int, id_tag: str) -> Transaction:
         """A transaction at a connector, paid by `id_tag`."""
@@ -279,7 +279,7 @@ class Phrases(Protocol):
 
     @staticmethod
     def transaction_id(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> TransactionId | None:
-        """The id of the transaction that a message has begun, from the message and its answer."""
+        """The id of the transaction that a message has started, from the message and its answer."""
         ...
 
 
@@ -356,7 +356,7 @@ class Version:
 
     @property
     def reports_unreadable_answers(self) -> bool:
-        """Whether an answer that cannot be read gets a CALLRESULTERROR (OCPP-J 2.1 section 4.2.4)."""
+        """Whether an unreadable answer is answered with a CALLRESULTERROR (OCPP-J 2.1 section 4.2.4)."""
         return 5 in self.message_types
 
     def unsupported(self, supported: Iterable[str]) -> tuple[str, ...]:
@@ -398,7 +398,7 @@ def ocpp_versions() -> dict[str, Version]:
 
 @cache
 def payload_fields() -> frozenset[str]:
-    """What the fields of payloads are called, in all actions of all versions."""
+    """The names of payload fields in all actions of all versions."""
     schemas = [each.schemas for each in ocpp_versions().values()]
     return frozenset(name for each in schemas for action in each.actions for name in each.request(action)["properties"])
 

@@ -167,7 +167,7 @@ class StateRecord(Section, frozen=True):
 
 
 class StateView(StateRecord, frozen=True):
-    """What one path of the HTTP API gives: a record, or a list of records.
+    """The content of one path of the HTTP API: a record, or a list of records.
 
     Attributes:
         path: the path, with its placeholders.
@@ -181,7 +181,7 @@ class StateView(StateRecord, frozen=True):
 
 
 class StateApi(Section, frozen=True):
-    """The paths of the HTTP API that give what the system keeps; `null` for what it has not got.
+    """The paths of the HTTP API with stored state; `null` for missing ones.
 
     Attributes:
         charge_points: all charge points.

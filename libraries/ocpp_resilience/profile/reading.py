@@ -51,7 +51,7 @@ def bundled_targets() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """The file of a bundled profile, given by its name, or of one's own, given by its path.
+    """The file of a profile, given by its path or the name of a bundled profile.
 
     Raises:
         UsageError: there is none.

@@ -77,7 +77,7 @@ class Capability(enum.StrEnum):
 
 
 class Trait(enum.StrEnum):
-    """What follows from a profile without being declared as a capability."""
+    """Features that follow from a profile without being declared as capabilities."""
 
     CHOSEN_COMMAND_TIMEOUTS = "chosen_command_timeouts"
     """Callers of commands choose how long the system waits (`commands.timeout` is not given)."""
@@ -242,7 +242,7 @@ class Timeouts(Section, frozen=True):
 
 
 class Counts(Section, frozen=True):
-    """Where the system says how much it has done and has to do; `null` for what it does not say.
+    """The places where the system reports processed and waiting messages; `null` for missing ones.
 
     Attributes:
         processed: the counter, among the metrics, of messages that were processed.
@@ -328,7 +328,7 @@ class CommandRequest(Section, frozen=True):
 
 
 class Accepted(Section, frozen=True):
-    """Where a system that only accepts a command tells later what became of it. Names are separated by dots.
+    """Where a system that first only accepts a command reports its result later. Names are separated by dots.
 
     Attributes:
         path: the path that is asked for the result, with `{command_id}`.

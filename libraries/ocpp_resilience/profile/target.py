@@ -133,7 +133,7 @@ class Target(Section, frozen=True):
 
     @property
     def protocols(self) -> list[str]:
-        """The subprotocols of the OCPP versions that it speaks: those whose actions the profile lists."""
+        """The subprotocols of the supported OCPP versions, for which the profile lists actions."""
         return list(self.actions) if isinstance(self.actions, dict) else [self.gateway.subprotocol]
 
     def start_texts(self) -> list[tuple[list[str | int], str]]:

@@ -84,7 +84,7 @@ def open_client(
     single: bool = False,
     retries: int = 0,
 ) -> Any:
-    """The factory of every client: it repeats no command unless told to, and nothing is sent yet.
+    """The factory of every client: commands are not retried by default, and nothing is sent yet.
 
     Args:
         url: `redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,host:port/service/db`, with user and
@@ -265,7 +265,7 @@ class NoPrimary(redis.ConnectionError):
 
 
 class _PrimaryPool(sentinel.SentinelConnectionPool):
-    """Leaves a connection that does not lead to the primary any more, also where it stays open and works."""
+    """Drops a connection that no longer leads to the primary, even if it stays open and works."""
 
     _look_at = -math.inf
     _primary: Any = None
@@ -426,7 +426,7 @@ class RedisWatch:
         failure: Callable[[], str],
         longest_pause: float = LONGEST_PAUSE,
     ) -> T:
-        """`wait_until`, which goes on while Redis is away, and says so in its failure.
+        """`wait_until` that continues during an outage of Redis, and mentions the outage in its failure.
 
         Raises:
             ExpectationFailed: the system that is waited for has ended.

@@ -390,7 +390,7 @@ def past(report: Report) -> Past:
 
 
 def _span(suite: Any) -> tuple[float | None, float | None]:
-    """Start and end of the run; a merged run has none of its own and takes those of its tests."""
+    """Start and end of the run; a merged run takes those of its tests."""
     starts = [each.start_time for each in (suite, *suite.all_tests) if each.start_time]
     ends = [each.end_time for each in (suite, *suite.all_tests) if each.end_time]
     return (min(starts).timestamp() if starts else None, max(ends).timestamp() if ends else None)

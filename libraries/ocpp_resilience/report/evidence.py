@@ -60,7 +60,7 @@ def folders(output: Path, more: Iterable[Path] = ()) -> list[Path]:
 
 
 def make_room(folder: Path) -> None:
-    """Leave only what a new run adds to, and of that the newest: the folder does not grow with each run.
+    """Keep only files that a new run extends, and their newest part, so that the folder does not grow.
 
     Files to which every run adds (`measurements.jsonl` and so on) stay, since runs that were made into the same folder
     may be merged later. Ledgers and samples, which are large, are those of the last run.

@@ -1,4 +1,4 @@
-"""Writing the page while a run goes on and when it ends."""
+"""Writes the page during a run and at its end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SECONDS_BETWEEN = 5.0
 
 
 class RunReporter:
-    """Follows a run by the events that a library listener gets: writes facts as they come, and the page.
+    """Follows a run through listener events, and writes facts and the page.
 
     A library listener gets the events of the suites that import its library only, so the last event may be that of a
     file while the folder above it goes on. Then the page still says that the run has not ended, and is written again
@@ -78,7 +78,7 @@ class RunReporter:
             self._mistakes.append(text)
 
     def announce(self) -> None:
-        """Say on the console, once and before anything else, what is tested on which Redis."""
+        """Print the tested system and its Redis on the console, once and first."""
         target, redis = robot_variable("TARGET"), robot_variable("REDIS")
         context = EXECUTION_CONTEXTS.current
         if self._announced or target is None or context is None or context.dry_run or parallel.is_parallel():
@@ -90,7 +90,7 @@ class RunReporter:
             sys.__stdout__.flush()
 
     def start_suite(self, data: Any, result: Any, check: Check) -> None:
-        """A suite begins: beside others, unless it is to be alone.
+        """A suite begins, in parallel with others unless it has to run alone.
 
         Args:
             data: the suite that is going to run; where something is wrong with it, nothing of it is run.
@@ -121,7 +121,7 @@ class RunReporter:
             self._machine.take(self._output, alone=alone)
 
     def _run_nothing(self, data: Any, mistakes: list[str]) -> None:
-        """Leave one test in the place of all, which says what is wrong: an exception of a listener is only logged."""
+        """Replace all tests by one that reports the mistake, because an exception in a listener is only logged."""
         text = mistakes[0] if len(mistakes) == 1 else "\n".join(f"{n}. {each}" for n, each in enumerate(mistakes, 1))
         self._tracker.mistake = text
         data.suites.clear()
@@ -317,7 +317,7 @@ def _fails_on_regression() -> bool:
 
 
 def _tolerance() -> float:
-    """What is no number is told before the run; a page is written all the same."""
+    """Invalid numbers are reported before the run; the page is written nevertheless."""
     name = "REGRESSION TOLERANCE"
     given = robot_variable(name)
     try:

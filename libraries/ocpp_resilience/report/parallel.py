@@ -144,7 +144,7 @@ class Machine:
         fcntl.flock(self._held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
 
     def give_back(self) -> None:
-        """Let others go on; a process that is killed does so, too."""
+        """Release the lock; a killed process releases it, too."""
         held, self._held = self._held, None
         if held is not None:
             held.close()

@@ -1,4 +1,4 @@
-"""What a pipeline shows of a run: JUnit XML with the ids of requirements, and a summary in Markdown."""
+"""Output for pipelines: JUnit XML with the ids of requirements, and a summary in Markdown."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _plain(text: str) -> str:
 
 
 def summary(report: Report, page: str = "resilience.html") -> str:
-    """The run in Markdown, for the page of a job: the verdict, what is not met, and what was not decided.
+    """The run in Markdown, for the page of a job: verdict, missed and undecided requirements.
 
     Args:
         report: the run.
@@ -115,7 +115,7 @@ def _row(requirement: RequirementResult, found: ThresholdResult) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text for one line of a table: what Markdown or HTML would take for its own stays text."""
+    """Text for one line of a table, with Markdown and HTML escaped."""
     line = " ".join(text.split())
     line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
     return re.sub(r"([\\|<>\[\]*_#])", r"\\\1", line)

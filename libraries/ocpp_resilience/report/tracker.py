@@ -47,7 +47,7 @@ LAST_ATTEMPT = "Wait Until Keyword Succeeds"
 
 @dataclass
 class FailedKeyword:
-    """A failure, or a skip, where it arose."""
+    """A failure or a skip, with its place."""
 
     reason: Reason
     skipped: bool

@@ -189,7 +189,7 @@ def _with_unmeasured(thresholds: Sequence[ThresholdResult], reason: str) -> str:
 
 
 def short(text: str) -> str:
-    """A reason on one line, cut where it is long."""
+    """A reason on one line, shortened if long."""
     line = " ".join(text.split())
     return line if len(line) <= SHORTEST else f"{line[: SHORTEST - 1]}…"
 

@@ -76,7 +76,7 @@ class Console:
                 self._thread.start()
 
     def remove(self, describe: Describe) -> None:
-        """Show it no more; with the last one the lines go. Nothing happens where it is not shown."""
+        """Remove it from the console, with all lines after the last one. Does nothing if it is not shown."""
         with self._lock:
             if describe not in self._shown:
                 return

@@ -303,7 +303,7 @@ class Recorder:
                 self._ended[alias] = ended
 
     def ended(self, alias: str, seen: str = "") -> str:
-        """That the server of this alias has ended by itself, with what was seen of it; empty if it has not."""
+        """A description of the unexpected exit of this server; empty if it has not exited."""
         with self._lock:
             ended = self._ended.get(alias)
         return "" if ended is None else ended(seen)

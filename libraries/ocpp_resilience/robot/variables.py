@@ -43,7 +43,7 @@ EVIDENCE = "evidence"
 
 
 def evidence_folder() -> Path | None:
-    """Where a run leaves what it records; made when it is asked for. `None` outside Robot Framework.
+    """The folder for the evidence of a run, created on demand. `None` outside Robot Framework.
 
     Raises:
         ResilienceError: it cannot be made.

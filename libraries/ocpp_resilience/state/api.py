@@ -1,4 +1,4 @@
-"""What the HTTP API says of the state, in lists, filtered lists and single records, compared with the model."""
+"""Compares the state in the HTTP API (lists, filtered lists, single records) with the model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def api_of(target: Target) -> StateApi:
 
 
 def compare_api(model: Model[Any], target: Target, *, get: Get, seed: int) -> StateComparison:
-    """Compare what the HTTP API says with what the model allows.
+    """Compare the answers of the HTTP API with the model.
 
     Lists are asked for as a whole; of charge points with many connectors and transactions, a few that `seed` chooses
     are asked for everything.
@@ -179,7 +179,7 @@ class _Asking:
             )
 
     def _refusals(self, known: str | None) -> None:
-        """What is not there is a 404, and bad input a 400."""
+        """Missing resources have to be answered with 404, invalid input with 400."""
         singles = [name for name in ("charge_point", "connector", "transaction") if getattr(self._api, name)]
         paths = [(_path(getattr(self._api, name), UNKNOWN), 404) for name in singles]
         if known is not None and self._api.connector is not None:

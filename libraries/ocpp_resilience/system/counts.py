@@ -16,7 +16,7 @@ from ocpp_resilience.system.metrics import Sample
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a system says at one moment; `None` for what it does not say.
+    """The counts of a system at one moment; `None` for missing ones.
 
     Attributes:
         processed: messages that were processed, by action.
@@ -43,7 +43,7 @@ class Counts:
         return [f"the health document gives a time that differs by {self.clock:.1f} s from that of the test"]
 
     def processed_since(self, mark: Counts, expected: Mapping[str, int], doubtful: int = 0) -> list[str]:
-        """In which numbers of processed messages the growth since `mark` differs from what is expected.
+        """The counts of processed messages whose growth since `mark` is not as expected.
 
         Args:
             mark: the counts before.
@@ -67,7 +67,7 @@ class Counts:
 
 
 def counts_of(target: Target, samples: list[Sample], health: Mapping[str, object] | None) -> Counts:
-    """What metrics and health document say.
+    """The counts in metrics and health document.
 
     Args:
         target: names the metrics and fields.
@@ -146,7 +146,7 @@ def _growth(
 
 @dataclass(slots=True)
 class Miscounts:
-    """How metrics and health differ from what was sent.
+    """The differences between metrics and health and the sent messages.
 
     Attributes:
         messages: how many messages were counted.

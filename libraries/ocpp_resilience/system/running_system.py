@@ -1,4 +1,4 @@
-"""A system under test that runs already: it is looked at, and neither started nor ended."""
+"""A system under test that is already running; it is neither started nor stopped."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Health(enum.Enum):
 
 
 class OcppServer:
-    """A server under test; it can be started again after it ended, and its log goes on then.
+    """A server under test; after a restart its log continues.
 
     Args:
         alias: the name that the test gave it.
@@ -101,7 +101,7 @@ class OcppServer:
         return self._redis_url
 
     def start(self, timeout: timedelta | float | None = None) -> float:
-        """Start it and wait until it says where it listens; returns the seconds that this took.
+        """Start it and wait until it reports its ports; returns the seconds that this took.
 
         Args:
             timeout: the longest wait; the profile's if not given.
@@ -277,12 +277,12 @@ class OcppServer:
         return f"{what}.{said}{noticed}\n{self.process.output_tail()}"
 
     def ended_by_itself(self, seen: str = "") -> str:
-        """That it exited without having been told to, with what was noticed of it; empty if it did not."""
+        """A description of its unexpected exit; empty if it has not exited."""
         return self.exited(seen=seen) if self._has_crashed else ""
 
     @property
     def has_http(self) -> bool:
-        """Whether it is known where its HTTP API listens."""
+        """Whether the address of its HTTP API is known."""
         return self._http_port is not None
 
     @property
@@ -416,7 +416,7 @@ class OcppServer:
             self.companions.close()
 
     def get(self, path: str, *, timeout: float | None = None) -> Reply:
-        """GET a path of its HTTP API.
+        """Send GET to a path of its HTTP API.
 
         Raises:
             ServiceError: there was no answer; the message says so if it exited.
@@ -563,7 +563,7 @@ class OcppServer:
         return f"{said}: neither http.healthy, {http.healthy!r}, nor http.degraded, {http.degraded!r}"
 
     def wait_until_well(self, timeout: timedelta | float) -> float:
-        """Wait until it is healthy, or ready for work where it does not tell its health; returns the seconds."""
+        """Wait until it is healthy, or ready if it has no health check; returns the seconds."""
         if self.target.http.health is not None:
             return self.wait_for_health(Health.HEALTHY, timeout)
         began = time.monotonic()

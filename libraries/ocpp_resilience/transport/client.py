@@ -311,7 +311,7 @@ class QueueClient:
             self._greeted_in_vain = time.monotonic()
 
     def _put(self, sent: SentMessages) -> str | None:
-        """Put messages on the queue; returns what went wrong first."""
+        """Put messages on the queue; returns the first error."""
         if self.ledger is not None:
             self.ledger.sending(sent)
         self.history.sending(sent)
@@ -335,7 +335,7 @@ class QueueClient:
         self.answers.observer = self.ledger.seen
 
     def end_ledger(self) -> QueueLedger:
-        """Look for everything that there is to be seen, and end the ledger.
+        """Read all remaining answers, and end the ledger.
 
         Raises:
             UsageError: none is kept.
@@ -427,7 +427,7 @@ class QueueClient:
         return [read(entry, self.body) for entry in self.requests.oldest(count)]
 
     def follow(self, charge_point: str) -> None:
-        """Follow a charge point's answers, all those included that are there already, if it is not followed yet."""
+        """Follow a charge point's answers, including existing ones, if it is not followed yet."""
         if not self.answers.known(charge_point):
             self.answers.follow(charge_point)
 
@@ -473,7 +473,7 @@ class QueueClient:
         return match(judged, answers, self.expected, check=self.history.answer_problems)
 
     def final_report(self, messages: Iterable[SentMessage]) -> AnswerReport:
-        """As `report`, when no more is waited for: what still waits on the queue is not lost."""
+        """As `report`, at the end of waiting: messages that still wait on the queue are not lost."""
         judged = SentMessages(messages)
         report = self.report(judged)
         if report.lost and self.requests.keeps:
@@ -556,7 +556,7 @@ class QueueClient:
         self._data.adopt(charge_points)
 
     def discard_queued(self) -> int:
-        """Take what this run has put on the queue and nobody has taken yet off it again; returns how many messages.
+        """Remove the messages of this run that still wait on the queue; returns their number.
 
         Raises:
             QueueUnavailable: Redis cannot be reached.

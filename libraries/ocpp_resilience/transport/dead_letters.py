@@ -56,7 +56,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterMark:
-    """The dead letters at a moment, so that those that came later can be told from them.
+    """The dead letters at one moment, to distinguish later ones.
 
     Attributes:
         entries: digests of the entries, with the number of entries that are equal.

@@ -126,7 +126,7 @@ class QueueHistory:
             self.model.retire(point)
 
     def removed(self) -> None:
-        """The state of all charge points was removed: they start anew."""
+        """The state of all charge points was removed; they start from scratch."""
         self._waiting.clear()
         self.model.forget_all()
 

@@ -158,7 +158,7 @@ class InvalidMessages:
         return unfit
 
     def make(self, charge_point: str, *, large: bool = False) -> SentMessage:
-        """One invalid message, of `charge_point` where it names one.
+        """One invalid message, of `charge_point` if it names one.
 
         Args:
             charge_point: the charge point.

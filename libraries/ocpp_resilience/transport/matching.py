@@ -313,7 +313,7 @@ def _match_point(
 
 
 class _StrayAnswers:
-    """Answers of a charge point whose ids are no message's own, for messages whose answer may have any id.
+    """Answers of a charge point with unknown ids, for messages whose answer may have any id.
 
     A readable message without an id gets one from the system if it is valid, and whether it is may not be known. An
     invalid message of which not even the id can be read is refused by a CALLERROR with whatever id; a CALLRESULT is its
@@ -344,7 +344,7 @@ class _StrayAnswers:
         return self._take(errors, message.occurrence - self._accepted)
 
     def unexpected(self) -> list[Answer]:
-        """Those that no message can have; what messages that are not judged here may have is left out."""
+        """Answers that belong to no message, without those of messages that are not judged here."""
         others = max(self._count - self._judged, 0)
         results, errors = self._left(errors=False), self._left(errors=True)
         more = max(self._count - len(self._taken) - min(others, len(results)), 0)

@@ -109,7 +109,7 @@ class RunData:
         return bool(self._messages or self._adopted)
 
     def note_existing(self) -> None:
-        """Remember the dead letters that are there already: they are not this run's."""
+        """Remember the existing dead letters, which do not belong to this run."""
         if self._keys.dead_letters is not None:
             self._foreign_letters = mark_of(self._queue.lrange(self._keys.dead_letters, 0, -1))
 
@@ -213,7 +213,7 @@ class RunData:
         return self._requests.waiting(self._ours)
 
     def _let_processing_end(self, timeout: float) -> None:
-        """Wait while our messages get fewer: one that is being processed leaves its traces only when it is done."""
+        """Wait while the number of our messages decreases: a message leaves its data only when it is processed."""
         watch = _SettledState(self._still_queued)
         with contextlib.suppress(WaitTimeout):
             wait_until(watch.look, timeout=timeout, failure=lambda: "The queue is still being worked on")

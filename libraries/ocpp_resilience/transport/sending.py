@@ -119,7 +119,7 @@ def _push_chunk(
 
 
 def _replicated(connection: Any, chunk: Sequence[SentMessage], wanted: int) -> str | None:
-    """Wait until replicas have what was sent over this connection; says so where they have not."""
+    """Wait until replicas have the writes of this connection; returns an error if they have not."""
     acknowledged = [message for message in chunk if message.delivery is Delivery.ACKNOWLEDGED]
     for message in acknowledged:  # until that is known, also where it never is
         message.delivery = Delivery.UNKNOWN

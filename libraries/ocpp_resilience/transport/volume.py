@@ -1,4 +1,4 @@
-"""Many messages at once: how many of which action, for which charge points, in which order."""
+"""Many messages: actions, charge points and order."""
 
 from __future__ import annotations
 

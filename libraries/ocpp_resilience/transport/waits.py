@@ -56,7 +56,7 @@ class DrainStatistics:
 def wait_for_answer(
     client: QueueClient, message: SentMessage, timeout: timedelta | float, *, longest_pause: float = ANSWER_PAUSE
 ) -> Answer:
-    """The answer to `message`, as soon as it is there.
+    """The answer to `message`, as soon as it arrives.
 
     Raises:
         UsageError: the message cannot be answered.
@@ -276,7 +276,7 @@ def some_answered(client: QueueClient, messages: SentMessages, timeout: timedelt
 def watch_answers(
     client: QueueClient, messages: SentMessages, *, timeout: timedelta | float, settle: timedelta | float
 ) -> DrainStatistics:
-    """As `wait_for_all`, without judging: what was not answered in time, or before the system ended, is reported."""
+    """As `wait_for_all`, without judging: unanswered messages are reported."""
     try:
         return wait_for_all(client, messages, timeout=timeout, settle=settle)
     except ExpectationFailed:  # a timeout is one

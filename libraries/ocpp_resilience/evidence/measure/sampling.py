@@ -238,7 +238,7 @@ class Sampler:
 
 
 def _usage_of(root: psutil.Process) -> Usage:
-    """Resource use of a process and its children; children that end meanwhile are left out.
+    """Resource use of a process and its children; children that end during the measurement are left out.
 
     Raises:
         psutil.Error: the process itself is not there.

@@ -157,7 +157,7 @@ class CorrelationSource:
             raise ServiceError(str(error)) from None
 
     def close(self) -> None:
-        """Nothing is held: each request has a connection of its own."""
+        """There is nothing to close: each request has a separate connection."""
 
 
 def why_not_inspected(target: Target) -> str | None:

@@ -12,7 +12,7 @@ from ocpp_resilience.faults.probe import PROOF_LIMIT
 
 @dataclass(eq=False)
 class BlackHole(ToxicFault):
-    """Connections are accepted and open ones stay open, and nothing gets through in either direction."""
+    """Connections are accepted and stay open, but no data passes in either direction."""
 
     name = "black hole"
     effect = "connections stay open, but no data arrives"

@@ -10,7 +10,7 @@ from ocpp_resilience.faults.fault import Proof
 
 @dataclass(eq=False)
 class FailedRewrite(RedisFilesFault):
-    """The rewrite of the append-only file fails (BGREWRITEAOF); Redis goes on with the file that it has."""
+    """The rewrite of the append-only file fails (BGREWRITEAOF); Redis keeps using the existing file."""
 
     name = "failed rewrite"
     effect = "none at first; the append-only file grows"

@@ -19,7 +19,7 @@ class Gone(enum.Enum):
 
 @dataclass(eq=False)
 class HalfOpen(OpenConnectionsFault):
-    """The connections that are open now have lost one end, and the other is not told; new ones work.
+    """The open connections have lost one end without notice to the other; new connections work.
 
     By default the end behind the proxy is gone where that is Redis, and the charge point where it is a gateway.
     """

@@ -11,7 +11,7 @@ from ocpp_resilience.faults.redis_admin import PROBE_KEY
 
 @dataclass(eq=False)
 class LagReplica(ReplicationFault):
-    """The replica stands still (SIGSTOP): what the primary writes does not reach it."""
+    """The replica is paused (SIGSTOP), so writes of the primary do not reach it."""
 
     name = "lag replica"
     effect = "none without WAIT; with WAIT, no write is confirmed"

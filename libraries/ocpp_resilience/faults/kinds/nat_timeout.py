@@ -14,7 +14,7 @@ from ocpp_resilience.waiting import seconds
 
 @dataclass(eq=False)
 class NatTimeout(ToxicFault):
-    """A connection that is idle for `idle` is dropped on the way: nothing passes any more, and no side gets an error.
+    """A connection that is idle for `idle` is silently dropped: no data passes, and neither end gets an error.
 
     The proof waits for `idle` once.
     """

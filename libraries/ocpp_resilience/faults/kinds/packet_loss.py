@@ -19,7 +19,7 @@ PATIENCE = 15
 
 @dataclass(eq=False)
 class PacketLoss(ToxicFault):
-    """Segments are lost and sent again by TCP: they come `rto` later, and everything behind them waits."""
+    """Segments are lost and retransmitted by TCP: they arrive `rto` later, and all later data waits."""
 
     name = "packet loss"
     effect = "some replies arrive 0.2 s late or later, as after a retransmission"

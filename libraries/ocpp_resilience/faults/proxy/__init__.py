@@ -1,1 +1,1 @@
-"""The TCP fault proxy: a process of its own with Toxiproxy's HTTP API."""
+"""The TCP fault proxy: a separate process with Toxiproxy's HTTP API."""

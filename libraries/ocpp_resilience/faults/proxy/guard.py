@@ -102,7 +102,7 @@ def _too_large() -> Refused:
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose next request is not there in time."""
+    """HTTP/1.1 that closes a connection whose next request does not arrive in time."""
 
     _deadline: asyncio.TimerHandle | None = None
 

@@ -139,7 +139,7 @@ class Pipe:
         self.connection.update()
 
     def _throttle(self) -> None:
-        """Stop reading where too much is held back, and read on where it is not."""
+        """Stop reading while too much data is held back, and resume afterwards."""
         hold = max((effect.holds for effect in self._effects.values()), default=HOLD)
         pause = self._queued > hold or (self._blocked and not self._effects)
         if pause == self._paused or self.source is None or self.source.is_closing():

@@ -37,7 +37,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Way(msgspec.Struct):
-    """Where a proxy listens, and what is behind.
+    """The listening address of a proxy, and the server behind it.
 
     Attributes:
         listen: `host:port`; port 0 takes a free one, which then stays.
@@ -49,7 +49,7 @@ class Way(msgspec.Struct):
 
 
 class Certificate(msgspec.Struct):
-    """What a proxy shows to clients, with which it speaks TLS then; the way behind it is plain.
+    """The certificate of a proxy that uses TLS with clients; the connection to the server is not encrypted.
 
     Attributes:
         certificate: path of a PEM file.
@@ -153,7 +153,7 @@ class ServerSide(Side):
 
 
 class Connection:
-    """A client's connection and the one behind it."""
+    """A client's connection and the corresponding one to the server."""
 
     def __init__(self, proxy: Proxy, number: int, upstream: str) -> None:
         self.proxy = proxy
@@ -377,7 +377,7 @@ class Proxy:
 
     @property
     def upstream(self) -> str:
-        """What is behind the first listener."""
+        """The server behind the first listener."""
         return self.ways[0].upstream
 
     def move(self, listen: str, upstream: str) -> None:

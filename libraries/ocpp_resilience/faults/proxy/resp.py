@@ -10,7 +10,7 @@ _LONGEST_LINE = 64 * 1024
 
 
 class NotResp(ValueError):
-    """The bytes are not Redis' protocol, so that nothing can be told about them."""
+    """The bytes do not follow the Redis protocol and cannot be interpreted."""
 
 
 class _Incomplete(Exception):

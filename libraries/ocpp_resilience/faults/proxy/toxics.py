@@ -295,7 +295,7 @@ class LimitDataToxic(ToxicEffect):
 
 
 class PacketLossToxic(ToxicEffect):
-    """Segments are lost, as a share `loss` of 0 to 1, and retransmitted by TCP; later ones wait behind them.
+    """Segments are lost with the probability `loss` (0 to 1) and retransmitted by TCP; later ones wait for them.
 
     A lost segment comes `rto` milliseconds later, TCP's least time until it sends again; one that is lost again needs
     twice as long each time. Not in Toxiproxy.

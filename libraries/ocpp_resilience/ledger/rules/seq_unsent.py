@@ -11,7 +11,7 @@ MOST_MISSING = 1000
 
 
 def unsent_numbers(sequence: EventSequence) -> Iterator[tuple[int, bool]]:
-    """Each number that counts as seen and was neither acknowledged nor unknown, and whether it was refused."""
+    """Each number that was seen without being acknowledged or unknown, and whether it was refused."""
     kept = sequence.kept
     if kept is None or len(kept.missing) >= MOST_MISSING:
         return

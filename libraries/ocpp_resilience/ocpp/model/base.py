@@ -41,7 +41,7 @@ class World(ABC):
 
     @abstractmethod
     def copy(self) -> Self:
-        """A state of its own."""
+        """A separate state."""
 
     @abstractmethod
     def records(self) -> Iterator[dict[str, Allowed]]:
@@ -114,7 +114,7 @@ class Model(ABC, Generic[W]):
 
     @abstractmethod
     def effects(self) -> Mapping[str, Callable[[W, Exchange], bool]]:
-        """Changes a state as a message of an action does, and tells whether its answer is possible there."""
+        """Applies a message of an action to a state, and returns whether its answer is possible there."""
 
     @abstractmethod
     def implied_problems(self, exchange: Exchange) -> list[str]:
@@ -136,7 +136,7 @@ class Model(ABC, Generic[W]):
 
     @property
     def charge_points(self) -> list[str]:
-        """Charge points whose state can be judged."""
+        """Charge points with a state that can be judged."""
         return [point for point in self._worlds if point not in self._unjudged]
 
     @property
@@ -334,7 +334,7 @@ class Model(ABC, Generic[W]):
 
 
 def written(record: dict[str, Allowed], exchange: Exchange) -> None:
-    """A message has changed the record, whose version tells that."""
+    """A message has changed the record, and with it the version."""
     known = record.get("version", Writes())
     certain = exchange.outcome is Outcome.ANSWERED
     once = known.after(exchange.began, exchange.ended, certain=certain)

@@ -42,7 +42,7 @@ class RepeatedStart(StrEnum):
 
 
 class UnknownTransaction(StrEnum):
-    """Results of an Updated or Ended of a transaction whose Started did not arrive (OCPP 2.0.1 and 2.1)."""
+    """Effects of an Updated or Ended without a received Started (OCPP 2.0.1 and 2.1)."""
 
     MAKE = "make"
     IGNORE = "ignore"

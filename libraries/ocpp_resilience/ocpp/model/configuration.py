@@ -1,4 +1,4 @@
-"""The model of stored configuration: what the keys of a charge point may be after requests to store them."""
+"""The model of stored configuration: the allowed values of a charge point's keys after requests to store them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ConfigurationModel:
         self._allowed.clear()
 
     def problems(self, charge_point: str, kept: Mapping[str, Any]) -> list[str]:
-        """In which keys what is kept is wrong.
+        """The keys whose stored values are wrong.
 
         Args:
             charge_point: the charge point.

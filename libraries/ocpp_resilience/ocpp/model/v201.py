@@ -59,7 +59,7 @@ class _Transaction:
         return self.fields if len(missing) > MOST_MISSING else self.fields | {"missing": missing}
 
     def tell(self, name: str, number: int, **fields: Allowed) -> None:
-        """Event `number` tells these fields, unless a later one has told them."""
+        """Event `number` sets these fields, unless a later event has set them."""
         if number > self.told.get(name, -1):
             self.told[name] = number
             self.fields |= fields

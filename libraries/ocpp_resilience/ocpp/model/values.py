@@ -75,7 +75,7 @@ class Writes:
     answered: float = float("-inf")
 
     def after(self, began: float, answered: float, *, certain: bool) -> Writes:
-        """Behind one more message, sent at `began`; where it is not certain, nobody knows when it was applied."""
+        """After one more message, sent at `began`; if it is uncertain, the time of its effect is unknown."""
         apart = certain and began > self.answered
         return Writes(max(self.least + apart, 1), self.most + 1, answered if certain else float("inf"))
 

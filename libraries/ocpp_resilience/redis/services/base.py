@@ -52,7 +52,7 @@ class Ping:
 
     @property
     def pong(self) -> bool:
-        """Whether the service is there and at work."""
+        """Whether the service is running and responding."""
         return self.seen == "+PONG"
 
 
@@ -164,7 +164,7 @@ class RedisService(abc.ABC):
         """End it in any state, and remove its resources."""
 
     def restart(self, how: RestartHow, timeout: timedelta | float) -> Effect:
-        """Stop or kill it if it is there, and start it again."""
+        """Stop or kill it if it runs, and start it again."""
         if not self.is_there:
             return self.start(timeout)
         down = self.stop(timeout) if how is RestartHow.GRACEFUL else self.kill()

@@ -1,4 +1,4 @@
-"""The container service: Redis in a Docker container of its own, on a fixed port of 127.0.0.1."""
+"""The container service: Redis in its own Docker container, on a fixed port of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ class ContainerRedis(RedisService):
 
 
 def _ask_docker() -> None:
-    """See that Docker answers; testcontainers would leave connections open where it does not."""
+    """Check that Docker answers; otherwise testcontainers would leave connections open."""
     # With a version given, the first request is `ping`, and the client can be closed if it fails.
     client = docker.from_env(version=OLDEST_DOCKER_API, timeout=5)
     try:

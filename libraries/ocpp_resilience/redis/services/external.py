@@ -17,7 +17,7 @@ URL_VARIABLE = "REDIS_URL"
 
 
 class ExternalRedis(RedisService):
-    """A Redis that is there already; nothing is done to it but to use it.
+    """An existing Redis, which is only used.
 
     It is never stopped, killed, paused or emptied: tests that need that are skipped. Faults of its network are
         possible.

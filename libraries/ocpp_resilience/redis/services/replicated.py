@@ -75,7 +75,7 @@ class Failover:
 
 
 class ReplicatedRedis(RedisService):
-    """A primary with one replica, watched by three sentinels, all on 127.0.0.1 with ports of their own.
+    """A primary with one replica, watched by three sentinels, all on separate ports of 127.0.0.1.
 
     What is done to the service as a whole (stop, kill, pause, …) is done to both nodes; the sentinels go on. What
     happens to one node only is a failover: `fail_over`, and `heal` afterwards.
@@ -376,7 +376,7 @@ class ReplicatedRedis(RedisService):
         node.command("CLIENT", "KILL", "TYPE", "replica", timeout=ASK_SECONDS)
 
     def proves(self, failover: Failover) -> tuple[bool, str]:
-        """Whether the failover shows in what both nodes and the sentinels say, and what they say."""
+        """Whether both nodes and the sentinels confirm the failover, and their answers."""
         old = self._node(failover.old)
         follower = f"slave of {failover.new}"
         expected = {
