@@ -207,7 +207,7 @@ def test_known_deviations_and_the_command_to_repeat_are_on_the_page(run: Path, b
     known = browser.evaluate("[...document.querySelectorAll('.known')].map(e => e.textContent)")
     assert len(known) == 2
     assert known[0].startswith("Known since 2026-10-01: Ticket 17.")
-    assert known[1].startswith("Met, though known as not met since 2026-10-02: Ticket 18")
+    assert known[1].startswith("Met, although listed as not met since 2026-10-02: Ticket 18")
     commands = browser.evaluate("[...document.querySelectorAll('pre')].map(e => e.textContent)")
     assert any(each.startswith("robot --test 'The Server Is Slow To Shut Down' ") for each in commands)
     facts = browser.evaluate("document.querySelector('.facts').textContent")

@@ -43,7 +43,7 @@ Samples, Method And An Own Message Are Said Too
 
 A Rate Below Its Threshold Is Not Met
     VAR    ${failure} =
-    ...    R13.5 drain_rate: required >= 100 msg/s (rate: messages by the time to the last answer),
+    ...    R13.5 drain_rate: required >= 100 msg/s (rate: messages divided by the time to the last answer),
     ...    measured 60 msg/s, missed by 40 msg/s (40 %).
     Run Keyword And Expect Error    EQUALS:${failure}
     ...    Requirement Should Be Met    R13.5    drain_rate    60
@@ -58,7 +58,7 @@ A Count Has To Be Exact
 
 The Limit Itself Is Not Below The Limit
     VAR    ${failure} =
-    ...    R13.3 shutdown: required < 2 s (single: SIGTERM to the end of the process),
+    ...    R13.3 shutdown: required < 2 s (single: time from SIGTERM to the end of the process),
     ...    measured 2 s, exactly the limit, which is not below it.
     Run Keyword And Expect Error    EQUALS:${failure}
     ...    Requirement Should Be Met    R13.3    shutdown    2 seconds

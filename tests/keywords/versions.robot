@@ -50,7 +50,7 @@ A Transaction Has The Same Words In Every Version
         Stop Transaction    ${started}[transactionId]    meter=${1900}    reason=EVDisconnected    alias=${protocol}
     END
     Run Keyword And Expect Error
-    ...    * has no transaction 'tx-1' that runs (running: none).
+    ...    * has no running transaction 'tx-1' (running: none).
     ...    Stop Transaction    tx-1    alias=ocpp2.1
     ${history}    Get Charge Point History    charge_points=${{['ocpp2.0.1']}}
     State Should Equal The Model    ${history}

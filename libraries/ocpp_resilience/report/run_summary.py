@@ -57,7 +57,7 @@ def judge(
     _duration(whole, list(results), tests, seconds)
     if comparison is None:
         whole.lacking["R0.3"] = (
-            "No baseline was accepted so far. `make baseline` accepts the last run; the next one is compared with it."
+            "No baseline has been accepted yet. `make baseline` accepts the last run; the next one is compared with it."
         )
     elif comparison.itself:
         whole.lacking["R0.3"] = "This run is the accepted baseline; the next one is compared with it."
