@@ -258,11 +258,11 @@ A Processor That Dies Is Replaced And The Order Is Kept
     ${sent} =    Queue Generated Messages    5000    charge_points=50    order=interleaved
     The Queue Depth Should Be Reported    5000    second processor
     Kill Server
-    Charge Points Carry The Messages Where There Is No Queue    second processor
+    Charge Points Carry The Messages If There Is No Queue    second processor
     All Should Be Answered In The Order Queued    ${sent}
     [Teardown]    Run Keywords    The Messages Should Have Had The Right Effects    AND
     ...    The Second And The Third Processor Leave    AND    Restart Server    AND
-    ...    Charge Points Carry The Messages Where There Is No Queue
+    ...    Charge Points Carry The Messages If There Is No Queue
 
 Twenty Thousand Messages Are Drained At The Required Rate
     [Tags]    R13.5

@@ -95,7 +95,13 @@ def test_a_broken_requirements_file_fails_the_keyword_and_not_the_import(tmp_pat
 def test_the_table_needs_nothing_but_the_page_that_it_is_in() -> None:
     requirement = load().get("R13.3")
     html = as_html(requirement, "idle_cpu", requirement.thresholds["idle_cpu"].judge(0.5), samples=10)
-    for text in ("R13.3 An empty queue does not block the server.", "&lt; 2 %", "0.5 % (10 samples)", "1.5 % (75 %)", " met<"):
+    for text in (
+        "R13.3 An empty queue does not block the server.",
+        "&lt; 2 %",
+        "0.5 % (10 samples)",
+        "1.5 % (75 %)",
+        " met<",
+    ):
         assert text in html
     assert not re.search(r"src=|href=|class=|id=|<script|<style|url\(", html)
     colours = re.findall(r"(?:color|background):([^;\"]+)", html)
