@@ -24,11 +24,7 @@ Each Proxy Has A Schedule Of Its Own
     [Documentation]    What is broken off or healed at the one goes on at the other.
     Start Fault Schedule    at 0 s    latency 30 ms for 1 minute
     Start Fault Schedule    at 0 s    latency 30 ms for 1 minute    alias=other
-    Run Keyword And Expect Error
-    ...    A fault schedule is running already; *
-    ...    Start Fault Schedule
-    ...    at 0 s
-    ...    half-open
+    Run Keyword And Expect Error    A fault schedule is running already; *    Start Fault Schedule    at 0 s    half-open
     Wait For Next Fault
     ${fault} =    Wait For Next Fault    alias=other
     Heal All    alias=faults

@@ -61,10 +61,7 @@ Command Traffic Runs Once At A Time
     Open Commands To The Reference Server
     Run Keyword And Expect Error    No command traffic is running; *    Stop Command Traffic
     Start Command Traffic    ${{['LOAD-CP-001']}}
-    Run Keyword And Expect Error
-    ...    Command traffic is running already; *
-    ...    Start Command Traffic
-    ...    ${{['LOAD-CP-001']}}
+    Run Keyword And Expect Error    Command traffic is running already; *    Start Command Traffic    ${{['LOAD-CP-001']}}
     Run Keyword And Expect Error    No command was answered by LOAD-CP-001*
     ...    Command Traffic Should Reach All Charge Points    timeout=50 ms
     ${traffic}    Stop Command Traffic
@@ -84,10 +81,7 @@ What Is No Profile Or Schedule Is Refused
     ...    Run Load    schedule=${schedule}    rate=1
     Run Keyword And Expect Error    'day' is not a load profile (allowed: heartbeat, session, mix, churn, or *
     ...    Run Load    profile=day
-    Run Keyword And Expect Error
-    ...    'now' is not a schedule; create one with `Load Schedule`.
-    ...    Run Load
-    ...    schedule=now
+    Run Keyword And Expect Error    'now' is not a schedule; create one with `Load Schedule`.    Run Load    schedule=now
     Run Keyword And Expect Error    `Start Load` has no argument 'sessions'; it belongs to `Load Profile`.
     ...    Run Load    sessions=2
     Run Keyword And Expect Error    `Start Load` has no argument 'spike'; it belongs to `Load Schedule`.

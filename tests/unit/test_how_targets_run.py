@@ -257,8 +257,7 @@ def test_settings_cannot_be_given_to_it(library: OcppServerLibrary, running: str
 
 
 def test_another_redis_than_its_own_is_a_mistake(library: OcppServerLibrary, running: str) -> None:
-    given = r"redis://127\.0\.0\.1:7777/0, not redis://127\.0\.0\.1:6379"
-    message = rf"is already running with {given}\. .*REDIS:external with REDIS_URL="
+    message = r"is already running with redis://127\.0\.0\.1:7777/0, not redis://127\.0\.0\.1:6379\. .*REDIS:external with REDIS_URL="
     with pytest.raises(UsageError, match=message):
         library.start_server("redis://127.0.0.1:6379", target=running)
 
