@@ -152,7 +152,21 @@ The Newest Thousand Dead Letters Are Kept
     Skip Unless Target Supports    dead letters
     ${sent} =    Queue Generated Invalid Messages    1100    valid_between=${0}
     Wait Until Queue Is Empty
-    Dead Letters Should Be The Newest    1000    ${sent}
+    Dead Letters Should Be The Newest    1000    message=${sent}[-1]
+
+The Newest Thousand Dead Letters Are Kept At The Gateway Too
+    [Documentation]    The gateway refuses twenty frames while there are a thousand dead letters already.
+    [Tags]    R13.2
+    [Setup]    The System Is Well And Charge Points Can Connect
+    Skip Unless Target Supports    state_keys
+    Skip Unless Target Supports    dead letters
+    Queue Generated Invalid Messages    1000    valid_between=${0}
+    Wait Until Queue Is Empty
+    Connect Charge Point
+    Boot
+    ${last} =    Broken Frames Are Sent    20
+    Dead Letters Should Be The Newest    1000    raw_contains=${last}
+    [Teardown]    The Charge Points Leave And The Server Has Never Crashed
 
 Batches Of Every Size Are Answered Whole And In Order
     [Documentation]    Batches just below and just above the batch size of the server, then batches whose size in bytes
@@ -192,6 +206,13 @@ Messages Of Fifty Charge Points Are Answered In The Order Of Each
     [Tags]    R13.4
     ${points} =    5000 Messages Of 50 Charge Points Should Be Answered In The Order Queued
     Requirement Should Be Met    R13.4    charge_points    ${points}
+
+Refused Messages Are Answered In Their Place
+    [Documentation]    Invalid messages among valid ones of the same charge points: the refusals are in the order
+    ...    queued, too.
+    [Tags]    R13.4
+    ${sent} =    Queue Generated Invalid Messages    500    valid_between=500    charge_points=20
+    All Should Be Answered Or Refused In The Order Queued    ${sent}
 
 Several Processors Keep The Order Of Each Charge Point
     [Documentation]    Three instances of the server share one queue.

@@ -62,8 +62,8 @@ Commands To Charge Points At The Gateway Are Sent One After The Other
     [Teardown]    The Callers And The Charge Points Leave
 
 A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
-    [Documentation]    A charge point at the gateway does not answer the first command. After its timeout the waiting
-    ...    commands are sent in order.
+    [Documentation]    A charge point at the gateway does not answer the first command. It sends answers to commands
+    ...    that never existed, and a CALL. The waiting commands are sent in order, after the timeout of the first.
     [Tags]    R14.1    R14.2    R14.5
     [Setup]    The System Is Well And Charge Points Can Connect
     Notes Of Commands Can Be Read
@@ -71,6 +71,7 @@ A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up
     ${first} =    A Command Is Received And Not Answered    ${point}[0]    timeout=2 s
     The Note Of The Command Should Live No Longer Than    2    ${point}[0]
     @{keys} =    Commands Are Sent One Behind The Other    5    ${point}[0]
+    Other Frames Than The Answer Come From    ${point}[0]
     Command Should Time Out    ${first}
     The Next Commands Should Have Come Behind The First    1.9    ${keys}    ${point}[0]
     Nothing Should Be Pending
@@ -171,10 +172,13 @@ Late, Duplicate And Unknown Answers Are Counted, Logged And Harmless
 
 Answers That Another Server Consumed Reach Their Callers
     [Documentation]    Two servers share a queue, which only one of them drains at a time. 200 commands are sent through
-    ...    each, so one server gets all of its answers through the other.
+    ...    each, so one server gets all of its answers through the other. Other
+    ...    commands are answered with errors.
     [Tags]    R14.7
     [Setup]    A Second Server Joins
     Commands Through Each Of Two Servers Should Be Answered    200
+    Errors Of Charge Points Should Reach Callers At    20    commands
+    Errors Of Charge Points Should Reach Callers At    20    second
     [Teardown]    The Second Server Leaves
 
 Commands And Calls That Cross Are Both Answered
@@ -203,6 +207,20 @@ A Command Follows Its Charge Point To Another Gateway
     @{ids} =    20 Charge Points Have Booted
     Take Over Connections    ${ids}    gateway=second    timeout=5 s
     Commands Should Go To The Newest Connections    ${ids}    after a move to another gateway
+    [Teardown]    The Other Gateway Leaves
+
+Commands For Older Connections Do Not Come Over The Newer Ones
+    [Documentation]    The gateway of the older connections is held still, so that the commands for them still wait in
+    ...    Redis when their charge points have connected again at another gateway.
+    [Tags]    R14.9
+    [Setup]    Another Gateway Joins
+    Skip Unless Target Supports    state_keys
+    @{ids} =    Connect Charge Points    5    gateway=second
+    Boot All    ${ids}
+    ${commands} =    Commands Wait At A Gateway That Stands Still    ${ids}    second
+    The Charge Points Move    ${ids}    gateway
+    The Commands Should Have Ended With The Older Connections    ${commands}    ${ids}
+    Resume Server    alias=second
     [Teardown]    The Other Gateway Leaves
 
 A Hundred Thousand Pending Commands Fit Into Memory And Leave None Behind

@@ -58,6 +58,19 @@ Deleting A Charge Point Takes Everything With It
     Delete Charge Point    ${point}
     Nothing Should Be Left Since    R15.1    ${before}
 
+Messages Of A Deleted Charge Point Bring Nothing Of It Back
+    [Documentation]    A program deletes a charge point that the system has just worked for. Its next messages make new
+    ...    records, without anything of the deleted ones.
+    [Tags]    R15.1
+    ${boot} =    Queue Message    BootNotification
+    Message Should Be Answered    ${boot}
+    ${transaction} =    Start Queued Transaction    ${boot.charge_point}
+    Delete Charge Point    ${boot.charge_point}
+    ${status} =    Queue Message    StatusNotification    charge_point=${boot.charge_point}
+    Message Should Be Answered    ${status}
+    Nothing Should Have Come Back Of    ${transaction}
+    Forget Message History
+
 A Transaction That Messages Start And Stop Is Active And Then Completed
     [Documentation]    The record of the server is read as the profile describes.
     [Tags]    R15.1    R15.2

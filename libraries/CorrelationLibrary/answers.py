@@ -179,3 +179,46 @@ class AnswerKeywords(LineComponent):
         given = answer if isinstance(answer, ScriptedAnswer) else answer[0]
         if not one.answered or one.data != given.payload:
             raise ExpectationFailed(f"Expected the answer {given.payload} for {one}; it received {one.data}.")
+
+    @keyword(tags=("commands", "check"))
+    def commands_should_have_errors(
+        self, commands: Commands | Command | list[Command], answers: list[ScriptedAnswer]
+    ) -> None:
+        """Fails unless each caller was told the CALLERROR of its charge point: its code and its description.
+
+        Args:
+            commands: commands that are done.
+            answers: what `Answer Commands` gave to them with `way=error`; each has a description of its own.
+
+        Raises:
+            ExpectationFailed: callers were told something else; shows how many, and one.
+
+        Example:
+        ```robotframework
+        ${commands}    Start Commands    10
+        ${given}    Answer Commands    ${commands}    way=error
+        Wait For Commands    ${commands}
+        Commands Should Have Errors    ${commands}    ${given}
+        ```
+        """
+        batch = several(commands)
+        if odd := [problem for each in batch if (problem := _untold(each, answers))]:
+            raise ExpectationFailed(
+                f"{len(odd)} of {batch.count} callers were not told the error of their charge point; for example "
+                f"{odd[0]}"
+            )
+
+
+def _untold(command: Command, answers: list[ScriptedAnswer]) -> str | None:
+    """What a caller should have been told and was not; `None` if it was."""
+    mark = command.mark or ""
+    given = [each for each in answers if each.charge_point == command.charge_point]
+    own = next((each for each in given if each.command is not None and each.command.carries(mark)), None)
+    if own is None:
+        return f"{command}, which was not answered with an error"
+    told = f"{command.reason} {command.data}"
+    code, description = own.payload[0], own.payload[1]
+    missing = [text for text in (code, description) if text not in told]
+    if command.answered or missing:
+        return f"{command}, {command.data}; expected {code}: {description}"
+    return None

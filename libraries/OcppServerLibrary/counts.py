@@ -35,8 +35,9 @@ class CountsKept(Component):
 
         Returns:
             `processed` (messages by action), `invalid` (messages by error code), `connections`, `depth` (messages that
-            wait, by the metrics), `health_depth` (by the health document) and `reconnects` (how often Redis came back,
-            by the health document); `None` for what is not named there.
+            wait, by the metrics), and by the health document `health_depth`, `reconnects` (how often Redis came back)
+            and `since` (since when Redis is there, or away, in seconds since 1970 by the clock of the test); `None` for
+            what is not named there.
 
         Raises:
             LacksCapability: the target publishes no metrics.

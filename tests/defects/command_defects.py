@@ -12,6 +12,7 @@ from queue_defects import replaced
 
 from server.correlation import commands
 from server.correlation.commands import Commands
+from server.gateway import gateway
 from server.gateway.command_queue import CommandQueue
 from server.gateway.gateway import Gateway
 from server.gateway.response_delivery import ResponseDelivery
@@ -23,6 +24,7 @@ AT_GATEWAY = "Commands To Charge Points At The Gateway Are Sent One After The Ot
 HOLDS_UP = "A Command That Is Not Answered Holds Up The Next Ones Until Its Time Is Up"
 END = "Commands End When Their Connection Ends"
 TOLD = "A Caller Gets The Error Of The Charge Point"
+OLDER = "Commands For Older Connections Do Not Come Over The Newer Ones"
 REACH = "Commands Reach The Charge Point Whose Id They Name"
 
 
@@ -190,3 +192,77 @@ def the_newest_command_is_sent_first() -> None:
             self._send(session, session.commands.pop())
 
     CommandQueue._next = following
+
+
+# --- frames that are no answer to the outstanding command -------------------------------------------------------------
+
+EARLY = r"The second command came [01]\.\d+ s behind the first"
+
+
+def released_by(kinds: set[int]) -> None:
+    """Send the next command when the charge point has sent a frame of these kinds, whatever its message id is."""
+    sound = Gateway._received
+
+    def received(self: Gateway, session: Session, raw: bytes) -> None:
+        sound(self, session, raw)
+        if session.command is not None and any(raw.startswith(b"[%d" % kind) for kind in kinds):
+            self._commands._next(session)
+
+    Gateway._received = received
+
+
+@defect("R14.1", HOLDS_UP, says=EARLY)
+def any_answer_releases_the_next_command() -> None:
+    """A CALLRESULT to whatever command ends the outstanding one, and the next one is sent."""
+    released_by({3})
+
+
+@defect("R14.1", HOLDS_UP, says=EARLY)
+def any_error_releases_the_next_command() -> None:
+    """A CALLERROR to whatever command ends the outstanding one, and the next one is sent."""
+    released_by({4})
+
+
+@defect("R14.1", HOLDS_UP, says=EARLY)
+def a_call_releases_the_next_command() -> None:
+    """A CALL of the charge point is taken for a sign that it is free for the next command."""
+    released_by({2})
+
+
+# --- commands that wait in Redis for a connection that is over --------------------------------------------------------
+
+
+@defect(
+    "R14.9", OLDER, says=r"205 commands came over the newer connections, 200 were for them.* to_older: required == 0"
+)
+def gateways_take_commands_for_older_connections() -> None:
+    """A gateway looks at the connection that an answer is for, not at that of a command."""
+    sound = gateway._read_response
+
+    def read(entry: bytes) -> Any:
+        response = sound(entry)
+        if bytes(response.payload).startswith(b"[2"):
+            response.connection = None
+        return response
+
+    gateway._read_response = read
+
+
+@defect(
+    "R14.9", OLDER, says=r"205 commands came over the newer connections, 200 were for them.* to_older: required == 0"
+)
+def commands_are_for_any_connection() -> None:
+    """A command does not say which connection it is for."""
+    commands._round = Script(replaced(commands._ROUND, "if connection then message", "if false then message"))
+
+
+@defect("R14.9", OLDER, says=r"have another outcome.* 408 |callers have not been told anything")
+def callers_are_not_told_of_a_move() -> None:
+    """A charge point that is connected to another gateway by now counts as the one that the command was sent to."""
+    sound = Commands._compare
+
+    def compare(self: Commands, charge_point_id: str, session: bytes) -> None:
+        if not session:
+            sound(self, charge_point_id, session)
+
+    Commands._compare = compare

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from catalogue import defect
@@ -312,3 +314,95 @@ def stops_of_charge_points_that_came_back_are_lost() -> None:
             sound(self, session, entry)
 
     CallQueue.take = take
+
+
+# --- times without Redis ----------------------------------------------------------------------------------------------
+
+
+def heartbeats_say(time_of: Callable[[Session], str]) -> None:
+    """Change the time in the gateway's own answers to Heartbeats."""
+
+    def answer(_self: CallQueue, session: Session, message_id: str) -> None:
+        session.connection.push(frames.result_frame(message_id, {"currentTime": time_of(session)}))
+
+    CallQueue.answer_heartbeat = answer
+
+
+@defect("R16.6", CONNECTED, says=r"currentTime: \S+ is (\d\.\d s behind the times in earlier answers|not a time)")
+def heartbeats_say_when_the_charge_point_connected() -> None:
+    """Without Redis, the answer to a Heartbeat has the time at which the connection began."""
+    heartbeats_say(lambda session: session.connected_at)
+
+
+@defect("R16.6", CONNECTED, says=r"currentTime: \S+ is (\d\.\d s behind the times in earlier answers|not a time)")
+def heartbeats_say_when_redis_was_lost() -> None:
+    """Without Redis, the answer to a Heartbeat has the time at which that began."""
+    lost: list[str] = []
+    sound = RedisLink.failed
+
+    def failed(self: RedisLink, error: RedisError, by: str) -> None:
+        sound(self, error, by)
+        lost[:] = [self.since or redis_link.now()]
+
+    RedisLink.failed = failed
+    heartbeats_say(lambda _session: lost[0] if lost else redis_link.now())
+
+
+@defect("R16.6", CONNECTED, says=r"currentTime: \S+ is \d\.\d s behind the times in earlier answers")
+def the_clock_of_heartbeats_runs_slowly() -> None:
+    """Without Redis, the time in the answers to Heartbeats runs at a third of the speed, and is never far off."""
+    first: list[float] = []
+
+    def slow(_session: Session) -> str:
+        first.append(time.time())
+        told = first[0] + (first[-1] - first[0]) / 3
+        return datetime.fromtimestamp(told, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    heartbeats_say(slow)
+
+
+@defect("R16.6", CONNECTED, says=r"The health document dates the last change of Redis \d+\.\d s before it happened")
+def health_tells_of_the_outage_when_it_is_over() -> None:
+    """When Redis is there again, the health document goes on to name the time at which it was lost."""
+    sound = RedisLink.succeeded
+
+    def succeeded(self: RedisLink, by: str) -> None:
+        since = self.since
+        sound(self, by)
+        self.since = since or self.since
+
+    RedisLink.succeeded = succeeded
+
+
+@defect("R16.6", CONNECTED, says=r"The health document dates the last change of Redis \d+\.\d s before it happened")
+def health_tells_of_redis_since_the_start() -> None:
+    """The health document always names the first time at which Redis was there."""
+    first: list[str | None] = []
+    succeeded, failed = RedisLink.succeeded, RedisLink.failed
+
+    def keep(self: RedisLink) -> None:
+        if self.healthy and not first:
+            first.append(self.since)
+        self.since = first[0] if first else self.since
+
+    def succeed(self: RedisLink, by: str) -> None:
+        succeeded(self, by)
+        keep(self)
+
+    def fail(self: RedisLink, error: RedisError, by: str) -> None:
+        failed(self, error, by)
+        keep(self)
+
+    RedisLink.succeeded, RedisLink.failed = succeed, fail
+
+
+@defect("R16.6", CONNECTED, says=r"dates the last change of Redis \d+\.\d s after the server had noticed it")
+def health_tells_of_the_last_attempt() -> None:
+    """During an outage the health document names the time of the last attempt to reach Redis."""
+    sound = RedisLink.failed
+
+    def failed(self: RedisLink, error: RedisError, by: str) -> None:
+        sound(self, error, by)
+        self.since = redis_link.now()
+
+    RedisLink.failed = failed

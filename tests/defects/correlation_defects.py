@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
 from typing import Any
 
 from catalogue import defect
+from msgspec.structs import replace
 
 from server.correlation import commands
 from server.correlation.commands import Commands
 from server.correlation.manager import Correlation, CorrelationManager, CorrelationTimeout, Totals, Verdict
+from server.ocpp import envelope
+from server.ocpp.frames import CallError
+from server.processor.processor import Processor
 
 RANDOM_ORDER = "A Thousand Commands Answered In Random Order Reach Their Callers"
 EQUAL = "Two Equal Commands At One Charge Point Each Get Their Own Answer"
@@ -313,3 +318,60 @@ def duplicates_count_as_unknown() -> None:
         return {**totals, "duplicate": 0, "unknown": totals["unknown"] + totals["duplicate"]}
 
     Totals.as_dict = as_dict
+
+
+# --- errors of charge points ------------------------------------------------------------------------------------------
+
+
+def forwarded_error(change: Callable[[CallError], CallError]) -> None:
+    """Change the errors of charge points that one instance passes on to another."""
+    sound = envelope.forwarded
+    envelope.forwarded = lambda message: sound(change(message) if isinstance(message, CallError) else message)
+
+
+UNTOLD = r"20 of 20 callers were not told the error of their charge point"
+
+
+@defect("R14.7", OTHER_SERVER, says=UNTOLD)
+def forwarded_errors_lose_their_description() -> None:
+    """An error that another instance has taken off the queue reaches its caller without the description."""
+    forwarded_error(lambda error: replace(error, description=""))
+
+
+@defect("R14.7", OTHER_SERVER, says=UNTOLD)
+def forwarded_errors_are_internal_errors() -> None:
+    """An error that another instance has taken off the queue reaches its caller with another code."""
+    forwarded_error(lambda error: replace(error, code="InternalError"))
+
+
+@defect("R14.7", OTHER_SERVER, says=UNTOLD)
+def forwarded_errors_are_dropped() -> None:
+    """Errors that another instance has taken off the queue are not passed on: their callers wait until their time."""
+    sound = Processor._forward_operations
+
+    def operations(self: Processor, forwarded: dict[str, list[str]]) -> Any:
+        kept = {instance: [each for each in entries if ",[3," in each] for instance, entries in forwarded.items()}
+        return sound(self, {instance: entries for instance, entries in kept.items() if entries})
+
+    Processor._forward_operations = operations
+
+
+@defect("R14.5", CLEANS_UP, says=r"Commands that end by a CALLERROR: \d+ of 20 callers were not told the error")
+def errors_reach_the_caller_before() -> None:
+    """Of several errors at a time, each caller is told that of the command before its own."""
+    sound = CorrelationManager.fail
+    before: list[tuple[str, str]] = []
+
+    def fail(  # noqa: PLR0917 - as the sound one
+        self: CorrelationManager,
+        message_id: str,
+        charge_point_id: str,
+        code: str,
+        description: str = "",
+        details: Any = None,
+    ) -> Verdict:
+        before.append((code, description))
+        told_code, told = before[-2] if len(before) > 1 else before[-1]
+        return sound(self, message_id, charge_point_id, told_code, told, details)
+
+    CorrelationManager.fail = fail

@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from server import api, descriptors
 from server.api import http
-from server.gateway import gateway
+from server.gateway import gateway, request_publisher
 from server.gateway.flow_control import FlowControl, Intake
 from server.gateway.gateway import Gateway
 from server.gateway.session import Session
@@ -28,6 +28,7 @@ from server.redis.script import Script
 
 SIZES = "Messages Are Answered Up To The Size Limit And Refused Above It"
 TOGETHER = "Messages That Come In One Packet Are Each Answered Or Refused"
+LETTERS = "The Newest Thousand Dead Letters Are Kept At The Gateway Too"
 BATCHES = "Batches Of Every Size Are Answered Whole And In Order"
 HOUR = "Answers Are Kept For An Hour After The Last One"
 EACH_LOGGED = "A Thousand Generated Invalid Messages Are Each Logged Once"
@@ -480,3 +481,30 @@ def the_loop_waits_for_who_does_not_read() -> None:
         return True
 
     Socket._is_read = is_read
+
+
+# --- dead letters of the gateway --------------------------------------------------------------------------------------
+
+
+def gateway_trims(change: str) -> None:
+    """Change how a gateway keeps the number of dead letters within its bounds."""
+    sound = "redis.pcall('LTRIM', KEYS[3], 0, ARGV[3] - 1)"
+    request_publisher._push = Script(replaced(request_publisher._PUSH, sound, change))
+
+
+@defect("R13.2", LETTERS, says=r"Dead letters that are kept: 10\d\d != 1000")
+def the_gateway_keeps_all_dead_letters() -> None:
+    """What the gateway sets aside is added to the dead letters, and none is removed for it."""
+    gateway_trims("redis.pcall('LLEN', KEYS[3])")
+
+
+@defect("R13.2", LETTERS, says=r"No dead letter containing 'broken-20")
+def the_gateway_removes_the_newest_dead_letters() -> None:
+    """Where there are too many dead letters, the gateway removes the newest ones."""
+    gateway_trims("redis.pcall('LTRIM', KEYS[3], -ARGV[3], -1)")
+
+
+@defect("R13.2", LETTERS, says=r"Dead letters that are kept: \d{3} != 1000")
+def the_gateway_keeps_fewer_dead_letters() -> None:
+    """The gateway keeps a tenth of the dead letters that there may be."""
+    gateway_trims("redis.pcall('LTRIM', KEYS[3], 0, ARGV[3] / 10 - 1)")

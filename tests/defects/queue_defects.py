@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -20,6 +21,7 @@ FIFTY_ORDERS = "Messages Of Fifty Charge Points Are Answered In The Order Of Eac
 OUTAGE = "A Running Server Survives An Outage Of Redis And Answers Everything Once"
 RESTARTED = "Messages Queued Before And After A Redis Restart Are All Answered Once"
 MIXED = "A Thousand Mixed Messages Are All Answered In Time"
+REFUSALS = "Refused Messages Are Answered In Their Place"
 IDLE = "An Empty Queue Leaves The Server Idle And Quick To Answer"
 
 
@@ -245,3 +247,44 @@ def a_dead_processor_keeps_the_queue() -> None:
         self._lease_ms = 24 * 3600 * 1000
 
     RequestQueue.__init__ = init
+
+
+# --- refusals among answers -------------------------------------------------------------------------------------------
+
+
+def is_error(entry: str) -> bool:
+    """Whether an answer is a CALLERROR."""
+    return '"message_type":4' in entry
+
+
+def answers_in(order: Callable[[list[str]], list[str]]) -> None:
+    """Give the answers of a batch to each charge point in another order."""
+    sound = Processor._answer_operations
+
+    def operations(self: Processor, answers: dict[str, list[str]]) -> Any:
+        return sound(self, {charge_point: order(entries) for charge_point, entries in answers.items()})
+
+    Processor._answer_operations = operations
+
+
+@defect("R13.4", REFUSALS, says=r"was answered after .* R13\.4 out_of_order: required == 0")
+def refusals_come_last() -> None:
+    """The refusals of a batch come behind its answers."""
+    answers_in(lambda entries: sorted(entries, key=is_error))
+
+
+@defect("R13.4", REFUSALS, says=r"was answered after .* R13\.4 out_of_order: required == 0")
+def refusals_come_first() -> None:
+    """The refusals of a batch come before its answers: they are made while the messages are read."""
+    answers_in(lambda entries: sorted(entries, key=lambda entry: not is_error(entry)))
+
+
+@defect("R13.4", REFUSALS, says=r"was answered after .* R13\.4 out_of_order: required == 0")
+def refusals_of_a_batch_are_reversed() -> None:
+    """Among the answers of a batch each refusal stands where there has to be one, the last one first."""
+
+    def reversed_errors(entries: list[str]) -> list[str]:
+        errors = [entry for entry in entries if is_error(entry)]
+        return [errors.pop() if is_error(entry) else entry for entry in entries]
+
+    answers_in(reversed_errors)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from catalogue import defect
+from queue_defects import replaced
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from server import api
+from server.processor import request_queue
+from server.processor.request_queue import RequestQueue
+from server.redis.script import Script
 from server.store import redis_store
 from server.store.base import StateError, StateUnavailable
 from server.store.models import ChargePoint, ConfigurationKey, Transaction
@@ -27,6 +32,8 @@ MEBIBYTE = "A Value Of A Mebibyte Survives Unchanged"
 LISTED = "All Of A Thousand Charge Points Are Listed"
 CONNECTOR = "A Connector Is Read As It Was Written And Deleted Without A Trace"
 TRANSACTION = "A Transaction Is Read As It Was Written And Deleted Without A Trace"
+OVER_HTTP = "Configuration That Is Stored Over HTTP Is Kept And Read"
+NOTHING_BACK = "Messages Of A Deleted Charge Point Bring Nothing Of It Back"
 NOT_FOUND = "Things That Do Not Exist Are Not Found"
 THOUSAND_KEYS = "A Configuration Of A Thousand Keys Survives Unchanged"
 
@@ -226,3 +233,77 @@ def a_list_leaves_out_records_of_another_type() -> None:
         return
 
     RedisStateStore._check_absent = check_absent
+
+
+# --- configuration over HTTP ------------------------------------------------------------------------------------------
+
+
+def stored_value(change: Callable[[str | None], str | None]) -> None:
+    """Change the values of configuration keys that the HTTP API stores."""
+    sound = RedisStateStore.save_configuration_key
+
+    async def save(self: RedisStateStore, charge_point_id: str, key: str, record: ConfigurationKey) -> None:
+        changed = ConfigurationKey(value=change(record.value), readonly=record.readonly)
+        await sound(self, charge_point_id, key, changed)
+
+    RedisStateStore.save_configuration_key = save
+
+
+@defect("R15.3", OVER_HTTP, says=r"configuration key Empty is None, expected ''.* R15\.3 differing_fields: required")
+def empty_values_are_stored_as_none() -> None:
+    """A configuration key with an empty value is stored as one without a value."""
+    stored_value(lambda value: value or None)
+
+
+@defect("R15.3", OVER_HTTP, says=r"configuration key Number is '7', expected '007'.* R15\.3 differing_fields: required")
+def values_that_look_like_numbers_are_stored_as_numbers() -> None:
+    """The value of a configuration key goes through a number where it looks like one."""
+    stored_value(lambda value: str(int(value)) if value and value.isdecimal() and len(value) < 10 else value)
+
+
+@defect("R15.3", OVER_HTTP, says=r"configuration key (Script|Longest) is .* R15\.3 differing_fields: required")
+def values_are_stored_in_latin_letters() -> None:
+    """Letters beyond Latin-1 in the value of a configuration key are stored as question marks."""
+    stored_value(lambda value: value and value.encode("latin-1", "replace").decode("latin-1"))
+
+
+@defect("R15.3", OVER_HTTP, says=r"configuration key Longest is .* R15\.3 differing_fields: required")
+def values_are_cut_at_255_characters() -> None:
+    """The value of a configuration key is stored up to 255 characters."""
+    stored_value(lambda value: value and value[:255])
+
+
+# --- records that were deleted ----------------------------------------------------------------------------------------
+
+
+@defect("R15.1", NOTHING_BACK, says=r"Back of the deleted charge point: .* R15\.1 differing_fields: required == 0")
+def deleted_records_come_back() -> None:
+    """A processor takes its cached record for the stored one where there is none any more."""
+    request_queue._commit = Script(
+        replaced(
+            request_queue._COMMIT, "elseif value ~= condition[2] then", "elseif value and value ~= condition[2] then"
+        )
+    )
+
+
+@defect(
+    "R15.1", NOTHING_BACK, says=r"Back of the deleted charge point: \['Acc.* R15\.1 differing_fields: required == 0"
+)
+def deleted_charge_points_come_back() -> None:
+    """A processor looks at the stored records of connectors and transactions before it writes, not of charge points."""
+    _unlooked_at(":chargepoint:")
+
+
+@defect("R15.1", NOTHING_BACK, says=r"Back of the deleted charge point: \[\d+\]\. R15\.1 differing_fields: required")
+def deleted_connectors_come_back() -> None:
+    """A processor looks at the stored records of charge points and transactions before it writes, not of connectors."""
+    _unlooked_at(":connector:")
+
+
+def _unlooked_at(part: str) -> None:
+    sound = RequestQueue.commit
+
+    async def commit(self: RequestQueue, batch: Any, conditions: Any, operations: Any) -> Any:
+        return await sound(self, batch, [each for each in conditions if part not in each[0]], operations)
+
+    RequestQueue.commit = commit

@@ -15,7 +15,14 @@ from CorrelationLibrary import CorrelationLibrary
 from ocpp_resilience import background
 from ocpp_resilience.correlation import direct
 from ocpp_resilience.correlation.commands import Command, Commands, pick
-from ocpp_resilience.correlation.gateway_stand_in import Answering, Order, Way, default_payload, read_command
+from ocpp_resilience.correlation.gateway_stand_in import (
+    Answering,
+    Order,
+    ScriptedAnswer,
+    Way,
+    default_payload,
+    read_command,
+)
 from ocpp_resilience.errors import ExpectationFailed, ServiceError, UsageError, WaitTimeout
 from ocpp_resilience.ocpp import ocpp_version
 from ocpp_resilience.profile import Target, fill_template
@@ -210,6 +217,32 @@ def test_answers_late_twice_unknown_and_with_an_error_are_counted(start: Start) 
         library.correlation_totals_should_be(since=mark, unknown=0)
     with pytest.raises(UsageError, match=r"The system has no counter lost \(it has: registered, "):
         library.correlation_totals_should_be(since=mark, lost=0)
+
+
+def test_each_caller_is_told_the_error_of_its_own_command(start: Start) -> None:
+    library = start()
+    library.announce_charge_points(2)
+    refused = library.start_commands(4, timeout=PATIENCE)
+    given = library.answer_commands(refused, way=Way.ERROR)
+    library.wait_for_commands(refused)
+    with pytest.raises(ExpectationFailed, match=r"4 of 4 callers were not told .* expected GenericError: The charge"):
+        # This server tells the code alone.
+        library.commands_should_have_errors(refused, given)
+    assert {each.command.message_id for each in given if each.command} == {each.message_id for each in given}
+    for each, answer in zip(refused, sorted(given, key=lambda one: own(refused, one)), strict=True):
+        each.reason = f"{answer.payload[0]}: {answer.payload[1]}"
+    library.commands_should_have_errors(refused, given)
+    refused[0].reason = refused[1].reason
+    with pytest.raises(ExpectationFailed, match=r"1 of 4 callers were not told the error of their charge point"):
+        library.commands_should_have_errors(refused, given)
+    with pytest.raises(ExpectationFailed, match=r"4 of 4 .* which was not answered with an error"):
+        library.commands_should_have_errors(refused, [])
+
+
+def own(commands: Commands, answer: ScriptedAnswer) -> int:
+    """The place of the command that an answer belongs to."""
+    assert answer.command is not None
+    return next(n for n, each in enumerate(commands) if each.mark and answer.command.carries(each.mark))
 
 
 def test_counters_that_stand_still_are_seen(start: Start) -> None:

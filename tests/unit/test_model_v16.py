@@ -340,6 +340,36 @@ def test_an_unknown_start_made_one_transaction_at_most() -> None:
     assert [bool(told.differences(Observed(**each))) for each in (none, one, two)] == [True, False, True]
 
 
+def heartbeat(told: Told, at: float, clock: float, *, cp: str = "CP") -> list[str]:
+    return told.say("Heartbeat", {}, {"currentTime": rfc3339(clock)}, cp=cp, began=at, ended=at + 0.1)
+
+
+def test_the_times_in_answers_advance_like_the_clock_of_the_tests() -> None:
+    told = Told()
+    for seconds in range(5):
+        assert heartbeat(told, NOW + seconds, NOW + seconds + 1.5) == []
+    assert heartbeat(told, NOW + 6, NOW + 6 + 1.0) == []
+    (problem,) = heartbeat(told, NOW + 7, NOW + 7 - 0.5)
+    assert "is 1.9 s behind the times in earlier answers" in problem
+    (problem,) = heartbeat(told, NOW + 8, NOW + 8 - 0.5)
+    assert "behind" in problem
+    assert heartbeat(told, NOW + 9, NOW + 9 - 0.5, cp="another") == []
+
+
+def test_a_clock_that_runs_slowly_is_noticed_before_it_is_wrong() -> None:
+    told = Told()
+    times = [seconds / 10 for seconds in range(20)]
+    found = [heartbeat(told, NOW + each, NOW + each / 3) for each in times]
+    assert found[0] == []
+    assert "behind" in found[-1][0]
+
+
+def test_the_time_of_a_message_that_waited_may_be_any_in_between() -> None:
+    told = Told()
+    assert told.say("Heartbeat", {}, {"currentTime": rfc3339(NOW + 30)}, began=NOW, ended=NOW + 60) == []
+    assert told.say("Heartbeat", {}, {"currentTime": rfc3339(NOW + 59)}, began=NOW, ended=NOW + 60) == []
+
+
 def test_a_message_that_changes_nothing_leaves_one_state() -> None:
     told = Told()
     told.say("Heartbeat", {}, {"currentTime": TIME})

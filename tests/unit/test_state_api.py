@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -214,7 +215,8 @@ def counts(heartbeats: int = 0, refused: int = 0, *, depth: int = 0, document: i
         f'ocpp_messages_invalid_total{{code="NotImplemented"}} {refused}\n'
         f"ocpp_connections 3\nocpp_queue_depth {depth}\n"
     )
-    health = {"queue": {"depth": document}, "redis": {"reconnects": 2}, "timestamp": rfc3339()}
+    redis = {"reconnects": 2, "since": rfc3339(time.time() - 60)}
+    health = {"queue": {"depth": document}, "redis": redis, "timestamp": rfc3339()}
     return counts_of(Target.load("reference"), parse_metrics(text), health)
 
 
@@ -225,6 +227,14 @@ def test_the_time_of_health_is_that_of_the_test() -> None:
     assert Counts(clock=-3600.0).clock_problems(2) == [
         "the health document gives a time that differs by -3600.0 s from that of the test"
     ]
+
+
+def test_the_time_of_the_last_change_is_by_the_clock_of_the_tests() -> None:
+    hour = 3600
+    redis = {"reconnects": 0, "since": rfc3339(time.time() - hour - 60)}
+    health = {"queue": {"depth": 0}, "redis": redis, "timestamp": rfc3339(time.time() - hour)}
+    seen = counts_of(Target.load("reference"), parse_metrics("ocpp_connections 0\nocpp_queue_depth 0\n"), health)
+    assert seen.since == pytest.approx(time.time() - 60, abs=1)
 
 
 def test_counts_are_compared_by_their_growth() -> None:

@@ -378,7 +378,8 @@ class GatewayStandIn:
             if way is Way.UNKNOWN:
                 message_id = f"unknown-{secrets.token_hex(8)}"
             if way is Way.ERROR:
-                body = ["GenericError", f"The charge point refuses {command.action}.", {"asked": command.message_id}]
+                refusal = f"The charge point refuses {command.action}: {secrets.token_hex(4)}."
+                body = ["GenericError", refusal, {"asked": command.message_id}]
                 frame = [4, message_id, *body]
             else:
                 body = dict(payload) if payload is not None else self._payload(command)

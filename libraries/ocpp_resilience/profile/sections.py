@@ -254,6 +254,8 @@ class Counts(Section, frozen=True):
         health_depth: the field of the health document with the same; names within objects are separated by dots.
         health_time: the field of the health document with the time.
         health_reconnects: the field of the health document that counts how often Redis came back.
+        health_since: the field of the health document with the time since when Redis is there, or away. It needs
+            `health_time`, which is by the same clock.
     """
 
     processed: str | None = None
@@ -265,6 +267,7 @@ class Counts(Section, frozen=True):
     health_depth: str | None = None
     health_time: str | None = None
     health_reconnects: str | None = None
+    health_since: str | None = None
 
 
 class Http(Section, frozen=True):

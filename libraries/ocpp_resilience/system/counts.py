@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ocpp_resilience.errors import ExpectationFailed
 from ocpp_resilience.http_client import pick
@@ -26,6 +26,8 @@ class Counts:
         health_depth: the same, by the health document.
         reconnects: how often Redis came back, by the health document.
         clock: the time in the health document, in seconds since 1970, less the time at which it was asked for.
+        since: since when Redis is there, or away, by the health document: in seconds since 1970 by the clock of the
+            tests, since both times in the document are by the same clock.
     """
 
     processed: Mapping[str, float] | None = None
@@ -35,6 +37,7 @@ class Counts:
     health_depth: float | None = None
     reconnects: float | None = None
     clock: float | None = None
+    since: float | None = None
 
     def clock_problems(self, tolerance: float) -> list[str]:
         """Whether the time in the health document is wrong by more than this many seconds."""
@@ -78,7 +81,7 @@ def counts_of(target: Target, samples: list[Sample], health: Mapping[str, object
         ExpectationFailed: a gauge or field that the profile names is not there, or no number.
     """
     names = target.http.counts
-    return Counts(
+    counts = Counts(
         processed=_by_label(samples, names.processed, names.processed_label),
         invalid=_by_label(samples, names.invalid, names.invalid_label),
         connections=_gauge(samples, names.connections),
@@ -87,6 +90,10 @@ def counts_of(target: Target, samples: list[Sample], health: Mapping[str, object
         reconnects=_number(health, names.health_reconnects),
         clock=_clock(health, names.health_time),
     )
+    since = _clock(health, names.health_since)
+    if counts.clock is None or since is None:
+        return counts
+    return replace(counts, since=time.time() + since - counts.clock)
 
 
 def _number(health: Mapping[str, object] | None, name: str | None) -> float | None:

@@ -106,6 +106,7 @@ class Model(ABC, Generic[W]):
         self._worlds: dict[str, list[W]] = {}
         self._unjudged: dict[str, str] = {}
         self._retired: set[str] = set()
+        self._clocks: dict[str, tuple[float, float]] = {}
         self._effects: Mapping[str, Callable[[W, Exchange], bool]] = self.effects()
 
     @abstractmethod
@@ -196,6 +197,7 @@ class Model(ABC, Generic[W]):
     def take(self, exchange: Exchange) -> list[str]:
         """Process the next exchange of a charge point; returns the problems of its answer, one in each line."""
         problems = self.answer_problems(exchange) if exchange.outcome is Outcome.ANSWERED else []
+        problems = problems or self._clock_problems(exchange)
         if exchange.charge_point in self._retired:
             return problems
         if exchange.outcome is not Outcome.REFUSED and any(
@@ -252,6 +254,26 @@ class Model(ABC, Generic[W]):
         elif exchange.action == "DataTransfer":
             problems += unless_one_of("status", answer["status"], behaviour.data_transfer)
         return problems + self.implied_problems(exchange)
+
+    def _clock_problems(self, exchange: Exchange) -> list[str]:
+        """Whether the time in an answer fits the times in the earlier answers to the same charge point.
+
+        Each answer bounds the difference between the system's clock and that of the tests, whatever that is. The clocks
+        of a system's parts may differ by half of the tolerance.
+        """
+        if exchange.outcome is not Outcome.ANSWERED or "currentTime" not in exchange.answer:
+            return []
+        told = moment(exchange.answer["currentTime"])
+        if told is None:
+            return []
+        least, most = told - exchange.ended, told - exchange.began
+        known_least, known_most = self._clocks.get(exchange.charge_point, (-FOREVER, FOREVER))
+        slow, fast = known_least - most, least - known_most
+        if max(slow, fast) > self.behaviour.clock_tolerance / 2:
+            wrong = f"{slow:.1f} s behind" if slow > fast else f"{fast:.1f} s ahead of"
+            return [f"currentTime: {exchange.answer['currentTime']} is {wrong} the times in earlier answers"]
+        self._clocks[exchange.charge_point] = max(known_least, least), min(known_most, most)
+        return []
 
     def _apply(self, world: W, exchange: Exchange) -> bool:
         """Change the world as the message does; whether its answer is possible there."""

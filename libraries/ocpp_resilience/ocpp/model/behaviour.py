@@ -59,7 +59,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The system's choices where the OCPP specification leaves one; the defaults are the reference server's.
 
     Attributes:
-        clock_tolerance: seconds by which the system's clock may differ from that of the tests.
+        clock_tolerance: seconds by which the system's clock may differ from that of the tests. The difference may vary
+            by half of it among the answers to a charge point.
         registration: the statuses with which a BootNotification may be answered.
         authorization: the statuses with which an id tag may be answered.
         data_transfer: the allowed statuses of the answer to a DataTransfer of an unknown vendor.
